@@ -1,0 +1,1 @@
+"""Experiment scripts: run each with ``python -m experiments.NAME``."""
