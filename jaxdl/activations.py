@@ -1,0 +1,213 @@
+"""Activation functions g(z), element by element except softmax and log_softmax (Lecture row B).
+
+What holds for all of them:
+
+* A result has the shape and the dtype of `x`. float16 and bfloat16 are computed in float32 and rounded once.
+* Values and gradients are finite for every finite `x`. At ±inf each gives its limit, except that `gelu` and
+  `swish` give NaN at −inf and a softmax whose largest entry is infinite gives NaN. NaN stays NaN.
+* At a kink the gradient is the one of the lecture's "otherwise" case: 0 for relu at 0 (and for relu6 at 0 and
+  6), `negative_slope` for leaky_relu, α for elu.
+* Every mode of differentiation works. XLA on CPU treats subnormals as 0, so the tails of sigmoid, softplus
+  and softmax end near 1e-38.
+"""
+
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float
+
+__all__ = [
+    "elu",
+    "gelu",
+    "leaky_relu",
+    "linear",
+    "log_softmax",
+    "noisy_relu",
+    "relu",
+    "relu6",
+    "sigmoid",
+    "softmax",
+    "softplus",
+    "swish",
+    "tanh",
+    "threshold",
+]
+
+
+def _widen(x):
+    """Return x in at least float32, and the dtype that the result shall have."""
+    dtype = jnp.result_type(x, float)
+    return jnp.asarray(x, jnp.promote_types(dtype, jnp.float32)), dtype
+
+
+def linear(x: Float[ArrayLike, "*n"]) -> Float[Array, "*n"]:
+    """Identity: g(z) = z, g'(z) = 1."""
+    return jnp.asarray(x)
+
+
+def threshold(x: Float[ArrayLike, "*n"], *, at: float | Float[Array, ""] = 0.0) -> Float[Array, "*n"]:
+    """Step of the perceptron: g(z) = 1 if z ≥ at else 0, with gradient 0 everywhere.
+
+    `sigmoid(k z)` and `(1 + tanh(k z)) / 2` tend to it as k grows, for z ≠ at = 0.
+    """
+    x = jnp.asarray(x)
+    above = jnp.where(x < at, 0, lax.stop_gradient(x))  # keeps NaN as NaN
+    return jnp.where(x >= at, 1, above).astype(x.dtype)
+
+
+def sigmoid(x: Float[ArrayLike, "*n"]) -> Float[Array, "*n"]:
+    """Logistic function: a = 1 / (1 + e⁻ᶻ), a' = a (1 − a); range (0, 1), saturated beyond |z| = 6.
+
+    Outputs are independent: unlike `softmax` they need not sum to 1 over the classes.
+    """
+    z, dtype = _widen(x)
+    return lax.logistic(z).astype(dtype)
+
+
+def tanh(x: Float[ArrayLike, "*n"]) -> Float[Array, "*n"]:
+    """Hyperbolic tangent: a = 2 sigmoid(2z) − 1, a' = 1 − a²; range (−1, 1), saturated beyond |z| = 3."""
+    z, dtype = _widen(x)
+    return jnp.tanh(z).astype(dtype)
+
+
+def relu(x: Float[ArrayLike, "*n"]) -> Float[Array, "*n"]:
+    """Rectified linear unit: g(z) = max(0, z), g'(z) = 1 if z > 0 else 0.
+
+    Reference: Nair and Hinton, Rectified linear units improve restricted Boltzmann machines, 2010.
+    https://www.cs.toronto.edu/~hinton/absps/reluICML.pdf
+    """
+    x = jnp.asarray(x)
+    return jnp.where(x <= 0, 0, x)  # not maximum: it gives half the gradient at 0
+
+
+def relu6(x: Float[ArrayLike, "*n"]) -> Float[Array, "*n"]:
+    """Clipped rectifier of MobileNet: g(z) = min(max(0, z), 6), g'(z) = 1 if 0 < z < 6 else 0.
+
+    Reference: Howard et al., MobileNets, 2017. https://arxiv.org/abs/1704.04861
+    """
+    x = jnp.asarray(x)
+    return jnp.where(x >= 6, 6, relu(x))
+
+
+def leaky_relu(
+    x: Float[ArrayLike, "*n"], *, negative_slope: float | Float[Array, ""] = 0.01
+) -> Float[Array, "*n"]:
+    """Leaky rectifier: g(z) = z if z > 0 else β z, with β = `negative_slope` < 1.
+
+    Reference: Maas, Hannun and Ng, Rectifier nonlinearities improve neural network acoustic models, 2013.
+    https://ai.stanford.edu/~amaas/papers/relu_hybrid_icml2013_final.pdf
+    """
+    z, dtype = _widen(x)
+    return jnp.where(z > 0, z, negative_slope * z).astype(dtype)
+
+
+def noisy_relu(
+    key: jax.Array,
+    x: Float[ArrayLike, "*n"],
+    *,
+    sigmoid_is: Literal["variance", "deviation"] = "variance",
+) -> Float[Array, "*n"]:
+    """Noisy rectifier: g(z) = max(0, z + ε), ε drawn from N(0, v(z)) for each element.
+
+    Args:
+        key: a PRNG key; the same key gives the same noise.
+        x: inputs z.
+        sigmoid_is: what sigmoid(z) stands for in N(0, σ(z)), which the lecture writes: the "variance", as in
+            the paper, or the standard "deviation". Gradients go through it (reparametrised noise).
+
+    Raises:
+        ValueError: `sigmoid_is` is neither of the two.
+
+    Reference: Nair and Hinton, Rectified linear units improve restricted Boltzmann machines, 2010.
+    https://www.cs.toronto.edu/~hinton/absps/reluICML.pdf
+    """
+    if sigmoid_is not in ("variance", "deviation"):
+        raise ValueError(f"sigmoid_is: got {sigmoid_is!r}, allowed are 'variance' and 'deviation'")
+    z, dtype = _widen(x)
+    # √sigmoid(z) as exp(−softplus(−z)/2): the gradient of a root is infinite where sigmoid underflows to 0
+    deviation = jnp.exp(-0.5 * _softplus(-z)) if sigmoid_is == "variance" else lax.logistic(z)
+    return relu(z + deviation * jax.random.normal(key, z.shape, z.dtype)).astype(dtype)
+
+
+def elu(x: Float[ArrayLike, "*n"], *, alpha: float | Float[Array, ""] = 1.0) -> Float[Array, "*n"]:
+    """Exponential linear unit: g(z) = z if z > 0 else α (eᶻ − 1), α ≥ 0 (the lecture's β); range (−α, ∞).
+
+    Reference: Clevert, Unterthiner and Hochreiter, Fast and accurate deep network learning by exponential
+    linear units, 2016. https://arxiv.org/abs/1511.07289
+    """
+    z, dtype = _widen(x)
+    negative = jnp.where(z > 0, 0, z)  # keeps exp from overflowing in the branch that is not taken
+    return jnp.where(z > 0, z, alpha * jnp.expm1(negative)).astype(dtype)
+
+
+@jax.custom_jvp
+def _softplus(z):
+    return jnp.maximum(z, 0) + jnp.log1p(jnp.exp(-jnp.abs(z)))
+
+
+# the formula above has kinks at 0 that cancel in value but not under differentiation
+_softplus.defjvps(lambda tangent, _, z: tangent * lax.logistic(z))
+
+
+def softplus(x: Float[ArrayLike, "*n"]) -> Float[Array, "*n"]:
+    """Smooth rectifier: g(z) = ln(1 + eᶻ), g'(z) = sigmoid(z); range (0, ∞).
+
+    Reference: Dugas et al., Incorporating second-order functional knowledge for better option pricing, 2001.
+    https://papers.nips.cc/paper/1920-incorporating-second-order-functional-knowledge-for-better-option-pricing
+    """
+    z, dtype = _widen(x)
+    return _softplus(z).astype(dtype)
+
+
+def gelu(x: Float[ArrayLike, "*n"], *, approximate: bool = False) -> Float[Array, "*n"]:
+    """Gaussian error linear unit: g(z) = z Φ(z), Φ the normal distribution function.
+
+    Args:
+        x: inputs z.
+        approximate: use ½ z (1 + tanh(√(2/π) (z + 0.044715 z³))) instead, which differs by at most 5e-4.
+
+    Reference: Hendrycks and Gimpel, Gaussian error linear units, 2016. https://arxiv.org/abs/1606.08415
+    """
+    z, dtype = _widen(x)
+    if approximate:
+        inner = (2 / jnp.pi) ** 0.5 * (z + 0.044715 * z**3)
+        return (0.5 * z * (1 + jnp.tanh(inner))).astype(dtype)
+    return (0.5 * z * lax.erfc(-(0.5**0.5) * z)).astype(dtype)
+
+
+def swish(x: Float[ArrayLike, "*n"], *, beta: float | Float[Array, ""] = 1.0) -> Float[Array, "*n"]:
+    """Swish, with β = 1 also called SiLU: g(z) = z sigmoid(β z).
+
+    Reference: Ramachandran, Zoph and Le, Searching for activation functions, 2017.
+    https://arxiv.org/abs/1710.05941
+    """
+    z, dtype = _widen(x)
+    return (z * lax.logistic(beta * z)).astype(dtype)
+
+
+def softmax(x: Float[ArrayLike, "*n"], *, axis: int = -1) -> Float[Array, "*n"]:
+    """Probabilities from logits: ŷ_i = e^{z_i} / Σ_j e^{z_j}, computed after subtracting the largest z.
+
+    Args:
+        x: logits; −inf gives probability 0.
+        axis: the axis of the classes, over which the result sums to 1.
+
+    The Jacobian is ∂ŷ_i/∂z_k = ŷ_i (δ_ik − ŷ_k), so that cross entropy against labels y has the gradient
+    Σ_j y_j (ŷ_k − δ_jk) = ŷ_k − y_k. Erratum: the lecture prints Σ_j (ŷ_k − δ_jk), without the factor y_j.
+    """
+    z, dtype = _widen(x)
+    unnormalized = jnp.exp(z - lax.stop_gradient(z.max(axis, keepdims=True)))
+    return (unnormalized / unnormalized.sum(axis, keepdims=True)).astype(dtype)
+
+
+def log_softmax(x: Float[ArrayLike, "*n"], *, axis: int = -1) -> Float[Array, "*n"]:
+    """Logarithm of `softmax`: z_i − log Σ_j e^{z_j}, finite where the probability itself underflows.
+
+    Args and Raises: see `softmax`.
+    """
+    z, dtype = _widen(x)
+    shifted = z - lax.stop_gradient(z.max(axis, keepdims=True))
+    return (shifted - jnp.log(jnp.exp(shifted).sum(axis, keepdims=True))).astype(dtype)

@@ -1,0 +1,274 @@
+"""Initial parameters: functions `f(key, shape, dtype=float32) -> array` (Lecture row F).
+
+`zeros` and `ones` are such functions; every other name is a factory that returns one. They serve wherever
+`jax.nn.initializers` do. The last two axes of a shape are (inputs, outputs), the axes before them are a
+convolution's window: dense kernels are (d_in, d_out), convolution kernels (kh, kw, c_in / groups, c_out).
+float16 and bfloat16 are drawn in float32 and rounded, so that the tails are not lost.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Literal, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+__all__ = [
+    "Initializer",
+    "constant",
+    "fans",
+    "gain",
+    "glorot_normal",
+    "glorot_uniform",
+    "he_normal",
+    "he_uniform",
+    "lecun_normal",
+    "lecun_uniform",
+    "normal",
+    "ones",
+    "orthogonal",
+    "truncated_normal",
+    "uniform",
+    "variance_scaling",
+    "zeros",
+]
+
+
+class Initializer(Protocol):
+    """What the factories return: a function of a key, a shape and a dtype."""
+
+    def __call__(self, key: jax.Array, shape: Sequence[int], dtype: DTypeLike = jnp.float32) -> Array:
+        """Return a new array of that shape and dtype."""
+        ...
+
+
+Mode = Literal["fan_in", "fan_out", "fan_avg"]
+Distribution = Literal["normal", "truncated_normal", "uniform"]
+
+# standard deviation of a standard normal cut off at ±2: √(1 − 4 φ(2) / (2 Φ(2) − 1))
+_CUT_DEVIATION = math.sqrt(1 - 4 * math.exp(-2) / math.sqrt(2 * math.pi) / math.erf(math.sqrt(2)))
+
+
+def zeros(key: jax.Array, shape: Sequence[int], dtype: DTypeLike = jnp.float32) -> Array:
+    """Fill with 0, the usual start of a bias; itself an initialiser, not a factory."""
+    del key
+    return jnp.zeros(shape, dtype)
+
+
+def ones(key: jax.Array, shape: Sequence[int], dtype: DTypeLike = jnp.float32) -> Array:
+    """Fill with 1, the usual start of a scale; itself an initialiser, not a factory."""
+    del key
+    return jnp.ones(shape, dtype)
+
+
+def constant(value: float | Float[Array, ""]) -> Initializer:
+    """Fill with one value.
+
+    For a layer's weights this is the symmetry experiment: all its units compute the same, get the same
+    gradient and stay duplicates of one another for ever.
+    """
+
+    def init(key, shape, dtype=jnp.float32):
+        del key
+        return jnp.full(shape, value, dtype)
+
+    return init
+
+
+def _drawn(sample: Callable, scale) -> Initializer:
+    """Return the initialiser `scale · sample(key, shape)`, drawn in float32 or wider."""
+
+    def init(key, shape, dtype=jnp.float32):
+        wide = jnp.promote_types(dtype, jnp.float32)
+        return (sample(key, tuple(shape), wide) * jnp.asarray(scale, wide)).astype(dtype)
+
+    return init
+
+
+def normal(stddev: float | Float[Array, ""] = 0.01) -> Initializer:
+    """Draw from N(0, stddev²)."""
+    return _drawn(jax.random.normal, stddev)
+
+
+def truncated_normal(
+    stddev: float | Float[Array, ""] = 0.01, *, lower: float = -2.0, upper: float = 2.0
+) -> Initializer:
+    """Draw from N(0, stddev²), keeping only values between lower · stddev and upper · stddev.
+
+    `stddev` belongs to the normal before it is cut: at ±2 the result has 0.8796 of it. `variance_scaling`
+    corrects for that.
+    """
+    if not lower < upper:
+        raise ValueError(f"lower, upper: got {lower} and {upper}, lower must be below upper")
+    return _drawn(
+        lambda key, shape, dtype: jax.random.truncated_normal(key, lower, upper, shape, dtype), stddev
+    )
+
+
+def uniform(bound: float | Float[Array, ""] = 0.01) -> Initializer:
+    """Draw from U(−bound, bound), whose variance is bound² / 3; jax's namesake draws from U(0, scale)."""
+    return _drawn(_symmetric_uniform, bound)
+
+
+def _symmetric_uniform(key, shape, dtype):
+    return jax.random.uniform(key, shape, dtype, -1, 1)
+
+
+def fans(shape: Sequence[int], *, groups: int = 1) -> tuple[int, int]:
+    """Return (fan_in, fan_out): how many inputs reach one output, and how many outputs one input reaches.
+
+    For a kernel (*window, c_in / groups, c_out): fan_in = ∏window · c_in / groups, fan_out = ∏window · c_out
+    / groups. A dense kernel is the case without a window.
+
+    Args:
+        shape: the kernel's shape, at least two axes.
+        groups: number of groups of a grouped convolution, which the shape does not show.
+
+    Raises:
+        ValueError: fewer than two axes, or `groups` does not divide the number of outputs.
+    """
+    if len(shape) < 2:
+        raise ValueError(f"shape: got {tuple(shape)}, fans need at least the two axes (inputs, outputs)")
+    if groups < 1 or shape[-1] % groups:
+        raise ValueError(
+            f"groups: got {groups}, must be positive and divide the {shape[-1]} outputs of {shape}"
+        )
+    window = math.prod(shape[:-2])
+    return window * shape[-2], window * shape[-1] // groups
+
+
+def variance_scaling(
+    scale: float, mode: Mode = "fan_in", distribution: Distribution = "normal", *, groups: int = 1
+) -> Initializer:
+    """Draw with mean 0 and variance scale / n, where n is a fan of the kernel.
+
+    Args:
+        scale: the variance times n: 1 for linear units and tanh, 2 for ReLU.
+        mode: n is "fan_in", "fan_out" or "fan_avg", the mean of both.
+        distribution: "normal"; "truncated_normal", cut at two deviations of the uncut normal and then brought
+            to the same variance; or "uniform" on ±√(3 · scale / n).
+        groups: number of groups of a grouped convolution, see `fans`.
+
+    Raises:
+        ValueError: an unknown mode or distribution or a scale that is not positive, at once; a shape without
+            fans, when the initialiser is called.
+
+    Reference: He et al., Delving deep into rectifiers, 2015. https://arxiv.org/abs/1502.01852
+    """
+    if mode not in ("fan_in", "fan_out", "fan_avg"):
+        raise ValueError(f"mode: got {mode!r}, allowed are 'fan_in', 'fan_out' and 'fan_avg'")
+    if distribution not in ("normal", "truncated_normal", "uniform"):
+        raise ValueError(
+            f"distribution: got {distribution!r}, allowed are 'normal', 'truncated_normal' and 'uniform'"
+        )
+    if not scale > 0:
+        raise ValueError(f"scale: got {scale}, must be positive")
+
+    def init(key, shape, dtype=jnp.float32):
+        fan_in, fan_out = fans(shape, groups=groups)
+        n = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}[mode]
+        deviation = math.sqrt(scale / max(n, 1))
+        draw = {
+            "normal": normal(deviation),
+            "truncated_normal": truncated_normal(deviation / _CUT_DEVIATION),
+            "uniform": uniform(math.sqrt(3) * deviation),
+        }[distribution]
+        return draw(key, shape, dtype)
+
+    return init
+
+
+def lecun_normal(*, groups: int = 1) -> Initializer:
+    """Draw from N(0, 1/n_in): the lecture's "variance 1/n", its rule for tanh.
+
+    Reference: LeCun et al., Efficient BackProp, 1998. http://yann.lecun.com/exdb/publis/pdf/lecun-98b.pdf
+    """
+    return variance_scaling(1.0, "fan_in", "normal", groups=groups)
+
+
+def lecun_uniform(*, groups: int = 1) -> Initializer:
+    """Draw from U(±√(3/n_in)), variance 1/n_in. See `lecun_normal`."""
+    return variance_scaling(1.0, "fan_in", "uniform", groups=groups)
+
+
+def glorot_normal(*, gain: float = 1.0, groups: int = 1) -> Initializer:
+    """Draw from N(0, gain² · 2/(n_in + n_out)). See `glorot_uniform`."""
+    return variance_scaling(gain**2, "fan_avg", "normal", groups=groups)
+
+
+def glorot_uniform(*, gain: float = 1.0, groups: int = 1) -> Initializer:
+    """Draw from U(±gain · √(6/(n_in + n_out))), variance gain² · 2/(n_in + n_out).
+
+    `gain` is 1 for linear units and tanh and 4 for the sigmoid (its slope at 0 is 1/4, see `gain`). Erratum:
+    the lecture prints the factor 4 under tanh and none under the sigmoid.
+
+    Reference: Glorot and Bengio, Understanding the difficulty of training deep feedforward neural networks,
+    2010. https://proceedings.mlr.press/v9/glorot10a.html
+    """
+    return variance_scaling(gain**2, "fan_avg", "uniform", groups=groups)
+
+
+def he_normal(*, groups: int = 1) -> Initializer:
+    """Draw from N(0, 2/n_in), for ReLU; not truncated, as in the paper and unlike jax's namesake.
+
+    Reference: He et al., Delving deep into rectifiers, 2015. https://arxiv.org/abs/1502.01852
+    """
+    return variance_scaling(2.0, "fan_in", "normal", groups=groups)
+
+
+def he_uniform(*, groups: int = 1) -> Initializer:
+    """Draw from U(±√(6/n_in)), variance 2/n_in, for ReLU. See `he_normal`."""
+    return variance_scaling(2.0, "fan_in", "uniform", groups=groups)
+
+
+def orthogonal(scale: float = 1.0) -> Initializer:
+    """Draw a matrix with orthonormal rows or columns, whichever are fewer, uniformly (Haar), times `scale`.
+
+    A kernel of more than two axes is orthogonal as the matrix (everything but the last axis, outputs).
+
+    Raises:
+        ValueError: when called with a shape of fewer than two axes.
+
+    Reference: Saxe, McClelland and Ganguli, Exact solutions to the nonlinear dynamics of learning in deep
+    linear neural networks, 2014. https://arxiv.org/abs/1312.6120
+    """
+
+    def sample(key, shape, dtype):
+        if len(shape) < 2:
+            raise ValueError(f"shape: got {shape}, an orthogonal matrix needs at least two axes")
+        rows, columns = math.prod(shape[:-1]), shape[-1]
+        q, r = jnp.linalg.qr(jax.random.normal(key, (max(rows, columns), min(rows, columns)), dtype))
+        q = q * jnp.where(jnp.diagonal(r) < 0, -1, 1)[None, :]  # QR's own signs would not be uniform
+        return (q if rows >= columns else q.T).reshape(shape)
+
+    return _drawn(sample, scale)
+
+
+def gain(activation: Callable[[Array], Array], *, keeps: Literal["moment", "slope"] = "moment") -> float:
+    """Return the factor on the weights' deviation 1/√n that keeps a signal's size through an activation g.
+
+    Args:
+        activation: an element-by-element function such as `activations.relu`.
+        keeps: "moment": 1/√E[g(z)²] for z from N(0, 1), which is √2 for ReLU (He) and 1.59 for tanh;
+            "slope": 1/|g'(0)|, for units that work near 0: 1 for tanh, 4 for the sigmoid (Glorot).
+
+    Raises:
+        ValueError: unknown `keeps`; or an activation that is 0 everywhere, or flat at 0 with "slope".
+
+    PyTorch's table has 5/3 for tanh and 1 for the sigmoid instead, which follow neither formula.
+    """
+    if keeps not in ("moment", "slope"):
+        raise ValueError(f"keeps: got {keeps!r}, allowed are 'moment' and 'slope'")
+    with jax.ensure_compile_time_eval():
+        if keeps == "slope":
+            size = abs(float(jax.grad(lambda z: activation(z))(jnp.float32(0))))
+        else:
+            nodes, weights = np.polynomial.hermite_e.hermegauss(64)
+            values = np.asarray(activation(jnp.asarray(nodes, jnp.float32)), np.float64)
+            size = math.sqrt(np.sum(weights * values**2) / math.sqrt(2 * math.pi))
+    if size == 0:
+        raise ValueError(f"activation: its {keeps} is 0, so no gain keeps the signal")
+    return 1 / size

@@ -1,0 +1,257 @@
+"""Losses, `loss(predictions | logits, targets | labels)`, never reduced over examples (Lecture rows C1-C5).
+
+A loss whose formula couples the outputs of one example (softmax_cross_entropy, nll, margin) sums over the
+last axis; all others work element by element. Sums over outputs and means over examples are the caller's:
+`half_squared_error(predictions, targets).sum() / m`. What else holds for all of them:
+
+* Results have the floating dtype of the arguments; float16 and bfloat16 are computed in float32.
+* Shapes must fit exactly. Broadcasting (n, 1) against (n,) would silently compare all pairs of examples.
+* Values are not checked, as that needs a host; labels that cannot be give NaN in loss and gradient.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float, Num
+
+__all__ = [
+    "absolute_error",
+    "binary_cross_entropy",
+    "half_squared_error",
+    "hinge",
+    "margin",
+    "nll",
+    "perceptron",
+    "sigmoid_binary_cross_entropy",
+    "softmax_cross_entropy",
+    "squared_error",
+    "squared_log_error",
+]
+
+
+def _widen_pair(predictions, targets, names=("predictions", "targets")):
+    """Return both in at least float32 and the dtype of the result, having compared their shapes."""
+    if jnp.shape(predictions) != jnp.shape(targets):
+        raise ValueError(
+            f"{names[1]}: got shape {jnp.shape(targets)}, must be the shape of {names[0]}, "
+            f"{jnp.shape(predictions)}"
+        )
+    dtype = jnp.result_type(predictions, targets, float)
+    wide = jnp.promote_types(dtype, jnp.float32)
+    return jnp.asarray(predictions, wide), jnp.asarray(targets, wide), dtype
+
+
+def squared_error(
+    predictions: Float[ArrayLike, "..."], targets: Num[ArrayLike, "..."]
+) -> Float[Array, "..."]:
+    """Squared error (ŷ − y)² of each element; its mean is the mean squared error (Lecture row C1).
+
+    The lectures' other form, J = 1/(2m) Σ (ŷ − y)², is the mean of `half_squared_error`. Erratum: the lecture
+    defines J with 1/(2m) and then computes its example with 1/m (0.995 where the formula gives 0.4975).
+    """
+    predictions, targets, dtype = _widen_pair(predictions, targets)
+    return jnp.square(predictions - targets).astype(dtype)
+
+
+def half_squared_error(
+    predictions: Float[ArrayLike, "..."], targets: Num[ArrayLike, "..."]
+) -> Float[Array, "..."]:
+    """Half the squared error, ½ (ŷ − y)², whose gradient is δ = ŷ − y (Lecture rows C1, D2)."""
+    predictions, targets, dtype = _widen_pair(predictions, targets)
+    return (0.5 * jnp.square(predictions - targets)).astype(dtype)
+
+
+def absolute_error(
+    predictions: Float[ArrayLike, "..."], targets: Num[ArrayLike, "..."]
+) -> Float[Array, "..."]:
+    """Absolute error |ŷ − y|, gradient sgn(ŷ − y) and 0 at equality (Lecture row C1)."""
+    predictions, targets, dtype = _widen_pair(predictions, targets)
+    return jnp.abs(predictions - targets).astype(dtype)
+
+
+def squared_log_error(
+    predictions: Float[ArrayLike, "..."], targets: Num[ArrayLike, "..."]
+) -> Float[Array, "..."]:
+    """Squared difference of logarithms, (ln ŷ − ln y)², for positive quantities (Lecture row C4).
+
+    Its sum over the outputs is the lecture's ‖log y − log t‖². Outside its domain, at predictions or targets
+    ≤ 0, it is NaN.
+    """
+    predictions, targets, dtype = _widen_pair(predictions, targets)
+    difference = _log_of_positive(predictions) - _log_of_positive(targets)
+    return jnp.square(difference).astype(dtype)
+
+
+def _log_of_positive(x):
+    return jnp.log(jnp.where(x > 0, x, jnp.nan))
+
+
+def _nan_unless(valid, labels):
+    """Put NaN in place of labels that cannot be."""
+    return jnp.where(valid, labels, jnp.nan)
+
+
+def binary_cross_entropy(
+    probabilities: Float[ArrayLike, "..."],
+    labels: Num[ArrayLike, "..."],
+    *,
+    eps: float | Float[Array, ""] = 1e-7,
+) -> Float[Array, "..."]:
+    """Cross entropy of a probability p of class 1, −y ln p − (1 − y) ln(1 − p) (Lecture row C2).
+
+    Args:
+        probabilities: p in [0, 1]. With logits at hand `sigmoid_binary_cross_entropy` is exact everywhere.
+        labels: y in [0, 1]; NaN results outside.
+        eps: below eps, and above 1 − eps, the logarithm goes on along its tangent, so that value (17.1 at the
+            worst) and gradient (1/eps) stay finite and keep pointing the right way.
+
+    Errata: the lecture's example prints .317, which is in logarithms of base 10; natural ones, used here,
+    give .729693. Another lecture's form for one example lacks the minus.
+    """
+    p, y, dtype = _widen_pair(probabilities, labels, ("probabilities", "labels"))
+    y = _nan_unless((y >= 0) & (y <= 1), y)
+    return (-y * _log_with_tangent(p, eps) - (1 - y) * _log_with_tangent(1 - p, eps)).astype(dtype)
+
+
+def _log_with_tangent(p, eps):
+    inside = p >= eps
+    return jnp.where(inside, jnp.log(jnp.where(inside, p, 1)), jnp.log(eps) + (p - eps) / eps)
+
+
+def sigmoid_binary_cross_entropy(
+    logits: Float[ArrayLike, "..."], labels: Num[ArrayLike, "..."]
+) -> Float[Array, "..."]:
+    """Binary cross entropy from the logit z of class 1, y ln(1 + e⁻ᶻ) + (1 − y) ln(1 + eᶻ) (Lecture row C2).
+
+    Args:
+        logits: z; the gradient is sigmoid(z) − y.
+        labels: y in [0, 1]; NaN results outside.
+
+    It equals `softmax_cross_entropy` of the two logits (0, z).
+    """
+    z, y, dtype = _widen_pair(logits, labels, ("logits", "labels"))
+    y = _nan_unless((y >= 0) & (y <= 1), y)
+    return (y * jax.nn.softplus(-z) + (1 - y) * jax.nn.softplus(z)).astype(dtype)
+
+
+def _distribution(labels, outputs, names):
+    """Return labels as a distribution over the last axis of outputs: class numbers become one-hot rows."""
+    shape = jnp.shape(outputs)
+    labels = jnp.asarray(labels)
+    if not shape:
+        raise ValueError(f"{names}: got a scalar, needs an axis of classes")
+    if labels.shape == shape:
+        return labels.astype(outputs.dtype)
+    if labels.shape != shape[:-1]:
+        raise ValueError(
+            f"labels: got shape {labels.shape}, allowed for {names} {shape} are {shape[:-1]} and {shape}"
+        )
+    if not jnp.issubdtype(labels.dtype, jnp.integer):
+        raise ValueError(
+            f"labels: got dtype {labels.dtype} for shape {shape[:-1]}, class numbers are integers"
+        )
+    # not jax.nn.one_hot, whose row of zeros would make the loss of an impossible label 0
+    one_hot = labels[..., None] == jnp.arange(shape[-1]).reshape((1,) * labels.ndim + (-1,))
+    possible = (labels >= 0) & (labels < shape[-1])
+    return _nan_unless(possible[..., None], one_hot.astype(outputs.dtype))
+
+
+def _cross_entropy(log_probabilities, labels):
+    """−Σ y ln p with 0 · ln 0 = 0."""
+    impossible = (labels == 0) & jnp.isneginf(log_probabilities)
+    return (labels * jnp.where(impossible, 0, -log_probabilities)).sum(-1)
+
+
+def softmax_cross_entropy(
+    logits: Float[ArrayLike, "... classes"],
+    labels: Num[ArrayLike, "..."],
+    *,
+    label_smoothing: float | Float[Array, ""] = 0.0,
+) -> Float[Array, "..."]:
+    """Cross entropy of softmax(logits), −Σ_k y_k ln ŷ_k, one number per example (Lecture row C3).
+
+    Args:
+        logits: z, classes last; the gradient is ŷ − y. −inf excludes a class.
+        labels: class numbers, of the shape of logits without the last axis, or a distribution over the
+            classes (one-hot, mixed, soft) of the shape of logits. A class number that no class has gives NaN.
+        label_smoothing: ε: y becomes (1 − ε) y + ε / classes.
+
+    Raises:
+        ValueError: labels of another shape; class numbers that are not integers; ε outside [0, 1].
+
+    Reference for label smoothing: Szegedy et al., Rethinking the Inception architecture, 2016.
+    https://arxiv.org/abs/1512.00567
+    """
+    if isinstance(label_smoothing, (int, float)) and not 0 <= label_smoothing <= 1:
+        raise ValueError(f"label_smoothing: got {label_smoothing}, allowed is 0 to 1")
+    dtype = jnp.result_type(logits, float)
+    z = jnp.asarray(logits, jnp.promote_types(dtype, jnp.float32))
+    y = _distribution(labels, z, "logits")
+    y = (1 - label_smoothing) * y + label_smoothing / z.shape[-1]
+    return _cross_entropy(jax.nn.log_softmax(z), y).astype(dtype)
+
+
+def nll(
+    log_probabilities: Float[ArrayLike, "... classes"], labels: Num[ArrayLike, "..."]
+) -> Float[Array, "..."]:
+    """Negative log likelihood −Σ_k y_k ln ŷ_k, from log-probabilities (Lecture row C3).
+
+    With `activations.log_softmax` before it this is `softmax_cross_entropy`; labels and errors as there.
+    """
+    dtype = jnp.result_type(log_probabilities, float)
+    log_p = jnp.asarray(log_probabilities, jnp.promote_types(dtype, jnp.float32))
+    return _cross_entropy(log_p, _distribution(labels, log_p, "log_probabilities")).astype(dtype)
+
+
+def margin(
+    lengths: Float[ArrayLike, "... classes"],
+    labels: Num[ArrayLike, "..."],
+    *,
+    upper: float | Float[Array, ""] = 0.9,
+    lower: float | Float[Array, ""] = 0.1,
+    down_weight: float | Float[Array, ""] = 0.5,
+) -> Float[Array, "..."]:
+    """Margin loss of CapsNet, Σ_k y_k max(0, m⁺ − v_k)² + λ (1 − y_k) max(0, v_k − m⁻)² (Lecture row C5).
+
+    Args:
+        lengths: v, the capsules' lengths in [0, 1], classes last.
+        labels: class numbers or 0/1 per class, as in `softmax_cross_entropy`; several classes may be 1.
+        upper: m⁺, length that a present class should reach.
+        lower: m⁻, length that an absent class should stay below.
+        down_weight: λ, weight of the absent classes.
+
+    Reference: Sabour, Frosst and Hinton, Dynamic routing between capsules, 2017.
+    https://arxiv.org/abs/1710.09829
+    """
+    dtype = jnp.result_type(lengths, float)
+    v = jnp.asarray(lengths, jnp.promote_types(dtype, jnp.float32))
+    y = _distribution(labels, v, "lengths")
+    present, absent = jax.nn.relu(upper - v), jax.nn.relu(v - lower)
+    return (y * present**2 + down_weight * (1 - y) * absent**2).sum(-1).astype(dtype)
+
+
+def hinge(predictions: Float[ArrayLike, "..."], labels: Num[ArrayLike, "..."]) -> Float[Array, "..."]:
+    """Hinge loss max(0, 1 − y f) with labels y = ±1; any other label gives NaN (Lecture row C5).
+
+    Args:
+        predictions: f, the signed distance; the gradient is −y where y f < 1, else 0.
+        labels: −1 or 1, not 0 or 1.
+
+    Reference: Cortes and Vapnik, Support-vector networks, 1995. https://doi.org/10.1007/BF00994018
+    """
+    f, y, dtype = _widen_pair(predictions, labels, ("predictions", "labels"))
+    gap = 1 - _nan_unless(jnp.abs(y) == 1, y) * f
+    return jnp.where(gap <= 0, 0, gap).astype(dtype)
+
+
+def perceptron(predictions: Float[ArrayLike, "..."], labels: Num[ArrayLike, "..."]) -> Float[Array, "..."]:
+    """Perceptron loss max(0, −y f) with labels y = ±1; any other label gives NaN (Lecture rows A3, C5).
+
+    The gradient is −y where y f ≤ 0: at f = 0 too, which counts as a mistake, so that a step from weights 0
+    is the perceptron's mistake-driven step.
+
+    Reference: Rosenblatt, The perceptron, 1958. https://doi.org/10.1037/h0042519
+    """
+    f, y, dtype = _widen_pair(predictions, labels, ("predictions", "labels"))
+    agreement = _nan_unless(jnp.abs(y) == 1, y) * f
+    return jnp.where(agreement > 0, 0, -agreement).astype(dtype)
