@@ -1,7 +1,7 @@
-"""Initial parameters: functions `f(key, shape, dtype=float32) -> array` (Lecture row F).
+"""Initial parameters: factories of functions `f(key, shape, dtype=float32) -> array` (Lecture row F).
 
-`zeros` and `ones` are such functions; every other name is a factory that returns one. They serve wherever
-`jax.nn.initializers` do. The last two axes of a shape are (inputs, outputs), the axes before them are a
+What they return serves wherever jax's own initialisers do; here `zeros()` and `ones()` are factories, too, and
+`fans` and `gain` are plain functions of Python values. The last two axes of a shape are (inputs, outputs), the axes before them are a
 convolution's window: dense kernels are (d_in, d_out), convolution kernels (kh, kw, c_in / groups, c_out).
 float16 and bfloat16 are drawn in float32 and rounded, so that the tails are not lost.
 """
@@ -52,16 +52,14 @@ Distribution = Literal["normal", "truncated_normal", "uniform"]
 _CUT_DEVIATION = math.sqrt(1 - 4 * math.exp(-2) / math.sqrt(2 * math.pi) / math.erf(math.sqrt(2)))
 
 
-def zeros(key: jax.Array, shape: Sequence[int], dtype: DTypeLike = jnp.float32) -> Array:
-    """Fill with 0, the usual start of a bias; itself an initialiser, not a factory."""
-    del key
-    return jnp.zeros(shape, dtype)
+def zeros() -> Initializer:
+    """Fill with 0, the usual start of a bias."""
+    return constant(0)
 
 
-def ones(key: jax.Array, shape: Sequence[int], dtype: DTypeLike = jnp.float32) -> Array:
-    """Fill with 1, the usual start of a scale; itself an initialiser, not a factory."""
-    del key
-    return jnp.ones(shape, dtype)
+def ones() -> Initializer:
+    """Fill with 1, the usual start of a scale."""
+    return constant(1)
 
 
 def constant(value: float | Float[Array, ""]) -> Initializer:
