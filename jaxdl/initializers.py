@@ -1,8 +1,9 @@
 """Initial parameters: factories of functions `f(key, shape, dtype=float32) -> array` (Lecture row F).
 
-What they return serves wherever jax's own initialisers do; here `zeros()` and `ones()` are factories, too, and
-`fans` and `gain` are plain functions of Python values. The last two axes of a shape are (inputs, outputs), the axes before them are a
-convolution's window: dense kernels are (d_in, d_out), convolution kernels (kh, kw, c_in / groups, c_out).
+What they return serves wherever jax's own initialisers do. `zeros()` and `ones()` are factories, too; `fans`
+and `gain` are plain functions of Python values. The last two axes of a shape are (inputs, outputs), the axes
+before them are a convolution's window: dense kernels are (d_in, d_out), convolution kernels
+(kh, kw, c_in / groups, c_out).
 float16 and bfloat16 are drawn in float32 and rounded, so that the tails are not lost.
 """
 
