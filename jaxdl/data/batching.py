@@ -1,0 +1,106 @@
+"""Batches of equal size, so that a jitted step is compiled once (Lecture row G9's parts, one at a time)."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxdl.data.splits import Examples, permutation
+
+
+class Batch(NamedTuple):
+    """One batch of numpy arrays; images keep the type of the source."""
+
+    image: np.ndarray  # (B, H, W, C), uint8 or float32
+    label: np.ndarray  # (B,) int32
+    weight: np.ndarray  # (B,) float32: 1, or 0 for padding, which must not count
+    index: np.ndarray  # (B,) int32: position in the epoch, the same on any number of devices
+
+
+def batches(
+    examples: Examples,
+    batch_size: int,
+    *,
+    seed: int,
+    epoch: int,
+    shuffle: bool = True,
+    start: int = 0,
+) -> Iterator[Batch]:
+    """Full training batches of one epoch, in an order that is a function of (seed, epoch) alone.
+
+    The examples left over at the end are dropped; another order lets them come in the next epoch.
+
+    Args:
+        examples: What to draw from.
+        batch_size: Examples per batch.
+        seed: Chooses the orders of all epochs, a non-negative integer.
+        epoch: Which of them, counted from 0.
+        shuffle: False keeps the order of `examples`.
+        start: Number of batches to skip without reading them: where to resume.
+
+    Raises:
+        ValueError: If the batch size is not in [1, number of examples], or seed, epoch or start are out of
+            range.
+    """
+    count = len(examples.labels)
+    steps = steps_per_epoch(count, batch_size)
+    if seed < 0 or epoch < 0:
+        raise ValueError(f"seed is {seed} and epoch is {epoch}; both must be non-negative integers")
+    if not 0 <= start <= steps:
+        raise ValueError(f"start is {start}; an epoch has {steps} batches, so it must lie in [0, {steps}]")
+    return _full_batches(examples, batch_size, _order(count, seed, epoch, shuffle), start, steps)
+
+
+def steps_per_epoch(count: int, batch_size: int) -> int:
+    """Number of full batches in `count` examples: the floor of their ratio.
+
+    Raises:
+        ValueError: If the batch size is not in [1, count].
+    """
+    if not 1 <= batch_size <= count:
+        raise ValueError(f"batch_size is {batch_size}; with {count} examples it must lie in [1, {count}]")
+    return count // batch_size
+
+
+def eval_batches(examples: Examples, batch_size: int) -> Iterator[Batch]:
+    """All examples once, in order; the last batch is filled up to full size with weight 0.
+
+    The filling repeats the last example: its numbers are finite wherever a real example's are, so that weight
+    0 really takes it away (0 times infinity would not).
+
+    Args:
+        examples: What to read.
+        batch_size: Examples per batch; it may exceed their number.
+
+    Raises:
+        ValueError: If the batch size is below 1.
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
+    return _padded_batches(examples, batch_size)
+
+
+def _order(count: int, seed: int, epoch: int, shuffle: bool) -> np.ndarray:
+    if not shuffle:
+        return np.arange(count)
+    return permutation(np.random.Philox(np.random.SeedSequence([seed, 2, epoch])), count)
+
+
+def _full_batches(
+    examples: Examples, batch_size: int, order: np.ndarray, start: int, steps: int
+) -> Iterator[Batch]:
+    weight = np.ones(batch_size, np.float32)
+    for step in range(start, steps):
+        first = step * batch_size
+        rows = order[first : first + batch_size]
+        index = np.arange(first, first + batch_size, dtype=np.int32)
+        yield Batch(examples.images[rows], examples.labels[rows], weight, index)
+
+
+def _padded_batches(examples: Examples, batch_size: int) -> Iterator[Batch]:
+    count = len(examples.labels)
+    for first in range(0, count, batch_size):
+        index = np.arange(first, first + batch_size, dtype=np.int32)
+        rows = np.minimum(index, count - 1)
+        weight = (index < count).astype(np.float32)
+        yield Batch(examples.images[rows], examples.labels[rows], weight, index)

@@ -1,0 +1,116 @@
+"""Downloads with checks, and the folders that data lives in."""
+
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import ModuleType
+
+VARIABLE = "JAXDL_DATA_DIR"
+
+
+def cache_folder() -> Path:
+    """The user's cache folder for jaxdl: `$XDG_CACHE_HOME/jaxdl`, else `~/.cache/jaxdl`."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "jaxdl"
+
+
+def data_folder(data_dir: str | Path | None = None) -> Path:
+    """Where data sets are found and downloaded to: the argument, else `$JAXDL_DATA_DIR`, else the cache."""
+    chosen = data_dir if data_dir is not None else os.environ.get(VARIABLE)
+    return Path(chosen).expanduser() if chosen else cache_folder()
+
+
+def need(module: str, *, purpose: str) -> ModuleType:
+    """Imports an optional library, or says which extra brings it.
+
+    Raises:
+        ImportError: If it is not installed; the message names the extra.
+    """
+    import importlib
+
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        package = {"PIL": "pillow", "sklearn": "scikit-learn"}.get(module.split(".")[0], module.split(".")[0])
+        raise ImportError(
+            f"{purpose} needs {package}: install it with `pip install 'jaxdl[experiments]'`"
+        ) from error
+
+
+def fetch(
+    urls: Sequence[str],
+    path: Path,
+    *,
+    check: Callable[[Path], object],
+    files: Sequence[str] = (),
+    timeout: float = 10.0,
+) -> Path:
+    """Downloads one file from the first address that gives the right bytes.
+
+    The bytes go to a temporary file beside the target, are checked there and only then renamed, so that a
+    broken download never looks like a file. A download that breaks off, or whose bytes are wrong, is started
+    again once from the beginning; an address that does not answer, or answers with an error, is left for the
+    next.
+
+    Args:
+        urls: Addresses of the same file, tried in this order.
+        path: Where the file goes.
+        check: Called with the temporary file; raises ValueError if the bytes are wrong.
+        files: All the files that are missing, for the message; () is this one.
+        timeout: Seconds to wait for a connection, and between two pieces of data.
+
+    Raises:
+        ConnectionError: If no address gave the file; the message lists why, and where to put it by hand.
+    """
+    pooch = need("pooch", purpose=f"downloading {path.name}")
+    problems = []
+    _make(path.parent)
+    for url in urls:
+        for _ in range(2):
+            problem, again = _attempt(pooch.HTTPDownloader(timeout=timeout), url, path, check)
+            if problem is None:
+                return path
+            problems.append(f"{url}: {problem}")
+            if not again:
+                break
+    tried = "\n  ".join(problems)
+    raise ConnectionError(
+        f"{path.name} could not be downloaded:\n  {tried}\nIf there is no network here, put "
+        f"{', '.join(files or [path.name])} into {path.parent} by hand"
+    )
+
+
+def _attempt(
+    downloader: Callable[..., object], url: str, path: Path, check: Callable[[Path], object]
+) -> tuple[str | None, bool]:
+    """One download: (None, False) when the file is in place, else (what went wrong, whether to try again)."""
+    from requests import exceptions
+
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    os.close(handle)
+    part = Path(name)
+    try:
+        downloader(url, name, None)
+        check(part)
+        os.replace(part, path)
+        return None, False
+    except exceptions.ChunkedEncodingError as error:
+        return f"broken off after {part.stat().st_size} bytes ({error})", True
+    except exceptions.RequestException as error:
+        return str(error), False
+    except ValueError as error:
+        return str(error).replace(name, "the download"), True
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(
+            f"the data folder {folder} cannot be made ({error}); set --data-dir or {VARIABLE}"
+        ) from error
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(f"the data folder {folder} cannot be written; set --data-dir or {VARIABLE}")

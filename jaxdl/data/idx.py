@@ -1,0 +1,90 @@
+"""IDX, the format of MNIST's files: big-endian magic number, sizes, then bytes.
+
+A file is `00 00 08 d` (08 = unsigned bytes, d = number of dimensions), d sizes of 4 bytes, then the values in
+row-major order; usually gzipped. Reference: Y. LeCun, C. Cortes, C. Burges, The MNIST database of handwritten
+digits, http://yann.lecun.com/exdb/mnist/.
+"""
+
+import gzip
+import math
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from jaxdl.data.dataset import sha256
+
+_TYPES = {0x08: "uint8", 0x09: "int8", 0x0B: "int16", 0x0C: "int32", 0x0D: "float32", 0x0E: "float64"}
+
+
+def read_idx(path: str | Path, *, ndim: int, digest: str | None = None) -> tuple[np.ndarray, str]:
+    """Reads one IDX file of unsigned bytes, gzipped or not (told by its first bytes, not by its name).
+
+    Args:
+        path: The file.
+        ndim: Number of dimensions it must have: 3 for images, 1 for labels.
+        digest: SHA-256 that the unpacked bytes must have, so that a re-compressed copy is accepted; None
+            accepts any.
+
+    Returns:
+        The array (read-only) and the SHA-256 of the unpacked bytes.
+
+    Raises:
+        ValueError: If the file is damaged, truncated, too long, of another format or not the one expected;
+            the message names the file and what is wrong.
+    """
+    data = unpacked(path)
+    values = parse_idx(data, ndim=ndim, name=str(path))
+    found = sha256(data)
+    if digest is not None and found != digest:
+        raise ValueError(
+            f"{path}: its contents are not the official ones (SHA-256 of the unpacked bytes is {found}, "
+            f"expected {digest}); some bytes were changed, or it is another file under this name"
+        )
+    return values, found
+
+
+def unpacked(path: str | Path) -> bytes:
+    """The bytes of a file, gunzipped if it starts as gzip does.
+
+    Raises:
+        ValueError: If the gzip stream is truncated or damaged.
+    """
+    data = Path(path).read_bytes()
+    if data[:2] != b"\x1f\x8b":
+        return data
+    try:
+        return gzip.decompress(data)
+    except EOFError as error:
+        raise ValueError(f"{path}: the gzip file is truncated ({len(data)} bytes)") from error
+    except (gzip.BadGzipFile, zlib.error) as error:
+        raise ValueError(f"{path}: the gzip file is damaged ({error})") from error
+
+
+def parse_idx(data: bytes, *, ndim: int, name: str) -> np.ndarray:
+    """The array in the bytes of an IDX file, without copying it.
+
+    Args:
+        data: The unpacked file.
+        ndim: Number of dimensions it must have.
+        name: The file's name for messages.
+
+    Raises:
+        ValueError: See `read_idx`.
+    """
+    start = 4 + 4 * ndim
+    if len(data) < 4 or data[:2] != b"\0\0" or data[2] not in _TYPES:
+        raise ValueError(f"{name}: not an IDX file (it starts with {data[:4].hex(' ') or 'nothing'})")
+    if data[2] != 0x08:
+        raise ValueError(f"{name}: an IDX file of {_TYPES[data[2]]}; expected unsigned bytes")
+    if data[3] != ndim:
+        raise ValueError(f"{name}: an IDX file with {data[3]} dimensions; expected {ndim}")
+    if len(data) < start:
+        raise ValueError(f"{name}: truncated in its header ({len(data)} of {start} bytes)")
+    shape = struct.unpack_from(f">{ndim}I", data, 4)
+    expected = start + math.prod(shape)
+    if len(data) != expected:
+        what = "truncated" if len(data) < expected else "too long"
+        raise ValueError(f"{name}: {what}: {len(data)} bytes, but sizes {shape} need {expected}")
+    return np.frombuffer(data, np.uint8, offset=start).reshape(shape)

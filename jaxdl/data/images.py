@@ -1,0 +1,146 @@
+"""Folders and tar archives with one folder of images per class; see `layout` for how they may lie.
+
+Decoded images are kept in the user's cache, so that the second load takes as long as reading an array.
+"""
+
+import hashlib
+import io
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxdl.data import decoded
+from jaxdl.data.archives import file_digest, files, listing
+from jaxdl.data.dataset import Dataset, checked
+from jaxdl.data.fetching import cache_folder, need
+from jaxdl.data.layout import Entry, sort_entries
+
+EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".pgm", ".webp", ".tif", ".tiff")
+_GREY = ("1", "L")
+_COLOUR = ("RGB", "RGBA", "P", "PA", "LA", "CMYK", "YCbCr")
+
+
+class _Survey(NamedTuple):
+    """What the first pass over the files has found."""
+
+    names: list[str]
+    folders: list[str]
+    size: tuple[int, int]  # width and height of every image, pixels
+    mode: str  # "L" or "RGB"
+    digest: str  # SHA-256 over names and contents
+
+
+def load_images(path: Path) -> Dataset:
+    """A folder or tar archive of images per class; all images must have one size.
+
+    If any image has colours all become RGB; transparency is dropped. Other files are left alone.
+
+    Args:
+        path: The folder or archive.
+
+    Raises:
+        ValueError: For another layout, an empty class, classes that differ between train and test, an image
+            that cannot be read or has another size; the message names the file.
+        ImportError: If Pillow is not installed.
+    """
+    fingerprint = file_digest(path) if path.is_file() else listing(path)
+    key = fingerprint if path.is_file() else hashlib.sha256(str(path.resolve()).encode()).hexdigest()
+    cache = cache_folder() / "decoded" / f"{key}.npz"
+    dataset = decoded.restore(cache, fingerprint)
+    if dataset is None:
+        dataset = _decode_all(path)
+        if path.is_file():
+            dataset = dataset._replace(checksums={path.name: fingerprint})
+        decoded.store(cache, fingerprint, dataset)
+    return dataset._replace(name=_stem(path))
+
+
+def _stem(path: Path) -> str:
+    return path.name.split(".")[0] if path.is_file() else path.resolve().name
+
+
+def _decode_all(path: Path) -> Dataset:
+    survey = _survey(path)
+    entries = sort_entries(str(path), survey.names, survey.folders)
+    row = {entry.name: i for i, entry in enumerate(entries)}
+    width, height = survey.size
+    images = np.empty((len(entries), height, width, 1 if survey.mode == "L" else 3), np.uint8)
+    for name, contents in _image_files(path):
+        with _opened(path, name, contents) as image:
+            images[row[name]] = np.asarray(image.convert(survey.mode)).reshape(images.shape[1:])
+    return _assemble(path, entries, images, survey.digest)
+
+
+def _assemble(path: Path, entries: list[Entry], images: np.ndarray, digest: str) -> Dataset:
+    classes = sorted({entry.label for entry in entries})
+    labels = np.array([classes.index(entry.label) for entry in entries], np.int32)
+    count = sum(entry.part == "train" for entry in entries)
+    test = (images[count:], labels[count:]) if count < len(entries) else (None, None)
+    lossy = any(entry.name.lower().endswith((".jpg", ".jpeg")) for entry in entries)
+    note = "decoded from JPEG files, which are lossy copies" if lossy else ""
+    return checked(
+        Dataset(
+            _stem(path),
+            images[:count],
+            labels[:count],
+            *test,
+            tuple(classes),
+            255.0,
+            {path.name: digest},
+            note,
+        ),
+        where=str(path),
+    )
+
+
+def _survey(path: Path) -> _Survey:
+    """Names, folders, common size and mode of all images, from their headers."""
+    names: list[str] = []
+    folders: list[str] = []
+    size, first, colour = (0, 0), "", False
+    digest = hashlib.sha256()
+    for name, contents in files(path, EXTENSIONS):
+        if contents is None:
+            folders.append(name)
+            continue
+        with _opened(path, name, contents, decode=False) as image:
+            if names and image.size != size:
+                raise ValueError(
+                    f"{path}: {name} is {image.size[0]} x {image.size[1]} pixels, but {first} is {size[0]} x "
+                    f"{size[1]}; all images must have one size"
+                )
+            size, first = image.size, first or name
+            colour |= image.mode not in _GREY
+        digest.update(f"{name}\0{len(contents)}\0".encode() + contents)
+        names.append(name)
+    if not names:
+        raise ValueError(f"{path}: no images; looked for {', '.join(EXTENSIONS)}")
+    if len(set(names)) != len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{path}: {twice} is there twice")
+    return _Survey(names, folders, size, "RGB" if colour else "L", digest.hexdigest())
+
+
+def _image_files(path: Path) -> Iterator[tuple[str, bytes]]:
+    return ((name, contents) for name, contents in files(path, EXTENSIONS) if contents is not None)
+
+
+@contextmanager
+def _opened(path: Path, name: str, contents: bytes, *, decode: bool = True) -> Iterator[Any]:
+    """A Pillow image; whatever Pillow says against it becomes an error that names the file."""
+    pillow = need("PIL.Image", purpose="reading images")
+    try:
+        with pillow.open(io.BytesIO(contents)) as image:
+            if decode:
+                image.load()
+            mode = image.mode
+            if mode in _GREY + _COLOUR:
+                yield image
+                return
+    except (OSError, SyntaxError, EOFError, struct.error, pillow.DecompressionBombError) as error:
+        raise ValueError(f"{path}: the image {name} cannot be read ({error})") from error
+    raise ValueError(f"{path}: the image {name} has mode {mode}; expected 8 bits per channel, grey or colour")

@@ -1,0 +1,72 @@
+"""`load`: a data set by name, from a folder or from an archive."""
+
+import difflib
+import re
+from pathlib import Path
+
+from jaxdl.data.archives import ARCHIVES, is_archive
+from jaxdl.data.cifar import is_binary_archive, is_binary_folder, load_binary, load_cifar10
+from jaxdl.data.dataset import Dataset
+from jaxdl.data.fetching import data_folder
+from jaxdl.data.images import load_images
+from jaxdl.data.named import find_idx, load_digits, load_idx_folder, load_idx_source
+from jaxdl.data.sources import FASHION_MNIST, MNIST
+
+NAMES = ("digits", "mnist", "fashion_mnist", "cifar10")
+
+
+def load(source: str | Path, *, data_dir: str | Path | None = None, download: bool = True) -> Dataset:
+    """Loads a known data set, a folder or an archive, and checks it.
+
+    Args:
+        source: A name ("digits", "mnist", "fashion_mnist", "cifar10"; `-`, `_` and case do not matter), or
+            the path of a folder or tar archive with one folder of images per class (`CLASS/*.png` or
+            `train|test/CLASS/*.png`), of a folder of IDX files, or of CIFAR-10's binary archive.
+        data_dir: Folder in which named data sets are looked for, and downloaded to; None is
+            `$JAXDL_DATA_DIR`, else the user's cache folder. "digits" comes with scikit-learn and needs
+            neither.
+        download: False never goes to the network.
+
+    Raises:
+        ValueError: If the name is unknown, or a file is damaged; the message names it and what is wrong.
+        FileNotFoundError: If files are missing and `download` is False, or a path does not exist.
+        ConnectionError: If a download fails; the message says where to put which files by hand.
+        ImportError: If a library is missing that reading this source needs.
+    """
+    key = _plain(str(source))
+    known = {_plain(name): name for name in NAMES}
+    if isinstance(source, str) and key in known:
+        return _named(known[key], data_folder(data_dir), download)
+    path = Path(source).expanduser()
+    if path.exists():
+        return _at(path)
+    if isinstance(source, Path) or len(path.parts) > 1 or path.name.lower().endswith(ARCHIVES):
+        raise FileNotFoundError(f"{source}: there is no such folder or archive")
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)
+    raise ValueError(
+        f"unknown data set {str(source)!r}; there are {', '.join(NAMES)}, or give the path of a folder or "
+        f"tar archive of images per class. Nearest: {known[near[0]]}"
+    )
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[-_ ]", "", name.lower())
+
+
+def _named(name: str, folder: Path, allow_download: bool) -> Dataset:
+    if name == "digits":
+        return load_digits()
+    if name == "cifar10":
+        return load_cifar10(folder, allow_download=allow_download)
+    source = MNIST if name == "mnist" else FASHION_MNIST
+    return load_idx_source(name, source, folder, allow_download=allow_download)
+
+
+def _at(path: Path) -> Dataset:
+    if path.is_dir():
+        if find_idx(path, "train-images-idx3-ubyte") is not None:
+            return load_idx_folder(path)
+        return load_binary(path) if is_binary_folder(path) else load_images(path)
+    if not is_archive(path):
+        raise ValueError(f"{path} is neither a folder nor an archive; archives end in {', '.join(ARCHIVES)}")
+    return load_binary(path) if is_binary_archive(path) else load_images(path)
