@@ -3,7 +3,7 @@
 The figures are built through matplotlib's object interface, never through ``pyplot``: no global state, no
 window, no backend to choose. Show one in a notebook by ending a cell with it, or write it with `save`.
 Colours are the Okabe-Ito palette and matplotlib's ``Blues`` and ``PuOr``: colour-blind readers can tell them
-apart. Names are drawn as they are: a ``$`` starts no formula, a letter that the font lacks becomes its code point.
+apart. Names are drawn as they are: a ``$`` starts no formula, a letter that the font lacks is its code point.
 Images and kernels have channels last.
 """
 
@@ -120,9 +120,9 @@ def image_grid(
     """Images in rows, each with its caption above.
 
     Args:
-        images: values in [0, 1]. One channel is drawn in grey, three as RGB; of any other number the mean over
-            the channels is drawn in grey. Values outside are clipped, NaN is black.
-        captions: one per image; may hold line breaks.
+        images: values in [0, 1]. One channel is drawn in grey, three as RGB; of any other number the mean
+            over the channels is drawn in grey. Values outside are clipped, NaN is black.
+        captions: one per image; may hold line breaks. Lines are cut at 20 letters.
         columns: images per row.
         title: the heading.
     """
@@ -133,7 +133,7 @@ def image_grid(
         )
     figure, cells = _grid(len(images), columns, width=1.3, height=1.32 + 0.15 * captions[0].count("\n"))
     for cell, image, caption in zip(cells, images, captions, strict=True):
-        cell.set_title("\n".join(_text(line) for line in caption.split("\n")), fontsize=8.5)
+        cell.set_title("\n".join(_text(_short(line, 20)) for line in caption.split("\n")), fontsize=8.5)
         cell.imshow(_drawable(image), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     figure.suptitle(_text(title), fontsize=11)
     height, width = images.shape[1:3]
@@ -145,7 +145,7 @@ def filters(kernels: Float[ArrayLike, "kh kw c_in c_out"], *, limit: int = 64, t
     """The kernels of a convolution on one scale, symmetric about 0, so that strong filters look strong.
 
     Kernels on one channel are drawn from brown (negative) to violet (positive), on three channels as RGB with
-    grey for 0. On any other number of channels a row is an output channel, its columns are the input channels.
+    grey for 0. On any other number of channels a row is an output channel, its columns are input channels.
 
     Args:
         kernels: the weights; an infinite or NaN weight is drawn as 0.
