@@ -11,8 +11,6 @@ What holds for all of them:
   and softmax end near 1e-38.
 """
 
-from typing import Literal
-
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -48,7 +46,7 @@ def linear(x: Float[ArrayLike, "*n"]) -> Float[Array, "*n"]:
     return jnp.asarray(x)
 
 
-def threshold(x: Float[ArrayLike, "*n"], *, at: float | Float[Array, ""] = 0.0) -> Float[Array, "*n"]:
+def threshold(x: Float[ArrayLike, "*n"], *, at: ArrayLike = 0.0) -> Float[Array, "*n"]:
     """Step of the perceptron: g(z) = 1 if z ≥ at else 0, with gradient 0 everywhere.
 
     `sigmoid(k z)` and `(1 + tanh(k z)) / 2` tend to it as k grows, for z ≠ at = 0.
@@ -92,9 +90,7 @@ def relu6(x: Float[ArrayLike, "*n"]) -> Float[Array, "*n"]:
     return jnp.where(x >= 6, 6, relu(x))
 
 
-def leaky_relu(
-    x: Float[ArrayLike, "*n"], *, negative_slope: float | Float[Array, ""] = 0.01
-) -> Float[Array, "*n"]:
+def leaky_relu(x: Float[ArrayLike, "*n"], *, negative_slope: ArrayLike = 0.01) -> Float[Array, "*n"]:
     """Leaky rectifier: g(z) = z if z > 0 else β z, with β = `negative_slope` < 1.
 
     Reference: Maas, Hannun and Ng, Rectifier nonlinearities improve neural network acoustic models, 2013.
@@ -108,7 +104,7 @@ def noisy_relu(
     key: jax.Array,
     x: Float[ArrayLike, "*n"],
     *,
-    sigmoid_is: Literal["variance", "deviation"] = "variance",
+    sigmoid_is: str = "variance",
 ) -> Float[Array, "*n"]:
     """Noisy rectifier: g(z) = max(0, z + ε), ε drawn from N(0, v(z)) for each element.
 
@@ -132,7 +128,7 @@ def noisy_relu(
     return relu(z + deviation * jax.random.normal(key, z.shape, z.dtype)).astype(dtype)
 
 
-def elu(x: Float[ArrayLike, "*n"], *, alpha: float | Float[Array, ""] = 1.0) -> Float[Array, "*n"]:
+def elu(x: Float[ArrayLike, "*n"], *, alpha: ArrayLike = 1.0) -> Float[Array, "*n"]:
     """Exponential linear unit: g(z) = z if z > 0 else α (eᶻ − 1), α ≥ 0 (the lecture's β); range (−α, ∞).
 
     Reference: Clevert, Unterthiner and Hochreiter, Fast and accurate deep network learning by exponential
@@ -178,7 +174,7 @@ def gelu(x: Float[ArrayLike, "*n"], *, approximate: bool = False) -> Float[Array
     return (0.5 * z * lax.erfc(-(0.5**0.5) * z)).astype(dtype)
 
 
-def swish(x: Float[ArrayLike, "*n"], *, beta: float | Float[Array, ""] = 1.0) -> Float[Array, "*n"]:
+def swish(x: Float[ArrayLike, "*n"], *, beta: ArrayLike = 1.0) -> Float[Array, "*n"]:
     """Swish, with β = 1 also called SiLU: g(z) = z sigmoid(β z).
 
     Reference: Ramachandran, Zoph and Le, Searching for activation functions, 2017.

@@ -95,7 +95,7 @@ def binary_cross_entropy(
     probabilities: Float[ArrayLike, "..."],
     labels: Num[ArrayLike, "..."],
     *,
-    eps: float | Float[Array, ""] = 1e-7,
+    eps: ArrayLike = 1e-7,
 ) -> Float[Array, "..."]:
     """Cross entropy of a probability p of class 1, −y ln p − (1 − y) ln(1 − p) (Lecture row C2).
 
@@ -166,7 +166,7 @@ def softmax_cross_entropy(
     logits: Float[ArrayLike, "... classes"],
     labels: Num[ArrayLike, "..."],
     *,
-    label_smoothing: float | Float[Array, ""] = 0.0,
+    label_smoothing: ArrayLike = 0.0,
 ) -> Float[Array, "..."]:
     """Cross entropy of softmax(logits), −Σ_k y_k ln ŷ_k, one number per example (Lecture row C3).
 
@@ -207,9 +207,9 @@ def margin(
     lengths: Float[ArrayLike, "... classes"],
     labels: Num[ArrayLike, "..."],
     *,
-    upper: float | Float[Array, ""] = 0.9,
-    lower: float | Float[Array, ""] = 0.1,
-    down_weight: float | Float[Array, ""] = 0.5,
+    upper: ArrayLike = 0.9,
+    lower: ArrayLike = 0.1,
+    down_weight: ArrayLike = 0.5,
 ) -> Float[Array, "..."]:
     """Margin loss of CapsNet, Σ_k y_k max(0, m⁺ − v_k)² + λ (1 − y_k) max(0, v_k − m⁻)² (Lecture row C5).
 

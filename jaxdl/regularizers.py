@@ -11,12 +11,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PyTree
 
 __all__ = ["elastic_net", "l1", "l2", "soft_threshold", "weight_decay", "weights_mask"]
 
 Mask = PyTree | Callable[[PyTree], PyTree] | None
-Number = float | Float[Array, ""]
 
 
 def weights_mask(params: PyTree) -> PyTree[bool]:
@@ -38,7 +38,7 @@ def _resolved(mask: Mask, params: PyTree) -> PyTree:
     return tree
 
 
-def _sum_over_weights(term: Callable[[Array], Array], params: PyTree, mask: Mask) -> Any:
+def _sum_over_weights(term: Callable[[Array], Any], params: PyTree, mask: Mask) -> Any:
     """Return the sum of term(w) over the elements of all leaves that the mask selects."""
     dtype = jnp.result_type(*jax.tree.leaves(params), float)
     wide = jnp.promote_types(dtype, jnp.float32)
@@ -47,7 +47,7 @@ def _sum_over_weights(term: Callable[[Array], Array], params: PyTree, mask: Mask
     return sum(sums, start=jnp.zeros((), wide)), dtype
 
 
-def l1(params: PyTree, strength: Number, *, count: Number = 1, mask: Mask = None) -> Float[Array, ""]:
+def l1(params: PyTree, strength: ArrayLike, *, count: ArrayLike = 1, mask: Mask = None) -> Float[Array, ""]:
     """L1 penalty λ/m Σ |w|: its gradient step is −α (λ/m) sgn(w), with sgn(0) = 0.
 
     Args:
@@ -66,7 +66,7 @@ def l1(params: PyTree, strength: Number, *, count: Number = 1, mask: Mask = None
     return (strength / count * total).astype(dtype)
 
 
-def l2(params: PyTree, strength: Number, *, count: Number = 1, mask: Mask = None) -> Float[Array, ""]:
+def l2(params: PyTree, strength: ArrayLike, *, count: ArrayLike = 1, mask: Mask = None) -> Float[Array, ""]:
     """L2 penalty λ/(2m) Σ w²: its gradient step multiplies weights by 1 − α λ/m. Arguments as in `l1`.
 
     Erratum: the lecture says that it reduces weights "towards 1"; it shrinks them towards 0, never to it.
@@ -75,7 +75,7 @@ def l2(params: PyTree, strength: Number, *, count: Number = 1, mask: Mask = None
     return (strength / (2 * count) * total).astype(dtype)
 
 
-def weight_decay(params: PyTree, strength: Number, *, mask: Mask = None) -> Float[Array, ""]:
+def weight_decay(params: PyTree, strength: ArrayLike, *, mask: Mask = None) -> Float[Array, ""]:
     """Weight decay λ E_W, E_W = ‖w‖² = Σ w², the second term of E = E_D + λ E_W. See `l1`.
 
     It is `l2` with twice the strength: this lecture has no ½ and no 1/m. In optimizers the name stands for
@@ -86,7 +86,7 @@ def weight_decay(params: PyTree, strength: Number, *, mask: Mask = None) -> Floa
 
 
 def elastic_net(
-    params: PyTree, strength: Number, *, l1_ratio: Number = 0.5, count: Number = 1, mask: Mask = None
+    params: PyTree, strength: ArrayLike, *, l1_ratio: ArrayLike = 0.5, count: ArrayLike = 1, mask: Mask = None
 ) -> Float[Array, ""]:
     """Both penalties, λ/m Σ (ρ |w| + (1 − ρ) w²/2), with ρ = `l1_ratio`. See `l1`.
 
@@ -99,7 +99,7 @@ def elastic_net(
     return (strength / count * total).astype(dtype)
 
 
-def soft_threshold(params: PyTree, threshold: Number, *, mask: Mask = None) -> PyTree:
+def soft_threshold(params: PyTree, threshold: ArrayLike, *, mask: Mask = None) -> PyTree:
     """Move every weight towards 0 by `threshold` and stop there: sgn(w) max(|w| − t, 0).
 
     After a gradient step of the loss alone with rate α, t = α λ/m makes the proximal step of `l1`. Leaves
