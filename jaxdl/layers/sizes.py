@@ -1,0 +1,203 @@
+"""Sizes of convolutions and pools as plain Python ints: lengths, parameters, multiply-adds, receptive fields.
+
+The arithmetic that `conv2d` and the pools follow, and that `nn` uses to know shapes without computing anything
+(Lecture rows H3, H6). `padding` is, along one axis, what it is for the functions of arrays:
+
+* "SAME": the output has length ⌈n/s⌉; of an odd total the larger half goes to the end.
+* "VALID": none. "FULL": d(k−1) on both sides, so that every overlap counts.
+* an int p: p on both sides; a pair (p_low, p_high).
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+Padding = str | int | tuple[int, int]
+
+__all__ = [
+    "Window",
+    "conv_multiply_adds",
+    "conv_parameters",
+    "dense_multiply_adds",
+    "dense_parameters",
+    "output_length",
+    "padding_amounts",
+    "receptive_field",
+    "transposed_length",
+]
+
+
+class Window(NamedTuple):
+    """What one layer of a stack does along one axis: a convolution or a pool."""
+
+    size: int
+    stride: int = 1
+    dilation: int = 1
+
+
+def padding_amounts(
+    length: int, window: int, *, stride: int = 1, padding: Padding = "VALID", dilation: int = 1
+) -> tuple[int, int]:
+    """Return how many values `padding` adds before and after an axis of `length` values.
+
+    Raises:
+        ValueError: a window, stride or dilation below 1, a padding below 0 or of unknown name.
+    """
+    for name, value in (("window", window), ("stride", stride), ("dilation", dilation)):
+        check_at_least_one(name, value)
+    extent = dilation * (window - 1) + 1
+    match padding:
+        case "SAME":
+            total = max((math.ceil(length / stride) - 1) * stride + extent - length, 0)
+            return total // 2, total - total // 2
+        case "VALID":
+            return 0, 0
+        case "FULL":
+            return extent - 1, extent - 1
+        case int() if padding >= 0:
+            return padding, padding
+        case (int(low), int(high)) if low >= 0 and high >= 0:
+            return low, high
+    allowed = "'SAME', 'VALID', 'FULL', an int ≥ 0 or a pair of them"
+    raise ValueError(f"padding: got {padding!r}, allowed are {allowed}")
+
+
+def output_length(length: int, window: int, *, stride: int = 1, padding: Padding = "VALID", dilation: int = 1) -> int:
+    """Return the length of a convolution's or a pool's output: ⌊(n + p_low + p_high − d(k−1) − 1)/s⌋ + 1.
+
+    Args:
+        length: input length n.
+        window: k, in values.
+        stride: s.
+        padding: see the top of this module.
+        dilation: d, distance between neighbouring values of the window.
+
+    Raises:
+        ValueError: an impossible argument, or a window larger than the padded input.
+
+    Reference: Dumoulin and Visin, A guide to convolution arithmetic for deep learning, 2016.
+    https://arxiv.org/abs/1603.07285. Lecture row H3.
+    """
+    low, high = padding_amounts(length, window, stride=stride, padding=padding, dilation=dilation)
+    extent = dilation * (window - 1) + 1
+    if extent > length + low + high:
+        raise ValueError(
+            f"window: got {window} (dilation {dilation}, so {extent} values wide), "
+            f"allowed is at most the padded input length {length + low + high}"
+        )
+    return (length + low + high - extent) // stride + 1
+
+
+def transposed_length(
+    length: int, window: int, *, stride: int = 1, padding: Padding = "VALID", dilation: int = 1
+) -> int:
+    """Return the length of a transposed convolution's output: s(n − 1) + d(k−1) + 1 − c_low − c_high.
+
+    "SAME" gives s·n; "VALID" crops nothing; ints and pairs are the amounts c that are cropped.
+
+    Raises:
+        ValueError: an impossible argument, or a crop that leaves nothing.
+    """
+    low, high = crop_amounts(window, stride=stride, padding=padding, dilation=dilation)
+    result = stride * (length - 1) + dilation * (window - 1) + 1 - low - high
+    if result < 1:
+        raise ValueError(f"padding: got {padding!r}, which leaves {result} of the output; allowed is less")
+    return result
+
+
+def crop_amounts(window: int, *, stride: int, padding: Padding, dilation: int) -> tuple[int, int]:
+    """Return what a transposed convolution crops: what the convolution that it transposes pads.
+
+    Where the window is smaller than the stride, "SAME" appends −c_high zeros instead.
+    """
+    low, high = padding_amounts(stride, window, stride=stride, padding=padding, dilation=dilation)
+    if padding == "SAME":
+        high = dilation * (window - 1) + 1 - stride - low
+    return low, high
+
+
+def conv_parameters(
+    window: Sequence[int], channels_in: int, channels_out: int, *, groups: int = 1, bias: bool = True
+) -> int:
+    """Return the parameters of a convolution: ∏k · c_in/groups · c_out, and c_out biases.
+
+    Raises:
+        ValueError: `groups` does not divide both numbers of channels.
+
+    Lecture rows H3, H6.
+    """
+    check_groups(groups, channels_in, channels_out)
+    return math.prod(window) * (channels_in // groups) * channels_out + bias * channels_out
+
+
+def dense_parameters(features_in: int, features_out: int, *, bias: bool = True) -> int:
+    """Return the parameters of a dense layer: n_in · n_out, and n_out biases (Lecture row H6)."""
+    return features_in * features_out + bias * features_out
+
+
+def conv_multiply_adds(
+    out_shape: Sequence[int], window: Sequence[int], channels_in: int, channels_out: int, *, groups: int = 1
+) -> int:
+    """Return the multiply-adds of a convolution of one example, biases not counted.
+
+    One multiply-add is two floating-point operations; the figures that papers call FLOPs are mostly these.
+
+    Args:
+        out_shape: the output's spatial lengths, without channels.
+        window: the kernel's spatial lengths.
+        channels_in: input channels.
+        channels_out: output channels.
+        groups: groups of channels.
+    """
+    weights = conv_parameters(window, channels_in, channels_out, groups=groups, bias=False)
+    return math.prod(out_shape) * weights
+
+
+def dense_multiply_adds(features_in: int, features_out: int) -> int:
+    """Return the multiply-adds of a dense layer of one example, biases not counted."""
+    return features_in * features_out
+
+
+def receptive_field(stack: Sequence[Window | tuple[int, ...]]) -> int:
+    """Return how many inputs, along one axis, one output of a stack of layers sees.
+
+    r = 1 + Σ_l d_l (k_l − 1) ∏_{i<l} s_i, layers from the input on.
+
+    Args:
+        stack: for each layer `Window(size, stride, dilation)` or a tuple of them, first layer first.
+
+    Reference: Araujo, Norris and Sim, Computing receptive fields of convolutional neural networks, 2019.
+    https://distill.pub/2019/computing-receptive-fields. Lecture rows H1, H3.
+    """
+    field, jump = 1, 1
+    for size, stride, dilation in (Window(*layer) for layer in stack):
+        for name, value in (("window", size), ("stride", stride), ("dilation", dilation)):
+            check_at_least_one(name, value)
+        field += dilation * (size - 1) * jump
+        jump *= stride
+    return field
+
+
+def check_at_least_one(name: str, value: int) -> None:
+    """Raise ValueError naming the argument unless it is an int ≥ 1."""
+    if not isinstance(value, int) or value < 1:
+        raise ValueError(f"{name}: got {value!r}, allowed are ints ≥ 1")
+
+
+def check_groups(groups: int, channels_in: int, channels_out: int) -> None:
+    """Raise ValueError unless `groups` divides both numbers of channels."""
+    check_at_least_one("groups", groups)
+    if channels_in % groups or channels_out % groups:
+        raise ValueError(
+            f"groups: got {groups}, allowed are common divisors of {channels_in} input channels "
+            f"and {channels_out} output channels"
+        )
+
+
+def per_axis(name: str, value: int | Sequence, axes: int) -> tuple:
+    """Return `value` once per spatial axis; a sequence must have one entry for each."""
+    if isinstance(value, str | int):
+        return (value,) * axes
+    if not isinstance(value, Sequence) or len(value) != axes:
+        raise ValueError(f"{name}: got {value!r}, allowed are one value or a sequence of {axes}")
+    return tuple(value)
