@@ -1,0 +1,122 @@
+"""What the defaults of each optimizer are in each convention: one table, read by every factory.
+
+Frameworks, papers and lectures print different algorithms under one name. Every optimizer here takes
+``convention=``; an argument left at None takes the convention's value from ``TABLE``, an explicit argument
+always wins, and a pair that is not in the table is a ``ValueError``. ``page`` prints the table as Markdown.
+
+Conventions: ``optax`` (0.2.8), ``torch`` (PyTorch 2.13), ``keras`` (Keras 3), ``paper`` (the publication that
+introduced the method), and the lectures ``lecture_p`` (PClub CS2020), ``lecture_s`` (CS182), ``lecture_e``
+(ENEE4584).
+"""
+
+from typing import Any, Final
+
+__all__ = ["CONVENTIONS", "REQUIRED", "TABLE", "defined", "page", "resolve"]
+
+CONVENTIONS: Final = ("optax", "torch", "keras", "paper", "lecture_p", "lecture_s", "lecture_e")
+
+REQUIRED: Final = "required"
+"""Marks an argument for which the convention prints no value, so that the caller must give one."""
+
+_HEAVY_BALL = {"momentum_form": "heavy_ball"}
+_VELOCITY = {"momentum_form": "velocity"}
+_ADAM = {"eps": 1e-8, "eps_root": 0.0, "eps_hat": False, "bias_correction": True}
+_ADAM_KERAS = _ADAM | {"eps": 1e-7, "eps_hat": True}
+
+TABLE: Final[dict[str, dict[str, dict[str, Any]]]] = {
+    "sgd": {
+        "optax": _HEAVY_BALL,
+        "torch": _HEAVY_BALL,
+        "keras": _VELOCITY,
+        "paper": _VELOCITY,
+        "lecture_p": {"momentum_form": "ema"},
+        "lecture_s": _HEAVY_BALL,
+        "lecture_e": _VELOCITY,
+    },
+    "nesterov": {
+        "optax": _HEAVY_BALL | {"gradient_at": "params"},
+        "torch": _HEAVY_BALL | {"gradient_at": "params"},
+        "keras": _VELOCITY | {"gradient_at": "params"},
+        "paper": _VELOCITY | {"gradient_at": "lookahead"},
+        "lecture_e": _VELOCITY | {"gradient_at": "lookahead"},
+    },
+    "adam": {
+        "optax": _ADAM,
+        "torch": _ADAM,
+        "keras": _ADAM_KERAS,
+        "paper": _ADAM,
+        "lecture_p": _ADAM | {"eps": 0.0, "eps_root": 1e-8},
+        "lecture_s": _ADAM | {"eps": 1e-7},
+        "lecture_e": _ADAM | {"eps": 0.0, "eps_root": REQUIRED},
+    },
+    "adamw": {
+        "optax": _ADAM | {"weight_decay": 1e-4, "decay_times_rate": True},
+        "torch": _ADAM | {"weight_decay": 1e-2, "decay_times_rate": True},
+        "keras": _ADAM_KERAS | {"weight_decay": 4e-3, "decay_times_rate": True},
+        "paper": _ADAM | {"weight_decay": REQUIRED, "decay_times_rate": False},
+    },
+}
+
+
+def defined(optimizer: str) -> tuple[str, ...]:
+    """Return the conventions that define an optimizer, in the order of ``CONVENTIONS``.
+
+    Args:
+        optimizer: a name in ``TABLE``.
+
+    Raises:
+        ValueError: there is no such optimizer in the table.
+    """
+    if optimizer not in TABLE:
+        raise ValueError(f"optimizer is {optimizer!r}: it must be one of {', '.join(TABLE)}")
+    return tuple(name for name in CONVENTIONS if name in TABLE[optimizer])
+
+
+def resolve(optimizer: str, convention: str, **given: Any) -> dict[str, Any]:
+    """Replace every argument that is None by the convention's value.
+
+    Args:
+        optimizer: a name in ``TABLE``.
+        convention: a name in ``CONVENTIONS``.
+        **given: the caller's arguments; all are names in the table's row.
+
+    Returns:
+        The same names with their values; explicit values unchanged.
+
+    Raises:
+        ValueError: the convention does not define this optimizer, or prints no value for an argument that
+            was left at None.
+    """
+    names = defined(optimizer)
+    if convention not in names:
+        raise ValueError(
+            f"convention is {convention!r}, which does not define {optimizer}: it must be one of {', '.join(names)}"
+        )
+    row = TABLE[optimizer][convention]
+    values = {name: row[name] if value is None else value for name, value in given.items()}
+    for name, value in values.items():
+        if value is REQUIRED:
+            raise ValueError(
+                f"{name} is None: the convention {convention!r} prints no value for {optimizer}'s {name}, "
+                "so it must be given"
+            )
+    return values
+
+
+def page() -> str:
+    """Return the table of all defaults as Markdown, one section per optimizer."""
+    return "\n\n".join(_section(optimizer) for optimizer in TABLE) + "\n"
+
+
+def _section(optimizer):
+    conventions = defined(optimizer)
+    arguments = TABLE[optimizer]["optax"]
+    rows = [
+        f"| {name} | " + " | ".join(_shown(TABLE[optimizer][c][name]) for c in conventions) + " |" for name in arguments
+    ]
+    head = ["| argument | " + " | ".join(conventions) + " |", "|---" * (len(conventions) + 1) + "|"]
+    return "\n".join([f"## {optimizer}", "", *head, *rows])
+
+
+def _shown(value):
+    return f"{value:g}" if isinstance(value, float) else str(value)

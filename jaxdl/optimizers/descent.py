@@ -1,0 +1,99 @@
+"""Gradient descent, with and without momentum, in every convention. Lecture rows E1, E2, E3."""
+
+from functools import partial
+from typing import Any, Literal
+
+import jax
+from jax.typing import ArrayLike, DTypeLike
+from optax import GradientTransformationExtraArgs
+
+from jaxdl.optimizers import stages
+from jaxdl.optimizers.conventions import resolve
+from jaxdl.optimizers.states import TraceState
+from jaxdl.schedules import ScalarOrSchedule
+
+MomentumForm = Literal["heavy_ball", "velocity", "ema"]
+
+
+def sgd(
+    learning_rate: ScalarOrSchedule,
+    momentum: ArrayLike | None = None,
+    nesterov: bool = False,
+    accumulator_dtype: DTypeLike | None = None,
+    *,
+    convention: str = "optax",
+    momentum_form: MomentumForm | None = None,
+    gradient_at: Literal["params", "lookahead"] | None = None,
+    state_dtype: DTypeLike | None = None,
+) -> GradientTransformationExtraArgs:
+    """Gradient descent w ← w − αg, or with momentum β one of three accumulations.
+
+    heavy_ball: t = βt + g, w ← w − αt. velocity: t = βt − αg, w ← w + t. ema: t = βt + (1−β)g, w ← w − αt.
+    Heavy ball and ema are the same under α_ema = α/(1−β); velocity equals heavy ball while α is constant.
+
+    Args:
+        learning_rate: α, a number above 0 or a schedule of the step.
+        momentum: β in [0, 1]; 1 is frictionless; None is plain descent.
+        nesterov: Nesterov's accelerated form.
+        accumulator_dtype: dtype in which t is kept; None means ``state_dtype``'s rule.
+        convention: whose algorithm; see ``conventions``.
+        momentum_form: one of the forms above; None is the convention's.
+        gradient_at: with ``nesterov``, where the caller evaluates the gradient: at the parameters ("params",
+            the rewritten form), or at ``nesterov_point`` ("lookahead", the form in which it was published).
+        state_dtype: dtype of the accumulator; None is float32 for half-precision leaves, else the leaf's.
+
+    Raises:
+        ValueError: a number is out of range, or the convention does not define this.
+
+    Errata. CS182 prints ``x += learning_rate * dx``, which ascends. ENEE4584 divides a mean gradient by m
+    again, and prints a Nesterov loop that never looks ahead: it is plain momentum, rotated.
+    Reference: Sutskever et al., On the importance of initialization and momentum in deep learning, 2013,
+    https://proceedings.mlr.press/v28/sutskever13.html. Lecture rows E1, E2, E3.
+    """
+    stages.check(positive={"learning_rate": learning_rate})
+    rate = stages.scale_by_learning_rate(learning_rate)
+    form, at = _resolve_form(nesterov, convention, momentum_form, gradient_at)
+    if momentum is None:
+        return stages.chain(stages.identity(), rate, state_dtype=state_dtype)
+    _check_momentum(momentum)
+    trace = stages.trace(momentum, nesterov and at == "params", accumulator_dtype, ema=form == "ema")
+    order = (rate, trace) if form == "velocity" else (trace, rate)
+    return stages.chain(*order, state_dtype=state_dtype)
+
+
+momentum = partial(sgd, momentum=0.9)
+momentum.__doc__ = """Gradient descent with momentum .9: ``sgd(learning_rate, momentum=0.9)``. See ``sgd``."""
+
+nesterov = partial(sgd, momentum=0.9, nesterov=True)
+nesterov.__doc__ = """Nesterov's method: ``sgd(learning_rate, momentum=0.9, nesterov=True)``. See ``sgd``."""
+
+
+def nesterov_point(params: Any, state: Any, momentum: ArrayLike) -> Any:
+    """Return w + βv, where the published form of Nesterov's method evaluates the gradient.
+
+    Args:
+        params: w.
+        state: the state of ``sgd`` in velocity form (its trace is v).
+        momentum: β.
+
+    Returns:
+        A tree like ``params``.
+
+    Reference: see ``sgd``. Lecture row E3.
+    """
+    traces = jax.tree.leaves(state, is_leaf=lambda s: isinstance(s, TraceState))
+    found = [s for s in traces if isinstance(s, TraceState)]
+    if len(found) != 1:
+        raise ValueError(f"state holds {len(found)} TraceStates: nesterov_point needs exactly one")
+    return jax.tree.map(lambda w, v: w + momentum * v, params, found[0].trace)
+
+
+def _resolve_form(nesterov, convention, momentum_form, gradient_at):
+    given = {"momentum_form": momentum_form} | ({"gradient_at": gradient_at} if nesterov else {})
+    options = resolve("nesterov" if nesterov else "sgd", convention, **given)
+    return options["momentum_form"], options.get("gradient_at")
+
+
+def _check_momentum(momentum):
+    if isinstance(momentum, int | float) and not 0 <= momentum <= 1:
+        raise ValueError(f"momentum is {momentum}: it must lie between 0 and 1")

@@ -1,0 +1,170 @@
+"""Adam and AdamW: a step scaled by exponential averages of the gradient and its square. Lecture row E6."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike, DTypeLike
+from optax import GradientTransformation, GradientTransformationExtraArgs
+
+from jaxdl.optimizers import stages
+from jaxdl.optimizers.conventions import resolve
+from jaxdl.optimizers.stages import Mask
+from jaxdl.optimizers.states import ScaleByAdamState
+from jaxdl.schedules import ScalarOrSchedule
+
+
+def adam(
+    learning_rate: ScalarOrSchedule,
+    b1: ArrayLike = 0.9,
+    b2: ArrayLike = 0.999,
+    eps: ArrayLike | None = None,
+    eps_root: ArrayLike | None = None,
+    mu_dtype: DTypeLike | None = None,
+    *,
+    nesterov: bool = False,
+    convention: str = "optax",
+    eps_hat: bool | None = None,
+    bias_correction: bool | None = None,
+    state_dtype: DTypeLike | None = None,
+) -> GradientTransformationExtraArgs:
+    """Adam: w ← w − α·m̂/(√(v̂ + eps_root) + eps), m and v averages of g and g², m̂ and v̂ unbiased.
+
+    With ``eps_hat``: w ← w − α·(√(1−b2ᵗ)/(1−b1ᵗ))·m/(√(v + eps_root) + eps), eps added to the raw root.
+
+    Args:
+        learning_rate: α, a number above 0 or a schedule of the step.
+        b1: decay of the average of g, in [0, 1).
+        b2: decay of the average of g², in [0, 1).
+        eps: added to the root, at least 0; None is the convention's (optax 1e-8, Keras 1e-7).
+        eps_root: added inside the root, at least 0; None is the convention's (optax 0).
+        mu_dtype: dtype in which m is kept; None means ``state_dtype``'s rule.
+        nesterov: look one step ahead in m, as ``nadam``.
+        convention: whose algorithm; see ``conventions``.
+        eps_hat: the second formula; None is the convention's (only Keras: True).
+        bias_correction: False is the lectures' "almost" Adam; None is the convention's (True).
+        state_dtype: dtype of m and v; None is float32 for half-precision leaves, else the leaf's.
+
+    Raises:
+        ValueError: a number is out of range, or the convention does not define this.
+
+    Errata. ENEE4584 divides by ρ instead of 1−ρᵗ; CS2020 corrects V_db with β2. The corrected forms run.
+    Reference: Kingma and Ba, Adam: A Method for Stochastic Optimization, 2015,
+    https://arxiv.org/abs/1412.6980. Lecture row E6.
+    """
+    stages.check(positive={"learning_rate": learning_rate})
+    options = resolve("adam", convention, eps=eps, eps_root=eps_root, eps_hat=eps_hat, bias_correction=bias_correction)
+    return stages.chain(
+        scale_by_adam(b1, b2, mu_dtype=mu_dtype, nesterov=nesterov, **options),
+        stages.scale_by_learning_rate(learning_rate),
+        state_dtype=state_dtype,
+    )
+
+
+def adamw(
+    learning_rate: ScalarOrSchedule,
+    b1: ArrayLike = 0.9,
+    b2: ArrayLike = 0.999,
+    eps: ArrayLike | None = None,
+    eps_root: ArrayLike | None = None,
+    mu_dtype: DTypeLike | None = None,
+    weight_decay: ScalarOrSchedule | None = None,
+    mask: Mask = None,
+    *,
+    nesterov: bool = False,
+    convention: str = "optax",
+    eps_hat: bool | None = None,
+    bias_correction: bool | None = None,
+    decay_times_rate: bool | None = None,
+    state_dtype: DTypeLike | None = None,
+) -> GradientTransformationExtraArgs:
+    """Adam with decoupled weight decay: w ← w − α·(Adam's direction + λw).
+
+    The paper's own form does not multiply the decay by α: w ← w − α·(Adam's direction) − λw.
+
+    Args:
+        learning_rate: α, a number above 0 or a schedule of the step.
+        b1: see ``adam``.
+        b2: see ``adam``.
+        eps: see ``adam``.
+        eps_root: see ``adam``.
+        mu_dtype: see ``adam``.
+        weight_decay: λ, a number at least 0 or a schedule; None is the convention's (optax 1e-4, PyTorch
+            1e-2, Keras 4e-3; the paper prints none).
+        mask: which parameters decay: a tree of bools, a prefix of one or a function of the tree; None: all.
+        nesterov: see ``adam``.
+        convention: whose algorithm; see ``conventions``.
+        eps_hat: see ``adam``.
+        bias_correction: see ``adam``.
+        decay_times_rate: whether α multiplies the decay; None is the convention's (only the paper: False).
+        state_dtype: see ``adam``.
+
+    Raises:
+        ValueError: a number is out of range, or the convention does not define this.
+
+    Reference: Loshchilov and Hutter, Decoupled Weight Decay Regularization, 2019,
+    https://arxiv.org/abs/1711.05101. Lecture row E7.
+    """
+    stages.check(positive={"learning_rate": learning_rate})
+    given = {"eps": eps, "eps_root": eps_root, "eps_hat": eps_hat, "bias_correction": bias_correction}
+    options = resolve("adamw", convention, weight_decay=weight_decay, decay_times_rate=decay_times_rate, **given)
+    decay, times_rate = options.pop("weight_decay"), options.pop("decay_times_rate")
+    direction = scale_by_adam(b1, b2, mu_dtype=mu_dtype, nesterov=nesterov, **options)
+    rate = stages.scale_by_learning_rate(learning_rate)
+    if times_rate:
+        parts = (direction, stages.add_decayed_weights(decay, mask), rate)
+    else:
+        parts = (direction, rate, stages.subtract_decayed_weights(decay, mask))
+    return stages.chain(*parts, state_dtype=state_dtype)
+
+
+def scale_by_adam(
+    b1: ArrayLike = 0.9,
+    b2: ArrayLike = 0.999,
+    eps: ArrayLike = 1e-8,
+    eps_root: ArrayLike = 0.0,
+    mu_dtype: DTypeLike | None = None,
+    *,
+    nesterov: bool = False,
+    eps_hat: bool = False,
+    bias_correction: bool = True,
+) -> GradientTransformation:
+    """Return Adam's direction m̂/(√(v̂ + eps_root) + eps) as a stage. See ``adam`` for the arguments."""
+    stages.check(decay_rates={"b1": b1, "b2": b2}, non_negative={"eps": eps, "eps_root": eps_root})
+
+    def init(params):
+        zeros = stages.zeros_like
+        return ScaleByAdamState(count=jnp.zeros([], jnp.int32), mu=zeros(params, mu_dtype), nu=zeros(params))
+
+    def update(updates, state, params=None):
+        del params
+        mu = stages.update_moment(updates, state.mu, b1, 1)
+        nu = stages.update_moment(updates, state.nu, b2, 2)
+        count = stages.increment(state.count)
+        mu_hat = _first_moment(mu, updates, b1, count, nesterov, bias_correction)
+        if not bias_correction:
+            direction = _ratio(mu_hat, nu, eps, eps_root)
+        elif eps_hat:
+            root = jnp.sqrt(1 - b2**count)
+            direction = _ratio(jax.tree.map(lambda m: m * root.astype(m.dtype), mu_hat), nu, eps, eps_root)
+        else:
+            direction = _ratio(mu_hat, stages.correct_bias(nu, b2, count), eps, eps_root)
+        mu, nu = stages.cast_like((mu, nu), (state.mu, state.nu))
+        return direction, ScaleByAdamState(count=count, mu=mu, nu=nu)
+
+    return GradientTransformation(init, update)
+
+
+def _ratio(mu: Any, nu: Any, eps, eps_root):
+    return jax.tree.map(lambda m, v: m / (jnp.sqrt(v + eps_root) + eps), mu, nu)
+
+
+def _first_moment(mu, updates, b1, count, nesterov: bool, bias_correction: bool):
+    """m unbiased, or with Nesterov's look-ahead b1·m/(1 − b1ᵗ⁺¹) + (1 − b1)·g/(1 − b1ᵗ)."""
+    if bias_correction:
+        ahead = stages.increment(count) if nesterov else count
+        mu = stages.correct_bias(mu, b1, ahead)
+        updates = stages.correct_bias(updates, b1, count) if nesterov else updates
+    if nesterov:
+        return jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, mu, updates)
+    return mu

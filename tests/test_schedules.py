@@ -1,0 +1,109 @@
+"""Schedules against optax's namesakes, closed forms in numpy, and the traps of traced and huge steps."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxdl import schedules
+
+STEPS = np.concatenate([np.arange(0, 130), [1000, 100_000]])
+
+TWINS = {
+    "constant": (schedules.constant(0.3), optax.constant_schedule(0.3)),
+    "step": (schedules.step(0.1, {30: 0.1, 60: 0.5}), optax.piecewise_constant_schedule(0.1, {30: 0.1, 60: 0.5})),
+    "polynomial": (schedules.polynomial(1.0, 0.1, 2, 100, 7), optax.polynomial_schedule(1.0, 0.1, 2, 100, 7)),
+    "linear": (schedules.linear(1.0, 0.1, 100), optax.linear_schedule(1.0, 0.1, 100)),
+    "exponential": (schedules.exponential(0.5, 10, 0.9, 5), optax.exponential_decay(0.5, 10, 0.9, 5)),
+    "exponential_staircase": (
+        schedules.exponential(0.5, 10, 0.5, 5, True, 0.1),
+        optax.exponential_decay(0.5, 10, 0.5, 5, True, 0.1),
+    ),
+    "exponential_growth": (
+        schedules.exponential(0.5, 10, 1.1, end_value=0.7),
+        optax.exponential_decay(0.5, 10, 1.1, end_value=0.7),
+    ),
+    "cosine": (schedules.cosine(0.5, 100, 0.1, 1.5), optax.cosine_decay_schedule(0.5, 100, 0.1, 1.5)),
+    "one_cycle": (schedules.one_cycle(100, 0.2), optax.cosine_onecycle_schedule(100, 0.2)),
+    "one_cycle_linear": (
+        schedules.one_cycle(100, 0.2, 0.25, final_div_factor=100.0, anneal="linear"),
+        optax.linear_onecycle_schedule(100, 0.2, 0.25, final_div_factor=100.0),
+    ),
+    "warmup_cosine": (
+        schedules.warmup(schedules.cosine(0.5, 90, 0.1), 10),
+        optax.warmup_cosine_decay_schedule(0.0, 0.5, 10, 100, 0.05),
+    ),
+    "joined": (
+        schedules.joined([schedules.constant(1.0), schedules.linear(2.0, 0.0, 20)], [40]),
+        optax.join_schedules([optax.constant_schedule(1.0), optax.linear_schedule(2.0, 0.0, 20)], [40]),
+    ),
+}
+
+CLOSED = {
+    "inverse_time": (schedules.inverse_time(0.3, 20, 2.0), lambda t: 0.3 / (1 + 2 * t / 20)),
+    "inverse_time_staircase": (schedules.inverse_time(0.3, 20, staircase=True), lambda t: 0.3 / (1 + t // 20)),
+    "inverse_sqrt": (schedules.inverse_sqrt(0.3), lambda t: 0.3 / np.sqrt(t + 1)),
+    "inverse_sqrt_timescale": (schedules.inverse_sqrt(0.3, 50), lambda t: 0.3 / np.sqrt(1 + t / 50)),
+    "range_test": (schedules.range_test(1e-5, 10.0, 100), lambda t: 1e-5 * 1e6 ** (np.minimum(t, 100) / 100)),
+    "warmup_number": (schedules.warmup(0.4, 8, 0.1), lambda t: np.where(t < 8, 0.1 + 0.3 * t / 8, 0.4)),
+    "warmup_zero": (schedules.warmup(0.4, 0), lambda t: np.full(t.shape, 0.4)),
+}
+
+
+@pytest.mark.parametrize("name", TWINS)
+def test_equals_the_optax_namesake(name):
+    ours, theirs = TWINS[name]
+    expected = [theirs(jnp.asarray(t)) for t in STEPS]
+    np.testing.assert_allclose([ours(jnp.asarray(t)) for t in STEPS], expected, rtol=2e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("name", CLOSED)
+def test_equals_the_closed_form(name):
+    ours, expected = CLOSED[name]
+    np.testing.assert_allclose([ours(int(t)) for t in STEPS], expected(STEPS.astype(float)), rtol=2e-6)
+
+
+@pytest.mark.parametrize("name", [*TWINS, *CLOSED])
+def test_is_traceable_and_takes_arrays(name):
+    schedule = {**TWINS, **CLOSED}[name][0]
+    steps = jnp.asarray(STEPS)
+    one_by_one = np.array([schedule(int(t)) for t in STEPS])
+    np.testing.assert_allclose(np.broadcast_to(schedule(steps), steps.shape), one_by_one, rtol=1e-6, atol=5e-8)
+    np.testing.assert_allclose(jax.jit(jax.vmap(schedule))(steps), one_by_one, rtol=1e-6, atol=5e-8)
+
+
+def test_known_values():
+    assert float(schedules.cosine(1.0, 100)(50)) == pytest.approx(0.5)
+    assert float(schedules.one_cycle(100, 1.0)(30)) == pytest.approx(1.0)
+    assert float(schedules.one_cycle(100, 1.0)(100)) == pytest.approx(1 / 25e4)
+    assert float(schedules.step(1.0, {10: 0.1})(9)) == 1.0
+    assert float(schedules.step(1.0, {10: 0.1})(10)) == pytest.approx(0.1)
+    assert float(schedules.inverse_sqrt(1.0)(3)) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (lambda: schedules.cosine(1.0, 0), "decay_steps is 0"),
+        (lambda: schedules.polynomial(1.0, 0.0, 1, -3), "transition_steps is -3"),
+        (lambda: schedules.linear(1.0, 0.0, 5, -1), "transition_begin is -1"),
+        (lambda: schedules.exponential(1.0, 5, 0.0), "decay_rate is 0"),
+        (lambda: schedules.exponential(1.0, 5, float("nan")), "decay_rate is nan"),
+        (lambda: schedules.step(1.0, {3: -0.1}), r"boundaries_and_scales\[3\] is -0.1"),
+        (lambda: schedules.one_cycle(0, 1.0), "transition_steps is 0"),
+        (lambda: schedules.one_cycle(10, 1.0, 1.5), "pct_start is 1.5"),
+        (lambda: schedules.one_cycle(10, 1.0, anneal="linear", pct_final=0.1), "pct_final is 0.1"),
+        (lambda: schedules.one_cycle(10, 1.0, anneal="square"), "anneal is 'square'"),
+        (lambda: schedules.one_cycle(10, 1.0, div_factor=0.0), "div_factor is 0"),
+        (lambda: schedules.inverse_time(1.0, 0), "transition_steps is 0"),
+        (lambda: schedules.inverse_sqrt(1.0, 0), "timescale is 0"),
+        (lambda: schedules.warmup(1.0, -1), "warmup_steps is -1"),
+        (lambda: schedules.joined([schedules.constant(1.0)], [3]), "boundaries has 1 entries for 1"),
+        (lambda: schedules.joined([schedules.constant(1.0)] * 3, [5, 3]), r"boundaries is \[5, 3\]"),
+        (lambda: schedules.range_test(0.0, 1.0, 10), "init_value is 0"),
+    ],
+)
+def test_a_mistake_is_named(make, name):
+    with pytest.raises(ValueError, match=name):
+        make()
