@@ -100,7 +100,5 @@ def _safe_name(path: Path, member: tarfile.TarInfo) -> str:
     if name.is_absolute() or ".." in name.parts:
         raise ValueError(f"{path}: refused, because its member {member.name!r} leads out of the archive")
     if not (member.isfile() or member.isdir()):
-        raise ValueError(
-            f"{path}: refused, because its member {member.name!r} is a link or a device, not a file"
-        )
+        raise ValueError(f"{path}: refused, because its member {member.name!r} is a link or a device, not a file")
     return name.as_posix()

@@ -86,9 +86,7 @@ def _order(count: int, seed: int, epoch: int, shuffle: bool) -> np.ndarray:
     return permutation(np.random.Philox(np.random.SeedSequence([seed, 2, epoch])), count)
 
 
-def _full_batches(
-    examples: Examples, batch_size: int, order: np.ndarray, start: int, steps: int
-) -> Iterator[Batch]:
+def _full_batches(examples: Examples, batch_size: int, order: np.ndarray, start: int, steps: int) -> Iterator[Batch]:
     weight = np.ones(batch_size, np.float32)
     for step in range(start, steps):
         first = step * batch_size

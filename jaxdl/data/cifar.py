@@ -82,9 +82,7 @@ def load_binary(path: Path) -> Dataset:
     train = [_records(f"{path}: {name}", found.pop(name)) for name in TRAIN_FILES]
     test_x, test_y = _records(f"{path}: {TEST_FILE}", found.pop(TEST_FILE))
     images, labels = (np.concatenate(parts) for parts in zip(*train, strict=True))
-    return checked(
-        Dataset("cifar10", images, labels, test_x, test_y, CIFAR10_CLASSES, 255.0, sums), where=str(path)
-    )
+    return checked(Dataset("cifar10", images, labels, test_x, test_y, CIFAR10_CLASSES, 255.0, sums), where=str(path))
 
 
 def _records(name: str, data: bytes) -> tuple[np.ndarray, np.ndarray]:
@@ -94,9 +92,7 @@ def _records(name: str, data: bytes) -> tuple[np.ndarray, np.ndarray]:
     table = np.frombuffer(data, np.uint8).reshape(PER_FILE, RECORD)
     if table[:, 0].max() >= len(CIFAR10_CLASSES):
         bad = int(np.argmax(table[:, 0] >= len(CIFAR10_CLASSES)))
-        raise ValueError(
-            f"{name}: label {table[bad, 0]} of record {bad} is out of range; labels go from 0 to 9"
-        )
+        raise ValueError(f"{name}: label {table[bad, 0]} of record {bad} is out of range; labels go from 0 to 9")
     images = table[:, 1:].reshape(PER_FILE, 3, 32, 32).transpose(0, 2, 3, 1)
     return np.ascontiguousarray(images), table[:, 0].astype(np.int32)
 

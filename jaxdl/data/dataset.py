@@ -52,7 +52,7 @@ def from_arrays(
     test_labels: Any = None,
     classes: Sequence[str] | None = None,
     name: str = "arrays",
-    scale: float | None = None,
+    scale: float | int | None = None,
 ) -> Dataset:
     """A data set from the user's own arrays, checked.
 
@@ -109,9 +109,7 @@ def checked(dataset: Dataset, *, where: str | None = None) -> Dataset:
 
 def _check_part(where: str, images: np.ndarray, labels: np.ndarray, classes: tuple[str, ...]) -> None:
     if len(images) != len(labels):
-        raise ValueError(
-            f"{where}: {len(images)} images, but {len(labels)} labels; there must be one label per image"
-        )
+        raise ValueError(f"{where}: {len(images)} images, but {len(labels)} labels; there must be one label per image")
     if len(images) == 0:
         raise ValueError(f"{where}: no images")
     low, high = int(labels.min()), int(labels.max())
@@ -123,7 +121,7 @@ def _check_part(where: str, images: np.ndarray, labels: np.ndarray, classes: tup
         )
 
 
-def _images(argument: str, images: Any, scale: float | None) -> np.ndarray:
+def _images(argument: str, images: Any, scale: float | int | None) -> np.ndarray:
     images = np.asarray(images)
     if images.ndim == 3:
         images = images[..., None]
@@ -150,9 +148,7 @@ def _images(argument: str, images: Any, scale: float | None) -> np.ndarray:
 def _labels(argument: str, labels: Any) -> np.ndarray:
     labels = np.asarray(labels)
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
-        raise ValueError(
-            f"{argument} has shape {labels.shape} and type {labels.dtype}; expected integers (N,)"
-        )
+        raise ValueError(f"{argument} has shape {labels.shape} and type {labels.dtype}; expected integers (N,)")
     limit = np.iinfo(np.int32).max
     if labels.size and int(labels.max()) > limit:
         raise ValueError(f"{argument} has the value {labels.max()}; the largest possible is {limit}")

@@ -33,9 +33,7 @@ def need(module: str, *, purpose: str) -> ModuleType:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         package = {"PIL": "pillow", "sklearn": "scikit-learn"}.get(module.split(".")[0], module.split(".")[0])
-        raise ImportError(
-            f"{purpose} needs {package}: install it with `pip install 'jaxdl[experiments]'`"
-        ) from error
+        raise ImportError(f"{purpose} needs {package}: install it with `pip install 'jaxdl[experiments]'`") from error
 
 
 def fetch(
@@ -109,8 +107,6 @@ def _make(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OSError(
-            f"the data folder {folder} cannot be made ({error}); set --data-dir or {VARIABLE}"
-        ) from error
+        raise OSError(f"the data folder {folder} cannot be made ({error}); set --data-dir or {VARIABLE}") from error
     if not os.access(folder, os.W_OK):
         raise PermissionError(f"the data folder {folder} cannot be written; set --data-dir or {VARIABLE}")

@@ -68,6 +68,5 @@ def _check_classes(where: str, entries: list[Entry], folders: list[list[str]], s
     if test and test != train:
         only_train, only_test = (", ".join(sorted(x)) or "none" for x in (train - test, test - train))
         raise ValueError(
-            f"{where}: train and test have different classes; only in train: {only_train}; only in test: "
-            f"{only_test}"
+            f"{where}: train and test have different classes; only in train: {only_train}; only in test: {only_test}"
         )

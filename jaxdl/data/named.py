@@ -28,9 +28,7 @@ def load_digits() -> Dataset:
     table = _digits_table()
     images = np.ascontiguousarray(table[:, :64]).reshape(-1, 8, 8, 1)
     labels = table[:, 64].astype(np.int32)
-    return checked(
-        Dataset("digits", images, labels, None, None, tuple("0123456789"), 16.0, {"digits": sha256(table)})
-    )
+    return checked(Dataset("digits", images, labels, None, None, tuple("0123456789"), 16.0, {"digits": sha256(table)}))
 
 
 def _digits_table() -> np.ndarray:
@@ -65,9 +63,7 @@ def load_idx_source(name: str, source: IdxSource, folder: Path, *, allow_downloa
     paths = {stem: find_idx(place, stem) for stem in source.digests}
     missing = [stem + ".gz" for stem, path in paths.items() if path is None]
     if missing and not allow_download:
-        raise FileNotFoundError(
-            f"{name}: {', '.join(missing)} not found in {place}; put the files there by hand"
-        )
+        raise FileNotFoundError(f"{name}: {', '.join(missing)} not found in {place}; put the files there by hand")
     for stem, digest in source.digests.items():
         if paths[stem] is None:
             urls = [mirror + stem + ".gz" for mirror in source.mirrors]
@@ -83,9 +79,7 @@ def load_idx_folder(folder: Path) -> Dataset:
         ValueError: If a file is damaged, or images have no labels.
     """
     paths = {stem: find_idx(folder, stem) for stem in (*_TRAIN, *_TEST)}
-    wanted = [
-        stem for part in (_TRAIN, _TEST) for stem in part if part is _TRAIN or any(paths[s] for s in _TEST)
-    ]
+    wanted = [stem for part in (_TRAIN, _TEST) for stem in part if part is _TRAIN or any(paths[s] for s in _TEST)]
     missing = [stem for stem in wanted if paths[stem] is None]
     if missing:
         raise ValueError(f"{folder}: IDX files are missing: {', '.join(missing)}")
@@ -119,9 +113,7 @@ def _read_four(
     sums: dict[str, str] = {}
     for stem, path in paths.items():
         if path is not None:
-            arrays[stem], sums[stem] = read_idx(
-                path, ndim=3 if "idx3" in stem else 1, digest=digests.get(stem)
-            )
+            arrays[stem], sums[stem] = read_idx(path, ndim=3 if "idx3" in stem else 1, digest=digests.get(stem))
     for images, labels in (_TRAIN, _TEST):
         if images in arrays and len(arrays[images]) != len(arrays[labels]):
             raise ValueError(

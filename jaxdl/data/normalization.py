@@ -30,12 +30,10 @@ class Normalization(NamedTuple):
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Normalization":
         """The statistics that `to_dict` wrote."""
-        return cls(
-            np.asarray(values["mean"], np.float32), np.asarray(values["std"], np.float32), values["scale"]
-        )
+        return cls(np.asarray(values["mean"], np.float32), np.asarray(values["std"], np.float32), values["scale"])
 
 
-def fit_normalization(images: np.ndarray, scale: float) -> Normalization:
+def fit_normalization(images: np.ndarray, scale: float | int) -> Normalization:
     """Mean and standard deviation of every channel over images and positions: σ² = (1/m) Σ (x − μ)².
 
     Args:
