@@ -23,7 +23,7 @@ from jaxdl import plots
 from jaxdl.runs import contents
 from jaxdl.runs.contents import Contents
 
-MISTAKES = 24  # three rows of eight: what a reader looks through
+MISTAKES = 24  # four rows of six: what a reader looks through
 
 
 def write(folder: str | Path) -> Path:
@@ -53,22 +53,20 @@ def _results(run: Contents, folder: Path) -> list[str]:
     del folder
     summary, examples = run.summary, run.summary["examples"]
     sizes = "{train:,} training, {dev:,} development and {test:,} test examples".format(**examples)
-    extra = [
-        k for k, v in summary["rows"][0].items() if k not in contents.ROW and isinstance(v, str | int | float)
-    ]
+    extra = [k for k, v in summary["rows"][0].items() if k not in contents.ROW and isinstance(v, str | int | float)]
     header = ["optimizer", "test accuracy (%)", "95 % interval (%)", "test loss (nats)", "steps", "epochs",
               "steps per second", "learning rate", *map(_words, extra)]  # fmt: skip
     rows = [
         [r["optimizer"], f"{100 * r['test_accuracy']:.2f}", _interval(r["test_accuracy"], examples["test"]),
          f"{r['test_loss']:.4f}", f"{r['steps']:,}", _value(r["epochs"]), f"{r['steps_per_second']:.1f}",
-         _value(r["learning_rate"]), *(_value(r.get(k)) for k in extra)]
+         _value(r["learning_rate"]), *(_rounded(r.get(k)) for k in extra)]
         for r in summary["rows"]
     ]  # fmt: skip
     return [
         f"# {_plain(summary['model'])} on {_plain(summary['dataset'])}: {_plain(' and '.join(run.names))}",
         f"{summary['parameters']:,} parameters; {sizes}.",
         _table(header, rows),
-        "The interval is Wilson's: what the size of the test part leaves open. Another seed is not in it.",
+        "The interval is Wilson's: it covers the chance in which examples were tested, not the choice of seed.",
     ]
 
 
@@ -88,11 +86,11 @@ def _pair(run: Contents, folder: Path) -> list[str]:
         return []
     floors = (pair.get("noise_floor_relative"), pair.get("noise_floor_ulps"))
     rows = [
-        ["largest relative difference", _value(pair["max_relative_difference"]), _value(floors[0])],
-        ["largest difference (ulps at leaf scale)", _value(pair["max_ulps"]), _value(floors[1])],
+        ["largest relative difference", _rounded(pair["max_relative_difference"]), _rounded(floors[0])],
+        ["largest difference (ulps at leaf scale)", _rounded(pair["max_ulps"]), _rounded(floors[1])],
     ]
     known = (*contents.PAIR, "noise_floor_relative", "noise_floor_ulps")
-    rows += [[_words(k), _value(v), ""] for k, v in pair.items() if k not in known]
+    rows += [[_words(k), _rounded(v), ""] for k, v in pair.items() if k not in known]
     a, b = _plain(pair["a"]), _plain(pair["b"])
     verdict = "No noise floor was measured."
     if floors[1] is not None:
@@ -153,20 +151,19 @@ def _mistakes(run: Contents, folder: Path) -> list[str]:
         wrong = int((predicted != labels).sum())
         confidence = probabilities.max(1)
         order = np.argsort(-confidence[index], kind="stable")[:MISTAKES]
-        said = (
-            f"{wrong:,} of {len(labels):,} test examples are wrong" if wrong else "No test example is wrong"
-        )
+        said = f"{wrong:,} of {len(labels):,} test examples are wrong" if wrong else "No test example is wrong"
         parts.append(f"{_plain(name)}: {said}.")
         if not len(order):
             continue
         shown = index[order]
         captions = [
-            f"{100 * confidence[j]:.1f} % {classes[predicted[j]]}\ntrue: {classes[labels[j]]}" for j in shown
+            f"{plots.shorten(classes[predicted[j]], 12)}: {100 * confidence[j]:.1f} %\ntrue: {classes[labels[j]]}"
+            for j in shown
         ]
-        title = f"{name}: predicted class with its probability, true class below"
-        figure = plots.image_grid(p[f"mistake_images_{i}"][order], captions, title=title)
+        note = "first line: predicted class with its probability"
+        figure = plots.image_grid(p[f"mistake_images_{i}"][order], captions, title=name, note=note)
         first = captions[0].replace("\n", ", ")
-        alt = f"The {len(shown)} most confident mistakes of {name}, the first predicted {first}"
+        alt = f"The {len(shown)} most confident mistakes of {name}, the first predicted as {first}"
         parts.append(_figure(folder, f"mistakes_{i}", figure, alt))
     return parts
 
@@ -253,6 +250,10 @@ def _words(name: str) -> str:
     return name.replace("_", " ")
 
 
+def _rounded(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else _value(value)
+
+
 def _value(value: Any) -> str:
     """A value of the JSON files as a reader wants it; numbers with all of their digits."""
     if isinstance(value, dict):
@@ -274,9 +275,7 @@ def _html(text: str, folder: Path) -> str:
                 data = base64.b64encode((folder / str(child.attrs["src"])).read_bytes()).decode()
                 child.attrs["src"] = f"data:image/png;base64,{data}"
     body = markdown.renderer.render(tokens, markdown.options, {})
-    body = body.replace("<table>", '<div class="wide" tabindex="0"><table>').replace(
-        "</table>", "</table></div>"
-    )
+    body = body.replace("<table>", '<div class="wide" tabindex="0"><table>').replace("</table>", "</table></div>")
     title = html.escape(tokens[1].children[0].content if tokens[1].children else "")
     head, middle, end = PAGE.split("@")
     return head + title + middle + body + end
@@ -301,6 +300,7 @@ h3 { font-size: 1.05rem; }
 table { border-collapse: collapse; font-size: .92rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .3rem .7rem; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
 th { background: var(--soft); }
+td:not(:last-child) { white-space: nowrap; }
 pre { background: var(--soft); padding: .7rem .9rem; overflow-x: auto; border-radius: 6px; }
 code { font: .9rem/1.5 ui-monospace, monospace; }
 img { max-width: 100%; height: auto; border-radius: 6px; }

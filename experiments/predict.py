@@ -1,0 +1,74 @@
+"""Name what is on images, with the network of a run.
+
+    python -m experiments.predict RUN IMAGE...
+
+Prints the three most probable classes of each image. An image of another size than the network's is resized; its
+pixels are taken as they are (MNIST, for one, is white on black).
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import tyro
+
+from jaxdl import activations, data, runs
+from jaxdl.runs import commandline
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """What to look at, and with which weights."""
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """Folder of a finished run."""
+    images: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """Image files."""
+    optimizer: str | None = None
+    """Whose weights, of a run with several optimizers; the first by default."""
+    top: int = 3
+    """How many classes to print."""
+
+
+def main() -> int:
+    """Parse the command line, predict and print; returns the exit code."""
+    config = commandline.parse(Config, description=__doc__, prog="python -m experiments.predict")
+    if not config.images:
+        raise ValueError("images: give at least one image file")
+    run = runs.load(config.run, optimizer=config.optimizer)
+    if not 1 <= config.top <= len(run.classes):
+        raise ValueError(f"top={config.top} is not in 1 to {len(run.classes)}, the number of classes")
+    images = np.stack([read_image(path, run.in_shape, float(run.preprocessing.scale)) for path in config.images])
+    logits, _ = run.layer.apply(run.params, run.state, data.normalize(images, run.preprocessing))
+    for path, probabilities in zip(config.images, np.asarray(activations.softmax(logits)), strict=True):
+        best = np.argsort(-probabilities, kind="stable")[: config.top]
+        print(f"{path}: " + ", ".join(f"{run.classes[i]} {probabilities[i]:.1%}" for i in best))
+    return 0
+
+
+def read_image(path: Path, in_shape: tuple[int, ...], scale: float) -> np.ndarray:
+    """An image file as raw pixels of ``in_shape``, where ``scale`` means full brightness.
+
+    Raises:
+        ValueError: naming the file, if it is missing or no image, or the network takes other than 1 or 3 channels.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    height, width, channels = in_shape
+    modes = {1: "L", 3: "RGB"}
+    if channels not in modes:
+        raise ValueError(f"the network takes {channels} channels; image files give 1 or 3")
+    try:
+        with Image.open(path) as image:
+            image = image.convert(modes[channels])
+    except (OSError, UnidentifiedImageError) as error:
+        raise ValueError(f"{path}: cannot be read as an image ({error})") from error
+    if image.size != (width, height):
+        print(f"{path}: resized from {image.size[0]}x{image.size[1]} to {width}x{height}")
+        image = image.resize((width, height), Image.Resampling.BILINEAR)
+    return np.asarray(image, np.float32).reshape(in_shape) * (scale / 255)
+
+
+if __name__ == "__main__":
+    commandline.run_main(main)

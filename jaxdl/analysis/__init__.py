@@ -1,0 +1,5 @@
+"""Looking at networks: what each layer costs."""
+
+from jaxdl.analysis.summary import LayerRow, count_parameters, layer_rows
+
+__all__ = ["LayerRow", "count_parameters", "layer_rows"]

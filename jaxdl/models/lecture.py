@@ -1,0 +1,59 @@
+"""The two small convolutional nets that the lectures train (Lecture row I)."""
+
+from jaxdl import activations, initializers, nn
+
+
+def lecture_keras(num_classes: int = 10, *, dropout: float = 0.0) -> nn.Layer:
+    """The Keras lecture's net 32-64-1024-10: two 3x3 'valid' convolutions, each with a 2x2 max pool, one hidden layer.
+
+    On 28x28x1 images it has 1,668,490 parameters. Kernels start as Keras starts them (Glorot uniform), biases at 0.
+    The lecture writes ``filter_size`` where Keras says ``kernel_size``.
+
+    Args:
+        num_classes: number of logits.
+        dropout: probability of dropping a hidden unit before the last layer; the lecture has none.
+    """
+    init = initializers.glorot_uniform()
+    return nn.serial(
+        conv1=nn.Conv(32, 3, padding="VALID", kernel_init=init),
+        relu1=activations.relu,
+        pool1=nn.MaxPool(2),
+        conv2=nn.Conv(64, 3, padding="VALID", kernel_init=init),
+        relu2=activations.relu,
+        pool2=nn.MaxPool(2),
+        flatten=nn.flatten,
+        fc1=nn.Dense(1024, kernel_init=init),
+        relu3=activations.relu,
+        **_dropout(dropout),
+        fc2=nn.Dense(num_classes, kernel_init=init),
+    )
+
+
+def lecture_torch(num_classes: int = 10, *, dropout: float = 0.0) -> nn.Layer:
+    """The PyTorch lecture's net 20-50-500-10: two 5x5 convolutions without padding, each with a 2x2 max pool.
+
+    On 28x28x1 images it has 431,080 parameters. Kernels start as PyTorch starts them, uniform in +-1/sqrt(fan_in);
+    biases start at 0, where PyTorch draws them too. The lecture reports 97.71 % on MNIST after one epoch.
+
+    Args:
+        num_classes: number of logits.
+        dropout: probability of dropping a hidden unit before the last layer; the lecture has none.
+    """
+    init = initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+    return nn.serial(
+        conv1=nn.Conv(20, 5, padding="VALID", kernel_init=init),
+        relu1=activations.relu,
+        pool1=nn.MaxPool(2),
+        conv2=nn.Conv(50, 5, padding="VALID", kernel_init=init),
+        relu2=activations.relu,
+        pool2=nn.MaxPool(2),
+        flatten=nn.flatten,
+        fc1=nn.Dense(500, kernel_init=init),
+        relu3=activations.relu,
+        **_dropout(dropout),
+        fc2=nn.Dense(num_classes, kernel_init=init),
+    )
+
+
+def _dropout(rate: float) -> dict[str, nn.Layer]:
+    return {"dropout": nn.Dropout(rate)} if rate else {}

@@ -1,0 +1,36 @@
+"""Fully connected nets (Lecture rows A2, A4)."""
+
+from collections.abc import Callable, Sequence
+
+from jaxtyping import Array
+
+from jaxdl import activations, initializers, nn
+
+
+def mlp(
+    num_classes: int = 10,
+    *,
+    widths: Sequence[int] = (256, 128),
+    activation: Callable[[Array], Array] = activations.relu,
+    kernel_init=None,
+) -> nn.Layer:
+    """Hidden layers ``a = g(W^T a + b)`` of the given widths, then one affine layer to the logits.
+
+    Args:
+        num_classes: number of logits.
+        widths: hidden units per layer; empty makes softmax regression.
+        activation: g.
+        kernel_init: `initializers.he_normal` by default, which suits ReLU.
+
+    The lectures' formula of the one-hidden-layer net lacks g (erratum, Lecture row A4); it is applied here.
+    """
+    kernel_init = kernel_init or initializers.he_normal()
+    hidden = {}
+    for i, width in enumerate(widths, 1):
+        hidden |= {f"fc{i}": nn.Dense(width, kernel_init=kernel_init), f"act{i}": activation}
+    return nn.serial(flatten=nn.flatten, **hidden, logits=nn.Dense(num_classes, kernel_init=kernel_init))
+
+
+def softmax_regression(num_classes: int = 10) -> nn.Layer:
+    """One affine map to the logits, starting at zero: the convex model (Lecture row A2)."""
+    return mlp(num_classes, widths=(), kernel_init=initializers.zeros())

@@ -1,0 +1,56 @@
+"""Layers with parameters, and the combinators that build networks from them.
+
+A `Layer` is a NamedTuple of pure functions. Every layer and every combinator of this module keeps this contract:
+
+- ``init(key, in_shape) -> (params, state)``: nested dicts under the children's names; layers without parameters
+  leave no entry. ``in_shape`` has no batch axis.
+- ``apply(params, state, x, *, train=False, key=None, axis_name=None) -> (y, state)``: ``x`` has one leading batch
+  axis. ``key`` is needed where a layer draws at random in training; ``axis_name`` synchronises batch statistics
+  over a mapped axis.
+- ``out_shape(in_shape)``: the shape of one output in Python ints, without computing anything.
+- ``children``: the named parts, in order. Iterate these and never the params: jit returns dicts sorted by key.
+- ``op``: what a leaf does (kind, window, stride, ...), for tables, FLOPs and receptive fields.
+
+A random key reaches a child as ``fold_in(key, crc32(name))``, so what a layer draws depends on its path alone.
+
+    net = serial(conv1=Conv(32, 3), relu1=activations.relu, pool1=MaxPool(2), flat=flatten, fc=Dense(10))
+    params, state = net.init(jax.random.key(0), (28, 28, 1))
+    logits, state = net.apply(params, state, images, train=True, key=key)
+"""
+
+from jaxdl.nn.combinators import parallel, residual, serial
+from jaxdl.nn.layer import Layer, Op, function
+from jaxdl.nn.leaves import (
+    AvgPool,
+    BatchNorm,
+    Conv,
+    Dense,
+    Dropout,
+    MaxPool,
+    flatten,
+    global_avg_pool,
+    identity,
+)
+from jaxdl.nn.tree import at, paths, replace, tap
+
+__all__ = [
+    "AvgPool",
+    "BatchNorm",
+    "Conv",
+    "Dense",
+    "Dropout",
+    "Layer",
+    "MaxPool",
+    "Op",
+    "at",
+    "flatten",
+    "function",
+    "global_avg_pool",
+    "identity",
+    "parallel",
+    "paths",
+    "replace",
+    "residual",
+    "serial",
+    "tap",
+]

@@ -1,0 +1,114 @@
+"""The run folder: config.json, manifest.json, and files that are written whole or not at all."""
+
+import datetime
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+import shlex
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+
+import jaxdl
+from jaxdl import data
+
+Path = pathlib.Path
+CONFIG, MANIFEST = "config.json", "manifest.json"
+
+
+def create(out: str | os.PathLike) -> Path:
+    """Make the folder of a new run.
+
+    Raises:
+        ValueError: if the folder holds files already (a run is never overwritten) or cannot be written.
+    """
+    folder = Path(out)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()):
+            raise ValueError(f"out={folder}: holds files already; choose a new folder, or go on with --resume {folder}")
+        probe = folder / ".probe"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise ValueError(f"out={folder}: cannot be written ({error.strerror})") from error
+    return folder
+
+
+def open_folder(folder: str | os.PathLike) -> Path:
+    """The folder of an existing run.
+
+    Raises:
+        ValueError: if it is none, naming the file that is missing.
+    """
+    folder = Path(folder)
+    if not (folder / CONFIG).is_file():
+        raise ValueError(f"{folder}: is no run folder, it has no {CONFIG}")
+    return folder
+
+
+def write_json(path: str | os.PathLike, value: Any) -> None:
+    """Write JSON under another name, then rename: a reader sees the old file or the new one."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.writing")
+    with temporary.open("w") as file:
+        json.dump(value, file, indent=2)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def read_json(path: str | os.PathLike) -> Any:
+    """Read a JSON file of a run.
+
+    Raises:
+        ValueError: naming the file, if it is missing or no JSON.
+    """
+    try:
+        return json.loads(Path(path).read_text())
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise ValueError(f"{path}: is not valid JSON ({error})") from error
+
+
+def write_manifest(folder: Path, *, seed: int, devices: list[jax.Device], dataset: data.Dataset) -> None:
+    """Write where the numbers come from: versions, devices, seed, data checksums, the command and the time."""
+    packages = ("jax", "jaxlib", "flax", "optax", "numpy")
+    write_json(
+        folder / MANIFEST,
+        {
+            "command": shlex.join(["python", "-m", _module_name(), *sys.argv[1:]]),
+            "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "seed": seed,
+            "versions": {
+                "python": platform.python_version(),
+                "jaxdl": jaxdl.__version__,
+                **{name: importlib.metadata.version(name) for name in packages},
+            },
+            "devices": [f"{device.platform}:{device.id} {device.device_kind}" for device in devices],
+            "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs",
+            "data": {"name": dataset.name, "note": dataset.note, "sha256": dataset.checksums},
+        },
+    )
+
+
+def check_same_data(folder: Path, checksums: Mapping[str, str]) -> None:
+    """Raise ValueError, naming a file, unless the data are those that the run began with."""
+    before = read_json(folder / MANIFEST)["data"]["sha256"]
+    for name in sorted({*before, *checksums}):
+        if before.get(name) != checksums.get(name):
+            raise ValueError(
+                f"{name}: its SHA-256 is {checksums.get(name)}, but {folder} began with {before.get(name)}; a resumed "
+                "run needs the same data"
+            )
+
+
+def _module_name() -> str:
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return spec.name if spec else Path(sys.argv[0]).stem

@@ -1,0 +1,90 @@
+"""What a run leaves behind, back in memory."""
+
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+
+from jaxdl import data, nn, training
+from jaxdl.runs import folder as folders
+from jaxdl.runs import names
+
+Path = pathlib.Path
+PREPROCESSING, FINAL = "preprocessing.json", "final"
+
+
+class Run(NamedTuple):
+    """A trained network and what its inputs have to go through."""
+
+    layer: nn.Layer
+    params: Any
+    state: Any
+    preprocessing: data.Normalization
+    in_shape: tuple[int, ...]  # (height, width, channels)
+    classes: tuple[str, ...]
+    config: dict[str, Any]
+    optimizer: str  # whose weights these are
+
+
+def save_final(folder: Path, optimizer: str, step: int, params: Any, state: Any, **meta: Any) -> None:
+    """Write the weights that a run is judged by, where `load` finds them."""
+    variables = {"params": params, "state": state}
+    training.checkpoints.save(folder / FINAL / optimizer_folder(optimizer), step, variables, meta, keep=1)
+
+
+def write_preprocessing(
+    folder: Path, normalization: data.Normalization, in_shape: Sequence[int], classes: Sequence[str]
+) -> None:
+    """Write what inputs have to go through before the network."""
+    about = {"in_shape": list(in_shape), "classes": list(classes), "normalization": normalization.to_dict()}
+    folders.write_json(folder / PREPROCESSING, about)
+
+
+def load(folder: str | os.PathLike, *, optimizer: str | None = None) -> Run:
+    """Load the network of a finished run.
+
+    ``run.layer.apply(run.params, run.state, data.normalize(images, run.preprocessing))[0]`` gives the logits of raw
+    images ``(n, *run.in_shape)``.
+
+    Args:
+        folder: the run's.
+        optimizer: whose weights, of a run with several; the first by default.
+
+    Raises:
+        ValueError: for a folder that is no run, a run that has not ended, an unknown optimizer, or files that are not
+            what was written (`training.checkpoints.CorruptCheckpointError`).
+    """
+    folder = folders.open_folder(folder)
+    config = folders.read_json(folder / folders.CONFIG)
+    about = folders.read_json(folder / PREPROCESSING)
+    trained = list(config["optimizer"])
+    optimizer = trained[0] if optimizer is None else optimizer
+    if optimizer not in trained:
+        raise ValueError(f"optimizer={optimizer!r} is not in this run; it has {', '.join(trained)}")
+    final = folder / FINAL / optimizer_folder(optimizer)
+    found = training.checkpoints.steps(final)
+    if not found:
+        raise ValueError(f"{folder}: this run has not ended; go on with --resume {folder}")
+    layer = names.model(config["model"], len(about["classes"]))
+    in_shape = tuple(about["in_shape"])
+    like = jax.eval_shape(
+        lambda key: dict(zip(("params", "state"), layer.init(key, in_shape), strict=True)), jax.random.key(0)
+    )
+    variables = training.checkpoints.restore(final / f"{found[-1]:08d}", like).tree
+    return Run(
+        layer,
+        variables["params"],
+        variables["state"],
+        data.Normalization.from_dict(about["normalization"]),
+        in_shape,
+        tuple(about["classes"]),
+        config,
+        optimizer,
+    )
+
+
+def optimizer_folder(name: str) -> str:
+    """A folder name for an optimizer, whose own may hold ':' or '/'."""
+    return "".join(c if c.isalnum() or c in "._-" else "_" for c in name)

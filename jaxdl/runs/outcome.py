@@ -1,0 +1,122 @@
+"""The end of a run: test results, the files that the report is made from, and the weights to load."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxdl import activations, analysis, compare, data, nn
+from jaxdl.runs import folder as folders
+from jaxdl.runs.loading import save_final
+from jaxdl.runs.member import Member
+
+ONE_ULP = "+1ulp"  # ends the name of the member that measures the noise floor
+MISTAKES = 24  # kept for the report
+Evaluate = Callable[[Any, Any, data.Examples], tuple[dict[str, float], np.ndarray]]
+
+
+class Outcome(NamedTuple):
+    """One member at the end."""
+
+    member: Member
+    params: Any  # the weights it is judged by
+    last_params: Any  # the weights of the last step, which runs are compared by
+    which: str  # "last", "average" or "best on dev, epoch N"
+    found: dict[str, float]  # test loss and accuracy
+    probabilities: np.ndarray  # (n, classes) on the test part
+
+
+def finish_member(folder: Path, member: Member, test: data.Examples, evaluate: Evaluate) -> Outcome:
+    """Evaluate the chosen weights on the test part, write the test row, and keep the weights for `runs.load`."""
+    chosen = member.chosen()
+    found, logits = evaluate(chosen["params"], chosen["state"], test)
+    member.append("test", found, epoch=member.epoch - 1)
+    save_final(folder, member.name, member.step, chosen["params"], chosen["state"], which=chosen["which"])
+    probabilities = np.asarray(activations.softmax(logits), np.float32)
+    return Outcome(member, chosen["params"], member.state.params, chosen["which"], found, probabilities)
+
+
+def write_outcome(
+    folder: Path,
+    outcomes: Sequence[Outcome],
+    *,
+    dataset: data.Dataset,
+    splits: data.Splits,
+    model: str,
+    layer: nn.Layer,
+) -> dict[str, Any]:
+    """Write summary.json and predictions.npz and return the summary."""
+    judged = [outcome for outcome in outcomes if not outcome.member.name.endswith(ONE_ULP)]
+    in_shape = splits.train.images.shape[1:]
+    summary = {
+        "dataset": dataset.name,
+        "note": dataset.note,
+        "model": model,
+        "parameters": analysis.count_parameters(layer, in_shape),
+        "examples": {name: len(part.labels) for name, part in splits._asdict().items()},
+        "rows": [_row(outcome) for outcome in judged],
+        "pair": _pair(judged, [outcome for outcome in outcomes if outcome not in judged]),
+        "parameter_table": [row._asdict() for row in analysis.layer_rows(layer, in_shape)],
+    }
+    predictions: dict[str, Any] = {"labels": splits.test.labels, "classes": np.array(dataset.classes)}
+    for i, outcome in enumerate(judged):
+        predictions |= _predictions(i, outcome, splits.test, dataset.scale, layer)
+    np.savez_compressed(folder / "predictions.npz", **predictions)
+    folders.write_json(folder / "summary.json", summary)
+    return summary
+
+
+def _row(outcome: Outcome) -> dict[str, Any]:
+    member = outcome.member
+    return {
+        "optimizer": member.name,
+        "test_accuracy": outcome.found["accuracy"],
+        "test_loss": outcome.found["loss"],
+        "steps": member.step,
+        "epochs": member.epoch,
+        "steps_per_second": member.steps_per_second,
+        "seconds": member.seconds,
+        "compile_seconds": member.compile_seconds,
+        "learning_rate": member.peak_learning_rate,
+        "weights": outcome.which,
+    }
+
+
+def _pair(judged: Sequence[Outcome], floors: Sequence[Outcome]) -> dict[str, Any] | None:
+    if len(judged) < 2:
+        return None
+    a, b = judged[:2]
+    floor = floors[0] if floors else None
+    return {
+        "a": a.member.name,
+        "b": b.member.name,
+        "max_relative_difference": compare.max_relative(a.last_params, b.last_params),
+        "max_ulps": compare.max_ulps(a.last_params, b.last_params),
+        "noise_floor_relative": floor and compare.max_relative(b.last_params, floor.last_params),
+        "noise_floor_ulps": floor and compare.max_ulps(b.last_params, floor.last_params),
+    }
+
+
+def _predictions(i: int, outcome: Outcome, test: data.Examples, scale: float, layer: nn.Layer) -> dict[str, Any]:
+    predicted = outcome.probabilities.argmax(1)
+    wrong = np.flatnonzero(predicted != test.labels)
+    confident = wrong[np.argsort(-outcome.probabilities[wrong].max(1), kind="stable")][:MISTAKES]
+    arrays = {
+        f"probabilities_{i}": outcome.probabilities,
+        f"mistake_index_{i}": confident,
+        f"mistake_images_{i}": test.images[confident].astype(np.float32) / np.float32(scale),
+    }
+    if (path := _first_conv(layer)) is not None:
+        kernel = outcome.params
+        for name in path.split("/"):
+            kernel = kernel[name]
+        arrays[f"filters_{i}"] = np.asarray(kernel["kernel"], np.float32)
+    return arrays
+
+
+def _first_conv(layer: nn.Layer) -> str | None:
+    """The path of the first layer with a kernel, if it is a convolution: its filters can be seen as images."""
+    kinds = ((path, nn.at(layer, path).op.kind) for path in nn.paths(layer))
+    first = next(((path, kind) for path, kind in kinds if kind in ("conv", "dense")), None)
+    return first[0] if first is not None and first[1] == "conv" else None

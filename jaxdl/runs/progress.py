@@ -1,0 +1,87 @@
+"""What a person sees of a run: one bar per optimizer on a terminal, plain lines elsewhere, and the final table."""
+
+from typing import Any
+
+from jaxdl.runs.member import Member
+
+
+class Progress:
+    """Shows the rows of all members as they come.
+
+    Args:
+        steps: steps of the whole run per member, for the bars.
+    """
+
+    def __init__(self, steps: int) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self.console = Console(soft_wrap=True, highlight=False)
+        self._steps = steps
+        self._tasks: dict[str, Any] = {}
+        self._bars = None
+        if self.console.is_terminal:
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+            )
+            self._bars = Progress(*columns, TextColumn("{task.fields[text]}"), console=self.console)
+
+    def __enter__(self) -> "Progress":
+        if self._bars is not None:
+            self._bars.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._bars is not None:
+            self._bars.stop()
+
+    def row(self, member: Member, row: dict[str, Any]) -> None:
+        """Show one row of metrics.csv."""
+        text = f"{row['split']} loss {row['loss']:.4f} accuracy {row['accuracy']:.2%}"
+        if self._bars is not None:
+            if member.name not in self._tasks:
+                self._tasks[member.name] = self._bars.add_task(member.name, total=self._steps, text="")
+            self._bars.update(self._tasks[member.name], completed=row["step"], text=text)
+        elif row["split"] != "train":
+            rate = f"{member.steps_per_second:.1f} steps/s" if member.seconds else ""
+            self.line(f"{member.name:<22} epoch {row['epoch'] + 1:>3}  step {row['step']:>6}  {text}  {rate}")
+
+    def line(self, text: str) -> None:
+        """Print a line, above the bars if there are any."""
+        self.console.print(text, markup=False)
+
+    def table(self, summary: dict[str, Any]) -> None:
+        """Print the final table of a run."""
+        from rich.table import Table
+
+        table = Table(title=f"{summary['model']} on {summary['dataset']}, {summary['parameters']:,} parameters")
+        for name in ("optimizer", "test accuracy", "test loss", "steps/s", "steps"):
+            table.add_column(name, justify="left" if name == "optimizer" else "right")
+        for row in summary["rows"]:
+            table.add_row(
+                row["optimizer"],
+                f"{row['test_accuracy']:.2%}",
+                f"{row['test_loss']:.4f}",
+                f"{row['steps_per_second']:.1f}",
+                str(row["steps"]),
+            )
+        self.console.print(table)
+        if summary["pair"] is not None:
+            self.line(describe_pair(summary["pair"]))
+
+
+def describe_pair(pair: dict[str, Any]) -> str:
+    """One sentence on how far the first two runs ended from each other, beside the noise floor."""
+    text = (
+        f"Final parameters of {pair['a']} and {pair['b']} differ by {pair['max_relative_difference']:.2e} "
+        f"of the largest in their leaf ({pair['max_ulps']:.3g} ulps)"
+    )
+    if pair["noise_floor_relative"] is None:
+        return text + "."
+    return (
+        f"{text}; {pair['b']} differs from itself by {pair['noise_floor_relative']:.2e} "
+        f"({pair['noise_floor_ulps']:.3g} ulps) after moving one leaf of its start by one ulp: the noise floor."
+    )

@@ -1,0 +1,25 @@
+"""Training: the state, one step, the loop, several devices, early stopping and checkpoints."""
+
+from jaxdl.training import checkpoints
+from jaxdl.training.loop import evaluate, fit, prefetch
+from jaxdl.training.parallel import STRATEGIES, Parallel, data_parallel, data_parallel_eval
+from jaxdl.training.state import TrainState, create, start
+from jaxdl.training.steps import eval_step, train_step
+from jaxdl.training.stopping import EarlyStopping
+
+__all__ = [
+    "STRATEGIES",
+    "EarlyStopping",
+    "Parallel",
+    "TrainState",
+    "checkpoints",
+    "create",
+    "data_parallel",
+    "data_parallel_eval",
+    "eval_step",
+    "evaluate",
+    "fit",
+    "prefetch",
+    "start",
+    "train_step",
+]

@@ -1,0 +1,84 @@
+"""The loop as a function, and evaluation over a whole set."""
+
+import collections
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Array
+
+from jaxdl import data
+from jaxdl.training.state import TrainState
+
+
+def fit(
+    step: Callable[[TrainState, Any, Array], tuple[TrainState, Any]],
+    state: TrainState,
+    batches: Callable[[int], Iterable[Any]],
+    *,
+    key: Array,
+    epochs: Iterable[int],
+    on_metrics: Callable[[int, TrainState, Any], bool | None] | None = None,
+    on_epoch: Callable[[int, TrainState], bool | None] | None = None,
+) -> TrainState:
+    """Run ``step`` over all batches of all epochs and return the last state.
+
+    The loop itself never waits for the device. The callbacks get what the device may still be computing: reading a
+    value waits for it. The state they see is donated to the next step, so they copy what they keep.
+
+    Args:
+        step: ``(state, batch, key) -> (state, metrics)``, as from `data_parallel`.
+        state: where to start; it is donated when ``step`` donates.
+        batches: the batches of one epoch, from its number.
+        key: handed to every step, which folds in its own number.
+        epochs: the numbers of the epochs to run, such as ``range(10)``; a resumed run starts later.
+        on_metrics: called after every step with (epoch, state, metrics); a true result ends training.
+        on_epoch: called after every epoch with (epoch, state); a true result ends training.
+    """
+    for epoch in epochs:
+        for batch in batches(epoch):
+            state, metrics = step(state, batch, key)
+            if on_metrics is not None and on_metrics(epoch, state, metrics):
+                return state
+        if on_epoch is not None and on_epoch(epoch, state):
+            return state
+    return state
+
+
+def evaluate(
+    step: Callable[..., tuple[Any, Array]], variables: tuple[Any, Any], batches: Iterable[data.Batch]
+) -> tuple[dict[str, float], np.ndarray]:
+    """Mean loss and accuracy over all batches, and the network's outputs.
+
+    Args:
+        step: from `eval_step`, best jitted.
+        variables: (params, state).
+        batches: padded batches, as from `data.eval_batches`.
+
+    Returns:
+        ``{"loss", "accuracy"}``, and the outputs of the examples of positive weight, ``(n, ...)``.
+
+    Raises:
+        ValueError: if no example has positive weight.
+    """
+    results = [(step(variables, batch), batch.weight) for batch in batches]  # dispatch all, then read
+    totals: collections.Counter[str] = collections.Counter()
+    outputs = []
+    for (sums, y), weight in results:
+        totals.update({name: float(value) for name, value in sums.items()})
+        outputs.append(np.asarray(y)[np.asarray(weight) > 0])
+    if not totals["weight"]:
+        raise ValueError("batches: there is no example to evaluate on")
+    means = {"loss": totals["loss"] / totals["weight"], "accuracy": totals["correct"] / totals["weight"]}
+    return means, np.concatenate(outputs)
+
+
+def prefetch(batches: Iterable[Any], place: Callable[[Any], Any] = jax.device_put, *, size: int = 2) -> Iterator[Any]:
+    """Yield the batches, each placed on the device ``size`` batches before it is needed."""
+    iterator = iter(batches)
+    queue = collections.deque(place(batch) for batch in itertools.islice(iterator, size))
+    while queue:
+        yield queue.popleft()
+        queue.extend(place(batch) for batch in itertools.islice(iterator, 1))

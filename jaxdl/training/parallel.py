@@ -1,0 +1,130 @@
+"""One step on several devices: pmap, jit with a sharded batch, or shard_map, behind one call.
+
+All three compute the same: the batch is split evenly, parameters are replicated, gradients and metrics are summed
+over the devices. They differ in what a network sees. Under "pmap" and "shard_map" each device runs the program on its
+own part: batch statistics are synchronised over the axis name, and dropout draws its own mask per device. Under "jit"
+the program is written for the whole batch and XLA splits it: statistics and masks are those of one device.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+from jax.sharding import NamedSharding, PartitionSpec
+
+from jaxdl import compat
+
+AXIS = "devices"
+STRATEGIES = ("pmap", "jit", "shard_map")
+
+
+class Parallel(NamedTuple):
+    """A compiled step for given devices, and the functions that put its arguments there."""
+
+    step: Callable[..., tuple[Any, Any]]  # (state, batch, key) -> (state, metrics), state donated
+    place: Callable[[Any], Any]  # state or key, replicated on all devices
+    shard: Callable[[Any], Any]  # batch, split along its first axis
+    size: int  # number of devices
+
+
+def data_parallel(
+    step: Callable[..., tuple[Any, Any]],
+    *,
+    strategy: str | None = None,
+    devices: Sequence[jax.Device] | int | None = None,
+) -> Parallel:
+    """Compile ``step(state, batch, key, *, axis_name) -> (state, metrics)`` for one or several devices.
+
+    Args:
+        step: as from `train_step`. It is called with ``axis_name=None`` under "jit".
+        strategy: "pmap", "jit" or "shard_map"; None is "jit" on one device and "pmap" on several.
+        devices: which, or how many of `jax.devices()`; all by default.
+
+    Returns:
+        A `Parallel`. Pass the state through ``place`` once, before the first step: a state that is not replicated
+        would make the second step compile again. The state is donated: the one passed in is gone.
+
+    Raises:
+        ValueError: for an unknown strategy or more devices than there are; ``shard`` raises one for a batch that
+            the devices do not divide.
+    """
+    devices = _devices(devices)
+    strategy = strategy or ("jit" if len(devices) == 1 else "pmap")
+    if strategy not in STRATEGIES:
+        raise ValueError(f"strategy={strategy!r} is not one of {', '.join(STRATEGIES)}")
+    mesh = compat.data_mesh(devices, AXIS)
+    replicated, split = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec(AXIS))
+
+    def shard(batch: Any) -> Any:
+        for leaf in jax.tree.leaves(batch):
+            if leaf.shape[0] % len(devices):
+                raise ValueError(f"batch size {leaf.shape[0]} is not divisible by {len(devices)} devices")
+        if strategy == "pmap":
+            batch = jax.tree.map(lambda a: a.reshape(len(devices), -1, *a.shape[1:]), batch)
+        return jax.device_put(batch, split)
+
+    return Parallel(
+        _COMPILE[strategy](step, mesh, replicated, split),
+        lambda tree: jax.device_put(tree, replicated),
+        shard,
+        len(devices),
+    )
+
+
+def data_parallel_eval(
+    step: Callable[..., tuple[Any, Any]], *, devices: Sequence[jax.Device] | int | None = None
+) -> Callable[..., tuple[Any, Any]]:
+    """Compile ``step(variables, batch)``, as from `eval_step`, with the batch split over the devices.
+
+    The devices must divide the batch size. See `data_parallel` for ``devices`` and its errors.
+    """
+    mesh = compat.data_mesh(_devices(devices), AXIS)
+    replicated, split = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec(AXIS))
+    return jax.jit(step, in_shardings=(replicated, split), out_shardings=replicated)
+
+
+def _devices(devices: Sequence[jax.Device] | int | None) -> list[jax.Device]:
+    if devices is not None and not isinstance(devices, int):
+        return list(devices)
+    there = jax.devices()
+    if devices is not None and not 1 <= devices <= len(there):
+        raise ValueError(
+            f"devices={devices}: this process has {len(there)} ({there[0].platform}); on CPU, the environment "
+            f"variable JAX_NUM_CPU_DEVICES={devices} makes that many virtual ones"
+        )
+    return there[:devices]
+
+
+def _pmap(step, mesh, replicated, split):
+    del replicated, split
+    return jax.pmap(
+        lambda state, batch, key: step(state, batch, key, axis_name=AXIS),
+        axis_name=AXIS,
+        in_axes=(None, 0, None),
+        out_axes=(None, None),
+        devices=list(mesh.devices.flat),
+        donate_argnums=0,
+    )
+
+
+def _jit(step, mesh, replicated, split):
+    del mesh
+    return jax.jit(
+        lambda state, batch, key: step(state, batch, key, axis_name=None),
+        in_shardings=(replicated, split, replicated),
+        out_shardings=(replicated, replicated),
+        donate_argnums=0,
+    )
+
+
+def _shard_map(step, mesh, replicated, split):
+    mapped = compat.shard_map(
+        lambda state, batch, key: step(state, batch, key, axis_name=AXIS),
+        mesh=mesh,
+        in_specs=(PartitionSpec(), PartitionSpec(AXIS), PartitionSpec()),
+        out_specs=(PartitionSpec(), PartitionSpec()),
+    )
+    return _jit(lambda state, batch, key, *, axis_name: mapped(state, batch, key), mesh, replicated, split)
+
+
+_COMPILE = {"pmap": _pmap, "jit": _jit, "shard_map": _shard_map}
