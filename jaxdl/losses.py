@@ -12,7 +12,7 @@ last axis; all others work element by element. Sums over outputs and means over 
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float, Num
+from jaxtyping import Array, Float, Shaped
 
 __all__ = [
     "absolute_error",
@@ -33,17 +33,14 @@ def _widen_pair(predictions, targets, names=("predictions", "targets")):
     """Return both in at least float32 and the dtype of the result, having compared their shapes."""
     if jnp.shape(predictions) != jnp.shape(targets):
         raise ValueError(
-            f"{names[1]}: got shape {jnp.shape(targets)}, must be the shape of {names[0]}, "
-            f"{jnp.shape(predictions)}"
+            f"{names[1]}: got shape {jnp.shape(targets)}, must be the shape of {names[0]}, {jnp.shape(predictions)}"
         )
     dtype = jnp.result_type(predictions, targets, float)
     wide = jnp.promote_types(dtype, jnp.float32)
     return jnp.asarray(predictions, wide), jnp.asarray(targets, wide), dtype
 
 
-def squared_error(
-    predictions: Float[ArrayLike, "..."], targets: Num[ArrayLike, "..."]
-) -> Float[Array, "..."]:
+def squared_error(predictions: Float[ArrayLike, "..."], targets: Shaped[ArrayLike, "..."]) -> Float[Array, "..."]:
     """Squared error (ŷ − y)² of each element; its mean is the mean squared error (Lecture row C1).
 
     The lectures' other form, J = 1/(2m) Σ (ŷ − y)², is the mean of `half_squared_error`. Erratum: the lecture
@@ -53,25 +50,20 @@ def squared_error(
     return jnp.square(predictions - targets).astype(dtype)
 
 
-def half_squared_error(
-    predictions: Float[ArrayLike, "..."], targets: Num[ArrayLike, "..."]
-) -> Float[Array, "..."]:
+def half_squared_error(predictions: Float[ArrayLike, "..."], targets: Shaped[ArrayLike, "..."]) -> Float[Array, "..."]:
     """Half the squared error, ½ (ŷ − y)², whose gradient is δ = ŷ − y (Lecture rows C1, D2)."""
     predictions, targets, dtype = _widen_pair(predictions, targets)
     return (0.5 * jnp.square(predictions - targets)).astype(dtype)
 
 
-def absolute_error(
-    predictions: Float[ArrayLike, "..."], targets: Num[ArrayLike, "..."]
-) -> Float[Array, "..."]:
+def absolute_error(predictions: Float[ArrayLike, "..."], targets: Shaped[ArrayLike, "..."]) -> Float[Array, "..."]:
     """Absolute error |ŷ − y|, gradient sgn(ŷ − y) and 0 at equality (Lecture row C1)."""
     predictions, targets, dtype = _widen_pair(predictions, targets)
-    return jnp.abs(predictions - targets).astype(dtype)
+    error = predictions - targets
+    return (error * jnp.sign(error)).astype(dtype)  # not abs: its gradient at 0 is 1
 
 
-def squared_log_error(
-    predictions: Float[ArrayLike, "..."], targets: Num[ArrayLike, "..."]
-) -> Float[Array, "..."]:
+def squared_log_error(predictions: Float[ArrayLike, "..."], targets: Shaped[ArrayLike, "..."]) -> Float[Array, "..."]:
     """Squared difference of logarithms, (ln ŷ − ln y)², for positive quantities (Lecture row C4).
 
     Its sum over the outputs is the lecture's ‖log y − log t‖². Outside its domain, at predictions or targets
@@ -93,7 +85,7 @@ def _nan_unless(valid, labels):
 
 def binary_cross_entropy(
     probabilities: Float[ArrayLike, "..."],
-    labels: Num[ArrayLike, "..."],
+    labels: Shaped[ArrayLike, "..."],
     *,
     eps: ArrayLike = 1e-7,
 ) -> Float[Array, "..."]:
@@ -119,7 +111,7 @@ def _log_with_tangent(p, eps):
 
 
 def sigmoid_binary_cross_entropy(
-    logits: Float[ArrayLike, "..."], labels: Num[ArrayLike, "..."]
+    logits: Float[ArrayLike, "..."], labels: Shaped[ArrayLike, "..."]
 ) -> Float[Array, "..."]:
     """Binary cross entropy from the logit z of class 1, y ln(1 + e⁻ᶻ) + (1 − y) ln(1 + eᶻ) (Lecture row C2).
 
@@ -143,13 +135,9 @@ def _distribution(labels, outputs, names):
     if labels.shape == shape:
         return labels.astype(outputs.dtype)
     if labels.shape != shape[:-1]:
-        raise ValueError(
-            f"labels: got shape {labels.shape}, allowed for {names} {shape} are {shape[:-1]} and {shape}"
-        )
+        raise ValueError(f"labels: got shape {labels.shape}, allowed for {names} {shape} are {shape[:-1]} and {shape}")
     if not jnp.issubdtype(labels.dtype, jnp.integer):
-        raise ValueError(
-            f"labels: got dtype {labels.dtype} for shape {shape[:-1]}, class numbers are integers"
-        )
+        raise ValueError(f"labels: got dtype {labels.dtype} for shape {shape[:-1]}, class numbers are integers")
     # not jax.nn.one_hot, whose row of zeros would make the loss of an impossible label 0
     one_hot = labels[..., None] == jnp.arange(shape[-1]).reshape((1,) * labels.ndim + (-1,))
     possible = (labels >= 0) & (labels < shape[-1])
@@ -164,7 +152,7 @@ def _cross_entropy(log_probabilities, labels):
 
 def softmax_cross_entropy(
     logits: Float[ArrayLike, "... classes"],
-    labels: Num[ArrayLike, "..."],
+    labels: Shaped[ArrayLike, "..."],
     *,
     label_smoothing: ArrayLike = 0.0,
 ) -> Float[Array, "..."]:
@@ -191,9 +179,7 @@ def softmax_cross_entropy(
     return _cross_entropy(jax.nn.log_softmax(z), y).astype(dtype)
 
 
-def nll(
-    log_probabilities: Float[ArrayLike, "... classes"], labels: Num[ArrayLike, "..."]
-) -> Float[Array, "..."]:
+def nll(log_probabilities: Float[ArrayLike, "... classes"], labels: Shaped[ArrayLike, "..."]) -> Float[Array, "..."]:
     """Negative log likelihood −Σ_k y_k ln ŷ_k, from log-probabilities (Lecture row C3).
 
     With `activations.log_softmax` before it this is `softmax_cross_entropy`; labels and errors as there.
@@ -205,7 +191,7 @@ def nll(
 
 def margin(
     lengths: Float[ArrayLike, "... classes"],
-    labels: Num[ArrayLike, "..."],
+    labels: Shaped[ArrayLike, "..."],
     *,
     upper: ArrayLike = 0.9,
     lower: ArrayLike = 0.1,
@@ -230,7 +216,7 @@ def margin(
     return (y * present**2 + down_weight * (1 - y) * absent**2).sum(-1).astype(dtype)
 
 
-def hinge(predictions: Float[ArrayLike, "..."], labels: Num[ArrayLike, "..."]) -> Float[Array, "..."]:
+def hinge(predictions: Float[ArrayLike, "..."], labels: Shaped[ArrayLike, "..."]) -> Float[Array, "..."]:
     """Hinge loss max(0, 1 − y f) with labels y = ±1; any other label gives NaN (Lecture row C5).
 
     Args:
@@ -244,7 +230,7 @@ def hinge(predictions: Float[ArrayLike, "..."], labels: Num[ArrayLike, "..."]) -
     return jnp.where(gap <= 0, 0, gap).astype(dtype)
 
 
-def perceptron(predictions: Float[ArrayLike, "..."], labels: Num[ArrayLike, "..."]) -> Float[Array, "..."]:
+def perceptron(predictions: Float[ArrayLike, "..."], labels: Shaped[ArrayLike, "..."]) -> Float[Array, "..."]:
     """Perceptron loss max(0, −y f) with labels y = ±1; any other label gives NaN (Lecture rows A3, C5).
 
     The gradient is −y where y f ≤ 0: at f = 0 too, which counts as a mistake, so that a step from weights 0

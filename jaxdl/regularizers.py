@@ -32,8 +32,7 @@ def _resolved(mask: Mask, params: PyTree) -> PyTree:
     tree = weights_mask(params) if mask is None else mask(params) if callable(mask) else mask
     if jax.tree.structure(tree) != jax.tree.structure(params):
         raise ValueError(
-            f"mask: got the structure {jax.tree.structure(tree)}, must be that of params, "
-            f"{jax.tree.structure(params)}"
+            f"mask: got the structure {jax.tree.structure(tree)}, must be that of params, {jax.tree.structure(params)}"
         )
     return tree
 
@@ -45,6 +44,10 @@ def _sum_over_weights(term: Callable[[Array], Any], params: PyTree, mask: Mask) 
     chosen = zip(jax.tree.leaves(params), jax.tree.leaves(_resolved(mask, params)), strict=True)
     sums = [term(jnp.asarray(leaf, wide)).sum() for leaf, keep in chosen if keep]
     return sum(sums, start=jnp.zeros((), wide)), dtype
+
+
+def _absolute(w):
+    return w * jnp.sign(w)  # not abs: its gradient at 0 is 1, not sgn(0) = 0
 
 
 def l1(params: PyTree, strength: ArrayLike, *, count: ArrayLike = 1, mask: Mask = None) -> Float[Array, ""]:
@@ -62,7 +65,7 @@ def l1(params: PyTree, strength: ArrayLike, *, count: ArrayLike = 1, mask: Mask 
     Raises:
         ValueError: `mask` has another structure than `params`.
     """
-    total, dtype = _sum_over_weights(jnp.abs, params, mask)
+    total, dtype = _sum_over_weights(_absolute, params, mask)
     return (strength / count * total).astype(dtype)
 
 
@@ -94,7 +97,7 @@ def elastic_net(
     https://doi.org/10.1111/j.1467-9868.2005.00503.x
     """
     total, dtype = _sum_over_weights(
-        lambda w: l1_ratio * jnp.abs(w) + (1 - l1_ratio) / 2 * jnp.square(w), params, mask
+        lambda w: l1_ratio * _absolute(w) + (1 - l1_ratio) / 2 * jnp.square(w), params, mask
     )
     return (strength / count * total).astype(dtype)
 

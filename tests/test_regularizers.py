@@ -1,0 +1,99 @@
+"""Penalties against hand-worked sums and scikit-learn; what their steps do to weights."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import sklearn.linear_model
+
+from jaxdl import regularizers
+
+PARAMS = {
+    "fc": {"kernel": jnp.array([[1.0, -2.0], [0.0, 3.0]]), "bias": jnp.array([10.0, 20.0])},
+    "norm": {"scale": jnp.array([5.0, 5.0])},
+}
+
+
+def test_values_by_hand():
+    assert float(regularizers.l1(PARAMS, 0.5)) == 3
+    assert float(regularizers.l1(PARAMS, 0.5, count=10)) == pytest.approx(0.3)
+    assert float(regularizers.l2(PARAMS, 0.5)) == 3.5
+    assert float(regularizers.l2(PARAMS, 0.5, count=10)) == pytest.approx(0.35)
+    assert float(regularizers.weight_decay(PARAMS, 0.5)) == 7
+    assert float(regularizers.elastic_net(PARAMS, 0.5, l1_ratio=0.25)) == pytest.approx(0.75 + 0.75 * 3.5)
+    assert float(regularizers.elastic_net(PARAMS, 0.5, count=2)) == pytest.approx((1.5 + 1.75) / 2)
+
+
+def test_biases_and_scales_are_left_out_unless_asked_for():
+    expected = {"fc": {"kernel": True, "bias": False}, "norm": {"scale": False}}
+    assert regularizers.weights_mask(PARAMS) == expected
+    everything = jax.tree.map(lambda _: True, PARAMS)
+    assert float(regularizers.l1(PARAMS, 1.0, mask=everything)) == 46
+    by_function = regularizers.l1(PARAMS, 1.0, mask=lambda p: jax.tree.map(lambda x: x.ndim == 1, p))
+    assert float(by_function) == 40
+    assert not regularizers.weights_mask(jnp.ones((2, 2), jnp.int32))
+
+
+def test_steps_of_the_lecture():
+    rate, strength, m = 0.1, 0.5, 10
+    w = PARAMS["fc"]["kernel"]
+    step = jax.grad(lambda w: regularizers.l1(w, strength, count=m))(w)
+    np.testing.assert_allclose(-rate * step, -rate * strength / m * np.sign(w), rtol=1e-6)  # sgn(0) = 0
+    step = jax.grad(lambda w: regularizers.l2(w, strength, count=m))(w)
+    np.testing.assert_allclose(w - rate * step, (1 - rate * strength / m) * w, rtol=1e-6)
+    bias = jax.grad(regularizers.l2)(PARAMS, strength)["fc"]["bias"]
+    assert (bias == 0).all()
+
+
+def test_soft_threshold_is_the_minimiser_it_should_be():
+    w = jnp.array([[-2.0, -0.3, 0.0], [0.3, 0.5, 2.0]])
+    got = regularizers.soft_threshold({"w": w, "b": w[0]}, 0.5)
+    np.testing.assert_allclose(got["w"], [[-1.5, 0, 0], [0, 0, 1.5]])
+    np.testing.assert_array_equal(got["b"], w[0])
+    grid = np.linspace(-3, 3, 60_001)  # argmin_v ½ (v − w)² + t |v|, by brute force
+    brute = [grid[np.argmin(0.5 * (grid - x) ** 2 + 0.5 * abs(grid))] for x in np.ravel(w)]
+    np.testing.assert_allclose(np.ravel(got["w"]), brute, atol=1e-4)
+
+
+def test_l1_gives_exact_zeros_and_l2_shrinks():
+    # least squares with an orthonormal design: both optima are known in closed form
+    target = jnp.array([[3.0, 0.2], [-0.1, -1.0]])
+    lasso = ridge = jnp.zeros((2, 2))
+    for _ in range(200):
+        lasso = regularizers.soft_threshold(lasso - 0.1 * (lasso - target), 0.1 * 0.5)
+        ridge = ridge - 0.1 * (ridge - target + jax.grad(regularizers.l2)(ridge, 0.5))
+    np.testing.assert_allclose(lasso, [[2.5, 0], [0, -0.5]], atol=1e-5)
+    assert int((lasso == 0).sum()) == 2
+    np.testing.assert_allclose(ridge, target / 1.5, atol=1e-5)
+    assert int((ridge == 0).sum()) == 0
+
+
+def test_elastic_net_has_sklearns_optimum():
+    rng = np.random.default_rng(0)
+    x, truth = rng.normal(size=(50, 4)), np.array([2.0, 0.0, -1.0, 0.0])
+    y = x @ truth + 0.1 * rng.normal(size=50)
+    fitted = sklearn.linear_model.ElasticNet(alpha=0.3, l1_ratio=0.6, fit_intercept=False, tol=1e-8).fit(x, y)
+
+    def objective(w):  # scikit-learn's: half the mean squared error plus the penalty
+        residual = jnp.asarray(y, jnp.float32)[:, None] - jnp.asarray(x, jnp.float32) @ w
+        return 0.5 * jnp.mean(residual**2) + regularizers.elastic_net(w, 0.3, l1_ratio=0.6)
+
+    w = jnp.asarray(fitted.coef_, jnp.float32)[:, None]
+    slope = jax.grad(objective)(w)
+    assert np.abs(slope[w != 0]).max() < 1e-5
+    for i in range(4):
+        for d in (-1e-2, 1e-2):
+            assert objective(w.at[i, 0].add(d)) > objective(w)
+
+
+def test_sums_are_formed_in_float32():
+    many = jnp.ones((300, 300), jnp.bfloat16)
+    got = regularizers.l1(many, 1.0)
+    assert got.dtype == jnp.bfloat16
+    assert float(got) == pytest.approx(90_000, rel=1 / 256)
+    assert float(regularizers.l2({}, 1.0)) == 0
+
+
+def test_a_mask_of_another_structure_is_refused():
+    with pytest.raises(ValueError, match=r"^mask"):
+        regularizers.l1(PARAMS, 1.0, mask={"fc": True})
