@@ -2,15 +2,17 @@
 
 import json
 import os
-import tempfile
 import warnings
 import zipfile
 import zlib
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from jaxdl.data.dataset import Dataset
+from jaxdl.data.fetching import partial_path
 
 _FORMAT = 1  # raise it when decoding changes, so that older files are decoded again
 
@@ -30,17 +32,18 @@ def store(path: Path, fingerprint: str, dataset: Dataset) -> None:
     arrays = {key: value for key, value in dataset._asdict().items() if isinstance(value, np.ndarray)}
     rest = {key: value for key, value in dataset._asdict().items() if key not in arrays}
     meta = json.dumps({"format": _FORMAT, "fingerprint": fingerprint, "fields": rest})
-    part = None
+    contents: dict[str, Any] = {"meta": np.array(meta), **arrays}
+    part = partial_path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
-            part = Path(file.name)
-            np.savez(file, allow_pickle=False, meta=np.array(meta), **arrays)
+        with open(part, "wb") as file:
+            np.savez(file, **contents)
         os.replace(part, path)
     except OSError as error:
-        if part is not None:
-            part.unlink(missing_ok=True)
         warnings.warn(f"decoded images could not be cached in {path} ({error})", RuntimeWarning, stacklevel=3)
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
 
 
 def restore(path: Path, fingerprint: str) -> Dataset | None:
@@ -59,5 +62,5 @@ def restore(path: Path, fingerprint: str) -> Dataset | None:
             arrays = {key: file[key] for key in file.files if key != "meta"}
         fields = meta["fields"] | arrays
         return Dataset(**(fields | {"classes": tuple(fields["classes"])}))
-    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error):
+    except (OSError, EOFError, ValueError, KeyError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error):
         return None

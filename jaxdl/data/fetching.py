@@ -1,10 +1,11 @@
 """Downloads with checks, and the folders that data lives in."""
 
+import importlib
 import os
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
+from uuid import uuid4
 
 VARIABLE = "JAXDL_DATA_DIR"
 
@@ -27,13 +28,19 @@ def need(module: str, *, purpose: str) -> ModuleType:
     Raises:
         ImportError: If it is not installed; the message names the extra.
     """
-    import importlib
-
+    top = module.split(".")[0]
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        package = {"PIL": "pillow", "sklearn": "scikit-learn"}.get(module.split(".")[0], module.split(".")[0])
+        if (error.name or top).split(".")[0] != top:
+            raise
+        package = {"PIL": "pillow", "sklearn": "scikit-learn"}.get(top, top)
         raise ImportError(f"{purpose} needs {package}: install it with `pip install 'jaxdl[experiments]'`") from error
+
+
+def partial_path(path: Path) -> Path:
+    """A hidden name beside a file, for what is not finished; nobody else uses it at the same time."""
+    return path.with_name(f".{path.name}.{uuid4().hex}.part")
 
 
 def fetch(
@@ -66,6 +73,7 @@ def fetch(
     _make(path.parent)
     for url in urls:
         for _ in range(2):
+            pooch.get_logger().info("Downloading %s to %s", url, path)
             problem, again = _attempt(pooch.HTTPDownloader(timeout=timeout), url, path, check)
             if problem is None:
                 return path
@@ -85,11 +93,9 @@ def _attempt(
     """One download: (None, False) when the file is in place, else (what went wrong, whether to try again)."""
     from requests import exceptions
 
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    os.close(handle)
-    part = Path(name)
+    part = partial_path(path)
     try:
-        downloader(url, name, None)
+        downloader(url, str(part), None)
         check(part)
         os.replace(part, path)
         return None, False
@@ -98,7 +104,7 @@ def _attempt(
     except exceptions.RequestException as error:
         return str(error), False
     except ValueError as error:
-        return str(error).replace(name, "the download"), True
+        return str(error).replace(str(part), "the download"), True
     finally:
         part.unlink(missing_ok=True)
 
