@@ -43,18 +43,16 @@ def curves(series: Mapping[str, Curve], *, xlabel: str, ylabel: str, title: str 
         ylabel: what y is, with its unit.
         title: the heading.
     """
-    figure = Figure(figsize=(8, 3.8), layout="constrained")
+    figure = Figure(figsize=(8, 3), layout="constrained")
     axes = figure.subplots()
     _lines(axes, series, list(series))
     axes.set(xlabel=xlabel, ylabel=ylabel)
-    axes.set_title(_text(title), fontsize=11)
+    axes.set_title(_text(shorten(title, 80)), fontsize=11)
     _legend(figure, axes)
     return figure
 
 
-def learning_curves(
-    runs: Mapping[str, Mapping[str, Mapping[str, Curve]]], *, xlabel: str = "epoch"
-) -> Figure:
+def learning_curves(runs: Mapping[str, Mapping[str, Mapping[str, Curve]]], *, xlabel: str = "epoch") -> Figure:
     """A row of panels per metric and a column per split, with one line per run in each panel.
 
     Panels of a row share their y axis, so that the gap between training and development can be read across.
@@ -105,7 +103,7 @@ def confusion_matrix(counts: Int[ArrayLike, "k k"], classes: Sequence[str], *, t
     bar = figure.colorbar(image, ax=axes, label="share of the true class (%)", shrink=0.85)
     bar.set_ticks([0, 1, 5, 10, 25, 50, 100])
     _class_ticks(axes, classes)
-    axes.set_title(_text(title), fontsize=11)
+    axes.set_title(_text(shorten(title, int(8 * size))), fontsize=11)
     if k <= 20:
         for true, predicted in zip(*np.nonzero(counts), strict=True):
             shade = "white" if norm(share[true, predicted]) > 0.6 else "black"
@@ -115,7 +113,12 @@ def confusion_matrix(counts: Int[ArrayLike, "k k"], classes: Sequence[str], *, t
 
 
 def image_grid(
-    images: Float[ArrayLike, "n h w c"], captions: Sequence[str], *, columns: int = 8, title: str = ""
+    images: Float[ArrayLike, "n h w c"],
+    captions: Sequence[str],
+    *,
+    columns: int = 6,
+    title: str = "",
+    note: str = "",
 ) -> Figure:
     """Images in rows, each with its caption above.
 
@@ -125,19 +128,18 @@ def image_grid(
         captions: one per image; may hold line breaks. Lines are cut at 20 letters.
         columns: images per row.
         title: the heading.
+        note: what the captions say; stands below the images.
     """
     images = np.asarray(images, np.float32)
     if len(captions) != len(images) or not len(images):
-        raise ValueError(
-            f"captions must be one per image and at least one, got {len(captions)} for {len(images)}"
-        )
-    figure, cells = _grid(len(images), columns, width=1.3, height=1.32 + 0.15 * captions[0].count("\n"))
+        raise ValueError(f"captions must be one per image and at least one, got {len(captions)} for {len(images)}")
+    figure, cells = _grid(len(images), columns, width=1.4, height=1.4 + 0.15 * captions[0].count("\n"))
     for cell, image, caption in zip(cells, images, captions, strict=True):
-        cell.set_title("\n".join(_text(_short(line, 20)) for line in caption.split("\n")), fontsize=8.5)
+        cell.set_title("\n".join(_text(shorten(line, 20)) for line in caption.split("\n")), fontsize=8)
         cell.imshow(_drawable(image), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-    figure.suptitle(_text(title), fontsize=11)
+    _heading(figure, title)
     height, width = images.shape[1:3]
-    figure.supxlabel(f"each image: {width} × {height} pixels", fontsize=9)
+    figure.supxlabel(f"each image: {width} × {height} pixels\n{_text(note)}".strip(), fontsize=9)
     return figure
 
 
@@ -145,35 +147,38 @@ def filters(kernels: Float[ArrayLike, "kh kw c_in c_out"], *, limit: int = 64, t
     """The kernels of a convolution on one scale, symmetric about 0, so that strong filters look strong.
 
     Kernels on one channel are drawn from brown (negative) to violet (positive), on three channels as RGB with
-    grey for 0. On any other number of channels a row is an output channel, its columns are input channels.
+    grey for 0. On any other number of channels a column is a filter and its rows are its input channels.
 
     Args:
         kernels: the weights; an infinite or NaN weight is drawn as 0.
-        limit: at most so many panels: the first output channels and, in rows, the first 16 input channels.
+        limit: at most so many panels: the first filters and, in rows, their first 8 input channels.
         title: the heading.
     """
     weights = np.nan_to_num(np.asarray(kernels, np.float32), posinf=0.0, neginf=0.0)
+    height, width, c_in, c_out = weights.shape
     scale = float(np.abs(weights).max(initial=0)) or 1.0
-    c_in, c_out = weights.shape[2:]
-    color = c_in == 3
-    inputs = 1 if color else min(c_in, 16)
-    outputs = max(1, min(c_out, limit // inputs))
-    columns = inputs if inputs > 1 else min(8, outputs)
-    figure, cells = _grid(inputs * outputs, columns, width=0.85, height=0.85)
+    rows = 1 if c_in == 3 else min(c_in, 8)
+    shown = max(1, min(c_out, limit // rows, limit if rows == 1 else 16))
+    figure, cells = _grid(rows * shown, 8 if rows == 1 else shown, width=0.72, height=0.72)
     for i, cell in enumerate(cells):
-        out, channel = divmod(i, inputs)
-        panel = 0.5 + 0.5 * weights[..., out] / scale if color else weights[:, :, channel, out]
+        channel, filter_ = divmod(i, shown)
+        panel = 0.5 + 0.5 * weights[..., filter_] / scale if c_in == 3 else weights[:, :, channel, filter_]
         image = cell.imshow(panel, cmap="PuOr", norm=Normalize(-scale, scale), interpolation="nearest")
-    if not color:
-        figure.colorbar(image, ax=cells, label="weight (no unit)", shrink=0.9, aspect=30)
-    figure.suptitle(_text(title), fontsize=11)
-    shown = f"{outputs} of {c_out} filters, {weights.shape[1]} × {weights.shape[0]} pixels each"
-    if inputs > 1:
-        shown = f"columns: input channels 0-{inputs - 1} of {c_in}; rows: {shown}"
-    elif color:
-        shown = f"{shown}; grey: 0, full colour: ±{scale:.2g}"
-    figure.supxlabel(shown, fontsize=9)
+    note = f"{shown} of {c_out} filters, {width} × {height} pixels each"
+    if c_in == 3:
+        note += f"\ngrey: weight 0, full colour: weight ±{scale:.2g}"
+    else:
+        figure.colorbar(image, ax=cells, label="weight (no unit)", location="bottom", shrink=0.8, aspect=40)
+    if rows > 1:
+        note += f"\ncolumns: filters; rows: input channels 0 to {rows - 1} of {c_in}"
+    _heading(figure, title)
+    figure.supxlabel(note, fontsize=9)
     return figure
+
+
+def shorten(name: str, length: int = 16) -> str:
+    """The name, or as many of its letters as leave room for the ellipsis."""
+    return name if len(name) <= length else name[: length - 1] + "…"
 
 
 def save(figure: Figure, path: str | Path, *, limit: int = 200_000) -> Path:
@@ -184,7 +189,7 @@ def save(figure: Figure, path: str | Path, *, limit: int = 200_000) -> Path:
     Raises:
         ValueError: a quarter of the usual resolution is still above the limit.
     """
-    for dpi, palette in ((DPI, False), (DPI, True), (90, True), (60, True), (30, True)):
+    for dpi, palette in ((DPI, False), (DPI, True), (100, True), (80, True), (60, True), (30, True)):
         figure.set_dpi(dpi)
         canvas = FigureCanvasAgg(figure)
         canvas.draw()
@@ -221,15 +226,15 @@ def _lines(axes: Axes, series: Mapping[str, Curve], names: list[str]) -> None:
 
 def _legend(figure: Figure, axes: Axes) -> None:
     handles, labels = axes.get_legend_handles_labels()
-    figure.legend(
-        handles, labels, loc="outside upper center", ncols=min(4, max(1, len(labels))), frameon=False
-    )
+    letters = max(map(len, labels), default=0) + 8  # of a column with its line; about ten fit into an inch
+    columns = max(1, min(len(labels), int(10 * figure.get_figwidth() / letters)))
+    figure.legend(handles, labels, loc="outside upper center", ncols=columns, frameon=False)
 
 
 def _class_ticks(axes: Axes, classes: Sequence[str]) -> None:
     """Names the classes on both axes, every `step`-th where they would run into each other."""
     step = math.ceil(len(classes) / 35)
-    names = [_text(_short(name)) for name in classes[::step]]
+    names = [_text(shorten(name)) for name in classes[::step]]
     ticks = np.arange(0, len(classes), step)
     flat = max(map(len, names)) <= 3 and len(names) <= 20
     size = 9 if len(names) <= 20 else 7
@@ -245,9 +250,15 @@ def _grid(number: int, columns: int, *, width: float, height: float) -> tuple[Fi
     rows = math.ceil(number / columns)
     figure = Figure(figsize=(max(4.4, width * columns + 0.9), height * rows + 0.9), layout="constrained")
     cells = figure.subplots(rows, columns, squeeze=False).ravel()
-    for cell in cells:
-        cell.set_axis_off()
+    for i, cell in enumerate(cells):
+        cell.set(xticks=[], yticks=[])
+        cell.spines[:].set(color="#999999", linewidth=0.6)
+        cell.set_visible(i < number)
     return figure, list(cells[:number])
+
+
+def _heading(figure: Figure, title: str) -> None:
+    figure.suptitle(_text(shorten(title, int(10 * figure.get_figwidth()))), fontsize=11)
 
 
 def _drawable(image: np.ndarray) -> np.ndarray:
@@ -255,15 +266,9 @@ def _drawable(image: np.ndarray) -> np.ndarray:
     return image if image.shape[-1] == 3 else image.mean(-1)
 
 
-def _short(name: str, length: int = 16) -> str:
-    return name if len(name) <= length else name[: length - 1] + "…"
-
-
 def _text(name: str) -> str:
     """The name as matplotlib must get it to draw it literally, in the letters that its font has."""
     font = font_manager.get_font(font_manager.findfont(font_manager.FontProperties()))
     letters: Iterable[str] = (c if font.get_char_index(ord(c)) else f"\\u{ord(c):04x}" for c in name)
     text = "".join(letters).replace("$", r"\$")
-    return (
-        f" {text}" if text.startswith("_") else text
-    )  # matplotlib leaves labels that start with _ out of legends
+    return f" {text}" if text.startswith("_") else text  # matplotlib leaves labels that start with _ out of legends

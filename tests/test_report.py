@@ -30,9 +30,7 @@ def fit(x, y, solver, iterations):
         return LogisticRegression(solver=solver, max_iter=iterations).fit(x.reshape(len(x), -1), y)
 
 
-def build(
-    folder, images, labels, classes, solvers=("lbfgs", "newton-cg"), *, filters=True, iterations=ITERATIONS
-):
+def build(folder, images, labels, classes, solvers=("lbfgs", "newton-cg"), *, filters=True, iterations=ITERATIONS):
     """Trains by scikit-learn and writes the five files of a run folder."""
     x, test_x, y, test_y = train_test_split(images, labels, test_size=0.3, stratify=labels, random_state=0)
     x, dev_x, y, dev_y = train_test_split(x, y, test_size=0.2, stratify=y, random_state=0)
@@ -66,13 +64,9 @@ def build(
     summary = {"dataset": "digits", "model": "softmax", "parameters": weights, "rows": rows, "pair": pair,
                "examples": {k: len(v[1]) for k, v in parts.items()}, "parameter_table": table}  # fmt: skip
     folder.mkdir(parents=True)
-    (folder / "config.json").write_text(
-        json.dumps({"solver": solvers, "max_iter": iterations[-1], "seed": 0})
-    )
+    (folder / "config.json").write_text(json.dumps({"solver": solvers, "max_iter": iterations[-1], "seed": 0}))
     (folder / "manifest.json").write_text(
-        json.dumps(
-            {"command": "python -m tests.report --solver `lbfgs`", "versions": {"numpy": np.__version__}}
-        )
+        json.dumps({"command": "python -m tests.report --solver `lbfgs`", "versions": {"numpy": np.__version__}})
     )
     (folder / "summary.json").write_text(json.dumps(summary))
     with (folder / "metrics.csv").open("w", newline="") as file:

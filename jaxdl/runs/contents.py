@@ -162,14 +162,10 @@ def _check_mistakes(path: Path, arrays: dict[str, np.ndarray], i: int) -> None:
     _shape(path, arrays, f"mistake_images_{i}", (m, None, None, None), "f")
     index = arrays[f"mistake_index_{i}"]
     if index.min() < 0 or index.max() >= n:
-        raise ValueError(
-            f"{path}: mistake_index_{i} must lie from 0 to {n - 1}, got {index.min()}..{index.max()}"
-        )
+        raise ValueError(f"{path}: mistake_index_{i} must lie from 0 to {n - 1}, got {index.min()}..{index.max()}")
 
 
-def _shape(
-    path: Path, arrays: dict[str, np.ndarray], name: str, shape: Sequence[int | None], kinds: str
-) -> None:
+def _shape(path: Path, arrays: dict[str, np.ndarray], name: str, shape: Sequence[int | None], kinds: str) -> None:
     """The array must be there, of the shape (None: any) and one of numpy's kinds."""
     if name not in arrays:
         raise ValueError(f"{path}: the array {name} is missing; there are {', '.join(sorted(arrays))}")
