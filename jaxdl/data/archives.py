@@ -83,6 +83,7 @@ def _members(path: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[str, bytes
                     yield name, None
                 elif member.isfile() and _visible(name) and name.lower().endswith(suffixes):
                     yield name, _read(path, archive, member)
+            _check_end(path, archive)
     except (tarfile.TarError, EOFError, lzma.LZMAError, zlib.error, gzip.BadGzipFile) as error:
         raise ValueError(f"{path}: the archive is truncated or damaged, or is none ({error})") from error
 
@@ -93,6 +94,15 @@ def _read(path: Path, archive: tarfile.TarFile, member: tarfile.TarInfo) -> byte
     if len(contents) != member.size:
         raise ValueError(f"{path}: truncated in its member {member.name}")
     return contents
+
+
+def _check_end(path: Path, archive: tarfile.TarFile) -> None:
+    """Refuses an archive cut off between two members, which tarfile takes for its end."""
+    file = archive.fileobj
+    if file is not None:
+        file.seek(archive.offset)
+        if len(file.read(tarfile.BLOCKSIZE)) < tarfile.BLOCKSIZE:
+            raise ValueError(f"{path}: the archive is truncated (the blocks that end an archive are missing)")
 
 
 def _safe_name(path: Path, member: tarfile.TarInfo) -> str:

@@ -55,7 +55,7 @@ def restore(path: Path, fingerprint: str) -> Dataset | None:
     """
     try:
         # every member of the zip file has a CRC that is checked while reading
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
             meta = json.loads(str(file["meta"]))
             if (meta["format"], meta["fingerprint"]) != (_FORMAT, fingerprint):
                 return None
