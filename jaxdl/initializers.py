@@ -76,14 +76,12 @@ def _drawn(sample: Callable, scale) -> Initializer:
     return init
 
 
-def normal(stddev: ArrayLike = 0.01) -> Initializer:
+def normal(stddev: ArrayLike) -> Initializer:
     """Draw from N(0, stddev²)."""
     return _drawn(jax.random.normal, stddev)
 
 
-def truncated_normal(
-    stddev: ArrayLike = 0.01, *, lower: float | int = -2, upper: float | int = 2
-) -> Initializer:
+def truncated_normal(stddev: ArrayLike, *, lower: float | int = -2, upper: float | int = 2) -> Initializer:
     """Draw from N(0, stddev²), keeping only values between lower · stddev and upper · stddev.
 
     `stddev` belongs to the normal before it is cut: at ±2 the result has 0.8796 of it. `variance_scaling`
@@ -91,12 +89,10 @@ def truncated_normal(
     """
     if not lower < upper:
         raise ValueError(f"lower, upper: got {lower} and {upper}, lower must be below upper")
-    return _drawn(
-        lambda key, shape, dtype: jax.random.truncated_normal(key, lower, upper, shape, dtype), stddev
-    )
+    return _drawn(lambda key, shape, dtype: jax.random.truncated_normal(key, lower, upper, shape, dtype), stddev)
 
 
-def uniform(bound: ArrayLike = 0.01) -> Initializer:
+def uniform(bound: ArrayLike) -> Initializer:
     """Draw from U(−bound, bound), whose variance is bound² / 3; jax's namesake draws from U(0, scale)."""
     return _drawn(_symmetric_uniform, bound)
 
@@ -121,16 +117,12 @@ def fans(shape: Sequence[int], *, groups: int = 1) -> tuple[int, int]:
     if len(shape) < 2:
         raise ValueError(f"shape: got {tuple(shape)}, fans need at least the two axes (inputs, outputs)")
     if groups < 1 or shape[-1] % groups:
-        raise ValueError(
-            f"groups: got {groups}, must be positive and divide the {shape[-1]} outputs of {shape}"
-        )
+        raise ValueError(f"groups: got {groups}, must be positive and divide the {shape[-1]} outputs of {shape}")
     window = math.prod(shape[:-2])
     return window * shape[-2], window * shape[-1] // groups
 
 
-def variance_scaling(
-    scale: float | int, mode: str = "fan_in", distribution: str = "normal", *, groups: int = 1
-) -> Initializer:
+def variance_scaling(scale: float | int, mode: str, distribution: str, *, groups: int = 1) -> Initializer:
     """Draw with mean 0 and variance scale / n, where n is a fan of the kernel.
 
     Args:
@@ -149,9 +141,7 @@ def variance_scaling(
     if mode not in ("fan_in", "fan_out", "fan_avg"):
         raise ValueError(f"mode: got {mode!r}, allowed are 'fan_in', 'fan_out' and 'fan_avg'")
     if distribution not in ("normal", "truncated_normal", "uniform"):
-        raise ValueError(
-            f"distribution: got {distribution!r}, allowed are 'normal', 'truncated_normal' and 'uniform'"
-        )
+        raise ValueError(f"distribution: got {distribution!r}, allowed are 'normal', 'truncated_normal' and 'uniform'")
     if not scale > 0:
         raise ValueError(f"scale: got {scale}, must be positive")
 
@@ -212,7 +202,7 @@ def he_uniform(*, groups: int = 1) -> Initializer:
     return variance_scaling(2.0, "fan_in", "uniform", groups=groups)
 
 
-def orthogonal(scale: ArrayLike = 1.0) -> Initializer:
+def orthogonal(*, scale: ArrayLike = 1.0) -> Initializer:
     """Draw a matrix with orthonormal rows or columns, whichever are fewer, uniformly (Haar), times `scale`.
 
     A kernel of more than two axes is orthogonal as the matrix (everything but the last axis, outputs).

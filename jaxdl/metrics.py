@@ -5,7 +5,7 @@ What a batch gives (`Ratio`, a confusion matrix, `CalibrationBins`) is added ove
 turn the total into figures. Logits (or probabilities) have the classes last, labels are integers.
 
 * `weights` weigh the examples. Weight 0 removes an example, whatever is in it: it pads a last batch.
-* Sums are float32, exact for up to 16.7 million examples.
+* Sums are float32 (float64 for float64), exact for up to 16.7 million examples.
 * Equal logits rank in the order of their classes, as in `argmax`.
 * NaN logits and labels that no class has give NaN, not a wrong or, worse, a right answer.
 """
@@ -44,10 +44,10 @@ class Ratio(NamedTuple):
 class Scores(NamedTuple):
     """Figures per class, from `scores`."""
 
-    precision: Float[Array, " classes"]  # of the examples that were called this class, the share that are
-    recall: Float[Array, " classes"]  # of the examples of this class, the share that were called it
-    f1: Float[Array, " classes"]  # harmonic mean of both
-    support: Float[Array, " classes"]  # number (weight) of examples of this class
+    precision: Float[Array, "... classes"]  # of the examples that were called this class, the share that are
+    recall: Float[Array, "... classes"]  # of the examples of this class, the share that were called it
+    f1: Float[Array, "... classes"]  # harmonic mean of both
+    support: Float[Array, "... classes"]  # number (weight) of examples of this class
 
 
 class CalibrationBins(NamedTuple):
@@ -68,10 +68,13 @@ def _checked(logits, labels, weights):
     if not jnp.issubdtype(labels.dtype, jnp.integer):
         raise ValueError(f"labels: got dtype {labels.dtype}, class numbers are integers")
     if weights is not None and jnp.shape(weights) != labels.shape:
-        raise ValueError(
-            f"weights: got shape {jnp.shape(weights)}, must be the shape of labels, {labels.shape}"
-        )
-    return logits, labels, jnp.ones(labels.shape) if weights is None else jnp.asarray(weights, jnp.float32)
+        raise ValueError(f"weights: got shape {jnp.shape(weights)}, must be the shape of labels, {labels.shape}")
+    dtype = _wide_type(logits)
+    return logits, labels, jnp.ones(labels.shape, dtype) if weights is None else jnp.asarray(weights, dtype)
+
+
+def _wide_type(values):
+    return jnp.promote_types(jnp.result_type(values, float), jnp.float32)
 
 
 def _valid(logits, labels):
@@ -81,8 +84,9 @@ def _valid(logits, labels):
 
 def mean(values: Num[ArrayLike, "..."], *, weights: Num[ArrayLike, "..."] | None = None) -> Ratio:
     """Sum values over examples: Σ w v and Σ w. A value with weight 0 does not count, even if it is NaN."""
-    values = jnp.asarray(values, jnp.float32)
-    w = jnp.ones(values.shape) if weights is None else jnp.asarray(weights, jnp.float32)
+    dtype = _wide_type(values)
+    values = jnp.asarray(values, dtype)
+    w = jnp.ones(values.shape, dtype) if weights is None else jnp.asarray(weights, dtype)
     if w.shape != values.shape:
         raise ValueError(f"weights: got shape {w.shape}, must be the shape of values, {values.shape}")
     return Ratio(jnp.where(w == 0, 0, w * values).sum(), w.sum())
@@ -93,16 +97,14 @@ def ratio(sums: Ratio) -> Float[Array, "..."]:
     return sums.total / sums.count
 
 
-def rank_of_label(
-    logits: Num[ArrayLike, "... classes"], labels: Int[ArrayLike, "..."]
-) -> Float[Array, "..."]:
+def rank_of_label(logits: Num[ArrayLike, "... classes"], labels: Int[ArrayLike, "..."]) -> Float[Array, "..."]:
     """Return per example how many classes stand before the right one: 0 means that it is the prediction."""
     logits, labels, _ = _checked(logits, labels, None)
     classes = jnp.arange(logits.shape[-1]).reshape((1,) * labels.ndim + (-1,))
     inside = jnp.clip(labels, 0, logits.shape[-1] - 1)[..., None]
     own = jnp.take_along_axis(logits, inside, -1)
     before = (logits > own) | ((logits == own) & (classes < inside))
-    return jnp.where(_valid(logits, labels), before.sum(-1), jnp.nan)
+    return jnp.where(_valid(logits, labels), before.sum(-1).astype(_wide_type(logits)), jnp.nan)
 
 
 def accuracy(
@@ -150,7 +152,7 @@ def top_k_classes(
     """List the k most probable classes of each example and their softmax probabilities, best first."""
     logits = jnp.asarray(logits)
     _check_k(k, logits.shape[-1])
-    probabilities, classes = jax.lax.top_k(jax.nn.softmax(logits.astype(jnp.float32)), k)
+    probabilities, classes = jax.lax.top_k(jax.nn.softmax(logits.astype(_wide_type(logits))), k)
     return classes, probabilities
 
 
@@ -170,16 +172,17 @@ def confusion_matrix(
     cells = jnp.clip(labels, 0, n - 1) * n + logits.argmax(-1)
     weights = jnp.where(_valid(logits, labels) | (weights == 0), weights, jnp.nan)
     lost = jnp.where(jnp.isnan(weights).any(), jnp.nan, 0)
-    return jnp.zeros(n * n).at[cells.ravel()].add(weights.ravel()).reshape(n, n) + lost
+    return jnp.zeros(n * n, weights.dtype).at[cells.ravel()].add(weights.ravel()).reshape(n, n) + lost
 
 
-def scores(confusion: Num[ArrayLike, "classes classes"]) -> Scores:
+def scores(confusion: Num[ArrayLike, "... classes classes"]) -> Scores:
     """Turn a confusion matrix into precision, recall and F1 per class, 0 where a share of nothing is asked.
 
     Their means over the classes are the macro averages.
     """
-    confusion = jnp.asarray(confusion, jnp.float32)
-    right, called, support = jnp.diagonal(confusion), confusion.sum(0), confusion.sum(1)
+    confusion = jnp.asarray(confusion, _wide_type(confusion))
+    right = jnp.diagonal(confusion, axis1=-2, axis2=-1)
+    called, support = confusion.sum(-2), confusion.sum(-1)
     return Scores(_share(right, called), _share(right, support), _share(2 * right, called + support), support)
 
 
@@ -206,14 +209,14 @@ def calibration_bins(
     logits, labels, weights = _checked(logits, labels, weights)
     if bins < 1:
         raise ValueError(f"bins: got {bins}, must be at least 1")
-    confidence = jax.nn.softmax(logits.astype(jnp.float32)).max(-1)
+    confidence = jax.nn.softmax(logits.astype(weights.dtype)).max(-1)
     rank = rank_of_label(logits, labels)
     index = jnp.clip(jnp.ceil(confidence * bins).astype(jnp.int32) - 1, 0, bins - 1).ravel()
     right = jnp.where(jnp.isnan(rank), rank, rank == 0)
 
     def binned(values):
         kept = jnp.where(weights == 0, 0, weights * values)
-        return jnp.zeros(bins).at[index].add(kept.ravel())
+        return jnp.zeros(bins, weights.dtype).at[index].add(kept.ravel())
 
     return CalibrationBins(binned(confidence), binned(right), binned(jnp.ones_like(confidence)))
 

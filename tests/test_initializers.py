@@ -97,7 +97,7 @@ def test_constants():
 
 @pytest.mark.parametrize("shape", [(6, 6), (4, 9), (9, 4), (3, 3, 2, 5), (1, 1, 3, 16)])
 def test_orthogonal_is_orthogonal(shape):
-    matrix = np.asarray(initializers.orthogonal(2.0)(KEY, shape)).reshape(-1, shape[-1])
+    matrix = np.asarray(initializers.orthogonal(scale=2.0)(KEY, shape)).reshape(-1, shape[-1])
     gram = matrix.T @ matrix if matrix.shape[0] >= matrix.shape[1] else matrix @ matrix.T
     np.testing.assert_allclose(gram, 4 * np.eye(len(gram)), atol=2e-6)
 
@@ -161,9 +161,9 @@ def test_a_constant_start_never_breaks_the_symmetry():
 
 
 BAD = [
-    (lambda: initializers.variance_scaling(1.0, "fan"), "mode"),
+    (lambda: initializers.variance_scaling(1.0, "fan", "normal"), "mode"),
     (lambda: initializers.variance_scaling(1.0, "fan_in", "gauss"), "distribution"),
-    (lambda: initializers.variance_scaling(0.0), "scale"),
+    (lambda: initializers.variance_scaling(0.0, "fan_in", "normal"), "scale"),
     (lambda: initializers.truncated_normal(1.0, lower=2.0, upper=1.0), "lower"),
     (lambda: initializers.he_normal()(KEY, (3,)), "shape"),
     (lambda: initializers.orthogonal()(KEY, (3,)), "shape"),

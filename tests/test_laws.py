@@ -1,0 +1,382 @@
+"""Laws that every public function obeys, whoever adds it and when.
+
+A function of the modules below needs a row in EXAMPLES or INITIALIZERS (or a name in PLAIN, for those that take
+and give Python values); without one, a test fails the day it is added. What the laws say:
+
+* jit, eager, vmap over any stack of arguments and a loop agree to 16 ulps at leaf scale (bfloat16: 2);
+* a batch is a loop over its examples, unless the function mixes examples (MIXES) or draws noise (KEYED);
+* float32 and bfloat16 stay what they are, unless the result is a statistic in float32 (WIDE);
+* every mode of differentiation runs, and they agree with one another and with finite differences in float64;
+* an empty batch gives an empty result; `key` comes first; options are keyword-only.
+"""
+
+import functools
+import inspect
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.flatten_util import ravel_pytree
+
+from jaxdl import activations, initializers, layers, losses, metrics, regularizers
+
+KEY = jax.random.key(20)
+N = 3  # examples in a batch
+RANDOM = np.random.default_rng(5)
+
+
+class Example(NamedTuple):
+    args: tuple  # arrays or trees of them, floats in float32
+    batched: tuple[int, ...] = (0,)  # arguments with the batch as first axis
+    options: dict[str, Any] = {}
+
+
+def normal(*shape):
+    return RANDOM.normal(size=shape).astype(np.float32)
+
+
+def positive(*shape):
+    return RANDOM.uniform(0.2, 0.8, size=shape).astype(np.float32)
+
+
+def one_of(choices, *shape):
+    return RANDOM.choice(np.asarray(choices, np.int32), size=shape)
+
+
+Z = normal(N, 4)
+CLASS = one_of([0, 1, 2, 3], N)
+IMAGE = normal(N, 5, 6, 4)
+TREE = {"kernel": normal(N, 2, 3), "bias": normal(3)}
+
+ELEMENTWISE = {f"activations.{name}": Example((3 * Z,)) for name in activations.__all__ if name != "noisy_relu"}
+BOTH = (0, 1)  # predictions and labels carry the batch
+
+EXAMPLES: dict[str, Example | list[Example]] = {
+    **ELEMENTWISE,
+    "activations.noisy_relu": [Example((Z,)), Example((Z,), options={"sigmoid_is": "deviation"})],
+    "layers.dense": Example((Z, normal(4, 2), normal(2))),
+    "layers.conv1d": Example((normal(N, 7, 2), normal(3, 2, 2), normal(2)), options={"stride": 2}),
+    "layers.conv2d": [
+        Example((IMAGE, normal(3, 2, 4, 3), normal(3))),
+        Example(
+            (IMAGE, normal(2, 3, 2, 4), normal(4)),
+            options={"stride": (2, 1), "padding": "VALID", "dilation": (1, 2), "groups": 2},
+        ),
+    ],
+    "layers.max_pool2d": Example((IMAGE,), options={"window": 3, "stride": 2}),
+    "layers.avg_pool2d": Example((IMAGE,), options={"window": (2, 3), "padding": "SAME"}),
+    "layers.global_avg_pool2d": Example((IMAGE,)),
+    "layers.batch_norm": Example((IMAGE, normal(4), positive(4), normal(4), normal(4))),
+    "layers.batch_statistics": Example((IMAGE,)),
+    "layers.dropout": Example((Z,), options={"rate": 0.4}),
+    "losses.squared_error": Example((Z, normal(N, 4)), BOTH),
+    "losses.half_squared_error": Example((Z, normal(N, 4)), BOTH),
+    "losses.absolute_error": Example((Z, normal(N, 4)), BOTH),
+    "losses.squared_log_error": Example((positive(N, 4), positive(N, 4)), BOTH),
+    "losses.binary_cross_entropy": Example((positive(N, 4), one_of([0, 1], N, 4)), BOTH),
+    "losses.sigmoid_binary_cross_entropy": Example((Z, positive(N, 4)), BOTH),
+    "losses.softmax_cross_entropy": [
+        Example((Z, CLASS), BOTH),
+        Example((Z, positive(N, 4)), BOTH, {"label_smoothing": 0.1}),
+    ],
+    "losses.nll": [Example((Z, CLASS), BOTH), Example((Z, positive(N, 4)), BOTH)],
+    "losses.margin": Example((positive(N, 4), CLASS), BOTH),
+    "losses.hinge": Example((Z, one_of([-1, 1], N, 4)), BOTH),
+    "losses.perceptron": Example((Z, one_of([-1, 1], N, 4)), BOTH),
+    "metrics.accuracy": Example((Z, CLASS), BOTH),
+    "metrics.top_k_accuracy": Example((Z, CLASS), BOTH, {"k": 2}),
+    "metrics.top_k_classes": Example((Z,)),
+    "metrics.rank_of_label": Example((Z, CLASS), BOTH),
+    "metrics.confusion_matrix": Example((Z, CLASS), BOTH),
+    "metrics.scores": Example((np.stack([positive(4, 4)] * N),)),
+    "metrics.calibration_bins": Example((Z, CLASS), BOTH, {"bins": 3}),
+    "metrics.calibration_error": Example((metrics.CalibrationBins(*positive(3, N, 5)),)),
+    "metrics.mean": Example((Z,)),
+    "metrics.ratio": Example((metrics.Ratio(positive(N), positive(N)),)),
+    "regularizers.l1": Example((TREE, np.float32(0.3)), options={"count": 7}),
+    "regularizers.l2": Example((TREE, np.float32(0.3)), options={"count": 7}),
+    "regularizers.weight_decay": Example((TREE, np.float32(0.3))),
+    "regularizers.elastic_net": Example((TREE, np.float32(0.3)), options={"l1_ratio": 0.2}),
+    "regularizers.soft_threshold": Example(({"kernel": normal(N, 2, 3)}, np.float32(0.3))),
+}
+
+INITIALIZERS = {
+    "initializers.zeros": initializers.zeros(),
+    "initializers.ones": initializers.ones(),
+    "initializers.constant": initializers.constant(0.3),
+    "initializers.normal": initializers.normal(0.3),
+    "initializers.uniform": initializers.uniform(0.3),
+    "initializers.truncated_normal": initializers.truncated_normal(0.3),
+    "initializers.variance_scaling": initializers.variance_scaling(1.5, "fan_avg", "truncated_normal"),
+    "initializers.lecun_normal": initializers.lecun_normal(),
+    "initializers.lecun_uniform": initializers.lecun_uniform(),
+    "initializers.he_normal": initializers.he_normal(),
+    "initializers.he_uniform": initializers.he_uniform(groups=2),
+    "initializers.glorot_normal": initializers.glorot_normal(),
+    "initializers.glorot_uniform": initializers.glorot_uniform(gain=4),
+    "initializers.orthogonal": initializers.orthogonal(),
+}
+
+PLAIN = {"initializers.fans", "initializers.gain", "regularizers.weights_mask"}
+KEYED = {"activations.noisy_relu", "layers.dropout"}
+MIXES = {
+    "layers.batch_statistics",
+    "metrics.accuracy",
+    "metrics.calibration_bins",
+    "metrics.calibration_error",
+    "metrics.confusion_matrix",
+    "metrics.mean",
+    "metrics.top_k_accuracy",
+    "regularizers.elastic_net",
+    "regularizers.l1",
+    "regularizers.l2",
+    "regularizers.weight_decay",
+}
+WIDE = {
+    "layers.batch_statistics",
+    "metrics.accuracy",
+    "metrics.calibration_bins",
+    "metrics.confusion_matrix",
+    "metrics.mean",
+    "metrics.rank_of_label",
+    "metrics.scores",
+    "metrics.top_k_accuracy",
+    "metrics.top_k_classes",
+}
+MODULES = (activations, initializers, layers, losses, metrics, regularizers)
+
+
+def public_functions():
+    found = {}
+    for module in MODULES:
+        for name in module.__all__:
+            value = getattr(module, name)
+            if callable(value) and not isinstance(value, type):
+                found[f"{module.__name__.removeprefix('jaxdl.')}.{name}"] = value
+    return found
+
+
+FUNCTIONS = public_functions()
+CASES = [
+    pytest.param(name, example, id=name if i == 0 else f"{name}-{i}")
+    for name, row in EXAMPLES.items()
+    for i, example in enumerate(row if isinstance(row, list) else [row])
+]
+over_all = pytest.mark.parametrize(("name", "example"), CASES)
+
+
+def bound(name, example):
+    """The function of the example's arguments alone."""
+    f = functools.partial(FUNCTIONS[name], **example.options)
+    return functools.partial(f, KEY) if name in KEYED else f
+
+
+def is_float(x):
+    return jnp.issubdtype(jnp.result_type(x), jnp.floating)
+
+
+def cast(tree, dtype):
+    return jax.tree.map(lambda x: jnp.asarray(x, dtype) if is_float(x) else jnp.asarray(x), tree)
+
+
+def ulps(a, b):
+    """|a − b| in units of the spacing at the largest finite entry; inf where they differ in kind."""
+    if a.shape != b.shape or a.dtype != b.dtype:
+        return np.inf
+    if not is_float(a):
+        return 0.0 if (np.asarray(a) == np.asarray(b)).all() else np.inf
+    eps = float(jnp.finfo(a.dtype).eps)
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    finite = np.isfinite(a)
+    if not (finite == np.isfinite(b)).all() or not np.array_equal(a[~finite], b[~finite], equal_nan=True):
+        return np.inf
+    if not finite.any() or np.array_equal(a, b, equal_nan=True):
+        return 0.0
+    largest = max(np.abs(a[finite]).max(), np.abs(b[finite]).max())
+    return np.abs(a - b)[finite].max() / (2.0 ** np.floor(np.log2(largest)) * eps)
+
+
+def distance(a, b):
+    if jax.tree.structure(a) != jax.tree.structure(b):
+        return np.inf
+    return max(map(ulps, jax.tree.leaves(a), jax.tree.leaves(b)), default=0.0)
+
+
+def stack(trees):
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+
+def take(args, which, i):
+    return tuple(jax.tree.map(lambda x: x[i], a) if k in which else a for k, a in enumerate(args))
+
+
+def batch_as_written_and_as_loop(name, example):
+    f, args = bound(name, example), cast(example.args, jnp.float32)
+    axes = tuple(0 if k in example.batched else None for k in range(len(args)))
+
+    @jax.jit
+    def both(args):
+        loop = stack([f(*take(args, example.batched, i)) for i in range(N)])
+        return f(*args), loop, jax.vmap(f, axes)(*args)
+
+    return both(args)
+
+
+# ---------------------------------------------------------------- the tables are complete and true
+
+
+def test_every_public_function_has_its_laws():
+    assert set(FUNCTIONS) == {*EXAMPLES, *INITIALIZERS, *PLAIN}
+    assert set(EXAMPLES) >= KEYED | MIXES | WIDE
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_key_comes_first_and_options_are_keyword_only(name):
+    parameters = list(inspect.signature(FUNCTIONS[name]).parameters.values())
+    names = [p.name for p in parameters]
+    assert ("key" in names) == (name in KEYED)
+    assert "key" not in names[1:]
+    for p in parameters:
+        assert p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+        if p.kind == p.POSITIONAL_OR_KEYWORD:  # an array that may be left out has the default None
+            assert p.default in (p.empty, None)
+
+
+def test_the_functions_that_mix_examples_are_exactly_those_named():
+    unlike = set()
+    for name, row in EXAMPLES.items():
+        written, loop, _ = batch_as_written_and_as_loop(name, row[0] if isinstance(row, list) else row)
+        if not distance(written, loop) <= 16:
+            unlike.add(name)
+    assert unlike == KEYED | MIXES
+
+
+# ---------------------------------------------------------------- the laws
+
+
+@over_all
+def test_batch_is_a_loop_over_its_examples(name, example):
+    written, loop, mapped = batch_as_written_and_as_loop(name, example)
+    assert distance(mapped, loop) <= 16
+    if name not in KEYED | MIXES:
+        assert distance(written, loop) <= 16
+
+
+@over_all
+def test_jit_is_eager_and_the_dtype_is_kept(name, example):
+    f = bound(name, example)
+    for dtype, allowed in ((jnp.float32, 16), (jnp.bfloat16, 2)):
+        args = cast(example.args, dtype)
+        eager, jitted = f(*args), jax.jit(f)(*args)
+        assert distance(eager, jitted) <= allowed
+        kept = jnp.float32 if name in WIDE else dtype
+        assert {x.dtype for x in jax.tree.leaves(eager) if is_float(x)} <= {jnp.dtype(kept)}
+
+
+@over_all
+def test_vmap_over_any_argument_is_a_loop(name, example):
+    f, args = bound(name, example), cast(example.args, jnp.float32)
+    others = jax.tree.map(lambda x: jnp.roll(x, 1, 0) if x.ndim else x + 1, args)
+    choices = [{k} for k in range(len(args))] if len(args) > 1 else [{0}]
+
+    @jax.jit
+    def both():
+        results = []
+        for which in choices:
+            stacked = tuple(stack([a, b]) if k in which else a for k, (a, b) in enumerate(zip(args, others)))
+            axes = tuple(0 if k in which else None for k in range(len(args)))
+            loop = stack([f(*take(stacked, which, i)) for i in range(2)])
+            results.append((jax.vmap(f, axes)(*stacked), loop))
+        return results
+
+    for mapped, loop in both():
+        assert distance(mapped, loop) <= 16
+
+
+@over_all
+def test_every_mode_of_differentiation_agrees_with_finite_differences(name, example):
+    with jax.enable_x64(True):
+        results = jax.jit(functools.partial(derivatives, name, example))()
+    first, second, values = (jax.tree.map(np.asarray, results[k]) for k in ("first", "second", "values"))
+    for kind, (got, expected, tolerance) in {**first, **second}.items():
+        scale = np.abs(expected).max() + 1
+        np.testing.assert_allclose(got, expected, atol=tolerance * scale, rtol=0, err_msg=kind)
+    for kind, (got, expected) in values.items():
+        np.testing.assert_allclose(got, expected, rtol=1e-12, atol=1e-12, err_msg=kind)
+
+
+def derivatives(name, example):
+    """All modes of differentiation of a weighted sum of the outputs in float64, each beside what it must equal."""
+    f, args = bound(name, example), cast(example.args, jnp.float64)
+    floats = tuple(k for k, a in enumerate(args) if all(map(is_float, jax.tree.leaves(a))))
+    x, unravel = ravel_pytree([args[k] for k in floats])
+
+    def outputs(x):
+        full = list(args)
+        for k, value in zip(floats, unravel(x), strict=True):
+            full[k] = value
+        kept = [y.astype(jnp.float64).ravel() for y in jax.tree.leaves(f(*full)) if is_float(y)]
+        return jnp.concatenate([*kept, jnp.zeros(1)])
+
+    keys = jax.random.split(jax.random.key(9), 2)
+    weights = jax.random.normal(keys[0], jax.eval_shape(outputs, x).shape, jnp.float64)
+    v = jax.random.normal(keys[1], x.shape, jnp.float64)
+
+    def g(x):
+        return weights @ outputs(x)
+
+    h = 1e-6
+    gradient, along = jax.grad(g), jax.jvp(outputs, (x,), (v,))[1]
+    hessian_v = jax.jvp(gradient, (x,), (v,))[1]
+    pulled = jax.vjp(outputs, x)[1](weights)[0]
+    scanned = jax.lax.scan(lambda total, s: (total + g(s * x), gradient(s * x)), 0.0, jnp.array([1.0, 1.0]))
+    return {
+        "first": {
+            "jvp": (along, (outputs(x + h * v) - outputs(x - h * v)) / (2 * h), 1e-7),
+            "linearize": (jax.linearize(outputs, x)[1](v), along, 1e-12),
+            "vjp": (pulled @ v, weights @ along, 1e-12),
+            "grad": (gradient(x), pulled, 1e-12),
+        },
+        "second": {
+            "jvp of grad": (hessian_v, (gradient(x + h * v) - gradient(x - h * v)) / (2 * h), 1e-6),
+            "grad of grad": (jax.grad(lambda x: gradient(x) @ v)(x), hessian_v, 1e-12),
+            "grad of jvp": (jax.grad(lambda x: weights @ jax.jvp(outputs, (x,), (v,))[1])(x), hessian_v, 1e-12),
+            "hessian": (jax.hessian(g)(x) @ v, hessian_v, 1e-12),
+        },
+        "values": {
+            "remat": (jax.grad(jax.checkpoint(g))(x), gradient(x)),
+            "scan": (scanned[0], 2 * g(x)),
+            "grad in scan": (scanned[1][1], gradient(x)),
+        },
+    }
+
+
+@over_all
+def test_an_empty_batch_gives_an_empty_result(name, example):
+    f, full = bound(name, example), cast(example.args, jnp.float32)
+    empty = tuple(jax.tree.map(lambda x: x[:0], a) if k in example.batched else a for k, a in enumerate(full))
+    result = f(*empty)
+    if name not in MIXES:
+        expected = jax.tree.map(lambda y: (0, *y.shape[1:]), jax.eval_shape(f, *full))
+        assert jax.tree.map(jnp.shape, result) == expected
+
+
+# ---------------------------------------------------------------- initialisers: laws of their own
+
+
+@pytest.mark.parametrize("name", INITIALIZERS)
+def test_laws_of_initialisers(name):
+    init, shape = INITIALIZERS[name], (3, 2, 4, 6)
+    assert list(inspect.signature(init).parameters) == ["key", "shape", "dtype"]
+    assert init(KEY, (2, 4)).dtype == jnp.float32
+    keys = jax.random.split(KEY, 3)
+    for dtype, allowed in ((jnp.float32, 16), (jnp.bfloat16, 2)):
+        make = functools.partial(init, shape=shape, dtype=dtype)
+        loop = stack([make(key) for key in keys])
+        assert (loop.dtype, loop.shape) == (dtype, (3, *shape))
+        assert ulps(loop, jax.vmap(make)(keys)) <= allowed
+        assert ulps(loop[0], jax.jit(make)(keys[0])) <= allowed
+    constant = name.rpartition(".")[2] in ("zeros", "ones", "constant")
+    assert constant == bool((loop[0] == loop[1]).all())
