@@ -1,0 +1,130 @@
+"""`load` by name: digits, the real MNIST family where there is a copy, and names that do not exist."""
+
+import gzip
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jaxdl import data
+from jaxdl.data import fetching, named
+
+DATA_DIR = os.environ.get("JAXDL_DATA_DIR", "")
+
+
+def need_real(*names):
+    """The data folder, or a skip that says what is missing."""
+    if not DATA_DIR or not any((Path(DATA_DIR) / name).exists() for name in names):
+        pytest.skip(f"JAXDL_DATA_DIR={DATA_DIR!r} has no {names[0]}")
+    return Path(DATA_DIR)
+
+
+def test_digits_are_scikit_learns():
+    datasets = pytest.importorskip("sklearn.datasets", reason="digits come with scikit-learn")
+    expected = datasets.load_digits()
+    dataset = data.load("digits")
+    np.testing.assert_array_equal(dataset.images[..., 0], expected.images)
+    np.testing.assert_array_equal(dataset.labels, expected.target)
+    assert dataset.images.dtype == np.uint8
+    assert (dataset.scale, dataset.test_images, len(dataset.classes)) == (16.0, None, 10)
+
+
+def test_digits_come_through_scikit_learn_itself_where_its_file_is_elsewhere(monkeypatch):
+    pytest.importorskip("sklearn", reason="digits come with scikit-learn")
+    direct = data.load("digits")
+    monkeypatch.setattr(named.importlib.util, "find_spec", lambda name: None)
+    again = data.load("digits")
+    np.testing.assert_array_equal(again.images, direct.images)
+    np.testing.assert_array_equal(again.labels, direct.labels)
+    assert again.checksums == direct.checksums
+
+
+def test_digits_without_scikit_learn_name_the_extra(monkeypatch):
+    def missing(name):
+        raise ModuleNotFoundError(f"No module named {name!r}", name="sklearn")
+
+    monkeypatch.setattr(named.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(fetching.importlib, "import_module", missing)
+    with pytest.raises(ImportError, match=r"digits needs scikit-learn: .*jaxdl\[experiments\]"):
+        data.load("digits")
+
+
+# means and deviations that everybody uses with these sets, to their printed digits
+@pytest.mark.parametrize(
+    ("name", "folder", "mean", "std", "first"),
+    [
+        ("mnist", "mnist", 0.1307, 0.3081, [5, 0, 4, 1, 9]),
+        ("Fashion-MNIST", "fashion-mnist", 0.2860, 0.3530, [9, 0, 0, 3, 0]),
+    ],
+)
+def test_the_real_idx_sets(name, folder, mean, std, first):
+    dataset = data.load(name, data_dir=need_real(folder), download=False)
+    assert dataset.images.shape == (60000, 28, 28, 1)
+    assert dataset.test_images is not None
+    assert dataset.test_images.shape == (10000, 28, 28, 1)
+    assert dataset.labels[:5].tolist() == first
+    stats = data.fit_normalization(dataset.images, dataset.scale)
+    assert abs(stats.mean[0] - mean) < 5.1e-5
+    assert abs(stats.std[0] - std) < 5.1e-5
+    assert len(dataset.classes) == 10
+    if folder == "fashion-mnist":
+        assert np.bincount(dataset.labels).tolist() == [6000] * 10
+
+
+def test_a_flipped_bit_in_a_real_file_is_found(tmp_path):
+    source = need_real("mnist") / "mnist"
+    for path in source.iterdir():
+        (tmp_path / path.name).symlink_to(path)
+    labels = next(path for path in tmp_path.iterdir() if path.name.startswith("t10k-labels"))
+    contents = bytearray(labels.read_bytes())
+    contents = bytearray(gzip.decompress(contents)) if contents[:2] == b"\x1f\x8b" else contents
+    contents[100] ^= 1
+    labels.unlink()
+    labels.write_bytes(contents)
+    (tmp_path / "mnist").symlink_to(tmp_path, target_is_directory=True)
+    with pytest.raises(ValueError, match=r"t10k-labels.*: its contents are not the official ones"):
+        data.load("mnist", data_dir=tmp_path)
+    assert len(data.load(tmp_path).labels) == 60000
+
+
+@pytest.mark.slow
+def test_the_real_cifar10_as_images(tmp_path, monkeypatch):
+    folder = need_real("cifar10-jpeg.tar.xz")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    dataset = data.load("cifar10", data_dir=folder, download=False)
+    assert dataset.name == "cifar10-jpeg"
+    assert dataset.images.shape == (50000, 32, 32, 3)
+    assert np.bincount(dataset.labels).tolist() == [5000] * 10
+    # published means of CIFAR-10's channels; re-encoding moves them by less than a thousandth
+    stats = data.fit_normalization(dataset.images, dataset.scale)
+    np.testing.assert_allclose(stats.mean, [0.4914, 0.4822, 0.4465], atol=1e-3)
+    again = data.load("cifar10", data_dir=folder, download=False)
+    np.testing.assert_array_equal(again.images, dataset.images)
+
+
+def test_names_are_spelled_freely(tmp_path):
+    for name in ("fashion_mnist", "fashion-mnist", "FashionMNIST", "Fashion MNIST"):
+        with pytest.raises(FileNotFoundError, match=r"fashion_mnist: train-images-idx3-ubyte.gz, "):
+            data.load(name, data_dir=tmp_path, download=False)
+
+
+@pytest.mark.parametrize(("name", "nearest"), [("mnst", "mnist"), ("digit", "digits"), ("cifar", "cifar10")])
+def test_an_unknown_name_lists_what_there_is(name, nearest):
+    with pytest.raises(ValueError, match=f"digits, mnist, fashion_mnist, cifar10, .*Nearest: {nearest}$") as caught:
+        data.load(name)
+    assert f"unknown data set {name!r}" in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_a_path_that_does_not_exist_is_named(tmp_path, kind):
+    with pytest.raises(FileNotFoundError, match="there is no such folder or archive"):
+        data.load(kind(tmp_path / "pets"))
+    with pytest.raises(FileNotFoundError, match=r"pets.tar: there is no such"):
+        data.load("pets.tar")
+
+
+def test_a_file_that_is_no_archive_is_named(tmp_path):
+    (tmp_path / "pets.zip").write_bytes(b"PK")
+    with pytest.raises(ValueError, match=r"pets.zip is neither a folder nor an archive; archives end in .tar"):
+        data.load(tmp_path / "pets.zip")
