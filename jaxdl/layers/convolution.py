@@ -7,6 +7,7 @@ spatial axes or a sequence with one entry for each; what a padding means stands 
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import jax.numpy as jnp
 from jax import lax
@@ -16,7 +17,9 @@ from jaxtyping import Array, Float
 from jaxdl.layers import sizes
 from jaxdl.layers.linear import add_bias
 
-__all__ = ["conv1d", "conv2d"]
+__all__ = ["conv1d", "conv2d", "conv_transpose2d", "convolve1d", "convolve2d"]
+
+Mode = Literal["full", "same", "valid"]
 
 
 def conv1d(
@@ -74,29 +77,127 @@ def conv2d(
     return _conv(x, kernel, bias, 2, stride, padding, dilation, groups)
 
 
+def conv_transpose2d(
+    x: Float[ArrayLike, "*b h w c_in"],
+    kernel: Float[ArrayLike, "kh kw c_group c_out"],
+    bias: Float[ArrayLike, " c_out"] | None = None,
+    *,
+    stride: int | Sequence[int] = 1,
+    padding: str | int | Sequence = "SAME",
+    dilation: int | Sequence[int] = 1,
+    groups: int = 1,
+) -> Float[Array, "*b h2 w2 c_out"]:
+    """Transposed convolution: every input adds its multiple of the kernel to the output, `stride` apart.
+
+    y[s i + d p − c, s j + d q − c, o] += x[i, j, c] w[p, q, c, o]: the transpose, as a linear map, of the `conv2d`
+    with the same options and the kernel's last two axes exchanged; it goes from that one's output to its input.
+
+    Args:
+        x: images, any leading dimensions.
+        kernel: weights, not flipped; with `groups`, c_in / groups input channels for each of all outputs.
+        bias: one per output channel, or None.
+        stride: s, distance between the places of neighbouring inputs.
+        padding: how much is cropped: what that `conv2d` pads. "VALID" crops nothing, "SAME" leaves s·n.
+        dilation: d, distance between neighbouring weights.
+        groups: as in `conv2d`.
+
+    Returns:
+        s(n − 1) + d(k−1) + 1 − crops outputs per axis.
+
+    Raises:
+        ValueError: as in `conv2d`, or a crop that leaves nothing.
+
+    Reference: Zeiler et al., Deconvolutional networks, 2010. https://www.matthewzeiler.com/mattzeiler/deconvolutionalnetworks.pdf;
+    Dumoulin and Visin, A guide to convolution arithmetic, 2016. https://arxiv.org/abs/1603.07285. Lecture part J.
+    """
+    x, kernel = jnp.asarray(x), jnp.asarray(kernel)
+    _check_ranks(x, kernel, 2)
+    _check_channels(x, kernel, groups)
+    strides, dilations, paddings = _per_axis(2, stride, dilation, padding)
+    lengths = zip(x.shape[-3:-1], kernel.shape, strides, paddings, dilations, strict=False)
+    amounts = [_transposed_padding(*length) for length in lengths]
+    y = _correlate(x, jnp.flip(kernel, (0, 1)), (1, 1), amounts, strides, dilations, groups)
+    return add_bias(y, bias)
+
+
+def convolve1d(
+    x: Float[ArrayLike, "*b n"], kernel: Float[ArrayLike, " k"], *, mode: Mode = "full"
+) -> Float[Array, "*b m"]:
+    """True convolution along the last axis: y[n] = Σ_i x[n − i] w[i], the kernel flipped. See `convolve2d`.
+
+    Lecture row H1.
+    """
+    x, kernel = jnp.asarray(x), jnp.asarray(kernel)
+    return _convolve(x, kernel, mode, 1)
+
+
+def convolve2d(
+    x: Float[ArrayLike, "*b h w"], kernel: Float[ArrayLike, "kh kw"], *, mode: Mode = "full"
+) -> Float[Array, "*b h2 w2"]:
+    """True convolution of images without channels: y[i, j] = Σ_{p,q} x[i − p, j − q] w[p, q], the kernel flipped.
+
+    Args:
+        x: images, any leading dimensions.
+        kernel: w.
+        mode: "full" gives all n + k − 1 outputs where the two overlap, "same" the n in the middle of them (the
+            earlier of the two middles for an even kernel, as in scipy), "valid" the n − k + 1 of full overlap.
+
+    Raises:
+        ValueError: an unknown mode, a wrong rank, or a kernel larger than the image in mode "valid".
+
+    Lecture row H2; what the lectures call a convolution of a network is `conv2d`, which does not flip.
+    """
+    x, kernel = jnp.asarray(x), jnp.asarray(kernel)
+    return _convolve(x, kernel, mode, 2)
+
+
 _LAYOUT = {1: ("NHC", "HIO", "NHC"), 2: ("NHWC", "HWIO", "NHWC")}
 
 
 def _conv(x, kernel, bias, axes, stride, padding, dilation, groups):
     """Cross-correlate over the `axes` spatial axes before the channels."""
     x, kernel = jnp.asarray(x), jnp.asarray(kernel)
-    check_ranks(x, kernel, axes)
-    check_channels(x, kernel, groups)
-    strides, dilations = sizes.per_axis("stride", stride, axes), sizes.per_axis("dilation", dilation, axes)
-    paddings = sizes.per_axis("padding", padding, axes)
+    _check_ranks(x, kernel, axes)
+    _check_channels(x, kernel, groups)
+    strides, dilations, paddings = _per_axis(axes, stride, dilation, padding)
     lengths = zip(x.shape[-axes - 1 : -1], kernel.shape, strides, paddings, dilations, strict=False)
     amounts = [_checked_padding(*length) for length in lengths]
-    dtype = jnp.result_type(x, kernel)
+    y = _correlate(x, kernel, strides, amounts, (1,) * axes, dilations, groups)
+    return add_bias(y, bias)
+
+
+def _correlate(x: Array, kernel: Array, strides, amounts, input_dilations, dilations, groups: int) -> Array:
+    """Call XLA's convolution, with all leading axes made one."""
+    axes = len(strides)
+    split = x.ndim - axes - 1
+    dtype = jnp.result_type(x, kernel, float)
     y = lax.conv_general_dilated(
-        flatten_leading(x, axes + 1).astype(dtype),
+        x.reshape(math.prod(x.shape[:split]), *x.shape[split:]).astype(dtype),
         kernel.astype(dtype),
         strides,
         amounts,
+        lhs_dilation=input_dilations,
         rhs_dilation=dilations,
         feature_group_count=groups,
         dimension_numbers=_LAYOUT[axes],
     )
-    return add_bias(y.reshape(x.shape[: -axes - 1] + y.shape[1:]), bias)
+    return y.reshape(x.shape[:split] + y.shape[1:])
+
+
+def _convolve(x: Array, kernel: Array, mode: str, axes: int) -> Array:
+    if mode not in ("full", "same", "valid"):
+        raise ValueError(f"mode: got {mode!r}, allowed are 'full', 'same' and 'valid'")
+    if kernel.ndim != axes or x.ndim < axes:
+        raise ValueError(f"x, kernel: got {x.ndim} and {kernel.ndim} axes, allowed are at least {axes} and {axes}")
+    # the middle of the full output starts at (k − 1) // 2
+    padding = tuple((k // 2, (k - 1) // 2) for k in kernel.shape) if mode == "same" else mode.upper()
+    flipped = jnp.flip(kernel)[..., None, None]
+    return _conv(x[..., None], flipped, None, axes, 1, padding, 1, 1)[..., 0]
+
+
+def _per_axis(axes: int, stride, dilation, padding):
+    named = {"stride": stride, "dilation": dilation, "padding": padding}
+    return [sizes.per_axis(name, value, axes) for name, value in named.items()]
 
 
 def _checked_padding(length, window, stride, padding, dilation):
@@ -105,22 +206,22 @@ def _checked_padding(length, window, stride, padding, dilation):
     return sizes.padding_amounts(length, window, **options)
 
 
-def flatten_leading(x: Array, keep: int) -> Array:
-    """Return x with all but the last `keep` axes made one; also for no leading axes and for an empty batch."""
-    split = x.ndim - keep
-    return x.reshape(math.prod(x.shape[:split]), *x.shape[split:])
+def _transposed_padding(length, window, stride, padding, dilation):
+    options = {"stride": stride, "padding": padding, "dilation": dilation}
+    sizes.transposed_length(length, window, **options)  # raises when nothing is left
+    low, high = sizes.crop_amounts(window, **options)
+    overlap = dilation * (window - 1)
+    return overlap - low, overlap - high
 
 
-def check_ranks(x: Array, kernel: Array, axes: int) -> None:
-    """Raise ValueError unless x has room for the spatial axes and channels, and the kernel exactly that."""
+def _check_ranks(x: Array, kernel: Array, axes: int) -> None:
     if x.ndim < axes + 1:
         raise ValueError(f"x: got shape {x.shape}, allowed are at least {axes + 1} axes, channels last")
     if kernel.ndim != axes + 2:
         raise ValueError(f"kernel: got shape {kernel.shape}, allowed are {axes + 2} axes, (..., c_in/groups, c_out)")
 
 
-def check_channels(x: Array, kernel: Array, groups: int) -> None:
-    """Raise ValueError unless the channels of x and kernel fit in `groups` groups."""
+def _check_channels(x: Array, kernel: Array, groups: int) -> None:
     sizes.check_groups(groups, x.shape[-1], kernel.shape[-1])
     if kernel.shape[-2] * groups != x.shape[-1]:
         raise ValueError(

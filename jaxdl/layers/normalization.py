@@ -5,13 +5,26 @@ results have the dtype of the input. ε stands inside the root.
 """
 
 from collections.abc import Sequence
+from typing import Literal
 
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-__all__ = ["batch_norm", "batch_statistics"]
+from jaxdl.layers.pooling import safe_sqrt
+from jaxdl.layers.sizes import check_at_least_one, check_groups
+
+__all__ = [
+    "batch_norm",
+    "batch_statistics",
+    "group_norm",
+    "instance_norm",
+    "layer_norm",
+    "local_contrast_norm",
+    "local_response_norm",
+]
 
 
 def batch_norm(
@@ -83,6 +96,164 @@ def batch_statistics(
     if axis is None:
         return mean.reshape(mean.shape[-1]), var.reshape(var.shape[-1])
     return mean, var
+
+
+def layer_norm(
+    x: Float[ArrayLike, "*x"],
+    scale: Float[ArrayLike, "*s"] | None = None,
+    offset: Float[ArrayLike, "*o"] | None = None,
+    *,
+    axis: int | Sequence[int] = -1,
+    eps: float | Float[Array, ""] = 1e-5,
+) -> Float[Array, "*x"]:
+    """Normalise each example by its own mean and variance over `axis`. See `batch_norm`.
+
+    Reference: Ba, Kiros and Hinton, Layer normalization, 2016. https://arxiv.org/abs/1607.06450. Lecture row G5.
+    """
+    return batch_norm(x, *batch_statistics(x, axis=axis), scale, offset, eps=eps)
+
+
+def instance_norm(
+    x: Float[ArrayLike, "*b h w c"],
+    scale: Float[ArrayLike, " c"] | None = None,
+    offset: Float[ArrayLike, " c"] | None = None,
+    *,
+    eps: float | Float[Array, ""] = 1e-5,
+) -> Float[Array, "*b h w c"]:
+    """Normalise each channel of each image by its own mean and variance. See `batch_norm`.
+
+    Reference: Ulyanov, Vedaldi and Lempitsky, Instance normalization, 2016. https://arxiv.org/abs/1607.08022.
+    Lecture row G5.
+    """
+    return group_norm(x, scale, offset, groups=jnp.shape(x)[-1], eps=eps)
+
+
+def group_norm(
+    x: Float[ArrayLike, "*b h w c"],
+    scale: Float[ArrayLike, " c"] | None = None,
+    offset: Float[ArrayLike, " c"] | None = None,
+    *,
+    groups: int = 32,
+    eps: float | Float[Array, ""] = 1e-5,
+) -> Float[Array, "*b h w c"]:
+    """Normalise groups of neighbouring channels of each image by their mean and variance. See `batch_norm`.
+
+    Raises:
+        ValueError: x is no image, or `groups` does not divide its channels.
+
+    Reference: Wu and He, Group normalization, 2018. https://arxiv.org/abs/1803.08494. Lecture row G5.
+    """
+    x = _image(x)
+    channels = x.shape[-1]
+    check_groups(groups, channels, channels)
+    grouped = x.reshape(*x.shape[:-1], groups, channels // groups)
+    mean, var = batch_statistics(grouped, axis=(-4, -3, -1))
+    y = (_wide(grouped) - mean) * lax.rsqrt(var + eps)
+    return _affine(y.reshape(x.shape), x, scale, offset)
+
+
+def local_response_norm(
+    x: Float[ArrayLike, "*x"],
+    *,
+    size: int = 5,
+    alpha: float | Float[Array, ""] = 1e-4,
+    beta: float | Float[Array, ""] = 0.75,
+    k: float | Float[Array, ""] = 2.0,
+    per_size: bool = False,
+) -> Float[Array, "*x"]:
+    """Divide each channel by the activity of its neighbours: y_i = x_i / (k + α Σ_j x_j²)^β.
+
+    j runs over the `size` channels i − ⌊size/2⌋, ..., i + ⌊(size−1)/2⌋ that exist. AlexNet's paper normalises after
+    the non-linearity and before the pool; the lecture S draws the pool first.
+
+    Args:
+        x: activations, channels last.
+        size: n, number of channels in the sum.
+        alpha, beta, k: α, β, k > 0.
+        per_size: divide α by `size`, as Caffe and PyTorch do; the paper does not.
+
+    Raises:
+        ValueError: a size below 1 or a Python number k ≤ 0, with which zeros would be divided by zero.
+
+    Reference: Krizhevsky, Sutskever and Hinton, ImageNet classification with deep convolutional neural networks,
+    section 3.3, 2012. https://papers.nips.cc/paper/4824. Lecture row H8.
+    """
+    check_at_least_one("size", size)
+    if isinstance(k, float | int) and not k > 0:
+        raise ValueError(f"k: got {k}, allowed are numbers > 0")
+    x = jnp.asarray(x)
+    wide = _wide(x)
+    around = [(0, 0)] * (x.ndim - 1) + [(size // 2, (size - 1) // 2)]
+    padded = jnp.pad(jnp.square(wide), around)
+    energy = sum(lax.slice_in_dim(padded, i, i + x.shape[-1], axis=-1) for i in range(size))
+    return (wide * (k + (alpha / size if per_size else alpha) * energy) ** -beta).astype(x.dtype)
+
+
+def local_contrast_norm(
+    x: Float[ArrayLike, "*b h w c"],
+    *,
+    size: int = 9,
+    mode: Literal["both", "subtractive", "divisive"] = "both",
+    across_channels: bool = True,
+    eps: float | Float[Array, ""] = 1e-4,
+) -> Float[Array, "*b h w c"]:
+    """Take out the local mean and divide by the local deviation, both under a Gaussian window w.
+
+    v = x − Σ w x (subtractive); y = v / max(c, σ), σ = √Σ w v², c the mean of σ over the image (divisive).
+
+    Args:
+        x: images, any leading dimensions.
+        size: odd width of the window in pixels; its standard deviation is size/4.
+        mode: both steps, or only the subtractive or the divisive one.
+        across_channels: whether the sums run over all channels of an image, as in the paper, or channel by channel.
+        eps: smallest divisor, for images without contrast.
+
+    Returns:
+        The normalised images. At the border the weights inside the image are scaled to sum to 1.
+
+    Raises:
+        ValueError: x is no image, an even size, or an unknown mode.
+
+    Reference: Jarrett et al., What is the best multi-stage architecture for object recognition?, 2009.
+    https://doi.org/10.1109/ICCV.2009.5459469. Lecture row H8.
+    """
+    if mode not in ("both", "subtractive", "divisive"):
+        raise ValueError(f"mode: got {mode!r}, allowed are 'both', 'subtractive' and 'divisive'")
+    if size < 1 or size % 2 == 0:
+        raise ValueError(f"size: got {size}, allowed are odd ints ≥ 1")
+    x = _image(x)
+    y = _wide(x)
+    if mode != "divisive":
+        y = y - _local_mean(y, size, across_channels)
+    if mode != "subtractive":
+        deviation = safe_sqrt(_local_mean(jnp.square(y), size, across_channels))
+        floor = jnp.maximum(jnp.mean(deviation, axis=(-3, -2), keepdims=True), eps)
+        y = y / jnp.maximum(deviation, floor)
+    return y.astype(x.dtype)
+
+
+def _local_mean(x: Array, size: int, across_channels: bool) -> Array:
+    """Return the Gaussian-weighted mean around each pixel, over its own channel or over all."""
+    if across_channels:
+        x = jnp.mean(x, axis=-1, keepdims=True)
+    blurred = x
+    for axis in (-3, -2):
+        blurred = jnp.moveaxis(jnp.tensordot(_blur(x.shape[axis], size, x.dtype), blurred, (1, axis)), 0, axis)
+    return blurred
+
+
+def _blur(length: int, size: int, dtype) -> Array:
+    """Return the matrix (length, length) that takes Gaussian means along one axis; each row sums to 1."""
+    distance = np.arange(length)[:, None] - np.arange(length)[None, :]
+    weights = np.where(abs(distance) <= size // 2, np.exp(-0.5 * (distance / (size / 4)) ** 2), 0)
+    return jnp.asarray(weights / weights.sum(1, keepdims=True), dtype)
+
+
+def _image(x: ArrayLike) -> Array:
+    x = jnp.asarray(x)
+    if x.ndim < 3:
+        raise ValueError(f"x: got shape {x.shape}, allowed are (..., h, w, c)")
+    return x
 
 
 def _wide(x: Array) -> Array:

@@ -12,7 +12,18 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-__all__ = ["dropout"]
+from jaxdl.layers.linear import dense
+from jaxdl.layers.pooling import safe_sqrt
+
+__all__ = [
+    "dropconnect",
+    "dropout",
+    "gaussian_dropout",
+    "shakeout",
+    "spatial_dropout",
+    "whiteout",
+    "zoneout",
+]
 
 Rate = float | int | Float[Array, ""]
 Mode = Literal["inverted", "as_drawn"]
@@ -38,6 +49,155 @@ def dropout(key: jax.Array, x: Float[ArrayLike, "*x"], rate: Rate, *, mode: Mode
     return _drop(key, x, x.shape, rate, mode)
 
 
+def spatial_dropout(
+    key: jax.Array, x: Float[ArrayLike, "*b h w c"], rate: Rate, *, mode: Mode = "inverted"
+) -> Float[Array, "*b h w c"]:
+    """Drop whole channels of each image: one draw per image and channel. See `dropout`.
+
+    Neighbouring pixels carry the same information, so single ones are not worth dropping.
+
+    Reference: Tompson et al., Efficient object localization using convolutional networks, 2015.
+    https://arxiv.org/abs/1411.4280. Lecture row G3.
+    """
+    x = jnp.asarray(x)
+    if x.ndim < 3:
+        raise ValueError(f"x: got shape {x.shape}, allowed are (..., h, w, c)")
+    return _drop(key, x, (*x.shape[:-3], 1, 1, x.shape[-1]), rate, mode)
+
+
+def gaussian_dropout(key: jax.Array, x: Float[ArrayLike, "*x"], rate: Rate) -> Float[Array, "*x"]:
+    """Multiply by N(1, rate / (1 − rate)), the mean and variance of the inverted `dropout`'s factor.
+
+    Evaluation is the identity.
+
+    Reference: Srivastava et al., Dropout, section 10, 2014. https://jmlr.org/papers/v15/srivastava14a.html.
+    Lecture row G3.
+    """
+    check_rate(rate)
+    x = jnp.asarray(x)
+    noise = jax.random.normal(key, x.shape, x.dtype)
+    return x * (1 + jnp.sqrt(jnp.asarray(rate / (1 - rate), x.dtype)) * noise)
+
+
+def dropconnect(
+    key: jax.Array, kernel: Float[ArrayLike, "*k"], rate: Rate, *, mode: Mode = "inverted"
+) -> Float[Array, "*k"]:
+    """Drop single weights instead of units: W̃ = M ∗ W, to be used as `dense(x, dropconnect(key, kernel, rate))`.
+
+    One draw serves all examples; for one each, as in the paper, `vmap` over keys and examples. `mode` and
+    evaluation are those of `dropout`: with "inverted" E[W̃] = W and evaluation takes W itself (the paper samples a
+    Gaussian of the same moments before the non-linearity instead).
+
+    Reference: Wan et al., Regularization of neural networks using DropConnect, 2013.
+    https://proceedings.mlr.press/v28/wan13.html. Lecture row G4.
+    """
+    return dropout(key, kernel, rate, mode=mode)
+
+
+def shakeout(
+    key: jax.Array,
+    kernel: Float[ArrayLike, "*k d_in d_out"],
+    rate: Rate,
+    *,
+    c: float | Float[Array, ""],
+    per: Literal["unit", "weight"] = "unit",
+) -> Float[Array, "*k d_in d_out"]:
+    """Enhance or reverse weights: w̃ = α w + (α − 1) c sgn(w) with probability 1 − rate, else −c sgn(w).
+
+    α = 1 / (1 − rate), so that E[w̃] = w and evaluation takes the weights as they are. c = 0 gives dropout of the
+    inputs (per unit) or `dropconnect` (per weight).
+
+    Args:
+        key: a PRNG key.
+        kernel: weights; the last two axes are inputs and outputs.
+        rate: τ, probability of reversing.
+        c: strength of the L1-like part, ≥ 0.
+        per: "unit" draws once for all weights of an input, as in the paper; "weight" for each, as the lecture says.
+
+    Raises:
+        ValueError: a rate outside [0, 1), c < 0, fewer than two axes, or an unknown `per`.
+
+    Reference: Kang, Li and Tao, Shakeout, 2016. https://arxiv.org/abs/1904.06593. Lecture row G4, where E prints
+    αw + (1 − α)c and −c without sgn(w): that would not have mean w.
+    """
+    check_rate(rate)
+    kernel = jnp.asarray(kernel)
+    if kernel.ndim < 2:
+        raise ValueError(f"kernel: got shape {kernel.shape}, allowed are (..., d_in, d_out)")
+    if per not in ("unit", "weight"):
+        raise ValueError(f"per: got {per!r}, allowed are 'unit' and 'weight'")
+    check_at_least_zero("c", c)
+    shape = kernel.shape if per == "weight" else (1,) * (kernel.ndim - 2) + (kernel.shape[-2], 1)
+    enhanced = jnp.broadcast_to(jax.random.bernoulli(key, 1 - rate, shape), kernel.shape)
+    alpha, shift = 1 / (1 - rate), c * jnp.sign(kernel)
+    return jnp.where(enhanced, alpha * kernel + (alpha - 1) * shift, -shift).astype(kernel.dtype)
+
+
+def whiteout(
+    key: jax.Array,
+    x: Float[ArrayLike, "*b d_in"],
+    kernel: Float[ArrayLike, "d_in d_out"],
+    bias: Float[ArrayLike, " d_out"] | None = None,
+    *,
+    sigma: float | Float[Array, ""],
+    gamma: float | Float[Array, ""] = 1.0,
+    ridge: float | Float[Array, ""] = 0.0,
+    mode: Literal["additive", "multiplicative"] = "additive",
+) -> Float[Array, "*b d_out"]:
+    """Dense layer with Gaussian noise on each connection: y_j = Σ_i w_ij x̃_ij + b_j.
+
+    x̃_ij = x_i + e_ij (additive) or x_i (1 + e_ij) (multiplicative), e_ij ~ N(0, σ² |w_ij|^−γ + λ). A sum of
+    independent Gaussians is Gaussian, so one draw per output has exactly this distribution: variance
+    Σ_i (σ² |w_ij|^{2−γ} + λ w_ij²), each term times x_i² if multiplicative. Evaluation is `dense`.
+
+    Args:
+        key: a PRNG key; every example and output has its own noise.
+        x, kernel, bias: as in `dense`.
+        sigma: σ ≥ 0.
+        gamma: γ in [0, 2): 1 penalises like the lasso, 0 like ridge regression.
+        ridge: λ ≥ 0; adds a ridge penalty.
+        mode: "additive" or "multiplicative".
+
+    Raises:
+        ValueError: a Python number out of its range, an unknown mode, or shapes as in `dense`.
+
+    Reference: Li and Liu, Whiteout, 2016. https://arxiv.org/abs/1612.01490. Lecture row G4.
+    """
+    _check_whiteout(sigma, gamma, ridge, mode)
+    x, kernel = jnp.asarray(x), jnp.asarray(kernel)
+    y = dense(x, kernel, bias)
+    zero = kernel == 0  # no connection, no noise; a power of 0 has no finite gradient
+    size = jnp.abs(jnp.where(zero, 1, kernel))
+    spread = jnp.where(zero, 0, sigma**2 * size ** (2 - gamma) + ridge * size**2).astype(y.dtype)
+    squares = jnp.square(x) if mode == "multiplicative" else jnp.ones_like(x)
+    return y + safe_sqrt(dense(squares, spread)) * jax.random.normal(key, y.shape, y.dtype)
+
+
+def zoneout(
+    key: jax.Array, new: Float[ArrayLike, "*h"], previous: Float[ArrayLike, "*h"], rate: Rate
+) -> Float[Array, "*h"]:
+    """Let units of a recurrent state keep their last value: h = m previous + (1 − m) new, m ~ Bernoulli(rate).
+
+    Evaluation takes the mean, `rate * previous + (1 - rate) * new`. `rnn` and `lstm` do both.
+
+    Args:
+        key: a PRNG key; draw a new one for every time step.
+        new: the state that the cell computed.
+        previous: the state before it.
+        rate: probability of keeping the last value.
+
+    Raises:
+        ValueError: a rate outside [0, 1), or states of different shape.
+
+    Reference: Krueger et al., Zoneout, 2016. https://arxiv.org/abs/1606.01305. Lecture row G4.
+    """
+    check_rate(rate)
+    new, previous = jnp.asarray(new), jnp.asarray(previous)
+    if new.shape != previous.shape:
+        raise ValueError(f"previous: got shape {previous.shape}, allowed is that of new, {new.shape}")
+    return jnp.where(jax.random.bernoulli(key, rate, new.shape), previous, new)
+
+
 def _drop(key, x: Array, mask_shape: tuple[int, ...], rate: Rate, mode: Mode) -> Array:
     """Multiply by one Bernoulli draw per entry of `mask_shape`, which broadcasts to the shape of x."""
     check_rate(rate)
@@ -57,3 +217,18 @@ def check_mode(mode: str) -> None:
     """Raise ValueError for an unknown mode."""
     if mode not in ("inverted", "as_drawn"):
         raise ValueError(f"mode: got {mode!r}, allowed are 'inverted' and 'as_drawn'")
+
+
+def check_at_least_zero(name: str, value) -> None:
+    """Raise ValueError for a Python number below 0 or NaN."""
+    if isinstance(value, float | int) and not value >= 0:
+        raise ValueError(f"{name}: got {value}, allowed are numbers ≥ 0")
+
+
+def _check_whiteout(sigma, gamma, ridge, mode) -> None:
+    check_at_least_zero("sigma", sigma)
+    check_at_least_zero("ridge", ridge)
+    if isinstance(gamma, float | int) and not 0 <= gamma < 2:
+        raise ValueError(f"gamma: got {gamma}, allowed is 0 ≤ gamma < 2")
+    if mode not in ("additive", "multiplicative"):
+        raise ValueError(f"mode: got {mode!r}, allowed are 'additive' and 'multiplicative'")

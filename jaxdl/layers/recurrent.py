@@ -1,0 +1,175 @@
+"""Recurrent cells, and their run over a sequence by `lax.scan` (Lecture row A8).
+
+A cell maps the state of one time step and one input to the next state. Sequences are `(..., t, d)`, states
+`(..., units)`, with the same leading dimensions, also none.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float
+
+from jaxdl.layers.linear import dense
+from jaxdl.layers.stochastic import Rate, check_rate, zoneout
+
+__all__ = ["lstm", "lstm_cell", "rnn", "rnn_cell"]
+
+
+def rnn_cell(
+    h: Float[ArrayLike, "*b units"],
+    x: Float[ArrayLike, "*b d"],
+    kernel: Float[ArrayLike, "d units"],
+    recurrent_kernel: Float[ArrayLike, "units units"],
+    bias: Float[ArrayLike, " units"] | None = None,
+    *,
+    activation: Callable[[Array], Array] = jnp.tanh,
+) -> Float[Array, "*b units"]:
+    """Elman cell: h_t = g(Wᵀ x_t + Uᵀ h_{t−1} + b).
+
+    Reference: Elman, Finding structure in time, 1990. https://doi.org/10.1207/s15516709cog1402_1. Lecture row A8.
+    """
+    return activation(dense(x, kernel, bias) + dense(h, recurrent_kernel))
+
+
+def lstm_cell(
+    state: tuple[Float[ArrayLike, "*b units"], Float[ArrayLike, "*b units"]],
+    x: Float[ArrayLike, "*b d"],
+    kernel: Float[ArrayLike, "d gates"],
+    recurrent_kernel: Float[ArrayLike, "units gates"],
+    bias: Float[ArrayLike, " gates"] | None = None,
+) -> tuple[Float[Array, "*b units"], Float[Array, "*b units"]]:
+    """Long short-term memory: c_t = σ(f) c_{t−1} + σ(i) tanh(g), h_t = σ(o) tanh(c_t).
+
+    i, f, g, o are the four parts, in this order, of Wᵀ x_t + Uᵀ h_{t−1} + b.
+
+    Args:
+        state: (h, c), output and memory of the last step.
+        x: one input.
+        kernel, recurrent_kernel, bias: W, U, b for all four gates, 4 · units columns.
+
+    Returns:
+        The next (h, c). A forget bias of 1 at the start, as is usual, is the caller's to put into b.
+
+    Raises:
+        ValueError: a number of columns that is not 4 · units.
+
+    Reference: Hochreiter and Schmidhuber, Long short-term memory, 1997, with the forget gate of Gers et al., 2000.
+    https://doi.org/10.1162/neco.1997.9.8.1735, https://doi.org/10.1162/089976600300015015. Lecture row A8.
+    """
+    h, c = jnp.asarray(state[0]), jnp.asarray(state[1])
+    gates = dense(x, kernel, bias) + dense(h, recurrent_kernel)
+    if gates.shape[-1] != 4 * c.shape[-1]:
+        raise ValueError(f"kernel: got {gates.shape[-1]} columns, allowed are 4 · units = {4 * c.shape[-1]}")
+    i, f, g, o = jnp.split(gates, 4, axis=-1)
+    c = lax.logistic(f) * c + lax.logistic(i) * jnp.tanh(g)
+    return lax.logistic(o) * jnp.tanh(c), c
+
+
+def rnn(
+    x: Float[ArrayLike, "*b t d"],
+    h: Float[ArrayLike, "*b units"],
+    kernel: Float[ArrayLike, "d units"],
+    recurrent_kernel: Float[ArrayLike, "units units"],
+    bias: Float[ArrayLike, " units"] | None = None,
+    *,
+    activation: Callable[[Array], Array] = jnp.tanh,
+    zoneout_rate: Rate = 0.0,
+    train: bool = False,
+    key: jax.Array | None = None,
+) -> Float[Array, "*b t units"]:
+    """Run `rnn_cell` over a sequence; the state of every step comes back, the last one is `[..., -1, :]`.
+
+    Args:
+        x: inputs.
+        h: state before the first step.
+        kernel, recurrent_kernel, bias, activation: see `rnn_cell`.
+        zoneout_rate: probability that a unit keeps its last value.
+        train: whether units are drawn; otherwise the state is the expected one. See `zoneout`.
+        key: a PRNG key, needed for zoneout in training; step t draws with `fold_in(key, t)`.
+
+    Raises:
+        ValueError: a rate outside [0, 1), or zoneout in training without a key.
+
+    Lecture row A8.
+    """
+
+    def cell(h, x):
+        return rnn_cell(h, x, kernel, recurrent_kernel, bias, activation=activation)
+
+    return _run(cell, h, x, zoneout_rate, train, key)
+
+
+def lstm(
+    x: Float[ArrayLike, "*b t d"],
+    state: tuple[Float[ArrayLike, "*b units"], Float[ArrayLike, "*b units"]],
+    kernel: Float[ArrayLike, "d gates"],
+    recurrent_kernel: Float[ArrayLike, "units gates"],
+    bias: Float[ArrayLike, " gates"] | None = None,
+    *,
+    zoneout_rate: Rate | tuple[Rate, Rate] = 0.0,
+    train: bool = False,
+    key: jax.Array | None = None,
+) -> tuple[Float[Array, "*b t units"], Float[Array, "*b t units"]]:
+    """Run `lstm_cell` over a sequence; (h, c) of every step come back.
+
+    Args:
+        x: inputs.
+        state: (h, c) before the first step.
+        kernel, recurrent_kernel, bias: see `lstm_cell`.
+        zoneout_rate: one probability for both, or one for h and one for c.
+        train, key: as in `rnn`.
+
+    Raises:
+        ValueError: as in `rnn`.
+
+    Lecture row A8.
+    """
+
+    def cell(state, x):
+        return lstm_cell(state, x, kernel, recurrent_kernel, bias)
+
+    rates = zoneout_rate if isinstance(zoneout_rate, tuple) else (zoneout_rate, zoneout_rate)
+    return _run(cell, state, x, rates, train, key)
+
+
+def _run(cell: Callable, state: Any, x: ArrayLike, rates: Any, train: bool, key: jax.Array | None) -> Any:
+    """Scan a cell over the time axis, with zoneout on each array of its state."""
+    still = all(isinstance(rate, float | int) and rate == 0 for rate in jax.tree.leaves(rates))
+    jax.tree.map(check_rate, rates)
+    x = jnp.asarray(x)
+    if x.ndim < 2:
+        raise ValueError(f"x: got shape {x.shape}, allowed are (..., t, d)")
+    keys = _keys(key, x.shape[-2]) if train and not still else None
+
+    def step(state, inputs):
+        x, key = inputs
+        new = cell(state, x)
+        new = new if still else _zoned(new, state, rates, key)
+        return new, new
+
+    one_input = jax.ShapeDtypeStruct((*x.shape[:-2], x.shape[-1]), x.dtype)
+    state = jax.tree.map(jnp.asarray, state)
+    state = jax.tree.map(lambda a, b: a.astype(b.dtype), state, jax.eval_shape(cell, state, one_input))
+    _, states = lax.scan(step, state, (jnp.moveaxis(x, -2, 0), keys))
+    return jax.tree.map(lambda states: jnp.moveaxis(states, 0, -2), states)
+
+
+def _keys(key: jax.Array | None, steps: int) -> jax.Array:
+    """Return one key per time step."""
+    if key is None:
+        raise ValueError("key: got None, allowed is a PRNG key: zoneout draws at random in training")
+    return jax.vmap(lambda step: jax.random.fold_in(key, step))(jnp.arange(steps))
+
+
+def _zoned(new: Any, old: Any, rates: Any, key: jax.Array | None) -> Any:
+    """Return the new state with units kept as drawn, or as expected where there is no key."""
+    parts, structure = jax.tree.flatten(new)
+    pairs = zip(parts, jax.tree.leaves(old), jax.tree.leaves(rates), strict=True)
+    if key is None:
+        return structure.unflatten([(rate * old + (1 - rate) * new).astype(new.dtype) for new, old, rate in pairs])
+    keys = jax.random.split(key, len(parts))
+    return structure.unflatten([zoneout(k, *pair) for k, pair in zip(keys, pairs, strict=True)])
