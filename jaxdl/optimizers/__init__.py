@@ -6,20 +6,65 @@ order and state tree. ``convention=`` chooses whose algorithm it is; see ``conve
 
 from optax import apply_updates
 
+from jaxdl.optimizers.adaptive import adadelta, adagrad, rmsprop
+from jaxdl.optimizers.averaging import averaged_params, ema, exponential_average, polyak_average, tail_average
+from jaxdl.optimizers.clipping import (
+    adaptive_grad_clip,
+    clip_by_block_rms,
+    clip_by_global_norm,
+    clip_by_norm,
+    clip_by_value,
+)
 from jaxdl.optimizers.conventions import CONVENTIONS
 from jaxdl.optimizers.descent import momentum, nesterov, nesterov_point, sgd
+from jaxdl.optimizers.grouping import freeze, masked, partition, scale_by_group, set_to_zero
+from jaxdl.optimizers.layerwise import lamb, lars
 from jaxdl.optimizers.moments import adam, adamw
-from jaxdl.optimizers.stages import add_decayed_weights, masked
+from jaxdl.optimizers.orthogonal import muon, orthogonalize
+from jaxdl.optimizers.stages import add_decayed_weights, chain
+from jaxdl.optimizers.states import LookaheadParams
+from jaxdl.optimizers.variants import adamax, amsgrad, lion, nadam, radam
+from jaxdl.optimizers.wrapping import accumulate, lookahead
 
 __all__ = [
     "CONVENTIONS",
+    "LookaheadParams",
+    "accumulate",
+    "adadelta",
+    "adagrad",
     "adam",
+    "adamax",
     "adamw",
+    "adaptive_grad_clip",
     "add_decayed_weights",
+    "amsgrad",
     "apply_updates",
+    "averaged_params",
+    "chain",
+    "clip_by_block_rms",
+    "clip_by_global_norm",
+    "clip_by_norm",
+    "clip_by_value",
+    "ema",
+    "exponential_average",
+    "freeze",
+    "lamb",
+    "lars",
+    "lion",
+    "lookahead",
     "masked",
     "momentum",
+    "muon",
+    "nadam",
     "nesterov",
     "nesterov_point",
+    "orthogonalize",
+    "partition",
+    "polyak_average",
+    "radam",
+    "rmsprop",
+    "scale_by_group",
+    "set_to_zero",
     "sgd",
+    "tail_average",
 ]

@@ -22,6 +22,16 @@ _HEAVY_BALL = {"momentum_form": "heavy_ball"}
 _VELOCITY = {"momentum_form": "velocity"}
 _ADAM = {"eps": 1e-8, "eps_root": 0.0, "eps_hat": False, "bias_correction": True}
 _ADAM_KERAS = _ADAM | {"eps": 1e-7, "eps_hat": True}
+_NADAM = {"eps": 1e-8, "eps_root": 0.0, "momentum_schedule": False, "momentum_decay": 0.0}
+_AMSGRAD = {
+    "eps": 1e-8,
+    "eps_root": 0.0,
+    "bias_correction_mu": True,
+    "bias_correction_nu": True,
+    "max_of_raw": False,
+    "eps_hat": False,
+}
+_RMSPROP = {"decay": 0.9, "eps": 1e-8, "eps_in_sqrt": True}
 
 TABLE: Final[dict[str, dict[str, dict[str, Any]]]] = {
     "sgd": {
@@ -54,6 +64,68 @@ TABLE: Final[dict[str, dict[str, dict[str, Any]]]] = {
         "torch": _ADAM | {"weight_decay": 1e-2, "decay_times_rate": True},
         "keras": _ADAM_KERAS | {"weight_decay": 4e-3, "decay_times_rate": True},
         "paper": _ADAM | {"weight_decay": REQUIRED, "decay_times_rate": False},
+    },
+    "nadam": {
+        "optax": _NADAM,
+        "torch": _NADAM | {"momentum_schedule": True, "momentum_decay": 4e-3},
+        "keras": _NADAM | {"eps": 1e-7, "momentum_schedule": True, "momentum_decay": 1.0},
+    },
+    "amsgrad": {
+        "optax": _AMSGRAD,
+        "torch": _AMSGRAD | {"max_of_raw": True},
+        "keras": _AMSGRAD | {"eps": 1e-7, "max_of_raw": True, "eps_hat": True},
+        "paper": _AMSGRAD
+        | {"eps": REQUIRED, "max_of_raw": True, "bias_correction_mu": False, "bias_correction_nu": False},
+    },
+    "adamax": {
+        "optax": {"eps": 1e-8, "eps_in_max": True},
+        "torch": {"eps": 1e-8, "eps_in_max": True},
+        "keras": {"eps": 1e-7, "eps_in_max": False},
+        "paper": {"eps": 0.0, "eps_in_max": False},
+    },
+    "radam": {
+        "optax": {"eps": 1e-8, "eps_root": 0.0, "threshold": 5.0, "eps_hat": False},
+        "torch": {"eps": 1e-8, "eps_root": 0.0, "threshold": 5.0, "eps_hat": True},
+        "paper": {"eps": REQUIRED, "eps_root": 0.0, "threshold": 4.0, "eps_hat": True},
+    },
+    "lion": {
+        "optax": {"weight_decay": 1e-3},
+        "keras": {"weight_decay": 0.0},
+        "paper": {"weight_decay": REQUIRED},
+    },
+    "adagrad": {
+        "optax": {"initial_accumulator_value": 0.1, "eps": 1e-7, "eps_in_sqrt": True},
+        "torch": {"initial_accumulator_value": 0.0, "eps": 1e-10, "eps_in_sqrt": False},
+        "keras": {"initial_accumulator_value": 0.1, "eps": 1e-7, "eps_in_sqrt": True},
+        "paper": {"initial_accumulator_value": 0.0, "eps": REQUIRED, "eps_in_sqrt": False},
+        "lecture_s": {"initial_accumulator_value": 0.0, "eps": 1e-7, "eps_in_sqrt": False},
+        "lecture_e": {"initial_accumulator_value": 0.0, "eps": REQUIRED, "eps_in_sqrt": True},
+    },
+    "rmsprop": {
+        "optax": _RMSPROP | _VELOCITY,
+        "torch": {"decay": 0.99, "eps": 1e-8, "eps_in_sqrt": False} | _HEAVY_BALL,
+        "keras": _RMSPROP | {"eps": 1e-7} | _VELOCITY,
+        "paper": {"decay": 0.9, "eps": REQUIRED, "eps_in_sqrt": False} | _VELOCITY,
+        "lecture_p": _RMSPROP | {"eps_in_sqrt": False} | _VELOCITY,
+        "lecture_s": _RMSPROP | {"eps": 1e-7, "eps_in_sqrt": False} | _VELOCITY,
+        "lecture_e": {"decay": REQUIRED, "eps": REQUIRED, "eps_in_sqrt": True} | _VELOCITY,
+    },
+    "adadelta": {
+        "optax": {"learning_rate": 1.0, "rho": 0.9, "eps": 1e-6},
+        "torch": {"learning_rate": 1.0, "rho": 0.9, "eps": 1e-6},
+        "keras": {"learning_rate": 1e-3, "rho": 0.95, "eps": 1e-7},
+        "paper": {"learning_rate": 1.0, "rho": 0.95, "eps": 1e-6},
+    },
+    "lars": {
+        "optax": {"weight_decay": 0.0, "separate_norms": False},
+        "paper": {"weight_decay": 5e-4, "separate_norms": True},
+    },
+    "lamb": {
+        "optax": {"weight_decay": 0.0},
+        "paper": {"weight_decay": 1e-2},
+    },
+    "muon": {
+        "optax": {"weight_decay": 0.0},
     },
 }
 

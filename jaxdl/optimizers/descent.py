@@ -1,7 +1,7 @@
 """Gradient descent, with and without momentum, in every convention. Lecture rows E1, E2, E3."""
 
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Final
 
 import jax
 from jax.typing import ArrayLike, DTypeLike
@@ -12,7 +12,7 @@ from jaxdl.optimizers.conventions import resolve
 from jaxdl.optimizers.states import TraceState
 from jaxdl.schedules import ScalarOrSchedule
 
-MomentumForm = Literal["heavy_ball", "velocity", "ema"]
+MOMENTUM_FORMS: Final = ("heavy_ball", "velocity", "ema")
 
 
 def sgd(
@@ -22,8 +22,8 @@ def sgd(
     accumulator_dtype: DTypeLike | None = None,
     *,
     convention: str = "optax",
-    momentum_form: MomentumForm | None = None,
-    gradient_at: Literal["params", "lookahead"] | None = None,
+    momentum_form: str | None = None,
+    gradient_at: str | None = None,
     state_dtype: DTypeLike | None = None,
 ) -> GradientTransformationExtraArgs:
     """Gradient descent w ← w − αg, or with momentum β one of three accumulations.
@@ -55,7 +55,7 @@ def sgd(
     form, at = _resolve_form(nesterov, convention, momentum_form, gradient_at)
     if momentum is None:
         return stages.chain(stages.identity(), rate, state_dtype=state_dtype)
-    _check_momentum(momentum)
+    check_momentum(momentum)
     trace = stages.trace(momentum, nesterov and at == "params", accumulator_dtype, ema=form == "ema")
     order = (rate, trace) if form == "velocity" else (trace, rate)
     return stages.chain(*order, state_dtype=state_dtype)
@@ -91,9 +91,20 @@ def nesterov_point(params: Any, state: Any, momentum: ArrayLike) -> Any:
 def _resolve_form(nesterov, convention, momentum_form, gradient_at):
     given = {"momentum_form": momentum_form} | ({"gradient_at": gradient_at} if nesterov else {})
     options = resolve("nesterov" if nesterov else "sgd", convention, **given)
-    return options["momentum_form"], options.get("gradient_at")
+    form, at = options["momentum_form"], options.get("gradient_at", "params")
+    check_form(form)
+    if at not in ("params", "lookahead"):
+        raise ValueError(f"gradient_at is {at!r}: it must be 'params' or 'lookahead'")
+    return form, at
 
 
-def _check_momentum(momentum):
+def check_form(momentum_form: str) -> None:
+    """Check the name of a way to accumulate momentum."""
+    if momentum_form not in MOMENTUM_FORMS:
+        raise ValueError(f"momentum_form is {momentum_form!r}: it must be one of {MOMENTUM_FORMS}")
+
+
+def check_momentum(momentum: Any) -> None:
+    """Check a momentum that is a Python number."""
     if isinstance(momentum, int | float) and not 0 <= momentum <= 1:
         raise ValueError(f"momentum is {momentum}: it must lie between 0 and 1")

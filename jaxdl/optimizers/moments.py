@@ -9,7 +9,7 @@ from optax import GradientTransformation, GradientTransformationExtraArgs
 
 from jaxdl.optimizers import stages
 from jaxdl.optimizers.conventions import resolve
-from jaxdl.optimizers.stages import Mask
+from jaxdl.optimizers.grouping import Mask
 from jaxdl.optimizers.states import ScaleByAdamState
 from jaxdl.schedules import ScalarOrSchedule
 
@@ -141,30 +141,37 @@ def scale_by_adam(
         mu = stages.update_moment(updates, state.mu, b1, 1)
         nu = stages.update_moment(updates, state.nu, b2, 2)
         count = stages.increment(state.count)
-        mu_hat = _first_moment(mu, updates, b1, count, nesterov, bias_correction)
+        mu_hat = first_moment(mu, updates, b1, count, nesterov, bias_correction)
         if not bias_correction:
-            direction = _ratio(mu_hat, nu, eps, eps_root)
+            direction = ratio(mu_hat, nu, eps, eps_root)
         elif eps_hat:
             root = jnp.sqrt(1 - b2**count)
-            direction = _ratio(jax.tree.map(lambda m: m * root.astype(m.dtype), mu_hat), nu, eps, eps_root)
+            direction = ratio(jax.tree.map(lambda m: m * root.astype(m.dtype), mu_hat), nu, eps, eps_root)
         else:
-            direction = _ratio(mu_hat, stages.correct_bias(nu, b2, count), eps, eps_root)
+            direction = ratio(mu_hat, stages.correct_bias(nu, b2, count), eps, eps_root)
         mu, nu = stages.cast_like((mu, nu), (state.mu, state.nu))
         return direction, ScaleByAdamState(count=count, mu=mu, nu=nu)
 
     return GradientTransformation(init, update)
 
 
-def _ratio(mu: Any, nu: Any, eps, eps_root):
+def ratio(mu: Any, nu: Any, eps, eps_root) -> Any:
+    """Return m/(√(v + eps_root) + eps) for every leaf."""
     return jax.tree.map(lambda m, v: m / (jnp.sqrt(v + eps_root) + eps), mu, nu)
 
 
-def _first_moment(mu, updates, b1, count, nesterov: bool, bias_correction: bool):
-    """m unbiased, or with Nesterov's look-ahead b1·m/(1 − b1ᵗ⁺¹) + (1 − b1)·g/(1 − b1ᵗ)."""
+def first_moment(mu, updates, b1, count, nesterov: bool, bias_correction: bool):
+    """Return m unbiased, or with Nesterov's look-ahead b1·m/(1 − b1ᵗ⁺¹) + (1 − b1)·g/(1 − b1ᵗ)."""
     if bias_correction:
         ahead = stages.increment(count) if nesterov else count
         mu = stages.correct_bias(mu, b1, ahead)
         updates = stages.correct_bias(updates, b1, count) if nesterov else updates
-    if nesterov:
-        return jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, mu, updates)
-    return mu
+    if not nesterov:
+        return mu
+    # early on g/(1 − b1ᵗ) can overflow where g does not, and ∞/√∞ would be NaN; finite values pass unchanged
+    return jax.tree.map(lambda m, g: finite(b1 * m + (1 - b1) * g), mu, updates)
+
+
+def finite(x):
+    """Return the array with infinities replaced by the largest finite values."""
+    return jnp.clip(x, jnp.finfo(x.dtype).min, jnp.finfo(x.dtype).max)

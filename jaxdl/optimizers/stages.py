@@ -15,18 +15,14 @@ import numpy as np
 from jax.typing import ArrayLike, DTypeLike
 from optax import GradientTransformation, GradientTransformationExtraArgs
 
+from jaxdl.optimizers.grouping import Mask, masked
 from jaxdl.optimizers.states import (
     EmptyState,
-    MaskedNode,
-    MaskedState,
     ScaleByScheduleState,
     TraceState,
     WeightDecaySchedule,
 )
 from jaxdl.schedules import ScalarOrSchedule
-
-Mask = Any
-"""A tree of bools (or a prefix of one), or a function from a tree to such a tree; None means everything."""
 
 
 def chain(*stages: GradientTransformation, state_dtype: DTypeLike | None = None):
@@ -42,12 +38,12 @@ def chain(*stages: GradientTransformation, state_dtype: DTypeLike | None = None)
     """
 
     def init(params):
-        wide = jax.tree.map(lambda p: _widen(p) if state_dtype is None else p.astype(state_dtype), params)
+        wide = jax.tree.map(lambda p: widen(p) if state_dtype is None else p.astype(state_dtype), params)
         return tuple(stage.init(wide) for stage in stages)
 
     def update(updates, state, params=None, **extra_args):
         narrow = updates
-        updates, params = jax.tree.map(_widen, (updates, params))
+        updates, params = jax.tree.map(widen, (updates, params))
         new_state = []
         for stage, stage_state in zip(stages, state, strict=True):
             takes_extra = isinstance(stage, GradientTransformationExtraArgs)
@@ -58,7 +54,8 @@ def chain(*stages: GradientTransformation, state_dtype: DTypeLike | None = None)
     return GradientTransformationExtraArgs(init, update)
 
 
-def _widen(x):
+def widen(x):
+    """Return a floating array in float32 at least; others unchanged."""
     x = jnp.asarray(x)
     return x.astype(jnp.promote_types(x.dtype, jnp.float32)) if jnp.issubdtype(x.dtype, jnp.floating) else x
 
@@ -186,34 +183,6 @@ def require_params(params, name: str) -> None:
     """Raise a ``ValueError`` if ``update`` was called without the parameters."""
     if params is None:
         raise ValueError(f"params is None: {name} needs update(updates, state, params)")
-
-
-def masked(inner: GradientTransformation, mask: Mask) -> GradientTransformationExtraArgs:
-    """Apply a transformation to the leaves where the mask is true; the others pass through unchanged.
-
-    Args:
-        inner: the transformation.
-        mask: a tree of bools, a prefix of one, or a function of the tree that returns one.
-    """
-
-    def resolve(tree):
-        return mask(tree) if callable(mask) else mask
-
-    def hide(mask_tree, tree):
-        return jax.tree.map(lambda keep, x: x if keep else MaskedNode(), mask_tree, tree)
-
-    def init(params):
-        return MaskedState(inner_state=inner.init(hide(resolve(params), params)))
-
-    def update(updates, state, params=None, **extra_args):
-        mask_tree = resolve(updates)
-        extra_args = extra_args if isinstance(inner, GradientTransformationExtraArgs) else {}
-        visible = None if params is None else hide(mask_tree, params)
-        inner_updates, inner_state = inner.update(hide(mask_tree, updates), state.inner_state, visible, **extra_args)
-        merged = jax.tree.map(lambda keep, new, old: new if keep else old, mask_tree, inner_updates, updates)
-        return merged, MaskedState(inner_state=inner_state)
-
-    return GradientTransformationExtraArgs(init, update)
 
 
 def trace(

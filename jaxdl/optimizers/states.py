@@ -4,22 +4,71 @@ Everything that jaxdl takes from optax's private modules stands here. Those clas
 pytree of another class would be another tree.
 """
 
+from typing import Any, NamedTuple
+
+from jax import Array
 from optax import (
+    EmaState,
     EmptyState,
+    LookaheadParams,
+    LookaheadState,
     MaskedNode,
     MaskedState,
+    MultiStepsState,
+    ScaleByAdaDeltaState,
     ScaleByAdamState,
+    ScaleByAmsgradState,
+    ScaleByLionState,
+    ScaleByRmsState,
+    ScaleByRssState,
+    ScaleByRStdDevState,
     ScaleByScheduleState,
     TraceState,
 )
+from optax._src.transform import ScaleByRmsWithCountState, ScaleByRStdDevWithCountState
+from optax.contrib import MuonDimensionNumbers, MuonState
+from optax.transforms import PartitionState
 from optax.transforms._adding import WeightDecaySchedule
 
 __all__ = [
+    "AverageState",
+    "EmaState",
     "EmptyState",
+    "LookaheadParams",
+    "LookaheadState",
     "MaskedNode",
     "MaskedState",
+    "MultiStepsState",
+    "MuonDimensionNumbers",
+    "MuonState",
+    "PartitionState",
+    "ScaleByAdaDeltaState",
     "ScaleByAdamState",
+    "ScaleByAmsgradState",
+    "ScaleByLionState",
+    "ScaleByNadamState",
+    "ScaleByRStdDevState",
+    "ScaleByRStdDevWithCountState",
+    "ScaleByRmsState",
+    "ScaleByRmsWithCountState",
+    "ScaleByRssState",
     "ScaleByScheduleState",
     "TraceState",
     "WeightDecaySchedule",
 ]
+
+
+class ScaleByNadamState(NamedTuple):
+    """State of Nadam with a momentum schedule, which optax does not have."""
+
+    count: Array  # (), int32: updates so far
+    mu: Any  # like params: average of g
+    nu: Any  # like params: average of g²
+    mu_product: Array  # (), float32: product of the momenta so far
+
+
+class AverageState(NamedTuple):
+    """State of an average of the parameters."""
+
+    count: Array  # (), int32: updates so far
+    average: Any  # like params, float32 for half-precision leaves

@@ -1,0 +1,156 @@
+"""LARS and LAMB: the step of each parameter array is scaled to the array's own norm. Lecture row E7."""
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike, DTypeLike
+from optax import GradientTransformation, GradientTransformationExtraArgs
+
+from jaxdl.optimizers import stages
+from jaxdl.optimizers.conventions import resolve
+from jaxdl.optimizers.descent import check_momentum
+from jaxdl.optimizers.grouping import Mask, masked, spread
+from jaxdl.optimizers.moments import scale_by_adam
+from jaxdl.schedules import ScalarOrSchedule
+
+
+def lars(
+    learning_rate: ScalarOrSchedule,
+    weight_decay: ScalarOrSchedule | None = None,
+    weight_decay_mask: Mask = True,
+    trust_coefficient: ArrayLike = 0.001,
+    eps: ArrayLike = 0.0,
+    trust_ratio_mask: Mask = True,
+    momentum: ArrayLike = 0.9,
+    nesterov: bool = False,
+    *,
+    convention: str = "optax",
+    separate_norms: bool | None = None,
+    state_dtype: DTypeLike | None = None,
+) -> GradientTransformationExtraArgs:
+    """LARS: d = g + λw, v ← βv − α·η·‖w‖/(‖d‖ + eps)·d, w ← w + v, norms per parameter array.
+
+    The paper divides by ‖g‖ + λ‖w‖ instead of ‖d‖ (``separate_norms``).
+
+    Args:
+        learning_rate: α, a number above 0 or a schedule of the step.
+        weight_decay: λ, at least 0 (a schedule only without ``separate_norms``); None is the convention's
+            (optax 0, the paper 5e-4).
+        weight_decay_mask: which parameters decay.
+        trust_coefficient: η, at least 0.
+        eps: added to the norm below the line, at least 0.
+        trust_ratio_mask: which parameters are scaled by the ratio of norms.
+        momentum: β in [0, 1].
+        nesterov: Nesterov's form of the momentum.
+        convention: whose algorithm; see ``conventions``.
+        separate_norms: the paper's denominator; None is the convention's.
+        state_dtype: dtype of v; None is float32 for half-precision leaves, else the leaf's.
+
+    Raises:
+        ValueError: a number is out of range, or the convention does not define this.
+
+    Reference: You, Gitman and Ginsburg, Large Batch Training of Convolutional Networks, 2017,
+    https://arxiv.org/abs/1708.03888. Lecture row E7.
+    """
+    options = resolve("lars", convention, weight_decay=weight_decay, separate_norms=separate_norms)
+    decay = options["weight_decay"]
+    stages.check(positive={"learning_rate": learning_rate})
+    check_momentum(momentum)
+    if options["separate_norms"]:
+        if callable(decay):
+            raise ValueError("weight_decay is a schedule: with separate_norms it must be a number")
+        masks = (weight_decay_mask, trust_ratio_mask)
+        direction = (_scale_by_separate_norms(decay, trust_coefficient, eps, *masks),)
+    else:
+        ratio = scale_by_trust_ratio(trust_coefficient, eps)
+        decayed = stages.add_decayed_weights(decay, weight_decay_mask)
+        direction = (decayed, masked(ratio, trust_ratio_mask))
+    rate = stages.scale_by_learning_rate(learning_rate)
+    return stages.chain(*direction, rate, stages.trace(momentum, nesterov), state_dtype=state_dtype)
+
+
+def lamb(
+    learning_rate: ScalarOrSchedule,
+    b1: ArrayLike = 0.9,
+    b2: ArrayLike = 0.999,
+    eps: ArrayLike = 1e-6,
+    eps_root: ArrayLike = 0.0,
+    weight_decay: ScalarOrSchedule | None = None,
+    mask: Mask = None,
+    *,
+    convention: str = "optax",
+    state_dtype: DTypeLike | None = None,
+) -> GradientTransformationExtraArgs:
+    """LAMB: d = Adam's direction + λw, w ← w − α·‖w‖/‖d‖·d, norms per parameter array.
+
+    Args:
+        learning_rate: α, a number above 0 or a schedule of the step.
+        b1: see ``adam``.
+        b2: see ``adam``.
+        eps: see ``adam``.
+        eps_root: see ``adam``.
+        weight_decay: λ, a number at least 0 or a schedule; None is the convention's (optax 0, paper .01).
+        mask: which parameters decay; None: all.
+        convention: whose algorithm; see ``conventions``.
+        state_dtype: see ``adam``.
+
+    Raises:
+        ValueError: a number is out of range, or the convention does not define this.
+
+    Reference: You et al., Large Batch Optimization for Deep Learning: Training BERT in 76 minutes, 2020,
+    https://arxiv.org/abs/1904.00962. Lecture row E7.
+    """
+    decay = resolve("lamb", convention, weight_decay=weight_decay)["weight_decay"]
+    stages.check(positive={"learning_rate": learning_rate})
+    return stages.chain(
+        scale_by_adam(b1, b2, eps, eps_root),
+        stages.add_decayed_weights(decay, mask),
+        scale_by_trust_ratio(),
+        stages.scale_by_learning_rate(learning_rate),
+        state_dtype=state_dtype,
+    )
+
+
+def scale_by_trust_ratio(trust_coefficient: ArrayLike = 1.0, eps: ArrayLike = 0.0) -> GradientTransformation:
+    """Return a stage that multiplies each array by η·‖w‖/(‖u‖ + eps), or by 1 where a norm is 0.
+
+    Args:
+        trust_coefficient: η, at least 0.
+        eps: at least 0.
+    """
+    stages.check(non_negative={"trust_coefficient": trust_coefficient, "eps": eps})
+
+    def scale(u, w):
+        return u * _ratio(trust_coefficient, norm(w), norm(u), eps).astype(u.dtype)
+
+    def update(updates, params):
+        stages.require_params(params, "a trust ratio")
+        return jax.tree.map(scale, updates, params)
+
+    return stages.stateless(update)
+
+
+def _scale_by_separate_norms(decay, trust_coefficient, eps, decay_mask, ratio_mask):
+    """The paper's LARS: (g + λw)·η·‖w‖/(‖g‖ + λ‖w‖ + eps), with masks for the decay and for the ratio."""
+
+    def scale(g, w, decays, scales):
+        direction = g + decay * w if decays else g
+        below = norm(g) + decay * norm(w) if decays else norm(g)
+        return direction * _ratio(trust_coefficient, norm(w), below, eps) if scales else direction
+
+    def update(updates, params):
+        stages.require_params(params, "lars")
+        masks = (spread(mask, updates) for mask in (decay_mask, ratio_mask))
+        return jax.tree.map(scale, updates, params, *masks)
+
+    return stages.stateless(update)
+
+
+def _ratio(trust_coefficient, above, below, eps):
+    usable = (above > 0) & (below > 0)
+    return jnp.where(usable, trust_coefficient * above / (jnp.where(usable, below, 1.0) + eps), 1.0)
+
+
+def norm(x):
+    """Return the Euclidean norm of all entries, with gradient 0 where it is 0."""
+    square = jnp.sum(x * x)
+    return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1.0)), 0.0)
