@@ -1,0 +1,256 @@
+"""Pools against a plain numpy loop and the lectures' worked example; ties, NaN, infinities, borders."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import jaxtyping
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jaxdl import layers
+
+SETTINGS = settings(max_examples=20, deadline=None, derandomize=True)
+
+
+def windows(shape, window, stride, padding):
+    """The pixels of each window that lie in the image, in row-major order: {(i, j): [(row, column), ...]}."""
+    lows, counts = [], []
+    for n, k, s, p in zip(shape, window, stride, padding, strict=True):
+        if p == "SAME":
+            counts.append(-(-n // s))
+            lows.append(max((counts[-1] - 1) * s + k - n, 0) // 2)
+        else:
+            low, high = (0, 0) if p == "VALID" else (p, p) if isinstance(p, int) else p
+            counts.append((n + low + high - k) // s + 1)
+            lows.append(low)
+    return {
+        (i, j): [
+            (row, column)
+            for p, q in itertools.product(range(window[0]), range(window[1]))
+            if 0 <= (row := i * stride[0] + p - lows[0]) < shape[0]
+            and 0 <= (column := j * stride[1] + q - lows[1]) < shape[1]
+        ]
+        for i, j in itertools.product(range(counts[0]), range(counts[1]))
+    }
+
+
+def loop_pool(x, f, window, stride, padding):
+    """Apply f to the pixels (m, c) of each window of one image."""
+    places = windows(x.shape[:2], window, stride, padding)
+    height, width = (max(ij) + 1 for ij in zip(*places, strict=True))
+    y = np.zeros((height, width, x.shape[2]))
+    for (i, j), pixels in places.items():
+        y[i, j] = f(np.array([x[pixel] for pixel in pixels]))
+    return y
+
+
+def loop_max_gradient(x, g, window, stride, padding):
+    """Give each window's g to its first maximum in row-major order."""
+    dx = np.zeros_like(x)
+    for (i, j), pixels in windows(x.shape[:2], window, stride, padding).items():
+        for c in range(x.shape[2]):
+            first = int(np.argmax([x[pixel][c] for pixel in pixels]))
+            dx[(*pixels[first], c)] += g[i, j, c]
+    return dx
+
+
+@st.composite
+def pools(draw):
+    """A draw of an image with many ties, and options that fit."""
+    window = draw(st.tuples(st.integers(1, 4), st.integers(1, 4)))
+    stride = draw(st.sampled_from([window, (1, 1), (2, 2), (1, 3)]))
+    padding = tuple(draw(st.sampled_from(["VALID", "SAME", (k // 2, 0), k // 2])) for k in window)
+    h, w = (draw(st.integers(k, 7)) for k in window)
+    x = np.random.default_rng(draw(st.integers(0, 99))).integers(-2, 3, (h, w, 2)).astype(np.float32)
+    return x, {"window": window, "stride": stride, "padding": padding}
+
+
+@SETTINGS
+@given(pools())
+def test_max_pool_its_gradient_and_its_argmax_are_the_loops(drawn):
+    x, options = drawn
+    expected = loop_pool(x, lambda pixels: pixels.max(0), **options)
+    g = np.random.default_rng(0).integers(-9, 9, expected.shape).astype(np.float32)
+
+    @jax.jit
+    def everything(x, g):
+        y, vjp = jax.vjp(lambda x: layers.max_pool2d(x, **options), x)
+        argmax = layers.max_pool2d_argmax(x, **options)
+        return y, vjp(g)[0], argmax, layers.max_unpool2d(g, argmax, size=x.shape[:2])
+
+    y, dx, argmax, unpooled = everything(x, g)
+    np.testing.assert_array_equal(y, expected)
+    np.testing.assert_array_equal(dx, loop_max_gradient(x, g, **options))
+    np.testing.assert_array_equal(unpooled, dx)
+    rows, columns = np.divmod(argmax, x.shape[1])
+    np.testing.assert_array_equal(x[rows, columns, np.arange(2)], y)
+
+
+@SETTINGS
+@given(pools())
+def test_averages_and_norms_are_the_loops(drawn):
+    x, options = drawn
+    (kh, kw), close = options["window"], {"rtol": 1e-5, "atol": 1e-6}
+
+    @jax.jit
+    def everything(x):
+        mean, counted = (layers.avg_pool2d(x, count_padding=count, **options) for count in (False, True))
+        return mean, counted, layers.l2_pool2d(x, **options)
+
+    mean, counted, norm = everything(x)
+    np.testing.assert_allclose(mean, loop_pool(x, lambda pixels: pixels.mean(0), **options), **close)
+    np.testing.assert_allclose(counted, loop_pool(x, lambda pixels: pixels.sum(0) / (kh * kw), **options), **close)
+    np.testing.assert_allclose(norm, loop_pool(x, lambda pixels: np.linalg.norm(pixels, axis=0), **options), **close)
+
+
+@SETTINGS
+@given(pools())
+def test_weighted_pool_is_the_loop(drawn):
+    x, options = drawn
+    weights = np.random.default_rng(0).uniform(0.5, 2, options.pop("window")).astype(np.float32)
+    places = windows(x.shape[:2], weights.shape, options["stride"], options["padding"])
+    y = np.asarray(jax.jit(lambda x: layers.weighted_pool2d(x, weights, **options))(x))
+    for (i, j), pixels in places.items():
+        low = place_of_first(x.shape[:2], weights.shape, i, j, options)
+        w = np.array([weights[row - low[0], column - low[1]] for row, column in pixels])
+        expected = (w[:, None] * np.array([x[pixel] for pixel in pixels])).sum(0) / w.sum()
+        np.testing.assert_allclose(y[i, j], expected, rtol=1e-4, atol=1e-5)
+
+
+def place_of_first(shape, window, i, j, options):
+    """Where in the image (also outside) the window (i, j) begins."""
+    begins = []
+    for index, n, k, s, p in zip((i, j), shape, window, options["stride"], options["padding"], strict=True):
+        total = max((-(-n // s) - 1) * s + k - n, 0)
+        low = {"SAME": total // 2, "VALID": 0}.get(p) if isinstance(p, str) else p if isinstance(p, int) else p[0]
+        begins.append(index * s - low)
+    return begins
+
+
+def test_worked_example():
+    """Lecture row H5."""
+    x = jnp.array([[1.0, 1, 2, 4], [5, 6, 7, 8], [3, 2, 1, 0], [1, 2, 3, 4]])[..., None]
+    np.testing.assert_array_equal(layers.max_pool2d(x)[..., 0], [[6, 8], [3, 4]])
+    np.testing.assert_array_equal(layers.avg_pool2d(x)[..., 0], [[3.25, 5.25], [2, 2]])
+    np.testing.assert_array_equal(layers.max_pool2d_argmax(x)[..., 0], [[5, 7], [8, 15]])
+    unpooled = layers.max_unpool2d(layers.max_pool2d(x), layers.max_pool2d_argmax(x), size=(4, 4))
+    np.testing.assert_array_equal(unpooled[..., 0], [[0, 0, 0, 0], [0, 6, 0, 8], [3, 0, 0, 0], [0, 0, 0, 4]])
+    np.testing.assert_allclose(layers.l2_pool2d(x)[0, 0, 0], np.sqrt(1 + 1 + 25 + 36), rtol=1e-6)
+
+
+def test_global_pools():
+    x = np.random.default_rng(0).integers(-3, 4, (2, 3, 4, 5, 6)).astype(np.float32)
+    np.testing.assert_allclose(layers.global_avg_pool2d(x), x.mean((2, 3)), rtol=1e-5, atol=1e-6)
+    y, vjp = jax.vjp(layers.global_max_pool2d, x)
+    np.testing.assert_array_equal(y, x.max((2, 3)))
+    dx = vjp(jnp.ones_like(y))[0][1, 2]
+    whole = {"window": (4, 5), "stride": (1, 1), "padding": (0, 0)}
+    np.testing.assert_array_equal(dx, loop_max_gradient(x[1, 2], np.ones((1, 1, 6)), **whole))
+
+
+def test_where_max_fails_and_where_average_fails():
+    """Lecture row H5: a black line on white vanishes under the maximum, a white dot on black under the average."""
+    line = jnp.ones((4, 4, 1)).at[0].set(0)
+    np.testing.assert_array_equal(layers.max_pool2d(line), np.ones((2, 2, 1)))
+    assert layers.avg_pool2d(line).min() == 0.5
+    dot = jnp.zeros((4, 4, 1)).at[0, 0].set(1)
+    assert layers.avg_pool2d(dot, window=4).max() == 1 / 16
+    assert layers.max_pool2d(dot, window=4).max() == 1
+
+
+@pytest.mark.parametrize("place", range(4))
+@pytest.mark.parametrize("options", [{}, {"window": 3, "stride": 1, "padding": 1}])
+def test_nan_propagates_from_any_place(place, options):
+    x = jnp.ones((2, 2, 1)).at[place // 2, place % 2].set(jnp.nan)
+    for pool in (layers.max_pool2d, layers.avg_pool2d, layers.l2_pool2d):
+        assert np.isnan(pool(x, **options)).all()
+    assert np.isnan(layers.global_max_pool2d(x)).all()
+    assert (layers.max_pool2d_argmax(x, **options) == place).all()
+
+
+def test_infinities():
+    x = jnp.array([[-jnp.inf, -jnp.inf], [-jnp.inf, -5]])[..., None]
+    assert layers.max_pool2d(x)[0, 0, 0] == -5
+    np.testing.assert_array_equal(layers.max_pool2d(x[:1], padding=((1, 0), (1, 1)))[..., 0], [[-jnp.inf] * 2])
+    np.testing.assert_array_equal(layers.max_pool2d_argmax(x[:1], padding=((1, 0), (1, 1)))[..., 0], [[0, 1]])
+    assert layers.max_pool2d(-x)[0, 0, 0] == jnp.inf
+    assert layers.l2_pool2d(x)[0, 0, 0] == jnp.inf
+
+
+def test_padding_is_never_the_maximum_also_of_integers():
+    x = jnp.full((3, 3, 1), -7, jnp.int32)
+    np.testing.assert_array_equal(layers.max_pool2d(x, padding="SAME"), np.full((2, 2, 1), -7))
+    assert layers.max_pool2d(jnp.full((3, 3, 1), 9, jnp.uint8), padding=1).dtype == jnp.uint8
+
+
+def test_l2_pool_at_zero_has_gradient_zero_in_every_order():
+    def total(x):
+        return layers.l2_pool2d(x.reshape(2, 4, 1)).sum()
+
+    x = jnp.array([0.0, 0, 3, 0, 0, 0, 0, 4])
+    np.testing.assert_allclose(jax.grad(total)(x), [0, 0, 0.6, 0, 0, 0, 0, 0.8], atol=1e-6)
+    assert np.isfinite(jax.jit(jax.hessian(total))(x)).all()
+    np.testing.assert_array_equal(jax.grad(total)(x * 0), 0)
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.float32])
+def test_dtype_is_kept_and_sums_are_wide(dtype):
+    x = jnp.full((32, 32, 1), 255, dtype)
+    for pool in (layers.max_pool2d, layers.avg_pool2d, layers.l2_pool2d):
+        assert pool(x).dtype == dtype
+    assert layers.avg_pool2d(x, window=32)[0, 0, 0] == 255  # the sum overflows float16
+    weighted = layers.weighted_pool2d(x, jnp.ones((2, 2), dtype))
+    assert weighted.dtype == dtype
+    assert layers.global_avg_pool2d(x).dtype == layers.global_max_pool2d(x).dtype == dtype
+
+
+def test_leading_dimensions_are_free_and_may_be_empty():
+    x = np.random.default_rng(0).normal(size=(2, 3, 6, 6, 2)).astype(np.float32)
+    for pool in (layers.max_pool2d, layers.avg_pool2d, layers.l2_pool2d, layers.max_pool2d_argmax):
+        y = pool(x)
+        assert y.shape == (2, 3, 3, 3, 2)
+        np.testing.assert_array_equal(y[1, 2], pool(x[1, 2]))
+        assert pool(x[:0]).shape == (0, 3, 3, 3, 2)
+    y, argmax = layers.max_pool2d(x), layers.max_pool2d_argmax(x)
+    unpooled = layers.max_unpool2d(y, argmax, size=(6, 6))
+    np.testing.assert_array_equal(unpooled[1, 0], layers.max_unpool2d(y[1, 0], argmax[1, 0], size=(6, 6)))
+    assert layers.max_unpool2d(y[:0], argmax[:0], size=(6, 6)).shape == (0, 3, 6, 6, 2)
+
+
+def test_unpooling_adds_where_windows_overlap_and_drops_what_lies_outside():
+    argmax = jnp.array([[1, 1, -1, 4]])[..., None]
+    unpooled = layers.max_unpool2d(jnp.array([[2.0, 3, 5, 7]])[..., None], argmax, size=(2, 2))
+    np.testing.assert_array_equal(unpooled[..., 0], [[0, 5], [0, 0]])
+
+
+IMAGE = jnp.ones((5, 5, 2))
+
+
+@pytest.mark.parametrize("pool", [layers.max_pool2d, layers.avg_pool2d, layers.l2_pool2d, layers.max_pool2d_argmax])
+def test_mistakes_are_named(monkeypatch, pool):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    for call, message in [
+        (lambda: pool(IMAGE[0]), r"x: got shape \(5, 2\), allowed are \(\.\.\., h, w, c\)"),
+        (lambda: pool(IMAGE[:0]), r"x: got shape \(0, 5, 2\)"),
+        (lambda: pool(IMAGE, window=6), "window: got 6.*at most the padded input length 5"),
+        (lambda: pool(IMAGE, window=0), "window: got 0, allowed are ints ≥ 1"),
+        (lambda: pool(IMAGE, stride=-2), "stride: got -2, allowed are ints ≥ 1"),
+        (lambda: pool(IMAGE, padding=2), "padding: got 2, allowed is less than the window 2"),
+        (lambda: pool(IMAGE, padding="same"), "padding: got 'same'"),
+        (lambda: pool(IMAGE, window=(2, 2, 2)), r"window: got \(2, 2, 2\)"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            call()
+
+
+def test_mistakes_of_the_others_are_named(monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    with pytest.raises(ValueError, match=r"weights: got shape \(2,\)"):
+        layers.weighted_pool2d(IMAGE, jnp.ones(2))
+    with pytest.raises(ValueError, match=r"argmax: got shape \(5, 5\)"):
+        layers.max_unpool2d(IMAGE, jnp.ones((5, 5), int), size=(5, 5))
+    with pytest.raises(ValueError, match=r"size: got \(5,\)"):
+        layers.max_unpool2d(IMAGE, jnp.ones((5, 5, 2), int), size=(5,))
