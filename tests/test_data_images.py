@@ -1,5 +1,6 @@
 """Folders and archives of images per class: layouts, the cache, and every way in which they can be wrong."""
 
+import hashlib
 import io
 import shutil
 import tarfile
@@ -76,18 +77,21 @@ def test_a_folder_with_train_and_test(tmp_path):
 def test_an_archive_gives_the_same_as_its_folder(tmp_path, suffix, mode, top):
     # members in an order of their own, perhaps inside of one more folder, and with what macOS adds
     members = {top + name: FILES[name] for name in sorted(FILES, reverse=True)}
-    path = archive(tmp_path / f"pets.{suffix}", members | {f"{top}train/ant/._0.png": b"junk"}, mode=mode)
+    path = archive(tmp_path / f"pets-1.0.{suffix}", members | {f"{top}train/ant/._0.png": b"junk"}, mode=mode)
     dataset = data.load(str(path))
     check(dataset)
-    assert dataset.name == "pets"
-    assert list(dataset.checksums) == [path.name]
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert (dataset.name, dataset.checksums) == ("pets-1.0", {path.name: digest})
+    renamed = path.rename(tmp_path / f"animals.{suffix}")
+    assert data.load(renamed).checksums == {renamed.name: digest}
 
 
 def test_classes_without_a_split_and_grey_images(tmp_path):
-    grey = {name: picture(4, 3) for name in ("b/x.png", "a/y.png")}
+    grey = {name: picture(4, 3) for name in ("a-b/x.png", "a/y.png")}
     dataset = data.load(write(tmp_path / "grey", {name: png(value) for name, value in grey.items()}))
     assert dataset.test_images is None
-    np.testing.assert_array_equal(dataset.images[..., 0], np.stack([grey["a/y.png"], grey["b/x.png"]]))
+    np.testing.assert_array_equal(dataset.images[..., 0], np.stack([grey["a/y.png"], grey["a-b/x.png"]]))
+    np.testing.assert_array_equal(dataset.labels, [0, 1])
 
 
 def test_grey_images_among_coloured_ones_become_rgb(tmp_path):
@@ -126,7 +130,9 @@ def test_a_damaged_cache_is_noticed_and_made_anew(tmp_path, cache):
     (cached,) = cache.iterdir()
     good = cached.read_bytes()
     # every sixteenth byte: headers, pixels, names and checksums of the zip file alike; then cuts
-    for position in range(0, len(good), 16):
+    # and the flags (8, 10) of a member's entry, which zipfile answers with errors of its own
+    entry = good.index(b"PK\x01\x02")
+    for position in [*range(0, len(good), 16), entry + 8, entry + 10]:
         cached.write_bytes(good[:position] + bytes([good[position] ^ 1]) + good[position + 1 :])
         check(data.load(path))
     for length in (0, 10, len(good) // 2, len(good) - 1):
@@ -223,6 +229,12 @@ def test_a_truncated_archive_is_named(tmp_path, suffix, mode):
     path.write_bytes(contents[: len(contents) // 2])
     with pytest.raises(ValueError, match=f"pets.{suffix}: .*truncated"):
         data.load(path)
+
+
+def test_what_is_no_archive_is_named(tmp_path):
+    (tmp_path / "pets.tar").write_bytes(b"hello " * 1000)
+    with pytest.raises(ValueError, match=r"pets.tar: the archive is truncated or damaged, or is none"):
+        data.load(tmp_path / "pets.tar")
 
 
 def test_a_file_twice_in_an_archive_is_named(tmp_path):

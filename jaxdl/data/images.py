@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxdl.data import decoded
-from jaxdl.data.archives import file_digest, files, listing
+from jaxdl.data.archives import ARCHIVES, file_digest, files, listing
 from jaxdl.data.dataset import Dataset, checked
 from jaxdl.data.fetching import cache_folder, need
 from jaxdl.data.layout import Entry, sort_entries
@@ -53,14 +53,17 @@ def load_images(path: Path) -> Dataset:
     dataset = decoded.restore(cache, fingerprint)
     if dataset is None:
         dataset = _decode_all(path)
-        if path.is_file():
-            dataset = dataset._replace(checksums={path.name: fingerprint})
         decoded.store(cache, fingerprint, dataset)
-    return dataset._replace(name=_stem(path))
+    name = _name(path)
+    # an archive may have been renamed since its images were cached
+    sums = {path.name: fingerprint} if path.is_file() else dataset.checksums
+    return dataset._replace(name=name, checksums=sums)
 
 
-def _stem(path: Path) -> str:
-    return path.name.split(".")[0] if path.is_file() else path.resolve().name
+def _name(path: Path) -> str:
+    """The folder's or archive's name without what says that it is an archive."""
+    name = path.resolve().name
+    return next((name[: -len(end)] for end in ARCHIVES if path.is_file() and name.lower().endswith(end)), name)
 
 
 def _decode_all(path: Path) -> Dataset:
@@ -84,13 +87,13 @@ def _assemble(path: Path, entries: list[Entry], images: np.ndarray, digest: str)
     note = "decoded from JPEG files, which are lossy copies" if lossy else ""
     return checked(
         Dataset(
-            _stem(path),
+            _name(path),
             images[:count],
             labels[:count],
             *test,
             tuple(classes),
             255.0,
-            {path.name: digest},
+            {_name(path): digest},
             note,
         ),
         where=str(path),
@@ -107,7 +110,7 @@ def _survey(path: Path) -> _Survey:
         if contents is None:
             folders.append(name)
             continue
-        with _opened(path, name, contents, decode=False) as image:
+        with _opened(path, name, contents) as image:
             if names and image.size != size:
                 raise ValueError(
                     f"{path}: {name} is {image.size[0]} x {image.size[1]} pixels, but {first} is {size[0]} x "
@@ -130,13 +133,11 @@ def _image_files(path: Path) -> Iterator[tuple[str, bytes]]:
 
 
 @contextmanager
-def _opened(path: Path, name: str, contents: bytes, *, decode: bool = True) -> Iterator[Any]:
+def _opened(path: Path, name: str, contents: bytes) -> Iterator[Any]:
     """A Pillow image; whatever Pillow says against it becomes an error that names the file."""
     pillow = need("PIL.Image", purpose="reading images")
     try:
         with pillow.open(io.BytesIO(contents)) as image:
-            if decode:
-                image.load()
             mode = image.mode
             if mode in _GREY + _COLOUR:
                 yield image
