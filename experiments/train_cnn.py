@@ -16,14 +16,15 @@ import inspect
 import math
 import time
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import jax
+import numpy as np
 import optax
 
 from jaxdl import compare, data, losses, nn, regularizers, runs, schedules, training
 from jaxdl.data import augmentation
-from jaxdl.runs import commandline, report
+from jaxdl.runs import commandline
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,29 +34,30 @@ class Config:
     dataset: str = "digits"
     """digits, mnist, fashion_mnist, cifar10, a folder or tar archive with a folder of images per class, or
     package.module:function returning a data.Dataset or (images, labels)."""
-    model: str | None = None
-    """A name in jaxdl.models, or package.module:function taking the number of classes and returning an nn.Layer."""
+    model: str = ""
+    """A name in jaxdl.models, or package.module:function taking the number of classes and returning an nn.Layer;
+    empty: what suits the data set."""
     optimizer: tuple[str, ...] = ("jaxdl.adam", "optax.adam")
     """jaxdl.NAME, optax.NAME or package.module:function; several run paired."""
     learning_rate: tuple[float, ...] = ()
     """One, or one per optimizer; the peak of the schedule."""
-    schedule: Literal["constant", "cosine", "one_cycle", "step", "inverse_sqrt"] = "constant"
+    schedule: Literal["constant", "cosine", "one_cycle", "step", "inverse_sqrt"] = "one_cycle"
     """How the learning rate goes on after warm-up: cosine to 0; step divides by 10 at 1/2 and 3/4 of the run;
     inverse_sqrt as 1 / sqrt(1 + t / T) with T the steps of warm-up, or of an epoch without; one_cycle rises during
     warm-up from 1/25 of the peak and falls along a cosine."""
     warmup: int = 0
     """Steps of linear warm-up from 0 (one_cycle: 0 means three tenths of the run)."""
-    epochs: int | None = None
-    """Passes over the training part."""
-    batch_size: int = 64
-    """Examples per step, over all devices."""
+    epochs: int = 0
+    """Passes over the training part; 0: what suits the data set."""
+    batch_size: int = 0
+    """Examples per step, over all devices; 0: what suits the data set."""
     weight_decay: float = 0.0
     """On kernels, not biases: decoupled where the optimizer has a weight_decay (adamw), else 1/2 * decay * sum w^2
     in the loss."""
     label_smoothing: float = 0.0
     """Share of the label's probability that is spread over all classes."""
-    augment: tuple[Literal["flip", "shift", "rotate", "cutout", "noise"], ...] = ()
-    """Random changes of the training images, on the device: flip (left-right), shift (up to a tenth of the side),
+    augment: tuple[Literal["flip", "shift", "rotate", "cutout", "noise", "none"], ...] = ()
+    """Random changes of the training images, on the device: none, flip (left-right), shift (up to a tenth of the side),
     rotate (up to 10 degrees), cutout (a square of a quarter of the side), noise (standard deviation 0.05)."""
     average: float | None = None
     """Judge the Polyak average of the weights, of this decay per step, such as 0.999."""
@@ -85,18 +87,25 @@ class Config:
     """Go on with the run in this folder."""
 
 
-# data set: (model, epochs)
+class Defaults(NamedTuple):
+    """What suits a data set where the command line says nothing."""
+
+    model: str = "small_cnn"
+    epochs: int = 20
+    batch_size: int = 64
+    augment: tuple[str, ...] = ("none",)
+
+
 DEFAULTS = {
-    "digits": ("small_cnn", 30),
-    "mnist": ("lecture_torch", 1),
-    "fashion_mnist": ("small_cnn", 10),
-    "cifar10": ("lecture_keras", 10),
+    "digits": Defaults("tiny_cnn", 60, 32, ("shift",)),
+    "mnist": Defaults("lecture_torch", 1),
+    "fashion_mnist": Defaults("small_cnn", 10, 128, ("flip",)),
+    "cifar10": Defaults("lecture_keras", 10, 128, ("flip",)),
 }
-OTHER_DEFAULTS = ("small_cnn", 20)
-# what suits small CNNs at batch 64; 1e-3 for whatever is not here
+# peaks that suit small CNNs; the one of "other" for whatever is not here
 LEARNING_RATES = {
-    "sgd": 0.1, "gd": 0.1, "momentum": 0.01, "nesterov": 0.01, "adagrad": 0.01, "adadelta": 1.0, "lion": 1e-4,
-    "lars": 0.1, "muon": 0.02, "adamax": 2e-3,
+    "sgd": 0.1, "momentum": 0.03, "nesterov": 0.03, "adagrad": 0.03, "adadelta": 1.0, "lion": 3e-4, "lars": 1.0,
+    "muon": 0.02, "adamax": 5e-3, "other": 3e-3,
 }  # fmt: skip
 
 
@@ -106,9 +115,18 @@ def resolve(config: Config) -> Config:
     Raises:
         ValueError: naming the option, its value and what is allowed.
     """
-    model, epochs = DEFAULTS.get(config.dataset.replace("-", "_"), OTHER_DEFAULTS)
+    given = DEFAULTS.get(config.dataset.replace("-", "_"), Defaults())
+    config = dataclasses.replace(
+        config,
+        model=config.model or given.model,
+        epochs=config.epochs or given.epochs,
+        batch_size=config.batch_size or given.batch_size,
+        augment=config.augment or given.augment,
+    )
     _check(len(config.optimizer) >= 1, "optimizer", config.optimizer, "at least one name")
-    rates = config.learning_rate or tuple(LEARNING_RATES.get(name.partition(".")[2], 1e-3) for name in config.optimizer)
+    rates = config.learning_rate or tuple(
+        LEARNING_RATES.get(name.partition(".")[2], LEARNING_RATES["other"]) for name in config.optimizer
+    )
     rates = rates * len(config.optimizer) if len(rates) == 1 else rates
     _check(
         len(rates) == len(config.optimizer),
@@ -118,10 +136,8 @@ def resolve(config: Config) -> Config:
     )
     for rate in rates:
         _check(math.isfinite(rate) and rate > 0, "learning_rate", rate, "a positive number")
-    for name in ("epochs", "early_stop"):
-        value = getattr(config, name)
-        _check(value is None or value >= 1, name, value, "at least 1")
-    for name in ("batch_size", "devices", "log_every"):
+    _check(config.early_stop is None or config.early_stop >= 1, "early_stop", config.early_stop, "at least 1")
+    for name in ("epochs", "batch_size", "devices", "log_every"):
         _check(getattr(config, name) >= 1, name, getattr(config, name), "at least 1")
     for name in ("warmup", "checkpoint_every", "seed", "weight_decay"):
         value = getattr(config, name)
@@ -136,11 +152,12 @@ def resolve(config: Config) -> Config:
     )
     for name in config.optimizer:
         runs.optimizer(name)
-    twins = len(config.optimizer) >= 2 and len({name.partition(".")[2] for name in config.optimizer[:2]}) == 1
+    first_two = {(name.partition(".")[2], rate) for name, rate in zip(config.optimizer[:2], rates, strict=False)}
+    twins = len(config.optimizer) >= 2 and len(first_two) == 1
+    if config.noise_floor and len(config.optimizer) < 2:
+        raise ValueError("noise_floor=True needs two optimizers: it is the floor of their difference")
     return dataclasses.replace(
         config,
-        model=config.model or model,
-        epochs=config.epochs or epochs,
         learning_rate=rates,
         noise_floor=twins if config.noise_floor is None else config.noise_floor,
         strategy=config.strategy or ("pmap" if config.devices > 1 else "jit"),
@@ -154,7 +171,12 @@ def main() -> int:
     if config.resume is not None:
         return run(config, runs.open_folder(config.resume), resume=True)
     config = resolve(config)
-    return run(config, runs.create(config.out or Path("runs") / "train_cnn" / time.strftime("%Y-%m-%d_%H-%M-%S")))
+    folder = runs.create(config.out or Path("runs") / "train_cnn" / time.strftime("%Y-%m-%d_%H-%M-%S"))
+    try:
+        return run(config, folder)
+    finally:
+        if not any(folder.iterdir()):  # a mistake found before anything was written
+            folder.rmdir()
 
 
 def run(config: Config, folder: Path, *, resume: bool = False) -> int:
@@ -201,6 +223,8 @@ def run(config: Config, folder: Path, *, resume: bool = False) -> int:
     outcomes = [runs.finish_member(folder, member, splits.test, evaluate) for member in members]
     metrics.close()
     summary = runs.write_outcome(folder, outcomes, dataset=dataset, splits=splits, model=config.model, layer=layer)
+    from jaxdl.runs import report  # matplotlib takes a second to import, which --help need not wait for
+
     progress.table(summary)
     progress.line(f"report: {report.write(folder)}")
     return 0
@@ -248,7 +272,7 @@ def build_members(
     params, state = layer.init(init_key, splits.train.images.shape[1:])
     starts = [
         (label, name, rate, params)
-        for label, name, rate in zip(labels(config.optimizer), config.optimizer, config.learning_rate, strict=True)
+        for label, name, rate in zip(runs.labels(config.optimizer), config.optimizer, config.learning_rate, strict=True)
     ]
     if config.noise_floor:
         label, name, rate, _ = starts[1]
@@ -270,7 +294,7 @@ def build_members(
                     splits.train, config.batch_size, seed=config.seed, epoch=epoch, start=start
                 ),
                 measure=lambda params, state: evaluate(params, state, splits.dev)[0],
-                learning_rate=lambda step, schedule=schedule: float(schedule(step)),
+                learning_rate=lambda step, schedule=schedule: float(np.asarray(schedule(step))),
                 peak_learning_rate=rate,
                 patience=config.early_stop,
                 log_every=config.log_every,
@@ -301,7 +325,7 @@ def compile_step(config: Config, layer: nn.Layer, optimizer, penalty, preprocess
 
 def make_augment(names: tuple[str, ...], scale: float) -> augmentation.Augmentation | None:
     """``(key, raw image) -> image in [0, 1]`` that applies the named changes in order; None for none."""
-    if not names:
+    if names == ("none",):
         return None
 
     def augment(key: jax.Array, image: jax.Array) -> jax.Array:
@@ -343,11 +367,6 @@ def make_optimizer(config: Config, name: str, schedule: optax.Schedule):
         return factory(learning_rate), lambda params: regularizers.l2(params, config.weight_decay)
     mask = {"mask": regularizers.weights_mask} if "mask" in options else {}
     return factory(learning_rate, weight_decay=config.weight_decay, **mask), None
-
-
-def labels(names: tuple[str, ...]) -> list[str]:
-    """The optimizers' names, numbered where one comes more than once."""
-    return [f"{n}-{names[: i + 1].count(n)}" if names.count(n) > 1 else n for i, n in enumerate(names)]
 
 
 def _check(right: bool, name: str, value: Any, allowed: str) -> None:

@@ -1,5 +1,6 @@
 """A small convolutional net with batch norm, for small images."""
 
+import functools
 from collections.abc import Sequence
 
 from jaxdl import activations, initializers, nn
@@ -40,3 +41,6 @@ def small_cnn(
         dropout=nn.Dropout(dropout),
         fc2=nn.Dense(num_classes, kernel_init=initializers.glorot_uniform()),
     )
+
+
+tiny_cnn = functools.partial(small_cnn, widths=(32, 64), hidden=128)  # for 8x8 images: 53,194 parameters

@@ -2,7 +2,7 @@
 
 import zlib
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -66,7 +66,7 @@ def as_layer(child: Any) -> Layer:
         return child
     if not callable(child):
         raise ValueError(f"a child must be a Layer or a function of an array, got {type(child).__name__}")
-    return function(child)
+    return function(cast(Callable[[Array], Array], child))
 
 
 def child_key(key: Array, name: str) -> Array:

@@ -4,7 +4,7 @@ from jaxdl.runs.folder import check_same_data, create, open_folder, read_json, w
 from jaxdl.runs.loading import Run, load, optimizer_folder, save_final, write_preprocessing
 from jaxdl.runs.member import Diverged, Member
 from jaxdl.runs.metrics import MetricsFile, read_metrics
-from jaxdl.runs.names import dataset, model, optimizer, optimizer_names
+from jaxdl.runs.names import dataset, labels, model, optimizer, optimizer_names
 from jaxdl.runs.outcome import ONE_ULP, Evaluate, Outcome, finish_member, write_outcome
 from jaxdl.runs.progress import Progress
 from jaxdl.runs.signals import StopRequest, catch_stop
@@ -24,6 +24,7 @@ __all__ = [
     "create",
     "dataset",
     "finish_member",
+    "labels",
     "load",
     "model",
     "open_folder",

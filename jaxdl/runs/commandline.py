@@ -52,7 +52,7 @@ def load_config(config_type: type[Config], folder: str | os.PathLike) -> Config:
     path = folders.open_folder(folder) / folders.CONFIG
     stored = {name: tuple(v) if isinstance(v, list) else v for name, v in folders.read_json(path).items()}
     if stored.get("data_dir") is not None:
-        stored["data_dir"] = pathlib.Path(stored["data_dir"])
+        stored["data_dir"] = pathlib.Path(str(stored["data_dir"]))
     known = {field.name for field in dataclasses.fields(config_type)}  # pyright: ignore[reportArgumentType]
     if foreign := sorted({*stored} ^ (known - {"out", "resume"})):
         raise ValueError(f"{path}: is the config of another experiment or version; {', '.join(foreign)} differ")
@@ -82,7 +82,7 @@ def run_main(main: Callable[[], int]) -> None:
 
 def use_compilation_cache() -> None:
     """Let XLA's programs outlive the process, in a per-user folder, unless the user has configured a cache."""
-    if jax.config.jax_compilation_cache_dir is None:
+    if jax.config.jax_compilation_cache_dir is None:  # pyright: ignore[reportAttributeAccessIssue]
         base = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
         jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(base) / "jaxdl" / "xla"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)

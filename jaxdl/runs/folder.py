@@ -11,8 +11,6 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-import jax
-
 import jaxdl
 from jaxdl import data
 
@@ -77,7 +75,7 @@ def read_json(path: str | os.PathLike) -> Any:
         raise ValueError(f"{path}: is not valid JSON ({error})") from error
 
 
-def write_manifest(folder: Path, *, seed: int, devices: list[jax.Device], dataset: data.Dataset) -> None:
+def write_manifest(folder: Path, *, seed: int, devices: list[Any], dataset: data.Dataset) -> None:
     """Write where the numbers come from: versions, devices, seed, data checksums, the command and the time."""
     packages = ("jax", "jaxlib", "flax", "optax", "numpy")
     write_json(

@@ -59,11 +59,11 @@ def load(folder: str | os.PathLike, *, optimizer: str | None = None) -> Run:
     folder = folders.open_folder(folder)
     config = folders.read_json(folder / folders.CONFIG)
     about = folders.read_json(folder / PREPROCESSING)
-    trained = list(config["optimizer"])
-    optimizer = trained[0] if optimizer is None else optimizer
-    if optimizer not in trained:
-        raise ValueError(f"optimizer={optimizer!r} is not in this run; it has {', '.join(trained)}")
-    final = folder / FINAL / optimizer_folder(optimizer)
+    trained = names.labels(config["optimizer"])
+    name = trained[0] if optimizer is None else optimizer
+    if name not in trained:
+        raise ValueError(f"optimizer={name!r} is not in this run; it has {', '.join(trained)}")
+    final = folder / FINAL / optimizer_folder(name)
     found = training.checkpoints.steps(final)
     if not found:
         raise ValueError(f"{folder}: this run has not ended; go on with --resume {folder}")
@@ -81,7 +81,7 @@ def load(folder: str | os.PathLike, *, optimizer: str | None = None) -> Run:
         in_shape,
         tuple(about["classes"]),
         config,
-        optimizer,
+        name,
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 Path = pathlib.Path
-COLUMNS = ("optimizer", "step", "epoch", "split", "loss", "accuracy", "learning_rate", "seconds")
+COLUMNS: tuple[str, ...] = ("optimizer", "step", "epoch", "split", "loss", "accuracy", "learning_rate", "seconds")
 _TYPES = {
     "step": int,
     "epoch": int,

@@ -3,7 +3,7 @@
 import difflib
 import importlib
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import optax
@@ -37,6 +37,12 @@ def optimizer_names() -> dict[str, Callable[..., optax.GradientTransformation]]:
             if not short.startswith("_") and short not in _NOT_FIRST_ORDER and _takes_learning_rate(factory):
                 found[f"{prefix}.{short}"] = factory
     return dict(sorted(found.items()))
+
+
+def labels(names: Sequence[str]) -> list[str]:
+    """What a run calls its optimizers: their names, numbered where one comes more than once."""
+    names = list(names)
+    return [f"{n}-{names[: i + 1].count(n)}" if names.count(n) > 1 else n for i, n in enumerate(names)]
 
 
 def model(name: str, num_classes: int) -> nn.Layer:

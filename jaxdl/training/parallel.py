@@ -31,7 +31,7 @@ def data_parallel(
     step: Callable[..., tuple[Any, Any]],
     *,
     strategy: str | None = None,
-    devices: Sequence[jax.Device] | int | None = None,
+    devices: Sequence[Any] | int | None = None,
 ) -> Parallel:
     """Compile ``step(state, batch, key, *, axis_name) -> (state, metrics)`` for one or several devices.
 
@@ -72,7 +72,7 @@ def data_parallel(
 
 
 def data_parallel_eval(
-    step: Callable[..., tuple[Any, Any]], *, devices: Sequence[jax.Device] | int | None = None
+    step: Callable[..., tuple[Any, Any]], *, devices: Sequence[Any] | int | None = None
 ) -> Callable[..., tuple[Any, Any]]:
     """Compile ``step(variables, batch)``, as from `eval_step`, with the batch split over the devices.
 
@@ -83,7 +83,7 @@ def data_parallel_eval(
     return jax.jit(step, in_shardings=(replicated, split), out_shardings=replicated)
 
 
-def _devices(devices: Sequence[jax.Device] | int | None) -> list[jax.Device]:
+def _devices(devices: Sequence[Any] | int | None) -> list[Any]:
     if devices is not None and not isinstance(devices, int):
         return list(devices)
     there = jax.devices()

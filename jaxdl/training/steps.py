@@ -95,7 +95,7 @@ def eval_step(
 
 
 def _prepare(batch: data.Batch, preprocess, augment, key) -> Array:
-    x = batch.image
+    x = jnp.asarray(batch.image)
     if augment is not None:
         keys = jax.vmap(jax.random.fold_in, (None, 0))(key, batch.index)
         x = jax.vmap(augment)(keys, x)
