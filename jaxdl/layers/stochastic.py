@@ -128,7 +128,7 @@ def shakeout(
         raise ValueError(f"per: got {per!r}, allowed are 'unit' and 'weight'")
     check_at_least_zero("c", c)
     shape = kernel.shape if per == "weight" else (1,) * (kernel.ndim - 2) + (kernel.shape[-2], 1)
-    enhanced = jnp.broadcast_to(jax.random.bernoulli(key, 1 - rate, shape), kernel.shape)
+    enhanced = jnp.broadcast_to(_bernoulli(key, 1 - rate, shape), kernel.shape)
     alpha, shift = 1 / (1 - rate), c * jnp.sign(kernel)
     return jnp.where(enhanced, alpha * kernel + (alpha - 1) * shift, -shift).astype(kernel.dtype)
 
@@ -195,16 +195,20 @@ def zoneout(
     new, previous = jnp.asarray(new), jnp.asarray(previous)
     if new.shape != previous.shape:
         raise ValueError(f"previous: got shape {previous.shape}, allowed is that of new, {new.shape}")
-    return jnp.where(jax.random.bernoulli(key, rate, new.shape), previous, new)
+    return jnp.where(_bernoulli(key, rate, new.shape), previous, new)
 
 
 def _drop(key, x: Array, mask_shape: tuple[int, ...], rate: Rate, mode: Mode) -> Array:
     """Multiply by one Bernoulli draw per entry of `mask_shape`, which broadcasts to the shape of x."""
     check_rate(rate)
     check_mode(mode)
-    kept = jnp.broadcast_to(jax.random.bernoulli(key, 1 - rate, mask_shape), x.shape)
+    kept = jnp.broadcast_to(_bernoulli(key, 1 - rate, mask_shape), x.shape)
     scaled = x / jnp.asarray(1 - rate, x.dtype) if mode == "inverted" else x
     return jnp.where(kept, scaled, 0)
+
+
+def _bernoulli(key: jax.Array, probability: Rate, shape: tuple[int, ...]) -> Array:
+    return jax.random.bernoulli(key, jnp.asarray(probability, float), shape)
 
 
 def check_rate(rate: Rate) -> None:

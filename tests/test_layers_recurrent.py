@@ -1,0 +1,124 @@
+"""Recurrent cells against flax.linen and a numpy loop; zoneout's draws and expectation."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import jaxtyping
+import numpy as np
+import pytest
+
+from jaxdl import layers
+
+T, D, UNITS = 5, 3, 4
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(2, T, D)).astype(np.float32)
+H, C = RNG.normal(size=(2, 2, UNITS)).astype(np.float32)
+W, U, B = (RNG.normal(size=shape).astype(np.float32) for shape in [(D, UNITS), (UNITS, UNITS), (UNITS,)])
+W4, U4, B4 = (RNG.normal(size=s).astype(np.float32) for s in [(D, 4 * UNITS), (UNITS, 4 * UNITS), (4 * UNITS,)])
+CLOSE = {"rtol": 1e-4, "atol": 1e-5}
+
+
+def test_rnn_is_the_recursion():
+    h, states = H.astype(float), []
+    for t in range(T):
+        h = np.tanh(X[:, t] @ W + h @ U + B)
+        states.append(h)
+    y = layers.rnn(X, H, W, U, B)
+    np.testing.assert_allclose(y, np.stack(states, 1), **CLOSE)
+    np.testing.assert_allclose(layers.rnn(X[1], H[1], W, U, B), y[1], **CLOSE)
+    linear = layers.rnn(X, H, W, U, activation=lambda z: z)
+    np.testing.assert_allclose(linear[:, 0], X[:, 0] @ W + H @ U, **CLOSE)
+
+
+def test_lstm_is_flaxs_with_its_gradient():
+    cell = nn.OptimizedLSTMCell(UNITS)
+    gates = "ifgo"
+    names = [{"kernel": k} for k in np.split(W4, 4, 1)]
+    hidden = [{"kernel": k, "bias": b} for k, b in zip(np.split(U4, 4, 1), np.split(B4, 4), strict=True)]
+    params = {f"i{g}": p for g, p in zip(gates, names, strict=True)} | {
+        f"h{g}": p for g, p in zip(gates, hidden, strict=True)
+    }
+
+    @jax.jit
+    def peer(params, x):
+        carry, states = (C, H), []
+        for t in range(T):
+            carry, h = cell.apply({"params": params}, carry, x[:, t])
+            states.append(h)
+        return jnp.stack(states, 1)
+
+    hs, cs = layers.lstm(X, (H, C), W4, U4, B4)
+    np.testing.assert_allclose(hs, peer(params, X), **CLOSE)
+    assert cs.shape == hs.shape == (2, T, UNITS)
+    ours = jax.grad(lambda x: jnp.square(layers.lstm(x, (H, C), W4, U4, B4)[0]).sum())(X)
+    np.testing.assert_allclose(ours, jax.grad(lambda x: jnp.square(peer(params, x)).sum())(X), **CLOSE)
+    alone = layers.lstm(X[0], (H[0], C[0]), W4, U4, B4)
+    np.testing.assert_allclose(alone, (hs[0], cs[0]), **CLOSE)
+
+
+def test_lstm_memory_is_kept_by_an_open_forget_gate():
+    """Gates forced by the bias: forget 1, input 0 keep c; output 1 shows tanh(c)."""
+    bias = np.repeat(np.float32([-50, 50, 0, 50]), UNITS)
+    hs, cs = layers.lstm(X, (H, C), W4 * 0, U4 * 0, bias)
+    np.testing.assert_allclose(cs, np.repeat(C[:, None], T, 1), rtol=1e-6)
+    np.testing.assert_allclose(hs, np.tanh(cs), rtol=1e-6)
+
+
+def test_zoneout_in_evaluation_is_the_expected_state():
+    h, states = H.astype(float), []
+    for t in range(T):
+        h = 0.3 * h + 0.7 * np.tanh(X[:, t] @ W + h @ U + B)
+        states.append(h)
+    y = layers.rnn(X, H, W, U, B, zoneout_rate=0.3)
+    np.testing.assert_allclose(y, np.stack(states, 1), **CLOSE)
+
+
+def test_zoneout_in_training_keeps_units_drawn_anew_at_each_step():
+    state = np.zeros((500, UNITS), np.float32)
+    x = np.random.default_rng(1).normal(size=(500, T, D)).astype(np.float32)
+    h, c = layers.lstm(x, (state, state), W4, U4, B4, zoneout_rate=(0.2, 0.6), train=True, key=jax.random.key(0))
+    for values, rate in ((h, 0.2), (c, 0.6)):
+        kept = np.asarray(values)[:, 1:] == np.asarray(values)[:, :-1]
+        assert abs(kept.mean() - rate) < 5 * np.sqrt(rate * (1 - rate) / kept.size)
+        both = (kept[:, 1:] & kept[:, :-1]).mean()
+        assert abs(both - rate**2) < 0.05  # the draws of neighbouring steps are independent
+    same = layers.lstm(x, (state, state), W4, U4, B4, zoneout_rate=0.0, train=True)
+    np.testing.assert_array_equal(same, layers.lstm(x, (state, state), W4, U4, B4))
+
+
+def test_bfloat16_is_kept_and_float32_states_follow_the_promotion():
+    narrow = [jnp.asarray(a, jnp.bfloat16) for a in (X, H, W, U, B)]
+    assert layers.rnn(*narrow).dtype == jnp.bfloat16
+    assert layers.rnn(X, narrow[1], W, U, B).dtype == jnp.float32
+
+
+def test_gradients_through_time_vanish_and_explode():
+    """Lecture rows A8, D5: a linear cell h ← a h gives ∂h_T/∂h_0 = a^T."""
+    for a in (0.5, 1.0, 1.5):
+        slope = jax.grad(
+            lambda h, a=a: layers.rnn(
+                jnp.zeros((20, 1)), h, jnp.ones((1, 1)), jnp.full((1, 1), a), activation=lambda z: z
+            )[-1, 0]
+        )(jnp.ones(1))
+        np.testing.assert_allclose(slope, [a**20], rtol=1e-5)
+
+
+def test_an_empty_sequence_and_an_empty_batch():
+    assert layers.rnn(X[:, :0], H, W, U, B).shape == (2, 0, UNITS)
+    assert layers.lstm(X[:0], (H[:0], C[:0]), W4, U4, B4)[0].shape == (0, T, UNITS)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: layers.rnn(X, H, W, U, B, zoneout_rate=1.0), "rate: got 1.0"),
+        (lambda: layers.rnn(X, H, W, U, B, zoneout_rate=0.1, train=True), "key: got None"),
+        (lambda: layers.rnn(X[0, 0], H[0], W, U, B), r"x: got shape \(3,\)"),
+        (lambda: layers.lstm(X, (H, C), W4, U4, zoneout_rate=(0.1, -1.0)), "rate: got -1.0"),
+        (lambda: layers.lstm(X, (H, C), W, U, B), "kernel: got 4 columns, allowed are 4 · units = 16"),
+    ],
+)
+def test_mistakes_are_named(monkeypatch, call, message):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    with pytest.raises(ValueError, match=message):
+        call()
