@@ -20,9 +20,12 @@ REQUIRED: Final = "required"
 
 _HEAVY_BALL = {"momentum_form": "heavy_ball"}
 _VELOCITY = {"momentum_form": "velocity"}
-_ADAM = {"eps": 1e-8, "eps_root": 0.0, "eps_hat": False, "bias_correction": True}
+_EXACT = {"exact_correction": True}
+_ROUNDED = {"exact_correction": False}
+_ADAM = {"eps": 1e-8, "eps_root": 0.0, "eps_hat": False, "bias_correction": True} | _ROUNDED
+_ADAM_EXACT = _ADAM | _EXACT
 _ADAM_KERAS = _ADAM | {"eps": 1e-7, "eps_hat": True}
-_NADAM = {"eps": 1e-8, "eps_root": 0.0, "momentum_schedule": False, "momentum_decay": 0.0}
+_NADAM = {"eps": 1e-8, "eps_root": 0.0, "momentum_schedule": False, "momentum_decay": 0.0} | _ROUNDED
 _AMSGRAD = {
     "eps": 1e-8,
     "eps_root": 0.0,
@@ -30,7 +33,7 @@ _AMSGRAD = {
     "bias_correction_nu": True,
     "max_of_raw": False,
     "eps_hat": False,
-}
+} | _ROUNDED
 _RMSPROP = {"decay": 0.9, "eps": 1e-8, "eps_in_sqrt": True}
 
 TABLE: Final[dict[str, dict[str, dict[str, Any]]]] = {
@@ -52,46 +55,47 @@ TABLE: Final[dict[str, dict[str, dict[str, Any]]]] = {
     },
     "adam": {
         "optax": _ADAM,
-        "torch": _ADAM,
+        "torch": _ADAM_EXACT,
         "keras": _ADAM_KERAS,
-        "paper": _ADAM,
-        "lecture_p": _ADAM | {"eps": 0.0, "eps_root": 1e-8},
-        "lecture_s": _ADAM | {"eps": 1e-7},
-        "lecture_e": _ADAM | {"eps": 0.0, "eps_root": REQUIRED},
+        "paper": _ADAM_EXACT,
+        "lecture_p": _ADAM_EXACT | {"eps": 0.0, "eps_root": 1e-8},
+        "lecture_s": _ADAM_EXACT | {"eps": 1e-7},
+        "lecture_e": _ADAM_EXACT | {"eps": 0.0, "eps_root": REQUIRED},
     },
     "adamw": {
-        "optax": _ADAM | {"weight_decay": 1e-4, "decay_times_rate": True},
-        "torch": _ADAM | {"weight_decay": 1e-2, "decay_times_rate": True},
-        "keras": _ADAM_KERAS | {"weight_decay": 4e-3, "decay_times_rate": True},
-        "paper": _ADAM | {"weight_decay": REQUIRED, "decay_times_rate": False},
+        "optax": _ADAM | {"weight_decay": 1e-4, "decay_form": "joint"},
+        "torch": _ADAM_EXACT | {"weight_decay": 1e-2, "decay_form": "product"},
+        "keras": _ADAM_KERAS | {"weight_decay": 4e-3, "decay_form": "difference"},
+        "paper": _ADAM_EXACT | {"weight_decay": REQUIRED, "decay_form": "unscaled"},
     },
     "nadam": {
         "optax": _NADAM,
-        "torch": _NADAM | {"momentum_schedule": True, "momentum_decay": 4e-3},
-        "keras": _NADAM | {"eps": 1e-7, "momentum_schedule": True, "momentum_decay": 1.0},
+        "torch": _NADAM | _EXACT | {"momentum_schedule": True, "momentum_decay": 4e-3},
+        "keras": _NADAM | _EXACT | {"eps": 1e-7, "momentum_schedule": True, "momentum_decay": 1.0},
     },
     "amsgrad": {
         "optax": _AMSGRAD,
-        "torch": _AMSGRAD | {"max_of_raw": True},
+        "torch": _AMSGRAD | _EXACT | {"max_of_raw": True},
         "keras": _AMSGRAD | {"eps": 1e-7, "max_of_raw": True, "eps_hat": True},
         "paper": _AMSGRAD
+        | _EXACT
         | {"eps": REQUIRED, "max_of_raw": True, "bias_correction_mu": False, "bias_correction_nu": False},
     },
     "adamax": {
-        "optax": {"eps": 1e-8, "eps_in_max": True},
-        "torch": {"eps": 1e-8, "eps_in_max": True},
-        "keras": {"eps": 1e-7, "eps_in_max": False},
-        "paper": {"eps": 0.0, "eps_in_max": False},
+        "optax": {"eps": 1e-8, "eps_in_max": True} | _ROUNDED,
+        "torch": {"eps": 1e-8, "eps_in_max": True} | _EXACT,
+        "keras": {"eps": 1e-7, "eps_in_max": False} | _ROUNDED,
+        "paper": {"eps": 0.0, "eps_in_max": False} | _EXACT,
     },
     "radam": {
-        "optax": {"eps": 1e-8, "eps_root": 0.0, "threshold": 5.0, "eps_hat": False},
-        "torch": {"eps": 1e-8, "eps_root": 0.0, "threshold": 5.0, "eps_hat": True},
-        "paper": {"eps": REQUIRED, "eps_root": 0.0, "threshold": 4.0, "eps_hat": True},
+        "optax": {"eps": 1e-8, "eps_root": 0.0, "threshold": 5.0, "eps_hat": False} | _ROUNDED,
+        "torch": {"eps": 1e-8, "eps_root": 0.0, "threshold": 5.0, "eps_hat": True} | _EXACT,
+        "paper": {"eps": REQUIRED, "eps_root": 0.0, "threshold": 4.0, "eps_hat": True} | _EXACT,
     },
     "lion": {
-        "optax": {"weight_decay": 1e-3},
-        "keras": {"weight_decay": 0.0},
-        "paper": {"weight_decay": REQUIRED},
+        "optax": {"weight_decay": 1e-3, "decay_form": "joint"},
+        "keras": {"weight_decay": 0.0, "decay_form": "difference"},
+        "paper": {"weight_decay": REQUIRED, "decay_form": "joint"},
     },
     "adagrad": {
         "optax": {"initial_accumulator_value": 0.1, "eps": 1e-7, "eps_in_sqrt": True},

@@ -26,6 +26,7 @@ def adam(
     convention: str = "optax",
     eps_hat: bool | None = None,
     bias_correction: bool | None = None,
+    exact_correction: bool | None = None,
     state_dtype: DTypeLike | None = None,
 ) -> GradientTransformationExtraArgs:
     """Adam: w ← w − α·m̂/(√(v̂ + eps_root) + eps), m and v averages of g and g², m̂ and v̂ unbiased.
@@ -43,6 +44,8 @@ def adam(
         convention: whose algorithm; see ``conventions``.
         eps_hat: the second formula; None is the convention's (only Keras: True).
         bias_correction: False is the lectures' "almost" Adam; None is the convention's (True).
+        exact_correction: compute 1−bᵗ without cancellation; None is the convention's (optax and Keras take
+            it from bᵗ in float32, which is off by up to 6e-5 in the first steps).
         state_dtype: dtype of m and v; None is float32 for half-precision leaves, else the leaf's.
 
     Raises:
@@ -53,7 +56,8 @@ def adam(
     https://arxiv.org/abs/1412.6980. Lecture row E6.
     """
     stages.check(positive={"learning_rate": learning_rate})
-    options = resolve("adam", convention, eps=eps, eps_root=eps_root, eps_hat=eps_hat, bias_correction=bias_correction)
+    given = {"eps": eps, "eps_root": eps_root, "eps_hat": eps_hat, "bias_correction": bias_correction}
+    options = resolve("adam", convention, exact_correction=exact_correction, **given)
     return stages.chain(
         scale_by_adam(b1, b2, mu_dtype=mu_dtype, nesterov=nesterov, **options),
         stages.scale_by_learning_rate(learning_rate),
@@ -75,7 +79,8 @@ def adamw(
     convention: str = "optax",
     eps_hat: bool | None = None,
     bias_correction: bool | None = None,
-    decay_times_rate: bool | None = None,
+    exact_correction: bool | None = None,
+    decay_form: str | None = None,
     state_dtype: DTypeLike | None = None,
 ) -> GradientTransformationExtraArgs:
     """Adam with decoupled weight decay: w ← w − α·(Adam's direction + λw).
@@ -96,7 +101,9 @@ def adamw(
         convention: whose algorithm; see ``conventions``.
         eps_hat: see ``adam``.
         bias_correction: see ``adam``.
-        decay_times_rate: whether α multiplies the decay; None is the convention's (only the paper: False).
+        exact_correction: see ``adam``.
+        decay_form: "joint" as above, "product" w·(1−αλ) before the step (PyTorch), "difference" w − αλw
+            before the step (Keras), "unscaled" w − λw (the paper). The first three differ in rounding only.
         state_dtype: see ``adam``.
 
     Raises:
@@ -107,14 +114,11 @@ def adamw(
     """
     stages.check(positive={"learning_rate": learning_rate})
     given = {"eps": eps, "eps_root": eps_root, "eps_hat": eps_hat, "bias_correction": bias_correction}
-    options = resolve("adamw", convention, weight_decay=weight_decay, decay_times_rate=decay_times_rate, **given)
-    decay, times_rate = options.pop("weight_decay"), options.pop("decay_times_rate")
+    given |= {"exact_correction": exact_correction, "decay_form": decay_form}
+    options = resolve("adamw", convention, weight_decay=weight_decay, **given)
+    decay, form = options.pop("weight_decay"), options.pop("decay_form")
     direction = scale_by_adam(b1, b2, mu_dtype=mu_dtype, nesterov=nesterov, **options)
-    rate = stages.scale_by_learning_rate(learning_rate)
-    if times_rate:
-        parts = (direction, stages.add_decayed_weights(decay, mask), rate)
-    else:
-        parts = (direction, rate, stages.subtract_decayed_weights(decay, mask))
+    parts = stages.decoupled(direction, learning_rate, decay, mask, form)
     return stages.chain(*parts, state_dtype=state_dtype)
 
 
@@ -128,6 +132,7 @@ def scale_by_adam(
     nesterov: bool = False,
     eps_hat: bool = False,
     bias_correction: bool = True,
+    exact_correction: bool = False,
 ) -> GradientTransformation:
     """Return Adam's direction m̂/(√(v̂ + eps_root) + eps) as a stage. See ``adam`` for the arguments."""
     stages.check(decay_rates={"b1": b1, "b2": b2}, non_negative={"eps": eps, "eps_root": eps_root})
@@ -141,14 +146,13 @@ def scale_by_adam(
         mu = stages.update_moment(updates, state.mu, b1, 1)
         nu = stages.update_moment(updates, state.nu, b2, 2)
         count = stages.increment(state.count)
-        mu_hat = first_moment(mu, updates, b1, count, nesterov, bias_correction)
-        if not bias_correction:
-            direction = ratio(mu_hat, nu, eps, eps_root)
-        elif eps_hat:
-            root = jnp.sqrt(1 - b2**count)
-            direction = ratio(jax.tree.map(lambda m: m * root.astype(m.dtype), mu_hat), nu, eps, eps_root)
-        else:
-            direction = ratio(mu_hat, stages.correct_bias(nu, b2, count), eps, eps_root)
+        raw = eps_hat or not bias_correction
+        mu_hat = first_moment(mu, updates, b1, count, nesterov, bias_correction, exact_correction)
+        nu_hat = nu if raw else stages.correct_bias(nu, b2, count, exact_correction)
+        if eps_hat and bias_correction:
+            root = jnp.sqrt(stages.bias_weight(b2, count, exact_correction))
+            mu_hat = jax.tree.map(lambda m: m * root.astype(m.dtype), mu_hat)
+        direction = ratio(mu_hat, nu_hat, eps, eps_root)
         mu, nu = stages.cast_like((mu, nu), (state.mu, state.nu))
         return direction, ScaleByAdamState(count=count, mu=mu, nu=nu)
 
@@ -160,12 +164,12 @@ def ratio(mu: Any, nu: Any, eps, eps_root) -> Any:
     return jax.tree.map(lambda m, v: m / (jnp.sqrt(v + eps_root) + eps), mu, nu)
 
 
-def first_moment(mu, updates, b1, count, nesterov: bool, bias_correction: bool):
+def first_moment(mu, updates, b1, count, nesterov: bool, bias_correction: bool, exact: bool = False):
     """Return m unbiased, or with Nesterov's look-ahead b1·m/(1 − b1ᵗ⁺¹) + (1 − b1)·g/(1 − b1ᵗ)."""
     if bias_correction:
         ahead = stages.increment(count) if nesterov else count
-        mu = stages.correct_bias(mu, b1, ahead)
-        updates = stages.correct_bias(updates, b1, count) if nesterov else updates
+        mu = stages.correct_bias(mu, b1, ahead, exact)
+        updates = stages.correct_bias(updates, b1, count, exact) if nesterov else updates
     if not nesterov:
         return mu
     # early on g/(1 − b1ᵗ) can overflow where g does not, and ∞/√∞ would be NaN; finite values pass unchanged

