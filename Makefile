@@ -15,15 +15,22 @@ lint: .venv/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 
+bench: .venv/experiments
+	$(BIN)/python -m benchmarks.adam_parity
+	$(BIN)/python -m benchmarks.accuracy
+
+docs: .venv/docs
+	$(BIN)/pdoc --docformat google --math --output-directory site jaxdl
+
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "jaxdl needs Python 3.11 or newer; choose one with: make PYTHON=python3.12 ..."; exit 1; }
 	@$(PYTHON) -m venv .venv || { rm -rf .venv; \
 	  echo "$(PYTHON) cannot make virtual environments; on Debian and Ubuntu: apt install python3-venv"; exit 1; }
 
-.venv/experiments .venv/dev: .venv/bin/python pyproject.toml constraints.txt
+.venv/experiments .venv/dev .venv/docs: .venv/bin/python pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[$(notdir $@)]'
 	@touch $@
 
 clean:
-	rm -rf .venv build dist .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv site build dist .pytest_cache .ruff_cache .hypothesis
