@@ -5,6 +5,7 @@ checked against numpy loops written from the printed formulas.
 """
 
 import importlib.util
+import inspect
 import json
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import optax
 import pytest
 
 import jaxdl.optimizers as ours
+from jaxdl.optimizers import conventions
 
 GOLDEN = Path(__file__).parent / "golden"
 _spec = importlib.util.spec_from_file_location("stream", GOLDEN / "stream.py")
@@ -98,3 +100,241 @@ def test_the_vectors_tell_conventions_apart(framework):
         expected = np.array(RECORDS[framework]["runs"][case]["random"], np.float32)
         found = trajectory(factory(0.01, **options), GRADS["random"][:10])
         assert ulps(found[[0, 1, 2, 9]], expected[:4]).max() > 100, case
+
+
+def loop(update, grads, steps=30):
+    """A numpy float64 loop over ``update(w, g, memory, t) -> (w, memory)``, t from 1."""
+    w, memory, found = stream.INITIAL.astype(np.float64), None, []
+    for t, g in enumerate(grads[:steps].astype(np.float64), start=1):
+        w, memory = update(w, g, memory, t)
+        found.append(w)
+    return np.stack(found)
+
+
+def _ema_momentum(w, g, v, t):
+    v = 0.9 * (0.0 if v is None else v) + 0.1 * g
+    return w - 0.01 * v, v
+
+
+def _heavy_ball(w, g, v, t):
+    v = 0.9 * (0.0 if v is None else v) + g
+    return w - 0.01 * v, v
+
+
+def _velocity(w, g, v, t):
+    v = 0.9 * (0.0 if v is None else v) - 0.01 * g
+    return w + v, v
+
+
+def _second_moment(root, decay=None):
+    def update(w, g, r, t):
+        r = 0.0 if r is None else r
+        r = r + g * g if decay is None else decay * r + (1 - decay) * g * g
+        return w - 0.01 * g / root(r), r
+
+    return update
+
+
+def _adam(root, corrected=True):
+    def update(w, g, memory, t):
+        m, v = (0.0, 0.0) if memory is None else memory
+        m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
+        c1, c2 = (1 - 0.9**t, 1 - 0.999**t) if corrected else (1.0, 1.0)
+        return w - 0.01 * (m / c1) / root(v / c2), (m, v)
+
+    return update
+
+
+def _adamax_paper(w, g, memory, t):
+    m, u = (0.0, 0.0) if memory is None else memory
+    m, u = 0.9 * m + 0.1 * g, np.maximum(0.999 * u, np.abs(g))
+    return w - 0.01 / (1 - 0.9**t) * m / u, (m, u)
+
+
+def _adamw_paper(w, g, memory, t):
+    stepped, memory = _adam(lambda v: np.sqrt(v) + 1e-8)(w, g, memory, t)
+    return stepped - 0.002 * w, memory
+
+
+def _amsgrad_paper(w, g, memory, t):
+    m, v, top = (0.0, 0.0, 0.0) if memory is None else memory
+    m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
+    top = np.maximum(top, v)
+    return w - 0.01 * m / (np.sqrt(top) + 1e-8), (m, v, top)
+
+
+def _adadelta_paper(w, g, memory, t):
+    v, x = (0.0, 0.0) if memory is None else memory
+    v = 0.95 * v + 0.05 * g * g
+    step = np.sqrt(x + 1e-6) / np.sqrt(v + 1e-6) * g
+    return w - step, (v, 0.95 * x + 0.05 * step * step)
+
+
+def _lars_paper(w, g, v, t):
+    local = 0.001 * np.linalg.norm(w) / (np.linalg.norm(g) + 5e-4 * np.linalg.norm(w))
+    v = 0.9 * (0.0 if v is None else v) + 0.01 * local * (g + 5e-4 * w)
+    return w - v, v
+
+
+PRINTED = {
+    "lecture_p momentum": (ours.momentum(0.01, convention="lecture_p"), _ema_momentum),
+    "lecture_s momentum": (ours.momentum(0.01, convention="lecture_s"), _heavy_ball),
+    "lecture_e momentum": (ours.momentum(0.01, convention="lecture_e"), _velocity),
+    "lecture_s adagrad": (
+        ours.adagrad(0.01, convention="lecture_s"),
+        _second_moment(lambda r: np.sqrt(r) + 1e-7),
+    ),
+    "lecture_e adagrad": (
+        ours.adagrad(0.01, eps=1e-3, convention="lecture_e"),
+        _second_moment(lambda r: np.sqrt(r + 1e-3)),
+    ),
+    "lecture_p rmsprop": (
+        ours.rmsprop(0.01, convention="lecture_p"),
+        _second_moment(lambda r: np.sqrt(r) + 1e-8, 0.9),
+    ),
+    "lecture_s rmsprop": (
+        ours.rmsprop(0.01, convention="lecture_s"),
+        _second_moment(lambda r: np.sqrt(r) + 1e-7, 0.9),
+    ),
+    "lecture_e rmsprop": (
+        ours.rmsprop(0.01, 0.8, 1e-3, convention="lecture_e"),
+        _second_moment(lambda r: np.sqrt(r + 1e-3), 0.8),
+    ),
+    "paper rmsprop": (
+        ours.rmsprop(0.01, eps=1e-3, convention="paper"),
+        _second_moment(lambda r: np.sqrt(r) + 1e-3, 0.9),
+    ),
+    "paper adam": (ours.adam(0.01, convention="paper"), _adam(lambda v: np.sqrt(v) + 1e-8)),
+    "lecture_p adam": (ours.adam(0.01, convention="lecture_p"), _adam(lambda v: np.sqrt(v + 1e-8))),
+    "lecture_s adam": (ours.adam(0.01, convention="lecture_s"), _adam(lambda v: np.sqrt(v) + 1e-7)),
+    "lecture_s almost adam": (
+        ours.adam(0.01, convention="lecture_s", bias_correction=False),
+        _adam(lambda v: np.sqrt(v) + 1e-7, corrected=False),
+    ),
+    "lecture_e adam": (
+        ours.adam(0.01, eps_root=1e-3, convention="lecture_e"),
+        _adam(lambda v: np.sqrt(v + 1e-3)),
+    ),
+    "paper adamax": (ours.adamax(0.01, convention="paper"), _adamax_paper),
+    "paper adamw": (ours.adamw(0.01, weight_decay=0.002, convention="paper"), _adamw_paper),
+    "paper amsgrad": (ours.amsgrad(0.01, eps=1e-8, convention="paper"), _amsgrad_paper),
+    "paper adadelta": (ours.adadelta(convention="paper"), _adadelta_paper),
+    "paper lars": (ours.lars(0.01, convention="paper"), _lars_paper),
+}
+
+
+@pytest.mark.parametrize("name", PRINTED)
+def test_equals_the_printed_formula(name):
+    tx, update = PRINTED[name]
+    found = trajectory(tx, GRADS["random"][:30])
+    np.testing.assert_allclose(found, loop(update, GRADS["random"]), rtol=2e-5, atol=2e-6)
+
+
+def test_nesterov_s_published_form_is_the_rewritten_one_at_the_looked_ahead_point():
+    """V = βV − αg(W + βV), W = W + V on a quadratic; the rewritten form holds W + βV as its parameters."""
+    curvature = np.linspace(1.0, 20.0, 8)
+    w, v, published = stream.INITIAL.astype(np.float64), np.zeros(8), []
+    for _ in range(30):
+        v = 0.9 * v - 0.01 * curvature * (w + 0.9 * v)
+        w = w + v
+        published.append(w)
+
+    def ours_by_form(tx, point):
+        w, state, found = jnp.asarray(stream.INITIAL), tx.init(jnp.asarray(stream.INITIAL)), []
+        for _ in range(30):
+            g = jnp.asarray(curvature, jnp.float32) * point(w, state)
+            updates, state = tx.update(g, state, w)
+            w = optax.apply_updates(w, updates)
+            found.append((w, ours.nesterov_point(w, state, 0.9)))
+        return found
+
+    ahead = ours_by_form(
+        ours.nesterov(0.01, convention="lecture_e"), lambda w, state: ours.nesterov_point(w, state, 0.9)
+    )
+    np.testing.assert_allclose([w for w, _ in ahead], published, rtol=1e-4, atol=1e-5)
+    rewritten = ours_by_form(ours.nesterov(0.01, convention="keras"), lambda w, state: w)
+    np.testing.assert_allclose([w for w, _ in rewritten], [p for _, p in ahead], rtol=1e-4, atol=1e-5)
+
+
+def test_the_nesterov_loop_that_ENEE4584_prints_is_plain_momentum_rotated():
+    """W = W + V, then g at W, then V = βV − αg: the gradients and points are those of momentum."""
+    curvature = np.linspace(1.0, 20.0, 8)
+    w, v, printed = stream.INITIAL.astype(np.float64), np.zeros(8), []
+    for _ in range(30):
+        w = w + v
+        v = 0.9 * v - 0.01 * curvature * w
+        printed.append(w)
+    w, v, plain = stream.INITIAL.astype(np.float64), np.zeros(8), []
+    for _ in range(30):
+        plain.append(w)
+        v = 0.9 * v - 0.01 * curvature * w
+        w = w + v
+    np.testing.assert_allclose(printed, plain, rtol=1e-12)
+
+
+def test_momentum_forms_are_one_algorithm_only_under_the_stated_maps():
+    """EMA at α/(1−β) is heavy ball always; velocity is heavy ball while α is constant, and departs after."""
+    grads = GRADS["random"][:40]
+
+    def schedule(count):
+        return jnp.where(count < 20, 0.01, 0.001)
+
+    heavy, ema, velocity = (
+        trajectory(ours.momentum(schedule, momentum_form=form), grads)
+        if form != "ema"
+        else trajectory(ours.momentum(lambda count: schedule(count) / (1 - 0.9), momentum_form=form), grads)
+        for form in ("heavy_ball", "ema", "velocity")
+    )
+    assert ulps(ema, heavy).max() <= 16
+    assert ulps(velocity[:20], heavy[:20]).max() <= 16
+    assert ulps(velocity[25:], heavy[25:]).min() > 1000
+
+
+def test_adam_s_epsilons_map_into_each_other_only_step_by_step():
+    """Keras's eps on the raw root is optax's eps·√(1−b2ᵗ): equal at the step it is mapped for, then different."""
+    grads = np.full((20, 8), 1e-6, np.float32)
+    hat = trajectory(ours.adam(0.01, eps=1e-7, eps_hat=True), grads)
+    mapped = trajectory(ours.adam(0.01, eps=1e-7 / np.sqrt(1 - 0.999)), grads)
+    np.testing.assert_allclose(mapped[0], hat[0], rtol=1e-4)
+    assert np.abs(mapped[10] - hat[10]).max() > 1e-3
+
+
+class TestTable:
+    """The table is complete, every factory reads it, and explicit arguments win."""
+
+    @pytest.mark.parametrize("name", conventions.TABLE)
+    def test_rows_have_the_same_arguments_and_the_factory_takes_them(self, name):
+        rows = conventions.TABLE[name]
+        assert len({frozenset(row) for row in rows.values()}) == 1
+        parameters = inspect.signature(getattr(ours, name)).parameters
+        assert set(rows["optax"]) <= set(parameters)
+        assert all(parameters[key].default is None for key in rows["optax"])
+
+    @pytest.mark.parametrize("name", conventions.TABLE)
+    def test_every_pair_is_an_optimizer_or_an_error(self, name):
+        factory = getattr(ours, name)
+        for convention in conventions.CONVENTIONS:
+            if convention not in conventions.TABLE[name]:
+                with pytest.raises(ValueError, match=f"does not define {name}"):
+                    factory(0.1, convention=convention)
+                continue
+            row = conventions.TABLE[name][convention]
+            missing = {k: 0.5 for k, v in row.items() if v is conventions.REQUIRED}
+            factory(0.1, convention=convention, **missing)
+            if missing:
+                with pytest.raises(ValueError, match=f"{next(iter(missing))} is None"):
+                    factory(0.1, convention=convention)
+
+    def test_explicit_wins(self):
+        values = conventions.resolve("adam", "keras", eps=1e-3, eps_hat=None)
+        assert values == {"eps": 1e-3, "eps_hat": True}
+        with pytest.raises(ValueError, match="optimizer is 'adan'"):
+            conventions.defined("adan")
+
+    def test_the_page_shows_every_row(self):
+        page = conventions.page()
+        for name, rows in conventions.TABLE.items():
+            section = page.split(f"## {name}\n")[1].split("## ")[0]
+            assert all(convention in section for convention in rows)
+            assert all(f"| {key} |" in section for key in rows["optax"])
+        assert "| weight_decay | 0.0001 | 0.01 | 0.004 | required |" in page
