@@ -24,7 +24,7 @@ def count_parameters(layer: nn.Layer, in_shape: Sequence[int]) -> int:
 
 
 def layer_rows(layer: nn.Layer, in_shape: Sequence[int]) -> list[LayerRow]:
-    """One row per leaf, in order of application.
+    """One row per leaf, in order of application; a network that is a leaf itself is one row with the path "".
 
     Args:
         layer: the network.
@@ -33,11 +33,11 @@ def layer_rows(layer: nn.Layer, in_shape: Sequence[int]) -> list[LayerRow]:
     Reference: the table of VGG-16 in the lectures (Lecture row I).
     """
     params = _abstract_params(layer, in_shape)
+    if not layer.children:
+        return [LayerRow("", layer.op.kind, layer.out_shape(tuple(in_shape)), _count(params))]
     leaves = [path for path in nn.paths(layer) if not nn.at(layer, path).children]
     shapes = nn.tap(layer, leaves).out_shape(tuple(in_shape))[1]
-    return [
-        LayerRow(path, nn.at(layer, path).op.kind, tuple(shapes[path]), _count(_below(params, path))) for path in leaves
-    ]
+    return [LayerRow(path, nn.at(layer, path).op.kind, shapes[path], _count(_below(params, path))) for path in leaves]
 
 
 def _abstract_params(layer: nn.Layer, in_shape: Sequence[int]) -> Any:

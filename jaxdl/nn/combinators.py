@@ -7,24 +7,31 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from jaxdl.nn.layer import Layer, Op, Shape, Tree, as_layer, child_key
+from jaxdl.nn.layer import Layer, Op, Tree, abstract_shape, as_layer, child_key, inside
 from jaxdl.nn.leaves import identity
+
+Part = Layer | Callable[[Array], Any]
 
 _COMBINE = {
     "sum": lambda outputs: sum(outputs[1:], outputs[0]),
     "concat": lambda outputs: jnp.concatenate(outputs, axis=-1),
 }
+_FITS = {
+    "sum": lambda shapes: len(set(shapes)) == 1,
+    "concat": lambda shapes: len({shape[:-1] for shape in shapes}) == 1 and all(map(len, shapes)),
+}
 
 
-def serial(**children: Layer | Callable[[Array], Array]) -> Layer:
+def serial(**children: Part) -> Layer:
     """Apply the children one after another, in the order given. A plain function becomes a layer by `function`."""
     parts = _as_layers(children)
 
     def init(key, in_shape):
         params, state = {}, {}
         for name, child in parts.items():
-            _put(params, state, name, *child.init(child_key(key, name), in_shape))
-            in_shape = child.out_shape(in_shape)
+            with inside(name):
+                _put(params, state, name, *child.init(child_key(key, name), in_shape))
+                in_shape = child.out_shape(in_shape)
         return params, state
 
     def apply(params, state, x, *, train=False, key=None, axis_name=None):
@@ -35,32 +42,39 @@ def serial(**children: Layer | Callable[[Array], Array]) -> Layer:
         return x, new_state
 
     def out_shape(in_shape):
-        for child in parts.values():
-            in_shape = child.out_shape(in_shape)
+        in_shape = tuple(in_shape)
+        for name, child in parts.items():
+            with inside(name):
+                in_shape = child.out_shape(in_shape)
         return in_shape
 
     return Layer(init, apply, out_shape, parts, Op("serial", rebuild=lambda new: serial(**new)))
 
 
-def parallel(combine: str | Callable[[list[Array]], Array], /, **branches: Layer | Callable[[Array], Array]) -> Layer:
+def parallel(combine: str | Callable[[list[Any]], Any], /, **branches: Part) -> Layer:
     """Apply all branches to the same input and combine their outputs.
 
     Args:
         combine: "sum", "concat" (along the last axis), or a function of the list of outputs.
-        branches: layers or plain functions, by name.
+        branches: layers or plain functions, by name; at least one.
 
     Raises:
-        ValueError: for another ``combine``, and from ``out_shape`` where the branches' shapes do not fit together.
+        ValueError: for another ``combine`` or no branch, and from ``init`` and ``out_shape`` where the branches'
+            shapes do not fit together.
     """
     merge = _COMBINE.get(combine) if isinstance(combine, str) else combine
-    if merge is None:
-        raise ValueError(f"combine={combine!r} is neither one of {sorted(_COMBINE)} nor a function")
+    if not callable(merge):
+        raise ValueError(f"combine: got {combine!r}, allowed are {sorted(_COMBINE)} and functions")
+    if not branches:
+        raise ValueError("branches: got none, allowed is at least one")
     parts = _as_layers(branches)
 
     def init(key, in_shape):
         params, state = {}, {}
+        out_shape(in_shape)  # "sum" would silently broadcast shapes that differ
         for name, child in parts.items():
-            _put(params, state, name, *child.init(child_key(key, name), in_shape))
+            with inside(name):
+                _put(params, state, name, *child.init(child_key(key, name), in_shape))
         return params, state
 
     def apply(params, state, x, *, train=False, key=None, axis_name=None):
@@ -72,18 +86,18 @@ def parallel(combine: str | Callable[[list[Array]], Array], /, **branches: Layer
         return merge(outputs), new_state
 
     def out_shape(in_shape):
-        shapes = {name: child.out_shape(in_shape) for name, child in parts.items()}
-        if (combine == "sum" and len(set(shapes.values())) > 1) or (
-            combine == "concat" and _differ_before_last(shapes)
-        ):
-            raise ValueError(f"the branches of parallel({combine!r}, ...) give shapes that do not fit: {shapes}")
-        outputs = [jax.ShapeDtypeStruct((1, *shape), jnp.float32) for shape in shapes.values()]
-        return jax.eval_shape(merge, outputs).shape[1:]
+        shapes = {}
+        for name, child in parts.items():
+            with inside(name):
+                shapes[name] = child.out_shape(tuple(in_shape))
+        if isinstance(combine, str) and not _FITS[combine](list(shapes.values())):
+            raise ValueError(f"branches: {combine!r} does not fit outputs of the shapes {shapes}")
+        return abstract_shape("combine", lambda *outputs: merge([*outputs]), *shapes.values())
 
     return Layer(init, apply, out_shape, parts, Op("parallel", rebuild=lambda new: parallel(combine, **new)))
 
 
-def residual(body: Layer, shortcut: Layer = identity) -> Layer:
+def residual(body: Part, shortcut: Part = identity) -> Layer:
     """``body(x) + shortcut(x)``, with children named body and shortcut.
 
     Reference: K. He et al., Deep Residual Learning, 2015, https://arxiv.org/abs/1512.03385.
@@ -93,14 +107,15 @@ def residual(body: Layer, shortcut: Layer = identity) -> Layer:
 
 def _apply_child(child: Layer, name: str, params, state, x, train, key, axis_name):
     own_key = None if key is None else child_key(key, name)
-    return child.apply(params.get(name, {}), state.get(name, {}), x, train=train, key=own_key, axis_name=axis_name)
+    own = params.get(name, {}), state.get(name, {})
+    with inside(name):
+        return child.apply(*own, x, train=train, key=own_key, axis_name=axis_name)
 
 
 def _put(params: Tree, state: Tree, name: str, child_params: Tree, child_state: Tree) -> None:
-    if child_params:
-        params[name] = child_params
-    if child_state:
-        state[name] = child_state
+    for tree, of_child in ((params, child_params), (state, child_state)):
+        if jax.tree.leaves(of_child):  # the truth of a value would be asked otherwise, where a leaf is a bare array
+            tree[name] = of_child
 
 
 def _as_layers(children: Mapping[str, Any]) -> dict[str, Layer]:
@@ -108,7 +123,3 @@ def _as_layers(children: Mapping[str, Any]) -> dict[str, Layer]:
         if not name or "/" in name:
             raise ValueError(f"the child name {name!r} is empty or holds '/', which separates the names of a path")
     return {name: as_layer(child) for name, child in children.items()}
-
-
-def _differ_before_last(shapes: Mapping[str, Shape]) -> bool:
-    return len({shape[:-1] for shape in shapes.values()}) > 1

@@ -1,7 +1,8 @@
 """`Layer`: the NamedTuple of pure functions that everything in `jaxdl.nn` is. See `jaxdl.nn` for its contract."""
 
+import contextlib
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, cast
 
 import jax
@@ -18,7 +19,7 @@ class Op(NamedTuple):
     kind: str  # "conv", "dense", "max_pool", "serial", ... or the name of a plain function
     window: Shape = ()  # (height, width) for what looks at a neighbourhood
     stride: Shape = ()
-    padding: Any = None
+    padding: Any = None  # (height, width), each "SAME", "VALID", "FULL", an int or a pair (low, high)
     dilation: Shape = ()
     groups: int = 1
     rebuild: Callable[[Mapping[str, "Layer"]], "Layer"] | None = None  # the same combinator over other children
@@ -40,18 +41,36 @@ def function(f: Callable[[Array], Array], *, kind: str | None = None) -> Layer:
     Combinators do this by themselves to any plain function among their children.
 
     Args:
-        f: maps a batch ``(n, ...)`` to a batch ``(n, ...)``.
+        f: maps a batch ``(n, ...)`` to a batch ``(n, ...)``, or to a tree of them.
         kind: the name in tables; by default the function's own.
-    """
 
-    def out_shape(in_shape: Shape) -> Shape:
-        return jax.eval_shape(f, jax.ShapeDtypeStruct((1, *in_shape), jnp.float32)).shape[1:]
+    ``out_shape`` raises ValueError for a function that does not keep the batch axis.
+    """
+    name = kind or getattr(f, "__name__", "function")
 
     def apply(params, state, x, *, train=False, key=None, axis_name=None):
         del params, train, key, axis_name
         return f(x), state
 
-    return Layer(no_init, apply, out_shape, {}, Op(kind or getattr(f, "__name__", "function")))
+    return Layer(no_init, apply, lambda in_shape: abstract_shape(name, f, in_shape), {}, Op(name))
+
+
+def abstract_shape(what: str, f: Callable[..., Any], *in_shapes: Any) -> Any:
+    """The shape of one output (or a tree of them) of a function of batches, without computing anything."""
+    several = 2  # with one example, a sum over the batch could not be told from the batch
+    outputs = jax.eval_shape(f, *(_abstract_batch(shape, several) for shape in in_shapes))
+    for y in jax.tree.leaves(outputs):
+        if y.shape[:1] != (several,):
+            raise ValueError(f"{what}: a batch of {several} gave an output of shape {y.shape}: the batch axis is lost")
+    return jax.tree.map(lambda y: tuple(y.shape[1:]), outputs)
+
+
+def _abstract_batch(shape: Any, size: int) -> Any:
+    return jax.tree.map(lambda s: jax.ShapeDtypeStruct((size, *s), jnp.float32), shape, is_leaf=_is_shape)
+
+
+def _is_shape(value: Any) -> bool:
+    return isinstance(value, list | tuple) and all(isinstance(n, int) for n in value)
 
 
 def no_init(key, in_shape):
@@ -72,3 +91,12 @@ def as_layer(child: Any) -> Layer:
 def child_key(key: Array, name: str) -> Array:
     """The key of the child of this name: crc32, unlike `hash`, is the same in every process."""
     return jax.random.fold_in(key, zlib.crc32(name.encode()))
+
+
+@contextlib.contextmanager
+def inside(name: str) -> Iterator[None]:
+    """Say in a ValueError which part of a network it comes from."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"in {name}: {error}") from error

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from jaxdl import initializers, layers
-from jaxdl.layers import sizes
+from jaxdl.layers import sizes, stochastic
 from jaxdl.nn.layer import Layer, Op, Shape, Tree, child_key, function, no_init
 
 
@@ -21,17 +21,21 @@ def Dense(features: int, *, bias: bool = True, kernel_init=None, bias_init=None)
         kernel_init: an initialiser ``(key, shape) -> array``; `initializers.lecun_normal` by default.
         bias_init: ditto; zeros by default.
     """
-    _check_positive("features", features)
+    sizes.check_at_least_one("features", features)
 
     def init(key, in_shape):
-        kernel_shape = (in_shape[-1], features)
+        kernel_shape = (_channels("Dense", in_shape), features)
         return _init_affine(key, kernel_shape, bias, kernel_init, bias_init), {}
 
     def apply(params, state, x, *, train=False, key=None, axis_name=None):
         del train, key, axis_name
-        return layers.dense(x, params["kernel"], params.get("bias")), state
+        return layers.dense(x, *_affine_params("Dense", params, bias)), state
 
-    return Layer(init, apply, lambda in_shape: (*in_shape[:-1], features), {}, Op("dense"))
+    def out_shape(in_shape):
+        _channels("Dense", in_shape)
+        return (*in_shape[:-1], features)
+
+    return Layer(init, apply, out_shape, {}, Op("dense"))
 
 
 def Conv(
@@ -56,31 +60,27 @@ def Conv(
         bias: whether to add a bias.
         kernel_init, bias_init: as in `Dense`.
     """
-    _check_positive("features", features)
-    window, stride, dilation = _pair("window", window), _pair("stride", stride), _pair("dilation", dilation)
+    sizes.check_at_least_one("features", features)
+    sizes.check_groups(groups, features, features)
+    op = _window_op("conv", window, stride, padding, dilation)._replace(groups=groups)
 
     def init(key, in_shape):
         channels = _image_shape("Conv", in_shape)[2]
-        if channels % groups or features % groups:
-            raise ValueError(f"groups={groups} must divide both {channels} input and {features} output channels")
-        kernel_shape = (*window, channels // groups, features)
+        sizes.check_groups(groups, channels, features)
+        kernel_shape = (*op.window, channels // groups, features)
         return _init_affine(key, kernel_shape, bias, kernel_init, bias_init), {}
 
     def apply(params, state, x, *, train=False, key=None, axis_name=None):
         del train, key, axis_name
-        y = layers.conv2d(
-            x,
-            params["kernel"],
-            params.get("bias"),
-            stride=stride,
-            padding=padding,
-            dilation=dilation,
-            groups=groups,
-        )
-        return y, state
+        kernel, own_bias = _affine_params("Conv", params, bias)
+        options = {"stride": op.stride, "padding": op.padding, "dilation": op.dilation, "groups": groups}
+        return layers.conv2d(x, kernel, own_bias, **options), state
 
-    op = Op("conv", window, stride, padding, dilation, groups)
-    return Layer(init, apply, lambda in_shape: (*_spatial_shape("Conv", in_shape, op), features), {}, op)
+    def out_shape(in_shape):
+        sizes.check_groups(groups, _image_shape("Conv", in_shape)[2], features)
+        return (*_spatial_shape("Conv", in_shape, op), features)
+
+    return Layer(init, apply, out_shape, {}, op)
 
 
 def MaxPool(window: int | Sequence[int], *, stride=None, padding: Any = "VALID") -> Layer:
@@ -97,63 +97,70 @@ def BatchNorm(*, momentum: float = 0.9, eps: float = 1e-5, scale: bool = True, o
     """Normalise each channel by the batch in training and by running statistics in evaluation.
 
     The running statistics are ``momentum * old + (1 - momentum) * batch``, with the variance of 1/m (Lecture row G5).
-    With ``axis_name`` the batch is that of all devices.
+    With ``axis_name`` the batch is that of all devices. They are float32, whatever the dtype of x.
 
     Args:
         momentum: share of the old running statistics that is kept each step, in [0, 1).
-        eps: added to the variance inside the root.
+        eps: added to the variance inside the root, at least 0.
         scale, offset: whether to learn them.
 
     Reference: S. Ioffe, C. Szegedy, Batch Normalization, 2015, https://arxiv.org/abs/1502.03167.
     """
-    if not 0 <= momentum < 1:
-        raise ValueError(f"momentum={momentum} is not in [0, 1)")
+    if isinstance(momentum, float | int) and not 0 <= momentum < 1:
+        raise ValueError(f"momentum: got {momentum}, allowed is 0 ≤ momentum < 1, the share that is kept")
+    stochastic.check_at_least_zero("eps", eps)
 
     def init(key, in_shape):
         del key
-        channels = (in_shape[-1],)
-        params = {"scale": jnp.ones(channels)} if scale else {}
-        params |= {"offset": jnp.zeros(channels)} if offset else {}
-        return params, {"mean": jnp.zeros(channels), "var": jnp.ones(channels)}
+        zeros = jnp.zeros(_channels("BatchNorm", in_shape), jnp.float32)
+        params = ({"scale": zeros + 1} if scale else {}) | ({"offset": zeros} if offset else {})
+        return params, {"mean": zeros, "var": zeros + 1}
 
     def apply(params, state, x, *, train=False, key=None, axis_name=None):
         del key
-        mean, var = state["mean"], state["var"]
-        if train:
-            mean, var = layers.batch_statistics(x, axis_name=axis_name)
-            state = {
-                "mean": momentum * state["mean"] + (1 - momentum) * mean,
-                "var": momentum * state["var"] + (1 - momentum) * var,
-            }
-        return layers.batch_norm(x, mean, var, params.get("scale"), params.get("offset"), eps=eps), state
+        old = {name: _own("BatchNorm", "state", state, name) for name in ("mean", "var")}
+        gamma = _own("BatchNorm", "params", params, "scale") if scale else None
+        beta = _own("BatchNorm", "params", params, "offset") if offset else None
+        if not train:
+            return layers.batch_norm(x, old["mean"], old["var"], gamma, beta, eps=eps), state
+        mean, var = layers.batch_statistics(x, axis_name=axis_name)
+        moved = {"mean": _running(old["mean"], mean, momentum), "var": _running(old["var"], var, momentum)}
+        return layers.batch_norm(x, mean, var, gamma, beta, eps=eps), moved
 
-    return Layer(init, apply, lambda in_shape: in_shape, {}, Op("batch_norm"))
+    return Layer(init, apply, _same_shape, {}, Op("batch_norm"))
 
 
-def Dropout(rate: float, *, mode: str = "inverted") -> Layer:
-    """Drop each unit with probability ``rate`` in training; the identity in evaluation. See `layers.dropout`.
+def Dropout(rate: float, *, mode: stochastic.Mode = "inverted") -> Layer:
+    """Drop each unit with probability ``rate`` in training. See `layers.dropout`.
 
-    ``apply`` raises ValueError in training without a key. Only the inverted form needs no scale in evaluation, so
-    it is the only one offered as a layer; ``mode="as_drawn"`` multiplies by 1 - rate in evaluation instead.
+    Args:
+        rate: probability of dropping a unit, in [0, 1).
+        mode: "inverted" scales by 1 / (1 - rate) in training and is the identity in evaluation; "as_drawn" leaves
+            what is kept as it is in training and multiplies by 1 - rate in evaluation (Lecture row G3).
+
+    Raises:
+        ValueError: for another rate or mode, and from ``apply`` in training without a key.
     """
-    if not 0 <= rate < 1:
-        raise ValueError(f"rate={rate} is not in [0, 1): it is the probability of dropping a unit")
-    if mode not in ("inverted", "as_drawn"):
-        raise ValueError(f"mode={mode!r} is not one of 'inverted', 'as_drawn'")
+    stochastic.check_rate(rate)
+    stochastic.check_mode(mode)
 
     def apply(params, state, x, *, train=False, key=None, axis_name=None):
         del params, axis_name
         if not train:
             return (x if mode == "inverted" else x * (1 - rate)), state
         if key is None:
-            raise ValueError("key=None: Dropout draws at random, so apply(..., train=True) needs a key")
+            raise ValueError("key: got None, but Dropout draws at random: apply(..., train=True) needs a key")
         return layers.dropout(key, x, rate, mode=mode), state
 
-    return Layer(no_init, apply, lambda in_shape: in_shape, {}, Op("dropout"))
+    return Layer(no_init, apply, _same_shape, {}, Op("dropout"))
 
 
 def _flatten(x: Array) -> Array:
-    return x.reshape(x.shape[0], -1)
+    return x.reshape(x.shape[0], math.prod(x.shape[1:]))  # -1 would fail on an empty batch
+
+
+def _same_shape(in_shape: Sequence[int]) -> Shape:
+    return tuple(in_shape)
 
 
 flatten = Layer(
@@ -167,7 +174,7 @@ flatten = Layer(
 identity = Layer(
     init=lambda key, in_shape: ({}, {}),
     apply=lambda params, state, x, **_: (x, state),
-    out_shape=lambda in_shape: in_shape,
+    out_shape=_same_shape,
     children={},
     op=Op("identity"),
 )
@@ -183,14 +190,29 @@ def _init_affine(key, kernel_shape: Shape, bias: bool, kernel_init, bias_init) -
     return params
 
 
+def _affine_params(what: str, params: Tree, bias: bool) -> tuple[Array, Array | None]:
+    return _own(what, "params", params, "kernel"), _own(what, "params", params, "bias") if bias else None
+
+
+def _own(what: str, tree_name: str, tree: Tree, name: str) -> Array:
+    if name not in tree:
+        raise ValueError(f"{tree_name}: {what} has no {name!r} in it; there are {sorted(tree)}")
+    return tree[name]
+
+
+def _running(old: Array, new: Array, momentum: float) -> Array:
+    return (momentum * old + (1 - momentum) * new).astype(old.dtype)  # a stable dtype: no second compilation
+
+
 def _pool(kind: str, pool: Callable[..., Array], window, stride, padding) -> Layer:
-    window = _pair("window", window)
-    stride = window if stride is None else _pair("stride", stride)
-    op = Op(kind, window, stride, padding, (1, 1))
+    op = _window_op(kind, window, window if stride is None else stride, padding, 1)
+    for axis in range(2):
+        if max(_amounts(op, axis)) >= op.window[axis]:
+            raise ValueError(f"padding: got {padding!r}, allowed is less than the window {op.window}")
 
     def apply(params, state, x, *, train=False, key=None, axis_name=None):
         del params, train, key, axis_name
-        return pool(x, window=window, stride=stride, padding=padding), state
+        return pool(x, window=op.window, stride=op.stride, padding=op.padding), state
 
     def out_shape(in_shape):
         return (*_spatial_shape(kind, in_shape, op), in_shape[2])
@@ -198,30 +220,41 @@ def _pool(kind: str, pool: Callable[..., Array], window, stride, padding) -> Lay
     return Layer(no_init, apply, out_shape, {}, op)
 
 
-def _spatial_shape(what: str, in_shape: Shape, op: Op) -> Shape:
-    height, width, _ = _image_shape(what, in_shape)
-    paddings = op.padding if isinstance(op.padding, (list, tuple)) else (op.padding, op.padding)
-    return tuple(
-        sizes.output_length(length, window, stride=stride, padding=padding, dilation=dilation)
-        for length, window, stride, padding, dilation in zip(
-            (height, width), op.window, op.stride, paddings, op.dilation, strict=True
-        )
-    )
+def _window_op(kind: str, window, stride, padding, dilation) -> Op:
+    """Return the options once per axis, checked."""
+    window, stride, dilation = _pair("window", window), _pair("stride", stride), _pair("dilation", dilation)
+    op = Op(kind, window, stride, sizes.per_axis("padding", padding, 2), dilation)
+    for axis in range(2):
+        _amounts(op, axis)
+    return op
 
 
-def _image_shape(what: str, in_shape: Shape) -> Shape:
-    if len(in_shape) != 3:
-        raise ValueError(f"in_shape={tuple(in_shape)}: {what} takes images (height, width, channels)")
-    return tuple(in_shape)
-
-
-def _pair(name: str, value: int | Sequence[int]) -> tuple[int, int]:
-    pair = (value, value) if isinstance(value, int) else tuple(value)
-    if len(pair) != 2 or not all(isinstance(v, int) and v >= 1 for v in pair):
-        raise ValueError(f"{name}={value!r} is neither a positive int nor a pair of them (height, width)")
+def _pair(name: str, value: int | Sequence[int]) -> Shape:
+    pair = sizes.per_axis(name, value, 2)
+    for one in pair:
+        sizes.check_at_least_one(name, one)
     return pair
 
 
-def _check_positive(name: str, value: int) -> None:
-    if value < 1:
-        raise ValueError(f"{name}={value} is less than 1")
+def _amounts(op: Op, axis: int) -> tuple[int, int]:
+    length = op.window[axis]  # only "SAME" depends on the length, and is never wrong
+    options = {"stride": op.stride[axis], "padding": op.padding[axis], "dilation": op.dilation[axis]}
+    return sizes.padding_amounts(length, op.window[axis], **options)
+
+
+def _spatial_shape(what: str, in_shape: Sequence[int], op: Op) -> Shape:
+    lengths = _image_shape(what, in_shape)[:2]
+    per_axis = zip(lengths, op.window, op.stride, op.padding, op.dilation, strict=True)
+    return tuple(sizes.output_length(n, k, stride=s, padding=p, dilation=d) for n, k, s, p, d in per_axis)
+
+
+def _image_shape(what: str, in_shape: Sequence[int]) -> Shape:
+    if len(in_shape) != 3:
+        raise ValueError(f"in_shape: got {tuple(in_shape)}, but {what} takes images (height, width, channels)")
+    return tuple(in_shape)
+
+
+def _channels(what: str, in_shape: Sequence[int]) -> int:
+    if not len(in_shape):
+        raise ValueError(f"in_shape: got (), but {what} takes at least one axis, the last being its channels")
+    return in_shape[-1]

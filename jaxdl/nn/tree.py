@@ -20,7 +20,7 @@ def at(layer: Layer, path: str) -> Layer:
     here = layer
     for name in _names(path):
         if name not in here.children:
-            raise ValueError(f"path={path!r} does not exist in this layer; {_nearest(path, layer)}")
+            raise ValueError(f"path: got {path!r}, which does not exist in this layer; {_nearest(path, layer)}")
         here = here.children[name]
     return here
 
@@ -40,7 +40,7 @@ def replace(layer: Layer, path: str, new: Layer | Callable[[Array], Array]) -> L
     if not names:
         return as_layer(new)
     if layer.op.rebuild is None:
-        raise ValueError(f"path={path!r} goes through a {layer.op.kind!r} layer, which has no op.rebuild")
+        raise ValueError(f"path: got {path!r}, below a tapped or foreign {layer.op.kind!r} layer without op.rebuild")
     below = replace(layer.children[names[0]], "/".join(names[1:]), new)
     return layer.op.rebuild({**layer.children, names[0]: below})
 
@@ -60,9 +60,12 @@ def tap(layer: Layer, wanted: Sequence[str]) -> Layer:
     Args:
         layer: any network.
         wanted: paths as in `at`; the empty path is not among them.
+
+    Raises:
+        ValueError: for an unknown path, or a layer that is tapped already: name all paths in one call.
     """
     if isinstance(wanted, str) or "" in wanted:
-        raise ValueError(f"wanted={wanted!r} is not a list of paths below the layer")
+        raise ValueError(f"wanted: got {wanted!r}, allowed are lists of paths below the layer")
     tapped = layer
     for path in sorted(set(wanted), key=lambda path: -len(_names(path))):  # children before the parents that hold them
         tapped = replace(tapped, path, _recording(at(tapped, path)))
@@ -73,16 +76,18 @@ def tap(layer: Layer, wanted: Sequence[str]) -> Layer:
         return (y, {path: seen[path] for path in wanted}), new_state
 
     def out_shape(in_shape):
-        _, taps = jax.eval_shape(lambda: _run_abstract(tapped, in_shape))
+        _, taps = jax.eval_shape(lambda: _run_abstract(tapped, tuple(in_shape)))
         seen = _take_out(taps, "")[1]
-        return layer.out_shape(in_shape), {path: seen[path].shape[1:] for path in wanted}
+        shapes = jax.tree.map(lambda y: tuple(y.shape[1:]), {path: seen[path] for path in wanted})
+        return layer.out_shape(in_shape), shapes
 
-    return layer._replace(apply=apply, out_shape=out_shape)
+    # rebuilding from the children would lose the taps
+    return layer._replace(apply=apply, out_shape=out_shape, op=layer.op._replace(rebuild=None))
 
 
 def _run_abstract(layer: Layer, in_shape: Shape):
     params, state = layer.init(jax.random.key(0), in_shape)
-    return layer.apply(params, state, jnp.zeros((1, *in_shape)))
+    return layer.apply(params, state, jnp.zeros((1, *in_shape), jnp.float32))
 
 
 def _recording(layer: Layer) -> Layer:
