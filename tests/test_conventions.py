@@ -299,6 +299,22 @@ def test_adam_s_epsilons_map_into_each_other_only_step_by_step():
     assert np.abs(mapped[10] - hat[10]).max() > 1e-3
 
 
+RELATIONS = conventions.RELATIONS
+
+
+@pytest.mark.parametrize("relation", RELATIONS, ids=[f"{r.optimizer}: {r.rule[:40]}" for r in RELATIONS])
+def test_relations_hold(relation):
+    grads = relation.gradient_scale * GRADS["random"][:25]
+    factory = getattr(ours, relation.optimizer)
+    left, right = (
+        trajectory(factory(**{"learning_rate": 0.01, **options}), grads) for options in (relation.left, relation.right)
+    )
+    if relation.equal:
+        assert ulps(left, right).max() <= 16
+    else:
+        assert ulps(left, right).max() > 1000
+
+
 class TestTable:
     """The table is complete, every factory reads it, and explicit arguments win."""
 
@@ -337,4 +353,6 @@ class TestTable:
             section = page.split(f"## {name}\n")[1].split("## ")[0]
             assert all(convention in section for convention in rows)
             assert all(f"| {key} |" in section for key in rows["optax"])
+            assert conventions.EQUATIONS[name] in section
+            assert all(r.rule in section for r in RELATIONS if r.optimizer == name)
         assert "| weight_decay | 0.0001 | 0.01 | 0.004 | required |" in page

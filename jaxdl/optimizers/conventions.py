@@ -11,7 +11,9 @@ introduced the method), and the lectures ``lecture_p`` (PClub CS2020), ``lecture
 
 from typing import Any, Final
 
-__all__ = ["CONVENTIONS", "REQUIRED", "TABLE", "defined", "page", "resolve"]
+from jaxdl.optimizers.relations import EQUATIONS, RELATIONS
+
+__all__ = ["CONVENTIONS", "EQUATIONS", "RELATIONS", "REQUIRED", "TABLE", "defined", "page", "resolve"]
 
 CONVENTIONS: Final = ("optax", "torch", "keras", "paper", "lecture_p", "lecture_s", "lecture_e")
 
@@ -180,18 +182,20 @@ def resolve(optimizer: str, convention: str, **given: Any) -> dict[str, Any]:
 
 
 def page() -> str:
-    """Return the table of all defaults as Markdown, one section per optimizer."""
+    """Return the update equations, all defaults and the relations between conventions as Markdown."""
     return "\n\n".join(_section(optimizer) for optimizer in TABLE) + "\n"
 
 
 def _section(optimizer):
     conventions = defined(optimizer)
-    arguments = TABLE[optimizer]["optax"]
     rows = [
-        f"| {name} | " + " | ".join(_shown(TABLE[optimizer][c][name]) for c in conventions) + " |" for name in arguments
+        f"| {name} | " + " | ".join(_shown(TABLE[optimizer][c][name]) for c in conventions) + " |"
+        for name in TABLE[optimizer]["optax"]
     ]
     head = ["| argument | " + " | ".join(conventions) + " |", "|---" * (len(conventions) + 1) + "|"]
-    return "\n".join([f"## {optimizer}", "", *head, *rows])
+    relations = [f"- {r.rule}" for r in RELATIONS if r.optimizer == optimizer]
+    notes = ["", *relations] if relations else []
+    return "\n".join([f"## {optimizer}", "", f"`{EQUATIONS[optimizer]}`", "", *head, *rows, *notes])
 
 
 def _shown(value):

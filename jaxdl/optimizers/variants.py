@@ -256,8 +256,10 @@ def scale_by_adamax(
         return jnp.maximum(jnp.abs(g) + eps, b2 * u) if eps_in_max else jnp.maximum(jnp.abs(g), b2 * u)
 
     def divide(m, u):
-        below = u if eps_in_max else u + eps
+        if eps_in_max:
+            return m / u
         # a coordinate that never had a gradient stays, also where eps is 0
+        below = u + eps
         return jnp.where(below > 0, m / jnp.where(below > 0, below, 1.0), 0.0)
 
     def init(params):

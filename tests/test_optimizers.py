@@ -1,0 +1,394 @@
+"""Every optimizer against its optax namesake: state tree, signature, 1,000 steps, and whatever wraps it.
+
+The gradients are fixed and adverse: columns that are zero, tiny, huge, sparse, and change in scale.
+"""
+
+import ast
+import inspect
+from functools import cache, partial
+from pathlib import Path
+
+import flax.linen as linen
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax.training.train_state import TrainState
+
+import jaxdl.optimizers as ours
+from jaxdl import schedules
+
+STEPS = 1000
+SCHEDULE = optax.cosine_decay_schedule(2e-2, 1200)
+MASK = {"conv": True, "dense": {"kernel": True, "bias": False}, "scale": False}
+
+# name -> (ours, optax's); the first of each group carries the optimizer's plain defaults
+TWINS = {
+    "sgd": (ours.sgd(0.01), optax.sgd(0.01)),
+    "momentum": (ours.momentum(0.01), optax.sgd(0.01, momentum=0.9)),
+    "nesterov": (ours.nesterov(SCHEDULE), optax.sgd(SCHEDULE, momentum=0.9, nesterov=True)),
+    "adam": (ours.adam(0.01), optax.adam(0.01)),
+    "adam_options": (
+        ours.adam(SCHEDULE, 0.8, 0.95, 1e-6, 1e-9, nesterov=True),
+        optax.adam(SCHEDULE, 0.8, 0.95, 1e-6, 1e-9, nesterov=True),
+    ),
+    "adam_mu": (ours.adam(0.01, mu_dtype=jnp.bfloat16), optax.adam(0.01, mu_dtype=jnp.bfloat16)),
+    "adamw": (ours.adamw(0.01), optax.adamw(0.01)),
+    "adamw_mask": (
+        ours.adamw(SCHEDULE, weight_decay=SCHEDULE, mask=MASK),
+        optax.adamw(SCHEDULE, weight_decay=SCHEDULE, mask=MASK),
+    ),
+    "nadam": (ours.nadam(0.01), optax.nadam(0.01)),
+    "amsgrad": (ours.amsgrad(0.01), optax.amsgrad(0.01)),
+    "amsgrad_raw": (
+        ours.amsgrad(0.01, bias_correction_nu=False, bias_correction_mu=False),
+        optax.amsgrad(0.01, bias_correction_nu=False, bias_correction_mu=False),
+    ),
+    "adamax": (ours.adamax(0.01), optax.adamax(0.01)),
+    "radam": (ours.radam(0.01), optax.radam(0.01)),
+    "radam_nesterov": (ours.radam(0.01, b2=0.9, nesterov=True), optax.radam(0.01, b2=0.9, nesterov=True)),
+    "lion": (ours.lion(0.001), optax.lion(0.001)),
+    "adagrad": (ours.adagrad(0.01), optax.adagrad(0.01)),
+    "adagrad_zero": (ours.adagrad(0.01, 0.0), optax.adagrad(0.01, 0.0)),
+    "rmsprop": (ours.rmsprop(0.01), optax.rmsprop(0.01)),
+    "rmsprop_momentum": (
+        ours.rmsprop(SCHEDULE, 0.95, 1e-6, 0.1, False, momentum=0.9, nesterov=True, bias_correction=True),
+        optax.rmsprop(SCHEDULE, 0.95, 1e-6, 0.1, False, momentum=0.9, nesterov=True, bias_correction=True),
+    ),
+    "rmsprop_centered": (
+        ours.rmsprop(0.01, eps=1e-2, centered=True, momentum=0.9),
+        optax.rmsprop(0.01, eps=1e-2, centered=True, momentum=0.9),
+    ),
+    "rmsprop_centered_count": (
+        ours.rmsprop(0.01, eps=1e-2, centered=True, bias_correction=True),
+        optax.rmsprop(0.01, eps=1e-2, centered=True, bias_correction=True),
+    ),
+    "adadelta": (ours.adadelta(0.1), optax.adadelta(0.1)),
+    "adadelta_decay": (
+        ours.adadelta(0.1, 0.95, 1e-7, 1e-3, MASK),
+        optax.adadelta(0.1, 0.95, 1e-7, 1e-3, MASK),
+    ),
+    "lars": (ours.lars(0.1), optax.lars(0.1)),
+    "lars_masks": (
+        ours.lars(SCHEDULE, 1e-3, MASK, 0.01, 1e-6, MASK, 0.5, True),
+        optax.lars(SCHEDULE, 1e-3, MASK, 0.01, 1e-6, MASK, 0.5, True),
+    ),
+    "lamb": (ours.lamb(0.001), optax.lamb(0.001)),
+    "lamb_decay": (
+        ours.lamb(0.001, weight_decay=0.01, mask=MASK),
+        optax.lamb(0.001, weight_decay=0.01, mask=MASK),
+    ),
+    "muon": (ours.muon(0.01), optax.contrib.muon(0.01)),
+    "muon_options": (
+        ours.muon(0.01, "dion", weight_decay=0.1, nesterov=False, adaptive=True, consistent_rms=0.2),
+        optax.contrib.muon(0.01, "dion", weight_decay=0.1, nesterov=False, adaptive=True, consistent_rms=0.2),
+    ),
+}
+NAMES = [n for n in TWINS if hasattr(ours, n)]
+FACTORIES = [getattr(ours, n) for n in NAMES]
+
+
+def namesake(name):
+    if name in ("momentum", "nesterov"):
+        return partial(optax.sgd, momentum=0.9, nesterov=name == "nesterov")
+    return getattr(optax, name, None) or getattr(optax.contrib, name)
+
+
+def initial_params():
+    keys = jax.random.split(jax.random.key(0), 4)
+    return {
+        "conv": jax.random.normal(keys[0], (3, 3, 2, 4)) * 0.3,
+        "dense": {"kernel": jax.random.normal(keys[1], (6, 4)), "bias": jnp.zeros(4)},
+        "scale": jnp.ones(()),
+    }
+
+
+def gradient(params, step):
+    """A fixed gradient per step: normal entries, column 0 zero, 1 tiny, 2 huge at times, the rest sparse at times."""
+    key = jax.random.fold_in(jax.random.key(7), step)
+
+    def leaf(i, x):
+        noise = jax.random.normal(jax.random.fold_in(key, i), x.shape) + 0.1
+        if x.ndim == 0:
+            return noise
+        factors = jnp.stack([0.0, 1e-12, jnp.where(step % 17 == 3, 1e4, 1.0), 1.0 * (step % 3 == 0)])
+        return noise * jnp.broadcast_to(factors, x.shape)
+
+    leaves, tree = jax.tree.flatten(params)
+    return jax.tree.unflatten(tree, [leaf(i, x) for i, x in enumerate(leaves)])
+
+
+def leaf_scale_ulps(a, b):
+    """|a − b| / spacing(max|leaf|), the largest over all leaves."""
+
+    def leaf(x, y):
+        x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
+        spacing = np.spacing(np.float32(max(np.abs(y).max(), 1e-30)))
+        return np.abs(x - y).max() / spacing
+
+    return max(jax.tree.leaves(jax.tree.map(leaf, a, b)))
+
+
+@cache
+def stream():
+    return jax.jit(jax.vmap(partial(gradient, initial_params())))(jnp.arange(STEPS))
+
+
+def grad_at(i):
+    return jax.tree.map(lambda g: g[i], stream())
+
+
+def run(optimizer, steps, params):
+    @jax.jit
+    def scan(params, grads):
+        def step(carry, grad):
+            params, state = carry
+            updates, state = optimizer.update(grad, state, params)
+            return (optax.apply_updates(params, updates), state), None
+
+        return jax.lax.scan(step, (params, optimizer.init(params)), grads)[0]
+
+    return scan(params, jax.tree.map(lambda g: g[:steps], stream()))
+
+
+@pytest.mark.parametrize("name", TWINS)
+def test_a_thousand_steps_equal_optax(name):
+    mine, theirs = (run(optimizer, STEPS, initial_params())[0] for optimizer in TWINS[name])
+    assert all(jnp.isfinite(x).all() for x in jax.tree.leaves(theirs))
+    # Newton-Schulz steps are matrix products, whose order of summation XLA may change; bfloat16 has its own ulps
+    limit = {"muon": 64, "muon_options": 64, "adam_mu": 16}.get(name, 16)
+    assert leaf_scale_ulps(mine, theirs) <= limit
+
+
+@pytest.mark.parametrize("name", TWINS)
+def test_the_state_is_optax_s(name):
+    mine, theirs = (jax.eval_shape(optimizer.init, initial_params()) for optimizer in TWINS[name])
+    assert jax.tree.structure(mine) == jax.tree.structure(theirs)
+    assert jax.tree.leaves(mine) == jax.tree.leaves(theirs)
+
+
+@pytest.mark.parametrize("name", ["adamw_mask", "nesterov", "rmsprop_momentum", "lars", "muon"])
+def test_a_state_can_be_swapped_in_mid_run(name):
+    mine, theirs = TWINS[name]
+    params = initial_params()
+    half, state = run(theirs, 20, params)
+    grads = grad_at(20)
+    swapped, new_state = jax.jit(mine.update)(grads, state, half)
+    expected, _ = jax.jit(theirs.update)(grads, state, half)
+    assert leaf_scale_ulps(swapped, expected) <= 16
+    jax.jit(theirs.update)(grads, new_state, half)
+
+
+@pytest.mark.parametrize("name", ["sgd", "momentum", "nesterov", "adam", "adamw"])
+def test_locked_steps_stay_within_four_ulps(name):
+    mine, theirs = TWINS[name]
+    grads = jax.tree.map(lambda g: g[:500], stream())
+
+    @jax.jit
+    def trajectory(params):
+        def step(carry, grad):
+            params, state = carry
+            updates, new_state = theirs.update(grad, state, params)
+            return (optax.apply_updates(params, updates), new_state), (params, state)
+
+        return jax.lax.scan(step, (params, theirs.init(params)), grads)[1]
+
+    @partial(jax.jit, static_argnums=0)
+    def stepped(optimizer, points, states):
+        def one(params, state, grad):
+            updates, state = optimizer.update(grad, state, params)
+            return optax.apply_updates(params, updates), state
+
+        return jax.vmap(one)(points, states, grads)
+
+    points, states = trajectory(initial_params())
+    mine_next, theirs_next = stepped(mine, points, states)[0], stepped(theirs, points, states)[0]
+    for i in range(0, 500, 7):
+        pick = partial(jax.tree.map, lambda x, i=i: x[i])
+        assert leaf_scale_ulps(pick(mine_next), pick(theirs_next)) <= 4
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if n not in ("momentum", "nesterov")])
+def test_the_signature_is_optax_s_with_keywords_added(name):
+    theirs = inspect.signature(namesake(name)).parameters
+    mine = inspect.signature(getattr(ours, name)).parameters
+    assert [n for n in mine if n in theirs] == list(theirs)
+    for key, parameter in theirs.items():
+        assert mine[key].kind == parameter.kind, key
+        # None stands for the convention's value, which is optax's in the table
+        row = ours.conventions.TABLE.get(name, {}).get("optax", {})
+        default = row.get(key, mine[key].default) if mine[key].default is None else mine[key].default
+        if (name, key) != ("adadelta", "learning_rate"):  # optax's None climbs; see the docstring
+            assert default == parameter.default or parameter.default is inspect.Parameter.empty, key
+    added = [p for key, p in mine.items() if key not in theirs]
+    assert all(p.kind == inspect.Parameter.KEYWORD_ONLY for p in added)
+
+
+def test_only_types_states_and_apply_updates_come_from_optax():
+    folder = Path(inspect.getfile(ours)).parent
+    allowed = {"GradientTransformation", "GradientTransformationExtraArgs", "apply_updates"}
+    for file in folder.glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                assert not any(alias.name.startswith("optax") for alias in node.names), file.name
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("optax"):
+                for alias in node.names:
+                    state = file.name == "states.py" and isinstance(
+                        getattr(__import__(node.module, fromlist=[alias.name]), alias.name), type
+                    )
+                    assert alias.name in allowed or state, f"{file.name} imports {alias.name}"
+
+
+class TestComposition:
+    """Every optimizer inside whatever optax, flax and jax wrap around one."""
+
+    @pytest.mark.parametrize("name", NAMES)
+    def test_optax_s_wrappers(self, name):
+        factory, twin = getattr(ours, name), TWINS[name]
+
+        def wrapped(tx):
+            labels = {"conv": "a", "dense": "b", "scale": "a"}
+            visible = optax.masked(tx, lambda tree: jax.tree.map(lambda x: x.ndim > 0, tree))
+            inner = optax.chain(optax.clip_by_global_norm(1.0), visible)
+            return optax.apply_if_finite(optax.partition({"a": inner, "b": tx}, labels), 3)
+
+        mine, theirs = (run(wrapped(tx), 5, initial_params())[0] for tx in twin)
+        assert leaf_scale_ulps(mine, theirs) <= 16
+        static = {"ns_steps"} if name == "muon" else set()
+        injected = (
+            optax.inject_hyperparams(f, static_args=static)(learning_rate=0.01) for f in (factory, namesake(name))
+        )
+        mine, theirs = (run(tx, 5, initial_params())[0] for tx in injected)
+        assert leaf_scale_ulps(mine, theirs) <= 16
+
+    @pytest.mark.parametrize("name", NAMES)
+    def test_vmap_over_the_learning_rate_train_state_and_pmap(self, name):
+        factory, params, grads = getattr(ours, name), initial_params(), grad_at(1)
+
+        def final(rate):
+            state = TrainState.create(apply_fn=linen.Dense(3).apply, params=params, tx=factory(rate))
+            return state.apply_gradients(grads=grads).params
+
+        rates = jnp.array([0.001, 0.02])
+        vmapped = jax.jit(jax.vmap(final))(rates)
+        pmapped = jax.pmap(final, devices=jax.devices()[:2])(rates)
+        alone = jax.jit(lambda: [final(0.001), final(0.02)])()
+        for i in range(2):
+            for together in (vmapped, pmapped):
+                assert leaf_scale_ulps(jax.tree.map(lambda x, i=i: x[i], together), alone[i]) <= 16
+
+
+class TestLowPrecision:
+    """No NaN, and half precision follows the float32 run."""
+
+    @pytest.mark.parametrize("name", NAMES)
+    def test_no_nan(self, name):
+        tx = TWINS[name][0]
+        dtypes = (jnp.float16, jnp.bfloat16, jnp.float32)
+        params = [jnp.ones((2, 3), dtype) for dtype in dtypes]
+        update = jax.jit(tx.update)
+
+        def full(of_dtype):
+            return [jnp.full((2, 3), of_dtype(jnp.finfo(dtype)), dtype) for dtype in dtypes]
+
+        zero, small = full(lambda info: 0.0), full(lambda info: info.smallest_subnormal)
+        large, one = full(lambda info: info.max), full(lambda info: 1.0)
+        for sequence in ([zero, zero], [small, zero], [large, large], [small, one], [large, zero]):
+            state = tx.init(params)
+            for grads in sequence:
+                updates, state = update(grads, state, params)
+                for u, dtype in zip(updates, dtypes, strict=True):
+                    assert u.dtype == dtype
+                    assert not np.isnan(np.asarray(u, np.float32)).any(), (dtype, grads)
+
+    @pytest.mark.parametrize("name", NAMES)
+    def test_accumulators_are_float32_and_follow_the_float32_run(self, name):
+        tx = TWINS[name][0]
+        wide = jax.tree.map(lambda x: x.astype(jnp.bfloat16).astype(jnp.float32), initial_params())
+        half = jax.tree.map(lambda x: x.astype(jnp.bfloat16), wide)
+        half_state, wide_state = tx.init(half), tx.init(wide)
+        dtypes = [[x.dtype for x in jax.tree.leaves(state)] for state in (half_state, wide_state)]
+        assert dtypes[0] == dtypes[1]
+        update = jax.jit(tx.update)
+        for i in range(3):
+            grads = jax.tree.map(lambda g: g.astype(jnp.bfloat16), grad_at(i))
+            exact = jax.tree.map(lambda g: g.astype(jnp.float32), grads)
+            half_updates, half_state = update(grads, half_state, half)
+            wide_updates, wide_state = update(exact, wide_state, wide)
+            for a, b in zip(jax.tree.leaves(half_updates), jax.tree.leaves(wide_updates), strict=True):
+                scale = float(jnp.abs(b).max())
+                np.testing.assert_allclose(np.asarray(a, np.float32), b, rtol=2**-8, atol=1e-6 * scale)
+
+    def test_state_dtype_is_the_accumulators_dtype(self):
+        state = ours.adam(0.1, state_dtype=jnp.bfloat16).init(initial_params())
+        assert {x.dtype for x in jax.tree.leaves((state[0].mu, state[0].nu))} == {jnp.dtype(jnp.bfloat16)}
+
+
+@pytest.mark.parametrize("factory", FACTORIES, ids=NAMES)
+@pytest.mark.parametrize("rate", [0.0, -0.1, float("nan"), float("inf")])
+def test_a_bad_learning_rate_is_named(factory, rate):
+    with pytest.raises(ValueError, match=f"learning_rate is {rate}"):
+        factory(rate)
+
+
+@pytest.mark.parametrize(
+    ("make", "match"),
+    [
+        (lambda: ours.sgd(0.1, momentum=1.5), "momentum is 1.5"),
+        (lambda: ours.sgd(0.1, momentum=float("nan")), "momentum is nan"),
+        (lambda: ours.sgd(0.1, momentum_form="ball"), "momentum_form is 'ball'"),
+        (lambda: ours.nesterov(0.1, gradient_at="home"), "gradient_at is 'home'"),
+        (lambda: ours.adam(0.1, b1=1.0), "b1 is 1.0"),
+        (lambda: ours.adam(0.1, b2=-0.1), "b2 is -0.1"),
+        (lambda: ours.adam(0.1, eps=-1e-8), "eps is -1e-08"),
+        (lambda: ours.adamw(0.1, weight_decay=-1.0), "weight_decay is -1.0"),
+        (lambda: ours.adagrad(0.1, -1.0), "initial_accumulator_value is -1.0"),
+        (lambda: ours.rmsprop(0.1, 1.0), "decay is 1.0"),
+        (lambda: ours.adadelta(0.1, rho=1.0), "rho is 1.0"),
+        (lambda: ours.lion(0.1, 2.0), "b1 is 2.0"),
+        (lambda: ours.lars(0.1, eps=-1.0), "eps is -1.0"),
+        (lambda: ours.muon(0.1, beta=1.0), "beta is 1.0"),
+        (lambda: ours.muon(0.1, "fast"), "ns_coeffs is 'fast'"),
+        (lambda: ours.muon(0.1, (1.0, 2.0)), r"ns_coeffs has shape \(2,\)"),
+        (lambda: ours.muon(0.1, preconditioning="none"), "preconditioning is 'none'"),
+        (lambda: ours.adam(0.1).init({"w": jnp.ones(2, jnp.complex64)}), "complex64 leaf"),
+        (lambda: ours.adam(0.1, convention="jax"), "convention is 'jax'"),
+        (lambda: ours.adamw(0.1, convention="lecture_p"), "does not define adamw"),
+        (lambda: ours.adam(0.1, convention="lecture_e"), "eps_root is None"),
+        (lambda: ours.adamw(0.1, convention="paper"), "weight_decay is None"),
+    ],
+)
+def test_a_mistake_is_named(make, match):
+    with pytest.raises(ValueError, match=match):
+        make()
+
+
+@pytest.mark.parametrize("name", ["adamw", "lamb", "lars"])
+def test_missing_params_are_named(name):
+    tx = TWINS[f"{name}_decay" if name == "lamb" else name][0]
+    with pytest.raises(ValueError, match="params is None"):
+        tx.update(initial_params(), tx.init(initial_params()))
+
+
+def test_our_own_schedules_are_learning_rates():
+    mine = run(ours.adam(schedules.cosine(2e-2, 1200)), 50, initial_params())[0]
+    theirs = run(optax.adam(SCHEDULE), 50, initial_params())[0]
+    assert leaf_scale_ulps(mine, theirs) <= 16
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "rmsprop", "lamb"])
+def test_the_compiled_update_costs_no_more_than_optax_s(name):
+    params = {"kernel": jnp.ones((256, 128)), "bias": jnp.ones(128)}
+
+    def cost(tx):
+        def step(params, state, grads):
+            updates, state = tx.update(grads, state, params)
+            return optax.apply_updates(params, updates), state
+
+        compiled = jax.jit(step, donate_argnums=(0, 1)).lower(params, tx.init(params), params).compile()
+        return compiled.cost_analysis()
+
+    mine, theirs = map(cost, TWINS[name])
+    for quantity in ("flops", "bytes accessed"):
+        assert mine[quantity] <= 1.03 * theirs[quantity]
