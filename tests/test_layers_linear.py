@@ -15,9 +15,7 @@ def test_dense_is_the_matrix_product(leading):
     x, kernel, bias = rng.normal(size=(*leading, 5)), rng.normal(size=(5, 3)), rng.normal(size=3)
     expected = np.einsum("...i,io->...o", x, kernel) + bias
     np.testing.assert_allclose(layers.dense(*map(np.float32, (x, kernel, bias))), expected, rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose(
-        layers.dense(np.float32(x), np.float32(kernel)), expected - bias, rtol=1e-5, atol=1e-5
-    )
+    np.testing.assert_allclose(layers.dense(np.float32(x), np.float32(kernel)), expected - bias, rtol=1e-5, atol=1e-5)
 
 
 def test_linear_network_of_the_lecture_has_its_worked_gradients():
