@@ -2,11 +2,14 @@
 
     python -m experiments.predict RUN IMAGE...
 
-Prints the three most probable classes of each image. An image of another size than the network's is resized; its
-pixels are taken as they are (MNIST, for one, is white on black).
+Prints the three most probable classes of each image. An image of another size than the network's is resized, colours
+become grey for a network of one channel, transparency is dropped; beyond that pixels are taken as they are (MNIST, for
+one, is white on black).
 """
 
 import dataclasses
+import struct
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -31,9 +34,9 @@ class Config:
     """How many classes to print."""
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Parse the command line, predict and print; returns the exit code."""
-    config = commandline.parse(Config, description=__doc__, prog="python -m experiments.predict")
+    config = commandline.parse(Config, argv, description=__doc__, prog="python -m experiments.predict")
     if not config.images:
         raise ValueError("images: give at least one image file")
     run = runs.load(config.run, optimizer=config.optimizer)
@@ -53,7 +56,7 @@ def read_image(path: Path, in_shape: tuple[int, ...], scale: float) -> np.ndarra
     Raises:
         ValueError: naming the file, if it is missing or no image, or the network takes other than 1 or 3 channels.
     """
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     height, width, channels = in_shape
     modes = {1: "L", 3: "RGB"}
@@ -61,8 +64,10 @@ def read_image(path: Path, in_shape: tuple[int, ...], scale: float) -> np.ndarra
         raise ValueError(f"the network takes {channels} channels; image files give 1 or 3")
     try:
         with Image.open(path) as image:
+            if image.mode.startswith(("I", "F")):  # Pillow would cut off all but the darkest values
+                raise ValueError(f"{path}: has mode {image.mode}; expected 8 bits per channel, grey or colour")
             image = image.convert(modes[channels])
-    except (OSError, UnidentifiedImageError) as error:
+    except (OSError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError) as error:
         raise ValueError(f"{path}: cannot be read as an image ({error})") from error
     if image.size != (width, height):
         print(f"{path}: resized from {image.size[0]}x{image.size[1]} to {width}x{height}")

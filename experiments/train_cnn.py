@@ -11,20 +11,17 @@ On digits: both at 99 % test accuracy within half a minute on 2 CPU cores.
 """
 
 import dataclasses
-import functools
-import inspect
 import math
-import time
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
-import optax
 
-from jaxdl import compare, data, losses, nn, regularizers, runs, schedules, training
-from jaxdl.data import augmentation
-from jaxdl.runs import commandline
+from jaxdl import compare, data, losses, nn, runs, training
+from jaxdl.runs import choices, commandline
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,18 +48,19 @@ class Config:
     """Passes over the training part; 0: what suits the data set."""
     batch_size: int = 0
     """Examples per step, over all devices; 0: what suits the data set."""
-    weight_decay: float = 0.0
-    """On kernels, not biases: decoupled where the optimizer has a weight_decay (adamw), else 1/2 * decay * sum w^2
-    in the loss."""
+    weight_decay: float | None = None
+    """By default the optimizer's own, which most have not. Where the optimizer has a weight_decay (adamw: decoupled)
+    it is that one, on kernels alone if the optimizer can leave out biases; else 1/2 * decay * (sum of squares of all
+    kernels) is added to the loss."""
     label_smoothing: float = 0.0
     """Share of the label's probability that is spread over all classes."""
     augment: tuple[Literal["flip", "shift", "rotate", "cutout", "noise", "none"], ...] = ()
     """Random changes of the training images, on the device: none, flip (left-right), shift (up to a tenth of the side),
     rotate (up to 10 degrees), cutout (a square of a quarter of the side), noise (standard deviation 0.05)."""
     average: float | None = None
-    """Judge the Polyak average of the weights, of this decay per step, such as 0.999."""
+    """Judge the Polyak average of the weights, of this decay per step, such as 0.999, on dev and test."""
     early_stop: int | None = None
-    """Stop after this many epochs without a lower development loss, and judge the best weights."""
+    """Stop after this many epochs without a lower development loss; the test is of the best epoch's weights."""
     dev_fraction: float = 0.1
     """Share of the training examples that is held out for development."""
     test_fraction: float | None = None
@@ -96,10 +94,10 @@ class Defaults(NamedTuple):
     augment: tuple[str, ...] = ("none",)
 
 
-DEFAULTS = {
+DEFAULTS = {  # by the name without "-", "_" and " ", as `data.load` reads it
     "digits": Defaults("tiny_cnn", 60, 32, ("shift",)),
     "mnist": Defaults("lecture_torch", 1),
-    "fashion_mnist": Defaults("small_cnn", 10, 128, ("flip",)),
+    "fashionmnist": Defaults("small_cnn", 10, 128, ("flip",)),
     "cifar10": Defaults("lecture_keras", 10, 128, ("flip",)),
 }
 # peaks that suit small CNNs; the one of "other" for whatever is not here
@@ -115,131 +113,157 @@ def resolve(config: Config) -> Config:
     Raises:
         ValueError: naming the option, its value and what is allowed.
     """
-    given = DEFAULTS.get(config.dataset.replace("-", "_"), Defaults())
+    given = DEFAULTS.get(re.sub("[-_ ]", "", config.dataset.lower()), Defaults())
     config = dataclasses.replace(
         config,
         model=config.model or given.model,
         epochs=config.epochs or given.epochs,
         batch_size=config.batch_size or given.batch_size,
         augment=config.augment or given.augment,
+        learning_rate=config.learning_rate or tuple(map(default_rate, config.optimizer)),
+        strategy=config.strategy or ("pmap" if config.devices > 1 else "jit"),
     )
-    _check(len(config.optimizer) >= 1, "optimizer", config.optimizer, "at least one name")
-    rates = config.learning_rate or tuple(
-        LEARNING_RATES.get(name.partition(".")[2], LEARNING_RATES["other"]) for name in config.optimizer
-    )
-    rates = rates * len(config.optimizer) if len(rates) == 1 else rates
-    _check(
-        len(rates) == len(config.optimizer),
-        "learning_rate",
-        rates,
-        f"one, or one for each of {config.optimizer}",
-    )
+    if len(config.learning_rate) == 1:
+        config = dataclasses.replace(config, learning_rate=config.learning_rate * len(config.optimizer))
+    check(config)
+    noise_floor = are_twins(config) if config.noise_floor is None else config.noise_floor
+    return dataclasses.replace(config, noise_floor=noise_floor)
+
+
+def default_rate(optimizer: str) -> float:
+    """A learning rate that suits an optimizer."""
+    return LEARNING_RATES.get(optimizer.partition(".")[2], LEARNING_RATES["other"])
+
+
+def are_twins(config: Config) -> bool:
+    """Whether the first two optimizers are one algorithm in two libraries, so that a noise floor says something."""
+    if len(config.optimizer) < 2 or any(":" in name for name in config.optimizer[:2]):
+        return False
+    first, second = (name.partition(".")[2] for name in config.optimizer[:2])
+    return first == second and config.learning_rate[0] == config.learning_rate[1]
+
+
+def check(config: Config) -> None:
+    """Raise ValueError for an option that no data set would allow, naming it, its value and what is allowed."""
+    names = config.optimizer
+    _check(len(names) >= 1, "optimizer", names, "at least one name")
+    for name in names:
+        runs.optimizer(name)
+    rates = config.learning_rate
+    _check(len(rates) == len(names), "learning_rate", rates, f"one, or one for each of the optimizers {names}")
     for rate in rates:
         _check(math.isfinite(rate) and rate > 0, "learning_rate", rate, "a positive number")
-    _check(config.early_stop is None or config.early_stop >= 1, "early_stop", config.early_stop, "at least 1")
-    for name in ("epochs", "batch_size", "devices", "log_every"):
-        _check(getattr(config, name) >= 1, name, getattr(config, name), "at least 1")
+    for name in ("epochs", "batch_size", "devices", "log_every", "early_stop"):
+        value = getattr(config, name)
+        _check(value is None or value >= 1, name, value, "at least 1")
     for name in ("warmup", "checkpoint_every", "seed", "weight_decay"):
         value = getattr(config, name)
-        _check(math.isfinite(value) and value >= 0, name, value, "at least 0")
+        _check(value is None or (math.isfinite(value) and value >= 0), name, value, "at least 0")
     _check(0 <= config.label_smoothing < 1, "label_smoothing", config.label_smoothing, "in [0, 1)")
     _check(config.average is None or 0 < config.average < 1, "average", config.average, "in (0, 1)")
     _check(
-        config.batch_size % config.devices == 0,
-        "batch_size",
-        config.batch_size,
-        f"a multiple of {config.devices} devices",
+        config.augment == ("none",) or "none" not in config.augment, "augment", config.augment, "none alone, or others"
     )
-    for name in config.optimizer:
-        runs.optimizer(name)
-    first_two = {(name.partition(".")[2], rate) for name, rate in zip(config.optimizer[:2], rates, strict=False)}
-    twins = len(config.optimizer) >= 2 and len(first_two) == 1
-    if config.noise_floor and len(config.optimizer) < 2:
-        raise ValueError("noise_floor=True needs two optimizers: it is the floor of their difference")
-    return dataclasses.replace(
-        config,
-        learning_rate=rates,
-        noise_floor=twins if config.noise_floor is None else config.noise_floor,
-        strategy=config.strategy or ("pmap" if config.devices > 1 else "jit"),
+    there = len(jax.devices())
+    _check(
+        config.devices <= there,
+        "devices",
+        config.devices,
+        f"at most {there}, which is how many there are; on CPU, JAX_NUM_CPU_DEVICES={config.devices} makes that many",
     )
+    size, devices = config.batch_size, config.devices
+    _check(size % devices == 0, "batch_size", size, f"a multiple of the {devices} devices")
+    _check(not config.noise_floor or len(names) >= 2, "noise_floor", True, "left out with fewer than two optimizers")
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Parse the command line and run; returns the exit code."""
-    config = commandline.parse(Config, description=__doc__, prog="python -m experiments.train_cnn")
+    config = commandline.parse(Config, argv, description=__doc__, prog="python -m experiments.train_cnn")
     commandline.use_compilation_cache()
-    if config.resume is not None:
-        return run(config, runs.open_folder(config.resume), resume=True)
     config = resolve(config)
-    folder = runs.create(config.out or Path("runs") / "train_cnn" / time.strftime("%Y-%m-%d_%H-%M-%S"))
+    if config.resume is not None:
+        return run(config, runs.open_folder(config.resume), argv, resume=True)
+    folder = runs.create_dated(Path("runs") / "train_cnn") if config.out is None else runs.create(config.out)
     try:
-        return run(config, folder)
+        return run(config, folder, argv)
     finally:
-        if not any(folder.iterdir()):  # a mistake found before anything was written
+        if folder.is_dir() and not any(folder.iterdir()):  # a mistake found before anything was written
             folder.rmdir()
 
 
-def run(config: Config, folder: Path, *, resume: bool = False) -> int:
+def run(config: Config, folder: Path, argv: Sequence[str] | None = None, *, resume: bool = False) -> int:
     """Train, evaluate and report into ``folder``; returns the exit code."""
     dataset = runs.dataset(config.dataset, data_dir=config.data_dir)
     splits = data.split(dataset, seed=config.seed, dev_fraction=config.dev_fraction, test_fraction=config.test_fraction)
     preprocessing = data.fit_normalization(splits.train.images, dataset.scale)
     layer = runs.model(config.model, len(dataset.classes))
-    check_sizes(config, len(splits.train.labels))
-    if resume:
-        runs.check_same_data(folder, dataset.checksums)
-    else:
-        commandline.save_config(folder, config)
-        runs.write_manifest(folder, seed=config.seed, devices=jax.devices()[: config.devices], dataset=dataset)
-        runs.write_preprocessing(folder, preprocessing, splits.train.images.shape[1:], dataset.classes)
+    check_fit(config, layer, splits, len(dataset.classes))
     evaluate = make_evaluate(config, layer, preprocessing)
-    steps = config.epochs * (len(splits.train.labels) // config.batch_size)
-    metrics = runs.MetricsFile(folder / "metrics.csv")
-    with runs.Progress(steps) as progress, runs.catch_stop() as request:
-        members = build_members(
-            config,
+    starts = make_starts(config, layer, splits, preprocessing)
+    # nothing is written before this line, so that a mistake leaves nothing; config.json first, and what is missing
+    # after it is made up for, so that a process killed at any moment leaves nothing or a run that can be resumed
+    if not resume:
+        commandline.save_config(folder, config)
+    with runs.lock(folder):
+        runs.describe(
             folder,
-            layer,
-            splits,
-            preprocessing,
-            evaluate,
-            metrics=metrics,
-            request=request,
-            on_row=progress.row,
+            seed=config.seed,
+            devices=jax.devices()[: config.devices],
+            dataset=dataset,
+            in_shape=splits.train.images.shape[1:],
+            preprocessing=preprocessing,
+            argv=argv,
         )
-        if resume:
-            progress.line(f"going on with {folder}")
-            for member in members:
-                member.resume(report=progress.line)
-            metrics.keep_until({member.name: member.step for member in members})
-        for epoch in range(config.epochs):
-            for member in members:
-                member.train_epoch(epoch)
-        if request.signal:
-            progress.line(
-                f"{request.signal.name}: saved at step {[m.step for m in members]}; --resume {folder} goes on"
-            )
-            return request.exit_code
-    outcomes = [runs.finish_member(folder, member, splits.test, evaluate) for member in members]
-    metrics.close()
-    summary = runs.write_outcome(folder, outcomes, dataset=dataset, splits=splits, model=config.model, layer=layer)
-    from jaxdl.runs import report  # matplotlib takes a second to import, which --help need not wait for
+        metrics = runs.MetricsFile(folder / "metrics.csv")
+        with runs.Progress(config.epochs * steps_per_epoch(config, splits)) as progress, runs.catch_stop() as request:
+            members = [
+                make_member(
+                    config, start, folder, splits, evaluate, metrics=metrics, request=request, on_row=progress.row
+                )
+                for start in starts
+            ]
+            if resume:
+                progress.line(f"going on with {folder}")
+                for member in members:
+                    member.resume(report=progress.line)
+                metrics.keep_until({member.name: member.step for member in members})
+            for epoch in range(config.epochs):
+                for member in members:
+                    member.train_epoch(epoch)
+            if request.signal:
+                metrics.close()
+                progress.line(
+                    f"{request.signal.name}: saved at step {[m.step for m in members]}; --resume {folder} goes on"
+                )
+                return request.exit_code
+        metrics.arrange([member.name for member in members])
+        outcomes = [runs.finish_member(folder, member, splits.test, evaluate) for member in members]
+        metrics.close()
+        summary = runs.write_outcome(folder, outcomes, dataset=dataset, splits=splits, model=config.model, layer=layer)
+        from jaxdl.runs import report  # matplotlib takes a second to import, which --help need not wait for
 
-    progress.table(summary)
-    progress.line(f"report: {report.write(folder)}")
+        progress.table(summary)
+        progress.line(f"report: {report.write(folder)}")
     return 0
 
 
-def check_sizes(config: Config, examples: int) -> None:
-    """Raise ValueError for a batch larger than the training part or a warm-up longer than the run."""
-    steps = config.epochs * (examples // config.batch_size)
-    _check(
-        config.batch_size <= examples,
-        "batch_size",
-        config.batch_size,
-        f"at most the {examples} training examples",
-    )
+def steps_per_epoch(config: Config, splits: data.Splits) -> int:
+    """Full batches of the training part."""
+    return len(splits.train.labels) // config.batch_size
+
+
+def check_fit(config: Config, layer: nn.Layer, splits: data.Splits, classes: int) -> None:
+    """Raise ValueError where the options, the model and the data do not go together."""
+    examples, size = len(splits.train.labels), config.batch_size
+    _check(size <= examples, "batch_size", size, f"at most the {examples} training examples")
+    steps = config.epochs * steps_per_epoch(config, splits)
     _check(config.warmup < steps, "warmup", config.warmup, f"less than the {steps} steps of the run")
+    in_shape = splits.train.images.shape[1:]
+    try:
+        out_shape = layer.out_shape(in_shape)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"model={config.model!r} does not take images of shape {in_shape}: {error}") from error
+    _check(out_shape == (classes,), "model", config.model, f"one that gives {classes} logits; it gives {out_shape}")
 
 
 def make_evaluate(config: Config, layer: nn.Layer, preprocessing: data.Normalization) -> runs.Evaluate:
@@ -257,57 +281,70 @@ def make_evaluate(config: Config, layer: nn.Layer, preprocessing: data.Normaliza
     return evaluate
 
 
-def build_members(
-    config: Config,
-    folder: Path,
-    layer: nn.Layer,
-    splits: data.Splits,
-    preprocessing: data.Normalization,
-    evaluate: runs.Evaluate,
-    **member_options: Any,
-) -> list[runs.Member]:
-    """One member per optimizer, and one for the noise floor, all from the same parameters and batches."""
-    steps = config.epochs * (len(splits.train.labels) // config.batch_size)
-    init_key, step_key = jax.random.split(jax.random.key(config.seed))
-    params, state = layer.init(init_key, splits.train.images.shape[1:])
-    starts = [
-        (label, name, rate, params)
-        for label, name, rate in zip(runs.labels(config.optimizer), config.optimizer, config.learning_rate, strict=True)
-    ]
+class Start(NamedTuple):
+    """What one member of the run starts from."""
+
+    label: str
+    learning_rate: float  # the peak
+    rate_at: Callable[[int], Any]  # step -> learning rate
+    step: training.Parallel
+    state: training.TrainState
+
+
+def make_starts(config: Config, layer: nn.Layer, splits: data.Splits, preprocessing: data.Normalization) -> list[Start]:
+    """One start per optimizer, and one for the noise floor, all from the same parameters."""
+    epoch_steps = steps_per_epoch(config, splits)
+    params, state = layer.init(keys(config)[0], splits.train.images.shape[1:])
+    labels = runs.labels(config.optimizer)
+    wanted = list(zip(labels, config.optimizer, config.learning_rate, [params] * len(labels), strict=True))
     if config.noise_floor:
-        label, name, rate, _ = starts[1]
-        starts.append((f"{label}{runs.ONE_ULP}", name, rate, compare.move_one_ulp(params)))
-    members, compiled = [], {}
-    for label, name, rate, first_params in starts:
-        schedule = make_schedule(config, rate, steps, steps // config.epochs)
-        optimizer, penalty = make_optimizer(config, name, schedule)
+        label, name, rate, _ = wanted[1]
+        wanted.append((f"{label}{runs.ONE_ULP}", name, rate, compare.move_one_ulp(params)))
+    starts, compiled = [], {}
+    for label, name, rate, first_params in wanted:
+        schedule = choices.schedule(
+            config.schedule, rate, steps=config.epochs * epoch_steps, warmup=config.warmup, epoch_steps=epoch_steps
+        )
+        optimizer, penalty = choices.optimizer(name, schedule, config.weight_decay, params)
         if (name, rate) not in compiled:
             compiled[name, rate] = compile_step(config, layer, optimizer, penalty, preprocessing)
-        members.append(
-            runs.Member(
-                label,
-                folder / "checkpoints" / runs.optimizer_folder(label),
-                parallel=compiled[name, rate],
-                state=training.start(first_params, state, optimizer, average=config.average is not None),
-                key=step_key,
-                batches=lambda epoch, start: data.batches(
-                    splits.train, config.batch_size, seed=config.seed, epoch=epoch, start=start
-                ),
-                measure=lambda params, state: evaluate(params, state, splits.dev)[0],
-                learning_rate=lambda step, schedule=schedule: float(np.asarray(schedule(step))),
-                peak_learning_rate=rate,
-                patience=config.early_stop,
-                log_every=config.log_every,
-                checkpoint_every=config.checkpoint_every,
-                **member_options,
-            )
-        )
-    return members
+        train_state = training.start(first_params, state, optimizer, average=config.average is not None)
+        rate_at = schedule if callable(schedule) else lambda step, rate=rate: rate
+        starts.append(Start(label, rate, rate_at, compiled[name, rate], train_state))
+    return starts
+
+
+def keys(config: Config) -> jax.Array:
+    """The key of the initial parameters and that of all steps."""
+    return jax.random.split(jax.random.key(config.seed))
+
+
+def make_member(
+    config: Config, start: Start, folder: Path, splits: data.Splits, evaluate: runs.Evaluate, **options: Any
+) -> runs.Member:
+    """The training of one optimizer; all see the same batches in the same order."""
+    return runs.Member(
+        start.label,
+        folder / "checkpoints" / runs.optimizer_folder(start.label),
+        parallel=start.step,
+        state=start.state,
+        key=keys(config)[1],
+        batches=lambda epoch, first: data.batches(
+            splits.train, config.batch_size, seed=config.seed, epoch=epoch, start=first
+        ),
+        measure=lambda params, state: evaluate(params, state, splits.dev)[0],
+        learning_rate=lambda step: float(np.asarray(start.rate_at(step))),
+        peak_learning_rate=start.learning_rate,
+        patience=config.early_stop,
+        log_every=config.log_every,
+        checkpoint_every=config.checkpoint_every,
+        **options,
+    )
 
 
 def compile_step(config: Config, layer: nn.Layer, optimizer, penalty, preprocessing: data.Normalization):
     """The training step on the devices of the config."""
-    augment = make_augment(config.augment, preprocessing.scale)
+    augment = choices.augment(config.augment, preprocessing.scale)
     normalize = data.normalize if augment is None else data.standardize  # augmented images are in [0, 1] already
     step = training.train_step(
         layer,
@@ -321,52 +358,6 @@ def compile_step(config: Config, layer: nn.Layer, optimizer, penalty, preprocess
         average_decay=config.average,
     )
     return training.data_parallel(step, strategy=config.strategy, devices=config.devices)
-
-
-def make_augment(names: tuple[str, ...], scale: float) -> augmentation.Augmentation | None:
-    """``(key, raw image) -> image in [0, 1]`` that applies the named changes in order; None for none."""
-    if names == ("none",):
-        return None
-
-    def augment(key: jax.Array, image: jax.Array) -> jax.Array:
-        side = min(image.shape[:2])
-        known = {
-            "flip": augmentation.flip,
-            "shift": functools.partial(augmentation.translate, max_shift=max(1, side // 10)),
-            "rotate": functools.partial(augmentation.rotate, max_degrees=10.0),
-            "cutout": functools.partial(augmentation.cutout, size=max(1, side // 4)),
-            "noise": functools.partial(augmentation.noise, stddev=0.05),
-        }
-        return augmentation.compose(*(known[name] for name in names))(key, data.to_unit(image, scale))
-
-    return augment
-
-
-def make_schedule(config: Config, rate: float, steps: int, epoch_steps: int) -> optax.Schedule:
-    """``step -> learning rate`` over a run of ``steps``."""
-    rest = steps - config.warmup
-    if config.schedule == "one_cycle":
-        return schedules.one_cycle(steps, rate, pct_start=config.warmup / steps or 0.3)
-    after = {
-        "constant": lambda: schedules.constant(rate),
-        "cosine": lambda: schedules.cosine(rate, rest),
-        "step": lambda: schedules.step(rate, {rest // 2: 0.1, 3 * rest // 4: 0.1}),
-        "inverse_sqrt": lambda: schedules.inverse_sqrt(rate, config.warmup or epoch_steps),
-    }[config.schedule]()
-    return schedules.warmup(after, config.warmup)
-
-
-def make_optimizer(config: Config, name: str, schedule: optax.Schedule):
-    """The optimizer, and the penalty that stands for weight decay where the optimizer has none of its own."""
-    factory = runs.optimizer(name)
-    learning_rate = schedule(0) if config.schedule == "constant" and not config.warmup else schedule
-    if not config.weight_decay:
-        return factory(learning_rate), None
-    options = inspect.signature(factory).parameters
-    if "weight_decay" not in options:
-        return factory(learning_rate), lambda params: regularizers.l2(params, config.weight_decay)
-    mask = {"mask": regularizers.weights_mask} if "mask" in options else {}
-    return factory(learning_rate, weight_decay=config.weight_decay, **mask), None
 
 
 def _check(right: bool, name: str, value: Any, allowed: str) -> None:

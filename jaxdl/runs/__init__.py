@@ -1,7 +1,16 @@
 """A run of an experiment on disk: its folder, its metrics, its members, and what comes back from it."""
 
-from jaxdl.runs.folder import check_same_data, create, open_folder, read_json, write_json, write_manifest
-from jaxdl.runs.loading import Run, load, optimizer_folder, save_final, write_preprocessing
+from jaxdl.runs.folder import (
+    check_same_data,
+    create,
+    create_dated,
+    lock,
+    open_folder,
+    read_json,
+    write_json,
+    write_manifest,
+)
+from jaxdl.runs.loading import Run, describe, load, optimizer_folder, save_final, write_preprocessing
 from jaxdl.runs.member import Diverged, Member
 from jaxdl.runs.metrics import MetricsFile, read_metrics
 from jaxdl.runs.names import dataset, labels, model, optimizer, optimizer_names
@@ -22,10 +31,13 @@ __all__ = [
     "catch_stop",
     "check_same_data",
     "create",
+    "create_dated",
     "dataset",
+    "describe",
     "finish_member",
     "labels",
     "load",
+    "lock",
     "model",
     "open_folder",
     "optimizer",

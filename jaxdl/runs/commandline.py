@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import os
 import pathlib
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -21,26 +22,40 @@ def parse(config_type: type[Config], argv: Sequence[str] | None = None, **option
     """Parse a command line into a frozen dataclass; with ``--resume DIR`` the run's own config is the default.
 
     Raises:
-        ValueError: if an option given beside ``--resume`` differs from the run's, naming the option and both values.
+        ValueError: if options given beside ``--resume`` differ from the run's, naming them and both values.
     """
     import tyro
 
     argv = sys.argv[1:] if argv is None else list(argv)
     finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     finder.add_argument("--resume")
-    resume = finder.parse_known_args(argv)[0].resume
-    if resume is None:
+    resume = finder.parse_known_args(argv)[0].resume if "resume" in _fields(config_type) else None
+    if resume is None or {"-h", "--help"} & {*argv}:
         return tyro.cli(config_type, args=argv, **options)
     stored = load_config(config_type, resume)
     config = tyro.cli(config_type, args=argv, default=stored, **options)
-    for field in dataclasses.fields(config_type):  # pyright: ignore[reportArgumentType]
-        was, now = getattr(stored, field.name), getattr(config, field.name)
-        if field.name not in FREE and was != now:
-            raise ValueError(
-                f"--resume {resume}: {field.name} differs: the run has {was!r}, the command line {now!r}; "
-                "a resumed run keeps its config"
-            )
+    _check_same(stored, config, pathlib.Path(resume))
     return config
+
+
+def _check_same(stored: Any, config: Any, resume: pathlib.Path) -> None:
+    names = sorted(_fields(type(config)) - {*FREE})
+    pairs = [(name, getattr(stored, name), getattr(config, name)) for name in names]
+    differ = [f"{name} is {was!r} in the run, {now!r} here" for name, was, now in pairs if not _same(was, now)]
+    if differ:
+        raise ValueError(f"--resume {resume}: a resumed run keeps its config, but {'; '.join(differ)}")
+    if config.out is not None and config.out.resolve() != resume.resolve():
+        raise ValueError(f"--resume {resume}: a resumed run stays in its folder, but --out is {config.out}")
+
+
+def _same(was: Any, now: Any) -> bool:
+    """Whether two values mean the same; one learning rate stands for several that are equal."""
+    stands_for_all = isinstance(was, tuple) and isinstance(now, tuple) and len(now) == 1 and {*was} == {*now}
+    return was == now or stands_for_all
+
+
+def _fields(config_type: Any) -> set[str]:
+    return {field.name for field in dataclasses.fields(config_type)}
 
 
 def load_config(config_type: type[Config], folder: str | os.PathLike) -> Config:
@@ -50,12 +65,14 @@ def load_config(config_type: type[Config], folder: str | os.PathLike) -> Config:
         ValueError: if the folder is no run of this experiment.
     """
     path = folders.open_folder(folder) / folders.CONFIG
-    stored = {name: tuple(v) if isinstance(v, list) else v for name, v in folders.read_json(path).items()}
+    read = folders.read_json(path)
+    if not isinstance(read, dict):
+        raise ValueError(f"{path}: must hold an object of names and values, got {type(read).__name__}")
+    stored = {name: tuple(v) if isinstance(v, list) else v for name, v in read.items()}
+    if foreign := sorted({*stored} ^ (_fields(config_type) - {"out", "resume"})):
+        raise ValueError(f"{path}: is the config of another experiment or version; {', '.join(foreign)} differ")
     if stored.get("data_dir") is not None:
         stored["data_dir"] = pathlib.Path(str(stored["data_dir"]))
-    known = {field.name for field in dataclasses.fields(config_type)}  # pyright: ignore[reportArgumentType]
-    if foreign := sorted({*stored} ^ (known - {"out", "resume"})):
-        raise ValueError(f"{path}: is the config of another experiment or version; {', '.join(foreign)} differ")
     return config_type(**stored)
 
 
@@ -67,22 +84,44 @@ def save_config(folder: pathlib.Path, config: Any) -> None:
 
 
 def run_main(main: Callable[[], int]) -> None:
-    """Run an experiment and exit: a user's error is one line and code 2, a diverged run code 1."""
+    """Run an experiment and exit: with 2 and a message for what a user can mend, with 1 for a diverged run.
+
+    Everything but `ValueError`, `OSError` and `ImportError` is a bug and ends in its traceback; the environment
+    variable JAXDL_TRACEBACK shows that of the others too.
+    """
     try:
         sys.exit(main())
-    except Diverged as error:
-        print(f"stopped: {error}", file=sys.stderr)
-        sys.exit(1)
-    except ValueError as error:
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
+    except (ValueError, OSError, ImportError) as error:
         if os.environ.get("JAXDL_TRACEBACK"):
             raise
-        print(f"error: {error}\n(JAXDL_TRACEBACK=1 shows where)", file=sys.stderr)
-        sys.exit(2)
+        diverged = isinstance(error, Diverged)
+        print(f"stopped: {error}" if diverged else f"error: {_describe(error)}", file=sys.stderr)
+        sys.exit(1 if diverged else 2)
+
+
+def _describe(error: Exception) -> str:
+    text = str(error) or type(error).__name__
+    if isinstance(error, ModuleNotFoundError):
+        text += "; pip install 'jaxdl[experiments]' brings what experiments need"
+    return f"{text}\n(JAXDL_TRACEBACK=1 shows where)"
 
 
 def use_compilation_cache() -> None:
-    """Let XLA's programs outlive the process, in a per-user folder, unless the user has configured a cache."""
-    if jax.config.jax_compilation_cache_dir is None:  # pyright: ignore[reportAttributeAccessIssue]
-        base = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
-        jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(base) / "jaxdl" / "xla"))
+    """Let XLA's programs outlive the process, in a per-user folder, unless the user has configured a cache.
+
+    Where that folder cannot be written there is no cache: it saves seconds and is not worth an error.
+    """
+    if jax.config.jax_compilation_cache_dir is not None:  # pyright: ignore[reportAttributeAccessIssue]
+        return
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    folder = pathlib.Path(base) / "jaxdl" / "xla"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return
+    if os.access(folder, os.W_OK):
+        jax.config.update("jax_compilation_cache_dir", str(folder))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import urllib.parse
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -40,6 +41,34 @@ def write_preprocessing(
     """Write what inputs have to go through before the network."""
     about = {"in_shape": list(in_shape), "classes": list(classes), "normalization": normalization.to_dict()}
     folders.write_json(folder / PREPROCESSING, about)
+
+
+def describe(
+    folder: Path,
+    *,
+    seed: int,
+    devices: list[Any],
+    dataset: data.Dataset,
+    in_shape: Sequence[int],
+    preprocessing: data.Normalization,
+    argv: Sequence[str] | None = None,
+) -> None:
+    """Write what a run is made of beside its config, or, where it has begun before, see that the data are the same.
+
+    Args:
+        folder: the run's.
+        seed: see `folder.write_manifest`, also for ``devices``, ``dataset`` and ``argv``.
+        in_shape: of one image.
+        preprocessing: what images go through before the network.
+
+    Raises:
+        ValueError: see `folder.check_same_data`.
+    """
+    if (folder / PREPROCESSING).exists() or (folder / folders.MANIFEST).exists():
+        folders.check_same_data(folder, dataset.checksums)
+    else:
+        folders.write_manifest(folder, seed=seed, devices=devices, dataset=dataset, argv=argv)
+    write_preprocessing(folder, preprocessing, in_shape, dataset.classes)
 
 
 def load(folder: str | os.PathLike, *, optimizer: str | None = None) -> Run:
@@ -86,5 +115,5 @@ def load(folder: str | os.PathLike, *, optimizer: str | None = None) -> Run:
 
 
 def optimizer_folder(name: str) -> str:
-    """A folder name for an optimizer, whose own may hold ':' or '/'."""
-    return "".join(c if c.isalnum() or c in "._-" else "_" for c in name)
+    """A folder name for an optimizer, whose own may hold ':'; another one for every name."""
+    return urllib.parse.quote(name, safe="+")

@@ -1,4 +1,4 @@
-"""One optimizer's training within a run: its metrics, checkpoints, early stopping and clock.
+"""One optimizer's training within a run: its metrics, checkpoints and early stopping.
 
 A run with several optimizers has one member each. They start from the same parameters, see the same batches in the
 same order and are advanced in turn, an epoch at a time, so that a machine that slows down slows all of them.
@@ -7,7 +7,7 @@ same order and are advanced in turn, an epoch at a time, so that a machine that 
 import collections
 import math
 import pathlib
-import time
+import shutil
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -15,6 +15,7 @@ import jax
 import numpy as np
 
 from jaxdl import data, training
+from jaxdl.runs.clock import Clock
 from jaxdl.runs.metrics import MetricsFile
 from jaxdl.runs.signals import StopRequest
 
@@ -22,7 +23,7 @@ Batches = Callable[[int, int], Iterable[data.Batch]]  # (epoch, batches to skip)
 
 
 class Diverged(ValueError):
-    """Training met a loss or parameters that are not finite."""
+    """Training met a loss or a parameter that is not finite."""
 
 
 class Member:
@@ -35,7 +36,8 @@ class Member:
         state: where to start.
         key: random key of all steps.
         batches: training batches of an epoch after skipping some, a function of its arguments alone.
-        measure: ``(params, state) -> {"loss", "accuracy"}`` on the development set.
+        measure: ``(params, state) -> {"loss", "accuracy"}`` on the development set, of the weights that the run would
+            be judged by now: the average if there is one.
         learning_rate: the rate at a step, for the metrics.
         peak_learning_rate: the one that was asked for, for the summary.
         metrics: where rows go.
@@ -76,33 +78,36 @@ class Member:
         self.step = 0
         self.epoch = 0  # the epoch that comes next or is under way
         self.batch = 0  # batches of it that are done
-        self.seconds = 0.0
-        self.compile_seconds = 0.0
+        self.clock = Clock()
+        self._best = self._judged_now() if patience else None  # weights of the epoch of lowest development loss
         self._window: collections.Counter[str] = collections.Counter()
         self._pending: list[tuple[int, Any]] = []
         self._last_finite: tuple[int, float] | None = None
-        self._mark: float | None = None
-        self._timed_steps = 0
 
     @property
     def finished(self) -> bool:
         """Whether early stopping has ended this member's training."""
         return self.stopping is not None and self.stopping.stop
 
-    @property
-    def steps_per_second(self) -> float:
-        """Over all steps but the first of each process, which compiles."""
-        return self._timed_steps / self.seconds if self.seconds else math.nan
-
     def resume(self, report: Callable[[str], None] = print) -> bool:
-        """Go back to the newest whole checkpoint; False where there is none."""
-        found = training.checkpoints.restore_newest(self.folder, self.state, report=report)
+        """Go back to the newest whole checkpoint; False where there is none.
+
+        Corrupt ones after it are deleted: they would push whole ones out of the few that are kept.
+        """
+        found = training.checkpoints.restore_newest(self.folder, self._tree(), report=report)
+        newest = -1 if found is None else found.meta["step"]
+        passed_over = [step for step in training.checkpoints.steps(self.folder) if step > newest]
+        for step in passed_over:
+            shutil.rmtree(self.folder / f"{step:08d}")
         if found is None:
+            if passed_over:
+                report(f"{self.name}: no checkpoint is whole; it starts from the beginning")
             return False
-        self.state = self.parallel.place(found.tree)
+        self.state = self.parallel.place(found.tree["state"])
+        self._best = None if self._best is None else _copied(found.tree["best"])
         meta = found.meta
         self.step, self.epoch, self.batch = meta["step"], meta["epoch"], meta["batch"]
-        self.seconds, self._timed_steps = meta["seconds"], meta["timed_steps"]
+        self.clock.restore(meta["clock"])
         self._window = collections.Counter(meta["window"])
         self._last_finite = tuple(meta["last_finite"]) if meta["last_finite"] else None
         if self.stopping is not None:
@@ -116,20 +121,22 @@ class Member:
             Diverged: if a loss since the last one, or a parameter, is not finite; nothing is written then.
         """
         self._drain()
-        self._stop_clock()
+        self.clock.stop()
         self._check_parameters()
         self._metrics.flush()
         meta = {
             "step": self.step,
             "epoch": self.epoch,
             "batch": self.batch,
-            "seconds": self.seconds,
-            "timed_steps": self._timed_steps,
+            "clock": self.clock.to_dict(),
             "window": dict(self._window),
             "last_finite": self._last_finite,
             "stopping": list(self.stopping) if self.stopping else None,
         }
-        training.checkpoints.save(self.folder, self.step, self.state, meta)
+        training.checkpoints.save(self.folder, self.step, self._tree(), meta)
+
+    def _tree(self) -> dict[str, Any]:
+        return {"state": self.state, "best": self._best}
 
     def train_epoch(self, epoch: int) -> None:
         """Train one epoch and measure the development set; does nothing for an epoch that is already done.
@@ -137,13 +144,13 @@ class Member:
         Returns early, with everything saved, when a stop was requested.
 
         Raises:
-            Diverged: naming the step of the first loss that is not finite and the last one that was.
+            Diverged: naming the step of the first loss that is not finite and the last loss that was.
         """
         if self.finished or epoch < self.epoch or self._request.signal:
             return
         if self.step == 0 and not training.checkpoints.steps(self.folder):
             self.save()
-        self._mark = time.perf_counter()
+        self.clock.start()
         self.state = training.fit(
             self.parallel.step,
             self.state,
@@ -153,7 +160,7 @@ class Member:
             on_metrics=self._on_metrics,
         )
         jax.block_until_ready(self.state)
-        self._stop_clock()
+        self.clock.stop()
         if self._request.signal:
             self.save()
             return
@@ -169,12 +176,7 @@ class Member:
 
     def _on_metrics(self, epoch: int, state: training.TrainState, metrics: Any) -> bool:
         del epoch
-        if self._timed_steps == 0 and self.compile_seconds == 0.0:
-            jax.block_until_ready(metrics)
-            now = time.perf_counter()
-            self.compile_seconds, self._mark = now - (self._mark or now), now
-        else:
-            self._timed_steps += 1
+        self.clock.count(metrics)
         self.step, self.batch, self.state = self.step + 1, self.batch + 1, state
         self._pending.append((self.step, metrics))
         if self.step % self._log_every == 0:
@@ -182,7 +184,7 @@ class Member:
             self._write_train_row()
         if self._checkpoint_every and self.step % self._checkpoint_every == 0:
             self.save()
-            self._mark = time.perf_counter()
+            self.clock.start()
         return self._request.signal is not None
 
     def _drain(self) -> None:
@@ -219,14 +221,19 @@ class Member:
         self.append("train", {"loss": loss, "accuracy": window["correct"] / window["weight"]})
 
     def _end_of_epoch(self, epoch: int) -> None:
-        found = self._measure(self.state.params, self.state.state)
+        judged = self._judged_now()
+        found = self._measure(judged["params"], judged["state"])
         self.append("dev", found, epoch=epoch)
-        if self.stopping is None:
-            return
-        self.stopping, improved = self.stopping.update(found["loss"], epoch)
-        if improved:
-            best = {"params": self.state.params, "state": self.state.state}
-            training.checkpoints.save(self.folder / "best", self.step, best, {"epoch": epoch}, keep=2)
+        if not math.isfinite(found["loss"]):
+            raise Diverged(self._diverged(f"the dev loss is {found['loss']} after step {self.step}"))
+        if self.stopping is not None:
+            self.stopping, improved = self.stopping.update(found["loss"], epoch)
+            self._best = judged if improved else self._best
+
+    def _judged_now(self) -> dict[str, Any]:
+        """A copy of the average, if there is one, else of the present weights."""
+        now = {"params": self.state.params, "state": self.state.state}
+        return _copied(now if self.state.average is None else self.state.average)
 
     def append(self, split: str, found: dict[str, float], *, epoch: int | None = None) -> None:
         """Write one row of metrics.csv at the present step."""
@@ -237,24 +244,20 @@ class Member:
             "split": split,
             **found,
             "learning_rate": self._learning_rate(max(self.step - 1, 0)),
-            "seconds": self.seconds + (time.perf_counter() - self._mark if self._mark else 0.0),
+            "seconds": self.clock.seconds,
         }
         self._metrics.append(row)
         if self._on_row is not None:
             self._on_row(self, row)
 
-    def _stop_clock(self) -> None:
-        if self._mark is not None:
-            self.seconds += time.perf_counter() - self._mark
-            self._mark = None
-
     def chosen(self) -> dict[str, Any]:
-        """What the finished run is judged by: the best weights, else the average, else the last; with its name."""
-        if self.stopping is not None:
-            like = {"params": self.state.params, "state": self.state.state}
-            step = max(s for s in training.checkpoints.steps(self.folder / "best"))
-            best = training.checkpoints.restore(self.folder / "best" / f"{step:08d}", like)
-            return {**best.tree, "which": f"best on dev, epoch {self.stopping.best_epoch}"}
-        if self.state.average is not None:
-            return {**self.state.average, "which": "average"}
-        return {"params": self.state.params, "state": self.state.state, "which": "last"}
+        """What the finished run is judged by: the best on dev, or the last, of the weights or of their average."""
+        of_average = "" if self.state.average is None else "average, "
+        if self.stopping is not None and self._best is not None:
+            return {**self._best, "which": f"{of_average}best on dev, epoch {self.stopping.best_epoch + 1}"}
+        return {**self._judged_now(), "which": f"{of_average}last"}
+
+
+def _copied(tree: Any) -> Any:
+    """On the host, and a real copy: the step that comes next is given the buffers of the state."""
+    return jax.tree.map(lambda leaf: np.array(leaf, copy=True), tree)

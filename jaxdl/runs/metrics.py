@@ -3,8 +3,8 @@
 import csv
 import os
 import pathlib
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 Path = pathlib.Path
 COLUMNS: tuple[str, ...] = ("optimizer", "step", "epoch", "split", "loss", "accuracy", "learning_rate", "seconds")
@@ -50,11 +50,34 @@ class MetricsFile:
 
         Lines are kept or dropped as they are, so that what is kept stays the same to the byte.
         """
+        rows = [row for row in self._rows() if row.split != "test" and row.step <= steps.get(row.optimizer, -1)]
+        self._rewrite(rows)
+
+    def arrange(self, optimizers: Sequence[str]) -> None:
+        """Order the rows as an uninterrupted run writes them.
+
+        They are out of order where a corrupt checkpoint threw one optimizer further back than another.
+        """
+        place = {name: i for i, name in enumerate(optimizers)}
+
+        def key(row: _Row) -> tuple[bool, int, int]:
+            test = row.split == "test"
+            return test, 0 if test else row.epoch, place[row.optimizer]
+
+        self._rewrite(sorted(self._rows(), key=key))
+
+    def _rows(self) -> list["_Row"]:
+        self.flush()
+        lines = self.path.read_text().split("\n")
+        return [_row(self.path, i, line) for i, line in enumerate(lines[:-1], 1) if i > 1]  # a kill cuts the last one
+
+    def _rewrite(self, rows: Sequence["_Row"]) -> None:
         self.close()
-        header, *lines = self.path.read_text().splitlines(keepends=True) or [",".join(COLUMNS) + "\n"]
-        kept = [line for line in lines if line.endswith("\n") and _is_kept(line, steps)]
         temporary = self.path.with_name(f".{self.path.name}.writing")
-        temporary.write_text("".join([header, *kept]))
+        with temporary.open("w") as file:
+            file.write("".join(f"{line}\n" for line in [",".join(COLUMNS), *(row.line for row in rows)]))
+            file.flush()
+            os.fsync(file.fileno())
         temporary.replace(self.path)
         self._open()
 
@@ -77,9 +100,22 @@ def read_metrics(path: str | os.PathLike) -> list[dict[str, Any]]:
         return [_typed(path, reader.line_num, row) for row in reader]
 
 
-def _is_kept(line: str, steps: Mapping[str, int]) -> bool:
-    row = dict(zip(COLUMNS, next(csv.reader([line])), strict=True))
-    return row["split"] != "test" and int(row["step"]) <= steps.get(row["optimizer"], -1)
+class _Row(NamedTuple):
+    """One line of the file and what says where it belongs."""
+
+    line: str
+    optimizer: str
+    step: int
+    epoch: int
+    split: str
+
+
+def _row(path: Path, number: int, line: str) -> _Row:
+    try:
+        fields = dict(zip(COLUMNS, next(csv.reader([line])), strict=True))
+        return _Row(line, fields["optimizer"], int(fields["step"]), int(fields["epoch"]), fields["split"])
+    except (StopIteration, ValueError) as error:
+        raise ValueError(f"{path}, line {number}: is not what was written: {line!r}") from error
 
 
 def _typed(path: str | os.PathLike, line: int, row: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,8 +10,9 @@ import optax
 
 from jaxdl import data, models, nn, optimizers
 
-# optax.lbfgs needs the loss as a function, which a training step does not have
-_NOT_FIRST_ORDER = {"lbfgs"}
+# these need the loss, or the loss as a function, or a key, which a training step does not hand over
+_NEED_MORE = {"lbfgs", "momo", "momo_adam", "sophia", "noisy_sgd"}
+_DEPRECATED = {"optimistic_adam"}
 
 
 def optimizer(name: str) -> Callable[..., optax.GradientTransformation]:
@@ -29,12 +30,17 @@ def optimizer(name: str) -> Callable[..., optax.GradientTransformation]:
 
 
 def optimizer_names() -> dict[str, Callable[..., optax.GradientTransformation]]:
-    """Every first-order optimizer of jaxdl, optax and optax.contrib that takes a learning rate first, by its name."""
+    """Every optimizer of jaxdl, optax and optax.contrib that needs a learning rate and gradients alone, by its name."""
     found = {}
     for prefix, module in (("optax", optax.contrib), ("optax", optax), ("jaxdl", optimizers)):
-        for short in getattr(module, "__all__", dir(module)):
-            factory = getattr(module, short)
-            if not short.startswith("_") and short not in _NOT_FIRST_ORDER and _takes_learning_rate(factory):
+        for short, factory in vars(module).items():  # getattr would warn of names that optax is giving up
+            hidden = short.startswith(("_", "scale_by_")) or short in _NEED_MORE | _DEPRECATED
+            if (
+                not hidden
+                and callable(factory)
+                and not inspect.isclass(factory)
+                and _needs_learning_rate_alone(factory)
+            ):
                 found[f"{prefix}.{short}"] = factory
     return dict(sorted(found.items()))
 
@@ -49,10 +55,10 @@ def model(name: str, num_classes: int) -> nn.Layer:
     """The network called ``NAME`` in `jaxdl.models` or ``package.module:function``, for that many classes.
 
     Raises:
-        ValueError: for an unknown name, or a function that gives no `nn.Layer`.
+        ValueError: for an unknown name, or a function that does not take that number or gives no `nn.Layer`.
     """
     if ":" in name:
-        layer = _imported("model", name)(num_classes)
+        layer = _called("model", name, num_classes)
         if not isinstance(layer, nn.Layer):
             raise ValueError(f"model={name!r} returned {type(layer).__name__}, not a jaxdl.nn.Layer")
         return layer
@@ -69,9 +75,11 @@ def dataset(name: str, **options: Any) -> data.Dataset:
     """
     if ":" not in name:
         return data.load(name, **options)
-    value = _imported("dataset", name)()
+    value = _called("dataset", name)
     if isinstance(value, data.Dataset):
-        return value
+        options = {key: getattr(value, key) for key in ("test_images", "test_labels", "classes", "name", "scale")}
+        checked = data.from_arrays(value.images, value.labels, **options)
+        return checked._replace(note=value.note, checksums=value.checksums or checked.checksums)
     if isinstance(value, tuple) and len(value) == 2:
         return data.from_arrays(*value, name=name)
     raise ValueError(f"dataset={name!r} returned {type(value).__name__}, neither a Dataset nor (images, labels)")
@@ -84,20 +92,27 @@ def _imported(argument: str, name: str) -> Callable[..., Any]:
     except (ImportError, AttributeError, ValueError) as error:
         raise ValueError(f"{argument}={name!r}: {error}; the form is package.module:function") from error
     if not callable(function):
-        raise ValueError(f"{argument}={name!r} is not a function")
+        raise ValueError(f"{argument}={name!r} is a {type(function).__name__}, not a function")
     return function
 
 
-def _takes_learning_rate(factory: Any) -> bool:
-    if not inspect.isfunction(inspect.unwrap(factory)) and not callable(factory):
-        return False
-    if inspect.isclass(factory):
-        return False
+def _called(argument: str, name: str, *args: Any) -> Any:
+    function = _imported(argument, name)
     try:
-        first = next(iter(inspect.signature(factory).parameters), None)
-    except (TypeError, ValueError):
+        inspect.signature(function).bind(*args)
+    except TypeError as error:
+        given = f"with {args[0]}, the number of classes" if args else "without arguments"
+        raise ValueError(f"{argument}={name!r} is called {given}, but: {error}") from error
+    return function(*args)
+
+
+def _needs_learning_rate_alone(factory: Callable[..., Any]) -> bool:
+    try:
+        parameters = [*inspect.signature(factory).parameters.values()]
+    except (TypeError, ValueError):  # what has no signature is no factory
         return False
-    return first == "learning_rate"
+    needed = [p.name for p in parameters if p.default is p.empty and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
+    return [p.name for p in parameters][:1] == ["learning_rate"] and needed in ([], ["learning_rate"])
 
 
 def _unknown(argument: str, name: str, known: Iterable[str]) -> str:

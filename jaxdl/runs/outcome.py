@@ -22,7 +22,7 @@ class Outcome(NamedTuple):
     member: Member
     params: Any  # the weights it is judged by
     last_params: Any  # the weights of the last step, which runs are compared by
-    which: str  # "last", "average" or "best on dev, epoch N"
+    which: str  # "last" or "best on dev, epoch N" (from 1, as shown), after "average, " where it is one
     found: dict[str, float]  # test loss and accuracy
     probabilities: np.ndarray  # (n, classes) on the test part
 
@@ -75,9 +75,9 @@ def _row(outcome: Outcome) -> dict[str, Any]:
         "test_loss": outcome.found["loss"],
         "steps": member.step,
         "epochs": member.epoch,
-        "steps_per_second": member.steps_per_second,
-        "seconds": member.seconds,
-        "compile_seconds": member.compile_seconds,
+        "steps_per_second": member.clock.steps_per_second,
+        "seconds": member.clock.seconds,
+        "compile_seconds": member.clock.compile_seconds,
         "learning_rate": member.peak_learning_rate,
         "weights": outcome.which,
     }

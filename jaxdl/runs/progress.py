@@ -1,5 +1,6 @@
 """What a person sees of a run: one bar per optimizer on a terminal, plain lines elsewhere, and the final table."""
 
+import math
 from typing import Any
 
 from jaxdl.runs.member import Member
@@ -46,7 +47,8 @@ class Progress:
                 self._tasks[member.name] = self._bars.add_task(member.name, total=self._steps, text="")
             self._bars.update(self._tasks[member.name], completed=row["step"], text=text)
         elif row["split"] != "train":
-            rate = f"{member.steps_per_second:.1f} steps/s" if member.seconds else ""
+            rate = member.clock.steps_per_second
+            rate = f"{rate:.1f} steps/s" if math.isfinite(rate) else ""
             self.line(f"{member.name:<22} epoch {row['epoch'] + 1:>3}  step {row['step']:>6}  {text}  {rate}")
 
     def line(self, text: str) -> None:

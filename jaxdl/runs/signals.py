@@ -21,7 +21,9 @@ class StopRequest:
 def catch_stop() -> Iterator[StopRequest]:
     """Within this block SIGINT and SIGTERM only set `StopRequest.signal`; the second one acts as it usually does."""
     request = StopRequest()
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    # a process that was started to ignore a signal, as a shell's background jobs are, goes on ignoring it
+    before = {number: handler for number, handler in handlers.items() if handler not in (signal.SIG_IGN, None)}
 
     def restore() -> None:
         for number, handler in before.items():

@@ -1,0 +1,99 @@
+"""From the choices of a command line to functions: schedules, augmentations, optimizers with weight decay."""
+
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import optax
+
+from jaxdl import data, regularizers, schedules
+from jaxdl.data import augmentation
+from jaxdl.runs import names
+
+Penalty = Callable[[Any], Any]  # params -> a scalar added to the loss
+
+
+def schedule(name: str, peak: float, *, steps: int, warmup: int, epoch_steps: int) -> optax.Schedule | float:
+    """``step -> learning rate`` over a run of ``steps``; a plain number where it never changes.
+
+    Args:
+        name: constant, cosine, one_cycle, step or inverse_sqrt, as `experiments.train_cnn` describes them.
+        peak: the highest learning rate.
+        steps: of the whole run.
+        warmup: steps of linear warm-up.
+        epoch_steps: of one epoch.
+    """
+    if name == "constant" and not warmup:
+        return peak
+    if name == "one_cycle":
+        return schedules.one_cycle(steps, peak, pct_start=warmup / steps or 0.3)
+    rest = steps - warmup
+    after = {
+        "constant": lambda: schedules.constant(peak),
+        "cosine": lambda: schedules.cosine(peak, rest),
+        "step": lambda: schedules.step(peak, {rest // 2: 0.1, 3 * rest // 4: 0.1}),
+        "inverse_sqrt": lambda: schedules.inverse_sqrt(peak, warmup or epoch_steps),
+    }[name]()
+    return schedules.warmup(after, warmup)
+
+
+def optimizer(
+    name: str, learning_rate: optax.Schedule | float, weight_decay: float | None, params: Any
+) -> tuple[optax.GradientTransformation, Penalty | None]:
+    """An optimizer that is known to work, and the penalty that stands for weight decay where it has none of its own.
+
+    Args:
+        name: see `names.optimizer`.
+        learning_rate: a number, or a schedule.
+        weight_decay: None leaves the optimizer's own default; else it holds for kernels, not for biases.
+        params: of the network; one update is traced with their shapes.
+
+    Raises:
+        ValueError: if the optimizer does not take what a training step gives.
+    """
+    factory = names.optimizer(name)
+    options, penalty = inspect.signature(factory).parameters, None
+    arguments: dict[str, Any] = {}
+    if weight_decay is not None and "weight_decay" in options:
+        masks = {mask: regularizers.weights_mask for mask in ("mask", "weight_decay_mask") if mask in options}
+        arguments = {"weight_decay": weight_decay, **masks}
+    elif weight_decay:
+        penalty = functools.partial(regularizers.l2, strength=weight_decay)
+    try:
+        found = factory(learning_rate, **arguments)
+        if not isinstance(found, optax.GradientTransformation):
+            raise TypeError(f"it returned {type(found).__name__}, not an optax.GradientTransformation")
+        jax.eval_shape(lambda p: found.update(p, found.init(p), p), params)
+    except (TypeError, ValueError) as error:
+        kind = "number" if not callable(learning_rate) else "schedule of learning rates (--schedule constant: a number)"
+        raise ValueError(
+            f"optimizer={name!r} does not work here: {error}; it is called with a {kind}, and its update with "
+            "(grads, state, params)"
+        ) from error
+    return found, penalty
+
+
+def augment(names: Sequence[str], scale: float) -> augmentation.Augmentation | None:
+    """``(key, raw image) -> image in [0, 1]`` that applies the named changes in order; None for "none".
+
+    Args:
+        names: of flip, shift, rotate, cutout, noise, as `experiments.train_cnn` describes them.
+        scale: the raw pixel value that means 1.0.
+    """
+    if tuple(names) == ("none",):
+        return None
+
+    def apply(key: jax.Array, image: jax.Array) -> jax.Array:
+        side = min(image.shape[:2])
+        known = {
+            "flip": augmentation.flip,
+            "shift": functools.partial(augmentation.translate, max_shift=max(1, side // 10)),
+            "rotate": functools.partial(augmentation.rotate, max_degrees=10.0),
+            "cutout": functools.partial(augmentation.cutout, size=max(1, side // 4)),
+            "noise": functools.partial(augmentation.noise, stddev=0.05),
+        }
+        return augmentation.compose(*(known[name] for name in names))(key, data.to_unit(image, scale))
+
+    return apply
