@@ -1,22 +1,28 @@
 """Checkpoints that are complete or absent, and verified before they are used.
 
 A checkpoint is a folder named by its step: the arrays (written by orbax), ``meta.json``, and ``manifest.json`` with the
-SHA-256 of every file. It is written under another name and renamed when complete, so that a killed process leaves
-the earlier ones as they were. orbax by itself restores a flipped bit without a word; the manifest does not.
+SHA-256 of every file. It is written under another name and renamed when complete, and one that is to be replaced or
+deleted is renamed first, so that a process killed at any moment leaves whole checkpoints alone. orbax by itself
+restores a flipped bit without a word; the manifest does not.
+
+One process writes into a folder at a time.
 """
 
+import contextlib
 import hashlib
 import json
 import os
 import pathlib
+import re
 import shutil
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-import jax
-import numpy as np
+from jaxdl.training import arrayfiles
 
 Path = pathlib.Path
 MANIFEST = "manifest.json"
+WRITING, REPLACED, REMOVING = ".writing-", ".replaced-", ".removing-"  # names of what is under way
 
 
 class Checkpoint(NamedTuple):
@@ -31,55 +37,74 @@ class CorruptCheckpointError(ValueError):
 
 
 def save(folder: str | os.PathLike, step: int, tree: Any, meta: dict[str, Any], *, keep: int = 3) -> Path:
-    """Write the checkpoint of ``step`` into ``folder`` and delete all but the newest ``keep``.
+    """Write the checkpoint of ``step`` into ``folder`` and keep the newest ``keep - 1`` beside it.
 
     Args:
         folder: holds the checkpoints of one run; made if absent.
-        step: names the checkpoint; one of the same step is replaced.
-        tree: any pytree of arrays.
+        step: names the checkpoint, at least 0; one of the same step is replaced.
+        tree: any pytree of arrays, typed random keys among them.
         meta: values that JSON keeps exactly, such as ints, floats and strings.
         keep: how many to keep, at least 1.
+
+    Raises:
+        ValueError: for a leaf that is no array or that would come back narrower, and for what JSON cannot hold.
+        OSError: naming the path, for a full disk and the like; the checkpoints of before are there.
     """
     if keep < 1:
         raise ValueError(f"keep={keep} is less than 1")
+    if step < 0:
+        raise ValueError(f"step={step} is less than 0")
+    described, encoded = {"arrays": arrayfiles.describe("tree", tree), "meta": meta}, ""
+    try:
+        encoded = json.dumps(described)
+    except TypeError as error:
+        raise ValueError(f"meta: JSON cannot hold it ({error})") from error
     folder = Path(folder).absolute()
-    temporary, final = folder / f".writing-{step:08d}", folder / f"{step:08d}"
-    for leftover in folder.glob(".writing-*"):
-        shutil.rmtree(leftover)
-    temporary.mkdir(parents=True)
-    _save_arrays(temporary / "arrays", _by_path(tree))
-    _write_json(temporary / "meta.json", {**meta, "arrays": _describe(tree)})
-    _write_json(temporary / MANIFEST, {name: _digest(temporary / name) for name in _files(temporary)})
-    if final.exists():
-        shutil.rmtree(final)
-    temporary.rename(final)
-    for old in steps(folder)[:-keep]:
-        shutil.rmtree(folder / f"{old:08d}")
+    temporary, final = folder / f"{WRITING}{step:08d}", folder / f"{step:08d}"
+    with _naming(temporary):
+        _tidy(folder)
+        temporary.mkdir(parents=True)
+        try:
+            arrayfiles.write(temporary / "arrays", tree)
+            _write(temporary / "meta.json", encoded)
+            _write(temporary / MANIFEST, json.dumps({name: _digest(temporary / name) for name in _files(temporary)}))
+            _replace(temporary, final)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)  # half of a checkpoint that could not be written
+        others = [other for other in steps(folder) if other != step]
+        for old in others[: max(0, len(others) - keep + 1)]:
+            _remove(folder / f"{old:08d}")
     return final
 
 
 def steps(folder: str | os.PathLike) -> list[int]:
     """The steps of the checkpoints in ``folder``, oldest first; empty where there is none."""
-    folder = Path(folder)
-    return sorted(int(path.name) for path in folder.glob("[0-9]*") if path.name.isdigit()) if folder.exists() else []
+    names = {path.name.removeprefix(REPLACED) for path in Path(folder).glob("*") if path.is_dir()}
+    return sorted(int(name) for name in names if re.fullmatch(r"[0-9]{8}|[1-9][0-9]{8,}", name))
 
 
 def verify(checkpoint: str | os.PathLike) -> None:
     """Compare every file of one checkpoint with its manifest.
 
     Raises:
-        CorruptCheckpointError: naming the first file that is missing, changed or foreign.
+        CorruptCheckpointError: naming the first file that is missing, changed, foreign or cannot be read.
     """
-    checkpoint = Path(checkpoint)
+    checkpoint = _present(Path(checkpoint))
     try:
         wanted = json.loads((checkpoint / MANIFEST).read_text())
     except (OSError, ValueError) as error:
         raise CorruptCheckpointError(f"{checkpoint / MANIFEST}: cannot be read ({error})") from error
+    if not isinstance(wanted, dict):
+        raise CorruptCheckpointError(f"{checkpoint / MANIFEST}: is no manifest")
     there = _files(checkpoint)
     for name in sorted(set(wanted) ^ set(there)):
         raise CorruptCheckpointError(f"{checkpoint / name}: {'missing' if name in wanted else 'not in the manifest'}")
     for name, digest in wanted.items():
-        if _digest(checkpoint / name) != digest:
+        try:
+            found = _digest(checkpoint / name)
+        except OSError as error:
+            raise CorruptCheckpointError(f"{checkpoint / name}: cannot be read ({error})") from error
+        if found != digest:
             raise CorruptCheckpointError(f"{checkpoint / name}: its SHA-256 is not that of what was written")
 
 
@@ -90,61 +115,95 @@ def restore(checkpoint: str | os.PathLike, like: Any) -> Checkpoint:
         checkpoint: the folder of one step.
         like: a pytree of arrays or `jax.ShapeDtypeStruct` of the structure that was saved.
 
+    Returns:
+        The arrays on the first device, and what was saved beside them.
+
     Raises:
         CorruptCheckpointError: see `verify`.
         ValueError: where the saved arrays are not those of ``like``, naming the paths, shapes and dtypes.
     """
-    import orbax.checkpoint as ocp
-
-    checkpoint = Path(checkpoint).absolute()
+    checkpoint = _present(Path(checkpoint).absolute())
     verify(checkpoint)
-    meta = json.loads((checkpoint / "meta.json").read_text())
-    wanted = _by_path(like)
-    found = {name: (tuple(shape), dtype) for name, (shape, dtype) in meta.pop("arrays").items()}
-    asked = {name: (tuple(leaf.shape), str(leaf.dtype)) for name, leaf in wanted.items()}
+    saved = json.loads((checkpoint / "meta.json").read_text())
+    found, asked = saved["arrays"], arrayfiles.describe("like", like)
     if found != asked:
         differ = [
-            f"{n}: saved {found.get(n, 'no')}, asked {asked.get(n, 'no')}"
-            for n in sorted({*found, *asked})
-            if found.get(n) != asked.get(n)
+            f"{name}: saved {_about(found.get(name))}, asked {_about(asked.get(name))}"
+            for name in sorted({*found, *asked})
+            if found.get(name) != asked.get(name)
         ]
-        raise ValueError(f"{checkpoint}: holds other arrays than asked for: {'; '.join(differ[:5])}")
-    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    abstract = {n: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here) for n, leaf in wanted.items()}
-    with ocp.StandardCheckpointer() as checkpointer:
-        arrays = checkpointer.restore(checkpoint / "arrays", abstract)
-    return Checkpoint(jax.tree.unflatten(jax.tree.structure(like), [arrays[name] for name in wanted]), meta)
+        more = f"; and {len(differ) - 5} more" if len(differ) > 5 else ""
+        raise ValueError(f"{checkpoint}: holds other arrays than asked for: {'; '.join(differ[:5])}{more}")
+    return Checkpoint(arrayfiles.read(checkpoint / "arrays", like), saved["meta"])
 
 
 def restore_newest(folder: str | os.PathLike, like: Any, *, report=print) -> Checkpoint | None:
-    """Restore the newest checkpoint that is whole; None where there is none.
+    """Restore the newest checkpoint that is whole; None where none was ever saved.
 
     Args:
         folder: holds the checkpoints of one run.
         like: see `restore`.
         report: called with one line for every corrupt checkpoint that is passed over.
+
+    Raises:
+        CorruptCheckpointError: where there are checkpoints and all are corrupt.
+        ValueError: see `restore`.
     """
-    for step in reversed(steps(folder)):
+    there = steps(folder)
+    for step in reversed(there):
         try:
             return restore(Path(folder) / f"{step:08d}", like)
         except CorruptCheckpointError as error:
             report(f"checkpoint of step {step} is corrupt and is passed over for the one before: {error}")
+    if there:
+        raise CorruptCheckpointError(f"{folder}: all checkpoints are corrupt, those of the steps {there}")
     return None
 
 
-def _save_arrays(path: Path, arrays: dict[str, Any]) -> None:
-    import orbax.checkpoint as ocp
-
-    with ocp.StandardCheckpointer() as checkpointer:  # leaving the block waits until all is written
-        checkpointer.save(path, arrays)
+def _about(described: list[Any] | None) -> str:
+    return "nothing" if described is None else f"{described[1]}{described[0]}"
 
 
-def _by_path(tree: Any) -> dict[str, Any]:
-    return {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Give an OSError the path where it has none, as when a write meets a full disk."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
-def _describe(tree: Any) -> dict[str, tuple[list[int], str]]:
-    return {name: (list(np.shape(leaf)), str(leaf.dtype)) for name, leaf in _by_path(tree).items()}
+def _present(checkpoint: Path) -> Path:
+    """Return where the checkpoint is: under its name, or set aside by a save killed between two renames."""
+    aside = checkpoint.with_name(REPLACED + checkpoint.name)
+    return aside if aside.exists() and not checkpoint.exists() else checkpoint
+
+
+def _replace(temporary: Path, final: Path) -> None:
+    aside = final.with_name(REPLACED + final.name)
+    if final.exists():
+        final.rename(aside)  # a folder that is not empty cannot be renamed over
+    temporary.rename(final)
+    if aside.exists():
+        _remove(aside)
+
+
+def _remove(checkpoint: Path) -> None:
+    checkpoint = _present(checkpoint)
+    doomed = checkpoint.with_name(REMOVING + checkpoint.name)
+    checkpoint.rename(doomed)  # so that it is never seen with half of its files
+    shutil.rmtree(doomed)
+
+
+def _tidy(folder: Path) -> None:
+    """Finish what a killed process left under way."""
+    for leftover in [*folder.glob(f"{WRITING}*"), *folder.glob(f"{REMOVING}*")]:
+        shutil.rmtree(leftover)
+    for aside in folder.glob(f"{REPLACED}*"):
+        final = aside.with_name(aside.name.removeprefix(REPLACED))
+        shutil.rmtree(aside) if final.exists() else aside.rename(final)
 
 
 def _files(folder: Path) -> list[str]:
@@ -157,8 +216,8 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _write_json(path: Path, value: Any) -> None:
+def _write(path: Path, text: str) -> None:
     with path.open("w") as file:
-        json.dump(value, file)
+        file.write(text)
         file.flush()
         os.fsync(file.fileno())

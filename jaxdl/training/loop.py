@@ -63,10 +63,10 @@ def evaluate(
     Raises:
         ValueError: if no example has positive weight.
     """
-    results = [(step(variables, batch), batch.weight) for batch in batches]  # dispatch all, then read
     totals: collections.Counter[str] = collections.Counter()
     outputs = []
-    for (sums, y), weight in results:
+    # a batch is read when the next one has been dispatched, so that the device neither waits nor holds all of them
+    for (sums, y), weight in prefetch(batches, lambda batch: (step(variables, batch), batch.weight)):
         totals.update({name: float(value) for name, value in sums.items()})
         outputs.append(np.asarray(y)[np.asarray(weight) > 0])
     if not totals["weight"]:
@@ -76,8 +76,19 @@ def evaluate(
 
 
 def prefetch(batches: Iterable[Any], place: Callable[[Any], Any] = jax.device_put, *, size: int = 2) -> Iterator[Any]:
-    """Yield the batches, each placed on the device ``size`` batches before it is needed."""
-    iterator = iter(batches)
+    """Yield the batches in order, with ``size`` of them on the device at a time, the one that is yielded included.
+
+    Args:
+        batches: read no further ahead than that.
+        place: puts one batch on the device, such as `Parallel.shard`.
+        size: at least 1, which reads each batch when it is asked for.
+    """
+    if size < 1:
+        raise ValueError(f"size={size} is less than 1")
+    return _prefetched(iter(batches), place, size)
+
+
+def _prefetched(iterator: Iterator[Any], place: Callable[[Any], Any], size: int) -> Iterator[Any]:
     queue = collections.deque(place(batch) for batch in itertools.islice(iterator, size))
     while queue:
         yield queue.popleft()

@@ -6,7 +6,7 @@ own part: batch statistics are synchronised over the axis name, and dropout draw
 the program is written for the whole batch and XLA splits it: statistics and masks are those of one device.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -42,30 +42,29 @@ def data_parallel(
 
     Returns:
         A `Parallel`. Pass the state through ``place`` once, before the first step: a state that is not replicated
-        would make the second step compile again. The state is donated: the one passed in is gone.
+        would make the second step compile again. ``place`` copies; ``step`` donates: the state passed in is gone.
 
     Raises:
-        ValueError: for an unknown strategy or more devices than there are; ``shard`` raises one for a batch that
-            the devices do not divide.
+        ValueError: for an unknown strategy, and for no devices or more than there are; ``shard`` raises one for a
+            batch that the devices do not divide.
     """
     devices = _devices(devices)
-    strategy = strategy or ("jit" if len(devices) == 1 else "pmap")
+    if strategy is None:
+        strategy = "jit" if len(devices) == 1 else "pmap"
     if strategy not in STRATEGIES:
         raise ValueError(f"strategy={strategy!r} is not one of {', '.join(STRATEGIES)}")
     mesh = compat.data_mesh(devices, AXIS)
     replicated, split = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec(AXIS))
 
     def shard(batch: Any) -> Any:
-        for leaf in jax.tree.leaves(batch):
-            if leaf.shape[0] % len(devices):
-                raise ValueError(f"batch size {leaf.shape[0]} is not divisible by {len(devices)} devices")
+        _check_divisible(batch, len(devices))
         if strategy == "pmap":
             batch = jax.tree.map(lambda a: a.reshape(len(devices), -1, *a.shape[1:]), batch)
         return jax.device_put(batch, split)
 
     return Parallel(
         _COMPILE[strategy](step, mesh, replicated, split),
-        lambda tree: jax.device_put(tree, replicated),
+        lambda tree: jax.device_put(tree, replicated, may_alias=False),  # or donation would delete the original too
         shard,
         len(devices),
     )
@@ -76,21 +75,39 @@ def data_parallel_eval(
 ) -> Callable[..., tuple[Any, Any]]:
     """Compile ``step(variables, batch)``, as from `eval_step`, with the batch split over the devices.
 
-    The devices must divide the batch size. See `data_parallel` for ``devices`` and its errors.
+    The devices must divide the batch size, and the variables may lie on any of them. See `data_parallel` for
+    ``devices`` and its errors.
     """
     mesh = compat.data_mesh(_devices(devices), AXIS)
     replicated, split = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec(AXIS))
-    return jax.jit(step, in_shardings=(replicated, split), out_shardings=replicated)
+    compiled = jax.jit(step, out_shardings=replicated)
+
+    def sharded(variables: Any, batch: Any) -> tuple[Any, Any]:
+        _check_divisible(batch, mesh.size)
+        return compiled(jax.device_put(variables, replicated), jax.device_put(batch, split))
+
+    return sharded
+
+
+def _check_divisible(batch: Any, devices: int) -> None:
+    for leaf in jax.tree.leaves(batch):
+        if leaf.shape[0] % devices:
+            raise ValueError(f"batch size {leaf.shape[0]} is not divisible by {devices} devices")
 
 
 def _devices(devices: Sequence[Any] | int | None) -> list[Any]:
-    if devices is not None and not isinstance(devices, int):
-        return list(devices)
     there = jax.devices()
-    if devices is not None and not 1 <= devices <= len(there):
+    if devices is None:
+        return there
+    if isinstance(devices, Iterable):
+        chosen = list(devices)
+        if not chosen or len(set(chosen)) < len(chosen):
+            raise ValueError(f"devices={devices}: must name at least one device and none twice")
+        return chosen
+    if not 1 <= devices <= len(there):
         raise ValueError(
-            f"devices={devices}: this process has {len(there)} ({there[0].platform}); on CPU, the environment "
-            f"variable JAX_NUM_CPU_DEVICES={devices} makes that many virtual ones"
+            f"devices={devices}: must be at least 1 and at most {len(there)} ({there[0].platform}); on CPU, the "
+            f"environment variable JAX_NUM_CPU_DEVICES={devices} makes that many virtual ones"
         )
     return there[:devices]
 

@@ -18,7 +18,7 @@ class TrainState(NamedTuple):
     params: Any  # nested dicts of arrays
     state: Any  # the network's non-trained state, such as running statistics
     opt_state: Any  # of the optimizer
-    average: Any  # {"params", "state"} averaged over steps, or None
+    average: Any  # {"params", "state"} averaged over steps, at least float32; or None
 
 
 def create(
@@ -36,8 +36,7 @@ def create(
         layer: the network.
         optimizer: any optax transformation.
         in_shape: shape of one input.
-        average: whether to keep a Polyak average; it starts as a copy of the parameters, because donated buffers
-            must not be shared.
+        average: whether to keep a Polyak average, which starts at the initial values; the decay is `train_step`'s.
     """
     params, state = layer.init(key, tuple(in_shape))
     return start(params, state, optimizer, average=average)
@@ -45,6 +44,22 @@ def create(
 
 def start(params: Any, state: Any, optimizer: optax.GradientTransformation, *, average: bool = False) -> TrainState:
     """Like `create`, from parameters that exist; they are copied, so that several runs may start from the same."""
-    params, state = jax.tree.map(jnp.copy, (params, state))
-    averaged = jax.tree.map(jnp.copy, {"params": params, "state": state}) if average else None
-    return TrainState(jnp.zeros((), jnp.int32), params, state, optimizer.init(params), averaged)
+    params, state = _own((params, state))
+    averaged = jax.tree.map(_wide, _own({"params": params, "state": state})) if average else None
+    return TrainState(jnp.zeros((), jnp.int32), params, state, _own(optimizer.init(params)), averaged)
+
+
+def _own(tree: Any) -> Any:
+    """Copy every leaf: a step donates its state, and one buffer under two names cannot be donated.
+
+    Some optimizers keep the parameters themselves in their state. Weak types are made strong, as a step returns them,
+    or the second step would compile again.
+    """
+    return jax.tree.map(lambda leaf: jnp.array(leaf, jnp.result_type(leaf), copy=True), tree)
+
+
+def _wide(leaf: Array) -> Array:
+    # in bfloat16, adding a thousandth of a difference changes nothing
+    if not jnp.issubdtype(leaf.dtype, jnp.floating):
+        return leaf
+    return leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32))

@@ -2,14 +2,18 @@
 
 The gradient is psum(gradient of the weighted sum of losses) / psum(weights): right for any weights and any number of
 devices, where a mean of per-device means is not. Metrics are sums and counts, so that they add up the same way.
+Examples of weight 0 (padding) may hold anything, NaN images and impossible labels too. They count nowhere, except that
+in training a layer that mixes examples, such as batch norm, sees them as zeros: train on full batches.
 """
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
+from jax.typing import ArrayLike
 from jaxtyping import Array
 
 from jaxdl import data, losses, nn
@@ -35,18 +39,24 @@ def train_step(
 
     Args:
         layer: the network; its output goes to ``loss``.
-        optimizer: any optax transformation; ``value`` and the like are not passed.
+        optimizer: any optax transformation; one that takes extra arguments gets ``value``, the mean loss with the
+            penalty, and ``grad``.
         loss: ``(outputs, labels) -> (n,)``, one number per example.
         preprocess: maps the batch's images, after augmentation, to the network's input, on the device.
         augment: ``(key, image) -> image`` for one example as it comes in the batch.
         penalty: ``params -> scalar``, added to the mean loss.
-        average_decay: keep ``average = decay * average + (1 - decay) * new`` of params and state; the TrainState must
-            have been created with ``average=True``.
+        average_decay: keep ``average = decay * average + (1 - decay) * new`` of params and state, decay in [0, 1].
 
     Returns:
-        A function ready for `data_parallel` or ``jax.jit``. Its metrics are float32 sums over the batch: "loss"
-        (without the penalty), "correct", "weight", and the scalar "penalty".
+        A function ready for `data_parallel` or ``jax.jit``. Its metrics are sums over the batch, in float32 or wider:
+        "loss" (without the penalty), "correct", "weight", and the scalar "penalty". It raises ValueError unless the
+        TrainState was created with ``average=True`` just where there is an ``average_decay``.
+
+    Raises:
+        ValueError: for an ``average_decay`` out of range.
     """
+    if isinstance(average_decay, int | float) and not 0 <= average_decay <= 1:
+        raise ValueError(f"average_decay={average_decay} is not in [0, 1]")
 
     def step(state: TrainState, batch: data.Batch, key: Array, *, axis_name: str | None = None):
         augment_key, layer_key = jax.random.split(jax.random.fold_in(key, state.step))
@@ -60,14 +70,17 @@ def train_step(
             return sums["loss"], (sums, new_state)
 
         grads, (sums, new_state) = jax.grad(weighted_sum, has_aux=True)(state.params)
+        grads = jax.tree.map(_wide, grads)  # half precision would round the sum over devices and the count
         if axis_name is not None:
             grads, sums = jax.lax.psum((grads, sums), axis_name)
-        grads = jax.tree.map(lambda g: g / sums["weight"].astype(g.dtype), grads)
-        sums["penalty"] = jnp.zeros(())
+        grads = jax.tree.map(lambda g, p: (g / sums["weight"]).astype(p.dtype), grads, state.params)
+        sums["penalty"] = jnp.zeros_like(sums["loss"])
         if penalty is not None:
-            sums["penalty"], penalty_grads = jax.value_and_grad(penalty)(state.params)
+            value, penalty_grads = jax.value_and_grad(penalty)(state.params)
+            sums["penalty"] = _wide(value)
             grads = jax.tree.map(jnp.add, grads, penalty_grads)
-        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        extra = _taken(optimizer.update, value=sums["loss"] / sums["weight"] + sums["penalty"], grad=grads)
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params, **extra)
         params = optax.apply_updates(state.params, updates)
         average = _averaged(state.average, {"params": params, "state": new_state}, average_decay)
         return TrainState(state.step + 1, params, new_state, opt_state, average), sums
@@ -83,7 +96,7 @@ def eval_step(
 ) -> Callable[..., tuple[Metrics, Array]]:
     """Make ``step(variables, batch) -> (metrics, outputs)`` with ``variables = (params, state)``.
 
-    Examples of weight 0 (padding) count nowhere; their rows of ``outputs (n, ...)`` are to be dropped by weight.
+    Rows of ``outputs (n, ...)`` that belong to examples of weight 0 are to be dropped by weight.
     """
 
     def step(variables: tuple[Any, Any], batch: data.Batch):
@@ -99,22 +112,46 @@ def _prepare(batch: data.Batch, preprocess, augment, key) -> Array:
     if augment is not None:
         keys = jax.vmap(jax.random.fold_in, (None, 0))(key, batch.index)
         x = jax.vmap(augment)(keys, x)
-    return x if preprocess is None else preprocess(x)
+    x = x if preprocess is None else preprocess(x)
+    return _without_padding(x, batch.weight)
+
+
+def _without_padding(x: Array, weight: ArrayLike) -> Array:
+    """Put 0 where the weight is 0: backward, the weight's 0 would meet a NaN and give NaN, whatever is done after."""
+    counts = (jnp.asarray(weight) > 0).reshape(-1, *[1] * (x.ndim - 1))
+    return jnp.where(counts, x, jnp.zeros((), x.dtype))
 
 
 def _sums(y: Array, batch: data.Batch, loss) -> Metrics:
-    weight = batch.weight.astype(jnp.float32)
-    per_example = loss(y, batch.label).astype(jnp.float32)
-    correct = (jnp.argmax(y, -1) == batch.label).astype(jnp.float32)
-    return {
-        # a padded row may hold any label, and 0 * nan is nan
-        "loss": jnp.sum(jnp.where(weight > 0, weight * per_example, 0.0)),
-        "correct": jnp.sum(weight * correct),
-        "weight": jnp.sum(weight),
-    }
+    label = _without_padding(jnp.asarray(batch.label), batch.weight)
+    per_example = _wide(loss(y, label))
+    weight = batch.weight.astype(per_example.dtype)
+    correct = (jnp.argmax(y, -1) == label).astype(weight.dtype)
+    return {"loss": jnp.sum(weight * per_example), "correct": jnp.sum(weight * correct), "weight": jnp.sum(weight)}
+
+
+def _wide(x: Array) -> Array:
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+def _taken(update: Callable[..., Any], **extra: Any) -> dict[str, Any]:
+    """Keep the extra arguments that an optimizer has room for."""
+    parameters = inspect.signature(update).parameters
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return extra
+    return {name: value for name, value in extra.items() if name in parameters}
 
 
 def _averaged(average: Any, new: Any, decay: float | None) -> Any:
-    if decay is None:
-        return average
-    return jax.tree.map(lambda a, n: decay * a + (1 - decay) * n, average, new)
+    if (decay is None) != (average is None):
+        has = "no average" if average is None else "an average, which would stay as it is"
+        raise ValueError(f"average_decay={decay}, but the state has {has}: create it with average={decay is not None}")
+    if average is None or decay is None:
+        return None
+    return jax.tree.map(lambda a, n: _mixed(a, n, decay), average, new)
+
+
+def _mixed(average: Array, new: Array, decay: float) -> Array:
+    if not jnp.issubdtype(average.dtype, jnp.floating):
+        return new  # a count has no average
+    return (decay * average + (1 - decay) * new).astype(average.dtype)

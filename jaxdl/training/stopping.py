@@ -23,6 +23,8 @@ class EarlyStopping(NamedTuple):
 
     def update(self, value: float, epoch: int) -> tuple["EarlyStopping", bool]:
         """Take in the value of one epoch; NaN never improves."""
+        if self.patience < 1:
+            raise ValueError(f"patience={self.patience} is less than 1")
         if value < self.best:
             return self._replace(best=value, best_epoch=epoch, waited=0), True
         return self._replace(waited=self.waited + 1), False

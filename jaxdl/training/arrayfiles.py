@@ -1,0 +1,108 @@
+"""Arrays of a pytree in files, through orbax, and what orbax cannot hold: empty arrays, empty trees, random keys."""
+
+import contextlib
+import logging
+import os
+import pathlib
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+Path = pathlib.Path
+
+
+def describe(argument: str, tree: Any) -> dict[str, list[Any]]:
+    """Return ``{path: [shape, dtype]}``, which JSON can hold.
+
+    Args:
+        argument: what the caller names the tree, for messages.
+        tree: a pytree of arrays, or of `jax.ShapeDtypeStruct`.
+
+    Raises:
+        ValueError: for a leaf that is no array, or of a dtype that would come back narrower.
+    """
+    described = {}
+    for name, leaf in _by_path(tree).items():
+        if not (hasattr(leaf, "shape") and hasattr(leaf, "dtype")):
+            raise ValueError(f"{argument}{name} is a {type(leaf).__name__}; allowed are arrays")
+        if not _is_key(leaf) and jax.dtypes.canonicalize_dtype(leaf.dtype) != leaf.dtype:
+            raise ValueError(f"{argument}{name} is {leaf.dtype}, which JAX narrows unless jax_enable_x64 is set")
+        described[name] = [list(leaf.shape), str(leaf.dtype)]
+    return described
+
+
+def write(path: Path, tree: Any) -> None:
+    """Write all arrays of ``tree`` into a new folder.
+
+    Raises:
+        ValueError: for a dtype that orbax has not.
+        OSError: for a full disk and the like.
+    """
+    arrays = _stored(tree)
+    if not arrays:
+        return
+    import orbax.checkpoint as ocp
+
+    try:
+        with _quiet(), ocp.StandardCheckpointer() as checkpointer:  # leaving the block waits until all is written
+            checkpointer.save(path, arrays)
+    except ValueError as error:  # also what orbax makes of a full disk
+        code = re.search(r"os_error_code='(\d+)'", str(error))
+        if code is None:
+            raise ValueError(f"tree: orbax cannot write it ({error})") from error
+        raise OSError(int(code[1]), os.strerror(int(code[1])), str(path)) from error
+
+
+def read(path: Path, like: Any) -> Any:
+    """Read what `write` wrote, into the structure of ``like`` and onto the first device."""
+    arrays = _read(path, jax.eval_shape(_stored, like))
+    leaves = [_unstored(arrays.get(name), leaf) for name, leaf in _by_path(like).items()]
+    return jax.tree.unflatten(jax.tree.structure(like), leaves)
+
+
+def _by_path(tree: Any) -> dict[str, Any]:
+    return {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+
+
+def _is_key(leaf: Any) -> bool:
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _stored(tree: Any) -> dict[str, Any]:
+    """Return what orbax can hold: no empty arrays, and no keys but their bits."""
+    arrays = {name: jax.random.key_data(leaf) if _is_key(leaf) else leaf for name, leaf in _by_path(tree).items()}
+    return {name: leaf for name, leaf in arrays.items() if leaf.size}
+
+
+def _unstored(array: Any, like: Any) -> Any:
+    if _is_key(like):
+        shape = jax.eval_shape(jax.random.key_data, like)
+        bits = jnp.zeros(shape.shape, shape.dtype) if array is None else array
+        return jax.random.wrap_key_data(bits, impl=jax.random.key_impl(like))
+    return jnp.zeros(like.shape, like.dtype) if array is None else array
+
+
+def _read(path: Path, abstract: dict[str, Any]) -> dict[str, Any]:
+    if not abstract:
+        return {}
+    import orbax.checkpoint as ocp
+
+    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    wanted = {name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here) for name, leaf in abstract.items()}
+    with ocp.StandardCheckpointer() as checkpointer:
+        return checkpointer.restore(path, wanted)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep orbax's threads from logging a stack trace each for an error that is raised anyway."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
