@@ -21,6 +21,14 @@ from jaxdl.optimizers.grouping import freeze, masked, partition, scale_by_group,
 from jaxdl.optimizers.layerwise import lamb, lars
 from jaxdl.optimizers.moments import adam, adamw
 from jaxdl.optimizers.orthogonal import muon, orthogonalize
+from jaxdl.optimizers.second_order import (
+    gauss_newton,
+    gauss_newton_product,
+    hessian_product,
+    hutchinson_diagonal,
+    newton,
+    newton_cg,
+)
 from jaxdl.optimizers.stages import add_decayed_weights, chain
 from jaxdl.optimizers.states import LookaheadParams
 from jaxdl.optimizers.variants import adamax, amsgrad, lion, nadam, radam
@@ -48,6 +56,10 @@ __all__ = [
     "ema",
     "exponential_average",
     "freeze",
+    "gauss_newton",
+    "gauss_newton_product",
+    "hessian_product",
+    "hutchinson_diagonal",
     "lamb",
     "lars",
     "lion",
@@ -58,6 +70,8 @@ __all__ = [
     "nadam",
     "nesterov",
     "nesterov_point",
+    "newton",
+    "newton_cg",
     "orthogonalize",
     "partition",
     "polyak_average",
