@@ -1,7 +1,7 @@
 """Pooling over windows of an image, channel by channel (Lecture row H5).
 
 Images are `(..., h, w, c)` with any leading dimensions, also none. `window`, `stride` (by default the window) and
-`padding` are one value or (height, width); what a padding means stands in `sizes`. Padding is never pooled: it must
+`padding` are one value or (height, width); what a padding means stands in `sizes`. Padding is not pooled: it must
 be smaller than the window, and a window that hangs over the border pools the values that it covers.
 
 All are folds over the strided slices of a window. Plain autodiff of such a fold works in every mode of
