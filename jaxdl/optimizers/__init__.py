@@ -21,6 +21,7 @@ from jaxdl.optimizers.grouping import freeze, masked, partition, scale_by_group,
 from jaxdl.optimizers.layerwise import lamb, lars
 from jaxdl.optimizers.moments import adam, adamw
 from jaxdl.optimizers.orthogonal import muon, orthogonalize
+from jaxdl.optimizers.quasi_newton import lbfgs
 from jaxdl.optimizers.second_order import (
     gauss_newton,
     gauss_newton_product,
@@ -62,6 +63,7 @@ __all__ = [
     "hutchinson_diagonal",
     "lamb",
     "lars",
+    "lbfgs",
     "lion",
     "lookahead",
     "masked",

@@ -1,0 +1,127 @@
+"""L-BFGS with a backtracking line search. Lecture row E8."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+from jax.typing import ArrayLike
+from jaxtyping import Array
+from optax import GradientTransformationExtraArgs
+
+from jaxdl.optimizers import stages
+
+
+class LbfgsState(NamedTuple):
+    """State of ``lbfgs``; n parameters in all, m pairs."""
+
+    count: Array  # (), int32: updates so far
+    params: Array  # (n,): the parameters of the last update
+    grads: Array  # (n,): their gradient
+    steps: Array  # (m, n): differences of parameters, newest last
+    changes: Array  # (m, n): differences of gradients, newest last
+    weights: Array  # (m,): 1/(step·change), 0 where there is no pair
+
+
+def lbfgs(memory_size: int = 10, max_halvings: int = 20, armijo: ArrayLike = 1e-4) -> GradientTransformationExtraArgs:
+    """L-BFGS: the direction −H·g from the last m pairs, halved until the loss falls enough.
+
+    f(w + αd) ≤ f(w) + c·α·gᵀd with α = 1, ½, ¼, …; a pair without positive curvature is left out. Call
+    ``update(grads, state, params, value=f(params), value_fn=f)``. It goes into ``chain`` and
+    ``optax.apply_if_finite``, not into ``masked``, ``partition`` or a flax TrainState.
+
+    Args:
+        memory_size: m, at least 1.
+        max_halvings: of the step, at least 0; if none is enough the parameters stay.
+        armijo: c, in [0, 1).
+
+    Raises:
+        ValueError: a number is out of range; at update, ``params``, ``value`` or ``value_fn`` is missing.
+
+    Reference: Liu and Nocedal, On the limited memory BFGS method for large scale optimization, 1989,
+    https://doi.org/10.1007/BF01589116. Lecture row E8.
+    """
+    if memory_size < 1:
+        raise ValueError(f"memory_size is {memory_size}: it must be at least 1")
+    if max_halvings < 0:
+        raise ValueError(f"max_halvings is {max_halvings}: it must be at least 0")
+    stages.check(decay_rates={"armijo": armijo})
+
+    def init(params):
+        flat = ravel_pytree(params)[0]
+        pairs = jnp.zeros((memory_size, flat.size), flat.dtype)
+        zero = jnp.zeros_like(flat)
+        return LbfgsState(jnp.int32(0), zero, zero, pairs, pairs, jnp.zeros(memory_size, flat.dtype))
+
+    def update(updates, state, params=None, *, value: Any = None, value_fn: Any = None, **extra_args):
+        del extra_args
+        stages.require_params(params, "lbfgs")
+        for name, given in (("value", value), ("value_fn", value_fn)):
+            if given is None:
+                raise ValueError(f"{name} is None: lbfgs needs update(grads, state, params, {name}=...)")
+        (w, unravel), g = ravel_pytree(params), ravel_pytree(updates)[0]
+        state = _remember(state, w, g)
+        direction = -_inverse_hessian_product(state, g)
+        step = _backtrack(lambda x: value_fn(unravel(x)), w, direction, value, g @ direction, max_halvings, armijo)
+        return unravel(step * direction), state
+
+    return GradientTransformationExtraArgs(init, update)
+
+
+def _remember(state: LbfgsState, w, g) -> LbfgsState:
+    """Push the newest pair, if there is one and its curvature is positive."""
+    s, y = w - state.params, g - state.grads
+    curvature = s @ y
+    usable = (state.count > 0) & (curvature > 0)
+
+    def push(memory, new):
+        return jnp.where(usable, jnp.concatenate([memory[1:], new[None]]), memory)
+
+    weight = 1.0 / jnp.where(usable, curvature, 1.0)
+    return LbfgsState(
+        count=stages.increment(state.count),
+        params=w,
+        grads=g,
+        steps=push(state.steps, s),
+        changes=push(state.changes, y),
+        weights=push(state.weights, weight),
+    )
+
+
+def _inverse_hessian_product(state: LbfgsState, g):
+    """The two-loop recursion; empty pairs have weight 0 and change nothing."""
+    pairs = (state.steps, state.changes, state.weights)
+
+    def backward(q, pair):
+        s, y, weight = pair
+        a = weight * (s @ q)
+        return q - a * y, a
+
+    q, factors = jax.lax.scan(backward, g, pairs, reverse=True)
+    s, y = state.steps[-1], state.changes[-1]
+    has_pair = state.weights[-1] > 0
+    # without a pair, a first step of length at most 1
+    first = jnp.minimum(1.0, 1.0 / jnp.maximum(jnp.linalg.norm(g), jnp.finfo(g.dtype).tiny))
+    scale = jnp.where(has_pair, (s @ y) / jnp.where(has_pair, y @ y, 1.0), first)
+
+    def forward(r, pair_and_factor):
+        (s, y, weight), a = pair_and_factor
+        return r + (a - weight * (y @ r)) * s, None
+
+    return jax.lax.scan(forward, scale * q, (pairs, factors))[0]
+
+
+def _backtrack(value_fn: Any, w, direction, value, slope, max_halvings, armijo):
+    """The first of 1, ½, ¼, … whose loss is low enough, or 0. A loss of NaN is not."""
+
+    def low_enough(step):
+        return value_fn(w + step * direction) <= value + armijo * step * slope
+
+    def halve(carry):
+        step, tries, _ = carry
+        return step / 2, tries + 1, low_enough(step / 2)
+
+    one = jnp.ones((), w.dtype)
+    start = (one, jnp.int32(0), low_enough(one))
+    step, _, found = jax.lax.while_loop(lambda c: ~c[2] & (c[1] < max_halvings), halve, start)
+    return jnp.where(found, step, 0.0)
