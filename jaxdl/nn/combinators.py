@@ -112,7 +112,7 @@ def _apply_child(child: Layer, name: str, params, state, x, train, key, axis_nam
         return child.apply(*own, x, train=train, key=own_key, axis_name=axis_name)
 
 
-def _put(params: Tree, state: Tree, name: str, child_params: Tree, child_state: Tree) -> None:
+def _put(params: Tree, state: Tree, name: str, child_params: Any, child_state: Any) -> None:
     for tree, of_child in ((params, child_params), (state, child_state)):
         if jax.tree.leaves(of_child):  # the truth of a value would be asked otherwise, where a leaf is a bare array
             tree[name] = of_child

@@ -1,7 +1,7 @@
 """The layers that compute: thin applications of `jaxdl.layers` that own parameters."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -190,11 +190,11 @@ def _init_affine(key, kernel_shape: Shape, bias: bool, kernel_init, bias_init) -
     return params
 
 
-def _affine_params(what: str, params: Tree, bias: bool) -> tuple[Array, Array | None]:
+def _affine_params(what: str, params: Mapping[str, Array], bias: bool) -> tuple[Array, Array | None]:
     return _own(what, "params", params, "kernel"), _own(what, "params", params, "bias") if bias else None
 
 
-def _own(what: str, tree_name: str, tree: Tree, name: str) -> Array:
+def _own(what: str, tree_name: str, tree: Mapping[str, Array], name: str) -> Array:
     if name not in tree:
         raise ValueError(f"{tree_name}: {what} has no {name!r} in it; there are {sorted(tree)}")
     return tree[name]

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from jaxdl.nn.layer import Layer, Shape, Tree, as_layer
+from jaxdl.nn.layer import Layer, Shape, as_layer
 
 
 def at(layer: Layer, path: str) -> Layer:
@@ -48,7 +48,7 @@ def replace(layer: Layer, path: str, new: Layer | Callable[[Array], Array]) -> L
 class _Tapped(NamedTuple):
     """State that carries an activation out of a layer: through jit, remat and scan alike."""
 
-    state: Tree
+    state: Any
     activation: Any
 
 
