@@ -30,9 +30,10 @@ from jaxdl.optimizers.second_order import (
     newton,
     newton_cg,
 )
+from jaxdl.optimizers.signed import lion
 from jaxdl.optimizers.stages import add_decayed_weights, chain
 from jaxdl.optimizers.states import LookaheadParams
-from jaxdl.optimizers.variants import adamax, amsgrad, lion, nadam, radam
+from jaxdl.optimizers.variants import adamax, amsgrad, nadam, radam
 from jaxdl.optimizers.wrapping import accumulate, lookahead
 
 __all__ = [
