@@ -59,6 +59,7 @@ def train_step(
         raise ValueError(f"average_decay={average_decay} is not in [0, 1]")
 
     def step(state: TrainState, batch: data.Batch, key: Array, *, axis_name: str | None = None):
+        _check_average(state.average, average_decay)
         augment_key, layer_key = jax.random.split(jax.random.fold_in(key, state.step))
         if axis_name is not None:
             layer_key = jax.random.fold_in(layer_key, jax.lax.axis_index(axis_name))
@@ -142,10 +143,13 @@ def _taken(update: Callable[..., Any], **extra: Any) -> dict[str, Any]:
     return {name: value for name, value in extra.items() if name in parameters}
 
 
-def _averaged(average: Any, new: Any, decay: float | None) -> Any:
+def _check_average(average: Any, decay: float | None) -> None:
     if (decay is None) != (average is None):
         has = "no average" if average is None else "an average, which would stay as it is"
         raise ValueError(f"average_decay={decay}, but the state has {has}: create it with average={decay is not None}")
+
+
+def _averaged(average: Any, new: Any, decay: float | None) -> Any:
     if average is None or decay is None:
         return None
     return jax.tree.map(lambda a, n: _mixed(a, n, decay), average, new)
@@ -154,4 +158,4 @@ def _averaged(average: Any, new: Any, decay: float | None) -> Any:
 def _mixed(average: Array, new: Array, decay: float) -> Array:
     if not jnp.issubdtype(average.dtype, jnp.floating):
         return new  # a count has no average
-    return (decay * average + (1 - decay) * new).astype(average.dtype)
+    return decay * average + (1 - decay) * new.astype(average.dtype)
