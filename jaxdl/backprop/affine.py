@@ -1,0 +1,67 @@
+"""The affine map, forward and backward."""
+
+import math
+
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float, PyTree
+
+__all__ = ["dense_backward", "dense_forward"]
+
+
+def dense_forward(
+    x: Float[ArrayLike, "*b d_in"],
+    kernel: Float[ArrayLike, "d_in d_out"],
+    bias: Float[ArrayLike, " d_out"] | None = None,
+) -> tuple[Float[Array, "*b d_out"], PyTree]:
+    """Affine map y = Wᵀx + b of the last axis.
+
+    Args:
+        x: inputs, any leading dimensions.
+        kernel: weights W, one column per output.
+        bias: b; None for none.
+
+    Raises:
+        ValueError: shapes that do not fit.
+
+    Lecture rows A4, D1.
+    """
+    x, kernel, bias = jnp.asarray(x), jnp.asarray(kernel), None if bias is None else jnp.asarray(bias)
+    if kernel.ndim != 2 or x.ndim < 1 or x.shape[-1] != kernel.shape[0]:
+        raise ValueError(f"kernel: got shape {kernel.shape}, allowed are (d_in, d_out) for x of shape {x.shape}")
+    y = jnp.dot(x, kernel)
+    return add_bias(y, bias), (x, kernel, bias)
+
+
+def dense_backward(
+    residuals: PyTree, cotangent: Float[Array, "*b d_out"]
+) -> tuple[Float[Array, "*b d_in"], Float[Array, "d_in d_out"], Float[Array, " d_out"] | None]:
+    """Return ∂E/∂x = W δ, ∂E/∂W = Σ x δᵀ and ∂E/∂b = Σ δ, the sums over all examples, for δ = ∂E/∂y.
+
+    A deep net applies it from the last layer to the first, with δ of a layer = ∂E/∂x of the next times g'(z).
+
+    Lecture rows D1, D2. Errata: the algorithm that E prints adds the step, W + α ∂E/∂W, which ascends; its loop ends
+    before it updates W⁽⁰⁾; and it starts from δ = ŷ − y, which holds for `half_squared_error` only.
+    """
+    x, kernel, bias = residuals
+    rows = math.prod(x.shape[:-1])
+    delta = cotangent.reshape(rows, cotangent.shape[-1])
+    x_cotangent = jnp.dot(cotangent, kernel.T).astype(x.dtype)
+    kernel_cotangent = jnp.dot(x.reshape(rows, x.shape[-1]).T, delta).astype(kernel.dtype)
+    return x_cotangent, kernel_cotangent, bias_cotangent(bias, cotangent)
+
+
+def add_bias(y: Array, bias: Array | None) -> Array:
+    """Return y plus one bias per entry of the last axis."""
+    if bias is None:
+        return y
+    if bias.shape != y.shape[-1:]:
+        raise ValueError(f"bias: got shape {bias.shape}, allowed is {y.shape[-1:]}")
+    return y + jnp.broadcast_to(bias, y.shape)
+
+
+def bias_cotangent(bias: Array | None, cotangent: Array) -> Array | None:
+    """Return Σ δ over all axes but the last; None where there was no bias."""
+    if bias is None:
+        return None
+    return jnp.sum(cotangent, axis=tuple(range(cotangent.ndim - 1))).astype(bias.dtype)

@@ -1,0 +1,267 @@
+"""Convolutions, forward and backward (Lecture rows D1, D4, H1, H2).
+
+With windows that read the inputs s i + d p − P (see `windows`), one axis and one channel of the forward pass is
+y[i] = Σ_p x[s i + d p − P] w[p]. It is linear in x and in w, so the backward pass is its transpose, twice:
+
+    ∂E/∂w[p] = Σ_i x[s i + d p − P] δ[i]           ∂E/∂x[u] = Σ over (i, p) with s i + d p − P = u of w[p] δ[i]
+
+The lecture C has s = d = 1 and P = 0: ∂E/∂w[m, n] = Σ x[m+p, n+q] δ[p, q], ∂E/∂x[m, n] = Σ w[p, q] δ[m−p, n−q].
+Erratum: there C's second sum runs to p = k, q = k; the weights end at k − 1.
+
+Images are `(..., h, w, c)` with any leading dimensions, kernels `(kh, kw, c_in / groups, c_out)`.
+"""
+
+import math
+from collections.abc import Sequence
+from functools import reduce
+from typing import Literal, NamedTuple
+
+import jax.numpy as jnp
+from jax import lax
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float
+
+from jaxdl.backprop.affine import add_bias, bias_cotangent
+from jaxdl.backprop.static import Static
+from jaxdl.backprop.windows import Axis, axes_of
+
+__all__ = [
+    "Convolution",
+    "conv1d_backward",
+    "conv1d_forward",
+    "conv2d_backward",
+    "conv2d_forward",
+    "conv_input_cotangent",
+    "conv_kernel_cotangent",
+]
+
+Method = Literal["xla", "sliced", "patches"]
+_SLICES = 8  # 8 and 16 were the fastest numbers on two CPU cores; 32 loses on small shapes
+
+
+class Convolution(NamedTuple):
+    """What the backward pass of a convolution needs."""
+
+    x: Array  # (..., h, w, c_in), or (..., n, c_in)
+    kernel: Array  # (kh, kw, c_in / groups, c_out), or (k, c_in / groups, c_out)
+    bias: Array | None  # (c_out,)
+    static: Static  # (windows along each axis, groups)
+
+
+def conv1d_forward(
+    x: Float[ArrayLike, "*b n c_in"],
+    kernel: Float[ArrayLike, "k c_group c_out"],
+    bias: Float[ArrayLike, " c_out"] | None = None,
+    *,
+    stride: int = 1,
+    padding: str | int | tuple[int, int] = "SAME",
+    dilation: int = 1,
+    groups: int = 1,
+) -> tuple[Float[Array, "*b m c_out"], Convolution]:
+    """Cross-correlation along one axis. See `conv2d_forward`."""
+    per_axis = padding if isinstance(padding, str | int) else (padding,)
+    return _forward(x, kernel, bias, 1, stride, per_axis, dilation, groups)
+
+
+def conv1d_backward(residuals: Convolution, cotangent: Float[Array, "*b m c_out"], *, method: Method = "xla"):
+    """Return the cotangents of x, kernel and bias. See `conv2d_backward`."""
+    return _backward(residuals, cotangent, method)
+
+
+def conv2d_forward(
+    x: Float[ArrayLike, "*b h w c_in"],
+    kernel: Float[ArrayLike, "kh kw c_group c_out"],
+    bias: Float[ArrayLike, " c_out"] | None = None,
+    *,
+    stride: int | Sequence[int] = 1,
+    padding: str | int | Sequence = "SAME",
+    dilation: int | Sequence[int] = 1,
+    groups: int = 1,
+) -> tuple[Float[Array, "*b h2 w2 c_out"], Convolution]:
+    """Cross-correlation y[i, j, o] = b[o] + Σ_{p,q,c} x[s i + d p − P, s j + d q − P, c] w[p, q, c, o].
+
+    Args:
+        x: images, any leading dimensions.
+        kernel: weights; with `groups`, output channel o sees the c_in / groups inputs of its own group.
+        bias: one per output channel, or None.
+        stride, padding, dilation: s, P, d: one value or one per axis; see `windows` for paddings.
+        groups: number of groups of channels that do not see one another.
+
+    Raises:
+        ValueError: a wrong rank, channels that do not fit, an option below 1, a window larger than the padded input.
+    """
+    return _forward(x, kernel, bias, 2, stride, padding, dilation, groups)
+
+
+def conv2d_backward(
+    residuals: Convolution, cotangent: Float[Array, "*b h2 w2 c_out"], *, method: Method = "xla"
+) -> tuple[Float[Array, "*b h w c_in"], Float[Array, "kh kw c_group c_out"], Float[Array, " c_out"] | None]:
+    """Return ∂E/∂x, ∂E/∂w (the two sums at the top of this module) and ∂E/∂b = Σ δ, from δ = ∂E/∂y.
+
+    Args:
+        residuals: from `conv2d_forward`.
+        cotangent: δ.
+        method: how ∂E/∂w is computed, see `conv_kernel_cotangent`.
+    """
+    return _backward(residuals, cotangent, method)
+
+
+def conv_input_cotangent(kernel: Array, cotangent: Array, axes: tuple[Axis, ...], groups: int = 1) -> Array:
+    """Return ∂E/∂x of shape (b, ..., c_in) from δ of shape (b, ..., c_out), `axes` between.
+
+    It is a convolution of δ, set s apart by zeros, with the kernel flipped and its channels exchanged.
+    """
+    *spatial, per_group, c_out = kernel.shape
+    last = len(spatial)
+    # (per_group, groups, c_out / groups) becomes (c_out / groups, groups, per_group)
+    exchanged = jnp.swapaxes(kernel.reshape(*spatial, per_group, groups, c_out // groups), last, last + 2)
+    exchanged = exchanged.reshape(*spatial, c_out // groups, groups * per_group)
+    around = [(axis.extent - 1 - axis.low, axis.length - axis.reach + axis.low) for axis in axes]
+    return lax.conv_general_dilated(
+        cotangent,
+        jnp.flip(exchanged, tuple(range(last))),
+        (1,) * last,
+        around,
+        lhs_dilation=[axis.stride for axis in axes],
+        rhs_dilation=[axis.dilation for axis in axes],
+        feature_group_count=groups,
+        dimension_numbers=_LAYOUT[last],
+    )
+
+
+def conv_kernel_cotangent(
+    x: Array, cotangent: Array, axes: tuple[Axis, ...], groups: int = 1, *, method: Method = "xla"
+) -> Array:
+    """Return ∂E/∂w of shape (..., c_in / groups, c_out) from x (b, ..., c_in) and δ (b, ..., c_out).
+
+    Three ways to the same sum Σ_{b,i} x[b, s i + d p − P] δ[b, i]; which is fastest depends on shapes and machine:
+
+    * "xla": one convolution of x with δ as its kernel, whose channels are the examples.
+    * "sliced": the same for an eighth of the batch at a time, and the eight results added. What is read over and
+      over again then fits into the cache.
+    * "patches": for an eighth of the batch at a time, the matrix of all windows, transposed, times the matrix of δ.
+
+    Raises:
+        ValueError: an unknown `method`.
+    """
+    if method not in _KERNEL_COTANGENTS:
+        raise ValueError(f"method: got {method!r}, allowed are 'xla', 'sliced' and 'patches'")
+    if not x.size:  # no examples, or no channels
+        shape = (*(axis.size for axis in axes), x.shape[-1] // groups, cotangent.shape[-1])
+        return jnp.zeros(shape, cotangent.dtype)
+    return _KERNEL_COTANGENTS[method](x, cotangent, axes, groups)
+
+
+def _forward(x, kernel, bias, rank: int, stride, padding, dilation, groups: int):
+    x, kernel, bias = jnp.asarray(x), jnp.asarray(kernel), None if bias is None else jnp.asarray(bias)
+    _check(x, kernel, rank, groups)
+    axes = axes_of(x.shape[-rank - 1 : -1], kernel.shape[:rank], stride, padding, dilation)
+    dtype = jnp.result_type(x, kernel, float)
+    y = lax.conv_general_dilated(
+        _batched(x, rank).astype(dtype),
+        kernel.astype(dtype),
+        [axis.stride for axis in axes],
+        [(axis.low, axis.high) for axis in axes],
+        rhs_dilation=[axis.dilation for axis in axes],
+        feature_group_count=groups,
+        dimension_numbers=_LAYOUT[rank],
+    )
+    y = y.reshape(x.shape[: -rank - 1] + y.shape[1:])
+    return add_bias(y, bias), Convolution(x, kernel, bias, Static((axes, groups)))
+
+
+def _backward(residuals: Convolution, cotangent: Array, method: Method):
+    x, kernel, bias, static = residuals
+    axes, groups = static.value
+    dtype = jnp.result_type(x, kernel, float)
+    delta = _batched(cotangent, len(axes)).astype(dtype)
+    dx = conv_input_cotangent(kernel.astype(dtype), delta, axes, groups)
+    dw = conv_kernel_cotangent(_batched(x, len(axes)).astype(dtype), delta, axes, groups, method=method)
+    return dx.reshape(x.shape).astype(x.dtype), dw.astype(kernel.dtype), bias_cotangent(bias, cotangent)
+
+
+def _kernel_by_xla(x: Array, cotangent: Array, axes: tuple[Axis, ...], groups: int) -> Array:
+    # the sum over windows is XLA's window, and stride and dilation change places; the end is cut to k outputs
+    around = [(axis.low, axis.extent + axis.reach - 1 - axis.length - axis.low) for axis in axes]
+    return lax.conv_general_dilated(
+        x,
+        cotangent,
+        [axis.dilation for axis in axes],
+        around,
+        rhs_dilation=[axis.stride for axis in axes],
+        batch_group_count=groups,
+        dimension_numbers=_KERNEL_LAYOUT[len(axes)],
+    )
+
+
+def _kernel_by_slices(x: Array, cotangent: Array, axes: tuple[Axis, ...], groups: int) -> Array:
+    size = -(-x.shape[0] // _SLICES)
+    # not a scan: XLA on CPU runs a convolution inside a loop on one thread
+    starts = range(0, x.shape[0], size)
+    return reduce(jnp.add, [_kernel_by_xla(x[i : i + size], cotangent[i : i + size], axes, groups) for i in starts])
+
+
+def _kernel_by_patches(x: Array, cotangent: Array, axes: tuple[Axis, ...], groups: int) -> Array:
+    slices = min(_SLICES, x.shape[0])
+    shape = (*(axis.size for axis in axes), x.shape[-1] // groups, cotangent.shape[-1])
+
+    def add(total, pair):
+        return total + _patches_times(pair[0], pair[1], axes, groups).reshape(shape), None
+
+    pairs = _in_slices(x, slices), _in_slices(cotangent, slices)
+    return lax.scan(add, jnp.zeros(shape, cotangent.dtype), pairs)[0]
+
+
+def _patches_times(x: Array, cotangent: Array, axes: tuple[Axis, ...], groups: int) -> Array:
+    """Return Σ over all windows of patch · δᵀ, shape (places, c_in / groups, c_out)."""
+    padded = jnp.pad(x, [(0, 0), *((axis.low, axis.high) for axis in axes), (0, 0)])
+    places = [padded]
+    for number, axis in enumerate(axes, start=1):
+        places = [one for place in places for one in _strided(place, axis, number)]
+    rows, c_in = math.prod(cotangent.shape[:-1]), x.shape[-1]
+    delta = cotangent.reshape(rows, groups, cotangent.shape[-1] // groups)
+    if groups == 1:
+        return jnp.dot(jnp.concatenate(places, -1).reshape(rows, len(places) * c_in).T, delta[:, 0])
+    patches = jnp.stack(places, -2).reshape(rows, len(places), groups, c_in // groups)
+    return jnp.einsum("rpgi,rgo->pigo", patches, delta)
+
+
+def _strided(x: Array, axis: Axis, number: int) -> list[Array]:
+    """Return for each place of a window along one axis what it reads, one entry per window."""
+    starts = range(0, axis.extent, axis.dilation)
+    return [lax.slice_in_dim(x, start, start + axis.reach, axis.stride, number) for start in starts]
+
+
+def _in_slices(x: Array, slices: int) -> Array:
+    """Return x as (slices, examples, ...), with zeros for the examples that lack: they add nothing to a sum."""
+    size = -(-x.shape[0] // slices)
+    lacking = slices * size - x.shape[0]
+    padded = jnp.pad(x, [(0, lacking)] + [(0, 0)] * (x.ndim - 1)) if lacking else x
+    return padded.reshape(slices, size, *x.shape[1:])
+
+
+_KERNEL_COTANGENTS = {"xla": _kernel_by_xla, "sliced": _kernel_by_slices, "patches": _kernel_by_patches}
+_LAYOUT = {1: ("NHC", "HIO", "NHC"), 2: ("NHWC", "HWIO", "NHWC")}
+# examples become the channels that are summed over, input channels the batch
+_KERNEL_LAYOUT = {1: ("CHN", "IHO", "HNC"), 2: ("CHWN", "IHWO", "HWNC")}
+
+
+def _batched(x: Array, rank: int) -> Array:
+    """Return x with all leading axes made one."""
+    lead = x.shape[: -rank - 1]
+    return x.reshape(math.prod(lead), *x.shape[-rank - 1 :])
+
+
+def _check(x: Array, kernel: Array, rank: int, groups: int) -> None:
+    if x.ndim < rank + 1:
+        raise ValueError(f"x: got shape {x.shape}, allowed are at least {rank + 1} axes, channels last")
+    if kernel.ndim != rank + 2:
+        raise ValueError(f"kernel: got shape {kernel.shape}, allowed are {rank + 2} axes, (..., c_in/groups, c_out)")
+    c_in, c_out = x.shape[-1], kernel.shape[-1]
+    if not isinstance(groups, int) or groups < 1 or c_in % groups or c_out % groups:
+        raise ValueError(f"groups: got {groups!r}, allowed are common divisors of {c_in} and {c_out} channels")
+    if kernel.shape[-2] * groups != c_in:
+        raise ValueError(
+            f"kernel: got {kernel.shape[-2]} input channels, allowed are {c_in // groups}: "
+            f"x has {c_in} channels in {groups} group(s)"
+        )

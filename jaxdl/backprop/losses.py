@@ -1,0 +1,195 @@
+"""Losses, forward and backward, per example or element (Lecture rows C1-C3, D1).
+
+`NAME_forward` computes what `jaxdl.losses.NAME` does. Backward returns the cotangents of predictions and targets;
+for class numbers and other integers None, as they have none. The mean over m examples is the caller's: its cotangent
+is 1/m for each, and 1/m once (the lecture E divides by m twice, in the gradient and again in the update).
+Labels that cannot be give NaN in loss and gradient.
+"""
+
+import jax.numpy as jnp
+from jax import lax
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float, PyTree, Shaped
+
+from jaxdl.backprop.activations import softplus
+from jaxdl.backprop.static import Static
+
+__all__ = [
+    "binary_cross_entropy_backward",
+    "binary_cross_entropy_forward",
+    "half_squared_error_backward",
+    "half_squared_error_forward",
+    "sigmoid_binary_cross_entropy_backward",
+    "sigmoid_binary_cross_entropy_forward",
+    "softmax_cross_entropy_backward",
+    "softmax_cross_entropy_forward",
+    "squared_error_backward",
+    "squared_error_forward",
+]
+
+Both = tuple[Float[Array, "..."], Float[Array, "..."] | None]
+
+
+def squared_error_forward(
+    predictions: Float[ArrayLike, "..."], targets: Shaped[ArrayLike, "..."]
+) -> tuple[Float[Array, "..."], PyTree]:
+    """Squared error (ŷ − y)², whose mean is the MSE.
+
+    Raises:
+        ValueError: shapes that differ.
+    """
+    predictions, targets, dtypes = _widen_pair(predictions, targets)
+    error = predictions - targets
+    return (error * error).astype(_result(dtypes)), (error, dtypes)
+
+
+def squared_error_backward(residuals: PyTree, cotangent: Float[Array, "..."]) -> Both:
+    """∂E/∂ŷ = 2 (ŷ − y) δ and ∂E/∂y = −∂E/∂ŷ. With δ = 1/m it is the gradient of the MSE."""
+    error, dtypes = residuals
+    return _opposite(2 * error * cotangent.astype(error.dtype), dtypes)
+
+
+def half_squared_error_forward(
+    predictions: Float[ArrayLike, "..."], targets: Shaped[ArrayLike, "..."]
+) -> tuple[Float[Array, "..."], PyTree]:
+    """Half the squared error ½ (ŷ − y)². Raises: see `squared_error_forward`."""
+    predictions, targets, dtypes = _widen_pair(predictions, targets)
+    error = predictions - targets
+    return (0.5 * error * error).astype(_result(dtypes)), (error, dtypes)
+
+
+def half_squared_error_backward(residuals: PyTree, cotangent: Float[Array, "..."]) -> Both:
+    """∂E/∂ŷ = (ŷ − y) δ: the only loss without a non-linearity before it for which E's δ = ŷ − y holds (row D2)."""
+    error, dtypes = residuals
+    return _opposite(error * cotangent.astype(error.dtype), dtypes)
+
+
+def binary_cross_entropy_forward(
+    probabilities: Float[ArrayLike, "..."], labels: Shaped[ArrayLike, "..."], *, eps: ArrayLike = 1e-7
+) -> tuple[Float[Array, "..."], PyTree]:
+    """Cross entropy −y ln p − (1 − y) ln(1 − p); below eps the logarithm goes on along its tangent.
+
+    Raises:
+        ValueError: shapes that differ.
+    """
+    p, y, dtypes = _widen_pair(probabilities, labels, ("probabilities", "labels"))
+    y = jnp.where((y >= 0) & (y <= 1), y, jnp.nan)
+    yes, no = _log_with_tangent(p, eps), _log_with_tangent(1 - p, eps)
+    return (-y * yes - (1 - y) * no).astype(_result(dtypes)), (p, y, yes - no, eps, dtypes)
+
+
+def binary_cross_entropy_backward(residuals: PyTree, cotangent: Float[Array, "..."]) -> Both:
+    """∂E/∂p = ((1 − y)/(1 − p) − y/p) δ, with denominators of at least eps; ∂E/∂y = (ln(1 − p) − ln p) δ.
+
+    With p = sigmoid(z) and sigmoid's derivative p (1 − p) that is ∂E/∂z = (p − y) δ.
+    """
+    p, y, log_odds, eps, dtypes = residuals
+    delta = cotangent.astype(p.dtype)
+    slope = (1 - y) / jnp.maximum(1 - p, eps) - y / jnp.maximum(p, eps)
+    return _cast((slope * delta, -log_odds * delta), dtypes)
+
+
+def sigmoid_binary_cross_entropy_forward(
+    logits: Float[ArrayLike, "..."], labels: Shaped[ArrayLike, "..."]
+) -> tuple[Float[Array, "..."], PyTree]:
+    """Binary cross entropy of a logit, y ln(1 + e⁻ᶻ) + (1 − y) ln(1 + eᶻ).
+
+    Raises:
+        ValueError: shapes that differ.
+    """
+    z, y, dtypes = _widen_pair(logits, labels, ("logits", "labels"))
+    y = jnp.where((y >= 0) & (y <= 1), y, jnp.nan)
+    loss = y * softplus(-z) + (1 - y) * softplus(z)
+    return loss.astype(_result(dtypes)), (z, y, dtypes)
+
+
+def sigmoid_binary_cross_entropy_backward(residuals: PyTree, cotangent: Float[Array, "..."]) -> Both:
+    """∂E/∂z = (sigmoid(z) − y) δ and ∂E/∂y = −z δ."""
+    z, y, dtypes = residuals
+    delta = cotangent.astype(z.dtype)
+    # sigmoid(z) − y without the cancellation of 1 − 1 for large z
+    slope = (1 - y) * lax.logistic(z) - y * lax.logistic(-z)
+    return _cast((slope * delta, -z * delta), dtypes)
+
+
+def softmax_cross_entropy_forward(
+    logits: Float[ArrayLike, "... classes"],
+    labels: Shaped[ArrayLike, "..."],
+    *,
+    label_smoothing: ArrayLike = 0.0,
+) -> tuple[Float[Array, "..."], PyTree]:
+    """Cross entropy −Σ_k y_k ln ŷ_k of ŷ = softmax(z), one number per example.
+
+    Args:
+        logits: z, classes last.
+        labels: class numbers of the shape of logits without the last axis, or a distribution y of its full shape.
+        label_smoothing: ε: y becomes (1 − ε) y + ε / classes.
+
+    Raises:
+        ValueError: labels of another shape; class numbers that are not integers.
+    """
+    dtype = jnp.result_type(logits, float)
+    z, labels = jnp.asarray(logits, jnp.promote_types(dtype, jnp.float32)), jnp.asarray(labels)
+    y = (1 - label_smoothing) * _distribution(z, labels) + label_smoothing / z.shape[-1]
+    shifted = z - z.max(-1, keepdims=True)
+    log_p = shifted - jnp.log(jnp.exp(shifted).sum(-1, keepdims=True))
+    surprise = jnp.where((y == 0) & jnp.isneginf(log_p), 0, -log_p)  # 0 ln 0 = 0
+    dtypes = Static((dtype, labels.dtype))
+    return (y * surprise).sum(-1).astype(dtype), (jnp.exp(log_p), y, surprise, 1 - label_smoothing, dtypes)
+
+
+def softmax_cross_entropy_backward(residuals: PyTree, cotangent: Float[Array, "..."]) -> Both:
+    """∂E/∂z = (ŷ − y) δ for Σ y = 1, in general (ŷ Σ_k y_k − y) δ; ∂E/∂y = −(1 − ε) ln ŷ δ.
+
+    Since ∂ ln ŷ_k/∂z_i = 1[i=k] − ŷ_i, −Σ_k y_k ∂ ln ŷ_k/∂z_i = ŷ_i Σ_k y_k − y_i. Erratum: the lecture E sums
+    1[i=k] − ŷ_i without the factor y_k.
+    """
+    p, y, surprise, kept, dtypes = residuals
+    delta = cotangent.astype(p.dtype)[..., None]
+    slope = p * y.sum(-1, keepdims=True) - y
+    return _cast((slope * delta, kept * surprise * delta), dtypes)
+
+
+def _distribution(logits: Array, labels: Array) -> Array:
+    """Return labels as a distribution over the last axis of logits; a class that is none gives NaN."""
+    shape = logits.shape
+    if shape and labels.shape == shape:
+        return labels.astype(logits.dtype)
+    if not shape or labels.shape != shape[:-1] or not jnp.issubdtype(labels.dtype, jnp.integer):
+        raise ValueError(
+            f"labels: got shape {labels.shape} and dtype {labels.dtype}, allowed for logits of shape {shape} are "
+            f"integers of shape {shape[:-1]} and distributions of shape {shape}"
+        )
+    one_hot = labels[..., None] == lax.broadcasted_iota(labels.dtype, shape, len(shape) - 1)
+    possible = (labels >= 0) & (labels < shape[-1])
+    return jnp.where(possible[..., None], one_hot.astype(logits.dtype), jnp.nan)
+
+
+def _widen_pair(predictions, targets, names=("predictions", "targets")):
+    """Return both in at least float32, and their own dtypes."""
+    predictions, targets = jnp.asarray(predictions), jnp.asarray(targets)
+    if predictions.shape != targets.shape:
+        raise ValueError(f"{names[1]}: got shape {targets.shape}, must be the shape of {names[0]}, {predictions.shape}")
+    dtypes = Static((predictions.dtype, targets.dtype))
+    wide = jnp.promote_types(_result(dtypes), jnp.float32)
+    return predictions.astype(wide), targets.astype(wide), dtypes
+
+
+def _result(dtypes: Static):
+    return jnp.result_type(*dtypes.value, float)
+
+
+def _opposite(slope: Array, dtypes: Static) -> Both:
+    return _cast((slope, -slope), dtypes)
+
+
+def _cast(cotangents: tuple[Array, Array], dtypes: Static) -> Both:
+    """Return each cotangent in the dtype of its input; None for integers."""
+    (to_predictions, to_targets), (predictions, targets) = cotangents, dtypes.value
+    floating = jnp.issubdtype(targets, jnp.floating)
+    return to_predictions.astype(predictions), to_targets.astype(targets) if floating else None
+
+
+def _log_with_tangent(p: Array, eps: ArrayLike) -> Array:
+    inside = p >= eps
+    return jnp.where(inside, jnp.log(jnp.where(inside, p, 1)), jnp.log(eps) + (p - eps) / eps)

@@ -1,0 +1,266 @@
+"""Batch normalisation in its parts and in full, and local response normalisation, forward and backward (row D1).
+
+Statistics and sums are float32 at least, with the biased variance 1/m; ε stands inside the root.
+`scale`, `offset`, `mean` and `var` have the shape `(c,)` or any that broadcasts against x from the right.
+"""
+
+import math
+from collections.abc import Sequence
+from functools import reduce
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jax import lax
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float, PyTree
+
+from jaxdl.backprop.static import Static
+
+__all__ = [
+    "BatchNorm",
+    "batch_norm_backward",
+    "batch_norm_forward",
+    "batch_norm_train_backward",
+    "batch_norm_train_forward",
+    "batch_statistics_backward",
+    "batch_statistics_forward",
+    "local_response_norm_backward",
+    "local_response_norm_forward",
+]
+
+
+class BatchNorm(NamedTuple):
+    """What the backward passes of batch normalisation need; `mean` and `var` also feed running averages."""
+
+    normalized: Array  # x̂ = (x − μ) r, shape of x
+    inverse: Array  # r = 1 / √(σ² + ε), broadcasts against x
+    mean: Array  # μ, as it was given or computed
+    var: Array  # σ², ditto
+    scale: Array | None  # γ
+    offset: Array | None  # β
+    dtype: Static  # of x
+
+
+def batch_norm_forward(
+    x: Float[ArrayLike, "*x"],
+    mean: Float[ArrayLike, "*m"],
+    var: Float[ArrayLike, "*v"],
+    scale: Float[ArrayLike, "*s"] | None = None,
+    offset: Float[ArrayLike, "*o"] | None = None,
+    *,
+    eps: float | Float[Array, ""] = 1e-5,
+) -> tuple[Float[Array, "*x"], BatchNorm]:
+    """Normalise by given statistics, y = γ x̂ + β, x̂ = (x − μ) r, r = 1 / √(σ² + ε).
+
+    Raises:
+        ValueError: a shape that does not broadcast to that of x.
+    """
+    x, mean, var = jnp.asarray(x), jnp.asarray(mean), jnp.asarray(var)
+    inverse = lax.rsqrt(_align("var", var, x) + eps)
+    normalized = (_wide(x) - _align("mean", mean, x)) * inverse
+    return _affine(x, normalized, inverse, mean, var, scale, offset)
+
+
+def batch_norm_backward(residuals: BatchNorm, cotangent: Float[Array, "*x"]):
+    """Return the cotangents of x, μ, σ², γ and β, from δ = ∂E/∂y; sums run over what was broadcast.
+
+    ∂E/∂x̂ = γ δ, ∂E/∂x = r ∂E/∂x̂, ∂E/∂μ = −Σ r ∂E/∂x̂, ∂E/∂σ² = −½ Σ r² x̂ ∂E/∂x̂, ∂E/∂γ = Σ x̂ δ, ∂E/∂β = Σ δ.
+
+    With `batch_statistics_backward` these are the six lines of the paper's section 3.
+    Reference: Ioffe and Szegedy, Batch normalization, 2015. https://arxiv.org/abs/1502.03167.
+    """
+    normalized, inverse, mean, var, *_ = residuals
+    ahead, scale_cotangent, offset_cotangent = _through_affine(residuals, cotangent)
+    dx = inverse * ahead
+    return (
+        dx.astype(residuals.dtype.value),
+        _sum_like(-dx, mean),
+        _sum_like(-0.5 * inverse * normalized * dx, var),
+        scale_cotangent,
+        offset_cotangent,
+    )
+
+
+def batch_statistics_forward(
+    x: Float[ArrayLike, "*x"], *, axis: int | Sequence[int] | None = None
+) -> tuple[tuple[Float[Array, "*m"], Float[Array, "*m"]], PyTree]:
+    """Mean μ = Σ x / m and biased variance σ² = Σ (x − μ)² / m.
+
+    Args:
+        x: inputs, channels last.
+        axis: axes to average over, kept with length 1; None for all but the last, which gives shape `(c,)`.
+
+    Raises:
+        ValueError: x is a scalar, or an axis that it has not.
+    """
+    x = jnp.asarray(x)
+    mean, var, centred, axes = _moments(x, axis)
+    return (mean, var), (centred, Static((axes, x.dtype)))
+
+
+def batch_statistics_backward(
+    residuals: PyTree, cotangent: tuple[Float[Array, "*m"], Float[Array, "*m"]]
+) -> Float[Array, "*x"]:
+    """∂E/∂x = ∂E/∂μ / m + 2 (x − μ) ∂E/∂σ² / m; the way over μ inside σ² adds −2 Σ (x − μ) / m = 0."""
+    centred, static = residuals
+    axes, dtype = static.value
+    mean_cotangent, var_cotangent = (_aligned(one, centred.ndim) for one in cotangent)
+    return ((mean_cotangent + 2 * centred * var_cotangent) / math.prod(centred.shape[one] for one in axes)).astype(
+        dtype
+    )
+
+
+def batch_norm_train_forward(
+    x: Float[ArrayLike, "*x"],
+    scale: Float[ArrayLike, "*s"] | None = None,
+    offset: Float[ArrayLike, "*o"] | None = None,
+    *,
+    axis: int | Sequence[int] | None = None,
+    eps: float | Float[Array, ""] = 1e-5,
+) -> tuple[Float[Array, "*x"], tuple[BatchNorm, Static]]:
+    """Normalise by the batch's own statistics, y = γ (x − μ) / √(σ² + ε) + β.
+
+    Args:
+        x: inputs, channels last.
+        scale: γ; None for 1.
+        offset: β; None for 0.
+        axis: see `batch_statistics_forward`.
+        eps: ε.
+
+    Raises:
+        ValueError: a shape that does not broadcast to that of x; x a scalar, or an axis that it has not.
+    """
+    x = jnp.asarray(x)
+    mean, var, centred, axes = _moments(x, axis)
+    inverse = _aligned(lax.rsqrt(var + eps), x.ndim)
+    y, residuals = _affine(x, centred * inverse, inverse, mean, var, scale, offset)
+    return y, (residuals, Static(axes))
+
+
+def batch_norm_train_backward(residuals: tuple[BatchNorm, Static], cotangent: Float[Array, "*x"]):
+    """Return the cotangents of x, γ and β.
+
+    Put ∂E/∂μ and ∂E/∂σ² of `batch_norm_backward` into `batch_statistics_backward`. With a = ∂E/∂x̂ = γ δ, means over
+    the batch and x − μ = x̂ / r:
+
+        ∂E/∂x = r a − r mean(a) − r x̂ mean(a x̂) = r (a − mean(a) − x̂ mean(a x̂))
+
+    So what reaches x has no mean and no component along x̂: shifting or stretching a batch changes nothing. That is
+    also why a bias before batch normalisation has the gradient 0 (Lecture rows D1, G5).
+
+    Reference: Ioffe and Szegedy, Batch normalization, 2015. https://arxiv.org/abs/1502.03167.
+    """
+    norm, axes = residuals
+    ahead, scale_cotangent, offset_cotangent = _through_affine(norm, cotangent)
+    along = jnp.mean(ahead * norm.normalized, axes.value, keepdims=True)
+    inner = ahead - jnp.mean(ahead, axes.value, keepdims=True) - norm.normalized * along
+    return (norm.inverse * inner).astype(norm.dtype.value), scale_cotangent, offset_cotangent
+
+
+def local_response_norm_forward(
+    x: Float[ArrayLike, "*x"],
+    *,
+    size: int = 5,
+    alpha: float | Float[Array, ""] = 1e-4,
+    beta: float | Float[Array, ""] = 0.75,
+    k: float | Float[Array, ""] = 2.0,
+    per_size: bool = False,
+) -> tuple[Float[Array, "*x"], PyTree]:
+    """Divide each channel by the activity of its neighbours, y_i = x_i d_i^−β, d_i = k + α Σ_j x_j².
+
+    j runs over the `size` channels i − ⌊size/2⌋, ..., i + ⌊(size−1)/2⌋ that exist; `per_size` divides α by `size`.
+
+    Raises:
+        ValueError: a size that is no int ≥ 1.
+
+    Reference: Krizhevsky, Sutskever and Hinton, ImageNet classification with deep convolutional neural networks,
+    2012. https://papers.nips.cc/paper/4824. Lecture row H8.
+    """
+    if not isinstance(size, int) or size < 1:
+        raise ValueError(f"size: got {size!r}, allowed are ints ≥ 1")
+    x = jnp.asarray(x)
+    wide = _wide(x)
+    alpha = alpha / size if per_size else alpha
+    divisor = k + alpha * _neighbours(jnp.square(wide), size // 2, (size - 1) // 2)
+    return (wide * divisor**-beta).astype(x.dtype), (x, divisor, alpha, beta, Static(size))
+
+
+def local_response_norm_backward(residuals: PyTree, cotangent: Float[Array, "*x"]) -> Float[Array, "*x"]:
+    """∂E/∂x_i = δ_i d_i^−β − 2αβ x_i Σ_j δ_j x_j d_j^(−β−1), over the channels j that have i as a neighbour.
+
+    Those are i − ⌊(size−1)/2⌋, ..., i + ⌊size/2⌋: the window of the forward pass, mirrored.
+    """
+    x, divisor, alpha, beta, size = residuals
+    wide, delta = _wide(x), cotangent.astype(divisor.dtype)
+    direct = delta * divisor**-beta
+    through = _neighbours(direct * wide / divisor, (size.value - 1) // 2, size.value // 2)
+    return (direct - 2 * alpha * beta * wide * through).astype(x.dtype)
+
+
+def _affine(x: Array, normalized, inverse, mean, var, scale, offset):
+    """Return γ x̂ + β and what both backward passes need."""
+    scale, offset = (None if one is None else jnp.asarray(one) for one in (scale, offset))
+    y = normalized if scale is None else normalized * _align("scale", scale, x)
+    y = y if offset is None else y + _align("offset", offset, x)
+    return y.astype(x.dtype), BatchNorm(normalized, inverse, mean, var, scale, offset, Static(x.dtype))
+
+
+def _through_affine(residuals: BatchNorm, cotangent: Array):
+    """Return ∂E/∂x̂, ∂E/∂γ and ∂E/∂β."""
+    scale, offset = residuals.scale, residuals.offset
+    delta = cotangent.astype(residuals.normalized.dtype)
+    ahead = delta if scale is None else delta * _aligned(scale, delta.ndim)
+    scale_cotangent = None if scale is None else _sum_like(delta * residuals.normalized, scale)
+    return ahead, scale_cotangent, None if offset is None else _sum_like(delta, offset)
+
+
+def _moments(x: Array, axis):
+    wide = _wide(x)
+    axes = _axes(axis, x.ndim)
+    mean = jnp.mean(wide, axis=axes, keepdims=True)
+    centred = wide - mean
+    var = jnp.mean(jnp.square(centred), axis=axes, keepdims=True)
+    if axis is None:
+        mean, var = mean.reshape(mean.shape[-1]), var.reshape(var.shape[-1])
+    return mean, var, centred, axes
+
+
+def _axes(axis: int | Sequence[int] | None, ndim: int) -> tuple[int, ...]:
+    if ndim == 0:
+        raise ValueError("x: got a scalar, allowed are arrays with at least one axis")
+    if axis is None:
+        return tuple(range(ndim - 1))
+    axes = (axis,) if isinstance(axis, int) else tuple(axis)
+    if not all(-ndim <= one < ndim for one in axes):
+        raise ValueError(f"axis: got {axis!r}, allowed are axes of an array with {ndim} of them")
+    return tuple(sorted({one % ndim for one in axes}))
+
+
+def _neighbours(x: Array, before: int, after: int) -> Array:
+    """Return for each channel the sum over itself, `before` channels before it and `after` after it."""
+    padded = jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(before, after)])
+    starts = range(before + after + 1)
+    return reduce(jnp.add, [lax.slice_in_dim(padded, i, i + x.shape[-1], axis=-1) for i in starts])
+
+
+def _align(name: str, value: Array, x: Array) -> Array:
+    """Return `value` with leading axes of length 1 up to the rank of x, or raise where it does not broadcast to x."""
+    fits = value.ndim <= x.ndim and all(n in (1, m) for n, m in zip(value.shape[::-1], x.shape[::-1], strict=False))
+    if not fits:
+        raise ValueError(f"{name}: got shape {value.shape}, allowed are shapes that broadcast to that of x, {x.shape}")
+    return _aligned(value, x.ndim)
+
+
+def _aligned(value: Array, ndim: int) -> Array:
+    return _wide(value).reshape((1,) * (ndim - value.ndim) + value.shape)
+
+
+def _sum_like(cotangent: Array, value: Array) -> Array:
+    """Return the transpose of broadcasting `value`: the sum over the axes along which it was repeated."""
+    lengths = (1,) * (cotangent.ndim - value.ndim) + value.shape
+    repeated = tuple(i for i, length in enumerate(lengths) if length == 1)
+    return jnp.sum(cotangent, repeated, keepdims=True).reshape(value.shape).astype(value.dtype)
+
+
+def _wide(x: Array) -> Array:
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
