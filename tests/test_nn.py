@@ -148,6 +148,24 @@ def test_several_heads_have_a_tree_of_shapes():
     assert jax.tree.map(lambda a: a.shape[1:], y) == both.out_shape((5,))
 
 
+def test_every_leaf_takes_a_numpy_batch():
+    leaves = {
+        "fc": nn.Dense(2),
+        "conv": nn.Conv(2, 1),
+        "norm": nn.BatchNorm(),
+        "max": nn.MaxPool(1),
+        "avg": nn.AvgPool(1),
+    }
+    leaves |= {
+        "drop": nn.Dropout(0.1, mode="as_drawn"),
+        "mean": nn.global_avg_pool,
+        "flat": nn.flatten,
+        "fc": nn.Dense(2),
+    }
+    for name, leaf in leaves.items():
+        assert isinstance(leaf.apply(*leaf.init(KEY, IMAGES.shape[1:]), IMAGES)[0], np.ndarray | jax.Array), name
+
+
 def test_an_empty_batch_goes_through():
     assert applied_shape(net(), (9, 7, 3), batch=0) == (0, 5)
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax.numpy as jnp
-from jaxtyping import Array
+from jaxtyping import Array, ArrayLike
 
 from jaxdl import initializers, layers
 from jaxdl.layers import sizes, stochastic
@@ -155,7 +155,8 @@ def Dropout(rate: float, *, mode: stochastic.Mode = "inverted") -> Layer:
     return Layer(no_init, apply, _same_shape, {}, Op("dropout"))
 
 
-def _flatten(x: Array) -> Array:
+def _flatten(x: ArrayLike) -> Array:
+    x = jnp.asarray(x)
     return x.reshape(x.shape[0], math.prod(x.shape[1:]))  # -1 would fail on an empty batch
 
 
