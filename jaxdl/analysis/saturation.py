@@ -1,0 +1,33 @@
+"""How much of a layer has stopped learning (Lecture row B)."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float
+
+
+def saturation(
+    activation: Callable[[Array], Array], z: Float[ArrayLike, "..."], *, eps: float = 1e-2
+) -> Float[Array, ""]:
+    """Share of units whose activation hardly moves: the mean of [|g'(z)| < eps].
+
+    Args:
+        activation: g, an elementwise function.
+        z: inputs of the units before the activation, any shape, such as those of a batch from `nn.tap`.
+        eps: how small a derivative counts as none, above 0; the sigmoid's is below .01 from |z| = 4.6 on.
+
+    Returns:
+        A number in [0, 1]; NaN for no units.
+
+    Raises:
+        ValueError: ``eps`` is not above 0.
+
+    Lecture row B: sigmoid and tanh saturate at both ends, ReLU at one.
+    """
+    if not eps > 0:
+        raise ValueError(f"eps={eps} is not above 0")
+    z = jnp.asarray(z)
+    _, slope = jax.jvp(activation, (z,), (jnp.ones_like(z),))
+    return jnp.mean((jnp.abs(slope) < eps).astype(jnp.float32))
