@@ -1,0 +1,270 @@
+"""How the modules stand to one another, read from their source: levels, privacy, public names, what an import costs.
+
+Each law collects its offenders as "file: what", so that a failure names all of them at once.
+"""
+
+import ast
+import functools
+import importlib
+import inspect
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+import jaxdl
+
+ROOT = pathlib.Path(jaxdl.__file__).parent
+REPOSITORY = ROOT.parent
+
+# imports go down only, and what stands on one level does not import one another
+LEVELS = [
+    {"compat", "activations", "initializers", "losses", "regularizers", "metrics", "schedules", "gradcheck"}
+    | {"backprop", "data"},
+    {"layers", "optimizers"},
+    {"nn"},
+    {"models", "classical", "training", "analysis", "interop"},
+    {"compare", "applications"},
+    {"plots"},  # drawn by the reports of runs, so below them
+    {"runs"},
+]
+LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
+
+CORE = ["activations", "initializers", "losses", "regularizers", "metrics", "schedules"]
+CORE += ["layers", "optimizers", "nn", "models", "analysis", "compare"]
+DEPENDENCIES = {"jax", "flax", "optax", "numpy", "jaxtyping"}
+EXTRAS = {"matplotlib", "sklearn", "orbax", "PIL", "pooch", "rich", "tyro", "optuna", "chex", "beartype", "pytest"}
+VERSION_DEPENDENT = ("jax.experimental", "jax.extend", "jax.interpreters")
+# optax does not export all of its state classes, and a pytree of another class would be another tree
+PRIVATE_ALLOWED = {
+    ("jaxdl/optimizers/states.py", "optax._src"),
+    ("jaxdl/optimizers/states.py", "optax.transforms._adding"),
+}
+
+FILES = sorted(ROOT.rglob("*.py"))
+OUTSIDE = [path for folder in ("experiments", "benchmarks") for path in sorted((REPOSITORY / folder).rglob("*.py"))]
+PACKAGES = [path for path in FILES if path.name == "__init__.py" and path.parent != ROOT]
+SINGLE = [path for path in FILES if path.parent == ROOT and path.name not in ("__init__.py", "compat.py")]
+
+
+@functools.cache
+def tree(path):
+    return ast.parse(path.read_text())
+
+
+def label(path):
+    return str(path.relative_to(REPOSITORY))
+
+
+def module_name(path):
+    return label(path).removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+
+def part(path):
+    """The package or module directly below jaxdl that a file belongs to."""
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+@functools.cache
+def imports(path):
+    """(module, name or None, bound as) of every import, also of those inside functions."""
+    found = []
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Import):
+            found += [(alias.name, None, alias.asname or alias.name) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            module = "." * node.level + (node.module or "")
+            found += [(module, alias.name, alias.asname or alias.name) for alias in node.names]
+    return found
+
+
+def full_names(path):
+    return [f"{module}.{name}" if name else module for module, name, _ in imports(path)]
+
+
+def below_jaxdl(full):
+    names = full.split(".")
+    return names[1] if names[0] == "jaxdl" and len(names) > 1 and not names[1].startswith("__") else None
+
+
+def private(name):
+    return name.startswith("_") and not name.startswith("__")
+
+
+def declared(path):
+    for node in tree(path).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+            return ast.literal_eval(node.value)
+    return None
+
+
+# ---------------------------------------------------------------- levels
+
+
+def test_every_module_has_one_level():
+    assert {part(path) for path in FILES} - {"__init__"} <= set(LEVEL)
+    assert sum(map(len, LEVELS)) == len(LEVEL)
+
+
+def test_imports_go_down_only():
+    upwards = []
+    for path in FILES:
+        for other in {below_jaxdl(full) for full in full_names(path)} - {None, part(path)}:
+            if part(path) == "__init__" or LEVEL[other] >= LEVEL[part(path)]:
+                upwards.append(f"{label(path)}: {other}")
+    assert not upwards
+
+
+def test_the_library_imports_no_experiment_and_nothing_relatively_or_wholesale():
+    outside = {"experiments", "benchmarks", "tests", ""}
+    assert not [
+        f"{label(path)}: {full}"
+        for path in FILES
+        for full in full_names(path)
+        if full.split(".")[0] in outside or full.endswith("*")
+    ]
+
+
+def test_there_are_no_cycles_within_a_package():
+    modules = {module_name(path): path for path in FILES if path.name != "__init__.py"}
+    waiting = {}
+    for name, path in modules.items():
+        parents = {full.rpartition(".")[0] for full in full_names(path)}
+        waiting[name] = ({*full_names(path), *parents} & set(modules)) - {name}
+    while ready := {name for name, below in waiting.items() if not below & set(waiting)}:
+        for name in ready:
+            del waiting[name]
+    assert not waiting
+
+
+def test_a_module_takes_its_neighbours_things_from_the_neighbour_not_from_their_package():
+    through = []
+    for path in set(FILES) - set(PACKAGES):
+        own, neighbours = module_name(path).rpartition(".")[0], {p.stem for p in path.parent.iterdir()}
+        names = [name for module, name, _ in imports(path) if module == own and name not in neighbours]
+        through += [f"{label(path)}: {name}" for name in names if not name.startswith("__")]
+    assert not through
+
+
+# ---------------------------------------------------------------- privacy
+
+
+def foreign_imports(path):
+    """(full name, bound as) of what is imported from another package."""
+    own = module_name(path).split(".")[:2] if path in FILES else module_name(path)
+    pairs = zip(full_names(path), imports(path), strict=True)
+    return [(full, bound) for full, (_, _, bound) in pairs if full.split(".")[:2] != own]
+
+
+def test_nothing_private_of_another_package_is_imported():
+    found = {
+        (label(path), full.rpartition(".")[0])
+        for path in FILES + OUTSIDE
+        for full, _ in foreign_imports(path)
+        if any(map(private, full.split(".")))
+    }
+    assert found == PRIVATE_ALLOWED
+
+
+def test_nothing_private_of_an_imported_module_is_used():
+    used = []
+    for path in FILES + OUTSIDE:
+        modules = {bound.split(".")[0] for _, bound in foreign_imports(path)}
+        for node in ast.walk(tree(path)):
+            if isinstance(node, ast.Attribute) and private(node.attr):
+                root = ast.unparse(node).split(".")[0]
+                if root in modules and node.attr not in ("_replace", "_asdict", "_fields"):  # NamedTuple's own
+                    used.append(f"{label(path)}:{node.lineno}: {ast.unparse(node)}")
+    assert not used
+
+
+def test_version_dependent_calls_stand_in_compat_alone():
+    used = []
+    for path in FILES + OUTSIDE:
+        attributes = {ast.unparse(node) for node in ast.walk(tree(path)) if isinstance(node, ast.Attribute)}
+        names = {*full_names(path), *attributes}
+        used += [f"{label(path)}: {name}" for name in names if name.startswith(VERSION_DEPENDENT)]
+    assert not [one for one in used if not one.startswith("jaxdl/compat.py")]
+
+
+def test_no_asserts_no_blanket_excepts_no_stubs():
+    found = []
+    for path in FILES:
+        for node in ast.walk(tree(path)):
+            stub = isinstance(node, ast.Raise) and node.exc and "NotImplementedError" in ast.unparse(node.exc)
+            caught = ast.unparse(node.type) if isinstance(node, ast.ExceptHandler) and node.type else ""
+            bare = isinstance(node, ast.ExceptHandler) and not node.type
+            if isinstance(node, ast.Assert) or stub or bare or caught in ("Exception", "BaseException"):
+                found.append(f"{label(path)}:{node.lineno}: {ast.unparse(node).splitlines()[0]}")
+    assert not found
+
+
+# ---------------------------------------------------------------- public names and their documentation
+
+
+@pytest.mark.parametrize("path", PACKAGES, ids=module_name)
+def test_a_package_only_re_exports_and_says_exactly_what(path):
+    body, names = tree(path).body, declared(path)
+    assert all(isinstance(node, ast.Import | ast.ImportFrom | ast.Assign | ast.Expr) for node in body)
+    assert [ast.unparse(node.targets[0]) for node in body if isinstance(node, ast.Assign)] == ["__all__"]
+    assert sorted(bound for _, _, bound in imports(path)) == sorted(names)
+    assert len(set(names)) == len(names)
+    assert not any(map(private, names))
+
+
+def test_all_of_a_module_is_what_it_defines():
+    for path in FILES:
+        if path not in PACKAGES and (names := declared(path)):
+            module = importlib.import_module(module_name(path))
+            assert [name for name in names if not hasattr(module, name)] == [], label(path)
+            assert len(set(names)) == len(names), label(path)
+            defined = {n.name for n in tree(path).body if isinstance(n, ast.FunctionDef | ast.ClassDef)}
+            if path in SINGLE:  # modules inside packages share helpers with their neighbours
+                assert {name for name in defined if not private(name)} <= set(names), label(path)
+
+
+def test_every_module_says_what_it_is_for():
+    assert not [label(path) for path in FILES + OUTSIDE if not ast.get_docstring(tree(path))]
+
+
+def test_every_public_name_is_documented():
+    silent = []
+    for path in PACKAGES + SINGLE:
+        module = importlib.import_module(module_name(path))
+        for name in declared(path) or [n for n in vars(module) if not n.startswith("_")]:
+            value = getattr(module, name)
+            value = value.func if isinstance(value, functools.partial) else value  # a variant of what is documented
+            if callable(value) and value.__module__.startswith("jaxdl"):
+                said = inspect.getdoc(value) or ""
+                generated = isinstance(value, type) and said.startswith(f"{value.__name__}(")  # as NamedTuple does
+                silent += [f"{label(path)}: {name}"] if generated or not said else []
+    assert not silent
+
+
+def test_the_version_stands_once():
+    assert jaxdl.__version__
+    assert [label(path) for path in FILES if f'"{jaxdl.__version__}"' in path.read_text()] == ["jaxdl/__init__.py"]
+
+
+# ---------------------------------------------------------------- what an import brings along
+
+
+def test_the_core_imports_none_of_the_extras():
+    program = f"""if True:
+        import importlib, sys
+        before = set()
+        for name in ["jaxdl", *("jaxdl." + one for one in {CORE})]:
+            importlib.import_module(name)
+            now = {{module.split(".")[0] for module in sys.modules}}
+            print(name, *sorted((now - before) & {EXTRAS | {"experiments"}}))
+            before = now
+    """
+    out = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=REPOSITORY)
+    assert out.stdout.splitlines() == ["jaxdl", *(f"jaxdl.{one}" for one in CORE)]
+
+
+def test_the_core_s_source_imports_only_what_the_package_depends_on():
+    known = {*DEPENDENCIES, "jaxdl", *sys.stdlib_module_names}
+    core = [path for path in FILES if part(path) in {*CORE, "__init__", "compat"}]
+    assert not [f"{label(path)}: {one}" for path in core for one in full_names(path) if one.split(".")[0] not in known]
