@@ -37,10 +37,8 @@ DEPENDENCIES = {"jax", "flax", "optax", "numpy", "jaxtyping"}
 EXTRAS = {"matplotlib", "sklearn", "orbax", "PIL", "pooch", "rich", "tyro", "optuna", "chex", "beartype", "pytest"}
 VERSION_DEPENDENT = ("jax.experimental", "jax.extend", "jax.interpreters")
 # optax does not export all of its state classes, and a pytree of another class would be another tree
-PRIVATE_ALLOWED = {
-    ("jaxdl/optimizers/states.py", "optax._src"),
-    ("jaxdl/optimizers/states.py", "optax.transforms._adding"),
-}
+STATES = "jaxdl/optimizers/states.py"
+PRIVATE_ALLOWED = {(STATES, "optax._src.transform"), (STATES, "optax.transforms._adding")}
 
 FILES = sorted(ROOT.rglob("*.py"))
 OUTSIDE = [path for folder in ("experiments", "benchmarks") for path in sorted((REPOSITORY / folder).rglob("*.py"))]
