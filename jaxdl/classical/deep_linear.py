@@ -1,0 +1,55 @@
+"""Deep nets without non-linearity, which are one linear map (Lecture row A5)."""
+
+import functools
+from collections.abc import Mapping, Sequence
+
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float
+
+from jaxdl import layers
+
+__all__ = ["collapse_linear", "deep_linear"]
+
+
+def deep_linear(params: Sequence[Mapping[str, ArrayLike]], x: Float[ArrayLike, "*b d_in"]) -> Float[Array, "*b d_out"]:
+    """Apply dense layers one after another: x W₁ + b₁, that W₂ + b₂, and so on.
+
+    Args:
+        params: one `{"kernel": (d_in, d_out), "bias": (d_out,)}` per layer, the bias optional.
+        x: inputs, any leading dimensions.
+
+    Raises:
+        ValueError: no layers, or shapes that do not fit (see `layers.dense`).
+
+    Lecture row A5.
+    """
+    _check_layers(params)
+    return functools.reduce(
+        lambda z, layer: layers.dense(z, layer["kernel"], layer.get("bias")), params, jnp.asarray(x)
+    )
+
+
+def collapse_linear(params: Sequence[Mapping[str, ArrayLike]]) -> dict[str, Array]:
+    """Return the one layer that equals a deep linear net: W = W₁W₂…W_L, b = (b₁W₂ + b₂)W₃ + … .
+
+    Args:
+        params: as for `deep_linear`.
+
+    Returns:
+        `{"kernel": (d_in, d_out), "bias": (d_out,)}`; the equality is exact but for rounding.
+
+    Raises:
+        ValueError: no layers, or shapes that do not fit.
+
+    Lecture row A5.
+    """
+    _check_layers(params)
+    kernel = functools.reduce(jnp.dot, [jnp.asarray(layer["kernel"]) for layer in params])
+    # the image of 0 is the bias
+    return {"kernel": kernel, "bias": deep_linear(params, jnp.zeros(kernel.shape[:1], kernel.dtype))}
+
+
+def _check_layers(params):
+    if not params:
+        raise ValueError(f"params: got {params!r}, allowed is a sequence of at least one layer")

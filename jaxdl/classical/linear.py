@@ -1,0 +1,96 @@
+"""Linear regression, the lectures' first model (Lecture row A1)."""
+
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+from jaxtyping import Array, Bool, Float, Int
+
+from jaxdl.classical import optimum
+
+__all__ = ["LinearFit", "linear_regression"]
+
+
+class LinearFit(NamedTuple):
+    """A fitted line or plane; predictions are `x @ coefficients + intercept`.
+
+    Fields:
+        coefficients: θ without its constant, one per feature.
+        intercept: θ₀.
+        cost: J at the end.
+        iterations: steps of gradient descent; 0 for the closed form.
+        converged: whether the gradient vanished to the tolerance.
+    """
+
+    coefficients: Float[Array, " d"]
+    intercept: Float[Array, ""]
+    cost: Float[Array, ""]
+    iterations: Int[Array, ""]
+    converged: Bool[Array, ""]
+
+
+def linear_regression(
+    x: Float[ArrayLike, "m d"],
+    y: Float[ArrayLike, " m"],
+    *,
+    method: Literal["closed_form", "gradient_descent"] = "closed_form",
+    learning_rate: ArrayLike | None = None,
+    tolerance: ArrayLike | None = None,
+    max_iterations: ArrayLike = 100_000,
+) -> LinearFit:
+    """Minimise J(θ) = 1/(2m) Σ (θᵀx + θ₀ − y)², which is convex.
+
+    Args:
+        x: one row per example.
+        y: target of each example.
+        method: "closed_form" (least squares, of least norm where columns depend on one another) or
+            "gradient_descent": θ ← θ − α ∇J from zero over all examples at once, which takes about as many steps
+            as the ratio of the largest to the smallest curvature of J; on standardised columns that is smallest.
+        learning_rate: α; by default 1/λ with the largest eigenvalue λ of J's Hessian. From 2/λ on it diverges.
+        tolerance: end when no column's correlation with the residual is larger, in units of the root mean squares
+            of the column and of y − mean(y); by default 1e-6 (float64: 1e-10).
+        max_iterations: of gradient descent.
+
+    Raises:
+        ValueError: shapes that do not fit, an unknown method, numbers not above 0.
+
+    Lecture row A1.
+    """
+    optimum.check_examples(x, y, "y")
+    positive = {"tolerance": tolerance, "max_iterations": max_iterations}
+    optimum.check_options(method, ("closed_form", "gradient_descent"), learning_rate, positive)
+    with jax.default_matmul_precision("highest"):
+        return _fit(optimum.with_ones(x), jnp.asarray(y), method, learning_rate, tolerance, max_iterations)
+
+
+def _fit(x, y, method, learning_rate, tolerance, max_iterations):
+    y = y.astype(x.dtype)
+
+    def gradient(theta):
+        return x.T @ (x @ theta - y) / x.shape[0]
+
+    closed = method == "closed_form"
+    solution = _least_squares(x[:, :-1], y) if closed else None
+    rate = 1 / optimum.largest_curvature(x) if learning_rate is None else learning_rate
+
+    def propose(theta, gradient):
+        return -rate * gradient if solution is None else solution - theta
+
+    theta, (iterations, converged, _) = optimum.stationary_point(
+        gradient,
+        propose,
+        jnp.zeros_like(x[0]),
+        scale=optimum.root_mean_square(x) * optimum.root_mean_square(y - jnp.mean(y)),
+        tolerance=optimum.tolerance_of(x.dtype, tolerance),
+        max_iterations=2 if closed else max_iterations,  # the second step finds the gradient small
+    )
+    cost = 0.5 * jnp.mean(jnp.square(x @ theta - y))
+    return LinearFit(theta[:-1], theta[-1], cost, jnp.int32(0) if closed else iterations, converged)
+
+
+def _least_squares(features, y):
+    """Solve on centred columns, where no large mean hides a small variance."""
+    means = jnp.mean(features, axis=0)
+    coefficients = jnp.linalg.lstsq(features - means[None], y - jnp.mean(y))[0]
+    return jnp.append(coefficients, jnp.mean(y) - means @ coefficients)

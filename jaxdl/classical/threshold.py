@@ -1,0 +1,85 @@
+"""The perceptron: a threshold unit that learns from its mistakes (Lecture row A3)."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jax import lax
+from jax.typing import ArrayLike
+from jaxtyping import Array, Bool, Float, Int, Shaped
+
+from jaxdl.classical import optimum
+
+__all__ = ["PerceptronFit", "perceptron"]
+
+
+class PerceptronFit(NamedTuple):
+    """A fitted threshold unit; its prediction is the sign of `x @ coefficients + intercept`.
+
+    Fields:
+        coefficients: w, one per feature.
+        intercept: b.
+        mistakes: how often w and b were corrected.
+        passes: over all examples, the last without a mistake if converged.
+        converged: whether a pass had no mistake, so that all examples are on the right side.
+        margin: distance of the closest example from the hyperplane, min y(wᵀx + b) / ‖w‖; not above 0 if some
+            example is not on the right side.
+    """
+
+    coefficients: Float[Array, " d"]
+    intercept: Float[Array, ""]
+    mistakes: Int[Array, ""]
+    passes: Int[Array, ""]
+    converged: Bool[Array, ""]
+    margin: Float[Array, ""]
+
+
+class _Unit(NamedTuple):
+    theta: Array
+    mistakes: Array
+    passes: Array
+    mistakes_before: Array  # this pass
+
+
+def perceptron(
+    x: Float[ArrayLike, "m d"], labels: Shaped[ArrayLike, " m"], *, max_passes: ArrayLike = 1000
+) -> PerceptronFit:
+    """Correct w ← w + y x, b ← b + y after every example with y(wᵀx + b) ≤ 0, in order, until none is left.
+
+    If some (w, b) of norm 1 has all y(wᵀx + b) ≥ γ, at most (max ‖(x, 1)‖ / γ)² corrections are made; on data that
+    no hyperplane separates it never ends, and `max_passes` does. The size of the corrections would change nothing.
+
+    Args:
+        x: one row per example.
+        labels: y = ±1; any other gives NaN.
+        max_passes: over all examples.
+
+    Raises:
+        ValueError: shapes that do not fit, or `max_passes` not above 0.
+
+    Reference: Rosenblatt, The perceptron, 1958. https://doi.org/10.1037/h0042519; Novikoff, On convergence proofs
+    for perceptrons, 1962. Lecture row A3.
+    """
+    optimum.check_examples(x, labels, "labels")
+    if isinstance(max_passes, int | float) and not max_passes > 0:
+        raise ValueError(f"max_passes: got {max_passes}, allowed are numbers above 0")
+    x, labels = optimum.with_ones(x), jnp.asarray(labels)
+    y = jnp.where(jnp.abs(labels) == 1, labels, jnp.nan).astype(x.dtype)
+    zero = jnp.int32(0)
+    unit = lax.while_loop(
+        lambda unit: (unit.passes < max_passes) & (unit.mistakes > unit.mistakes_before),
+        lambda unit: _one_pass(x, y, unit),
+        _Unit(jnp.zeros_like(x[0]), zero, zero, zero - 1),
+    )
+    w = unit.theta[:-1]
+    margin = jnp.min(y * (x @ unit.theta)) / jnp.linalg.norm(w)
+    return PerceptronFit(w, unit.theta[-1], unit.mistakes, unit.passes, unit.mistakes == unit.mistakes_before, margin)
+
+
+def _one_pass(x, y, unit):
+    def correct(i, state):
+        theta, mistakes = state
+        wrong = ~(y[i] * jnp.sum(x[i] * theta) > 0)  # NaN is wrong too
+        return theta + jnp.where(wrong, y[i] * x[i], 0), mistakes + wrong
+
+    theta, mistakes = lax.fori_loop(0, x.shape[0], correct, (unit.theta, unit.mistakes))
+    return _Unit(theta, mistakes, unit.passes + 1, unit.mistakes)
