@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
 
 from jaxdl import compat
@@ -64,7 +65,8 @@ def data_parallel(
 
     return Parallel(
         _COMPILE[strategy](step, mesh, replicated, split),
-        lambda tree: jax.device_put(tree, replicated, may_alias=False),  # or donation would delete the original too
+        # a shard may lie in the original's own buffer, may_alias=False or not, and donating it deletes the original
+        lambda tree: jax.device_put(jax.tree.map(jnp.copy, tree), replicated),
         shard,
         len(devices),
     )
