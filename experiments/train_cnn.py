@@ -204,7 +204,7 @@ def run(config: Config, folder: Path, argv: Sequence[str] | None = None, *, resu
     # after it is made up for, so that a process killed at any moment leaves nothing or a run that can be resumed
     if not resume:
         commandline.save_config(folder, config)
-    with runs.lock(folder):
+    with runs.lock(folder), runs.MetricsFile(folder / "metrics.csv") as metrics:
         runs.describe(
             folder,
             seed=config.seed,
@@ -214,14 +214,9 @@ def run(config: Config, folder: Path, argv: Sequence[str] | None = None, *, resu
             preprocessing=preprocessing,
             argv=argv,
         )
-        metrics = runs.MetricsFile(folder / "metrics.csv")
         with runs.Progress(config.epochs * steps_per_epoch(config, splits)) as progress, runs.catch_stop() as request:
-            members = [
-                make_member(
-                    config, start, folder, splits, evaluate, metrics=metrics, request=request, on_row=progress.row
-                )
-                for start in starts
-            ]
+            common = {"metrics": metrics, "request": request, "on_row": progress.row}
+            members = [make_member(config, start, folder, splits, evaluate, **common) for start in starts]
             if resume:
                 progress.line(f"going on with {folder}")
                 for member in members:
@@ -231,19 +226,16 @@ def run(config: Config, folder: Path, argv: Sequence[str] | None = None, *, resu
                 for member in members:
                     member.train_epoch(epoch)
             if request.signal:
-                metrics.close()
-                progress.line(
-                    f"{request.signal.name}: saved at step {[m.step for m in members]}; --resume {folder} goes on"
-                )
+                steps = [member.step for member in members]
+                progress.line(f"{request.signal.name}: saved at step {steps}; --resume {folder} goes on")
                 return request.exit_code
         metrics.arrange([member.name for member in members])
         outcomes = [runs.finish_member(folder, member, splits.test, evaluate) for member in members]
-        metrics.close()
-        summary = runs.write_outcome(folder, outcomes, dataset=dataset, splits=splits, model=config.model, layer=layer)
-        from jaxdl.runs import report  # matplotlib takes a second to import, which --help need not wait for
+    summary = runs.write_outcome(folder, outcomes, dataset=dataset, splits=splits, model=config.model, layer=layer)
+    from jaxdl.runs import report  # matplotlib takes a second to import, which --help need not wait for
 
-        progress.table(summary)
-        progress.line(f"report: {report.write(folder)}")
+    progress.table(summary)
+    progress.line(f"report: {report.write(folder)}")
     return 0
 
 

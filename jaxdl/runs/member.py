@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxdl import data, training
@@ -104,7 +105,7 @@ class Member:
                 report(f"{self.name}: no checkpoint is whole; it starts from the beginning")
             return False
         self.state = self.parallel.place(found.tree["state"])
-        self._best = None if self._best is None else _copied(found.tree["best"])
+        self._best = None if self._best is None else self.parallel.place(found.tree["best"])
         meta = found.meta
         self.step, self.epoch, self.batch = meta["step"], meta["epoch"], meta["batch"]
         self.clock.restore(meta["clock"])
@@ -181,7 +182,9 @@ class Member:
         self._pending.append((self.step, metrics))
         if self.step % self._log_every == 0:
             self._drain()
+            self.clock.stop()  # the device has nothing to do, and the schedule compiles when it is first asked
             self._write_train_row()
+            self.clock.start()
         if self._checkpoint_every and self.step % self._checkpoint_every == 0:
             self.save()
             self.clock.start()
@@ -259,5 +262,5 @@ class Member:
 
 
 def _copied(tree: Any) -> Any:
-    """On the host, and a real copy: the step that comes next is given the buffers of the state."""
-    return jax.tree.map(lambda leaf: np.array(leaf, copy=True), tree)
+    """A real copy: the step that comes next is given the buffers of the state."""
+    return jax.tree.map(jnp.copy, tree)

@@ -86,6 +86,12 @@ class MetricsFile:
         self.flush()
         self._file.close()
 
+    def __enter__(self) -> "MetricsFile":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
 
 def read_metrics(path: str | os.PathLike) -> list[dict[str, Any]]:
     """All rows of a metrics.csv with numbers as numbers.

@@ -1,0 +1,698 @@
+"""`python -m experiments.train_cnn` and `experiments.predict` as a user meets them: mistakes first, then one real run."""
+
+import csv
+import gzip
+import json
+import os
+import pty
+import re
+import shutil
+import struct
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import optax
+import pytest
+from PIL import Image
+from sklearn.datasets import load_digits
+from sklearn.metrics import accuracy_score
+
+from experiments import predict, train_cnn
+from jaxdl import data, runs
+from jaxdl.runs import commandline, report
+
+ROOT = Path(__file__).parents[1]
+MINE = """
+import jax, jax.numpy as jnp, numpy as np, optax
+from jaxdl import activations, data, nn
+
+def net(classes):
+    return nn.serial(conv=nn.Conv(4, 3), norm=nn.BatchNorm(), relu=activations.relu, pool=nn.MaxPool(4),
+                     flatten=nn.flatten, fc=nn.Dense(classes))
+
+def seven(classes):
+    return nn.serial(flatten=nn.flatten, fc=nn.Dense(7))
+
+def flat(classes):
+    return nn.serial(flatten=nn.flatten, conv=nn.Conv(4, 3))
+
+def no_arguments():
+    return net(10)
+
+def no_layer(classes):
+    return "a net"
+
+def sgd(learning_rate):
+    return optax.sgd(learning_rate)
+
+def no_optimizer(learning_rate):
+    return learning_rate
+
+def nan_at_7(learning_rate):
+    inner = optax.sgd(learning_rate)
+
+    def update(grads, state, params=None):
+        updates, _ = inner.update(grads, inner.init(params), params)
+        return jax.tree.map(lambda u: jnp.where(state == 6, jnp.nan, u), updates), state + 1
+
+    return optax.GradientTransformation(lambda params: jnp.zeros((), jnp.int32), update)
+
+def blobs():
+    labels = np.arange(120) % 3
+    noise = np.random.default_rng(0).random((120, 8, 8, 1)) * 0.2
+    return (noise + labels[:, None, None, None] * 0.3).astype(np.float32), labels
+
+def dataset():
+    images, labels = blobs()
+    return data.from_arrays(images, labels, classes=("dark", "grey", "light"), name="blobs")
+
+def bad_labels():
+    return dataset()._replace(labels=np.full(120, 3, np.int32))
+
+def bad_pixels():
+    images, labels = blobs()
+    images[5, 1, 2, 0] = np.nan
+    return images, labels
+
+def no_dataset():
+    return 3
+
+number = 3
+"""
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory):
+    """A folder with a user's own module, on the import path, and where compiled programs are kept."""
+    folder = tmp_path_factory.mktemp("command_line")
+    (folder / "mine.py").write_text(MINE)
+    sys.path.insert(0, str(folder))
+    before = jax.config.jax_compilation_cache_dir
+    jax.config.update("jax_compilation_cache_dir", str(folder / "xla"))
+    yield folder
+    jax.config.update("jax_compilation_cache_dir", before)
+    sys.path.remove(str(folder))
+    sys.modules.pop("mine", None)
+
+
+def run(capsys, main, *args):
+    """(exit code, stdout, stderr) of a command line."""
+    with pytest.raises(SystemExit) as end:
+        commandline.run_main(lambda: main([str(arg) for arg in args]))
+    captured = capsys.readouterr()
+    return end.value.code or 0, captured.out, captured.err
+
+
+MISTAKES = {
+    # dataset
+    "--dataset digist": ("unknown data set 'digist'", "digits, mnist, fashion_mnist, cifar10", "Nearest: digits"),
+    "--dataset nowhere/at/all": ("nowhere/at/all: there is no such folder or archive",),
+    "--dataset mine:nothing": ("dataset='mine:nothing'", "'nothing'", "package.module:function"),
+    "--dataset absent.module:f": ("dataset='absent.module:f'", "No module named 'absent'"),
+    "--dataset mine:number": ("dataset='mine:number'", "int, not a function"),
+    "--dataset mine:no_dataset": ("dataset='mine:no_dataset' returned int", "(images, labels)"),
+    "--dataset mine:net": ("dataset='mine:net' is called without arguments", "'classes'"),
+    "--dataset mine:bad_labels": ("label 3 of example 0 is out of range",),
+    "--dataset mine:bad_pixels": ("a pixel that is not finite",),
+    "--dev-fraction 0.0001": ("dev_fraction=0.0001", "leaves the dev part empty"),
+    "--test-fraction 0.9999": ("test_fraction=0.9999", "leaves the train part empty"),
+    "--dev-fraction 0": ("dev_fraction is 0.0", "between 0 and 1"),
+    # model
+    "--model tiny_cn": ("model='tiny_cn' is unknown", "nearest is 'tiny_cnn'", "lenet5, mlp"),
+    "--model mine:seven": ("model='mine:seven' is not allowed", "gives 10 logits", "it gives (7,)"),
+    "--model mine:flat": ("model='mine:flat' does not take images of shape (8, 8, 1)",),
+    "--model mine:no_arguments": ("model='mine:no_arguments' is called with 10, the number of classes", "argument"),
+    "--model mine:no_layer": ("model='mine:no_layer' returned str, not a jaxdl.nn.Layer",),
+    # optimizer
+    "--optimizer jaxdl.adan": ("optimizer='jaxdl.adan' is unknown", "nearest is 'jaxdl.ada", "jaxdl.sgd, optax"),
+    "--optimizer adam": ("optimizer='adam' is unknown", ".adam'"),
+    "--optimizer optax.lbfgs": ("optimizer='optax.lbfgs' is unknown",),
+    "--optimizer mine:no_optimizer --schedule constant": ("returned float, not an optax.GradientTransformation",),
+    "--optimizer mine:sgdd": ("optimizer='mine:sgdd'", "package.module:function"),
+    "--optimizer optax.rprop": ("optimizer='optax.rprop' does not work here", "--schedule constant"),
+    # numbers
+    "--learning-rate 0": ("learning_rate=0.0 is not allowed", "positive"),
+    "--learning-rate -0.1": ("learning_rate=-0.1 is not allowed",),
+    "--learning-rate nan": ("learning_rate=nan is not allowed",),
+    "--learning-rate inf": ("learning_rate=inf is not allowed",),
+    "--learning-rate 0.1 0.2 0.3": ("learning_rate=(0.1, 0.2, 0.3)", "one for each of the optimizers"),
+    "--batch-size 30 --devices 4": ("batch_size=30 is not allowed", "a multiple of the 4 devices"),
+    "--batch-size 1295": ("batch_size=1295 is not allowed", "at most the 1294 training examples"),
+    "--batch-size -1": ("batch_size=-1 is not allowed", "at least 1"),
+    "--devices 9": ("devices=9 is not allowed", "at most 8", "JAX_NUM_CPU_DEVICES=9"),
+    "--devices 0": ("devices=0 is not allowed",),
+    "--epochs -1": ("epochs=-1 is not allowed",),
+    "--epochs 1 --warmup 40": ("warmup=40 is not allowed", "less than the 40 steps"),
+    "--weight-decay -1": ("weight_decay=-1.0 is not allowed",),
+    "--average 1": ("average=1.0 is not allowed", "(0, 1)"),
+    "--early-stop 0": ("early_stop=0 is not allowed",),
+    "--label-smoothing 1": ("label_smoothing=1.0 is not allowed",),
+    "--seed -1": ("seed=-1 is not allowed",),
+    "--augment none flip": ("augment=('none', 'flip') is not allowed",),
+    "--optimizer jaxdl.adam --noise-floor True": ("noise_floor=True is not allowed",),
+    # folders
+    "--resume nowhere": ("nowhere: is no run folder, it has no config.json",),
+}
+
+
+@pytest.mark.parametrize("options", MISTAKES)
+def test_a_mistake_is_one_clear_message_and_leaves_nothing_behind(capsys, here, tmp_path, monkeypatch, options):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run(capsys, train_cnn.main, *options.split(), *([] if "--resume" in options else ["--out", "run"]))
+    assert (code, out) == (2, "")
+    assert err.startswith("error: ")
+    assert err.endswith("\n(JAXDL_TRACEBACK=1 shows where)\n")
+    assert "Traceback" not in err
+    for part in MISTAKES[options]:
+        assert part in err
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_an_option_that_is_no_option_is_explained_by_the_parser(capsys, here):
+    code, out, err = run(capsys, train_cnn.main, "--learning-rte", "1")
+    assert code == 2
+    assert "--learning-rate" in out + err
+    code, out, err = run(capsys, train_cnn.main, "--schedule", "linear")
+    assert code == 2
+    assert "one_cycle" in out + err
+
+
+@pytest.mark.parametrize("name", ["a file", "in a file", "not empty"])
+def test_an_output_folder_that_cannot_be_used(capsys, here, tmp_path, name):
+    (tmp_path / "file").write_text("mine")
+    out = {"a file": tmp_path / "file", "in a file": tmp_path / "file" / "run", "not empty": tmp_path}[name]
+    code, _, err = run(capsys, train_cnn.main, "--out", out)
+    assert code == 2
+    assert f"out={out}: " in err
+    assert ("holds files already" if name == "not empty" else "cannot be written") in err
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_bugs_keep_their_traceback(capsys):
+    def bug():
+        return {}["key"]
+
+    with pytest.raises(KeyError):
+        commandline.run_main(bug)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        FileNotFoundError(2, "No such file or directory", "a.gz"),
+        ConnectionError("a.gz could not be downloaded"),
+        OSError(28, "No space left on device", "a.gz"),
+        ImportError("reading a.gz needs pillow"),
+    ],
+)
+def test_files_networks_and_missing_libraries_are_no_bugs(capsys, monkeypatch, error):
+    def fail(argv):
+        raise error
+
+    code, out, err = run(capsys, fail)
+    assert (code, out) == (2, "")
+    assert err == f"error: {error}\n(JAXDL_TRACEBACK=1 shows where)\n"
+    monkeypatch.setenv("JAXDL_TRACEBACK", "1")
+    with pytest.raises(type(error)):
+        commandline.run_main(lambda: fail([]))
+
+
+def test_ctrl_c_outside_of_training_ends_quietly(capsys):
+    def interrupted(argv):
+        raise KeyboardInterrupt
+
+    assert run(capsys, interrupted) == (130, "", "interrupted\n")
+
+
+def write_idx(folder, images, labels, part="train"):
+    folder.mkdir(parents=True, exist_ok=True)
+    head = struct.pack(">HBB3I", 0, 8, 3, *images.shape)
+    (folder / f"{part}-images-idx3-ubyte.gz").write_bytes(gzip.compress(head + images.tobytes()))
+    head = struct.pack(">HBBI", 0, 8, 1, len(labels))
+    (folder / f"{part}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(head + labels.tobytes()))
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "foreign", "lengths", "missing", "image"])
+def test_a_damaged_data_file_is_named(capsys, here, tmp_path, damage):
+    folder, out = tmp_path / "idx", tmp_path / "run"
+    images = np.random.default_rng(0).integers(0, 256, (40, 8, 8)).astype(np.uint8)
+    write_idx(folder, images, (np.arange(40 - (damage == "lengths")) % 4).astype(np.uint8))
+    file = folder / "train-images-idx3-ubyte.gz"
+    content = bytearray(file.read_bytes())
+    said = ["train-images-idx3-ubyte"]
+    if damage == "truncated":
+        file.write_bytes(content[: len(content) // 2])
+    elif damage == "flipped":
+        content[len(content) // 2] ^= 1
+        file.write_bytes(content)
+    elif damage == "foreign":
+        file.write_bytes(gzip.compress(b"PNG or whatever this is" * 10))
+    elif damage == "lengths":
+        said += ["40 images", "39 labels"]
+    elif damage == "missing":
+        (folder / "train-labels-idx1-ubyte.gz").unlink()
+        said = ["train-labels-idx1-ubyte"]
+    else:
+        folder, said = tmp_path / "pictures", ["b/1.png", "cannot be read"]
+        for name in ("a/0", "a/1", "b/0", "b/1"):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(images[0]).save(folder / f"{name}.png")
+        (folder / "b/1.png").write_bytes((folder / "b/1.png").read_bytes()[:60])
+    code, _, err = run(capsys, train_cnn.main, "--dataset", folder, "--out", out)
+    assert code == 2
+    assert err.startswith("error: ")
+    for part in said:
+        assert part in err
+    assert not out.exists()
+
+
+def test_named_data_without_files_or_network_says_where_to_put_them(capsys, here, tmp_path, monkeypatch):
+    monkeypatch.setattr("jaxdl.data.named.fetch", refuse, raising=True)
+    code, _, err = run(capsys, train_cnn.main, "--dataset", "mnist", "--data-dir", tmp_path, "--out", tmp_path / "run")
+    assert code == 2
+    assert "put train-images" in err
+
+
+def refuse(urls, path, **options):
+    raise ConnectionError(f"{path.name} could not be downloaded; put {path.name} into {path.parent} by hand")
+
+
+# --- one real run
+
+OPTIONS = [
+    "--model",
+    "mine:net",
+    "--optimizer",
+    "jaxdl.sgd",
+    "optax.sgd",
+    "--learning-rate",
+    "0.3",
+    "--epochs",
+    "3",
+    "--batch-size",
+    "64",
+    "--seed",
+    "5",
+    "--early-stop",
+    "3",
+    "--average",
+    "0.8",
+    "--augment",
+    "shift",
+    "cutout",
+    "--schedule",
+    "inverse_sqrt",
+    "--warmup",
+    "4",
+    "--label-smoothing",
+    "0.05",
+]
+
+
+@pytest.fixture(scope="module")
+def finished(here):
+    """A finished run, in process."""
+    folder = here / "finished"
+    assert train_cnn.main([*OPTIONS, "--out", str(folder)]) == 0
+    return folder
+
+
+def rows(folder):
+    with (folder / "metrics.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_folder_of_a_run_holds_what_the_readme_promises(finished):
+    there = {p.name for p in finished.iterdir()}
+    files = {"config.json", "manifest.json", "metrics.csv", "summary.json", "predictions.npz", "preprocessing.json"}
+    assert there == files | {"report.md", "report.html", "figures", "checkpoints", "final"}
+
+
+def test_the_config_is_resolved_and_complete(finished):
+    config = json.loads((finished / "config.json").read_text())
+    assert config["learning_rate"] == [0.3, 0.3]
+    assert config["noise_floor"] is True, "sgd and sgd at one rate are twins"
+    assert (config["strategy"], config["weight_decay"], config["seed"]) == ("jit", None, 5)
+    assert set(config) == set(train_cnn.Config.__dataclass_fields__) - {"out", "resume"}
+
+
+def test_the_manifest_says_where_the_numbers_come_from(finished):
+    manifest = json.loads((finished / "manifest.json").read_text())
+    assert manifest["command"].endswith(" ".join([*OPTIONS, "--out", str(finished)]))
+    assert manifest["seed"] == 5
+    assert manifest["versions"]["jax"] == jax.__version__
+    assert manifest["versions"]["optax"] == optax.__version__
+    assert manifest["versions"]["python"] == sys.version.split()[0]
+    assert manifest["devices"] == ["cpu:0 cpu"]
+    (digest,) = manifest["data"]["sha256"].values()
+    assert re.fullmatch("[0-9a-f]{64}", digest)
+
+
+def test_the_metrics_have_every_row_once(finished):
+    found = [(r["optimizer"], int(r["step"]), int(r["epoch"]), r["split"]) for r in rows(finished)]
+    names = ["jaxdl.sgd", "optax.sgd", "optax.sgd+1ulp"]
+    # 1,294 training examples make 20 steps an epoch; a train row comes every 50 steps and at the end of an epoch
+    train = {0: [20], 1: [40], 2: [50, 60]}
+    wanted = []
+    for epoch, steps in train.items():
+        for name in names:
+            wanted += [(name, step, epoch, "train") for step in steps] + [(name, steps[-1], epoch, "dev")]
+    assert found == wanted + [(name, 60, 2, "test") for name in names]
+    # inverse_sqrt after 4 steps of warm-up: peak / sqrt(1 + t/T) with t = 50 - 1 - 4 and T = 4
+    at_50 = [float(r["learning_rate"]) for r in rows(finished) if int(r["step"]) == 50]
+    np.testing.assert_allclose(at_50, 0.3 / np.sqrt(1 + 45 / 4), rtol=1e-6)
+    seconds = [float(r["seconds"]) for r in rows(finished) if r["optimizer"] == "jaxdl.sgd"]
+    assert seconds == sorted(seconds)
+
+
+def test_the_summary_agrees_with_scikit_learn_on_the_predictions(finished):
+    summary = json.loads((finished / "summary.json").read_text())
+    with np.load(finished / "predictions.npz") as archive:
+        arrays = dict(archive)
+    assert [row["optimizer"] for row in summary["rows"]] == ["jaxdl.sgd", "optax.sgd"]
+    for i, row in enumerate(summary["rows"]):
+        probabilities = arrays[f"probabilities_{i}"]
+        assert row["test_accuracy"] == accuracy_score(arrays["labels"], probabilities.argmax(1))
+        loss = -np.log(probabilities[np.arange(len(probabilities)), arrays["labels"]].astype(np.float64)).mean()
+        np.testing.assert_allclose(row["test_loss"], loss, rtol=1e-4)
+        assert (row["steps"], row["epochs"], row["learning_rate"]) == (60, 3, 0.3)
+        assert row["steps_per_second"] == pytest.approx(59 / row["seconds"])
+        assert row["weights"].startswith("average, best on dev, epoch ")
+        wrong = arrays[f"mistake_index_{i}"]
+        assert (probabilities[wrong].argmax(1) != arrays["labels"][wrong]).all()
+        assert (np.diff(probabilities[wrong].max(1)) <= 0).all(), "most confident first"
+    assert summary["examples"] == {"train": 1294, "dev": 144, "test": 359}
+    pair = summary["pair"]
+    assert (pair["a"], pair["b"]) == ("jaxdl.sgd", "optax.sgd")
+    assert 0 <= pair["max_relative_difference"] < 0.1
+    assert 0 < pair["noise_floor_relative"] < 0.1
+    assert pair["noise_floor_ulps"] >= 1
+
+
+def test_the_best_epoch_is_the_one_of_the_lowest_dev_loss(finished):
+    summary = json.loads((finished / "summary.json").read_text())
+    for row in summary["rows"]:
+        dev = [float(r["loss"]) for r in rows(finished) if r["optimizer"] == row["optimizer"] and r["split"] == "dev"]
+        assert row["weights"].endswith(f"epoch {1 + int(np.argmin(dev))}")
+
+
+@pytest.mark.parametrize("optimizer", [None, "optax.sgd"])
+def test_load_gives_back_the_network_that_was_judged(finished, optimizer):
+    summary = json.loads((finished / "summary.json").read_text())
+    row = next(r for r in summary["rows"] if r["optimizer"] == (optimizer or "jaxdl.sgd"))
+    loaded = runs.load(finished, optimizer=optimizer)
+    test = data.split(data.load("digits"), seed=5, dev_fraction=0.1).test
+    x = data.normalize(test.images, loaded.preprocessing)
+    logits, _ = loaded.layer.apply(loaded.params, loaded.state, x)
+    assert float(np.mean(np.asarray(logits).argmax(1) == test.labels)) == row["test_accuracy"]
+    assert (loaded.in_shape, loaded.classes) == ((8, 8, 1), tuple("0123456789"))
+    assert (loaded.optimizer, loaded.config["seed"]) == (row["optimizer"], 5)
+
+
+def test_load_refuses_what_is_no_finished_run(finished, tmp_path):
+    with pytest.raises(ValueError, match=r"optimizer='adam' is not in this run; it has jaxdl.sgd, optax.sgd"):
+        runs.load(finished, optimizer="adam")
+    with pytest.raises(ValueError, match=r"is no run folder, it has no config.json"):
+        runs.load(tmp_path)
+    shutil.copytree(finished, tmp_path / "run", ignore=shutil.ignore_patterns("final"))
+    with pytest.raises(ValueError, match=r"this run has not ended; go on with --resume"):
+        runs.load(tmp_path / "run")
+
+
+def test_load_refuses_a_flipped_bit(finished, tmp_path):
+    shutil.copytree(finished / "final", tmp_path / "final")
+    for name in ("config.json", "preprocessing.json"):
+        shutil.copy(finished / name, tmp_path)
+    file = max(
+        (p for p in (tmp_path / "final" / "jaxdl.sgd").rglob("*") if p.is_file()), key=lambda p: p.stat().st_size
+    )
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 4
+    file.write_bytes(content)
+    with pytest.raises(ValueError, match="SHA-256"):
+        runs.load(tmp_path)
+
+
+def test_resume_of_a_finished_run_makes_its_report_again_without_training(capsys, finished, tmp_path, monkeypatch):
+    folder = tmp_path / "run"
+    shutil.copytree(finished, folder)
+    (folder / "report.html").unlink()
+    monkeypatch.setattr("jaxdl.training.fit", None)  # training would fail
+    assert train_cnn.main(["--resume", str(folder)]) == 0
+    assert (folder / "report.html").exists()
+    for name in ("metrics.csv", "summary.json", "manifest.json", "preprocessing.json", "predictions.npz"):
+        assert (folder / name).read_bytes() == (finished / name).read_bytes(), name
+    assert f"going on with {folder}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("--learning-rate 0.2", ("learning_rate is (0.3, 0.3) in the run, (0.2,) here",)),
+        ("--epochs 4 --seed 6", ("epochs is 3 in the run, 4 here", "seed is 5 in the run, 6 here")),
+        ("--optimizer jaxdl.sgd", ("optimizer is ('jaxdl.sgd', 'optax.sgd') in the run, ('jaxdl.sgd',) here",)),
+        ("--dataset mnist", ("dataset is 'digits' in the run, 'mnist' here",)),
+        ("--out elsewhere", ("stays in its folder, but --out is elsewhere",)),
+    ],
+)
+def test_resume_with_another_config_says_what_differs(capsys, finished, options, said):
+    code, out, err = run(capsys, train_cnn.main, "--resume", finished, *options.split())
+    assert (code, out) == (2, "")
+    for part in said:
+        assert part in err
+
+
+def test_resume_beside_the_command_that_began_the_run_is_allowed(finished):
+    args = [*OPTIONS, "--out", str(finished), f"--resume={finished}"]
+    config = commandline.parse(train_cnn.Config, args)
+    assert train_cnn.resolve(config).learning_rate == (0.3, 0.3)
+    assert config.resume == finished
+
+
+def test_resume_with_other_data_names_the_file(capsys, here, tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (60, 8, 8)).astype(np.uint8)
+    labels = (np.arange(60) % 3).astype(np.uint8)
+    write_idx(tmp_path / "idx", images, labels)
+    options = ["--model", "mine:net", "--optimizer", "mine:sgd", "--epochs", "1", "--batch-size", "8"]
+    folder = tmp_path / "run"
+    assert train_cnn.main([*options, "--dataset", str(tmp_path / "idx"), "--out", str(folder)]) == 0
+    write_idx(tmp_path / "idx", images[::-1], labels)
+    code, _, err = run(capsys, train_cnn.main, "--resume", folder)
+    assert code == 2
+    assert "train-images-idx3-ubyte: its SHA-256 is " in err
+    assert "a resumed run needs the same data" in err
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine", "one_cycle", "step", "inverse_sqrt"])
+def test_a_users_own_data_net_and_optimizer_run_under_every_schedule(here, tmp_path, monkeypatch, schedule):
+    monkeypatch.setattr(report, "write", lambda folder: folder)
+    args = ["--dataset", "mine:dataset", "--model", "mine:net", "--optimizer", "mine:sgd", "--schedule", schedule]
+    more = ["--learning-rate", "0.1", "--epochs", "2", "--batch-size", "8", "--out", str(tmp_path / "run")]
+    assert train_cnn.main([*args, *more]) == 0
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["rows"][0]["optimizer"] == "mine:sgd"
+    assert summary["dataset"] == "blobs"
+    assert summary["pair"] is None
+    assert summary["rows"][0]["test_accuracy"] > 0.6, "dark, grey and light are easy to tell apart"
+    assert runs.load(tmp_path / "run").classes == ("dark", "grey", "light")
+    rate = [float(r["learning_rate"]) for r in rows(tmp_path / "run") if r["split"] == "dev"]
+    if schedule == "constant":
+        assert rate == [0.1, 0.1]
+    elif schedule == "step":  # 86 training examples: 10 steps an epoch, so 20 in all, a tenth at 10 and at 15
+        np.testing.assert_allclose(rate, [0.1, 0.001], rtol=1e-6)
+    else:
+        assert rate[1] < rate[0] < 0.1 + 1e-9
+
+
+def test_a_loss_that_becomes_nan_stops_the_run_and_keeps_the_last_finite_checkpoint(capsys, here, tmp_path):
+    folder = tmp_path / "run"
+    args = ["--dataset", "mine:blobs", "--model", "mine:net", "--optimizer", "mine:nan_at_7", "--schedule", "constant"]
+    code, _, err = run(
+        capsys, train_cnn.main, *args, "--batch-size", 16, "--epochs", 3, "--log-every", 1, "--out", folder
+    )
+    # the seventh update is NaN, so that the eighth loss is
+    assert code == 1
+    assert "mine:nan_at_7: the loss is nan at step 8; the last finite loss was" in err
+    assert "at step 7; the checkpoint of step 5 is kept" in err
+    last = [float(r["loss"]) for r in rows(folder) if r["split"] == "train"][-1]
+    assert f"{last:.6g} at step 7" in err
+    assert sorted(int(path.name) for path in folder.glob("checkpoints/*/[0-9]*")) == [0, 5]
+    again = run(capsys, train_cnn.main, "--resume", folder)
+    assert again[0] == 1
+    assert again[2] == err, "the checkpoint can be restored, and the run meets the same step"
+
+
+def test_a_learning_rate_that_explodes_stops_the_run(capsys, here, tmp_path):
+    args = ["--model", "softmax_regression", "--optimizer", "jaxdl.sgd", "--learning-rate", "1e38"]
+    code, _, err = run(capsys, train_cnn.main, *args, "--epochs", 2, "--augment", "none", "--out", tmp_path / "run")
+    assert code == 1
+    assert re.search(r"stopped: jaxdl.sgd: the loss is (inf|nan) at step \d+; the last finite loss was", err)
+    kept = [np.isfinite(float(r["loss"])) for r in rows(tmp_path / "run")]
+    assert all(kept)
+
+
+# --- predict
+
+
+def write_digit(path, image):
+    Image.fromarray(np.round(image.astype(float) * 255 / 16).astype(np.uint8)).save(path)
+    return path
+
+
+def test_predict_prints_the_three_most_probable_classes(capsys, finished, tmp_path):
+    test = data.split(data.load("digits"), seed=5, dev_fraction=0.1).test
+    chosen = [int(np.flatnonzero(test.labels == digit)[0]) for digit in range(10)]
+    paths = [write_digit(tmp_path / f"{i}.png", test.images[i, ..., 0]) for i in chosen]
+    code, out, err = run(capsys, predict.main, finished, *paths, "--optimizer", "optax.sgd")
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert len(lines) == 10
+    with np.load(finished / "predictions.npz") as archive:
+        probabilities = archive["probabilities_1"][chosen]
+    for line, path, p in zip(lines, paths, probabilities, strict=True):
+        found = re.fullmatch(rf"{re.escape(str(path))}: (\d) ([\d.]+)%, (\d) ([\d.]+)%, (\d) ([\d.]+)%", line)
+        assert found, line
+        assert [int(found[1]), int(found[3]), int(found[5])] == list(np.argsort(-p)[:3])
+        # the pixels went through 256 levels instead of 17
+        np.testing.assert_allclose([float(found[i]) / 100 for i in (2, 4, 6)], -np.sort(-p)[:3], atol=0.02)
+
+
+def test_predict_takes_colours_and_other_sizes(capsys, finished, tmp_path):
+    image = load_digits().images[0]
+    write_digit(tmp_path / "grey.png", image)
+    big = Image.open(tmp_path / "grey.png").convert("RGBA").resize((16, 16), Image.Resampling.NEAREST)
+    big.save(tmp_path / "big.png")
+    code, out, _ = run(capsys, predict.main, finished, tmp_path / "big.png", "--top", 1)
+    assert code == 0
+    assert f"{tmp_path / 'big.png'}: resized from 16x16 to 8x8" in out
+    assert len(out.splitlines()) == 2
+
+
+@pytest.mark.parametrize("kind", ["missing", "text", "cut", "deep", "folder", "top", "none", "run", "optimizer"])
+def test_predict_names_what_it_cannot_use(capsys, finished, tmp_path, kind):
+    good = write_digit(tmp_path / "good.png", load_digits().images[0])
+    path, args = tmp_path / "bad.png", []
+    if kind == "text":
+        path.write_text("no image")
+    elif kind == "cut":
+        path.write_bytes(good.read_bytes()[:-30])
+    elif kind == "deep":
+        Image.fromarray(np.full((8, 8), 40000, np.uint16)).save(path)
+    elif kind == "folder":
+        path.mkdir()
+    args = {
+        "top": [finished, good, "--top", "11"],
+        "none": [finished],
+        "run": [tmp_path, good],
+        "optimizer": [finished, good, "--optimizer", "adam"],
+    }.get(kind, [finished, good, path])
+    said = {
+        "top": "top=11 is not in 1 to 10",
+        "none": "image",
+        "run": "is no run folder",
+        "optimizer": "optimizer='adam'",
+    }
+    code, out, err = run(capsys, predict.main, *args)
+    assert code == 2
+    assert said.get(kind, str(path)) in err + (out if kind == "none" else "")
+    assert "%" not in out
+    assert "Traceback" not in err
+
+
+# --- real processes
+
+
+def process(here, *args, **variables):
+    env = {
+        **os.environ,
+        "PYTHONPATH": f"{here}{os.pathsep}{ROOT}",
+        "JAX_COMPILATION_CACHE_DIR": str(here / "xla"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        **variables,
+    }
+    return {"args": [sys.executable, "-W", "error", *map(str, args)], "env": env, "cwd": here}
+
+
+@pytest.mark.slow
+def test_eight_devices_give_the_losses_of_one(here):
+    """With pmap, batch norm's statistics synchronised and augmentation keyed per example; and nothing on stderr."""
+    options = [
+        "--model",
+        "mine:net",
+        "--optimizer",
+        "jaxdl.adam",
+        "--epochs",
+        "2",
+        "--batch-size",
+        "64",
+        "--augment",
+        "shift",
+        "--early-stop",
+        "2",
+    ]
+    for devices in (1, 8):
+        args = ["-m", "experiments.train_cnn", *options, "--devices", devices, "--out", f"devices-{devices}"]
+        ended = subprocess.run(**process(here, *args, JAX_NUM_CPU_DEVICES="8"), capture_output=True, text=True)
+        assert (ended.returncode, ended.stderr) == (0, ""), ended.stderr
+    one, eight = rows(here / "devices-1"), rows(here / "devices-8")
+    assert [r["step"] for r in one] == [r["step"] for r in eight]
+    losses = [[float(r["loss"]) for r in found] for found in (one, eight)]
+    np.testing.assert_allclose(*losses, rtol=2e-5)
+    manifest = json.loads((here / "devices-8" / "manifest.json").read_text())
+    assert len(manifest["devices"]) == 8
+    assert manifest["command"].startswith("python -m experiments.train_cnn --model mine:net")
+    assert json.loads((here / "devices-8" / "config.json").read_text())["strategy"] == "pmap"
+    lines = ended.stdout.splitlines()
+    assert re.match(r"jaxdl.adam +epoch +1  step +20  dev loss [\d.]+ accuracy [\d.]+%  [\d.]+ steps/s$", lines[0])
+    assert "\x1b" not in ended.stdout, "colours and bars are for terminals"
+    assert lines[-1].startswith("report: ")
+
+
+@pytest.mark.slow
+def test_a_terminal_sees_bars_and_the_table(here, finished):
+    folder = here / "terminal"
+    shutil.copytree(finished, folder)
+    for name in ("jaxdl.sgd", "optax.sgd"):  # the last epoch again
+        newest = max((folder / "checkpoints" / name).glob("[0-9]*"))
+        shutil.rmtree(newest)
+    master, slave = pty.openpty()
+    args = process(here, "-m", "experiments.train_cnn", "--resume", folder, TERM="xterm", COLUMNS="120", LINES="40")
+    child = subprocess.Popen(**args, stdin=slave, stdout=slave, stderr=slave, close_fds=True)
+    os.close(slave)
+    seen = b""
+    while True:
+        try:
+            chunk = os.read(master, 4096)
+        except OSError:  # the terminal's way to say that the other end is gone
+            break
+        if not chunk:
+            break
+        seen += chunk
+    os.close(master)
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen.decode())
+    assert child.wait(60) == 0, text
+    assert re.search(r"optax.sgd +━+.* 60/60", text)
+    assert "test accuracy" in text
+    assert "Traceback" not in text
+    assert "Warning" not in text
+
+
+def test_help_answers_quickly(here):
+    def seconds(*args):
+        times = []
+        for _ in range(3):
+            start = time.perf_counter()
+            ended = subprocess.run(**process(here, *args), capture_output=True, text=True)
+            times.append(time.perf_counter() - start)
+            assert ended.returncode == 0, ended.stderr
+        return min(times), ended.stdout
+
+    jax_alone, _ = seconds("-c", "import jax")
+    whole, text = seconds("-m", "experiments.train_cnn", "--help")
+    assert whole - jax_alone < 1.5
+    for option in train_cnn.Config.__dataclass_fields__:
+        assert f"--{option.replace('_', '-')}" in text
