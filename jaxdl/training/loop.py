@@ -3,26 +3,27 @@
 import collections
 import itertools
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
 from jaxtyping import Array
 
 from jaxdl import data
-from jaxdl.training.state import TrainState
+
+State = TypeVar("State")  # a TrainState, or whatever else ``step`` carries
 
 
 def fit(
-    step: Callable[[TrainState, Any, Array], tuple[TrainState, Any]],
-    state: TrainState,
+    step: Callable[[State, Any, Array], tuple[State, Any]],
+    state: State,
     batches: Callable[[int], Iterable[Any]],
     *,
     key: Array,
     epochs: Iterable[int],
-    on_metrics: Callable[[int, TrainState, Any], bool | None] | None = None,
-    on_epoch: Callable[[int, TrainState], bool | None] | None = None,
-) -> TrainState:
+    on_metrics: Callable[[int, State, Any], bool | None] | None = None,
+    on_epoch: Callable[[int, State], bool | None] | None = None,
+) -> State:
     """Run ``step`` over all batches of all epochs and return the last state.
 
     The loop itself never waits for the device. The callbacks get what the device may still be computing: reading a
