@@ -28,6 +28,8 @@ def describe(argument: str, tree: Any) -> dict[str, list[Any]]:
     for name, leaf in _by_path(tree).items():
         if not (hasattr(leaf, "shape") and hasattr(leaf, "dtype")):
             raise ValueError(f"{argument}{name} is a {type(leaf).__name__}; allowed are arrays")
+        if not _is_key(leaf) and leaf.dtype.kind in "OSUMm":
+            raise ValueError(f"{argument}{name} is {leaf.dtype}; allowed are numbers, bools and random keys")
         if not _is_key(leaf) and jax.dtypes.canonicalize_dtype(leaf.dtype) != leaf.dtype:
             raise ValueError(f"{argument}{name} is {leaf.dtype}, which JAX narrows unless jax_enable_x64 is set")
         described[name] = [list(leaf.shape), str(leaf.dtype)]
@@ -78,11 +80,15 @@ def _stored(tree: Any) -> dict[str, Any]:
 
 
 def _unstored(array: Any, like: Any) -> Any:
-    if _is_key(like):
-        shape = jax.eval_shape(jax.random.key_data, like)
-        bits = jnp.zeros(shape.shape, shape.dtype) if array is None else array
-        return jax.random.wrap_key_data(bits, impl=jax.random.key_impl(like))
-    return jnp.zeros(like.shape, like.dtype) if array is None else array
+    bits = jax.eval_shape(jax.random.key_data, like) if _is_key(like) else like
+    array = jnp.zeros(bits.shape, bits.dtype) if array is None else array
+    return jax.random.wrap_key_data(array, impl=_key_impl(like)) if _is_key(like) else array
+
+
+def _key_impl(like: Any) -> Any:
+    found = []  # traced, because `jax.random.key_impl` takes no ShapeDtypeStruct
+    jax.eval_shape(lambda key: found.append(jax.random.key_impl(key)), like)
+    return found[0]
 
 
 def _read(path: Path, abstract: dict[str, Any]) -> dict[str, Any]:
