@@ -85,9 +85,10 @@ def logistic_regression(
     Reference: Albert and Anderson, On the existence of maximum likelihood estimates in logistic regression models,
     1984. https://doi.org/10.1093/biomet/71.1.1. Lecture row A2.
     """
+    optimum.check_examples(x, labels, "labels")
     labels = jnp.asarray(labels)
     targets = jnp.where((labels == 0) | (labels == 1), labels, jnp.nan)
-    fit = _fit(_BINARY, x, labels, targets[..., None], C, method, learning_rate, tolerance, max_iterations)
+    fit = _fit(_BINARY, x, targets[..., None], C, method, learning_rate, tolerance, max_iterations)
     return fit._replace(coefficients=fit.coefficients[:, 0], intercept=fit.intercept[0])
 
 
@@ -117,18 +118,18 @@ def softmax_regression(
     """
     if num_classes < 2:
         raise ValueError(f"num_classes: got {num_classes}, allowed are at least 2")
+    optimum.check_examples(x, labels, "labels")
     labels = jnp.asarray(labels)
-    valid = (labels >= 0) & (labels < num_classes)
-    targets = jnp.where(valid[..., None], jax.nn.one_hot(labels, num_classes), jnp.nan)
-    fit = _fit(_SOFTMAX, x, labels, targets, C, method, learning_rate, tolerance, max_iterations)
+    one_hot = labels[:, None] == jnp.arange(num_classes)[None]
+    targets = jnp.where(jnp.any(one_hot, axis=1, keepdims=True), one_hot, jnp.nan)
+    fit = _fit(_SOFTMAX, x, targets, C, method, learning_rate, tolerance, max_iterations)
     return fit._replace(
         coefficients=fit.coefficients - jnp.mean(fit.coefficients, axis=1, keepdims=True),
         intercept=fit.intercept - jnp.mean(fit.intercept),
     )
 
 
-def _fit(model, x, labels, targets, C, method, learning_rate, tolerance, max_iterations):
-    optimum.check_examples(x, labels, "labels")
+def _fit(model, x, targets, C, method, learning_rate, tolerance, max_iterations):
     positive = {"C": C, "tolerance": tolerance, "max_iterations": max_iterations}
     optimum.check_options(method, _METHODS, learning_rate, positive)
     x = optimum.with_ones(x)

@@ -63,9 +63,12 @@ def stationary_point(
 
         first = Progress(theta, jnp.zeros_like(theta), jnp.asarray(jnp.inf, theta.dtype), jnp.int32(0))
         last = lax.while_loop(unfinished, advance, first)
-        return last.theta, (last.iterations, last.size <= tolerance, last.step)
+        # custom_root makes tangents for floats only
+        return last.theta, (last.iterations.astype(theta.dtype), last.size, last.step)
 
-    return lax.custom_root(gradient, start, solve, _solve_linear, has_aux=True)
+    theta, extra = lax.custom_root(gradient, start, solve, _solve_linear, has_aux=True)
+    iterations, size, step = lax.stop_gradient(extra)
+    return theta, (iterations.astype(jnp.int32), size <= tolerance, step)
 
 
 def _solve_linear(function, y):

@@ -1,0 +1,499 @@
+"""The contents of `docs/lectures.md`: what the lectures teach, and where jaxdl has it.
+
+One Row per id that docstrings cite as "Lecture row X". Functions are paths within `jaxdl`; tests are `module::name`
+within `tests`. A row without functions is an experiment. `tests/test_lectures_page.py` holds all of this to the code.
+"""
+
+from typing import NamedTuple
+
+__all__ = ["ERRATA", "LECTURES", "ROWS", "Row"]
+
+
+class Row(NamedTuple):
+    """One line of the page; an experiment has neither functions nor oracle nor tests."""
+
+    id: str
+    title: str
+    formula: str = ""
+    functions: str = ""  # separated by spaces
+    oracle: str = ""
+    tests: str = ""  # separated by spaces
+
+
+LECTURES = {
+    "P": "PClub, deep-learning course CS2020, weeks 1 to 5",
+    "M": "MIT 15.S60, deep-learning session",
+    "C": "CCE, practical considerations of deep learning",
+    "E": "ENEE4584, basics of deep learning",
+    "S": "CS182, convolutional networks",
+}
+
+ROWS = [
+    Row(
+        "A1",
+        "Linear regression with any number of features, by gradient descent and in closed form",
+        "J(θ) = 1/(2m) Σ (θᵀx − y)², θ ← θ − α ∇J",
+        "classical.linear_regression",
+        "scikit-learn on the diabetes data, a numpy loop",
+        "test_classical::test_linear_regression_equals_sklearn_on_diabetes "
+        "test_classical::test_linear_gradient_descent_makes_the_lectures_steps",
+    ),
+    Row(
+        "A2",
+        "Logistic and softmax regression; without a penalty, separable data has no optimum, which the fit says",
+        "min mean BCE(wᵀx + b, y) + ‖w‖² / (2 C m)",
+        "classical.logistic_regression classical.softmax_regression models.softmax_regression",
+        "scikit-learn on the breast cancer and digits data, linear programming",
+        "test_classical::test_logistic_regression_equals_sklearn_on_breast_cancer "
+        "test_classical::test_softmax_regression_equals_sklearn_on_digits "
+        "test_classical::test_separability_agrees_with_linear_programming",
+    ),
+    Row(
+        "A3",
+        "The perceptron, with its number of mistakes and its margin",
+        "if y(wᵀx + b) ≤ 0: w ← w + y x, b ← b + y",
+        "classical.perceptron losses.perceptron",
+        "a numpy loop, scikit-learn, Novikoff's bound",
+        "test_classical::test_perceptron_converges_on_separable_digits",
+    ),
+    Row(
+        "A4",
+        "Multi-output perceptron, hidden layers, nets of any depth",
+        "z = Wᵀa + b, a = g(z)",
+        "layers.dense nn.Dense models.mlp",
+        "numpy's product, flax.linen, nets written out",
+        "test_layers_linear::test_dense_is_the_matrix_product "
+        "test_models::test_an_mlp_applies_g_after_each_hidden_layer",
+    ),
+    Row(
+        "A5",
+        "Why non-linear: a deep linear net is one linear map",
+        "W = W₁W₂…W_L, b = (b₁W₂ + b₂)W₃ + …",
+        "classical.deep_linear classical.collapse_linear",
+        "integer matrices multiplied by numpy, exactly",
+        "test_classical::test_deep_linear_net_is_one_linear_map_exactly",
+    ),
+    Row("A6", "Why deep: linear regions of deep and shallow ReLU nets; error against depth and amount of data"),
+    Row("A7", "Representation: the same data in Cartesian and polar coordinates; errors of values and of logarithms"),
+    Row(
+        "A8",
+        "Recurrent cells and the decay of information through time",
+        "h_t = g(x_t W + h_{t−1} U + b)",
+        "layers.rnn_cell layers.rnn layers.lstm_cell layers.lstm",
+        "the recursion in numpy, flax.linen, powers of a linear cell",
+        "test_layers_recurrent::test_rnn_is_the_recursion "
+        "test_layers_recurrent::test_lstm_is_flaxs_with_its_gradient "
+        "test_layers_recurrent::test_gradients_through_time_vanish_and_explode",
+    ),
+    Row(
+        "B",
+        "Activations, their derivatives, ranges, limits and saturation",
+        "σ′ = a(1 − a), tanh′ = 1 − a², tanh z = 2σ(2z) − 1, softplus′ = σ, ELU = β(eᶻ − 1) below 0",
+        "activations.linear activations.threshold activations.sigmoid activations.tanh activations.relu "
+        "activations.leaky_relu activations.noisy_relu activations.elu activations.softplus activations.softmax "
+        "activations.log_softmax activations.relu6 activations.gelu activations.swish analysis.saturation",
+        "formulas in numpy and scipy, worked numbers",
+        "test_activations::test_value_and_derivative_equal_the_formula "
+        "test_activations::test_saturation_numbers_of_the_lecture "
+        "test_saturation::test_share_of_saturated_units_by_the_closed_form_of_each_derivative",
+    ),
+    Row(
+        "C1",
+        "Squared, half squared and absolute error",
+        "(ŷ − y)², ½(ŷ − y)², |ŷ − y|",
+        "losses.squared_error losses.half_squared_error losses.absolute_error",
+        "worked numbers",
+        "test_losses::test_c1_worked_numbers",
+    ),
+    Row(
+        "C2",
+        "Binary cross entropy of probabilities and of logits",
+        "−y ln p − (1 − y) ln(1 − p)",
+        "losses.binary_cross_entropy losses.sigmoid_binary_cross_entropy",
+        "a worked number, scikit-learn, optax",
+        "test_losses::test_c2_worked_number_and_its_printed_base_10_form "
+        "test_losses::test_binary_cross_entropy_equals_sklearn_and_optax "
+        "test_losses::test_binary_cross_entropy_of_a_logit_is_softmax_cross_entropy_of_two",
+    ),
+    Row(
+        "C3",
+        "Cross entropy of logits, of log-probabilities, and with smoothed labels",
+        "−Σ_k y_k ln softmax(z)_k",
+        "losses.softmax_cross_entropy losses.nll",
+        "optax",
+        "test_losses::test_softmax_cross_entropy_equals_optax test_losses::test_label_smoothing_equals_optax",
+    ),
+    Row(
+        "C4",
+        "Squared error of logarithms",
+        "(ln ŷ − ln y)²",
+        "losses.squared_log_error",
+        "closed form",
+        "test_losses::test_squared_log_error_is_scale_free_and_undefined_at_zero",
+    ),
+    Row(
+        "C5",
+        "Margin loss of capsules, hinge and perceptron loss",
+        "Σ_k y_k max(0, m⁺ − v_k)² + λ(1 − y_k) max(0, v_k − m⁻)²; max(0, 1 − yf); max(0, −yf)",
+        "losses.margin losses.hinge losses.perceptron",
+        "a loop, optax",
+        "test_losses::test_margin_equals_the_formula_written_as_a_loop "
+        "test_losses::test_hinge_and_perceptron_equal_optax_and_move_off_zero",
+    ),
+    Row(
+        "C6",
+        "Penalties on weights, without biases, and the proximal step of L1",
+        "λ/m Σ|w|, λ/(2m) Σw², sgn(w) max(0, |w| − t)",
+        "regularizers.l1 regularizers.l2 regularizers.weight_decay regularizers.elastic_net "
+        "regularizers.soft_threshold regularizers.weights_mask optimizers.add_decayed_weights",
+        "values by hand, scikit-learn's elastic net",
+        "test_regularizers::test_values_by_hand test_regularizers::test_steps_of_the_lecture "
+        "test_regularizers::test_elastic_net_has_sklearns_optimum",
+    ),
+    Row(
+        "C7",
+        "Accuracy, top-k, confusion matrix, precision, recall, F1, calibration",
+        "hits / count",
+        "metrics.accuracy metrics.top_k_accuracy metrics.top_k_classes metrics.rank_of_label "
+        "metrics.confusion_matrix metrics.scores metrics.calibration_bins metrics.calibration_error",
+        "scikit-learn, a loop",
+        "test_metrics::test_accuracy_and_top_k_equal_sklearn "
+        "test_metrics::test_confusion_matrix_and_scores_equal_sklearn "
+        "test_metrics::test_calibration_error_equals_a_loop",
+    ),
+    Row(
+        "D1",
+        "Gradients written by hand, for every layer, activation and loss",
+        "forward(…) → (output, residuals), backward(residuals, cotangent) → cotangents",
+        "backprop.dense_backward backprop.softmax_cross_entropy_backward backprop.squared_error_backward "
+        "backprop.binary_cross_entropy_backward backprop.conv1d_backward backprop.conv2d_backward "
+        "backprop.max_pool2d_backward backprop.avg_pool2d_backward backprop.l2_pool2d_backward "
+        "backprop.batch_norm_train_backward backprop.local_response_norm_backward backprop.dropout_backward "
+        "backprop.install layers.max_pool2d_argmax layers.max_unpool2d",
+        "jax.vjp of the forward functions, finite differences",
+        "test_backprop::test_equals_the_namesakes_gradient test_backprop::test_equals_finite_differences "
+        "test_backprop_lectures::test_errata_of_the_algorithm",
+    ),
+    Row(
+        "D2",
+        "The linear 2-3-1 net worked by hand, and the chain rule of one hidden layer",
+        "δ = ŷ − y, ∂L/∂W = a δᵀ",
+        "backprop.dense_backward backprop.half_squared_error_backward losses.half_squared_error",
+        "worked numbers",
+        "test_backprop_lectures::test_linear_2_3_1_example test_backprop_lectures::test_chain_rule_of_one_hidden_layer",
+    ),
+    Row(
+        "D3",
+        "Gradient checking, with kinks told apart from bugs",
+        "(f(x + h) − f(x − h)) / 2h",
+        "gradcheck.check_grad gradcheck.assert_grad",
+        "planted bugs, and right gradients that must pass",
+        "test_gradcheck::test_planted_bugs_are_found test_gradcheck::test_no_false_alarm_on_the_right_gradients",
+    ),
+    Row(
+        "D4",
+        "Convolution as a matrix, whose backward is the transpose",
+        "∂E/∂w[m, n] = Σ x[m + p, n + q] ∂E/∂y[p, q]",
+        "backprop.conv_kernel_cotangent backprop.conv_input_cotangent",
+        "the matrix written out; LeNet-5 trained by autodiff",
+        "test_backprop_lectures::test_convolution_as_a_matrix_has_its_transpose_as_backward "
+        "test_backprop_lenet::test_lenet_on_hand_written_gradients_follows_autodiff",
+    ),
+    Row("D5", "Vanishing and exploding gradients: norm per layer, activation, initialiser and kind of net"),
+    Row(
+        "E1",
+        "Gradient descent on all, one or some examples",
+        "w ← w − α g",
+        "optimizers.sgd optimizers.accumulate data.batches data.steps_per_epoch",
+        "optax, PyTorch, Keras, one large batch",
+        "test_conventions::test_equals_the_framework "
+        "test_optimizers_wrapping::test_accumulating_parts_equals_one_large_batch",
+    ),
+    Row(
+        "E2",
+        "Momentum in three forms, and when they are one algorithm",
+        "v ← βv + (1 − β)g; v ← βv + g; V ← βV − αg",
+        "optimizers.momentum optimizers.sgd",
+        "optax, PyTorch, Keras, the printed formulas",
+        "test_conventions::test_momentum_forms_are_one_algorithm_only_under_the_stated_maps "
+        "test_conventions::test_equals_the_printed_formula",
+    ),
+    Row(
+        "E3",
+        "Nesterov's momentum, at the point looked ahead to and rewritten",
+        "V ← βV − α∇J(W + βV), W ← W + V",
+        "optimizers.nesterov optimizers.nesterov_point",
+        "PyTorch, Keras, the printed formulas",
+        "test_conventions::test_nesterov_s_published_form_is_the_rewritten_one_at_the_looked_ahead_point "
+        "test_conventions::test_the_nesterov_loop_that_ENEE4584_prints_is_plain_momentum_rotated",
+    ),
+    Row(
+        "E4",
+        "AdaGrad",
+        "r ← r + g², w ← w − αg / (√r + ε)",
+        "optimizers.adagrad",
+        "optax, PyTorch, Keras, the printed formulas",
+        "test_optimizers::test_a_thousand_steps_equal_optax test_conventions::test_equals_the_printed_formula",
+    ),
+    Row(
+        "E5",
+        "RMSProp, ε inside and outside the root, centred, with momentum",
+        "r ← ρr + (1 − ρ)g², w ← w − αg / (√r + ε)",
+        "optimizers.rmsprop",
+        "optax, PyTorch, Keras, the printed formulas",
+        "test_optimizers::test_a_thousand_steps_equal_optax test_conventions::test_equals_the_printed_formula",
+    ),
+    Row(
+        "E6",
+        "Adam, with and without bias correction",
+        "m̂ = m/(1 − β₁ᵗ), v̂ = v/(1 − β₂ᵗ), w ← w − α m̂ / (√v̂ + ε)",
+        "optimizers.adam",
+        "optax, PyTorch, Keras, the printed formulas",
+        "test_optimizers::test_a_thousand_steps_equal_optax test_conventions::test_equals_the_printed_formula "
+        "test_conventions::test_adam_s_epsilons_map_into_each_other_only_step_by_step",
+    ),
+    Row(
+        "E7",
+        "Relatives and successors of Adam; decoupled decay against the L2 penalty",
+        "w ← w − α (m̂ / (√v̂ + ε) + λw)",
+        "optimizers.adamw optimizers.adamax optimizers.nadam optimizers.amsgrad optimizers.adadelta "
+        "optimizers.radam optimizers.lion optimizers.lars optimizers.lamb optimizers.muon optimizers.lookahead",
+        "optax, PyTorch, Keras",
+        "test_optimizers::test_a_thousand_steps_equal_optax test_conventions::test_equals_the_framework "
+        "test_optimizers_wrapping::test_decay_before_adam_is_the_l2_penalty_and_adamw_is_not",
+    ),
+    Row(
+        "E8",
+        "Second order: Newton, damped Gauss-Newton, Newton-CG, L-BFGS, diagonals; saddle points",
+        "w ← w − (H + λI)⁻¹ g",
+        "optimizers.newton optimizers.gauss_newton optimizers.newton_cg optimizers.lbfgs "
+        "optimizers.hessian_product optimizers.gauss_newton_product optimizers.hutchinson_diagonal",
+        "dense matrices, closed forms, the Rosenbrock function",
+        "test_second_order::test_products_equal_the_dense_matrices "
+        "test_second_order::test_at_a_saddle_newton_stays_and_newton_cg_descends "
+        "test_quasi_newton::test_rosenbrock_reaches_its_minimum_and_never_climbs",
+    ),
+    Row(
+        "E9",
+        "Exponentially weighted average, with and without bias correction",
+        "v ← βv + (1 − β)x, v / (1 − βᵗ)",
+        "optimizers.exponential_average optimizers.ema",
+        "the weighted mean written out",
+        "test_optimizers_wrapping::test_exponential_average_is_the_weighted_mean",
+    ),
+    Row(
+        "E10",
+        "Learning rates that change, warm-up, range test, rates per group",
+        "α_t = α₀ · s(t)",
+        "schedules.constant schedules.step schedules.polynomial schedules.linear schedules.exponential "
+        "schedules.cosine schedules.one_cycle schedules.inverse_time schedules.inverse_sqrt "
+        "schedules.warmup schedules.joined schedules.range_test optimizers.partition optimizers.scale_by_group",
+        "optax, closed forms",
+        "test_schedules::test_equals_the_optax_namesake test_schedules::test_equals_the_closed_form "
+        "test_optimizers_wrapping::test_groups_have_rates_of_their_own",
+    ),
+    Row(
+        "E11",
+        "Gradient clipping by value, norm and block",
+        "g · min(1, c / ‖g‖)",
+        "optimizers.clip_by_value optimizers.clip_by_norm optimizers.clip_by_global_norm "
+        "optimizers.clip_by_block_rms optimizers.adaptive_grad_clip",
+        "optax, bounds",
+        "test_optimizers_wrapping::test_equals_optax test_optimizers_wrapping::test_clip_by_norm_bounds_each_array",
+    ),
+    Row(
+        "E12",
+        "Averages of the parameters, for evaluation",
+        "x_test ← .995 x_test + .005 x",
+        "optimizers.polyak_average optimizers.tail_average optimizers.averaged_params",
+        "means of the recorded parameters",
+        "test_optimizers_wrapping::test_polyak_and_tail_averages_are_the_averages_of_the_parameters",
+    ),
+    Row("E13", "The elongated bowl: paths across and along it, and the largest rate that is stable"),
+    Row(
+        "F",
+        "Initial weights: variance rules, gains, orthogonal and constant",
+        "variance gain / n; uniform ±√(6 / (n_in + n_out))",
+        "initializers.normal initializers.uniform initializers.truncated_normal initializers.variance_scaling "
+        "initializers.lecun_normal initializers.lecun_uniform initializers.he_normal initializers.he_uniform "
+        "initializers.glorot_normal initializers.glorot_uniform initializers.orthogonal initializers.constant "
+        "initializers.gain initializers.fans",
+        "moments with statistical bounds, scipy, jax.nn.initializers",
+        "test_initializers::test_moments_of_every_named_rule test_initializers::test_bounds_of_the_uniform_rules "
+        "test_initializers::test_a_constant_start_never_breaks_the_symmetry",
+    ),
+    Row(
+        "G1",
+        "L1, L2 and decay while training (the test error against λ is an experiment, not part of this release)",
+        "w ← (1 − αλ/m) w − α g",
+        "regularizers.l1 regularizers.l2 optimizers.add_decayed_weights",
+        "closed forms, exact zeros counted",
+        "test_regularizers::test_l1_gives_exact_zeros_and_l2_shrinks",
+    ),
+    Row(
+        "G2",
+        "Early stopping on development data",
+        "stop after `patience` epochs without a better value",
+        "training.EarlyStopping",
+        "sequences worked by hand",
+        "test_training_loop::test_early_stopping",
+    ),
+    Row(
+        "G3",
+        "Dropout, as drawn and inverted, on units, channels and as Gaussian noise",
+        "x · mask / (1 − rate)",
+        "layers.dropout layers.spatial_dropout layers.gaussian_dropout nn.Dropout",
+        "exact distribution of the mask, moments",
+        "test_layers_stochastic::test_dropout_keeps_scaled_or_as_drawn "
+        "test_layers_stochastic::test_gaussian_dropout_has_the_moments_of_dropout",
+    ),
+    Row(
+        "G4",
+        "Noise on weights and states",
+        "with probability 1 − τ: αw + (α − 1)c·sgn(w), else −c·sgn(w), α = 1/(1 − τ)",
+        "layers.dropconnect layers.zoneout layers.shakeout layers.whiteout",
+        "exact distributions, moments of noise drawn connection by connection",
+        "test_layers_stochastic::test_shakeout_enhances_or_reverses "
+        "test_layers_stochastic::test_whiteout_has_the_moments_of_noise_on_each_connection "
+        "test_layers_stochastic::test_zoneout_keeps_old_values",
+    ),
+    Row(
+        "G5",
+        "Batch norm over any axes, and its relatives (comparing nets is an experiment, not part of this release)",
+        "γ (x − μ) / √(σ² + ε) + β",
+        "layers.batch_norm layers.batch_statistics layers.layer_norm layers.group_norm layers.instance_norm "
+        "nn.BatchNorm",
+        "flax.linen, numpy",
+        "test_layers_normalization::test_batch_norm_in_training_is_flaxs_with_its_gradient "
+        "test_layers_normalization::test_the_lecture_says_when_batch_norm_is_the_identity_and_that_a_bias_is_lost",
+    ),
+    Row(
+        "G6",
+        "Inputs normalised with the training part's statistics",
+        "(x − μ_train) / σ_train",
+        "data.fit_normalization data.normalize data.standardize",
+        "numpy",
+        "test_data_normalization::test_statistics_are_numpys_and_inputs_become_standard",
+    ),
+    Row(
+        "G7",
+        "Augmentation on the device",
+        "f(key, image)",
+        "data.augmentation.rotate data.augmentation.scale data.augmentation.translate data.augmentation.flip "
+        "data.augmentation.crop data.augmentation.noise data.augmentation.cutout data.augmentation.mixup",
+        "scipy.ndimage, numpy, distributions",
+        "test_data_augmentation::test_warp_is_scipys_affine_transform "
+        "test_data_augmentation::test_amounts_have_the_documented_distributions",
+    ),
+    Row(
+        "G8",
+        "Dropout as an ensemble of 2^D nets, exact for linear ones (votes are an experiment, not part of this release)",
+        "E[f(x · mask)] = f(x · (1 − rate))",
+        "layers.dropout",
+        "all 2⁴ nets enumerated",
+        "test_layers_stochastic::test_dropout_is_an_ensemble_of_linear_nets",
+    ),
+    Row(
+        "G9",
+        "Training, development and test parts, stratified and seeded",
+        "shares of every class alike",
+        "data.split data.batches",
+        "counts",
+        "test_data_splits::test_parts_are_stratified_disjoint_and_complete",
+    ),
+    Row("G10", "Bias and variance: learning curves, their diagnosis, the decomposition by resampling"),
+    Row(
+        "G11",
+        "Transfer: frozen layers, parts replaced (the four cells are an experiment, not part of this release)",
+        "g = 0 on frozen layers",
+        "optimizers.freeze optimizers.scale_by_group nn.replace",
+        "groups worked by hand, outputs of the parts kept",
+        "test_optimizers_wrapping::test_groups_have_rates_of_their_own "
+        "test_nn::test_replace_keeps_the_rest_and_its_params_valid",
+    ),
+    Row("G12", "Search of hyperparameters and of architectures"),
+    Row(
+        "H1",
+        "Convolution in one dimension",
+        "y[n] = Σ_i x[n + i] w[i]",
+        "layers.conv1d layers.convolve1d",
+        "worked numbers, scipy.signal",
+        "test_layers_convolution::test_conv1d_of_the_lecture test_layers_convolution::test_convolve_is_scipys",
+    ),
+    Row(
+        "H2",
+        "Cross-correlation and true convolution in two dimensions",
+        "y[p, q] = Σ x[p + m, q + n] w[m, n]",
+        "layers.conv2d layers.convolve2d layers.conv_transpose2d",
+        "worked numbers, a numpy loop, scipy.signal",
+        "test_layers_convolution::test_worked_cross_correlations test_layers_convolution::test_worked_full_convolution "
+        "test_layers_convolution::test_conv2d_is_the_loop",
+    ),
+    Row(
+        "H3",
+        "Sizes, parameters and receptive fields",
+        "⌊(n + 2p − k)/s⌋ + 1; f·f·c_in·c_out + c_out",
+        "layers.sizes.output_length layers.sizes.conv_parameters layers.sizes.receptive_field",
+        "worked numbers, places counted one by one",
+        "test_layers_sizes::test_the_lectures_sizes "
+        "test_layers_sizes::test_output_length_counts_the_places_of_the_window",
+    ),
+    Row("H4", "Filters on a real image, feature maps of a trained net, X or not X"),
+    Row(
+        "H5",
+        "Pooling: maximum, average, L2 norm, weighted, global; unpooling",
+        "max, mean, √Σx², Σwx over windows",
+        "layers.max_pool2d layers.avg_pool2d layers.l2_pool2d layers.weighted_pool2d layers.global_avg_pool2d "
+        "layers.global_max_pool2d layers.max_pool2d_argmax layers.max_unpool2d",
+        "worked numbers, a numpy loop",
+        "test_layers_pooling::test_worked_example "
+        "test_layers_pooling::test_max_pool_its_gradient_and_its_argmax_are_the_loops "
+        "test_layers_pooling::test_where_max_fails_and_where_average_fails",
+    ),
+    Row(
+        "H6",
+        "Parameters of dense against convolutional layers",
+        "n_in · n_out + n_out",
+        "layers.sizes.dense_parameters layers.sizes.conv_parameters layers.sizes.dense_multiply_adds",
+        "worked numbers",
+        "test_layers_sizes::test_the_lectures_dense_layers",
+    ),
+    Row("H7", "Invariance of dense and convolutional nets to shifts, scale, occlusion, permuted pixels"),
+    Row(
+        "H8",
+        "Local response and local contrast normalisation",
+        "x / (k + α Σ x²)^β over neighbouring channels",
+        "layers.local_response_norm layers.local_contrast_norm",
+        "loops over the papers' sums",
+        "test_layers_normalization::test_local_response_norm_is_the_papers_sum "
+        "test_layers_normalization::test_local_contrast_norm_is_the_loop",
+    ),
+    Row(
+        "I",
+        "The lectures' nets and LeNet-5, with capsules' parts (the larger nets are not part of this release)",
+        "exact numbers of parameters, layer by layer",
+        "models.lecture_keras models.lecture_torch models.lenet5 layers.squash layers.dynamic_routing "
+        "analysis.layer_rows analysis.count_parameters",
+        "published counts, the paper's routing in numpy",
+        "test_models::test_parameter_counts_are_exact test_models::test_shapes_layer_by_layer "
+        "test_layers_capsule::test_dynamic_routing_is_the_papers_procedure",
+    ),
+    Row("J", "Applications: adversarial images, style transfer, colourisation, several heads on one backbone"),
+]
+
+ERRATA = [
+    ("A4", "P and M leave out the non-linearity on z_j in the formula of the one-hidden-layer net."),
+    ("B", "E's gradient of softmax lacks the factor y_j."),
+    ("C1", "E defines the cost with 1/(2m) and computes its example with 1/m: .995, where the formula gives .4975."),
+    ("C2", "E's example, .317, is in logarithms of base 10; natural ones give .729693. P's form lacks the minus."),
+    ("C6", "E has the sign of the L1 step reversed, and says that L2 draws weights to 1; it draws them to 0."),
+    ("D1", "E's loop adds the step, never updates the first layer, and takes δ = ŷ − y, true of ½(ŷ − y)² only."),
+    ("D4", "C's sum for the gradient of the input runs one too far."),
+    ("E1", "S's code adds the step, and so ascends; E divides by the number of examples twice."),
+    ("E3", "The loop that E prints for Nesterov's momentum is plain momentum in another order."),
+    ("E5", "One of P's slides updates the average for the biases from that of the weights."),
+    ("E6", "E divides by ρ where 1 − ρᵗ belongs; P corrects the first average of the bias with β₂."),
+    ("F", "E prints the factor 4 of the variance under tanh; it belongs to the sigmoid."),
+    ("G3", "E draws one mask per epoch and scales biases too; a mask belongs to one pass, and biases stay."),
+    ("G4", "E's form of Shakeout lacks sgn(w), without which the mean is not w."),
+]

@@ -1,0 +1,78 @@
+"""Write `docs/lectures.md` from `docs/lectures_rows.py`: python -m docs.make_lectures."""
+
+import ast
+import functools
+import importlib
+from pathlib import Path
+
+from docs.lectures_rows import ERRATA, LECTURES, ROWS, Row
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "lectures.md"
+EXPERIMENT = "an experiment; not part of this release"
+HEAD = ("row", "what it is", "formula", "functions", "oracle", "tests")
+INTRODUCTION = """# The lectures, row by row
+
+jaxdl follows five courses on deep learning. Docstrings cite the rows below, as "Lecture row C2", and the courses by
+letter:
+
+{lectures}
+
+Each row names the formula, the functions that compute it, who says what they have to give (the oracle, which is never
+jaxdl itself) and the tests that compare; `tests/test_laws.py` adds what holds for every function. A row that is an
+experiment, a run with figures rather than a formula, says so.
+
+Made by `python -m docs.make_lectures`.
+"""
+
+
+def page() -> str:
+    """Return the page as Markdown; raise ValueError if a function or test that it names does not exist."""
+    lectures = "\n".join(f"- {letter}: {title}" for letter, title in LECTURES.items())
+    table = [_line(HEAD), _line(["---"] * len(HEAD)), *(_line(cells(row)) for row in ROWS)]
+    errata = [_line(("row", "what is printed")), _line(("---", "---")), *map(_line, ERRATA)]
+    explained = "Where the lectures print something else than what they mean, jaxdl has what is meant."
+    parts = [INTRODUCTION.format(lectures=lectures), *table, "", "## Errata", "", explained, "", *errata]
+    return "\n".join(parts) + "\n"
+
+
+def cells(row: Row) -> tuple[str, ...]:
+    """Return the cells of a row; those of an experiment say that it is one."""
+    if not row.functions:
+        return (row.id, row.title, "—", EXPERIMENT, "—", "—")
+    functions = ", ".join(_function_link(path) for path in row.functions.split())
+    tests = ", ".join(_test_link(test) for test in row.tests.split())
+    return (row.id, row.title, row.formula, functions, row.oracle, tests)
+
+
+def _line(row):
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |"
+
+
+def _function_link(path):
+    """Link to the file that defines a function, wherever it is exported."""
+    module, name = f"jaxdl.{path}".rsplit(".", 1)
+    found = getattr(importlib.import_module(module), name, None)
+    if not callable(found):
+        raise ValueError(f"{path}: there is no such function in jaxdl")
+    while isinstance(found, functools.partial):
+        found = found.func
+    file = found.__module__.replace(".", "/") + ".py"
+    return f"[`{path}`](../{file})"
+
+
+def _test_link(test):
+    module, name = test.split("::")
+    if name not in _tests_of(module):
+        raise ValueError(f"{test}: there is no such test in tests/{module}.py")
+    return f"[`{test}`](../tests/{module}.py)"
+
+
+@functools.cache
+def _tests_of(module):
+    tree = ast.parse((ROOT / "tests" / f"{module}.py").read_text(encoding="utf-8"))
+    return {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
