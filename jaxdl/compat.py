@@ -1,7 +1,14 @@
 """Calls that differ between versions of JAX stand here and nowhere else."""
 
+from collections.abc import Callable
+from functools import partial
+
 import jax
+import jax.numpy as jnp
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
 from jax.sharding import AxisType, Mesh
+from jaxtyping import Array
 
 
 def data_mesh(devices: list, axis_name: str) -> Mesh:
@@ -16,3 +23,52 @@ def shard_map(f, *, mesh: Mesh, in_specs, out_specs):
     more, silently (jax issue 36886).
     """
     return jax.shard_map(f, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False)
+
+
+def bilinear(
+    name: str,
+    f: Callable[..., Array],
+    x_cotangent: Callable[..., Array],
+    y_cotangent: Callable[..., Array],
+) -> Callable[..., Array]:
+    """Make of a function that is linear in each of two arrays one whose reverse mode runs given code.
+
+    It is a primitive and no `jax.custom_vjp`, so forward mode and derivatives of derivatives work: the tangent is
+    the function itself, twice, and the two cotangents are ordinary functions that JAX differentiates further.
+
+    Args:
+        name: of the primitive, in jaxprs.
+        f: ``(x, y, **options) -> z`` with hashable options.
+        x_cotangent: ``(cotangent of z, y, **options) -> cotangent of x``.
+        y_cotangent: ``(cotangent of z, x, **options) -> cotangent of y``.
+
+    Returns:
+        A function of the same arguments. A mapped axis of x alone joins its leading axis; with one of y, `jax.vmap`
+        of ``f`` runs, and its own derivatives.
+    """
+    primitive = Primitive(name)
+
+    def abstract(x, y, /, **options):
+        z = jax.eval_shape(
+            partial(f, **options), jax.ShapeDtypeStruct(x.shape, x.dtype), jax.ShapeDtypeStruct(y.shape, y.dtype)
+        )
+        return x.update(shape=z.shape, dtype=z.dtype, weak_type=False)
+
+    def batch(arrays, places, /, **options):
+        (x, y), (x_axis, y_axis) = arrays, places
+        if y_axis is not None:
+            return jax.vmap(partial(f, **options), (x_axis, y_axis))(x, y), 0
+        x = jnp.moveaxis(x, x_axis, 0)
+        z = primitive.bind(x.reshape(-1, *x.shape[2:]), y, **options)
+        return z.reshape(*x.shape[:2], *z.shape[1:]), 0
+
+    primitive.def_impl(lambda x, y, /, **options: jax.jit(partial(f, **options))(x, y))
+    primitive.def_abstract_eval(abstract)
+    mlir.register_lowering(primitive, mlir.lower_fun(f, multiple_results=False))
+    batching.primitive_batchers[primitive] = batch
+    ad.defbilinear(
+        primitive,
+        lambda cotangent, x, y, /, **options: x_cotangent(cotangent, y, **options),
+        lambda cotangent, x, y, /, **options: y_cotangent(cotangent, x, **options),
+    )
+    return primitive.bind

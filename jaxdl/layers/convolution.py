@@ -14,7 +14,9 @@ from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
+from jaxdl.backprop.windows import Axis
 from jaxdl.layers import sizes
+from jaxdl.layers.correlation import METHODS, correlate
 from jaxdl.layers.linear import add_bias
 
 __all__ = ["conv1d", "conv2d", "conv_transpose2d", "convolve1d", "convolve2d"]
@@ -31,6 +33,7 @@ def conv1d(
     padding: sizes.Padding = "SAME",
     dilation: int = 1,
     groups: int = 1,
+    method: str | None = None,
 ) -> Float[Array, "*b m c_out"]:
     """Cross-correlation along one axis: y[n, o] = b[o] + Σ_{i,c} x[s n + d i − p, c] w[i, c, o].
 
@@ -39,7 +42,7 @@ def conv1d(
     Lecture row H1.
     """
     per_axis = padding if isinstance(padding, str | int) else (tuple(padding),)
-    return _conv(x, kernel, bias, 1, stride, per_axis, dilation, groups)
+    return _conv(x, kernel, bias, 1, stride, per_axis, dilation, groups, method)
 
 
 def conv2d(
@@ -51,6 +54,7 @@ def conv2d(
     padding: str | int | Sequence = "SAME",
     dilation: int | Sequence[int] = 1,
     groups: int = 1,
+    method: str | None = None,
 ) -> Float[Array, "*b h2 w2 c_out"]:
     """Cross-correlation of images: y[i, j, o] = b[o] + Σ_{p,q,c} x[s i + d p − P, s j + d q − P, c] w[p, q, c, o].
 
@@ -64,6 +68,7 @@ def conv2d(
         padding: "SAME", "VALID", "FULL", an int, or one entry per axis: an int or a pair (low, high).
         dilation: d, step between the inputs that one window sees.
         groups: number of groups of channels that do not see one another.
+        method: how the kernel's gradient is computed: "xla", "sliced" or "patches"; None chooses by shape and platform.
 
     Returns:
         ⌊(n + 2P − d(k−1) − 1)/s⌋ + 1 outputs per axis, in the promoted dtype of the arguments.
@@ -74,7 +79,7 @@ def conv2d(
     Reference: Dumoulin and Visin, A guide to convolution arithmetic, 2016. https://arxiv.org/abs/1603.07285.
     Lecture rows H2, H3.
     """
-    return _conv(x, kernel, bias, 2, stride, padding, dilation, groups)
+    return _conv(x, kernel, bias, 2, stride, padding, dilation, groups, method)
 
 
 def conv_transpose2d(
@@ -154,16 +159,21 @@ def convolve2d(
 _LAYOUT = {1: ("NHC", "HIO", "NHC"), 2: ("NHWC", "HWIO", "NHWC")}
 
 
-def _conv(x, kernel, bias, axes, stride, padding, dilation, groups):
+def _conv(x, kernel, bias, axes, stride, padding, dilation, groups, method=None):
     """Cross-correlate over the `axes` spatial axes before the channels."""
     x, kernel = jnp.asarray(x), jnp.asarray(kernel)
     _check_ranks(x, kernel, axes)
     _check_channels(x, kernel, groups)
     strides, dilations, paddings = _per_axis(axes, stride, dilation, padding)
+    if method is not None and method not in METHODS:
+        raise ValueError(f"method: got {method!r}, allowed are None, {', '.join(map(repr, METHODS))}")
     lengths = zip(x.shape[-axes - 1 : -1], kernel.shape, strides, paddings, dilations, strict=False)
-    amounts = [_checked_padding(*length) for length in lengths]
-    y = _correlate(x, kernel, strides, amounts, (1,) * axes, dilations, groups)
-    return add_bias(y, bias)
+    along = tuple(_axis(*length) for length in lengths)
+    split = x.ndim - axes - 1
+    dtype = jnp.result_type(x, kernel, float)
+    batch = x.reshape(math.prod(x.shape[:split]), *x.shape[split:]).astype(dtype)
+    y = correlate(batch, kernel.astype(dtype), along, groups, method)
+    return add_bias(y.reshape(x.shape[:split] + y.shape[1:]), bias)
 
 
 def _correlate(x: Array, kernel: Array, strides, amounts, input_dilations, dilations, groups: int) -> Array:
@@ -200,10 +210,10 @@ def _per_axis(axes: int, stride, dilation, padding):
     return [sizes.per_axis(name, value, axes) for name, value in named.items()]
 
 
-def _checked_padding(length, window, stride, padding, dilation):
+def _axis(length, window, stride, padding, dilation):
     options = {"stride": stride, "padding": padding, "dilation": dilation}
     sizes.output_length(length, window, **options)  # raises when the window does not fit
-    return sizes.padding_amounts(length, window, **options)
+    return Axis(length, window, stride, dilation, *sizes.padding_amounts(length, window, **options))
 
 
 def _transposed_padding(length, window, stride, padding, dilation):

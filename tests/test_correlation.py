@@ -1,0 +1,107 @@
+"""The bilinear primitive under convolutions, in the modes that the laws do not reach."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxdl import layers
+from jaxdl.layers import correlation
+
+
+def plain(x, kernel, *, stride=1):
+    """XLA's own convolution with XLA's own gradients: the oracle."""
+    return jax.lax.conv_general_dilated(x, kernel, (stride,) * 2, "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+
+def close(a, b):
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        np.testing.assert_allclose(x, y, rtol=2e-4, atol=2e-4 * float(np.abs(y).max()))
+
+
+def arrays(b=6, h=9, c_in=3, c_out=4, k=3):
+    keys = jax.random.split(jax.random.key(0), 3)
+    shapes = (b, h, h, c_in), (k, k, c_in, c_out)
+    return [jax.random.normal(key, shape) for key, shape in zip(keys, shapes, strict=False)]
+
+
+@pytest.mark.parametrize("method", correlation.METHODS)
+@pytest.mark.parametrize("stride", [1, 2])
+def test_gradients_and_second_derivatives_are_xlas_own_for_every_method(method, stride):
+    x, kernel = arrays()
+
+    def both(f):
+        loss = lambda x, kernel: jnp.sum(jnp.sin(f(x, kernel)))
+        first = jax.grad(loss, (0, 1))
+        along = jax.jvp(lambda w: first(x, w), (kernel,), (jnp.cos(kernel),))[1]  # forward over reverse
+        twice = jax.grad(lambda w: jnp.sum(jnp.square(first(x, w)[1])))(kernel)  # reverse over reverse
+        return first(x, kernel), along, twice
+
+    close(
+        jax.jit(lambda: both(functools.partial(layers.conv2d, stride=stride, method=method)))(),
+        jax.jit(lambda: both(functools.partial(plain, stride=stride)))(),
+    )
+
+
+def test_the_choice_of_the_gradients_form_is_made_and_does_not_change_it():
+    x, kernel = arrays(b=32, h=40, c_in=1, c_out=64, k=3)
+    axes = tuple(correlation.Axis(40, 3, 1, 1, 1, 1) for _ in range(2))
+    assert correlation.kernel_method(x.shape, kernel.shape, axes, 1) == "sliced"
+    gradient = lambda f: jax.jit(jax.grad(lambda w: jnp.sum(jnp.sin(f(x, w)))))
+    close(gradient(layers.conv2d)(kernel), gradient(plain)(kernel))
+    # eight slices are eight convolutions; the forward pass is the ninth
+    text = gradient(layers.conv2d).lower(kernel).as_text()
+    assert text.count("stablehlo.convolution") == 9
+
+
+def test_one_by_one_windows_are_matrix_products():
+    x, kernel = arrays(k=1)
+    axes = tuple(correlation.Axis(9, 1, 1, 1, 0, 0) for _ in range(2))
+    assert correlation.kernel_method(x.shape, kernel.shape, axes, 1) == "patches"
+    gradient = lambda f: jax.grad(lambda w: jnp.sum(jnp.sin(f(x, w))))(kernel)
+    close(gradient(layers.conv2d), gradient(plain))
+
+
+def test_vmap_over_either_or_both_arguments_with_gradients():
+    x, kernel = arrays()
+    xs, kernels = jnp.stack([x, 2 * x]), jnp.stack([kernel, -kernel])
+    for in_axes, args in (((0, None), (xs, kernel)), ((None, 0), (x, kernels)), ((0, 0), (xs, kernels))):
+        ours, theirs = (
+            jax.vmap(jax.grad(lambda a, b, f=f: jnp.sum(jnp.sin(f(a, b))), (0, 1)), in_axes)(*args)
+            for f in (layers.conv2d, plain)
+        )
+        close(ours, theirs)
+
+
+def test_a_batch_split_over_devices_gives_the_same_gradient():
+    x, kernel = arrays(b=8)
+    gradient = jax.grad(lambda w, x: jnp.sum(jnp.sin(layers.conv2d(x, w))))
+    whole = gradient(kernel, x)
+    mapped = jax.pmap(lambda x: jax.lax.psum(gradient(kernel, x), "i"), axis_name="i")(x.reshape(4, 2, *x.shape[1:]))
+    close(mapped[0], whole)
+    mesh = jax.make_mesh((4,), ("i",), axis_types=(jax.sharding.AxisType.Auto,))
+    split = jax.device_put(x, jax.NamedSharding(mesh, jax.P("i")))
+    close(jax.jit(gradient)(kernel, split), whole)
+
+
+def test_scan_remat_and_bfloat16():
+    x, kernel = arrays()
+
+    def steps(f):
+        def one(w, _):
+            return w - 1e-3 * jax.grad(lambda w: jnp.sum(jnp.sin(jax.checkpoint(f)(x, w))))(w), None
+
+        return jax.lax.scan(one, kernel, None, length=3)[0]
+
+    close(steps(layers.conv2d), steps(plain))
+    half = jax.grad(lambda w: layers.conv2d(x.astype(jnp.bfloat16), w).astype(jnp.float32).sum())(
+        kernel.astype(jnp.bfloat16)
+    )
+    assert half.dtype == jnp.bfloat16
+
+
+def test_an_unknown_method_is_refused():
+    with pytest.raises(ValueError, match="method: got 'fft'"):
+        layers.conv2d(*arrays(), method="fft")
