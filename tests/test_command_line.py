@@ -1,4 +1,4 @@
-"""`python -m experiments.train_cnn` and `experiments.predict` as a user meets them: mistakes first, then one real run."""
+"""`python -m experiments.train_cnn` and `experiments.predict` as a user meets them: mistakes first, then a real run."""
 
 import csv
 import gzip
@@ -31,7 +31,7 @@ import jax, jax.numpy as jnp, numpy as np, optax
 from jaxdl import activations, data, nn
 
 def net(classes):
-    return nn.serial(conv=nn.Conv(4, 3), norm=nn.BatchNorm(), relu=activations.relu, pool=nn.MaxPool(4),
+    return nn.serial(conv=nn.Conv(4, 3, bias=False), norm=nn.BatchNorm(), relu=activations.relu, pool=nn.MaxPool(4),
                      flatten=nn.flatten, fc=nn.Dense(classes))
 
 def seven(classes):

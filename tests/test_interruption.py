@@ -49,16 +49,19 @@ def command(work, *args):
         "JAX_COMPILATION_CACHE_DIR": str(work / "xla"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     }
-    return subprocess.Popen(
-        [sys.executable, "-m", "experiments.train_cnn", *map(str, args)],
-        cwd=work,
-        env={**os.environ, **shared},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        # pytest itself may run where Ctrl-C is ignored, as in the background of a shell
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )
+    # where pytest itself is to ignore Ctrl-C, as in the background of a shell, its children would do so too
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-m", "experiments.train_cnn", *map(str, args)],
+            cwd=work,
+            env={**os.environ, **shared},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def finish(process, code=0):
@@ -97,7 +100,7 @@ def table(folder):
 
 
 def weights(folder):
-    """Bytes of all that was trained: the judged weights, and parameters, optimizer, average and best of the last step."""
+    """Bytes of all that was trained: the judged weights, and parameters, moments, average and best of the last step."""
     found = {}
     for path in [*folder.glob(f"final/*/{LAST:08d}"), *folder.glob(f"checkpoints/*/{LAST:08d}")]:
         with ocp.StandardCheckpointer() as checkpointer:

@@ -94,16 +94,16 @@ class Member:
         """Go back to the newest whole checkpoint; False where there is none.
 
         Corrupt ones after it are deleted: they would push whole ones out of the few that are kept.
+
+        Raises:
+            ValueError: see `training.checkpoints.restore_newest`.
         """
         found = training.checkpoints.restore_newest(self.folder, self._tree(), report=report)
-        newest = -1 if found is None else found.meta["step"]
-        passed_over = [step for step in training.checkpoints.steps(self.folder) if step > newest]
-        for step in passed_over:
-            shutil.rmtree(self.folder / f"{step:08d}")
         if found is None:
-            if passed_over:
-                report(f"{self.name}: no checkpoint is whole; it starts from the beginning")
             return False
+        for step in training.checkpoints.steps(self.folder):
+            if step > found.meta["step"]:
+                shutil.rmtree(self.folder / f"{step:08d}")
         self.state = self.parallel.place(found.tree["state"])
         self._best = None if self._best is None else self.parallel.place(found.tree["best"])
         meta = found.meta
