@@ -15,8 +15,9 @@ def install(forward: Callable[..., tuple[Any, Any]], backward: Callable[[Any, An
         conv2d = install(conv2d_forward, conv2d_backward)
         conv2d = install(conv2d_forward, functools.partial(conv2d_backward, method="sliced"))
 
-    It is a `jax.custom_vjp`, so `grad`, `vjp`, `jacrev`, `jit`, `vmap` and `scan` work, and forward mode does not:
-    `jvp`, `linearize`, `jacfwd` and `hessian` raise JAX's TypeError. `jaxdl.layers` works in all modes.
+    It is a `jax.custom_vjp`, made for reverse mode: `grad`, `vjp` and `jacrev`, also of one another and under `jit`,
+    `vmap` and `scan`. Forward mode does not go through it: `jvp` and `jacfwd` raise JAX's TypeError, and so does the
+    function that `linearize` returns. `jaxdl.layers` works in all modes.
 
     Args:
         forward: `(*arrays, **options) -> (output, residuals)`.

@@ -164,7 +164,7 @@ def _first_largest(places: list[Array]) -> tuple[Array, Array]:
 def _sums(x: Array, axes: tuple[Axis, Axis]) -> Array:
     """Return the sum of each window."""
     for axis, number in ((axes[1], _WIDTH), (axes[0], _HEIGHT)):
-        x = reduce(jnp.add, _read(_pad(x, axis, number, 0), axis, number))
+        x = reduce(jnp.add, _read(_pad(x, axis, number, 0.0), axis, number))
     return x
 
 

@@ -1,0 +1,166 @@
+"""Small inputs for every pair of `jaxdl.backprop`, and the function whose gradient each must have.
+
+The tests and `benchmarks.mutants` check the same examples. Values are generic, so that no two terms cancel by
+accident; `TIES` holds inputs at kinks and ties, where only the rule decides.
+"""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from jaxdl import activations, layers, losses
+
+__all__ = ["EXAMPLES", "TIES", "Example", "examples"]
+
+KEY = jax.random.key(3)
+_random = np.random.default_rng(7)
+
+
+class Example(NamedTuple):
+    """One call of a pair."""
+
+    oracle: Callable[..., Any]  # computes the same by other means
+    args: tuple[Any, ...]  # keys, float64 arrays, labels, None
+    options: Mapping[str, Any] = MappingProxyType({})
+    backward_options: Mapping[str, Any] = MappingProxyType({})
+
+
+def _normal(*shape: int) -> np.ndarray:
+    return _random.normal(size=shape)
+
+
+def _between(low: float, high: float, *shape: int) -> np.ndarray:
+    return _random.uniform(low, high, size=shape)
+
+
+def _batch_norm_train(x, scale=None, offset=None, *, axis=None, eps=1e-5):
+    return layers.batch_norm(x, *layers.batch_statistics(x, axis=axis), scale, offset, eps=eps)
+
+
+# both branches of each piecewise function, away from its kinks, and more than one axis
+_Z = np.array([[-7.3, -2.1, -0.7, 0.4], [1.3, 2.6, 5.2, 8.1]])
+_IMAGE = _normal(2, 5, 4, 2)
+
+EXAMPLES: dict[str, list[Example]] = {
+    **{name: [Example(getattr(activations, name), (_Z,))] for name in ("linear", "threshold", "relu", "relu6")},
+    **{name: [Example(getattr(activations, name), (_Z / 2,))] for name in ("sigmoid", "tanh", "softplus")},
+    "leaky_relu": [Example(activations.leaky_relu, (_Z,), {"negative_slope": 0.3})],
+    "elu": [Example(activations.elu, (_Z,), {"alpha": 0.7})],
+    "gelu": [Example(activations.gelu, (_Z / 3,), {"approximate": one}) for one in (False, True)],
+    "swish": [Example(activations.swish, (_Z / 2,), {"beta": 1.7})],
+    "softmax": [Example(activations.softmax, (_normal(2, 3, 2),), {"axis": axis}) for axis in (1, -1)],
+    "log_softmax": [Example(activations.log_softmax, (_normal(2, 3, 2),), {"axis": axis}) for axis in (1, -1)],
+    "noisy_relu": [
+        Example(activations.noisy_relu, (KEY, _normal(12)), {"sigmoid_is": one}) for one in ("variance", "deviation")
+    ],
+    "dense": [
+        Example(layers.dense, (_normal(2, 3, 4), _normal(4, 2), _normal(2))),
+        Example(layers.dense, (_normal(4), _normal(4, 2), None)),
+    ],
+    "squared_error": [Example(losses.squared_error, (_normal(2, 3), _normal(2, 3)))],
+    "half_squared_error": [
+        Example(losses.half_squared_error, (_normal(2, 3), _normal(2, 3))),
+        Example(losses.half_squared_error, (_normal(3), np.array([0, 1, -2]))),
+    ],
+    "binary_cross_entropy": [
+        Example(losses.binary_cross_entropy, (_between(0.1, 0.9, 5), _between(0.1, 0.9, 5))),
+        Example(losses.binary_cross_entropy, (np.array([0.04, 0.5, 0.97]), np.array([1, 0, 0])), {"eps": 0.1}),
+    ],
+    "sigmoid_binary_cross_entropy": [
+        Example(losses.sigmoid_binary_cross_entropy, (3 * _normal(6), _between(0.1, 0.9, 6)))
+    ],
+    "softmax_cross_entropy": [
+        Example(losses.softmax_cross_entropy, (_normal(2, 4), np.array([3, 1])), {"label_smoothing": 0.2}),
+        Example(losses.softmax_cross_entropy, (_normal(2, 4), _between(0.1, 0.9, 2, 4)), {"label_smoothing": 0.2}),
+        Example(losses.softmax_cross_entropy, (_normal(2, 3), np.array([[0, 1, 0], [1, 0, 0]]))),
+    ],
+    "conv1d": [
+        *(
+            Example(
+                layers.conv1d,
+                (_normal(2, 6, 2), _normal(3, 2, 2), _normal(2)),
+                {"stride": 2, "padding": (2, 1), "dilation": 2},
+                {"method": method},
+            )
+            for method in ("xla", "sliced", "patches")
+        ),
+        # more examples than slices, and not a multiple of them
+        *(
+            Example(layers.conv1d, (_normal(9, 3, 1), _normal(2, 1, 1), None), {}, {"method": method})
+            for method in ("sliced", "patches")
+        ),
+    ],
+    "conv2d": [
+        *(
+            Example(
+                layers.conv2d,
+                (_normal(2, 4, 5, 4), _normal(2, 3, 2, 4), _normal(4)),
+                {"stride": (2, 1), "padding": ((1, 0), (2, 1)), "dilation": (1, 2), "groups": 2},
+                {"method": method},
+            )
+            for method in ("xla", "sliced", "patches")
+        ),
+        Example(layers.conv2d, (_normal(3, 4, 3, 1), _normal(3, 2, 1, 2), None), {}, {"method": "patches"}),
+        Example(layers.conv2d, (_normal(4, 4, 1), _normal(2, 2, 1, 2), None), {"padding": "FULL", "stride": 3}),
+        Example(layers.conv2d, (_normal(5, 5, 1), _normal(2, 2, 1, 1), None), {"padding": "VALID", "stride": 2}),
+    ],
+    "max_pool2d": [
+        Example(layers.max_pool2d, (_IMAGE,)),
+        Example(layers.max_pool2d, (_IMAGE,), {"window": (3, 2), "stride": (2, 1), "padding": ((1, 2), 1)}),
+    ],
+    "avg_pool2d": [
+        Example(layers.avg_pool2d, (_IMAGE,), {"window": (3, 2), "stride": (2, 1), "padding": ((1, 2), 1)}),
+        Example(layers.avg_pool2d, (_IMAGE,), {"window": (2, 3), "padding": "SAME", "count_padding": True}),
+    ],
+    "l2_pool2d": [Example(layers.l2_pool2d, (_IMAGE,), {"window": (3, 2), "stride": (2, 1), "padding": ((1, 2), 1)})],
+    "batch_norm": [
+        Example(layers.batch_norm, (_normal(3, 2, 2), _normal(2), _between(0.3, 2, 2), _normal(2), _normal(2))),
+        Example(layers.batch_norm, (_normal(3, 4), _normal(3, 1), _between(0.3, 2, 3, 1), None, _normal(4))),
+        Example(layers.batch_norm, (_normal(3, 4), _normal(4), _between(0.3, 2, 4), _normal(1, 4), None), {"eps": 0.1}),
+    ],
+    "batch_statistics": [
+        Example(layers.batch_statistics, (_normal(4, 2, 3),)),
+        Example(layers.batch_statistics, (_normal(4, 2, 3),), {"axis": (0, -1)}),
+    ],
+    "batch_norm_train": [
+        Example(_batch_norm_train, (_normal(4, 2, 3), _normal(3), _normal(3))),
+        Example(_batch_norm_train, (_normal(3, 4), None, _normal(4)), {"axis": -1, "eps": 0.1}),
+        Example(_batch_norm_train, (_normal(3, 4), _normal(1, 4), None), {"axis": 1}),
+    ],
+    "local_response_norm": [
+        Example(layers.local_response_norm, (_normal(2, 2, 5),), {"size": 4, "alpha": 0.3, "beta": 0.6, "k": 1.5}),
+        Example(layers.local_response_norm, (_normal(2, 5),), {"size": 3, "alpha": 0.9, "k": 1.0, "per_size": True}),
+    ],
+    "dropout": [
+        Example(layers.dropout, (KEY, _normal(12)), {"rate": 0.4, "mode": one}) for one in ("inverted", "as_drawn")
+    ],
+}
+
+_TIED = _random.integers(0, 3, size=(2, 6, 5, 2)).astype(float)
+_WITH_NAN = np.where(_TIED == 1, np.nan, _TIED)
+_POOL = {"window": 3, "stride": 2, "padding": 1}
+
+TIES: dict[str, list[Example]] = {
+    **{
+        name: [Example(getattr(activations, name), (np.array([0.0, 6.0]),))] for name in ("relu", "relu6", "leaky_relu")
+    },
+    "threshold": [Example(activations.threshold, (np.array([0.0, np.nan]),))],
+    "elu": [Example(activations.elu, (np.array([0.0]),), {"alpha": 0.7})],
+    "max_pool2d": [Example(layers.max_pool2d, (x,), options) for x in (_TIED, _WITH_NAN) for options in ({}, _POOL)],
+    "l2_pool2d": [Example(layers.l2_pool2d, (_TIED * (_TIED > 1),), {"window": 2})],
+    "binary_cross_entropy": [
+        Example(losses.binary_cross_entropy, (np.array([0.0, 1.0, 0.1, 0.9]), np.array([1, 0, 1, 0])), {"eps": 0.1})
+    ],
+    "softmax_cross_entropy": [
+        Example(losses.softmax_cross_entropy, (np.array([[0.3, -np.inf, 1.0]]), np.array([2]))),
+        Example(losses.softmax_cross_entropy, (_normal(2, 3), np.array([3, -1]))),
+    ],
+}
+
+
+def examples(name: str) -> list[Example]:
+    """Every example of one pair, those at ties last."""
+    return EXAMPLES[name] + TIES.get(name, [])
