@@ -306,13 +306,27 @@ def strict():
     return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)
 
 
+def weak():
+    """An optimizer whose state is weakly typed at first, then strongly, then weakly."""
+
+    def update(updates, state, params=None):
+        del params
+        rate = state["rate"] * jnp.float32(0.5)
+        new = {"rate": rate, "even": jnp.where(state["even"] > 0, 0.0, 1.0)}
+        return jax.tree.map(lambda u: -rate * u, updates), new
+
+    return optax.GradientTransformation(lambda params: {"rate": jnp.asarray(0.2), "even": jnp.float32(1)}, update)
+
+
 OPTIMIZERS = {
     "chain": lambda: optax.chain(optax.clip_by_global_norm(1.0), optax.adam(1e-2)),
-    "keeps the parameters": lambda: optax.contrib.schedule_free_sgd(0.1),
+    "keeps the parameters": lambda: optax.contrib.dog(1.0),
+    "averages by itself": lambda: optax.contrib.schedule_free_sgd(0.1),
     "wants the value": lambda: optax.chain(optax.sgd(0.1), optax.contrib.reduce_on_plateau()),
     "wants value and gradient": lambda: optax.polyak_sgd(1.0),
     "wants the value alone": strict,
-    "weak types in its state": lambda: optax.inject_hyperparams(optax.sgd)(learning_rate=0.1, momentum=0.9),
+    "injected hyperparameters": lambda: optax.inject_hyperparams(optax.sgd)(learning_rate=0.1, momentum=0.9),
+    "weak types in its state": weak,
     "holds a random key": lambda: optax.chain(optax.add_noise(0.01, 0.5, jax.random.key(0)), optax.sgd(0.1)),
 }
 

@@ -52,10 +52,14 @@ def start(params: Any, state: Any, optimizer: optax.GradientTransformation, *, a
 def _own(tree: Any) -> Any:
     """Copy every leaf: a step donates its state, and one buffer under two names cannot be donated.
 
-    Some optimizers keep the parameters themselves in their state. Weak types are made strong, as a step returns them,
-    or the second step would compile again.
+    Some optimizers keep the parameters themselves in their state.
     """
-    return jax.tree.map(lambda leaf: jnp.array(leaf, jnp.result_type(leaf), copy=True), tree)
+    return strong(jax.tree.map(jnp.copy, tree))
+
+
+def strong(tree: Any) -> Any:
+    """Make weak types strong: a state whose types change between steps would compile the step again."""
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.result_type(leaf)), tree)
 
 
 def _wide(leaf: Array) -> Array:

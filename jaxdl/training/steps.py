@@ -17,7 +17,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array
 
 from jaxdl import data, losses, nn
-from jaxdl.training.state import TrainState
+from jaxdl.training.state import TrainState, strong
 
 Metrics = dict[str, Array]
 
@@ -84,7 +84,7 @@ def train_step(
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params, **extra)
         params = optax.apply_updates(state.params, updates)
         average = _averaged(state.average, {"params": params, "state": new_state}, average_decay)
-        return TrainState(state.step + 1, params, new_state, opt_state, average), sums
+        return strong(TrainState(state.step + 1, params, new_state, opt_state, average)), sums
 
     return step
 
