@@ -19,6 +19,10 @@ from sklearn.preprocessing import scale
 
 from jaxdl import classical
 
+# most of the time goes into compiling
+quick_jit = functools.partial(
+    jax.jit, compiler_options={"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
+)
 DTYPES = [np.float64, np.float32]
 BREAST_CANCER = load_breast_cancer(return_X_y=True)
 DIABETES = load_diabetes(return_X_y=True)
@@ -32,7 +36,8 @@ def _x64():
 
 
 def jitted(function, **options):
-    return jax.jit(functools.partial(function, **options))
+    jit = jax.jit if options.get("method") == "gradient_descent" else quick_jit  # its many steps pay for optimising
+    return jit(functools.partial(function, **options))
 
 
 def distance(fit, coefficients, intercept):
@@ -206,7 +211,7 @@ def test_separability_agrees_with_linear_programming():
     rng = np.random.default_rng(0)
     x = rng.integers(-1, 2, size=(60, 7, 2)).astype(float)
     y = rng.integers(0, 2, size=(60, 7))
-    found = jax.jit(jax.vmap(functools.partial(classical.logistic_regression, C=jnp.inf)))(x, y)
+    found = quick_jit(jax.vmap(functools.partial(classical.logistic_regression, C=jnp.inf)))(x, y)
     exists = []
     for points, labels in zip(x, y, strict=True):
         margins = (2 * labels - 1)[:, None] * np.concatenate([points, np.ones((7, 1))], 1)
@@ -225,7 +230,7 @@ def test_impossible_labels_give_nan():
         functools.partial(classical.softmax_regression, num_classes=2),
         functools.partial(classical.perceptron, max_passes=3),
     )
-    for fit in jax.jit(lambda labels: [jax.vmap(functools.partial(f, x))(labels) for f in fits])(labels):
+    for fit in quick_jit(lambda labels: [jax.vmap(functools.partial(f, x))(labels) for f in fits])(labels):
         assert np.isnan(fit.coefficients).all()
         assert not np.any(fit.converged)
 
@@ -248,21 +253,22 @@ def test_the_optimum_is_differentiable_in_both_modes(model):
         return jnp.sum(jnp.sin(coefficients(x, C)))
 
     direction, h = rng.normal(size=x.shape), 1e-5
-    compiled = jax.jit(total)
+    compiled = quick_jit(total)
     expected = (compiled(x + h * direction, 2.0 + h) - compiled(x - h * direction, 2.0 - h)) / (2 * h)
-    _, forward = jax.jit(lambda: jax.jvp(total, (x, 2.0), (direction, 1.0)))()
-    grads = jax.jit(jax.grad(total, argnums=(0, 1)))(x, 2.0)
+    _, forward = quick_jit(lambda: jax.jvp(total, (x, 2.0), (direction, 1.0)))()
+    grads = quick_jit(jax.grad(total, argnums=(0, 1)))(x, 2.0)
     assert float(forward) == pytest.approx(float(expected), rel=1e-6)
     assert float(jnp.vdot(grads[0], direction) + grads[1]) == pytest.approx(float(expected), rel=1e-6)
-    slope = jax.jit(jax.grad(total, argnums=1))
-    second = jax.jit(lambda: jax.jvp(lambda C: slope(x, C), (2.0,), (1.0,))[1])()
+    gradient = jax.grad(total, argnums=1)
+    second = quick_jit(lambda: jax.jvp(lambda C: gradient(x, C), (2.0,), (1.0,))[1])()
+    slope = quick_jit(gradient)
     assert float(second) == pytest.approx(float((slope(x, 2.0 + h) - slope(x, 2.0 - h)) / (2 * h)), rel=1e-5)
 
 
 def test_a_path_over_penalties_is_one_vmap():
     x, y = scale(BREAST_CANCER[0]), BREAST_CANCER[1]
     penalties = np.array([0.01, 1.0])
-    path = jax.jit(jax.vmap(lambda C: classical.logistic_regression(x, y, C=C)))(penalties)
+    path = quick_jit(jax.vmap(lambda C: classical.logistic_regression(x, y, C=C)))(penalties)
     for i, C in enumerate(penalties):
         expected = sklearn.linear_model.LogisticRegression(C=C, solver="newton-cholesky", tol=1e-12).fit(x, y)
         one = jax.tree.map(lambda leaf, i=i: leaf[i], path)
