@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint bench docs clean
+.PHONY: demo test lint bench docs golden clean
 
 demo: .venv/experiments
 	$(BIN)/python -m experiments.train_cnn $(ARGS)
@@ -20,7 +20,15 @@ bench: .venv/experiments
 	$(BIN)/python -m benchmarks.accuracy
 
 docs: .venv/docs
+	$(BIN)/python -m docs.make_lectures
+	$(BIN)/python -m docs.make_conventions
 	$(BIN)/pdoc --docformat google --math --output-directory site jaxdl
+
+# PyTorch's and Keras's own steps for the tests; the same versions write the same bytes
+golden: .venv/bin/python
+	test -d .venv-golden || $(PYTHON) -m venv .venv-golden
+	.venv-golden/bin/python -m pip install --quiet torch==2.13.0 keras==3.15.1
+	.venv-golden/bin/python tests/golden/make_golden.py
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -33,4 +41,4 @@ docs: .venv/docs
 	@touch $@
 
 clean:
-	rm -rf .venv site build dist .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-golden site build dist .pytest_cache .ruff_cache .hypothesis
