@@ -1,0 +1,115 @@
+"""Is it the same algorithm? Two optimizers on one stream of gradients, and the reason where they part."""
+
+from collections.abc import Iterable
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from jaxdl.compare import trajectories
+from jaxdl.compare.causes import explain
+from jaxdl.compare.settings import Known, common, differing, pair, stand_in
+
+VERDICTS: Final = ("identical", "equivalent", "different")
+
+
+class Equivalence(NamedTuple):
+    """The outcome of `equivalence`. Arrays have a row per step and a column per leaf of the parameters."""
+
+    verdict: str  # one of VERDICTS
+    step: int | None  # index of the first gradient after which they differ; None unless different
+    leaf: str | None  # where they differ most at that step, as jax.tree_util.keystr writes it
+    cause: str | None  # why, in words; None unless different
+    mapping: dict[str, Any] | None  # keywords that make a equivalent to b, tried; None if none is known or needed
+    max_ulps: float  # the largest of ulps; NaN if one run is not finite where the other is or differs
+    max_absolute: float  # of absolute
+    max_relative: float  # of relative
+    ulps: np.ndarray  # |a − b| over the spacing of floating point numbers at the leaf's scale
+    absolute: np.ndarray  # largest |a − b| of the leaf
+    relative: np.ndarray  # the same over the leaf's scale
+    leaves: tuple[str, ...]  # the columns' paths
+    moved: float  # largest distance of b from the start, in the same ulps; the verdict says little where it is small
+    unseen: dict[str, tuple[Any, Any]]  # keywords that differ but made no difference on this stream
+
+
+def equivalence(
+    a: Any, b: Any, params: Any, gradients: Iterable[Any], steps: int | None = None, *, locked: bool = False
+) -> Equivalence:
+    """Run two optimizers on the same gradients and say whether they are one algorithm, and if not, why.
+
+    What is compared are the parameters after every step: updates differ in many digits where sums cancel, and of what
+    is less than half an ulp of a parameter nothing remains. Leaf by leaf ``max|a − b|`` is divided by the spacing of
+    floating point numbers at the leaf's scale, the largest magnitude that it had so far. All 0 is "identical", up to
+    16 (bfloat16: 2) is "equivalent"; no map of hyperparameters is applied. NaN in both at one place counts as equal.
+
+    So the verdict holds for this stream: an eps of 1e-8 beside gradients of 1 is below one ulp, and ``unseen`` names
+    it. `streams.tiny`, parameters that start at 0, or float64 trees show it.
+
+    Args:
+        a: a ``GradientTransformation``, or a pair ``(factory, keywords)`` as ``(optax.adam, {"learning_rate": 0.1})``.
+        b: likewise. The cause is found for pairs of jaxdl's or optax's factories, by running a with the fewest of b's
+            keywords that make it equivalent to b. Of an opaque side it says that it cannot know.
+        params: where both start.
+        gradients: trees like ``params``, the same for both; held in memory.
+        steps: how many of them; None takes all.
+        locked: every step starts from b's parameters for both, each with its own state, so that nothing adds up.
+
+    Raises:
+        ValueError: a side is neither, a factory refuses its keywords, there are no or fewer than ``steps`` gradients,
+            or one does not fit ``params``.
+    """
+    if steps is not None and steps < 1:
+        raise ValueError(f"steps={steps}: at least 1 is needed")
+    if not trajectories.paths(params):
+        raise ValueError("params: got no leaf, at least one is needed")
+    sides = pair(a, "a"), pair(b, "b")
+    left, right = (
+        x if given is None else given.factory(**given.keywords) for x, given in zip((a, b), sides, strict=True)
+    )
+    stacked = trajectories.stack(gradients, params, steps)
+
+    def measure(candidates, target):
+        return trajectories.distances(candidates, target, params, stacked, locked=locked)
+
+    double = stand_in(*sides)
+    found, *doubles = measure([left] if double is None else [left, double], right)
+    if found.close():
+        return _record(found, params, verdict="equivalent" if found.ulps.any() else "identical", unseen=_unseen(*sides))
+    faithful = all(np.allclose(d.ulps, found.ulps, 1e-6, d.limits.max(), equal_nan=True) for d in doubles)
+    reason = explain(*sides, left, right, lambda *given: [d.close() for d in measure(*given)], faithful=faithful)
+    return _record(found, params, verdict="different", **_place(found, params), **reason._asdict())
+
+
+def _place(found, params):
+    exceeded = found.exceeded()
+    step = int(np.argmax(exceeded.any(1)))
+    size = np.where(np.isnan(found.ulps[step]), np.inf, found.ulps[step])
+    return {"step": step, "leaf": trajectories.paths(params)[int(np.argmax(np.where(exceeded[step], size, -1.0)))]}
+
+
+def _record(found, params, *, step=None, leaf=None, cause=None, mapping=None, unseen=None, verdict) -> Equivalence:
+    return Equivalence(
+        verdict=verdict,
+        step=step,
+        leaf=leaf,
+        cause=cause,
+        mapping=mapping,
+        max_ulps=float(np.max(found.ulps)),
+        max_absolute=float(np.max(found.absolute)),
+        max_relative=float(np.max(found.relative)),
+        ulps=found.ulps,
+        absolute=found.absolute,
+        relative=found.relative,
+        leaves=trajectories.paths(params),
+        moved=found.moved,
+        unseen=unseen or {},
+    )
+
+
+def _unseen(a, b) -> dict[str, tuple[Any, Any]]:
+    if not (isinstance(a, Known) and isinstance(b, Known)):
+        return {}
+    both = common(a.settings, b.settings)
+    if both is None:
+        return {}
+    first, second = both[0].options, both[1].options
+    return {name: (first[name], second[name]) for name in differing(first, second)}

@@ -1,0 +1,99 @@
+"""Hyperparameters under which one form of an optimizer may do what another one does.
+
+Only proposals: whoever uses one runs it first. a and b are the keywords of two settings of one optimizer; every rule
+returns keywords for a. Learning rate α, momentum β, decay λ, step t from 1.
+"""
+
+import operator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxdl.optimizers import stages
+
+SCHEDULED: Final = ("learning_rate", "weight_decay", "adam_learning_rate", "adam_weight_decay")
+
+Options = dict[str, Any]
+Rule = Callable[[Options, Options], dict[str, Any]]
+
+
+def proposals(a: Options, b: Options, found: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Yield maps of hyperparameters for ``a``, the plainest first.
+
+    Args:
+        a: every keyword of the first settings.
+        b: every keyword of the second.
+        found: keywords whose change makes the first equivalent to the second.
+    """
+    needed = {name: b[name] for name in found if is_hyperparameter(name, b[name])}
+    if len(needed) == len(found):
+        yield needed
+        return
+    every = {name: b[name] for name in a if is_hyperparameter(name, b[name]) and a[name] is not b[name]}
+    for rule in RULES:
+        values = rule(a, b)
+        if values:
+            yield needed | values
+            yield every | values
+
+
+def is_hyperparameter(name: str, value: Any) -> bool:
+    """Return whether a keyword's value is a number or a schedule, not a choice of algorithm."""
+    return is_number(value) or (name in SCHEDULED and callable(value)) or (name == "momentum" and value is None)
+
+
+def is_number(value: Any) -> bool:
+    """Return whether a value is one real number, on the host or on a device."""
+    if isinstance(value, bool | np.bool_):
+        return False
+    return isinstance(value, int | float | np.number) or (isinstance(value, jax.Array | np.ndarray) and value.ndim == 0)
+
+
+def _average_or_sum(a: Options, b: Options) -> dict[str, Any]:
+    """An average of gradients at α/(1 − β) is their sum at α."""
+    forms = a.get("momentum_form"), b.get("momentum_form")
+    if "ema" not in forms or forms[0] == forms[1] or not is_number(b["momentum"]) or b["momentum"] >= 1:
+        return {}
+    beta = b["momentum"]
+    factor = 1 / (1 - beta) if forms[0] == "ema" else 1 - beta
+    return {"learning_rate": _combine(operator.mul, b["learning_rate"], factor)}
+
+
+def _scaled_decay(a: Options, b: Options) -> dict[str, Any]:
+    """A decay of αλ per step is one of λ per step at λ/α."""
+    forms = a.get("decay_form"), b.get("decay_form")
+    if "unscaled" not in forms or "coupled" in forms or forms[0] == forms[1]:
+        return {}
+    combine = operator.mul if forms[0] == "unscaled" else operator.truediv
+    return {"weight_decay": _combine(combine, b["weight_decay"], b["learning_rate"])}
+
+
+def _corrected_rate(a: Options, b: Options) -> dict[str, Any]:
+    """Adam without bias correction at α·√(1−b2ᵗ)/(1−b1ᵗ) is Adam with eps added to the raw root."""
+    if "bias_correction" not in a or a["bias_correction"] == b["bias_correction"]:
+        return {}
+    corrected = b if b["bias_correction"] else a
+    combine = operator.mul if b["bias_correction"] else operator.truediv
+
+    def factor(count):
+        b1, b2 = (stages.bias_weight(corrected[n], count + 1, corrected["exact_correction"]) for n in ("b1", "b2"))
+        return jnp.sqrt(b2) / b1
+
+    return {"learning_rate": _combine(combine, b["learning_rate"], factor)}
+
+
+RULES: Final[tuple[Rule, ...]] = (_average_or_sum, _scaled_decay, _corrected_rate)
+
+
+def _combine(operation, x, y):
+    """Apply an operation to numbers, or to schedules step by step."""
+    if not callable(x) and not callable(y):
+        return operation(x, y)
+
+    def combined(count):
+        return operation(*(v(count) if callable(v) else v for v in (x, y)))
+
+    return combined

@@ -1,0 +1,172 @@
+"""What a ``(factory, keywords)`` pair sets: every keyword of jaxdl's optimizer of that name, none left open.
+
+Pairs of jaxdl's optimizers and of their optax namesakes are known; of all others only ``update`` can be seen.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Final, NamedTuple
+
+import jax
+import numpy as np
+import optax
+import optax.contrib
+
+from jaxdl import optimizers
+from jaxdl.optimizers.conventions import TABLE, resolve
+
+FAMILIES: Final = tuple(name for name in TABLE if name != "nesterov")
+"""Optimizers that are functions of their own; momentum and nesterov are settings of sgd."""
+
+
+class Settings(NamedTuple):
+    """One of jaxdl's optimizers with every keyword given."""
+
+    family: str
+    options: dict[str, Any]
+
+    def build(self, **changes: Any) -> optax.GradientTransformation:
+        """Return jaxdl's optimizer with these settings, some changed."""
+        return getattr(optimizers, self.family)(**(self.options | changes))
+
+
+class Pair(NamedTuple):
+    """A factory that is not known, and its keywords."""
+
+    factory: Callable[..., Any]
+    keywords: dict[str, Any]
+
+
+class Known(NamedTuple):
+    """A factory that is known, its keywords, and what they set."""
+
+    factory: Callable[..., Any]
+    keywords: dict[str, Any]
+    settings: Settings
+
+    def build(self, **changes: Any) -> optax.GradientTransformation:
+        """Return the optimizer, with some keywords changed."""
+        return self.factory(**(self.keywords | changes))
+
+
+def pair(side: Any, name: str) -> Pair | Known | None:
+    """Read one side of a comparison: a pair, or None for a transformation.
+
+    Args:
+        side: a ``GradientTransformation``, or a factory and a mapping of its keywords.
+        name: the argument's name, for messages.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if hasattr(side, "init") and hasattr(side, "update"):
+        return None
+    if not (isinstance(side, tuple) and len(side) == 2 and callable(side[0]) and isinstance(side[1], Mapping)):
+        raise ValueError(
+            f"{name}: got {type(side).__name__} {side!r:.80}, allowed are a GradientTransformation and "
+            "a pair (factory, keywords) such as (optax.adam, {'learning_rate': 0.01})"
+        )
+    factory, keywords = side[0], dict(side[1])
+    settings = _settings(factory, keywords)
+    return Pair(factory, keywords) if settings is None else Known(factory, keywords, settings)
+
+
+def _settings(factory, keywords):
+    while _family(factory) is None and isinstance(factory, partial):
+        positional = dict(zip(inspect.signature(factory.func).parameters, factory.args, strict=False))
+        factory, keywords = factory.func, positional | factory.keywords | keywords
+    family = _family(factory)
+    if family is None:
+        return None
+    ours = getattr(optimizers, family)
+    options = _defaults(ours) | _defaults(factory) | keywords
+    if options.get("convention") is None:
+        options["convention"] = "optax"
+    row = "nesterov" if family == "sgd" and options["nesterov"] else family
+    convention = options.pop("convention")
+    open_ones = {name: options[name] for name in TABLE[row]["optax"]}
+    options |= resolve(row, convention, **open_ones)
+    if family == "sgd":
+        options["gradient_at"] = options["gradient_at"] or "params"
+    return Settings(family, options)
+
+
+def _family(factory):
+    for name in FAMILIES:
+        namesake = getattr(optax, name, None) or getattr(optax.contrib, name, None)
+        if factory is getattr(optimizers, name) or factory is namesake:
+            return name
+    return None
+
+
+def _defaults(factory):
+    parameters = inspect.signature(factory).parameters.values()
+    return {p.name: p.default for p in parameters if p.default is not p.empty}
+
+
+def is_ours(factory: Callable[..., Any]) -> bool:
+    """Return whether a factory is jaxdl's, whose settings are then what it does by definition."""
+    while isinstance(factory, partial):
+        factory = factory.func
+    return factory in [getattr(optimizers, name) for name in FAMILIES]
+
+
+def stand_in(a: Pair | Known | None, b: Pair | Known | None) -> optax.GradientTransformation | None:
+    """Return jaxdl's optimizer for an ``a`` from optax whose keywords are not ``b``'s, as a search would vary it."""
+    if not (isinstance(a, Known) and isinstance(b, Known)) or is_ours(a.factory):
+        return None
+    both = common(a.settings, b.settings)
+    return both[0].build() if both and differing(both[0].options, both[1].options) else None
+
+
+def differing(a: dict[str, Any], b: dict[str, Any]) -> tuple[str, ...]:
+    """Return the names of the keywords whose values differ, in ``a``'s order."""
+    return tuple(name for name in a if not _same(a[name], b[name]))
+
+
+def _same(x, y):
+    if x is y:
+        return True
+    if callable(x) or callable(y):  # two schedules are only known to be one if they are the same object
+        return False
+    if jax.tree.structure(x) != jax.tree.structure(y):
+        return False
+    leaves = zip(jax.tree.leaves(x), jax.tree.leaves(y), strict=True)
+    return all(type(p) is type(q) and p == q if isinstance(p, str | bool) else np.array_equal(p, q) for p, q in leaves)
+
+
+def common(a: Settings, b: Settings) -> tuple[Settings, Settings] | None:
+    """Return both as settings of one optimizer; None if neither is a case of the other's.
+
+    Adam is AdamW without decay; NAdam without a momentum schedule is Adam with Nesterov's look-ahead.
+    """
+    if a.family == b.family:
+        return a, b
+    for lifted in _lifts(a):
+        if lifted.family == b.family:
+            return lifted, b
+    for lifted in _lifts(b):
+        if lifted.family == a.family:
+            return a, lifted
+    return None
+
+
+def _lifts(settings):
+    options = dict(settings.options)
+    if settings.family == "adam":
+        yield Settings("adamw", options | {"weight_decay": 0.0, "mask": None, "decay_form": "joint"})
+        if not options.pop("eps_hat") and options.pop("bias_correction"):
+            yield Settings("nadam", options | {"momentum_schedule": False, "momentum_decay": 0.0})
+    if settings.family == "nadam":
+        del options["momentum_decay"]
+        if not options.pop("momentum_schedule") or not options["nesterov"]:
+            yield Settings("adam", options | {"eps_hat": False, "bias_correction": True})
+
+
+def with_decay(settings: Settings, weight_decay: Any) -> Settings:
+    """Return Adam as AdamW with this decay; other optimizers unchanged."""
+    if settings.family != "adam":
+        return settings
+    lifted = next(_lifts(settings))
+    return lifted._replace(options=lifted.options | {"weight_decay": weight_decay})

@@ -1,0 +1,171 @@
+"""Streams of gradients on which optimizers show what they do: random, sparse, tiny, huge, and those of a real run.
+
+``NAME(key, params, steps=100)`` is a sequence of trees like ``params``, drawn when asked for, the same each time.
+"""
+
+import math
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from jaxdl import losses, models, nn
+
+
+class Stream(Sequence):
+    """A sequence of gradients that are functions of their index."""
+
+    def __init__(self, gradient: Callable[[Any], Any], steps: int):
+        if steps < 1:
+            raise ValueError(f"steps={steps}: at least 1 is needed")
+        self._gradient, self._steps = jax.jit(gradient), steps
+
+    def __len__(self) -> int:
+        return self._steps
+
+    def __getitem__(self, index: Any) -> Any:
+        """Return the gradient at an index, or a list of those of a slice."""
+        if isinstance(index, slice):
+            return [self[i] for i in range(self._steps)[index]]
+        return self._gradient(range(self._steps)[operator.index(index)])
+
+
+def random(key: jax.Array, params: Any, steps: int = 100, *, scale: float = 1.0) -> Stream:
+    """Draw entries from N(0, scale²), anew at each step.
+
+    Raises:
+        ValueError: ``steps`` is below 1 or a leaf of ``params`` is not floating point; as in all streams here.
+    """
+    return _stream(
+        key, params, steps, lambda key, i, shape: scale * jax.random.normal(jax.random.fold_in(key, i), shape)
+    )
+
+
+def sparse(key: jax.Array, params: Any, steps: int = 100, *, density: float = 0.1) -> Stream:
+    """Draw each entry from N(0, 1) with probability ``density`` at each step; 0 otherwise.
+
+    It shows what accumulators make of zeros: what they start from, and how fast they forget.
+    """
+    if not 0 < density <= 1:
+        raise ValueError(f"density={density}: it must be above 0 and at most 1")
+
+    def draw(key, index, shape):
+        present, values = jax.random.split(jax.random.fold_in(key, index))
+        return jnp.where(jax.random.bernoulli(present, density, shape), jax.random.normal(values, shape), 0.0)
+
+    return _stream(key, params, steps, draw)
+
+
+def tiny(key: jax.Array, params: Any, steps: int = 100, *, low: float = 1e-10, high: float = 1e-3) -> Stream:
+    """Draw N(0, s²) with an s per entry, log-uniform between ``low`` and ``high``: gradients near every usual eps.
+
+    It shows the value and the place of eps: inside a root, 1e-8 acts as 1e-4 does beside it.
+    """
+    return _scaled(key, params, steps, low, high)
+
+
+def huge(key: jax.Array, params: Any, steps: int = 100, *, low: float = 1e3, high: float = 1e15) -> Stream:
+    """Draw like `tiny` with large s, whose squares float32 still holds; cut at half of the dtype's largest number.
+
+    It shows overflow, which half precision has early, and sums that swallow what comes later.
+    """
+    return _scaled(key, params, steps, low, high)
+
+
+def recorded(
+    key: jax.Array,
+    layer: nn.Layer,
+    images: ArrayLike,
+    labels: ArrayLike,
+    steps: int = 50,
+    *,
+    batch_size: int = 32,
+    learning_rate: float = 0.05,
+) -> tuple[Any, list[Any]]:
+    """Train a network by plain gradient descent on softmax cross-entropy and keep every gradient.
+
+    Args:
+        key: random key of the parameters, the batches and the network's noise.
+        layer: the network.
+        images: (n, ...) inputs, as the network takes them.
+        labels: (n,) class numbers.
+        steps: how many gradients.
+        batch_size: examples per step, at most n, drawn without replacement.
+        learning_rate: of the run.
+
+    Returns:
+        The initial parameters and the gradients, one tree per step.
+    """
+    images, labels = np.asarray(images), np.asarray(labels)
+    if not 0 < batch_size <= len(images) == len(labels):
+        raise ValueError(
+            f"batch_size={batch_size}, {len(images)} images, {len(labels)} labels: allowed are as many labels as "
+            "images and at least batch_size of them"
+        )
+    init_key, run_key = jax.random.split(key)
+    params, state = layer.init(init_key, images.shape[1:])
+
+    def loss(params, state, x, y, key):
+        logits, state = layer.apply(params, state, x, train=True, key=key)
+        return losses.softmax_cross_entropy(logits, y).mean(), state
+
+    def step(carry, index):
+        params, state = carry
+        batch_key, layer_key = jax.random.split(jax.random.fold_in(run_key, index))
+        chosen = jax.random.choice(batch_key, len(images), (batch_size,), replace=False)
+        x, y = jnp.asarray(images)[chosen], jnp.asarray(labels)[chosen]
+        grads, state = jax.grad(loss, has_aux=True)(params, state, x, y, layer_key)
+        return (jax.tree.map(lambda p, g: p - learning_rate * g, params, grads), state), grads
+
+    stacked = jax.device_get(jax.jit(lambda *carry: jax.lax.scan(step, carry, jnp.arange(steps))[1])(params, state))
+    return params, [jax.tree.map(lambda g, i=i: g[i], stacked) for i in range(steps)]
+
+
+def lenet(
+    key: jax.Array,
+    images: ArrayLike,
+    labels: ArrayLike,
+    steps: int = 50,
+    *,
+    batch_size: int = 32,
+    learning_rate: float = 0.05,
+) -> tuple[Any, list[Any]]:
+    """Record the gradients of LeNet-5 on images (n, h, w, c) in [0, 1] with 10 classes. See `recorded`."""
+    layer = models.lenet5()
+    return recorded(key, layer, images, labels, steps, batch_size=batch_size, learning_rate=learning_rate)
+
+
+def _scaled(key, params, steps, low, high) -> Stream:
+    if not 0 < low <= high:
+        raise ValueError(f"low={low}, high={high}: allowed is 0 < low <= high")
+
+    def draw(key, index, shape):
+        sizes, values = jax.random.split(key)
+        exponents = jax.random.uniform(sizes, shape, minval=math.log10(low), maxval=math.log10(high))
+        return 10**exponents * jax.random.normal(jax.random.fold_in(values, index), shape)
+
+    return _stream(key, params, steps, draw)
+
+
+def _stream(key, params, steps, draw: Callable[[jax.Array, Any, Any], jax.Array]) -> Stream:
+    """Make a stream of ``draw(key of the leaf, index of the step, shape)``, in the leaves' dtypes."""
+    kinds = [jax.ShapeDtypeStruct(jnp.shape(leaf), jnp.result_type(leaf)) for leaf in jax.tree.leaves(params)]
+    structure = jax.tree.structure(params)
+    for (path, _), kind in zip(jax.tree_util.tree_leaves_with_path(params), kinds, strict=True):
+        if not jnp.issubdtype(kind.dtype, jnp.floating):
+            raise ValueError(f"params{jax.tree_util.keystr(path)}: got {kind.dtype}, must be floating point")
+
+    def gradient(index):
+        drawn = [draw(jax.random.fold_in(key, i), index, kind.shape) for i, kind in enumerate(kinds)]
+        return jax.tree.unflatten(structure, [_cast(x, kind.dtype) for x, kind in zip(drawn, kinds, strict=True)])
+
+    return Stream(gradient, steps)
+
+
+def _cast(x, dtype):
+    largest = float(jnp.finfo(dtype).max) / 2
+    return jnp.clip(x, -largest, largest).astype(dtype)
