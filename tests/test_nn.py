@@ -665,6 +665,7 @@ def test_a_tapped_layer_cannot_be_taken_apart_silently(tapped):
         (lambda: nn.parallel("concat", a=nn.MaxPool(2), b=nn.identity).init(KEY, (4, 4, 1)), "'concat' does not fit"),
         (lambda: nn.parallel("concat", a=jnp.ravel, b=jnp.ravel).out_shape(()), "'concat' does not fit"),
         (lambda: nn.serial(m=jnp.mean).out_shape((3,)), "in m: mean: .* the batch axis is lost"),
+        (lambda: nn.function(lambda x: x.mean(0, keepdims=True)).out_shape((3,)), "the batch axis is lost"),
         (lambda: nn.parallel(lambda ys: ys[0].sum(0), a=nn.identity).out_shape((3,)), "combine: .* axis is lost"),
         (lambda: nn.at(net(), "stem/norn"), "path: got 'stem/norn', .*nearest: stem/norm"),
         (lambda: nn.at(net(), "stem/"), "path: got 'stem/'"),
