@@ -344,6 +344,23 @@ def test_a_process_that_dies_between_any_two_file_operations_loses_nothing(tmp_p
     assert set(outcomes) == {2, 9}
 
 
+@pytest.mark.usefixtures("quick")
+def test_a_checkpoint_set_aside_outlives_a_save_that_fails(tmp_path, monkeypatch):
+    path = checkpoints.save(tmp_path, 2, TREE, {"saved": 2})
+    path.rename(tmp_path / f"{checkpoints.REPLACED}{path.name}")  # killed between the two renames
+    assert checkpoints.steps(tmp_path) == [2]
+    assert checkpoints.restore(path, TREE).meta == {"saved": 2}
+
+    def full(path, tree):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(arrayfiles, "write", full)
+    for step in (2, 3):
+        with pytest.raises(OSError, match="No space left"):
+            checkpoints.save(tmp_path, step, TREE, {})
+        assert checkpoints.restore_newest(tmp_path, TREE, report=pytest.fail).meta == {"saved": 2}
+
+
 SAVE_IN_A_LOOP = """
     import sys
     import jax.numpy as jnp
