@@ -74,7 +74,9 @@ EXAMPLES: dict[str, list[Example]] = {
     ],
     "softmax_cross_entropy": [
         Example(losses.softmax_cross_entropy, (_normal(2, 4), np.array([3, 1])), {"label_smoothing": 0.2}),
-        Example(losses.softmax_cross_entropy, (_normal(2, 4), _between(0.1, 0.9, 2, 4)), {"label_smoothing": 0.2}),
+        Example(
+            losses.softmax_cross_entropy, (_normal(2, 2, 3), _between(0.1, 0.9, 2, 2, 3)), {"label_smoothing": 0.2}
+        ),
         Example(losses.softmax_cross_entropy, (_normal(2, 3), np.array([[0, 1, 0], [1, 0, 0]]))),
     ],
     "conv1d": [

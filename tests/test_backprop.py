@@ -209,11 +209,15 @@ def test_an_empty_batch_has_empty_and_zero_gradients():
 
 def test_gradients_are_finite_at_extremes():
     z = jnp.array([-3e38, -1e30, -1e4, -50.0, 0.0, 50.0, 1e4, 1e30, 3e38])
-    for name in set(activations.__all__) - {"noisy_relu"}:
+
+    def slopes(name, **options):
         forward, backward = pair(name)
-        for options in ({}, {"approximate": True}) if name == "gelu" else ({},):
-            y, residuals = forward(z, **options)
-            assert jnp.isfinite(backward(residuals, jnp.ones_like(y))).all(), name
+        return backward(forward(z, **options)[1], jnp.ones_like(z))
+
+    names = sorted(set(activations.__all__) - {"noisy_relu"})
+    found = quick_jit(lambda: [*map(slopes, names), slopes("gelu", approximate=True)])()
+    for name, slope in zip([*names, "gelu"], found, strict=True):
+        assert jnp.isfinite(slope).all(), name
     y, residuals = backprop.l2_pool2d_forward(jnp.zeros((2, 2, 1)))
     np.testing.assert_array_equal(backprop.l2_pool2d_backward(residuals, jnp.ones_like(y)), 0)
     for label in (0, 1):
