@@ -16,7 +16,7 @@ def plain(x, kernel, *, stride=1):
     return jax.lax.conv_general_dilated(x, kernel, (stride,) * 2, "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
 
-def close(a, b):
+def assert_close(a, b):
     for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
         np.testing.assert_allclose(x, y, rtol=2e-4, atol=2e-4 * float(np.abs(y).max()))
 
@@ -39,7 +39,7 @@ def test_gradients_and_second_derivatives_are_xlas_own_for_every_method(method, 
         twice = jax.grad(lambda w: jnp.sum(jnp.square(first(x, w)[1])))(kernel)  # reverse over reverse
         return first(x, kernel), along, twice
 
-    close(
+    assert_close(
         jax.jit(lambda: both(functools.partial(layers.conv2d, stride=stride, method=method)))(),
         jax.jit(lambda: both(functools.partial(plain, stride=stride)))(),
     )
@@ -50,7 +50,7 @@ def test_the_choice_of_the_gradients_form_is_made_and_does_not_change_it():
     axes = tuple(correlation.Axis(40, 3, 1, 1, 1, 1) for _ in range(2))
     assert correlation.kernel_method(x.shape, kernel.shape, axes, 1) == "sliced"
     gradient = lambda f: jax.jit(jax.grad(lambda w: jnp.sum(jnp.sin(f(x, w)))))
-    close(gradient(layers.conv2d)(kernel), gradient(plain)(kernel))
+    assert_close(gradient(layers.conv2d)(kernel), gradient(plain)(kernel))
     # eight slices are eight convolutions; the forward pass is the ninth
     text = gradient(layers.conv2d).lower(kernel).as_text()
     assert text.count("stablehlo.convolution") == 9
@@ -61,7 +61,7 @@ def test_one_by_one_windows_are_matrix_products():
     axes = tuple(correlation.Axis(9, 1, 1, 1, 0, 0) for _ in range(2))
     assert correlation.kernel_method(x.shape, kernel.shape, axes, 1) == "patches"
     gradient = lambda f: jax.grad(lambda w: jnp.sum(jnp.sin(f(x, w))))(kernel)
-    close(gradient(layers.conv2d), gradient(plain))
+    assert_close(gradient(layers.conv2d), gradient(plain))
 
 
 def test_vmap_over_either_or_both_arguments_with_gradients():
@@ -72,7 +72,7 @@ def test_vmap_over_either_or_both_arguments_with_gradients():
             jax.vmap(jax.grad(lambda a, b, f=f: jnp.sum(jnp.sin(f(a, b))), (0, 1)), in_axes)(*args)
             for f in (layers.conv2d, plain)
         )
-        close(ours, theirs)
+        assert_close(ours, theirs)
 
 
 def test_a_batch_split_over_devices_gives_the_same_gradient():
@@ -80,10 +80,10 @@ def test_a_batch_split_over_devices_gives_the_same_gradient():
     gradient = jax.grad(lambda w, x: jnp.sum(jnp.sin(layers.conv2d(x, w))))
     whole = gradient(kernel, x)
     mapped = jax.pmap(lambda x: jax.lax.psum(gradient(kernel, x), "i"), axis_name="i")(x.reshape(4, 2, *x.shape[1:]))
-    close(mapped[0], whole)
+    assert_close(mapped[0], whole)
     mesh = jax.make_mesh((4,), ("i",), axis_types=(jax.sharding.AxisType.Auto,))
     split = jax.device_put(x, jax.NamedSharding(mesh, jax.P("i")))
-    close(jax.jit(gradient)(kernel, split), whole)
+    assert_close(jax.jit(gradient)(kernel, split), whole)
 
 
 def test_scan_remat_and_bfloat16():
@@ -95,7 +95,7 @@ def test_scan_remat_and_bfloat16():
 
         return jax.lax.scan(one, kernel, None, length=3)[0]
 
-    close(steps(layers.conv2d), steps(plain))
+    assert_close(steps(layers.conv2d), steps(plain))
     half = jax.grad(lambda w: layers.conv2d(x.astype(jnp.bfloat16), w).astype(jnp.float32).sum())(
         kernel.astype(jnp.bfloat16)
     )
