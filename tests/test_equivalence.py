@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxdl import compare, losses, models, schedules
+from jaxdl import compare, nn, schedules
 from jaxdl import optimizers as ours
 from jaxdl.compare import streams
 
@@ -24,10 +24,12 @@ def stream(name, steps=24):
 
 
 STREAMS = {name: stream(name) for name in NAMES}
+MATRICES = {name: list(getattr(streams, name)(KEY, {"m": np.zeros((3, 2), np.float32)}, 12)) for name in NAMES}
 
 
 def run(a, b, gradients="random", params=PARAMS, **options):
-    return compare.equivalence(a, b, params, STREAMS.get(gradients, gradients), **options)
+    gradients = STREAMS[gradients] if isinstance(gradients, str) else gradients
+    return compare.equivalence(a, b, params, gradients, **options)
 
 
 def rate(**keywords):
@@ -37,32 +39,26 @@ def rate(**keywords):
 # ---------------------------------------------------------------- verdicts
 
 
+ALIKE = ("sgd", "adam", "adamw", "nadam", "amsgrad", "adamax", "radam", "lion", "adagrad", "rmsprop", "adadelta")
 TWINS = {
-    "sgd": (ours.sgd, optax.sgd, {}),
-    "momentum": (ours.momentum, partial(optax.sgd, momentum=0.9), {}),
-    "nesterov": (ours.nesterov, partial(optax.sgd, momentum=0.9, nesterov=True), {}),
-    "lars": (ours.lars, optax.lars, {"weight_decay": 1e-3}),
-    "lamb": (ours.lamb, optax.lamb, {"weight_decay": 1e-2}),
-    "muon": (ours.muon, optax.contrib.muon, {}),
-} | {
-    name: (getattr(ours, name), getattr(optax, name), {})
-    for name in ["adam", "adamw", "nadam", "amsgrad", "adamax", "radam", "lion", "adagrad", "rmsprop", "adadelta"]
-}
+    "momentum": partial(optax.sgd, momentum=0.9),
+    "nesterov": partial(optax.sgd, momentum=0.9, nesterov=True),
+    "muon": optax.contrib.muon,
+} | {name: getattr(optax, name) for name in (*ALIKE, "lars", "lamb")}
+SAME = ("identical", "equivalent")
 
 
-@pytest.mark.parametrize("locked", [False, True])
-def test_every_optimizer_is_its_optax_namesake(locked):
-    # one program for all: each optimizer has a group of leaves of its own
-    params = {name: {"m": np.full((3, 2), 0.3, np.float32), "v": np.float32([1, -2])} for name in TWINS}
-    gradients = [g for name in ("tiny", "sparse", "random", "huge") for g in getattr(streams, name)(KEY, params, 12)]
-    labels = {name: {"m": name, "v": name} for name in TWINS}
-    mine, theirs = (optax.partition({n: t[i](**RATE, **t[2]) for n, t in TWINS.items()}, labels) for i in (0, 1))
-    record = compare.equivalence(mine, theirs, params, gradients, locked=locked)
-    assert record.verdict in ("identical", "equivalent"), dict(zip(record.leaves, record.ulps.max(0), strict=True))
+@pytest.mark.parametrize("name", TWINS)
+def test_every_optimizer_is_its_optax_namesake(name):
+    gradients = [{"m": g["m"]} for stream in ("tiny", "sparse", "random", "huge") for g in MATRICES[stream]]
+    options = {"weight_decay": 1e-2} if name in ("lars", "lamb", "adamw") else {}
+    sides = (getattr(ours, name), rate(**options)), (TWINS[name], rate(**options))
+    record = run(*sides, gradients, {"m": np.float32([[0.3, -2], [1, 1], [0, 0]])}, locked=name == "lamb")
+    assert record.verdict in SAME, record.ulps.max(1)
     assert record.max_ulps <= 16
-    assert record.moved > 1e6
+    assert record.moved > 1e3
     assert record[1:5] == (None,) * 4
-    assert record.ulps.shape == (48, 2 * len(TWINS))
+    assert (record.ulps.shape, record.unseen) == ((48, 1), {})
 
 
 def test_the_measure_by_hand():
@@ -106,9 +102,7 @@ def adam_in_numpy(gradients, start, keras):
     return np.array(points)
 
 
-@pytest.mark.parametrize("make", [tuple, list])
-def test_step_and_leaf_of_eps_hat_against_a_numpy_loop(make):
-    del make
+def test_step_and_leaf_of_eps_hat_against_a_numpy_loop():
     noise = np.random.RandomState(0).normal(size=(20, 3)) + 3
     late = np.where(np.arange(20)[:, None] < 7, 0.0, 1e-7 * noise)
     start = np.float32([1, -1, 1.5])
@@ -227,7 +221,8 @@ def test_the_fewest_keywords_are_named():
 
 def test_keywords_that_do_not_show_are_listed():
     record = run((optax.adam, RATE), (ours.adam, rate(eps=1e-9)))
-    assert (record.verdict, record.cause, record.unseen) == ("equivalent", None, {"eps": (1e-8, 1e-9)})
+    assert record.verdict in SAME
+    assert (record.cause, record.unseen) == (None, {"eps": (1e-8, 1e-9)})
 
 
 def test_optimizers_that_are_cases_of_another():
@@ -247,7 +242,8 @@ def test_decay_coupled_to_the_gradient_or_to_the_rate():
     record = run((optax.adamw, decay), (l2_adam, decay))
     assert record.cause.startswith("decay coupling: decay_form='joint' against 'coupled' (")
     record = run((l2_adam, decay), (optax.adam, RATE))
-    assert record.cause.startswith("decay coupling: decay_form='coupled' against 'joint' (")
+    words = "decay value: weight_decay=0.1 against 0.0; decay coupling: decay_form='coupled' against 'joint' (found by"
+    assert record.cause.startswith(words)
     record = run((ours.adamw, decay), (ours.adamw, decay | {"decay_form": "unscaled"}))
     assert record.cause == "decay coupling: decay_form='joint' against 'unscaled'"
     assert record.mapping == {"weight_decay": pytest.approx(0.1 / 0.01)}
@@ -256,7 +252,6 @@ def test_decay_coupled_to_the_gradient_or_to_the_rate():
 def test_what_is_opaque():
     a, b = optax.adam(0.01), (optax.adam, rate(b1=0.5))
     assert run(a, ours.adam(0.1)).cause.startswith("cannot know: both sides are opaque")
-    assert run(lambda: (None and a) or a, b) if False else True
     record = run(a, b)
     assert record.cause.startswith("cannot know: a is opaque, and no convention tried on b does the same")
     assert record.mapping is None
@@ -285,12 +280,12 @@ def test_an_average_of_gradients_is_momentum_at_another_rate():
     assert set(record.mapping) == {"learning_rate"}
     steps = jnp.array([0, 4, 5])
     np.testing.assert_allclose(record.mapping["learning_rate"](steps), [1e-3, 1e-3, 1e-4], rtol=1e-5)
-    assert run((a[0], a[1] | record.mapping), b).verdict == "equivalent"
+    assert run((a[0], a[1] | record.mapping), b).verdict in SAME
 
 
 def test_velocity_is_heavy_ball_while_the_rate_is_constant_and_has_no_map_after():
     forms = [rate(momentum=0.9, momentum_form=form) for form in ("velocity", "heavy_ball")]
-    assert run((ours.sgd, forms[0]), (ours.sgd, forms[1])).verdict == "equivalent"
+    assert run((ours.sgd, forms[0]), (ours.sgd, forms[1])).verdict in SAME
     falling = {"learning_rate": schedules.step(0.01, {5: 0.1})}
     record = run((ours.sgd, forms[0] | falling), (ours.sgd, forms[1] | falling))
     assert record.step == 5
@@ -301,7 +296,7 @@ def test_velocity_is_heavy_ball_while_the_rate_is_constant_and_has_no_map_after(
 def test_adam_without_bias_correction_is_keras_adam_at_a_rate_of_its_own():
     almost = (ours.adam, rate(bias_correction=False, eps=1e-7))
     record = run(almost, (ours.adam, rate(convention="keras")), "tiny")
-    assert record.cause.split(":")[0] == "bias correction"
+    assert record.cause.startswith("eps placement: eps_hat=False against True; bias correction: bias_correction=False")
     expected = [0.01 * math.sqrt(1 - 0.999**t) / (1 - 0.9**t) for t in (1, 10)]
     np.testing.assert_allclose(
         [record.mapping["learning_rate"](jnp.int32(t - 1)) for t in (1, 10)], expected, rtol=1e-4
@@ -346,25 +341,31 @@ def test_streams_are_what_they_say():
         assert logs.std(0).mean() < 1 < logs.std() < 6
 
 
-def test_the_gradients_of_a_lenet_run():
+def test_the_gradients_of_a_run():
     rng = np.random.RandomState(0)
-    images, labels = rng.uniform(size=(6, 28, 28, 1)).astype(np.float32), rng.randint(10, size=6)
+    images, labels = rng.uniform(size=(6, 5)).astype(np.float32), rng.randint(3, size=6)
     # a batch of all examples, in whatever order, has the mean loss of them all
-    params, gradients = streams.lenet(KEY, images, labels, 2, batch_size=6, learning_rate=0.5)
-    layer = models.lenet5()
-    state = layer.init(KEY, (28, 28, 1))[1]
+    layer = nn.serial(fc=nn.Dense(3))
+    params, gradients = streams.recorded(KEY, layer, images, labels, 3, batch_size=6, learning_rate=0.5)
+    weights, bias = (np.float64(params["fc"][name]) for name in ("kernel", "bias"))
+    for found in gradients:
+        logits = np.exp(images @ weights + bias)
+        error = (logits / logits.sum(1, keepdims=True) - np.eye(3)[labels]) / 6
+        np.testing.assert_allclose(found["fc"]["kernel"], images.T @ error, rtol=1e-4, atol=1e-7)
+        np.testing.assert_allclose(found["fc"]["bias"], error.sum(0), rtol=1e-4, atol=1e-7)
+        weights, bias = weights - 0.5 * images.T @ error, bias - 0.5 * error.sum(0)
 
-    @jax.jit
-    @jax.grad
-    def grad(params):
-        return losses.softmax_cross_entropy(layer.apply(params, state, images)[0], labels).mean()
 
-    first = grad(params)
-    second = grad(jax.tree.map(lambda p, g: p - 0.5 * g, params, first))
-    for found, expected in zip(gradients, (first, second), strict=True):
-        jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-6), found, expected)
-    record = compare.equivalence((ours.adam, RATE), (optax.adam, RATE), params, gradients)
-    assert record.verdict in ("identical", "equivalent")
+def test_optimizers_on_the_gradients_of_a_lenet_run():
+    rng = np.random.RandomState(0)
+    images, labels = rng.uniform(size=(3, 16, 16, 1)).astype(np.float32), rng.randint(10, size=3)
+    params, gradients = streams.lenet(KEY, images, labels, 2, batch_size=2)
+    assert len(gradients) == 2
+    assert np.any(gradients[0]["conv1"]["kernel"] != gradients[1]["conv1"]["kernel"])
+    record = run((ours.adam, RATE), (optax.adam, RATE), gradients, params)
+    assert record.verdict in SAME
+    assert record.leaves == tuple(jax.tree_util.keystr(p) for p, _ in jax.tree_util.tree_leaves_with_path(params))
+    assert len(record.leaves) == 10
 
 
 # ---------------------------------------------------------------- mistakes
@@ -395,7 +396,7 @@ def test_mistakes_are_named(change, match):
         "steps": None,
     }
     with pytest.raises(ValueError, match=match):
-        compare.equivalence(**(arguments | change))
+        compare.equivalence(**({"steps": None} | arguments | change))
 
 
 @pytest.mark.parametrize(

@@ -186,7 +186,7 @@ def _build(start: Settings, changes: dict[str, Any]) -> optax.GradientTransforma
 def _from_one_side(known: Known, other: Pair | Known | None, target, side: str, judge: Judge) -> Finding:
     """Look for the convention in which the known side does what the other one does."""
     keywords = {} if other is None else other.keywords
-    start = with_decay(known.settings, keywords["weight_decay"]) if "weight_decay" in keywords else known.settings
+    start = with_decay(known.settings) if "weight_decay" in keywords else known.settings
     near = _neighbours(start, keywords)
     answers = ask(start, near, target, judge)
     opaque = "ab"[side == "a"]

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxdl.compare.settings import differing
 from jaxdl.optimizers import stages
 
 SCHEDULED: Final = ("learning_rate", "weight_decay", "adam_learning_rate", "adam_weight_decay")
@@ -32,7 +33,7 @@ def proposals(a: Options, b: Options, found: Sequence[str]) -> Iterator[dict[str
     if len(needed) == len(found):
         yield needed
         return
-    every = {name: b[name] for name in a if is_hyperparameter(name, b[name]) and a[name] is not b[name]}
+    every = {name: b[name] for name in differing(a, b) if is_hyperparameter(name, b[name])}
     for rule in RULES:
         values = rule(a, b)
         if values:

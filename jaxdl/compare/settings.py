@@ -164,9 +164,6 @@ def _lifts(settings):
             yield Settings("adam", options | {"eps_hat": False, "bias_correction": True})
 
 
-def with_decay(settings: Settings, weight_decay: Any) -> Settings:
-    """Return Adam as AdamW with this decay; other optimizers unchanged."""
-    if settings.family != "adam":
-        return settings
-    lifted = next(_lifts(settings))
-    return lifted._replace(options=lifted.options | {"weight_decay": weight_decay})
+def with_decay(settings: Settings) -> Settings:
+    """Return Adam as AdamW without decay; other optimizers unchanged."""
+    return next(_lifts(settings)) if settings.family == "adam" else settings

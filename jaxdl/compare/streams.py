@@ -3,6 +3,7 @@
 ``NAME(key, params, steps=100)`` is a sequence of trees like ``params``, drawn when asked for, the same each time.
 """
 
+import itertools
 import math
 import operator
 from collections.abc import Callable, Sequence
@@ -40,9 +41,11 @@ def random(key: jax.Array, params: Any, steps: int = 100, *, scale: float = 1.0)
     Raises:
         ValueError: ``steps`` is below 1 or a leaf of ``params`` is not floating point; as in all streams here.
     """
-    return _stream(
-        key, params, steps, lambda key, i, shape: scale * jax.random.normal(jax.random.fold_in(key, i), shape)
-    )
+
+    def draw(index, size):
+        return scale * jax.random.normal(jax.random.fold_in(key, index), (size,))
+
+    return _stream(params, steps, draw)
 
 
 def sparse(key: jax.Array, params: Any, steps: int = 100, *, density: float = 0.1) -> Stream:
@@ -53,11 +56,11 @@ def sparse(key: jax.Array, params: Any, steps: int = 100, *, density: float = 0.
     if not 0 < density <= 1:
         raise ValueError(f"density={density}: it must be above 0 and at most 1")
 
-    def draw(key, index, shape):
+    def draw(index, size):
         present, values = jax.random.split(jax.random.fold_in(key, index))
-        return jnp.where(jax.random.bernoulli(present, density, shape), jax.random.normal(values, shape), 0.0)
+        return jnp.where(jax.random.bernoulli(present, density, (size,)), jax.random.normal(values, (size,)), 0.0)
 
-    return _stream(key, params, steps, draw)
+    return _stream(params, steps, draw)
 
 
 def tiny(key: jax.Array, params: Any, steps: int = 100, *, low: float = 1e-10, high: float = 1e-3) -> Stream:
@@ -143,29 +146,34 @@ def _scaled(key, params, steps, low, high) -> Stream:
     if not 0 < low <= high:
         raise ValueError(f"low={low}, high={high}: allowed is 0 < low <= high")
 
-    def draw(key, index, shape):
-        sizes, values = jax.random.split(key)
-        exponents = jax.random.uniform(sizes, shape, minval=math.log10(low), maxval=math.log10(high))
-        return 10**exponents * jax.random.normal(jax.random.fold_in(values, index), shape)
+    scales, values = jax.random.split(key)
 
-    return _stream(key, params, steps, draw)
+    def draw(index, size):
+        exponents = jax.random.uniform(scales, (size,), minval=math.log10(low), maxval=math.log10(high))
+        return 10**exponents * jax.random.normal(jax.random.fold_in(values, index), (size,))
+
+    return _stream(params, steps, draw)
 
 
-def _stream(key, params, steps, draw: Callable[[jax.Array, Any, Any], jax.Array]) -> Stream:
-    """Make a stream of ``draw(key of the leaf, index of the step, shape)``, in the leaves' dtypes."""
+def _stream(params, steps, draw: Callable[[Any, int], jax.Array]) -> Stream:
+    """Make a stream of ``draw(index of the step, number of entries)``, dealt out to leaves in their dtypes."""
     kinds = [jax.ShapeDtypeStruct(jnp.shape(leaf), jnp.result_type(leaf)) for leaf in jax.tree.leaves(params)]
     structure = jax.tree.structure(params)
+    if not kinds:
+        raise ValueError("params: got no leaf, at least one is needed")
     for (path, _), kind in zip(jax.tree_util.tree_leaves_with_path(params), kinds, strict=True):
         if not jnp.issubdtype(kind.dtype, jnp.floating):
             raise ValueError(f"params{jax.tree_util.keystr(path)}: got {kind.dtype}, must be floating point")
+    ends = list(itertools.accumulate(kind.size for kind in kinds))
 
     def gradient(index):
-        drawn = [draw(jax.random.fold_in(key, i), index, kind.shape) for i, kind in enumerate(kinds)]
-        return jax.tree.unflatten(structure, [_cast(x, kind.dtype) for x, kind in zip(drawn, kinds, strict=True)])
+        # one draw for all leaves: a generator for each would take many times as long to compile
+        parts = jnp.split(draw(index, ends[-1]), ends[:-1])
+        return jax.tree.unflatten(structure, map(_fit, parts, kinds))
 
     return Stream(gradient, steps)
 
 
-def _cast(x, dtype):
-    largest = float(jnp.finfo(dtype).max) / 2
-    return jnp.clip(x, -largest, largest).astype(dtype)
+def _fit(x, kind):
+    largest = float(jnp.finfo(kind.dtype).max) / 2
+    return jnp.clip(x, -largest, largest).astype(kind.dtype).reshape(kind.shape)
