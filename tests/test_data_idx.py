@@ -66,7 +66,7 @@ def test_any_folder_of_idx_files_is_a_data_set(tmp_path):
     np.testing.assert_array_equal(dataset.labels, [0, 2, 1, 2])
     assert dataset.classes == ("0", "1", "2")
     assert dataset.test_images is None
-    (tmp_path / "t10k-images.idx3-ubyte.gz").write_bytes(gzip.compress(GOOD), mtime=0)
+    (tmp_path / "t10k-images.idx3-ubyte.gz").write_bytes(gzip.compress(GOOD, mtime=0))
     with pytest.raises(ValueError, match="IDX files are missing: t10k-labels-idx1-ubyte"):
         data.load(place)
 
