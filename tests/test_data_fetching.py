@@ -25,7 +25,7 @@ CONTENT = {
     "t10k-images-idx3-ubyte": bytes([0, 0, 8, 3]) + struct.pack(">3I", 5, 4, 4) + PIXELS[:5].tobytes(),
     "t10k-labels-idx1-ubyte": bytes([0, 0, 8, 1]) + struct.pack(">I", 5) + bytes([4, 3, 2, 1, 0]),
 }
-GOOD = {f"/{name}.gz": gzip.compress(value) for name, value in CONTENT.items()}
+GOOD = {f"/{name}.gz": gzip.compress(value, mtime=0) for name, value in CONTENT.items()}
 FIRST = "/train-images-idx3-ubyte.gz"
 
 
