@@ -247,6 +247,8 @@ def test_decay_coupled_to_the_gradient_or_to_the_rate():
     record = run((ours.adamw, decay), (ours.adamw, decay | {"decay_form": "unscaled"}))
     assert record.cause == "decay coupling: decay_form='joint' against 'unscaled'"
     assert record.mapping == {"weight_decay": pytest.approx(0.1 / 0.01)}
+    record = run((ours.adamw, decay | {"decay_form": "unscaled"}), (optax.adamw, decay))
+    assert record.mapping == {"weight_decay": pytest.approx(0.1 * 0.01)}
 
 
 def test_what_is_opaque():
@@ -290,6 +292,10 @@ def test_velocity_is_heavy_ball_while_the_rate_is_constant_and_has_no_map_after(
     record = run((ours.sgd, forms[0] | falling), (ours.sgd, forms[1] | falling))
     assert record.step == 5
     assert record.cause == "momentum form: momentum_form='velocity' against 'heavy_ball'"
+    assert record.mapping is None
+    # the rate at which an average is a sum is proposed here, and is wrong
+    record = run((ours.sgd, forms[0] | falling), (ours.sgd, rate(momentum=0.9, momentum_form="ema") | falling))
+    assert record.cause == "momentum form: momentum_form='velocity' against 'ema'"
     assert record.mapping is None
 
 

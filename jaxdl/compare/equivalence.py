@@ -47,7 +47,8 @@ def equivalence(
     Args:
         a: a ``GradientTransformation``, or a pair ``(factory, keywords)`` as ``(optax.adam, {"learning_rate": 0.1})``.
         b: likewise. The cause is found for pairs of jaxdl's or optax's factories, by running a with the fewest of b's
-            keywords that make it equivalent to b. Of an opaque side it says that it cannot know.
+            keywords that make it equivalent to b. Of an opaque side it says that it cannot know. Neither may need more
+            than gradients and parameters, as a line search does.
         params: where both start.
         gradients: trees like ``params``, the same for both; held in memory.
         steps: how many of them; None takes all.

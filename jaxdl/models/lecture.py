@@ -13,20 +13,7 @@ def lecture_keras(num_classes: int = 10, *, dropout: float = 0.0) -> nn.Layer:
         num_classes: number of logits.
         dropout: probability of dropping a hidden unit before the last layer; the lecture has none.
     """
-    init = initializers.glorot_uniform()
-    return nn.serial(
-        conv1=nn.Conv(32, 3, padding="VALID", kernel_init=init),
-        relu1=activations.relu,
-        pool1=nn.MaxPool(2),
-        conv2=nn.Conv(64, 3, padding="VALID", kernel_init=init),
-        relu2=activations.relu,
-        pool2=nn.MaxPool(2),
-        flatten=nn.flatten,
-        fc1=nn.Dense(1024, kernel_init=init),
-        relu3=activations.relu,
-        **_dropout(dropout),
-        fc2=nn.Dense(num_classes, kernel_init=init),
-    )
+    return _two_convolutions(num_classes, 3, (32, 64, 1024), initializers.glorot_uniform(), dropout)
 
 
 def lecture_torch(num_classes: int = 10, *, dropout: float = 0.0) -> nn.Layer:
@@ -40,20 +27,21 @@ def lecture_torch(num_classes: int = 10, *, dropout: float = 0.0) -> nn.Layer:
         dropout: probability of dropping a hidden unit before the last layer; the lecture has none.
     """
     init = initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+    return _two_convolutions(num_classes, 5, (20, 50, 500), init, dropout)
+
+
+def _two_convolutions(num_classes: int, window: int, widths: tuple[int, int, int], init, dropout: float) -> nn.Layer:
+    first, second, hidden = widths
     return nn.serial(
-        conv1=nn.Conv(20, 5, padding="VALID", kernel_init=init),
+        conv1=nn.Conv(first, window, padding="VALID", kernel_init=init),
         relu1=activations.relu,
         pool1=nn.MaxPool(2),
-        conv2=nn.Conv(50, 5, padding="VALID", kernel_init=init),
+        conv2=nn.Conv(second, window, padding="VALID", kernel_init=init),
         relu2=activations.relu,
         pool2=nn.MaxPool(2),
         flatten=nn.flatten,
-        fc1=nn.Dense(500, kernel_init=init),
+        fc1=nn.Dense(hidden, kernel_init=init),
         relu3=activations.relu,
-        **_dropout(dropout),
+        **({"dropout": nn.Dropout(dropout)} if dropout else {}),
         fc2=nn.Dense(num_classes, kernel_init=init),
     )
-
-
-def _dropout(rate: float) -> dict[str, nn.Layer]:
-    return {"dropout": nn.Dropout(rate)} if rate else {}
