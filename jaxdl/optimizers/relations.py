@@ -67,7 +67,13 @@ RELATIONS: Final = (
         {"learning_rate": _DROP, "momentum": 0.9, "momentum_form": "heavy_ball"},
         False,
     ),
-    Relation("adam", "torch is optax", {"convention": "torch"}, {}, True),
+    Relation(
+        "adam",
+        "torch is optax (within rounding of 1-bᵗ, which shows where parameters start at 0)",
+        {"convention": "torch"},
+        {},
+        True,
+    ),
     Relation(
         "adam",
         "keras is not optax at any eps: added to √v it means eps/√(1-b2ᵗ) beside √v̂ (gradients near eps)",
