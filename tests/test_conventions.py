@@ -88,8 +88,7 @@ def test_equals_the_framework(framework, case):
         del found["adverse"]  # its constant column's variance is rounding noise, and divides
     for name, params in found.items():
         expected = np.array(RECORDS[framework]["runs"][case][name], np.float32)
-        # Keras's AdamW rounds five times per step where ours rounds three times, and drifts a little further
-        assert ulps(params, expected).max() <= (24 if (framework, case) == ("keras", "adamw") else 16), name
+        assert ulps(params, expected).max() <= 16, name
 
 
 @pytest.mark.parametrize("framework", RECORDS)

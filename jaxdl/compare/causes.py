@@ -26,6 +26,7 @@ WORDS: Final = {
     "bias_correction_mu": "bias correction",
     "bias_correction_nu": "bias correction",
     "exact_correction": "rounding of the bias correction",
+    "moment_form": "rounding of the averages",
     "weight_decay": "decay value",
     "adam_weight_decay": "decay value",
     "mask": "decay mask",

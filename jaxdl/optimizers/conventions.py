@@ -24,10 +24,13 @@ _HEAVY_BALL = {"momentum_form": "heavy_ball"}
 _VELOCITY = {"momentum_form": "velocity"}
 _EXACT = {"exact_correction": True}
 _ROUNDED = {"exact_correction": False}
-_ADAM = {"eps": 1e-8, "eps_root": 0.0, "eps_hat": False, "bias_correction": True} | _ROUNDED
+_WEIGHTED = {"moment_form": "weighted"}
+_TORCH = _EXACT | {"moment_form": "mixed"}
+_KERAS = _ROUNDED | {"moment_form": "increment"}
+_ADAM = {"eps": 1e-8, "eps_root": 0.0, "eps_hat": False, "bias_correction": True} | _ROUNDED | _WEIGHTED
 _ADAM_EXACT = _ADAM | _EXACT
-_ADAM_KERAS = _ADAM | {"eps": 1e-7, "eps_hat": True}
-_NADAM = {"eps": 1e-8, "eps_root": 0.0, "momentum_schedule": False, "momentum_decay": 0.0} | _ROUNDED
+_ADAM_KERAS = _ADAM | _KERAS | {"eps": 1e-7, "eps_hat": True}
+_NADAM = {"eps": 1e-8, "eps_root": 0.0, "momentum_schedule": False, "momentum_decay": 0.0} | _ROUNDED | _WEIGHTED
 _AMSGRAD = {
     "eps": 1e-8,
     "eps_root": 0.0,
@@ -35,7 +38,7 @@ _AMSGRAD = {
     "bias_correction_nu": True,
     "max_of_raw": False,
     "eps_hat": False,
-} | _ROUNDED
+} | (_ROUNDED | _WEIGHTED)
 _RMSPROP = {"decay": 0.9, "eps": 1e-8, "eps_in_sqrt": True}
 
 TABLE: Final[dict[str, dict[str, dict[str, Any]]]] = {
@@ -57,7 +60,7 @@ TABLE: Final[dict[str, dict[str, dict[str, Any]]]] = {
     },
     "adam": {
         "optax": _ADAM,
-        "torch": _ADAM_EXACT,
+        "torch": _ADAM | _TORCH,
         "keras": _ADAM_KERAS,
         "paper": _ADAM_EXACT,
         "lecture_p": _ADAM_EXACT | {"eps": 0.0, "eps_root": 1e-8},
@@ -66,33 +69,33 @@ TABLE: Final[dict[str, dict[str, dict[str, Any]]]] = {
     },
     "adamw": {
         "optax": _ADAM | {"weight_decay": 1e-4, "decay_form": "joint"},
-        "torch": _ADAM_EXACT | {"weight_decay": 1e-2, "decay_form": "product"},
+        "torch": _ADAM | _TORCH | {"weight_decay": 1e-2, "decay_form": "product"},
         "keras": _ADAM_KERAS | {"weight_decay": 4e-3, "decay_form": "difference"},
         "paper": _ADAM_EXACT | {"weight_decay": REQUIRED, "decay_form": "unscaled"},
     },
     "nadam": {
         "optax": _NADAM,
-        "torch": _NADAM | _EXACT | {"momentum_schedule": True, "momentum_decay": 4e-3},
-        "keras": _NADAM | _EXACT | {"eps": 1e-7, "momentum_schedule": True, "momentum_decay": 1.0},
+        "torch": _NADAM | _TORCH | {"momentum_schedule": True, "momentum_decay": 4e-3},
+        "keras": _NADAM | _KERAS | _EXACT | {"eps": 1e-7, "momentum_schedule": True, "momentum_decay": 1.0},
     },
     "amsgrad": {
         "optax": _AMSGRAD,
-        "torch": _AMSGRAD | _EXACT | {"max_of_raw": True},
-        "keras": _AMSGRAD | {"eps": 1e-7, "max_of_raw": True, "eps_hat": True},
+        "torch": _AMSGRAD | _TORCH | {"max_of_raw": True},
+        "keras": _AMSGRAD | _KERAS | {"eps": 1e-7, "max_of_raw": True, "eps_hat": True},
         "paper": _AMSGRAD
         | _EXACT
         | {"eps": REQUIRED, "max_of_raw": True, "bias_correction_mu": False, "bias_correction_nu": False},
     },
     "adamax": {
-        "optax": {"eps": 1e-8, "eps_in_max": True} | _ROUNDED,
-        "torch": {"eps": 1e-8, "eps_in_max": True} | _EXACT,
-        "keras": {"eps": 1e-7, "eps_in_max": False} | _ROUNDED,
-        "paper": {"eps": 0.0, "eps_in_max": False} | _EXACT,
+        "optax": {"eps": 1e-8, "eps_in_max": True} | _ROUNDED | _WEIGHTED,
+        "torch": {"eps": 1e-8, "eps_in_max": True} | _TORCH,
+        "keras": {"eps": 1e-7, "eps_in_max": False} | _KERAS,
+        "paper": {"eps": 0.0, "eps_in_max": False} | _EXACT | _WEIGHTED,
     },
     "radam": {
-        "optax": {"eps": 1e-8, "eps_root": 0.0, "threshold": 5.0, "eps_hat": False} | _ROUNDED,
-        "torch": {"eps": 1e-8, "eps_root": 0.0, "threshold": 5.0, "eps_hat": True} | _EXACT,
-        "paper": {"eps": REQUIRED, "eps_root": 0.0, "threshold": 4.0, "eps_hat": True} | _EXACT,
+        "optax": {"eps": 1e-8, "eps_root": 0.0, "threshold": 5.0, "eps_hat": False} | _ROUNDED | _WEIGHTED,
+        "torch": {"eps": 1e-8, "eps_root": 0.0, "threshold": 5.0, "eps_hat": True} | _TORCH,
+        "paper": {"eps": REQUIRED, "eps_root": 0.0, "threshold": 4.0, "eps_hat": True} | _EXACT | _WEIGHTED,
     },
     "lion": {
         "optax": {"weight_decay": 1e-3, "decay_form": "joint"},

@@ -27,6 +27,7 @@ def adam(
     eps_hat: bool | None = None,
     bias_correction: bool | None = None,
     exact_correction: bool | None = None,
+    moment_form: str | None = None,
     state_dtype: DTypeLike | None = None,
 ) -> GradientTransformationExtraArgs:
     """Adam: w ← w − α·m̂/(√(v̂ + eps_root) + eps), m and v averages of g and g², m̂ and v̂ unbiased.
@@ -46,6 +47,8 @@ def adam(
         bias_correction: False is the lectures' "almost" Adam; None is the convention's (True).
         exact_correction: compute 1−bᵗ without cancellation; None is the convention's (optax and Keras take
             it from bᵗ in float32, which is off by up to 6e-5 in the first steps).
+        moment_form: "weighted" (1−b)·g + b·m, "increment" m + (1−b)·(g − m) (Keras), or "mixed", m in increments
+            and v weighted (PyTorch); None is the convention's. They differ in rounding only.
         state_dtype: dtype of m and v; None is float32 for half-precision leaves, else the leaf's.
 
     Raises:
@@ -57,7 +60,7 @@ def adam(
     """
     stages.check(positive={"learning_rate": learning_rate})
     given = {"eps": eps, "eps_root": eps_root, "eps_hat": eps_hat, "bias_correction": bias_correction}
-    options = resolve("adam", convention, exact_correction=exact_correction, **given)
+    options = resolve("adam", convention, exact_correction=exact_correction, moment_form=moment_form, **given)
     return stages.chain(
         scale_by_adam(b1, b2, mu_dtype=mu_dtype, nesterov=nesterov, **options),
         stages.scale_by_learning_rate(learning_rate),
@@ -80,6 +83,7 @@ def adamw(
     eps_hat: bool | None = None,
     bias_correction: bool | None = None,
     exact_correction: bool | None = None,
+    moment_form: str | None = None,
     decay_form: str | None = None,
     state_dtype: DTypeLike | None = None,
 ) -> GradientTransformationExtraArgs:
@@ -102,6 +106,7 @@ def adamw(
         eps_hat: see ``adam``.
         bias_correction: see ``adam``.
         exact_correction: see ``adam``.
+        moment_form: see ``adam``.
         decay_form: "joint" as above, "product" w·(1−αλ) before the step (PyTorch), "difference" w − αλw
             before the step (Keras), "unscaled" w − λw (the paper). The first three differ in rounding only.
         state_dtype: see ``adam``.
@@ -114,7 +119,7 @@ def adamw(
     """
     stages.check(positive={"learning_rate": learning_rate})
     given = {"eps": eps, "eps_root": eps_root, "eps_hat": eps_hat, "bias_correction": bias_correction}
-    given |= {"exact_correction": exact_correction, "decay_form": decay_form}
+    given |= {"exact_correction": exact_correction, "moment_form": moment_form, "decay_form": decay_form}
     options = resolve("adamw", convention, weight_decay=weight_decay, **given)
     decay, form = options.pop("weight_decay"), options.pop("decay_form")
     direction = scale_by_adam(b1, b2, mu_dtype=mu_dtype, nesterov=nesterov, **options)
@@ -133,9 +138,11 @@ def scale_by_adam(
     eps_hat: bool = False,
     bias_correction: bool = True,
     exact_correction: bool = False,
+    moment_form: str = "weighted",
 ) -> GradientTransformation:
     """Return Adam's direction m̂/(√(v̂ + eps_root) + eps) as a stage. See ``adam`` for the arguments."""
     stages.check(decay_rates={"b1": b1, "b2": b2}, non_negative={"eps": eps, "eps_root": eps_root})
+    stages.check_moment_form(moment_form)
 
     def init(params):
         zeros = stages.zeros_like
@@ -143,8 +150,8 @@ def scale_by_adam(
 
     def update(updates, state, params=None):
         del params
-        mu = stages.update_moment(updates, state.mu, b1, 1)
-        nu = stages.update_moment(updates, state.nu, b2, 2)
+        mu = stages.update_moment(updates, state.mu, b1, 1, moment_form)
+        nu = stages.update_moment(updates, state.nu, b2, 2, moment_form)
         count = stages.increment(state.count)
         raw = eps_hat or not bias_correction
         mu_hat = first_moment(mu, updates, b1, count, nesterov, bias_correction, exact_correction)

@@ -9,7 +9,7 @@ arithmetic and the state's tree are optax's.
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +25,9 @@ from jaxdl.optimizers.states import (
     WeightDecaySchedule,
 )
 from jaxdl.schedules import ScalarOrSchedule
+
+MOMENT_FORMS: Final = ("weighted", "increment", "mixed")
+"""In which order of operations exponential averages are taken; see ``update_moment``."""
 
 
 def chain(*stages: GradientTransformation, state_dtype: DTypeLike | None = None):
@@ -261,9 +264,28 @@ def trace(
     return GradientTransformation(init, update)
 
 
-def update_moment(updates, moments, decay, order: int):
-    """Return (1 − β)·g^order + β·moment for every leaf."""
-    return jax.tree.map(lambda g, t: (1 - decay) * (g**order) + decay * t, updates, moments)
+def update_moment(updates, moments, decay, order: int, form: str = "weighted"):
+    """Return the average after x = g^order: (1 − β)·x + β·moment, or as increment moment + (1 − β)·(x − moment).
+
+    In float32 1 − β and β do not sum to 1 (at β = .999 they miss it by 1e-8), so that the weighted average of equal
+    numbers settles 1e-5 away from them and the incremented one does not.
+
+    Args:
+        updates: g.
+        moments: the averages so far.
+        decay: β.
+        order: the power of g.
+        form: a name in ``MOMENT_FORMS``; "mixed" increments the first moment and weighs the second.
+    """
+
+    def weighted(g, t):
+        return (1 - decay) * (g**order) + decay * t
+
+    def increment(g, t):
+        return t + (1 - decay) * (g**order - t)
+
+    increments = form == "increment" or (form == "mixed" and order == 1)
+    return jax.tree.map(increment if increments else weighted, updates, moments)
 
 
 def correct_bias(moments, decay, count, exact: bool = False):
@@ -285,6 +307,12 @@ def bias_weight(decay, count, exact: bool = False):
 def power(decay, count):
     """Return β^count; compiled, since outside of jit a concrete integer exponent compiles anew for each value."""
     return decay**count
+
+
+def check_moment_form(form: str) -> None:
+    """Raise a ``ValueError`` unless the form is one of ``MOMENT_FORMS``."""
+    if form not in MOMENT_FORMS:
+        raise ValueError(f"moment_form is {form!r}: it must be one of {', '.join(MOMENT_FORMS)}")
 
 
 def check(*, positive=None, non_negative=None, decay_rates=None) -> None:

@@ -32,6 +32,7 @@ def nadam(
     momentum_schedule: bool | None = None,
     momentum_decay: ArrayLike | None = None,
     exact_correction: bool | None = None,
+    moment_form: str | None = None,
     state_dtype: DTypeLike | None = None,
 ) -> GradientTransformationExtraArgs:
     """NAdam: Adam with m̄ = b1·m/(1−b1ᵗ⁺¹) + (1−b1)·g/(1−b1ᵗ) for m̂.
@@ -50,6 +51,7 @@ def nadam(
         momentum_schedule: use the second formula; None is the convention's (optax False; PyTorch, Keras True).
         momentum_decay: ψ, at least 0; None is the convention's (PyTorch .004, Keras 1).
         exact_correction: see ``adam``.
+        moment_form: see ``adam``.
         state_dtype: see ``adam``.
 
     Raises:
@@ -60,7 +62,7 @@ def nadam(
     """
     stages.check(positive={"learning_rate": learning_rate}, non_negative={"momentum_decay": momentum_decay})
     given = {"momentum_schedule": momentum_schedule, "momentum_decay": momentum_decay}
-    given |= {"exact_correction": exact_correction}
+    given |= {"exact_correction": exact_correction, "moment_form": moment_form}
     options = resolve("nadam", convention, eps=eps, eps_root=eps_root, **given)
     scheduled, psi = options.pop("momentum_schedule"), options.pop("momentum_decay")
     if scheduled and nesterov:
@@ -80,9 +82,10 @@ def scale_by_nadam(
     *,
     momentum_decay: ArrayLike = 4e-3,
     exact_correction: bool = False,
+    moment_form: str = "weighted",
 ) -> GradientTransformation:
     """Return NAdam's direction under the momentum schedule as a stage. See ``nadam``."""
-    _check_adam(b1, b2, eps, eps_root)
+    _check_adam(b1, b2, eps, eps_root, moment_form)
 
     def momentum(count):
         return b1 * (1 - 0.5 * stages.power(0.96, count * momentum_decay))
@@ -93,8 +96,8 @@ def scale_by_nadam(
 
     def update(updates, state, params=None):
         del params
-        mu = stages.update_moment(updates, state.mu, b1, 1)
-        nu = stages.update_moment(updates, state.nu, b2, 2)
+        mu = stages.update_moment(updates, state.mu, b1, 1, moment_form)
+        nu = stages.update_moment(updates, state.nu, b2, 2, moment_form)
         count = stages.increment(state.count)
         now, ahead = momentum(count), momentum(count + 1)
         product = (state.mu_product * now).astype(state.mu_product.dtype)
@@ -121,6 +124,7 @@ def amsgrad(
     max_of_raw: bool | None = None,
     eps_hat: bool | None = None,
     exact_correction: bool | None = None,
+    moment_form: str | None = None,
     state_dtype: DTypeLike | None = None,
 ) -> GradientTransformationExtraArgs:
     """AMSGrad: Adam with the largest v̂ so far in place of v̂.
@@ -139,6 +143,7 @@ def amsgrad(
             corrects first, so that early large estimates stay).
         eps_hat: see ``adam``.
         exact_correction: see ``adam``.
+        moment_form: see ``adam``.
         state_dtype: see ``adam``.
 
     Raises:
@@ -150,7 +155,7 @@ def amsgrad(
     stages.check(positive={"learning_rate": learning_rate})
     given = {"bias_correction_mu": bias_correction_mu, "bias_correction_nu": bias_correction_nu}
     given |= {"eps": eps, "eps_root": eps_root, "max_of_raw": max_of_raw, "eps_hat": eps_hat}
-    given |= {"exact_correction": exact_correction}
+    given |= {"exact_correction": exact_correction, "moment_form": moment_form}
     direction = scale_by_amsgrad(b1, b2, mu_dtype=mu_dtype, **resolve("amsgrad", convention, **given))
     rate = stages.scale_by_learning_rate(learning_rate)
     return stages.chain(direction, rate, state_dtype=state_dtype)
@@ -168,9 +173,10 @@ def scale_by_amsgrad(
     max_of_raw: bool = False,
     eps_hat: bool = False,
     exact_correction: bool = False,
+    moment_form: str = "weighted",
 ) -> GradientTransformation:
     """Return AMSGrad's direction as a stage. See ``amsgrad`` for the arguments."""
-    _check_adam(b1, b2, eps, eps_root)
+    _check_adam(b1, b2, eps, eps_root, moment_form)
 
     def init(params):
         zeros = stages.zeros_like
@@ -179,8 +185,8 @@ def scale_by_amsgrad(
 
     def update(updates, state, params=None):
         del params
-        mu = stages.update_moment(updates, state.mu, b1, 1)
-        nu = stages.update_moment(updates, state.nu, b2, 2)
+        mu = stages.update_moment(updates, state.mu, b1, 1, moment_form)
+        nu = stages.update_moment(updates, state.nu, b2, 2, moment_form)
         count = stages.increment(state.count)
         mu_hat = first_moment(mu, updates, b1, count, False, bias_correction_mu, exact_correction)
         correct_first = bias_correction_nu and not max_of_raw
@@ -212,6 +218,7 @@ def adamax(
     convention: str = "optax",
     eps_in_max: bool | None = None,
     exact_correction: bool | None = None,
+    moment_form: str | None = None,
     state_dtype: DTypeLike | None = None,
 ) -> GradientTransformationExtraArgs:
     """AdaMax: u ← max(b2·u, |g| + eps), w ← w − α·m̂/u; or eps added to u afterwards.
@@ -224,6 +231,7 @@ def adamax(
         convention: whose algorithm; see ``conventions``.
         eps_in_max: where eps stands; None is the convention's (optax and PyTorch: inside the maximum).
         exact_correction: see ``adam``.
+        moment_form: see ``adam``.
         state_dtype: see ``adam``.
 
     Raises:
@@ -233,7 +241,7 @@ def adamax(
     https://arxiv.org/abs/1412.6980. Lecture row E7.
     """
     stages.check(positive={"learning_rate": learning_rate})
-    given = {"eps": eps, "eps_in_max": eps_in_max, "exact_correction": exact_correction}
+    given = {"eps": eps, "eps_in_max": eps_in_max, "exact_correction": exact_correction, "moment_form": moment_form}
     direction = scale_by_adamax(b1, b2, **resolve("adamax", convention, **given))
     rate = stages.scale_by_learning_rate(learning_rate)
     return stages.chain(direction, rate, state_dtype=state_dtype)
@@ -246,9 +254,10 @@ def scale_by_adamax(
     *,
     eps_in_max: bool = True,
     exact_correction: bool = False,
+    moment_form: str = "weighted",
 ) -> GradientTransformation:
     """Return AdaMax's direction as a stage. See ``adamax`` for the arguments."""
-    _check_adam(b1, b2, eps, 0.0)
+    _check_adam(b1, b2, eps, 0.0, moment_form)
 
     def largest(g, u):
         return jnp.maximum(jnp.abs(g) + eps, b2 * u) if eps_in_max else jnp.maximum(jnp.abs(g), b2 * u)
@@ -267,7 +276,7 @@ def scale_by_adamax(
     def update(updates, state, params=None):
         del params
         count = stages.increment(state.count)
-        mu = stages.update_moment(updates, state.mu, b1, 1)
+        mu = stages.update_moment(updates, state.mu, b1, 1, moment_form)
         nu = jax.tree.map(largest, updates, state.nu)
         direction = jax.tree.map(divide, stages.correct_bias(mu, b1, count, exact_correction), nu)
         mu, nu = stages.cast_like((mu, nu), (state.mu, state.nu))
@@ -288,6 +297,7 @@ def radam(
     convention: str = "optax",
     eps_hat: bool | None = None,
     exact_correction: bool | None = None,
+    moment_form: str | None = None,
     state_dtype: DTypeLike | None = None,
 ) -> GradientTransformationExtraArgs:
     """RAdam: Adam times a factor r that corrects the variance of 1/√v̂; α·m̂ alone while that is intractable.
@@ -305,6 +315,7 @@ def radam(
         convention: whose algorithm; see ``conventions``.
         eps_hat: see ``adam``; None is the convention's (PyTorch True, optax False).
         exact_correction: see ``adam``.
+        moment_form: see ``adam``.
         state_dtype: see ``adam``.
 
     Raises:
@@ -315,7 +326,7 @@ def radam(
     """
     stages.check(positive={"learning_rate": learning_rate})
     given = {"eps": eps, "eps_root": eps_root, "threshold": threshold, "eps_hat": eps_hat}
-    given |= {"exact_correction": exact_correction}
+    given |= {"exact_correction": exact_correction, "moment_form": moment_form}
     direction = scale_by_radam(b1, b2, nesterov=nesterov, **resolve("radam", convention, **given))
     rate = stages.scale_by_learning_rate(learning_rate)
     return stages.chain(direction, rate, state_dtype=state_dtype)
@@ -331,9 +342,10 @@ def scale_by_radam(
     nesterov: bool = False,
     eps_hat: bool = False,
     exact_correction: bool = False,
+    moment_form: str = "weighted",
 ) -> GradientTransformation:
     """Return RAdam's direction as a stage. See ``radam`` for the arguments."""
-    _check_adam(b1, b2, eps, eps_root)
+    _check_adam(b1, b2, eps, eps_root, moment_form)
     limit = 2.0 / (1.0 - b2) - 1.0
 
     def init(params):
@@ -342,8 +354,8 @@ def scale_by_radam(
 
     def update(updates, state, params=None):
         del params
-        mu = stages.update_moment(updates, state.mu, b1, 1)
-        nu = stages.update_moment(updates, state.nu, b2, 2)
+        mu = stages.update_moment(updates, state.mu, b1, 1, moment_form)
+        nu = stages.update_moment(updates, state.nu, b2, 2, moment_form)
         count = stages.increment(state.count)
         rho = _rectifier_length(b2, count, exact_correction)
         usable = rho >= threshold
@@ -371,5 +383,6 @@ def _rectifier_length(b2, count, exact: bool):
     return limit - 2 / log + 2 / log * h
 
 
-def _check_adam(b1, b2, eps, eps_root):
+def _check_adam(b1, b2, eps, eps_root, moment_form):
+    stages.check_moment_form(moment_form)
     stages.check(decay_rates={"b1": b1, "b2": b2}, non_negative={"eps": eps, "eps_root": eps_root})
