@@ -1,5 +1,6 @@
 """Augmentation against numpy and scipy, and its laws under jit, vmap and loops."""
 
+import colorsys
 from functools import partial
 
 import jax
@@ -28,6 +29,7 @@ RANDOM = {
     "cutout": partial(aug.cutout, size=4),
     "brightness": aug.brightness,
     "contrast": aug.contrast,
+    "saturation": aug.saturation,
 }
 
 
@@ -78,6 +80,16 @@ def test_erased_square_is_cut_off_at_the_border():
         top, left = row - 2, column - 2
         expected[max(top, 0) : top + 5, max(left, 0) : left + 5] = 0.5
         np.testing.assert_array_equal(transforms.erased(IMAGE, row, column, size=5, fill=0.5), expected)
+
+
+@pytest.mark.parametrize("factor", [0.0, 0.5, 1.0, 1.6])
+def test_saturation_is_that_of_hsv(factor):
+    result = np.asarray(transforms.saturated(IMAGE, factor))
+    for pixel, changed in zip(IMAGE.reshape(-1, 3), result.reshape(-1, 3), strict=True):
+        hue, saturation, value = colorsys.rgb_to_hsv(*map(float, pixel))
+        expected = colorsys.hsv_to_rgb(hue, min(1.0, factor * saturation), value)
+        np.testing.assert_allclose(changed, expected, atol=2e-6)
+    np.testing.assert_array_equal(transforms.saturated(np.zeros((2, 2, 3), np.float32), factor), 0)
 
 
 def test_flip_and_contrast_of_a_worked_image():

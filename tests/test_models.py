@@ -38,6 +38,8 @@ NETS = {
     "lenet5": (models.lenet5, 28, 61_706),
     "small_cnn": (models.small_cnn, 28, small_count(28, (32, 64, 128), 256)),
     "tiny_cnn": (models.tiny_cnn, 8, small_count(8, (32, 64), 128)),
+    "net_2c2d": (models.net_2c2d, 28, 3_274_634),
+    "net_3c3d": (models.net_3c3d, 28, 895_210 - 25 * 2 * 64),  # published for three channels, here is one
     "mlp": (models.mlp, 28, dense(784, 256) + dense(256, 128) + dense(128, 10)),
     "softmax_regression": (models.softmax_regression, 28, 7850),
 }
@@ -84,6 +86,7 @@ def test_counts_that_the_docstrings_print():
 def test_counts_with_other_classes_widths_and_channels():
     assert analysis.count_parameters(models.lenet5(3), (28, 28, 1)) == 61_706 - 7 * 85
     assert analysis.count_parameters(models.lenet5(), (28, 28, 3)) == 61_706 + 2 * 25 * 6
+    assert analysis.count_parameters(models.net_3c3d(), (32, 32, 3)) == 895_210
     assert analysis.count_parameters(models.lecture_keras(5), (28, 28, 1)) == 1_668_490 - 5 * 1025
     wide = models.small_cnn(7, widths=(3, 5), hidden=11)
     expected = 9 * 3 + 6 + 9 * 3 * 5 + 10 + dense(2 * 3 * 5, 11) + dense(11, 7)
@@ -109,6 +112,14 @@ SHAPES = {
         "stage3/norm": (3, 3, 128), "flatten": (1152,), "fc1": (256,), "dropout": (256,), "fc2": (10,),
     },
     "tiny_cnn": {"stage1/relu": (4, 4, 32), "stage2/relu": (2, 2, 64), "flatten": (256,), "fc1": (128,), "fc2": (10,)},
+    "net_2c2d": {
+        "conv1": (28, 28, 32), "pool1": (14, 14, 32), "conv2": (14, 14, 64), "pool2": (7, 7, 64), "flatten": (3136,),
+        "fc1": (1024,), "fc2": (10,),
+    },
+    "net_3c3d": {
+        "conv1": (24, 24, 64), "pool1": (12, 12, 64), "conv2": (10, 10, 96), "pool2": (5, 5, 96),
+        "conv3": (5, 5, 128), "pool3": (3, 3, 128), "flatten": (1152,), "fc1": (512,), "fc2": (256,), "fc3": (10,),
+    },
     "mlp": {"flatten": (784,), "fc1": (256,), "fc2": (128,), "logits": (10,)},
     "softmax_regression": {"flatten": (784,), "logits": (10,)},
 }  # fmt: skip

@@ -21,6 +21,7 @@ from jaxdl.data.transforms import (
     flipped,
     mixed,
     rotated,
+    saturated,
     scaled,
     shifted,
 )
@@ -197,6 +198,15 @@ def contrast(key: Array, image: Image, *, max_change: Number = 0.2) -> Float[Arr
     """
     _check("max_change", max_change, low=0, high=1)
     return contrasted(image, 1 + _symmetric(key, max_change))
+
+
+def saturation(key: Array, image: Image, *, max_change: Number = 0.2) -> Float[Array, "h w c"]:
+    """Multiplies the colours' saturation by one factor from U(1 − max_change, 1 + max_change).
+
+    See `brightness`; max_change lies in [0, 1], and pixels are at least 0.
+    """
+    _check("max_change", max_change, low=0, high=1)
+    return saturated(image, 1 + _symmetric(key, max_change))
 
 
 def mixup(

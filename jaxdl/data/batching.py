@@ -48,7 +48,8 @@ def batches(
         raise ValueError(f"seed is {seed} and epoch is {epoch}; both must be non-negative integers")
     if not 0 <= start <= steps:
         raise ValueError(f"start is {start}; an epoch has {steps} batches, so it must lie in [0, {steps}]")
-    return _full_batches(examples, batch_size, _order(count, seed, epoch, shuffle), start, steps)
+    places = order(count, seed=seed, epoch=epoch) if shuffle else np.arange(count)
+    return _full_batches(examples, batch_size, places, start, steps)
 
 
 def steps_per_epoch(count: int, batch_size: int) -> int:
@@ -80,17 +81,16 @@ def eval_batches(examples: Examples, batch_size: int) -> Iterator[Batch]:
     return _padded_batches(examples, batch_size)
 
 
-def _order(count: int, seed: int, epoch: int, shuffle: bool) -> np.ndarray:
-    if not shuffle:
-        return np.arange(count)
+def order(count: int, *, seed: int, epoch: int) -> np.ndarray:
+    """The order of ``count`` examples in one epoch, a function of (seed, epoch) alone."""
     return permutation(np.random.Philox(np.random.SeedSequence([seed, 2, epoch])), count)
 
 
-def _full_batches(examples: Examples, batch_size: int, order: np.ndarray, start: int, steps: int) -> Iterator[Batch]:
+def _full_batches(examples: Examples, batch_size: int, places: np.ndarray, start: int, steps: int) -> Iterator[Batch]:
     weight = np.ones(batch_size, np.float32)
     for step in range(start, steps):
         first = step * batch_size
-        rows = order[first : first + batch_size]
+        rows = places[first : first + batch_size]
         index = np.arange(first, first + batch_size, dtype=np.int32)
         yield Batch(examples.images[rows], examples.labels[rows], weight, index)
 

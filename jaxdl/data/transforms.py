@@ -146,6 +146,22 @@ def contrasted(image: Num[ArrayLike, "..."], factor: Num[ArrayLike, ""]) -> Floa
     return mean + jnp.asarray(factor, image.dtype) * (image - mean)
 
 
+def saturated(image: Num[ArrayLike, "..."], factor: Num[ArrayLike, ""]) -> Float[Array, "h w c"]:
+    """Colours' saturation multiplied, hue and value kept: out = max − f · (max − image), per pixel.
+
+    The saturation (max − min) / max cannot exceed 1, so f is at most max / (max − min).
+
+    Args:
+        image: Floats `(H, W, C)`, at least 0.
+        factor: 1 changes nothing, 0 makes every pixel grey, as bright as its brightest channel.
+    """
+    image = checked_image(image)
+    top = image.max(axis=-1, keepdims=True)
+    span = top - image.min(axis=-1, keepdims=True)
+    most = jnp.where(span > 0, top / jnp.where(span > 0, span, 1), 1)
+    return top - jnp.minimum(jnp.asarray(factor, image.dtype), most) * (top - image)
+
+
 def mixed(
     values: Num[ArrayLike, "n ..."], partners: Num[ArrayLike, "n ..."], weight: Num[ArrayLike, ""]
 ) -> Float[Array, "n ..."]:

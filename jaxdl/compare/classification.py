@@ -1,0 +1,179 @@
+"""Problems on real images: softmax regression and MLPs on digits and MNIST, and convolutional nets as published.
+
+They are judged by the mean cross-entropy on the test part, without the penalty that training adds, and report the
+accuracy there beside it. Images stay on the device in the type of their source; a batch is its examples' numbers.
+Targets are the test losses that Adam, tuned, has about two thirds of the way through a full run.
+"""
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from jaxdl import data, losses, models, nn, regularizers
+from jaxdl.compare.problems import Problem, indices
+from jaxdl.data import augmentation
+
+Folder = str | Path | None
+SLICE = 1000  # test images evaluated at a time
+DEEPOBS = "DeepOBS, https://arxiv.org/abs/1903.05499"
+
+
+def classification_problem(
+    name: str,
+    layer: nn.Layer,
+    dataset: data.Dataset,
+    *,
+    batch_size: int,
+    epochs: int,
+    prepare: Callable[[Array], Array] | None = None,
+    augment: augmentation.Augmentation | None = None,
+    penalty: Callable[[Any], Any] | None = None,
+    target: float | int | None = None,
+    source: str = "",
+) -> Problem:
+    """The problem of training a network on labelled images by softmax cross-entropy.
+
+    Args:
+        name: what results are called by.
+        layer: from images to logits.
+        dataset: where it has no test set, a fifth is held out for it, the same for all seeds.
+        batch_size: examples per step.
+        epochs: of a full run; each ends in an evaluation.
+        prepare: from images in [0, 1] to the network's inputs; the identity by default.
+        augment: ``(key, image in [0, 1]) -> image``, for training alone.
+        penalty: ``params -> scalar``, added to the training loss.
+        target: a test loss that a good run reaches.
+        source: where the problem comes from.
+    """
+    train, test = parts(dataset)
+    prepare = prepare or (lambda images: images)
+    in_shape = train.images.shape[1:]
+    steps = len(train.labels) // batch_size
+
+    def loss(params, state, batch, data_, key):
+        augment_key, layer_key = jax.random.split(key)
+        images, labels = data.to_unit(data_["images"][batch], dataset.scale), data_["labels"][batch]
+        if augment is not None:
+            images = augmentation.per_example(augment)(augment_key, images, batch)
+        logits, state = layer.apply(params, state, prepare(images), train=True, key=layer_key)
+        mean = losses.softmax_cross_entropy(logits, labels).mean()
+        return (mean if penalty is None else mean + penalty(params)), state
+
+    def sums(params, state, images, labels):
+        logits, _ = layer.apply(params, state, prepare(data.to_unit(images, dataset.scale)))
+        correct = jnp.argmax(logits, -1) == labels
+        return jnp.stack([losses.softmax_cross_entropy(logits, labels).sum(), correct.sum().astype(jnp.float32)])
+
+    def evaluate(params, state, data_):
+        total = _over_slices(functools.partial(sums, params, state), data_["test_images"], data_["test_labels"])
+        value, accuracy = total / len(test.labels)
+        return {"value": value, "accuracy": accuracy}
+
+    return Problem(
+        name=name,
+        init=lambda key: layer.init(key, in_shape),
+        loss=loss,
+        evaluate=evaluate,
+        batches=indices(len(train.labels), batch_size),
+        steps=epochs * steps,
+        steps_per_epoch=steps,
+        batch_size=batch_size,
+        evaluate_every=steps,
+        data={"images": train.images, "labels": train.labels}
+        | {"test_images": test.images, "test_labels": test.labels},
+        target=target,
+        source=source,
+    )
+
+
+def parts(dataset: data.Dataset) -> tuple[data.Examples, data.Examples]:
+    """The training and the test examples: the data set's own, or four fifths and one fifth of each class."""
+    if dataset.test_images is not None and dataset.test_labels is not None:
+        return data.Examples(dataset.images, dataset.labels), data.Examples(dataset.test_images, dataset.test_labels)
+    splits = data.split(dataset, seed=0, dev_fraction=0.5, test_fraction=0.2)
+    both = zip(splits.train, splits.dev, strict=True)
+    return data.Examples(*(np.concatenate(pair) for pair in both)), splits.test
+
+
+def digits_softmax() -> Problem:
+    """Softmax regression on scikit-learn's digits, batch 64: convex, and needs no download."""
+    layer = models.softmax_regression()
+    return classification_problem("digits_softmax", layer, data.load("digits"), batch_size=64, epochs=30, target=0.15)
+
+
+def digits_mlp() -> Problem:
+    """An MLP of 64 hidden ReLU units on scikit-learn's digits, batch 64."""
+    layer = models.mlp(widths=(64,))
+    return classification_problem("digits_mlp", layer, data.load("digits"), batch_size=64, epochs=30, target=0.12)
+
+
+def mnist_softmax(data_dir: Folder = None) -> Problem:
+    """Softmax regression on MNIST, batch 128, as in section 6.1 of D. Kingma, J. Ba, Adam, 2015."""
+    options = {"batch_size": 128, "epochs": 10, "target": 0.28, "source": "https://arxiv.org/abs/1412.6980"}
+    dataset = data.load("mnist", data_dir=data_dir)
+    return classification_problem("mnist_softmax", models.softmax_regression(), dataset, **options)
+
+
+def mnist_mlp(data_dir: Folder = None) -> Problem:
+    """An MLP of two layers of 1,000 ReLU units on MNIST, batch 128: section 6.2 of the Adam paper, without dropout."""
+    options = {"batch_size": 128, "epochs": 10, "target": 0.07, "source": "https://arxiv.org/abs/1412.6980"}
+    layer = models.mlp(widths=(1000, 1000))
+    return classification_problem("mnist_mlp", layer, data.load("mnist", data_dir=data_dir), **options)
+
+
+def fashion_mnist_2c2d(data_dir: Folder = None) -> Problem:
+    """DeepOBS's 2c2d on Fashion-MNIST in [0, 1], batch 128, 100 epochs."""
+    options = {"batch_size": 128, "epochs": 100, "target": 0.25, "source": DEEPOBS}
+    dataset = data.load("fashion_mnist", data_dir=data_dir)
+    return classification_problem("fashion_mnist_2c2d", models.net_2c2d(), dataset, **options)
+
+
+def cifar10_3c3d(data_dir: Folder = None) -> Problem:
+    """DeepOBS's 3c3d on CIFAR-10, batch 128, 100 epochs, with its penalty, distortions and standardisation."""
+    return classification_problem(
+        "cifar10_3c3d",
+        models.net_3c3d(),
+        data.load("cifar10", data_dir=data_dir),
+        batch_size=128,
+        epochs=100,
+        prepare=standardized,
+        augment=deepobs_distortions,
+        penalty=functools.partial(regularizers.l2, strength=0.002),
+        target=0.6,
+        source=DEEPOBS,
+    )
+
+
+def standardized(images: Array) -> Array:
+    """Each image minus its mean, over its standard deviation, which counts as at least 1/√(number of values)."""
+    axes = (-3, -2, -1)
+    # in units of [0, 1] where TensorFlow's rule, for pixels as they come, has 1/√n for pixels up to 255
+    least = 1 / (255 * np.sqrt(np.prod(images.shape[-3:])))
+    deviation = jnp.maximum(images.std(axes, keepdims=True), jnp.float32(least))
+    return (images - images.mean(axes, keepdims=True)) / deviation
+
+
+# DeepOBS changes the brightness of pixels up to 255 by up to 63/255: by next to nothing
+deepobs_distortions = augmentation.compose(
+    functools.partial(augmentation.crop, padding=2),
+    augmentation.flip,
+    functools.partial(augmentation.brightness, max_change=63 / 255 / 255),
+    functools.partial(augmentation.saturation, max_change=0.5),
+    functools.partial(augmentation.contrast, max_change=0.8),
+)
+
+
+def _over_slices(sums: Callable[[Array, Array], Array], images: Any, labels: Any) -> Array:
+    """The sums over all examples, some at a time, so that the activations of all never are in memory at once."""
+    full = len(labels) // SLICE * SLICE
+    total = sums(images[full:], labels[full:]) if full < len(labels) else jnp.zeros(2)
+    if full:
+        stacked = [x[:full].reshape(-1, SLICE, *x.shape[1:]) for x in (images, labels)]
+        total = total + jax.lax.map(lambda part: sums(*part), stacked).sum(0)
+    return total

@@ -1,0 +1,134 @@
+"""What optimizers are compared on: a small immutable record of pure functions.
+
+``init`` makes a starting point from a key, ``loss`` is what a step sees, ``batches`` says which examples each step of
+an epoch gets, as a function of (seed, epoch) alone, and ``evaluate`` gives the number that optimizers are judged by:
+lower is better. All optimizers that run with one seed therefore start at the same parameters and see the same batches.
+"""
+
+import itertools
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from jaxdl.data import batching
+
+
+class Problem(NamedTuple):
+    """Something to minimise, and how long and by which number optimizers are judged on it."""
+
+    name: str
+    init: Callable[[jax.Array], tuple[Any, Any]]  # key -> (params, state); state is what is carried but not learned
+    loss: Callable[..., tuple[jax.Array, Any]]  # (params, state, batch, data, key) -> (scalar, state)
+    evaluate: Callable[..., dict[str, jax.Array]]  # (params, state, data) -> {"value": scalar, maybe "accuracy": ...}
+    batches: Callable[[int, int], Any]  # (seed, epoch) -> tree of numpy arrays, leading axis steps_per_epoch
+    steps: int  # of a full run
+    steps_per_epoch: int = 1
+    batch_size: int = 1  # examples per step
+    evaluate_every: int = 1  # steps between two evaluations
+    data: Any = ()  # arrays that stay on the device, handed to loss and evaluate
+    target: float | None = None  # a value that a good run reaches
+    source: str = ""  # where the problem and its numbers come from
+
+
+def make_problem(
+    init: Callable[[jax.Array], Any],
+    loss: Callable[[Any, Any], jax.Array],
+    batches: Callable[[int, int], Iterable[Any]],
+    *,
+    name: str = "problem",
+    epochs: int = 10,
+    test: Any = None,
+    batch_size: int | None = None,
+    target: float | int | None = None,
+) -> Problem:
+    """Make a problem of your own three functions.
+
+    Args:
+        init: ``key -> params``.
+        loss: ``(params, batch) -> scalar``.
+        batches: ``(seed, epoch) -> batches``, as many and of the same shapes in each epoch.
+        name: what results are called by.
+        epochs: of a full run; each ends in an evaluation.
+        test: a batch on which optimizers are judged; None takes the mean over the batches of seed 0, epoch 0.
+        batch_size: examples per step; None takes the first axis of a batch's first array.
+        target: a value of the loss that a good run reaches.
+
+    Raises:
+        ValueError: ``batches`` gives none, or ``epochs`` is below 1.
+    """
+    if epochs < 1:
+        raise ValueError(f"epochs={epochs}: must be at least 1")
+
+    def stacked(seed: int, epoch: int):
+        return stack(batches(seed, epoch), f"batches({seed}, {epoch})")
+
+    first = stacked(0, 0)
+    leaves = jax.tree.leaves(first)
+    steps = leaves[0].shape[0]
+    size = batch_size or next((leaf.shape[1] for leaf in leaves if leaf.ndim > 1), 1)
+    data = first if test is None else jax.tree.map(lambda leaf: np.asarray(leaf)[None], test)
+    return Problem(
+        name=name,
+        init=lambda key: (init(key), ()),
+        loss=lambda params, state, batch, data, key: (loss(params, batch), state),
+        evaluate=lambda params, state, data: {"value": jax.lax.map(lambda batch: loss(params, batch), data).mean()},
+        batches=stacked,
+        steps=epochs * steps,
+        steps_per_epoch=steps,
+        batch_size=size,
+        evaluate_every=steps,
+        data=data,
+        target=target,
+    )
+
+
+def stack(batches: Iterable[Any], name: str) -> Any:
+    """One tree of numpy arrays with a leading axis of steps.
+
+    Raises:
+        ValueError: there is no batch, or one without arrays.
+    """
+    taken = list(batches)
+    if not taken or not jax.tree.leaves(taken[0]):
+        raise ValueError(f"{name}: got {len(taken)} batches, needed is at least one, with arrays in it")
+    return jax.tree.map(lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves]), *taken)
+
+
+def indices(count: int, batch_size: int, *, shuffle: str = "fresh") -> Callable[[int, int], np.ndarray]:
+    """Return ``(seed, epoch) -> (steps, batch_size)``: which of ``count`` examples each step gets.
+
+    The order is that of `jaxdl.data.batches`; what is left over at the end of an epoch is dropped.
+
+    Args:
+        count: number of examples.
+        batch_size: examples per step.
+        shuffle: "fresh" draws an order per epoch, "repeated" goes through the one of epoch 0 in each.
+
+    Raises:
+        ValueError: for another ``shuffle`` and a batch size that is not in [1, count].
+    """
+    if shuffle not in ("fresh", "repeated"):
+        raise ValueError(f"shuffle={shuffle!r}: allowed are 'fresh' and 'repeated'")
+    steps = batching.steps_per_epoch(count, batch_size)
+
+    def batches(seed: int, epoch: int) -> np.ndarray:
+        order = batching.order(count, seed=seed, epoch=epoch if shuffle == "fresh" else 0)
+        return order[: steps * batch_size].reshape(steps, batch_size).astype(np.int32)
+
+    return batches
+
+
+def steps_between(problem: Problem, seed: int, start: int, stop: int) -> Any:
+    """The inputs of the steps from ``start`` to ``stop - 1`` of one seed, one tree with a leading axis of steps."""
+    epochs = range(start // problem.steps_per_epoch, -(-stop // problem.steps_per_epoch))
+    parts = [problem.batches(seed, epoch) for epoch in epochs]
+    first = start - epochs.start * problem.steps_per_epoch
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves)[first : first + stop - start], *parts)
+
+
+def evaluation_steps(problem: Problem, steps: int) -> list[int]:
+    """After which steps a run of ``steps`` is evaluated: every ``evaluate_every``, and at its end."""
+    return [*itertools.takewhile(lambda n: n < steps, itertools.count(problem.evaluate_every, problem.evaluate_every)),
+            steps]  # fmt: skip

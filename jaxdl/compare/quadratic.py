@@ -1,0 +1,102 @@
+"""quadratic_deep, the stochastic quadratic of DeepOBS with the eigenvalues of a deep network's Hessian."""
+
+import functools
+
+import jax.numpy as jnp
+import numpy as np
+
+from jaxdl.compare.problems import Problem, indices
+
+DIMENSIONS, EXAMPLES, BATCH_SIZE, EPOCHS = 100, 1000, 128, 100
+TARGET = 87.7032  # DeepOBS's convergence performance, on the test set
+
+
+def quadratic_deep(*, shuffle: str = "fresh") -> Problem:
+    """f(θ) = mean over examples x of ½(θ − x)ᵀQ(θ − x), with 100 dimensions and ten large eigenvalues.
+
+    Gradients of a batch are Q(θ − x̄), with x̄ the batch's mean; so is the loss computed: ½(θ − x̄)ᵀQ(θ − x̄) plus what
+    does not depend on θ, which costs a hundredth of the sum over examples.
+
+    Args:
+        shuffle: "fresh" draws a new order of the examples each epoch; "repeated" goes through the same batches in each
+            epoch, as the published runs did.
+
+    Reference: F. Schneider, L. Balles, P. Hennig, DeepOBS: A Deep Learning Optimizer Benchmark Suite, 2019,
+    https://arxiv.org/abs/1903.05499.
+    """
+    hessian, train, test = quadratic_deep_arrays()
+    batches = indices(EXAMPLES, BATCH_SIZE, shuffle=shuffle)
+    curvature = {name: 0.5 * np.einsum("ni,ij,nj->n", x, hessian, x) for name, x in (("train", train), ("test", test))}
+    data = {
+        "hessian": hessian,
+        "train": train,
+        "train_curvature": curvature["train"],  # ½xᵀQx of each example
+        "test_mean": test.mean(0),
+        "test_curvature": curvature["test"].mean(),
+    }
+
+    def quadratic(theta, mean, half_curvature, hessian):
+        apart = theta - mean
+        return 0.5 * apart @ (hessian @ apart) + half_curvature - 0.5 * mean @ (hessian @ mean)
+
+    def loss(params, state, batch, data, key):
+        del key
+        mean, curvature = data["train"][batch].mean(0), data["train_curvature"][batch].mean()
+        return quadratic(params["theta"], mean, curvature, data["hessian"]), state
+
+    def evaluate(params, state, data):
+        del state
+        return {"value": quadratic(params["theta"], data["test_mean"], data["test_curvature"], data["hessian"])}
+
+    return Problem(
+        name="quadratic_deep" if shuffle == "fresh" else f"quadratic_deep_{shuffle}",
+        init=lambda key: ({"theta": jnp.ones(DIMENSIONS)}, ()),
+        loss=loss,
+        evaluate=evaluate,
+        batches=batches,
+        steps=EPOCHS * (EXAMPLES // BATCH_SIZE),
+        steps_per_epoch=EXAMPLES // BATCH_SIZE,
+        batch_size=BATCH_SIZE,
+        evaluate_every=EXAMPLES // BATCH_SIZE,
+        data={name: np.asarray(x, np.float32) for name, x in data.items()},
+        target=TARGET,
+        source="DeepOBS, https://arxiv.org/abs/1903.05499",
+    )
+
+
+@functools.cache
+def quadratic_deep_arrays() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Q (100, 100), the training examples (1000, 100) and the test examples (896, 100), in float64.
+
+    All are drawn as DeepOBS 1.1 draws them, from the legacy generators that numpy keeps as they are; examples are
+    rounded to float32. It draws 1,000 test examples and evaluates on the seven full batches among them.
+    """
+    random = np.random.RandomState(42)
+    eigenvalues = np.concatenate([random.uniform(0, 1, 90), random.uniform(30, 60, 10)])
+    rotation = _rotation(random, DIMENSIONS)
+    hessian = rotation.T @ (eigenvalues[:, None] * rotation)
+    full_batches = EXAMPLES // BATCH_SIZE * BATCH_SIZE
+    return hessian, _examples(42), _examples(43)[:full_batches]
+
+
+def _examples(seed: int) -> np.ndarray:
+    drawn = np.random.RandomState(seed).normal(0.0, 0.6, (EXAMPLES, DIMENSIONS))
+    return drawn.astype(np.float32).astype(np.float64)
+
+
+def _rotation(random: np.random.RandomState, size: int) -> np.ndarray:
+    """Draw a rotation from the Haar measure by the subgroup algorithm (Diaconis and Shahshahani, 1987).
+
+    From a rotation of d dimensions to one of d + 1: put it into the lower right corner and reflect the first axis onto
+    a direction drawn evenly.
+    """
+    angle = 2 * np.pi * random.uniform()
+    rotation = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    for d in range(2, size):
+        direction = random.normal(size=d + 1)
+        mirror = np.eye(d + 1)[0] - direction / np.linalg.norm(direction)
+        mirror /= np.linalg.norm(mirror)
+        larger = np.eye(d + 1)
+        larger[1:, 1:] = rotation
+        rotation = larger - 2 * np.outer(mirror, mirror @ larger)
+    return -rotation
