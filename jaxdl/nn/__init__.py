@@ -32,6 +32,7 @@ from jaxdl.nn.leaves import (
     identity,
 )
 from jaxdl.nn.tree import at, paths, replace, tap
+from jaxdl.nn.wrapping import compute_in, remat, sized
 
 __all__ = [
     "AvgPool",
@@ -43,14 +44,17 @@ __all__ = [
     "MaxPool",
     "Op",
     "at",
+    "compute_in",
     "flatten",
     "function",
     "global_avg_pool",
     "identity",
     "parallel",
     "paths",
+    "remat",
     "replace",
     "residual",
     "serial",
+    "sized",
     "tap",
 ]

@@ -1,0 +1,144 @@
+"""One layer around another: the same children, parameters and paths, applied in another way."""
+
+import contextlib
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from jaxdl.nn.layer import Layer, Shape
+from jaxdl.nn.tree import at, paths, replace
+
+_LARGEST = 4096  # no net of this library needs larger images
+
+
+def remat(layer: Layer, within: str | None = None) -> Layer:
+    """The same network, which keeps less for the gradient and computes it again when it is needed.
+
+    The values and gradients are those of ``layer``; memory falls from all its activations to its input and output.
+
+    Args:
+        layer: any network.
+        within: a regular expression; every part whose whole path it matches is wrapped instead of ``layer`` itself,
+            such as ``r"conv\\d/block\\d+"`` for the blocks of a ResNet.
+
+    Raises:
+        ValueError: no path matches.
+
+    Reference: T. Chen et al., Training Deep Nets with Sublinear Memory Cost, 2016, https://arxiv.org/abs/1604.06174.
+    """
+    if within is not None:
+        matching = [path for path in paths(layer) if re.fullmatch(within, path)]
+        if not matching:
+            raise ValueError(f"within: got {within!r}, which matches no path; there are {', '.join(paths(layer)[:20])}")
+        for path in sorted(matching, key=lambda path: -path.count("/")):
+            layer = replace(layer, path, remat(at(layer, path)))
+        return layer
+
+    def apply(params, state, x, *, train=False, key=None, axis_name=None):
+        def forward(params, state, x, key):
+            return layer.apply(params, state, x, train=train, key=key, axis_name=axis_name)
+
+        return jax.checkpoint(forward)(params, state, x, key)
+
+    return layer._replace(apply=apply, op=_rebuilt_by(layer, remat))
+
+
+def compute_in(dtype: DTypeLike, layer: Layer) -> Layer:
+    """The same network, computing in ``dtype``: bfloat16 halves activations and feeds matrix units.
+
+    Parameters, their gradients, running statistics and the output stay float32. Parameters of layers whose kind
+    ends in "norm" are used in float32, too.
+
+    Raises:
+        ValueError: for a dtype that is not floating.
+    """
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise ValueError(f"dtype: got {dtype!r}, allowed are floating dtypes such as jnp.bfloat16")
+
+    def apply(params, state, x, *, train=False, key=None, axis_name=None):
+        options = {"train": train, "key": key, "axis_name": axis_name}
+        y, new_state = layer.apply(_cast_kernels(layer, params, dtype), state, _cast(x, dtype), **options)
+        return _cast(y, jnp.float32), new_state
+
+    return layer._replace(apply=apply, op=_rebuilt_by(layer, lambda new: compute_in(dtype, new)))
+
+
+def sized(name: str, layer: Layer) -> Layer:
+    """The same network, whose errors on images that are too small say the smallest size it takes.
+
+    Args:
+        name: what the message calls the network.
+        layer: a network of images (height, width, channels).
+    """
+
+    def init(key, in_shape):
+        with _saying_the_smallest(name, layer, in_shape):
+            return layer.init(key, in_shape)
+
+    def apply(params, state, x, **options):
+        with _saying_the_smallest(name, layer, jnp.shape(x)[1:]):
+            return layer.apply(params, state, x, **options)
+
+    def out_shape(in_shape):
+        with _saying_the_smallest(name, layer, in_shape):
+            return layer.out_shape(in_shape)
+
+    op = _rebuilt_by(layer, lambda new: sized(name, new))
+    return layer._replace(init=init, apply=apply, out_shape=out_shape, op=op)
+
+
+def _rebuilt_by(layer: Layer, wrap: Callable[[Layer], Layer]):
+    rebuild = layer.op.rebuild
+    return layer.op._replace(rebuild=None if rebuild is None else lambda children: wrap(rebuild(children)))
+
+
+def _cast(tree: Any, dtype: DTypeLike) -> Any:
+    def one(leaf):
+        leaf = jnp.asarray(leaf)
+        return leaf.astype(dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
+
+    return jax.tree.map(one, tree)
+
+
+def _cast_kernels(layer: Layer, params: Any, dtype: DTypeLike) -> Any:
+    if layer.op.kind.endswith("norm"):
+        return params
+    if not layer.children:
+        return _cast(params, dtype)
+    return {name: _cast_kernels(layer.children[name], own, dtype) for name, own in params.items()}
+
+
+@contextlib.contextmanager
+def _saying_the_smallest(name: str, layer: Layer, in_shape: Sequence[int]) -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        shape = tuple(in_shape)
+        smallest = _smallest(layer, shape[2]) if len(shape) == 3 else 0
+        if smallest <= min(shape[:2], default=0):
+            raise
+        size = f"{smallest}x{smallest}"
+        raise ValueError(f"in_shape: got {shape}, the smallest image that {name} takes is {size}: {error}") from error
+
+
+def _smallest(layer: Layer, channels: int) -> int:
+    """Return the least n such that images of n x n fit; 0 if none does."""
+    if not _fits(layer, (_LARGEST, _LARGEST, channels)):
+        return 0
+    low, high = 0, _LARGEST
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if _fits(layer, (middle, middle, channels)) else (middle, high)
+    return high
+
+
+def _fits(layer: Layer, in_shape: Shape) -> bool:
+    try:
+        layer.out_shape(in_shape)
+    except ValueError:
+        return False
+    return True
