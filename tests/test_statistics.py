@@ -102,7 +102,7 @@ def test_wrong_arguments_of_the_bootstrap_are_named(values, options, message):
 
 
 def test_the_paired_difference_is_that_of_the_differences():
-    other = FIVE + [0.2, 0.1, 0.3, 0.2, 0.1]
+    other = FIVE + np.array([0.2, 0.1, 0.3, 0.2, 0.1])
     assert paired_difference(FIVE, other) == pytest.approx(bootstrap([-0.2, -0.1, -0.3, -0.2, -0.1]))
     assert not paired_difference(FIVE, other).contains(0)
     # the seeds differ among themselves by more: unpaired the two cannot be told apart
@@ -181,8 +181,8 @@ def test_the_score_is_the_area_under_the_profile():
 
 
 def test_wins_ties_and_losses_add_up():
-    better, worse = FIVE, FIVE + [0.2, 0.1, 0.3, 0.2, 0.1]
-    noisy = FIVE + [0.3, -0.3, 0.2, -0.2, 0.01]
+    better, worse = FIVE, FIVE + np.array([0.2, 0.1, 0.3, 0.2, 0.1])
+    noisy = FIVE + np.array([0.3, -0.3, 0.2, -0.2, 0.01])
     absent = np.full(5, NAN)
     tally = statistics.win_tie_loss([[better, worse, noisy], [worse, better, worse], [better, better, absent]])
     assert tally.wins.tolist() == [[0, 1, 0], [1, 0, 1], [0, 0, 0]]

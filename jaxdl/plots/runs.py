@@ -1,34 +1,18 @@
-"""Figures for papers, notebooks and reports: each function takes arrays and returns a matplotlib ``Figure``.
-
-The figures are built through matplotlib's object interface, never through ``pyplot``: no global state, no
-window, no backend to choose. Show one in a notebook by ending a cell with it, or write it with `save`.
-Colours are the Okabe-Ito palette and matplotlib's ``Blues`` and ``PuOr``: colour-blind readers can tell them
-apart. Names are drawn as they are: a ``$`` starts no formula, a letter that the font lacks is its code point.
-Images and kernels have channels last.
-"""
+"""The figures of one run: learning curves, confusion matrix, images, filters. Images have channels last."""
 
 from __future__ import annotations
 
-import io
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jax.typing import ArrayLike
-from jaxtyping import Float, Int, Real
-from matplotlib import font_manager
+from jaxtyping import Float, Int
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import Normalize, PowerNorm
 from matplotlib.figure import Figure
-from PIL import Image
 
-# M. Okabe, K. Ito, "Color universal design", 2008; its yellow is left out: too pale for a line on white
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-DPI = 120
-
-Curve = tuple[Real[ArrayLike, " n"], Real[ArrayLike, " n"]]  # the points' x and y
+from jaxdl.plots.drawing import Curve, add_heading, add_legend, bare_cells, draw_lines, literal, shorten
 
 
 def curves(series: Mapping[str, Curve], *, xlabel: str, ylabel: str, title: str = "") -> Figure:
@@ -45,10 +29,10 @@ def curves(series: Mapping[str, Curve], *, xlabel: str, ylabel: str, title: str 
     """
     figure = Figure(figsize=(8, 3), layout="constrained")
     axes = figure.subplots()
-    _lines(axes, series, list(series))
+    draw_lines(axes, series, list(series))
     axes.set(xlabel=xlabel, ylabel=ylabel)
-    axes.set_title(_text(shorten(title, 80)), fontsize=11)
-    _legend(figure, axes)
+    axes.set_title(literal(shorten(title, 80)), fontsize=11)
+    add_legend(figure, axes)
     return figure
 
 
@@ -71,11 +55,11 @@ def learning_curves(runs: Mapping[str, Mapping[str, Mapping[str, Curve]]], *, xl
     for metric, row in zip(metrics, grid, strict=True):
         for split, axes in zip(splits, row, strict=True):
             drawn = {n: r[metric][split] for n, r in runs.items() if split in r.get(metric, {})}
-            _lines(axes, drawn, list(runs))
+            draw_lines(axes, drawn, list(runs))
             axes.set(xlabel=xlabel, ylabel=metric)
-            axes.set_title(_text(split), fontsize=11)
+            axes.set_title(literal(split), fontsize=11)
             axes.label_outer()
-    _legend(figure, grid[0][0])
+    add_legend(figure, grid[0][0])
     return figure
 
 
@@ -103,7 +87,7 @@ def confusion_matrix(counts: Int[ArrayLike, "k k"], classes: Sequence[str], *, t
     bar = figure.colorbar(image, ax=axes, label="share of the true class (%)", shrink=0.85)
     bar.set_ticks([0, 1, 5, 10, 25, 50, 100])
     _class_ticks(axes, classes)
-    axes.set_title(_text(shorten(title, int(8 * size))), fontsize=11)
+    axes.set_title(literal(shorten(title, int(8 * size))), fontsize=11)
     if k <= 20:
         for true, predicted in zip(*np.nonzero(counts), strict=True):
             shade = "white" if norm(share[true, predicted]) > 0.6 else "black"
@@ -133,13 +117,13 @@ def image_grid(
     images = np.asarray(images, np.float32)
     if len(captions) != len(images) or not len(images):
         raise ValueError(f"captions must be one per image and at least one, got {len(captions)} for {len(images)}")
-    figure, cells = _grid(len(images), columns, width=1.4, height=1.4 + 0.15 * captions[0].count("\n"))
+    figure, cells = bare_cells(len(images), columns, width=1.4, height=1.4 + 0.15 * captions[0].count("\n"))
     for cell, image, caption in zip(cells, images, captions, strict=True):
-        cell.set_title("\n".join(_text(shorten(line, 20)) for line in caption.split("\n")), fontsize=8)
+        cell.set_title("\n".join(literal(shorten(line, 20)) for line in caption.split("\n")), fontsize=8)
         cell.imshow(_drawable(image), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-    _heading(figure, title)
+    add_heading(figure, title)
     height, width = images.shape[1:3]
-    figure.supxlabel(f"each image: {width} × {height} pixels\n{_text(note)}".strip(), fontsize=9)
+    figure.supxlabel(f"each image: {width} × {height} pixels\n{literal(note)}".strip(), fontsize=9)
     return figure
 
 
@@ -159,7 +143,7 @@ def filters(kernels: Float[ArrayLike, "kh kw c_in c_out"], *, limit: int = 64, t
     scale = float(np.abs(weights).max(initial=0)) or 1.0
     rows = 1 if c_in == 3 else min(c_in, 8)
     shown = max(1, min(c_out, limit // rows, limit if rows == 1 else 16))
-    figure, cells = _grid(rows * shown, 8 if rows == 1 else shown, width=0.72, height=0.72)
+    figure, cells = bare_cells(rows * shown, 8 if rows == 1 else shown, width=0.72, height=0.72)
     for i, cell in enumerate(cells):
         channel, filter_ = divmod(i, shown)
         panel = 0.5 + 0.5 * weights[..., filter_] / scale if c_in == 3 else weights[:, :, channel, filter_]
@@ -171,70 +155,15 @@ def filters(kernels: Float[ArrayLike, "kh kw c_in c_out"], *, limit: int = 64, t
         figure.colorbar(image, ax=cells, label="weight (no unit)", location="bottom", shrink=0.8, aspect=40)
     if rows > 1:
         note += f"\ncolumns: filters; rows: input channels 0 to {rows - 1} of {c_in}"
-    _heading(figure, title)
+    add_heading(figure, title)
     figure.supxlabel(note, fontsize=9)
     return figure
-
-
-def shorten(name: str, length: int = 16) -> str:
-    """The name, or as many of its letters as leave room for the ellipsis."""
-    return name if len(name) <= length else name[: length - 1] + "…"
-
-
-def save(figure: Figure, path: str | Path, *, limit: int = 200_000) -> Path:
-    """Writes the figure as a PNG of at most ``limit`` bytes, where it must in 256 colours and then smaller.
-
-    Equal figures give equal bytes: no date or version is written.
-
-    Raises:
-        ValueError: a quarter of the usual resolution is still above the limit.
-    """
-    for dpi, palette in ((DPI, False), (DPI, True), (100, True), (80, True), (60, True), (30, True)):
-        figure.set_dpi(dpi)
-        canvas = FigureCanvasAgg(figure)
-        canvas.draw()
-        image = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
-        buffer = io.BytesIO()
-        (image.quantize(256) if palette else image).save(buffer, "PNG", optimize=True, dpi=(dpi, dpi))
-        if buffer.tell() <= limit:
-            Path(path).write_bytes(buffer.getvalue())
-            return Path(path)
-    raise ValueError(f"limit must leave room for the figure, {buffer.tell()} bytes at {dpi} dpi, got {limit}")
-
-
-def _lines(axes: Axes, series: Mapping[str, Curve], names: list[str]) -> None:
-    """Draws each curve in the style of its place among `names`: a broad pale line under thin dashed ones."""
-    for name, (x, y) in series.items():
-        place = names.index(name)
-        few = np.size(x) <= 40
-        under = place == 0 and len(names) > 1
-        axes.plot(
-            np.asarray(x), np.asarray(y, np.float64), label=_text(name), color=COLORS[place % len(COLORS)],
-            linewidth=5 if under else 1.7, alpha=0.45 if under else 1,
-            linestyle="-" if place == 0 else (4 * (place - 1), (4, 2 + 2 * place)),
-            marker=("o", "x", "+", "^", "v", "s", "d")[place % 7] if few else "",
-            markersize=7 if under else 4.5, markerfacecolor="none" if under else None,
-        )  # fmt: skip
-    values = np.concatenate([np.asarray(y, np.float64).ravel() for _, y in series.values()] or [np.ones(1)])
-    values = values[np.isfinite(values)]
-    if values.size and values.min() > 0 and values.max() > 30 * values.min():
-        axes.set_yscale("log")
-    axes.grid(True, color="#dddddd", linewidth=0.7)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-
-
-def _legend(figure: Figure, axes: Axes) -> None:
-    handles, labels = axes.get_legend_handles_labels()
-    letters = max(map(len, labels), default=0) + 8  # of a column with its line; about ten fit into an inch
-    columns = max(1, min(len(labels), int(10 * figure.get_figwidth() / letters)))
-    figure.legend(handles, labels, loc="outside upper center", ncols=columns, frameon=False)
 
 
 def _class_ticks(axes: Axes, classes: Sequence[str]) -> None:
     """Names the classes on both axes, every `step`-th where they would run into each other."""
     step = math.ceil(len(classes) / 35)
-    names = [_text(shorten(name)) for name in classes[::step]]
+    names = [literal(shorten(name)) for name in classes[::step]]
     ticks = np.arange(0, len(classes), step)
     flat = max(map(len, names)) <= 3 and len(names) <= 20
     size = 9 if len(names) <= 20 else 7
@@ -244,31 +173,6 @@ def _class_ticks(axes: Axes, classes: Sequence[str]) -> None:
     axes.set(xlabel=f"predicted class{note}", ylabel=f"true class{note}")
 
 
-def _grid(number: int, columns: int, *, width: float, height: float) -> tuple[Figure, list[Axes]]:
-    """A figure with `number` bare cells of so many inches, in rows of `columns`."""
-    columns = max(1, min(columns, number))
-    rows = math.ceil(number / columns)
-    figure = Figure(figsize=(max(4.4, width * columns + 0.9), height * rows + 0.9), layout="constrained")
-    cells = figure.subplots(rows, columns, squeeze=False).ravel()
-    for i, cell in enumerate(cells):
-        cell.set(xticks=[], yticks=[])
-        cell.spines[:].set(color="#999999", linewidth=0.6)
-        cell.set_visible(i < number)
-    return figure, list(cells[:number])
-
-
-def _heading(figure: Figure, title: str) -> None:
-    figure.suptitle(_text(shorten(title, int(10 * figure.get_figwidth()))), fontsize=11)
-
-
 def _drawable(image: np.ndarray) -> np.ndarray:
     image = np.clip(np.nan_to_num(image, nan=0.0), 0, 1)
     return image if image.shape[-1] == 3 else image.mean(-1)
-
-
-def _text(name: str) -> str:
-    """The name as matplotlib must get it to draw it literally, in the letters that its font has."""
-    font = font_manager.get_font(font_manager.findfont(font_manager.FontProperties()))
-    letters: Iterable[str] = (c if font.get_char_index(ord(c)) else f"\\u{ord(c):04x}" for c in name)
-    text = "".join(letters).replace("$", r"\$")
-    return f" {text}" if text.startswith("_") else text  # matplotlib leaves labels that start with _ out of legends

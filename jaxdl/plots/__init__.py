@@ -1,0 +1,29 @@
+"""Figures for papers, notebooks and reports: each function takes arrays and returns a matplotlib ``Figure``.
+
+The figures are built through matplotlib's object interface, never through ``pyplot``: no global state, no
+window, no backend to choose. Show one in a notebook by ending a cell with it, or write it with `save`.
+Colours are the Okabe-Ito palette and matplotlib's ``Blues`` and ``PuOr``: colour-blind readers can tell them
+apart. Names are drawn as they are: a ``$`` starts no formula, a letter that the font lacks is its code point.
+"""
+
+from jaxdl.plots.drawing import COLORS, DPI, Curve, save, shorten
+from jaxdl.plots.runs import confusion_matrix, curves, filters, image_grid, learning_curves
+from jaxdl.plots.studies import Whisker, contours, intervals, panels, tally
+
+__all__ = [
+    "COLORS",
+    "DPI",
+    "Curve",
+    "Whisker",
+    "confusion_matrix",
+    "contours",
+    "curves",
+    "filters",
+    "image_grid",
+    "intervals",
+    "learning_curves",
+    "panels",
+    "save",
+    "shorten",
+    "tally",
+]

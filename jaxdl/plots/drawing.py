@@ -1,0 +1,105 @@
+"""What the figures are drawn with: colours, lines that stay readable where they coincide, literal names, PNG files."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+from jax.typing import ArrayLike
+from jaxtyping import Real
+from matplotlib import font_manager
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image
+
+# M. Okabe, K. Ito, "Color universal design", 2008; its yellow is left out: too pale for a line on white
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+DPI = 120
+
+Curve = tuple[Real[ArrayLike, " n"], Real[ArrayLike, " n"]]  # the points' x and y
+
+
+def shorten(name: str, length: int = 16) -> str:
+    """The name, or as many of its letters as leave room for the ellipsis."""
+    return name if len(name) <= length else name[: length - 1] + "…"
+
+
+def save(figure: Figure, path: str | Path, *, limit: int = 200_000) -> Path:
+    """Writes the figure as a PNG of at most ``limit`` bytes, where it must in 256 colours and then smaller.
+
+    Equal figures give equal bytes: no date or version is written.
+
+    Raises:
+        ValueError: a quarter of the usual resolution is still above the limit.
+    """
+    for dpi, palette in ((DPI, False), (DPI, True), (100, True), (80, True), (60, True), (30, True)):
+        figure.set_dpi(dpi)
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        image = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+        buffer = io.BytesIO()
+        (image.quantize(256) if palette else image).save(buffer, "PNG", optimize=True, dpi=(dpi, dpi))
+        if buffer.tell() <= limit:
+            Path(path).write_bytes(buffer.getvalue())
+            return Path(path)
+    raise ValueError(f"limit must leave room for the figure, {buffer.tell()} bytes at {dpi} dpi, got {limit}")
+
+
+def draw_lines(axes: Axes, series: Mapping[str, Curve], names: list[str]) -> None:
+    """Draws each curve in the style of its place among `names`: a broad pale line under thin dashed ones."""
+    for name, (x, y) in series.items():
+        place = names.index(name)
+        few = np.size(x) <= 40
+        under = place == 0 and len(names) > 1
+        axes.plot(
+            np.asarray(x), np.asarray(y, np.float64), label=literal(name), color=COLORS[place % len(COLORS)],
+            linewidth=5 if under else 1.7, alpha=0.45 if under else 1,
+            linestyle="-" if place == 0 else (4 * (place - 1), (4, 2 + 2 * place)),
+            marker=("o", "x", "+", "^", "v", "s", "d")[place % 7] if few else "",
+            markersize=7 if under else 4.5, markerfacecolor="none" if under else None,
+        )  # fmt: skip
+    values = np.concatenate([np.asarray(y, np.float64).ravel() for _, y in series.values()] or [np.ones(1)])
+    values = values[np.isfinite(values)]
+    if values.size and values.min() > 0 and values.max() > 30 * values.min():
+        axes.set_yscale("log")
+    axes.grid(True, color="#dddddd", linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def add_legend(figure: Figure, axes: Axes) -> None:
+    """A legend above the figure, of the lines that one of its panels shows."""
+    handles, labels = axes.get_legend_handles_labels()
+    letters = max(map(len, labels), default=0) + 8  # of a column with its line; about ten fit into an inch
+    columns = max(1, min(len(labels), int(10 * figure.get_figwidth() / letters)))
+    figure.legend(handles, labels, loc="outside upper center", ncols=columns, frameon=False)
+
+
+def bare_cells(number: int, columns: int, *, width: float, height: float) -> tuple[Figure, list[Axes]]:
+    """A figure with `number` bare cells of so many inches, in rows of `columns`."""
+    columns = max(1, min(columns, number))
+    rows = math.ceil(number / columns)
+    figure = Figure(figsize=(max(4.4, width * columns + 0.9), height * rows + 0.9), layout="constrained")
+    cells = figure.subplots(rows, columns, squeeze=False).ravel()
+    for i, cell in enumerate(cells):
+        cell.set(xticks=[], yticks=[])
+        cell.spines[:].set(color="#999999", linewidth=0.6)
+        cell.set_visible(i < number)
+    return figure, list(cells[:number])
+
+
+def add_heading(figure: Figure, title: str) -> None:
+    """A title above the figure, cut to its width."""
+    figure.suptitle(literal(shorten(title, int(10 * figure.get_figwidth()))), fontsize=11)
+
+
+def literal(name: str) -> str:
+    """The name as matplotlib must get it to draw it literally, in the letters that its font has."""
+    font = font_manager.get_font(font_manager.findfont(font_manager.FontProperties()))
+    letters: Iterable[str] = (c if font.get_char_index(ord(c)) else f"\\u{ord(c):04x}" for c in name)
+    text = "".join(letters).replace("$", r"\$")
+    return f" {text}" if text.startswith("_") else text  # matplotlib leaves labels that start with _ out of legends

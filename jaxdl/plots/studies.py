@@ -1,0 +1,262 @@
+"""The figures of a study of many optimizers: small panels side by side, intervals, a table of wins, paths on contours.
+
+Thirty curves in one panel cannot be told apart. Here each panel colours one group of names, such as one algorithm in
+two libraries, and shows all others in grey behind it, so that every group is seen against the whole field.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from jax.typing import ArrayLike
+from jaxtyping import Float, Real
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
+
+from jaxdl.plots.drawing import COLORS, Curve, add_heading, literal, shorten
+
+Whisker = tuple[float, float, float]  # an estimate and the ends of its interval
+
+GREY = "#c8c8c8"
+
+
+def panels(
+    groups: Sequence[Mapping[str, Curve]],
+    *,
+    xlabel: str,
+    ylabel: str,
+    title: str = "",
+    logx: bool = False,
+    logy: bool = False,
+    steps: bool = False,
+    line: float | None = None,
+) -> Figure:
+    """A small panel per group with its members in colour and all others in grey.
+
+    The first member of a group is a broad pale line and the later ones are thin and dashed on top. Panels share their
+    axes. Values above the 90th percentile of what is drawn may be cut off, so that one bad run does not flatten all.
+
+    Args:
+        groups: ``groups[panel][name] = (x, y)`` with x and y of shape (n,); NaN and infinity leave a gap. A name
+            may be in several.
+        xlabel: what x is, with its unit.
+        ylabel: what y is, with its unit.
+        title: the heading.
+        logx: whether the x axis is logarithmic.
+        logy: whether the y axis is, where all values are positive.
+        steps: draw stairs that rise at the points, as for a distribution.
+        line: a value of y to mark in every panel, such as a target.
+    """
+    if not groups:
+        raise ValueError("groups must hold at least one panel, got none")
+    figure, cells = _cells(len(groups), width=2.6, height=2.1)
+    drawn = [{name: _finite(curve) for name, curve in group.items()} for group in groups]
+    everything = {name: curve for group in drawn for name, curve in group.items()}
+    for group, axes in zip(drawn, cells, strict=True):
+        for x, y in (curve for name, curve in everything.items() if name not in group):
+            axes.plot(x, y, color=GREY, linewidth=0.6, drawstyle="steps-post" if steps else None, zorder=1)
+        _group(axes, group, steps)
+        _names(axes, group)
+        if line is not None:
+            axes.axhline(line, color="#444444", linewidth=0.8, linestyle=":", zorder=1.5)
+    _scale(cells, [y for _, y in everything.values()], logx, logy, line)
+    figure.supxlabel(xlabel, fontsize=10)
+    figure.supylabel(ylabel, fontsize=10)
+    add_heading(figure, title)
+    return figure
+
+
+def intervals(
+    rows: Mapping[str, Whisker], *, xlabel: str, title: str = "", line: float | None = None, log: bool = False
+) -> Figure:
+    """One row per name: the estimate as a dot, its interval as a whisker, an arrow where an end is infinite.
+
+    Args:
+        rows: estimate, lower and upper end per name, drawn from top to bottom; names may repeat only by design.
+        xlabel: what the values are, with their unit.
+        title: the heading.
+        line: a value to mark, such as 0 for differences.
+        log: whether the axis is logarithmic, where all values are positive.
+    """
+    if not rows:
+        raise ValueError("rows must hold at least one interval, got none")
+    figure = Figure(figsize=(8, 0.24 * len(rows) + 1.3), layout="constrained")
+    axes = figure.subplots()
+    finite = [v for row in rows.values() for v in row if math.isfinite(v)]
+    log = log and bool(finite) and min(finite) > 0 and max(finite) > 30 * min(finite)
+    low, high = _span(finite, log, line)
+    for place, (estimate, start, end) in enumerate(rows.values()):
+        apart = line is not None and not start <= line <= end
+        color = COLORS[1] if apart else COLORS[0]
+        axes.plot([max(start, low), min(end, high)], [place, place], color=color, linewidth=1.6, solid_capstyle="butt")
+        axes.plot(np.clip(estimate, low, high), place, "o", color=color, markersize=4)
+        for outside, x, marker in ((start < low, low, "<"), (end > high, high, ">")):
+            if outside:
+                axes.plot(x, place, marker, color=color, markersize=6, clip_on=False)
+    if line is not None:
+        axes.axvline(line, color="#444444", linewidth=0.8, linestyle=":")
+    axes.set_yticks(range(len(rows)), [literal(shorten(name, 60)) for name in rows], fontsize=8)
+    axes.set(ylim=(len(rows) - 0.4, -0.6), xlabel=xlabel, xscale="log" if log else "linear", xlim=(low, high))
+    _plain(axes, "x")
+    add_heading(figure, title)
+    return figure
+
+
+def tally(
+    wins: Real[ArrayLike, "s s"],
+    ties: Real[ArrayLike, "s s"],
+    names: Sequence[str],
+    *,
+    title: str = "",
+) -> Figure:
+    """Who beats whom: the row's wins less its losses against the column as a colour, wins-ties-losses as text.
+
+    Args:
+        wins: entry (i, j) counts the problems that i won against j.
+        ties: the ties, likewise.
+        names: the s optimizers.
+        title: the heading.
+    """
+    wins, ties = np.asarray(wins), np.asarray(ties)
+    count = wins + ties + wins.T
+    share = np.where(count > 0, (wins - wins.T) / np.maximum(count, 1), np.nan)
+    np.fill_diagonal(share, np.nan)
+    size = float(np.clip(0.3 * len(names) + 2.6, 4.5, 11))
+    figure = Figure(figsize=(size, 0.92 * size), layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(share, cmap="PuOr_r", vmin=-1, vmax=1, interpolation="nearest")
+    bar = figure.colorbar(image, ax=axes, shrink=0.7, label="share of problems won less lost by the row")
+    bar.set_ticks([-1, -0.5, 0, 0.5, 1])
+    short = [literal(shorten(name, 34)) for name in names]
+    axes.set_xticks(range(len(names)), short, rotation=90, fontsize=7)
+    axes.set_yticks(range(len(names)), short, fontsize=7)
+    axes.set(xlabel="against", ylabel="optimizer")
+    for i, j in zip(*np.nonzero((count > 0) & ~np.eye(len(names), dtype=bool)), strict=True):
+        shade = "white" if abs(share[i, j]) > 0.7 else "black"
+        text = f"{wins[i, j]:.0f}-{ties[i, j]:.0f}-{wins[j, i]:.0f}"
+        if len(names) <= 18:
+            axes.text(j, i, text, ha="center", va="center", fontsize=6, color=shade)
+    add_heading(figure, title)
+    return figure
+
+
+def contours(
+    x: Float[ArrayLike, " w"],
+    y: Float[ArrayLike, " h"],
+    values: Float[ArrayLike, "h w"],
+    groups: Sequence[Mapping[str, Curve]],
+    *,
+    minima: Sequence[tuple[float, float]] = (),
+    title: str = "",
+) -> Figure:
+    """The paths of optimizers on the contour lines of a function of two variables, a panel per group.
+
+    Levels are evenly spaced in the logarithm of the height above the lowest value. A start is a square, an end a dot,
+    and a minimum a star; what leaves the picture is cut off.
+
+    Args:
+        x: grid of the first variable.
+        y: grid of the second.
+        values: the function on the grid.
+        groups: ``groups[panel][name] = (x, y)``, the points of each path in order.
+        minima: where the function is lowest.
+        title: the heading.
+    """
+    if not groups:
+        raise ValueError("groups must hold at least one panel, got none")
+    x, y, values = np.asarray(x), np.asarray(y), np.asarray(values, np.float64)
+    height = values - values.min() + 1e-4 * np.ptp(values)
+    levels = np.geomspace(height.min(), height.max(), 16)
+    figure, cells = _cells(len(groups), width=2.6, height=2.3)
+    for group, axes in zip(groups, cells, strict=True):
+        axes.contour(x, y, height, levels=levels, norm=LogNorm(levels[0], levels[-1]), cmap="Greys_r", linewidths=0.5)
+        _group(axes, {name: _finite(curve) for name, curve in group.items()}, False)
+        for place, (px, py) in enumerate(map(_finite, group.values())):
+            inside = np.isfinite(px) & np.isfinite(py)
+            if inside.any():
+                axes.plot(px[inside][0], py[inside][0], "s", color="black", markersize=3)
+                axes.plot(px[inside][-1], py[inside][-1], "o", color=COLORS[place % len(COLORS)], markersize=3.5)
+        for minimum in minima:
+            axes.plot(*minimum, "*", color="black", markersize=7)
+        axes.set(xlim=(x[0], x[-1]), ylim=(y[0], y[-1]))
+        _names(axes, group)
+        axes.tick_params(labelsize=7)
+        axes.label_outer()
+    figure.supxlabel("x", fontsize=10)
+    figure.supylabel("y", fontsize=10)
+    add_heading(figure, title)
+    return figure
+
+
+def _cells(number: int, *, width: float, height: float) -> tuple[Figure, list[Axes]]:
+    """Panels in up to four columns that share their axes."""
+    columns = min(4, number)
+    rows = math.ceil(number / columns)
+    figure = Figure(figsize=(max(4.5, width * columns + 0.4), height * rows + 0.9), layout="constrained")
+    cells = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
+    for i, cell in enumerate(cells[number:], number):
+        cell.set_visible(False)
+        cells[i - columns].tick_params(labelbottom=True)  # the lowest panel of its column
+    return figure, list(cells[:number])
+
+
+def _group(axes: Axes, group: Mapping[str, Curve], steps: bool) -> None:
+    for place, (x, y) in enumerate(group.values()):
+        under = place == 0 and len(group) > 1
+        axes.plot(
+            x, y, color=COLORS[place % len(COLORS)], linewidth=3.6 if under else 1.3, alpha=0.5 if under else 1,
+            linestyle="-" if place == 0 else (3 * (place - 1), (3, 1 + 2 * place)), zorder=2 + place,
+            drawstyle="steps-post" if steps else None,
+        )  # fmt: skip
+
+
+def _names(axes: Axes, group: Mapping[str, Curve]) -> None:
+    """The members' names above the panel, each in its line's colour."""
+    for place, name in enumerate(reversed(group)):
+        color = COLORS[(len(group) - 1 - place) % len(COLORS)]
+        axes.annotate(
+            literal(shorten(name, 38)), (0, 1), (0, 3 + 10 * place), xycoords="axes fraction", color=color,
+            textcoords="offset points", fontsize=7.5, annotation_clip=False,
+        )  # fmt: skip
+
+
+def _scale(cells: list[Axes], drawn: list[np.ndarray], logx: bool, logy: bool, line: float | None) -> None:
+    values = np.concatenate([y[np.isfinite(y)] for y in drawn] or [np.zeros(0)])
+    logy = logy and values.size > 0 and values.min() > 0 and values.max() > 30 * values.min()
+    for axes in cells:
+        axes.set(xscale="log" if logx else "linear", yscale="log" if logy else "linear")
+        _plain(axes, "both")
+        axes.tick_params(labelsize=7)
+        axes.label_outer()
+        if logy:
+            axes.yaxis.set_major_locator(LogLocator(numticks=6))
+            axes.yaxis.set_minor_formatter(NullFormatter())
+    if values.size:
+        top = np.quantile(values, 0.9) if values.max() > 3 * np.quantile(values, 0.9) and not logy else values.max()
+        cells[0].set_ylim(*_span([values.min(), float(top)], logy, line))
+
+
+def _span(values: list[float], log: bool, line: float | None) -> tuple[float, float]:
+    """Ends of an axis with a margin."""
+    values = [*values, *([line] if line is not None else [])] or [0.0]
+    low, high = min(values), max(values)
+    if log:
+        margin = (high / low) ** 0.04
+        return low / margin, high * margin
+    margin = 0.05 * (high - low) or 0.05 * abs(high) or 1.0
+    return low - margin, high + margin
+
+
+def _finite(curve: Curve) -> tuple[np.ndarray, np.ndarray]:
+    x, y = (np.asarray(one, np.float64) for one in curve)
+    return np.where(np.isfinite(x), x, np.nan), np.where(np.isfinite(y), y, np.nan)
+
+
+def _plain(axes: Axes, grid: str) -> None:
+    axes.grid(True, axis=grid, color="#e4e4e4", linewidth=0.6)  # pyright: ignore[reportArgumentType]
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)

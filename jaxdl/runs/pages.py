@@ -1,0 +1,131 @@
+"""Pages of reports: Markdown with tables and figures, and the same page as one HTML file that loads nothing.
+
+Names from data are shown as plain text: they bring no markup, link or script.
+"""
+
+import base64
+import html
+import re
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from markdown_it import MarkdownIt
+from matplotlib.figure import Figure
+
+from jaxdl import plots
+
+
+def write(folder: Path, parts: Sequence[str]) -> Path:
+    """Writes the parts as ``report.md`` and ``report.html`` into the folder; returns the path of the latter."""
+    text = "\n\n".join(parts) + "\n"
+    (folder / "report.md").write_text(text, encoding="utf-8")
+    page = folder / "report.html"
+    page.write_text(_html(text, folder), encoding="utf-8")
+    return page
+
+
+def made(manifest: dict[str, Any], config: dict[str, Any]) -> list[str]:
+    """How the run was made: the command first, then the rest of the manifest, then the options."""
+    command = manifest["command"]
+    command = command if isinstance(command, str) else shlex.join(map(str, command))
+    fence = "`" * (1 + max(2, *map(len, re.findall("`+", command)), 0))
+    recorded = [[words(k), shown(v)] for k, v in manifest.items() if k != "command"]
+    options = [[words(k), shown(v)] for k, v in config.items()]
+    return [
+        "## How this was made",
+        f"{fence}sh\n{command}\n{fence}",
+        *([table(["recorded", "value"], recorded, left=2)] if recorded else []),
+        "### Options",
+        *([table(["option", "value"], options, left=2)] if options else ["None."]),
+    ]
+
+
+def figure(folder: Path, name: str, drawn: Figure, alt: str) -> str:
+    """Saves the figure and returns the markdown that shows it."""
+    (folder / "figures").mkdir(exist_ok=True)
+    plots.save(drawn, folder / "figures" / f"{name}.png")
+    return f"![{plain(alt)}](figures/{name}.png)"
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> str:
+    """A markdown table of plain texts, `left` columns aligned left and the numbers after them right."""
+    rule = ["---" if i < left else "---:" for i in range(len(header))]
+    lines = [[plain(cell) for cell in header], rule, *([plain(cell) for cell in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def plain(text: str) -> str:
+    """Markdown that shows the text as it is, on one line: a name brings no markup, link, image or HTML."""
+    return re.sub(r"([\\`*_\[\]<>|&~$#])", r"\\\1", " ".join(text.split()))
+
+
+def words(name: str) -> str:
+    """A name of the code as words."""
+    return name.replace("_", " ")
+
+
+def rounded(value: Any) -> str:
+    """Like ``shown``, with four digits where it has a fraction."""
+    return f"{value:.4g}" if isinstance(value, float) else shown(value)
+
+
+def shown(value: Any) -> str:
+    """A value of the JSON files as a reader wants it; numbers with all of their digits."""
+    if isinstance(value, dict):
+        return ", ".join(f"{k}: {shown(v)}" for k, v in value.items()) or "–"
+    if isinstance(value, list):
+        return ", ".join(map(shown, value)) or "–"
+    if value is None or isinstance(value, bool):
+        return {None: "–", True: "yes", False: "no"}[value]
+    return f"{value:,}" if isinstance(value, int) and abs(value) >= 10_000 else str(value)
+
+
+def _html(text: str, folder: Path) -> str:
+    """Renders the markdown into one file: images inline, no script, a policy against loading anything."""
+    markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
+    tokens = markdown.parse(text)
+    for token in tokens:
+        for child in token.children or []:
+            if child.type == "image":
+                data = base64.b64encode((folder / str(child.attrs["src"])).read_bytes()).decode()
+                child.attrs["src"] = f"data:image/png;base64,{data}"
+    body = markdown.renderer.render(tokens, markdown.options, {})
+    body = body.replace("<table>", '<div class="wide" tabindex="0"><table>').replace("</table>", "</table></div>")
+    title = html.escape(tokens[1].children[0].content if tokens[1].children else "")
+    head, middle, end = PAGE.split("@")
+    return head + title + middle + body + end
+
+
+PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy"
+  content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<title>@</title>
+<style>
+:root { color-scheme: light dark; }
+:root { --line: light-dark(#d5d9de, #3a4048); --soft: light-dark(#f4f6f8, #1d2126); }
+body { max-width: 62rem; margin: 2rem auto; padding: 0 1rem; font: 1rem/1.55 system-ui, sans-serif; }
+h1 { font-size: 1.6rem; line-height: 1.25; overflow-wrap: anywhere; }
+h2 { font-size: 1.25rem; margin-top: 2.4rem; border-bottom: 1px solid var(--line); padding-bottom: .2rem; }
+h3 { font-size: 1.05rem; }
+.wide { overflow-x: auto; margin: 1rem 0; }
+table { border-collapse: collapse; font-size: .92rem; font-variant-numeric: tabular-nums; }
+th, td { padding: .3rem .7rem; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
+th { background: var(--soft); }
+td:not(:last-child) { white-space: nowrap; }
+pre { background: var(--soft); padding: .7rem .9rem; overflow-x: auto; border-radius: 6px; }
+code { font: .9rem/1.5 ui-monospace, monospace; }
+img { max-width: 100%; height: auto; border-radius: 6px; }
+p:has(img) { display: flex; flex-wrap: wrap; gap: 1rem; justify-content: center; }
+p:has(img + img) img { flex: 1 1 22rem; min-width: 0; max-width: 30rem; align-self: start; }
+</style>
+</head>
+<body>
+@</body>
+</html>
+"""
