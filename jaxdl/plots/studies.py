@@ -184,8 +184,6 @@ def contours(
             axes.plot(*minimum, "*", color="black", markersize=7)
         axes.set(xlim=(x[0], x[-1]), ylim=(y[0], y[-1]))
         _names(axes, group)
-        axes.tick_params(labelsize=7)
-        axes.label_outer()
     figure.supxlabel("x", fontsize=10)
     figure.supylabel("y", fontsize=10)
     add_heading(figure, title)
@@ -198,9 +196,9 @@ def _cells(number: int, *, width: float, height: float) -> tuple[Figure, list[Ax
     rows = math.ceil(number / columns)
     figure = Figure(figsize=(max(4.5, width * columns + 0.4), height * rows + 0.9), layout="constrained")
     cells = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
-    for i, cell in enumerate(cells[number:], number):
-        cell.set_visible(False)
-        cells[i - columns].tick_params(labelbottom=True)  # the lowest panel of its column
+    for i, cell in enumerate(cells):
+        cell.set_visible(i < number)
+        cell.tick_params(labelsize=7, labelleft=i % columns == 0, labelbottom=i + columns >= number)
     return figure, list(cells[:number])
 
 
@@ -230,8 +228,6 @@ def _scale(cells: list[Axes], drawn: list[np.ndarray], logx: bool, logy: bool, l
     for axes in cells:
         axes.set(xscale="log" if logx else "linear", yscale="log" if logy else "linear")
         _plain(axes, "both")
-        axes.tick_params(labelsize=7)
-        axes.label_outer()
         if logy:
             axes.yaxis.set_major_locator(LogLocator(numticks=6))
             axes.yaxis.set_minor_formatter(NullFormatter())
