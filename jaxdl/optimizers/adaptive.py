@@ -96,6 +96,7 @@ def rmsprop(
     *,
     convention: str = "optax",
     momentum_form: str | None = None,
+    moment_form: str | None = None,
     state_dtype: DTypeLike | None = None,
 ) -> GradientTransformationExtraArgs:
     """RMSProp: v ← ρv + (1−ρ)g², w ← w − α·g/√(v + eps), or with eps outside the root α·g/(√v + eps).
@@ -113,6 +114,7 @@ def rmsprop(
         convention: whose algorithm; see ``conventions``.
         momentum_form: "velocity" accumulates the steps, "heavy_ball" and "ema" the scaled gradients; None is
             the convention's (PyTorch: heavy_ball). They differ only while α changes.
+        moment_form: see ``adam``.
         state_dtype: dtype of v and m; None is float32 for half-precision leaves, else the leaf's.
 
     Raises:
@@ -122,7 +124,8 @@ def rmsprop(
     momentum .9 (Generating Sequences With Recurrent Neural Networks, 2013, https://arxiv.org/abs/1308.0850).
     Reference: Tieleman and Hinton, Lecture 6.5: rmsprop, 2012. Lecture row E5.
     """
-    given = {"decay": decay, "eps": eps, "eps_in_sqrt": eps_in_sqrt, "momentum_form": momentum_form}
+    given = {"decay": decay, "eps": eps, "eps_in_sqrt": eps_in_sqrt, "moment_form": moment_form}
+    given |= {"momentum_form": momentum_form}
     options = resolve("rmsprop", convention, **given)
     form = options.pop("momentum_form")
     stages.check(positive={"learning_rate": learning_rate})
@@ -142,9 +145,10 @@ def scale_by_rms(
     initial_scale: ArrayLike = 0.0,
     eps_in_sqrt: bool = True,
     bias_correction: bool = False,
+    moment_form: str = "weighted",
 ) -> GradientTransformation:
     """Return RMSProp's direction as a stage. See ``rmsprop`` for the arguments."""
-    _check_rms(decay, eps, initial_scale)
+    _check_rms(decay, eps, initial_scale, moment_form)
 
     def scale(n, g):
         return (jax.lax.rsqrt(n + eps) if eps_in_sqrt else 1 / (jnp.sqrt(n) + eps)) * g
@@ -156,7 +160,7 @@ def scale_by_rms(
 
     def update(updates, state, params=None):
         del params
-        nu = stages.update_moment(updates, state.nu, decay, 2)
+        nu = stages.update_moment(updates, state.nu, decay, 2, moment_form)
         count = stages.increment(state.count) if bias_correction else None
         corrected = stages.correct_bias(nu, decay, count) if bias_correction else nu
         updates = jax.tree.map(scale, corrected, updates)
@@ -172,9 +176,10 @@ def scale_by_stddev(
     initial_scale: ArrayLike = 0.0,
     eps_in_sqrt: bool = True,
     bias_correction: bool = False,
+    moment_form: str = "weighted",
 ) -> GradientTransformation:
     """Return centered RMSProp's direction as a stage. See ``rmsprop`` for the arguments."""
-    _check_rms(decay, eps, initial_scale)
+    _check_rms(decay, eps, initial_scale, moment_form)
     classes = (ScaleByRStdDevState, ScaleByRStdDevWithCountState, bias_correction)
 
     def scale(m, n, g):
@@ -194,8 +199,8 @@ def scale_by_stddev(
 
     def update(updates, state, params=None):
         del params
-        mu = stages.update_moment(updates, state.mu, decay, 1)
-        nu = stages.update_moment(updates, state.nu, decay, 2)
+        mu = stages.update_moment(updates, state.mu, decay, 1, moment_form)
+        nu = stages.update_moment(updates, state.nu, decay, 2, moment_form)
         count = stages.increment(state.count) if bias_correction else None
         mu_hat, nu_hat = (stages.correct_bias(x, decay, count) if bias_correction else x for x in (mu, nu))
         updates = jax.tree.map(scale, mu_hat, nu_hat, updates)
@@ -205,7 +210,8 @@ def scale_by_stddev(
     return GradientTransformation(init, update)
 
 
-def _check_rms(decay, eps, initial_scale):
+def _check_rms(decay, eps, initial_scale, moment_form):
+    stages.check_moment_form(moment_form)
     stages.check(decay_rates={"decay": decay}, non_negative={"eps": eps, "initial_scale": initial_scale})
 
 

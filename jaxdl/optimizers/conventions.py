@@ -39,7 +39,7 @@ _AMSGRAD = {
     "max_of_raw": False,
     "eps_hat": False,
 } | (_ROUNDED | _WEIGHTED)
-_RMSPROP = {"decay": 0.9, "eps": 1e-8, "eps_in_sqrt": True}
+_RMSPROP = {"decay": 0.9, "eps": 1e-8, "eps_in_sqrt": True} | _WEIGHTED
 
 TABLE: Final[dict[str, dict[str, dict[str, Any]]]] = {
     "sgd": {
@@ -112,12 +112,12 @@ TABLE: Final[dict[str, dict[str, dict[str, Any]]]] = {
     },
     "rmsprop": {
         "optax": _RMSPROP | _VELOCITY,
-        "torch": {"decay": 0.99, "eps": 1e-8, "eps_in_sqrt": False} | _HEAVY_BALL,
+        "torch": _RMSPROP | {"decay": 0.99, "eps_in_sqrt": False, "moment_form": "mixed"} | _HEAVY_BALL,
         "keras": _RMSPROP | {"eps": 1e-7} | _VELOCITY,
-        "paper": {"decay": 0.9, "eps": REQUIRED, "eps_in_sqrt": False} | _VELOCITY,
+        "paper": _RMSPROP | {"eps": REQUIRED, "eps_in_sqrt": False} | _VELOCITY,
         "lecture_p": _RMSPROP | {"eps_in_sqrt": False} | _VELOCITY,
         "lecture_s": _RMSPROP | {"eps": 1e-7, "eps_in_sqrt": False} | _VELOCITY,
-        "lecture_e": {"decay": REQUIRED, "eps": REQUIRED, "eps_in_sqrt": True} | _VELOCITY,
+        "lecture_e": _RMSPROP | {"decay": REQUIRED, "eps": REQUIRED} | _VELOCITY,
     },
     "adadelta": {
         "optax": {"learning_rate": 1.0, "rho": 0.9, "eps": 1e-6},
