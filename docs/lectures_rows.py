@@ -264,12 +264,14 @@ ROWS = [
     ),
     Row(
         "E8",
-        "Second order: Newton, damped Gauss-Newton, Newton-CG, L-BFGS, diagonals; saddle points",
+        "Second order: Newton, damped Gauss-Newton, Newton-CG, L-BFGS, natural gradient, diagonals; saddle points",
         "w ← w − (H + λI)⁻¹ g",
-        "optimizers.newton optimizers.gauss_newton optimizers.newton_cg optimizers.lbfgs "
-        "optimizers.hessian_product optimizers.gauss_newton_product optimizers.hutchinson_diagonal",
-        "dense matrices, closed forms, the Rosenbrock function",
+        "optimizers.newton optimizers.gauss_newton optimizers.newton_cg optimizers.lbfgs optimizers.natural_gradient "
+        "optimizers.hessian_product optimizers.gauss_newton_product optimizers.fisher_product "
+        "optimizers.hutchinson_diagonal",
+        "dense matrices, closed forms, enumerated scores, the Rosenbrock function",
         "test_second_order::test_products_equal_the_dense_matrices "
+        "test_second_order::test_the_fisher_matrix_is_the_expected_product_of_scores "
         "test_second_order::test_at_a_saddle_newton_stays_and_newton_cg_descends "
         "test_quasi_newton::test_rosenbrock_reaches_its_minimum_and_never_climbs",
     ),
@@ -305,9 +307,10 @@ ROWS = [
         "E12",
         "Averages of the parameters, for evaluation",
         "x_test ← .995 x_test + .005 x",
-        "optimizers.polyak_average optimizers.tail_average optimizers.averaged_params",
-        "means of the recorded parameters",
-        "test_optimizers_wrapping::test_polyak_and_tail_averages_are_the_averages_of_the_parameters",
+        "optimizers.polyak_average optimizers.tail_average optimizers.averaged_params training.reestimate_batch_norm",
+        "means of the recorded parameters and of the batches' statistics",
+        "test_optimizers_wrapping::test_polyak_and_tail_averages_are_the_averages_of_the_parameters "
+        "test_training_batch_norm::test_statistics_are_the_mean_of_the_batches_own",
     ),
     Row("E13", "The elongated bowl: paths across and along it, and the largest rate that is stable"),
     Row(

@@ -385,6 +385,13 @@ def test_optimizers_on_the_gradients_of_a_lenet_run():
         ({"b": ("adam", {})}, r"b: got tuple"),
         ({"b": (ours.adam, {"learning_rate": -1.0})}, "learning_rate is -1.0"),
         ({"b": (ours.adam, rate(convention="tensorflow"))}, "convention is 'tensorflow'"),
+        (
+            {"a": (optax.adam, rate(beta=0.9))},
+            r"a: adam does not take the keywords \['beta', 'learning_rate'\]: got an",
+        ),
+        ({"b": (ours.adam, {})}, r"b: adam does not take the keywords \[\]: missing a required argument"),
+        ({"b": optax.lbfgs(0.1)}, "b: its update does not run on gradients and parameters alone, as it must"),
+        ({"a": ours.newton()}, r"a: its update .* alone, as it must \(value_fn is None: newton needs"),
         ({"gradients": []}, "gradients: got 0 trees, needed are at least 1"),
         ({"steps": 3}, "gradients: got 2 trees, needed are steps=3"),
         ({"steps": 0}, "steps=0: at least 1"),

@@ -121,3 +121,75 @@ def test_newton_cg_finds_the_logistic_optimum_that_irls_finds():
 def test_a_mistake_is_named(make, match):
     with pytest.raises(ValueError, match=match):
         make()
+
+
+def three_classes(params):
+    return jnp.asarray(X, jnp.float32) @ jnp.stack([flat(params), flat(params) ** 2, jnp.sin(flat(params))], 1)
+
+
+def expected_score_products(outcomes):
+    """E[s sᵀ] by summing over every example and every outcome: (chance (n,), score (n, 3)) for each outcome."""
+    return sum(np.einsum("n,ni,nj->ij", chance, score, score) for chance, score in outcomes) / len(X)
+
+
+def test_the_fisher_matrix_is_the_expected_product_of_scores():
+    """By enumerating what the model may draw; scores in numpy from d log p / dz = onehot - p, y - sigma, y - mean."""
+    vector = {"a": jnp.array([0.5, 2.0]), "b": jnp.array(-1.0)}
+    v, w = np.asarray(flat(vector), np.float64), np.asarray(flat(START), np.float64)
+
+    z = X @ np.stack([w, w**2, np.sin(w)], 1)
+    p = np.exp(z) / np.exp(z).sum(1, keepdims=True)
+    slopes = np.stack([np.ones(3), 2 * w, np.cos(w)], 1)  # d(output c) / dw = x * slopes[:, c]
+    scores = [X * ((np.eye(3)[y] - p) @ slopes.T) for y in range(3)]
+    expected = expected_score_products([(p[:, y], scores[y]) for y in range(3)])
+    found = flat(ours.fisher_product(three_classes, START, vector))
+    np.testing.assert_allclose(found, expected @ v, rtol=1e-4)
+
+    chance = 1 / (1 + np.exp(-X @ w))
+    expected = expected_score_products([(chance, X * (1 - chance)[:, None]), (1 - chance, X * (0 - chance)[:, None])])
+    found = flat(ours.fisher_product(model, START, vector, "bernoulli"))
+    np.testing.assert_allclose(found, expected @ v, rtol=1e-4)
+
+    # y = mean ± 1 has a Gaussian's first two moments, which is all that the score's square takes
+    expected = expected_score_products([(np.full(20, 0.5), X), (np.full(20, 0.5), -X)])
+    found = flat(ours.fisher_product(model, START, vector, "gaussian"))
+    np.testing.assert_allclose(found, expected @ v, rtol=1e-4)
+
+
+def test_a_natural_gradient_step_solves_with_the_damped_fisher_matrix():
+    grads = jax.grad(lambda p: logistic(model(p)))(START)
+    tx = optax.chain(ours.natural_gradient(0.5, damping=0.1, distribution="bernoulli", tolerance=0.0))
+    updates, _ = jax.jit(lambda g: tx.update(g, tx.init(START), START, model_fn=model))(grads)
+    chance = 1 / (1 + np.exp(-X @ np.asarray(flat(START), np.float64)))
+    fisher = (X * (chance * (1 - chance))[:, None]).T @ X / len(X)
+    expected = -0.5 * np.linalg.solve(fisher + 0.1 * np.eye(3), np.asarray(flat(grads), np.float64))
+    np.testing.assert_allclose(flat(updates), expected, rtol=1e-4)
+
+
+def test_a_natural_gradient_step_does_not_depend_on_the_parametrisation():
+    """With w = Au the step in u, mapped by A, is the step in w; a gradient step is not."""
+    mixing = np.array([[2.0, 0.3, 0.0], [0.0, 0.5, 1.0], [0.7, 0.0, 4.0]], np.float32)
+    u = jnp.linalg.solve(mixing, flat(START))
+
+    def step(tx, params, outputs):
+        grads = jax.grad(lambda p: logistic(outputs(p)))(params)
+        extra = {} if tx is plain else {"model_fn": outputs}
+        return tx.update(grads, tx.init(params), params, **extra)[0]
+
+    natural, plain = ours.natural_gradient(damping=0.0, distribution="bernoulli", tolerance=1e-7), ours.sgd(1.0)
+    there, here = (
+        [step(tx, *pair) for pair in ((u, lambda u: X @ (mixing @ u)), (flat(START), lambda w: X @ w))]
+        for tx in (natural, plain)
+    )
+    np.testing.assert_allclose(mixing @ there[0], there[1], rtol=2e-3)
+    assert np.abs(mixing @ here[0] - here[1]).max() > 0.1 * np.abs(here[1]).max()
+
+
+def test_natural_gradient_names_what_is_wrong():
+    with pytest.raises(ValueError, match="distribution is 'poisson': it must be one of categorical, bernoulli"):
+        ours.natural_gradient(distribution="poisson")
+    with pytest.raises(ValueError, match="distribution is 'poisson'"):
+        ours.fisher_product(model, START, START, "poisson")
+    tx = ours.natural_gradient()
+    with pytest.raises(ValueError, match="model_fn is None: natural_gradient needs"):
+        tx.update(START, tx.init(START), START)

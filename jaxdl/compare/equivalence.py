@@ -1,5 +1,6 @@
 """Is it the same algorithm? Two optimizers on one stream of gradients, and the reason where they part."""
 
+import inspect
 from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
@@ -55,8 +56,8 @@ def equivalence(
         locked: every step starts from b's parameters for both, each with its own state, so that nothing adds up.
 
     Raises:
-        ValueError: a side is neither, a factory refuses its keywords, there are no or fewer than ``steps`` gradients,
-            or one does not fit ``params``.
+        ValueError: a side is neither, a factory refuses its keywords, an update needs more than gradients and
+            parameters, there are no or fewer than ``steps`` gradients, or one does not fit ``params``.
     """
     if steps is not None and steps < 1:
         raise ValueError(f"steps={steps}: at least 1 is needed")
@@ -64,9 +65,11 @@ def equivalence(
         raise ValueError("params: got no leaf, at least one is needed")
     sides = pair(a, "a"), pair(b, "b")
     left, right = (
-        x if given is None else given.factory(**given.keywords) for x, given in zip((a, b), sides, strict=True)
+        x if given is None else _built(given, name) for x, given, name in zip((a, b), sides, "ab", strict=True)
     )
     stacked = trajectories.stack(gradients, params, steps)
+    for optimizer, name in ((left, "a"), (right, "b")):
+        trajectories.check(optimizer, name, params, stacked)
 
     def measure(candidates, target):
         return trajectories.distances(candidates, target, params, stacked, locked=locked)
@@ -78,6 +81,15 @@ def equivalence(
     faithful = all(np.allclose(d.ulps, found.ulps, 1e-6, d.limits.max(), equal_nan=True) for d in doubles)
     reason = explain(*sides, left, right, lambda *given: [d.close() for d in measure(*given)], faithful=faithful)
     return _record(found, params, verdict="different", **_place(found, params), **reason._asdict())
+
+
+def _built(given, name):
+    try:
+        inspect.signature(given.factory).bind(**given.keywords)
+    except TypeError as error:
+        factory = getattr(given.factory, "__name__", given.factory)
+        raise ValueError(f"{name}: {factory} does not take the keywords {sorted(given.keywords)}: {error}") from error
+    return given.factory(**given.keywords)
 
 
 def _place(found, params):

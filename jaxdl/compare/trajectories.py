@@ -123,6 +123,17 @@ def _scan(optimizers, locked):
     return run
 
 
+def check(optimizer: optax.GradientTransformation, name: str, params: Any, stacked: Any) -> None:
+    """Raise a ValueError, naming the side, if an optimizer's update wants more than gradients and parameters."""
+    first = jax.tree.map(lambda g: g[0], stacked)
+    try:
+        jax.eval_shape(lambda p, g: optimizer.update(g, optimizer.init(p), p), params, first)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{name}: its update does not run on gradients and parameters alone, as it must ({error})"
+        ) from error
+
+
 def _settled(optimizer, gradient, params):
     """Return the initial state in the dtypes that a step returns, which the loop must keep."""
     state = optimizer.init(params)

@@ -22,6 +22,7 @@ class Op(NamedTuple):
     padding: Any = None  # (height, width), each "SAME", "VALID", "FULL", an int or a pair (low, high)
     dilation: Shape = ()
     groups: int = 1
+    momentum: float | None = None  # of batch norm: the share of the old running statistics that a step keeps
     rebuild: Callable[[Mapping[str, "Layer"]], "Layer"] | None = None  # the same combinator over other children
 
 

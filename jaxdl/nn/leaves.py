@@ -127,7 +127,7 @@ def BatchNorm(*, momentum: float = 0.9, eps: float = 1e-5, scale: bool = True, o
         moved = {"mean": _running(old["mean"], mean, momentum), "var": _running(old["var"], var, momentum)}
         return layers.batch_norm(x, mean, var, gamma, beta, eps=eps), moved
 
-    return Layer(init, apply, _same_shape, {}, Op("batch_norm"))
+    return Layer(init, apply, _same_shape, {}, Op("batch_norm", momentum=momentum))
 
 
 def Dropout(rate: float, *, mode: stochastic.Mode = "inverted") -> Layer:

@@ -23,10 +23,12 @@ from jaxdl.optimizers.moments import adam, adamw
 from jaxdl.optimizers.orthogonal import muon, orthogonalize
 from jaxdl.optimizers.quasi_newton import lbfgs
 from jaxdl.optimizers.second_order import (
+    fisher_product,
     gauss_newton,
     gauss_newton_product,
     hessian_product,
     hutchinson_diagonal,
+    natural_gradient,
     newton,
     newton_cg,
 )
@@ -57,6 +59,7 @@ __all__ = [
     "clip_by_value",
     "ema",
     "exponential_average",
+    "fisher_product",
     "freeze",
     "gauss_newton",
     "gauss_newton_product",
@@ -71,6 +74,7 @@ __all__ = [
     "momentum",
     "muon",
     "nadam",
+    "natural_gradient",
     "nesterov",
     "nesterov_point",
     "newton",

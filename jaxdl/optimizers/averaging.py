@@ -94,7 +94,7 @@ def tail_average(start: int = 0) -> GradientTransformation:
     """Keep the plain mean of the parameters after step ``start`` in the state; the updates pass through.
 
     a = mean of w over the steps after ``start``, and w itself until then. See ``polyak_average``. Batch
-    statistics of the averaged network have to be estimated again.
+    statistics of the averaged network have to be estimated again: ``training.reestimate_batch_norm``.
 
     Args:
         start: number of steps to leave out, at least 0.

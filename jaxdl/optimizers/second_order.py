@@ -1,7 +1,8 @@
-"""Steps from curvature: Newton, Newton-CG, damped Gauss-Newton, and the products they are made of. Row E8.
+"""Steps from curvature: Newton, Newton-CG, damped Gauss-Newton, natural gradient, and their products. Row E8.
 
 These transformations need the loss itself: ``update(grads, state, params, value_fn=...)`` with
-``value_fn(params) -> scalar`` (Gauss-Newton: ``model_fn(params) -> outputs`` and ``loss_fn(outputs) -> scalar``).
+``value_fn(params) -> scalar`` (Gauss-Newton: ``model_fn(params) -> outputs`` and ``loss_fn(outputs) -> scalar``;
+natural gradient: ``model_fn``).
 They have no state, and go into ``chain`` and ``optax.apply_if_finite``, which pass extra arguments on. They do not
 go into ``masked``, ``partition`` or a flax TrainState: the curvature of a part needs the whole tree.
 """
@@ -53,6 +54,55 @@ def gauss_newton_product(model_fn: Callable[[Any], Any], loss_fn: ValueFn, param
     outputs, pushforward = jax.linearize(model_fn, params)
     pullback = jax.linear_transpose(pushforward, params)
     return pullback(hessian_product(loss_fn, outputs, pushforward(vector)))[0]
+
+
+def fisher_product(
+    model_fn: Callable[[Any], Array], params: Any, vector: Any, distribution: str = "categorical"
+) -> Any:
+    """Return F·v, F the Fisher matrix of the model's own predictions, in the mean over examples.
+
+    F = mean over x of E[∇log p(y|x) ∇log p(y|x)ᵀ], y drawn from the model, not from the data (which would be the
+    "empirical" Fisher, another matrix). It is JᵀF_z J with F_z the Fisher matrix in the outputs, known in closed form.
+
+    Args:
+        model_fn: params → outputs of shape (n, ...).
+        params: where F is taken.
+        vector: v, a tree like ``params``.
+        distribution: what the outputs parametrise: the logits of a "categorical" distribution over the last axis, a
+            "bernoulli" logit each, or the mean of a "gaussian" of variance 1 each.
+
+    Raises:
+        ValueError: there is no such distribution.
+
+    Reference: Amari, Natural Gradient Works Efficiently in Learning, 1998, and Martens, 2020; see
+    ``gauss_newton_product``, which it equals for these distributions' own losses. Lecture row E8.
+    """
+    _check_distribution(distribution)
+    outputs, pushforward = jax.linearize(model_fn, params)
+    pullback = jax.linear_transpose(pushforward, params)
+    examples = outputs.size // outputs.shape[-1] if distribution == "categorical" else outputs.shape[0]
+    return pullback(_OUTPUT_FISHER[distribution](outputs, pushforward(vector)) / examples)[0]
+
+
+def _categorical_fisher(logits, tangent):
+    p = jax.nn.softmax(logits)
+    return p * (tangent - jnp.sum(p * tangent, axis=-1, keepdims=True))
+
+
+def _bernoulli_fisher(logits, tangent):
+    return jax.nn.sigmoid(logits) * jax.nn.sigmoid(-logits) * tangent
+
+
+_OUTPUT_FISHER = {
+    "categorical": _categorical_fisher,
+    "bernoulli": _bernoulli_fisher,
+    "gaussian": lambda mean, tangent: tangent,
+}
+
+
+def _check_distribution(distribution):
+    if distribution not in _OUTPUT_FISHER:
+        raise ValueError(f"distribution is {distribution!r}: it must be one of {', '.join(_OUTPUT_FISHER)}")
 
 
 def hutchinson_diagonal(key: Key[Array, ""], value_fn: ValueFn, params: Any, samples: int = 1) -> Any:
@@ -160,6 +210,42 @@ def gauss_newton(
         return _solve(product, grads, damping, max_steps, tolerance)
 
     return _transformation("gauss_newton", learning_rate, ("model_fn", "loss_fn"), direction)
+
+
+def natural_gradient(
+    learning_rate: ArrayLike = 1.0,
+    damping: ArrayLike = 1e-3,
+    max_steps: int = 20,
+    tolerance: ArrayLike = 1e-5,
+    *,
+    distribution: str = "categorical",
+) -> GradientTransformationExtraArgs:
+    """Natural gradient by conjugate gradients on the Fisher matrix: w ← w − α(F + λI)⁻¹g.
+
+    Without damping the step does not depend on how the model is parametrised, to first order in α.
+
+    Args:
+        learning_rate: α, above 0.
+        damping: λ, at least 0.
+        max_steps: see ``newton_cg``.
+        tolerance: see ``newton_cg``.
+        distribution: what the model's outputs parametrise, "categorical", "bernoulli" or "gaussian".
+
+    Raises:
+        ValueError: a number or name is out of range; at update, ``params`` or ``model_fn`` is missing.
+
+    See ``fisher_product``. Lecture row E8.
+    """
+    _check_cg(learning_rate, damping, max_steps, tolerance)
+    _check_distribution(distribution)
+
+    def direction(grads, params, model_fn):
+        def product(v):
+            return fisher_product(model_fn, params, v, distribution)
+
+        return _solve(product, grads, damping, max_steps, tolerance)
+
+    return _transformation("natural_gradient", learning_rate, ("model_fn",), direction)
 
 
 def _transformation(name, learning_rate, needed, direction):

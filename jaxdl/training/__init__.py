@@ -1,6 +1,7 @@
 """Training: the state, one step, the loop, several devices, early stopping and checkpoints."""
 
 from jaxdl.training import checkpoints
+from jaxdl.training.batch_norm import reestimate_batch_norm
 from jaxdl.training.loop import evaluate, fit, prefetch
 from jaxdl.training.parallel import STRATEGIES, Parallel, data_parallel, data_parallel_eval
 from jaxdl.training.state import TrainState, create, start
@@ -20,6 +21,7 @@ __all__ = [
     "evaluate",
     "fit",
     "prefetch",
+    "reestimate_batch_norm",
     "start",
     "train_step",
 ]
