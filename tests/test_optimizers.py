@@ -159,6 +159,19 @@ def test_a_thousand_steps_equal_optax(name):
     assert leaf_scale_ulps(mine, theirs) <= 16
 
 
+@pytest.mark.parametrize("preconditioning", ["aol", "schatten"])
+def test_muon_s_other_preconditionings_equal_optax_s_and_stand_huge_gradients(preconditioning):
+    mine = ours.muon(0.01, preconditioning=preconditioning)
+    theirs = optax.contrib.muon(0.01, preconditioning=preconditioning)
+    mine_end, theirs_end = (run(optimizer, 100, initial_params())[0] for optimizer in (mine, theirs))
+    assert leaf_scale_ulps(mine_end, theirs_end) <= 16
+    huge = jax.tree.map(lambda g: 1e25 * g, grad_at(3))
+    found, expected = (
+        mine.update(g, mine.init(initial_params()), initial_params())[0]["dense"]["kernel"] for g in (huge, grad_at(3))
+    )
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-7)  # the direction does not depend on the scale
+
+
 @pytest.mark.parametrize("name", TWINS)
 def test_the_state_is_optax_s(name):
     mine, theirs = (jax.eval_shape(optimizer.init, initial_params()) for optimizer in TWINS[name])

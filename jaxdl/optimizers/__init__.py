@@ -16,7 +16,7 @@ from jaxdl.optimizers.clipping import (
     clip_by_value,
 )
 from jaxdl.optimizers.conventions import CONVENTIONS
-from jaxdl.optimizers.descent import momentum, nesterov, nesterov_point, sgd
+from jaxdl.optimizers.descent import gd, momentum, nesterov, nesterov_point, sgd
 from jaxdl.optimizers.grouping import freeze, masked, partition, scale_by_group, set_to_zero
 from jaxdl.optimizers.layerwise import lamb, lars
 from jaxdl.optimizers.moments import adam, adamw
@@ -63,6 +63,7 @@ __all__ = [
     "freeze",
     "gauss_newton",
     "gauss_newton_product",
+    "gd",
     "hessian_product",
     "hutchinson_diagonal",
     "lamb",

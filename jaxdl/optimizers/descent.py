@@ -61,6 +61,8 @@ def sgd(
     return stages.chain(*order, state_dtype=state_dtype)
 
 
+gd = sgd  # the same step under the lectures' name for it where the gradient is that of all examples (row E1)
+
 momentum = partial(sgd, momentum=0.9)
 momentum.__doc__ = """Gradient descent with momentum .9: ``sgd(learning_rate, momentum=0.9)``. See ``sgd``."""
 

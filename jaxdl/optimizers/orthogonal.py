@@ -205,6 +205,8 @@ def _newton_schulz(x, coeffs, steps, preconditioning, eps):
         x = x / (jnp.linalg.norm(x, ord="fro") + eps)
     elif preconditioning == "spectral":
         x = x / (jnp.linalg.norm(x, ord=2) + eps)
+    else:
+        x = _at_most_one(x)
     triples = coeffs if coeffs.ndim == 2 else [coeffs] * steps
     for i, (a, b, c) in enumerate(triples):
         gram = x @ x.T
@@ -212,6 +214,12 @@ def _newton_schulz(x, coeffs, steps, preconditioning, eps):
             x, gram = _rescale(x, gram, preconditioning)
         x = a * x + (b * gram + c * gram @ gram) @ x
     return x.T if tall else x
+
+
+def _at_most_one(x):
+    """Divide by a power of two, which rounds nothing, where XXᵀ of large entries would overflow."""
+    _, exponent = jnp.frexp(jnp.max(jnp.abs(x), initial=0.0))
+    return jnp.ldexp(x, -jnp.maximum(exponent, 0))
 
 
 def _rescale(x, gram, preconditioning):
