@@ -206,6 +206,40 @@ def test_standardized_is_tensorflow_s_per_image_standardization():
     np.testing.assert_allclose(classification.standardized(jnp.asarray(pixels / 255, jnp.float32)), expected, atol=2e-3)
 
 
+# epochs, examples per epoch, parameters: the papers'; of the MLP (784 + 1) 1000 + (1000 + 1) 1000 + 1001 · 10
+NAMED = {
+    "mnist_softmax": (10, 60_000, 7_850),
+    "mnist_mlp": (10, 60_000, 1_796_010),
+    "fashion_mnist_2c2d": (100, 60_000, 3_274_634),
+    "cifar10_3c3d": (100, 50_000, 895_210),
+    "cifar10_resnet20": (164, 50_000, 269_722),
+}
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_named_image_problems_are_the_papers(name, monkeypatch):
+    """On zeros in the shapes of the data: what is checked are the network, the lengths and that a step can be taken."""
+    epochs, count, parameters = NAMED[name]
+    size, channels = (32, 3) if "cifar" in name else (28, 1)
+
+    def load(source, data_dir):
+        assert source == name.rpartition("_")[0]
+        images, labels = np.zeros((count, size, size, channels), np.uint8), np.arange(count) % 10
+        return data.from_arrays(images, labels, test_images=images[:2000], test_labels=labels[:2000])
+
+    monkeypatch.setattr(classification.data, "load", load)
+    monkeypatch.setattr(classification.data, "fit_normalization", lambda images, scale: data.Normalization(
+        np.zeros(channels, np.float32), np.ones(channels, np.float32), scale))  # fmt: skip
+    problem = getattr(compare, name)()
+    assert (problem.name, problem.batch_size, problem.steps) == (name, 128, epochs * (count // 128))
+    params, state = jax.eval_shape(problem.init, KEY)
+    assert sum(leaf.size for leaf in jax.tree.leaves(params)) == parameters
+    loss, after = jax.eval_shape(problem.loss, params, state, problem.batches(0, 0)[0], problem.data, KEY)
+    assert (loss.shape, jax.tree.structure(after)) == ((), jax.tree.structure(state))
+    found = jax.eval_shape(problem.evaluate, params, state, problem.data)
+    assert {key: leaf.shape for key, leaf in found.items()} == {"value": (), "accuracy": ()}
+
+
 # ---------------------------------------------------------------- your own
 
 

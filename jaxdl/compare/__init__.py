@@ -1,8 +1,9 @@
 """Comparing optimizers: is it the same algorithm, and which is better?"""
 
-from jaxdl.compare import landscapes, streams
+from jaxdl.compare import cost, landscapes, streams, sweep
 from jaxdl.compare.classification import (
     cifar10_3c3d,
+    cifar10_resnet20,
     classification_problem,
     digits_mlp,
     digits_softmax,
@@ -23,7 +24,9 @@ __all__ = [
     "Landscape",
     "Problem",
     "cifar10_3c3d",
+    "cifar10_resnet20",
     "classification_problem",
+    "cost",
     "digits_mlp",
     "digits_softmax",
     "equivalence",
@@ -39,4 +42,5 @@ __all__ = [
     "move_one_ulp",
     "quadratic_deep",
     "streams",
+    "sweep",
 ]

@@ -150,6 +150,27 @@ def cifar10_3c3d(data_dir: Folder = None) -> Problem:
     )
 
 
+def cifar10_resnet20(data_dir: Folder = None) -> Problem:
+    """ResNet-20 on CIFAR-10, batch 128, 164 epochs (64,000 steps), with the paper's penalty, crops and flips.
+
+    The rate stays what it is throughout; the paper divides it by 10 after 32,000 and 48,000 steps.
+    """
+    dataset = data.load("cifar10", data_dir=data_dir)
+    statistics = data.fit_normalization(dataset.images, dataset.scale)
+    return classification_problem(
+        "cifar10_resnet20",
+        models.resnet20(),
+        dataset,
+        batch_size=128,
+        epochs=164,
+        prepare=lambda images: data.standardize(images, statistics),
+        augment=augmentation.compose(augmentation.crop, augmentation.flip),
+        penalty=functools.partial(regularizers.l2, strength=1e-4),
+        target=0.5,
+        source="https://arxiv.org/abs/1512.03385",
+    )
+
+
 def standardized(images: Array) -> Array:
     """Each image minus its mean, over its standard deviation, which counts as at least 1/√(number of values)."""
     axes = (-3, -2, -1)

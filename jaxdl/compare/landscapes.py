@@ -4,7 +4,7 @@ Each `Landscape` takes points of shape (..., 2), so that a whole grid for a cont
 """
 
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from jaxdl.compare.problems import Problem
+from jaxdl.compare.trajectories import settled
 
 Point = tuple[float, float]
 SOLVED: Final = 1e-3  # share of the way down from the start that may be left when a problem counts as solved
@@ -120,3 +121,30 @@ def landscape_problem(landscape: Landscape, *, spread: float | int = 0.05, steps
         target=landscape.minimum + SOLVED * (highest - landscape.minimum),
         source=landscape.source,
     )
+
+
+def path(landscape: Landscape, build: Callable[[Any], Any], learning_rate: float, *, steps: int = 500) -> np.ndarray:
+    """The points that an optimizer goes through from ``landscape.start``, of shape (steps + 1, 2).
+
+    Args:
+        landscape: whose gradient it follows, without noise.
+        build: makes the optimizer from a learning rate.
+        learning_rate: of all steps.
+        steps: how many; a path that leaves the numbers stays at its last point.
+    """
+    start = jnp.asarray(landscape.start, jnp.float32)
+
+    @jax.jit
+    def walk(rate):
+        optimizer = build(rate)
+
+        def body(carry, _):
+            point, state = carry
+            updates, state = optimizer.update(jax.grad(landscape.value)(point), state, point)
+            moved = point + updates
+            point = jnp.where(jnp.isfinite(moved).all() & jnp.isfinite(landscape.value(moved)), moved, point)
+            return (point, state), point
+
+        return jax.lax.scan(body, (start, settled(optimizer, start, start)), length=steps)[1]
+
+    return np.concatenate([np.asarray(start)[None], np.asarray(walk(jnp.float32(learning_rate)))])

@@ -102,7 +102,7 @@ def _scan(optimizers, locked):
     def run(params, stacked):
         start = jax.tree.leaves(params)
         first = jax.tree.map(lambda g: g[0], stacked)
-        points, states = [params] * len(optimizers), [_settled(o, first, params) for o in optimizers]
+        points, states = [params] * len(optimizers), [settled(o, first, params) for o in optimizers]
         scales = jnp.stack([_sizes(leaf[None]) for leaf in start], -1) + jnp.zeros((len(optimizers), 1))
 
         def step(carry, gradient):
@@ -134,7 +134,7 @@ def check(optimizer: optax.GradientTransformation, name: str, params: Any, stack
         ) from error
 
 
-def _settled(optimizer, gradient, params):
+def settled(optimizer, gradient, params):
     """Return the initial state in the dtypes that a step returns, which the loop must keep."""
     state = optimizer.init(params)
     after = jax.eval_shape(lambda s: optimizer.update(gradient, s, params)[1], state)

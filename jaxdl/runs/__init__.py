@@ -17,6 +17,7 @@ from jaxdl.runs.names import dataset, labels, model, optimizer, optimizer_names
 from jaxdl.runs.outcome import ONE_ULP, Evaluate, Outcome, finish_member, write_outcome
 from jaxdl.runs.progress import Progress
 from jaxdl.runs.signals import StopRequest, catch_stop
+from jaxdl.runs.study_progress import StudyProgress
 
 __all__ = [
     "ONE_ULP",
@@ -28,6 +29,7 @@ __all__ = [
     "Progress",
     "Run",
     "StopRequest",
+    "StudyProgress",
     "catch_stop",
     "check_same_data",
     "create",

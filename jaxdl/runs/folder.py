@@ -132,23 +132,28 @@ def write_manifest(
         dataset: what it trains on.
         argv: the command line's arguments; None is those of this process.
     """
+    about = {"name": dataset.name, "note": dataset.note, "sha256": dataset.checksums}
+    write_json(folder / MANIFEST, {**provenance(seed=seed, devices=devices, argv=argv), "data": about})
+
+
+def provenance(*, seed: int, devices: list[Any], argv: Sequence[str] | None = None) -> dict[str, Any]:
+    """Where a run's numbers come from, but for its data: versions, devices, seed, the command and the time.
+
+    See `write_manifest` for the arguments.
+    """
     packages = ("jax", "jaxlib", "flax", "optax", "numpy")
-    write_json(
-        folder / MANIFEST,
-        {
-            "command": shlex.join(["python", "-m", _module_name(), *(sys.argv[1:] if argv is None else argv)]),
-            "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            "seed": seed,
-            "versions": {
-                "python": platform.python_version(),
-                "jaxdl": jaxdl.__version__,
-                **{name: importlib.metadata.version(name) for name in packages},
-            },
-            "devices": [f"{device.platform}:{device.id} {device.device_kind}" for device in devices],
-            "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs",
-            "data": {"name": dataset.name, "note": dataset.note, "sha256": dataset.checksums},
+    return {
+        "command": shlex.join(["python", "-m", _module_name(), *(sys.argv[1:] if argv is None else argv)]),
+        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "seed": seed,
+        "versions": {
+            "python": platform.python_version(),
+            "jaxdl": jaxdl.__version__,
+            **{name: importlib.metadata.version(name) for name in packages},
         },
-    )
+        "devices": [f"{device.platform}:{device.id} {device.device_kind}" for device in devices],
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs",
+    }
 
 
 def check_same_data(folder: Path, checksums: Mapping[str, str]) -> None:

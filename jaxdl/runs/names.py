@@ -58,7 +58,7 @@ def model(name: str, num_classes: int) -> nn.Layer:
         ValueError: for an unknown name, or a function that does not take that number or gives no `nn.Layer`.
     """
     if ":" in name:
-        layer = _called("model", name, num_classes)
+        layer = called("model", name, num_classes)
         if not isinstance(layer, nn.Layer):
             raise ValueError(f"model={name!r} returned {type(layer).__name__}, not a jaxdl.nn.Layer")
         return layer
@@ -75,7 +75,7 @@ def dataset(name: str, **options: Any) -> data.Dataset:
     """
     if ":" not in name:
         return data.load(name, **options)
-    value = _called("dataset", name)
+    value = called("dataset", name)
     if isinstance(value, data.Dataset):
         options = {key: getattr(value, key) for key in ("test_images", "test_labels", "classes", "name", "scale")}
         checked = data.from_arrays(value.images, value.labels, **options)
@@ -96,7 +96,12 @@ def _imported(argument: str, name: str) -> Callable[..., Any]:
     return function
 
 
-def _called(argument: str, name: str, *args: Any) -> Any:
+def called(argument: str, name: str, *args: Any) -> Any:
+    """What ``package.module:function`` returns.
+
+    Raises:
+        ValueError: naming the command line's argument, if there is none or it does not take the arguments.
+    """
     function = _imported(argument, name)
     try:
         inspect.signature(function).bind(*args)

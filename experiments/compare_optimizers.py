@@ -1,0 +1,169 @@
+"""Compare optimizers: which is better on these problems, and how sure is that?
+
+    python -m experiments.compare_optimizers            # the default study: jaxdl's optimizers and optax's twins
+    python -m experiments.compare_optimizers --problems digits_mlp rosenbrock --optimizer jaxdl.adam optax.adam \
+        "optax.adam(eps=1e-3)" --seeds 5 --budget 5m
+
+All optimizers start from the same parameters, see the same batches and try the same learning rates. Each runs with its
+default rate (all seeds), with each point of the rates (first seed: tuning), and with the best of them (all seeds).
+results.csv holds every run and curves.csv every evaluation; an interrupted study goes on with --resume DIR.
+
+The default study: 35 optimizers on digits (softmax regression, MLP) and DeepOBS's quadratic_deep, 5 seeds, 13 rates:
+2,385 runs. Expected: each of jaxdl's optimizers ends where its twin of optax ends, and the planted pairs, Adam with
+eps 1e-8 and 1e-3, decay decoupled and coupled, do not; 3 minutes on one core.
+"""
+
+import dataclasses
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import jax
+import optax
+
+from jaxdl import compare, optimizers, runs
+from jaxdl.runs import commandline, contenders, study, study_rows
+from jaxdl.runs.problems import problem as named_problem
+
+EPS: Final = ("jaxdl.adam", "jaxdl.adam(eps=0.001)")
+DECAY: Final = ("jaxdl.adamw(weight_decay=0.1)", "experiments.compare_optimizers:adam_l2(weight_decay=0.1)")
+PLANTED: Final = (EPS, DECAY)  # pairs that a study must tell apart
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Everything that a study is made of."""
+
+    problems: tuple[str, ...] = ("digits_softmax", "digits_mlp", "quadratic_deep")
+    """elongated_bowl, rosenbrock, beale, saddle, quadratic_deep, quadratic_deep_repeated (the same batches each epoch,
+    as the published runs had), digits_softmax, digits_mlp, mnist_softmax, mnist_mlp, fashion_mnist_2c2d, cifar10_3c3d,
+    cifar10_resnet20, or package.module:function returning a compare.Problem or (init, loss, batches)."""
+    optimizer: tuple[str, ...] = ()
+    """jaxdl.NAME, optax.NAME or package.module:function, with keywords where wanted: "optax.adam(eps=1e-3)"; by default
+    all first-order ones of jaxdl, their twins of optax, and what is planted to be told apart."""
+    seeds: int = 5
+    """Runs with the default rate and with the best: seeds 0, 1, ... of initial parameters and batch order."""
+    rates: tuple[float, float] = (1e-4, 100.0)
+    """The least and the largest learning rate of tuning."""
+    points: int = 13
+    """How many learning rates are tried, the same for all optimizers."""
+    search: Literal["grid", "quasi_random"] = "grid"
+    """How they lie: both even in the logarithm; quasi_random in an order whose beginnings are spread out evenly."""
+    budget: str = ""
+    """How long the study may take, as 90s, 5m or 1h: equal time per problem, equal steps for all optimizers of one; or
+    steps per run, as 500steps. By default each problem's own number of steps."""
+    method: Literal["auto", "vmap", "loop"] = "auto"
+    """All members of a sweep in one program, or one after another; auto chooses per problem and prints why."""
+    devices: int = 1
+    """Over how many the members of a sweep are split; on CPU JAX_NUM_CPU_DEVICES makes virtual ones."""
+    data_dir: Path | None = None
+    """Folder of the data sets' files; by default the variable JAXDL_DATA_DIR, else a per-user cache."""
+    out: Path | None = None
+    """Folder of this study; by default runs/compare_optimizers/TIME."""
+    resume: Path | None = None
+    """Go on with the study in this folder."""
+
+
+def adam_l2(learning_rate: Any = 1e-3, weight_decay: float = 0.1) -> optax.GradientTransformation:
+    """Adam on gradients to which weight_decay times the parameters was added: not AdamW."""
+    return optimizers.chain(optimizers.add_decayed_weights(weight_decay), optimizers.adam(learning_rate))
+
+
+def default_optimizers() -> tuple[str, ...]:
+    """All first-order optimizers of jaxdl with their twins of optax, then what is planted."""
+    ours = [f"jaxdl.{name}" for name in contenders.FIRST_ORDER]
+    pairs = [name for one in ours for name in (one, contenders.twin(one)) if name is not None]
+    return tuple(dict.fromkeys([*pairs, *EPS, *DECAY]))
+
+
+def resolve(config: Config) -> Config:
+    """Fill in what was left out and check what was given.
+
+    Raises:
+        ValueError: naming the option, its value and what is allowed.
+    """
+    config = dataclasses.replace(config, optimizer=config.optimizer or default_optimizers())
+    labels = [contenders.contender(name).label for name in config.optimizer]
+    for option, given in (("problems", config.problems), ("optimizer", labels)):
+        _check(given and len({*given}) == len(given), option, given, "at least one name, and none twice")
+    _check(config.seeds >= 1, "seeds", config.seeds, "at least 1")
+    there = len(jax.devices())
+    _check(1 <= config.devices <= there, "devices", config.devices, f"from 1 to {there}, which is how many there are")
+    _check(config.devices == 1 or config.method != "loop", "devices", config.devices, "1 with --method loop")
+    budget(config.budget)
+    study_rows.points(*config.rates, config.points, search=config.search)
+    return config
+
+
+def budget(text: str) -> dict[str, Any]:
+    """Seconds of the whole study, or steps of each run, as `study.Settings` takes them."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)(s|m|h|steps)", text)
+    _check(not text or found, "budget", text, "a time as 90s, 5m or 1h, or steps as 500steps")
+    if not found:
+        return {}
+    number, unit = float(found[1]), found[2]
+    _check(number > 0 and (unit != "steps" or number.is_integer()), "budget", text, "above 0, and whole steps")
+    if unit == "steps":
+        return {"budget_steps": int(number)}
+    return {"budget_seconds": number * {"s": 1, "m": 60, "h": 3600}[unit]}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse the command line and run; returns the exit code."""
+    config = commandline.parse(Config, argv, description=__doc__, prog="python -m experiments.compare_optimizers")
+    commandline.use_compilation_cache()
+    config = resolve(config)
+    problems = [named_problem(name, config.data_dir) for name in config.problems]
+    names = [problem.name for problem in problems]
+    _check(len({*names}) == len(names), "problems", names, "of different names")
+    chosen = [contenders.contender(name) for name in config.optimizer]
+    for problem in problems:  # before anything is written
+        params, _ = jax.eval_shape(problem.init, jax.random.key(0))
+        for one in chosen:
+            contenders.check(one, params)
+    if config.resume is not None:
+        folder = runs.open_folder(config.resume)
+    else:
+        parent = Path("runs") / "compare_optimizers"
+        folder = runs.create_dated(parent) if config.out is None else runs.create(config.out)
+        commandline.save_config(folder, config)
+    with runs.lock(folder):
+        study.describe_folder(folder, problems, devices=jax.devices()[: config.devices], argv=argv)
+        return run(config, problems, chosen, folder)
+
+
+def run(config: Config, problems: list[compare.Problem], chosen: list[contenders.Contender], folder: Path) -> int:
+    """Make all runs that the folder does not hold yet; returns the exit code."""
+    settings = study.Settings(
+        rates=study_rows.points(*config.rates, config.points, search=config.search),
+        seeds=config.seeds,
+        method=None if config.method == "auto" else config.method,
+        devices=config.devices,
+        **budget(config.budget),
+    )
+    labels = {one.label for one in chosen}
+    planted = [pair for pair in PLANTED if {*pair} <= labels]
+    with runs.StudyProgress() as progress, runs.catch_stop() as request:
+        whole = study.Study(
+            folder, problems, chosen, settings, planted=planted, line=progress.line, advance=progress.advance,
+            stop=lambda: request.signal is not None,
+        )  # fmt: skip
+        progress.begin(whole.groups)
+        try:
+            whole.run()
+        except study.Stopped:
+            name = request.signal.name if request.signal else "asked to stop"
+            progress.line(f"{name}: every run that ended is in {folder}; --resume {folder} goes on")
+            return request.exit_code
+    print(f"results: {folder / 'results.csv'}")
+    return 0
+
+
+def _check(right: Any, name: str, value: Any, allowed: str) -> None:
+    if not right:
+        raise ValueError(f"{name}={value!r} is not allowed: it must be {allowed}")
+
+
+if __name__ == "__main__":
+    commandline.run_main(main)

@@ -1,0 +1,326 @@
+"""Learning rates and seeds of one optimizer on one problem, as one program where that pays.
+
+A member is a pair of a learning rate and a seed. Under "vmap" both are traced arrays: all members advance in one
+compiled `jax.lax.scan`, split over the devices where there are several. Under "loop" a Python loop calls one compiled
+step per member and step. Members do not see one another, so both give the same runs, but for rounding: sums may be
+taken in another order. A member whose loss is not finite, or above `DIVERGED` times its first one, has diverged: it
+stays where it was, and the others go on.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import NamedSharding, PartitionSpec
+
+from jaxdl import compat
+from jaxdl.compare.problems import Problem, evaluation_steps, steps_between
+from jaxdl.compare.trajectories import settled
+
+Build = Callable[[Any], optax.GradientTransformation]  # from a learning rate, which may be traced
+
+DIVERGED: Final = 1e3
+"""A run whose training loss exceeds this many times the magnitude of its first one has diverged."""
+
+METHODS: Final = ("vmap", "loop")
+AXIS: Final = "members"
+
+
+_Row = tuple[int, np.ndarray | None, dict[str, np.ndarray]]  # step, mean losses, what `Sweep` measured
+
+
+class Member(NamedTuple):
+    """One run of a sweep."""
+
+    learning_rate: float
+    seed: int
+
+
+class Method(NamedTuple):
+    """How the members of a sweep are advanced, and why so."""
+
+    name: str  # one of METHODS
+    reason: str
+
+
+class Point(NamedTuple):
+    """One evaluation of a run."""
+
+    step: int  # updates done
+    train_loss: float | None  # mean over the steps since the last evaluation; None before the first
+    value: float  # of the problem's test metric, lower is better
+    accuracy: float | None
+
+
+class Trace(NamedTuple):
+    """What one member did."""
+
+    member: Member
+    diverged: bool
+    steps: int  # updates done; where it diverged, those before the loss that showed it
+    points: list[Point]  # evaluations, from the start up to the end or the last one before divergence
+    seconds: float  # its share of what all members together took, without compiling and evaluating
+    compile_seconds: float  # of the sweep's program, where this was the first time that it ran, else 0
+
+
+class Carry(NamedTuple):
+    """What one member takes from step to step; under "vmap" each leaf has a leading axis of members."""
+
+    params: Any
+    state: Any
+    opt_state: Any
+    alive: Any  # bool: it has not diverged
+    limit: Any  # the training loss above which it has
+    steps: Any  # int32: updates done
+
+
+class Placed(NamedTuple):
+    """A problem on its devices, with the programs that all optimizers share."""
+
+    problem: Problem
+    method: str
+    data: Any
+    start: Callable[[Any], tuple[Any, Any]]  # seed(s) -> (params, state)
+    evaluate: Callable[..., dict[str, Any]]  # (params, state, data) -> metrics
+    split: NamedSharding  # of what has an axis of members
+    devices: int
+
+
+def choose_method(problem: Problem, *, platform: str | None = None) -> Method:
+    """Decide how members are advanced: the one place where that is decided.
+
+    A convolution under vmap has a kernel per member and becomes a grouped one, for which XLA has no fast code on CPU:
+    there the loop was 20 to 30 times as fast (2c2d, 3c3d). Small problems lose most of their time to calls: one program
+    was 4 to 14 times as fast (digits, quadratic_deep). ``benchmarks/sweeps.py`` measures both.
+
+    Args:
+        problem: what is run; its loss is traced, not run.
+        platform: "cpu", "gpu" or "tpu"; None is that of the default device.
+    """
+    platform = platform or jax.devices()[0].platform
+    if platform == "cpu" and _convolves(problem):
+        return Method("loop", "convolutions with a kernel per run are some 20 times slower on cpu than runs in turn")
+    return Method("vmap", f"all runs in one program lose less time to small calls on {platform}")
+
+
+def place(problem: Problem, *, method: str = "vmap", devices: Sequence[Any] | None = None) -> Placed:
+    """Put a problem's data on its devices and prepare what does not depend on an optimizer.
+
+    Args:
+        problem: what is run.
+        method: "vmap" or "loop".
+        devices: over which members are split under "vmap"; the first device by default.
+
+    Raises:
+        ValueError: for another method, or several devices under "loop".
+    """
+    devices = list(devices) if devices is not None else jax.devices()[:1]
+    if method not in METHODS:
+        raise ValueError(f"method={method!r}: allowed are {', '.join(METHODS)}")
+    if method == "loop" and len(devices) > 1:
+        raise ValueError(f"devices: got {len(devices)}, allowed is 1 where members run one after another")
+    mesh = compat.data_mesh(devices, AXIS)
+    split, shared = NamedSharding(mesh, PartitionSpec(AXIS)), NamedSharding(mesh, PartitionSpec())
+
+    def start(seed):
+        return problem.init(jax.random.split(jax.random.key(seed))[0])
+
+    over = jax.vmap if method == "vmap" else lambda f, *_: f
+    return Placed(
+        problem,
+        method,
+        jax.device_put(problem.data, shared),
+        jax.jit(over(start)),
+        jax.jit(over(problem.evaluate, (0, 0, None))),
+        split,
+        len(devices),
+    )
+
+
+class Sweep:
+    """One optimizer on one problem, for groups of a fixed number of members.
+
+    Args:
+        placed: the problem.
+        build: makes the optimizer from a learning rate, which is traced.
+        width: members per group under "vmap": smaller groups are filled up with copies, so that all take one program.
+
+    Raises:
+        ValueError: for a width that is not a positive multiple of the number of devices.
+    """
+
+    def __init__(self, placed: Placed, build: Build, *, width: int = 1) -> None:
+        if width < 1 or width % placed.devices:
+            raise ValueError(f"width={width}: must be a positive multiple of the {placed.devices} devices")
+        self.placed, self.build, self.width = placed, build, width
+        self._programs: dict[int, Any] = {}  # by the number of steps
+
+    def run(self, members: Sequence[Member], steps: int, *, stop: Callable[[], bool] = lambda: False) -> list[Trace]:
+        """Run members for so many steps each.
+
+        Args:
+            members: at least one; under "vmap" at most ``width``.
+            steps: updates per member.
+            stop: asked after each evaluation; where it says yes, the traces end there. Under "loop" it is also called
+                after each step, so that one that raises need not wait for an evaluation.
+
+        Raises:
+            ValueError: for no or too many members.
+        """
+        vmapped = self.placed.method == "vmap"
+        if not members or (vmapped and len(members) > self.width):
+            raise ValueError(f"members: got {len(members)}, allowed are 1 to {self.width}")
+        if not vmapped:
+            return [trace for member in members for trace in self._run([member], 1, steps, stop)]
+        return self._run([*members, *[members[-1]] * (self.width - len(members))], len(members), steps, stop)
+
+    def _run(self, filled: list[Member], count: int, steps: int, stop: Callable[[], bool]) -> list[Trace]:
+        problem, carry = self.placed.problem, self._start(filled)
+        carry, row = self._evaluate(carry)
+        rows: list[_Row] = [(0, None, row)]
+        seconds = compile_seconds = 0.0
+        first = 0
+        for last in evaluation_steps(problem, steps):
+            arguments = self._arguments(filled, first, last)
+            compile_seconds += self._compile(carry, arguments, last - first)
+            began = time.perf_counter()
+            carry, losses = self._advance(carry, arguments, last - first, stop)
+            seconds += time.perf_counter() - began
+            carry, row = self._evaluate(carry)
+            rows.append((last, losses, row))
+            first = last
+            if stop() or not row["alive"].any():
+                break
+        taken = seconds / len(filled)
+        return [_trace(filled[i], rows, i, taken, compile_seconds) for i in range(count)]
+
+    def _start(self, members: list[Member]) -> Carry:
+        rates, seeds = _columns(members)
+
+        def make(params, state, rate):
+            opt_state = settled(self.build(rate), params, params)
+            return Carry(params, state, opt_state, jnp.array(True), jnp.float32(jnp.inf), jnp.int32(0))
+
+        if self.placed.method == "loop":
+            carry = make(*self.placed.start(seeds[0]), rates[0])
+        else:
+            split = self.placed.split
+            carry = jax.vmap(make)(*self.placed.start(jax.device_put(seeds, split)), jax.device_put(rates, split))
+            carry = jax.device_put(carry, split)
+        return jax.tree.map(jnp.copy, carry)  # what is given away with the first step must not be held twice
+
+    def _arguments(self, members: list[Member], first: int, last: int) -> tuple[Any, ...]:
+        """Rates, seeds and batches of the steps from ``first`` to ``last - 1``, and which step is the first."""
+        rates, seeds = _columns(members)
+        drawn = {seed: steps_between(self.placed.problem, seed, first, last) for seed in {m.seed for m in members}}
+        batches = [drawn[member.seed] for member in members]
+        if self.placed.method == "loop":
+            return rates[0], seeds[0], batches[0], np.int32(first)
+        stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *batches)
+        return (*jax.device_put((rates, seeds, stacked), self.placed.split), np.int32(first))
+
+    def _compile(self, carry: Carry, arguments: tuple[Any, ...], steps: int) -> float:
+        """Compile what advances a carry by so many steps, if that has not been done; returns the seconds it took."""
+        began, key = time.perf_counter(), steps if self.placed.method == "vmap" else 1
+        if key in self._programs:
+            return 0.0
+        options: dict[str, Any] = {"donate_argnums": 0}
+        if self.placed.method == "vmap":
+            chunk = jax.vmap(_scan(self.placed.problem, self.build), (0, 0, 0, 0, None, None))
+            options["out_shardings"] = self.placed.split
+        else:
+            chunk, arguments = _step(self.placed.problem, self.build), _single(arguments, 0)
+        program = jax.jit(chunk, **options).lower(carry, *arguments, self.placed.data)
+        self._programs[key] = program.compile()
+        return time.perf_counter() - began
+
+    def _advance(
+        self, carry: Carry, arguments: tuple[Any, ...], steps: int, stop: Callable[[], bool]
+    ) -> tuple[Carry, np.ndarray]:
+        """The carry after the steps, and the mean training loss of each member."""
+        data = self.placed.data
+        if self.placed.method == "vmap":
+            carry, losses = self._programs[steps](carry, *arguments, data)
+            return carry, np.asarray(losses)
+        losses = []
+        for i in range(steps):
+            carry, loss = self._programs[1](carry, *_single(arguments, i), data)
+            losses.append(loss)
+            stop()
+        return carry, np.asarray(jnp.stack(losses).mean())[None]
+
+    def _evaluate(self, carry: Carry) -> tuple[Carry, dict[str, np.ndarray]]:
+        """Metrics of each member; one whose value is not finite has diverged."""
+        found = self.placed.evaluate(carry.params, carry.state, self.placed.data)
+        alive = carry.alive & jnp.isfinite(found["value"])
+        carry = carry._replace(alive=jax.device_put(alive, self.placed.split) if alive.ndim else alive)
+        row = {**found, "alive": carry.alive, "steps": carry.steps}
+        return carry, {name: np.atleast_1d(x) for name, x in jax.device_get(row).items()}
+
+
+def _step(problem: Problem, build: Build) -> Callable[..., tuple[Carry, jax.Array]]:
+    """One step of one member, which leaves everything as it is once the member has diverged."""
+
+    def step(carry: Carry, rate, seed, batch, index, data):
+        key = jax.random.fold_in(jax.random.split(jax.random.key(seed))[1], index)
+        gradient = jax.value_and_grad(problem.loss, has_aux=True)
+        (loss, state), grads = gradient(carry.params, carry.state, batch, data, key)
+        updates, opt_state = build(rate).update(grads, carry.opt_state, carry.params)
+        params = optax.apply_updates(carry.params, updates)
+        limit = jnp.where(carry.steps == 0, DIVERGED * jnp.abs(loss), carry.limit)
+        alive = carry.alive & jnp.isfinite(loss) & (loss <= limit)
+        new = Carry(params, state, opt_state, alive, limit, carry.steps + 1)
+        kept = carry._replace(alive=alive)
+        return jax.tree.map(lambda a, b: jnp.where(alive, a, b), new, kept), loss
+
+    return step
+
+
+def _scan(problem: Problem, build: Build) -> Callable[..., tuple[Carry, jax.Array]]:
+    """Several steps of one member, and the mean of their losses."""
+    step = _step(problem, build)
+
+    def scan(carry: Carry, rate, seed, batches, first, data):
+        def body(carry, at):
+            batch, offset = at
+            return step(carry, rate, seed, batch, first + offset, data)
+
+        count = jax.tree.leaves(batches)[0].shape[0]
+        carry, losses = jax.lax.scan(body, carry, (batches, jnp.arange(count, dtype=jnp.int32)))
+        return carry, losses.mean()
+
+    return scan
+
+
+def _single(arguments: tuple[Any, ...], offset: int) -> tuple[Any, ...]:
+    rate, seed, batches, first = arguments
+    return rate, seed, jax.tree.map(lambda leaf: leaf[offset], batches), np.int32(first + offset)
+
+
+def _columns(members: Sequence[Member]) -> tuple[np.ndarray, np.ndarray]:
+    rates, seeds = zip(*members, strict=True)
+    return np.array(rates, np.float32), np.array(seeds, np.uint32)
+
+
+def _trace(member: Member, rows: Sequence[_Row], i: int, seconds: float, compile_seconds: float) -> Trace:
+    points = []
+    for step, losses, row in rows:
+        if row["alive"][i]:
+            accuracy = float(row["accuracy"][i]) if "accuracy" in row else None
+            train_loss = None if losses is None else float(losses[i])
+            points.append(Point(step, train_loss, float(row["value"][i]), accuracy))
+    last = rows[-1][2]
+    return Trace(member, not last["alive"][i], int(last["steps"][i]), points, seconds, compile_seconds)
+
+
+def _convolves(problem: Problem) -> bool:
+    """Whether the compiled loss holds a convolution."""
+    params, state = jax.eval_shape(problem.init, jax.random.key(0))
+    batch = jax.tree.map(lambda leaf: leaf[0], problem.batches(0, 0))
+    shapes = jax.eval_shape(lambda: jax.tree.map(jnp.asarray, (batch, problem.data)))
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    return "stablehlo.convolution" in jax.jit(problem.loss).lower(params, state, *shapes, key).as_text()
