@@ -11,7 +11,17 @@ import optax
 from jaxdl import data, models, nn, optimizers
 
 # these need the loss, or the loss as a function, or a key, which a training step does not hand over
-_NEED_MORE = {"lbfgs", "momo", "momo_adam", "sophia", "noisy_sgd", "gauss_newton", "newton", "newton_cg"}
+_NEED_MORE = {
+    "lbfgs",
+    "momo",
+    "momo_adam",
+    "sophia",
+    "noisy_sgd",
+    "gauss_newton",
+    "natural_gradient",
+    "newton",
+    "newton_cg",
+}
 _DEPRECATED = {"optimistic_adam"}
 
 
