@@ -1,37 +1,35 @@
-"""Update cost of every optimizer against its optax namesake, on a tree of a ResNet's size.
+"""What an update costs beside its optax namesake's, on the parameters of ResNet-18 and ResNet-50.
 
-    python -m benchmarks.optimizer_cost [--scale 1.0] [--runs 21] [--names adam lamb]
+    python -m benchmarks.optimizer_cost [--nets resnet18 resnet50] [--runs 21] [--names adam lamb] [--out FILE]
 
-Both updates are compiled first, with donated state and parameters, and then run alternately; the table gives
-medians, their ratio and the bytes of both states. ``--scale 1`` is ResNet-18 (11.7 million parameters in 62
-arrays), 2.2 about ResNet-50.
+Both updates are compiled first, with donated state and parameters, and then run alternately; the ratio is the
+median of the pairs' ratios. GB/s counts what has to be moved at least (parameters and state read and written,
+gradients read); the copy's figure counts one read and one write. Run it on a machine that does nothing else.
 """
 
 import argparse
 import statistics
+import sys
 import time
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import optax
 
 import jaxdl.optimizers as ours
+from jaxdl import models
 
-WIDTHS = (64, 64, 64, 64, 64, 128, 128, 128, 128, 256, 256, 256, 256, 512, 512, 512, 512)
 NAMES = ("sgd", "momentum", "nesterov", "adam", "adamw", "nadam", "amsgrad", "adamax", "radam", "lion")
 NAMES += ("adagrad", "rmsprop", "adadelta", "lars", "lamb")
+WARM_UP = 3
 
 
-def resnet_tree(scale):
-    widths = [max(1, round(w * scale**0.5)) for w in WIDTHS]
-    tree, c_in = {}, 3
-    for i, c_out in enumerate(widths):
-        window = 7 if i == 0 else 3
-        tree[f"conv{i}"] = jnp.full((window, window, c_in, c_out), 0.1)
-        tree[f"norm{i}"] = {"scale": jnp.ones(c_out), "bias": jnp.zeros(c_out)}
-        c_in = c_out
-    tree["dense"] = {"kernel": jnp.full((c_in, 1000), 0.1), "bias": jnp.zeros(1000)}
-    return tree
+def parameters(net):
+    """Parameters of the net's shapes, away from 0."""
+    layer = getattr(models, net)()
+    shapes, _ = jax.eval_shape(lambda key: layer.init(key, (224, 224, 3)), jax.random.key(0))
+    return jax.tree.map(lambda s: jnp.full(s.shape, 0.1, s.dtype), shapes)
 
 
 def pair(name):
@@ -56,37 +54,64 @@ def timed(compiled, params, state, grads):
     return time.perf_counter() - start, params, state
 
 
-def compare(name, params, grads, runs):
+def size(tree):
+    return sum(x.nbytes for x in jax.tree.leaves(tree))
+
+
+def copy_rate(params, runs):
+    """Bytes per second of a compiled copy of the whole tree, read and write."""
+    copy = jax.jit(lambda tree: jax.tree.map(lambda x: -x, tree))
+    jax.block_until_ready(copy(params))
+    seconds = []
+    for _ in range(runs):
+        start = time.perf_counter()
+        jax.block_until_ready(copy(params))
+        seconds.append(time.perf_counter() - start)
+    return 2 * size(params) / statistics.median(seconds)
+
+
+def row(name, params, grads, runs):
     sides = [stepper(tx, params) for tx in pair(name)]
-    sizes = [sum(x.nbytes for x in jax.tree.leaves(side[2])) for side in sides]
+    sizes = [size(side[2]) for side in sides]
     times = [[], []]
-    for run in range(runs + 3):
+    for run in range(runs + WARM_UP):
         for i in (0, 1) if run % 2 else (1, 0):
             compiled, p, s = sides[i]
             seconds, p, s = timed(compiled, p, s, grads)
             sides[i] = (compiled, p, s)
-            if run >= 3:
+            if run >= WARM_UP:
                 times[i].append(seconds)
     mine, theirs = map(statistics.median, times)
-    print(
-        f"| {name} | {1e3 * mine:.3f} | {1e3 * theirs:.3f} | {mine / theirs:.3f} | {sizes[0]} | {sizes[1]} |",
-        flush=True,
-    )
+    ratio = statistics.median(a / b for a, b in zip(*times, strict=True))
+    moved = (3 * size(params) + 2 * sizes[0]) / mine
+    same = "same" if sizes[0] == sizes[1] else f"{sizes[0]} against {sizes[1]}"
+    return f"| {name} | {1e3 * mine:.2f} | {1e3 * theirs:.2f} | {ratio:.3f} | {moved / 1e9:.1f} | {same} |"
 
 
 def main():
     parser = argparse.ArgumentParser(description="Update cost beside optax's.")
-    parser.add_argument("--scale", type=float, default=1.0, help="parameters, as a multiple of ResNet-18's")
+    parser.add_argument("--nets", nargs="*", default=["resnet18", "resnet50"], help="names in jaxdl.models")
     parser.add_argument("--runs", type=int, default=21, help="timed runs of each")
     parser.add_argument("--names", nargs="*", default=NAMES, help="optimizers to run")
+    parser.add_argument("--out", type=Path, help="a file that the tables are written to as well")
     args = parser.parse_args()
-    params = resnet_tree(args.scale)
-    grads = jax.tree.map(lambda p: 0.01 * jnp.sin(jnp.arange(p.size, dtype=p.dtype)).reshape(p.shape), params)
-    count = sum(p.size for p in jax.tree.leaves(params))
-    print(f"{jax.devices()[0].device_kind}, jax {jax.__version__}, optax {optax.__version__}, {count} parameters\n")
-    print("| optimizer | jaxdl ms | optax ms | ratio | state bytes | optax's |\n|---|---|---|---|---|---|")
-    for name in args.names:
-        compare(name, params, grads, args.runs)
+    lines = [
+        f"`python -m {' '.join(['benchmarks.optimizer_cost', *sys.argv[1:]])}` on {jax.devices()[0].device_kind}, "
+    ]
+    lines[0] += f"jax {jax.__version__}, optax {optax.__version__}"
+    for net in args.nets:
+        params = parameters(net)
+        grads = jax.tree.map(lambda p: 0.01 * jnp.sin(jnp.arange(p.size, dtype=p.dtype)).reshape(p.shape), params)
+        count, arrays = sum(p.size for p in jax.tree.leaves(params)), len(jax.tree.leaves(params))
+        rate = copy_rate(params, args.runs) / 1e9
+        lines += ["", f"{net}: {count:,} parameters in {arrays} arrays; a copy of them moves {rate:.1f} GB/s", ""]
+        lines += ["| optimizer | jaxdl ms | optax ms | ratio | GB/s | state bytes |", "|---|---|---|---|---|---|"]
+        print("\n".join(lines[-5:]), flush=True)
+        for name in args.names:
+            lines.append(row(name, params, grads, args.runs))
+            print(lines[-1], flush=True)
+    if args.out:
+        args.out.write_text("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":
