@@ -41,7 +41,8 @@ import numpy as np
 from benchmarks.backprop_examples import EXAMPLES, TIES, Example
 from jaxdl.gradcheck import check_grad
 
-MODULES = ("activations", "affine", "convolution", "losses", "normalization", "pooling", "stochastic", "windows")
+MODULES = ("activations", "affine", "convolution", "folding", "losses", "normalization", "pooling", "stochastic")
+MODULES += ("unfolding", "windows")
 KINDS = ("sign", "factor", "index", "axis", "branch")
 
 # what no input can tell apart, by the name of the mutant
@@ -51,11 +52,8 @@ EXPLAINED = {
     "activations.elu_backward: `z > 0` → `z >= 0` (2)": "differs at z = 0 only, where both branches give 0",
     "activations.gelu_backward: `30` → `60`": "beyond 30 the derivative is 0 or 1 to the last digit of float64",
     "activations.gelu_backward: `30` → `60` (2)": "the same below −30",
-    "convolution._in_slices: `-x.shape[0] // slices` → `-x.shape[0]`": "pads more examples of zeros, which add nothing",
-    "convolution._kernel_by_patches: `0` → `1` (2)": "another number of slices, whose sum is the same",
-    "convolution._kernel_by_slices: `-x.shape[0] // _SLICES` → `-x.shape[0]`": "one slice, whose sum is the same",
+    "convolution._kernel_by_slices: `-x.shape[0] // slices` → `-x.shape[0]`": "one slice, whose sum is the same",
     "convolution._kernel_by_slices: `0` → `1` (3)": "another size of the slices, whose sum is the same",
-    "convolution._patches_times: `0` → `1` (5)": "there is one group, and JAX clamps an index beyond the end",
     "normalization._sum_like: `True` → `False`": "the reshape that follows gives the shape in either case",
     "pooling.l2_pool2d_backward: `0` → `1.0` (2)": "multiplies inputs that are 0, as their window's norm is 0",
     "pooling.l2_pool2d_backward: `1` → `2`": "divisor in place of a 0, in the branch of the outer `where` not taken",

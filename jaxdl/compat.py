@@ -10,6 +10,8 @@ from jax.interpreters import ad, batching, mlir
 from jax.sharding import AxisType, Mesh
 from jaxtyping import Array
 
+_MEMBERS = 32  # so many are computed one by one under `jax.vmap`; the time to compile grows with them
+
 
 def data_mesh(devices: list, axis_name: str) -> Mesh:
     """A one-axis mesh whose sharding the compiler propagates; `jax.make_mesh` defaults to Explicit axes since 0.9."""
@@ -30,6 +32,9 @@ def bilinear(
     f: Callable[..., Array],
     x_cotangent: Callable[..., Array],
     y_cotangent: Callable[..., Array],
+    *,
+    cpu: Callable[..., Array],
+    joins: bool,
 ) -> Callable[..., Array]:
     """Make of a function that is linear in each of two arrays one whose reverse mode runs given code.
 
@@ -41,10 +46,12 @@ def bilinear(
         f: ``(x, y, **options) -> z`` with hashable options.
         x_cotangent: ``(cotangent of z, y, **options) -> cotangent of x``.
         y_cotangent: ``(cotangent of z, x, **options) -> cotangent of y``.
+        cpu: computes the same as ``f``, faster, on CPU.
+        joins: whether the leading axis of x and z is one of examples, which a mapped axis of x alone may join.
 
     Returns:
-        A function of the same arguments. A mapped axis of x alone joins its leading axis; with one of y, `jax.vmap`
-        of ``f`` runs, and its own derivatives.
+        A function of the same arguments. Under `jax.vmap`, where the mapped axis cannot join, each of up to 32
+        members is computed by itself on CPU; else `jax.vmap` of ``f`` runs, and its own derivatives.
     """
     primitive = Primitive(name)
 
@@ -54,17 +61,28 @@ def bilinear(
         )
         return x.update(shape=z.shape, dtype=z.dtype, weak_type=False)
 
-    def batch(arrays, places, /, **options):
-        (x, y), (x_axis, y_axis) = arrays, places
-        if y_axis is not None:
-            return jax.vmap(partial(f, **options), (x_axis, y_axis))(x, y), 0
-        x = jnp.moveaxis(x, x_axis, 0)
-        z = primitive.bind(x.reshape(-1, *x.shape[2:]), y, **options)
-        return z.reshape(*x.shape[:2], *z.shape[1:]), 0
+    def one_by_one(x, y, /, x_axis, y_axis, **options):
+        members = range(x.shape[x_axis] if y_axis is None else y.shape[y_axis])
+        pairs = [(_member(x, x_axis, i), _member(y, y_axis, i)) for i in members]
+        return jnp.stack([primitive.bind(*pair, **options) for pair in pairs])
 
-    primitive.def_impl(lambda x, y, /, **options: jax.jit(partial(f, **options))(x, y))
+    def batch(arrays, axes, /, **options):
+        (x, y), (x_axis, y_axis) = arrays, axes
+        if joins and y_axis is None:
+            x = jnp.moveaxis(x, x_axis, 0)
+            z = primitive.bind(x.reshape(-1, *x.shape[2:]), y, **options)
+            return z.reshape(*x.shape[:2], *z.shape[1:]), 0
+        by_vmap = jax.vmap(partial(f, **options), axes)
+        if max(a.shape[axis] for a, axis in zip(arrays, axes, strict=True) if axis is not None) > _MEMBERS:
+            return by_vmap(x, y), 0
+        return jax.lax.platform_dependent(
+            x, y, cpu=partial(one_by_one, x_axis=x_axis, y_axis=y_axis, **options), default=by_vmap
+        ), 0
+
+    primitive.def_impl(lambda x, y, /, **options: jax.jit(partial(primitive.bind, **options))(x, y))
     primitive.def_abstract_eval(abstract)
     mlir.register_lowering(primitive, mlir.lower_fun(f, multiple_results=False))
+    mlir.register_lowering(primitive, mlir.lower_fun(cpu, multiple_results=False), platform="cpu")
     batching.primitive_batchers[primitive] = batch
     ad.defbilinear(
         primitive,
@@ -72,3 +90,7 @@ def bilinear(
         lambda cotangent, x, y, /, **options: y_cotangent(cotangent, x, **options),
     )
     return primitive.bind
+
+
+def _member(x, axis: int | None, number: int):
+    return x if axis is None else jax.lax.index_in_dim(x, number, axis, keepdims=False)

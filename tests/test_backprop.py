@@ -306,7 +306,7 @@ IMAGE, KERNEL = jnp.ones((5, 5, 4)), jnp.ones((3, 3, 4, 2))
         (lambda: backprop.conv2d_forward(IMAGE, KERNEL, dilation=3, padding="VALID"), r"window: got 3 \(dilation 3"),
         (
             lambda: backprop.conv_kernel_cotangent(IMAGE, IMAGE, (), method="fft"),
-            "method: got 'fft', allowed are 'xla', 'sliced' and 'patches'",
+            "method: got 'fft', allowed are 'xla', 'sliced', 'patches', 'folded'",
         ),
         (lambda: backprop.max_pool2d_forward(IMAGE[0]), r"x: got shape \(5, 4\)"),
         (lambda: backprop.max_pool2d_forward(IMAGE, padding=2), "padding: got 2, allowed is less than the window 2"),

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdl import layers
+from jaxdl import layers, nn
 from jaxdl.layers import correlation
 
 
@@ -30,7 +30,7 @@ def arrays(b=6, h=9, c_in=3, c_out=4, k=3):
 @pytest.mark.parametrize("method", correlation.METHODS)
 @pytest.mark.parametrize("stride", [1, 2])
 def test_gradients_and_second_derivatives_are_xlas_own_for_every_method(method, stride):
-    x, kernel = arrays()
+    x, kernel = arrays(h=8)  # which two and four divide, so that columns can be folded
 
     def both(f):
         loss = lambda x, kernel: jnp.sum(jnp.sin(f(x, kernel)))
@@ -45,15 +45,66 @@ def test_gradients_and_second_derivatives_are_xlas_own_for_every_method(method, 
     )
 
 
-def test_the_choice_of_the_gradients_form_is_made_and_does_not_change_it():
-    x, kernel = arrays(b=32, h=40, c_in=1, c_out=64, k=3)
-    axes = tuple(correlation.Axis(40, 3, 1, 1, 1, 1) for _ in range(2))
-    assert correlation.kernel_method(x.shape, kernel.shape, axes, 1) == "sliced"
-    gradient = lambda f: jax.jit(jax.grad(lambda w: jnp.sum(jnp.sin(f(x, w)))))
-    assert_close(gradient(layers.conv2d)(kernel), gradient(plain)(kernel))
+SAME3 = [correlation.Axis(n, 3, 1, 1, 1, 1) for n in (8, 40)]
+CHOICES = [  # (x, kernel, window, groups) -> (kernel's gradient, forward)
+    ((64, 8, 8, 16), (3, 3, 16, 32), SAME3[0], 1, "folded", "xla"),  # small rows
+    ((128, 40, 40, 16), (3, 3, 16, 32), SAME3[1], 1, "sliced", "xla"),  # large ones
+    ((64, 40, 40, 1), (3, 3, 1, 6), SAME3[1], 1, "folded", "folded"),  # one channel, few kernels
+    ((64, 9, 9, 64), (1, 1, 64, 128), correlation.Axis(9, 1, 1, 1, 0, 0), 1, "patches", "patches"),
+    ((8, 8, 8, 16), (3, 3, 4, 32), SAME3[0], 4, "sliced", "sliced"),
+    ((8, 8, 8, 32), (3, 3, 2, 32), SAME3[0], 16, "xla", "xla"),
+    ((8, 8, 8, 16), (3, 3, 1, 16), SAME3[0], 16, "xla", "patches"),
+]
+
+
+@pytest.mark.parametrize("row", CHOICES, ids=str)
+def test_the_choice_is_by_shape(row):
+    x, kernel, window, groups, gradient, forward = row
+    assert correlation.kernel_method(x, kernel, (window, window), groups) == gradient
+    assert correlation.product_method(x, kernel, (window, window), groups) == forward
+
+
+def test_the_choice_is_made():
+    x, kernel = arrays(b=32, h=40, c_in=16, c_out=8, k=3)
+    gradient = jax.jit(jax.grad(lambda w: jnp.sum(jnp.sin(layers.conv2d(x, w)))))
     # eight slices are eight convolutions; the forward pass is the ninth
-    text = gradient(layers.conv2d).lower(kernel).as_text()
-    assert text.count("stablehlo.convolution") == 9
+    assert gradient.lower(kernel).as_text().count("stablehlo.convolution") == 9
+
+
+@pytest.mark.parametrize("groups", [2, 6])
+@pytest.mark.parametrize("method", [None, *correlation.METHODS])
+def test_groups_by_every_method_are_xlas_own(method, groups):
+    x, kernel = arrays(c_in=6, c_out=6)
+    kernel = kernel[:, :, : 6 // groups]
+
+    def gradients(f):
+        return jax.jit(jax.grad(lambda *pair: jnp.sum(jnp.sin(f(*pair))), (0, 1)))(x, kernel)
+
+    ours = functools.partial(layers.conv2d, groups=groups, method=method)
+    theirs = functools.partial(
+        jax.lax.conv_general_dilated,
+        window_strides=(1, 1),
+        padding="SAME",
+        feature_group_count=groups,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+    assert_close(gradients(ours), gradients(theirs))
+
+
+@pytest.mark.parametrize(("h", "k", "padding"), [(8, 3, "SAME"), (12, 5, "VALID"), (9, 4, "VALID"), (8, 5, "FULL")])
+def test_folded_columns_of_odd_and_even_windows(h, k, padding):
+    x, kernel = arrays(h=h, c_in=1, c_out=5, k=k)
+    amounts = [(k - 1, k - 1)] * 2 if padding == "FULL" else padding
+
+    def all_three(f):
+        y, pullback = jax.vjp(f, x, kernel)
+        return y, pullback(jnp.cos(y))
+
+    ours = functools.partial(layers.conv2d, padding=padding, method="folded")
+    theirs = lambda x, w: jax.lax.conv_general_dilated(
+        x, w, (1, 1), amounts, dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+    assert_close(jax.jit(lambda: all_three(ours))(), jax.jit(lambda: all_three(theirs))())
 
 
 def test_one_by_one_windows_are_matrix_products():
@@ -100,6 +151,24 @@ def test_scan_remat_and_bfloat16():
         kernel.astype(jnp.bfloat16)
     )
     assert half.dtype == jnp.bfloat16
+
+
+def test_patches_lower_to_matrix_products_alone_from_the_layer_too():
+    layer = nn.Conv(4, 3, method="patches")
+    params, state = layer.init(jax.random.key(0), (8, 8, 3))
+    loss = lambda params, x: jnp.sum(jnp.sin(layer.apply(params, state, x)[0]))
+    text = jax.jit(jax.grad(loss, (0, 1))).lower(params, jnp.ones((2, 8, 8, 3))).as_text()
+    assert "stablehlo.convolution" not in text
+    assert "stablehlo.dot_general" in text
+
+
+def test_members_under_vmap_are_no_grouped_convolution():
+    x, kernel = arrays()
+    kernels = jnp.stack([kernel, -kernel])
+    gradient = jax.vmap(jax.grad(lambda w, x: jnp.sum(jnp.sin(layers.conv2d(x, w))), (0, 1)), (0, None))
+    text = jax.jit(gradient).lower(kernels, x).as_text()
+    assert text.count("feature_group_count = 1 ") == text.count("feature_group_count") > 0
+    assert text.count("batch_group_count = 1 ") == text.count("batch_group_count")
 
 
 def test_an_unknown_method_is_refused():

@@ -22,7 +22,9 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from jaxdl.backprop.affine import add_bias, bias_cotangent
+from jaxdl.backprop.folding import fold, foldable, unfold_kernel
 from jaxdl.backprop.static import Static
+from jaxdl.backprop.unfolding import as_convolution, unfolded_kernel_cotangent
 from jaxdl.backprop.windows import Axis, axes_of
 
 __all__ = [
@@ -35,8 +37,10 @@ __all__ = [
     "conv_kernel_cotangent",
 ]
 
-Method = Literal["xla", "sliced", "patches"]
-_SLICES = 8  # 8 and 16 were the fastest numbers on two CPU cores; 32 loses on small shapes
+Method = Literal["xla", "sliced", "patches", "folded"]
+_FOLDED = 2  # columns that become one
+_SLICES = 8
+_WIDE, _FEW_SLICES = 96, 4  # with so many channels each slice is large enough by itself
 
 
 class Convolution(NamedTuple):
@@ -111,21 +115,16 @@ def conv_input_cotangent(kernel: Array, cotangent: Array, axes: tuple[Axis, ...]
 
     It is a convolution of δ, set s apart by zeros, with the kernel flipped and its channels exchanged.
     """
-    *spatial, per_group, c_out = kernel.shape
-    last = len(spatial)
-    # (per_group, groups, c_out / groups) becomes (c_out / groups, groups, per_group)
-    exchanged = jnp.swapaxes(kernel.reshape(*spatial, per_group, groups, c_out // groups), last, last + 2)
-    exchanged = exchanged.reshape(*spatial, c_out // groups, groups * per_group)
-    around = [(axis.extent - 1 - axis.low, axis.length - axis.reach + axis.low) for axis in axes]
+    delta, flipped, over = as_convolution(cotangent, kernel, axes, groups)
+    rank = len(axes)
     return lax.conv_general_dilated(
-        cotangent,
-        jnp.flip(exchanged, tuple(range(last))),
-        (1,) * last,
-        around,
-        lhs_dilation=[axis.stride for axis in axes],
-        rhs_dilation=[axis.dilation for axis in axes],
+        delta,
+        flipped,
+        (1,) * rank,
+        [(axis.low, axis.high) for axis in over],
+        rhs_dilation=[axis.dilation for axis in over],
         feature_group_count=groups,
-        dimension_numbers=_LAYOUT[last],
+        dimension_numbers=_LAYOUT[rank],
     )
 
 
@@ -134,21 +133,27 @@ def conv_kernel_cotangent(
 ) -> Array:
     """Return ∂E/∂w of shape (..., c_in / groups, c_out) from x (b, ..., c_in) and δ (b, ..., c_out).
 
-    Three ways to the same sum Σ_{b,i} x[b, s i + d p − P] δ[b, i]; which is fastest depends on shapes and machine:
+    Four ways to the same sum Σ_{b,i} x[b, s i + d p − P] δ[b, i]; which is fastest depends on shapes and machine:
 
     * "xla": one convolution of x with δ as its kernel, whose channels are the examples.
-    * "sliced": the same for an eighth of the batch at a time, and the eight results added. What is read over and
-      over again then fits into the cache.
-    * "patches": for an eighth of the batch at a time, the matrix of all windows, transposed, times the matrix of δ.
+    * "sliced": the same for an eighth of the batch (with wide layers a quarter) at a time, and the results added.
+      What is read over and over again then fits into the cache.
+    * "patches": products of matrices, see `unfolding`.
+    * "folded": two columns become one of twice the channels, where they can, then "patches"; see `folding`.
+
+    With groups, all but "xla" do one group after the other.
 
     Raises:
         ValueError: an unknown `method`.
     """
     if method not in _KERNEL_COTANGENTS:
-        raise ValueError(f"method: got {method!r}, allowed are 'xla', 'sliced' and 'patches'")
+        raise ValueError(f"method: got {method!r}, allowed are {', '.join(map(repr, _KERNEL_COTANGENTS))}")
     if not x.size:  # no examples, or no channels
         shape = (*(axis.size for axis in axes), x.shape[-1] // groups, cotangent.shape[-1])
         return jnp.zeros(shape, cotangent.dtype)
+    if groups > 1 and method != "xla":
+        pairs = zip(jnp.split(x, groups, -1), jnp.split(cotangent, groups, -1), strict=True)
+        return jnp.concatenate([_KERNEL_COTANGENTS[method](*pair, axes, 1) for pair in pairs], -1)
     return _KERNEL_COTANGENTS[method](x, cotangent, axes, groups)
 
 
@@ -195,52 +200,33 @@ def _kernel_by_xla(x: Array, cotangent: Array, axes: tuple[Axis, ...], groups: i
 
 
 def _kernel_by_slices(x: Array, cotangent: Array, axes: tuple[Axis, ...], groups: int) -> Array:
-    size = -(-x.shape[0] // _SLICES)
+    slices = _FEW_SLICES if x.shape[-1] >= _WIDE else _SLICES
+    size = -(-x.shape[0] // slices)
     # not a scan: XLA on CPU runs a convolution inside a loop on one thread
     starts = range(0, x.shape[0], size)
     return reduce(jnp.add, [_kernel_by_xla(x[i : i + size], cotangent[i : i + size], axes, groups) for i in starts])
 
 
 def _kernel_by_patches(x: Array, cotangent: Array, axes: tuple[Axis, ...], groups: int) -> Array:
-    slices = min(_SLICES, x.shape[0])
-    shape = (*(axis.size for axis in axes), x.shape[-1] // groups, cotangent.shape[-1])
-
-    def add(total, pair):
-        return total + _patches_times(pair[0], pair[1], axes, groups).reshape(shape), None
-
-    pairs = _in_slices(x, slices), _in_slices(cotangent, slices)
-    return lax.scan(add, jnp.zeros(shape, cotangent.dtype), pairs)[0]
+    return unfolded_kernel_cotangent(x, cotangent, axes, groups)
 
 
-def _patches_times(x: Array, cotangent: Array, axes: tuple[Axis, ...], groups: int) -> Array:
-    """Return Σ over all windows of patch · δᵀ, shape (places, c_in / groups, c_out)."""
-    padded = jnp.pad(x, [(0, 0), *((axis.low, axis.high) for axis in axes), (0, 0)])
-    places = [padded]
-    for number, axis in enumerate(axes, start=1):
-        places = [one for place in places for one in _strided(place, axis, number)]
-    rows, c_in = math.prod(cotangent.shape[:-1]), x.shape[-1]
-    delta = cotangent.reshape(rows, groups, cotangent.shape[-1] // groups)
-    if groups == 1:
-        return jnp.dot(jnp.concatenate(places, -1).reshape(rows, len(places) * c_in).T, delta[:, 0])
-    patches = jnp.stack(places, -2).reshape(rows, len(places), groups, c_in // groups)
-    return jnp.einsum("rpgi,rgo->pigo", patches, delta)
+def _kernel_by_folding(x: Array, cotangent: Array, axes: tuple[Axis, ...], groups: int) -> Array:
+    columns = foldable(axes, _FOLDED)
+    if columns == 1:
+        return unfolded_kernel_cotangent(x, cotangent, axes, groups)
+    folded, folded_axes = fold(x, axes, columns)
+    delta = cotangent.reshape(*cotangent.shape[:-2], axes[-1].outputs // columns, columns * cotangent.shape[-1])
+    product = unfolded_kernel_cotangent(folded, delta, folded_axes, groups)
+    return unfold_kernel(product, axes[-1].size, columns)
 
 
-def _strided(x: Array, axis: Axis, number: int) -> list[Array]:
-    """Return for each place of a window along one axis what it reads, one entry per window."""
-    starts = range(0, axis.extent, axis.dilation)
-    return [lax.slice_in_dim(x, start, start + axis.reach, axis.stride, number) for start in starts]
-
-
-def _in_slices(x: Array, slices: int) -> Array:
-    """Return x as (slices, examples, ...), with zeros for the examples that lack: they add nothing to a sum."""
-    size = -(-x.shape[0] // slices)
-    lacking = slices * size - x.shape[0]
-    padded = jnp.pad(x, [(0, lacking)] + [(0, 0)] * (x.ndim - 1)) if lacking else x
-    return padded.reshape(slices, size, *x.shape[1:])
-
-
-_KERNEL_COTANGENTS = {"xla": _kernel_by_xla, "sliced": _kernel_by_slices, "patches": _kernel_by_patches}
+_KERNEL_COTANGENTS = {
+    "xla": _kernel_by_xla,
+    "sliced": _kernel_by_slices,
+    "patches": _kernel_by_patches,
+    "folded": _kernel_by_folding,
+}
 _LAYOUT = {1: ("NHC", "HIO", "NHC"), 2: ("NHWC", "HWIO", "NHWC")}
 # examples become the channels that are summed over, input channels the batch
 _KERNEL_LAYOUT = {1: ("CHN", "IHO", "HNC"), 2: ("CHWN", "IHWO", "HWNC")}

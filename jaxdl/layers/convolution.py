@@ -68,7 +68,8 @@ def conv2d(
         padding: "SAME", "VALID", "FULL", an int, or one entry per axis: an int or a pair (low, high).
         dilation: d, step between the inputs that one window sees.
         groups: number of groups of channels that do not see one another.
-        method: how the kernel's gradient is computed: "xla", "sliced" or "patches"; None chooses by shape and platform.
+        method: how it is computed: "xla", "sliced", "patches" (matrix products: the form for inside `lax.scan` on
+            CPU) or "folded"; None chooses by shape and platform. See `correlation`.
 
     Returns:
         ⌊(n + 2P − d(k−1) − 1)/s⌋ + 1 outputs per axis, in the promoted dtype of the arguments.

@@ -1,23 +1,40 @@
-"""The one convolution that all of `convolution` is made of: XLA's forward pass with `backprop`'s backward pass.
+"""The one convolution that all of `convolution` is made of, and the one place where its lowering is chosen.
 
-The hand-written transposes are the gradients of a bilinear primitive, so every mode of differentiation works. What
-they win is a choice for the kernel's gradient on CPU, where XLA's own form of it is slow on some shapes.
+Forward, input's gradient and kernel's gradient are three bilinear primitives, each the transpose of the other two: so
+every mode of differentiation works, to any order, and stays within the three. What that wins is a choice, on CPU, of
+how each is computed, also under `jax.vmap` over kernels, where XLA's grouped convolution is slow. The choice is read
+off `benchmarks/conv_methods.md`, which `python -m benchmarks.conv_methods` measures: on two cores,
+
+* a window of one place is a matrix product, all three times;
+* a kernel's gradient is a matrix product where the unfolded rows stay in the cache, with two columns folded into one
+  where they can be; where the rows are larger it is the sum over slices of the batch;
+* forward and input's gradient are XLA's, except for up to 8 outputs of up to 16 channels: four (or two) columns are
+  folded into one, which fills the vector registers;
+* up to 8 groups are done one after the other; where each channel is its own group, places are multiplied
+  and added, forward and for the input's gradient.
+
+GPU and TPU keep XLA's own.
 """
 
 import math
-from functools import partial
 
+import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
 from jaxdl import compat
 from jaxdl.backprop.convolution import conv_input_cotangent, conv_kernel_cotangent
+from jaxdl.backprop.folding import fold, fold_kernel, foldable
+from jaxdl.backprop.unfolding import as_convolution, transposed_axes, unfolded_convolution
 from jaxdl.backprop.windows import Axis
 
-__all__ = ["METHODS", "correlate", "kernel_method"]
+__all__ = ["METHODS", "correlate", "kernel_method", "product_method", "transposed_method"]
 
-METHODS = ("xla", "sliced", "patches")
+METHODS = ("xla", "sliced", "patches", "folded")
 _LAYOUT = {1: ("NHC", "HIO", "NHC"), 2: ("NHWC", "HWIO", "NHWC")}
+_FEW_GROUPS = 8
+_FOLDED = 4  # columns that become one
+_IN_CACHE = 3 << 18  # numbers; 3 MB
 
 
 def correlate(
@@ -34,18 +51,15 @@ def correlate(
         kernel: weights.
         axes: the windows along each spatial axis.
         groups: of channels.
-        method: how the kernel's gradient is computed, see `backprop.conv_kernel_cotangent`; None is
-            `kernel_method` on CPU and "xla" elsewhere.
+        method: how; None is `kernel_method` and `product_method` on CPU and "xla" elsewhere. The kernel's gradient
+            of each stands at `backprop.conv_kernel_cotangent`. Forward and input's gradient are matrix products with
+            "patches", folded with "folded", and with "sliced" one convolution per group; else XLA's.
     """
     return _correlate(x, kernel, axes=axes, groups=groups, method=method)
 
 
 def kernel_method(x_shape: tuple[int, ...], kernel_shape: tuple[int, ...], axes: tuple[Axis, ...], groups: int) -> str:
-    """The form of the kernel's gradient that is fastest on CPU, from static shapes.
-
-    From timings of the three forms on two cores: a window of one place is a matrix product (10 times faster as one
-    than as a convolution); images of few channels whose output outgrows the cache gain 1.5-6 times from being read
-    in slices, and so does anything far larger than it; elsewhere XLA's form is as good or better.
+    """The form of the kernel's gradient that is fastest on CPU, from static shapes; see the top of this module.
 
     Args:
         x_shape: (b, ..., c_in).
@@ -53,16 +67,55 @@ def kernel_method(x_shape: tuple[int, ...], kernel_shape: tuple[int, ...], axes:
         axes, groups: as in `correlate`.
     """
     if groups != 1:
-        return "xla"
+        return "sliced" if groups <= _FEW_GROUPS else "xla"
     if all(axis.size == 1 for axis in axes):
         return "patches"
-    outputs = x_shape[0] * math.prod(axis.outputs for axis in axes) * kernel_shape[-1]
-    few_channels = x_shape[-1] <= 4 and outputs > 1 << 20
-    return "sliced" if few_channels or math.prod(x_shape) + outputs > 1 << 24 else "xla"
+    lines = [axis.length + axis.low + axis.high for axis in axes[:-1]]
+    unfolded = x_shape[0] * math.prod(lines) * axes[-1].outputs * axes[-1].size * x_shape[-1]
+    return "folded" if unfolded <= _IN_CACHE else "sliced"
+
+
+def product_method(x_shape: tuple[int, ...], kernel_shape: tuple[int, ...], axes: tuple[Axis, ...], groups: int) -> str:
+    """The form of the forward pass that is fastest on CPU, from static shapes. See `kernel_method`."""
+    if groups == x_shape[-1] == kernel_shape[-1] != 1:
+        return "patches"
+    if groups != 1:
+        return "sliced" if groups <= _FEW_GROUPS else "xla"
+    if all(axis.size == 1 for axis in axes):
+        return "patches"
+    return "folded" if x_shape[-1] <= 16 and kernel_shape[-1] <= 8 and foldable(axes, _FOLDED) > 1 else "xla"
+
+
+def transposed_method(
+    cotangent_shape: tuple[int, ...], kernel_shape: tuple[int, ...], axes: tuple[Axis, ...], groups: int
+) -> str:
+    """The form of the input's gradient that is fastest on CPU: that of the convolution which it is."""
+    exchanged = (*kernel_shape[:-2], kernel_shape[-1] // groups, kernel_shape[-2] * groups)
+    return product_method(cotangent_shape, exchanged, transposed_axes(axes), groups)
 
 
 def _forward(x: Array, kernel: Array, *, axes: tuple[Axis, ...], groups: int, method: str | None) -> Array:
-    del method
+    return _product(x, kernel, axes, groups, method or "xla")
+
+
+def _forward_on_cpu(x: Array, kernel: Array, *, axes: tuple[Axis, ...], groups: int, method: str | None) -> Array:
+    return _product(x, kernel, axes, groups, method or product_method(x.shape, kernel.shape, axes, groups))
+
+
+def _product(x: Array, kernel: Array, axes: tuple[Axis, ...], groups: int, method: str) -> Array:
+    if method == "patches":
+        return unfolded_convolution(x, kernel, axes, groups)
+    if groups > 1 and method != "xla":
+        pairs = zip(jnp.split(x, groups, -1), jnp.split(kernel, groups, -1), strict=True)
+        return jnp.concatenate([_product(*pair, axes, 1, method) for pair in pairs], -1)
+    if method == "folded" and (columns := foldable(axes, _FOLDED)) > 1:
+        folded, over = fold(x, axes, columns)
+        y = _by_xla(folded, fold_kernel(kernel, columns), over, 1)
+        return y.reshape(*y.shape[:-2], columns * y.shape[-2], kernel.shape[-1])
+    return _by_xla(x, kernel, axes, groups)
+
+
+def _by_xla(x: Array, kernel: Array, axes: tuple[Axis, ...], groups: int) -> Array:
     return lax.conv_general_dilated(
         x,
         kernel,
@@ -74,19 +127,50 @@ def _forward(x: Array, kernel: Array, *, axes: tuple[Axis, ...], groups: int, me
     )
 
 
-def _input_cotangent(cotangent: Array, kernel: Array, *, axes, groups, method) -> Array:
-    del method
-    return conv_input_cotangent(kernel, cotangent, axes, groups)
+def _input_gradient(cotangent: Array, kernel: Array, *, axes, groups: int, method: str | None) -> Array:
+    if method in (None, "xla"):
+        return conv_input_cotangent(kernel, cotangent, axes, groups)
+    delta, flipped, over = as_convolution(cotangent, kernel, axes, groups)
+    return _product(delta, flipped, over, groups, method)
 
 
-def _kernel_cotangent(cotangent: Array, x: Array, *, axes, groups, method) -> Array:
+def _input_gradient_on_cpu(cotangent: Array, kernel: Array, *, axes, groups: int, method: str | None) -> Array:
+    method = method or transposed_method(cotangent.shape, kernel.shape, axes, groups)
+    return _input_gradient(cotangent, kernel, axes=axes, groups=groups, method=method)
+
+
+def _kernel_gradient(x: Array, cotangent: Array, *, axes, groups: int, method: str | None) -> Array:
+    return conv_kernel_cotangent(x, cotangent, axes, groups, method=method or "xla")
+
+
+def _kernel_gradient_on_cpu(x: Array, cotangent: Array, *, axes, groups: int, method: str | None) -> Array:
     if method is None:
-        places = tuple(axis.size for axis in axes)
-        method = kernel_method(x.shape, (*places, x.shape[-1] // groups, cotangent.shape[-1]), axes, groups)
-        if method != "xla":
-            by = {name: partial(conv_kernel_cotangent, axes=axes, groups=groups, method=name) for name in METHODS}
-            return lax.platform_dependent(x, cotangent, cpu=by[method], default=by["xla"])
+        shape = (*(axis.size for axis in axes), x.shape[-1] // groups, cotangent.shape[-1])
+        method = kernel_method(x.shape, shape, axes, groups)
     return conv_kernel_cotangent(x, cotangent, axes, groups, method=method)
 
 
-_correlate = compat.bilinear("correlate", _forward, _input_cotangent, _kernel_cotangent)
+_correlate = compat.bilinear(
+    "correlate",
+    _forward,
+    lambda cotangent, kernel, **options: _to_input(cotangent, kernel, **options),
+    lambda cotangent, x, **options: _to_kernel(x, cotangent, **options),
+    cpu=_forward_on_cpu,
+    joins=True,
+)
+_to_input = compat.bilinear(
+    "correlate_input_gradient",
+    _input_gradient,
+    lambda x, kernel, **options: _correlate(x, kernel, **options),
+    lambda x, cotangent, **options: _to_kernel(x, cotangent, **options),
+    cpu=_input_gradient_on_cpu,
+    joins=True,
+)
+_to_kernel = compat.bilinear(
+    "correlate_kernel_gradient",
+    _kernel_gradient,
+    lambda kernel, cotangent, **options: _to_input(cotangent, kernel, **options),
+    lambda kernel, x, **options: _correlate(x, kernel, **options),
+    cpu=_kernel_gradient_on_cpu,
+    joins=False,
+)

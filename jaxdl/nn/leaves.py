@@ -49,6 +49,7 @@ def Conv(
     bias: bool = True,
     kernel_init=None,
     bias_init=None,
+    method: str | None = None,
 ) -> Layer:
     """2-D convolution of ``(h, w, c)`` images; params ``kernel (kh, kw, c // groups, features)`` and ``bias``.
 
@@ -59,6 +60,7 @@ def Conv(
         groups: number of groups of channels that do not see one another.
         bias: whether to add a bias.
         kernel_init, bias_init: as in `Dense`.
+        method: how it is computed, as in `layers.conv2d`.
     """
     sizes.check_at_least_one("features", features)
     sizes.check_groups(groups, features, features)
@@ -74,7 +76,7 @@ def Conv(
         del train, key, axis_name
         kernel, own_bias = _affine_params("Conv", params, bias)
         options = {"stride": op.stride, "padding": op.padding, "dilation": op.dilation, "groups": groups}
-        return layers.conv2d(x, kernel, own_bias, **options), state
+        return layers.conv2d(x, kernel, own_bias, method=method, **options), state
 
     def out_shape(in_shape):
         sizes.check_groups(groups, _image_shape("Conv", in_shape)[2], features)

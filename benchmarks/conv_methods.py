@@ -1,0 +1,204 @@
+"""Every way to compute a convolution's three products, over a table of shapes: where `layers.correlation` chooses from.
+
+    python -m benchmarks.conv_methods [--rows lenet5.1 resnet.16 ...] [--seconds 0.3]
+
+For each shape: forward, input's gradient and kernel's gradient by each method, compiled apart, run in turn, median of
+the times; results are held against XLA's own first. Rows that were measured before are kept, so that a slow machine
+can be measured in parts. Writes benchmarks/conv_methods.csv and, from it, benchmarks/conv_methods.md.
+"""
+
+import argparse
+import csv
+import pathlib
+import statistics
+import time
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxdl.backprop.windows import axes_of
+from jaxdl.layers import conv2d, correlation
+
+TABLE = pathlib.Path(__file__).with_suffix(".csv")
+PRODUCTS = ("forward", "input gradient", "kernel gradient")
+FIELDS = ("shape", "product", "method", "chosen", "gflop", "milliseconds", "compile_seconds")
+
+
+class Shape(NamedTuple):
+    """One convolution of square images."""
+
+    batch: int
+    size: int
+    c_in: int
+    window: int
+    c_out: int
+    padding: str | int = "SAME"
+    stride: int = 1
+    dilation: int = 1
+    groups: int = 1
+
+
+SHAPES = {
+    "20-50-500-10.1": Shape(64, 28, 1, 5, 20, "VALID"),
+    "20-50-500-10.2": Shape(64, 12, 20, 5, 50, "VALID"),
+    "32-64-1024-10.1": Shape(64, 28, 1, 3, 32, "VALID"),
+    "32-64-1024-10.2": Shape(64, 13, 32, 3, 64, "VALID"),
+    "lenet5.1": Shape(64, 28, 1, 5, 6, 2),
+    "lenet5.2": Shape(64, 14, 6, 5, 16, "VALID"),
+    "2c2d.1": Shape(128, 28, 1, 5, 32),
+    "2c2d.2": Shape(128, 14, 32, 5, 64),
+    "3c3d.1": Shape(128, 32, 3, 5, 64, "VALID"),
+    "3c3d.2": Shape(128, 14, 64, 3, 96, "VALID"),
+    "3c3d.3": Shape(128, 6, 96, 3, 128),
+    "resnet20.stem": Shape(128, 32, 3, 3, 16),
+    "resnet20.16": Shape(128, 32, 16, 3, 16),
+    "resnet20.16-32": Shape(128, 32, 16, 3, 32, stride=2),
+    "resnet20.32": Shape(128, 16, 32, 3, 32),
+    "resnet20.32-64": Shape(128, 16, 32, 3, 64, stride=2),
+    "resnet20.64": Shape(128, 8, 64, 3, 64),
+    "vgg.64": Shape(32, 32, 64, 3, 64),
+    "vgg.128": Shape(32, 16, 128, 3, 128),
+    "vgg.256": Shape(32, 8, 256, 3, 256),
+    "1x1": Shape(64, 16, 64, 1, 128),
+    "1x1 stride 2": Shape(128, 32, 16, 1, 32, stride=2),
+    "dilated": Shape(32, 16, 32, 3, 32, dilation=2),
+    "2 groups": Shape(16, 14, 96, 5, 256, groups=2),
+    "4 groups": Shape(32, 16, 64, 3, 64, groups=4),
+    "depthwise": Shape(32, 16, 64, 3, 64, groups=64),
+}
+
+
+def arrays(shape: Shape):
+    rng = np.random.default_rng(0)
+    normal = lambda *dims: jnp.asarray(rng.standard_normal(dims), jnp.float32)
+    x = normal(shape.batch, shape.size, shape.size, shape.c_in)
+    kernel = normal(shape.window, shape.window, shape.c_in // shape.groups, shape.c_out)
+    axes = axes_of((shape.size,) * 2, (shape.window,) * 2, shape.stride, shape.padding, shape.dilation)
+    return x, kernel, normal(shape.batch, axes[0].outputs, axes[1].outputs, shape.c_out), axes
+
+
+def programs(shape: Shape, x, kernel, delta) -> dict[tuple[str, str], jax.stages.Wrapped]:
+    """One function of (x, kernel, δ) per product and method; it computes that product alone."""
+    options = {name: getattr(shape, name) for name in ("padding", "stride", "dilation", "groups")}
+    found = {}
+    for method in correlation.METHODS:
+        conv = partial(conv2d, method=method, **options)
+        found["forward", method] = jax.jit(lambda x, w, d, conv=conv: conv(x, w))
+        found["input gradient", method] = jax.jit(
+            lambda x, w, d, conv=conv: jax.linear_transpose(lambda x: conv(x, w), x)(d)[0]
+        )
+        found["kernel gradient", method] = jax.jit(
+            lambda x, w, d, conv=conv: jax.linear_transpose(lambda w: conv(x, w), w)(d)[0]
+        )
+    return found
+
+
+def chosen(shape: Shape, product: str, x, kernel, delta, axes) -> str:
+    if product == "kernel gradient":
+        return correlation.kernel_method(x.shape, kernel.shape, axes, shape.groups)
+    if product == "forward":
+        return correlation.product_method(x.shape, kernel.shape, axes, shape.groups)
+    return correlation.transposed_method(delta.shape, kernel.shape, axes, shape.groups)
+
+
+def measure(name: str, seconds: float) -> list[dict]:
+    shape = SHAPES[name]
+    x, kernel, delta, axes = arrays(shape)
+    gflop = 2e-9 * delta.size * kernel.size / shape.c_out
+    rows = []
+    compiled, compile_seconds = {}, {}
+    for key, program in programs(shape, x, kernel, delta).items():
+        start = time.perf_counter()
+        compiled[key] = program.lower(x, kernel, delta).compile()
+        compile_seconds[key] = time.perf_counter() - start
+        check(name, key, compiled[key](x, kernel, delta), compiled[key[0], "xla"](x, kernel, delta))
+    for product in PRODUCTS:
+        times = in_turn({m: compiled[product, m] for m in correlation.METHODS}, (x, kernel, delta), seconds)
+        choice = chosen(shape, product, x, kernel, delta, axes)
+        for method, values in times.items():
+            row = [name, product, method, "yes" if method == choice else "", f"{gflop:.4g}"]
+            row += [f"{1e3 * statistics.median(values):.4g}", f"{compile_seconds[product, method]:.3g}"]
+            rows.append(dict(zip(FIELDS, row, strict=True)))
+    return rows
+
+
+def check(name, key, got, expected) -> None:
+    error = float(jnp.abs(got - expected).max() / jnp.abs(expected).max())
+    if not error < 1e-4:
+        raise ValueError(f"{name}, {key}: differs from XLA's own by {error:.2g} of its largest value")
+
+
+def in_turn(programs, args, seconds: float) -> dict[str, list[float]]:
+    """Run the compiled programs one after the other, over and over, for so long each."""
+    times = {name: [] for name in programs}
+    end = time.perf_counter() + seconds * len(programs)
+    while time.perf_counter() < end or len(next(iter(times.values()))) < 5:
+        for name, program in programs.items():
+            start = time.perf_counter()
+            jax.block_until_ready(program(*args))
+            times[name].append(time.perf_counter() - start)
+    return times
+
+
+def ratios(rows: list[dict], product: str) -> dict[str, float]:
+    """XLA's time over the chosen method's, by shape."""
+    time_of = {(r["shape"], r["method"]): float(r["milliseconds"]) for r in rows if r["product"] == product}
+    picked = {r["shape"]: r["method"] for r in rows if r["product"] == product and r["chosen"]}
+    return {shape: time_of[shape, "xla"] / time_of[shape, method] for shape, method in picked.items()}
+
+
+def as_markdown(rows: list[dict]) -> str:
+    lines = ["# Convolution by every method", "", "Measured by `python -m benchmarks.conv_methods` on"]
+    lines[-1] += (
+        f" {jax.devices()[0].device_kind}, jax {jax.__version__}, float32. GFLOP/s, the median; the method that"
+    )
+    lines += ["`layers.correlation` chooses is bold, and the last column is what it wins over XLA's own.", ""]
+    for product in PRODUCTS:
+        won = ratios(rows, product)
+        lines += [f"## {product.capitalize()}", ""]
+        middle, least = statistics.median(won.values()), min(won.values())
+        lines += [f"Median gain over {len(won)} shapes: {middle:.2f}; least: {least:.2f}.", ""]
+        lines += ["| shape | batch, size, in, window, out | " + " | ".join(correlation.METHODS) + " | gain |"]
+        lines += ["|---" * (len(correlation.METHODS) + 3) + "|"]
+        for name, shape in SHAPES.items():
+            of = {r["method"]: r for r in rows if r["shape"] == name and r["product"] == product}
+            if not of:
+                continue
+            speeds = [(f"{1e3 * float(r['gflop']) / float(r['milliseconds']):.1f}", r["chosen"]) for r in of.values()]
+            cells = [f"**{speed}**" if picked else speed for speed, picked in speeds]
+            lines.append(f"| {name} | {', '.join(map(str, shape[:5]))} | {' | '.join(cells)} | {won[name]:.2f} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def read() -> list[dict]:
+    if not TABLE.exists():
+        return []
+    with TABLE.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def write(rows: list[dict]) -> None:
+    with TABLE.open("w", newline="") as file:
+        writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    TABLE.with_suffix(".md").write_text(as_markdown(rows))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", nargs="*", default=list(SHAPES), choices=list(SHAPES), metavar="SHAPE")
+    parser.add_argument("--seconds", type=float, default=0.15, help="for each program")
+    args = parser.parse_args()
+    for name in args.rows:
+        new = measure(name, args.seconds)
+        write(sorted([r for r in read() if r["shape"] != name] + new, key=lambda r: list(SHAPES).index(r["shape"])))
+        print(name, *(f"{product}: {ratios(new, product)[name]:.2f}" for product in PRODUCTS), flush=True)
+
+
+if __name__ == "__main__":
+    main()

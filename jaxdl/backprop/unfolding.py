@@ -1,0 +1,103 @@
+"""A convolution and both its transposes as matrix products: what each row of windows reads, times a matrix.
+
+The usual matrix of all windows is kh·kw times as large as the image. Here only the last axis is unfolded, kw times,
+and one product per place along the other axis adds up: y = Σ_p R_p w_p, ∂E/∂w_p = R_pᵀ δ, with R_p the rows that the
+p-th place of every window reads, (b · outputs, kw · c_in), and w_p the kernel's (kw · c_in, c_out).
+
+Reference: Chellapilla, Puri and Simard, High performance convolutional neural networks for document processing, 2006
+(the unfolding); Cho and Brand, MEC: Memory-efficient convolution, 2017, https://arxiv.org/abs/1706.06873 (rows alone).
+"""
+
+import math
+from functools import reduce
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array
+
+from jaxdl.backprop.windows import Axis
+
+__all__ = ["as_convolution", "transposed_axes", "unfolded_convolution", "unfolded_kernel_cotangent"]
+
+
+def unfolded_convolution(x: Array, kernel: Array, axes: tuple[Axis, ...], groups: int = 1) -> Array:
+    """Return y (b, ..., c_out) of x (b, ..., c_in) and kernel (..., c_in / groups, c_out).
+
+    Where every channel is its own group, each place of the window adds x times one weight per channel.
+    """
+    if groups == x.shape[-1] == kernel.shape[-1]:
+        weights = kernel.reshape(-1, *(1,) * (x.ndim - 1), groups)
+        return reduce(jnp.add, [place * weight for place, weight in zip(_places(x, axes), weights, strict=True)])
+    if groups > 1:
+        pairs = zip(jnp.split(x, groups, -1), jnp.split(kernel, groups, -1), strict=True)
+        return jnp.concatenate([unfolded_convolution(*pair, axes) for pair in pairs], -1)
+    rows = _rows(x, axes)
+    weights = kernel.reshape(len(rows), rows[0].shape[-1], kernel.shape[-1])
+    y = reduce(jnp.add, [jnp.dot(row, weight) for row, weight in zip(rows, weights, strict=True)])
+    return y.reshape(x.shape[0], *(axis.outputs for axis in axes), kernel.shape[-1])
+
+
+def unfolded_kernel_cotangent(x: Array, cotangent: Array, axes: tuple[Axis, ...], groups: int = 1) -> Array:
+    """Return ∂E/∂w (..., c_in / groups, c_out) from x (b, ..., c_in) and δ (b, ..., c_out)."""
+    sizes, c_out = tuple(axis.size for axis in axes), cotangent.shape[-1]
+    if groups == x.shape[-1] == c_out:
+        over = tuple(range(x.ndim - 1))
+        return jnp.stack([jnp.sum(place * cotangent, over) for place in _places(x, axes)]).reshape(*sizes, 1, c_out)
+    if groups > 1:
+        pairs = zip(jnp.split(x, groups, -1), jnp.split(cotangent, groups, -1), strict=True)
+        return jnp.concatenate([unfolded_kernel_cotangent(*pair, axes) for pair in pairs], -1)
+    rows = _rows(x, axes)
+    delta = cotangent.reshape(rows[0].shape[0], c_out)
+    products = [jnp.dot(row.T, delta) for row in rows]
+    return jnp.stack(products).reshape(*sizes, x.shape[-1], c_out)
+
+
+def as_convolution(
+    cotangent: Array, kernel: Array, axes: tuple[Axis, ...], groups: int = 1
+) -> tuple[Array, Array, tuple[Axis, ...]]:
+    """Return inputs, kernel and windows of the convolution that is ∂E/∂x: δ, set s apart by zeros, and w flipped."""
+    *spatial, per_group, c_out = kernel.shape
+    last = len(spatial)
+    # (per_group, groups, c_out / groups) becomes (c_out / groups, groups, per_group)
+    exchanged = jnp.swapaxes(kernel.reshape(*spatial, per_group, groups, c_out // groups), last, last + 2)
+    exchanged = exchanged.reshape(*spatial, c_out // groups, groups * per_group)
+    apart = [(0, 0, 0), *((0, 0, axis.stride - 1) for axis in axes), (0, 0, 0)]
+    delta = lax.pad(cotangent, jnp.zeros((), cotangent.dtype), apart)
+    return delta, jnp.flip(exchanged, tuple(range(last))), transposed_axes(axes)
+
+
+def transposed_axes(axes: tuple[Axis, ...]) -> tuple[Axis, ...]:
+    """Return the windows of ∂E/∂x over the δ that are set apart; a padding may be negative, which crops."""
+    return tuple(
+        Axis(axis.reach, axis.size, 1, axis.dilation, axis.extent - 1 - axis.low, axis.length - axis.reach + axis.low)
+        for axis in axes
+    )
+
+
+def _rows(x: Array, axes: tuple[Axis, ...]) -> list[Array]:
+    """Return the R_p, for every place of a window along all axes but the last."""
+    columns = jnp.concatenate(_read(_padded(x, axes), axes[-1], len(axes)), -1)
+    return [place.reshape(math.prod(place.shape[:-1]), place.shape[-1]) for place in _read_all(columns, axes[:-1])]
+
+
+def _places(x: Array, axes: tuple[Axis, ...]) -> list[Array]:
+    """Return for every place of a window, in row-major order, what it reads, one entry per window."""
+    return _read_all(_padded(x, axes), axes)
+
+
+def _padded(x: Array, axes: tuple[Axis, ...]) -> Array:
+    around = [(0, 0, 0), *((axis.low, axis.high, 0) for axis in axes), (0, 0, 0)]
+    return lax.pad(x, jnp.zeros((), x.dtype), around)
+
+
+def _read_all(x: Array, axes: tuple[Axis, ...]) -> list[Array]:
+    places = [x]
+    for number, axis in enumerate(axes, start=1):
+        places = [one for place in places for one in _read(place, axis, number)]
+    return places
+
+
+def _read(x: Array, axis: Axis, number: int) -> list[Array]:
+    """Return for each place of a window along one axis what it reads, one entry per window."""
+    starts = range(0, axis.extent, axis.dilation)
+    return [lax.slice_in_dim(x, start, start + axis.reach, axis.stride, number) for start in starts]
