@@ -27,8 +27,9 @@ docs: .venv/docs
 # PyTorch's and Keras's own steps for the tests; the same versions write the same bytes
 golden: .venv/bin/python
 	test -d .venv-golden || $(PYTHON) -m venv .venv-golden
-	.venv-golden/bin/python -m pip install --quiet torch==2.13.0 keras==3.15.1
+	.venv-golden/bin/python -m pip install --quiet torch==2.13.0 torchvision keras==3.15.1 h5py
 	.venv-golden/bin/python tests/golden/make_golden.py
+	.venv-golden/bin/python tests/golden/make_weights.py
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -126,7 +126,7 @@ MISTAKES = {
     "--model mine:seven": ("model='mine:seven' is not allowed", "gives 10 logits", "it gives (7,)"),
     "--model mine:flat": ("model='mine:flat' does not take images of shape (8, 8, 1)",),
     "--model mine:no_arguments": ("model='mine:no_arguments' is called with 10, the number of classes", "argument"),
-    "--model mine:no_layer": ("model='mine:no_layer' returned str, not a jaxdl.nn.Layer",),
+    "--model mine:no_layer": ("model='mine:no_layer' returned str, not a jaxdl.nn.Layer or a flax module",),
     # optimizer
     "--optimizer jaxdl.adan": ("optimizer='jaxdl.adan' is unknown", "nearest is 'jaxdl.ada", "jaxdl.sgd, optax"),
     "--optimizer adam": ("optimizer='adam' is unknown", ".adam'"),

@@ -1,6 +1,6 @@
 """Looking at networks: what each layer costs."""
 
 from jaxdl.analysis.saturation import saturation
-from jaxdl.analysis.summary import LayerRow, count_parameters, layer_rows
+from jaxdl.analysis.summary import LayerRow, Summary, SummaryRow, count_parameters, layer_rows, summary
 
-__all__ = ["LayerRow", "count_parameters", "layer_rows", "saturation"]
+__all__ = ["LayerRow", "Summary", "SummaryRow", "count_parameters", "layer_rows", "saturation", "summary"]

@@ -1,12 +1,20 @@
 """What each layer of a network gives and costs, without allocating its parameters."""
 
+import importlib.util
+import io
 import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import DTypeLike
 
 from jaxdl import nn
+from jaxdl.analysis.walk import Seen, leaves, walk
+
+HEADER = ("layer", "kind", "output", "activations", "bytes", "parameters", "multiply-adds", "receptive field")
 
 
 class LayerRow(NamedTuple):
@@ -16,6 +24,141 @@ class LayerRow(NamedTuple):
     op: str  # kind
     output: tuple[int, ...]  # shape of one output
     parameters: int  # number of trained values
+
+
+class SummaryRow(NamedTuple):
+    """One leaf of a network, for one image; the first row is the input itself."""
+
+    layer: str  # path
+    kind: str
+    output: Any  # shape of one output; None for a leaf that does not run, such as an auxiliary head in evaluation
+    activations: int  # values that it has to keep; 0 for what works in place
+    bytes: int  # of these values
+    parameters: int  # number of trained values
+    multiply_adds: int
+    receptive_field: tuple[int, ...]  # (height, width) in pixels; () where the input is no image
+
+
+class Summary(NamedTuple):
+    """The table of a network: rows as data, ``print`` for reading (by rich where it is installed), `markdown`."""
+
+    rows: tuple[SummaryRow, ...]
+    shapes: dict[str, Any]  # path of every part, also of those that have parts themselves → shape of one output
+
+    @property
+    def activations(self) -> int:
+        """Values that one image keeps, its own pixels among them."""
+        return sum(row.activations for row in self.rows)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of these values."""
+        return sum(row.bytes for row in self.rows)
+
+    @property
+    def parameters(self) -> int:
+        """Number of trained values."""
+        return sum(row.parameters for row in self.rows)
+
+    @property
+    def multiply_adds(self) -> int:
+        """Multiply-adds of one image forward; twice as many floating-point operations."""
+        return sum(row.multiply_adds for row in self.rows)
+
+    def compact(self) -> "Summary":
+        """The rows that keep or train something: without ReLU, dropout, flatten and the like."""
+        return self._replace(rows=tuple(row for row in self.rows if row.activations or row.parameters))
+
+    def markdown(self) -> str:
+        """The table in Markdown, aligned, with a row of totals."""
+        lines = [HEADER, *self._cells()]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        rule = ["-" * width if i < 3 else "-" * (width - 1) + ":" for i, width in enumerate(widths)]
+        lines.insert(1, rule)
+        pad = lambda i, cell: cell.ljust(widths[i]) if i < 3 else cell.rjust(widths[i])
+        return "\n".join("| " + " | ".join(pad(i, cell) for i, cell in enumerate(line)) + " |" for line in lines)
+
+    def __str__(self) -> str:
+        """The table as text."""
+        if importlib.util.find_spec("rich") is None:
+            return self.markdown()
+        from rich.console import Console
+
+        console = Console(file=io.StringIO(), width=200)
+        with console.capture() as captured:
+            console.print(self)
+        return "\n".join(line.rstrip() for line in captured.get().splitlines())
+
+    def __rich__(self) -> Any:
+        """The table for rich's console."""
+        from rich import box
+        from rich.table import Table
+
+        table = Table(box=box.SIMPLE_HEAD)
+        for i, name in enumerate(HEADER):
+            table.add_column(name, justify="left" if i < 3 else "right", no_wrap=True)
+        *rows, total = self._cells()
+        for row in rows:
+            table.add_row(*row)
+        table.add_section()
+        table.add_row(*total, style="bold")
+        return table
+
+    def _cells(self) -> list[tuple[str, ...]]:
+        cells = [
+            (row.layer, row.kind, _shape(row.output), *_counts(row[3:7]), _shape(row.receptive_field))
+            for row in self.rows
+        ]
+        totals = (self.activations, self.bytes, self.parameters, self.multiply_adds)
+        return [*cells, ("total", "", "", *_counts(totals), "")]
+
+
+def summary(
+    layer: nn.Layer, in_shape: Sequence[int], *, train: bool = False, dtype: DTypeLike = jnp.float32
+) -> Summary:
+    """What each leaf of a network gives and costs per image, from one abstract run.
+
+    - Multiply-adds count one product with its sum, of matrix products and convolutions, biases and pools left out:
+      the figures that papers and torchvision call FLOPs; floating-point operations are twice as many.
+    - Activations are what a leaf has to keep. One that has no parameters and no window and gives as many values as it
+      takes (ReLU, dropout, flatten) works in place and keeps none; merges of branches are not counted.
+    - The receptive field is that of one output in pixels, r + d (k - 1) ∏ strides along the path that sees most,
+      padding counted as if it were image.
+
+    Args:
+        layer: the network.
+        in_shape: shape of one input, such as ``(224, 224, 3)``.
+        train: as in training, with the heads that run there alone.
+        dtype: of the activations, for their bytes.
+
+    Returns:
+        A `Summary`: ``print(summary(...))``, ``.markdown()``, ``.rows``.
+
+    Raises:
+        ValueError: for an input that the network does not take.
+
+    Reference: the table of VGG-16 in the lectures, whose printed total of 24 M values (96 MB) is an erratum: its rows
+    sum to 15.2 M (61 MB). Lecture rows H3, H6, I.
+    """
+    in_shape = tuple(in_shape)
+    params, size = _abstract_params(layer, in_shape), np.dtype(dtype).itemsize
+    seen, shapes = walk(layer, in_shape, train=train)
+    values = math.prod(in_shape)
+    field = (1, 1) if len(in_shape) == 3 else ()
+    rows = [SummaryRow("input", "input", in_shape, values, values * size, 0, 0, field)]
+    for path, leaf in leaves(layer).items():
+        rows.append(_row(path, leaf, seen.get(path), _count(_below(params, path)), size))
+    return Summary(tuple(rows), {"input": in_shape, **shapes})
+
+
+def _row(path: str, leaf: nn.Layer, seen: Seen | None, parameters: int, size: int) -> SummaryRow:
+    if seen is None:
+        return SummaryRow(path, leaf.op.kind, None, 0, 0, parameters, 0, ())
+    given, taken = _values(seen.out_shape), _values(seen.in_shape)
+    in_place = not parameters and not leaf.op.window and given == taken
+    kept = 0 if in_place else given
+    field = () if seen.field is None else seen.field.size
+    return SummaryRow(path, leaf.op.kind, seen.out_shape, kept, kept * size, parameters, seen.multiply_adds, field)
 
 
 def count_parameters(layer: nn.Layer, in_shape: Sequence[int]) -> int:
@@ -30,14 +173,10 @@ def layer_rows(layer: nn.Layer, in_shape: Sequence[int]) -> list[LayerRow]:
         layer: the network.
         in_shape: shape of one input, such as ``(28, 28, 1)``.
 
-    Reference: the table of VGG-16 in the lectures (Lecture row I).
+    See `summary`, whose rows also say what each layer costs.
     """
-    params = _abstract_params(layer, in_shape)
-    if not layer.children:
-        return [LayerRow("", layer.op.kind, layer.out_shape(tuple(in_shape)), _count(params))]
-    leaves = [path for path in nn.paths(layer) if not nn.at(layer, path).children]
-    shapes = nn.tap(layer, leaves).out_shape(tuple(in_shape))[1]
-    return [LayerRow(path, nn.at(layer, path).op.kind, shapes[path], _count(_below(params, path))) for path in leaves]
+    rows = summary(layer, in_shape).rows[1:]
+    return [LayerRow(row.layer, row.kind, row.output or (), row.parameters) for row in rows]
 
 
 def _abstract_params(layer: nn.Layer, in_shape: Sequence[int]) -> Any:
@@ -45,10 +184,30 @@ def _abstract_params(layer: nn.Layer, in_shape: Sequence[int]) -> Any:
 
 
 def _below(params: Any, path: str) -> Any:
-    for name in path.split("/"):
+    for name in path.split("/") if path else ():
         params = params.get(name, {})
     return params
 
 
 def _count(params: Any) -> int:
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
+
+
+def _values(shape: Any) -> int:
+    return sum(map(math.prod, jax.tree.leaves(shape, is_leaf=_is_shape)))
+
+
+def _is_shape(value: Any) -> bool:
+    return isinstance(value, tuple) and all(isinstance(n, int) for n in value)
+
+
+def _counts(values: Sequence[int]) -> list[str]:
+    return [f"{value:,}" if value else "" for value in values]
+
+
+def _shape(shape: Any) -> str:
+    if shape is None:
+        return "not run"
+    if not _is_shape(shape):
+        return str(shape)
+    return "×".join(map(str, shape))

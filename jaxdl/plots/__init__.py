@@ -7,6 +7,7 @@ apart. Names are drawn as they are: a ``$`` starts no formula, a letter that the
 """
 
 from jaxdl.plots.drawing import COLORS, DPI, Curve, save, shorten
+from jaxdl.plots.networks import network
 from jaxdl.plots.runs import confusion_matrix, curves, filters, image_grid, learning_curves
 from jaxdl.plots.studies import Whisker, contours, intervals, panels, tally
 
@@ -22,6 +23,7 @@ __all__ = [
     "image_grid",
     "intervals",
     "learning_curves",
+    "network",
     "panels",
     "save",
     "shorten",

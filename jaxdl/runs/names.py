@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import optax
+from flax import linen
 
-from jaxdl import data, models, nn, optimizers
+from jaxdl import data, interop, models, nn, optimizers
 
 # these need the loss, or the loss as a function, or a key, which a training step does not hand over
 _NEED_MORE = {
@@ -65,12 +66,15 @@ def model(name: str, num_classes: int) -> nn.Layer:
     """The network called ``NAME`` in `jaxdl.models` or ``package.module:function``, for that many classes.
 
     Raises:
-        ValueError: for an unknown name, or a function that does not take that number or gives no `nn.Layer`.
+        ValueError: for an unknown name, or a function that does not take that number or gives neither an `nn.Layer`
+            nor a flax module, which becomes one by `interop.from_linen`.
     """
     if ":" in name:
         layer = called("model", name, num_classes)
+        if isinstance(layer, linen.Module):
+            return interop.from_linen(layer)
         if not isinstance(layer, nn.Layer):
-            raise ValueError(f"model={name!r} returned {type(layer).__name__}, not a jaxdl.nn.Layer")
+            raise ValueError(f"model={name!r} returned {type(layer).__name__}, not a jaxdl.nn.Layer or a flax module")
         return layer
     if name not in models.__all__:
         raise ValueError(_unknown("model", name, models.__all__))

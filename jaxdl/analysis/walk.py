@@ -1,0 +1,240 @@
+"""One abstract run of a network that says of each leaf what goes in and out, what it multiplies, and how far it sees.
+
+Every leaf is wrapped in a jit of its own, whose name is the leaf's path, and the program that comes out (a jaxpr) is
+read: shapes, products and receptive fields follow the data itself, so any combinator will do, also one that is not
+jaxdl's. Nothing is computed and no parameter is allocated.
+"""
+
+import functools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxdl import nn
+from jaxdl.layers import sizes
+
+Shape = tuple[int, ...]
+_MARK = "leaf of the network: "
+
+
+class Field(NamedTuple):
+    """What one value of an activation sees of the image, per axis (height, width)."""
+
+    size: Shape  # pixels
+    jump: Shape  # pixels between the fields of neighbours
+    folded: Shape = (1, 1)  # positions that are features by now, which a dense layer mixes
+
+
+class Seen(NamedTuple):
+    """What one leaf did in the run."""
+
+    in_shape: Any
+    out_shape: Any
+    multiply_adds: int
+    field: Field | None  # None where the network's input is no image
+
+
+def leaves(layer: nn.Layer) -> dict[str, nn.Layer]:
+    """The parts without children by path, in order; also those whose children cannot be replaced, which are opaque."""
+    if layer.op.rebuild is None:
+        return {"": layer}
+    below = {name: leaves(child) for name, child in layer.children.items()}
+    return {_join(name, path): leaf for name, found in below.items() for path, leaf in found.items()}
+
+
+def walk(layer: nn.Layer, in_shape: Sequence[int], *, train: bool = False) -> tuple[dict[str, Seen], dict[str, Any]]:
+    """Follow one input through the network.
+
+    Args:
+        layer: the network.
+        in_shape: shape of one input, without a batch axis.
+        train: whether to run as in training.
+
+    Returns:
+        What each leaf did, by path, without those that the output does not depend on (auxiliary heads in evaluation);
+        and the output shapes of all parts that ran, by path.
+    """
+    parts, notes, shapes = leaves(layer), {}, {}
+    watched = _watch(layer, "", notes, shapes)
+    params, state = jax.eval_shape(lambda: layer.init(jax.random.key(0), tuple(in_shape)))
+    x = jax.ShapeDtypeStruct((1, *in_shape), jnp.float32)
+
+    def run(x, params, state, key):
+        return watched.apply(params, state, x, train=train, key=key)[0]
+
+    program = jax.make_jaxpr(run)(x, params, state, jax.eval_shape(lambda: jax.random.key(0))).jaxpr
+    fields: dict[str, Field] = {}
+    start = Field((1, 1), (1, 1)) if len(in_shape) == 3 else None
+    after = functools.partial(_after_leaf, parts, notes, fields)
+    _flow(program, [start] + [None] * (len(program.invars) - 1), after)
+    used, _ = _needed(program, [True] * len(program.outvars))
+    return {path: Seen(*notes[path], field=fields.get(path)) for path in parts if path in used}, shapes
+
+
+def _join(*names: str) -> str:
+    return "/".join(name for name in names if name)
+
+
+def _watch(layer: nn.Layer, path: str, notes: dict[str, Any], shapes: dict[str, Any]) -> nn.Layer:
+    """The same network with all its leaves watched, whose parts note the shapes of their outputs."""
+    if layer.op.rebuild is None:
+        return _watched(path, layer, notes, shapes)
+    below = {name: _watch(child, _join(path, name), notes, shapes) for name, child in layer.children.items()}
+    whole = layer.op.rebuild(below)
+
+    def apply(params, state, x, **options):
+        y, new_state = whole.apply(params, state, x, **options)
+        shapes[path] = _shapes(y)
+        return y, new_state
+
+    return whole._replace(apply=apply)
+
+
+def _watched(path: str, leaf: nn.Layer, notes: dict[str, Any], shapes: dict[str, Any]) -> nn.Layer:
+    """The same leaf, which notes its shapes and products as it is traced."""
+
+    def apply(params, state, x, *, train=False, key=None, axis_name=None):
+        def run(params, state, x, key):
+            return leaf.apply(params, state, x, train=train, key=key, axis_name=axis_name)
+
+        run.__name__ = _MARK + path
+        y, new_state = jax.jit(run)(params, state, x, key)
+        given, shapes[path] = _shapes(x), _shapes(y)
+        products = _closed_form(leaf, given, shapes[path])
+        if products is None:
+            products = _products(jax.make_jaxpr(run)(params, state, x, key).jaxpr)
+        notes[path] = (given, shapes[path], products)
+        return y, new_state
+
+    return leaf._replace(apply=apply)
+
+
+def _shapes(values: Any) -> Any:
+    return jax.tree.map(lambda a: tuple(a.shape[1:]), values)
+
+
+def _closed_form(leaf: nn.Layer, in_shape: Any, out_shape: Any) -> int | None:
+    """Multiply-adds of what jaxdl may compute in several ways, by the formula."""
+    op = leaf.op
+    if op.kind == "conv":
+        return sizes.conv_multiply_adds(out_shape[:-1], op.window, in_shape[-1], out_shape[-1], groups=op.groups)
+    if op.kind == "dense":
+        return math.prod(out_shape[:-1]) * sizes.dense_multiply_adds(in_shape[-1], out_shape[-1])
+    return 0 if op.window else None  # pools multiply nothing, however they are computed
+
+
+def _products(program: Any) -> int:
+    """Multiply-adds of the matrix products and convolutions of a jaxpr; of branches the most, of a while loop one."""
+    total = 0
+    for equation in program.eqns:
+        name, below = equation.primitive.name, [_products(inner) for inner in _inner(equation)]
+        if name == "dot_general":
+            (contracted, _), _ = equation.params["dimension_numbers"]
+            left = equation.invars[0].aval.shape
+            total += math.prod(equation.outvars[0].aval.shape) * math.prod(left[i] for i in contracted)
+        elif name == "conv_general_dilated":
+            kernel = equation.invars[1].aval.shape
+            features = kernel[equation.params["dimension_numbers"].rhs_spec[0]]
+            total += math.prod(equation.outvars[0].aval.shape) * math.prod(kernel) // features
+        elif name == "correlate":  # jaxdl's own convolution, whose kernels have their outputs last
+            total += math.prod(equation.outvars[0].aval.shape) * math.prod(equation.invars[1].aval.shape[:-1])
+        elif name == "cond":
+            total += max(below)
+        else:
+            total += sum(below) * (equation.params["length"] if name == "scan" else 1)
+    return total
+
+
+def _inner(equation: Any) -> list[Any]:
+    """The jaxprs inside an equation."""
+    values = [one for value in equation.params.values() for one in (value if isinstance(value, tuple) else (value,))]
+    inner = [getattr(value, "jaxpr", value) for value in values]
+    return [value for value in inner if hasattr(value, "eqns")]
+
+
+def _flow(program: Any, given: Sequence[Field | None], after: Callable[[str, Field | None], Field | None]) -> list:
+    """Carry the fields of a jaxpr's inputs to its outputs; ``after`` says what a leaf makes of one."""
+    known: dict[Any, Field | None] = dict(zip(program.invars, given, strict=True))
+    of = lambda v: None if _constant(v) else known.get(v)
+    for equation in program.eqns:
+        here = [of(v) for v in equation.invars]
+        name, inner = str(equation.params.get("name", "")), _inner(equation)
+        if name.startswith(_MARK):
+            out = [after(name.removeprefix(_MARK), _joined(here))] * len(equation.outvars)
+        elif _is_call(equation, inner):
+            out = _flow(inner[0], here, after)
+        else:  # sums and concatenations see what any of their parts sees
+            out = [_joined(here)] * len(equation.outvars)
+        known |= zip(equation.outvars, out, strict=True)
+    return [of(v) for v in program.outvars]
+
+
+def _needed(program: Any, wanted: Sequence[bool]) -> tuple[set[str], list[bool]]:
+    """The leaves that the wanted outputs of a jaxpr depend on, and which of its inputs they do."""
+    used, needed = set(), {v for v, wants in zip(program.outvars, wanted, strict=True) if wants and not _constant(v)}
+    for equation in reversed(program.eqns):
+        here = [v in needed for v in equation.outvars]
+        if not any(here):
+            continue
+        name, inner, given = str(equation.params.get("name", "")), _inner(equation), [True] * len(equation.invars)
+        if name.startswith(_MARK):
+            used.add(name.removeprefix(_MARK))
+        elif _is_call(equation, inner):
+            below, given = _needed(inner[0], here)
+            used |= below
+        needed |= {v for v, wants in zip(equation.invars, given, strict=True) if wants and not _constant(v)}
+    return used, [v in needed for v in program.invars]
+
+
+def _is_call(equation: Any, inner: list[Any]) -> bool:
+    sizes_of = lambda part: (len(part.invars), len(part.outvars))
+    return len(inner) == 1 and sizes_of(inner[0]) == sizes_of(equation)
+
+
+def _constant(v: Any) -> bool:
+    return hasattr(v, "val")
+
+
+def _joined(fields: Sequence[Field | None]) -> Field | None:
+    there = [field for field in fields if field is not None]
+    return Field(*(tuple(map(max, *values, (1, 1))) for values in zip(*there, strict=True))) if there else None
+
+
+def _after_leaf(parts: Mapping[str, nn.Layer], notes, fields: dict[str, Field], path: str, field: Field | None):
+    if field is not None:
+        in_shape, out_shape, products = notes[path]
+        field = fields[path] = _seen_through(parts[path].op, in_shape, out_shape, products, field)
+    return field
+
+
+def _seen_through(op: nn.Op, in_shape: Any, out_shape: Any, products: int, field: Field) -> Field:
+    """The field behind a leaf: r + d (k - 1) jump, where one that drops the spatial axes sees all positions."""
+    if op.window:
+        return _widened(field, op.window, op.dilation or (1, 1))._replace(jump=_times(field.jump, op.stride or (1, 1)))
+    if not (_is_shape(in_shape) and _is_shape(out_shape)):
+        return field
+    if len(in_shape) == 3 and len(out_shape) == 3:  # a function that subsamples sees one position of several
+        return field._replace(
+            jump=_times(field.jump, [-(-n // m) for n, m in zip(in_shape[:2], out_shape, strict=False)])
+        )
+    if len(in_shape) == 3 and math.prod(in_shape) == math.prod(out_shape):
+        return field._replace(folded=tuple(in_shape[:2]))
+    if len(in_shape) == 3:
+        return _widened(field, in_shape[:2])
+    return _widened(field, field.folded)._replace(folded=(1, 1)) if products else field
+
+
+def _widened(field: Field, window: Sequence[int], dilation: Sequence[int] = (1, 1)) -> Field:
+    parts = zip(field.size, field.jump, window, dilation, strict=True)
+    return field._replace(size=tuple(r + d * (k - 1) * j for r, j, k, d in parts))
+
+
+def _times(a: Sequence[int], b: Sequence[int]) -> Shape:
+    return tuple(x * y for x, y in zip(a, b, strict=True))
+
+
+def _is_shape(value: Any) -> bool:
+    return isinstance(value, tuple) and all(isinstance(n, int) for n in value)

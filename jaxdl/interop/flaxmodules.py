@@ -1,0 +1,104 @@
+"""flax modules as layers, and layers as flax modules."""
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import core, linen
+
+from jaxdl import nn
+
+# what flax modules call the argument that says whether they train, and whether it says so or the contrary
+_MODES = {"train": True, "training": True, "is_training": True, "deterministic": False, "use_running_average": False}
+STATE = "batch_stats"
+
+
+def from_linen(module: Any, *, mode: str | None = None, rngs: Sequence[str] = ("dropout",)) -> nn.Layer:
+    """A flax module as a layer, which trains in every experiment of this library.
+
+    Its params are the module's; its state is all other collections, such as ``{"batch_stats": ...}``. It is a leaf:
+    the module's own parts cannot be tapped or replaced.
+
+    Args:
+        module: an instance of a `flax.linen.Module` whose call takes one batch of arrays.
+        mode: the argument of its call that says whether it trains; by default the one called train, training,
+            is_training, or (saying the contrary) deterministic or use_running_average; none where there is none.
+        rngs: the names under which the module asks for random keys in training.
+
+    Raises:
+        ValueError: for what is no flax module, or a ``mode`` that its call does not take.
+    """
+    if not isinstance(module, linen.Module):
+        raise ValueError(f"module: got {type(module).__name__}, allowed are instances of flax.linen.Module")
+    options = _mode_options(module, mode)
+
+    def init(key, in_shape):
+        keys = dict(zip(("params", *rngs), jax.random.split(key, 1 + len(rngs)), strict=True))
+        variables = core.unfreeze(module.init(keys, jnp.zeros((1, *in_shape)), **options(False)))
+        return variables.pop("params", {}), variables
+
+    def apply(params, state, x, *, train=False, key=None, axis_name=None):
+        del axis_name  # a flax module has its own
+        keys = {} if key is None else dict(zip(rngs, jax.random.split(key, len(rngs)), strict=True))
+        variables = {"params": params, **state}
+        if not (train and state):
+            return module.apply(variables, x, rngs=keys, **options(train)), state
+        y, changed = module.apply(variables, x, rngs=keys, mutable=list(state), **options(train))
+        return y, core.unfreeze(changed)
+
+    def out_shape(in_shape):
+        run = lambda: apply(*init(jax.random.key(0), in_shape), jnp.zeros((1, *in_shape)))[0]
+        return jax.tree.map(lambda y: tuple(y.shape[1:]), jax.eval_shape(run))
+
+    return nn.Layer(init, apply, out_shape, {}, nn.Op(f"linen {type(module).__name__}"))
+
+
+def to_linen(layer: nn.Layer, *, axis_name: str | None = None) -> linen.Module:
+    """A layer as a flax module, called as ``module.apply(variables, x, train=True, rngs={"dropout": key})``.
+
+    Its collections are params, with the tree of the layer's own, and batch_stats, which holds the layer's state.
+
+    Args:
+        layer: the network or part of one.
+        axis_name: of the mapped axis over which batch statistics are synchronised.
+    """
+    return _LayerModule(layer.init, layer.apply, axis_name)
+
+
+class _LayerModule(linen.Module):
+    """A flax module around a layer's two functions."""
+
+    init_layer: Callable[..., tuple[Any, Any]]
+    apply_layer: Callable[..., tuple[Any, Any]]
+    axis_name: str | None = None
+
+    @linen.compact
+    def __call__(self, x, *, train: bool = False):
+        """Apply the layer; in training, with the collection batch_stats mutable, also move its state."""
+        if self.is_initializing():
+            params, state = self.init_layer(self.make_rng("params"), tuple(x.shape[1:]))
+            for name, value in params.items():
+                self.param(name, lambda key, value=value: value)
+            for name, value in state.items():
+                self.variable(STATE, name, lambda value=value: value)
+        held: Any = core.unfreeze(dict(self.variables))
+        key = self.make_rng("dropout") if train and self.has_rng("dropout") else None
+        options = {"train": train, "key": key, "axis_name": self.axis_name}
+        y, new_state = self.apply_layer(held.get("params", {}), held.get(STATE, {}), x, **options)
+        if self.is_mutable_collection(STATE) and not self.is_initializing():
+            for name, value in new_state.items():
+                self.put_variable(STATE, name, value)
+        return y
+
+
+def _mode_options(module: linen.Module, mode: str | None) -> Callable[[bool], dict[str, Any]]:
+    takes = inspect.signature(type(module).__call__).parameters
+    if mode is None:
+        mode = next((name for name in _MODES if name in takes), None)
+    elif mode not in takes:
+        raise ValueError(f"mode: got {mode!r}, which is no argument of the module's call; it takes {list(takes)[1:]}")
+    if mode is None:
+        return lambda train: {}
+    return lambda train: {mode: train is _MODES.get(mode, True)}

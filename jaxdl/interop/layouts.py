@@ -1,0 +1,234 @@
+"""Between a network's params and state and another framework's flat dict of arrays by name."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from jaxdl import nn
+
+Names = Callable[[nn.Layer], Mapping[str, str]]
+"""layer → {path of a leaf with parameters: its name in the other framework}."""
+
+_SHOWN = 20  # names of a mismatch that the message lists; the exception has all of them
+
+
+class Mismatch(ValueError):
+    """The file's weights are not the network's: see ``missing``, ``unexpected`` and ``shapes``.
+
+    Attributes:
+        missing: names that the network needs and the file lacks.
+        unexpected: names that the file has and the network has no place for.
+        shapes: name → (shape in the file, shape that the network needs).
+    """
+
+    def __init__(self, missing: list[str], unexpected: list[str], shapes: dict[str, tuple[Any, Any]]):
+        self.missing, self.unexpected, self.shapes = missing, unexpected, shapes
+        differ = [f"{name} is {there}, needed is {needed}" for name, (there, needed) in shapes.items()]
+        parts = [("not in the weights", missing), ("not in the network", unexpected), ("of another shape", differ)]
+        said = [f"{len(names)} {what}: {_listed(names)}" for what, names in parts if names]
+        super().__init__("weights of another architecture; " + "; ".join(said))
+
+
+class _Slot(NamedTuple):
+    """One array of the network and what it is in the other framework."""
+
+    tree: str  # "params" or "state"
+    path: tuple[str, ...]
+    name: str  # there
+    to_ours: Callable[[Any], Any]
+    to_theirs: Callable[[Any], Any]
+    like: Any = None  # its shape and dtype here
+
+
+def from_torch(
+    tensors: Mapping[str, ArrayLike], layer: nn.Layer, in_shape: Sequence[int], names: Names
+) -> tuple[Any, Any]:
+    """Params and state of ``layer`` from a PyTorch state dict.
+
+    Convolutions go from (o, i, h, w) to (h, w, i, o), dense layers from (o, i) to (i, o); behind a flatten their rows
+    go from the order (c, h, w) to (h, w, c). Counters (``num_batches_tracked``) are left out.
+
+    Args:
+        tensors: name → array, as from `read`.
+        layer: the network.
+        in_shape: shape of one input, such as ``(224, 224, 3)``: the one that the weights are for.
+        names: which name belongs to which leaf, such as `torchvision.resnet`.
+
+    Returns:
+        ``(params, state)`` of float32 arrays.
+
+    Raises:
+        Mismatch: names or shapes differ; all of them are listed.
+    """
+    wanted = {_present_name(name): a for name, a in tensors.items() if not name.endswith("num_batches_tracked")}
+    return _fill(wanted, layer, in_shape, _slots(layer, in_shape, names(layer), _torch_slots))
+
+
+def to_torch(layer: nn.Layer, params: Any, state: Any, in_shape: Sequence[int], names: Names) -> dict[str, Any]:
+    """The PyTorch state dict of a network, as arrays by name. See `from_torch`."""
+    return _export(params, state, _slots(layer, in_shape, names(layer), _torch_slots))
+
+
+def from_keras(
+    tensors: Mapping[str, ArrayLike], layer: nn.Layer, in_shape: Sequence[int], names: Names
+) -> tuple[Any, Any]:
+    """Params and state of ``layer`` from Keras' arrays ``LAYER/kernel``, ... See `from_torch`; layouts are the same."""
+    return _fill(dict(tensors), layer, in_shape, _slots(layer, in_shape, names(layer), _keras_slots))
+
+
+def to_keras(layer: nn.Layer, params: Any, state: Any, in_shape: Sequence[int], names: Names) -> dict[str, Any]:
+    """Keras' arrays ``LAYER/kernel``, ... of a network, for `write_keras`. See `from_keras`."""
+    return _export(params, state, _slots(layer, in_shape, names(layer), _keras_slots))
+
+
+def renamed(layer: nn.Layer, rename: Callable[[str], str | None], what: str) -> dict[str, str]:
+    """The names of all leaves that can have parameters.
+
+    Args:
+        layer: the network.
+        rename: path → name, or None for a path that is not of this family of networks.
+        what: the family, for the message.
+
+    Raises:
+        ValueError: the network is of another family.
+    """
+    kinds = ("conv", "dense", "batch_norm")
+    paths = [path for path in nn.paths(layer) if nn.at(layer, path).op.kind in kinds]
+    names = {path: rename(path) for path in paths}
+    foreign = [path for path, name in names.items() if name is None]
+    if foreign or not paths:
+        raise ValueError(f"layer: is no {what} of jaxdl.models; it has {_listed(foreign or list(layer.children))}")
+    return {path: name for path, name in names.items() if name is not None}
+
+
+def _fill(tensors: dict[str, ArrayLike], layer: nn.Layer, in_shape: Sequence[int], slots: list[_Slot]):
+    needed = {slot.name: jax.eval_shape(slot.to_theirs, slot.like).shape for slot in slots}
+    check_match({name: np.shape(array) for name, array in tensors.items()}, needed)
+    filled: dict[str, Any] = {"params": {}, "state": {}}
+    for slot in slots:
+        _put(filled[slot.tree], slot.path, slot.to_ours(jnp.asarray(tensors[slot.name], jnp.float32)))
+    like = dict(zip(("params", "state"), _abstract(layer, in_shape), strict=True))
+    if left := _structure(like) ^ _structure(filled):
+        raise ValueError(f"names: leave out {_listed(sorted(left))} of the network")
+    return filled["params"], filled["state"]
+
+
+def check_match(there: Mapping[str, tuple[int, ...]], needed: Mapping[str, tuple[int, ...]]) -> None:
+    """Raise Mismatch unless both have the same names and shapes."""
+    missing, unexpected = ([n for n in a if n not in b] for a, b in ((needed, there), (there, needed)))
+    differ = {name: (there[name], shape) for name, shape in needed.items() if name in there and there[name] != shape}
+    if missing or unexpected or differ:
+        raise Mismatch(missing, unexpected, differ)
+
+
+def _export(params: Any, state: Any, slots: list[_Slot]) -> dict[str, Any]:
+    trees = {"params": params, "state": state}
+    return {slot.name: slot.to_theirs(jnp.asarray(_get(trees[slot.tree], slot.path))) for slot in slots}
+
+
+def _slots(layer: nn.Layer, in_shape: Sequence[int], names: Mapping[str, str], of_leaf) -> list[_Slot]:
+    """The arrays of all named leaves, in the network's order."""
+    seen: list[tuple[str, str, Any]] = []
+    trees = dict(zip(("params", "state"), _abstract(_noting(layer, "", seen), in_shape), strict=True))
+    flattened, slots = _flattened(seen), []
+    for path, name in names.items():
+        parts = tuple(path.split("/"))
+        for slot in of_leaf(nn.at(layer, path).op.kind, name, flattened.get(path)):
+            if slot.path[0] in _get(trees[slot.tree], parts, {}):
+                slots.append(
+                    slot._replace(path=(*parts, *slot.path), like=_get(trees[slot.tree], (*parts, *slot.path)))
+                )
+    return slots
+
+
+def _torch_slots(kind: str, name: str, flattened: tuple[int, ...] | None) -> list[_Slot]:
+    if kind == "batch_norm":
+        here = [("params", "scale", "weight"), ("params", "offset", "bias")]
+        here += [("state", "mean", "running_mean"), ("state", "var", "running_var")]
+        return [_Slot(tree, (own,), f"{name}.{there}", _same, _same) for tree, own, there in here]
+    if kind == "conv":
+        ours, theirs = lambda w: w.transpose(2, 3, 1, 0), lambda k: k.transpose(3, 2, 0, 1)
+    elif flattened is None:
+        ours, theirs = lambda w: w.T, lambda k: k.T
+    else:
+        height, width, channels = flattened
+        ours = lambda w: w.reshape(-1, channels, height, width).transpose(2, 3, 1, 0).reshape(-1, len(w))
+        theirs = lambda k: k.reshape(height, width, channels, -1).transpose(3, 2, 0, 1).reshape(k.shape[1], -1)
+    kernel = _Slot("params", ("kernel",), f"{name}.weight", ours, theirs)
+    return [kernel, _Slot("params", ("bias",), f"{name}.bias", _same, _same)]
+
+
+def _present_name(name: str) -> str:
+    """Torchvision's files of DenseNet are older than its module names: there it is norm.1 instead of norm1."""
+    return re.sub(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)", r"\1\2", name)
+
+
+def _keras_slots(kind: str, name: str, flattened: tuple[int, ...] | None) -> list[_Slot]:
+    del flattened  # channels last, as here
+    here = [("params", "kernel", "kernel"), ("params", "bias", "bias")]
+    if kind == "batch_norm":
+        here = [("params", "scale", "gamma"), ("params", "offset", "beta")]
+        here += [("state", "mean", "moving_mean"), ("state", "var", "moving_variance")]
+    return [_Slot(tree, (own,), f"{name}/{there}", _same, _same) for tree, own, there in here]
+
+
+def _flattened(seen: list[tuple[str, str, Any]]) -> dict[str, tuple[int, ...]]:
+    """For dense layers behind a flatten the shape of the image that it flattens."""
+    found, image = {}, None
+    for path, kind, shape in seen:
+        if kind == "flatten":
+            image = shape if len(shape) == 3 else None
+        elif kind == "dense":
+            if image is not None:
+                found[path] = image
+            image = None
+    return found
+
+
+def _noting(layer: nn.Layer, path: str, seen: list[tuple[str, str, Any]]) -> nn.Layer:
+    """The same network, whose leaves note what shapes ``init`` gives them."""
+    if layer.op.rebuild is not None:
+        below = {name: _noting(child, f"{path}/{name}".lstrip("/"), seen) for name, child in layer.children.items()}
+        return layer.op.rebuild(below)
+
+    def init(key, in_shape):
+        seen.append((path, layer.op.kind, tuple(in_shape)))
+        return layer.init(key, in_shape)
+
+    return layer._replace(init=init)
+
+
+def _abstract(layer: nn.Layer, in_shape: Sequence[int]) -> tuple[Any, Any]:
+    return jax.eval_shape(lambda: layer.init(jax.random.key(0), tuple(in_shape)))
+
+
+def _same(x: Any) -> Any:
+    return x
+
+
+def _get(tree: Any, path: Sequence[str], default: Any = None) -> Any:
+    for name in path:
+        if name not in tree and default is not None:
+            return default
+        tree = tree[name]
+    return tree
+
+
+def _put(tree: dict[str, Any], path: Sequence[str], value: Any) -> None:
+    for name in path[:-1]:
+        tree = tree.setdefault(name, {})
+    tree[path[-1]] = value
+
+
+def _structure(tree: Any) -> set[str]:
+    return {jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(tree)}
+
+
+def _listed(names: Sequence[str]) -> str:
+    rest = f", ... and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + rest

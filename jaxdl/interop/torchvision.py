@@ -1,0 +1,86 @@
+"""What torchvision calls the parameters of `jaxdl.models`, as of torchvision 0.29: for `load` and `to_torch`.
+
+Each function maps the paths of the network's leaves to the modules of a state dict; torchvision itself is not needed.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+
+from jaxdl import nn
+from jaxdl.interop.layouts import renamed
+
+
+def alexnet(layer: nn.Layer) -> dict[str, str]:
+    """AlexNet in one tower."""
+    features = {f"conv{i}": f"features.{place}" for i, place in enumerate((0, 3, 6, 8, 10), 1)}
+    table = features | {"fc6": "classifier.1", "fc7": "classifier.4", "fc8": "classifier.6"}
+    return renamed(layer, table.get, "AlexNet in one tower")
+
+
+def vgg(layer: nn.Layer) -> dict[str, str]:
+    """VGG-11 to VGG-19, with and without batch norm: ``features.N`` by place, ``classifier.0``, ``.3``, ``.6``."""
+    features = [name for name in layer.children if re.match(r"(conv|norm|relu)\d_|pool\d", name)]
+    table = {name: f"features.{i}" for i, name in enumerate(features)}
+    table |= {"fc6": "classifier.0", "fc7": "classifier.3", "fc8": "classifier.6"}
+    return renamed(layer, table.get, "VGG")
+
+
+def resnet(layer: nn.Layer) -> dict[str, str]:
+    """ResNet-18 to ResNet-152 with projections (shortcut "B")."""
+    stage = lambda match: f"layer{int(match[1]) - 1}.{int(match[2]) - 1}"
+    rules = [
+        (r"conv1|fc", lambda match: match[0]),
+        (r"norm1", lambda match: "bn1"),
+        (r"conv(\d)/block(\d+)/residual/body/conv(\d)", lambda match: f"{stage(match)}.conv{match[3]}"),
+        (r"conv(\d)/block(\d+)/residual/body/norm(\d)", lambda match: f"{stage(match)}.bn{match[3]}"),
+        (r"conv(\d)/block(\d+)/residual/shortcut/conv", lambda match: f"{stage(match)}.downsample.0"),
+        (r"conv(\d)/block(\d+)/residual/shortcut/norm", lambda match: f"{stage(match)}.downsample.1"),
+    ]
+    return renamed(layer, by_rules(rules), "ResNet")
+
+
+def googlenet(layer: nn.Layer) -> dict[str, str]:
+    """GoogLeNet of ``variant="torch"``; torchvision's own file holds the auxiliary heads, too (``auxiliary=True``).
+
+    That file is for images that torchvision scales to [-1, 1] inside the network (``transform_input``).
+    """
+    modules = {"conv": "conv", "norm": "bn"}
+    branches = {"branch1": "branch1", "branch3/reduce": "branch2.0", "branch3/conv": "branch2.1",
+                "branch5/reduce": "branch3.0", "branch5/conv": "branch3.1", "pool/project": "branch4.1"}  # fmt: skip
+    stem = {"conv1": "conv1", "conv2_reduce": "conv2", "conv2": "conv3"}
+    rules = [
+        (r"(conv1|conv2_reduce|conv2)/(conv|norm)", lambda match: f"{stem[match[1]]}.{modules[match[2]]}"),
+        (
+            rf"(inception\d\w)/({'|'.join(branches)})/(conv|norm)",
+            lambda match: f"{match[1]}.{branches[match[2]]}.{modules[match[3]]}",
+        ),
+        (r"(aux\d)/(?:.*/)?conv/(conv|norm)", lambda match: f"{match[1]}.conv.{modules[match[2]]}"),
+        (r"(aux\d)/(?:.*/)?(fc\d)", lambda match: f"{match[1]}.{match[2]}"),
+        (r"fc", lambda match: "fc"),
+    ]
+    return renamed(layer, by_rules(rules), "GoogLeNet")
+
+
+def densenet(layer: nn.Layer) -> dict[str, str]:
+    """DenseNet-121 to DenseNet-201."""
+    dense = lambda match: f"features.denseblock{match[1]}.denselayer{match[2]}.{match[3]}"
+    rules = [
+        (r"conv0|norm0", lambda match: f"features.{match[0]}"),
+        (r"block(\d)/layer(\d+)/new/(conv\d|norm\d)", dense),
+        (r"transition(\d)/(conv|norm)", lambda match: f"features.transition{match[1]}.{match[2]}"),
+        (r"norm", lambda match: "features.norm5"),
+        (r"fc", lambda match: "classifier"),
+    ]
+    return renamed(layer, by_rules(rules), "DenseNet")
+
+
+def by_rules(rules: Sequence[tuple[str, Callable[[re.Match], str]]]) -> Callable[[str], str | None]:
+    """A function from a path to the name by the first rule (regular expression, match → name) that fits it whole."""
+
+    def rename(path: str) -> str | None:
+        for pattern, name in rules:
+            if match := re.fullmatch(pattern, path):
+                return name(match)
+        return None
+
+    return rename
