@@ -52,7 +52,7 @@ EXPLAINED = {
     "activations.elu_backward: `z > 0` → `z >= 0` (2)": "differs at z = 0 only, where both branches give 0",
     "activations.gelu_backward: `30` → `60`": "beyond 30 the derivative is 0 or 1 to the last digit of float64",
     "activations.gelu_backward: `30` → `60` (2)": "the same below −30",
-    "convolution._kernel_by_slices: `-x.shape[0] // slices` → `-x.shape[0]`": "one slice, whose sum is the same",
+    "convolution._kernel_by_slices: `-x.shape[0] // _SLICES` → `-x.shape[0]`": "one slice, whose sum is the same",
     "convolution._kernel_by_slices: `0` → `1` (3)": "another size of the slices, whose sum is the same",
     "normalization._sum_like: `True` → `False`": "the reshape that follows gives the shape in either case",
     "pooling.l2_pool2d_backward: `0` → `1.0` (2)": "multiplies inputs that are 0, as their window's norm is 0",
