@@ -1,0 +1,76 @@
+"""The fast CIFAR-10 recipe in form: on a GPU it takes seconds, here its parts are checked, and a tiny run."""
+
+import dataclasses
+import os
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments import cifar10_speedrun as speedrun
+
+
+def test_the_net_has_the_papers_number_of_parameters():
+    params, _ = jax.eval_shape(lambda: speedrun.net().init(jax.random.key(0), (32, 32, 3)))
+    assert sum(leaf.size for leaf in jax.tree.leaves(params)) == 1_971_640
+    labels = [speedrun.label(jax.tree_util.keystr(path)) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+    assert [labels.count(kind) for kind in ("frozen", "whiten", "norm", "other")] == [1, 1, 6, 7]
+
+
+def test_whitened_patches_have_unit_covariance():
+    rng = np.random.default_rng(0)
+    grey = rng.normal(size=(50, 12, 12, 1)) + 0.3 * rng.normal(size=(50, 12, 12, 3))
+    kernel = speedrun.whitening_kernel(grey)
+    y = jax.lax.conv_general_dilated(
+        jnp.asarray(grey, jnp.float32), kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+    first = np.asarray(y, np.float64)[..., :12].reshape(-1, 12)
+    np.testing.assert_allclose(first.T @ first / len(first), np.eye(12), atol=0.02)
+    np.testing.assert_array_equal(kernel[..., 12:], -kernel[..., :12])
+
+
+def test_the_first_filters_pass_their_channel_on():
+    x = jax.random.normal(jax.random.key(0), (2, 6, 6, 4))
+    kernel = speedrun.identity_start(jax.random.key(1), (3, 3, 4, 7))
+    y = jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    np.testing.assert_allclose(y[..., :4], x, atol=1e-6)
+    assert np.abs(kernel[..., 4:]).min() > 0
+
+
+def test_the_schedule_is_a_triangle():
+    rate = speedrun.triangle(100)
+    np.testing.assert_allclose(
+        [rate(0), rate(11.5), rate(23), rate(61.5), rate(100)], [0.2, 0.6, 1, 0.535, 0.07], rtol=1e-5
+    )
+
+
+def test_lookahead_pulls_every_five_steps_and_ends_at_the_slow_weights():
+    slow, fast = jnp.float32(0), jnp.float32(1)
+    pull = lambda done: [float(value) for value in speedrun.look_ahead(jnp.int32(done), 100, slow, fast)]
+    assert pull(4) == [0, 1]
+    expected = 1 - 0.95**5 * 0.05**3
+    assert pull(5) == pytest.approx([expected, expected])
+    assert pull(100) == [0, 0]
+
+
+DATA = os.environ.get("JAXDL_DATA_DIR")
+TINY = ["--epochs", "2", "--batch-size", "64", "--examples", "192", "--test-examples", "100", "--width", "0.125"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not DATA or not any(pathlib.Path(DATA).glob("*cifar*")), reason="CIFAR-10 is not there")
+def test_a_tiny_run_writes_its_rows_and_scan_and_loop_agree(tmp_path, capsys):
+    options = [*TINY, "--runs", "1", "--dtype", "float32", "--out", str(tmp_path)]
+    found = []
+    for scan in ("True", "False"):
+        assert speedrun.main([*options, "--scan", scan]) == 0
+        found.append((tmp_path / "runs.csv").read_text().splitlines()[1].split(",")[0])
+    assert found[0] == found[1]
+    assert "6 steps" in capsys.readouterr().out
+
+
+def test_a_wrong_option_is_named():
+    with pytest.raises(ValueError, match="batch_size=1024 is not allowed: there are 10 examples"):
+        speedrun.check(dataclasses.replace(speedrun.Config(), examples=10))
