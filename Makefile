@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint bench docs golden clean
+.PHONY: demo test lint bench bench-speed bench-check docs golden clean
 
 demo: .venv/experiments
 	$(BIN)/python -m experiments.train_cnn $(ARGS)
@@ -18,6 +18,15 @@ lint: .venv/dev
 bench: .venv/experiments
 	$(BIN)/python -m benchmarks.adam_parity
 	$(BIN)/python -m benchmarks.accuracy
+
+# beside flax, equinox, Keras and PyTorch; an hour on a quiet machine
+bench-speed: .venv/bench
+	$(BIN)/python -m benchmarks.conv_methods
+	$(BIN)/python -m benchmarks.speed $(ARGS)
+
+# the ratios of a few rows, with generous bounds: fails where one is missed by more than a third
+bench-check: .venv/bench
+	$(BIN)/python -m benchmarks.speed --check --rows peak "step 20-50-500-10" "step lenet5" pipeline $(ARGS)
 
 docs: .venv/docs
 	$(BIN)/python -m docs.make_lectures
@@ -37,7 +46,7 @@ golden: .venv/bin/python
 	@$(PYTHON) -m venv .venv || { rm -rf .venv; \
 	  echo "$(PYTHON) cannot make virtual environments; on Debian and Ubuntu: apt install python3-venv"; exit 1; }
 
-.venv/experiments .venv/dev .venv/docs: .venv/bin/python pyproject.toml constraints.txt
+.venv/experiments .venv/dev .venv/docs .venv/bench: .venv/bin/python pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[$(notdir $@)]'
 	@touch $@
 

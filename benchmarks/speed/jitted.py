@@ -1,0 +1,65 @@
+"""A peer from a loss function of JAX: what jaxdl, linen, nnx and equinox have in common."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+
+from benchmarks.speed.nets import OPTIMIZER
+from benchmarks.speed.peer import Peer
+
+
+def peer(
+    loss: Callable[..., tuple[Any, Any]],  # (params, state, x, labels) -> (mean loss, new state)
+    infer: Callable[..., Any],  # (params, state, x) -> logits
+    params: Any,
+    state: Any,
+    batch: tuple[np.ndarray, np.ndarray],
+    to_leaves: Callable[[Any], list[np.ndarray]],  # gradients -> jaxdl's order and axes
+    optimizer: optax.GradientTransformation | None = None,
+) -> Peer:
+    """Compile a step with donated arguments and wrap it."""
+    optimizer = optimizer or optax.sgd(OPTIMIZER["learning_rate"], OPTIMIZER["momentum"])
+    x, labels = jax.device_put(batch)
+
+    def step(params, state, opt_state, x, labels):
+        (value, state), grads = jax.value_and_grad(loss, has_aux=True)(params, state, x, labels)
+        updates, opt_state = optimizer.update(grads, opt_state, params)
+        return optax.apply_updates(params, updates), state, opt_state, value
+
+    carried = [*jax.tree.map(jax.numpy.array, (params, state)), optimizer.init(params)]
+    start = time.perf_counter()
+    compiled = jax.jit(step, donate_argnums=(0, 1, 2)).lower(*carried, x, labels).compile()
+    compile_seconds = time.perf_counter() - start
+    cost = compiled.cost_analysis()
+    inferring = jax.jit(infer)
+
+    def run():
+        *carried[:], value = compiled(*carried, x, labels)
+        jax.block_until_ready((carried, value))
+
+    def first():
+        (value, _), grads = jax.jit(jax.value_and_grad(loss, has_aux=True))(params, state, x, labels)
+        return float(value), to_leaves(grads)
+
+    return Peer(
+        run,
+        lambda: jax.block_until_ready(inferring(params, state, x)),
+        first,
+        compile_seconds,
+        temporary_bytes(compiled),
+        cost.get("flops", float("nan")) if cost else float("nan"),
+    )
+
+
+def temporary_bytes(compiled) -> float:
+    """What a compiled program needs beside its arguments and results."""
+    memory = compiled.memory_analysis()
+    return float("nan") if memory is None else memory.temp_size_in_bytes
+
+
+def cross_entropy(logits, labels):
+    return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()

@@ -1,0 +1,82 @@
+"""flax.linen with optax."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen
+
+from benchmarks.speed import jitted, nets
+
+
+class Net(linen.Module):
+    """A net from its operations; parameters are named by their number."""
+
+    operations: tuple
+
+    @linen.compact
+    def __call__(self, x, train: bool):
+        """Return logits."""
+        names = (f"layer{number}" for number in itertools.count())
+        return self.run(self.operations, x, train, names)
+
+    def run(self, operations, x, train, names):
+        """Apply operations in order."""
+        for kind, *options in operations:
+            if kind == "conv":
+                outputs, window, stride, padding, bias = options
+                layer = linen.Conv(outputs, (window,) * 2, stride, padding, use_bias=bias, name=next(names))
+                x = layer(x)
+            elif kind == "dense":
+                x = linen.Dense(options[0], name=next(names))(x)
+            elif kind == "norm":
+                norm = linen.BatchNorm(use_running_average=not train, momentum=0.9, epsilon=1e-5, name=next(names))
+                x = norm(x)
+            elif kind == "pool":
+                window, stride, padding = options
+                x = linen.max_pool(x, (window,) * 2, (stride,) * 2, padding)
+            elif kind == "block":
+                body, stride, outputs = options
+                x = linen.relu(self.run(body, x, train, names) + shortcut(x, stride, outputs))
+            else:
+                x = SIMPLE[kind](x)
+        return x
+
+
+def shortcut(x, stride, outputs):
+    return jnp.pad(x[:, ::stride, ::stride], [(0, 0)] * 3 + [(0, outputs - x.shape[-1])])
+
+
+SIMPLE = {
+    "relu": linen.relu,
+    "flatten": lambda x: x.reshape(len(x), -1),
+    "mean": lambda x: x.mean((1, 2)),
+}
+THEIRS = {"offset": "bias"}
+
+
+def build(net: nets.Net, params, state, batch):
+    module, layer = Net(net.operations), net.layer()
+    own = nets.in_order(layer, params)
+    theirs = {f"layer{i}": {THEIRS.get(n, n): v for n, v in one.items()} for i, one in enumerate(own)}
+    stats = {
+        f"layer{i}": {"mean": np.zeros_like(one["scale"]), "var": np.ones_like(one["scale"])}
+        for i, one in enumerate(own)
+        if "scale" in one
+    }
+
+    def loss(params, stats, x, labels):
+        variables = {"params": params, "batch_stats": stats}
+        logits, changed = module.apply(variables, x, True, mutable=["batch_stats"])
+        return jitted.cross_entropy(logits, labels), changed.get("batch_stats", {})
+
+    def to_leaves(grads):
+        leaves = []
+        for i, one in enumerate(own):
+            leaves += [np.asarray(grads[f"layer{i}"][THEIRS.get(name, name)]) for name in sorted(one)]
+        return leaves
+
+    infer = lambda params, stats, x: module.apply({"params": params, "batch_stats": stats}, x, False)
+    theirs, stats = jax.device_put((theirs, stats))
+    return jitted.peer(loss, infer, theirs, stats, batch, to_leaves)

@@ -1,0 +1,339 @@
+"""What is measured: each row is a function of the seconds to spend that returns lines for the table."""
+
+import importlib
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+
+import flax.linen
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from benchmarks.speed import nets, ours
+from benchmarks.speed.peer import Missing, Peer
+from benchmarks.speed.table import entry
+from jaxdl import data, layers, losses, models, optimizers, training
+
+MODULES = {"jaxdl": "ours", "flax.linen": "linen", "flax.nnx": "nnx", "equinox": "eqx", "Keras": "keras3"}
+CALLS = 3  # of one framework before the next has its turn
+
+
+def in_turn(programs: dict[str, Callable[[], object]], seconds: float) -> dict[str, list[float]]:
+    """Run programs in turn, a few calls each; the first call of a turn is not counted: threads wake up, caches fill."""
+    times = {name: [] for name in programs}
+    for program in programs.values():
+        program()
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end or min(map(len, times.values())) < CALLS:
+        for name, program in programs.items():
+            program()
+            for _ in range(CALLS):
+                start = time.perf_counter()
+                program()
+                times[name].append(time.perf_counter() - start)
+    return times
+
+
+def peers(net: nets.Net, size: int) -> tuple[dict[str, Peer], dict[str, str]]:
+    """Build the net in every framework, and say which are missing and why."""
+    layer = net.layer()
+    params, state = layer.init(jax.random.key(0), net.in_shape)
+    batch = nets.batch(net, size)
+    found, missing = {}, {}
+    for name, module in MODULES.items():
+        try:
+            found[name] = importlib.import_module(f"benchmarks.speed.{module}").build(net, params, state, batch)
+        except Missing as reason:
+            missing[name] = str(reason)
+    try:
+        pytorch = importlib.import_module("benchmarks.speed.pytorch")
+    except Missing as reason:
+        return found, missing | {"PyTorch": str(reason)}
+    for name, layout in pytorch.LAYOUTS.items():
+        found[name] = pytorch.build(net, params, state, batch, layout=layout)
+    return found, missing
+
+
+def agree(found: dict[str, Peer], tolerance: float) -> None:
+    """Raise ValueError unless loss and gradients are jaxdl's, within what float32 sums in another order differ by."""
+    loss, grads = found["jaxdl"].first()
+    # a leaf of gradients that nearly cancel, as those into a batch norm do, is rounding errors of the larger ones
+    floor = 0.05 * max(float(np.abs(leaf).max()) for leaf in grads)
+    for name, peer in found.items():
+        theirs, their_grads = peer.first()
+        close(f"{name}: loss", np.float32(theirs), np.float32(loss), 1e-4)
+        for number, (mine, other) in enumerate(zip(grads, their_grads, strict=True)):
+            close(f"{name}: gradient {number}", other, mine, tolerance, floor)
+
+
+def close(what: str, got, expected, tolerance: float, floor: float = 1e-6) -> None:
+    error = float(np.abs(got - expected).max() / max(np.abs(expected).max(), floor))
+    if not error < tolerance:
+        raise ValueError(f"{what} differs from jaxdl's by {error:.2g} of its largest value")
+
+
+def training_step(name: str, seconds: float, kind: str = "step") -> list[dict]:
+    net = nets.NETS[name]
+    found, missing = peers(net, net.batch)
+    deep = any(operation[0] == "block" for operation in net.operations)
+    # in a deep net some ReLU's input is within rounding errors of 0, and passes its gradient in one framework alone
+    agree(found, 5e-2 if deep else 2e-3)
+    times = in_turn({peer: getattr(one, kind) for peer, one in found.items()}, seconds)
+    gflop = found["jaxdl"].flops / 1e9 if kind == "step" else float("nan")
+    lines = []
+    for peer, one in found.items():
+        compiled, temporary = one.compile_seconds, one.temporary_bytes / 2**20
+        if kind == "infer":
+            compiled = temporary = float("nan")
+        lines.append(entry(peer, times[peer], gflop=gflop, compile_seconds=compiled, temporary_mb=temporary))
+    return lines + [entry(peer, note=reason) for peer, reason in missing.items()]
+
+
+def compared(programs: dict[str, Callable[[], object]], seconds: float, gflop: float = float("nan")) -> list[dict]:
+    return [entry(name, times, gflop=gflop) for name, times in in_turn(programs, seconds).items()]
+
+
+def calls(functions: dict[str, Callable], *args) -> dict[str, Callable[[], object]]:
+    """Compile functions of arrays that must give the same, and return calls of them."""
+    compiled = {name: jax.jit(f).lower(*args).compile() for name, f in functions.items()}
+    results = {name: f(*args) for name, f in compiled.items()}
+    first = next(iter(results.values()))
+    for name, result in results.items():
+        jax.tree.map(lambda a, b, name=name: close(name, np.asarray(a), np.asarray(b), 1e-4), result, first)
+    return {name: lambda f=f: jax.block_until_ready(f(*args)) for name, f in compiled.items()}
+
+
+def forward_backward(f):
+    def both(x, cotangent):
+        y, pullback = jax.vjp(f, x)
+        return y, pullback(cotangent)[0]
+
+    return both
+
+
+def pool(shape, seconds: float) -> list[dict]:
+    x = jax.random.normal(jax.random.key(0), shape)
+    functions = {
+        "jaxdl": partial(layers.max_pool2d, window=2),
+        "reduce_window": lambda x: flax.linen.max_pool(x, (2, 2), (2, 2)),
+    }
+    delta = jnp.cos(functions["jaxdl"](x))
+    return compared(calls({name: forward_backward(f) for name, f in functions.items()}, x, delta), seconds)
+
+
+def batch_norm(seconds: float) -> list[dict]:
+    x = jax.random.normal(jax.random.key(0), (128, 32, 32, 16))
+    scale, offset = jnp.linspace(0.5, 1.5, 16), jnp.linspace(-1, 1, 16)
+    module = flax.linen.BatchNorm(use_running_average=False)
+    stats = {"mean": jnp.zeros(16), "var": jnp.ones(16)}
+
+    def ours(x):
+        return layers.batch_norm(x, *layers.batch_statistics(x), scale, offset)
+
+    def linen(x):
+        variables = {"params": {"scale": scale, "bias": offset}, "batch_stats": stats}
+        return module.apply(variables, x, mutable=["batch_stats"])[0]
+
+    both = {"jaxdl": forward_backward(ours), "flax.linen": forward_backward(linen)}
+    return compared(calls(both, x, jnp.cos(x)), seconds)
+
+
+def local_response_norm(seconds: float) -> list[dict]:
+    x = jax.random.normal(jax.random.key(0), (16, 27, 27, 96))
+
+    def by_window(x):  # AlexNet's, as it is written with XLA's window sums
+        total = jax.lax.reduce_window(x * x, 0.0, jax.lax.add, (1, 1, 1, 5), (1, 1, 1, 1), "SAME")
+        return x / (2.0 + 1e-4 * total) ** 0.75
+
+    ours = partial(layers.local_response_norm, size=5, k=2.0, alpha=1e-4, beta=0.75)
+    both = {"jaxdl": forward_backward(ours), "reduce_window": forward_backward(by_window)}
+    return compared(calls(both, x, jnp.cos(x)), seconds)
+
+
+UPDATES = {
+    "momentum": (optimizers.sgd(1e-3, 0.9), optax.sgd(1e-3, 0.9), 5),  # reads 3 trees, writes 2
+    "adam": (optimizers.adam(1e-3), optax.adam(1e-3), 7),  # reads 4, writes 3
+}
+
+
+def optimizer_update(name: str, seconds: float) -> list[dict]:
+    """The update of ResNet-50's parameters, donated, beside optax's and beside reading and writing them once."""
+    params = models.resnet50().init(jax.random.key(0), (224, 224, 3))[0]
+    grads = jax.tree.map(lambda p: jnp.full_like(p, 0.01), params)
+    *pair, passes = UPDATES[name]
+    programs = {who: updating(tx, params, grads) for who, tx in zip(("jaxdl", "optax"), pair, strict=True)}
+    copy = jax.jit(lambda tree: jax.tree.map(lambda a: a + 1, tree), donate_argnums=0)
+    copied = [jax.tree.map(jnp.copy, params)]
+
+    def run_copy():
+        copied[0] = jax.block_until_ready(copy(copied[0]))
+
+    lines = compared({**programs, "read and write once": run_copy}, seconds)
+    size = sum(leaf.nbytes for leaf in jax.tree.leaves(params))
+    for line, count in zip(lines, (passes, passes, 2), strict=True):
+        rate = count * size / float(line["milliseconds"]) / 1e6
+        line["note"] = f"{rate:.1f} GB/s, counting {count} passes over {size >> 20} MB"
+    return lines
+
+
+def updating(optimizer, params, grads) -> Callable[[], object]:
+    def update(params, state, grads):
+        updates, state = optimizer.update(grads, state, params)
+        return optax.apply_updates(params, updates), state
+
+    compiled = jax.jit(update, donate_argnums=(0, 1))
+    carried = [jax.tree.map(jnp.copy, params), optimizer.init(params)]
+
+    def run():
+        carried[:] = jax.block_until_ready(compiled(*carried, grads))
+
+    return run
+
+
+def members(name: str, seconds: float, count: int = 8) -> list[dict]:
+    """Train several seeds of one net: under one vmap, and one after the other."""
+    net = nets.NETS[name]
+    layer, optimizer = net.layer(), optax.sgd(0.01, 0.9)
+    x, labels = jax.device_put(nets.batch(net, net.batch))
+
+    def step(params):
+        grads = jax.grad(lambda p: losses.softmax_cross_entropy(layer.apply(p, {}, x)[0], labels).mean())(params)
+        return optax.apply_updates(params, optimizer.update(grads, optimizer.init(params))[0])
+
+    params = jax.vmap(lambda key: layer.init(key, net.in_shape)[0])(jax.random.split(jax.random.key(0), count))
+    one = jax.tree.map(lambda p: p[0], params)
+    single = jax.jit(step)
+    start = time.perf_counter()
+    together = jax.jit(jax.vmap(step)).lower(params).compile()
+    compile_seconds = time.perf_counter() - start
+    jax.tree.map(lambda a, b: close("vmap", np.asarray(a[0]), np.asarray(b), 1e-3), together(params), single(one))
+    programs = {
+        f"{count} seeds, one vmap": lambda: jax.block_until_ready(together(params)),
+        f"{count} seeds, one after the other": lambda: jax.block_until_ready([single(one) for _ in range(count)]),
+    }
+    lines = compared(programs, seconds)
+    lines[0]["compile_seconds"] = f"{compile_seconds:.3g}"
+    return lines
+
+
+def scanned(name: str, seconds: float, steps: int = 100) -> list[dict]:
+    """Run steps inside one scan and in a Python loop."""
+    net = nets.NETS[name]
+    x, labels = jax.device_put(nets.batch(net, net.batch))
+
+    def step_of(layer):
+        def step(params):
+            grads = jax.grad(lambda p: losses.softmax_cross_entropy(layer.apply(p, {}, x)[0], labels).mean())(params)
+            return jax.tree.map(lambda p, g: p - 0.01 * g, params, grads)
+
+        return step
+
+    params = ours.serial(net.operations).init(jax.random.key(0), net.in_shape)[0]
+    single = jax.jit(step_of(ours.serial(net.operations)))
+
+    def loop():
+        carried = params
+        for _ in range(steps):
+            carried = single(carried)
+        return jax.block_until_ready(carried)
+
+    programs = {"loop": loop}
+    for method in (None,) if name == "mlp" else (None, "patches"):
+        step = step_of(ours.serial(net.operations, method))
+        scan = jax.jit(lambda p, step=step: jax.lax.scan(lambda p, _: (step(p), None), p, None, length=steps)[0])
+        label = f"scan, method={method!r}" if method else "scan"
+        programs[label] = lambda scan=scan: jax.block_until_ready(scan(params))
+    return compared(programs, seconds)
+
+
+def pipeline(seconds: float) -> list[dict]:
+    """The batches of an epoch alone, beside an epoch of training on them."""
+    net = nets.NETS["lenet5"]
+    rng = np.random.default_rng(0)
+    examples = data.Examples(rng.integers(0, 255, (6400, *net.in_shape), np.uint8), rng.integers(0, 10, 6400, np.int32))
+    layer, optimizer = net.layer(), optimizers.sgd(0.01, 0.9)
+    parallel = training.data_parallel(training.train_step(layer, optimizer, preprocess=lambda x: x / 255.0), devices=1)
+    state = parallel.place(training.create(jax.random.key(0), layer, optimizer, net.in_shape))
+    key, carried = jax.random.key(1), [state]
+
+    def batches(epoch):
+        return training.prefetch(data.batches(examples, net.batch, seed=0, epoch=epoch), parallel.shard)
+
+    def epoch():
+        carried[0] = jax.block_until_ready(training.fit(parallel.step, carried[0], batches, key=key, epochs=[0]))
+
+    same = list(batches(0))
+
+    def step_alone():
+        for batch in same:
+            carried[0], _ = parallel.step(carried[0], batch, key)
+        jax.block_until_ready(carried[0])
+
+    programs = {
+        "epoch": epoch,
+        "steps alone": step_alone,
+        "pipeline alone": lambda: jax.block_until_ready(list(batches(0))),
+    }
+    return compared(programs, seconds)
+
+
+def growth(seconds: float) -> list[dict]:
+    """Step time against batch and depth."""
+    lines = []
+    for size in (64, 256, 1024):
+        net = nets.NETS["20-50-500-10"]
+        params, state = net.layer().init(jax.random.key(0), net.in_shape)
+        peer = ours.build(net, params, state, nets.batch(net, size))
+        lines.append(entry(f"20-50-500-10, batch {size}", in_turn({"": peer.step}, seconds / 5)[""]))
+    for name in ("resnet20", "resnet56"):
+        net = nets.NETS[name]
+        params, state = net.layer().init(jax.random.key(0), net.in_shape)
+        peer = ours.build(net, params, state, nets.batch(net, 32))
+        lines.append(entry(f"{name}, batch 32", in_turn({"": peer.step}, seconds / 5)[""]))
+    return lines
+
+
+IMPORTS = {
+    "jaxdl": "import jaxdl.training, jaxdl.models, jaxdl.optimizers, jaxdl.losses",
+    "jax alone": "import jax.numpy",
+    "flax.linen, optax": "import flax.linen, optax",
+    "equinox, optax": "import equinox, optax",
+}
+
+
+def imports(seconds: float) -> list[dict]:
+    """Seconds until the modules of a training script are imported, each in a new process."""
+    times = {name: [] for name in IMPORTS}
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end or len(times["jaxdl"]) < 3:
+        for name, program in IMPORTS.items():
+            start = time.perf_counter()
+            failed = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False).returncode
+            times[name].append(float("nan") if failed else time.perf_counter() - start)
+    return [
+        entry(name, values) if values[0] == values[0] else entry(name, note="not installed")
+        for name, values in times.items()
+    ]
+
+
+def peak(seconds: float) -> list[dict]:
+    """The machine's matrix product, which the others are a share of."""
+    a = jax.random.normal(jax.random.key(0), (2048, 2048))
+    product = jax.jit(jnp.dot)
+    return compared({"matrix product 2048": lambda: jax.block_until_ready(product(a, a))}, seconds, 2 * 2048**3 / 1e9)
+
+
+ROWS: dict[str, Callable[[float], list[dict]]] = {"peak": peak}
+ROWS |= {f"step {name}": partial(training_step, name) for name in nets.NETS if name != "resnet56"}
+ROWS |= {f"infer {name}": partial(training_step, name, kind="infer") for name in ("lenet5", "2c2d", "resnet20")}
+POOLS = [(64, 24, 24, 20), (64, 26, 26, 32), (128, 28, 28, 32), (128, 32, 32, 16), (32, 32, 32, 64)]
+ROWS |= {f"pool {'x'.join(map(str, shape))}": partial(pool, shape) for shape in POOLS}
+ROWS |= {"batch norm": batch_norm, "local response norm": local_response_norm}
+ROWS |= {f"update {name}": partial(optimizer_update, name) for name in ("momentum", "adam")}
+ROWS |= {f"seeds {name}": partial(members, name) for name in ("lenet5", "mlp")}
+ROWS |= {f"scan {name}": partial(scanned, name) for name in ("lenet5", "20-50-500-10", "32-64-1024-10", "mlp")}
+ROWS |= {"pipeline": pipeline, "growth": growth, "import": imports}
