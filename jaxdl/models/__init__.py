@@ -1,10 +1,17 @@
 """Networks, each declared with `jaxdl.nn`'s combinators: ``NAME(num_classes=10, *, options) -> nn.Layer``."""
 
+from jaxdl.models.alexnet import alexnet, alexnet_2012
+from jaxdl.models.capsnet import capsnet
 from jaxdl.models.cnn import small_cnn, tiny_cnn
 from jaxdl.models.deepobs import net_2c2d, net_3c3d
-from jaxdl.models.lecture import lecture_keras, lecture_torch
+from jaxdl.models.densenet import densenet40, densenet121, densenet161, densenet169, densenet201, densenet_bc100
+from jaxdl.models.googlenet import googlenet
+from jaxdl.models.inception_v4 import inception_resnet_v2, inception_v4
+from jaxdl.models.lecture import cifar_demo, lecture_keras, lecture_torch
 from jaxdl.models.lenet import lenet5
+from jaxdl.models.lenet_1998 import lenet5_1998
 from jaxdl.models.mlp import mlp, softmax_regression
+from jaxdl.models.mobilenet import mobilenet
 from jaxdl.models.resnet import (
     plain18,
     plain20,
@@ -27,10 +34,25 @@ from jaxdl.models.resnet import (
 from jaxdl.models.vgg import vgg11, vgg13, vgg16, vgg19
 
 __all__ = [
+    "alexnet",
+    "alexnet_2012",
+    "capsnet",
+    "cifar_demo",
+    "densenet40",
+    "densenet121",
+    "densenet161",
+    "densenet169",
+    "densenet201",
+    "densenet_bc100",
+    "googlenet",
+    "inception_resnet_v2",
+    "inception_v4",
     "lecture_keras",
     "lecture_torch",
     "lenet5",
+    "lenet5_1998",
     "mlp",
+    "mobilenet",
     "net_2c2d",
     "net_3c3d",
     "plain18",

@@ -33,7 +33,7 @@ def small_cnn(
             norm=nn.BatchNorm(),
             relu=activations.relu,
         )
-    return nn.serial(
+    net = nn.serial(
         **stages,
         flatten=nn.flatten,
         fc1=nn.Dense(hidden, kernel_init=init),
@@ -41,6 +41,7 @@ def small_cnn(
         dropout=nn.Dropout(dropout),
         fc2=nn.Dense(num_classes, kernel_init=initializers.glorot_uniform()),
     )
+    return nn.sized("this net", net)
 
 
 tiny_cnn = functools.partial(small_cnn, widths=(32, 64), hidden=128)  # for 8x8 images: 53,098 parameters

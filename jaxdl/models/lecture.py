@@ -1,4 +1,4 @@
-"""The two small convolutional nets that the lectures train (Lecture row I)."""
+"""The small convolutional nets that the lectures train or show (Lecture row I)."""
 
 from jaxdl import activations, initializers, nn
 
@@ -30,9 +30,29 @@ def lecture_torch(num_classes: int = 10, *, dropout: float = 0.0) -> nn.Layer:
     return _two_convolutions(num_classes, 5, (20, 50, 500), init, dropout)
 
 
+def cifar_demo(num_classes: int = 10) -> nn.Layer:
+    """The demonstration net that the lectures show on CIFAR-10: 5x5 convolutions 16, 20 and 20, each with a pool.
+
+    22,466 parameters on 32x32x3. Kernels start by He's rule, biases at 0; the lecture does not say.
+
+    Args:
+        num_classes: number of logits.
+
+    Reference: A. Karpathy, ConvNetJS CIFAR-10 demo, 2014,
+    https://cs.stanford.edu/people/karpathy/convnetjs/demo/cifar10.html.
+    """
+    init = initializers.he_normal()
+    stages = {}
+    for i, width in enumerate((16, 20, 20), 1):
+        stages[f"conv{i}"] = nn.Conv(width, 5, padding=2, kernel_init=init)
+        stages[f"relu{i}"] = activations.relu
+        stages[f"pool{i}"] = nn.MaxPool(2)
+    return nn.sized("the demo net", nn.serial(**stages, flatten=nn.flatten, fc=nn.Dense(num_classes, kernel_init=init)))
+
+
 def _two_convolutions(num_classes: int, window: int, widths: tuple[int, int, int], init, dropout: float) -> nn.Layer:
     first, second, hidden = widths
-    return nn.serial(
+    net = nn.serial(
         conv1=nn.Conv(first, window, padding="VALID", kernel_init=init),
         relu1=activations.relu,
         pool1=nn.MaxPool(2),
@@ -45,3 +65,4 @@ def _two_convolutions(num_classes: int, window: int, widths: tuple[int, int, int
         **({"dropout": nn.Dropout(dropout)} if dropout else {}),
         fc2=nn.Dense(num_classes, kernel_init=init),
     )
+    return nn.sized("the lecture net", net)

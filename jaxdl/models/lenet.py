@@ -27,7 +27,7 @@ def lenet5(
     1998, https://doi.org/10.1109/5.726791.
     """
     init = initializers.glorot_uniform()
-    return nn.serial(
+    net = nn.serial(
         conv1=nn.Conv(6, 5, padding=2, kernel_init=init),
         act1=activation,
         pool1=pool(2),
@@ -41,3 +41,4 @@ def lenet5(
         act4=activation,
         fc3=nn.Dense(num_classes, kernel_init=init),
     )
+    return nn.sized("LeNet-5", net)

@@ -18,14 +18,15 @@ A random key reaches a child as ``fold_in(key, crc32(name))``, so what a layer d
     logits, state = net.apply(params, state, images, train=True, key=key)
 """
 
-from jaxdl.nn.combinators import parallel, residual, serial
-from jaxdl.nn.layer import Layer, Op, function
+from jaxdl.nn.combinators import WithAuxiliary, auxiliary, parallel, residual, serial
+from jaxdl.nn.layer import Layer, Op, child_key, function
 from jaxdl.nn.leaves import (
     AvgPool,
     BatchNorm,
     Conv,
     Dense,
     Dropout,
+    LocalResponseNorm,
     MaxPool,
     flatten,
     global_avg_pool,
@@ -41,9 +42,13 @@ __all__ = [
     "Dense",
     "Dropout",
     "Layer",
+    "LocalResponseNorm",
     "MaxPool",
     "Op",
+    "WithAuxiliary",
     "at",
+    "auxiliary",
+    "child_key",
     "compute_in",
     "flatten",
     "function",

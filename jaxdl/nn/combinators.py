@@ -1,7 +1,7 @@
-"""Networks out of layers: one after another, side by side, and around a shortcut."""
+"""Networks out of layers: one after another, side by side, around a shortcut, and with heads on the way."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,8 +22,19 @@ _FITS = {
 }
 
 
+class WithAuxiliary(NamedTuple):
+    """What a network with auxiliary heads returns in training; `training.train_step` adds up the losses."""
+
+    output: Any  # what the network returns in evaluation
+    heads: tuple[Any, ...]  # the outputs of the heads, in order of application
+    weights: tuple[Any, ...]  # of the heads' losses, beside the output's 1
+
+
 def serial(**children: Part) -> Layer:
-    """Apply the children one after another, in the order given. A plain function becomes a layer by `function`."""
+    """Apply the children one after another, in the order given. A plain function becomes a layer by `function`.
+
+    With an `auxiliary` head among them it returns `WithAuxiliary` in training.
+    """
     parts = _as_layers(children)
 
     def init(key, in_shape):
@@ -35,11 +46,13 @@ def serial(**children: Part) -> Layer:
         return params, state
 
     def apply(params, state, x, *, train=False, key=None, axis_name=None):
-        new_state = {}
+        new_state, heads, weights = {}, (), ()
         for name, child in parts.items():
             x, child_state = _apply_child(child, name, params, state, x, train, key, axis_name)
             _put({}, new_state, name, {}, child_state)
-        return x, new_state
+            if isinstance(x, WithAuxiliary):
+                heads, weights, x = heads + x.heads, weights + x.weights, x.output
+        return (WithAuxiliary(x, heads, weights) if heads else x), new_state
 
     def out_shape(in_shape):
         in_shape = tuple(in_shape)
@@ -81,6 +94,8 @@ def parallel(combine: str | Callable[[list[Any]], Any], /, **branches: Part) -> 
         outputs, new_state = [], {}
         for name, child in parts.items():
             y, child_state = _apply_child(child, name, params, state, x, train, key, axis_name)
+            if isinstance(y, WithAuxiliary):
+                raise ValueError(f"in {name}: got an auxiliary head in a branch, allowed are places in a serial")
             outputs.append(y)
             _put({}, new_state, name, {}, child_state)
         return merge(outputs), new_state
@@ -103,6 +118,33 @@ def residual(body: Part, shortcut: Part = identity) -> Layer:
     Reference: K. He et al., Deep Residual Learning, 2015, https://arxiv.org/abs/1512.03385.
     """
     return parallel("sum", body=body, shortcut=shortcut)
+
+
+def auxiliary(head: Part, *, weight: float = 0.3) -> Layer:
+    """A head on the way through a `serial`: x goes on as it came, and in training its loss on head(x) is added.
+
+    In evaluation the output is the network's own: `tap` still finds the head's activations, and jit leaves out what
+    nobody asks for. Names, parameters and state are those of ``head``.
+
+    Args:
+        head: maps the activation at this place to what the network returns, such as logits.
+        weight: of the head's loss, beside the network's 1.
+
+    Reference: C. Szegedy et al., Going Deeper with Convolutions, 2014, https://arxiv.org/abs/1409.4842.
+    """
+    head = as_layer(head)
+
+    def apply(params, state, x, *, train=False, key=None, axis_name=None):
+        y, new_state = head.apply(params, state, x, train=train, key=key, axis_name=axis_name)
+        return (WithAuxiliary(x, (y,), (weight,)) if train else x), new_state
+
+    def out_shape(in_shape):
+        head.out_shape(in_shape)  # raises where the activation is too small for the head
+        return tuple(in_shape)
+
+    rebuild = head.op.rebuild
+    again = None if rebuild is None else lambda new: auxiliary(rebuild(new), weight=weight)
+    return head._replace(apply=apply, out_shape=out_shape, op=head.op._replace(rebuild=again))
 
 
 def _apply_child(child: Layer, name: str, params, state, x, train, key, axis_name):

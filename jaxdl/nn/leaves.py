@@ -132,6 +132,20 @@ def BatchNorm(*, momentum: float = 0.9, eps: float = 1e-5, scale: bool = True, o
     return Layer(init, apply, _same_shape, {}, Op("batch_norm", momentum=momentum))
 
 
+def LocalResponseNorm(
+    *, size: int = 5, alpha: float = 1e-4, beta: float = 0.75, k: float = 2.0, per_size: bool = False
+) -> Layer:
+    """Divide each channel by the activity of its neighbours. See `layers.local_response_norm`."""
+    sizes.check_at_least_one("size", size)
+    options = {"size": size, "alpha": alpha, "beta": beta, "k": k, "per_size": per_size}
+
+    def apply(params, state, x, *, train=False, key=None, axis_name=None):
+        del params, train, key, axis_name
+        return layers.local_response_norm(x, **options), state
+
+    return Layer(no_init, apply, _same_shape, {}, Op("local_response_norm"))
+
+
 def Dropout(rate: float, *, mode: stochastic.Mode = "inverted") -> Layer:
     """Drop each unit with probability ``rate`` in training. See `layers.dropout`.
 

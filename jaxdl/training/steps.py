@@ -38,7 +38,8 @@ def train_step(
     that it is the same on any number of devices; with ``axis_name`` the network's own key differs per device.
 
     Args:
-        layer: the network; its output goes to ``loss``.
+        layer: the network; its output goes to ``loss``. Of `nn.WithAuxiliary` the loss is that of the output plus
+            the weighted losses of the heads; another tuple goes to ``loss`` whole, its first entry being the scores.
         optimizer: any optax transformation; one that takes extra arguments gets ``value``, the mean loss with the
             penalty, and ``grad``.
         loss: ``(outputs, labels) -> (n,)``, one number per example.
@@ -125,10 +126,19 @@ def _without_padding(x: Array, weight: ArrayLike) -> Array:
 
 def _sums(y: Array, batch: data.Batch, loss) -> Metrics:
     label = _without_padding(jnp.asarray(batch.label), batch.weight)
-    per_example = _wide(loss(y, label))
+    per_example = _wide(_with_heads(loss, y, label))
     weight = batch.weight.astype(per_example.dtype)
-    correct = (jnp.argmax(y, -1) == label).astype(weight.dtype)
+    scores = y[0] if isinstance(y, tuple) else y
+    correct = (jnp.argmax(scores, -1) == label).astype(weight.dtype)
     return {"loss": jnp.sum(weight * per_example), "correct": jnp.sum(weight * correct), "weight": jnp.sum(weight)}
+
+
+def _with_heads(loss: Callable[[Any, Array], Array], y: Any, label: Array) -> Array:
+    """Return one loss per example, to which auxiliary heads add theirs."""
+    if not isinstance(y, nn.WithAuxiliary):
+        return loss(y, label)
+    of_heads = [weight * loss(head, label) for head, weight in zip(y.heads, y.weights, strict=True)]
+    return sum(of_heads, loss(y.output, label))
 
 
 def _wide(x: Array) -> Array:

@@ -1,0 +1,100 @@
+"""AlexNet in one tower, and the net of 2012 with its two towers and local response norm (Lecture row I)."""
+
+from jaxdl import activations, initializers, nn
+from jaxdl.models.options import check_choice, scaled
+
+
+def alexnet(num_classes: int = 1000, *, dropout: float = 0.5, width: float = 1.0) -> nn.Layer:
+    """AlexNet in one tower, for images of 224x224: convolutions 64-192-384-256-256, then 4096-4096-classes.
+
+    61,100,840 parameters at 1000 classes on three channels. Kernels start by He's rule, biases at 0.
+
+    Args:
+        num_classes: number of logits.
+        dropout: probability of dropping an input of fc6 and fc7.
+        width: factor on every number of channels.
+
+    Reference: A. Krizhevsky, One weird trick for parallelizing convolutional neural networks, 2014,
+    https://arxiv.org/abs/1404.5997.
+    """
+    init = initializers.he_normal()
+    net = nn.serial(
+        conv1=nn.Conv(scaled(64, width), 11, stride=4, padding=2, kernel_init=init),
+        relu1=activations.relu,
+        pool1=nn.MaxPool(3, stride=2),
+        conv2=nn.Conv(scaled(192, width), 5, padding=2, kernel_init=init),
+        relu2=activations.relu,
+        pool2=nn.MaxPool(3, stride=2),
+        conv3=nn.Conv(scaled(384, width), 3, padding=1, kernel_init=init),
+        relu3=activations.relu,
+        conv4=nn.Conv(scaled(256, width), 3, padding=1, kernel_init=init),
+        relu4=activations.relu,
+        conv5=nn.Conv(scaled(256, width), 3, padding=1, kernel_init=init),
+        relu5=activations.relu,
+        pool5=nn.MaxPool(3, stride=2),
+        flatten=nn.flatten,
+        drop6=nn.Dropout(dropout),
+        fc6=nn.Dense(scaled(4096, width), kernel_init=init),
+        relu6=activations.relu,
+        drop7=nn.Dropout(dropout),
+        fc7=nn.Dense(scaled(4096, width), kernel_init=init),
+        relu7=activations.relu,
+        fc8=nn.Dense(num_classes, kernel_init=init),
+    )
+    return nn.sized("AlexNet", net)
+
+
+def alexnet_2012(
+    num_classes: int = 1000, *, order: str = "norm_pool", dropout: float = 0.5, width: float = 1.0
+) -> nn.Layer:
+    """AlexNet as it won in 2012: convolutions 96-256-384-384-256 in two groups, local response norm, 4096-4096.
+
+    60,965,224 parameters at 1000 classes on 227x227x3. The paper's 224 does not give its own 55x55 maps; 227 does.
+
+    Args:
+        num_classes: number of logits.
+        order: "norm_pool" is the paper's; the lecture draws "pool_norm" (Lecture row H8).
+        dropout: probability of dropping a hidden unit of fc6 and fc7.
+        width: factor on every number of channels.
+
+    Kernels start from N(0, .01²); biases at 1 in conv2, conv4, conv5 and the hidden affine layers, so that their
+    ReLUs start alive, and at 0 elsewhere, as in the paper.
+
+    Reference: A. Krizhevsky, I. Sutskever, G. Hinton, ImageNet Classification with Deep Convolutional Neural
+    Networks, 2012, https://papers.nips.cc/paper/4824.
+    """
+    check_choice("order", order, ("norm_pool", "pool_norm"))
+    start = {"kernel_init": initializers.normal(0.01)}
+    alive = start | {"bias_init": initializers.ones()}
+
+    def channels(n):
+        return scaled(n, width, multiple=2)
+
+    def norm_and_pool(i):
+        layers = {f"norm{i}": nn.LocalResponseNorm(), f"pool{i}": nn.MaxPool(3, stride=2)}
+        return layers if order == "norm_pool" else dict(reversed(layers.items()))
+
+    net = nn.serial(
+        conv1=nn.Conv(channels(96), 11, stride=4, padding="VALID", **start),
+        relu1=activations.relu,
+        **norm_and_pool(1),
+        conv2=nn.Conv(channels(256), 5, padding=2, groups=2, **alive),
+        relu2=activations.relu,
+        **norm_and_pool(2),
+        conv3=nn.Conv(channels(384), 3, padding=1, **start),
+        relu3=activations.relu,
+        conv4=nn.Conv(channels(384), 3, padding=1, groups=2, **alive),
+        relu4=activations.relu,
+        conv5=nn.Conv(channels(256), 3, padding=1, groups=2, **alive),
+        relu5=activations.relu,
+        pool5=nn.MaxPool(3, stride=2),
+        flatten=nn.flatten,
+        fc6=nn.Dense(scaled(4096, width), **alive),
+        relu6=activations.relu,
+        drop6=nn.Dropout(dropout),
+        fc7=nn.Dense(scaled(4096, width), **alive),
+        relu7=activations.relu,
+        drop7=nn.Dropout(dropout),
+        fc8=nn.Dense(num_classes, **start),
+    )
+    return nn.sized("AlexNet of 2012", net)
