@@ -1,14 +1,20 @@
 """The networks of the papers: sizes and shapes of the full ones without allocating them, learning on tiny ones."""
 
 import functools
+import math
+from types import MappingProxyType
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from sklearn.datasets import load_digits
 
-from jaxdl import analysis, losses, models, nn
+from jaxdl import activations, analysis, data, losses, models, nn, training
+from jaxdl.models.capsnet import Capsules, capsule_loss
+from jaxdl.models.googlenet import inception, naive_inception
+from jaxdl.models.lenet_1998 import CONNECTIONS, drawings, scaled_tanh
 
 KEY = jax.random.key(0)
 quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
@@ -39,6 +45,21 @@ PUBLISHED = {
     "vgg13": (IMAGENET, 133_047_848),
     "vgg16": (IMAGENET, 138_357_544),
     "vgg19": (IMAGENET, 143_667_240),
+    "alexnet": (IMAGENET, 61_100_840),
+    "alexnet_2012": ((227, 227, 3), 60_965_224),
+    "googlenet": (IMAGENET, 6_998_552),
+    "densenet121": (IMAGENET, 7_978_856),
+    "densenet161": (IMAGENET, 28_681_000),
+    "densenet169": (IMAGENET, 14_149_480),
+    "densenet201": (IMAGENET, 20_013_928),
+    "densenet40": (CIFAR, 1_019_722),
+    "densenet_bc100": (CIFAR, 769_162),
+    "mobilenet": (IMAGENET, 4_231_976),
+    "inception_v4": ((299, 299, 3), 42_679_816),
+    "inception_resnet_v2": ((299, 299, 3), 55_813_192),
+    "capsnet": (MNIST, 6_804_224 + 1_411_344),
+    "lenet5_1998": (MNIST, 60_000),
+    "cifar_demo": (CIFAR, 22_466),
 }
 ELSEWHERE = {"lecture_keras", "lecture_torch", "lenet5", "mlp", "small_cnn", "softmax_regression", "tiny_cnn"}
 ELSEWHERE |= {"net_2c2d", "net_3c3d"}
@@ -49,7 +70,66 @@ VARIANTS = {
     "vgg11 with batch norm": (models.vgg11(batch_norm=True), IMAGENET, 132_868_840),
     "resnet50 of Keras": (models.resnet50(variant="keras"), IMAGENET, 25_583_592),
     "resnet50 of the paper": (models.resnet50(variant="paper"), IMAGENET, 25_557_032),
+    "googlenet with heads": (models.googlenet(auxiliary=True), IMAGENET, 13_378_280),
+    "googlenet of torchvision": (models.googlenet(variant="torch"), IMAGENET, 6_624_904),
+    "the same with heads": (models.googlenet(variant="torch", auxiliary=True), IMAGENET, 13_004_888),
+    "googlenet with batch norm": (models.googlenet(variant="batch_norm"), IMAGENET, 7_005_832),
+    "that with heads": (models.googlenet(variant="batch_norm", auxiliary=True), IMAGENET, 13_385_816),
 }
+
+# output of the stages: the papers' tables and figures
+SHAPES = {
+    "alexnet": {"conv1": (55, 55, 64), "pool1": (27, 27, 64), "pool2": (13, 13, 192), "pool5": (6, 6, 256)},
+    "alexnet_2012": {
+        "conv1": (55, 55, 96), "conv2": (27, 27, 256), "conv3": (13, 13, 384), "conv4": (13, 13, 384),
+        "conv5": (13, 13, 256), "pool5": (6, 6, 256), "fc6": (4096,), "fc7": (4096,),
+    },
+    "vgg16": {
+        "conv1_2": (224, 224, 64), "conv2_2": (112, 112, 128), "conv3_3": (56, 56, 256), "conv4_3": (28, 28, 512),
+        "conv5_3": (14, 14, 512), "pool5": (7, 7, 512), "fc6": (4096,), "fc8": (1000,),
+    },
+    "googlenet": {
+        "conv1": (112, 112, 64), "pool1": (56, 56, 64), "conv2": (56, 56, 192), "pool2": (28, 28, 192),
+        "inception3a": (28, 28, 256), "inception3b": (28, 28, 480), "pool3": (14, 14, 480),
+        "inception4a": (14, 14, 512), "inception4b": (14, 14, 512), "inception4c": (14, 14, 512),
+        "inception4d": (14, 14, 528), "inception4e": (14, 14, 832), "pool4": (7, 7, 832),
+        "inception5a": (7, 7, 832), "inception5b": (7, 7, 1024), "pool5": (1024,),
+    },
+    "resnet34": {
+        "conv1": (112, 112, 64), "pool1": (56, 56, 64), "conv2": (56, 56, 64), "conv3": (28, 28, 128),
+        "conv4": (14, 14, 256), "conv5": (7, 7, 512),
+    },
+    "resnet152": {"conv2": (56, 56, 256), "conv3": (28, 28, 512), "conv4": (14, 14, 1024), "conv5": (7, 7, 2048)},
+    "resnet20": {"conv1": (32, 32, 16), "conv2": (32, 32, 16), "conv3": (16, 16, 32), "conv4": (8, 8, 64)},
+    "densenet121": {
+        "conv0": (112, 112, 64), "pool0": (56, 56, 64), "block1": (56, 56, 256), "transition1": (28, 28, 128),
+        "block2": (28, 28, 512), "transition2": (14, 14, 256), "block3": (14, 14, 1024),
+        "transition3": (7, 7, 512), "block4": (7, 7, 1024),
+    },
+    "densenet40": {"conv0": (32, 32, 16), "block1": (32, 32, 160), "block2": (16, 16, 304), "block3": (8, 8, 448)},
+    "mobilenet": {
+        "conv1": (112, 112, 32), "pointwise1": (112, 112, 64), "depthwise2": (56, 56, 64),
+        "pointwise3": (56, 56, 128), "pointwise5": (28, 28, 256), "pointwise11": (14, 14, 512),
+        "depthwise12": (7, 7, 512), "pointwise13": (7, 7, 1024),
+    },
+    "inception_v4": {
+        "stem/conv3": (147, 147, 64), "stem/mixed3": (73, 73, 160), "stem/mixed4": (71, 71, 192), "stem": (35, 35, 384),
+        "a": (35, 35, 384), "reduction_a": (17, 17, 1024), "b": (17, 17, 1024), "reduction_b": (8, 8, 1536),
+        "c": (8, 8, 1536),
+    },
+    "inception_resnet_v2": {
+        "stem": (35, 35, 320), "a": (35, 35, 320), "reduction_a": (17, 17, 1088), "b": (17, 17, 1088),
+        "reduction_b": (8, 8, 2080), "c": (8, 8, 2080), "conv7": (8, 8, 1536),
+    },
+    "capsnet": {
+        "encoder/conv1": (20, 20, 256), "encoder/conv2": (6, 6, 256), "encoder/primary": (1152, 8),
+        "encoder/digit": (10, 16), "decoder/fc2": (1024,), "decoder": (784,),
+    },
+    "lenet5_1998": {
+        "c1": (28, 28, 6), "s2": (14, 14, 6), "c3": (10, 10, 16), "s4": (5, 5, 16), "c5": (1, 1, 120), "f6": (84,),
+    },
+    "cifar_demo": {"conv1": (32, 32, 16), "pool1": (16, 16, 16), "pool2": (8, 8, 20), "pool3": (4, 4, 20)},
+}  # fmt: skip
 
 
 @functools.cache
@@ -89,6 +169,33 @@ def test_parameter_counts_of_other_forms(name):
     assert analysis.count_parameters(layer, in_shape) == count
 
 
+@pytest.mark.parametrize("name", SHAPES)
+def test_shapes_are_those_of_the_paper(name):
+    layer, in_shape = getattr(models, name)(), PUBLISHED[name][0]
+    assert nn.tap(layer, list(SHAPES[name])).out_shape(in_shape)[1] == SHAPES[name]
+
+
+def test_parameters_of_the_layers_of_1998():
+    rows = {row.layer: row.parameters for row in analysis.layer_rows(models.lenet5_1998(), MNIST)}
+    expected = {"c1": 156, "s2": 12, "c3": 1516, "s4": 32, "c5": 48_120, "f6": 10_164}
+    assert {name: count for name, count in rows.items() if count} == expected
+
+
+def test_reductions_make_an_inception_module_cheaper():
+    """The example of 28x28x256 in many lectures: 854 million multiply-adds and 672 channels without them."""
+    naive, reduced = naive_inception(128, 192, 96), inception(128, 64, 192, 64, 96, 64)
+    assert naive.out_shape((28, 28, 256)) == (28, 28, 672)
+    assert reduced.out_shape((28, 28, 256)) == (28, 28, 480)
+    biases = {"naive": 128 + 192 + 96, "reduced": 128 + 64 + 192 + 64 + 96 + 64}
+    work = {
+        name: 28 * 28 * (analysis.count_parameters(layer, (28, 28, 256)) - biases[name])
+        for name, layer in (("naive", naive), ("reduced", reduced))
+    }
+    assert {name: round(n / 1e6) for name, n in work.items()} == {"naive": 854, "reduced": 271}
+    assert work["reduced"] == 28 * 28 * (256 * (128 + 64 + 64 + 64) + 9 * 64 * 192 + 25 * 64 * 96)
+    assert models.googlenet(naive=True).out_shape(IMAGENET) == (1000,)
+
+
 # ---------------------------------------------------------------- tiny ones learn
 
 TINY = {
@@ -103,7 +210,34 @@ TINY = {
     "plain20": (models.plain20(depth=8, width=1 / 2), CIFAR),
     "vgg11": (models.vgg11(10, width=1 / 16), CIFAR),
     "vgg13 batch norm": (models.vgg13(10, width=1 / 16, batch_norm=True), CIFAR),
+    "alexnet": (models.alexnet(10, width=1 / 16), (63, 63, 3)),
+    "alexnet_2012": (models.alexnet_2012(10, width=1 / 16), (67, 67, 3)),
+    "alexnet_2012 pool first": (models.alexnet_2012(10, width=1 / 16, order="pool_norm"), (67, 67, 3)),
+    "googlenet": (models.googlenet(10, modules=("3a", "5b"), width=1 / 4), (33, 33, 3)),
+    "googlenet heads": (
+        models.googlenet(10, modules=("4a", "4d"), width=1 / 16, variant="torch", auxiliary=True),
+        (81, 81, 3),
+    ),
+    "googlenet naive": (models.googlenet(10, modules=("3a", "4a"), width=1 / 16, naive=True), (33, 33, 3)),
+    "densenet121": (models.densenet121(10, depths=(2, 1), growth=4), CIFAR),
+    "densenet_cifar": (models.densenet40(depth=10, growth=4, dropout=0.2), CIFAR),
+    "densenet_bc": (models.densenet_bc100(depth=16, growth=4), CIFAR),
+    "mobilenet": (models.mobilenet(10, width=1 / 8), CIFAR),
+    "inception_v4": (models.inception_v4(10, depths=(1, 1, 1), width=1 / 16), (75, 75, 3)),
+    "inception_resnet_v2": (models.inception_resnet_v2(10, depths=(1, 1, 1), width=1 / 16), (75, 75, 3)),
+    "capsnet": (models.capsnet(width=1 / 16), MNIST),
+    "lenet5_1998": (models.lenet5_1998(), MNIST),
+    "cifar_demo": (models.cifar_demo(), CIFAR),
 }
+
+
+def total_loss(y, labels):
+    """Mean loss of what a network returns in training, auxiliary heads weighing .3."""
+    if isinstance(y, Capsules):
+        return capsule_loss(y, labels).mean()
+    heads = y.heads if isinstance(y, nn.WithAuxiliary) else ()
+    main = losses.softmax_cross_entropy(y.output if heads else y, labels).mean()
+    return main + 0.3 * sum(losses.softmax_cross_entropy(head, labels).mean() for head in heads)
 
 
 @pytest.mark.parametrize("name", TINY)
@@ -115,11 +249,11 @@ def test_two_steps_reduce_the_loss_of_a_tiny_form(name):
     def step(params, state):
         def loss(params):
             y, new_state = layer.apply(params, state, images, train=True, key=KEY)
-            return losses.softmax_cross_entropy(y, labels).mean(), new_state
+            return total_loss(y, labels), new_state
 
         (value, new_state), grads = jax.value_and_grad(loss, has_aux=True)(params)
         length = jnp.sqrt(sum(jnp.sum(g**2) for g in jax.tree.leaves(grads)))
-        return value, grads, jax.tree.map(lambda p, g: p - 0.01 / length * g, params, grads), new_state
+        return value, grads, jax.tree.map(lambda p, g: p - 0.003 / length * g, params, grads), new_state
 
     params, state = initial(layer, in_shape)
     values = []
@@ -129,7 +263,7 @@ def test_two_steps_reduce_the_loss_of_a_tiny_form(name):
         assert all(bool(jnp.isfinite(g).all()) for g in jax.tree.leaves(grads))
         assert jax.tree.structure(new_state) == jax.tree.structure(state)
         state = new_state
-    assert values[2] < values[1] < values[0] < 10
+    assert values[2] < values[1] < values[0]
     flat = jax.tree_util.tree_leaves_with_path(grads)
     assert [jax.tree_util.keystr(path) for path, g in flat if not jnp.abs(g).max() > 0] == []
 
@@ -141,11 +275,13 @@ def test_training_and_evaluation_differ_in_dropout_and_batch_norm_alone(name):
         layer = nn.replace(layer, path, nn.identity)
     params, state = jax.eval_shape(lambda: layer.init(KEY, in_shape))
     images = jax.ShapeDtypeStruct((2, *in_shape), jnp.float32)
-    train, evaluate = (
-        str(jax.make_jaxpr(functools.partial(layer.apply, train=train, key=KEY))(params, state, images))
-        for train in (True, False)
-    )
-    assert train == evaluate
+
+    def output(train, *args):
+        y, new_state = layer.apply(*args, train=train, key=KEY)
+        return (y[0] if isinstance(y, tuple) else y), new_state
+
+    programs = [jax.make_jaxpr(functools.partial(output, train))(params, state, images) for train in (True, False)]
+    assert str(programs[0]) == str(programs[1])
 
 
 @pytest.mark.parametrize("name", TINY)
@@ -155,3 +291,405 @@ def test_out_shape_is_what_apply_gives(name):
     y = jax.eval_shape(lambda x: layer.apply(*layer.init(KEY, in_shape), x)[0], images)
     assert layer.out_shape(in_shape) == (10,)
     assert y.shape == (3, 10)
+
+
+# ---------------------------------------------------------------- initial values
+
+
+def spread(kernel):
+    return float(jnp.std(kernel)), float(jnp.abs(kernel).max())
+
+
+def test_kernels_start_as_in_the_papers():
+    """Normal: the deviation, known to some per cent from thousands of draws; uniform: the bound."""
+    resnet, _ = initial(models.resnet18(10, depths=(1, 1)), CIFAR)
+    first = resnet["conv2"]["block1"]["residual"]["body"]["conv1"]["kernel"]
+    projection = resnet["conv3"]["block1"]["residual"]["shortcut"]["conv"]["kernel"]
+    assert spread(first)[0] == pytest.approx(math.sqrt(2 / (9 * 64)), rel=0.03)  # He, fan out
+    assert spread(projection)[0] == pytest.approx(math.sqrt(2 / 128), rel=0.05)
+    vgg, _ = initial(models.vgg11(10, width=1 / 8), CIFAR)
+    assert 0.98 < spread(vgg["conv3_1"]["kernel"])[1] / math.sqrt(6 / (9 * (16 + 32))) <= 1.00001  # Glorot
+    alexnet, _ = initial(models.alexnet_2012(10, width=1 / 8), (67, 67, 3))
+    assert spread(alexnet["fc7"]["kernel"])[0] == pytest.approx(0.01, rel=0.02)
+    starts = {name: set(np.asarray(one["bias"]).tolist()) for name, one in alexnet.items()}
+    alive = {"conv2", "conv4", "conv5", "fc6", "fc7"}
+    assert starts == {name: {1.0 if name in alive else 0.0} for name in starts}
+    mobile, _ = initial(models.mobilenet(10, width=1 / 8), CIFAR)
+    deviation, largest = spread(mobile["pointwise11"]["conv"]["kernel"])
+    assert deviation == pytest.approx(0.09 * 0.8796, rel=0.04)
+    assert largest <= 0.18
+    dense, _ = initial(models.densenet121(10, depths=(3,), growth=16), CIFAR)
+    kernel = dense["block1"]["layer3"]["new"]["conv2"]["kernel"]
+    assert spread(kernel)[0] == pytest.approx(math.sqrt(2 / (9 * 64)), rel=0.05)  # He, fan in
+    lenet, _ = initial(models.lenet5_1998(), MNIST)
+    assert 0.98 < spread(lenet["c5"]["kernel"])[1] / (2.4 / 400) <= 1.00001
+    bounds = [2.4 / (25 * len(inputs)) for inputs in CONNECTIONS for _ in inputs]
+    largest = np.abs(np.asarray(lenet["c3"]["kernel"])).max((0, 1)) / bounds
+    assert largest.min() > 0.8
+    assert largest.max() <= 1.00001
+    capsules, _ = initial(models.capsnet(width=1 / 16), MNIST)
+    assert spread(capsules["encoder"]["digit"]["kernel"])[0] == pytest.approx(0.1 * 0.8796, rel=0.03)
+
+
+# ---------------------------------------------------------------- parts that one paper has
+
+
+def test_shortcut_a_subsamples_and_appends_zeros():
+    layer = models.resnet20(depth=8)
+    shortcut = nn.at(layer, "conv3/block1/residual/shortcut")
+    x = np.random.default_rng(0).normal(size=(2, 5, 4, 16)).astype(np.float32)
+    y, _ = shortcut.apply({}, {}, x)
+    assert y.shape == (2, 3, 2, 32)
+    np.testing.assert_array_equal(y[..., :16], x[:, ::2, ::2])
+    assert not y[..., 16:].any()
+    assert nn.at(layer, "conv3/block1").out_shape((5, 4, 16)) == (3, 2, 32)
+
+
+def test_options_of_a_residual_block():
+    def names(layer, path):
+        return list(nn.at(layer, path).children)
+
+    a, b, c = (models.resnet34(shortcut=option) for option in "ABC")
+    counts = [analysis.count_parameters(one, IMAGENET) for one in (a, b, c)]
+    identities = (3 * (64**2 + 128), 3 * (128**2 + 256), 5 * (256**2 + 512), 2 * (512**2 + 1024))
+    assert counts == [21_797_672 - BASIC_PROJECTIONS, 21_797_672, 21_797_672 + sum(identities)]
+    body = "conv3/block1/residual/body"
+    assert names(b, body) == ["conv1", "norm1", "relu1", "conv2", "norm2"]
+    assert names(b, "conv3/block1") == ["residual", "relu"]
+    for variant, strides in (("paper", (2, 1)), ("torch", (1, 2)), ("keras", (2, 1))):
+        convs = [nn.at(models.resnet50(variant=variant), f"{body}/conv{i}") for i in (1, 2)]
+        assert tuple(conv.op.stride[0] for conv in convs) == strides
+    pre = models.resnet50(preactivation=True)
+    assert names(pre, "conv2/block1/residual/body") == ["conv1", "norm2", "relu2", "conv2", "norm3", "relu3", "conv3"]
+    assert names(pre, "conv2/block2/residual/body")[:3] == ["norm1", "relu1", "conv1"]
+    assert names(pre, "conv3/block1") == ["norm1", "relu1", "residual"]  # shared with the projection
+    assert list(pre.children)[-4:] == ["norm", "relu", "pool", "fc"]
+    assert kinds(models.plain34(), "parallel") == []
+
+
+def test_the_identity_runs_through_a_net_with_preactivation():
+    layer = models.resnet20(depth=14, preactivation=True)
+    params, state = initial(layer, CIFAR)
+    last = {"conv2": {"kernel": jnp.zeros((3, 3, 16, 16))}}
+    block = params["conv2"]["block2"]["residual"]["body"]
+    params["conv2"]["block2"]["residual"]["body"] = block | last
+    tapped = nn.tap(layer, ["conv2/block1", "conv2/block2"])
+    (_, seen), _ = quick_jit(tapped.apply)(params, state, digits(CIFAR)[0])
+    np.testing.assert_array_equal(seen["conv2/block1"], seen["conv2/block2"])
+    assert float(seen["conv2/block1"].min()) < 0  # no ReLU after the sum
+
+
+def test_a_dense_layer_appends_to_what_it_got():
+    layer, in_shape = TINY["densenet121"]
+    params, state = initial(layer, in_shape)
+    wanted = ["pool0", "block1/layer1/new", "block1/layer2/new", "block1"]
+    (_, seen), _ = quick_jit(nn.tap(layer, wanted).apply)(params, state, digits(in_shape)[0])
+    parts = [seen[path] for path in wanted[:3]]
+    np.testing.assert_array_equal(seen["block1"], np.concatenate(parts, -1))
+
+
+def test_alexnet_s_order_of_norm_and_pool():
+    kept = ["norm1", "pool1"]
+    assert [n for n in models.alexnet_2012().children if n in kept] == kept
+    assert [n for n in models.alexnet_2012(order="pool_norm").children if n in kept] == kept[::-1]
+    assert models.alexnet_2012(order="pool_norm").out_shape((227, 227, 3)) == (1000,)
+
+
+def test_lenet_of_1998_by_hand():
+    layer = models.lenet5_1998()
+    params, state = initial(layer, MNIST)
+    x = digits(MNIST)[0][:2]
+    wanted = ["act1", "s2", "act2", "c3", "act6"]
+    (logits, seen), _ = nn.tap(layer, wanted).apply(params, state, x)
+    a = np.asarray(seen["act1"], np.float64)
+    summed = a[:, ::2, ::2] + a[:, 1::2, ::2] + a[:, ::2, 1::2] + a[:, 1::2, 1::2]
+    np.testing.assert_allclose(seen["s2"], summed * np.asarray(params["s2"]["scale"])[None, None, None], atol=1e-6)
+    a = np.asarray(seen["act2"], np.float64)
+    kernel, position, expected = np.asarray(params["c3"]["kernel"]), 0, []
+    for inputs in CONNECTIONS:  # output (3, 4) of each map
+        weights = kernel[:, :, position : position + len(inputs)]
+        expected.append(np.sum(a[:, 3:8, 4:9][..., list(inputs)] * weights[None], axis=(1, 2, 3)))
+        position += len(inputs)
+    assert position == 60
+    np.testing.assert_allclose(np.asarray(seen["c3"])[:, 3, 4], np.stack(expected, -1), atol=1e-5)
+    f6, codes = np.asarray(seen["act6"], np.float64), drawings()
+    np.testing.assert_allclose(logits, -((f6[:, None] - codes[None]) ** 2).sum(-1), rtol=1e-5)
+    assert codes.shape == (10, 84)
+    assert set(np.unique(codes)) == {-1, 1}
+    distances = ((codes[:, None] - codes[None]) ** 2).sum(-1)
+    assert distances[~np.eye(10, dtype=bool)].min() >= 4 * 5  # no two drawings differ in fewer than five dots
+    np.testing.assert_allclose(scaled_tanh(jnp.array([-1.0, 0.0, 1.0])), [-1, 0, 1], atol=1e-5)
+
+
+# ---------------------------------------------------------------- auxiliary heads
+
+
+def small_with_heads(weights=(0.3, 0.3)):
+    return nn.serial(
+        conv=nn.Conv(4, 3),
+        aux1=nn.auxiliary(nn.serial(flat=nn.flatten, fc=nn.Dense(10)), weight=weights[0]),
+        inner=nn.serial(relu=activations.relu, aux2=nn.auxiliary(nn.serial(flat=nn.flatten, fc=nn.Dense(10)))),
+        flat=nn.flatten,
+        fc=nn.Dense(10),
+    )
+
+
+def test_auxiliary_heads_count_in_training_and_vanish_in_evaluation():
+    layer, (images, labels) = small_with_heads((0.5, 0.3)), digits((8, 8, 1))
+    params, state = initial(layer, (8, 8, 1))
+    y, _ = layer.apply(params, state, images, train=True)
+    plain, _ = layer.apply(params, state, images)
+    assert isinstance(y, nn.WithAuxiliary)
+    assert y.weights == (0.5, 0.3)
+    np.testing.assert_array_equal(y.output, plain)
+    hidden, _ = nn.Conv(4, 3).apply(params["conv"], {}, images)
+    first = np.asarray(hidden).reshape(8, 256) @ np.asarray(params["aux1"]["fc"]["kernel"])
+    second = np.maximum(hidden, 0).reshape(8, 256) @ np.asarray(params["inner"]["aux2"]["fc"]["kernel"])
+    np.testing.assert_allclose(y.heads[0], first, atol=1e-5)
+    np.testing.assert_allclose(y.heads[1], second, atol=1e-5)
+    weight = np.linspace(0.5, 2, 8).astype(np.float32)
+    batch = data.Batch(images, labels, weight, np.arange(8, dtype=np.int32))
+    train_state = training.start(params, state, optax.sgd(1.0))
+    new, sums = quick_jit(training.train_step(layer, optax.sgd(1.0)))(train_state, batch, KEY)
+    each = [losses.softmax_cross_entropy(z, labels) for z in (y.output, *y.heads)]
+    expected = weight @ np.asarray(each[0] + 0.5 * each[1] + 0.3 * each[2])
+    assert float(sums["loss"]) == pytest.approx(float(expected), rel=1e-5)
+    assert float(sums["correct"]) == pytest.approx(float(weight @ (np.argmax(plain, -1) == labels)))
+    assert float(jnp.abs(new.params["aux1"]["fc"]["kernel"] - params["aux1"]["fc"]["kernel"]).max()) > 0
+    metrics, outputs = training.eval_step(layer)((params, state), batch)
+    np.testing.assert_array_equal(outputs, plain)
+    assert float(metrics["loss"]) == pytest.approx(float(weight @ np.asarray(each[0])), rel=1e-5)
+
+
+def test_heads_cost_nothing_in_a_compiled_evaluation():
+    def flops(layer):
+        shapes = jax.eval_shape(lambda: layer.init(KEY, (8, 8, 1)))
+        images = jax.ShapeDtypeStruct((2, 8, 8, 1), jnp.float32)
+        return (
+            jax.jit(lambda p, s, x: layer.apply(p, s, x)[0]).lower(*shapes, images).compile().cost_analysis()["flops"]
+        )
+
+    layer = small_with_heads()
+    headless = nn.replace(nn.replace(layer, "aux1", nn.identity), "inner/aux2", nn.identity)
+    assert flops(layer) == flops(headless)
+
+
+def test_features_of_a_head_by_name():
+    layer, images = small_with_heads(), digits((8, 8, 1))[0]
+    params, state = initial(layer, (8, 8, 1))
+    y, _ = layer.apply(params, state, images, train=True)
+    (_, seen), _ = nn.tap(layer, ["aux1/fc"]).apply(params, state, images)
+    np.testing.assert_array_equal(seen["aux1/fc"], y.heads[0])
+    assert nn.tap(layer, ["aux1/fc"]).out_shape((8, 8, 1)) == ((10,), {"aux1/fc": (10,)})
+
+
+def test_a_head_in_a_branch_is_an_error():
+    layer = nn.residual(nn.serial(aux=nn.auxiliary(nn.Conv(2, 1))))
+    params, state = layer.init(KEY, (4, 4, 1))
+    with pytest.raises(ValueError, match="in body: got an auxiliary head in a branch"):
+        layer.apply(params, state, jnp.ones((1, 4, 4, 1)), train=True)
+
+
+def test_googlenet_s_heads_stand_on_4a_and_4d():
+    names = list(models.googlenet(auxiliary=True).children)
+    assert names[names.index("aux1") - 1] == "inception4a"
+    assert names[names.index("aux2") - 1] == "inception4d"
+    layer, in_shape = TINY["googlenet heads"]
+    shapes = nn.tap(models.googlenet(auxiliary=True), ["aux1/pool", "aux1/fc1"]).out_shape(IMAGENET)[1]
+    assert shapes == {"aux1/pool": (4, 4, 512), "aux1/fc1": (1024,)}
+    y = jax.eval_shape(
+        lambda x: layer.apply(*layer.init(KEY, in_shape), x, train=True, key=KEY)[0], digits(in_shape)[0]
+    )
+    assert [head.shape for head in y.heads] == [(8, 10), (8, 10)]
+    assert layer.out_shape(in_shape) == (10,)
+
+
+# ---------------------------------------------------------------- CapsNet
+
+
+def test_capsule_loss_by_hand():
+    layer, in_shape = TINY["capsnet"]
+    images, labels = digits(in_shape)
+    params, state = initial(layer, in_shape)
+    run = quick_jit(functools.partial(layer.apply, train=True))
+    capsules, _ = run(params, state, images)
+    lengths = np.linalg.norm(capsules.vectors, axis=-1)
+    np.testing.assert_allclose(capsules.lengths, lengths, rtol=1e-5)
+    present = np.eye(10)[labels]
+    hinge = present * np.maximum(0, 0.9 - lengths) ** 2 + 0.5 * (1 - present) * np.maximum(0, lengths - 0.1) ** 2
+    hidden = (np.asarray(capsules.vectors) * present[..., None]).reshape(8, 160)
+    for name, g in (("fc1", lambda z: np.maximum(z, 0)), ("fc2", lambda z: np.maximum(z, 0))):
+        hidden = g(hidden @ np.asarray(params["decoder"][name]["kernel"]))
+    decoded = 1 / (1 + np.exp(-hidden @ np.asarray(params["decoder"]["fc3"]["kernel"])))
+    error = ((images.reshape(8, 784) - decoded) ** 2).sum(-1)
+    np.testing.assert_allclose(capsule_loss(capsules, labels), hinge.sum(-1) + 0.0005 * error, rtol=1e-4)
+    evaluated, _ = quick_jit(layer.apply)(params, state, images)
+    np.testing.assert_allclose(evaluated, lengths, rtol=1e-5)
+    np.testing.assert_allclose(capsule_loss(evaluated, labels), hinge.sum(-1), rtol=1e-4)
+
+
+def test_a_capsnet_trains_by_the_step_and_its_reconstruction_is_a_feature():
+    layer, in_shape = TINY["capsnet"]
+    images, labels = digits(in_shape)
+    params, state = initial(layer, in_shape)
+    batch = data.Batch(images, labels, np.ones(8, np.float32), np.arange(8, dtype=np.int32))
+    step = quick_jit(training.train_step(layer, optax.sgd(0.1), loss=capsule_loss))
+    new, sums = step(training.start(params, state, optax.sgd(0.1)), batch, KEY)
+    capsules, _ = layer.apply(params, state, images, train=True)
+    assert float(sums["loss"]) == pytest.approx(float(capsule_loss(capsules, labels).sum()), rel=1e-4)
+    assert float(sums["correct"]) == float((capsules.lengths.argmax(-1) == labels).sum())
+    assert float(jnp.abs(new.params["decoder"]["fc3"]["kernel"] - params["decoder"]["fc3"]["kernel"]).max()) > 0
+    (lengths, seen), _ = nn.tap(layer, ["decoder", "encoder/digit"]).apply(params, state, images)
+    longest = np.eye(10)[np.argmax(lengths, -1)][..., None] * np.asarray(seen["encoder/digit"])
+    np.testing.assert_allclose(seen["decoder"], capsules.decode(longest.reshape(8, 160)), atol=1e-6)
+
+
+# ---------------------------------------------------------------- features, memory, half precision
+
+
+@pytest.mark.parametrize("name", ["resnet50", "googlenet", "densenet_bc", "mobilenet", "vgg11"])
+def test_features_by_name_are_what_the_parts_compute_one_after_another(name):
+    layer, in_shape = TINY[name]
+    params, state = initial(layer, in_shape)
+    x = digits(in_shape)[0]
+    names = list(layer.children)
+
+    @quick_jit
+    def both(params, state, x):
+        (y, seen), _ = nn.tap(layer, names).apply(params, state, x)
+        expected = {}
+        for name in names:
+            x, _ = nn.at(layer, name).apply(params.get(name, {}), state.get(name, {}), x)
+            expected[name] = x
+        return y, seen, expected
+
+    y, seen, expected = both(params, state, x)
+    np.testing.assert_array_equal(y, seen[names[-1]])
+    for one in names:
+        np.testing.assert_allclose(seen[one], expected[one], rtol=1e-5, atol=1e-5)
+
+
+def gradient(layer, params, state, images, labels):
+    def loss(params):
+        y, new_state = layer.apply(params, state, images, train=True, key=KEY)
+        return total_loss(y, labels), new_state
+
+    return jax.value_and_grad(loss, has_aux=True)(params)
+
+
+def test_rematerialisation_changes_memory_alone():
+    def block():
+        return nn.serial(conv=nn.Conv(8, 3), norm=nn.BatchNorm(), act=jnp.tanh, drop=nn.Dropout(0.1))
+
+    blocks = {f"block{i}": block() for i in range(6)}
+    layer = nn.serial(stem=nn.Conv(8, 3), **blocks, pool=nn.global_avg_pool, fc=nn.Dense(10))
+    again = nn.remat(layer, r"block\d")
+    assert nn.paths(again) == nn.paths(layer)
+    images, labels = digits(CIFAR)
+    args = (*initial(layer, CIFAR), images, labels)
+    first, second = (jax.jit(functools.partial(gradient, one)).lower(*args).compile() for one in (layer, again))
+    (value, new_state), grads = first(*args)
+    (other, other_state), other_grads = second(*args)
+    assert float(value) == pytest.approx(float(other), rel=1e-6)
+    for a, b in ((grads, other_grads), (new_state, other_state)):
+        jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6), a, b)
+    assert second.memory_analysis().temp_size_in_bytes < 0.7 * first.memory_analysis().temp_size_in_bytes
+    (_, seen), _ = nn.tap(again, ["block3/conv"]).apply(args[0], args[1], images)
+    (_, plain), _ = nn.tap(layer, ["block3/conv"]).apply(args[0], args[1], images)
+    np.testing.assert_allclose(seen["block3/conv"], plain["block3/conv"], rtol=1e-5, atol=1e-6)
+
+
+def test_rematerialisation_of_nothing_is_an_error():
+    with pytest.raises(ValueError, match="within: got 'blocks', which matches no path; there are conv1, norm1"):
+        nn.remat(models.resnet20(depth=8), "blocks")
+
+
+def test_half_precision_computes_in_half_and_keeps_the_rest():
+    layer, in_shape = TINY["resnet20"]
+    half = nn.compute_in(jnp.bfloat16, layer)
+    images, labels = digits(in_shape)
+    params, state = initial(half, in_shape)
+    assert {leaf.dtype for leaf in jax.tree.leaves((params, state))} == {jnp.dtype("float32")}
+    (value, new_state), grads = quick_jit(functools.partial(gradient, half))(params, state, images, labels)
+    (full_value, full_state), full_grads = quick_jit(functools.partial(gradient, layer))(params, state, images, labels)
+    assert {leaf.dtype for leaf in jax.tree.leaves((value, new_state, grads))} == {jnp.dtype("float32")}
+    assert 0 < abs(float(value) - float(full_value)) < 0.05
+    flat, full = (jax.flatten_util.ravel_pytree(one)[0] for one in (grads, full_grads))
+    assert float(flat @ full / (jnp.linalg.norm(flat) * jnp.linalg.norm(full))) > 0.98
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=0.05, atol=0.05), new_state, full_state)
+    (logits, seen), _ = nn.tap(half, ["conv1", "norm1", "conv3/block1", "fc"]).apply(params, state, images)
+    assert {name: one.dtype for name, one in seen.items()} == dict.fromkeys(seen, jnp.dtype("bfloat16"))
+    assert logits.dtype == jnp.float32
+    with pytest.raises(ValueError, match="dtype: got"):
+        nn.compute_in(jnp.int32, layer)
+
+
+# ---------------------------------------------------------------- mistakes
+
+SMALLEST = {
+    "alexnet": 63,
+    "alexnet_2012": 67,
+    "vgg16": 32,
+    "googlenet": 31,
+    "densenet121": 29,
+    "inception_v4": 75,
+    "inception_resnet_v2": 75,
+    "lecture_keras": 10,
+    "lecture_torch": 16,
+    "lenet5": 12,
+    "lenet5_1998": 28,
+    "small_cnn": 8,
+    "cifar_demo": 8,
+}
+
+
+@pytest.mark.parametrize("name", SMALLEST)
+def test_images_that_are_too_small_are_told_the_smallest_size(name):
+    shallow = {"depths": (1, 1, 1)} if "inception" in name else {}
+    layer, size = getattr(models, name)(**shallow), SMALLEST[name]
+    channels = 1 if "lenet" in name else 3
+    message = rf"in_shape: got \({size - 1}, {size + 5}, {channels}\), the smallest image .* is {size}x{size}: in "
+    with pytest.raises(ValueError, match=message):
+        layer.out_shape((size - 1, size + 5, channels))
+    with pytest.raises(ValueError, match=f"the smallest image .* is {size}x{size}"):
+        jax.eval_shape(lambda: layer.init(KEY, (size + 5, size - 1, channels)))
+    assert layer.out_shape((size, size, channels)) == layer.out_shape((size + 8, size + 9, channels))
+
+
+def test_a_net_that_has_its_parameters_says_the_smallest_size_too():
+    layer, in_shape = TINY["densenet_cifar"]
+    params, state = jax.eval_shape(lambda: layer.init(KEY, in_shape))
+    with pytest.raises(ValueError, match="the smallest image that this DenseNet takes is 4x4"):
+        jax.eval_shape(layer.apply, params, state, jnp.ones((1, 3, 8, 3)))
+
+
+MISTAKES = MappingProxyType({
+    "wrong channels": (
+        lambda: TINY["vgg11"][0].apply(*TINY["vgg11"][0].init(KEY, CIFAR), np.ones((1, 32, 32, 1), np.float32)),
+        "in conv1_1: kernel: got 3 input channels, allowed are 1",
+    ),
+    "unknown layer": (lambda: nn.tap(models.vgg16(), ["conv4_9"]), "'conv4_9', which does not exist.*nearest: conv4_"),
+    "unknown variant": (lambda: models.resnet50(variant="tf"), "variant: got 'tf', allowed are 'torch', 'paper'"),
+    "unknown module": (lambda: models.googlenet(modules=("3c",)), "modules: got '3c', allowed are '3a', '3b'"),
+    "unknown shortcut": (lambda: models.resnet20(shortcut="D"), "shortcut: got 'D', allowed are 'A', 'B', 'C', None"),
+    "depth": (lambda: models.resnet20(depth=21), "depth: got 21, allowed are 8, 14, 20"),
+    "dense depth": (lambda: models.densenet40(depth=41), r"depth: got 41, allowed are 3n \+ 4"),
+    "bc depth": (lambda: models.densenet_bc100(depth=43), r"depth: got 43, allowed are 6n \+ 4"),
+    "width": (lambda: models.mobilenet(width=0.0), "width: got 0.0, allowed are numbers above 0"),
+    "order": (lambda: models.alexnet_2012(order="norm"), "order: got 'norm', allowed are 'norm_pool', 'pool_norm'"),
+    "classes": (lambda: models.lenet5_1998(11), "num_classes: got 11, allowed are 1 to 10"),
+    "table": (lambda: models.lenet5_1998().init(KEY, (28, 28)), "but Conv takes images"),
+    "capsnet's images": (lambda: models.capsnet().out_shape((32, 32, 1)), r"made for image_shape=\(28, 28, 1\)"),
+    "capsnet's size": (
+        lambda: models.capsnet(image_shape=(16, 16, 1)).out_shape((16, 16, 1)),
+        "the smallest image that CapsNet takes is 17x17",
+    ),
+    "no head of that name": (lambda: nn.at(models.googlenet(), "aux1"), "'aux1', which does not exist"),
+})  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_mistakes_are_named(name):
+    mistake, message = MISTAKES[name]
+    with pytest.raises(ValueError, match=message):
+        mistake()

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from jaxdl import activations, initializers, layers, losses, nn
@@ -65,7 +66,7 @@ def capsnet(
 
 
 def capsule_loss(
-    outputs: Capsules | Float[Array, "n classes"], labels: Array, *, reconstruction: float = 5e-4
+    outputs: Capsules | Float[Array, "n classes"], labels: ArrayLike, *, reconstruction: float = 5e-4
 ) -> Float[Array, " n"]:
     """Margin loss of the lengths, plus in training ``reconstruction · Σ (image - decoded)²`` over the pixels.
 
@@ -80,7 +81,7 @@ def capsule_loss(
     if not isinstance(outputs, Capsules):
         return losses.margin(outputs, labels)
     decoded = outputs.decode(_masked(outputs.vectors, labels))
-    error = jnp.sum((outputs.images.reshape(decoded.shape) - decoded) ** 2, axis=-1)
+    error = jnp.sum((jnp.reshape(outputs.images, decoded.shape) - decoded) ** 2, axis=-1)
     return losses.margin(outputs.lengths, labels) + reconstruction * error
 
 
@@ -97,16 +98,20 @@ def _with_decoder(encoder: nn.Layer, decoder: nn.Layer, num_classes: int, image_
         return parts.init(key, in_shape)
 
     def apply(params, state, x, *, train=False, key=None, axis_name=None):
-        options = {"train": train, "axis_name": axis_name}
-        vectors, encoded = encoder.apply(params["encoder"], state.get("encoder", {}), x, key=key, **options)
+        def through(name, part, x):
+            own_key = None if key is None else nn.child_key(key, name)
+            options = {"train": train, "key": own_key, "axis_name": axis_name}
+            y, own_state = part.apply(params[name], state.get(name, {}), x, **options)
+            return y, {name: own_state} if jax.tree.leaves(own_state) else {}
+
+        vectors, encoded = through("encoder", encoder, x)
         lengths = layers.capsule_length(vectors)
-        masked = _masked(vectors, jnp.argmax(lengths, axis=-1))
-        _, decoded = decoder.apply(params["decoder"], state.get("decoder", {}), masked, key=key, **options)
-        new_state = {name: one for name, one in (("encoder", encoded), ("decoder", decoded)) if jax.tree.leaves(one)}
+        _, decoded = through("decoder", decoder, _masked(vectors, jnp.argmax(lengths, axis=-1)))
+        new_state = encoded | decoded
         if not train:
             return lengths, new_state
         decode = jax.tree_util.Partial(lambda own, z: decoder.apply(own, {}, z)[0], params["decoder"])
-        return Capsules(lengths, vectors, x, decode), new_state
+        return Capsules(lengths, vectors, jnp.asarray(x), decode), new_state
 
     def out_shape(in_shape):
         check(in_shape)
@@ -122,7 +127,7 @@ def _flat_capsules(vectors: Array) -> Array:
     return vectors.reshape(vectors.shape[0], math.prod(vectors.shape[1:]))
 
 
-def _masked(vectors: Array, labels: Array) -> Array:
+def _masked(vectors: Array, labels: ArrayLike) -> Array:
     """Keep one capsule of each example and put the others to 0, all in one row."""
     kept = jax.nn.one_hot(labels, vectors.shape[1], dtype=vectors.dtype)
     return _flat_capsules(vectors * kept[:, :, None])

@@ -1,5 +1,7 @@
 """GoogLeNet: Inception modules, reduced or naive, and auxiliary heads (Lecture row I)."""
 
+from collections.abc import Sequence
+
 from jaxdl import activations, initializers, nn
 from jaxdl.models.options import check_choice, scaled
 
@@ -24,6 +26,7 @@ def googlenet(
     variant: str = "paper",
     auxiliary: bool = False,
     naive: bool = False,
+    modules: Sequence[str] = tuple(MODULES),
     dropout: float = 0.4,
     width: float = 1.0,
 ) -> nn.Layer:
@@ -39,6 +42,7 @@ def googlenet(
         auxiliary: whether heads stand on 4a and 4d. In training the net then returns `nn.WithAuxiliary`, whose
             losses weigh .3; in evaluation it returns the logits alone.
         naive: whether the modules lack the 1x1 reductions and the projection, as in the paper's figure 2a.
+        modules: the names of those to build, all nine for the paper's net.
         dropout: probability of dropping an input of the last layer; .7 in the heads.
         width: factor on every number of channels.
 
@@ -48,15 +52,12 @@ def googlenet(
     """
     check_choice("variant", variant, ("paper", "batch_norm", "torch"))
     batch_norm = variant != "paper"
-    modules = {
-        f"inception{name}": naive_inception(c1, c3, c5, variant=variant, width=width)
-        if naive
-        else inception(c1, reduce3, c3, reduce5, c5, pool, variant=variant, width=width)
-        for name, (c1, reduce3, c3, reduce5, c5, pool) in MODULES.items()
-    }
+    for name in modules:
+        check_choice("modules", name, MODULES)
 
     def chosen(*names):
-        return {f"inception{name}": modules[f"inception{name}"] for name in names}
+        chosen_widths = {name: MODULES[name] for name in names if name in modules}
+        return {f"inception{name}": _module(*w, naive, variant, width) for name, w in chosen_widths.items()}
 
     def head(name):
         return {name: nn.auxiliary(_head(num_classes, batch_norm, width), weight=0.3)} if auxiliary else {}
@@ -86,6 +87,12 @@ def googlenet(
         fc=nn.Dense(num_classes, kernel_init=initializers.glorot_uniform()),
     )
     return nn.sized("GoogLeNet", net)
+
+
+def _module(c1, reduce3, c3, reduce5, c5, pool, naive: bool, variant: str, width: float) -> nn.Layer:
+    if naive:
+        return naive_inception(c1, c3, c5, variant=variant, width=width)
+    return inception(c1, reduce3, c3, reduce5, c5, pool, variant=variant, width=width)
 
 
 def inception(

@@ -26,7 +26,7 @@ def train_step(
     layer: nn.Layer,
     optimizer: optax.GradientTransformation,
     *,
-    loss: Callable[[Array, Array], Array] = losses.softmax_cross_entropy,
+    loss: Callable[[Any, Array], Array] = losses.softmax_cross_entropy,
     preprocess: Callable[[Array], Array] | None = None,
     augment: Callable[[Array, Array], Array] | None = None,
     penalty: Callable[[Any], Array] | None = None,
@@ -124,7 +124,7 @@ def _without_padding(x: Array, weight: ArrayLike) -> Array:
     return jnp.where(counts, x, jnp.zeros((), x.dtype))
 
 
-def _sums(y: Array, batch: data.Batch, loss) -> Metrics:
+def _sums(y: Any, batch: data.Batch, loss) -> Metrics:
     label = _without_padding(jnp.asarray(batch.label), batch.weight)
     per_example = _wide(_with_heads(loss, y, label))
     weight = batch.weight.astype(per_example.dtype)
