@@ -1,5 +1,7 @@
 """AlexNet in one tower, and the net of 2012 with its two towers and local response norm (Lecture row I)."""
 
+from typing import Any
+
 from jaxdl import activations, initializers, nn
 from jaxdl.models.options import check_choice, scaled
 
@@ -64,7 +66,7 @@ def alexnet_2012(
     Networks, 2012, https://papers.nips.cc/paper/4824.
     """
     check_choice("order", order, ("norm_pool", "pool_norm"))
-    start = {"kernel_init": initializers.normal(0.01)}
+    start: dict[str, Any] = {"kernel_init": initializers.normal(0.01)}
     alive = start | {"bias_init": initializers.ones()}
 
     def channels(n):
