@@ -67,7 +67,7 @@ def alexnet_2012(
     """
     check_choice("order", order, ("norm_pool", "pool_norm"))
     start: dict[str, Any] = {"kernel_init": initializers.normal(0.01)}
-    alive = start | {"bias_init": initializers.ones()}
+    alive: dict[str, Any] = start | {"bias_init": initializers.ones()}
 
     def channels(n):
         return scaled(n, width, multiple=2)

@@ -4,6 +4,8 @@ Reference: F. Schneider, L. Balles, P. Hennig, DeepOBS: A Deep Learning Optimize
 https://arxiv.org/abs/1903.05499.
 """
 
+from typing import Any
+
 from jaxdl import activations, initializers, nn
 
 
@@ -16,7 +18,10 @@ def net_2c2d(num_classes: int = 10) -> nn.Layer:
     Args:
         num_classes: number of logits.
     """
-    start = {"kernel_init": initializers.truncated_normal(0.05), "bias_init": initializers.constant(0.05)}
+    start: dict[str, Any] = {
+        "kernel_init": initializers.truncated_normal(0.05),
+        "bias_init": initializers.constant(0.05),
+    }
     return nn.serial(
         conv1=nn.Conv(32, 5, **start),
         relu1=activations.relu,
