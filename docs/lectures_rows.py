@@ -466,20 +466,28 @@ ROWS = [
         "H8",
         "Local response and local contrast normalisation",
         "x / (k + α Σ x²)^β over neighbouring channels",
-        "layers.local_response_norm layers.local_contrast_norm",
+        "layers.local_response_norm layers.local_contrast_norm models.alexnet_2012",
         "loops over the papers' sums",
         "test_layers_normalization::test_local_response_norm_is_the_papers_sum "
-        "test_layers_normalization::test_local_contrast_norm_is_the_loop",
+        "test_layers_normalization::test_local_contrast_norm_is_the_loop "
+        "test_zoo::test_alexnet_s_order_of_norm_and_pool",
     ),
     Row(
         "I",
-        "The lectures' nets and LeNet-5, with capsules' parts (the larger nets are not part of this release)",
+        "The network zoo: the lectures' nets, LeNet-5 (also of 1998), AlexNet, VGG, GoogLeNet, ResNet, DenseNet, "
+        "CapsNet, MobileNet, Inception-v4 and Inception-ResNet-v2",
         "exact numbers of parameters, layer by layer",
-        "models.lecture_keras models.lecture_torch models.lenet5 layers.squash layers.dynamic_routing "
+        "models.lecture_keras models.lecture_torch models.cifar_demo models.lenet5 models.lenet5_1998 models.alexnet "
+        "models.alexnet_2012 models.vgg16 models.vgg19 models.googlenet models.resnet50 models.resnet152 "
+        "models.resnet20 models.resnet110 models.plain20 models.densenet121 models.densenet40 models.densenet_bc100 "
+        "models.capsnet models.mobilenet models.inception_v4 models.inception_resnet_v2 layers.squash "
+        "layers.dynamic_routing "
         "analysis.layer_rows analysis.count_parameters",
         "published counts, the paper's routing in numpy",
         "test_models::test_parameter_counts_are_exact test_models::test_shapes_layer_by_layer "
-        "test_layers_capsule::test_dynamic_routing_is_the_papers_procedure",
+        "test_layers_capsule::test_dynamic_routing_is_the_papers_procedure "
+        "test_zoo::test_published_parameter_counts test_zoo::test_shapes_are_those_of_the_paper "
+        "test_zoo::test_receptive_field_of_the_last_map test_zoo::test_capsule_loss_by_hand",
     ),
     Row("J", "Applications: adversarial images, style transfer, colourisation, several heads on one backbone"),
 ]

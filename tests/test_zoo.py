@@ -175,6 +175,39 @@ def test_shapes_are_those_of_the_paper(name):
     assert nn.tap(layer, list(SHAPES[name])).out_shape(in_shape)[1] == SHAPES[name]
 
 
+# pixels that the last map before the classifier sees. Published: A. Araujo, W. Norris, J. Sim, Computing Receptive
+# Fields of Convolutional Neural Networks, 2019, https://distill.pub/2019/computing-receptive-fields
+FIELDS = {
+    "alexnet": (models.alexnet(), 195),
+    "alexnet_2012": (models.alexnet_2012(), 195),
+    "vgg16": (models.vgg16(), 212),
+    "mobilenet": (models.mobilenet(), 315),
+    "resnet50": (models.resnet50(variant="paper"), 483),
+    "resnet101": (models.resnet101(variant="paper"), 1027),
+    "resnet152": (models.resnet152(variant="paper"), 1507),
+    "inception_v4": (models.inception_v4(), 2071),
+    "inception_resnet_v2": (models.inception_resnet_v2(), 3039),
+    # by hand: 1 + the sum of (window - 1) times the strides before it, along the widest path
+    "resnet50 v1.5": (models.resnet50(), 7 + 4 + 3 * 8 + (8 + 3 * 16) + (16 + 5 * 32) + (32 + 2 * 64)),
+    "resnet20": (models.resnet20(), 3 + 6 * 2 + (2 + 5 * 4) + (4 + 5 * 8)),
+    "plain20": (models.plain20(), 3 + 6 * 2 + (2 + 5 * 4) + (4 + 5 * 8)),
+    "googlenet": (models.googlenet(), 7 + 4 + 8 + 8 + 2 * 32 + 16 + 5 * 64 + 32 + 2 * 128),
+    "densenet121": (models.densenet121(), 11 + 6 * 8 + 4 + 12 * 16 + 8 + 24 * 32 + 16 + 16 * 64),
+    "capsnet": (models.capsnet(), 9 + 8),
+    "lenet5_1998": (models.lenet5_1998(), 5 + 1 + 4 * 2 + 2 + 4 * 4),
+    "cifar_demo": (models.cifar_demo(), 5 + 1 + 4 * 2 + 2 + 4 * 4 + 4),
+}
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_receptive_field_of_the_last_map(name):
+    layer, size = FIELDS[name]
+    rows = analysis.summary(layer, PUBLISHED[name.split()[0]][0]).rows
+    end = next(i for i, r in enumerate(rows) if r.kind in ("global_avg_pool", "flatten", "primary_capsules"))
+    fields = [row.receptive_field for row in rows[:end]]  # branches side by side may each be wide along one axis
+    assert tuple(max(axis) for axis in zip(*fields, strict=True)) == (size, size)
+
+
 def test_parameters_of_the_layers_of_1998():
     rows = {row.layer: row.parameters for row in analysis.layer_rows(models.lenet5_1998(), MNIST)}
     expected = {"c1": 156, "s2": 12, "c3": 1516, "s4": 32, "c5": 48_120, "f6": 10_164}
