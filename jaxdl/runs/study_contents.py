@@ -88,8 +88,13 @@ class Study(NamedTuple):
 
     def select(self, problem: str | None = None, optimizer: str | None = None, stage: str | None = None) -> list[Run]:
         """The runs of a problem, an optimizer and a stage; None takes all."""
-        wanted = (problem, optimizer, stage)
-        return [r for r in self.runs if all(w in (None, have) for w, have in zip(wanted, r[:3], strict=True))]
+        return [
+            run
+            for run in self.runs
+            if (problem is None or run.problem == problem)
+            and (optimizer is None or run.optimizer == optimizer)
+            and (stage is None or run.stage == stage)
+        ]
 
 
 def read(folder: Path) -> Study:
