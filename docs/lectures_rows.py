@@ -216,7 +216,8 @@ ROWS = [
         "optimizers.momentum optimizers.sgd",
         "optax, PyTorch, Keras, the printed formulas",
         "test_conventions::test_momentum_forms_are_one_algorithm_only_under_the_stated_maps "
-        "test_conventions::test_equals_the_printed_formula",
+        "test_conventions::test_equals_the_printed_formula "
+        "test_claims::test_momentum_equals_its_average_form_after_rescaling",
     ),
     Row(
         "E3",
@@ -233,7 +234,8 @@ ROWS = [
         "r ← r + g², w ← w − αg / (√r + ε)",
         "optimizers.adagrad",
         "optax, PyTorch, Keras, the printed formulas",
-        "test_optimizers::test_a_thousand_steps_equal_optax test_conventions::test_equals_the_printed_formula",
+        "test_optimizers::test_a_thousand_steps_equal_optax test_conventions::test_equals_the_printed_formula "
+        "test_claims::test_adagrad_s_rate_decays_to_zero_and_rmsprop_s_does_not",
     ),
     Row(
         "E5",
@@ -241,7 +243,8 @@ ROWS = [
         "r ← ρr + (1 − ρ)g², w ← w − αg / (√r + ε)",
         "optimizers.rmsprop",
         "optax, PyTorch, Keras, the printed formulas",
-        "test_optimizers::test_a_thousand_steps_equal_optax test_conventions::test_equals_the_printed_formula",
+        "test_optimizers::test_a_thousand_steps_equal_optax test_conventions::test_equals_the_printed_formula "
+        "test_claims::test_adagrad_s_rate_decays_to_zero_and_rmsprop_s_does_not",
     ),
     Row(
         "E6",
@@ -250,7 +253,8 @@ ROWS = [
         "optimizers.adam",
         "optax, PyTorch, Keras, the printed formulas",
         "test_optimizers::test_a_thousand_steps_equal_optax test_conventions::test_equals_the_printed_formula "
-        "test_conventions::test_adam_s_epsilons_map_into_each_other_only_step_by_step",
+        "test_conventions::test_adam_s_epsilons_map_into_each_other_only_step_by_step "
+        "test_claims::test_almost_adam_steps_too_far_at_first",
     ),
     Row(
         "E7",
@@ -273,6 +277,7 @@ ROWS = [
         "test_second_order::test_products_equal_the_dense_matrices "
         "test_second_order::test_the_fisher_matrix_is_the_expected_product_of_scores "
         "test_second_order::test_at_a_saddle_newton_stays_and_newton_cg_descends "
+        "test_claims::test_all_leave_a_saddle_and_momentum_leaves_it_sooner "
         "test_quasi_newton::test_rosenbrock_reaches_its_minimum_and_never_climbs",
     ),
     Row(
@@ -312,7 +317,15 @@ ROWS = [
         "test_optimizers_wrapping::test_polyak_and_tail_averages_are_the_averages_of_the_parameters "
         "test_training_batch_norm::test_statistics_are_the_mean_of_the_batches_own",
     ),
-    Row("E13", "The elongated bowl: paths across and along it, and the largest rate that is stable"),
+    Row(
+        "E13",
+        "The elongated bowl: paths across and along it, and the largest rate that is stable",
+        "αλ < 2; 2(1 + β) heavy ball; 2(1 + β)/(1 − β) average; 2(1 + β)/(1 + 2β) Nesterov",
+        "compare.descent_path compare.largest_stable_rate compare.landscape_problem",
+        "spectral radius, the geometric path of plain descent",
+        "test_claims::test_largest_stable_rate_is_that_of_the_spectral_radius "
+        "test_claims::test_momentum_damps_oscillation_and_allows_a_larger_rate",
+    ),
     Row(
         "F",
         "Initial weights: variance rules, gains, orthogonal and constant",

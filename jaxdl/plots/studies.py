@@ -34,11 +34,12 @@ def panels(
     logy: bool = False,
     steps: bool = False,
     line: float | None = None,
+    ylim: tuple[float, float] | None = None,
 ) -> Figure:
     """A small panel per group with its members in colour and all others in grey.
 
     The first member of a group is a broad pale line and the later ones are thin and dashed on top. Panels share their
-    axes. Values above the 90th percentile of what is drawn may be cut off, so that one bad run does not flatten all.
+    axes. Where the y axis is linear, the top tenth of the values may be cut off, so that it does not flatten the rest.
 
     Args:
         groups: ``groups[panel][name] = (x, y)`` with x and y of shape (n,); NaN and infinity leave a gap. A name
@@ -50,6 +51,7 @@ def panels(
         logy: whether the y axis is, where all values are positive.
         steps: draw stairs that rise at the points, as for a distribution.
         line: a value of y to mark in every panel, such as a target.
+        ylim: ends of the y axis; None fits them to the values.
     """
     if not groups:
         raise ValueError("groups must hold at least one panel, got none")
@@ -64,6 +66,8 @@ def panels(
         if line is not None:
             axes.axhline(line, color="#444444", linewidth=0.8, linestyle=":", zorder=1.5)
     _scale(cells, [y for _, y in everything.values()], logx, logy, line)
+    if ylim is not None:
+        cells[0].set_ylim(ylim[0] - 0.02 * (ylim[1] - ylim[0]), ylim[1] + 0.02 * (ylim[1] - ylim[0]))
     figure.supxlabel(xlabel, fontsize=10)
     figure.supylabel(ylabel, fontsize=10)
     add_heading(figure, title)
@@ -76,7 +80,7 @@ def intervals(
     """One row per name: the estimate as a dot, its interval as a whisker, an arrow where an end is infinite.
 
     Args:
-        rows: estimate, lower and upper end per name, drawn from top to bottom; names may repeat only by design.
+        rows: estimate, lower and upper end per name, drawn from top to bottom.
         xlabel: what the values are, with their unit.
         title: the heading.
         line: a value to mark, such as 0 for differences.
@@ -129,7 +133,7 @@ def tally(
     figure = Figure(figsize=(size, 0.92 * size), layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(share, cmap="PuOr_r", vmin=-1, vmax=1, interpolation="nearest")
-    bar = figure.colorbar(image, ax=axes, shrink=0.7, label="share of problems won less lost by the row")
+    bar = figure.colorbar(image, ax=axes, shrink=0.7, label="won less lost (share of problems)")
     bar.set_ticks([-1, -0.5, 0, 0.5, 1])
     short = [literal(shorten(name, 34)) for name in names]
     axes.set_xticks(range(len(names)), short, rotation=90, fontsize=7)
@@ -232,8 +236,9 @@ def _scale(cells: list[Axes], drawn: list[np.ndarray], logx: bool, logy: bool, l
             axes.yaxis.set_major_locator(LogLocator(numticks=6))
             axes.yaxis.set_minor_formatter(NullFormatter())
     if values.size:
-        top = np.quantile(values, 0.9) if values.max() > 3 * np.quantile(values, 0.9) and not logy else values.max()
-        cells[0].set_ylim(*_span([values.min(), float(top)], logy, line))
+        most = float(np.quantile(values, 0.9))
+        top = values.max() if logy else min(values.max(), most + 0.5 * (most - values.min()))
+        cells[0].set_ylim(*_span([float(values.min()), float(top)], logy, line))
 
 
 def _span(values: list[float], log: bool, line: float | None) -> tuple[float, float]:

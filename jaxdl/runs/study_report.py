@@ -84,8 +84,8 @@ def _summary(study: Study, folder: Path) -> list[str]:
         apart = sum(not interval.contains(0) for *_, interval in found)
         if found:
             parts.append(
-                f"Of {len(found)} comparisons of {name} pairs {apart} {'is' if apart == 1 else 'are'} told apart: "
-                f"{len(found) - apart} intervals of the paired difference contain 0."
+                f"**{name.capitalize()} pairs**: the interval of the paired difference contains 0 in "
+                f"{len(found) - apart} of {len(found)} comparisons; {apart} {'is' if apart == 1 else 'are'} told apart."
             )
     return parts
 
@@ -118,8 +118,8 @@ def _pairs(study: Study, folder: Path) -> list[str]:
 
 def _values(study: Study, folder: Path) -> list[str]:
     parts = ["## Final and best values"]
-    header = ["optimizer", "tuned rate", "final value", "interval", "best value", "interval", "accuracy (%)",
-              "default rate", "final value at it", "interval"]  # fmt: skip
+    header = ["optimizer", "tuned rate", "final value", "best value", "accuracy (%)", "final value at the default rate",
+              "default rate"]  # fmt: skip
     for problem in study.problems:
         rows, drawn = [], {}
         for optimizer in study.optimizers:
@@ -130,8 +130,8 @@ def _values(study: Study, folder: Path) -> list[str]:
             accuracy = np.mean([run.accuracy for run in final])
             drawn[_short(optimizer)] = ended
             rows.append([
-                _short(optimizer), _rate(final), *_both(ended), *_both(best),
-                f"{100 * accuracy:.2f}" if math.isfinite(accuracy) else "–", _rate(default), *_both(at_default),
+                _short(optimizer), _rate(final), _both(ended), _both(best),
+                f"{100 * accuracy:.2f}" if math.isfinite(accuracy) else "–", _both(at_default), _rate(default),
             ])  # fmt: skip
         if not rows:
             continue
@@ -142,7 +142,7 @@ def _values(study: Study, folder: Path) -> list[str]:
             pages.figure(folder, f"final_{problem}", figure, alt),
             _panels(study, folder, problem, "curves", _curve, xlabel="step", ylabel="value", logy=True),
         ]
-        parts += [f"### {pages.plain(problem)}", "\n".join(shown), pages.table(header, rows)]
+        parts += [f"### {pages.plain(problem)}", *shown, pages.table(header, rows)]
     return parts
 
 
@@ -210,7 +210,12 @@ def _profiles(study: Study, folder: Path) -> list[str]:
     profile = statistics.performance_profile(times["steps"], FACTORS)
     drawn = [{_short(n): (FACTORS, profile[names.index(n)]) for n in group} for group in _groups(study)]
     figure = plots.panels(
-        drawn, xlabel="times as many steps as the fastest", ylabel="share of problems solved", logx=True, steps=True
+        drawn,
+        xlabel="times as many steps as the fastest",
+        ylabel="share of problems solved",
+        logx=True,
+        steps=True,
+        ylim=(0, 1),
     )
     scores = [statistics.profile_score(times[unit], LIMIT) for unit in ("steps", "seconds")]
     order = np.argsort(-scores[0], kind="stable")
@@ -415,8 +420,9 @@ def _verdict(interval: Interval) -> str:
     return "first is better" if interval.high < 0 else "second is better"
 
 
-def _both(interval: Interval) -> tuple[str, str]:
-    return _number(interval.estimate), _ends(interval)
+def _both(interval: Interval) -> str:
+    ends = _ends(interval)
+    return _number(interval.estimate) if ends == "–" else f"{_number(interval.estimate)} ({ends})"
 
 
 def _ends(interval: Interval) -> str:

@@ -1,0 +1,248 @@
+"""The report of a study: gradient descent on three bowls, whose values are known, written as a study's files."""
+
+import csv
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments import report as command
+from jaxdl import plots
+from jaxdl.runs import study_contents, study_report
+
+RATES = (0.01, 0.1, 1.0, 3.0)
+STEPS, EVERY, TARGET = 60, 10, 0.05
+# factor on the rate: the twins are equal, the planted one is slower, the last one diverges at its best rate too
+SPEEDS = {"jaxdl.sgd": 1.0, "optax.sgd": 1.0, "jaxdl.sgd(slow=True)": 0.5, "my.module:wild(x=1)": 300.0}
+PROBLEMS = {"bowl_1": 1.0, "bowl_half": 0.5}
+NO = ""
+
+
+def descend(curvature, rate, seed):
+    """½·curvature·x² + .01 after 0, 10, ... steps of plain descent, which multiplies x by (1 − curvature·rate)."""
+    steps = np.arange(0, STEPS + 1, EVERY)
+    x = (2 + 0.1 * seed) * (1 - curvature * rate) ** steps
+    return steps, 0.5 * curvature * x**2 + 0.01
+
+
+def runs_of(problem, optimizer):
+    """(stage, rate, seed) of all runs."""
+    speed, curvature = SPEEDS[optimizer], PROBLEMS[problem]
+    finals = {rate: descend(curvature, speed * rate, 0)[1][-1] for rate in RATES}
+    best = min(finals, key=finals.get)
+    default = [("default", 0.01, seed) for seed in range(5)]
+    return [*default, *(("tuning", rate, 0) for rate in RATES), *(("final", best, seed) for seed in range(5))]
+
+
+def build(folder):
+    """Writes results.csv, curves.csv, plan.json and paths.csv."""
+    results, curves = [], []
+    for problem, curvature in PROBLEMS.items():
+        for optimizer, speed in SPEEDS.items():
+            for stage, rate, seed in runs_of(problem, optimizer):
+                key = [problem, optimizer, stage, rate, seed]
+                steps, values = descend(curvature, speed * rate, seed)
+                gone = values[-1] > 1e3
+                kept = values < 1e3
+                reached = steps[values <= TARGET][:1]
+                time = reached / 1000
+                results.append([
+                    *key, "diverged" if gone else "finished", STEPS, 32 * STEPS, NO if gone else values[-1],
+                    values[kept].min(), NO if gone else values[-1], NO, TARGET, *(reached if reached.size else [NO]),
+                    *(time if time.size else [NO]), 0.06, 0.5, 12.5, 8,
+                ])  # fmt: skip
+                curves += [
+                    [*key, s, NO if s == 0 else v, v, NO] for s, v in zip(steps[kept], values[kept], strict=True)
+                ]
+    folder.mkdir(parents=True)
+    paths = [["elongated_bowl", o, t, -10 * 0.9**t, (-0.8) ** t] for o in SPEEDS for t in range(30)]
+    tables = {
+        "results.csv": (study_contents.RESULTS, results),
+        "curves.csv": (study_contents.CURVES, curves),
+        "paths.csv": (study_contents.PATHS, paths),
+    }
+    for name, (header, rows) in tables.items():
+        with (folder / name).open("w", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerows([header, *rows])
+    plan = {"twins": [["jaxdl.sgd", "optax.sgd"]], "planted": [["jaxdl.sgd", "jaxdl.sgd(slow=True)"]]}
+    (folder / "plan.json").write_text(json.dumps(plan))
+    (folder / "manifest.json").write_text(json.dumps({"command": "python -m tests.study", "versions": {"numpy": "2"}}))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    folder = build(tmp_path_factory.mktemp("study") / "run")
+    assert study_report.write_study_report(folder) == folder / "report.html"
+    return folder
+
+
+@pytest.fixture
+def bare(tmp_path):
+    return build(tmp_path / "run")
+
+
+class Page(HTMLParser):
+    """The tables' cells, the text and the images' sources."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.rows, self.text, self.images, self._row = [], "", [], None
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag, attrs):
+        if tag == "tr":
+            self.rows.append([])
+        elif tag in ("td", "th"):
+            self.rows[-1].append("")
+            self._row = self.rows[-1]
+        elif tag == "img":
+            self.images.append(dict(attrs))
+
+    def handle_endtag(self, tag):
+        if tag in ("td", "th"):
+            self._row = None
+
+    def handle_data(self, data):
+        self.text += data
+        if self._row is not None:
+            self._row[-1] += data
+
+    def table(self, *first):
+        """The rows whose first cells are these."""
+        return [row[len(first) :] for row in self.rows if tuple(row[: len(first)]) == first]
+
+
+def test_every_part_of_the_report_is_there(study):
+    text = (study / "report.md").read_text()
+    titles = """Twin pairs, Planted pairs, Final and best values, Time to target, Sensitivity to the learning rate,
+    What tuning buys, Performance profiles, Wins; ties and losses, Paths on landscapes, Costs, Runs that diverged,
+    How this was made"""
+    titles = [" ".join(title.replace(";", ",").split()) for title in titles.split(",")]
+    assert re.findall("^## (.*)$", text, re.MULTILINE) == titles
+    figures = {path.name for path in (study / "figures").iterdir()}
+    kinds = [f"{kind}_{problem}.png" for kind in ("final", "curves", "rates", "best_of") for problem in PROBLEMS]
+    wanted = {*kinds, "twin_pairs.png", "planted_pairs.png", "profiles.png", "tally.png", "paths_elongated_bowl.png"}
+    assert figures == wanted == set(re.findall(r"\(figures/([^)]+)\)", text))
+    page = Page(study / "report.html")
+    assert all(image["src"].startswith("data:image/png;base64,") and len(image["alt"]) > 20 for image in page.images)
+    assert len(page.images) == len(figures)
+    assert "72 runs" not in page.text
+    assert f"{2 * 4 * 14} runs (40 default, 32 tuning, 40 final)" in page.text
+
+
+def test_the_pairs_are_judged_by_their_paired_differences(study):
+    page = Page(study / "report.html")
+    assert page.table("bowl_1", "jaxdl.sgd", "optax.sgd") == [["0", "0 to 0", "no difference"]]
+    # on the bowl of curvature 1 the rate 1 is exact for the one, and the other halves the distance in each step
+    slow = np.array([descend(1.0, 0.5, seed)[1][-1] - 0.01 for seed in range(5)])
+    assert slow.max() < 1e-12
+    assert page.table("bowl_1", "jaxdl.sgd", "jaxdl.sgd(slow=True)") == [["0", "0 to 0", "no difference"]]
+    difference, interval, verdict = page.table("bowl_half", "jaxdl.sgd", "jaxdl.sgd(slow=True)")[0]
+    assert "contains 0 in 2 of 2 comparisons" in page.text
+    first, second = (
+        [descend(0.5, speed * rate, seed)[1][-1] for seed in range(5)] for speed, rate in ((1.0, 3.0), (0.5, 3.0))
+    )
+    low, high = map(float, interval.split(" to "))
+    assert float(difference) == pytest.approx(np.mean(first) - np.mean(second), rel=1e-4, abs=1e-9)
+    assert low <= float(difference) <= high
+    assert verdict == ("no difference" if low == high == 0 else verdict)
+
+
+def test_values_times_and_costs_are_those_of_the_runs(study):
+    page = Page(study / "report.html")
+    rows = [row for row in page.rows if row[:2] == ["jaxdl.sgd", "1"]]
+    assert rows[0][2].startswith("0.01")
+    at_default = np.mean([descend(1.0, 0.01, seed)[1][-1] for seed in range(5)])
+    assert rows[0][5].startswith(f"{at_default:.5g} (")
+    target = page.table("bowl_1 ≤ 0.05", "jaxdl.sgd")
+    assert target == [["5 of 5", "10", "320", "0.01", "7"]]
+    costs = page.table("bowl_1", "jaxdl.sgd")
+    assert ["12.5", "8", "4", "240", "0.24", "14", "0.84", "7"] in costs
+
+
+def test_divergence_is_counted_and_is_no_crash(study):
+    page = Page(study / "report.html")
+    assert ["0 of 5", "1 of 4", "0 of 5", "3"] not in page.table("bowl_1", "wild(x=1)")
+    assert page.table("bowl_1", "wild(x=1)")[-1] == ["5 of 5", "4 of 4", "5 of 5", "0.01"]
+    assert "0 of 5" in page.table("bowl_1 ≤ 0.05", "wild(x=1)")[0]
+    rows = [row for row in page.rows if row[0] == "wild(x=1)" and row[2].startswith("∞")]
+    assert len(rows) == 2
+    scores = {row[0]: float(row[1]) for row in page.rows if len(row) == 3 and re.fullmatch(r"[01]\.\d{3}", row[1])}
+    assert scores["wild(x=1)"] == 0
+    assert scores["jaxdl.sgd"] == scores["optax.sgd"] == 1
+
+
+def test_remade_by_the_command_from_the_tables_alone_with_the_same_bytes(study, bare, capsys):
+    for name in ("plan.json", "paths.csv", "manifest.json"):
+        (bare / name).unlink()
+    command.main([str(bare)])
+    assert capsys.readouterr().out.strip() == str(bare / "report.html")
+    page = Page(bare / "report.html")
+    assert page.table("bowl_1", "jaxdl.sgd", "optax.sgd") == [["0", "0 to 0", "no difference"]]
+    before = {path: path.read_bytes() for path in bare.rglob("*") if path.is_file()}
+    command.main([str(bare)])
+    assert {path: path.read_bytes() for path in bare.rglob("*") if path.is_file()} == before
+
+
+def test_an_unfinished_study_with_one_seed_has_a_report(bare):
+    rows = (bare / "results.csv").read_text().splitlines(keepends=True)
+    (bare / "results.csv").write_text("".join(rows[:11]))  # default and tuning and one final run of the first optimizer
+    page = Page(study_report.write_study_report(bare))
+    assert "10 runs (5 default, 4 tuning, 1 final)" in page.text
+    (bare / "results.csv").write_text("".join(rows[:3]))
+    study_report.write_study_report(bare)
+
+
+def edited(name, old, new, count=1):
+    return lambda folder: (folder / name).write_text((folder / name).read_text().replace(old, new, count))
+
+
+FAULTS = {
+    "results.csv is missing": lambda f: (f / "results.csv").unlink(),
+    "curves.csv is missing": lambda f: (f / "curves.csv").unlink(),
+    "results.csv: there is no run": lambda f: (f / "results.csv").write_text(",".join(study_contents.RESULTS) + "\n"),
+    "results.csv: the first line lacks the columns state_bytes": edited("results.csv", ",state_bytes", ""),
+    "results.csv: line 2 has 20 fields, the header has 19": edited("results.csv", "bowl_1,", "bowl_1,,"),
+    "results.csv: line 2: stage must be default or tuning or final": edited("results.csv", "default", "first"),
+    "results.csv: line 2: seed must be a whole number, got 'a'": edited("results.csv", "0.01,0,", "0.01,a,"),
+    "results.csv: line 2: rate must be a number or empty, got 'x'": edited("results.csv", "0.01,0,", "x,0,"),
+    "results.csv: line 2: problem must be a name, got ''": edited("results.csv", "bowl_1", ""),
+    "results.csv: the run bowl_1, jaxdl.sgd, default, 0.01, 0 is there twice": edited(
+        "results.csv", "0.01,1,", "0.01,0,"
+    ),
+    "curves.csv: no rows of the run bowl_1, jaxdl.sgd, default, 0.01, 0": edited("curves.csv", "0.01,0,", "0.01,9,", 7),
+    "curves.csv: line 477 is cut off": lambda f: (f / "curves.csv").write_text((f / "curves.csv").read_text()[:-4]),
+    "curves.csv is no table of text": lambda f: (f / "curves.csv").write_bytes(b"\xff\xfe"),
+    "plan.json is not valid JSON": lambda f: (f / "plan.json").write_text("{"),
+    "plan.json: twins must be a list of pairs": lambda f: (f / "plan.json").write_text('{"twins": [["a"]]}'),
+    "manifest.json must hold an object": lambda f: (f / "manifest.json").write_text("[]"),
+}
+
+
+@pytest.mark.parametrize("message", FAULTS)
+def test_what_is_wrong_with_a_file_is_named(bare, message):
+    FAULTS[message](bare)
+    with pytest.raises(ValueError, match=re.escape(message)):
+        study_contents.read(bare)
+
+
+def test_the_figures_refuse_nothing_to_draw_and_draw_the_extremes(tmp_path):
+    with pytest.raises(ValueError, match="at least one panel"):
+        plots.panels([], xlabel="x", ylabel="y")
+    with pytest.raises(ValueError, match="at least one interval"):
+        plots.intervals({}, xlabel="x")
+    with pytest.raises(ValueError, match="at least one panel"):
+        plots.contours(np.zeros(2), np.zeros(2), np.zeros((2, 2)), [])
+    infinite = {"a": (np.inf, np.inf, np.inf), "b": (0.0, -np.inf, np.inf), "c": (np.nan,) * 3}
+    plots.save(plots.intervals(infinite, xlabel="x", line=0), tmp_path / "a.png")
+    nothing = (np.arange(3), np.full(3, np.nan))
+    plots.save(plots.panels([{"$a": nothing, "_b": nothing}], xlabel="x", ylabel="y", logy=True), tmp_path / "b.png")
+    plots.save(plots.panels([{"a": (np.arange(3), np.ones(3))}], xlabel="x", ylabel="y"), tmp_path / "c.png")
+    figure = plots.panels([{"a": ([1, 2], [3, 4])}, {"b": ([1, 2], [5, 6])}], xlabel="x", ylabel="y")
+    lines = [line.get_ydata().tolist() for line in figure.axes[0].lines]
+    assert lines == [[5, 6], [3, 4]]  # the other in grey, then its own
+    assert Path(tmp_path / "c.png").stat().st_size > 1000
