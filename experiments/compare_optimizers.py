@@ -6,7 +6,8 @@
 
 All optimizers start from the same parameters, see the same batches and try the same learning rates. Each runs with its
 default rate (all seeds), with each point of the rates (first seed: tuning), and with the best of them (all seeds).
-results.csv holds every run and curves.csv every evaluation; an interrupted study goes on with --resume DIR.
+results.csv holds every run and curves.csv every evaluation; an interrupted study goes on with --resume DIR. report.md,
+report.html and the figures are made from them at the end, and again by `python -m experiments.report DIR`.
 
 The default study: 35 optimizers on digits (softmax regression, MLP) and DeepOBS's quadratic_deep, 5 seeds, 13 rates:
 2,385 runs. Expected: each of jaxdl's optimizers ends where its twin of optax ends, and the planted pairs, Adam with
@@ -156,7 +157,10 @@ def run(config: Config, problems: list[compare.Problem], chosen: list[contenders
             name = request.signal.name if request.signal else "asked to stop"
             progress.line(f"{name}: every run that ended is in {folder}; --resume {folder} goes on")
             return request.exit_code
+    from jaxdl.runs import study_report  # matplotlib takes a second to import, which --help need not wait for
+
     print(f"results: {folder / 'results.csv'}")
+    print(f"report: {study_report.write_study_report(folder)}")
     return 0
 
 

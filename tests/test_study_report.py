@@ -11,7 +11,7 @@ import pytest
 
 from experiments import report as command
 from jaxdl import plots
-from jaxdl.runs import study_contents, study_report
+from jaxdl.runs import study_contents, study_report, study_rows
 
 RATES = (0.01, 0.1, 1.0, 3.0)
 STEPS, EVERY, TARGET = 60, 10, 0.05
@@ -199,6 +199,11 @@ def test_an_unfinished_study_with_one_seed_has_a_report(bare):
 
 def edited(name, old, new, count=1):
     return lambda folder: (folder / name).write_text((folder / name).read_text().replace(old, new, count))
+
+
+def test_the_columns_are_those_that_a_study_writes():
+    for name in ("RESULTS", "CURVES", "PATHS"):
+        assert tuple(getattr(study_contents, name)) == getattr(study_rows, name)
 
 
 FAULTS = {

@@ -12,8 +12,8 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
+from jaxdl.compare.paths import descent_path
 from jaxdl.compare.problems import Problem
-from jaxdl.compare.trajectories import settled
 
 Point = tuple[float, float]
 SOLVED: Final = 1e-3  # share of the way down from the start that may be left when a problem counts as solved
@@ -132,19 +132,9 @@ def path(landscape: Landscape, build: Callable[[Any], Any], learning_rate: float
         learning_rate: of all steps.
         steps: how many; a path that leaves the numbers stays at its last point.
     """
-    start = jnp.asarray(landscape.start, jnp.float32)
-
-    @jax.jit
-    def walk(rate):
-        optimizer = build(rate)
-
-        def body(carry, _):
-            point, state = carry
-            updates, state = optimizer.update(jax.grad(landscape.value)(point), state, point)
-            moved = point + updates
-            point = jnp.where(jnp.isfinite(moved).all() & jnp.isfinite(landscape.value(moved)), moved, point)
-            return (point, state), point
-
-        return jax.lax.scan(body, (start, settled(optimizer, start, start)), length=steps)[1]
-
-    return np.concatenate([np.asarray(start)[None], np.asarray(walk(jnp.float32(learning_rate)))])
+    walk = jax.jit(lambda rate: descent_path(landscape.value, build(rate), landscape.start, steps))
+    points = np.array(walk(jnp.float32(learning_rate)))
+    gone = ~(np.isfinite(points).all(1) & np.isfinite(landscape.value(jnp.asarray(points))))
+    if gone.any():
+        points[gone.argmax() :] = points[gone.argmax() - 1]
+    return points

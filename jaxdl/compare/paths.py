@@ -10,6 +10,8 @@ import optax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
+from jaxdl.compare.trajectories import settled
+
 __all__ = ["descent_path", "largest_stable_rate"]
 
 
@@ -35,7 +37,7 @@ def descent_path(
         point = optax.apply_updates(point, updates)
         return (point, state), point
 
-    _, points = jax.lax.scan(step, (start, optimizer.init(start)), None, length=steps)
+    _, points = jax.lax.scan(step, (start, settled(optimizer, start, start)), None, length=steps)
     return jnp.concatenate([start[None], points])
 
 
