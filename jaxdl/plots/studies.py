@@ -33,7 +33,7 @@ def panels(
     logx: bool = False,
     logy: bool = False,
     steps: bool = False,
-    line: float | None = None,
+    line: float | int | None = None,
     ylim: tuple[float, float] | None = None,
 ) -> Figure:
     """A small panel per group with its members in colour and all others in grey.
@@ -75,7 +75,7 @@ def panels(
 
 
 def intervals(
-    rows: Mapping[str, Whisker], *, xlabel: str, title: str = "", line: float | None = None, log: bool = False
+    rows: Mapping[str, Whisker], *, xlabel: str, title: str = "", line: float | int | None = None, log: bool = False
 ) -> Figure:
     """One row per name: the estimate as a dot, its interval as a whisker, an arrow where an end is infinite.
 

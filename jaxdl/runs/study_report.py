@@ -215,7 +215,7 @@ def _profiles(study: Study, folder: Path) -> list[str]:
         ylabel="share of problems solved",
         logx=True,
         steps=True,
-        ylim=(0, 1),
+        ylim=(0.0, 1.0),
     )
     scores = [statistics.profile_score(times[unit], LIMIT) for unit in ("steps", "seconds")]
     order = np.argsort(-scores[0], kind="stable")
