@@ -226,7 +226,8 @@ def _names(axes: Axes, group: Mapping[str, Curve]) -> None:
         )  # fmt: skip
 
 
-def _scale(cells: list[Axes], drawn: list[np.ndarray], logx: bool, logy: bool, line: float | int | None) -> None:
+def _scale(cells, drawn, logx, logy, line):
+    """Kinds and ends of the axes that all panels share."""
     values = np.concatenate([y[np.isfinite(y)] for y in drawn] or [np.zeros(0)])
     logy = logy and values.size > 0 and values.min() > 0 and values.max() > 30 * values.min()
     for axes in cells:
@@ -241,7 +242,7 @@ def _scale(cells: list[Axes], drawn: list[np.ndarray], logx: bool, logy: bool, l
         cells[0].set_ylim(*_span([float(values.min()), float(top)], logy, line))
 
 
-def _span(values: list[float], log: bool, line: float | int | None) -> tuple[float, float]:
+def _span(values, log, line):
     """Ends of an axis with a margin."""
     values = [*values, *([line] if line is not None else [])] or [0.0]
     low, high = min(values), max(values)
