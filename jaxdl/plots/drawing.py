@@ -20,7 +20,7 @@ from PIL import Image
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 DPI = 120
 
-Curve = tuple[Real[ArrayLike, " n"], Real[ArrayLike, " n"]]  # the points' x and y
+Curve = tuple[Real[ArrayLike, " _"], Real[ArrayLike, " _"]]  # x and y of the points, as many of the one as of the other
 
 
 def shorten(name: str, length: int = 16) -> str:
