@@ -243,7 +243,8 @@ def test_the_figures_refuse_nothing_to_draw_and_draw_the_extremes(tmp_path):
     nothing = (np.arange(3), np.full(3, np.nan))
     plots.save(plots.panels([{"$a": nothing, "_b": nothing}], xlabel="x", ylabel="y", logy=True), tmp_path / "b.png")
     plots.save(plots.panels([{"a": (np.arange(3), np.ones(3))}], xlabel="x", ylabel="y"), tmp_path / "c.png")
-    figure = plots.panels([{"a": ([1, 2], [3, 4])}, {"b": ([1, 2], [5, 6])}], xlabel="x", ylabel="y")
+    x = np.array([1, 2])
+    figure = plots.panels([{"a": (x, x + 2)}, {"b": (x, x + 4)}], xlabel="x", ylabel="y")
     lines = [line.get_ydata().tolist() for line in figure.axes[0].lines]
     assert lines == [[5, 6], [3, 4]]  # the other in grey, then its own
     assert Path(tmp_path / "c.png").stat().st_size > 1000
