@@ -1,6 +1,6 @@
 """Which optimizers give NaN on half-precision gradients: one Markdown table, ours beside optax's.
 
-    python -m benchmarks.optimizer_precision > benchmarks/optimizer_precision.md
+python -m benchmarks.optimizer_precision > benchmarks/optimizer_precision.md
 """
 
 import jax

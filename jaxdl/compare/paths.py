@@ -34,11 +34,11 @@ def descent_path(
     def step(carry, _):
         point, state = carry
         updates, state = optimizer.update(jax.grad(value)(point), state, point)
-        point = optax.apply_updates(point, updates)
+        point = jnp.asarray(optax.apply_updates(point, updates))
         return (point, state), point
 
     _, points = jax.lax.scan(step, (start, settled(optimizer, start, start)), None, length=steps)
-    return jnp.concatenate([start[None], points])
+    return jnp.concatenate([start[None], jnp.asarray(points)])
 
 
 def largest_stable_rate(

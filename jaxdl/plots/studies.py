@@ -218,7 +218,7 @@ def _group(axes: Axes, group: Mapping[str, Curve], steps: bool) -> None:
 
 def _names(axes: Axes, group: Mapping[str, Curve]) -> None:
     """The members' names above the panel, each in its line's colour."""
-    for place, name in enumerate(reversed(group)):
+    for place, name in enumerate(reversed(list(group))):
         color = COLORS[(len(group) - 1 - place) % len(COLORS)]
         axes.annotate(
             literal(shorten(name, 38)), (0, 1), (0, 3 + 10 * place), xycoords="axes fraction", color=color,
