@@ -420,10 +420,14 @@ ROWS = [
     Row("G10", "Bias and variance: learning curves, their diagnosis, the decomposition by resampling"),
     Row(
         "G11",
-        "Transfer: frozen layers, parts replaced (the four cells are an experiment, not part of this release)",
-        "g = 0 on frozen layers",
-        "optimizers.freeze optimizers.scale_by_group nn.replace",
-        "groups worked by hand, outputs of the parts kept",
+        "Transfer: a trained trunk under a new head, frozen or at a tenth of the rate; the four cells by "
+        "`python -m experiments.transfer`",
+        "g = 0 on frozen layers, η/10 on fine-tuned ones",
+        "applications.transfer.with_head applications.transfer.start applications.transfer.hold "
+        "applications.transfer.by_path optimizers.freeze optimizers.scale_by_group nn.replace",
+        "groups worked by hand, optax's plain step, outputs of the parts kept",
+        "test_transfer::test_each_parameter_moves_by_its_own_rate_and_frozen_parts_not_at_all "
+        "test_transfer::test_the_experiment_fills_its_folder "
         "test_optimizers_wrapping::test_groups_have_rates_of_their_own "
         "test_nn::test_replace_keeps_the_rest_and_its_params_valid",
     ),
@@ -495,12 +499,16 @@ ROWS = [
         "models.resnet20 models.resnet110 models.plain20 models.densenet121 models.densenet40 models.densenet_bc100 "
         "models.capsnet models.mobilenet models.inception_v4 models.inception_resnet_v2 layers.squash "
         "layers.dynamic_routing "
-        "analysis.layer_rows analysis.count_parameters",
-        "published counts, the paper's routing in numpy",
+        "analysis.summary analysis.count_parameters interop.load interop.to_torch",
+        "published counts and multiply-adds, the lecture's table, logits of torchvision and Keras, the paper's routing "
+        "in numpy",
         "test_models::test_parameter_counts_are_exact test_models::test_shapes_layer_by_layer "
         "test_layers_capsule::test_dynamic_routing_is_the_papers_procedure "
         "test_zoo::test_published_parameter_counts test_zoo::test_shapes_are_those_of_the_paper "
-        "test_zoo::test_receptive_field_of_the_last_map test_zoo::test_capsule_loss_by_hand",
+        "test_zoo::test_receptive_field_of_the_last_map test_zoo::test_capsule_loss_by_hand "
+        "test_summary::test_the_lecture_s_table_of_vgg16_row_by_row "
+        "test_summary::test_the_lecture_s_totals_and_its_erratum "
+        "test_interop::test_logits_are_those_of_the_source_and_the_export_goes_back",
     ),
     Row("J", "Applications: adversarial images, style transfer, colourisation, several heads on one backbone"),
 ]

@@ -68,12 +68,13 @@ def test_most_memory_is_in_early_convolutions_and_most_parameters_in_late_dense_
 
 
 # billions of multiply-adds that torchvision 0.29.2 publishes beside its weights
-PUBLISHED = {"vgg16": 15.47, "vgg19": 19.632, "resnet18": 1.814, "resnet50": 4.089}
+PUBLISHED = {"alexnet": 0.714, "vgg16": 15.47, "resnet50": 4.089, "googlenet": 1.498}
+OPTIONS = {"googlenet": {"variant": "torch"}}
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_multiply_adds_are_the_published_ones(name):
-    counted = analysis.summary(getattr(models, name)(), (224, 224, 3)).multiply_adds
+    counted = analysis.summary(getattr(models, name)(**OPTIONS.get(name, {})), (224, 224, 3)).multiply_adds
     assert counted == pytest.approx(PUBLISHED[name] * 1e9, rel=1e-2)
 
 
@@ -82,12 +83,13 @@ def test_multiply_adds_are_the_published_ones(name):
     [
         (models.vgg16(), "conv5_3", 196),
         (models.vgg16(), "pool5", 212),
+        (models.alexnet(), "pool5", 195),
         # Araujo, Norris and Sim 2019 print 483, of the paper's strides; where the 3x3 convolution has the stride, the
         # first of three stages see 2 * (4 + 8 + 16) = 56 pixels less
         (models.resnet50(variant="paper"), "conv5/block3/relu", 483),
         (models.resnet50(), "conv5/block3/relu", 427),
     ],
-    ids=["vgg16-conv5_3", "vgg16-pool5", "resnet50-paper", "resnet50-torch"],
+    ids=["vgg16-conv5_3", "vgg16-pool5", "alexnet-pool5", "resnet50-paper", "resnet50-torch"],
 )
 def test_published_receptive_fields(layer, path, field):
     rows = {row.layer: row.receptive_field for row in analysis.summary(layer, (224, 224, 3)).rows}
@@ -196,6 +198,16 @@ def test_what_does_not_run_in_evaluation_is_counted_as_parameters_alone():
     rows = analysis.summary(head_in_training(nn.Dense(4), nn.Dense(2)), (3,)).rows
     assert rows[-1] == analysis.SummaryRow("head", "dense", None, 0, 0, 10, 0, ())
     assert analysis.summary(head_in_training(nn.Dense(4), nn.Dense(2)), (3,), train=True).rows[-1].multiply_adds == 8
+
+
+def test_auxiliary_heads_vanish_in_evaluation():
+    with_heads = models.googlenet(auxiliary=True)
+    table, plain = (analysis.summary(net, (224, 224, 3)) for net in (with_heads, models.googlenet()))
+    assert (plain.parameters, table.parameters) == (6_998_552, 13_378_280)
+    assert (table.multiply_adds, table.activations) == (plain.multiply_adds, plain.activations)
+    heads = [row.layer for row in table.rows if row.output is None]
+    assert {name.split("/")[0] for name in heads} == {"aux1", "aux2"}
+    assert analysis.summary(with_heads, (224, 224, 3), train=True).multiply_adds > plain.multiply_adds
 
 
 def test_nothing_is_allocated():

@@ -113,7 +113,7 @@ def _watched(path: str, leaf: nn.Layer, notes: dict[str, Any], shapes: dict[str,
 
 
 def _shapes(values: Any) -> Any:
-    return jax.tree.map(lambda a: tuple(a.shape[1:]), values)
+    return jax.tree.map(lambda a: tuple(jnp.shape(a)[1:]), values)  # weights of auxiliary losses are numbers
 
 
 def _closed_form(leaf: nn.Layer, in_shape: Any, out_shape: Any) -> int | None:
@@ -139,8 +139,9 @@ def _products(program: Any) -> int:
             kernel = equation.invars[1].aval.shape
             features = kernel[equation.params["dimension_numbers"].rhs_spec[0]]
             total += math.prod(equation.outvars[0].aval.shape) * math.prod(kernel) // features
-        elif name == "correlate":  # jaxdl's own convolution, whose kernels have their outputs last
-            total += math.prod(equation.outvars[0].aval.shape) * math.prod(equation.invars[1].aval.shape[:-1])
+        elif name in ("correlate", "correlate_input_gradient"):  # jaxdl's own, whose kernels have their outputs last
+            many = equation.outvars[0] if name == "correlate" else equation.invars[0]  # transposed: each input of many
+            total += math.prod(many.aval.shape) * math.prod(equation.invars[1].aval.shape[:-1])
         elif name == "cond":
             total += max(below)
         else:

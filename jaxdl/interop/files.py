@@ -103,9 +103,11 @@ def _read_torch(path: Path) -> Tensors:
 
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, OSError, EOFError, KeyError, ValueError) as error:
-        why = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"{path}: is not a whole PyTorch file of nothing but tensors ({why})") from error
+    except pickle.UnpicklingError as error:  # torch's own message recommends to load it all the same
+        raise ValueError(f"{path}: holds other Python objects than tensors, which are not loaded") from error
+    except (RuntimeError, OSError, EOFError, KeyError, ValueError) as error:
+        why = f"{error}".partition(". ")[0] or type(error).__name__
+        raise ValueError(f"{path}: is not a whole PyTorch file ({why})") from error
     loaded = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else loaded
     if not isinstance(loaded, dict) or not all(isinstance(value, torch.Tensor) for value in loaded.values()):
         raise ValueError(f"{path}: holds a {type(loaded).__name__}, allowed is a dict of tensors by name")

@@ -130,13 +130,13 @@ np.savez_compressed(HERE / "weights.npz", **stored)
 
 full = {}
 with torch.device("meta"):
-    for name in ("alexnet", "vgg11", "vgg13", "vgg16", "vgg19", "vgg16_bn", "resnet18", "resnet34", "resnet50",
-                 "resnet101", "resnet152", "densenet121", "densenet161", "densenet169", "densenet201"):  # fmt: skip
+    for name in ("alexnet", "vgg11", "vgg16", "vgg19", "vgg16_bn", "resnet18", "resnet34", "resnet50", "resnet152",
+                 "densenet121", "densenet161", "densenet201"):  # fmt: skip
         model = getattr(models, name)()
         full[f"torch.{name}"] = {n: list(t.shape) for n, t in model.state_dict().items()}
     model = models.GoogLeNet(aux_logits=True, init_weights=False)
     full["torch.googlenet"] = {n: list(t.shape) for n, t in model.state_dict().items()}
-for name in ("VGG16", "VGG19", "ResNet50", "ResNet101", "ResNet152", "DenseNet121", "DenseNet169", "DenseNet201"):
+for name in ("VGG16", "VGG19", "ResNet50", "ResNet152", "DenseNet121", "DenseNet201"):
     with keras.device("meta"):
         model = getattr(keras.applications, name)(weights=None)
     full[f"keras.{name}"] = {w.path: list(w.shape) for w in model.weights}

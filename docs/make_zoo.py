@@ -1,0 +1,137 @@
+"""Write `docs/zoo.md`, the table of the networks, from `jaxdl.models` itself: python -m docs.make_zoo."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jaxdl import analysis, models
+
+ROOT = Path(__file__).parents[1]
+PAGE = Path(__file__).with_name("zoo.md")
+ACCURACY = ROOT / "benchmarks" / "accuracy.md"
+HEADER = ("network", "image", "parameters", "published", "multiply-adds", "published", "activations", "receptive field",
+          "trained here: test accuracy")  # fmt: skip
+INTRODUCTION = """# The networks
+
+Every row is counted from the network itself by `jaxdl.analysis.summary`, without allocating it; beside it stands what
+the paper, its authors' code or torchvision publishes. `python -m experiments.summary NAME` prints a network layer by
+layer.
+
+- Multiply-adds are those of matrix products and convolutions for one image, which papers and torchvision call FLOPs.
+- Activations are the values that one image keeps in evaluation, its own pixels among them: outputs of convolutions,
+  pools, norms and affine layers; ReLU, dropout and flatten work in place.
+- The receptive field is the side, in pixels, of what one value sees just before the spatial axes end (before the global
+  pool or flatten).
+- Accuracy is of whole runs on real data, from [benchmarks/accuracy.md](../benchmarks/accuracy.md); an empty cell is a
+  network that was not trained to the end here.
+
+Made by `python -m docs.make_zoo`.
+
+"""
+NOTES = """
+Published figures: parameters and multiply-adds of AlexNet in one tower, VGG, GoogLeNet (torch), ResNet and DenseNet
+are torchvision's; those of the 1998 and 2012 nets, of the CIFAR nets and of CapsNet are the papers' and lectures'; of
+MobileNet, Inception-v4 and Inception-ResNet-v2 the reference code's trainable parameters, and MobileNet's 569 M from
+its paper. GoogLeNet's paper says about 1.5 billion; its table of sizes counts weights only and contradicts its own
+widths in three rows. The paper's ResNet-50 has its strides in the 1×1 convolutions (3.8 billion), torchvision's in the
+3×3.
+"""
+IMAGENET, CIFAR, DIGITS = (224, 224, 3), (32, 32, 3), (28, 28, 1)
+
+
+class Net(NamedTuple):
+    """One row: how the network is made, and what others say of it."""
+
+    name: str
+    in_shape: tuple[int, ...]
+    parameters: str = ""  # as published
+    multiply_adds: str = ""
+    options: Mapping[str, Any] = {}
+
+
+NETS = [
+    Net("lecture_keras", DIGITS),
+    Net("lecture_torch", DIGITS, "431,080"),
+    Net("cifar_demo", CIFAR, "22,466"),
+    Net("lenet5", DIGITS, "61,706"),
+    Net("lenet5_1998", DIGITS, "60,000"),
+    Net("alexnet", IMAGENET, "61,100,840", "714 M"),
+    Net("alexnet_2012", (227, 227, 3), "60 M"),
+    Net("vgg11", IMAGENET, "132,863,336", "7.609 G"),
+    Net("vgg13", IMAGENET, "133,047,848", "11.308 G"),
+    Net("vgg16", IMAGENET, "138,357,544", "15.47 G"),
+    Net("vgg19", IMAGENET, "143,667,240", "19.632 G"),
+    Net("googlenet", IMAGENET, "", "1.5 G"),
+    Net("googlenet", IMAGENET, "6,624,904", "1.498 G", {"variant": "torch"}),
+    Net("resnet18", IMAGENET, "11,689,512", "1.814 G"),
+    Net("resnet34", IMAGENET, "21,797,672", "3.664 G"),
+    Net("resnet50", IMAGENET, "25,557,032", "4.089 G"),
+    Net("resnet50", IMAGENET, "25.5 M", "3.8 G", {"variant": "paper"}),
+    Net("resnet101", IMAGENET, "44,549,160", "7.801 G"),
+    Net("resnet152", IMAGENET, "60,192,808", "11.514 G"),
+    Net("plain34", IMAGENET, "", "3.6 G"),
+    Net("resnet20", CIFAR, "0.27 M"),
+    Net("resnet32", CIFAR, "0.46 M"),
+    Net("resnet44", CIFAR, "0.66 M"),
+    Net("resnet56", CIFAR, "0.85 M"),
+    Net("resnet110", CIFAR, "1.7 M"),
+    Net("plain20", CIFAR),
+    Net("densenet121", IMAGENET, "7,978,856", "2.834 G"),
+    Net("densenet161", IMAGENET, "28,681,000", "7.728 G"),
+    Net("densenet169", IMAGENET, "14,149,480", "3.36 G"),
+    Net("densenet201", IMAGENET, "20,013,928", "4.291 G"),
+    Net("densenet40", CIFAR, "1.0 M"),
+    Net("densenet_bc100", CIFAR, "0.8 M"),
+    Net("capsnet", DIGITS, "8.2 M"),
+    Net("mobilenet", IMAGENET, "4,231,976", "569 M"),
+    Net("inception_v4", (299, 299, 3), "42,679,816"),
+    Net("inception_resnet_v2", (299, 299, 3), "55,813,192"),
+    Net("small_cnn", DIGITS),
+]
+
+
+def page() -> str:
+    """Return the page as Markdown."""
+    lines = [HEADER, ["---", "---"] + ["---:"] * 6 + ["---"], *map(cells, NETS)]
+    return INTRODUCTION + "".join(f"| {' | '.join(line)} |\n" for line in lines) + NOTES
+
+
+def cells(net: Net) -> list[str]:
+    """Return the cells of one row."""
+    table = summary(net)
+    options = f" ({', '.join(map(str, net.options.values()))})" if net.options else ""
+    image = "×".join(map(str, net.in_shape))
+    counted = [f"{table.parameters:,}", net.parameters, short(table.multiply_adds), net.multiply_adds]
+    return [f"{net.name}{options}", image, *counted, short(table.activations), str(last_field(table)), accuracy(net)]
+
+
+def summary(net: Net) -> analysis.Summary:
+    """Count a network at as many classes as its paper has."""
+    return analysis.summary(getattr(models, net.name)(**net.options), net.in_shape)
+
+
+def last_field(table: analysis.Summary) -> int:
+    """Return the side of what one value sees before the spatial axes end."""
+    return [row for row in table.rows if isinstance(row.output, tuple) and len(row.output) == 3][-1].receptive_field[0]
+
+
+def short(n: int) -> str:
+    """Write a count with four digits and a unit."""
+    for unit, size in (("G", 10**9), ("M", 10**6), ("k", 10**3)):
+        if n >= size:
+            return f"{n / size:.4g} {unit}"
+    return str(n)
+
+
+def accuracy(net: Net) -> str:
+    """Return what the committed table of accuracies says of a network, if anything."""
+    if net.options:
+        return ""
+    rows = [line.split(" | ") for line in ACCURACY.read_text(encoding="utf-8").splitlines() if "--model" in line]
+    found = [row for row in rows if re.search(rf"--model {net.name}\b", row[-1])]
+    return "; ".join(f"{row[2]} ({row[0].removeprefix('| ').partition(', ')[2].replace('|', '')})" for row in found)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")

@@ -1,0 +1,5 @@
+"""What is built from trained networks."""
+
+from jaxdl.applications import transfer
+
+__all__ = ["transfer"]

@@ -1,0 +1,155 @@
+"""Transfer: what is carried over, what stays, which rate each parameter gets; and the experiment on bundled data."""
+
+import csv
+import sys
+import types
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from experiments import transfer as experiment
+from jaxdl import data, models, nn, optimizers, training
+from jaxdl.applications import transfer
+
+IN_SHAPE = (8, 8, 1)
+
+
+def trained():
+    layer = models.small_cnn(5, widths=(4, 6), hidden=8)
+    params, state = layer.init(jax.random.key(0), IN_SHAPE)
+    return layer, jax.tree.map(lambda leaf: leaf + 0.25, params), jax.tree.map(lambda leaf: leaf + 0.5, state)
+
+
+def test_the_trunk_computes_what_a_tap_sees():
+    layer, params, state = trained()
+    x = jnp.asarray(np.random.RandomState(0).rand(2, *IN_SHAPE), jnp.float32)
+    for after in ("stage1/norm", "stage2", "relu", "fc2"):
+        seen = nn.tap(layer, [after]).apply(params, state, x)[0][1][after]
+        np.testing.assert_array_equal(transfer.trunk(layer, after).apply(params, state, x)[0], seen)
+    assert list(transfer.trunk(layer, "stage2/conv").children) == ["stage1", "stage2"]
+    assert list(transfer.trunk(layer, "stage2/conv").children["stage2"].children) == ["conv"]
+
+
+def test_a_trunk_ends_within_serial_alone():
+    with pytest.raises(ValueError, match=r"path: got 'stage9', which does not exist .* nearest: "):
+        transfer.trunk(models.small_cnn(), "stage9")
+    with pytest.raises(ValueError, match=r"after: got 'body', which is inside a 'parallel'"):
+        transfer.trunk(models.resnet20(), "conv2/block1/residual/body")
+    with pytest.raises(ValueError, match="name: got 'relu', which the trunk has already; it has stage1, stage2"):
+        transfer.with_head(trained()[0], "relu", nn.Dense(2), name="relu")
+
+
+def test_what_is_carried_over_and_what_is_new():
+    layer, params, state = trained()
+    moved = transfer.with_head(layer, "relu", nn.Dense(3))
+    new_params, new_state = transfer.start(jax.random.key(7), moved, IN_SHAPE, params, state)
+    fresh, _ = moved.init(jax.random.key(7), IN_SHAPE)
+    assert set(new_params) == {"stage1", "stage2", "fc1", "head"}
+    for name in ("stage1", "stage2", "fc1"):
+        jax.tree.map(np.testing.assert_array_equal, new_params[name], params[name])
+    jax.tree.map(np.testing.assert_array_equal, new_params["head"], fresh["head"])
+    jax.tree.map(np.testing.assert_array_equal, new_state, state)
+    with pytest.raises(ValueError, match="lack or have in another shape fc1/kernel; new parts stand in"):
+        transfer.start(jax.random.key(0), moved, (16, 16, 1), params, state)
+    with pytest.raises(ValueError, match="lack or have in another shape top/kernel, top/bias"):
+        transfer.start(
+            jax.random.key(0), transfer.with_head(layer, "relu", nn.Dense(3), name="top"), IN_SHAPE, params, state
+        )
+
+
+def step_of(layer, optimizer, params, state):
+    examples = data.load("digits")
+    batch = data.Batch(examples.images[:16] / 16, examples.labels[:16] % 5, np.ones(16, np.float32), np.arange(16))
+    begun = training.start(params, state, optimizer)
+    return jax.jit(training.train_step(layer, optimizer))(begun, batch, jax.random.key(0))[0]
+
+
+def test_each_parameter_moves_by_its_own_rate_and_frozen_parts_not_at_all():
+    layer, params, state = trained()
+    factors = {"fc2/.*": 1.0, "fc1/.*": 0.1, ".*": 0.0}
+    optimizer = transfer.by_path(lambda rate: optimizers.sgd(rate), 0.5, factors)
+    held = transfer.hold(layer, "stage1", "stage2", "dropout")
+    after = step_of(held, optimizer, params, state)
+    plain = step_of(held, optax.sgd(0.5), params, state)  # optax is the oracle of the plain step
+    change = lambda new: jax.tree.map(lambda a, b: a - b, new.params, params)
+    jax.tree.map(np.testing.assert_array_equal, (after.params["stage1"], after.state), (params["stage1"], state))
+    jax.tree.map(np.testing.assert_array_equal, after.params["stage2"], params["stage2"])
+    for name, factor in (("fc1", 0.1), ("fc2", 1.0)):
+        jax.tree.map(
+            lambda a, b, factor=factor: np.testing.assert_allclose(a, factor * b, rtol=1e-4, atol=1e-6),
+            change(after)[name], change(plain)[name],
+        )  # fmt: skip
+    assert np.abs(change(plain)["stage1"]["conv"]["kernel"]).max() > 0
+    moving = step_of(layer, optimizer, params, state)  # what is frozen and not held moves its statistics
+    assert np.abs(moving.state["stage1"]["norm"]["mean"] - state["stage1"]["norm"]["mean"]).max() > 0
+
+
+def test_rates_may_follow_a_schedule_and_every_parameter_needs_one():
+    params = {"a": jnp.ones(2), "b": {"c": jnp.ones(2)}}
+    optimizer = transfer.by_path(optax.sgd, lambda step: 1.0 / (1 + step), {"a": 1.0, "b/.*": 0.1})
+    state = optimizer.init(params)
+    grads = jax.tree.map(jnp.ones_like, params)
+    for expected in (1.0, 0.5):
+        updates, state = optimizer.update(grads, state, params)
+        np.testing.assert_allclose(updates["a"], [-expected] * 2, rtol=1e-6)
+        np.testing.assert_allclose(updates["b"]["c"], [-0.1 * expected] * 2, rtol=1e-6)
+    with pytest.raises(ValueError, match=r"factors: none of \['a'\] matches the parameter b/c"):
+        transfer.by_path(optax.sgd, 1.0, {"a": 1.0}).init(params)
+    with pytest.raises(ValueError, match=r"factors: got -1.0 for 'a', allowed are numbers from 0 on"):
+        transfer.by_path(optax.sgd, 1.0, {"a": -1.0})
+
+
+def test_held_parts_can_be_tapped_and_replaced():
+    layer, params, state = trained()
+    held = transfer.hold(layer, "stage1")
+    x = jnp.ones((2, *IN_SHAPE))
+    (_, seen), _ = nn.tap(held, ["stage1/conv"]).apply(params, state, x, train=True, key=jax.random.key(0))
+    assert seen["stage1/conv"].shape == (2, 8, 8, 4)
+
+
+def upside_down():
+    """Another data set for the test: the digits turned by half and in negative."""
+    digits = data.load("digits")
+    return data.from_arrays(16 - digits.images[:, ::-1, ::-1], digits.labels, scale=16.0, name="upside down")
+
+
+OPTIONS = ["--source", "digits", "--different", "other:upside_down", "--examples", "3", "20", "--steps", "30"]
+
+
+@pytest.mark.slow
+def test_the_experiment_fills_its_folder(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "other", types.SimpleNamespace(upside_down=upside_down))
+    options = [*OPTIONS, "--source-epochs", "4", "--width", "8", "--seeds", "1", "--out", str(tmp_path / "run")]
+    assert experiment.main(options) == 0
+    rows = list(csv.DictReader((tmp_path / "run" / "results.csv").read_text().splitlines()))
+    assert len(rows) == 1 + 5 * 2 * 2
+    found = {(r["task"], r["way"], int(r["examples_per_class"])): float(r["test_accuracy"]) for r in rows}
+    assert next(iter(found.values())) > 0.9
+    assert found["similar", "from scratch", 20] > 0.6
+    assert found["different", "linear on an earlier layer", 20] > 0.6
+    text = (tmp_path / "run" / "report.md").read_text()
+    assert "## The four cells" in text
+    assert text.count("fine-tune many") >= 3
+    assert (tmp_path / "run" / "figures" / "accuracy.png").exists()
+    assert "report: " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--steps", "0"], "steps=0 is not allowed"),
+        (["--examples", "100000"], r"examples=\(100000,\) is not allowed: the smallest class has"),
+        (["--learning-rate", "nan"], "learning_rate=nan is not allowed"),
+        (["--different", "other:small"], r"different='other:small' has 2 classes of images \(4, 4, 1\)"),
+    ],
+    ids=["steps", "examples", "rate", "different"],
+)
+def test_mistakes_are_named_and_leave_nothing(options, message, tmp_path, monkeypatch):
+    small = lambda: (np.zeros((40, 4, 4, 1), np.float32), np.arange(40) % 2)
+    monkeypatch.setitem(sys.modules, "other", types.SimpleNamespace(small=small))
+    with pytest.raises(ValueError, match=message):
+        experiment.main(["--source", "digits", "--different", "digits", *options, "--out", str(tmp_path / "run")])
+    assert not (tmp_path / "run").exists()
