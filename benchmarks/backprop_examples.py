@@ -9,9 +9,11 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxdl import activations, layers, losses
+from jaxdl.backprop.windows import axes_of
 
 __all__ = ["EXAMPLES", "TIES", "Example", "examples"]
 
@@ -38,6 +40,43 @@ def _between(low: float, high: float, *shape: int) -> np.ndarray:
 
 def _batch_norm_train(x, scale=None, offset=None, *, axis=None, eps=1e-5):
     return layers.batch_norm(x, *layers.batch_statistics(x, axis=axis), scale, offset, eps=eps)
+
+
+def _places(x: jax.Array, window, stride=None, padding="VALID") -> tuple[jax.Array, np.ndarray]:
+    """What each window of a pool reads, (..., h2, w2, places, c), and which of it lies in the image, by indexing."""
+    stride = window if stride is None else stride
+    lengths = x.shape[-3:-1]
+    axes = axes_of(lengths, window, stride, padding)
+    starts = [axis.stride * np.arange(axis.outputs)[:, None] - axis.low for axis in axes]
+    rows, columns = (start + np.arange(axis.size) for start, axis in zip(starts, axes, strict=True))
+    index = np.stack(np.broadcast_arrays(rows[:, None, :, None], columns[None, :, None, :]))
+    index = index.reshape(2, *index.shape[1:3], -1)
+    inside = ((index >= 0) & (index < np.reshape(lengths, (2, 1, 1, 1)))).all(0)
+    row, column = np.where(inside, index, 0)
+    return x[..., row, column, :], np.expand_dims(inside, -1)
+
+
+def _max_pool(x, *, window=2, **options):
+    read, inside = _places(x, window, **options)
+    first = jnp.argmax(jnp.where(inside, read, -jnp.inf), -2, keepdims=True)
+    return jnp.take_along_axis(read, jax.lax.stop_gradient(first), -2)[..., 0, :]
+
+
+def _avg_pool(x, *, window=2, count_padding=False, **options):
+    read, inside = _places(x, window, **options)
+    return jnp.where(inside, read, 0).sum(-2) / (inside.shape[-2] if count_padding else inside.sum(-2))
+
+
+def _l2_pool(x, *, window=2, **options):
+    read, inside = _places(x, window, **options)
+    squares = jnp.where(inside, read**2, 0).sum(-2)
+    return jnp.where(squares > 0, jnp.sqrt(jnp.where(squares > 0, squares, 1)), 0)
+
+
+def _weighted_pool(x, weights, **options):
+    read, inside = _places(x, weights.shape, **options)
+    weights = jnp.where(inside, weights.reshape(-1, 1), 0)
+    return (weights * read).sum(-2) / weights.sum(-2)
 
 
 # both branches of each piecewise function, away from its kinks, and more than one axis
@@ -110,14 +149,22 @@ EXAMPLES: dict[str, list[Example]] = {
         Example(layers.conv2d, (_normal(5, 5, 1), _normal(2, 2, 1, 1), None), {"padding": "VALID", "stride": 2}),
     ],
     "max_pool2d": [
-        Example(layers.max_pool2d, (_IMAGE,)),
-        Example(layers.max_pool2d, (_IMAGE,), {"window": (3, 2), "stride": (2, 1), "padding": ((1, 2), 1)}),
+        Example(_max_pool, (_IMAGE,)),
+        Example(_max_pool, (_IMAGE,), {"window": 2, "stride": (3, 1)}),
+        Example(_max_pool, (_IMAGE,), {"window": (3, 2), "stride": (2, 1), "padding": ((1, 2), 1)}),
     ],
     "avg_pool2d": [
-        Example(layers.avg_pool2d, (_IMAGE,), {"window": (3, 2), "stride": (2, 1), "padding": ((1, 2), 1)}),
-        Example(layers.avg_pool2d, (_IMAGE,), {"window": (2, 3), "padding": "SAME", "count_padding": True}),
+        Example(_avg_pool, (_IMAGE,), {"window": (3, 2), "stride": (2, 1), "padding": ((1, 2), 1)}),
+        Example(_avg_pool, (_IMAGE,), {"window": (2, 3), "padding": "SAME", "count_padding": True}),
     ],
-    "l2_pool2d": [Example(layers.l2_pool2d, (_IMAGE,), {"window": (3, 2), "stride": (2, 1), "padding": ((1, 2), 1)})],
+    "l2_pool2d": [
+        Example(_l2_pool, (_IMAGE,), {"window": (3, 2), "stride": (2, 1), "padding": ((1, 2), 1)}),
+        Example(_l2_pool, (_IMAGE,)),
+    ],
+    "weighted_pool2d": [
+        Example(_weighted_pool, (_IMAGE, _between(0.5, 2, 3, 2)), {"stride": (2, 1), "padding": ((1, 2), 1)}),
+        Example(_weighted_pool, (_IMAGE, _between(0.5, 2, 2, 1)), {"stride": (3, 2)}),
+    ],
     "batch_norm": [
         Example(layers.batch_norm, (_normal(3, 2, 2), _normal(2), _between(0.3, 2, 2), _normal(2), _normal(2))),
         Example(layers.batch_norm, (_normal(3, 4), _normal(3, 1), _between(0.3, 2, 3, 1), None, _normal(4))),
@@ -151,8 +198,8 @@ TIES: dict[str, list[Example]] = {
     },
     "threshold": [Example(activations.threshold, (np.array([0.0, np.nan]),))],
     "elu": [Example(activations.elu, (np.array([0.0]),), {"alpha": 0.7})],
-    "max_pool2d": [Example(layers.max_pool2d, (x,), options) for x in (_TIED, _WITH_NAN) for options in ({}, _POOL)],
-    "l2_pool2d": [Example(layers.l2_pool2d, (_TIED * (_TIED > 1),), {"window": 2})],
+    "max_pool2d": [Example(_max_pool, (x,), options) for x in (_TIED, _WITH_NAN) for options in ({}, _POOL)],
+    "l2_pool2d": [Example(_l2_pool, (_TIED * (_TIED > 1),), {"window": 2})],
     "binary_cross_entropy": [
         Example(losses.binary_cross_entropy, (np.array([0.0, 1.0, 0.1, 0.9]), np.array([1, 0, 1, 0])), {"eps": 0.1})
     ],

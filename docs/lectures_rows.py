@@ -453,10 +453,10 @@ ROWS = [
         "H3",
         "Sizes, parameters and receptive fields",
         "⌊(n + 2p − k)/s⌋ + 1; f·f·c_in·c_out + c_out",
-        "layers.sizes.output_length layers.sizes.conv_parameters layers.sizes.receptive_field",
+        "sizes.output_length sizes.conv_parameters sizes.receptive_field",
         "worked numbers, places counted one by one",
-        "test_layers_sizes::test_the_lectures_sizes "
-        "test_layers_sizes::test_output_length_counts_the_places_of_the_window",
+        "test_sizes::test_the_lectures_sizes "
+        "test_sizes::test_output_length_counts_the_places_of_the_window",
     ),
     Row("H4", "Filters on a real image, feature maps of a trained net, X or not X"),
     Row(
@@ -474,9 +474,9 @@ ROWS = [
         "H6",
         "Parameters of dense against convolutional layers",
         "n_in · n_out + n_out",
-        "layers.sizes.dense_parameters layers.sizes.conv_parameters layers.sizes.dense_multiply_adds",
+        "sizes.dense_parameters sizes.conv_parameters sizes.dense_multiply_adds",
         "worked numbers",
-        "test_layers_sizes::test_the_lectures_dense_layers",
+        "test_sizes::test_the_lectures_dense_layers",
     ),
     Row("H7", "Invariance of dense and convolutional nets to shifts, scale, occlusion, permuted pixels"),
     Row(

@@ -1,7 +1,8 @@
 """Calls that differ between versions of JAX stand here and nowhere else."""
 
 from collections.abc import Callable
-from functools import partial
+from functools import partial, reduce
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -94,3 +95,64 @@ def bilinear(
 
 def _member(x, axis: int | None, number: int):
     return x if axis is None else jax.lax.index_in_dim(x, number, axis, keepdims=False)
+
+
+def linear(name: str, f: Callable[[Any, Array], Array], transposed: Callable[[Any, Array], Array]):
+    """Make of a function that is linear in its last argument one whose transpose is given code.
+
+    It is a pair of primitives, each the transpose of the other, so reverse mode runs `transposed`, reverse mode of that
+    runs `f`, and forward mode works. Differentiated with respect to a float in the residuals, both are what JAX makes
+    of their code.
+
+    Args:
+        name: of the primitive, in jaxprs.
+        f: ``(residuals, x) -> y``; residuals are a tree of arrays with static nodes.
+        transposed: ``(residuals, cotangent of y) -> cotangent of x``.
+
+    Returns:
+        A function of the same arguments. Under `jax.vmap` a mapped axis becomes the first, and one of length 1 stands
+        there for what is not mapped, so both functions must take any number of leading axes, and broadcast them.
+    """
+    pair = Primitive(name), Primitive(f"{name}_transposed")
+    for primitive, code, other in ((pair[0], f, pair[1]), (pair[1], transposed, pair[0])):
+        _define_linear(primitive, code, other)
+
+    def call(residuals, x: Array) -> Array:
+        leaves, tree = jax.tree.flatten(residuals)
+        return pair[0].bind(x, *leaves, tree=tree)
+
+    return call
+
+
+def _define_linear(primitive: Primitive, code: Callable[[Any, Array], Array], other: Primitive) -> None:
+    def run(x, /, *leaves, tree):
+        return code(jax.tree.unflatten(tree, leaves), x)
+
+    def abstract(*avals, tree):
+        y = jax.eval_shape(partial(run, tree=tree), *(jax.ShapeDtypeStruct(a.shape, a.dtype) for a in avals))
+        return avals[0].update(shape=y.shape, dtype=y.dtype, weak_type=False)
+
+    def jvp(primals, tangents, *, tree):
+        y = primitive.bind(*primals, tree=tree)
+        parts = [] if type(tangents[0]) is ad.Zero else [primitive.bind(tangents[0], *primals[1:], tree=tree)]
+        for i, tangent in enumerate(tangents[1:], start=1):
+            if type(tangent) is not ad.Zero and tangent.dtype != jax.dtypes.float0:
+                of_leaf = lambda leaf, i=i: run(*primals[:i], leaf, *primals[i + 1 :], tree=tree)
+                parts.append(jax.jvp(of_leaf, (primals[i],), (tangent,))[1])
+        return y, reduce(jnp.add, parts) if parts else ad.Zero.from_primal_value(y)
+
+    def transpose(cotangent, x, *leaves, tree):
+        return [other.bind(cotangent, *leaves, tree=tree), *(None for _ in leaves)]
+
+    def batch(arrays, axes, *, tree):
+        size = next(a.shape[axis] for a, axis in zip(arrays, axes, strict=True) if axis is not None)
+        moved = [a[None] if axis is None else jnp.moveaxis(a, axis, 0) for a, axis in zip(arrays, axes, strict=True)]
+        x = jnp.broadcast_to(moved[0], (size, *moved[0].shape[1:]))
+        return primitive.bind(x, *moved[1:], tree=tree), 0
+
+    primitive.def_impl(jax.jit(run, static_argnames="tree"))
+    primitive.def_abstract_eval(abstract)
+    mlir.register_lowering(primitive, mlir.lower_fun(run, multiple_results=False))
+    batching.primitive_batchers[primitive] = batch
+    ad.primitive_jvps[primitive] = jvp
+    ad.primitive_transposes[primitive] = transpose

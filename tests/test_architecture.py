@@ -20,7 +20,8 @@ REPOSITORY = ROOT.parent
 
 # imports go down only, and what stands on one level does not import one another
 LEVELS = [
-    {"compat", "activations", "initializers", "losses", "regularizers", "metrics", "schedules", "gradcheck"}
+    {"compat", "sizes"},
+    {"activations", "initializers", "losses", "regularizers", "metrics", "schedules", "gradcheck"}
     | {"backprop", "data"},
     {"layers", "optimizers"},
     {"nn"},
@@ -31,7 +32,7 @@ LEVELS = [
 ]
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
 
-CORE = ["activations", "initializers", "losses", "regularizers", "metrics", "schedules"]
+CORE = ["sizes", "activations", "initializers", "losses", "regularizers", "metrics", "schedules"]
 CORE += ["layers", "optimizers", "nn", "models", "analysis", "compare"]
 DEPENDENCIES = {"jax", "flax", "optax", "numpy", "jaxtyping"}
 EXTRAS = {"matplotlib", "sklearn", "orbax", "PIL", "pooch", "rich", "tyro", "optuna", "chex", "beartype", "pytest"}

@@ -1,5 +1,6 @@
 """Pools against a plain numpy loop and the lectures' worked example; ties, NaN, infinities, borders."""
 
+import functools
 import itertools
 
 import jax
@@ -224,6 +225,65 @@ def test_unpooling_adds_where_windows_overlap_and_drops_what_lies_outside():
     argmax = jnp.array([[1, 1, -1, 4]])[..., None]
     unpooled = layers.max_unpool2d(jnp.array([[2.0, 3, 5, 7]])[..., None], argmax, size=(2, 2))
     np.testing.assert_array_equal(unpooled[..., 0], [[0, 5], [0, 0]])
+
+
+# ---------------------------------------------------------------- derivatives, in the modes that the laws do not reach
+
+POOLS = {
+    "max": layers.max_pool2d,
+    "max, overlapping": functools.partial(layers.max_pool2d, window=3, stride=2, padding="SAME"),
+    "average": functools.partial(layers.avg_pool2d, padding=1),
+    "L2": functools.partial(layers.l2_pool2d, window=(3, 2), stride=(2, 1)),
+    "weighted": lambda x: layers.weighted_pool2d(x, jnp.array([[1.0, 2], [3, 4]])),
+}
+over_pools = pytest.mark.parametrize("pool", POOLS.values(), ids=POOLS)
+
+
+def images(*lead):
+    return jax.random.normal(jax.random.key(3), (*lead, 5, 6, 2))
+
+
+def slope(pool):
+    return jax.grad(lambda x: jnp.sum(jnp.sin(3 * pool(x))))
+
+
+@over_pools
+def test_reverse_mode_runs_the_hand_written_backward_pass(pool):
+    text = str(jax.make_jaxpr(slope(pool))(images()))
+    assert text.count("_transposed[") == 1
+
+
+@over_pools
+def test_mapped_twice_over_each_argument_of_a_derivative(pool):
+    x, t = images(2, 3), jnp.cos(images(2, 3))
+    along = lambda x, t: jax.jvp(slope(pool), (x,), (t,))[1]
+    found = jax.jit(jax.vmap(jax.vmap(along), (None, 0)))(x[0], t)
+    np.testing.assert_allclose(
+        found, jax.jit(lambda: jnp.stack([along(x[0], one) for one in t]))(), rtol=1e-4, atol=1e-4
+    )
+    turned = jax.jit(jax.vmap(jax.vmap(along, (0, None), 1), (1, None), 2))(x, t[0, 0])
+    loop = jax.jit(lambda: jnp.stack([jnp.stack([along(x[i, j], t[0, 0]) for i in range(2)]) for j in range(3)]))()
+    np.testing.assert_allclose(turned.transpose(2, 1, 0, 3, 4), loop.transpose(0, 1, 2, 3, 4), rtol=1e-4, atol=1e-4)
+
+
+@over_pools
+def test_a_batch_over_devices_has_the_same_derivative(pool):
+    x = images(8)
+    expected = slope(pool)(x)
+    mapped = jax.pmap(slope(pool))(x.reshape(4, 2, *x.shape[1:]))
+    np.testing.assert_allclose(mapped.reshape(x.shape), expected, rtol=1e-5, atol=1e-6)
+    mesh = jax.make_mesh((4,), ("i",), axis_types=(jax.sharding.AxisType.Auto,))
+    split = jax.device_put(x, jax.NamedSharding(mesh, jax.P("i")))
+    np.testing.assert_allclose(jax.jit(slope(pool))(split), expected, rtol=1e-5, atol=1e-6)
+    for check in (False, True):
+        local = jax.shard_map(slope(pool), mesh=mesh, in_specs=jax.P("i"), out_specs=jax.P("i"), check_vma=check)
+        np.testing.assert_allclose(local(split), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_maximum_of_minus_infinity_has_its_gradient_in_the_image():
+    x = jnp.full((2, 3, 1), -jnp.inf)
+    dx = jax.grad(lambda x: layers.max_pool2d(x, window=3, stride=2, padding=1).sum())(x)
+    np.testing.assert_array_equal(dx[..., 0], [[1, 1, 0], [0, 0, 0]])
 
 
 IMAGE = jnp.ones((5, 5, 2))

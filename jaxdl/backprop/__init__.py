@@ -86,12 +86,15 @@ from jaxdl.backprop.pooling import (
     AvgPool,
     L2Pool,
     MaxPool,
+    WeightedPool,
     avg_pool2d_backward,
     avg_pool2d_forward,
     l2_pool2d_backward,
     l2_pool2d_forward,
     max_pool2d_backward,
     max_pool2d_forward,
+    weighted_pool2d_backward,
+    weighted_pool2d_forward,
 )
 from jaxdl.backprop.stochastic import (
     dropout_backward,
@@ -104,6 +107,7 @@ __all__ = [
     "Convolution",
     "L2Pool",
     "MaxPool",
+    "WeightedPool",
     "avg_pool2d_backward",
     "avg_pool2d_forward",
     "batch_norm_backward",
@@ -167,4 +171,6 @@ __all__ = [
     "tanh_forward",
     "threshold_backward",
     "threshold_forward",
+    "weighted_pool2d_backward",
+    "weighted_pool2d_forward",
 ]

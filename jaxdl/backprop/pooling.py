@@ -1,8 +1,12 @@
 """Pooling, forward and backward (Lecture rows D1, H5).
 
 Images are `(..., h, w, c)`; windows as in `windows`, but a padding must be smaller than the window and is never
-pooled. All three work along the width, then along the height, and back: kh + kw terms instead of kh·kw. The transpose
-of reading the inputs s i + p − P is to add what came for place p of window i to exactly those inputs.
+pooled. All work along the width, then along the height, and back: kh + kw terms instead of kh·kw. Only windows of up to
+four places, side by side, are read in one pass. The transpose of reading the inputs s i + p − P is to add what came for
+place p of window i to exactly those inputs.
+
+`layers` runs these functions, as the derivatives of its own pools, too: `maxima` and `at_maxima`, `means`, `norms` and
+`norms_along`, `weighted_sums` and `weighted_spread`, with the backward passes as transposes.
 """
 
 from collections.abc import Sequence
@@ -21,22 +25,25 @@ __all__ = [
     "AvgPool",
     "L2Pool",
     "MaxPool",
+    "WeightedPool",
     "avg_pool2d_backward",
     "avg_pool2d_forward",
     "l2_pool2d_backward",
     "l2_pool2d_forward",
     "max_pool2d_backward",
     "max_pool2d_forward",
+    "weighted_pool2d_backward",
+    "weighted_pool2d_forward",
 ]
 
 _HEIGHT, _WIDTH = -3, -2
+Axes = tuple[Axis, Axis]
 
 
 class MaxPool(NamedTuple):
-    """Which place of each window held the maximum: the column within each row, then the row."""
+    """How each maximum was found: for all places of a window but the first, whether what came before stays largest."""
 
-    columns: Array  # (..., h, w2, c), small unsigned ints
-    rows: Array  # (..., h2, w2, c)
+    passes: tuple[tuple[Array, ...], ...]  # bools, one per window of each pass
     static: Static  # windows along height and width
 
 
@@ -52,6 +59,16 @@ class L2Pool(NamedTuple):
 
     x: Array  # (..., h, w, c)
     y: Array  # (..., h2, w2, c), in float32 at least
+    static: Static  # windows along height and width
+
+
+class WeightedPool(NamedTuple):
+    """Inputs and outputs, the weights, and their sum in each window."""
+
+    x: Array  # (..., h, w, c)
+    y: Array  # (..., h2, w2, c), in float32 at least
+    weights: Array  # (kh, kw)
+    total: Array  # (h2, w2, 1)
     static: Static  # windows along height and width
 
 
@@ -74,10 +91,7 @@ def max_pool2d_forward(
         ValueError: no image, an option below 1, a window larger than the padded input, a padding of its size or more.
     """
     x = jnp.asarray(x)
-    height, width = _axes(x, window, stride, padding)
-    across, columns = _first_largest(_read(_pad(x, width, _WIDTH, -jnp.inf), width, _WIDTH))
-    y, rows = _first_largest(_read(_pad(across, height, _HEIGHT, -jnp.inf), height, _HEIGHT))
-    return y, MaxPool(columns, rows, Static((height, width)))
+    return maxima(x, pool_axes(x, window, stride, padding))
 
 
 def max_pool2d_backward(residuals: MaxPool, cotangent: Float[Array, "*b h2 w2 c"]) -> Float[Array, "*b h w c"]:
@@ -86,9 +100,10 @@ def max_pool2d_backward(residuals: MaxPool, cotangent: Float[Array, "*b h2 w2 c"
     The lectures' "unpooling from the argmax". A rule that compares x with the maximum instead would give δ to each
     of several equal values.
     """
-    height, width = residuals.static.value
-    down = _scatter([_where(residuals.rows == p, cotangent) for p in range(height.size)], height, _HEIGHT)
-    return _scatter([_where(residuals.columns == q, down) for q in range(width.size)], width, _WIDTH)
+    passes = zip(_passes(residuals.static.value), residuals.passes, strict=True)
+    for along, stays in reversed(list(passes)):
+        cotangent = _add(_hand_back(stays, cotangent), along)
+    return cotangent
 
 
 def avg_pool2d_forward(
@@ -109,12 +124,8 @@ def avg_pool2d_forward(
         ValueError: see `max_pool2d_forward`.
     """
     x = jnp.asarray(x)
-    axes = _axes(x, window, stride, padding)
-    wide = _wide(x)
-    ones = jnp.ones((*x.shape[-3:-1], 1), wide.dtype)
-    count = jnp.full_like(_sums(ones, axes), axes[0].size * axes[1].size) if count_padding else _sums(ones, axes)
-    total = _sums(wide, axes)
-    return (total / jnp.broadcast_to(count, total.shape)).astype(x.dtype), AvgPool(count, Static(axes))
+    residuals = covered(x, pool_axes(x, window, stride, padding), count_padding)
+    return means(residuals, x), residuals
 
 
 def avg_pool2d_backward(residuals: AvgPool, cotangent: Float[Array, "*b h2 w2 c"]) -> Float[Array, "*b h w c"]:
@@ -136,77 +147,122 @@ def l2_pool2d_forward(
     Args, Raises: see `max_pool2d_forward`.
     """
     x = jnp.asarray(x)
-    axes = _axes(x, window, stride, padding)
-    y = jnp.sqrt(_sums(jnp.square(_wide(x)), axes))
+    axes = pool_axes(x, window, stride, padding)
+    y = norms(_wide(x), axes)
     return y.astype(x.dtype), L2Pool(x, y, Static(axes))
 
 
 def l2_pool2d_backward(residuals: L2Pool, cotangent: Float[Array, "*b h2 w2 c"]) -> Float[Array, "*b h w c"]:
     """∂E/∂x[u, v] = x[u, v] Σ of δ[i, j] / y[i, j] over the windows that cover it; 0 where y = 0."""
     x, y, static = residuals
-    zero = y == 0
-    share = jnp.where(zero, 0, cotangent.astype(y.dtype) / jnp.where(zero, 1, y))
+    share = _over_norm(cotangent.astype(y.dtype), y)
     return (_wide(x) * _spread(share, static.value)).astype(x.dtype)
 
 
-def _first_largest(places: list[Array]) -> tuple[Array, Array]:
-    """Return the largest over the places (NaN if there is one), and which place it is, the first of equals."""
-    largest = places[0]
-    index_dtype = jnp.uint8 if len(places) <= 256 else jnp.int32
-    index = jnp.zeros(largest.shape, index_dtype)
-    for number, place in enumerate(places[1:], start=1):
-        stays = (largest >= place) | (largest != largest)
-        index = jnp.where(stays, index, jnp.asarray(number, index_dtype))
-        largest = jnp.where(stays, largest, place)
-    return largest, index
+def weighted_pool2d_forward(
+    x: Float[ArrayLike, "*b h w c"],
+    weights: Float[ArrayLike, "kh kw"],
+    *,
+    stride: int | Sequence[int] | None = None,
+    padding: str | int | Sequence = "VALID",
+) -> tuple[Float[Array, "*b h2 w2 c"], WeightedPool]:
+    """Weighted average of each window, y[i, j] = Σ_{p,q} w[p, q] x[s i + p − P, s j + q − P] / W[i, j].
+
+    W[i, j] is the sum of the weights whose places lie in the image.
+
+    Args:
+        x, stride, padding: as in `max_pool2d_forward`.
+        weights: w, whose shape is the window.
+
+    Raises:
+        ValueError: weights that are no matrix; see `max_pool2d_forward`.
+    """
+    x, weights = jnp.asarray(x), jnp.asarray(weights)
+    axes = weighted_axes(x, weights, stride, padding)
+    wide = _wide(x)
+    total = weights_inside(weights.astype(wide.dtype), axes)
+    y = weighted_sums(wide, weights.astype(wide.dtype), axes)
+    y = y / jnp.broadcast_to(total, y.shape)
+    return y.astype(x.dtype), WeightedPool(x, y, weights, total, Static(axes))
 
 
-def _sums(x: Array, axes: tuple[Axis, Axis]) -> Array:
-    """Return the sum of each window."""
-    for axis, number in ((axes[1], _WIDTH), (axes[0], _HEIGHT)):
-        x = reduce(jnp.add, _read(_pad(x, axis, number, 0.0), axis, number))
+def weighted_pool2d_backward(
+    residuals: WeightedPool, cotangent: Float[Array, "*b h2 w2 c"]
+) -> tuple[Float[Array, "*b h w c"], Float[Array, "kh kw"]]:
+    """With γ = δ / W, ∂E/∂x[u, v] = Σ w[p, q] γ[i, j] over the places (p, q) of windows (i, j) that are there.
+
+    ∂E/∂w[p, q] = Σ over the windows whose place (p, q) lies in the image of γ[i, j] (x[s i + p − P, s j + q − P] − y).
+    """
+    x, y, weights, total, static = residuals
+    share = cotangent.astype(y.dtype) / jnp.broadcast_to(total, y.shape)
+    dx = weighted_spread(share, weights.astype(y.dtype), static.value)
+    along = _both(static.value)
+    places = zip(_read(_wide(x), along, 0), _read(_ones(static.value, y.dtype), along, 0), strict=True)
+    dw = [jnp.sum(share * (place - y * jnp.broadcast_to(inside, y.shape))) for place, inside in places]
+    return dx.astype(x.dtype), jnp.stack(dw).reshape(weights.shape).astype(weights.dtype)
+
+
+# ---------------------------------------------------------------- with the windows given
+
+
+def maxima(x: Array, axes: Axes) -> tuple[Array, MaxPool]:
+    """Return the maximum of each window, and how it was found."""
+    passes, lowest = [], _lowest(x.dtype)
+    for along in _passes(axes):
+        x, stays = _largest(_read(x, along, lowest), _first_inside(along, x.ndim))
+        passes.append(tuple(stays))
+    return x, MaxPool(tuple(passes), Static(axes))
+
+
+def at_maxima(residuals: MaxPool, x: Array) -> Array:
+    """Return what another image has where the maxima were: the transpose of `max_pool2d_backward`."""
+    for along, stays in zip(_passes(residuals.static.value), residuals.passes, strict=True):
+        first, *others = _read(x, along, 0)
+        x = reduce(lambda kept, step: jnp.where(step[0], kept, step[1]), zip(stays, others, strict=True), first)
     return x
 
 
-def _spread(share: Array, axes: tuple[Axis, Axis]) -> Array:
-    """Return the transpose of `_sums`: for each input the sum over the windows that cover it."""
-    for axis, number in ((axes[0], _HEIGHT), (axes[1], _WIDTH)):
-        share = _scatter([share] * axis.size, axis, number)
-    return share
+def covered(x: Array, axes: Axes, count_padding: bool) -> AvgPool:
+    """Return how many values each window averages."""
+    count = _sums(_ones(axes, _wide(x).dtype), axes)
+    return AvgPool(jnp.full_like(count, axes[0].size * axes[1].size) if count_padding else count, Static(axes))
 
 
-def _read(padded: Array, axis: Axis, number: int) -> list[Array]:
-    """Return for each place of a window along one axis what it reads, one entry per window."""
-    return [lax.slice_in_dim(padded, p, p + axis.reach, axis.stride, number) for p in range(axis.size)]
+def means(residuals: AvgPool, x: Array) -> Array:
+    """Return the mean of each window: the transpose of `avg_pool2d_backward`."""
+    total = _sums(_wide(x), residuals.static.value)
+    return (total / jnp.broadcast_to(residuals.count, total.shape)).astype(x.dtype)
 
 
-def _scatter(places: list[Array], axis: Axis, number: int) -> Array:
-    """Return the transpose of `_pad` and `_read`: add what came for place p of window i to input s i + p − P."""
-    return reduce(jnp.add, (_put(place, p - axis.low, axis, number) for p, place in enumerate(places)))
+def norms(x: Array, axes: Axes) -> Array:
+    """Return the Euclidean norm of each window."""
+    return jnp.sqrt(_sums(jnp.square(x), axes))
 
 
-def _put(place: Array, start: int, axis: Axis, number: int) -> Array:
-    """Return zeros of the input's length with `place` from `start` on, `stride` apart; what lies outside is cut."""
-    config = [(0, 0, 0)] * place.ndim
-    config[number] = (start, axis.length - start - axis.reach, axis.stride - 1)
-    return lax.pad(place, jnp.zeros((), place.dtype), config)
+def norms_along(residuals: L2Pool, tangent: Array) -> Array:
+    """Return how the norms change along a tangent, Σ x t / y, 0 where y = 0: the transpose of `l2_pool2d_backward`."""
+    x, y, static = residuals
+    return _over_norm(_sums(x * tangent, static.value), y)
 
 
-def _pad(x: Array, axis: Axis, number: int, value: float) -> Array:
-    config = [(0, 0, 0)] * x.ndim
-    config[number] = (axis.low, axis.high, 0)
-    return lax.pad(x, jnp.asarray(value, x.dtype), config)
+def weighted_sums(x: Array, weights: Array, axes: Axes) -> Array:
+    """Return Σ w x of each window; leading axes of the weights are those of x."""
+    places = _read(x, _both(axes), 0)
+    return reduce(jnp.add, [weight * place for weight, place in zip(_each(weights, x.ndim), places, strict=True)])
 
 
-def _where(chosen: Array, value: Array) -> Array:
-    return jnp.where(chosen, value, 0)
+def weighted_spread(share: Array, weights: Array, axes: Axes) -> Array:
+    """Return the transpose of `weighted_sums`: for each input the sum of w times the share of the windows there."""
+    return _add([weight * share for weight in _each(weights, share.ndim)], _both(axes))
 
 
-def _wide(x: Array) -> Array:
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+def weights_inside(weights: Array, axes: Axes) -> Array:
+    """Return the sum of the weights that lie in the image for each window, (h2, w2, 1)."""
+    return weighted_sums(_ones(axes, weights.dtype), weights, axes)
 
 
-def _axes(x: Array, window, stride, padding) -> tuple[Axis, Axis]:
+def pool_axes(x: Array, window, stride, padding) -> Axes:
+    """Return the windows along height and width, or raise ValueError."""
     if x.ndim < 3 or 0 in x.shape[-3:-1]:
         raise ValueError(f"x: got shape {x.shape}, allowed are images (..., h, w, c) of at least one pixel")
     height, width = axes_of(x.shape[-3:-1], window, window if stride is None else stride, padding)
@@ -214,3 +270,146 @@ def _axes(x: Array, window, stride, padding) -> tuple[Axis, Axis]:
         if max(axis.low, axis.high) >= axis.size:
             raise ValueError(f"padding: got {padding!r}, allowed is less than the window {axis.size}")
     return height, width
+
+
+def weighted_axes(x: Array, weights: Array, stride, padding) -> Axes:
+    """Return the windows along height and width, which have the weights' shape, or raise ValueError."""
+    if weights.ndim != 2:
+        raise ValueError(f"weights: got shape {weights.shape}, allowed are (height, width)")
+    return pool_axes(x, weights.shape, stride, padding)
+
+
+# ---------------------------------------------------------------- one pass
+
+Along = tuple[tuple[Axis, int], ...]  # the axes of one pass, each with its number in the array
+
+
+def _both(axes: Axes) -> Along:
+    return ((axes[0], _HEIGHT), (axes[1], _WIDTH))
+
+
+def _passes(axes: Axes) -> tuple[Along, ...]:
+    """Return the passes that together pool both axes; a maximum's first place in row-major order is found by both."""
+    small = axes[0].size * axes[1].size <= 4
+    if small and all(axis.stride == axis.size and axis.low == axis.high == 0 for axis in axes):
+        return (_both(axes),)
+    height, width = _both(axes)
+    return ((width,), (height,))
+
+
+def _largest(places: list[Array], first: Array | None) -> tuple[Array, list[Array]]:
+    """Return the largest over the places (NaN if there is one), and at each place but the first what stays so.
+
+    The first of equals stays. Places before `first` are padding: whatever comes after them is taken.
+    """
+    largest, stays = places[0], []
+    for number, place in enumerate(places[1:], start=1):
+        stay = (largest >= place) | (largest != largest)
+        stays.append(stay if first is None else stay & (number > first))
+        largest = jnp.where(stays[-1], largest, place)
+    return largest, stays
+
+
+def _hand_back(stays: tuple[Array, ...], cotangent: Array) -> list[Array]:
+    """Return the cotangent of each place that `_largest` was given, last question first."""
+    shares = []
+    for stay in reversed(stays):
+        shares.append(jnp.where(stay, 0, cotangent))
+        cotangent = jnp.where(stay, cotangent, 0)
+    return [cotangent, *reversed(shares)]
+
+
+def _first_inside(along: Along, ndim: int) -> Array | None:
+    """Return for each window of a pass its first place that is no padding; None if that is place 0 in all."""
+    (axis, number), *others = along
+    if others or axis.low == 0:
+        return None
+    outside = axis.low - axis.stride * jnp.arange(axis.outputs)
+    return outside.reshape([-1 if i == ndim + number else 1 for i in range(ndim)])
+
+
+def _sums(x: Array, axes: Axes) -> Array:
+    """Return the sum of each window."""
+    for along in _passes(axes):
+        x = reduce(jnp.add, _read(x, along, 0))
+    return x
+
+
+def _spread(share: Array, axes: Axes) -> Array:
+    """Return the transpose of `_sums`: for each input the sum over the windows that cover it."""
+    for along in reversed(_passes(axes)):
+        places = [share]
+        for axis, _ in along:
+            places = places * axis.size
+        share = _add(places, along)
+    return share
+
+
+def _read(x: Array, along: Along, padding: float | int) -> list[Array]:
+    """Return for each place of a window, in row-major order, what it reads, one entry per window."""
+    places = [x]
+    for axis, number in along:
+        padded = [_pad(place, number, (axis.low, axis.high), padding) for place in places]
+        starts = range(axis.size)
+        places = [lax.slice_in_dim(x, p, p + axis.reach, axis.stride, number) for x in padded for p in starts]
+    return places
+
+
+def _add(places: list[Array], along: Along) -> Array:
+    """Return the transpose of `_read`: for each input the sum of what came for it."""
+    for axis, number in reversed(along):
+        starts = range(0, len(places), axis.size)
+        places = [_interleave(places[start : start + axis.size], axis, number) for start in starts]
+    return places[0]
+
+
+def _interleave(places: list[Array], axis: Axis, number: int) -> Array:
+    """Add what came for place p of window i to input s i + p − P, along one axis.
+
+    Inputs of one remainder by s lie next to one another in the sum for that remainder, and the s sums are shuffled
+    into one another at the end. Setting each place's terms s apart by zeros instead takes up to three times as long.
+    """
+    later = -(-axis.size // axis.stride) - 1  # windows that begin after an input's first and still cover it
+    sums = []
+    for remainder in range(axis.stride):
+        terms = [
+            _pad(place, number, (after, later - after), 0)
+            for after, place in enumerate(places[remainder :: axis.stride])
+        ]
+        sums.append(reduce(jnp.add, terms) if terms else jnp.zeros_like(sums[0]))
+    shape = list(sums[0].shape)
+    shape[number] *= axis.stride
+    whole = jnp.stack(sums, number).reshape(shape)
+    return _pad(whole, number, (-axis.low, axis.length + axis.low - shape[number]), 0)
+
+
+def _pad(x: Array, number: int, amounts: tuple[int, int], value: float | int) -> Array:
+    """Pad one axis with a constant; a negative amount crops."""
+    config = [(0, 0, 0)] * x.ndim
+    config[number] = (*amounts, 0)
+    return lax.pad(x, jnp.asarray(value, x.dtype), config) if any(amounts) else x
+
+
+def _ones(axes: Axes, dtype) -> Array:
+    """Return an image of ones with one channel."""
+    return jnp.ones((axes[0].length, axes[1].length, 1), dtype)
+
+
+def _each(weights: Array, ndim: int) -> list[Array]:
+    """Return the weights (..., kh, kw) one by one, in row-major order, in a shape that broadcasts against images."""
+    lead = weights.shape[:-2]
+    shape = lead + (1,) * (ndim - len(lead))
+    return [weights[..., i, j].reshape(shape) for i in range(weights.shape[-2]) for j in range(weights.shape[-1])]
+
+
+def _over_norm(x: Array, norm: Array) -> Array:
+    zero = norm == 0
+    return jnp.where(zero, 0, x / jnp.where(zero, 1, norm))
+
+
+def _lowest(dtype) -> float | int:
+    return -jnp.inf if jnp.issubdtype(dtype, jnp.floating) else int(jnp.iinfo(dtype).min)
+
+
+def _wide(x: Array) -> Array:
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))

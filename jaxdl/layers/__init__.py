@@ -3,6 +3,7 @@
 `sizes` has the arithmetic of shapes, parameters and multiply-adds in plain Python ints.
 """
 
+from jaxdl import sizes
 from jaxdl.layers.capsule import capsule_length, dynamic_routing, squash
 from jaxdl.layers.convolution import conv1d, conv2d, conv_transpose2d, convolve1d, convolve2d
 from jaxdl.layers.linear import dense
@@ -67,6 +68,7 @@ __all__ = [
     "rnn",
     "rnn_cell",
     "shakeout",
+    "sizes",
     "spatial_dropout",
     "squash",
     "weighted_pool2d",

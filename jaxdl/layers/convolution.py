@@ -14,8 +14,8 @@ from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from jaxdl.backprop.windows import Axis
-from jaxdl.layers import sizes
+from jaxdl import sizes
+from jaxdl.backprop.windows import axes_of
 from jaxdl.layers.correlation import METHODS, correlate
 from jaxdl.layers.linear import add_bias
 
@@ -119,7 +119,8 @@ def conv_transpose2d(
     x, kernel = jnp.asarray(x), jnp.asarray(kernel)
     _check_ranks(x, kernel, 2)
     _check_channels(x, kernel, groups)
-    strides, dilations, paddings = _per_axis(2, stride, dilation, padding)
+    named = {"stride": stride, "dilation": dilation, "padding": padding}
+    strides, dilations, paddings = (sizes.per_axis(name, value, 2) for name, value in named.items())
     lengths = zip(x.shape[-3:-1], kernel.shape, strides, paddings, dilations, strict=False)
     amounts = [_transposed_padding(*length) for length in lengths]
     y = _correlate(x, jnp.flip(kernel, (0, 1)), (1, 1), amounts, strides, dilations, groups)
@@ -165,11 +166,9 @@ def _conv(x, kernel, bias, axes, stride, padding, dilation, groups, method=None)
     x, kernel = jnp.asarray(x), jnp.asarray(kernel)
     _check_ranks(x, kernel, axes)
     _check_channels(x, kernel, groups)
-    strides, dilations, paddings = _per_axis(axes, stride, dilation, padding)
+    along = axes_of(x.shape[-axes - 1 : -1], kernel.shape[:axes], stride, padding, dilation)
     if method is not None and method not in METHODS:
         raise ValueError(f"method: got {method!r}, allowed are None, {', '.join(map(repr, METHODS))}")
-    lengths = zip(x.shape[-axes - 1 : -1], kernel.shape, strides, paddings, dilations, strict=False)
-    along = tuple(_axis(*length) for length in lengths)
     split = x.ndim - axes - 1
     dtype = jnp.result_type(x, kernel, float)
     batch = x.reshape(math.prod(x.shape[:split]), *x.shape[split:]).astype(dtype)
@@ -204,17 +203,6 @@ def _convolve(x: Array, kernel: Array, mode: str, axes: int) -> Array:
     padding = tuple((k // 2, (k - 1) // 2) for k in kernel.shape) if mode == "same" else mode.upper()
     flipped = jnp.flip(kernel)[..., None, None]
     return _conv(x[..., None], flipped, None, axes, 1, padding, 1, 1)[..., 0]
-
-
-def _per_axis(axes: int, stride, dilation, padding):
-    named = {"stride": stride, "dilation": dilation, "padding": padding}
-    return [sizes.per_axis(name, value, axes) for name, value in named.items()]
-
-
-def _axis(length, window, stride, padding, dilation):
-    options = {"stride": stride, "padding": padding, "dilation": dilation}
-    sizes.output_length(length, window, **options)  # raises when the window does not fit
-    return Axis(length, window, stride, dilation, *sizes.padding_amounts(length, window, **options))
 
 
 def _transposed_padding(length, window, stride, padding, dilation):

@@ -14,7 +14,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from jaxdl.layers.pooling import safe_sqrt
-from jaxdl.layers.sizes import check_at_least_one, check_groups
+from jaxdl.sizes import check_at_least_one, check_groups
 
 __all__ = [
     "batch_norm",

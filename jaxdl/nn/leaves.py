@@ -7,8 +7,8 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike
 
-from jaxdl import initializers, layers
-from jaxdl.layers import sizes, stochastic
+from jaxdl import initializers, layers, sizes
+from jaxdl.layers import stochastic
 from jaxdl.nn.layer import Layer, Op, Shape, Tree, child_key, function, no_init
 
 

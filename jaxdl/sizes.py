@@ -1,7 +1,7 @@
 """Sizes of convolutions and pools as plain Python ints: lengths, parameters, multiply-adds, receptive fields.
 
-The arithmetic that `conv2d` and the pools follow, and that `nn` uses to know shapes without computing anything
-(Lecture rows H3, H6). `padding` is, along one axis, what it is for the functions of arrays:
+The arithmetic that convolutions and pools follow in `layers` and `backprop`, and that `nn` uses to know shapes without
+computing anything (Lecture rows H3, H6). `padding` is, along one axis, what it is for the functions of arrays:
 
 * "SAME": the output has length ⌈n/s⌉; of an odd total the larger half goes to the end.
 * "VALID": none. "FULL": d(k−1) on both sides, so that every overlap counts.
@@ -16,12 +16,16 @@ Padding = str | int | tuple[int, int]
 
 __all__ = [
     "Window",
+    "check_at_least_one",
+    "check_groups",
     "conv_multiply_adds",
     "conv_parameters",
+    "crop_amounts",
     "dense_multiply_adds",
     "dense_parameters",
     "output_length",
     "padding_amounts",
+    "per_axis",
     "receptive_field",
     "transposed_length",
 ]

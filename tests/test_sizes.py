@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxdl import layers
-from jaxdl.layers import sizes
+from jaxdl import layers, sizes
 
 LENGTHS = {
     "length": st.integers(1, 40),
