@@ -53,7 +53,7 @@ def _places(x: jax.Array, window, stride=None, padding="VALID") -> tuple[jax.Arr
     index = index.reshape(2, *index.shape[1:3], -1)
     inside = ((index >= 0) & (index < np.reshape(lengths, (2, 1, 1, 1)))).all(0)
     row, column = np.where(inside, index, 0)
-    return x[..., row, column, :], np.expand_dims(inside, -1)
+    return x[..., row, column, :], inside.reshape((1,) * (x.ndim - 3) + inside.shape + (1,))
 
 
 def _max_pool(x, *, window=2, **options):
@@ -75,7 +75,7 @@ def _l2_pool(x, *, window=2, **options):
 
 def _weighted_pool(x, weights, **options):
     read, inside = _places(x, weights.shape, **options)
-    weights = jnp.where(inside, weights.reshape(-1, 1), 0)
+    weights = jnp.where(inside, weights.reshape((1,) * (read.ndim - 2) + (-1, 1)), 0)
     return (weights * read).sum(-2) / weights.sum(-2)
 
 

@@ -455,8 +455,7 @@ ROWS = [
         "⌊(n + 2p − k)/s⌋ + 1; f·f·c_in·c_out + c_out",
         "sizes.output_length sizes.conv_parameters sizes.receptive_field",
         "worked numbers, places counted one by one",
-        "test_sizes::test_the_lectures_sizes "
-        "test_sizes::test_output_length_counts_the_places_of_the_window",
+        "test_sizes::test_the_lectures_sizes test_sizes::test_output_length_counts_the_places_of_the_window",
     ),
     Row("H4", "Filters on a real image, feature maps of a trained net, X or not X"),
     Row(

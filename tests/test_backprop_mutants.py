@@ -9,7 +9,7 @@ import pytest
 from benchmarks import mutants
 
 PAIRS = ("dense", "half_squared_error", "avg_pool2d")
-FUNCTIONS = {f"{name}_backward" for name in PAIRS} | {"_spread", "_scatter", "_put", "bias_cotangent"}
+FUNCTIONS = {f"{name}_backward" for name in PAIRS} | {"_spread", "_add", "_interleave", "bias_cotangent"}
 
 
 @pytest.mark.slow
