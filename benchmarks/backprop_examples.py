@@ -156,6 +156,8 @@ EXAMPLES: dict[str, list[Example]] = {
     "avg_pool2d": [
         Example(_avg_pool, (_IMAGE,), {"window": (3, 2), "stride": (2, 1), "padding": ((1, 2), 1)}),
         Example(_avg_pool, (_IMAGE,), {"window": (2, 3), "padding": "SAME", "count_padding": True}),
+        Example(_avg_pool, (_IMAGE,), {"window": (3, 2), "stride": (2, 1)}),
+        Example(_avg_pool, (_IMAGE,), {"window": (2, 3), "stride": 2}),
     ],
     "l2_pool2d": [
         Example(_l2_pool, (_IMAGE,), {"window": (3, 2), "stride": (2, 1), "padding": ((1, 2), 1)}),

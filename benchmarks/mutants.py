@@ -55,6 +55,10 @@ EXPLAINED = {
     "convolution._kernel_by_slices: `-x.shape[0] // _SLICES` → `-x.shape[0]`": "one slice, whose sum is the same",
     "convolution._kernel_by_slices: `0` → `1` (3)": "another size of the slices, whose sum is the same",
     "normalization._sum_like: `True` → `False`": "the reshape that follows gives the shape in either case",
+    "pooling._interleave: `-(-axis.size // axis.stride) - 1` → `-(-axis.size // axis.stride) + 1`": (
+        "more zeros at the end, which are cropped"
+    ),
+    "pooling._interleave: `-axis.size // axis.stride` → `-axis.size`": "the same",
     "pooling.l2_pool2d_backward: `0` → `1.0` (2)": "multiplies inputs that are 0, as their window's norm is 0",
     "pooling.l2_pool2d_backward: `1` → `2`": "divisor in place of a 0, in the branch of the outer `where` not taken",
 }
@@ -230,7 +234,7 @@ def load(mutant: Mutant | None) -> dict[str, types.ModuleType]:
     try:
         sys.modules["jaxdl.backprop"] = types.ModuleType("jaxdl.backprop")
         sys.modules["jaxdl.backprop.static"] = shared  # registered with JAX once
-        for name in ("windows", "affine", "activations", *MODULES):
+        for name in ("windows", "folding", "unfolding", "affine", "activations", *MODULES):
             if name in fresh:
                 continue
             path = _path_of[name]
