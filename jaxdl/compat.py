@@ -139,7 +139,7 @@ def _define_linear(primitive: Primitive, code: Callable[[Any, Array], Array], ot
             if type(tangent) is not ad.Zero and tangent.dtype != jax.dtypes.float0:
                 of_leaf = lambda leaf, i=i: run(*primals[:i], leaf, *primals[i + 1 :], tree=tree)
                 parts.append(jax.jvp(of_leaf, (primals[i],), (tangent,))[1])
-        return y, reduce(jnp.add, parts) if parts else ad.Zero.from_primal_value(y)
+        return y, reduce(jnp.add, parts) if parts else jnp.zeros_like(y)
 
     def transpose(cotangent, x, *leaves, tree):
         return [other.bind(cotangent, *leaves, tree=tree), *(None for _ in leaves)]

@@ -238,8 +238,9 @@ def _maxima(x: Array, axes: tuple[Axis, Axis]) -> Array:
 
 @_maxima.defjvp
 def _maxima_jvp(axes, primals, tangents):
-    _, found = pooling.maxima(*primals, axes)
-    return _maxima(*primals, axes), _at_maxima(found, *tangents)
+    (x,), (tangent,) = primals, tangents
+    _, found = pooling.maxima(x, axes)
+    return _maxima(x, axes), _at_maxima(found, tangent)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(1,))
@@ -249,5 +250,6 @@ def _norms(x: Array, axes: tuple[Axis, Axis]) -> Array:
 
 @_norms.defjvp
 def _norms_jvp(axes, primals, tangents):
-    y = _norms(*primals, axes)
-    return y, _norms_along(pooling.L2Pool(*primals, y, Static(axes)), *tangents)
+    (x,), (tangent,) = primals, tangents
+    y = _norms(x, axes)
+    return y, _norms_along(pooling.L2Pool(x, y, Static(axes)), tangent)
