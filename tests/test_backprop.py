@@ -232,6 +232,45 @@ def test_a_logits_gradient_keeps_its_digits_where_sigmoid_is_saturated():
     np.testing.assert_allclose(slope, [-np.exp(-30)], rtol=1e-6)
 
 
+@pytest.mark.parametrize("name", ["batch_norm_train", "batch_statistics"])
+def test_statistics_of_all_devices_have_the_gradient_of_the_whole_batch(name):
+    """Two devices with three examples each, against one with six, by hand and by JAX."""
+    forward, backward = pair(name)
+    x = random_like(jnp.ones((6, 2, 3)))
+    extra = () if name == "batch_statistics" else (random_like(jnp.ones(3), 1), random_like(jnp.ones(3), 2))
+    parts = x.reshape(2, 3, 2, 3)
+    whole, residuals = forward(x, *extra)
+    delta = random_like(whole, 4)
+    if name == "batch_statistics":  # every device has a copy of the statistics, and each copy a cotangent
+        deltas = jax.tree.map(lambda d: jnp.stack([0.2 * d, 0.8 * d]), delta)
+    else:
+        deltas = delta.reshape(parts.shape)
+
+    def on_device(part, delta):
+        y, residuals = forward(part, *extra, axis_name="devices")
+        return y, backward(residuals, delta)
+
+    def by_jax(part, delta):
+        def namesake(part):
+            mean, var = layers.batch_statistics(part, axis_name="devices")
+            return (mean, var) if name == "batch_statistics" else layers.batch_norm(part, mean, var, *extra)
+
+        return jax.vjp(namesake, part)[1](delta)[0]
+
+    mapped = functools.partial(jax.vmap, axis_name="devices")
+    y, found = mapped(on_device)(parts, deltas)
+    expected = backward(residuals, delta)
+    dx, sums = (found, ()) if name == "batch_statistics" else (found[0], found[1:])
+    assert_trees_close(dx.reshape(x.shape), expected if name == "batch_statistics" else expected[0], 1e-5)
+    assert_trees_close(dx, mapped(by_jax)(parts, deltas), 1e-5)
+    assert_trees_close([one.sum(0) for one in sums], list(expected[1:]) if sums else [], 1e-5)
+    assert_trees_close(
+        jax.tree.map(lambda one: one[0], y) if name == "batch_statistics" else y.reshape(x.shape), whole, 1e-5
+    )
+    sharded = jax.pmap(on_device, axis_name="devices")(parts, deltas)
+    assert_trees_close(jax.tree.leaves(sharded), jax.tree.leaves((y, found)), 1e-5)
+
+
 # ---------------------------------------------------------------- installed
 
 

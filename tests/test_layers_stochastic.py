@@ -132,13 +132,13 @@ def test_shakeout_without_c_is_inverted_dropout():
 
 @pytest.mark.parametrize("mode", ["additive", "multiplicative"])
 def test_whiteout_has_the_moments_of_noise_on_each_connection(mode):
-    """Lecture row G4; the sums are over connections drawn one by one."""
+    """Lecture row G4; the sums are over connections drawn one by one: x + N(0, v), or x times N(1, v)."""
     x, kernel = np.float32([1, -2, 0.5]), np.float32([[1, 0.3], [-0.2, 0], [2, -1]])
     sigma, gamma, ridge = 0.7, 0.5, 0.1
     noise_var = np.where(kernel == 0, 0, sigma**2 * np.where(kernel == 0, 1, abs(kernel)) ** -gamma + ridge)
     rng = np.random.default_rng(0)
-    e = rng.normal(size=(N, 3, 2)) * np.sqrt(noise_var)
-    noisy = x[:, None] + e if mode == "additive" else x[:, None] * (1 + e)
+    center, combine = (0, np.add) if mode == "additive" else (1, np.multiply)
+    noisy = combine(x[:, None], rng.normal(center, np.sqrt(noise_var), (N, 3, 2)))
     connections = (noisy * kernel).sum(1)
     options = {"sigma": sigma, "gamma": gamma, "ridge": ridge, "mode": mode}
     y = layers.whiteout(KEY, np.broadcast_to(x, (N, 3)), kernel, np.float32([5, 6]), **options)

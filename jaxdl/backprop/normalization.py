@@ -2,6 +2,9 @@
 
 Statistics and sums are float32 at least, with the biased variance 1/m; ε stands inside the root.
 `scale`, `offset`, `mean` and `var` have the shape `(c,)` or any that broadcasts against x from the right.
+
+With `axis_name` the batch extends over the devices of a mapped axis (or several), all of equal share. Then E is the sum
+of what the devices' losses are: ∂E/∂x is complete on each, while ∂E/∂γ and ∂E/∂β are each device's own part.
 """
 
 import math
@@ -82,32 +85,38 @@ def batch_norm_backward(residuals: BatchNorm, cotangent: Float[Array, "*x"]):
 
 
 def batch_statistics_forward(
-    x: Float[ArrayLike, "*x"], *, axis: int | Sequence[int] | None = None
+    x: Float[ArrayLike, "*x"],
+    *,
+    axis_name: str | Sequence[str] | None = None,
+    axis: int | Sequence[int] | None = None,
 ) -> tuple[tuple[Float[Array, "*m"], Float[Array, "*m"]], PyTree]:
     """Mean μ = Σ x / m and biased variance σ² = Σ (x − μ)² / m.
 
     Args:
         x: inputs, channels last.
+        axis_name: mapped axis over whose devices the batch extends; None for none.
         axis: axes to average over, kept with length 1; None for all but the last, which gives shape `(c,)`.
 
     Raises:
         ValueError: x is a scalar, or an axis that it has not.
     """
     x = jnp.asarray(x)
-    mean, var, centred, axes = _moments(x, axis)
-    return (mean, var), (centred, Static((axes, x.dtype)))
+    mean, var, centred, axes = _moments(x, axis, axis_name)
+    return (mean, var), (centred, Static((axes, axis_name, x.dtype)))
 
 
 def batch_statistics_backward(
     residuals: PyTree, cotangent: tuple[Float[Array, "*m"], Float[Array, "*m"]]
 ) -> Float[Array, "*x"]:
-    """∂E/∂x = ∂E/∂μ / m + 2 (x − μ) ∂E/∂σ² / m; the way over μ inside σ² adds −2 Σ (x − μ) / m = 0."""
+    """∂E/∂x = ∂E/∂μ / m + 2 (x − μ) ∂E/∂σ² / m; the way over μ inside σ² adds −2 Σ (x − μ) / m = 0.
+
+    Over D devices m is D times each one's share, and ∂E/∂μ and ∂E/∂σ² are sums over all of them: their means, then.
+    """
     centred, static = residuals
-    axes, dtype = static.value
-    mean_cotangent, var_cotangent = (_aligned(one, centred.ndim) for one in cotangent)
-    return ((mean_cotangent + 2 * centred * var_cotangent) / math.prod(centred.shape[one] for one in axes)).astype(
-        dtype
-    )
+    axes, axis_name, dtype = static.value
+    mean_cotangent, var_cotangent = (_over_devices(_aligned(one, centred.ndim), axis_name) for one in cotangent)
+    share = math.prod(centred.shape[one] for one in axes)
+    return ((mean_cotangent + 2 * centred * var_cotangent) / share).astype(dtype)
 
 
 def batch_norm_train_forward(
@@ -115,6 +124,7 @@ def batch_norm_train_forward(
     scale: Float[ArrayLike, "*s"] | None = None,
     offset: Float[ArrayLike, "*o"] | None = None,
     *,
+    axis_name: str | Sequence[str] | None = None,
     axis: int | Sequence[int] | None = None,
     eps: float | Float[Array, ""] = 1e-5,
 ) -> tuple[Float[Array, "*x"], tuple[BatchNorm, Static]]:
@@ -124,17 +134,17 @@ def batch_norm_train_forward(
         x: inputs, channels last.
         scale: γ; None for 1.
         offset: β; None for 0.
-        axis: see `batch_statistics_forward`.
+        axis_name, axis: see `batch_statistics_forward`.
         eps: ε.
 
     Raises:
         ValueError: a shape that does not broadcast to that of x; x a scalar, or an axis that it has not.
     """
     x = jnp.asarray(x)
-    mean, var, centred, axes = _moments(x, axis)
+    mean, var, centred, axes = _moments(x, axis, axis_name)
     inverse = _aligned(lax.rsqrt(var + eps), x.ndim)
     y, residuals = _affine(x, centred * inverse, inverse, mean, var, scale, offset)
-    return y, (residuals, Static(axes))
+    return y, (residuals, Static((axes, axis_name)))
 
 
 def batch_norm_train_backward(residuals: tuple[BatchNorm, Static], cotangent: Float[Array, "*x"]):
@@ -150,10 +160,11 @@ def batch_norm_train_backward(residuals: tuple[BatchNorm, Static], cotangent: Fl
 
     Reference: Ioffe and Szegedy, Batch normalization, 2015. https://arxiv.org/abs/1502.03167.
     """
-    norm, axes = residuals
+    norm, static = residuals
+    axes, axis_name = static.value
     ahead, scale_cotangent, offset_cotangent = _through_affine(norm, cotangent)
-    along = jnp.mean(ahead * norm.normalized, axes.value, keepdims=True)
-    inner = ahead - jnp.mean(ahead, axes.value, keepdims=True) - norm.normalized * along
+    along = _mean(ahead * norm.normalized, axes, axis_name)
+    inner = ahead - _mean(ahead, axes, axis_name) - norm.normalized * along
     return (norm.inverse * inner).astype(norm.dtype.value), scale_cotangent, offset_cotangent
 
 
@@ -214,15 +225,24 @@ def _through_affine(residuals: BatchNorm, cotangent: Array):
     return ahead, scale_cotangent, None if offset is None else _sum_like(delta, offset)
 
 
-def _moments(x: Array, axis):
+def _moments(x: Array, axis, axis_name):
     wide = _wide(x)
     axes = _axes(axis, x.ndim)
-    mean = jnp.mean(wide, axis=axes, keepdims=True)
+    mean = _mean(wide, axes, axis_name)
     centred = wide - mean
-    var = jnp.mean(jnp.square(centred), axis=axes, keepdims=True)
+    var = _mean(jnp.square(centred), axes, axis_name)
     if axis is None:
         mean, var = mean.reshape(mean.shape[-1]), var.reshape(var.shape[-1])
     return mean, var, centred, axes
+
+
+def _mean(x: Array, axes: tuple[int, ...], axis_name) -> Array:
+    """Return the mean over the batch, that of all devices."""
+    return _over_devices(jnp.mean(x, axes, keepdims=True), axis_name)
+
+
+def _over_devices(x: Array, axis_name) -> Array:
+    return x if axis_name is None else lax.pmean(x, axis_name)
 
 
 def _axes(axis: int | Sequence[int] | None, ndim: int) -> tuple[int, ...]:

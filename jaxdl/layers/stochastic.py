@@ -146,22 +146,24 @@ def whiteout(
 ) -> Float[Array, "*b d_out"]:
     """Dense layer with Gaussian noise on each connection: y_j = Σ_i w_ij x̃_ij + b_j.
 
-    x̃_ij = x_i + e_ij (additive) or x_i (1 + e_ij) (multiplicative), e_ij ~ N(0, σ² |w_ij|^−γ + λ). A sum of
-    independent Gaussians is Gaussian, so one draw per output has exactly this distribution: variance
-    Σ_i (σ² |w_ij|^{2−γ} + λ w_ij²), each term times x_i² if multiplicative. Evaluation is `dense`.
+    With v_ij = σ² |w_ij|^−γ + λ, additive: x̃_ij = x_i + e_ij, e_ij ~ N(0, v_ij); multiplicative: x̃_ij = x_i ε_ij,
+    ε_ij ~ N(1, v_ij), which is additive noise of variance x_i² v_ij. A sum of independent Gaussians is Gaussian, so one
+    draw per output has exactly this distribution: variance Σ_i w_ij² v_ij = Σ_i (σ² |w_ij|^{2−γ} + λ w_ij²), each term
+    times x_i² if multiplicative. Evaluation is `dense`.
 
     Args:
         key: a PRNG key; every example and output has its own noise.
         x, kernel, bias: as in `dense`.
         sigma: σ ≥ 0.
-        gamma: γ in [0, 2): 1 penalises like the lasso, 0 like ridge regression.
+        gamma: γ in [0, 2), the paper's (0, 2) and its limit 0: 1 penalises like the lasso, 0 like ridge regression.
         ridge: λ ≥ 0; adds a ridge penalty.
         mode: "additive" or "multiplicative".
 
     Raises:
         ValueError: a Python number out of its range, an unknown mode, or shapes as in `dense`.
 
-    Reference: Li and Liu, Whiteout, 2016. https://arxiv.org/abs/1612.01490. Lecture row G4.
+    Reference: Li and Liu, Whiteout: Gaussian adaptive noise regularization in deep neural networks, 2016, sections
+    II.A (additive) and II.C (multiplicative) of version 4. https://arxiv.org/abs/1612.01490. Lecture row G4.
     """
     _check_whiteout(sigma, gamma, ridge, mode)
     x, kernel = jnp.asarray(x), jnp.asarray(kernel)
