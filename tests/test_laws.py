@@ -1,10 +1,12 @@
 """Laws that every public function obeys, whoever adds it and when.
 
-A function of the modules below needs a row in EXAMPLES or INITIALIZERS (or a name in PLAIN, for those that take
-and give Python values); without one, a test fails the day it is added. What the laws say:
+A function of the modules below needs a row in EXAMPLES or INITIALIZERS, or a name in a set of those with laws of their
+own: PAIRS (forward and backward, with a row in `benchmarks.backprop_examples`), FITS (a search for an optimum), PLAIN
+(takes or gives Python values or functions). Without one, a test fails the day it is added. What the laws say:
 
 * jit, eager, vmap over any stack of arguments and a loop agree to 16 ulps at leaf scale (bfloat16: 2);
-* a batch is a loop over its examples, unless the function mixes examples (MIXES) or draws noise (KEYED);
+* a batch is a loop over its examples, unless the function mixes examples (MIXES), draws noise (KEYED), or takes one
+  example (or one batch) at a time, to be mapped (SINGLE);
 * float32 and bfloat16 stay what they are, unless the result is a statistic in float32 (WIDE);
 * every mode of differentiation runs, and they agree with one another and with finite differences in float64;
 * an empty batch gives an empty result; `key` comes first; options are keyword-only.
@@ -22,7 +24,9 @@ import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
 
-from jaxdl import activations, initializers, layers, losses, metrics, regularizers
+from benchmarks import backprop_examples
+from jaxdl import activations, backprop, classical, initializers, layers, losses, metrics, regularizers
+from jaxdl.data import augmentation
 
 KEY = jax.random.key(20)
 N = 3  # examples in a batch
@@ -54,6 +58,9 @@ def one_of(choices, *shape):
 Z = normal(N, 4)
 CLASS = one_of([0, 1, 2, 3], N)
 IMAGE = normal(N, 5, 6, 4)
+PICTURES = positive(N, 6, 5, 3)  # with room between 0 and 1
+DEEP = ({"kernel": normal(4, 3), "bias": normal(3)}, {"kernel": normal(3, 2)})
+NETS = ({"kernel": normal(N, 4, 3), "bias": normal(N, 3)}, {"kernel": normal(N, 3, 2)})
 TREE = {"kernel": normal(N, 2, 3), "bias": normal(3)}
 
 ELEMENTWISE = {f"activations.{name}": Example((3 * Z,)) for name in activations.__all__ if name != "noisy_relu"}
@@ -61,6 +68,21 @@ BOTH = (0, 1)  # predictions and labels carry the batch
 
 EXAMPLES: dict[str, Example | list[Example]] = {
     **ELEMENTWISE,
+    "augmentation.alternating_flip": Example((PICTURES,), options={"epoch": 1}),
+    "augmentation.brightness": Example((PICTURES,)),
+    "augmentation.contrast": Example((PICTURES,)),
+    "augmentation.crop": Example((PICTURES,), options={"padding": 2, "mode": "reflect"}),
+    "augmentation.cutout": Example((PICTURES,), options={"size": 3}),
+    "augmentation.drop_pixels": Example((PICTURES,), options={"rate": 0.3}),
+    "augmentation.flip": Example((PICTURES,)),
+    "augmentation.mixup": Example((positive(N, 4, 6, 5, 3), positive(N, 4, 2)), BOTH),
+    "augmentation.noise": Example((PICTURES,)),
+    "augmentation.rotate": Example((PICTURES,)),
+    "augmentation.saturation": Example((PICTURES,)),
+    "augmentation.scale": Example((PICTURES,)),
+    "augmentation.translate": Example((PICTURES,)),
+    "classical.collapse_linear": Example((NETS,)),
+    "classical.deep_linear": Example((DEEP, Z), (1,)),
     "activations.noisy_relu": [Example((Z,)), Example((Z,), options={"sigmoid_is": "deviation"})],
     "layers.dense": Example((Z, normal(4, 2), normal(2))),
     "layers.conv1d": Example((normal(N, 7, 2), normal(3, 2, 2), normal(2)), options={"stride": 2}),
@@ -155,8 +177,30 @@ INITIALIZERS = {
     "initializers.orthogonal": initializers.orthogonal(),
 }
 
-PLAIN = {"initializers.fans", "initializers.gain", "regularizers.weights_mask"}
+PLAIN = {
+    "augmentation.compose",
+    "augmentation.per_example",
+    "backprop.conv_input_cotangent",
+    "backprop.conv_kernel_cotangent",
+    "backprop.install",
+    "initializers.fans",
+    "initializers.gain",
+    "regularizers.weights_mask",
+}
+PAIRS = {f"backprop.{name}_{way}" for name in backprop_examples.EXAMPLES for way in ("forward", "backward")}
+POINTS, SIGNS = normal(12, 2), one_of([0, 1], 12)
+POINTS[:, 0] += SIGNS  # apart, but not separable
+FITS = {
+    "classical.linear_regression": Example((POINTS, normal(12))),
+    "classical.logistic_regression": Example((POINTS, SIGNS)),
+    "classical.perceptron": Example((POINTS + 9 * SIGNS[:, None], 2 * SIGNS - 1)),
+    "classical.softmax_regression": Example((POINTS, one_of([0, 1, 2], 12)), options={"num_classes": 3}),
+}
+AUGMENTATIONS = {name for name in EXAMPLES if name.startswith("augmentation.")}
+SINGLE = {*AUGMENTATIONS, "classical.collapse_linear"}
+KEYED_PAIRS = {"backprop.dropout_forward", "backprop.noisy_relu_forward"}
 KEYED = {
+    *AUGMENTATIONS,
     "activations.noisy_relu",
     "layers.dropconnect",
     "layers.dropout",
@@ -190,7 +234,7 @@ WIDE = {
     "metrics.top_k_accuracy",
     "metrics.top_k_classes",
 }
-MODULES = (activations, initializers, layers, losses, metrics, regularizers)
+MODULES = (activations, augmentation, backprop, classical, initializers, layers, losses, metrics, regularizers)
 
 
 def public_functions():
@@ -199,7 +243,7 @@ def public_functions():
         for name in module.__all__:
             value = getattr(module, name)
             if callable(value) and not isinstance(value, type):
-                found[f"{module.__name__.removeprefix('jaxdl.')}.{name}"] = value
+                found[f"{module.__name__.rpartition('.')[2]}.{name}"] = value
     return found
 
 
@@ -218,6 +262,11 @@ def bound(name, example):
     """The function of the example's arguments alone."""
     f = functools.partial(FUNCTIONS[name], **example.options)
     return functools.partial(f, KEY) if name in KEYED else f
+
+
+def arguments(name, example, dtype):
+    """What the function is called with: the batch, or one example of it."""
+    return cast(take(example.args, example.batched, 0) if name in SINGLE else example.args, dtype)
 
 
 def is_float(x):
@@ -263,7 +312,7 @@ def take(args, which, i):
 def mapped_and_looped(name, i):
     """The batch as written, mapped and looped over; and pairs (mapped, looped) for a stack of each argument."""
     example = examples(name)[i]
-    f, args = bound(name, example), cast(example.args, jnp.float32)
+    f, args, batch = bound(name, example), arguments(name, example, jnp.float32), cast(example.args, jnp.float32)
     count = range(len(args))
 
     def over(stacked, which, n):
@@ -271,12 +320,12 @@ def mapped_and_looped(name, i):
         return jax.vmap(f, axes)(*stacked), stack([f(*take(stacked, which, j)) for j in range(n)])
 
     @quick_jit
-    def everything(args):
+    def everything(args, batch):
         others = jax.tree.map(lambda x: jnp.roll(x, 1, 0) if x.ndim else x + 1, args)
         pairs = [over(take_stack(args, others, {k}), {k}, 2) for k in count]
-        return f(*args), *over(args, example.batched, N), pairs
+        return f(*args), *over(batch, example.batched, N), pairs
 
-    return everything(args)
+    return everything(args, batch)
 
 
 def take_stack(args, others, which):
@@ -287,30 +336,30 @@ def take_stack(args, others, which):
 
 
 def test_every_public_function_has_its_laws():
-    assert set(FUNCTIONS) == {*EXAMPLES, *INITIALIZERS, *PLAIN}
-    assert set(EXAMPLES) >= KEYED | MIXES | WIDE
+    assert set(FUNCTIONS) == {*EXAMPLES, *INITIALIZERS, *PAIRS, *FITS, *PLAIN}
+    assert set(EXAMPLES) >= KEYED | MIXES | WIDE | SINGLE
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_key_comes_first_and_options_are_keyword_only(name):
     parameters = list(inspect.signature(FUNCTIONS[name]).parameters.values())
     names = [p.name for p in parameters]
-    assert (names[:1] == ["key"]) == (name in KEYED)
+    assert (names[:1] == ["key"]) == (name in KEYED | KEYED_PAIRS)
     for p in parameters:
-        if p.name == "key" and name not in KEYED:  # noise on request only
+        if p.name == "key" and name not in KEYED | KEYED_PAIRS:  # noise on request only
             assert (p.kind, p.default) == (p.KEYWORD_ONLY, None)
-        assert p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+        assert p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) or name == "augmentation.compose"
         if p.kind == p.POSITIONAL_OR_KEYWORD:  # an array that may be left out has the default None
             assert p.default in (p.empty, None)
 
 
 def test_the_functions_that_mix_examples_are_exactly_those_named():
     unlike = set()
-    for name in EXAMPLES:
+    for name in set(EXAMPLES) - SINGLE:
         written, _, looped, _ = mapped_and_looped(name, 0)
         if not distance(written, looped) <= 16:
             unlike.add(name)
-    assert unlike == KEYED | MIXES
+    assert unlike == (KEYED | MIXES) - SINGLE
 
 
 # ---------------------------------------------------------------- the laws
@@ -320,7 +369,7 @@ def test_the_functions_that_mix_examples_are_exactly_those_named():
 def test_vmap_is_a_loop_and_so_is_a_batch(name, i):
     written, mapped, looped, pairs = mapped_and_looped(name, i)
     assert distance(mapped, looped) <= 16
-    if name not in KEYED | MIXES:
+    if name not in KEYED | MIXES | SINGLE:
         assert distance(written, looped) <= 16
     for k, (mapped, looped) in enumerate(pairs):
         assert distance(mapped, looped) <= 16, f"argument {k}"
@@ -331,7 +380,7 @@ def test_jit_is_eager_and_the_dtype_is_kept(name, i):
     example = examples(name)[i]
     f = bound(name, example)
     for dtype, allowed in ((jnp.float32, 16), (jnp.bfloat16, 2)):
-        args = cast(example.args, dtype)
+        args = arguments(name, example, dtype)
         eager, jitted = f(*args), jax.jit(f)(*args)
         assert distance(eager, jitted) <= allowed
         kept = jnp.float32 if name in WIDE else dtype
@@ -352,7 +401,7 @@ def test_every_mode_of_differentiation_agrees_with_finite_differences(name, i):
 
 def derivatives(name, example):
     """All modes of differentiation of a weighted sum of the outputs in float64, each beside what it must equal."""
-    f, args = bound(name, example), cast(example.args, jnp.float64)
+    f, args = bound(name, example), arguments(name, example, jnp.float64)
     floats = tuple(k for k, a in enumerate(args) if all(map(is_float, jax.tree.leaves(a))))
     x, unravel = ravel_pytree([args[k] for k in floats])
 
@@ -398,10 +447,57 @@ def derivatives(name, example):
 def test_an_empty_batch_gives_an_empty_result(name, i):
     example = examples(name)[i]
     f, full = bound(name, example), cast(example.args, jnp.float32)
+    if name in SINGLE:
+        f = jax.vmap(f, tuple(0 if k in example.batched else None for k in range(len(full))))
     result = quick_jit(f)(*take(full, example.batched, slice(0)))
     if name not in MIXES:
         expected = jax.tree.map(lambda y: (0, *y.shape[1:]), jax.eval_shape(f, *full))
         assert jax.tree.map(jnp.shape, result) == expected
+
+
+# ---------------------------------------------------------------- pairs and fits: laws of their own
+
+
+@pytest.mark.parametrize("name", backprop_examples.EXAMPLES)
+def test_laws_of_pairs(name):
+    """Forward and backward together; dtypes, derivatives and oracles are those of test_backprop."""
+    example = backprop_examples.EXAMPLES[name][0]
+    forward = functools.partial(FUNCTIONS[f"backprop.{name}_forward"], **example.options)
+    backward = functools.partial(FUNCTIONS[f"backprop.{name}_backward"], **example.backward_options)
+    floats = [k for k, a in enumerate(example.args) if a is not None and is_float(a)]
+
+    def f(*values):
+        args = list(example.args)
+        for k, value in zip(floats, values, strict=True):
+            args[k] = value
+        y, residuals = forward(*args)
+        return y, backward(residuals, jax.tree.map(jnp.cos, y))
+
+    values = cast(tuple(example.args[k] for k in floats), jnp.float32)
+    stacked = stack([values, jax.tree.map(lambda x: jnp.roll(x, 1, -1) * 0.9, values)])
+    run = quick_jit(lambda: (f(*values), jax.vmap(f)(*stacked), stack([f(*(x[i] for x in stacked)) for i in (0, 1)])))
+    jitted, mapped, looped = run()
+    assert distance(f(*values), jitted) <= 16
+    assert distance(mapped, looped) <= 16
+    none = jax.eval_shape(jax.vmap(f), *(x[:0] for x in stacked))
+    assert jax.tree.map(jnp.shape, none) == jax.tree.map(lambda x: (0, *x.shape), jitted)
+
+
+@pytest.mark.parametrize("name", FITS)
+def test_laws_of_fits(name):
+    """What was found, not the way there; their derivatives are those of test_classical."""
+    x, y = FITS[name].args
+    f = functools.partial(FUNCTIONS[name], **FITS[name].options)
+    with jax.enable_x64(True):
+        y = cast(y, jnp.float64)
+        xs = jnp.stack([x, x + 0.1 * np.roll(x, 1, 0)], dtype=jnp.float64)
+        mapped = quick_jit(jax.vmap(f, (0, None)))(xs, y)
+        looped = stack([f(one, y) for one in xs])
+        for a, b in zip(jax.tree.leaves(mapped), jax.tree.leaves(looped), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-7, atol=1e-9)
+    for dtype in (jnp.float32, jnp.bfloat16):
+        fit = jax.eval_shape(f, jnp.asarray(x, dtype), cast(y, dtype))
+        assert {a.dtype for a in jax.tree.leaves(fit) if is_float(a)} == {jnp.dtype(jnp.float32)}
 
 
 # ---------------------------------------------------------------- initialisers: laws of their own

@@ -109,7 +109,7 @@ def conv2d_backward(
     return _backward(residuals, cotangent, method)
 
 
-def conv_input_cotangent(kernel: Array, cotangent: Array, axes: tuple[Axis, ...], groups: int = 1) -> Array:
+def conv_input_cotangent(kernel: Array, cotangent: Array, axes: tuple[Axis, ...], *, groups: int = 1) -> Array:
     """Return ∂E/∂x of shape (b, ..., c_in) from δ of shape (b, ..., c_out), `axes` between.
 
     It is a convolution of δ, set s apart by zeros, with the kernel flipped and its channels exchanged.
@@ -128,7 +128,7 @@ def conv_input_cotangent(kernel: Array, cotangent: Array, axes: tuple[Axis, ...]
 
 
 def conv_kernel_cotangent(
-    x: Array, cotangent: Array, axes: tuple[Axis, ...], groups: int = 1, *, method: str = "xla"
+    x: Array, cotangent: Array, axes: tuple[Axis, ...], *, groups: int = 1, method: str = "xla"
 ) -> Array:
     """Return ∂E/∂w of shape (..., c_in / groups, c_out) from x (b, ..., c_in) and δ (b, ..., c_out).
 
@@ -179,8 +179,8 @@ def _backward(residuals: Convolution, cotangent: Array, method: Method):
     axes, groups = static.value
     dtype = jnp.result_type(x, kernel, float)
     delta = _batched(cotangent, len(axes)).astype(dtype)
-    dx = conv_input_cotangent(kernel.astype(dtype), delta, axes, groups)
-    dw = conv_kernel_cotangent(_batched(x, len(axes)).astype(dtype), delta, axes, groups, method=method)
+    dx = conv_input_cotangent(kernel.astype(dtype), delta, axes, groups=groups)
+    dw = conv_kernel_cotangent(_batched(x, len(axes)).astype(dtype), delta, axes, groups=groups, method=method)
     return dx.reshape(x.shape).astype(x.dtype), dw.astype(kernel.dtype), bias_cotangent(bias, cotangent)
 
 

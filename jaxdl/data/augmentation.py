@@ -26,6 +26,24 @@ from jaxdl.data.transforms import (
     shifted,
 )
 
+__all__ = [
+    "alternating_flip",
+    "brightness",
+    "compose",
+    "contrast",
+    "crop",
+    "cutout",
+    "drop_pixels",
+    "flip",
+    "mixup",
+    "noise",
+    "per_example",
+    "rotate",
+    "saturation",
+    "scale",
+    "translate",
+]
+
 Image = Num[ArrayLike, "..."]
 Augmentation = Callable[[Array, Array], Array]
 

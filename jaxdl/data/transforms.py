@@ -42,14 +42,15 @@ def warped(image: Num[ArrayLike, "..."], matrix: Num[ArrayLike, "2 2"], *, fill:
     """
     image = checked_image(image)
     height, width, _ = image.shape
-    matrix = jnp.asarray(matrix, jnp.float32)
-    rows = jnp.arange(height, dtype=jnp.float32)[:, None] - (height - 1) / 2
-    columns = jnp.arange(width, dtype=jnp.float32)[None, :] - (width - 1) / 2
+    dtype = jnp.promote_types(image.dtype, jnp.float32)
+    matrix = jnp.asarray(matrix, dtype)
+    rows = jnp.arange(height, dtype=dtype)[:, None] - (height - 1) / 2
+    columns = jnp.arange(width, dtype=dtype)[None, :] - (width - 1) / 2
     y = matrix[0, 0] * rows + matrix[0, 1] * columns + (height - 1) / 2
     x = matrix[1, 0] * rows + matrix[1, 1] * columns + (width - 1) / 2
 
     def channel(plane: Array) -> Array:
-        return map_coordinates(plane.astype(jnp.float32), [y, x], order=1, mode="constant", cval=fill)
+        return map_coordinates(plane.astype(dtype), [y, x], order=1, mode="constant", cval=fill)
 
     return jax.vmap(channel, in_axes=-1, out_axes=-1)(image).astype(image.dtype)
 

@@ -129,7 +129,7 @@ def _by_xla(x: Array, kernel: Array, axes: tuple[Axis, ...], groups: int) -> Arr
 
 def _input_gradient(cotangent: Array, kernel: Array, *, axes, groups: int, method: str | None) -> Array:
     if method in (None, "xla"):
-        return conv_input_cotangent(kernel, cotangent, axes, groups)
+        return conv_input_cotangent(kernel, cotangent, axes, groups=groups)
     delta, flipped, over = as_convolution(cotangent, kernel, axes, groups)
     return _product(delta, flipped, over, groups, method)
 
@@ -140,14 +140,14 @@ def _input_gradient_on_cpu(cotangent: Array, kernel: Array, *, axes, groups: int
 
 
 def _kernel_gradient(x: Array, cotangent: Array, *, axes, groups: int, method: str | None) -> Array:
-    return conv_kernel_cotangent(x, cotangent, axes, groups, method=method or "xla")
+    return conv_kernel_cotangent(x, cotangent, axes, groups=groups, method=method or "xla")
 
 
 def _kernel_gradient_on_cpu(x: Array, cotangent: Array, *, axes, groups: int, method: str | None) -> Array:
     if method is None:
         shape = (*(axis.size for axis in axes), x.shape[-1] // groups, cotangent.shape[-1])
         method = kernel_method(x.shape, shape, axes, groups)
-    return conv_kernel_cotangent(x, cotangent, axes, groups, method=method)
+    return conv_kernel_cotangent(x, cotangent, axes, groups=groups, method=method)
 
 
 _correlate = compat.bilinear(
