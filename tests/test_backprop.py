@@ -139,8 +139,10 @@ def test_imports_jax_only(path):
     allowed = {"jax", "jaxtyping", "math", "functools", "typing", "collections", "dataclasses"}
     for node in ast.walk(ast.parse(path.read_text())):
         modules = [a.name for a in node.names] if isinstance(node, ast.Import) else []
-        modules += [node.module] if isinstance(node, ast.ImportFrom) else []
-        assert all(m.split(".")[0] in allowed or m.startswith("jaxdl.backprop") for m in modules), modules
+        if isinstance(node, ast.ImportFrom):
+            modules += [f"jaxdl.{a.name}" for a in node.names] if node.module == "jaxdl" else [node.module]
+        own = ("jaxdl.backprop", "jaxdl.sizes")
+        assert all(m.split(".")[0] in allowed or m.startswith(own) for m in modules), modules
         assert all(m != "jax.nn" for m in modules)
 
 

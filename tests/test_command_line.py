@@ -122,7 +122,7 @@ MISTAKES = {
     "--test-fraction 0.9999": ("test_fraction=0.9999", "leaves the train part empty"),
     "--dev-fraction 0": ("dev_fraction is 0.0", "between 0 and 1"),
     # model
-    "--model tiny_cn": ("model='tiny_cn' is unknown", "nearest is 'tiny_cnn'", "lenet5, mlp"),
+    "--model tiny_cn": ("model='tiny_cn' is unknown", "nearest is 'tiny_cnn'", "lecture_torch, lenet5"),
     "--model mine:seven": ("model='mine:seven' is not allowed", "gives 10 logits", "it gives (7,)"),
     "--model mine:flat": ("model='mine:flat' does not take images of shape (8, 8, 1)",),
     "--model mine:no_arguments": ("model='mine:no_arguments' is called with 10, the number of classes", "argument"),
