@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from jaxdl import backprop, losses, models
+from jaxdl import activations, backprop, losses, models, nn
 
 STEPS, BATCH, RATE = 200, 32, 0.05
 LAYERS = {
@@ -27,16 +27,19 @@ LAYERS = {
 }
 
 
-def by_hand(params, images, labels):
+SMOOTH = {"relu": "tanh", "max_pool2d": "avg_pool2d"}  # LeNet of 1998 had no kinks
+
+
+def by_hand(params, images, labels, replaced=None):
     """Mean cross entropy and its gradient: all layers forward, then all layers backward."""
-    x, kept = images, {}
+    x, kept, named = images, {}, replaced or {}
     for name, layer in LAYERS.items():
         if layer is None:
             x, kept[name] = x.reshape(BATCH, -1), x.shape
             continue
         kind, options, _ = layer
         own = (params[name]["kernel"], params[name]["bias"]) if name in params else ()
-        x, kept[name] = getattr(backprop, f"{kind}_forward")(x, *own, **options)
+        x, kept[name] = getattr(backprop, f"{named.get(kind, kind)}_forward")(x, *own, **options)
     loss, last = backprop.softmax_cross_entropy_forward(x, labels)
     delta, _ = backprop.softmax_cross_entropy_backward(last, jnp.full(BATCH, 1 / BATCH))
     grads = {}
@@ -45,7 +48,7 @@ def by_hand(params, images, labels):
             delta = delta.reshape(kept[name])
             continue
         kind, _, options = layer
-        delta = getattr(backprop, f"{kind}_backward")(kept[name], delta, **options)
+        delta = getattr(backprop, f"{named.get(kind, kind)}_backward")(kept[name], delta, **options)
         if name in params:
             delta, kernel, bias = delta
             grads[name] = {"kernel": kernel, "bias": bias}
@@ -70,9 +73,9 @@ def digits():
     return np.float32(images[order, :, :, None]), np.int32(data.target[order])
 
 
-def start(dtype):
-    net = models.lenet5()
-    params, state = net.init(jax.random.key(0), (28, 28, 1))
+def start(dtype, seed=0, net=None):
+    net = net or models.lenet5()
+    params, state = net.init(jax.random.key(seed), (28, 28, 1))
     assert not jax.tree.leaves(state)
     return functools.partial(by_jax, net), jax.tree.map(lambda w: w.astype(dtype), params)
 
@@ -111,9 +114,11 @@ def distance(tree, other):
 
 @pytest.mark.slow
 def test_lenet_on_hand_written_gradients_follows_autodiff():
-    """200 steps, each run going its own way, in float64: rounding at a kink of ReLU sends float32 runs apart.
+    """200 steps, each run going its own way, in float64.
 
-    (Autodiff's float32 run is 7 % away from itself after 200 steps if one leaf starts one ulp away.)
+    In float32 this run follows too, but of ten other first parameters only two or three do: in the others rounding
+    takes an input across a kink of ReLU or a tie of the maximum, and the runs part. Autodiff's run parts from itself
+    in the same way where one bias starts at 1e-8.
     """
     with jax.enable_x64(True):
         auto, params = start(np.float64)
@@ -123,6 +128,19 @@ def test_lenet_on_hand_written_gradients_follows_autodiff():
         assert losses_by_jax[:10].mean() > 2 > 0.5 > losses_by_jax[-10:].mean()  # it learns
         np.testing.assert_allclose(losses_by_hand, losses_by_jax, rtol=1e-9)
         assert distance(by_hand_at_end, by_jax_at_end) < 1e-9
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_lenet_without_kinks_follows_autodiff_in_float32(seed):
+    """The same with tanh and average pooling, as in 1998: no kink, so rounding stays rounding."""
+    auto, params = start(np.float32, seed, models.lenet5(activation=activations.tanh, pool=nn.AvgPool))
+    losses_by_hand, by_hand_at_end = trained(functools.partial(by_hand, replaced=SMOOTH), params, np.float32)
+    losses_by_jax, by_jax_at_end = trained(auto, params, np.float32)
+    assert losses_by_hand.dtype == np.float32
+    assert losses_by_jax[:10].mean() > 2 > 1.2 > losses_by_jax[-10:].mean()
+    np.testing.assert_allclose(losses_by_hand, losses_by_jax, rtol=1e-4)
+    assert distance(by_hand_at_end, by_jax_at_end) < 1e-4
 
 
 @pytest.mark.slow
