@@ -11,6 +11,7 @@ On digits: both at 99 % test accuracy within half a minute on 2 CPU cores.
 """
 
 import dataclasses
+import functools
 import math
 import re
 from collections.abc import Callable, Sequence
@@ -20,7 +21,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import numpy as np
 
-from jaxdl import compare, data, losses, nn, runs, training
+from jaxdl import compare, data, nn, runs, training
 from jaxdl.runs import choices, commandline
 
 
@@ -52,8 +53,14 @@ class Config:
     """By default the optimizer's own, which most have not. Where the optimizer has a weight_decay (adamw: decoupled)
     it is that one, on kernels alone if the optimizer can leave out biases; else 1/2 * decay * (sum of squares of all
     kernels) is added to the loss."""
+    loss: str = "softmax_cross_entropy"
+    """A name in jaxdl.losses, or package.module:function, that takes (outputs, labels) and gives one number per
+    example, in training and in evaluation; the report's probabilities are the softmax of the outputs. CapsNet's is
+    jaxdl.models.capsnet:capsule_loss."""
     label_smoothing: float = 0.0
-    """Share of the label's probability that is spread over all classes."""
+    """Share of the label's probability that is spread over all classes in training, for softmax_cross_entropy."""
+    normalization: Literal["channel", "none"] = "channel"
+    """channel: minus the mean, over the standard deviation of the training part's channels; none: in [0, 1]."""
     augment: tuple[Literal["flip", "shift", "rotate", "cutout", "noise", "none"], ...] = ()
     """Random changes of the training images, on the device: none, flip (left-right), shift (up to a tenth of the side),
     rotate (up to 10 degrees), cutout (a square of a quarter of the side), noise (standard deviation 0.05)."""
@@ -100,6 +107,7 @@ DEFAULTS = {  # by the name without "-", "_" and " ", as `data.load` reads it
     "fashionmnist": Defaults("small_cnn", 10, 128, ("flip",)),
     "cifar10": Defaults("lecture_keras", 10, 128, ("flip",)),
 }
+SMOOTHED = "softmax_cross_entropy"  # the loss that takes label_smoothing
 # peaks that suit small CNNs; the one of "other" for whatever is not here
 LEARNING_RATES = {
     "sgd": 0.1, "momentum": 0.03, "nesterov": 0.03, "adagrad": 0.03, "adadelta": 1.0, "lion": 3e-4, "lars": 1.0,
@@ -159,7 +167,11 @@ def check(config: Config) -> None:
     for name in ("warmup", "checkpoint_every", "seed", "weight_decay"):
         value = getattr(config, name)
         _check(value is None or (math.isfinite(value) and value >= 0), name, value, "at least 0")
-    _check(0 <= config.label_smoothing < 1, "label_smoothing", config.label_smoothing, "in [0, 1)")
+    runs.loss(config.loss)
+    smoothing = config.label_smoothing
+    _check(0 <= smoothing < 1, "label_smoothing", smoothing, "in [0, 1)")
+    smoothed = smoothing == 0 or config.loss == SMOOTHED
+    _check(smoothed, "label_smoothing", smoothing, f"0 with loss={config.loss!r}: only {SMOOTHED} has it")
     _check(config.average is None or 0 < config.average < 1, "average", config.average, "in (0, 1)")
     _check(
         config.augment == ("none",) or "none" not in config.augment, "augment", config.augment, "none alone, or others"
@@ -195,7 +207,7 @@ def run(config: Config, folder: Path, argv: Sequence[str] | None = None, *, resu
     """Train, evaluate and report into ``folder``; returns the exit code."""
     dataset = runs.dataset(config.dataset, data_dir=config.data_dir)
     splits = data.split(dataset, seed=config.seed, dev_fraction=config.dev_fraction, test_fraction=config.test_fraction)
-    preprocessing = data.fit_normalization(splits.train.images, dataset.scale)
+    preprocessing = fit_preprocessing(config, splits.train.images, dataset.scale)
     layer = runs.model(config.model, len(dataset.classes))
     check_fit(config, layer, splits, len(dataset.classes))
     evaluate = make_evaluate(config, layer, preprocessing)
@@ -239,6 +251,13 @@ def run(config: Config, folder: Path, argv: Sequence[str] | None = None, *, resu
     return 0
 
 
+def fit_preprocessing(config: Config, images: np.ndarray, scale: float) -> data.Normalization:
+    """What images go through before the network: statistics of the training part, or the scale alone."""
+    if config.normalization == "none":
+        return data.no_normalization(images.shape[-1], scale)
+    return data.fit_normalization(images, scale)
+
+
 def steps_per_epoch(config: Config, splits: data.Splits) -> int:
     """Full batches of the training part."""
     return len(splits.train.labels) // config.batch_size
@@ -256,12 +275,13 @@ def check_fit(config: Config, layer: nn.Layer, splits: data.Splits, classes: int
     except (TypeError, ValueError) as error:
         raise ValueError(f"model={config.model!r} does not take images of shape {in_shape}: {error}") from error
     _check(out_shape == (classes,), "model", config.model, f"one that gives {classes} logits; it gives {out_shape}")
+    runs.check_loss(config.loss, config.model, layer, in_shape)
 
 
 def make_evaluate(config: Config, layer: nn.Layer, preprocessing: data.Normalization) -> runs.Evaluate:
     """``(params, state, examples) -> ({"loss", "accuracy"}, logits)``, compiled once for all optimizers."""
     step = training.data_parallel_eval(
-        training.eval_step(layer, preprocess=lambda x: data.normalize(x, preprocessing)),
+        training.eval_step(layer, loss=runs.loss(config.loss), preprocess=lambda x: data.normalize(x, preprocessing)),
         devices=config.devices,
     )
 
@@ -337,13 +357,12 @@ def make_member(
 def compile_step(config: Config, layer: nn.Layer, optimizer, penalty, preprocessing: data.Normalization):
     """The training step on the devices of the config."""
     augment = choices.augment(config.augment, preprocessing.scale)
+    smoothing = {"label_smoothing": config.label_smoothing} if config.label_smoothing else {}
     normalize = data.normalize if augment is None else data.standardize  # augmented images are in [0, 1] already
     step = training.train_step(
         layer,
         optimizer,
-        loss=lambda logits, labels: losses.softmax_cross_entropy(
-            logits, labels, label_smoothing=config.label_smoothing
-        ),
+        loss=functools.partial(runs.loss(config.loss), **smoothing),
         preprocess=lambda x: normalize(x, preprocessing),
         augment=augment,
         penalty=penalty,

@@ -28,11 +28,26 @@ from jaxdl.runs import commandline, report
 ROOT = Path(__file__).parents[1]
 MINE = """
 import jax, jax.numpy as jnp, numpy as np, optax
-from jaxdl import activations, data, nn
+from jaxdl import activations, data, models, nn
 
 def net(classes):
     return nn.serial(conv=nn.Conv(4, 3, bias=False), norm=nn.BatchNorm(), relu=activations.relu, pool=nn.MaxPool(4),
                      flatten=nn.flatten, fc=nn.Dense(classes))
+
+def log_net(classes):
+    return nn.serial(**net(classes).children, log=activations.log_softmax)
+
+def capsules(classes):
+    return models.capsnet(classes, image_shape=(20, 20, 1), width=1 / 32)
+
+def mean_loss(logits, labels):
+    return jnp.mean(logits)
+
+def bars():
+    labels = np.arange(40) % 2
+    images = np.zeros((40, 20, 20, 1), np.float32)
+    images[labels == 0, 8:12], images[labels == 1, :, 8:12] = 1, 1
+    return images, labels
 
 def seven(classes):
     return nn.serial(flatten=nn.flatten, fc=nn.Dense(7))
@@ -152,6 +167,18 @@ MISTAKES = {
     "--early-stop 0": ("early_stop=0 is not allowed",),
     "--label-smoothing 1": ("label_smoothing=1.0 is not allowed",),
     "--seed -1": ("seed=-1 is not allowed",),
+    "--loss cross_entropy": ("loss='cross_entropy' is unknown", "nearest is 'binary_cross_entropy'", "margin, nll"),
+    "--loss mine:nothing": ("loss='mine:nothing'", "'nothing'", "package.module:function"),
+    "--loss squared_error": (
+        "loss='squared_error' does not take what model='tiny_cnn' returns",
+        "must be the shape of",
+    ),
+    "--loss mine:mean_loss": ("loss='mine:mean_loss' must give one number per example", "gives shape ()"),
+    "--loss mine:sgd": ("loss='mine:sgd' does not take what model='tiny_cnn' returns", "positional argument"),
+    "--loss softmax_cross_entropy --model mine:capsules --dataset mine:bars --batch-size 8": (
+        "loss='softmax_cross_entropy' does not take what model='mine:capsules' returns",
+    ),
+    "--loss margin --label-smoothing 0.1": ("label_smoothing=0.1 is not allowed", "0 with loss='margin'"),
     "--augment none flip": ("augment=('none', 'flip') is not allowed",),
     "--optimizer jaxdl.adam --noise-floor True": ("noise_floor=True is not allowed",),
     # folders
@@ -427,9 +454,8 @@ def test_load_refuses_a_flipped_bit(finished, tmp_path):
     shutil.copytree(finished / "final", tmp_path / "final")
     for name in ("config.json", "preprocessing.json"):
         shutil.copy(finished / name, tmp_path)
-    file = max(
-        (p for p in (tmp_path / "final" / "jaxdl.sgd").rglob("*") if p.is_file()), key=lambda p: p.stat().st_size
-    )
+    files = (tmp_path / "final" / "jaxdl.sgd").glob("*/arrays/**/*")  # not the manifest, which may be the largest
+    file = max((p for p in files if p.is_file()), key=lambda p: p.stat().st_size)
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 4
     file.write_bytes(content)
@@ -507,6 +533,49 @@ def test_a_users_own_data_net_and_optimizer_run_under_every_schedule(here, tmp_p
         np.testing.assert_allclose(rate, [0.1, 0.001], rtol=1e-6)
     else:
         assert rate[1] < rate[0] < 0.1 + 1e-9
+
+
+def test_another_loss_trains_and_judges(capsys, here, tmp_path, monkeypatch):
+    """Cross entropy of logits is the negative log likelihood of their log-softmax, at every step."""
+    monkeypatch.setattr(report, "write", lambda folder: folder)
+    common = ["--dataset", "mine:dataset", "--optimizer", "jaxdl.sgd", "--epochs", "2", "--batch-size", "8"]
+    common += ["--log-every", "1"]
+    assert train_cnn.main([*common, "--model", "mine:net", "--out", str(tmp_path / "a")]) == 0
+    assert train_cnn.main([*common, "--model", "mine:log_net", "--loss", "nll", "--out", str(tmp_path / "b")]) == 0
+    found = [[(float(r["loss"]), float(r["accuracy"])) for r in rows(tmp_path / name)] for name in "ab"]
+    np.testing.assert_allclose(found[0][0], found[1][0], rtol=1e-6)
+    np.testing.assert_allclose(*found, rtol=1e-3)
+
+
+def test_capsules_with_their_loss_on_plain_pixels(capsys, here, tmp_path, monkeypatch):
+    monkeypatch.setattr(report, "write", lambda folder: folder)
+    folder = tmp_path / "run"
+    options = ["--dataset", "mine:bars", "--model", "mine:capsules", "--optimizer", "jaxdl.adam", "--epochs", "2"]
+    more = ["--loss", "jaxdl.models.capsnet:capsule_loss", "--normalization", "none", "--batch-size", "8"]
+    assert train_cnn.main([*options, *more, "--out", str(folder)]) == 0
+    normalization = json.loads((folder / "preprocessing.json").read_text())["normalization"]
+    assert normalization == {"mean": [0.0], "std": [1.0], "scale": 1.0}
+    loaded = runs.load(folder)
+    first, _ = loaded.layer.init(train_cnn.keys(train_cnn.Config())[0], (20, 20, 1))
+    moved = np.abs(loaded.params["decoder"]["fc3"]["bias"] - first["decoder"]["fc3"]["bias"]).max()
+    assert moved > 1e-3, "the reconstruction is part of the training loss"
+    # in evaluation the loss is the paper's margin loss of the lengths alone
+    dataset = data.from_arrays(*sys.modules["mine"].bars())
+    test = data.split(dataset, seed=0, dev_fraction=0.1).test
+    lengths = np.asarray(loaded.layer.apply(loaded.params, loaded.state, test.images)[0], np.float64)
+    present = np.arange(2) == test.labels[:, None]
+    per_class = np.where(present, np.maximum(0, 0.9 - lengths) ** 2, 0.5 * np.maximum(0, lengths - 0.1) ** 2)
+    row = rows(folder)[-1]
+    assert row["split"] == "test"
+    np.testing.assert_allclose(float(row["loss"]), per_class.sum(1).mean(), rtol=1e-5)
+    Image.fromarray(np.uint8(255 * test.images[0, ..., 0])).save(tmp_path / "bar.png")
+    capsys.readouterr()
+    code, out, _ = run(capsys, predict.main, folder, tmp_path / "bar.png", "--top", 2)
+    e = np.exp(lengths[0] - lengths[0].max())
+    assert code == 0
+    assert [float(p) for p in re.findall(r"([\d.]+)%", out)] == pytest.approx(
+        np.sort(100 * e / e.sum())[::-1], abs=0.06
+    )
 
 
 def test_a_loss_that_becomes_nan_stops_the_run_and_keeps_the_last_finite_checkpoint(capsys, here, tmp_path):

@@ -41,6 +41,13 @@ def test_a_constant_channel_is_only_centred():
     np.testing.assert_allclose(slope, 1 / 255, rtol=1e-6)
 
 
+def test_without_statistics_pixels_are_scaled_alone():
+    stats = data.no_normalization(3, 255)
+    np.testing.assert_allclose(data.normalize(IMAGES, stats), IMAGES / 255.0, rtol=2e-7)
+    with pytest.raises(ValueError, match="channels is 0; must be at least 1"):
+        data.no_normalization(0, 255)
+
+
 def test_json_gives_back_exactly_the_same_statistics():
     stats = data.fit_normalization(IMAGES, 255.0)
     again = data.Normalization.from_dict(json.loads(json.dumps(stats.to_dict())))

@@ -4,7 +4,7 @@ from jaxdl.data import augmentation
 from jaxdl.data.batching import Batch, batches, eval_batches, steps_per_epoch
 from jaxdl.data.dataset import Dataset, from_arrays
 from jaxdl.data.loading import NAMES, load
-from jaxdl.data.normalization import Normalization, fit_normalization, normalize, standardize, to_unit
+from jaxdl.data.normalization import Normalization, fit_normalization, no_normalization, normalize, standardize, to_unit
 from jaxdl.data.splits import Examples, Splits, split
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "fit_normalization",
     "from_arrays",
     "load",
+    "no_normalization",
     "normalize",
     "split",
     "standardize",

@@ -59,6 +59,21 @@ def fit_normalization(images: np.ndarray, scale: float | int) -> Normalization:
     )
 
 
+def no_normalization(channels: int, scale: float | int) -> Normalization:
+    """Mean 0 and standard deviation 1, with which `normalize` gives raw pixels in [0, 1] and nothing else.
+
+    Args:
+        channels: how many, at least 1.
+        scale: The raw pixel value that means 1.0.
+
+    Raises:
+        ValueError: If there are no channels.
+    """
+    if channels < 1:
+        raise ValueError(f"channels is {channels}; must be at least 1")
+    return Normalization(np.zeros(channels, np.float32), np.ones(channels, np.float32), float(scale))
+
+
 def _channel_sums(images: np.ndarray, center: Any, power: int) -> np.ndarray:
     total = np.zeros(images.shape[-1])
     for first in range(0, len(images), 512):

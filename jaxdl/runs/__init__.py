@@ -13,7 +13,7 @@ from jaxdl.runs.folder import (
 from jaxdl.runs.loading import Run, describe, load, optimizer_folder, save_final, write_preprocessing
 from jaxdl.runs.member import Diverged, Member
 from jaxdl.runs.metrics import MetricsFile, read_metrics
-from jaxdl.runs.names import dataset, labels, model, optimizer, optimizer_names
+from jaxdl.runs.names import check_loss, dataset, labels, loss, model, optimizer, optimizer_names
 from jaxdl.runs.outcome import ONE_ULP, Evaluate, Outcome, finish_member, write_outcome
 from jaxdl.runs.progress import Progress
 from jaxdl.runs.signals import StopRequest, catch_stop
@@ -31,6 +31,7 @@ __all__ = [
     "StopRequest",
     "StudyProgress",
     "catch_stop",
+    "check_loss",
     "check_same_data",
     "create",
     "create_dated",
@@ -40,6 +41,7 @@ __all__ = [
     "labels",
     "load",
     "lock",
+    "loss",
     "model",
     "open_folder",
     "optimizer",

@@ -6,10 +6,11 @@ import inspect
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import jax
 import optax
 from flax import linen
 
-from jaxdl import data, interop, models, nn, optimizers
+from jaxdl import data, interop, losses, models, nn, optimizers, training
 
 # these need the loss, or the loss as a function, or a key, which a training step does not hand over
 _NEED_MORE = {
@@ -79,6 +80,44 @@ def model(name: str, num_classes: int) -> nn.Layer:
     if name not in models.__all__:
         raise ValueError(_unknown("model", name, models.__all__))
     return getattr(models, name)(num_classes)
+
+
+def loss(name: str) -> Callable[[Any, Any], Any]:
+    """The function ``(outputs, labels) -> (n,)`` called ``NAME`` in `jaxdl.losses` or ``package.module:function``.
+
+    Whether it takes a network's outputs and class numbers is for `check_loss` to see.
+
+    Raises:
+        ValueError: for an unknown name, with the nearest one and the list of what there is.
+    """
+    if ":" in name:
+        return _imported("loss", name)
+    if name not in losses.__all__:
+        raise ValueError(_unknown("loss", name, losses.__all__))
+    return getattr(losses, name)
+
+
+def check_loss(name: str, model: str, layer: nn.Layer, in_shape: Sequence[int]) -> None:
+    """Raise ValueError unless the loss gives one number per example from what the network returns, by shapes alone.
+
+    Args:
+        name: of the loss.
+        model: what the message calls the network.
+        layer: the network; in training it may return more than in evaluation.
+        in_shape: of one image.
+    """
+    key, function = jax.random.key(0), loss(name)
+    images, labels = (jax.ShapeDtypeStruct((2, *in_shape), "float32"), jax.ShapeDtypeStruct((2,), "int32"))
+    for train in (False, True):
+        outputs = jax.eval_shape(
+            lambda x, train=train: layer.apply(*layer.init(key, tuple(in_shape)), x, train=train, key=key)[0], images
+        )
+        try:
+            shape = jax.eval_shape(lambda y, labels: training.per_example(function, y, labels), outputs, labels).shape
+        except (AttributeError, TypeError, ValueError) as error:
+            raise ValueError(f"loss={name!r} does not take what model={model!r} returns: {error}") from error
+        if shape != (2,):
+            raise ValueError(f"loss={name!r} must give one number per example; for 2 examples it gives shape {shape}")
 
 
 def dataset(name: str, **options: Any) -> data.Dataset:

@@ -5,7 +5,7 @@ from jaxdl.training.batch_norm import reestimate_batch_norm
 from jaxdl.training.loop import evaluate, fit, prefetch
 from jaxdl.training.parallel import STRATEGIES, Parallel, data_parallel, data_parallel_eval
 from jaxdl.training.state import TrainState, create, start
-from jaxdl.training.steps import eval_step, train_step
+from jaxdl.training.steps import eval_step, per_example, train_step
 from jaxdl.training.stopping import EarlyStopping
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "eval_step",
     "evaluate",
     "fit",
+    "per_example",
     "prefetch",
     "reestimate_batch_norm",
     "start",

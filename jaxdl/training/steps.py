@@ -126,15 +126,15 @@ def _without_padding(x: Array, weight: ArrayLike) -> Array:
 
 def _sums(y: Any, batch: data.Batch, loss) -> Metrics:
     label = _without_padding(jnp.asarray(batch.label), batch.weight)
-    per_example = _wide(_with_heads(loss, y, label))
-    weight = batch.weight.astype(per_example.dtype)
+    found = _wide(per_example(loss, y, label))
+    weight = batch.weight.astype(found.dtype)
     scores = y[0] if isinstance(y, tuple) else y
     correct = (jnp.argmax(scores, -1) == label).astype(weight.dtype)
-    return {"loss": jnp.sum(weight * per_example), "correct": jnp.sum(weight * correct), "weight": jnp.sum(weight)}
+    return {"loss": jnp.sum(weight * found), "correct": jnp.sum(weight * correct), "weight": jnp.sum(weight)}
 
 
-def _with_heads(loss: Callable[[Any, Array], Array], y: Any, label: Array) -> Array:
-    """Return one loss per example, to which auxiliary heads add theirs."""
+def per_example(loss: Callable[[Any, Array], Array], y: Any, label: Array) -> Array:
+    """Return ``loss(y, label)``, ``(n,)``, to which the auxiliary heads of `nn.WithAuxiliary` add theirs, weighted."""
     if not isinstance(y, nn.WithAuxiliary):
         return loss(y, label)
     of_heads = [weight * loss(head, label) for head, weight in zip(y.heads, y.weights, strict=True)]
