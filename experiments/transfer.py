@@ -7,7 +7,8 @@ A network learns half of the classes of one data set. Then, with few to many exa
 of going on: a linear classifier on top of it, one on an earlier layer, fine-tuning of few or of many layers at a tenth
 of the rate, and training from scratch. The new tasks are the classes held out (similar) and as many classes of another
 data set (different). The lecture recommends one way for each of the four cells; the report says what each of them
-reached there (Lecture row G11).
+reached there (Lecture row G11). An interrupted run goes on with --resume DIR; `python -m experiments.report DIR` makes
+the report again.
 
 Expected by default, means of 2 seeds, a little over 3 minutes on one core: the source network reaches 99.4 %. The
 lecture's way and the best one: similar, 5 per class 80.3 and 86.6 (fine-tune many); different, 5 per class 71.8, which
@@ -15,9 +16,9 @@ is the best; similar, 500 per class 95.0 and 97.6 (from scratch); different, 500
 earlier layer). So small a source does not bear the recommendation out in three of the four cells.
 """
 
-import csv
 import dataclasses
 import functools
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -29,6 +30,8 @@ import numpy as np
 from jaxdl import data, models, nn, optimizers, runs, training
 from jaxdl.applications import transfer
 from jaxdl.runs import commandline
+from jaxdl.runs.tables import Table
+from jaxdl.runs.transfer_rows import COLUMNS, TASKS
 
 
 class Way(NamedTuple):
@@ -47,12 +50,6 @@ WAYS = {
     "fine-tune few": Way("relu", {"head/.*": 1.0, "fc1/.*": 0.1, ".*": 0.0}, STAGES),
     "fine-tune many": Way("relu", {"head/.*": 1.0, ".*": 0.1}),
     "from scratch": Way("relu", {".*": 1.0}, trained=False),
-}
-RECOMMENDED = {  # (task, data) → way, as in the lecture's table
-    ("similar", "little"): "linear on top",
-    ("different", "little"): "linear on an earlier layer",
-    ("similar", "much"): "fine-tune few",
-    ("different", "much"): "fine-tune many",
 }
 
 
@@ -83,6 +80,8 @@ class Config:
     """Folder of the data sets' files; by default the variable JAXDL_DATA_DIR, else a per-user cache."""
     out: Path | None = None
     """Folder of this run; by default runs/transfer/TIME."""
+    resume: Path | None = None
+    """Go on with the run in this folder; what it has measured is not measured again."""
 
 
 class Task(NamedTuple):
@@ -100,15 +99,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     names = dict.fromkeys((config.source, config.different))
     sets = {name: runs.dataset(name, data_dir=config.data_dir) for name in names}
     tasks = make_tasks(config, sets)
-    folder = runs.create_dated(Path("runs") / "transfer") if config.out is None else runs.create(config.out)
-    commandline.save_config(folder, config)
-    runs.write_manifest(folder, seed=0, devices=jax.devices()[:1], dataset=both(*sets.values()), argv=argv)
-    rows = list(results(config, tasks))
-    with (folder / "results.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    print(f"report: {report(folder, config, rows)}")
+    if config.resume is not None:
+        folder = runs.open_folder(config.resume)
+    else:
+        folder = runs.create_dated(Path("runs") / "transfer") if config.out is None else runs.create(config.out)
+        commandline.save_config(folder, config)
+    dataset = both(*sets.values())
+    with runs.lock(folder), runs.catch_stop() as request:
+        if (folder / "manifest.json").exists():
+            runs.check_same_data(folder, dataset.checksums)
+        else:
+            runs.write_manifest(folder, seed=0, devices=jax.devices()[:1], dataset=dataset, argv=argv)
+        table = Table(folder / "results.csv", COLUMNS)
+        for row in results(config, tasks, folder, [tuple(row.values())[:-1] for row in table.rows()]):
+            table.append([row])
+            print(
+                "{task}, {way}, {examples_per_class} examples per class, seed {seed}: {test_accuracy:.2%}".format(**row)
+            )
+            if request.signal:
+                print(f"{request.signal.name}: --resume {folder} goes on")
+                return request.exit_code
+    from jaxdl.runs import transfer_report  # matplotlib takes a second to import, which --help need not wait for
+
+    print(f"report: {transfer_report.write_transfer_report(folder)}")
     return 0
 
 
@@ -164,38 +177,58 @@ def make_task(dataset: data.Dataset, classes: range) -> Task:
     return Task(chosen(splits.train), chosen(splits.test))
 
 
-def results(config: Config, tasks: dict[str, Task]) -> Iterator[dict[str, Any]]:
-    """Train the source network, then yield one row per task, way, number of examples and seed."""
+def results(
+    config: Config, tasks: dict[str, Task], folder: Path, done: Sequence[tuple[str, ...]]
+) -> Iterator[dict[str, Any]]:
+    """Train the source network, then yield one row per task, way, number of examples and seed.
+
+    Args:
+        config: the options.
+        tasks: of `make_tasks`.
+        folder: where the trained source network is kept.
+        done: the first four cells of the rows that are there already, as text; they are left out.
+    """
     source, classes = tasks["source"], int(tasks["source"].train.labels.max()) + 1
     in_shape = source.train.images.shape[1:]
     layer = models.small_cnn(classes, widths=[config.width * 2**i for i in range(3)], hidden=8 * config.width)
     normalization = data.fit_normalization(source.train.images, 1.0)
-    trainer = make_trainer(config, layer, optimizers.adam(config.learning_rate), normalization)
+    accuracy, params, state = train_source(config, layer, source, normalization, folder / "source")
+    cells = [("source", "from scratch", len(source.train.labels) // classes, 0)]
+    cells += itertools.product(TASKS, WAYS, config.examples, range(config.seeds))
+    left = [cell for cell in cells if tuple(map(str, cell)) not in done]
+    left.sort(key=lambda cell: (cell[0] != "source", list(WAYS).index(cell[1])))  # a way's programs compile once
+    trainers: dict[str, Any] = {}
+    for task, name, count, seed in left:
+        if task != "source":
+            way = WAYS[name]
+            moved = transfer.with_head(layer, way.after, nn.serial(flatten=nn.flatten, fc=nn.Dense(classes)))
+            if name not in trainers:
+                optimizer = transfer.by_path(optimizers.adam, config.learning_rate, way.factors)
+                held = transfer.hold(moved, *way.held)
+                trainers = {name: make_trainer(config.batch_size, held, optimizer, normalization)}
+            key = jax.random.key(1 + seed)
+            begun = transfer.start(key, moved, in_shape, params, state) if way.trained else moved.init(key, in_shape)
+            few = tasks[task]._replace(train=first_of_each(tasks[task].train, count, seed))
+            accuracy, _ = trainers[name](*begun, few, config.steps, seed)
+        yield dict(zip(COLUMNS, (task, name, count, seed, accuracy), strict=True))
+
+
+def train_source(
+    config: Config, layer: nn.Layer, source: Task, normalization: data.Normalization, folder: Path
+) -> tuple[float, Any, Any]:
+    """The source network's test accuracy, params and state; from its checkpoint where there is one."""
+    params, state = layer.init(jax.random.key(0), source.train.images.shape[1:])
+    kept = training.checkpoints.restore_newest(folder, {"params": params, "state": state})
+    if kept is not None:
+        return kept.meta["accuracy"], kept.tree["params"], kept.tree["state"]
+    train = make_trainer(config.batch_size, layer, optimizers.adam(config.learning_rate), normalization)
     steps = config.source_epochs * len(source.train.labels) // config.batch_size
-    params, state = layer.init(jax.random.key(0), in_shape)
-    accuracy, (params, state) = trainer(params, state, source, steps, 0)
-    yield row("source", "from scratch", len(source.train.labels) // classes, 0, accuracy)
-    for name, way in WAYS.items():
-        moved = transfer.with_head(layer, way.after, nn.serial(flatten=nn.flatten, fc=nn.Dense(classes)))
-        optimizer = transfer.by_path(optimizers.adam, config.learning_rate, way.factors)
-        trainer = make_trainer(config, transfer.hold(moved, *way.held), optimizer, normalization)
-        for task in ("similar", "different"):
-            for count in config.examples:
-                for seed in range(config.seeds):
-                    key = jax.random.key(1 + seed)
-                    fresh = moved.init(key, in_shape)
-                    begun = transfer.start(key, moved, in_shape, params, state) if way.trained else fresh
-                    few = tasks[task]._replace(train=first_of_each(tasks[task].train, count, seed))
-                    yield row(task, name, count, seed, trainer(*begun, few, config.steps, seed)[0])
+    accuracy, (params, state) = train(params, state, source, steps, 0)
+    training.checkpoints.save(folder, steps, {"params": params, "state": state}, {"accuracy": accuracy}, keep=1)
+    return accuracy, params, state
 
 
-def row(task: str, way: str, count: int, seed: int, accuracy: float) -> dict[str, Any]:
-    """One line of results.csv, also printed."""
-    print(f"{task}, {way}, {count} examples per class, seed {seed}: {accuracy:.2%}", flush=True)
-    return {"task": task, "way": way, "examples_per_class": count, "seed": seed, "test_accuracy": accuracy}
-
-
-def make_trainer(config: Config, layer: nn.Layer, optimizer: Any, normalization: data.Normalization):
+def make_trainer(batch_size: int, layer: nn.Layer, optimizer: Any, normalization: data.Normalization):
     """``(params, state, task, steps, seed) -> (test accuracy, (params, state))``, compiled once."""
     preprocess: Any = functools.partial(data.normalize, stats=normalization)
     step = jax.jit(training.train_step(layer, optimizer, preprocess=preprocess))
@@ -203,7 +236,7 @@ def make_trainer(config: Config, layer: nn.Layer, optimizer: Any, normalization:
 
     def train(params: Any, state: Any, task: Task, steps: int, seed: int):
         before, key = training.start(params, state, optimizer), jax.random.key(seed)
-        batches = lambda epoch: drawn(task.train, config.batch_size, steps, seed)
+        batches = lambda epoch: drawn(task.train, batch_size, steps, seed)
         after = training.fit(step, before, batches, key=key, epochs=range(1))
         found, _ = training.evaluate(judge, (after.params, after.state), data.eval_batches(task.test, 1024))
         return found["accuracy"], (after.params, after.state)
@@ -225,54 +258,6 @@ def first_of_each(examples: data.Examples, count: int, seed: int) -> data.Exampl
     labels = examples.labels[order]
     rows = np.concatenate([order[labels == c][:count] for c in range(labels.max() + 1)])
     return data.Examples(examples.images[rows], examples.labels[rows])
-
-
-def report(folder: Path, config: Config, rows: Sequence[dict[str, Any]]) -> Path:
-    """Write report.md and report.html: the four cells, the curves, all means."""
-    from jaxdl import plots  # matplotlib takes a second to import, which --help need not wait for
-    from jaxdl.runs import pages
-
-    def mean(task, way, count):
-        return float(np.mean([r["test_accuracy"] for r in rows
-                              if (r["task"], r["way"], r["examples_per_class"]) == (task, way, count)]))  # fmt: skip
-
-    counts = sorted(config.examples)
-    curves = {
-        way: {"test accuracy (%)": {
-            task: (np.array(counts), np.array([100 * mean(task, way, n) for n in counts]))
-            for task in ("similar", "different")
-        }}
-        for way in WAYS
-    }  # fmt: skip
-    figure = plots.learning_curves(curves, xlabel="training examples per class")
-    for axes in figure.axes:
-        axes.set_xscale("log")
-    cells = []
-    for (task, amount), way in RECOMMENDED.items():
-        count = counts[0] if amount == "little" else counts[-1]
-        by_way = {name: mean(task, name, count) for name in WAYS}
-        best = max(by_way, key=lambda name: by_way[name])
-        cells.append([f"{task}, {amount} ({count} per class)", way, f"{100 * by_way[way]:.2f}", best,
-                      f"{100 * by_way[best]:.2f}"])  # fmt: skip
-    means = [
-        [task, way, *(f"{100 * mean(task, way, n):.2f}" for n in counts)]
-        for task in ("similar", "different")
-        for way in WAYS
-    ]
-    text = (f"A network trained on the first classes of {config.source} ({100 * rows[0]['test_accuracy']:.2f} % test "
-            f"accuracy), moved to the other classes (similar) and to {config.different} (different). Means of "
-            f"{config.seeds} seeds, test accuracy in percent.")  # fmt: skip
-    header = ["task and data", "the lecture's way", "its accuracy", "best here", "its accuracy"]
-    return pages.write(folder, [
-        f"# Transfer from {pages.plain(config.source)}",
-        pages.plain(text),
-        "## The four cells",
-        pages.table(header, cells, left=2),
-        "## Accuracy against examples",
-        pages.figure(folder, "accuracy", figure, "Test accuracy of five ways against training examples per class"),
-        pages.table(["task", "way", *(f"{n} per class" for n in counts)], means, left=2),
-        *pages.made(runs.read_json(folder / "manifest.json"), runs.read_json(folder / "config.json")),
-    ])  # fmt: skip
 
 
 if __name__ == "__main__":

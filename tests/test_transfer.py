@@ -1,6 +1,8 @@
 """Transfer: what is carried over, what stays, which rate each parameter gets; and the experiment on bundled data."""
 
 import csv
+import os
+import signal
 import sys
 import types
 
@@ -11,6 +13,7 @@ import optax
 import pytest
 
 from experiments import transfer as experiment
+from experiments.report import main as remake_report
 from jaxdl import data, models, nn, optimizers, training
 from jaxdl.applications import transfer
 
@@ -135,6 +138,49 @@ def test_the_experiment_fills_its_folder(tmp_path, monkeypatch, capsys):
     assert text.count("fine-tune many") >= 3
     assert (tmp_path / "run" / "figures" / "accuracy.png").exists()
     assert "report: " in capsys.readouterr().out
+    # killed while a row was written: what is finished is kept, the rest comes out the same
+    whole = (tmp_path / "run" / "results.csv").read_bytes()
+    cut = whole.rindex(b"from scratch") + 5
+    (tmp_path / "run" / "results.csv").write_bytes(whole[:cut])
+    remake_report([str(tmp_path / "run")])
+    assert "–" in (tmp_path / "run" / "report.md").read_text().split("## How this was made")[0]
+    trained = []
+    fit = training.fit
+    monkeypatch.setattr(training, "fit", lambda *args, **options: trained.append(1) or fit(*args, **options))
+    assert experiment.main([*options, "--resume", str(tmp_path / "run")]) == 0
+    assert (tmp_path / "run" / "results.csv").read_bytes() == whole
+    assert len(trained) == 1
+    assert (tmp_path / "run" / "report.md").read_text() == text
+    (tmp_path / "run" / "report.md").unlink()
+    remake_report([str(tmp_path / "run")])
+    assert (tmp_path / "run" / "report.md").read_text() == text
+    with pytest.raises(ValueError, match="steps is 30 in the run, 31 here"):
+        experiment.main(["--steps", "31", "--resume", str(tmp_path / "run")])
+
+
+def test_a_stop_request_ends_after_the_network_under_way(tmp_path, monkeypatch, capsys):
+    """Ctrl-C while the second row's network is trained: its row is written, the next network is not begun."""
+    seen = []
+
+    def few(config, tasks, folder, done):
+        for seed in range(3):
+            seen.append(seed)
+            if seed == 1:
+                os.kill(os.getpid(), signal.SIGINT)
+            yield {
+                "task": "similar",
+                "way": "linear on top",
+                "examples_per_class": 3,
+                "seed": seed,
+                "test_accuracy": 0.5,
+            }
+
+    monkeypatch.setattr(experiment, "results", few)
+    options = ["--source", "digits", "--different", "digits", "--examples", "3", "--out", str(tmp_path / "run")]
+    assert experiment.main(options) == 130
+    assert seen == [0, 1]
+    assert len((tmp_path / "run" / "results.csv").read_text().splitlines()) == 3
+    assert f"SIGINT: --resume {tmp_path / 'run'} goes on" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
