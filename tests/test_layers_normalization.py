@@ -51,6 +51,37 @@ def value_and_vjp(f, arguments):
     return run(g, *primals)
 
 
+def test_second_derivatives_of_batch_norm_are_those_of_its_formula():
+    """∂²σ²/∂x_i∂x_j = 2/m (δ_ij − 1/m); and the formula written out, which JAX differentiates as it stands."""
+    x, scale, offset = images(5, 2), *affine(2)
+    hessian = jax.hessian(lambda x: layers.batch_statistics(x[:, None])[1][0])(x[:, 0])
+    np.testing.assert_allclose(hessian, 2 / 5 * (np.eye(5) - 1 / 5), atol=1e-6)
+
+    def formula(x, scale, offset):
+        centred = x - x.mean(0, keepdims=True)
+        y = centred / jnp.sqrt((centred**2).mean(0, keepdims=True) + 1e-5) * scale[None] + offset[None]
+        return jnp.sum(jnp.sin(y))
+
+    def ours(x, scale, offset):
+        return jnp.sum(jnp.sin(layers.batch_norm(x, *layers.batch_statistics(x), scale, offset)))
+
+    every = lambda f: jax.tree.leaves(jax.jit(jax.hessian(f, (0, 1, 2)))(x, scale, offset))
+    for a, b in zip(every(ours), every(formula), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+
+
+def test_batch_norm_backward_sums_the_cotangent_and_one_product_with_it():
+    """Each other array that is to be summed would be written out first, by XLA on CPU."""
+    x = images(4, 3, 2)
+    ours = lambda x, scale, offset: layers.batch_norm(x, *layers.batch_statistics(x), scale, offset)
+    _, pullback = jax.vjp(ours, x, *affine(2))
+    jaxpr = jax.make_jaxpr(pullback)(x).jaxpr
+    sums = [equation.invars[0] for equation in jaxpr.eqns if equation.primitive.name == "reduce_sum"]
+    summed = {one for one in sums if one.aval.shape == x.shape}
+    assert len(summed) == 2
+    assert jaxpr.invars[-1] in summed
+
+
 def test_batch_norm_with_given_statistics():
     x, (scale, offset) = images(2, 3, 4), affine(4)
     mean, var = images(4, seed=5), abs(images(4, seed=6))
@@ -173,6 +204,36 @@ def test_local_response_norm_has_alexnets_defaults():
     np.testing.assert_allclose(
         layers.local_response_norm(jnp.array([100.0]), per_size=True), [100 / 2.2**0.75], rtol=1e-6
     )
+
+
+def test_local_response_norm_of_a_channel_knows_its_neighbours_alone():
+    x = jnp.ones(9).at[0].set(1e30).at[8].set(jnp.nan)  # whose square is infinite, which times 0 would be NaN
+    y = layers.local_response_norm(x, size=3, alpha=1.0, k=1.0)
+    assert y[:2].tolist() == [0, 0]
+    np.testing.assert_allclose(y[2:7], 4**-0.75, rtol=1e-6)
+    assert np.isnan(y[7:]).all()
+
+
+@pytest.mark.parametrize("size", [3, 4])
+def test_local_response_norm_has_the_gradient_of_the_papers_sum_in_every_argument(size):
+    """δ_i d_i^−β − 2αβ x_i Σ_j δ_j x_j d_j^(−β−1) in numpy; finite differences for the numbers."""
+    x, g = images(2, 7), images(2, 7, seed=1)
+    near = np.array([[-(size // 2) <= j - i <= (size - 1) // 2 for j in range(7)] for i in range(7)], float)
+    d = 1.5 + 0.1 * (x.astype(float) ** 2) @ near.T
+    expected = g * d**-0.6 - 2 * 0.1 * 0.6 * x * ((g * x * d**-1.6) @ near)
+
+    def total(x, alpha, beta, k):
+        return jnp.sum(g * layers.local_response_norm(x, size=size, alpha=alpha, beta=beta, k=k))
+
+    def in_numpy(alpha, beta, k):
+        return np.sum(g * x / (k + alpha * (x.astype(float) ** 2) @ near.T) ** beta)
+
+    dx, *slopes = jax.grad(total, (0, 1, 2, 3))(x, 0.1, 0.6, 1.5)
+    np.testing.assert_allclose(dx, expected, **CLOSE)
+    at = np.array([0.1, 0.6, 1.5])
+    for step, slope in zip(1e-5 * np.eye(3), slopes, strict=True):
+        difference = (in_numpy(*(at + step)) - in_numpy(*(at - step))) / 2e-5
+        np.testing.assert_allclose(slope, difference, rtol=1e-3)
 
 
 def contrast_norm_loop(x, size, across_channels):
