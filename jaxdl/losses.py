@@ -212,7 +212,7 @@ def margin(
     dtype = jnp.result_type(lengths, float)
     v = jnp.asarray(lengths, jnp.promote_types(dtype, jnp.float32))
     y = _distribution(labels, v, "lengths")
-    present, absent = jax.nn.relu(upper - v), jax.nn.relu(v - lower)
+    present, absent = (jnp.where(gap <= 0, 0, gap) for gap in (upper - v, v - lower))  # a maximum may lose NaN
     return (y * present**2 + down_weight * (1 - y) * absent**2).sum(-1).astype(dtype)
 
 

@@ -106,6 +106,26 @@ def test_gradient_at_the_kinks():
     assert derivative("elu", zero)[0] == 1
 
 
+def test_relu_at_zeros_infinities_and_nan_in_both_modes():
+    z = jnp.array([-0.0, 0.0, 1e-30, np.inf, -np.inf, np.nan])
+    expected = [0, 0, 1, 1, 0, 1]  # NaN: what comes goes on
+    _, forward = jax.jvp(activations.relu, (z,), (jnp.ones(6),))
+    assert forward.tolist() == derivative("relu", z).tolist() == expected
+    twice = jax.jacfwd(jax.grad(lambda z: jnp.sum(activations.relu(z) ** 2)))(z[1:4])
+    assert twice.tolist() == np.diag([0, 2, 2]).tolist()
+
+
+@pytest.mark.parametrize("name", ["relu", "leaky_relu", "relu6"])
+def test_nan_stays_between_two_matrix_products_in_one_program(name):
+    """XLA on CPU makes one kernel of products and a maximum, and that maximum is 0 for NaN (seen in jaxlib 0.10.2)."""
+    f = getattr(activations, name)
+    x = np.ones((64, 32), np.float32)
+    x[5, 7] = np.nan
+    y = jax.jit(lambda x: f(f(x @ np.ones((32, 48), np.float32)) @ np.ones((48, 16), np.float32)))(x)
+    np.testing.assert_array_equal(np.isnan(y).all(1), np.isnan(x).any(1))
+    assert np.isnan(y).sum() == 16
+
+
 def test_softplus_has_the_sigmoid_as_derivative_in_every_order():
     third = jax.vmap(jax.grad(jax.grad(jax.grad(activations.softplus))))(Z)
     s = scipy.special.expit(Z.astype(np.float64))

@@ -235,6 +235,14 @@ def test_impossible_labels_give_nan():
         assert not np.any(fit.converged)
 
 
+def test_two_thousand_fits_to_impossible_labels_at_once_have_not_converged():
+    """So many gradients are reduced by another kernel of XLA's on CPU, whose maximum of NaN is −inf (jaxlib 0.10.2)."""
+    x, labels = np.linspace(-1, 1, 4)[:, None], np.tile([0, 1, 2, 1], (2100, 1))
+    fit = quick_jit(jax.vmap(lambda one: classical.logistic_regression(x, one)))(labels)
+    assert np.isnan(fit.coefficients).all()
+    assert not np.any(fit.converged)
+
+
 @pytest.mark.parametrize("model", ["linear", "logistic", "softmax"])
 def test_the_optimum_is_differentiable_in_both_modes(model):
     """∂(optimum)/∂(data, C) by the implicit function theorem, against differences of refits."""

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxdl import layers
+from jaxdl import activations, layers
 
 SETTINGS = settings(max_examples=20, deadline=None, derandomize=True)
 
@@ -80,9 +80,10 @@ def test_max_pool_its_gradient_and_its_argmax_are_the_loops(drawn):
     def everything(x, g):
         y, vjp = jax.vjp(lambda x: layers.max_pool2d(x, **options), x)
         argmax = layers.max_pool2d_argmax(x, **options)
-        return y, vjp(g)[0], argmax, layers.max_unpool2d(g, argmax, size=x.shape[:2])
+        return layers.max_pool2d(x, **options), y, vjp(g)[0], argmax, layers.max_unpool2d(g, argmax, size=x.shape[:2])
 
-    y, dx, argmax, unpooled = everything(x, g)
+    alone, y, dx, argmax, unpooled = everything(x, g)
+    np.testing.assert_array_equal(alone, expected)
     np.testing.assert_array_equal(y, expected)
     np.testing.assert_array_equal(dx, loop_max_gradient(x, g, **options))
     np.testing.assert_array_equal(unpooled, dx)
@@ -172,12 +173,31 @@ def test_nan_propagates_from_any_place(place, options):
     assert (layers.max_pool2d_argmax(x, **options) == place).all()
 
 
+@pytest.mark.parametrize("differentiated", [False, True])
+def test_nan_goes_through_a_convolution_a_rectifier_and_a_pool_in_one_program(differentiated):
+    """XLA on CPU makes one kernel of the three if the pool is a `reduce_window`, and loses NaN (jaxlib 0.10.2)."""
+    x = np.random.default_rng(0).normal(size=(8, 28, 28, 1)).astype(np.float32)
+    x[3, 5, 6] = np.nan
+    kernel = np.random.default_rng(1).normal(size=(5, 5, 1, 32)).astype(np.float32)
+
+    def run(x):
+        return layers.max_pool2d(activations.relu(layers.conv2d(x, kernel, padding=2)))
+
+    y = np.asarray(jax.jit(lambda x: jax.vjp(run, x)[0] if differentiated else run(x))(x))
+    expected = np.zeros(y.shape, bool)
+    expected[3, 1:4, 2:5] = True  # windows of the outputs 3 ... 7 and 4 ... 8
+    np.testing.assert_array_equal(np.isnan(y), expected)
+    zeros = np.nan_to_num(x)
+    np.testing.assert_allclose(y[~expected], np.asarray(run(zeros))[~expected], rtol=1e-5, atol=1e-5)
+
+
 def test_infinities():
     x = jnp.array([[-jnp.inf, -jnp.inf], [-jnp.inf, -5]])[..., None]
     assert layers.max_pool2d(x)[0, 0, 0] == -5
     np.testing.assert_array_equal(layers.max_pool2d(x[:1], padding=((1, 0), (1, 1)))[..., 0], [[-jnp.inf] * 2])
     np.testing.assert_array_equal(layers.max_pool2d_argmax(x[:1], padding=((1, 0), (1, 1)))[..., 0], [[0, 1]])
     assert layers.max_pool2d(-x)[0, 0, 0] == jnp.inf
+    assert jax.vjp(layers.max_pool2d, -x)[0][0, 0, 0] == jnp.inf
     assert layers.l2_pool2d(x)[0, 0, 0] == jnp.inf
 
 

@@ -150,6 +150,16 @@ def test_hinge_and_perceptron_equal_optax_and_move_off_zero():
     assert float(jax.grad(losses.hinge)(1.0, 1)) == 0
 
 
+@pytest.mark.parametrize("name", losses.__all__)
+def test_nan_reaches_the_mean_of_a_large_batch(name):
+    """XLA on CPU fuses a loss into its sum, in a kernel whose maximum of NaN and 0 is 0 (jaxlib 0.10.2)."""
+    predictions = np.random.default_rng(0).uniform(size=(1024, 10)).astype(np.float32)
+    predictions[5, 3] = np.nan
+    classes = name in ("softmax_cross_entropy", "nll", "margin")
+    targets = np.full(1024, 3) if classes else np.ones((1024, 10), np.float32)
+    assert np.isnan(jax.jit(lambda p: getattr(losses, name)(p, targets).mean())(predictions))
+
+
 def test_margin_equals_the_formula_written_as_a_loop():
     v = np.array([[0.95, 0.05, 0.3], [0.2, 0.5, 0.05]], np.float32)
     expected = [0.5 * (0.3 - 0.1) ** 2, (0.9 - 0.5) ** 2 + 0.5 * (0.2 - 0.1) ** 2]

@@ -58,7 +58,9 @@ def stationary_point(
         def advance(progress):
             slope = gradient(progress.theta)
             step = propose(progress.theta, slope)
-            size = jnp.max(jnp.abs(slope) / scale)
+            sizes = jnp.abs(slope) / scale
+            # of some thousand numbers the largest is never NaN to XLA on CPU, and −inf if all are (jaxlib 0.10.2)
+            size = jnp.where(jnp.isnan(sizes).any(), jnp.nan, jnp.max(sizes))
             return Progress(progress.theta + step, step, size, progress.iterations + 1)
 
         first = Progress(theta, jnp.zeros_like(theta), jnp.asarray(jnp.inf, theta.dtype), jnp.int32(0))
