@@ -18,6 +18,7 @@ from jaxdl.backprop.windows import axes_of
 __all__ = ["EXAMPLES", "TIES", "Example", "examples"]
 
 KEY = jax.random.key(3)
+METHODS = ("xla", "sliced", "patches", "folded")
 _random = np.random.default_rng(7)
 
 
@@ -58,7 +59,9 @@ def _places(x: jax.Array, window, stride=None, padding="VALID") -> tuple[jax.Arr
 
 def _max_pool(x, *, window=2, **options):
     read, inside = _places(x, window, **options)
-    first = jnp.argmax(jnp.where(inside, read, -jnp.inf), -2, keepdims=True)
+    largest = jnp.where(inside, read, -jnp.inf).max(-2, keepdims=True)
+    # among equal −inf, not a place outside
+    first = jnp.argmax(inside & ((read == largest) | jnp.isnan(read)), -2, keepdims=True)
     return jnp.take_along_axis(read, jax.lax.stop_gradient(first), -2)[..., 0, :]
 
 
@@ -81,7 +84,7 @@ def _weighted_pool(x, weights, **options):
 
 # both branches of each piecewise function, away from its kinks, and more than one axis
 _Z = np.array([[-7.3, -2.1, -0.7, 0.4], [1.3, 2.6, 5.2, 8.1]])
-_IMAGE = _normal(2, 5, 4, 2)
+_IMAGE = _normal(2, 5, 4, 3)
 
 EXAMPLES: dict[str, list[Example]] = {
     **{name: [Example(getattr(activations, name), (_Z,))] for name in ("linear", "threshold", "relu", "relu6")},
@@ -126,12 +129,19 @@ EXAMPLES: dict[str, list[Example]] = {
                 {"stride": 2, "padding": (2, 1), "dilation": 2},
                 {"method": method},
             )
-            for method in ("xla", "sliced", "patches")
+            for method in METHODS
         ),
         # more examples than slices, and not a multiple of them
         *(
             Example(layers.conv1d, (_normal(9, 3, 1), _normal(2, 1, 1), None), {}, {"method": method})
             for method in ("sliced", "patches")
+        ),
+        # one pixel of two channels, which is not one channel of two pixels
+        Example(layers.conv1d, (_normal(3, 1, 2), _normal(1, 2, 1), None), {}, {"method": "patches"}),
+        # rows whose columns can be folded, but for the stride or the dilation
+        *(
+            Example(layers.conv1d, (_normal(2, 9, 2), _normal(2, 2, 3), None), options, {"method": "folded"})
+            for options in ({"padding": (0, 1)}, {"stride": 2, "padding": 0}, {"dilation": 3, "padding": 1})
         ),
     ],
     "conv2d": [
@@ -142,7 +152,13 @@ EXAMPLES: dict[str, list[Example]] = {
                 {"stride": (2, 1), "padding": ((1, 0), (2, 1)), "dilation": (1, 2), "groups": 2},
                 {"method": method},
             )
-            for method in ("xla", "sliced", "patches")
+            for method in METHODS
+        ),
+        Example(
+            layers.conv2d,
+            (_normal(2, 3, 4, 4), _normal(2, 3, 2, 2), None),
+            {"padding": ((1, 0), (2, 2)), "groups": 2},
+            {"method": "folded"},
         ),
         Example(layers.conv2d, (_normal(3, 4, 3, 1), _normal(3, 2, 1, 2), None), {}, {"method": "patches"}),
         Example(layers.conv2d, (_normal(4, 4, 1), _normal(2, 2, 1, 2), None), {"padding": "FULL", "stride": 3}),
@@ -192,6 +208,7 @@ EXAMPLES: dict[str, list[Example]] = {
 
 _TIED = _random.integers(0, 3, size=(2, 6, 5, 2)).astype(float)
 _WITH_NAN = np.where(_TIED == 1, np.nan, _TIED)
+_LOW = np.where(_TIED == 2, _TIED, -np.inf)
 _POOL = {"window": 3, "stride": 2, "padding": 1}
 
 TIES: dict[str, list[Example]] = {
@@ -200,7 +217,15 @@ TIES: dict[str, list[Example]] = {
     },
     "threshold": [Example(activations.threshold, (np.array([0.0, np.nan]),))],
     "elu": [Example(activations.elu, (np.array([0.0]),), {"alpha": 0.7})],
-    "max_pool2d": [Example(_max_pool, (x,), options) for x in (_TIED, _WITH_NAN) for options in ({}, _POOL)],
+    "max_pool2d": [
+        *(Example(_max_pool, (x,), options) for x in (_TIED, _WITH_NAN) for options in ({}, _POOL)),
+        # as small as the padding, in one pass and in two
+        *(Example(_max_pool, (_LOW,), {"window": size, "stride": 2, "padding": 1}) for size in (2, 3)),
+    ],
+    "conv2d": [  # no examples
+        Example(layers.conv2d, (np.zeros((0, 4, 3, 2)), _normal(2, 3, 1, 4), None), {"groups": 2}, {"method": method})
+        for method in METHODS
+    ],
     "l2_pool2d": [Example(_l2_pool, (_TIED * (_TIED > 1),), {"window": 2})],
     "binary_cross_entropy": [
         Example(losses.binary_cross_entropy, (np.array([0.0, 1.0, 0.1, 0.9]), np.array([1, 0, 1, 0])), {"eps": 0.1})

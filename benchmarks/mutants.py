@@ -45,7 +45,9 @@ MODULES = ("activations", "affine", "convolution", "folding", "losses", "normali
 MODULES += ("unfolding", "windows")
 KINDS = ("sign", "factor", "index", "axis", "branch")
 
-# what no input can tell apart, by the name of the mutant
+# what no input can tell apart, by the name of the mutant; of changes that only other callers meet, what meets them
+_ONE_OR_TWO = "one pass over both axes or one along each: the same sums, and the same first maximum"
+_NO_LEADING = "weights of a pair have no leading axes; those of a mapped layer have, and tests/test_laws.py fails"
 EXPLAINED = {
     "activations.elu_backward: `0` → `1.0` (2)": "stands where z > 0, in the branch of the outer `where` not taken",
     "activations.elu_backward: `0` → `1.0` (3)": "differs for 0 < z ≤ 1, in the branch of the outer `where` not taken",
@@ -54,13 +56,28 @@ EXPLAINED = {
     "activations.gelu_backward: `30` → `60` (2)": "the same below −30",
     "convolution._kernel_by_slices: `-x.shape[0] // _SLICES` → `-x.shape[0]`": "one slice, whose sum is the same",
     "convolution._kernel_by_slices: `0` → `1` (3)": "another size of the slices, whose sum is the same",
+    "convolution.conv_kernel_cotangent: `groups > 1` → `groups >= 1`": "one group, split off by itself, is the whole",
     "normalization._sum_like: `True` → `False`": "the reshape that follows gives the shape in either case",
+    **{
+        f"pooling._passes: {change}": _ONE_OR_TWO
+        for change in (
+            "`axes[0].size * axes[1].size <= 4` → `axes[0].size * axes[1].size < 4`",
+            "`axes[0].size * axes[1].size` → `axes[0].size / axes[1].size`",
+            "`axes[0].size * axes[1].size` → `axes[0].size`",
+            "`4` → `8`",
+            "`0` → `1`",
+            "`axis.stride == axis.size` → `axis.stride != axis.size`",
+        )
+    },
     "pooling._interleave: `-(-axis.size // axis.stride) - 1` → `-(-axis.size // axis.stride) + 1`": (
         "more zeros at the end, which are cropped"
     ),
     "pooling._interleave: `-axis.size // axis.stride` → `-axis.size`": "the same",
-    "pooling.l2_pool2d_backward: `0` → `1.0` (2)": "multiplies inputs that are 0, as their window's norm is 0",
-    "pooling.l2_pool2d_backward: `1` → `2`": "divisor in place of a 0, in the branch of the outer `where` not taken",
+    "pooling._each: `ndim - len(lead)` → `ndim + len(lead)`": _NO_LEADING,
+    "pooling._each: `2` → `3`": _NO_LEADING,
+    "pooling._each: `-1` → `1`": _NO_LEADING,
+    "pooling._over_norm: `0` → `1.0` (2)": "multiplies inputs that are 0, as their window's norm is 0",
+    "pooling._over_norm: `1` → `2`": "divisor in place of a 0, in the branch of the outer `where` not taken",
 }
 
 
@@ -400,6 +417,7 @@ def main() -> None:
     parser.add_argument("--sample", type=int, help="that many mutants, drawn at random")
     options = parser.parse_args()
     jax.config.update("jax_enable_x64", True)
+    jax.config.update("jax_numpy_rank_promotion", "raise")  # as in the tests
     all_checks, started, results = checks(), time.perf_counter(), []
     modules = [options.only] if options.only else MODULES
     population = [mutant for module in modules for mutant in backward_mutants(module, all_checks)]

@@ -25,7 +25,13 @@ from jaxdl import nn, training
 from jaxdl.training import arrayfiles, checkpoints
 
 RANDOM = np.random.default_rng(0)
-TREE = {"params": {"kernel": jnp.arange(6.0).reshape(2, 3), "bias": jnp.ones(3)}, "step": jnp.asarray(4)}
+TREE = {
+    "params": {
+        "kernel": jnp.asarray(np.arange(6, dtype=np.float32).reshape(2, 3)),
+        "bias": jnp.asarray(np.ones(3, np.float32)),
+    },
+    "step": jnp.asarray(4),
+}
 
 
 class Pair(NamedTuple):
@@ -51,7 +57,7 @@ def scaled(factor):
 DTYPES = "bool int8 int16 int32 uint8 uint16 uint32 float16 bfloat16 float32 complex64 float8_e4m3fn float8_e5m2 int4"
 NAMES = ("a/b", "../c", "a.b", "", "'", '"][', " ", "é", "x" * 300)
 ODD = {
-    **{dtype: jnp.asarray(RANDOM.integers(0, 7, (3, 2)), dtype) for dtype in DTYPES.split()},
+    **{dtype: jnp.asarray(RANDOM.integers(0, 7, (3, 2)).astype(jnp.dtype(dtype))) for dtype in DTYPES.split()},
     "scalars": [jnp.asarray(1.5), jnp.asarray(True), np.float32(2.5), np.ones((), np.int32)],
     "special": jnp.array([np.nan, -0.0, np.inf, -np.inf, 1e-45, 3.4e38]),
     "a NaN's own bits": np.array([0x7FC01234, 0xFFC00001], np.uint32).view(np.float32),
@@ -63,7 +69,7 @@ ODD = {
     "fortran": np.asfortranarray(RANDOM.normal(size=(3, 4)).astype(np.float32)),
     "strided": RANDOM.normal(size=(6, 4)).astype(np.float32)[::2, ::-1],
     # names that would be paths, separators or quotes
-    "names": {name: jnp.full(2, i) for i, name in enumerate(NAMES)},
+    "names": {name: jnp.asarray(np.full(2, i)) for i, name in enumerate(NAMES)},
     "numbers": {1: jnp.ones(1), 2: {1: jnp.zeros(1)}},
     "1": jnp.ones(3),
 }

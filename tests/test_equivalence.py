@@ -1,7 +1,7 @@
 """Is it the same algorithm: verdicts by hand and by numpy loops, planted causes, maps, streams and mistakes."""
 
 import math
-from functools import partial
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -19,16 +19,18 @@ RATE = {"learning_rate": 0.01}
 NAMES = ("random", "sparse", "tiny", "huge")
 
 
+@cache
 def stream(name, steps=24):
     return [jax.device_get(g) for g in getattr(streams, name)(KEY, PARAMS, steps)]
 
 
-STREAMS = {name: stream(name) for name in NAMES}
-MATRICES = {name: list(getattr(streams, name)(KEY, {"m": np.zeros((3, 2), np.float32)}, 12)) for name in NAMES}
+@cache
+def matrices(name):
+    return list(getattr(streams, name)(KEY, {"m": np.zeros((3, 2), np.float32)}, 12))
 
 
 def run(a, b, gradients="random", params=PARAMS, **options):
-    gradients = STREAMS[gradients] if isinstance(gradients, str) else gradients
+    gradients = stream(gradients) if isinstance(gradients, str) else gradients
     return compare.equivalence(a, b, params, gradients, **options)
 
 
@@ -50,7 +52,7 @@ SAME = ("identical", "equivalent")
 
 @pytest.mark.parametrize("name", TWINS)
 def test_every_optimizer_is_its_optax_namesake(name):
-    gradients = [{"m": g["m"]} for stream in ("tiny", "sparse", "random", "huge") for g in MATRICES[stream]]
+    gradients = [{"m": g["m"]} for stream in ("tiny", "sparse", "random", "huge") for g in matrices(stream)]
     options = {"weight_decay": 1e-2} if name in ("lars", "lamb", "adamw") else {}
     sides = (getattr(ours, name), rate(**options)), (TWINS[name], rate(**options))
     record = run(*sides, gradients, {"m": np.float32([[0.3, -2], [1, 1], [0, 0]])}, locked=name == "lamb")
@@ -123,11 +125,11 @@ def test_step_and_leaf_of_eps_hat_against_a_numpy_loop():
 
 
 def test_nan_in_both_is_no_difference_and_in_one_is():
-    bad = [{"w": g["w"] * np.float32([1, np.nan, 1]), "z": g["z"]} for g in STREAMS["random"][:6]]
+    bad = [{"w": g["w"] * np.float32([1, np.nan, 1]), "z": g["z"]} for g in stream("random")[:6]]
     record = run((optax.adam, RATE), (ours.adam, RATE), bad)
     assert (record.verdict, record.max_ulps) == ("identical", 0)
     guarded = optax.chain(optax.zero_nans(), optax.adam(0.01))
-    record = run(guarded, optax.adam(0.01), STREAMS["random"][:3] + bad[3:])
+    record = run(guarded, optax.adam(0.01), stream("random")[:3] + bad[3:])
     assert (record.verdict, record.step, record.leaf) == ("different", 3, "['w']")
     assert math.isnan(record.max_ulps)
     assert np.isnan(record.ulps[3:, 0]).all()

@@ -10,8 +10,7 @@ import sklearn.metrics
 
 from jaxdl import activations, losses
 
-KEY = jax.random.key(3)
-LOGITS = 3 * jax.random.normal(KEY, (6, 4))
+LOGITS = jnp.asarray(3 * np.random.default_rng(3).normal(size=(6, 4)), jnp.float32)
 LABELS = jnp.array([0, 3, 1, 2, 2, 0])
 ONE_HOT = np.eye(4, dtype=np.float32)[np.asarray(LABELS)]
 SOFT = scipy.special.softmax(np.random.default_rng(0).normal(size=(6, 4)), -1).astype(np.float32)

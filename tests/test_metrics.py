@@ -10,9 +10,9 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxdl import metrics
 
 N, CLASSES = 200, 5
-KEYS = jax.random.split(jax.random.key(11), 2)
-LABELS = jax.random.randint(KEYS[0], (N,), 0, CLASSES)
-LOGITS = 2 * jax.random.normal(KEYS[1], (N, CLASSES)) + 2 * jax.nn.one_hot(LABELS, CLASSES)
+RANDOM = np.random.default_rng(11)
+LABELS = jnp.asarray(RANDOM.integers(0, CLASSES, N))
+LOGITS = jnp.asarray(2 * RANDOM.normal(size=(N, CLASSES)) + 2 * np.eye(CLASSES)[np.asarray(LABELS)], jnp.float32)
 PREDICTED = np.asarray(LOGITS).argmax(-1)
 
 

@@ -10,13 +10,15 @@ import pytest
 
 import jaxdl.optimizers as ours
 
+RANDOM = np.random.default_rng(1)
 PARAMS = {
-    "conv": jax.random.normal(jax.random.key(1), (3, 3, 2, 4)) * 0.1,
-    "dense": {"kernel": jax.random.normal(jax.random.key(2), (6, 4)), "bias": jnp.zeros(4)},
+    "conv": RANDOM.normal(size=(3, 3, 2, 4)) * 0.1,
+    "dense": {"kernel": RANDOM.normal(size=(6, 4)), "bias": np.zeros(4)},
 }
-GRADS = jax.tree.map(lambda x: jnp.sin(37.0 * x) + 0.3, PARAMS)
+PARAMS = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), PARAMS)
+GRADS = jax.tree.map(lambda x: jnp.asarray(np.sin(37.0 * np.asarray(x)) + 0.3, jnp.float32), PARAMS)
 MASK = {"conv": True, "dense": {"kernel": False, "bias": True}}
-ZERO = jax.tree.map(jnp.zeros_like, PARAMS)
+ZERO = jax.tree.map(lambda x: jnp.asarray(np.zeros_like(x)), PARAMS)
 
 
 def apply(tx, grads=GRADS, params=PARAMS):

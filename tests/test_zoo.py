@@ -1,7 +1,7 @@
 """The networks of the papers: sizes and shapes of the full ones without allocating them, learning on tiny ones."""
 
-import functools
 import math
+from functools import cache, partial
 from types import MappingProxyType
 
 import jax
@@ -17,7 +17,7 @@ from jaxdl.models.googlenet import inception, naive_inception
 from jaxdl.models.lenet_1998 import CONNECTIONS, drawings, scaled_tanh
 
 KEY = jax.random.key(0)
-quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+quick_jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 IMAGENET, CIFAR, MNIST = (224, 224, 3), (32, 32, 3), (28, 28, 1)
 BASIC_PROJECTIONS = 64 * 128 + 128 * 256 + 256 * 512 + 2 * (128 + 256 + 512)  # of resnet18 and resnet34
@@ -66,15 +66,15 @@ ELSEWHERE |= {"net_2c2d", "net_3c3d"}
 
 # other forms: torchvision 0.27's and Keras 3.15's own counts of trained values
 VARIANTS = {
-    "vgg16 with batch norm": (models.vgg16(batch_norm=True), IMAGENET, 138_365_992),
-    "vgg11 with batch norm": (models.vgg11(batch_norm=True), IMAGENET, 132_868_840),
-    "resnet50 of Keras": (models.resnet50(variant="keras"), IMAGENET, 25_583_592),
-    "resnet50 of the paper": (models.resnet50(variant="paper"), IMAGENET, 25_557_032),
-    "googlenet with heads": (models.googlenet(auxiliary=True), IMAGENET, 13_378_280),
-    "googlenet of torchvision": (models.googlenet(variant="torch"), IMAGENET, 6_624_904),
-    "the same with heads": (models.googlenet(variant="torch", auxiliary=True), IMAGENET, 13_004_888),
-    "googlenet with batch norm": (models.googlenet(variant="batch_norm"), IMAGENET, 7_005_832),
-    "that with heads": (models.googlenet(variant="batch_norm", auxiliary=True), IMAGENET, 13_385_816),
+    "vgg16 with batch norm": (partial(models.vgg16, batch_norm=True), IMAGENET, 138_365_992),
+    "vgg11 with batch norm": (partial(models.vgg11, batch_norm=True), IMAGENET, 132_868_840),
+    "resnet50 of Keras": (partial(models.resnet50, variant="keras"), IMAGENET, 25_583_592),
+    "resnet50 of the paper": (partial(models.resnet50, variant="paper"), IMAGENET, 25_557_032),
+    "googlenet with heads": (partial(models.googlenet, auxiliary=True), IMAGENET, 13_378_280),
+    "googlenet of torchvision": (partial(models.googlenet, variant="torch"), IMAGENET, 6_624_904),
+    "the same with heads": (partial(models.googlenet, variant="torch", auxiliary=True), IMAGENET, 13_004_888),
+    "googlenet with batch norm": (partial(models.googlenet, variant="batch_norm"), IMAGENET, 7_005_832),
+    "that with heads": (partial(models.googlenet, variant="batch_norm", auxiliary=True), IMAGENET, 13_385_816),
 }
 
 # output of the stages: the papers' tables and figures
@@ -132,7 +132,7 @@ SHAPES = {
 }  # fmt: skip
 
 
-@functools.cache
+@cache
 def digits(shape, n=8):
     """Real handwritten digits, repeated to the size and number of channels, at variance about 1."""
     images, labels = load_digits(return_X_y=True)
@@ -165,8 +165,8 @@ def test_published_parameter_counts(name):
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_parameter_counts_of_other_forms(name):
-    layer, in_shape, count = VARIANTS[name]
-    assert analysis.count_parameters(layer, in_shape) == count
+    make, in_shape, count = VARIANTS[name]
+    assert analysis.count_parameters(make(), in_shape) == count
 
 
 @pytest.mark.parametrize("name", SHAPES)
@@ -178,31 +178,31 @@ def test_shapes_are_those_of_the_paper(name):
 # pixels that the last map before the classifier sees. Published: A. Araujo, W. Norris, J. Sim, Computing Receptive
 # Fields of Convolutional Neural Networks, 2019, https://distill.pub/2019/computing-receptive-fields
 FIELDS = {
-    "alexnet": (models.alexnet(), 195),
-    "alexnet_2012": (models.alexnet_2012(), 195),
-    "vgg16": (models.vgg16(), 212),
-    "mobilenet": (models.mobilenet(), 315),
-    "resnet50": (models.resnet50(variant="paper"), 483),
-    "resnet101": (models.resnet101(variant="paper"), 1027),
-    "resnet152": (models.resnet152(variant="paper"), 1507),
-    "inception_v4": (models.inception_v4(), 2071),
-    "inception_resnet_v2": (models.inception_resnet_v2(), 3039),
+    "alexnet": (models.alexnet, 195),
+    "alexnet_2012": (models.alexnet_2012, 195),
+    "vgg16": (models.vgg16, 212),
+    "mobilenet": (models.mobilenet, 315),
+    "resnet50": (partial(models.resnet50, variant="paper"), 483),
+    "resnet101": (partial(models.resnet101, variant="paper"), 1027),
+    "resnet152": (partial(models.resnet152, variant="paper"), 1507),
+    "inception_v4": (models.inception_v4, 2071),
+    "inception_resnet_v2": (models.inception_resnet_v2, 3039),
     # by hand: 1 + the sum of (window - 1) times the strides before it, along the widest path
-    "resnet50 v1.5": (models.resnet50(), 7 + 4 + 3 * 8 + (8 + 3 * 16) + (16 + 5 * 32) + (32 + 2 * 64)),
-    "resnet20": (models.resnet20(), 3 + 6 * 2 + (2 + 5 * 4) + (4 + 5 * 8)),
-    "plain20": (models.plain20(), 3 + 6 * 2 + (2 + 5 * 4) + (4 + 5 * 8)),
-    "googlenet": (models.googlenet(), 7 + 4 + 8 + 8 + 2 * 32 + 16 + 5 * 64 + 32 + 2 * 128),
-    "densenet121": (models.densenet121(), 11 + 6 * 8 + 4 + 12 * 16 + 8 + 24 * 32 + 16 + 16 * 64),
-    "capsnet": (models.capsnet(), 9 + 8),
-    "lenet5_1998": (models.lenet5_1998(), 5 + 1 + 4 * 2 + 2 + 4 * 4),
-    "cifar_demo": (models.cifar_demo(), 5 + 1 + 4 * 2 + 2 + 4 * 4 + 4),
+    "resnet50 v1.5": (models.resnet50, 7 + 4 + 3 * 8 + (8 + 3 * 16) + (16 + 5 * 32) + (32 + 2 * 64)),
+    "resnet20": (models.resnet20, 3 + 6 * 2 + (2 + 5 * 4) + (4 + 5 * 8)),
+    "plain20": (models.plain20, 3 + 6 * 2 + (2 + 5 * 4) + (4 + 5 * 8)),
+    "googlenet": (models.googlenet, 7 + 4 + 8 + 8 + 2 * 32 + 16 + 5 * 64 + 32 + 2 * 128),
+    "densenet121": (models.densenet121, 11 + 6 * 8 + 4 + 12 * 16 + 8 + 24 * 32 + 16 + 16 * 64),
+    "capsnet": (models.capsnet, 9 + 8),
+    "lenet5_1998": (models.lenet5_1998, 5 + 1 + 4 * 2 + 2 + 4 * 4),
+    "cifar_demo": (models.cifar_demo, 5 + 1 + 4 * 2 + 2 + 4 * 4 + 4),
 }
 
 
 @pytest.mark.parametrize("name", FIELDS)
 def test_receptive_field_of_the_last_map(name):
-    layer, size = FIELDS[name]
-    rows = analysis.summary(layer, PUBLISHED[name.split()[0]][0]).rows
+    make, size = FIELDS[name]
+    rows = analysis.summary(make(), PUBLISHED[name.split()[0]][0]).rows
     end = next(i for i, r in enumerate(rows) if r.kind in ("global_avg_pool", "flatten", "primary_capsules"))
     fields = [row.receptive_field for row in rows[:end]]  # branches side by side may each be wide along one axis
     assert tuple(max(axis) for axis in zip(*fields, strict=True)) == (size, size)
@@ -232,36 +232,43 @@ def test_reductions_make_an_inception_module_cheaper():
 # ---------------------------------------------------------------- tiny ones learn
 
 TINY = {
-    "resnet18": (models.resnet18(10, depths=(1, 1, 1), width=1 / 8), CIFAR),
-    "resnet50": (models.resnet50(10, depths=(1, 1, 1), width=1 / 16), CIFAR),
-    "resnet50 keras": (models.resnet50(10, depths=(1, 1), width=1 / 16, variant="keras"), CIFAR),
-    "resnet50 preactivation": (models.resnet50(10, depths=(1, 2), width=1 / 8, preactivation=True), CIFAR),
-    "plain18": (models.plain18(10, depths=(1, 1), width=1 / 8), CIFAR),
-    "resnet20": (models.resnet20(depth=8, width=1 / 2), CIFAR),
-    "resnet20 preactivation": (models.resnet20(depth=8, width=1 / 2, preactivation=True), CIFAR),
-    "resnet20 shortcut C": (models.resnet20(depth=8, width=1 / 2, shortcut="C"), CIFAR),
-    "plain20": (models.plain20(depth=8, width=1 / 2), CIFAR),
-    "vgg11": (models.vgg11(10, width=1 / 16), CIFAR),
-    "vgg13 batch norm": (models.vgg13(10, width=1 / 16, batch_norm=True), CIFAR),
-    "alexnet": (models.alexnet(10, width=1 / 16), (63, 63, 3)),
-    "alexnet_2012": (models.alexnet_2012(10, width=1 / 16), (67, 67, 3)),
-    "alexnet_2012 pool first": (models.alexnet_2012(10, width=1 / 16, order="pool_norm"), (67, 67, 3)),
-    "googlenet": (models.googlenet(10, modules=("3a", "5b"), width=1 / 4), (33, 33, 3)),
+    "resnet18": (partial(models.resnet18, 10, depths=(1, 1, 1), width=1 / 8), CIFAR),
+    "resnet50": (partial(models.resnet50, 10, depths=(1, 1, 1), width=1 / 16), CIFAR),
+    "resnet50 keras": (partial(models.resnet50, 10, depths=(1, 1), width=1 / 16, variant="keras"), CIFAR),
+    "resnet50 preactivation": (partial(models.resnet50, 10, depths=(1, 2), width=1 / 8, preactivation=True), CIFAR),
+    "plain18": (partial(models.plain18, 10, depths=(1, 1), width=1 / 8), CIFAR),
+    "resnet20": (partial(models.resnet20, depth=8, width=1 / 2), CIFAR),
+    "resnet20 preactivation": (partial(models.resnet20, depth=8, width=1 / 2, preactivation=True), CIFAR),
+    "resnet20 shortcut C": (partial(models.resnet20, depth=8, width=1 / 2, shortcut="C"), CIFAR),
+    "plain20": (partial(models.plain20, depth=8, width=1 / 2), CIFAR),
+    "vgg11": (partial(models.vgg11, 10, width=1 / 16), CIFAR),
+    "vgg13 batch norm": (partial(models.vgg13, 10, width=1 / 16, batch_norm=True), CIFAR),
+    "alexnet": (partial(models.alexnet, 10, width=1 / 16), (63, 63, 3)),
+    "alexnet_2012": (partial(models.alexnet_2012, 10, width=1 / 16), (67, 67, 3)),
+    "alexnet_2012 pool first": (partial(models.alexnet_2012, 10, width=1 / 16, order="pool_norm"), (67, 67, 3)),
+    "googlenet": (partial(models.googlenet, 10, modules=("3a", "5b"), width=1 / 4), (33, 33, 3)),
     "googlenet heads": (
-        models.googlenet(10, modules=("4a", "4d"), width=1 / 16, variant="torch", auxiliary=True),
+        partial(models.googlenet, 10, modules=("4a", "4d"), width=1 / 16, variant="torch", auxiliary=True),
         (81, 81, 3),
     ),
-    "googlenet naive": (models.googlenet(10, modules=("3a", "4a"), width=1 / 16, naive=True), (33, 33, 3)),
-    "densenet121": (models.densenet121(10, depths=(2, 1), growth=4), CIFAR),
-    "densenet_cifar": (models.densenet40(depth=10, growth=4, dropout=0.2), CIFAR),
-    "densenet_bc": (models.densenet_bc100(depth=16, growth=4), CIFAR),
-    "mobilenet": (models.mobilenet(10, width=1 / 4), (64, 64, 3)),
-    "inception_v4": (models.inception_v4(10, depths=(1, 1, 1), width=1 / 16), (75, 75, 3)),
-    "inception_resnet_v2": (models.inception_resnet_v2(10, depths=(1, 1, 1), width=1 / 16), (75, 75, 3)),
-    "capsnet": (models.capsnet(width=1 / 16), MNIST),
-    "lenet5_1998": (models.lenet5_1998(), MNIST),
-    "cifar_demo": (models.cifar_demo(), CIFAR),
+    "googlenet naive": (partial(models.googlenet, 10, modules=("3a", "4a"), width=1 / 16, naive=True), (33, 33, 3)),
+    "densenet121": (partial(models.densenet121, 10, depths=(2, 1), growth=4), CIFAR),
+    "densenet_cifar": (partial(models.densenet40, depth=10, growth=4, dropout=0.2), CIFAR),
+    "densenet_bc": (partial(models.densenet_bc100, depth=16, growth=4), CIFAR),
+    "mobilenet": (partial(models.mobilenet, 10, width=1 / 4), (64, 64, 3)),
+    "inception_v4": (partial(models.inception_v4, 10, depths=(1, 1, 1), width=1 / 16), (75, 75, 3)),
+    "inception_resnet_v2": (partial(models.inception_resnet_v2, 10, depths=(1, 1, 1), width=1 / 16), (75, 75, 3)),
+    "capsnet": (partial(models.capsnet, width=1 / 16), MNIST),
+    "lenet5_1998": (models.lenet5_1998, MNIST),
+    "cifar_demo": (models.cifar_demo, CIFAR),
 }
+
+
+@cache
+def tiny(name):
+    """One of them and the shape of its images. Made when asked for: all of them take ten seconds."""
+    make, in_shape = TINY[name]
+    return make(), in_shape
 
 
 def total_loss(y, labels):
@@ -275,7 +282,7 @@ def total_loss(y, labels):
 
 @pytest.mark.parametrize("name", TINY)
 def test_two_steps_reduce_the_loss_of_a_tiny_form(name):
-    layer, in_shape = TINY[name]
+    layer, in_shape = tiny(name)
     images, labels = digits(in_shape)
 
     @quick_jit
@@ -304,7 +311,7 @@ def test_two_steps_reduce_the_loss_of_a_tiny_form(name):
 
 @pytest.mark.parametrize("name", TINY)
 def test_training_and_evaluation_differ_in_dropout_and_batch_norm_alone(name):
-    layer, in_shape = TINY[name]
+    layer, in_shape = tiny(name)
     for path in kinds(layer, "dropout", "batch_norm"):
         layer = nn.replace(layer, path, nn.identity)
     params, state = jax.eval_shape(lambda: layer.init(KEY, in_shape))
@@ -314,13 +321,13 @@ def test_training_and_evaluation_differ_in_dropout_and_batch_norm_alone(name):
         y, new_state = layer.apply(*args, train=train, key=KEY)
         return (y[0] if isinstance(y, tuple) else y), new_state
 
-    programs = [jax.make_jaxpr(functools.partial(output, train))(params, state, images) for train in (True, False)]
+    programs = [jax.make_jaxpr(partial(output, train))(params, state, images) for train in (True, False)]
     assert str(programs[0]) == str(programs[1])
 
 
 @pytest.mark.parametrize("name", TINY)
 def test_out_shape_is_what_apply_gives(name):
-    layer, in_shape = TINY[name]
+    layer, in_shape = tiny(name)
     images = jax.ShapeDtypeStruct((3, *in_shape), jnp.float32)
     y = jax.eval_shape(lambda x: layer.apply(*layer.init(KEY, in_shape), x)[0], images)
     assert layer.out_shape(in_shape) == (10,)
@@ -414,7 +421,7 @@ def test_the_identity_runs_through_a_net_with_preactivation():
 
 
 def test_a_dense_layer_appends_to_what_it_got():
-    layer, in_shape = TINY["densenet121"]
+    layer, in_shape = tiny("densenet121")
     params, state = initial(layer, in_shape)
     wanted = ["pool0", "block1/layer1/new", "block1/layer2/new", "block1"]
     (_, seen), _ = quick_jit(nn.tap(layer, wanted).apply)(params, state, digits(in_shape)[0])
@@ -528,7 +535,7 @@ def test_googlenet_s_heads_stand_on_4a_and_4d():
     names = list(models.googlenet(auxiliary=True).children)
     assert names[names.index("aux1") - 1] == "inception4a"
     assert names[names.index("aux2") - 1] == "inception4d"
-    layer, in_shape = TINY["googlenet heads"]
+    layer, in_shape = tiny("googlenet heads")
     shapes = nn.tap(models.googlenet(auxiliary=True), ["aux1/pool", "aux1/fc1"]).out_shape(IMAGENET)[1]
     assert shapes == {"aux1/pool": (4, 4, 512), "aux1/fc1": (1024,)}
     y = jax.eval_shape(
@@ -542,10 +549,10 @@ def test_googlenet_s_heads_stand_on_4a_and_4d():
 
 
 def test_capsule_loss_by_hand():
-    layer, in_shape = TINY["capsnet"]
+    layer, in_shape = tiny("capsnet")
     images, labels = digits(in_shape)
     params, state = initial(layer, in_shape)
-    run = quick_jit(functools.partial(layer.apply, train=True))
+    run = quick_jit(partial(layer.apply, train=True))
     capsules, _ = run(params, state, images)
     lengths = np.linalg.norm(capsules.vectors, axis=-1)
     np.testing.assert_allclose(capsules.lengths, lengths, rtol=1e-5)
@@ -563,7 +570,7 @@ def test_capsule_loss_by_hand():
 
 
 def test_a_capsnet_trains_by_the_step_and_its_reconstruction_is_a_feature():
-    layer, in_shape = TINY["capsnet"]
+    layer, in_shape = tiny("capsnet")
     images, labels = digits(in_shape)
     params, state = initial(layer, in_shape)
     batch = data.Batch(images, labels, np.ones(8, np.float32), np.arange(8, dtype=np.int32))
@@ -583,7 +590,7 @@ def test_a_capsnet_trains_by_the_step_and_its_reconstruction_is_a_feature():
 
 @pytest.mark.parametrize("name", ["resnet50", "googlenet", "densenet_bc", "mobilenet", "vgg11"])
 def test_features_by_name_are_what_the_parts_compute_one_after_another(name):
-    layer, in_shape = TINY[name]
+    layer, in_shape = tiny(name)
     params, state = initial(layer, in_shape)
     x = digits(in_shape)[0]
     names = list(layer.children)
@@ -618,14 +625,14 @@ def test_rematerialisation_changes_memory_alone():
     assert nn.paths(again) == nn.paths(layer)
     images, labels = digits(in_shape)
     params, state = initial(layer, in_shape)
-    (value, new_state), grads = quick_jit(functools.partial(gradient, layer))(params, state, images, labels)
-    (other, other_state), other_grads = quick_jit(functools.partial(gradient, again))(params, state, images, labels)
+    (value, new_state), grads = quick_jit(partial(gradient, layer))(params, state, images, labels)
+    (other, other_state), other_grads = quick_jit(partial(gradient, again))(params, state, images, labels)
     assert float(value) == pytest.approx(float(other), rel=1e-6)
     for a, b in ((grads, other_grads), (new_state, other_state)):
-        jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5), a, b)
+        jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5), a, b)
 
     def kept(layer):  # bytes between forward and backward
-        forward = functools.partial(layer.apply, train=True, key=KEY)
+        forward = partial(layer.apply, train=True, key=KEY)
         residuals = jax.eval_shape(lambda p: jax.vjp(lambda q: forward(q, state, images)[0], p)[1], params)
         return sum(math.prod(one.shape) * one.dtype.itemsize for one in jax.tree.leaves(residuals))
 
@@ -641,18 +648,18 @@ def test_rematerialisation_of_nothing_is_an_error():
 
 
 def test_half_precision_computes_in_half_and_keeps_the_rest():
-    layer, in_shape = TINY["resnet20"]
+    layer, in_shape = tiny("resnet20")
     half = nn.compute_in(jnp.bfloat16, layer)
     images, labels = digits(in_shape)
     params, state = initial(half, in_shape)
     assert {leaf.dtype for leaf in jax.tree.leaves((params, state))} == {jnp.dtype("float32")}
-    (value, new_state), grads = quick_jit(functools.partial(gradient, half))(params, state, images, labels)
-    (full_value, full_state), full_grads = quick_jit(functools.partial(gradient, layer))(params, state, images, labels)
+    (value, new_state), grads = quick_jit(partial(gradient, half))(params, state, images, labels)
+    (full_value, full_state), full_grads = quick_jit(partial(gradient, layer))(params, state, images, labels)
     assert {leaf.dtype for leaf in jax.tree.leaves((value, new_state, grads))} == {jnp.dtype("float32")}
     assert 0 < abs(float(value) - float(full_value)) < 0.05
     flat, full = (jax.flatten_util.ravel_pytree(one)[0] for one in (grads, full_grads))
     assert float(flat @ full / (jnp.linalg.norm(flat) * jnp.linalg.norm(full))) > 0.98
-    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=0.05, atol=0.05), new_state, full_state)
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=0.05, atol=0.05), new_state, full_state)
     (logits, seen), _ = nn.tap(half, ["conv1", "norm1", "conv3/block1", "fc"]).apply(params, state, images)
     assert {name: one.dtype for name, one in seen.items()} == dict.fromkeys(seen, jnp.dtype("bfloat16"))
     assert logits.dtype == jnp.float32
@@ -693,7 +700,7 @@ def test_images_that_are_too_small_are_told_the_smallest_size(name):
 
 
 def test_a_net_that_has_its_parameters_says_the_smallest_size_too():
-    layer, in_shape = TINY["densenet_cifar"]
+    layer, in_shape = tiny("densenet_cifar")
     params, state = jax.eval_shape(lambda: layer.init(KEY, in_shape))
     with pytest.raises(ValueError, match="the smallest image that this DenseNet takes is 4x4"):
         jax.eval_shape(layer.apply, params, state, jnp.ones((1, 3, 8, 3)))
@@ -701,7 +708,7 @@ def test_a_net_that_has_its_parameters_says_the_smallest_size_too():
 
 MISTAKES = MappingProxyType({
     "wrong channels": (
-        lambda: TINY["vgg11"][0].apply(*TINY["vgg11"][0].init(KEY, CIFAR), np.ones((1, 32, 32, 1), np.float32)),
+        lambda: tiny("vgg11")[0].apply(*tiny("vgg11")[0].init(KEY, CIFAR), np.ones((1, 32, 32, 1), np.float32)),
         "in conv1_1: kernel: got 3 input channels, allowed are 1",
     ),
     "unknown layer": (lambda: nn.tap(models.vgg16(), ["conv4_9"]), "'conv4_9', which does not exist.*nearest: conv4_"),
