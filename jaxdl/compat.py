@@ -136,10 +136,10 @@ def _define_linear(primitive: Primitive, code: Callable[[Any, Array], Array], ot
         y = primitive.bind(*primals, tree=tree)
         parts = [] if type(tangents[0]) is ad.Zero else [primitive.bind(tangents[0], *primals[1:], tree=tree)]
         for i, tangent in enumerate(tangents[1:], start=1):
-            if type(tangent) is not ad.Zero and tangent.dtype != jax.dtypes.float0:
+            if type(tangent) is not ad.Zero:
                 of_leaf = lambda leaf, i=i: run(*primals[:i], leaf, *primals[i + 1 :], tree=tree)
                 parts.append(jax.jvp(of_leaf, (primals[i],), (tangent,))[1])
-        return y, reduce(jnp.add, parts) if parts else jnp.zeros_like(y)
+        return y, reduce(jnp.add, parts)  # JAX asks only where one of the tangents is not zero
 
     def transpose(cotangent, x, *leaves, tree):
         return [other.bind(cotangent, *leaves, tree=tree), *(None for _ in leaves)]
