@@ -107,6 +107,58 @@ def test_folded_columns_of_odd_and_even_windows(h, k, padding):
     assert_close(jax.jit(lambda: all_three(ours))(), jax.jit(lambda: all_three(theirs))())
 
 
+@pytest.mark.parametrize("options", [{}, {"groups": 2}, {"dilation": 2}, {"padding": ((0, 1), (2, 0))}], ids=str)
+@pytest.mark.parametrize("k", [1, 2, 3])
+def test_transposed_convolutions_gradients_and_second_derivatives_are_xlas_own(k, options):
+    """With "SAME" and a window of one place the crop is negative: zeros are appended."""
+    groups = options.get("groups", 1)
+    x, kernel = arrays(b=2, h=4, c_in=4, c_out=2, k=k)
+    kernel = kernel[:, :, : 4 // groups]
+
+    def plain_transposed(x, kernel):
+        dilation = options.get("dilation", 1)
+        extent = dilation * (k - 1) + 1
+        total = max(extent - 2, 0)
+        same = (total // 2, extent - 2 - total // 2)  # 2 is the stride
+        crops = options.get("padding", (same, same))
+        return jax.lax.conv_general_dilated(
+            x,
+            jnp.flip(kernel, (0, 1)),
+            (1, 1),
+            [(extent - 1 - low, extent - 1 - high) for low, high in crops],
+            lhs_dilation=(2, 2),
+            rhs_dilation=(dilation,) * 2,
+            feature_group_count=groups,
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        )
+
+    def everything(f):
+        loss = lambda x, kernel: jnp.sum(jnp.sin(f(x, kernel)))
+        first = jax.grad(loss, (0, 1))
+        along = jax.jvp(lambda w: first(x, w), (kernel,), (jnp.cos(kernel),))[1]
+        return f(x, kernel), first(x, kernel), along
+
+    ours = functools.partial(layers.conv_transpose2d, stride=2, **options)
+    assert_close(jax.jit(lambda: everything(ours))(), jax.jit(lambda: everything(plain_transposed))())
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_no_zeros_are_put_between_what_a_strided_convolution_gives_back(groups):
+    """XLA reads them as a dilation, and on CPU skips them; given a padded array it would multiply by them."""
+    x, kernel = arrays(c_in=4)
+    kernel = kernel[:, :, : 4 // groups]
+    forward = functools.partial(layers.conv2d, stride=2, groups=groups)
+    back = functools.partial(layers.conv_transpose2d, stride=2, groups=groups)
+    y = forward(x, kernel)
+    for program in (
+        jax.jit(lambda y: jax.vjp(lambda x: forward(x, kernel), x)[1](y)),
+        jax.jit(lambda y: back(y, kernel)),
+    ):
+        text = program.lower(y).as_text()
+        assert text.count("lhs_dilate = [2, 2]") == text.count("stablehlo.convolution") == groups
+        assert "interior = [0, 1" not in text
+
+
 def test_one_by_one_windows_are_matrix_products():
     x, kernel = arrays(k=1)
     axes = tuple(correlation.Axis(9, 1, 1, 1, 0, 0) for _ in range(2))
@@ -162,10 +214,11 @@ def test_patches_lower_to_matrix_products_alone_from_the_layer_too():
     assert "stablehlo.dot_general" in text
 
 
-def test_members_under_vmap_are_no_grouped_convolution():
+@pytest.mark.parametrize("f", [layers.conv2d, layers.conv_transpose2d], ids=lambda f: f.__name__)
+def test_members_under_vmap_are_no_grouped_convolution(f):
     x, kernel = arrays()
     kernels = jnp.stack([kernel, -kernel])
-    gradient = jax.vmap(jax.grad(lambda w, x: jnp.sum(jnp.sin(layers.conv2d(x, w))), (0, 1)), (0, None))
+    gradient = jax.vmap(jax.grad(lambda w, x: jnp.sum(jnp.sin(f(x, w))), (0, 1)), (0, None))
     text = jax.jit(gradient).lower(kernels, x).as_text()
     assert text.count("feature_group_count = 1 ") == text.count("feature_group_count") > 0
     assert text.count("batch_group_count = 1 ") == text.count("batch_group_count")

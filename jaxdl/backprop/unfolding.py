@@ -17,7 +17,7 @@ from jaxtyping import Array
 
 from jaxdl.backprop.windows import Axis
 
-__all__ = ["as_convolution", "transposed_axes", "unfolded_convolution", "unfolded_kernel_cotangent"]
+__all__ = ["as_convolution", "exchanged", "transposed_axes", "unfolded_convolution", "unfolded_kernel_cotangent"]
 
 
 def unfolded_convolution(x: Array, kernel: Array, axes: tuple[Axis, ...], groups: int = 1) -> Array:
@@ -56,14 +56,18 @@ def as_convolution(
     cotangent: Array, kernel: Array, axes: tuple[Axis, ...], groups: int = 1
 ) -> tuple[Array, Array, tuple[Axis, ...]]:
     """Return inputs, kernel and windows of the convolution that is ∂E/∂x: δ, set s apart by zeros, and w flipped."""
+    apart = [(0, 0, 0), *((0, 0, axis.stride - 1) for axis in axes), (0, 0, 0)]
+    delta = lax.pad(cotangent, jnp.zeros((), cotangent.dtype), apart)
+    return delta, jnp.flip(exchanged(kernel, groups), tuple(range(len(axes)))), transposed_axes(axes)
+
+
+def exchanged(kernel: Array, groups: int = 1) -> Array:
+    """Return kernel (..., c_in / groups, c_out) as (..., c_out / groups, c_in), which undoes itself."""
     *spatial, per_group, c_out = kernel.shape
     last = len(spatial)
     # (per_group, groups, c_out / groups) becomes (c_out / groups, groups, per_group)
-    exchanged = jnp.swapaxes(kernel.reshape(*spatial, per_group, groups, c_out // groups), last, last + 2)
-    exchanged = exchanged.reshape(*spatial, c_out // groups, groups * per_group)
-    apart = [(0, 0, 0), *((0, 0, axis.stride - 1) for axis in axes), (0, 0, 0)]
-    delta = lax.pad(cotangent, jnp.zeros((), cotangent.dtype), apart)
-    return delta, jnp.flip(exchanged, tuple(range(last))), transposed_axes(axes)
+    swapped = jnp.swapaxes(kernel.reshape(*spatial, per_group, groups, c_out // groups), last, last + 2)
+    return swapped.reshape(*spatial, c_out // groups, groups * per_group)
 
 
 def transposed_axes(axes: tuple[Axis, ...]) -> tuple[Axis, ...]:

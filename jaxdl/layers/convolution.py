@@ -10,13 +10,12 @@ from collections.abc import Sequence
 from typing import Literal
 
 import jax.numpy as jnp
-from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from jaxdl import sizes
-from jaxdl.backprop.windows import axes_of
-from jaxdl.layers.correlation import METHODS, correlate
+from jaxdl.backprop.windows import Axis, axes_of
+from jaxdl.layers.correlation import METHODS, correlate, correlate_transposed
 from jaxdl.layers.linear import add_bias
 
 __all__ = ["conv1d", "conv2d", "conv_transpose2d", "convolve1d", "convolve2d"]
@@ -119,11 +118,10 @@ def conv_transpose2d(
     x, kernel = jnp.asarray(x), jnp.asarray(kernel)
     _check_ranks(x, kernel, 2)
     _check_channels(x, kernel, groups)
-    named = {"stride": stride, "dilation": dilation, "padding": padding}
-    strides, dilations, paddings = (sizes.per_axis(name, value, 2) for name, value in named.items())
-    lengths = zip(x.shape[-3:-1], kernel.shape, strides, paddings, dilations, strict=False)
-    amounts = [_transposed_padding(*length) for length in lengths]
-    y = _correlate(x, jnp.flip(kernel, (0, 1)), (1, 1), amounts, strides, dilations, groups)
+    along = _transposed_axes(x.shape[-3:-1], kernel.shape[:2], stride, padding, dilation)
+    dtype = jnp.result_type(x, kernel, float)
+    y = correlate_transposed(_batched(x, 2).astype(dtype), kernel.astype(dtype), along, groups)
+    y = y.reshape(x.shape[:-3] + y.shape[1:])
     return add_bias(y, bias)
 
 
@@ -158,9 +156,6 @@ def convolve2d(
     return _convolve(x, kernel, mode, 2)
 
 
-_LAYOUT = {1: ("NHC", "HIO", "NHC"), 2: ("NHWC", "HWIO", "NHWC")}
-
-
 def _conv(x, kernel, bias, axes, stride, padding, dilation, groups, method=None):
     """Cross-correlate over the `axes` spatial axes before the channels."""
     x, kernel = jnp.asarray(x), jnp.asarray(kernel)
@@ -169,29 +164,15 @@ def _conv(x, kernel, bias, axes, stride, padding, dilation, groups, method=None)
     along = axes_of(x.shape[-axes - 1 : -1], kernel.shape[:axes], stride, padding, dilation)
     if method is not None and method not in METHODS:
         raise ValueError(f"method: got {method!r}, allowed are None, {', '.join(map(repr, METHODS))}")
-    split = x.ndim - axes - 1
     dtype = jnp.result_type(x, kernel, float)
-    batch = x.reshape(math.prod(x.shape[:split]), *x.shape[split:]).astype(dtype)
-    y = correlate(batch, kernel.astype(dtype), along, groups, method)
-    return add_bias(y.reshape(x.shape[:split] + y.shape[1:]), bias)
+    y = correlate(_batched(x, axes).astype(dtype), kernel.astype(dtype), along, groups, method)
+    return add_bias(y.reshape(x.shape[: -axes - 1] + y.shape[1:]), bias)
 
 
-def _correlate(x: Array, kernel: Array, strides, amounts, input_dilations, dilations, groups: int) -> Array:
-    """Call XLA's convolution, with all leading axes made one."""
-    axes = len(strides)
-    split = x.ndim - axes - 1
-    dtype = jnp.result_type(x, kernel, float)
-    y = lax.conv_general_dilated(
-        x.reshape(math.prod(x.shape[:split]), *x.shape[split:]).astype(dtype),
-        kernel.astype(dtype),
-        strides,
-        amounts,
-        lhs_dilation=input_dilations,
-        rhs_dilation=dilations,
-        feature_group_count=groups,
-        dimension_numbers=_LAYOUT[axes],
-    )
-    return y.reshape(x.shape[:split] + y.shape[1:])
+def _batched(x: Array, axes: int) -> Array:
+    """Return x with all leading axes made one."""
+    lead = x.shape[: -axes - 1]
+    return x.reshape(math.prod(lead), *x.shape[-axes - 1 :])
 
 
 def _convolve(x: Array, kernel: Array, mode: str, axes: int) -> Array:
@@ -205,12 +186,17 @@ def _convolve(x: Array, kernel: Array, mode: str, axes: int) -> Array:
     return _conv(x[..., None], flipped, None, axes, 1, padding, 1, 1)[..., 0]
 
 
-def _transposed_padding(length, window, stride, padding, dilation):
+def _transposed_axes(lengths, windows, stride, padding, dilation) -> tuple[Axis, ...]:
+    """Return the windows of the convolution that is transposed, whose outputs have these lengths."""
+    named = {"stride": stride, "padding": padding, "dilation": dilation}
+    values = [sizes.per_axis(name, value, len(lengths)) for name, value in named.items()]
+    return tuple(_transposed_axis(*one) for one in zip(lengths, windows, *values, strict=True))
+
+
+def _transposed_axis(length: int, window: int, stride: int, padding, dilation: int) -> Axis:
     options = {"stride": stride, "padding": padding, "dilation": dilation}
-    sizes.transposed_length(length, window, **options)  # raises when nothing is left
-    low, high = sizes.crop_amounts(window, **options)
-    overlap = dilation * (window - 1)
-    return overlap - low, overlap - high
+    result = sizes.transposed_length(length, window, **options)  # raises when nothing is left
+    return Axis(result, window, stride, dilation, *sizes.crop_amounts(window, **options))
 
 
 def _check_ranks(x: Array, kernel: Array, axes: int) -> None:
