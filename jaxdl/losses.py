@@ -9,6 +9,8 @@ last axis; all others work element by element. Sums over outputs and means over 
 * Values are not checked, as that needs a host; labels that cannot be give NaN in loss and gradient.
 """
 
+from numbers import Real
+
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
@@ -130,8 +132,8 @@ def _distribution(labels, outputs, names):
     """Return labels as a distribution over the last axis of outputs: class numbers become one-hot rows."""
     shape = jnp.shape(outputs)
     labels = jnp.asarray(labels)
-    if not shape:
-        raise ValueError(f"{names}: got a scalar, needs an axis of classes")
+    if not shape or not shape[-1]:
+        raise ValueError(f"{names}: got shape {shape}, needs an axis of at least one class")
     if labels.shape == shape:
         return labels.astype(outputs.dtype)
     if labels.shape != shape[:-1]:
@@ -170,7 +172,7 @@ def softmax_cross_entropy(
     Reference for label smoothing: Szegedy et al., Rethinking the Inception architecture, 2016.
     https://arxiv.org/abs/1512.00567
     """
-    if isinstance(label_smoothing, (int, float)) and not 0 <= label_smoothing <= 1:
+    if isinstance(label_smoothing, Real) and not 0 <= label_smoothing <= 1:
         raise ValueError(f"label_smoothing: got {label_smoothing}, allowed is 0 to 1")
     dtype = jnp.result_type(logits, float)
     z = jnp.asarray(logits, jnp.promote_types(dtype, jnp.float32))

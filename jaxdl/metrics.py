@@ -10,12 +10,13 @@ turn the total into figures. Logits (or probabilities) have the classes last, la
 * NaN logits and labels that no class has give NaN, not a wrong or, worse, a right answer.
 """
 
+from numbers import Integral
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float, Int, Num
+from jaxtyping import Array, Float, Int, Integer, Num
 
 __all__ = [
     "CalibrationBins",
@@ -97,7 +98,7 @@ def ratio(sums: Ratio) -> Float[Array, "..."]:
     return sums.total / sums.count
 
 
-def rank_of_label(logits: Num[ArrayLike, "... classes"], labels: Int[ArrayLike, "..."]) -> Float[Array, "..."]:
+def rank_of_label(logits: Num[ArrayLike, "... classes"], labels: Integer[ArrayLike, "..."]) -> Float[Array, "..."]:
     """Return per example how many classes stand before the right one: 0 means that it is the prediction."""
     logits, labels, _ = _checked(logits, labels, None)
     classes = jnp.arange(logits.shape[-1]).reshape((1,) * labels.ndim + (-1,))
@@ -109,7 +110,7 @@ def rank_of_label(logits: Num[ArrayLike, "... classes"], labels: Int[ArrayLike, 
 
 def accuracy(
     logits: Num[ArrayLike, "... classes"],
-    labels: Int[ArrayLike, "..."],
+    labels: Integer[ArrayLike, "..."],
     *,
     weights: Num[ArrayLike, "..."] | None = None,
 ) -> Ratio:
@@ -119,7 +120,7 @@ def accuracy(
 
 def top_k_accuracy(
     logits: Num[ArrayLike, "... classes"],
-    labels: Int[ArrayLike, "..."],
+    labels: Integer[ArrayLike, "..."],
     *,
     k: int = 5,
     weights: Num[ArrayLike, "..."] | None = None,
@@ -142,8 +143,8 @@ def top_k_accuracy(
 
 
 def _check_k(k, classes):
-    if not 1 <= k <= classes:
-        raise ValueError(f"k: got {k}, allowed is 1 to the number of classes, {classes}")
+    if not isinstance(k, Integral) or not 1 <= k <= classes:
+        raise ValueError(f"k: got {k}, allowed are ints from 1 to the number of classes, {classes}")
 
 
 def top_k_classes(
@@ -158,7 +159,7 @@ def top_k_classes(
 
 def confusion_matrix(
     logits: Num[ArrayLike, "... classes"],
-    labels: Int[ArrayLike, "..."],
+    labels: Integer[ArrayLike, "..."],
     *,
     weights: Num[ArrayLike, "..."] | None = None,
 ) -> Float[Array, "classes classes"]:
@@ -169,7 +170,7 @@ def confusion_matrix(
     """
     logits, labels, weights = _checked(logits, labels, weights)
     n = logits.shape[-1]
-    cells = jnp.clip(labels, 0, n - 1) * n + logits.argmax(-1)
+    cells = jnp.clip(labels, 0, n - 1).astype(jnp.int32) * n + logits.argmax(-1)  # bytes would wrap around
     weights = jnp.where(_valid(logits, labels) | (weights == 0), weights, jnp.nan)
     lost = jnp.where(jnp.isnan(weights).any(), jnp.nan, 0)
     return jnp.zeros(n * n, weights.dtype).at[cells.ravel()].add(weights.ravel()).reshape(n, n) + lost
@@ -192,7 +193,7 @@ def _share(part, whole):
 
 def calibration_bins(
     logits: Float[ArrayLike, "... classes"],
-    labels: Int[ArrayLike, "..."],
+    labels: Integer[ArrayLike, "..."],
     *,
     bins: int = 15,
     weights: Num[ArrayLike, "..."] | None = None,
@@ -207,8 +208,8 @@ def calibration_bins(
     Plot correct / count against confidence / count for a reliability diagram.
     """
     logits, labels, weights = _checked(logits, labels, weights)
-    if bins < 1:
-        raise ValueError(f"bins: got {bins}, must be at least 1")
+    if not isinstance(bins, Integral) or bins < 1:
+        raise ValueError(f"bins: got {bins}, must be an int of at least 1")
     confidence = jax.nn.softmax(logits.astype(weights.dtype)).max(-1)
     rank = rank_of_label(logits, labels)
     index = jnp.clip(jnp.ceil(confidence * bins).astype(jnp.int32) - 1, 0, bins - 1).ravel()

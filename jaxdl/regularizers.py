@@ -7,6 +7,7 @@ returns one. Sums are formed in float32 or wider; results have the widest floati
 """
 
 from collections.abc import Callable
+from numbers import Real
 from typing import Any
 
 import jax
@@ -46,6 +47,12 @@ def _sum_over_weights(term: Callable[[Array], Any], params: PyTree, mask: Mask) 
     return sum(sums, start=jnp.zeros((), wide)), dtype
 
 
+def _check(name: str, value, allowed: str, right: Callable[[Any], bool]) -> None:
+    """Raise ValueError for a Python number that is not allowed; traced ones are not looked at."""
+    if isinstance(value, Real) and not right(value):
+        raise ValueError(f"{name}: got {value}, allowed {allowed}")
+
+
 def _absolute(w):
     return w * jnp.sign(w)  # not abs: its gradient at 0 is 1, not sgn(0) = 0
 
@@ -63,8 +70,9 @@ def l1(params: PyTree, strength: ArrayLike, *, count: ArrayLike = 1, mask: Mask 
     lecture prints the step with a plus.
 
     Raises:
-        ValueError: `mask` has another structure than `params`.
+        ValueError: `mask` has another structure than `params`, or a count that is not above 0.
     """
+    _check("count", count, "are numbers above 0", lambda m: m > 0)
     total, dtype = _sum_over_weights(_absolute, params, mask)
     return (strength / count * total).astype(dtype)
 
@@ -74,6 +82,7 @@ def l2(params: PyTree, strength: ArrayLike, *, count: ArrayLike = 1, mask: Mask 
 
     Erratum: the lecture says that it reduces weights "towards 1"; it shrinks them towards 0, never to it.
     """
+    _check("count", count, "are numbers above 0", lambda m: m > 0)
     total, dtype = _sum_over_weights(jnp.square, params, mask)
     return (strength / (2 * count) * total).astype(dtype)
 
@@ -96,6 +105,8 @@ def elastic_net(
     Reference: Zou and Hastie, Regularization and variable selection via the elastic net, 2005.
     https://doi.org/10.1111/j.1467-9868.2005.00503.x
     """
+    _check("count", count, "are numbers above 0", lambda m: m > 0)
+    _check("l1_ratio", l1_ratio, "is 0 to 1", lambda ratio: 0 <= ratio <= 1)
     total, dtype = _sum_over_weights(
         lambda w: l1_ratio * _absolute(w) + (1 - l1_ratio) / 2 * jnp.square(w), params, mask
     )
@@ -111,6 +122,7 @@ def soft_threshold(params: PyTree, threshold: ArrayLike, *, mask: Mask = None) -
     Reference: Daubechies, Defrise and De Mol, An iterative thresholding algorithm for linear inverse problems
     with a sparsity constraint, 2004. https://arxiv.org/abs/math/0307152
     """
+    _check("threshold", threshold, "are numbers from 0 on", lambda t: t >= 0)
 
     def shrink(leaf, keep):
         w = jnp.asarray(leaf)

@@ -10,6 +10,7 @@ computing anything (Lecture rows H3, H6). `padding` is, along one axis, what it 
 
 import math
 from collections.abc import Sequence
+from numbers import Integral
 from typing import NamedTuple
 
 Padding = str | int | tuple[int, int]
@@ -184,7 +185,7 @@ def receptive_field(stack: Sequence[Window | tuple[int, ...]]) -> int:
 
 def check_at_least_one(name: str, value: int) -> None:
     """Raise ValueError naming the argument unless it is an int ≥ 1."""
-    if not isinstance(value, int) or value < 1:
+    if not isinstance(value, Integral) or value < 1:
         raise ValueError(f"{name}: got {value!r}, allowed are ints ≥ 1")
 
 
@@ -199,9 +200,16 @@ def check_groups(groups: int, channels_in: int, channels_out: int) -> None:
 
 
 def per_axis(name: str, value: int | Sequence, axes: int) -> tuple:
-    """Return `value` once per spatial axis; a sequence must have one entry for each."""
-    if isinstance(value, str | int):
-        return (value,) * axes
+    """Return `value` once per spatial axis; a sequence must have one entry for each. Integers of numpy become ints."""
+    if isinstance(value, str | Integral):
+        return (_plain(value),) * axes
     if not isinstance(value, Sequence) or len(value) != axes:
-        raise ValueError(f"{name}: got {value!r}, allowed are one value or a sequence of {axes}")
-    return tuple(value)
+        raise ValueError(f"{name}: got {value!r}, allowed are one int or name, or a sequence of {axes}")
+    return tuple(_plain(one) for one in value)
+
+
+def _plain(value):
+    """Return integers as Python's, which are hashable and mean the same in every cache, also inside a pair."""
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return tuple(_plain(one) for one in value)
+    return int(value) if isinstance(value, Integral) else value

@@ -5,6 +5,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -212,10 +213,13 @@ def test_compose_applies_from_left_to_right_with_different_keys():
         (lambda: aug.crop(KEY, IMAGE, padding=9, mode="reflect"), "padding is 9; .* below 9"),
         (lambda: aug.cutout(KEY, IMAGE, size=-1), "size is -1"),
         (lambda: aug.mixup(KEY, IMAGE[None], np.ones((1, 2), np.float32), alpha=0.0), "alpha is 0.0"),
+        (lambda: aug.mixup(KEY, IMAGE[None], np.ones((2, 2), np.float32)), r"targets has shape \(2, 2\)"),
+        (lambda: aug.flip(KEY, IMAGE, rate=np.float32(1.5)), "rate is 1.5"),
         (lambda: aug.flip(KEY, IMAGE[0]), r"image has shape \(12, 3\)"),
         (lambda: aug.noise(KEY, np.zeros((2, 2, 1), np.uint8)), "type uint8; expected floats"),
     ],
 )
-def test_mistakes_are_named(call, message):
+def test_mistakes_are_named(monkeypatch, call, message):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     with pytest.raises(ValueError, match=message):
         call()

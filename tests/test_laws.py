@@ -9,7 +9,9 @@ own: PAIRS (forward and backward, with a row in `benchmarks.backprop_examples`),
   example (or one batch) at a time, to be mapped (SINGLE);
 * float32 and bfloat16 stay what they are, unless the result is a statistic in float32 (WIDE);
 * every mode of differentiation runs, and they agree with one another and with finite differences in float64;
-* an empty batch gives an empty result; `key` comes first; options are keyword-only.
+* an empty batch gives an empty result; `key` comes first; options are keyword-only;
+* 0 and ±1e4 give finite values and gradients in float32 and bfloat16, where the function is defined there (UNDEFINED);
+  inf and NaN in one example change no other.
 """
 
 import functools
@@ -234,6 +236,11 @@ WIDE = {
     "metrics.top_k_accuracy",
     "metrics.top_k_classes",
 }
+UNDEFINED = {
+    "losses.squared_log_error": "the logarithm of what is not positive is NaN",
+    "metrics.calibration_error": "of a count of 0 it is NaN",
+    "metrics.ratio": "of a count of 0 it is NaN",
+}
 MODULES = (activations, augmentation, backprop, classical, initializers, layers, losses, metrics, regularizers)
 
 
@@ -337,7 +344,7 @@ def take_stack(args, others, which):
 
 def test_every_public_function_has_its_laws():
     assert set(FUNCTIONS) == {*EXAMPLES, *INITIALIZERS, *PAIRS, *FITS, *PLAIN}
-    assert set(EXAMPLES) >= KEYED | MIXES | WIDE | SINGLE
+    assert set(EXAMPLES) >= KEYED | MIXES | WIDE | SINGLE | set(UNDEFINED)
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
@@ -453,6 +460,53 @@ def test_an_empty_batch_gives_an_empty_result(name, i):
     if name not in MIXES:
         expected = jax.tree.map(lambda y: (0, *y.shape[1:]), jax.eval_shape(f, *full))
         assert jax.tree.map(jnp.shape, result) == expected
+
+
+def data_argument(example):
+    """The first argument that carries the batch and is floats alone."""
+    return next(k for k in example.batched if all(map(is_float, jax.tree.leaves(example.args[k]))))
+
+
+def with_data(args, k, value):
+    return (*args[:k], value, *args[k + 1 :])
+
+
+@over_all
+def test_zeros_and_large_numbers_give_finite_values_and_gradients(name, i):
+    example = examples(name)[i]
+    f = bound(name, example)
+
+    def finite(dtype, pattern):
+        args = arguments(name, example, dtype)
+        k = data_argument(example)
+        data = jax.tree.map(lambda x: jnp.asarray(np.resize(pattern, x.shape), x.dtype), args[k])
+
+        def outputs(data):
+            return [y for y in jax.tree.leaves(f(*with_data(args, k, data))) if is_float(y)]
+
+        gradient = jax.grad(lambda data: sum(y.astype(jnp.float32).sum() for y in outputs(data)) + 0.0)(data)
+        return jnp.stack([jnp.isfinite(x).all() for x in jax.tree.leaves((outputs(data), gradient))]).all()
+
+    patterns = ([0.0], [1e4], [-1e4], [0, 1e4, -1e4, 1, -1])
+    found = quick_jit(lambda: [[finite(dtype, one) for one in patterns] for dtype in (jnp.float32, jnp.bfloat16)])()
+    assert np.array(found).all() == (name not in UNDEFINED), found
+
+
+@over_all
+def test_what_is_not_finite_stays_in_its_example(name, i):
+    if name in MIXES | SINGLE:
+        return
+    example = examples(name)[i]
+    f, args = bound(name, example), cast(example.args, jnp.float32)
+    k = data_argument(example)
+
+    def others(value):
+        spoilt = jax.tree.map(lambda x: x.at[(0,) * x.ndim].set(value) if x.ndim else x, args[k])
+        return jax.tree.map(lambda y: y[1:], f(*with_data(args, k, spoilt)))
+
+    expected, *found = quick_jit(lambda: [others(value) for value in (1.0, jnp.inf, -jnp.inf, jnp.nan)])()
+    for one in found:
+        assert distance(one, expected) <= 16
 
 
 # ---------------------------------------------------------------- pairs and fits: laws of their own

@@ -79,5 +79,7 @@ def test_mistakes_are_named(monkeypatch):
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     with pytest.raises(ValueError, match=r"votes: got shape \(2, 3\)"):
         layers.dynamic_routing(jnp.ones((2, 3)))
+    with pytest.raises(ValueError, match="x: got a scalar"):
+        layers.squash(1.0)
     with pytest.raises(ValueError, match="iterations: got 0"):
         layers.dynamic_routing(jnp.ones((2, 3, 4)), iterations=0)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxdl import activations, layers
+from jaxdl import activations, backprop, layers
 
 SETTINGS = settings(max_examples=20, deadline=None, derandomize=True)
 
@@ -319,6 +319,7 @@ def test_mistakes_are_named(monkeypatch, pool):
         (lambda: pool(IMAGE, padding=2), "padding: got 2, allowed is less than the window 2"),
         (lambda: pool(IMAGE, padding="same"), "padding: got 'same'"),
         (lambda: pool(IMAGE, window=(2, 2, 2)), r"window: got \(2, 2, 2\)"),
+        (lambda: pool(IMAGE * 1j), "x: got dtype complex64, allowed are ints and floats"),
     ]:
         with pytest.raises(ValueError, match=message):
             call()
@@ -332,3 +333,21 @@ def test_mistakes_of_the_others_are_named(monkeypatch):
         layers.max_unpool2d(IMAGE, jnp.ones((5, 5), int), size=(5, 5))
     with pytest.raises(ValueError, match=r"size: got \(5,\)"):
         layers.max_unpool2d(IMAGE, jnp.ones((5, 5, 2), int), size=(5,))
+    with pytest.raises(ValueError, match="size: got -1, allowed are ints ≥ 1"):
+        layers.max_unpool2d(IMAGE, jnp.ones((5, 5, 2), int), size=(5, -1))
+
+
+def test_means_and_norms_of_integers_are_not_cut_off(monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    x = np.arange(32, dtype=np.uint8).reshape(4, 4, 2)
+    for pool in (
+        layers.avg_pool2d,
+        layers.l2_pool2d,
+        lambda x: layers.weighted_pool2d(x, jnp.array([[1, 2], [3, 4]])),
+        lambda x: backprop.avg_pool2d_forward(x)[0],
+        lambda x: backprop.l2_pool2d_forward(x)[0],
+        lambda x: backprop.weighted_pool2d_forward(x, jnp.array([[1, 2], [3, 4]]))[0],
+    ):
+        y = pool(x)
+        assert y.dtype == jnp.float32
+        np.testing.assert_array_equal(y, pool(x.astype(np.float32)))

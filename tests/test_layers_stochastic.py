@@ -6,7 +6,7 @@ import jaxtyping
 import numpy as np
 import pytest
 
-from jaxdl import layers
+from jaxdl import backprop, layers
 
 KEY = jax.random.key(7)
 N = 40_000
@@ -53,6 +53,14 @@ def test_rate_zero_is_the_identity_and_extremes_stay_where_they_are():
     assert set(np.asarray(y).tolist()) == {0.0, np.inf}  # dropped infinities are 0, not NaN
     grad = jax.grad(lambda x: layers.dropout(KEY, x, 0.5).sum())(jnp.ones(1000))
     assert set(np.asarray(grad).tolist()) == {0.0, 2.0}
+
+
+def test_integers_are_dropped_as_floats(monkeypatch):
+    """1 − rate as an int is 0, and what is kept would be infinite."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    x = np.arange(-3, 5)
+    for drop in (lambda x: layers.dropout(KEY, x, 0.5), lambda x: backprop.dropout_forward(KEY, x, rate=0.5)[0]):
+        np.testing.assert_array_equal(drop(x), drop(x.astype(np.float32)))
 
 
 def test_the_rate_may_be_traced():
@@ -200,6 +208,8 @@ X, K = jnp.ones((2, 3)), jnp.ones((3, 2))
         (lambda: layers.gaussian_dropout(KEY, X, 1), "rate: got 1"),
         (lambda: layers.dropconnect(KEY, K, 2), "rate: got 2"),
         (lambda: layers.zoneout(KEY, X, X, 1), "rate: got 1"),
+        (lambda: layers.dropout(KEY, X, np.float32(1.5)), "rate: got 1.5"),
+        (lambda: layers.whiteout(KEY, X, K, sigma=1.0, gamma=np.int64(2)), "gamma: got 2"),
         (lambda: layers.zoneout(KEY, X, K, 0.1), r"previous: got shape \(3, 2\)"),
         (lambda: layers.shakeout(KEY, K, 0.5, c=-1), "c: got -1"),
         (lambda: layers.shakeout(KEY, K[0], 0.5, c=1), r"kernel: got shape \(2,\)"),

@@ -185,6 +185,8 @@ def test_targets_may_be_of_another_dtype_and_the_floating_dtype_stays():
         (lambda: losses.softmax_cross_entropy(LOGITS, ONE_HOT[:, :3]), r"^labels.*\(6, 3\)"),
         (lambda: losses.softmax_cross_entropy(LOGITS, jnp.ones(6)), r"^labels.*float32"),
         (lambda: losses.softmax_cross_entropy(LOGITS, LABELS, label_smoothing=1.5), r"^label_smoothing"),
+        (lambda: losses.softmax_cross_entropy(LOGITS, LABELS, label_smoothing=np.float32(1.5)), r"^label_smoothing"),
+        (lambda: losses.softmax_cross_entropy(LOGITS[:, :0], LABELS), r"^logits: got shape \(6, 0\)"),
     ],
 )
 def test_mistakes_are_named(call, message):

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import pytest
 import sklearn.metrics
@@ -30,6 +31,14 @@ def test_confusion_matrix_and_scores_equal_sklearn():
     np.testing.assert_array_equal(matrix, sklearn.metrics.confusion_matrix(LABELS, PREDICTED))
     expected = sklearn.metrics.precision_recall_fscore_support(LABELS, PREDICTED)
     np.testing.assert_allclose(metrics.scores(matrix), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [jnp.uint8, jnp.int8])
+def test_a_confusion_matrix_of_many_classes_takes_labels_in_bytes(dtype):
+    """A cell's number, row · classes + column, does not fit into a byte."""
+    labels = jnp.array([0, 19, 100, 119], dtype)
+    matrix = metrics.confusion_matrix(jnp.eye(120)[jnp.array([0, 3, 100, 118])], labels)
+    assert [tuple(cell) for cell in np.argwhere(np.asarray(matrix))] == [(0, 0), (19, 3), (100, 100), (119, 118)]
 
 
 def test_scores_of_a_class_that_never_occurs_are_zero():
@@ -132,9 +141,12 @@ def test_nan_and_impossible_labels_do_not_pass_for_answers(logits, label):
         (lambda: metrics.mean(jnp.ones(4), weights=jnp.ones(3)), r"^weights.*\(3,\)"),
         (lambda: metrics.top_k_accuracy(LOGITS, LABELS, k=6), r"^k: got 6.*5"),
         (lambda: metrics.top_k_classes(LOGITS, k=0), r"^k: got 0"),
+        (lambda: metrics.top_k_accuracy(LOGITS, LABELS, k=1.5), r"^k: got 1.5, allowed are ints"),
+        (lambda: metrics.calibration_bins(LOGITS, LABELS, bins=2.5), r"^bins: got 2.5"),
         (lambda: metrics.calibration_bins(LOGITS, LABELS, bins=0), r"^bins: got 0"),
     ],
 )
-def test_mistakes_are_named(call, message):
+def test_mistakes_are_named(monkeypatch, call, message):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     with pytest.raises(ValueError, match=message):
         call()

@@ -97,3 +97,18 @@ def test_sums_are_formed_in_float32():
 def test_a_mask_of_another_structure_is_refused():
     with pytest.raises(ValueError, match=r"^mask"):
         regularizers.l1(PARAMS, 1.0, mask={"fc": True})
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: regularizers.l1({}, 1.0, count=0), "count: got 0, allowed are numbers above 0"),
+        (lambda: regularizers.l2({}, 1.0, count=-2), "count: got -2"),
+        (lambda: regularizers.elastic_net({}, 1.0, count=0), "count: got 0"),
+        (lambda: regularizers.elastic_net({}, 1.0, l1_ratio=2), "l1_ratio: got 2, allowed is 0 to 1"),
+        (lambda: regularizers.soft_threshold({}, -0.1), "threshold: got -0.1, allowed are numbers from 0 on"),
+    ],
+)
+def test_mistakes_are_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

@@ -4,6 +4,8 @@ import itertools
 
 import jax
 import jax.numpy as jnp
+import jaxtyping
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -98,6 +100,14 @@ def test_groups_divide_the_work():
     assert sizes.conv_multiply_adds((10, 10), (3, 3), 32, 64, groups=2) == 100 * 3 * 3 * 16 * 64
 
 
+def test_integers_of_numpy_are_integers(monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    assert sizes.output_length(9, np.int64(3), stride=np.int32(2)) == 4
+    found = sizes.per_axis("padding", [np.int64(1), (np.uint8(2), 0), "SAME"], 3)
+    assert found == (1, (2, 0), "SAME")
+    assert [type(one) for one in (found[0], found[1][0])] == [int, int]  # which hash alike and are static under jit
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -109,8 +119,11 @@ def test_groups_divide_the_work():
         (lambda: sizes.transposed_length(1, 3, padding=2), "padding: got 2, which leaves -1"),
         (lambda: sizes.conv_parameters((3, 3), 6, 8, groups=4), "groups: got 4, allowed are common divisors of 6"),
         (lambda: sizes.receptive_field([(3, 0)]), "stride: got 0"),
+        (lambda: sizes.output_length(4, 1, stride=2.0), "stride: got 2.0, allowed are ints ≥ 1"),
+        (lambda: sizes.per_axis("stride", 2.0, 2), "stride: got 2.0, allowed are one int or name, or a sequence of 2"),
     ],
 )
-def test_mistakes_are_named(call, message):
+def test_mistakes_are_named(monkeypatch, call, message):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     with pytest.raises(ValueError, match=message):
         call()

@@ -62,7 +62,7 @@ def conv1d_forward(
     groups: int = 1,
 ) -> tuple[Float[Array, "*b m c_out"], Convolution]:
     """Cross-correlation along one axis. See `conv2d_forward`."""
-    per_axis = padding if isinstance(padding, str | int) else (padding,)
+    per_axis = (tuple(padding),) if isinstance(padding, list | tuple) else padding
     return _forward(x, kernel, bias, 1, stride, per_axis, dilation, groups)
 
 

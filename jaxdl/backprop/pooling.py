@@ -123,7 +123,7 @@ def avg_pool2d_forward(
     Raises:
         ValueError: see `max_pool2d_forward`.
     """
-    x = jnp.asarray(x)
+    x = _floats(x)
     residuals = covered(x, pool_axes(x, window, stride, padding), count_padding)
     return means(residuals, x), residuals
 
@@ -146,7 +146,7 @@ def l2_pool2d_forward(
 
     Args, Raises: see `max_pool2d_forward`.
     """
-    x = jnp.asarray(x)
+    x = _floats(x)
     axes = pool_axes(x, window, stride, padding)
     y = norms(_wide(x), axes)
     return y.astype(x.dtype), L2Pool(x, y, Static(axes))
@@ -177,7 +177,7 @@ def weighted_pool2d_forward(
     Raises:
         ValueError: weights that are no matrix; see `max_pool2d_forward`.
     """
-    x, weights = jnp.asarray(x), jnp.asarray(weights)
+    x, weights = _floats(x), jnp.asarray(weights)
     axes = weighted_axes(x, weights, stride, padding)
     wide = _wide(x)
     total = weights_inside(weights.astype(wide.dtype), axes)
@@ -265,6 +265,8 @@ def pool_axes(x: Array, window, stride, padding) -> Axes:
     """Return the windows along height and width, or raise ValueError."""
     if x.ndim < 3 or 0 in x.shape[-3:-1]:
         raise ValueError(f"x: got shape {x.shape}, allowed are images (..., h, w, c) of at least one pixel")
+    if not jnp.issubdtype(x.dtype, jnp.integer) and not jnp.issubdtype(x.dtype, jnp.floating):
+        raise ValueError(f"x: got dtype {x.dtype}, allowed are ints and floats")
     height, width = axes_of(x.shape[-3:-1], window, window if stride is None else stride, padding)
     for axis in (height, width):
         if max(axis.low, axis.high) >= axis.size:
@@ -409,6 +411,11 @@ def _over_norm(x: Array, norm: Array) -> Array:
 
 def _lowest(dtype) -> float | int:
     return -jnp.inf if jnp.issubdtype(dtype, jnp.floating) else int(jnp.iinfo(dtype).min)
+
+
+def _floats(x: ArrayLike) -> Array:
+    """Return x as an array; ints, whose means would be cut off, as floats."""
+    return jnp.asarray(x, jnp.result_type(x, float))
 
 
 def _wide(x: Array) -> Array:

@@ -1,5 +1,6 @@
 """Dropout, forward and backward."""
 
+from numbers import Real
 from typing import Literal
 
 import jax
@@ -30,11 +31,11 @@ def dropout_forward(
 
     Lecture rows D1, G3. Erratum: E prints one mask per epoch.
     """
-    if isinstance(rate, float | int) and not 0 <= rate < 1:
+    if isinstance(rate, Real) and not 0 <= rate < 1:
         raise ValueError(f"rate: got {rate}, allowed is 0 ≤ rate < 1, the probability of dropping")
     if mode not in ("inverted", "as_drawn"):
         raise ValueError(f"mode: got {mode!r}, allowed are 'inverted' and 'as_drawn'")
-    x = jnp.asarray(x)
+    x = jnp.asarray(x, jnp.result_type(x, float))
     kept = jax.random.bernoulli(key, jnp.asarray(1 - rate, float), x.shape)
     divisor = jnp.asarray(1 - rate if mode == "inverted" else 1, x.dtype)
     return jnp.where(kept, x / divisor, 0), (kept, divisor)

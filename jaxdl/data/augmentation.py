@@ -7,6 +7,7 @@ type; take a batch with `per_example`, several changes with `compose`. Results a
 """
 
 from collections.abc import Callable
+from numbers import Real
 
 import jax
 import jax.numpy as jnp
@@ -244,15 +245,17 @@ def mixup(
         alpha: Above 0; small values leave examples nearly as they are. One λ and one permutation π per batch.
 
     Raises:
-        ValueError: If alpha is not positive.
+        ValueError: If alpha is not positive, or there are not as many targets as images.
 
     Reference: H. Zhang et al., mixup: Beyond Empirical Risk Minimization, 2018,
     https://arxiv.org/abs/1710.09412.
     """
-    if isinstance(alpha, int | float) and not alpha > 0:
+    if isinstance(alpha, Real) and not alpha > 0:
         raise ValueError(f"alpha is {alpha}; it must be above 0")
     weight_key, partner_key = jax.random.split(key)
     images, targets = jnp.asarray(images), jnp.asarray(targets)
+    if images.shape[:1] != targets.shape[:1]:
+        raise ValueError(f"targets has shape {targets.shape}; it must be one row for each of {images.shape[:1]} images")
     weight = jax.random.beta(weight_key, alpha, alpha)
     partner = jax.random.permutation(partner_key, images.shape[0])
     return mixed(images, images[partner], weight), mixed(targets, targets[partner], weight)
@@ -299,7 +302,7 @@ def _symmetric(key: Array, limit: Number) -> Array:
 
 def _check(name: str, value: Number, *, low: Number, high: Number | None = None, below: Number | None = None) -> None:
     """Refuses Python numbers outside of [low, high] or [low, below); traced ones are not looked at."""
-    if not isinstance(value, int | float):
+    if not isinstance(value, Real):
         return
     limit = f", at most {high}" if high is not None else f", below {below}" if below is not None else ""
     if not (value >= low and (high is None or value <= high) and (below is None or value < below)):

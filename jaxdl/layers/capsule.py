@@ -24,6 +24,8 @@ def squash(x: Float[ArrayLike, "*x"], *, axis: int = -1) -> Float[Array, "*x"]:
         axis: the axis of a vector's entries.
     """
     x = jnp.asarray(x)
+    if not x.ndim:
+        raise ValueError("x: got a scalar, allowed are vectors")
     wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     squared = jnp.sum(jnp.square(wide), axis=axis, keepdims=True)
     return (wide * (safe_sqrt(squared) / (1 + squared))).astype(x.dtype)

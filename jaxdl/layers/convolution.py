@@ -40,7 +40,7 @@ def conv1d(
 
     Lecture row H1.
     """
-    per_axis = padding if isinstance(padding, str | int) else (tuple(padding),)
+    per_axis = (tuple(padding),) if isinstance(padding, list | tuple) else padding
     return _conv(x, kernel, bias, 1, stride, per_axis, dilation, groups, method)
 
 

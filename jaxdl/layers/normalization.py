@@ -189,7 +189,8 @@ def local_response_norm(
     around = [(0, 0)] * (x.ndim - 1) + [(size // 2, (size - 1) // 2)]
     energy = lax.reduce_window(jnp.square(wide), 0.0, lax.add, (*others, size), (*others, 1), around)
     divisor = k + (alpha / size if per_size else alpha) * energy
-    return (wide * jnp.exp(-beta * jnp.log(divisor))).astype(x.dtype)  # ** is ten times as slow on CPU
+    y = wide * jnp.exp(-beta * jnp.log(divisor))  # ** is ten times as slow on CPU
+    return y.astype(jnp.result_type(x, float))
 
 
 def local_contrast_norm(
@@ -232,7 +233,7 @@ def local_contrast_norm(
         deviation = safe_sqrt(_local_mean(jnp.square(y), size, across_channels))
         floor = jnp.maximum(jnp.mean(deviation, axis=(-3, -2), keepdims=True), eps)
         y = y / jnp.maximum(deviation, floor)
-    return y.astype(x.dtype)
+    return y.astype(jnp.result_type(x, float))
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(1,))
@@ -321,4 +322,4 @@ def _affine(y: Array, x: Array, scale: ArrayLike | None, offset: ArrayLike | Non
         y = y * _align("scale", scale, x)
     if offset is not None:
         y = y + _align("offset", offset, x)
-    return y.astype(x.dtype)
+    return y.astype(jnp.result_type(x, float))

@@ -85,7 +85,7 @@ def avg_pool2d(
 
     Lecture row H5.
     """
-    x = jnp.asarray(x)
+    x = _floats(x)
     return _means(pooling.covered(x, pooling.pool_axes(x, window, stride, padding), count_padding), x)
 
 
@@ -104,7 +104,7 @@ def l2_pool2d(
     Reference: Boureau, Ponce and LeCun, A theoretical analysis of feature pooling in visual recognition, 2010.
     https://www.di.ens.fr/willow/pdfs/icml2010b.pdf. Lecture row H5.
     """
-    x = jnp.asarray(x)
+    x = _floats(x)
     return _norms(_wide(x), pooling.pool_axes(x, window, stride, padding)).astype(x.dtype)
 
 
@@ -127,7 +127,7 @@ def weighted_pool2d(
 
     Lecture row H5.
     """
-    x, weights = jnp.asarray(x), jnp.asarray(weights)
+    x, weights = _floats(x), jnp.asarray(weights)
     axes = pooling.weighted_axes(x, weights, stride, padding)
     wide = _wide(x)
     weights = weights.astype(wide.dtype)
@@ -190,6 +190,8 @@ def max_unpool2d(
     if argmax.shape != x.shape:
         raise ValueError(f"argmax: got shape {argmax.shape}, allowed is that of x, {x.shape}")
     height, width = sizes.per_axis("size", size, 2)
+    for length in (height, width):
+        sizes.check_at_least_one("size", length)
     *lead, h, w, c = x.shape
     outside = height * width  # a place that scatter drops; a negative index would count from the end
     index = jnp.where(argmax < 0, outside, argmax).reshape(math.prod(lead), h * w, c)
@@ -213,6 +215,11 @@ def _image(x: ArrayLike) -> Array:
     if 0 in x.shape[-3:-1]:
         raise ValueError(f"x: got shape {x.shape}, allowed are images of at least one pixel")
     return x
+
+
+def _floats(x: ArrayLike) -> Array:
+    """Return x as an array; ints, whose means would be cut off, as floats."""
+    return jnp.asarray(x, jnp.result_type(x, float))
 
 
 def _wide(x: Array) -> Array:

@@ -5,6 +5,7 @@ that of dropping. A Python number is checked, a traced one is not. In evaluation
 docstrings say what takes its place.
 """
 
+from numbers import Real
 from typing import Literal
 
 import jax
@@ -205,6 +206,7 @@ def _drop(key, x: Array, mask_shape: tuple[int, ...], rate: Rate, mode: Mode) ->
     check_rate(rate)
     check_mode(mode)
     kept = jnp.broadcast_to(_bernoulli(key, 1 - rate, mask_shape), x.shape)
+    x = x.astype(jnp.result_type(x, float))  # ints have no 1 − rate
     scaled = x / jnp.asarray(1 - rate, x.dtype) if mode == "inverted" else x
     return jnp.where(kept, scaled, 0)
 
@@ -215,7 +217,7 @@ def _bernoulli(key: jax.Array, probability: Rate, shape: tuple[int, ...]) -> Arr
 
 def check_rate(rate: Rate) -> None:
     """Raise ValueError for a Python number outside [0, 1)."""
-    if isinstance(rate, float | int) and not 0 <= rate < 1:
+    if isinstance(rate, Real) and not 0 <= rate < 1:
         raise ValueError(f"rate: got {rate}, allowed is 0 ≤ rate < 1, the probability of dropping")
 
 
@@ -227,14 +229,14 @@ def check_mode(mode: str) -> None:
 
 def check_at_least_zero(name: str, value) -> None:
     """Raise ValueError for a Python number below 0 or NaN."""
-    if isinstance(value, float | int) and not value >= 0:
+    if isinstance(value, Real) and not value >= 0:
         raise ValueError(f"{name}: got {value}, allowed are numbers ≥ 0")
 
 
 def _check_whiteout(sigma, gamma, ridge, mode) -> None:
     check_at_least_zero("sigma", sigma)
     check_at_least_zero("ridge", ridge)
-    if isinstance(gamma, float | int) and not 0 <= gamma < 2:
+    if isinstance(gamma, Real) and not 0 <= gamma < 2:
         raise ValueError(f"gamma: got {gamma}, allowed is 0 ≤ gamma < 2")
     if mode not in ("additive", "multiplicative"):
         raise ValueError(f"mode: got {mode!r}, allowed are 'additive' and 'multiplicative'")
