@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from jaxdl import layers, nn
+from jaxdl.backprop.windows import axes_of
 from jaxdl.layers import correlation
 
 
@@ -46,6 +47,7 @@ def test_gradients_and_second_derivatives_are_xlas_own_for_every_method(method, 
 
 
 SAME3 = [correlation.Axis(n, 3, 1, 1, 1, 1) for n in (8, 40)]
+VALID5, HALVING = correlation.Axis(12, 5, 1, 1, 0, 0), correlation.Axis(32, 3, 2, 1, 0, 1)
 CHOICES = [  # (x, kernel, window, groups) -> (kernel's gradient, forward)
     ((64, 8, 8, 16), (3, 3, 16, 32), SAME3[0], 1, "folded", "xla"),  # small rows
     ((128, 40, 40, 16), (3, 3, 16, 32), SAME3[1], 1, "sliced", "xla"),  # large ones
@@ -54,7 +56,25 @@ CHOICES = [  # (x, kernel, window, groups) -> (kernel's gradient, forward)
     ((8, 8, 8, 16), (3, 3, 4, 32), SAME3[0], 4, "sliced", "sliced"),
     ((8, 8, 8, 32), (3, 3, 2, 32), SAME3[0], 16, "xla", "xla"),
     ((8, 8, 8, 16), (3, 3, 1, 16), SAME3[0], 16, "xla", "patches"),
+    ((64, 40, 40, 64), (3, 3, 64, 96), SAME3[1], 1, "sliced", "padded"),  # a row more than the image has
+    ((64, 12, 12, 20), (5, 5, 20, 50), VALID5, 1, "folded", "padded"),
+    ((2, 8, 8, 512), (3, 3, 512, 512), SAME3[0], 1, "folded", "xla"),
+    ((8, 40, 40, 512), (3, 3, 512, 2048), SAME3[1], 1, "xla", "xla"),  # four sums of so large a kernel cost more
 ]
+INPUT_CHOICES = [  # (cotangent, kernel, window, groups) -> input's gradient
+    ((64, 8, 8, 50), (5, 5, 20, 50), VALID5, 1, "patches"),
+    ((64, 16, 16, 32), (3, 3, 16, 32), HALVING, 1, "patches"),
+    ((64, 16, 16, 32), (3, 3, 8, 32), HALVING, 2, "patches"),
+    ((64, 16, 16, 64), (3, 3, 3, 64), HALVING, 1, "xla"),  # an image's own gradient is hardly asked for
+    ((64, 40, 40, 64), (3, 3, 64, 64), SAME3[1], 1, "padded"),
+    ((64, 40, 40, 16), (3, 3, 16, 16), SAME3[1], 1, "xla"),
+]
+
+
+@pytest.mark.parametrize("row", INPUT_CHOICES, ids=str)
+def test_the_choice_for_the_input_is_by_shape(row):
+    cotangent, kernel, window, groups, method = row
+    assert correlation.transposed_method(cotangent, kernel, (window, window), groups) == method
 
 
 @pytest.mark.parametrize("row", CHOICES, ids=str)
@@ -69,6 +89,53 @@ def test_the_choice_is_made():
     gradient = jax.jit(jax.grad(lambda w: jnp.sum(jnp.sin(layers.conv2d(x, w)))))
     # four slices are four convolutions; the forward pass is the fifth
     assert gradient.lower(kernel).as_text().count("stablehlo.convolution") == 5
+
+
+OPTIONS = [
+    {"stride": 2, "padding": "SAME"},
+    {"stride": 3, "padding": "VALID"},
+    {"stride": (1, 2), "padding": ((2, 0), (0, 1)), "dilation": (2, 1)},
+    {"stride": 2, "padding": "FULL", "groups": 2},
+    {"padding": "VALID"},
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@pytest.mark.parametrize("method", correlation.METHODS)
+def test_each_product_by_every_method_is_a_loops(method, options):
+    rng = np.random.default_rng(0)
+    groups = options.get("groups", 1)
+    x, kernel = rng.standard_normal((2, 7, 9, 4)), rng.standard_normal((3, 2, 4 // groups, 6))
+    y, pullback = jax.vjp(lambda *pair: layers.conv2d(*pair, **options, method=method), jnp.array(x), jnp.array(kernel))
+    delta = rng.standard_normal(y.shape)
+    axes = axes_of(
+        x.shape[1:3], kernel.shape[:2], options.get("stride", 1), options["padding"], options.get("dilation", 1)
+    )
+    expected, dx, dw = np.zeros(y.shape), np.zeros(x.shape), np.zeros(kernel.shape)
+    for i, j, p, q in np.ndindex(*y.shape[1:3], *kernel.shape[:2]):
+        u, v = (
+            axis.stride * at + axis.dilation * place - axis.low
+            for axis, at, place in zip(axes, (i, j), (p, q), strict=True)
+        )
+        if not (0 <= u < x.shape[1] and 0 <= v < x.shape[2]):
+            continue
+        for group in range(groups):
+            ins = slice(group * 4 // groups, (group + 1) * 4 // groups)
+            outs = slice(group * 6 // groups, (group + 1) * 6 // groups)
+            expected[:, i, j, outs] += x[:, u, v, ins] @ kernel[p, q, :, outs]
+            dx[:, u, v, ins] += delta[:, i, j, outs] @ kernel[p, q, :, outs].T
+            dw[p, q, :, outs] += x[:, u, v, ins].T @ delta[:, i, j, outs]
+    for got, want in zip((y, *pullback(jnp.array(delta, y.dtype))), (expected, dx, dw), strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["patches", None])
+def test_sixteen_bit_places_add_up_in_float32(method):
+    x, kernel = jnp.ones((1, 20, 20, 1), jnp.bfloat16), jnp.ones((19, 19, 1, 1), jnp.bfloat16)
+    conv = lambda x: layers.conv2d(x, kernel, padding="VALID", method=method)
+    assert (conv(x) == 360).all()  # 361 places, rounded once; a sum of ones in bfloat16 stops at 256
+    gradient = jax.grad(lambda x: jnp.sum(layers.conv2d(x, kernel, padding="SAME", method=method)))(x)
+    assert gradient[0, 10, 10, 0] == 360
 
 
 @pytest.mark.parametrize("groups", [2, 6])

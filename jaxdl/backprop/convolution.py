@@ -37,7 +37,7 @@ __all__ = [
     "conv_kernel_cotangent",
 ]
 
-Method = Literal["xla", "sliced", "patches", "folded"]
+Method = Literal["xla", "sliced", "patches", "folded", "padded"]
 _FOLDED = 2  # columns that become one
 _SLICES = 4  # 8 ran up to a quarter faster on some shapes, slower on others, and compiled 1.5 to 2 times as long
 
@@ -133,13 +133,14 @@ def conv_kernel_cotangent(
 ) -> Array:
     """Return ∂E/∂w of shape (..., c_in / groups, c_out) from x (b, ..., c_in) and δ (b, ..., c_out).
 
-    Four ways to the same sum Σ_{b,i} x[b, s i + d p − P] δ[b, i]; which is fastest depends on shapes and machine:
+    Five ways to the same sum Σ_{b,i} x[b, s i + d p − P] δ[b, i]; which is fastest depends on shapes and machine:
 
     * "xla": one convolution of x with δ as its kernel, whose channels are the examples.
     * "sliced": the same for a quarter of the batch at a time, and the results added.
       What is read over and over again then fits into the cache.
     * "patches": products of matrices, see `unfolding`.
     * "folded": two columns become one of twice the channels, where they can, then "patches"; see `folding`.
+    * "padded": "xla" with a kernel of one row more, which reads one row of zeros and is left out of the result.
 
     With groups, all but "xla" do one group after the other.
 
@@ -220,11 +221,18 @@ def _kernel_by_folding(x: Array, cotangent: Array, axes: tuple[Axis, ...], group
     return unfold_kernel(product, axes[-1].size, columns)
 
 
+def _kernel_with_a_row_more(x: Array, cotangent: Array, axes: tuple[Axis, ...], groups: int) -> Array:
+    first = axes[0]
+    taller = first._replace(size=first.size + 1, high=first.high + first.dilation)
+    return _kernel_by_xla(x, cotangent, (taller, *axes[1:]), groups)[:-1]
+
+
 _KERNEL_COTANGENTS = {
     "xla": _kernel_by_xla,
     "sliced": _kernel_by_slices,
     "patches": _kernel_by_patches,
     "folded": _kernel_by_folding,
+    "padded": _kernel_with_a_row_more,
 }
 _LAYOUT = {1: ("NHC", "HIO", "NHC"), 2: ("NHWC", "HWIO", "NHWC")}
 # examples become the channels that are summed over, input channels the batch

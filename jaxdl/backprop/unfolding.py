@@ -1,14 +1,17 @@
 """A convolution and both its transposes as matrix products: what each row of windows reads, times a matrix.
 
 The usual matrix of all windows is kh·kw times as large as the image. Here only the last axis is unfolded, kw times,
-and one product per place along the other axis adds up: y = Σ_p R_p w_p, ∂E/∂w_p = R_pᵀ δ, with R_p the rows that the
-p-th place of every window reads, (b · outputs, kw · c_in), and w_p the kernel's (kw · c_in, c_out).
+and one product per place along the other axis adds up: y = Σ_p R_p w_p, ∂E/∂w_p = R_pᵀ δ, ∂E/∂R_p = δ w_pᵀ, with R_p
+the rows that the p-th place of every window reads, (b · outputs, kw · c_in), and w_p the kernel's (kw · c_in, c_out).
+The last are added up where the windows read, and no zero is multiplied: a convolution that is ∂E/∂x multiplies s² times
+as often, and with windows that stay inside the image also beyond its border. 16-bit products add up in float32.
 
 Reference: Chellapilla, Puri and Simard, High performance convolutional neural networks for document processing, 2006
 (the unfolding); Cho and Brand, MEC: Memory-efficient convolution, 2017, https://arxiv.org/abs/1706.06873 (rows alone).
 """
 
 import math
+from collections.abc import Iterable
 from functools import reduce
 
 import jax.numpy as jnp
@@ -17,7 +20,14 @@ from jaxtyping import Array
 
 from jaxdl.backprop.windows import Axis
 
-__all__ = ["as_convolution", "exchanged", "transposed_axes", "unfolded_convolution", "unfolded_kernel_cotangent"]
+__all__ = [
+    "as_convolution",
+    "exchanged",
+    "transposed_axes",
+    "unfolded_convolution",
+    "unfolded_input_cotangent",
+    "unfolded_kernel_cotangent",
+]
 
 
 def unfolded_convolution(x: Array, kernel: Array, axes: tuple[Axis, ...], groups: int = 1) -> Array:
@@ -27,14 +37,32 @@ def unfolded_convolution(x: Array, kernel: Array, axes: tuple[Axis, ...], groups
     """
     if groups == x.shape[-1] == kernel.shape[-1]:
         weights = kernel.reshape(-1, *(1,) * (x.ndim - 1), groups)
-        return reduce(jnp.add, [place * weight for place, weight in zip(_places(x, axes), weights, strict=True)])
+        products = [place * weight for place, weight in zip(_places(_wide(x), axes), _wide(weights), strict=True)]
+        return reduce(jnp.add, products).astype(x.dtype)
     if groups > 1:
         pairs = zip(jnp.split(x, groups, -1), jnp.split(kernel, groups, -1), strict=True)
         return jnp.concatenate([unfolded_convolution(*pair, axes) for pair in pairs], -1)
     rows = _rows(x, axes)
     weights = kernel.reshape(len(rows), rows[0].shape[-1], kernel.shape[-1])
-    y = reduce(jnp.add, [jnp.dot(row, weight) for row, weight in zip(rows, weights, strict=True)])
-    return y.reshape(x.shape[0], *(axis.outputs for axis in axes), kernel.shape[-1])
+    y = reduce(jnp.add, [_product(row, weight) for row, weight in zip(rows, weights, strict=True)])
+    return y.astype(x.dtype).reshape(x.shape[0], *(axis.outputs for axis in axes), kernel.shape[-1])
+
+
+def unfolded_input_cotangent(cotangent: Array, kernel: Array, axes: tuple[Axis, ...], groups: int = 1) -> Array:
+    """Return ∂E/∂x (b, ..., c_in) from δ (b, ..., c_out) and kernel (..., c_in / groups, c_out)."""
+    if groups > 1:
+        pairs = zip(jnp.split(cotangent, groups, -1), jnp.split(kernel, groups, -1), strict=True)
+        return jnp.concatenate([unfolded_input_cotangent(*pair, axes) for pair in pairs], -1)
+    c_in, c_out = kernel.shape[-2:]
+    delta, last = cotangent.reshape(math.prod(cotangent.shape[:-1]), c_out), axes[-1]
+    read = (*cotangent.shape[:-1], last.size, c_in)
+    products = [_product(delta, weight.T) for weight in kernel.reshape(-1, last.size * c_in, c_out)]
+    lines = [_put_all(jnp.moveaxis(product.reshape(read), -2, 0), last, len(axes)) for product in products]
+    for number in range(len(axes) - 1, 0, -1):
+        size = axes[number - 1].size
+        starts = range(0, len(lines), size)
+        lines = [_put_all(lines[start : start + size], axes[number - 1], number) for start in starts]
+    return lines[0].astype(cotangent.dtype)
 
 
 def unfolded_kernel_cotangent(x: Array, cotangent: Array, axes: tuple[Axis, ...], groups: int = 1) -> Array:
@@ -105,3 +133,22 @@ def _read(x: Array, axis: Axis, number: int) -> list[Array]:
     """Return for each place of a window along one axis what it reads, one entry per window."""
     starts = range(0, axis.extent, axis.dilation)
     return [lax.slice_in_dim(x, start, start + axis.reach, axis.stride, number) for start in starts]
+
+
+def _put_all(places: Iterable[Array], axis: Axis, number: int) -> Array:
+    """Return the transpose of `_read` along an axis that `_padded` padded: what each place reads, added up there."""
+    put = []
+    for place, array in enumerate(places):
+        start = axis.dilation * place - axis.low
+        around = [(0, 0, 0)] * array.ndim
+        around[number] = (start, axis.length - axis.reach - start, axis.stride - 1)
+        put.append(lax.pad(array, jnp.zeros((), array.dtype), around))
+    return reduce(jnp.add, put)
+
+
+def _product(rows: Array, matrix: Array) -> Array:
+    return jnp.dot(rows, matrix, preferred_element_type=jnp.promote_types(rows.dtype, jnp.float32))
+
+
+def _wide(x: Array) -> Array:
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))

@@ -8,8 +8,12 @@ off `benchmarks/conv_methods.md`, which `python -m benchmarks.conv_methods` meas
 * a window of one place is a matrix product, all three times;
 * a kernel's gradient is a matrix product where the unfolded rows stay in the cache, with two columns folded into one
   where they can be; where the rows are larger it is the sum over slices of the batch;
-* forward and input's gradient are XLA's, except for up to 8 outputs of up to 16 channels: four (or two) columns are
-  folded into one, which fills the vector registers;
+* forward is XLA's, except for up to 8 outputs of up to 16 channels: four (or two) columns are folded into one, which
+  fills the vector registers. From 20 to 127 channels XLA calls YNNPACK, which ran on one core, where the outputs are
+  not longer than the inputs: so rows of padding are appended until they are, it calls Eigen, on all cores, up to three
+  times as fast, and what is computed from these rows is dropped;
+* the input's gradient is the forward of another convolution, except with a stride, or with windows that stay inside
+  a small image: there it is matrix products whose results are added up, and no zero is multiplied;
 * up to 8 groups are done one after the other; where each channel is its own group, places are multiplied
   and added, forward and for the input's gradient.
 
@@ -25,16 +29,24 @@ from jaxtyping import Array, Float
 from jaxdl import compat
 from jaxdl.backprop.convolution import conv_input_cotangent, conv_kernel_cotangent
 from jaxdl.backprop.folding import fold, fold_kernel, foldable
-from jaxdl.backprop.unfolding import as_convolution, exchanged, transposed_axes, unfolded_convolution
+from jaxdl.backprop.unfolding import (
+    as_convolution,
+    exchanged,
+    transposed_axes,
+    unfolded_convolution,
+    unfolded_input_cotangent,
+)
 from jaxdl.backprop.windows import Axis
 
 __all__ = ["METHODS", "correlate", "correlate_transposed", "kernel_method", "product_method", "transposed_method"]
 
-METHODS = ("xla", "sliced", "patches", "folded")
+METHODS = ("xla", "sliced", "patches", "folded", "padded")
 _LAYOUT = {1: ("NHC", "HIO", "NHC"), 2: ("NHWC", "HWIO", "NHWC")}
 _FEW_GROUPS = 8
 _FOLDED = 4  # columns that become one
 _IN_CACHE = 3 << 18  # numbers; 3 MB
+_FEW_ROWS = 0.3  # of the outputs: what may be computed and dropped
+_WASTED = 1.7  # how often XLA's input gradient may multiply for each product that is needed
 
 
 def correlate(
@@ -53,7 +65,8 @@ def correlate(
         groups: of channels.
         method: how; None is `kernel_method` and `product_method` on CPU and "xla" elsewhere. The kernel's gradient
             of each stands at `backprop.conv_kernel_cotangent`. Forward and input's gradient are matrix products with
-            "patches", folded with "folded", and with "sliced" one convolution per group; else XLA's.
+            "patches", folded with "folded", one row more than asked for with "padded", and with "sliced" one
+            convolution per group; else XLA's.
     """
     return _correlate(x, kernel, axes=axes, groups=groups, method=method)
 
@@ -86,7 +99,9 @@ def kernel_method(x_shape: tuple[int, ...], kernel_shape: tuple[int, ...], axes:
         return "patches"
     lines = [axis.length + axis.low + axis.high for axis in axes[:-1]]
     unfolded = x_shape[0] * math.prod(lines) * axes[-1].outputs * axes[-1].size * x_shape[-1]
-    return "folded" if unfolded <= _IN_CACHE else "sliced"
+    if unfolded <= _IN_CACHE:
+        return "folded"
+    return "sliced" if math.prod(kernel_shape) < math.prod(x_shape) else "xla"
 
 
 def product_method(x_shape: tuple[int, ...], kernel_shape: tuple[int, ...], axes: tuple[Axis, ...], groups: int) -> str:
@@ -97,16 +112,25 @@ def product_method(x_shape: tuple[int, ...], kernel_shape: tuple[int, ...], axes
         return "sliced" if groups <= _FEW_GROUPS else "xla"
     if all(axis.size == 1 for axis in axes):
         return "patches"
-    return "folded" if x_shape[-1] <= 16 and kernel_shape[-1] <= 8 and foldable(axes, _FOLDED) > 1 else "xla"
+    if x_shape[-1] <= 16 and kernel_shape[-1] <= 8 and foldable(axes, _FOLDED) > 1:
+        return "folded"
+    strided = any(axis.stride != 1 for axis in axes)
+    unpadded = all(axis.low == axis.high == 0 for axis in axes)
+    helps = unpadded or (not strided and _rows_to_append(axes[0]) <= _FEW_ROWS * axes[0].outputs)
+    return "padded" if helps and axes[0].outputs <= axes[0].length and 20 <= x_shape[-1] < 128 else "xla"
 
 
 def transposed_method(
     cotangent_shape: tuple[int, ...], kernel_shape: tuple[int, ...], axes: tuple[Axis, ...], groups: int
 ) -> str:
-    """The form of the input's gradient that is fastest on CPU: that of the convolution which it is.
+    """The form of the input's gradient that is fastest on CPU: products added up, or the convolution which it is.
 
     With a stride this one reads zeros between the δ, which XLA's own skips.
     """
+    c_in = kernel_shape[-2]
+    wasted = math.prod(axis.length for axis in axes) / math.prod(axis.outputs for axis in axes)
+    if groups <= _FEW_GROUPS and wasted > _WASTED and c_in >= 6 and axes[-1].size * c_in >= 16:
+        return "patches"
     if groups == 1 and any(axis.stride > 1 for axis in axes):
         return "xla"
     exchanged_shape = (*kernel_shape[:-2], kernel_shape[-1] // groups, kernel_shape[-2] * groups)
@@ -131,7 +155,17 @@ def _product(x: Array, kernel: Array, axes: tuple[Axis, ...], groups: int, metho
         folded, over = fold(x, axes, columns)
         y = _by_xla(folded, fold_kernel(kernel, columns), over, 1)
         return y.reshape(*y.shape[:-2], columns * y.shape[-2], kernel.shape[-1])
+    if method == "padded":
+        rows = _rows_to_append(axes[0])
+        longer = axes[0]._replace(high=axes[0].high + rows * axes[0].stride)
+        return _by_xla(x, kernel, (longer, *axes[1:]), groups)[:, :-rows]
     return _by_xla(x, kernel, axes, groups)
+
+
+def _rows_to_append(axis: Axis) -> int:
+    """Outputs after which there are more than inputs, if they cost little; else one, which YNNPACK likes better."""
+    rows = axis.length + 1 - axis.outputs
+    return rows if axis.stride == 1 and 0 < rows <= _FEW_ROWS * axis.outputs else 1
 
 
 def _by_xla(x: Array, kernel: Array, axes: tuple[Axis, ...], groups: int) -> Array:
@@ -153,6 +187,8 @@ def _input_gradient(cotangent: Array, kernel: Array, *, axes, groups: int, metho
         return jnp.concatenate(parts, -1)
     if method in (None, "xla", "sliced"):
         return conv_input_cotangent(kernel, cotangent, axes, groups=groups)
+    if method == "patches" and not groups == cotangent.shape[-1] == kernel.shape[-2] * groups:
+        return unfolded_input_cotangent(cotangent, kernel, axes, groups)
     delta, flipped, over = as_convolution(cotangent, kernel, axes, groups)
     return _product(delta, flipped, over, groups, method)
 
