@@ -372,6 +372,47 @@ def test_kernels_start_as_in_the_papers():
     assert spread(capsules["encoder"]["digit"]["kernel"])[0] == pytest.approx(0.1 * 0.8796, rel=0.03)
 
 
+# network, deviation of a kernel's values from its fans, kurtosis of their distribution: 9/5 of the uniform one; of the
+# normal cut at two deviations, as in the reference code of Inception-v4, (3 s - 16 f) / s^2 with f = .053991 / .954500,
+# the density at the cut, and s = 1 - 4 f, the variance. The last layer is Glorot's there, too
+CUT = 1 - 4 * 0.053991 / 0.954500
+CUT_KURTOSIS = (3 * CUT - 16 * 0.053991 / 0.954500) / CUT**2
+GLOROT = lambda fan_in, fan_out: math.sqrt(2 / (fan_in + fan_out))
+HE_IN = lambda fan_in, fan_out: math.sqrt(2 / fan_in)
+STARTS = {
+    "googlenet": (models.googlenet(40, modules=("3a", "4a", "4d"), auxiliary=True), (81, 81, 3), GLOROT, 9 / 5),
+    "inception_v4": (models.inception_v4(40, depths=(1, 1, 1), width=1 / 4), (75, 75, 3), HE_IN, CUT_KURTOSIS),
+    "inception_resnet_v2": (
+        models.inception_resnet_v2(40, depths=(1, 1, 1), width=1 / 4),
+        (75, 75, 3),
+        HE_IN,
+        CUT_KURTOSIS,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", STARTS)
+def test_all_kernels_of_inception_start_by_the_rule(name):
+    """The variance of n values of kurtosis k is known to within sqrt((k - 1) / n); each kernel, and all together."""
+    layer, in_shape, deviation, kurtosis = STARTS[name]
+    params, _ = initial(layer, in_shape)
+    drawn = []
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        if jax.tree_util.keystr(path).endswith("['kernel']"):
+            values = np.asarray(leaf, np.float64)
+            *window, fan_in, fan_out = values.shape
+            rule = GLOROT if jax.tree_util.keystr(path) == "['fc']['kernel']" else deviation
+            drawn.append(values.ravel() / rule(math.prod(window) * fan_in, math.prod(window) * fan_out))
+            assert abs(drawn[-1].var() - 1) < 5 * math.sqrt((kurtosis - 1) / values.size), path
+        elif "bias" in str(path[-1]):
+            assert not leaf.any()
+    together = np.concatenate(drawn)
+    assert together.size > 300_000
+    assert abs(together.mean()) < 4 / math.sqrt(together.size)
+    assert abs(together.var() - 1) < 4 * math.sqrt((kurtosis - 1) / together.size)
+    assert (together**4).mean() / together.var() ** 2 == pytest.approx(kurtosis, rel=0.02)
+
+
 # ---------------------------------------------------------------- parts that one paper has
 
 
