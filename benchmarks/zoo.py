@@ -9,6 +9,7 @@ short one down the gradient. Writes benchmarks/zoo.md; rows that are there and n
 
 import argparse
 import json
+import os
 import pathlib
 import platform
 import resource
@@ -153,7 +154,8 @@ def read() -> dict[str, str]:
 
 def page(lines: dict[str, str]) -> str:
     """The whole page, rows in the order of ROWS."""
-    where = f"{jax.default_backend()}, {platform.machine()}, jax {jax.__version__}"
+    cores = len(os.sched_getaffinity(0))
+    where = f"{jax.default_backend()}, {platform.machine()}, {cores} core{'s' * (cores > 1)}, jax {jax.__version__}"
     head = ["# Two training steps of the full networks", "", f"`python -m benchmarks.zoo`; batch {BATCH}; {where}.", ""]
     head += [
         "Temporary memory is what XLA plans for a step beside parameters and optimizer state; peak is the process's."
