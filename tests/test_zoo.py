@@ -413,6 +413,88 @@ def test_all_kernels_of_inception_start_by_the_rule(name):
     assert (together**4).mean() / together.var() ** 2 == pytest.approx(kurtosis, rel=0.02)
 
 
+# ---------------------------------------------------------------- constants that no count of parameters shows
+
+# eps of every batch norm, and the share of the old running statistics where the framework is the reference: torchvision
+# 0.29 (whose momentum .1 is the new's share), Keras 3.15; eps .001 in torchvision's GoogLeNet and in the reference code
+# of Inception-v4 and MobileNet
+NORMS = {
+    "vgg11": (models.vgg11(batch_norm=True), 1e-5, 0.9),
+    "resnet50": (models.resnet50(), 1e-5, 0.9),
+    "resnet50 of Keras": (models.resnet50(variant="keras"), 1.001e-5, 0.99),
+    "densenet121": (models.densenet121(), 1e-5, 0.9),
+    "densenet121 of Keras": (models.densenet121(variant="keras"), 1.001e-5, 0.99),
+    "googlenet": (models.googlenet(variant="torch", auxiliary=True), 1e-3, 0.9),
+    "mobilenet": (models.mobilenet(), 1e-3, None),
+    "inception_v4": (models.inception_v4(depths=(1, 1, 1)), 1e-3, None),
+    "inception_resnet_v2": (models.inception_resnet_v2(depths=(1, 1, 1)), 1e-3, None),
+}
+
+
+@pytest.mark.parametrize("name", NORMS)
+def test_every_batch_norm_has_the_source_s_constants(name):
+    layer, eps, kept = NORMS[name]
+    paths = kinds(layer, "batch_norm")
+    assert len(paths) > 7
+    for path in paths:
+        norm = nn.at(layer, path)
+        params, state = norm.init(KEY, (1,))
+        y, _ = norm.apply(params, jax.tree.map(jnp.zeros_like, state), jnp.ones((1, 1)))
+        assert float(y[0, 0]) == pytest.approx(1 / math.sqrt(eps), rel=1e-4), path
+        _, moved = norm.apply(params, state, jnp.array([[3.0], [5.0]]), train=True)  # from mean 0 towards 4
+        assert kept is None or float(moved["mean"][0]) == pytest.approx(4 * (1 - kept), rel=1e-5), path
+
+
+def test_rates_of_dropout():
+    """The papers': half of AlexNet's and VGG's hidden units, .4 and .7 in the heads of GoogLeNet, .2 in Inception-v4."""
+    rates = {
+        models.alexnet: {"drop6": 0.5, "drop7": 0.5},
+        models.alexnet_2012: {"drop6": 0.5, "drop7": 0.5},
+        models.vgg16: {"drop6": 0.5, "drop7": 0.5},
+        functools.partial(models.googlenet, auxiliary=True): {"aux1/dropout": 0.7, "aux2/dropout": 0.7, "dropout": 0.4},
+        models.inception_v4: {"dropout": 0.2},
+        models.inception_resnet_v2: {"dropout": 0.2},
+        models.mobilenet: {"dropout": 0.001},
+    }
+    for make, expected in rates.items():
+        layer = make()
+        assert set(kinds(layer, "dropout")) == set(expected)
+        for path, rate in expected.items():
+            y, _ = nn.at(layer, path).apply({}, {}, jnp.ones(100_000), train=True, key=KEY)
+            assert float((y == 0).mean()) == pytest.approx(rate, abs=5 * math.sqrt(rate / 100_000)), (make, path)
+
+
+def test_local_response_norms():
+    """Among five channels of 100 the middle one is divided by (k + alpha 50,000)^.75: 7 in AlexNet, 2 in GoogLeNet."""
+    x = jnp.full((1, 1, 1, 5), 100.0)
+    for layer, base in ((models.alexnet_2012(), 2 + 1e-4 * 50_000), (models.googlenet(), 1 + 1e-4 / 5 * 50_000)):
+        for name in ("norm1", "norm2"):
+            y, _ = nn.at(layer, name).apply({}, {}, x)
+            assert float(y[0, 0, 0, 2]) == pytest.approx(100 / base**0.75, rel=1e-5)
+
+
+def test_residuals_of_inception_are_scaled_down():
+    """.17, .1 and .2 in the reference code; its last block is neither scaled nor rectified."""
+    layer = models.inception_resnet_v2()
+    blocks = {"a": (10, 0.17), "b": (20, 0.1), "c": (9, 0.2)}
+    for name, (number, factor) in blocks.items():
+        assert len(nn.at(layer, name).children) == number
+        for block in nn.at(layer, name).children:
+            y, _ = nn.at(layer, f"{name}/{block}/residual/body/scale").apply({}, {}, jnp.ones(3))
+            np.testing.assert_allclose(y, factor, rtol=1e-6)
+            assert list(nn.at(layer, f"{name}/{block}").children) == ["residual", "relu"]
+    assert list(nn.at(layer, "last/body").children) == ["branches", "up"]
+
+
+def test_three_iterations_of_routing():
+    def program(layer):
+        shapes = jax.eval_shape(lambda: layer.init(KEY, MNIST))
+        return str(jax.make_jaxpr(layer.apply)(*shapes, jax.ShapeDtypeStruct((1, *MNIST), jnp.float32)))
+
+    ours, *others = (program(models.capsnet(width=1 / 16, **o)) for o in ({}, {"iterations": 3}, {"iterations": 2}))
+    assert [ours == other for other in others] == [True, False]
+
+
 # ---------------------------------------------------------------- parts that one paper has
 
 
@@ -579,10 +661,15 @@ def test_googlenet_s_heads_stand_on_4a_and_4d():
     layer, in_shape = tiny("googlenet heads")
     shapes = nn.tap(models.googlenet(auxiliary=True), ["aux1/pool", "aux1/fc1"]).out_shape(IMAGENET)[1]
     assert shapes == {"aux1/pool": (4, 4, 512), "aux1/fc1": (1024,)}
-    y = jax.eval_shape(
-        lambda x: layer.apply(*layer.init(KEY, in_shape), x, train=True, key=KEY)[0], digits(in_shape)[0]
-    )
-    assert [head.shape for head in y.heads] == [(8, 10), (8, 10)]
+    weights = []
+
+    def heads(x):
+        y, _ = layer.apply(*layer.init(KEY, in_shape), x, train=True, key=KEY)
+        weights.extend(y.weights)
+        return y.heads
+
+    assert [head.shape for head in jax.eval_shape(heads, digits(in_shape)[0])] == [(8, 10), (8, 10)]
+    assert weights == [0.3, 0.3]
     assert layer.out_shape(in_shape) == (10,)
 
 
