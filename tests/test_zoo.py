@@ -446,7 +446,7 @@ def test_every_batch_norm_has_the_source_s_constants(name):
 
 
 def test_rates_of_dropout():
-    """The papers': half of AlexNet's and VGG's hidden units, .4 and .7 in the heads of GoogLeNet, .2 in Inception-v4."""
+    """The papers': half of the hidden units of AlexNet and VGG; in GoogLeNet .4, and .7 in the heads; else .2."""
     rates = {
         models.alexnet: {"drop6": 0.5, "drop7": 0.5},
         models.alexnet_2012: {"drop6": 0.5, "drop7": 0.5},

@@ -14,7 +14,7 @@ from jaxdl import activations, initializers, nn
 from jaxdl.models.options import check_choice, scaled
 
 HE = initializers.variance_scaling(2.0, "fan_out", "normal")  # the authors' code takes the fan that goes out
-HEAD = initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+HEAD = initializers.variance_scaling(1 / 3, "fan_in", "uniform")  # and leaves the last layer as PyTorch starts it
 
 # stride in which convolution of a bottleneck, bias in convolutions, eps and momentum of the batch norm
 VARIANTS = {
@@ -92,6 +92,8 @@ def resnet_cifar(
         depth: layers with weights, 6n + 2.
         shortcut, preactivation, width: as in `resnet`; None makes the plain net.
 
+    Initial values are as in `resnet`: a last layer by He's rule over the 10 classes would start with a loss near 6.
+
     The paper trains with decay 1e-4, momentum .9, batches of 128, padded crops and flips, and learning rate .1 divided
     by 10 after 32,000 and 48,000 of 64,000 steps; errors 8.75 (20), 7.51 (32), 7.17 (44), 6.97 (56), 6.43 % (110).
     """
@@ -105,7 +107,7 @@ def resnet_cifar(
         relu1=activations.relu,
         **_stages(widths[0], depths, widths, False, shortcut, 1, preactivation, _conv, nn.BatchNorm),
         pool=nn.global_avg_pool,
-        fc=nn.Dense(num_classes, kernel_init=HE),
+        fc=nn.Dense(num_classes, kernel_init=HEAD),
     )
     return nn.sized("this ResNet", net)
 
