@@ -348,6 +348,10 @@ def test_kernels_start_as_in_the_papers():
     projection = resnet["conv3"]["block1"]["residual"]["shortcut"]["conv"]["kernel"]
     assert spread(first)[0] == pytest.approx(math.sqrt(2 / (9 * 64)), rel=0.03)  # He, fan out
     assert spread(projection)[0] == pytest.approx(math.sqrt(2 / 128), rel=0.05)
+    cifar, _ = initial(models.resnet20(100, depth=8), CIFAR)
+    assert (
+        0.98 < spread(cifar["fc"]["kernel"])[1] / (1 / math.sqrt(64)) <= 1.00001
+    )  # PyTorch's own, of the reference code
     vgg, _ = initial(models.vgg11(10, width=1 / 8), CIFAR)
     assert 0.98 < spread(vgg["conv3_1"]["kernel"])[1] / math.sqrt(6 / (9 * (16 + 32))) <= 1.00001  # Glorot
     alexnet, _ = initial(models.alexnet_2012(10, width=1 / 8), (67, 67, 3))

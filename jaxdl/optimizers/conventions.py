@@ -4,7 +4,7 @@ Frameworks, papers and lectures print different algorithms under one name. Every
 ``convention=``; an argument left at None takes the convention's value from ``TABLE``, an explicit argument
 always wins, and a pair that is not in the table is a ``ValueError``. ``page`` prints the table as Markdown.
 
-Conventions: ``optax`` (0.2.8), ``torch`` (PyTorch 2.13), ``keras`` (Keras 3), ``paper`` (the publication that
+Conventions: ``optax`` (0.2.8), ``torch`` (PyTorch 2.15), ``keras`` (Keras 3), ``paper`` (the publication that
 introduced the method), and the lectures ``lecture_p`` (PClub CS2020), ``lecture_s`` (CS182), ``lecture_e``
 (ENEE4584).
 """

@@ -14,7 +14,7 @@ from jaxdl.compare.sweep import Build
 from jaxdl.optimizers.conventions import TABLE
 from jaxdl.runs import names
 
-# where optax and jaxdl leave the rate to the user: PyTorch 2.13's default; of lion and lamb, which it lacks, Keras 3's
+# where optax and jaxdl leave the rate to the user: PyTorch 2.15's default; of lion and lamb, which it lacks, Keras 3's
 DEFAULT_RATES: Final = {
     "sgd": 1e-3, "momentum": 1e-3, "nesterov": 1e-3, "adagrad": 1e-2, "rmsprop": 1e-2, "adam": 1e-3, "adamw": 1e-3,
     "adamax": 2e-3, "nadam": 2e-3, "amsgrad": 1e-3, "radam": 1e-3, "muon": 1e-3, "lion": 1e-3, "lamb": 1e-3,

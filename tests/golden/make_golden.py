@@ -1,6 +1,6 @@
 """Make the golden vectors: what PyTorch's and Keras's optimizers do to eight numbers in 1,000 steps.
 
-In an environment of its own (``pip install torch==2.13.0 keras==3.15.1``), from the repository's root:
+In an environment of its own (``make golden`` makes it), from the repository's root:
 
     python tests/golden/make_golden.py
 
@@ -90,7 +90,7 @@ def run_keras(factory, options, grads, scheduled):
 def main():
     torch.manual_seed(0)
     backend = keras.backend.backend()
-    versions = {"torch": torch.__version__, "keras": keras.__version__, "keras backend": backend}
+    versions = {"torch": torch.__version__.partition("+")[0], "keras": keras.__version__, "keras backend": backend}
     versions["numpy"] = np.__version__
     for name, run, cases in (("torch", run_torch, TORCH), ("keras", run_keras, KERAS)):
         record = {"versions": versions, "saved": SAVED, "runs": {}}

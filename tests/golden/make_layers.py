@@ -1,6 +1,6 @@
 """Make `torch_layers.npz`: what PyTorch's layers and losses give on small inputs, with their gradients.
 
-In an environment of its own (``pip install torch==2.13.0``), from the repository's root:
+In an environment of its own (``make golden`` makes it), from the repository's root:
 
     python tests/golden/make_layers.py
 
@@ -15,7 +15,7 @@ import torch
 from torch.nn import functional as F
 
 HERE = Path(__file__).parent
-stored = {"version": np.array(torch.__version__)}
+stored = {"version": np.array(torch.__version__.partition("+")[0])}
 
 
 def draw(seed, *shape):

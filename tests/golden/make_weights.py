@@ -1,18 +1,19 @@
 """Make what `tests/test_interop.py` compares with: torchvision's and Keras' logits, names, shapes and files.
 
-In an environment of its own (``pip install torch==2.13.0 torchvision keras==3.15.1 h5py``; versions are written along),
-from the repository's root:
+In an environment of its own (``make golden`` makes it; versions are written along), from the repository's root:
 
     python tests/golden/make_weights.py
 
 Networks are those of the two libraries with every number of channels divided by 8, or by 16 in Keras' ResNet; weights
-are drawn by name, so that only logits, names and shapes are stored.
+are drawn by name, so that only logits, names and shapes are stored. The same versions write the same bytes.
 """
 
 import gzip
 import io
 import json
 import os
+import re
+import zipfile
 from pathlib import Path
 
 os.environ["KERAS_BACKEND"] = "torch"
@@ -29,7 +30,9 @@ from weights import draw, images
 
 HERE = Path(__file__).parent
 stored = {
-    "versions": np.array(f"torch {torch.__version__}, torchvision {torchvision.__version__}, keras {keras.__version__}")
+    "versions": np.array(
+        ", ".join(f"{one.__name__} {one.__version__.partition('+')[0]}" for one in (torch, torchvision, keras))
+    )
 }
 
 
@@ -130,13 +133,14 @@ np.savez_compressed(HERE / "weights.npz", **stored)
 
 full = {}
 with torch.device("meta"):
-    for name in ("alexnet", "vgg11", "vgg16", "vgg19", "vgg16_bn", "resnet18", "resnet34", "resnet50", "resnet152",
-                 "densenet121", "densenet161", "densenet201"):  # fmt: skip
+    for name in ("alexnet", "vgg11", "vgg13", "vgg16", "vgg19", "vgg11_bn", "vgg13_bn", "vgg16_bn", "vgg19_bn",
+                 "resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "densenet121", "densenet161",
+                 "densenet169", "densenet201"):  # fmt: skip
         model = getattr(models, name)()
         full[f"torch.{name}"] = {n: list(t.shape) for n, t in model.state_dict().items()}
     model = models.GoogLeNet(aux_logits=True, init_weights=False)
     full["torch.googlenet"] = {n: list(t.shape) for n, t in model.state_dict().items()}
-for name in ("VGG16", "VGG19", "ResNet50", "ResNet152", "DenseNet121", "DenseNet201"):
+for name in ("VGG16", "VGG19", "ResNet50", "ResNet101", "ResNet152", "DenseNet121", "DenseNet169", "DenseNet201"):
     with keras.device("meta"):
         model = getattr(keras.applications, name)(weights=None)
     full[f"keras.{name}"] = {w.path: list(w.shape) for w in model.weights}
@@ -148,6 +152,7 @@ with gzip.GzipFile(fileobj=buffer, mode="wb", mtime=0) as file:
 
 # ---------------------------------------------------------------- files as the libraries write them
 
+keras.utils.clear_session()  # or names of layers would go on counting
 x = keras.Input((8, 8, 3))
 y = keras.layers.Conv2D(4, 3, name="conv1_conv")(x)
 y = keras.layers.BatchNormalization(name="conv1_bn")(y)
@@ -157,5 +162,15 @@ model = keras.Model(x, y)
 draw_keras(model)
 for file in ("keras_model.keras", "keras_model.h5", "keras_model.weights.h5"):
     (model.save_weights if "weights" in file else model.save)(HERE / file)
+with zipfile.ZipFile(HERE / "keras_model.keras") as archive:
+    contents = {name: archive.read(name) for name in archive.namelist()}
+# again, without what differs from day to day and from process to process
+contents["metadata.json"] = re.sub(
+    rb'"date_saved": "[^"]*"', b'"date_saved": "2000-01-01@00:00:00"', contents["metadata.json"]
+)
+contents["config.json"] = re.sub(rb'"shared_object_id": \d+', b'"shared_object_id": 0', contents["config.json"])
+with zipfile.ZipFile(HERE / "keras_model.keras", "w") as archive:
+    for name, content in contents.items():
+        archive.writestr(zipfile.ZipInfo(name), content)
 shapes = {"features.0.weight": (4, 3, 3, 3), "features.0.bias": (4,)}
 torch.save({name: torch.tensor(draw(name, shape)) for name, shape in shapes.items()}, HERE / "torch_model.pth")
