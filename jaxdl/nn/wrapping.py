@@ -18,8 +18,10 @@ _LARGEST = 4096  # no net of this library needs larger images
 def remat(layer: Layer, within: str | None = None) -> Layer:
     """The same network, which keeps less for the gradient and computes it again when it is needed.
 
-    Values and gradients are those of ``layer``. What is kept falls from all its activations to its input. XLA on CPU
-    merges the second computation with the first again, so that a compiled step gains there next to nothing.
+    Values and gradients are those of ``layer``. What is kept falls from all its activations to its input. On CPU XLA's
+    pass ``cse_barrier_expander`` drops the barriers that `jax.checkpoint` puts before the second computation, which is
+    then merged with the first, and nothing is gained. To keep them there compile the step by
+    ``jax.jit(step, compiler_options={"xla_disable_hlo_passes": "cse_barrier_expander"})``.
 
     Args:
         layer: any network.
