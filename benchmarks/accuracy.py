@@ -16,6 +16,8 @@ import subprocess
 import sys
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from jaxdl import runs
 
 RUNS = pathlib.Path("runs") / "accuracy"
@@ -150,11 +152,9 @@ def errors(model: str) -> dict[str, dict[str, Any]]:
     """``{"error (%)": {split: (epochs, errors)}}`` of one net."""
     rows = runs.read_metrics(RUNS / f"{model}_cifar" / "seed-0" / "metrics.csv")
     steps = max(row["step"] for row in rows) / CIFAR_EPOCHS
-    chosen = {split: [row for row in rows if row["split"] == split] for split in ("train", "dev")}
-    return {"error (%)": {
-        split: ([row["step"] / steps for row in found], [100 - 100 * row["accuracy"] for row in found])
-        for split, found in chosen.items()
-    }}  # fmt: skip
+    places = {split: np.array([r["step"] / steps for r in rows if r["split"] == split]) for split in ("train", "dev")}
+    wrong = {split: np.array([100 - 100 * r["accuracy"] for r in rows if r["split"] == split]) for split in places}
+    return {"error (%)": {split: (places[split], wrong[split]) for split in places}}
 
 
 if __name__ == "__main__":
