@@ -16,6 +16,7 @@ import resource
 import subprocess
 import sys
 import time
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -72,7 +73,7 @@ def measure(name: str) -> dict:
     """Compile a step, run it three times and say what it took; the third tells the loss after two."""
     base = name.removesuffix(" rematerialised")
     layer, size = getattr(models, base)(), size_of(base)
-    compiler_options = {}
+    compiler_options: Any = None
     if name != base:
         layer, compiler_options = nn.remat(layer, DEEP[base]), BARRIERS
     in_shape = (size, size, 1 if base in SMALL else 3)
