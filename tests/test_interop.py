@@ -92,11 +92,13 @@ def test_logits_are_those_of_the_source_and_the_export_goes_back(case):
 # ---------------------------------------------------------------- names and shapes at full size
 
 FULL = json.loads(gzip.decompress((GOLDEN / "weights_names.json.gz").read_bytes()))
-OPTIONS = {"vgg16_bn": {"batch_norm": True}, "googlenet": {"variant": "torch", "auxiliary": True}}
+OPTIONS = {"googlenet": {"variant": "torch", "auxiliary": True}}
+OPTIONS |= {f"vgg{depth}_bn": {"batch_norm": True} for depth in (11, 13, 16, 19)}
 
 
 @pytest.mark.parametrize("case", FULL)
 def test_names_and_shapes_at_full_size(case):
+    """Of every full network that torchvision or Keras has, too."""
     source, name = case.split(".")
     options = OPTIONS.get(name, {})
     if source == "keras" and not name.startswith("VGG"):
@@ -110,6 +112,18 @@ def test_names_and_shapes_at_full_size(case):
     exported = jax.eval_shape(lambda p, s: export(layer, p, s, in_shape, names), params, state)
     found = {name: list(array.shape) for name, array in exported.items()}
     assert found == {name: shape for name, shape in FULL[case].items() if not name.endswith("num_batches_tracked")}
+
+
+def test_every_full_network_of_torchvision_and_keras_is_among_them():
+    families = [name for name in models.__all__ if re.fullmatch(r"alexnet|googlenet|(vgg|resnet|densenet)\d+", name)]
+    of_cifar = {"resnet20", "resnet32", "resnet44", "resnet56", "resnet110", "densenet40"}
+    in_torch = {f"torch.{name}" for name in set(families) - of_cifar}
+    assert in_torch | {f"torch.vgg{depth}_bn" for depth in (11, 13, 16, 19)} == {
+        n for n in FULL if n.startswith("torch.")
+    }
+    lacking = {"alexnet", "googlenet", "vgg11", "vgg13", "resnet18", "resnet34", "densenet161"}  # in keras.applications
+    in_keras = {f"keras.{name}" for name in set(families) - of_cifar - lacking}
+    assert in_keras == {name.lower() for name in FULL if name.startswith("keras.")}
 
 
 def test_a_network_of_another_family_is_named():
