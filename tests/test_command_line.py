@@ -175,7 +175,7 @@ MISTAKES = {
     "--loss mine:mean_loss": ("loss='mine:mean_loss' must give one number per example", "gives shape ()"),
     "--loss mine:sgd": ("loss='mine:sgd' does not take what model='tiny_cnn' returns", "positional argument"),
     "--loss softmax_cross_entropy --model mine:capsules --dataset mine:bars --batch-size 8": (
-        "loss='softmax_cross_entropy' does not take what model='mine:capsules' returns",
+        "loss='softmax_cross_entropy' does not take what model='mine:capsules' returns in training, a Capsules: ",
     ),
     "--loss margin --label-smoothing 0.1": ("label_smoothing=0.1 is not allowed", "0 with loss='margin'"),
     "--augment none flip": ("augment=('none', 'flip') is not allowed",),

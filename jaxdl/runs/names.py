@@ -3,6 +3,7 @@
 import difflib
 import importlib
 import inspect
+import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -115,7 +116,10 @@ def check_loss(name: str, model: str, layer: nn.Layer, in_shape: Sequence[int]) 
         try:
             shape = jax.eval_shape(lambda y, labels: training.per_example(function, y, labels), outputs, labels).shape
         except (AttributeError, TypeError, ValueError) as error:
-            raise ValueError(f"loss={name!r} does not take what model={model!r} returns: {error}") from error
+            what = "an array" if isinstance(outputs, jax.ShapeDtypeStruct) else f"a {type(outputs).__name__}"
+            when = f"in {'training' if train else 'evaluation'}, {what}"
+            why = textwrap.shorten(str(error), 200, placeholder=" ...")
+            raise ValueError(f"loss={name!r} does not take what model={model!r} returns {when}: {why}") from error
         if shape != (2,):
             raise ValueError(f"loss={name!r} must give one number per example; for 2 examples it gives shape {shape}")
 
