@@ -384,10 +384,15 @@ CUT_KURTOSIS = (3 * CUT - 16 * 0.053991 / 0.954500) / CUT**2
 GLOROT = lambda fan_in, fan_out: math.sqrt(2 / (fan_in + fan_out))
 HE_IN = lambda fan_in, fan_out: math.sqrt(2 / fan_in)
 STARTS = {
-    "googlenet": (models.googlenet(40, modules=("3a", "4a", "4d"), auxiliary=True), (81, 81, 3), GLOROT, 9 / 5),
-    "inception_v4": (models.inception_v4(40, depths=(1, 1, 1), width=1 / 4), (75, 75, 3), HE_IN, CUT_KURTOSIS),
+    "googlenet": (
+        partial(models.googlenet, 40, modules=("3a", "4a", "4d"), auxiliary=True),
+        (81, 81, 3),
+        GLOROT,
+        9 / 5,
+    ),
+    "inception_v4": (partial(models.inception_v4, 40, depths=(1, 1, 1), width=1 / 4), (75, 75, 3), HE_IN, CUT_KURTOSIS),
     "inception_resnet_v2": (
-        models.inception_resnet_v2(40, depths=(1, 1, 1), width=1 / 4),
+        partial(models.inception_resnet_v2, 40, depths=(1, 1, 1), width=1 / 4),
         (75, 75, 3),
         HE_IN,
         CUT_KURTOSIS,
@@ -398,8 +403,8 @@ STARTS = {
 @pytest.mark.parametrize("name", STARTS)
 def test_all_kernels_of_inception_start_by_the_rule(name):
     """The variance of n values of kurtosis k is known to within sqrt((k - 1) / n); each kernel, and all together."""
-    layer, in_shape, deviation, kurtosis = STARTS[name]
-    params, _ = initial(layer, in_shape)
+    make, in_shape, deviation, kurtosis = STARTS[name]
+    params, _ = initial(make(), in_shape)
     drawn = []
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
         if jax.tree_util.keystr(path).endswith("['kernel']"):
@@ -423,21 +428,22 @@ def test_all_kernels_of_inception_start_by_the_rule(name):
 # 0.29 (whose momentum .1 is the new's share), Keras 3.15; eps .001 in torchvision's GoogLeNet and in the reference code
 # of Inception-v4 and MobileNet
 NORMS = {
-    "vgg11": (models.vgg11(batch_norm=True), 1e-5, 0.9),
-    "resnet50": (models.resnet50(depths=(1, 1)), 1e-5, 0.9),
-    "resnet50 of Keras": (models.resnet50(depths=(1, 1), variant="keras"), 1.001e-5, 0.99),
-    "densenet121": (models.densenet121(depths=(2, 1)), 1e-5, 0.9),
-    "densenet121 of Keras": (models.densenet121(depths=(2, 1), variant="keras"), 1.001e-5, 0.99),
-    "googlenet": (models.googlenet(variant="torch", modules=("3a",), auxiliary=True), 1e-3, 0.9),
-    "mobilenet": (models.mobilenet(), 1e-3, None),
-    "inception_v4": (models.inception_v4(depths=(1, 1, 1)), 1e-3, None),
-    "inception_resnet_v2": (models.inception_resnet_v2(depths=(1, 1, 1)), 1e-3, None),
+    "vgg11": (partial(models.vgg11, batch_norm=True), 1e-5, 0.9),
+    "resnet50": (partial(models.resnet50, depths=(1, 1)), 1e-5, 0.9),
+    "resnet50 of Keras": (partial(models.resnet50, depths=(1, 1), variant="keras"), 1.001e-5, 0.99),
+    "densenet121": (partial(models.densenet121, depths=(2, 1)), 1e-5, 0.9),
+    "densenet121 of Keras": (partial(models.densenet121, depths=(2, 1), variant="keras"), 1.001e-5, 0.99),
+    "googlenet": (partial(models.googlenet, variant="torch", modules=("3a",), auxiliary=True), 1e-3, 0.9),
+    "mobilenet": (models.mobilenet, 1e-3, None),
+    "inception_v4": (partial(models.inception_v4, depths=(1, 1, 1)), 1e-3, None),
+    "inception_resnet_v2": (partial(models.inception_resnet_v2, depths=(1, 1, 1)), 1e-3, None),
 }
 
 
 @pytest.mark.parametrize("name", NORMS)
 def test_every_batch_norm_has_the_source_s_constants(name):
-    layer, eps, kept = NORMS[name]
+    make, eps, kept = NORMS[name]
+    layer = make()
     paths = kinds(layer, "batch_norm")
     assert len(paths) >= 8
     for path in paths:
@@ -455,7 +461,7 @@ def test_rates_of_dropout():
         models.alexnet: {"drop6": 0.5, "drop7": 0.5},
         models.alexnet_2012: {"drop6": 0.5, "drop7": 0.5},
         models.vgg16: {"drop6": 0.5, "drop7": 0.5},
-        functools.partial(models.googlenet, auxiliary=True): {"aux1/dropout": 0.7, "aux2/dropout": 0.7, "dropout": 0.4},
+        partial(models.googlenet, auxiliary=True): {"aux1/dropout": 0.7, "aux2/dropout": 0.7, "dropout": 0.4},
         models.inception_v4: {"dropout": 0.2},
         models.inception_resnet_v2: {"dropout": 0.2},
         models.mobilenet: {"dropout": 0.001},
@@ -772,7 +778,7 @@ def test_rematerialisation_changes_memory_alone():
 
     def planned(layer):  # bytes of temporary memory, where XLA keeps the barriers
         options = {"xla_disable_hlo_passes": "cse_barrier_expander", "xla_backend_optimization_level": 0}
-        step = jax.jit(functools.partial(gradient, layer), compiler_options=options)
+        step = jax.jit(partial(gradient, layer), compiler_options=options)
         return step.lower(params, state, images, labels).compile().memory_analysis().temp_size_in_bytes
 
     assert planned(again) < 0.6 * planned(layer)
