@@ -78,7 +78,8 @@ def relu(x: Float[ArrayLike, "*n"]) -> Float[Array, "*n"]:
     https://www.cs.toronto.edu/~hinton/absps/reluICML.pdf
     """
     x = jnp.asarray(x)
-    return jnp.where(x <= 0, 0, x)  # not maximum: it gives half the gradient at 0
+    # not maximum: it gives half the gradient at 0, and XLA on CPU, where it fuses one with a sum, makes NaN 0
+    return jnp.where(x <= 0, 0, x)
 
 
 def relu6(x: Float[ArrayLike, "*n"]) -> Float[Array, "*n"]:

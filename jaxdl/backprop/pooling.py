@@ -206,7 +206,10 @@ def weighted_pool2d_backward(
 
 
 def maxima(x: Array, axes: Axes) -> tuple[Array, MaxPool]:
-    """Return the maximum of each window, and how it was found."""
+    """Return the maximum of each window, and how it was found.
+
+    Where nobody asks how, `lax.reduce_window` would do, and XLA on CPU fuse it into a convolution; but that loses NaN.
+    """
     passes, lowest = [], _lowest(x.dtype)
     for along in _passes(axes):
         x, stays = _largest(_read(x, along, lowest), _first_inside(along, x.ndim))
