@@ -6,19 +6,20 @@ accident; `TIES` holds inputs at kinks and ties, where only the rule decides.
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxdl import activations, layers, losses
+from jaxdl.backprop.convolution import Method
 from jaxdl.backprop.windows import axes_of
 
 __all__ = ["EXAMPLES", "TIES", "Example", "examples"]
 
 KEY = jax.random.key(3)
-METHODS = ("xla", "sliced", "patches", "folded")
+METHODS = get_args(Method)
 _random = np.random.default_rng(7)
 
 
