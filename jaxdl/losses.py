@@ -9,10 +9,9 @@ last axis; all others work element by element. Sums over outputs and means over 
 * Values are not checked, as that needs a host; labels that cannot be give NaN in loss and gradient.
 """
 
-from numbers import Real
-
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Shaped
 
@@ -172,7 +171,7 @@ def softmax_cross_entropy(
     Reference for label smoothing: Szegedy et al., Rethinking the Inception architecture, 2016.
     https://arxiv.org/abs/1512.00567
     """
-    if isinstance(label_smoothing, Real) and not 0 <= label_smoothing <= 1:
+    if isinstance(label_smoothing, float | int | np.floating) and not 0 <= label_smoothing <= 1:
         raise ValueError(f"label_smoothing: got {label_smoothing}, allowed is 0 to 1")
     dtype = jnp.result_type(logits, float)
     z = jnp.asarray(logits, jnp.promote_types(dtype, jnp.float32))

@@ -10,11 +10,11 @@ turn the total into figures. Logits (or probabilities) have the classes last, la
 * NaN logits and labels that no class has give NaN, not a wrong or, worse, a right answer.
 """
 
-from numbers import Integral
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, Integer, Num
 
@@ -143,7 +143,7 @@ def top_k_accuracy(
 
 
 def _check_k(k, classes):
-    if not isinstance(k, Integral) or not 1 <= k <= classes:
+    if not isinstance(k, int | np.integer) or not 1 <= k <= classes:
         raise ValueError(f"k: got {k}, allowed are ints from 1 to the number of classes, {classes}")
 
 
@@ -208,7 +208,7 @@ def calibration_bins(
     Plot correct / count against confidence / count for a reliability diagram.
     """
     logits, labels, weights = _checked(logits, labels, weights)
-    if not isinstance(bins, Integral) or bins < 1:
+    if not isinstance(bins, int | np.integer) or bins < 1:
         raise ValueError(f"bins: got {bins}, must be an int of at least 1")
     confidence = jax.nn.softmax(logits.astype(weights.dtype)).max(-1)
     rank = rank_of_label(logits, labels)

@@ -5,11 +5,11 @@ that of dropping. A Python number is checked, a traced one is not. In evaluation
 docstrings say what takes its place.
 """
 
-from numbers import Real
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
@@ -28,6 +28,7 @@ __all__ = [
 
 Rate = float | int | Float[Array, ""]
 Mode = Literal["inverted", "as_drawn"]
+_NUMBERS = float | int | np.floating | np.integer  # of Python and numpy, which are checked
 
 
 def dropout(key: jax.Array, x: Float[ArrayLike, "*x"], rate: Rate, *, mode: Mode = "inverted") -> Float[Array, "*x"]:
@@ -217,7 +218,7 @@ def _bernoulli(key: jax.Array, probability: Rate, shape: tuple[int, ...]) -> Arr
 
 def check_rate(rate: Rate) -> None:
     """Raise ValueError for a Python number outside [0, 1)."""
-    if isinstance(rate, Real) and not 0 <= rate < 1:
+    if isinstance(rate, _NUMBERS) and not 0 <= rate < 1:
         raise ValueError(f"rate: got {rate}, allowed is 0 ≤ rate < 1, the probability of dropping")
 
 
@@ -229,14 +230,14 @@ def check_mode(mode: str) -> None:
 
 def check_at_least_zero(name: str, value) -> None:
     """Raise ValueError for a Python number below 0 or NaN."""
-    if isinstance(value, Real) and not value >= 0:
+    if isinstance(value, _NUMBERS) and not value >= 0:
         raise ValueError(f"{name}: got {value}, allowed are numbers ≥ 0")
 
 
 def _check_whiteout(sigma, gamma, ridge, mode) -> None:
     check_at_least_zero("sigma", sigma)
     check_at_least_zero("ridge", ridge)
-    if isinstance(gamma, Real) and not 0 <= gamma < 2:
+    if isinstance(gamma, _NUMBERS) and not 0 <= gamma < 2:
         raise ValueError(f"gamma: got {gamma}, allowed is 0 ≤ gamma < 2")
     if mode not in ("additive", "multiplicative"):
         raise ValueError(f"mode: got {mode!r}, allowed are 'additive' and 'multiplicative'")
