@@ -139,6 +139,7 @@ def _distribution(labels, outputs, names):
         raise ValueError(f"labels: got shape {labels.shape}, allowed for {names} {shape} are {shape[:-1]} and {shape}")
     if not jnp.issubdtype(labels.dtype, jnp.integer):
         raise ValueError(f"labels: got dtype {labels.dtype} for shape {shape[:-1]}, class numbers are integers")
+    labels = labels.astype(jnp.promote_types(labels.dtype, jnp.int32))  # a byte cannot be compared with 300 classes
     # not jax.nn.one_hot, whose row of zeros would make the loss of an impossible label 0
     one_hot = labels[..., None] == jnp.arange(shape[-1]).reshape((1,) * labels.ndim + (-1,))
     possible = (labels >= 0) & (labels < shape[-1])

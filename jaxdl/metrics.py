@@ -70,6 +70,7 @@ def _checked(logits, labels, weights):
         raise ValueError(f"labels: got dtype {labels.dtype}, class numbers are integers")
     if weights is not None and jnp.shape(weights) != labels.shape:
         raise ValueError(f"weights: got shape {jnp.shape(weights)}, must be the shape of labels, {labels.shape}")
+    labels = labels.astype(jnp.promote_types(labels.dtype, jnp.int32))  # a byte cannot be compared with 300 classes
     dtype = _wide_type(logits)
     return logits, labels, jnp.ones(labels.shape, dtype) if weights is None else jnp.asarray(weights, dtype)
 
@@ -170,7 +171,7 @@ def confusion_matrix(
     """
     logits, labels, weights = _checked(logits, labels, weights)
     n = logits.shape[-1]
-    cells = jnp.clip(labels, 0, n - 1).astype(jnp.int32) * n + logits.argmax(-1)  # bytes would wrap around
+    cells = jnp.clip(labels, 0, n - 1) * n + logits.argmax(-1)
     weights = jnp.where(_valid(logits, labels) | (weights == 0), weights, jnp.nan)
     lost = jnp.where(jnp.isnan(weights).any(), jnp.nan, 0)
     return jnp.zeros(n * n, weights.dtype).at[cells.ravel()].add(weights.ravel()).reshape(n, n) + lost

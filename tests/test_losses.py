@@ -8,7 +8,7 @@ import pytest
 import scipy.special
 import sklearn.metrics
 
-from jaxdl import activations, losses
+from jaxdl import activations, backprop, losses
 
 LOGITS = jnp.asarray(3 * np.random.default_rng(3).normal(size=(6, 4)), jnp.float32)
 LABELS = jnp.array([0, 3, 1, 2, 2, 0])
@@ -114,6 +114,14 @@ def test_gradient_in_soft_labels_is_the_negative_log_probability():
     y = jnp.array([0.0, 1.0, 0.0, 0.0])
     gradient = jax.grad(lambda y: losses.softmax_cross_entropy(LOGITS[0], y))(y)
     np.testing.assert_allclose(gradient, -scipy.special.log_softmax(LOGITS[0]), rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [jnp.uint8, jnp.int8, jnp.int32])
+def test_class_numbers_may_be_bytes_where_the_number_of_classes_is_none(dtype):
+    logits, labels = jnp.zeros((2, 300)), jnp.array([100, 2], dtype)
+    by_hand = backprop.softmax_cross_entropy_forward(logits, labels)[0]
+    for loss in (losses.softmax_cross_entropy(logits, labels), losses.nll(logits - np.log(300), labels), by_hand):
+        np.testing.assert_allclose(loss, np.full(2, np.log(300)), rtol=1e-6)
 
 
 @pytest.mark.parametrize("loss", [losses.softmax_cross_entropy, losses.nll, losses.margin])

@@ -35,10 +35,12 @@ def test_confusion_matrix_and_scores_equal_sklearn():
 
 @pytest.mark.parametrize("dtype", [jnp.uint8, jnp.int8])
 def test_a_confusion_matrix_of_many_classes_takes_labels_in_bytes(dtype):
-    """A cell's number, row · classes + column, does not fit into a byte."""
+    """Neither a cell's number, row · classes + column, nor the number of classes fits into a byte."""
     labels = jnp.array([0, 19, 100, 119], dtype)
-    matrix = metrics.confusion_matrix(jnp.eye(120)[jnp.array([0, 3, 100, 118])], labels)
+    logits = jnp.eye(300)[jnp.array([0, 3, 100, 118])]
+    matrix = metrics.confusion_matrix(logits, labels)
     assert [tuple(cell) for cell in np.argwhere(np.asarray(matrix))] == [(0, 0), (19, 3), (100, 100), (119, 118)]
+    np.testing.assert_array_equal(metrics.rank_of_label(logits, labels), [0, 20, 0, 120])
 
 
 def test_scores_of_a_class_that_never_occurs_are_zero():

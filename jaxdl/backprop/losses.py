@@ -160,6 +160,7 @@ def _distribution(logits: Array, labels: Array) -> Array:
             f"labels: got shape {labels.shape} and dtype {labels.dtype}, allowed for logits of shape {shape} are "
             f"integers of shape {shape[:-1]} and distributions of shape {shape}"
         )
+    labels = labels.astype(jnp.promote_types(labels.dtype, jnp.int32))  # a byte cannot be compared with 300 classes
     one_hot = labels[..., None] == lax.broadcasted_iota(labels.dtype, shape, len(shape) - 1)
     possible = (labels >= 0) & (labels < shape[-1])
     return jnp.where(possible[..., None], one_hot.astype(logits.dtype), jnp.nan)
