@@ -40,7 +40,7 @@ def test_a_confusion_matrix_of_many_classes_takes_labels_in_bytes(dtype):
     logits = jnp.eye(300)[jnp.array([0, 3, 100, 118])]
     matrix = metrics.confusion_matrix(logits, labels)
     assert [tuple(cell) for cell in np.argwhere(np.asarray(matrix))] == [(0, 0), (19, 3), (100, 100), (119, 118)]
-    np.testing.assert_array_equal(metrics.rank_of_label(logits, labels), [0, 20, 0, 120])
+    np.testing.assert_array_equal(metrics.rank_of_label(logits, labels), [0, 19, 0, 119])
 
 
 def test_scores_of_a_class_that_never_occurs_are_zero():
