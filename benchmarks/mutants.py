@@ -57,6 +57,13 @@ EXPLAINED = {
     "convolution._kernel_by_slices: `-x.shape[0] // _SLICES` → `-x.shape[0]`": "one slice, whose sum is the same",
     "convolution._kernel_by_slices: `0` → `1` (3)": "another size of the slices, whose sum is the same",
     "convolution.conv_kernel_cotangent: `groups > 1` → `groups >= 1`": "one group, split off by itself, is the whole",
+    **{
+        f"folding._blocks: {change}": "more columns of zeros than are needed, whose products are cut off"
+        for change in (
+            "`-(size + columns - 1) // columns` → `-(size + columns - 1)`",
+            "`size + columns - 1` → `size + columns + 1`",
+        )
+    },
     "normalization._sum_like: `True` → `False`": "the reshape that follows gives the shape in either case",
     **{
         f"pooling._passes: {change}": _ONE_OR_TWO
@@ -78,6 +85,7 @@ EXPLAINED = {
     "pooling._each: `-1` → `1`": _NO_LEADING,
     "pooling._over_norm: `0` → `1.0` (2)": "multiplies inputs that are 0, as their window's norm is 0",
     "pooling._over_norm: `1` → `2`": "divisor in place of a 0, in the branch of the outer `where` not taken",
+    "unfolding.unfolded_kernel_cotangent: `1` → `2`": "a backward pass comes with one group at a time",
 }
 
 
