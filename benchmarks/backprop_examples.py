@@ -85,7 +85,7 @@ def _weighted_pool(x, weights, **options):
 
 # both branches of each piecewise function, away from its kinks, and more than one axis
 _Z = np.array([[-7.3, -2.1, -0.7, 0.4], [1.3, 2.6, 5.2, 8.1]])
-_IMAGE = _normal(2, 5, 4, 3)
+_IMAGE = np.concatenate([_normal(2, 5, 4, 2), np.random.default_rng(8).normal(size=(2, 5, 4, 1))], -1)
 
 EXAMPLES: dict[str, list[Example]] = {
     **{name: [Example(getattr(activations, name), (_Z,))] for name in ("linear", "threshold", "relu", "relu6")},
