@@ -162,8 +162,11 @@ def page(lines: dict[str, str]) -> str:
     where = f"{jax.default_backend()}, {platform.machine()}, {cores} core{'s' * (cores > 1)}, jax {jax.__version__}"
     head = ["# Two training steps of the full networks", "", f"`python -m benchmarks.zoo`; batch {BATCH}; {where}.", ""]
     head += [
-        "Temporary memory is what XLA plans for a step beside parameters and optimizer state; peak is the process's."
+        "Temporary memory is what XLA plans for a step beside parameters and optimizer state; peak is the process's, "
+        "compilation included. Seconds are of one run, on a machine with other work; they order, and do not compare."
     ]
+    if lacking := [name for name in ROWS if name not in lines]:
+        head += ["", f"Not run yet: {', '.join(lacking)}."]
     head += ["", "| network | image | parameters | compilation (s) | step (s) | temporary (GB) | peak (GB) | loss |"]
     head += ["|---|---|---|---|---|---|---|---|"]
     return "\n".join([*head, *(lines[name] for name in ROWS if name in lines), ""])
