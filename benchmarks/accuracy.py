@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxdl import runs
+from jaxdl import models, nn, runs
 
 RUNS = pathlib.Path("runs") / "accuracy"
 TABLE = pathlib.Path(__file__).with_suffix(".md")
@@ -68,8 +68,9 @@ ROWS = {
         "≥ 70.65 %",
     ),
     "capsnet_mnist": Row(
-        "CapsNet, MNIST, 2 epochs",
-        "--dataset mnist --model capsnet --loss jaxdl.models.capsnet:capsule_loss --normalization none --epochs 2 "
+        "CapsNet of a quarter of the width, MNIST",
+        "--dataset mnist --model benchmarks.accuracy:quarter_capsnet --loss jaxdl.models.capsnet:capsule_loss "
+        "--normalization none --epochs 4 "
         "--batch-size 128 --augment shift --checkpoint-every 100 --log-every 20 "
         f"{ADAM} --learning-rate 1e-3",
         1,
@@ -82,6 +83,11 @@ ROWS = {
     )
     for model, name in CIFAR_NETS.items()
 }  # fmt: skip
+
+
+def quarter_capsnet(num_classes: int) -> nn.Layer:
+    """CapsNet of a quarter of the paper's width: 64 channels, 8 maps of capsules."""
+    return models.capsnet(num_classes, width=0.25)
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ def test_the_net_has_the_papers_number_of_parameters():
     params, _ = jax.eval_shape(lambda: speedrun.net().init(jax.random.key(0), (32, 32, 3)))
     assert sum(leaf.size for leaf in jax.tree.leaves(params)) == 1_971_640
     labels = [speedrun.label(jax.tree_util.keystr(path)) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
-    assert [labels.count(kind) for kind in ("frozen", "whiten", "norm", "other")] == [1, 1, 6, 7]
+    assert [labels.count(kind) for kind in ("frozen", "whiten", "norm", "head", "filter")] == [1, 1, 6, 1, 6]
 
 
 def test_whitened_patches_have_unit_covariance():
@@ -55,14 +55,66 @@ def test_lookahead_pulls_every_five_steps_and_ends_at_the_slow_weights():
     assert pull(100) == [0, 0]
 
 
+@pytest.fixture
+def filters():
+    rng = np.random.default_rng(0)
+    return [jnp.asarray(rng.standard_normal((3, 3, 4, 8)), jnp.float32) for _ in range(3)]
+
+
+def test_muon_keeps_the_filters_norm_and_steps_by_its_newton_schulz(filters):
+    kernel, *gradients = filters
+    config = speedrun.resolve(speedrun.Config(optimizer="muon", dtype="float32"))
+    optimizer = speedrun.muon_kinds(config, 200, 75)["filter"]
+    state, w = optimizer.init(kernel), np.asarray(kernel, np.float64)
+    buffer = 0.0
+    for step, gradient in enumerate(gradients):
+        g = np.asarray(gradient, np.float64).reshape(36, 8)
+        buffer = 0.6 * buffer + g
+        x = (g + 0.6 * buffer).T
+        x /= np.linalg.norm(x)
+        for _ in range(3):
+            a = x @ x.T
+            x = 3.4445 * x + (-4.7750 * a + 2.0315 * a @ a) @ x
+        w = w * np.sqrt(8) / np.linalg.norm(w) - 0.24 * (1 - step / 200) * x.T.reshape(w.shape)
+        updates, state = optimizer.update(gradient, state, kernel)
+        kernel = kernel + updates
+    np.testing.assert_allclose(kernel, w, rtol=1e-4, atol=1e-5)
+
+
+def test_the_others_rates_are_those_of_the_summed_loss():
+    config = speedrun.resolve(speedrun.Config(optimizer="muon"))
+    assert (config.epochs, config.batch_size, config.learning_rate) == (8, 2000, 0.24)
+    kinds = speedrun.muon_kinds(config, 200, 75)
+    ones = jnp.ones(3)
+    for kind, rate, end in (("whiten", 0.053, 75), ("norm", 0.053, 200), ("head", 0.67, 200)):
+        state, w, buffer = kinds[kind].init(ones), np.ones(3), 0.0
+        for step in range(2):  # the mean's gradient is 1 / 2000 of the sum's, which is 1
+            updates, state = kinds[kind].update(ones / 2000, state, jnp.asarray(w))
+            g = 1 + 2e-6 * 2000 / rate * w
+            buffer = 0.85 * buffer + g
+            w = w - rate * (1 - step / end) * (g + 0.85 * buffer)
+            np.testing.assert_allclose(updates, -rate * (1 - step / end) * (g + 0.85 * buffer), rtol=1e-5)
+    late = jax.tree.map(lambda x: x if x.ndim else jnp.full_like(x, 90), kinds["whiten"].init(ones))
+    assert not kinds["whiten"].update(ones, late, ones)[0].any()  # the whitening's bias has stopped
+
+
+def test_the_head_of_the_form_with_muon_starts_at_unit_deviation():
+    params, state = speedrun.net(0.125, "muon").init(jax.random.key(0), (32, 32, 3))
+    assert float(jnp.std(params["head"]["kernel"], ddof=1)) == pytest.approx(1, rel=1e-5)
+    nesterov = speedrun.net(0.125).apply(params, state, jnp.ones((1, 32, 32, 3)))[0]
+    muon = speedrun.net(0.125, "muon").apply(params, state, jnp.ones((1, 32, 32, 3)))[0]
+    np.testing.assert_allclose(32 * muon, 9 * nesterov, rtol=1e-5)
+
+
 DATA = os.environ.get("JAXDL_DATA_DIR")
 TINY = ["--epochs", "2", "--batch-size", "64", "--examples", "192", "--test-examples", "100", "--width", "0.125"]
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not DATA or not any(pathlib.Path(DATA).glob("*cifar*")), reason="CIFAR-10 is not there")
-def test_a_tiny_run_writes_its_rows_and_scan_and_loop_agree(tmp_path, capsys):
-    options = [*TINY, "--runs", "1", "--dtype", "float32", "--out", str(tmp_path)]
+@pytest.mark.parametrize("optimizer", ["nesterov", "muon"])
+def test_a_tiny_run_writes_its_rows_and_scan_and_loop_agree(optimizer, tmp_path, capsys):
+    options = [*TINY, "--optimizer", optimizer, "--runs", "1", "--dtype", "float32", "--out", str(tmp_path)]
     found = []
     for scan in ("True", "False"):
         assert speedrun.main([*options, "--scan", scan]) == 0
@@ -73,4 +125,4 @@ def test_a_tiny_run_writes_its_rows_and_scan_and_loop_agree(tmp_path, capsys):
 
 def test_a_wrong_option_is_named():
     with pytest.raises(ValueError, match="batch_size=1024 is not allowed: there are 10 examples"):
-        speedrun.check(dataclasses.replace(speedrun.Config(), examples=10))
+        speedrun.resolve(dataclasses.replace(speedrun.Config(), examples=10))
