@@ -21,6 +21,7 @@ __all__ = ["EXAMPLES", "TIES", "Example", "examples"]
 KEY = jax.random.key(3)
 METHODS = get_args(Method)
 _random = np.random.default_rng(7)
+_apart = np.random.default_rng(8)  # for what came later, so that the other draws stay as they are
 
 
 class Example(NamedTuple):
@@ -85,7 +86,7 @@ def _weighted_pool(x, weights, **options):
 
 # both branches of each piecewise function, away from its kinks, and more than one axis
 _Z = np.array([[-7.3, -2.1, -0.7, 0.4], [1.3, 2.6, 5.2, 8.1]])
-_IMAGE = np.concatenate([_normal(2, 5, 4, 2), np.random.default_rng(8).normal(size=(2, 5, 4, 1))], -1)
+_IMAGE = np.concatenate([_normal(2, 5, 4, 2), _apart.normal(size=(2, 5, 4, 1))], -1)
 
 EXAMPLES: dict[str, list[Example]] = {
     **{name: [Example(getattr(activations, name), (_Z,))] for name in ("linear", "threshold", "relu", "relu6")},
@@ -143,6 +144,13 @@ EXAMPLES: dict[str, list[Example]] = {
         *(
             Example(layers.conv1d, (_normal(2, 8, 2), _normal(2, 2, 3), None), options, {"method": "folded"})
             for options in ({"padding": (0, 1)}, {"stride": 2, "padding": 0}, {"dilation": 2, "padding": 1})
+        ),
+        # a stride that is no divisor of twice the dilation
+        Example(
+            layers.conv1d,
+            (_apart.normal(size=(2, 8, 1)), _apart.normal(size=(2, 1, 1)), None),
+            {"stride": 3, "padding": 0},
+            {"method": "padded"},
         ),
     ],
     "conv2d": [
@@ -224,7 +232,7 @@ TIES: dict[str, list[Example]] = {
         *(Example(_max_pool, (_LOW,), {"window": size, "stride": 2, "padding": 1}) for size in (2, 3)),
     ],
     "conv2d": [  # no examples
-        Example(layers.conv2d, (np.zeros((0, 4, 3, 2)), _normal(2, 3, 1, 4), None), {"groups": 2}, {"method": method})
+        Example(layers.conv2d, (np.zeros((0, 5, 6, 2)), _normal(2, 3, 1, 4), None), {"groups": 2}, {"method": method})
         for method in METHODS
     ],
     "l2_pool2d": [Example(_l2_pool, (_TIED * (_TIED > 1),), {"window": 2})],

@@ -2,6 +2,8 @@
 
 import ast
 import collections
+import pathlib
+import re
 
 import jax
 import pytest
@@ -34,3 +36,15 @@ def test_each_mutant_is_one_change():
     assert len({mutant.name for mutant in changed}) == len(changed) > 5
     assert "affine.dense_backward: `kernel.T` → `kernel`" in {mutant.name for mutant in changed}
     assert not any("raise" in mutant.change for mutant in changed)
+
+
+def test_the_committed_page_lists_what_is_explained_and_nothing_that_is_gone():
+    """The whole run takes minutes; that its page is of this code can be read off the names."""
+    page = pathlib.Path(mutants.__file__).with_suffix(".md").read_text(encoding="utf-8")
+    survivors, by_oracle = (re.findall(r"^\* (.*)$", part, re.M) for part in page.split("\n## ")[1:])
+    assert survivors == [f"{name}: {mutants.EXPLAINED[name]}" for name in sorted(mutants.EXPLAINED)]
+    there = {mutant.name for module in mutants.MODULES for mutant in mutants.mutants(module)}
+    assert {*mutants.EXPLAINED, *by_oracle} <= there
+    *_, survived, total = map(int, re.search(r"^\| all \|(.*)\|$", page, re.M)[1].split("|"))
+    assert (survived, f"{total} mutants drawn from {total};" in page) == (len(survivors), True)
+    assert total >= 100
