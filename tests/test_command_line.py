@@ -4,6 +4,7 @@ import csv
 import gzip
 import json
 import os
+import platform
 import pty
 import re
 import shutil
@@ -783,3 +784,34 @@ def test_help_imports_and_computes_nothing_that_it_does_not_need(here):
         "torch",
         "keras",
     }
+
+
+FAULTS = """
+import resource
+{first}
+import jax, jax.numpy as jnp, optax
+from jaxdl import data, models, training
+
+layer, optimizer = models.lenet5(), optax.sgd(0.1)
+state = training.create(jax.random.key(0), layer, optimizer, (28, 28, 1))
+batch = data.Batch(jnp.ones((512, 28, 28, 1)), jnp.zeros(512, int), jnp.ones(512), jnp.arange(512))
+step = jax.jit(training.train_step(layer, optimizer), donate_argnums=0)
+for _ in range(6):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    state = jax.block_until_ready(step(state, batch, jax.random.key(1))[0])
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="not glibc")
+def test_freed_memory_is_kept():
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
+
+    def pages(first, **more):
+        command = [sys.executable, "-c", FAULTS.format(first=first)]
+        ran = subprocess.run(command, capture_output=True, text=True, check=True, env=environment | more, cwd=ROOT)
+        return int(ran.stdout)
+
+    given_back = pages("")
+    assert pages("import experiments") < 0.1 * given_back
+    assert pages("import experiments", MALLOC_ARENA_MAX="2") > 0.5 * given_back  # the user's choice stays
