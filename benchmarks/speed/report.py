@@ -22,12 +22,15 @@ LIMITS = """## What is between
 
 Seen in measurements:
 
-* XLA's convolution on CPU stays near half of the machine's matrix-product peak on most shapes of `conv_methods.md`,
-  forward and for the input's gradient. The kernel's gradient by slices or products of unfolded rows reaches 20-150
-  GFLOP/s, but XLA's own is at 11-165 here, faster than when the target was set.
-* With `GLIBC_TUNABLES=glibc.malloc.hugetlb=1` a step of a plain net of 18 convolutions took 399 instead of 529 ms, and
-  600 instead of 96,000 page faults (jaxdl, before the present convolution). The table is without it.
-* 2c2d's inference takes 33 against 20 ms, because XLA on CPU makes one YNNPACK kernel of convolution, bias, ReLU and
+* XLA on CPU gives most convolutions to YNNPACK, which ran them on one of the two cores where the outputs are not
+  longer than the inputs: half of the machine's matrix-product peak. Up to 127 channels jaxdl appends rows of padding,
+  and XLA takes Eigen's convolution on both (`conv_methods.md`). The kernel's gradient has no such way: Eigen is not
+  asked there, and what XLA does instead ran at 2-3 GFLOP/s; by slices or products of unfolded rows it reaches 20-150,
+  XLA's own 11-165, faster than when the target was set.
+* A step's temporaries are allocated anew each time, and glibc gives large ones back, so that their pages are cleared
+  again. The experiments keep them; `python -m benchmarks.kept_memory` shows what that wins. With it, growth from batch
+  64 to 1,024 was 1.52 instead of 2.11. The table is without it, for all libraries alike.
+* 2c2d's inference takes 24 against 20 ms, because XLA on CPU makes one YNNPACK kernel of convolution, bias, ReLU and
   pool where the pool is a `reduce_window`, as it is in the peers. That kernel's maximum loses NaN (jaxlib 0.10.2: a NaN
   in an image leaves no trace in flax's logits). In jaxdl NaN stays NaN, so the pool is made of slices and the ReLU a
   selection. With `reduce_window` and a maximum jaxdl took 22.2 ms beside linen's 22.0; in training they win nothing.
@@ -37,21 +40,16 @@ Seen in measurements:
 * 8 seeds of the MLP took 0.98-1.13 of eight runs one after the other under one `vmap`, 1.02 in a `lax.map`, 0.86 and
   0.78 as eight steps in one program with and without stacking the results. The operations of a single step take 0.67 of
   its 0.76 ms, so there is little that members could share.
-* The input's gradient of a 5x5 convolution without padding multiplies 2.25 times as often as its forward pass on the
-  second layer of 20-50-500-10; alone it took 5 ms.
+* 8 seeds of LeNet-5 under one `vmap` take 1.55 of a single run each, which itself became a fifth faster: one after the
+  other is the faster form there, which `compare.sweep` takes for convolutions on CPU.
 
-An epoch of LeNet-5 through prefetch took 501 ms where its steps alone took 424: 18 % more, though the batches alone
-take 16 ms. So the input pipeline does not hide behind the step; why has not been looked into.
-
-Likely, not tested: that activations leaving the cache, or page faults, make batch 1,024 slower per example.
+An epoch of LeNet-5 through prefetch took 441 ms where its steps alone took 415: 6 % more, though the batches alone take
+16 ms. So the input pipeline does not quite hide behind the step; why has not been looked into.
 
 Not measured: the step and inference of ResNet-20 (loss and gradients agree with the peers' within 5 % of a leaf's scale
 only, PyTorch's channels last being furthest), `scan` of 32-64-1024-10, a sweep of seeds and rates, time to the first
-step. Rows come from several holds of one machine; those of 20-50-500-10, 32-64-1024-10, LeNet-5 and the rows from seeds
-to inference were measured before the number of slices went from eight to four, which concerns 32-64-1024-10 and
-"growth" among them. The rows of batch norm, local response norm and the pools are from before their present backward
-passes and LRN's exp and log: alternating in one run of their own, batch norm took 2.91 beside linen's 3.36 ms, local
-response norm 2.35 beside the window's 9.66, and a 2x2 pool of 16 channels and more 8 to 33 % less than before.
+step. Rows come from several holds of machines that are not equally fast; those of `scan mlp`, `seeds mlp`, the updates,
+the pools and import are older than the present convolution and pools' backward pass.
 """
 
 
