@@ -46,6 +46,7 @@ _FEW_GROUPS = 8
 _FOLDED = 4  # columns that become one
 _IN_CACHE = 3 << 18  # numbers; 3 MB
 _FEW_ROWS = 0.3  # of the outputs: what may be computed and dropped
+_MANY = 50_000_000  # products; fewer are not worth a second core
 _WASTED = 1.7  # how often XLA's input gradient may multiply for each product that is needed
 
 
@@ -117,7 +118,9 @@ def product_method(x_shape: tuple[int, ...], kernel_shape: tuple[int, ...], axes
     strided = any(axis.stride != 1 for axis in axes)
     unpadded = all(axis.low == axis.high == 0 for axis in axes)
     helps = unpadded or (not strided and _rows_to_append(axes[0]) <= _FEW_ROWS * axes[0].outputs)
-    return "padded" if helps and axes[0].outputs <= axes[0].length and 20 <= x_shape[-1] < 128 else "xla"
+    products = x_shape[0] * math.prod(axis.outputs for axis in axes) * math.prod(kernel_shape)
+    large = products >= _MANY and 20 <= x_shape[-1] < 128
+    return "padded" if large and helps and axes[0].outputs <= axes[0].length else "xla"
 
 
 def transposed_method(
