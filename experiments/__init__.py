@@ -2,9 +2,9 @@
 
 Importing this package lets glibc keep what is freed for the next allocation, unless the environment tunes it. XLA on
 CPU allocates the temporaries of a step anew each time; by default glibc gives large ones back to the system, which
-clears every page again when it is touched: a quarter to a half of a convolutional step's processor time. It holds for
-the whole process, whose memory then stays at its peak, and it comes before jax and numpy, since threads that have their
-own arena by then would go on as before.
+clears every page again when it is touched; `python -m benchmarks.kept_memory` shows what that costs. It holds for the
+whole process, whose memory then stays at its peak, and it comes before jax and numpy, since threads that have their own
+arena by then would go on as before.
 """
 
 import ctypes

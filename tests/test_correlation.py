@@ -1,12 +1,16 @@
 """The bilinear primitive under convolutions, in the modes that the laws do not reach."""
 
+import csv
 import functools
+import itertools
+import pathlib
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from benchmarks import conv_methods
 from jaxdl import layers, nn
 from jaxdl.backprop.windows import axes_of
 from jaxdl.layers import correlation
@@ -82,6 +86,30 @@ def test_the_choice_is_by_shape(row):
     x, kernel, window, groups, gradient, forward = row
     assert correlation.kernel_method(x, kernel, (window, window), groups) == gradient
     assert correlation.product_method(x, kernel, (window, window), groups) == forward
+
+
+def measured():
+    with (pathlib.Path(__file__).parents[1] / "benchmarks" / "conv_methods.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    return {key: list(group) for key, group in itertools.groupby(rows, lambda row: (row["shape"], row["product"]))}
+
+
+@pytest.mark.parametrize(("key", "rows"), measured().items(), ids=lambda one: "-".join(one) if len(one) == 2 else "")
+def test_the_choice_is_that_of_the_committed_table_and_not_slower_than_xlas_own(key, rows):
+    shape = conv_methods.SHAPES[key[0]]
+    axes = axes_of((shape.size,) * 2, (shape.window,) * 2, shape.stride, shape.padding, shape.dilation)
+    x = (shape.batch, shape.size, shape.size, shape.c_in)
+    kernel = (shape.window, shape.window, shape.c_in // shape.groups, shape.c_out)
+    delta = (shape.batch, axes[0].outputs, axes[1].outputs, shape.c_out)
+    choose, first = {
+        "forward": (correlation.product_method, x),
+        "input gradient": (correlation.transposed_method, delta),
+        "kernel gradient": (correlation.kernel_method, x),
+    }[key[1]]
+    (chosen,) = [row for row in rows if row["chosen"]]
+    (own,) = [row for row in rows if row["method"] == "xla"]
+    assert choose(first, kernel, axes, shape.groups) == chosen["method"]
+    assert float(chosen["milliseconds"]) <= 1.1 * float(own["milliseconds"])
 
 
 def test_the_choice_is_made():
