@@ -84,6 +84,9 @@ class Config:
     """Steps per train row of metrics.csv."""
     checkpoint_every: int = 0
     """Steps between checkpoints within an epoch; 0 writes them at the ends of epochs alone."""
+    steps_per_call: int = 0
+    """Steps that the device does in one call, at most; more than 1 needs the data set on the device, where it is if it
+    fits. 0: 10, except on CPU where a step takes long (over 0.1 GFLOP forward), which has 1."""
     data_dir: Path | None = None
     """Folder of the data sets' files; by default the variable JAXDL_DATA_DIR, else a per-user cache."""
     out: Path | None = None
@@ -164,7 +167,7 @@ def check(config: Config) -> None:
     for name in ("epochs", "batch_size", "devices", "log_every", "early_stop"):
         value = getattr(config, name)
         _check(value is None or value >= 1, name, value, "at least 1")
-    for name in ("warmup", "checkpoint_every", "seed", "weight_decay"):
+    for name in ("warmup", "checkpoint_every", "seed", "weight_decay", "steps_per_call"):
         value = getattr(config, name)
         _check(value is None or (math.isfinite(value) and value >= 0), name, value, "at least 0")
     runs.loss(config.loss)
@@ -211,7 +214,9 @@ def run(config: Config, folder: Path, argv: Sequence[str] | None = None, *, resu
     layer = runs.model(config.model, len(dataset.classes))
     check_fit(config, layer, splits, len(dataset.classes))
     evaluate = make_evaluate(config, layer, preprocessing)
-    starts = make_starts(config, layer, splits, preprocessing)
+    resident = training.fits(splits.train, jax.devices()[: config.devices])
+    steps_per_call = choose_steps_per_call(config, layer, splits, resident)
+    starts = make_starts(config, layer, splits, preprocessing, resident)
     # nothing is written before this line, so that a mistake leaves nothing; config.json first, and what is missing
     # after it is made up for, so that a process killed at any moment leaves nothing or a run that can be resumed
     if not resume:
@@ -227,8 +232,9 @@ def run(config: Config, folder: Path, argv: Sequence[str] | None = None, *, resu
             argv=argv,
         )
         with runs.Progress(config.epochs * steps_per_epoch(config, splits)) as progress, runs.catch_stop() as request:
-            common = {"metrics": metrics, "request": request, "on_row": progress.row}
-            members = [make_member(config, start, folder, splits, evaluate, **common) for start in starts]
+            common = {"metrics": metrics, "request": request, "on_row": progress.row, "steps_per_call": steps_per_call}
+            members = [make_member(config, start, folder, splits, evaluate, resident, **common) for start in starts]
+            progress.line(f"data set {'on the device' if resident else 'on the host'}, {steps_per_call} steps per call")
             if resume:
                 progress.line(f"going on with {folder}")
                 for member in members:
@@ -278,6 +284,27 @@ def check_fit(config: Config, layer: nn.Layer, splits: data.Splits, classes: int
     runs.check_loss(config.loss, config.model, layer, in_shape)
 
 
+ON_CPU_TOGETHER = 1e8  # floating-point operations of a forward pass; above, LeNet's gain of a tenth is gone
+
+
+def choose_steps_per_call(config: Config, layer: nn.Layer, splits: data.Splits, resident: bool) -> int:
+    """What the config asks for, or else what is faster where it runs.
+
+    Raises:
+        ValueError: for several steps per call on a data set that does not fit on the devices.
+    """
+    _check(resident or config.steps_per_call <= 1, "steps_per_call", config.steps_per_call, "1: the data do not fit")
+    if config.steps_per_call or not resident:
+        return max(config.steps_per_call, 1)
+    if jax.default_backend() != "cpu":
+        return 10
+    in_shape = splits.train.images.shape[1:]
+    params, state = jax.eval_shape(lambda key: layer.init(key, in_shape), keys(config)[0])
+    x = jax.ShapeDtypeStruct((config.batch_size, *in_shape), np.float32)
+    cost = jax.jit(lambda params, state, x: layer.apply(params, state, x)[0]).lower(params, state, x).cost_analysis()
+    return 10 if cost is not None and cost["flops"] <= ON_CPU_TOGETHER else 1
+
+
 def make_evaluate(config: Config, layer: nn.Layer, preprocessing: data.Normalization) -> runs.Evaluate:
     """``(params, state, examples) -> ({"loss", "accuracy"}, logits)``, compiled once for all optimizers."""
     step = training.data_parallel_eval(
@@ -303,7 +330,9 @@ class Start(NamedTuple):
     state: training.TrainState
 
 
-def make_starts(config: Config, layer: nn.Layer, splits: data.Splits, preprocessing: data.Normalization) -> list[Start]:
+def make_starts(
+    config: Config, layer: nn.Layer, splits: data.Splits, preprocessing: data.Normalization, resident: bool
+) -> list[Start]:
     """One start per optimizer, and one for the noise floor, all from the same parameters."""
     epoch_steps = steps_per_epoch(config, splits)
     params, state = layer.init(keys(config)[0], splits.train.images.shape[1:])
@@ -313,13 +342,14 @@ def make_starts(config: Config, layer: nn.Layer, splits: data.Splits, preprocess
         label, name, rate, _ = wanted[1]
         wanted.append((f"{label}{runs.ONE_ULP}", name, rate, compare.move_one_ulp(params)))
     starts, compiled = [], {}
+    examples = training.replicate(splits.train, config.devices) if resident else None
     for label, name, rate, first_params in wanted:
         schedule = choices.schedule(
             config.schedule, rate, steps=config.epochs * epoch_steps, warmup=config.warmup, epoch_steps=epoch_steps
         )
         optimizer, penalty = choices.optimizer(name, schedule, config.weight_decay, params)
         if (name, rate) not in compiled:
-            compiled[name, rate] = compile_step(config, layer, optimizer, penalty, preprocessing)
+            compiled[name, rate] = compile_step(config, layer, optimizer, penalty, preprocessing, examples)
         train_state = training.start(first_params, state, optimizer, average=config.average is not None)
         rate_at = schedule if callable(schedule) else lambda step, rate=rate: rate
         starts.append(Start(label, rate, rate_at, compiled[name, rate], train_state))
@@ -332,18 +362,29 @@ def keys(config: Config) -> jax.Array:
 
 
 def make_member(
-    config: Config, start: Start, folder: Path, splits: data.Splits, evaluate: runs.Evaluate, **options: Any
+    config: Config,
+    start: Start,
+    folder: Path,
+    splits: data.Splits,
+    evaluate: runs.Evaluate,
+    resident: bool,
+    **options: Any,
 ) -> runs.Member:
     """The training of one optimizer; all see the same batches in the same order."""
+
+    def batches(epoch: int, first: int):
+        size, seed = config.batch_size, config.seed
+        if resident:
+            return data.batch_rows(len(splits.train.labels), size, seed=seed, epoch=epoch, start=first)
+        return data.batches(splits.train, size, seed=seed, epoch=epoch, start=first)
+
     return runs.Member(
         start.label,
         folder / "checkpoints" / runs.optimizer_folder(start.label),
         parallel=start.step,
         state=start.state,
         key=keys(config)[1],
-        batches=lambda epoch, first: data.batches(
-            splits.train, config.batch_size, seed=config.seed, epoch=epoch, start=first
-        ),
+        batches=batches,
         measure=lambda params, state: evaluate(params, state, splits.dev)[0],
         learning_rate=lambda step: float(np.asarray(start.rate_at(step))),
         peak_learning_rate=start.learning_rate,
@@ -354,8 +395,15 @@ def make_member(
     )
 
 
-def compile_step(config: Config, layer: nn.Layer, optimizer, penalty, preprocessing: data.Normalization):
-    """The training step on the devices of the config."""
+def compile_step(
+    config: Config,
+    layer: nn.Layer,
+    optimizer,
+    penalty,
+    preprocessing: data.Normalization,
+    examples: data.Examples | None,
+):
+    """The training step on the devices of the config, on rows of the examples if they are given."""
     augment = choices.augment(config.augment, preprocessing.scale)
     smoothing = {"label_smoothing": config.label_smoothing} if config.label_smoothing else {}
     normalize = data.normalize if augment is None else data.standardize  # augmented images are in [0, 1] already
@@ -368,7 +416,7 @@ def compile_step(config: Config, layer: nn.Layer, optimizer, penalty, preprocess
         penalty=penalty,
         average_decay=config.average,
     )
-    return training.data_parallel(step, strategy=config.strategy, devices=config.devices)
+    return training.data_parallel(step, strategy=config.strategy, devices=config.devices, examples=examples)
 
 
 def _check(right: bool, name: str, value: Any, allowed: str) -> None:

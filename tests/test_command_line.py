@@ -514,6 +514,31 @@ def test_resume_with_other_data_names_the_file(capsys, here, tmp_path, monkeypat
     assert "a resumed run needs the same data" in err
 
 
+@pytest.mark.parametrize(
+    ("options", "resident", "expected"),
+    [
+        ("--model tiny_cnn", True, 10),
+        ("--model tiny_cnn --steps-per-call 3", True, 3),
+        ("--model tiny_cnn", False, 1),
+        ("--model tiny_cnn --batch-size 300", True, 1),  # .7 MFLOP each
+        ("--model net_3c3d", True, 1),
+    ],
+)
+def test_short_steps_go_together(options, resident, expected):
+    config = train_cnn.resolve(commandline.parse(train_cnn.Config, options.split()))
+    size = 32 if "3c3d" in options else 8
+    part = data.Examples(np.zeros((600, size, size, 3 if size == 32 else 1), np.uint8), np.zeros(600, np.int32))
+    layer = runs.model(config.model, 10)
+    assert train_cnn.choose_steps_per_call(config, layer, data.Splits(part, part, part), resident) == expected
+
+
+def test_several_steps_per_call_are_for_data_on_the_device():
+    config = train_cnn.resolve(train_cnn.Config(model="tiny_cnn", steps_per_call=2))
+    part = data.Examples(np.zeros((600, 8, 8, 1), np.uint8), np.zeros(600, np.int32))
+    with pytest.raises(ValueError, match="steps_per_call=2 is not allowed: it must be 1: the data do not fit"):
+        train_cnn.choose_steps_per_call(config, runs.model("tiny_cnn", 10), data.Splits(part, part, part), False)
+
+
 @pytest.mark.parametrize("schedule", ["constant", "cosine", "one_cycle", "step", "inverse_sqrt"])
 def test_a_users_own_data_net_and_optimizer_run_under_every_schedule(here, tmp_path, monkeypatch, schedule):
     monkeypatch.setattr(report, "write", lambda folder: folder)
@@ -716,7 +741,8 @@ def test_eight_devices_give_the_losses_of_one(here):
     assert len(manifest["devices"]) == 8
     assert manifest["command"].startswith("python -m experiments.train_cnn --model mine:net")
     assert json.loads((here / "devices-8" / "config.json").read_text())["strategy"] == "pmap"
-    lines = ended.stdout.splitlines()
+    said, *lines = ended.stdout.splitlines()
+    assert said == "data set on the device, 10 steps per call"
     assert re.match(r"jaxdl.adam +epoch +1  step +20  dev loss [\d.]+ accuracy [\d.]+%  [\d.]+ steps/s$", lines[0])
     assert "\x1b" not in ended.stdout, "colours and bars are for terminals"
     assert lines[-1].startswith("report: ")

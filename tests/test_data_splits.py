@@ -1,5 +1,6 @@
 """Splits and batches: who is where, in which order, and that nothing is lost or seen twice."""
 
+import jax
 import numpy as np
 import pytest
 
@@ -109,6 +110,28 @@ def test_orders_are_shuffled_evenly():
     assert ((counts - 100) ** 2 / 100).sum() < 48.3
 
 
+ROWS = data.Rows(np.int32([4, 2]), np.float32([1, 1]), np.int32([6, 7]))
+
+
+def test_rows_are_the_batches_by_number():
+    found = list(data.batch_rows(23, 5, seed=1, epoch=2, start=1))
+    expected = list(data.batches(EXAMPLES, 5, seed=1, epoch=2, start=1))
+    assert len(found) == len(expected) == 3
+    for rows, batch in zip(found, expected, strict=True):
+        assert rows.row.dtype == rows.index.dtype == np.int32
+        for field in (data.take(EXAMPLES, rows), jax.jit(data.take)(EXAMPLES, rows)):
+            jax.tree.map(np.testing.assert_array_equal, field, batch)
+
+
+def test_rows_side_by_side():
+    second = data.Rows(np.int32([9, 8]), np.float32([1, 0]), np.int32([8, 9]))
+    found = data.stack_rows([ROWS, second], 3)
+    assert found.row.tolist() == [[4, 9, -1], [2, 8, -1]]
+    assert found.weight.tolist() == [[1, 1, 0], [1, 0, 0]]
+    assert found.index.tolist() == [[6, 8, 0], [7, 9, 0]]
+    assert [field.dtype.name for field in found] == ["int32", "float32", "int32"]
+
+
 def test_start_skips_batches_without_changing_the_rest():
     whole = rows(data.batches(EXAMPLES, 5, seed=0, epoch=2))
     rest = list(data.batches(EXAMPLES, 5, seed=0, epoch=2, start=3))
@@ -136,6 +159,10 @@ def test_evaluation_sees_every_example_once_and_pads_with_weight_zero():
         (lambda: data.batches(EXAMPLES, 5, seed=0, epoch=0, start=5), r"start is 5; .* \[0, 4\]"),
         (lambda: data.batches(EXAMPLES, 5, seed=-1, epoch=0), "seed is -1"),
         (lambda: data.eval_batches(EXAMPLES, 0), "batch_size is 0; it must be at least 1"),
+        (lambda: data.batch_rows(23, 24, seed=0, epoch=0), r"batch_size is 24; with 23 examples .* \[1, 23\]"),
+        (lambda: data.batch_rows(23, 5, seed=0, epoch=-1), "epoch is -1"),
+        (lambda: data.stack_rows([], 2), "there are 0 batches; with columns=2 there may be 1 to 2"),
+        (lambda: data.stack_rows([ROWS] * 3, 2), "there are 3 batches"),
     ],
 )
 def test_mistakes_of_batches_are_named_at_once(call, message):

@@ -108,14 +108,7 @@ def start():
 
 @functools.cache
 def run(strategy, count) -> Run:
-    step = training.train_step(
-        NET,
-        OPTIMIZER,
-        augment=functools.partial(augmentation.noise, stddev=0.1),
-        penalty=lambda params: regularizers.l2(params, 0.01),
-        average_decay=0.7,
-    )
-    parallel = training.data_parallel(step, strategy=strategy, devices=count)
+    parallel = training.data_parallel(step(), strategy=strategy, devices=count)
     first = state = parallel.place(start())
     key = parallel.place(KEY)
     kernels = addresses(state.params["conv"]["kernel"])
@@ -149,6 +142,16 @@ def _quick_compilation():
     jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", False)
+
+
+def step():
+    return training.train_step(
+        NET,
+        OPTIMIZER,
+        augment=functools.partial(augmentation.noise, stddev=0.1),
+        penalty=lambda params: regularizers.l2(params, 0.01),
+        average_decay=0.7,
+    )
 
 
 def without(tree, name):
@@ -197,6 +200,105 @@ def test_dropout_masks_are_global_under_jit_and_differ_per_device_elsewhere(stra
     for mask in masks:
         assert len({part.tobytes() for part in np.split(mask, count)}) == count
         assert 0.3 < mask.mean() < 0.7
+
+
+EXAMPLES = data.Examples(IMAGES[: N * STEPS], LABELS[: N * STEPS])
+
+
+def rows(i):
+    places = np.arange(i * N, (i + 1) * N, dtype=np.int32)
+    return data.Rows(places, weights(i), places)
+
+
+@functools.cache
+def run_on_rows(strategy, count, calls) -> tuple[training.TrainState, dict[str, np.ndarray], int]:
+    """The steps of `run`, in calls of so many; with one number, of rows that have no columns."""
+    parallel = training.data_parallel(step(), strategy=strategy, devices=count, examples=EXAMPLES)
+    first = state = parallel.place(start())
+    key = parallel.place(KEY)
+    done, history, compilations = 0, [], 0
+    for size in calls:
+        together = [rows(i) for i in range(done, done + size)]
+        batches = together[0] if len(calls) == STEPS else data.stack_rows(together, 4)
+        with counted_compilations() as events:
+            state, metrics = parallel.step(state, parallel.shard(batches), key)
+            jax.block_until_ready(state)
+        compilations += len(events) if done else 0
+        metrics = jax.tree.map(lambda a: np.array(a).reshape(-1), metrics)
+        for name, values in metrics.items():
+            assert not values[size:].any(), name
+        history.append({name: values[:size] for name, values in metrics.items()})
+        done += size
+    assert jax.tree.leaves(first.params)[0].is_deleted()
+    found = {name: np.concatenate([part[name] for part in history]) for name in history[0]}
+    return jax.tree.map(np.array, state), found, compilations
+
+
+@pytest.mark.parametrize("calls", [(4, 2), (1,) * STEPS])
+@pytest.mark.parametrize(("strategy", "count"), [("pmap", 4), ("shard_map", 4), ("jit", 4), ("jit", 1)])
+def test_steps_on_examples_that_lie_on_the_devices_are_those_on_batches(strategy, count, calls):
+    state, history, compilations = run_on_rows(strategy, count, calls)
+    expected = run(*REFERENCE)
+    assert compilations == 0
+    for name, values in history.items():
+        assert_same(values, np.array([step[name] for step in expected.history]))
+    for part in ("step", "params", "opt_state"):
+        assert_same(getattr(state, part), getattr(expected.state, part))
+    assert_same(without(state.state, "seen"), without(expected.state.state, "seen"))
+    # as everywhere, the noise of an example is its own, to the bit
+    np.testing.assert_array_equal(
+        np.sort(state.state["seen"]["x"].ravel()), np.sort(run(*REFERENCE).seen[-1]["x"].ravel())
+    )
+
+
+@pytest.mark.parametrize(("strategy", "count"), [("pmap", 4), ("jit", 1)])
+def test_how_steps_are_put_into_calls_changes_no_bit(strategy, count):
+    expected, history, _ = run_on_rows(strategy, count, (4, 2))
+    state, other, _ = run_on_rows(strategy, count, (1, 3, 2))
+    jax.tree.map(np.testing.assert_array_equal, (state, other), (expected, history))
+
+
+@pytest.mark.parametrize(
+    "row", [[-1, 3], [0, N * STEPS], [[0, 1], [2, N * STEPS]], [[0, -1], [1, 2]], [[-1, 0], [-1, 1]], [[0, 1], [-1, 2]]]
+)
+def test_rows_that_the_examples_do_not_have_are_an_error(row):
+    parallel = training.data_parallel(softmax_step(), devices=1, examples=EXAMPLES)
+    wrong = data.Rows(*(np.asarray(row, np.int32),) * 3)
+    with pytest.raises(ValueError, match=rf"rows: must lie in \[0, {N * STEPS - 1}\]"):
+        parallel.shard(wrong)
+    right = np.array([[0, N * STEPS - 1, -1], [1, 2, -1]], np.int32)
+    assert parallel.shard(data.Rows(right, right, right)).row is right
+
+
+def test_what_lies_on_the_devices_is_not_copied_again():
+    whole = training.replicate(EXAMPLES, 4)
+    assert whole.images.sharding.is_fully_replicated
+    assert len(whole.images.sharding.device_set) == 4
+    assert [addresses(leaf) for leaf in training.replicate(whole, 4)] == [addresses(leaf) for leaf in whole]
+
+
+class Device(NamedTuple):
+    platform: str
+    memory: dict[str, int] | None
+
+    def memory_stats(self):
+        return self.memory
+
+
+@pytest.mark.parametrize(
+    ("devices", "expected"),
+    [
+        ([Device("cpu", None)], True),
+        ([Device("gpu", {"bytes_limit": 4000})], True),
+        ([Device("gpu", {"bytes_limit": 3999})], False),
+        ([Device("gpu", {"bytes_limit": 4000}), Device("gpu", {"bytes_limit": 3999})], False),
+        ([Device("tpu", None)], False),
+        ([Device("cpu", None)] * (2**20 + 100_000), False),
+    ],
+)
+def test_examples_are_kept_on_devices_that_have_four_times_their_size(devices, expected):
+    examples = data.Examples(np.zeros((200, 1, 1, 1), np.uint8), np.zeros(200, np.int32))  # 1000 bytes
+    assert training.fits(examples, devices) is expected
 
 
 @pytest.mark.parametrize(("strategy", "count"), RUNS)

@@ -345,10 +345,18 @@ def make_member(path, losses=None, *, patience=None, average=None, optimizer=Non
     member = runs.Member(
         "m",
         path / "checkpoints",
-        parallel=training.data_parallel(training.train_step(layer, optimizer, average_decay=average), devices=1),
+        parallel=training.data_parallel(
+            training.train_step(layer, optimizer, average_decay=average),
+            devices=1,
+            examples=examples if "steps_per_call" in options else None,
+        ),
         state=training.start(params, state, optimizer, average=average is not None),
         key=jax.random.key(1),
-        batches=lambda epoch, first: data.batches(examples, 8, seed=0, epoch=epoch, start=first),
+        batches=(
+            (lambda epoch, first: data.batch_rows(len(examples.labels), 8, seed=0, epoch=epoch, start=first))
+            if "steps_per_call" in options
+            else (lambda epoch, first: data.batches(examples, 8, seed=0, epoch=epoch, start=first))
+        ),
         measure=measure,
         learning_rate=lambda step: 0.1,
         peak_learning_rate=0.1,
@@ -489,6 +497,70 @@ class StopAt(runs.StopRequest):
     @property
     def signal(self):
         return signal.SIGTERM if self.member is not None and self.member.step >= self.step else None
+
+
+def nan_loss(at):
+    """Makes the parameters NaN in step `at`, which the loss of the next one sees."""
+    return optax.chain(
+        optax.sgd(0.1),
+        optax.GradientTransformation(
+            lambda params: jnp.zeros((), jnp.int32),
+            lambda g, s, p=None: (jax.tree.map(lambda u: jnp.where(s == at - 1, jnp.nan, u), g), s + 1),
+        ),
+    )
+
+
+@pytest.mark.parametrize("log_every", [2, 5, 100])
+def test_several_steps_per_call_write_the_same_rows_and_weights(tmp_path, log_every):
+    found = []
+    for steps in (1, 4):
+        path = tmp_path / str(steps)
+        path.mkdir()
+        member, file, judged = make_member(path, steps=7, steps_per_call=steps, log_every=log_every, checkpoint_every=3)
+        train(member, 2)
+        file.close()
+        rows = [{**row, "seconds": 0} for row in metrics.read_metrics(path / "metrics.csv")]
+        found.append((rows, judged, training.checkpoints.steps(path / "checkpoints"), member.clock.to_dict()["steps"]))
+    (rows, judged, steps, counted), (rows_of_calls, judged_of_calls, steps_of_calls, counted_of_calls) = found
+    assert [row["step"] for row in rows] == [row["step"] for row in rows_of_calls]
+    for row, other in zip(rows, rows_of_calls, strict=True):
+        assert other["loss"] == pytest.approx(row["loss"], rel=1e-5)
+        assert other["accuracy"] == row["accuracy"]
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), judged, judged_of_calls)
+    assert steps == steps_of_calls
+    first_call = min(4, log_every, 3)
+    assert (counted, counted_of_calls) == (14 - 1, 14 - first_call), "the first call compiles, and is set aside"
+
+
+def test_a_stop_within_calls_of_several_steps_is_gone_on_with_to_the_bit(tmp_path):
+    ended = []
+    for stop_at in (None, 1, 6, 9):
+        path = tmp_path / str(stop_at)
+        path.mkdir()
+        request = StopAt(stop_at or 1000)
+        member, file, judged = make_member(path, steps=7, steps_per_call=4, log_every=5, request=request)
+        request.member = member
+        train(member, 2)
+        file.close()
+        if stop_at:
+            assert stop_at <= member.step < stop_at + 4, "the call that was under way is the last"
+            member, file, judged = make_member(path, steps=7, steps_per_call=4, log_every=5)
+            assert member.resume()
+            file.keep_until({"m": member.step})
+            train(member, 2)
+            file.close()
+        rows = [{**row, "seconds": 0} for row in metrics.read_metrics(path / "metrics.csv")]
+        ended.append((rows, judged[-1]))
+    for rows, weights in ended[1:]:
+        assert rows == ended[0][0]
+        assert same(weights, ended[0][1])
+
+
+def test_a_loss_that_is_not_finite_within_a_call_is_named_by_its_step(tmp_path):
+    member, file, _ = make_member(tmp_path, steps=7, steps_per_call=4, log_every=100, optimizer=nan_loss(2))
+    with pytest.raises(runs.Diverged, match=r"m: the loss is nan at step 3; the last finite loss was .* at step 2"):
+        train(member, 1)
+    file.close()
 
 
 @pytest.mark.parametrize("stop_at", [1, 3])

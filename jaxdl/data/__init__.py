@@ -1,7 +1,7 @@
 """Data sets, splits, batches, normalisation and augmentation."""
 
 from jaxdl.data import augmentation
-from jaxdl.data.batching import Batch, batches, eval_batches, steps_per_epoch
+from jaxdl.data.batching import Batch, Rows, batch_rows, batches, eval_batches, stack_rows, steps_per_epoch, take
 from jaxdl.data.dataset import Dataset, from_arrays
 from jaxdl.data.loading import NAMES, load
 from jaxdl.data.normalization import Normalization, fit_normalization, no_normalization, normalize, standardize, to_unit
@@ -13,8 +13,10 @@ __all__ = [
     "Dataset",
     "Examples",
     "Normalization",
+    "Rows",
     "Splits",
     "augmentation",
+    "batch_rows",
     "batches",
     "eval_batches",
     "fit_normalization",
@@ -23,7 +25,9 @@ __all__ = [
     "no_normalization",
     "normalize",
     "split",
+    "stack_rows",
     "standardize",
     "steps_per_epoch",
+    "take",
     "to_unit",
 ]

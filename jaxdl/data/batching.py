@@ -1,6 +1,6 @@
 """Batches of equal size, so that a jitted step is compiled once (Lecture row G9's parts, one at a time)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +15,14 @@ class Batch(NamedTuple):
     label: np.ndarray  # (B,) int32
     weight: np.ndarray  # (B,) float32: 1, or 0 for padding, which must not count
     index: np.ndarray  # (B,) int32: position in the epoch, the same on any number of devices
+
+
+class Rows(NamedTuple):
+    """A batch by the numbers of its examples, which `take` reads, or several in columns, as from `stack_rows`."""
+
+    row: np.ndarray  # (B,) or (B, K) int32: places in the data set; -1 in a column that is no batch
+    weight: np.ndarray  # float32, and
+    index: np.ndarray  # int32, of the same shape: as in `Batch`
 
 
 def batches(
@@ -42,14 +50,44 @@ def batches(
         ValueError: If the batch size is not in [1, number of examples], or seed, epoch or start are out of
             range.
     """
-    count = len(examples.labels)
+    found = batch_rows(len(examples.labels), batch_size, seed=seed, epoch=epoch, shuffle=shuffle, start=start)
+    return (take(examples, rows) for rows in found)
+
+
+def batch_rows(
+    count: int, batch_size: int, *, seed: int, epoch: int, shuffle: bool = True, start: int = 0
+) -> Iterator[Rows]:
+    """What `batches` draws from ``count`` examples, by number, and with the same errors."""
     steps = steps_per_epoch(count, batch_size)
     if seed < 0 or epoch < 0:
         raise ValueError(f"seed is {seed} and epoch is {epoch}; both must be non-negative integers")
     if not 0 <= start <= steps:
         raise ValueError(f"start is {start}; an epoch has {steps} batches, so it must lie in [0, {steps}]")
     places = order(count, seed=seed, epoch=epoch) if shuffle else np.arange(count)
-    return _full_batches(examples, batch_size, places, start, steps)
+    return _full_batches(places.astype(np.int32), batch_size, start, steps)
+
+
+def take(examples: Examples, rows: Rows) -> Batch:
+    """The batch of these rows, of numpy arrays or, within a compiled function, of JAX's.
+
+    Args:
+        examples: what the rows count.
+        rows: of one batch. JAX reads places that do not exist as the nearest one, and numpy raises IndexError.
+    """
+    return Batch(examples.images[rows.row], examples.labels[rows.row], rows.weight, rows.index)
+
+
+def stack_rows(batches: Sequence[Rows], columns: int) -> Rows:
+    """Put up to ``columns`` batches of one size side by side, and columns of -1 and weight 0 after them.
+
+    Raises:
+        ValueError: If there are none, or more than columns.
+    """
+    if not 1 <= len(batches) <= columns:
+        raise ValueError(f"there are {len(batches)} batches; with columns={columns} there may be 1 to {columns}")
+    none = Rows(*(np.full_like(field, value) for field, value in zip(batches[0], (-1, 0, 0), strict=True)))
+    filled = [*batches, *[none] * (columns - len(batches))]
+    return Rows(*(np.stack(fields, axis=1) for fields in zip(*filled, strict=True)))
 
 
 def steps_per_epoch(count: int, batch_size: int) -> int:
@@ -86,13 +124,11 @@ def order(count: int, *, seed: int, epoch: int) -> np.ndarray:
     return permutation(np.random.Philox(np.random.SeedSequence([seed, 2, epoch])), count)
 
 
-def _full_batches(examples: Examples, batch_size: int, places: np.ndarray, start: int, steps: int) -> Iterator[Batch]:
+def _full_batches(places: np.ndarray, batch_size: int, start: int, steps: int) -> Iterator[Rows]:
     weight = np.ones(batch_size, np.float32)
-    for step in range(start, steps):
-        first = step * batch_size
-        rows = places[first : first + batch_size]
+    for first in range(start * batch_size, steps * batch_size, batch_size):
         index = np.arange(first, first + batch_size, dtype=np.int32)
-        yield Batch(examples.images[rows], examples.labels[rows], weight, index)
+        yield Rows(places[first : first + batch_size], weight, index)
 
 
 def _padded_batches(examples: Examples, batch_size: int) -> Iterator[Batch]:

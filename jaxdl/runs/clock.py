@@ -8,7 +8,7 @@ import jax
 
 
 class Clock:
-    """Runs while one member trains. The first step of a process, which compiles, counts for `compile_seconds` alone."""
+    """Runs while one member trains. The first call of a process, which compiles, counts for `compile_seconds` alone."""
 
     def __init__(self) -> None:
         self.compile_seconds = 0.0
@@ -24,7 +24,7 @@ class Clock:
 
     @property
     def steps_per_second(self) -> float:
-        """Over all steps but the first of each process; NaN where there was no other."""
+        """Over all steps but those of the first call of each process; NaN where there was no other."""
         return self._steps / self.seconds if self._steps else math.nan
 
     def start(self) -> None:
@@ -35,10 +35,10 @@ class Clock:
         """Stand still until the next `start`."""
         self._seconds, self._mark = self.seconds, None
 
-    def count(self, result: Any) -> None:
-        """Count the step that is giving ``result``; the first of the process is waited for and set aside."""
+    def count(self, result: Any, steps: int = 1) -> None:
+        """Count the call of ``steps`` steps that is giving ``result``; the first is waited for and set aside."""
         if self._compiled:
-            self._steps += 1
+            self._steps += steps
             return
         jax.block_until_ready(result)
         now = time.perf_counter()

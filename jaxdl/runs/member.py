@@ -5,6 +5,7 @@ same order and are advanced in turn, an epoch at a time, so that a machine that 
 """
 
 import collections
+import itertools
 import math
 import pathlib
 import shutil
@@ -20,7 +21,7 @@ from jaxdl.runs.clock import Clock
 from jaxdl.runs.metrics import MetricsFile
 from jaxdl.runs.signals import StopRequest
 
-Batches = Callable[[int, int], Iterable[data.Batch]]  # (epoch, batches to skip) -> batches
+Batches = Callable[[int, int], Iterable[Any]]  # (epoch, batches to skip) -> batches, or rows of them
 
 
 class Diverged(ValueError):
@@ -36,15 +37,18 @@ class Member:
         parallel: the compiled step.
         state: where to start.
         key: random key of all steps.
-        batches: training batches of an epoch after skipping some, a function of its arguments alone.
+        batches: training batches of an epoch after skipping some, a function of its arguments alone; `data.Rows`
+            where the step was compiled for examples on the device.
         measure: ``(params, state) -> {"loss", "accuracy"}`` on the development set, of the weights that the run would
             be judged by now: the average if there is one.
         learning_rate: the rate at a step, for the metrics.
         peak_learning_rate: the one that was asked for, for the summary.
         metrics: where rows go.
-        request: asked after every step whether to save and stop.
+        request: asked whether to save and stop.
         patience: epochs without a lower development loss before stopping; None never stops early.
         log_every: steps per train row.
+        steps_per_call: how many steps the device does in one call, at most; more than 1 is for rows. Calls end where a
+            train row or a checkpoint is due, and the request is asked after each.
         checkpoint_every: save also within an epoch, every so many steps; 0 saves at the ends of epochs alone.
         on_row: called with (member, row) for every row of metrics.csv.
     """
@@ -65,6 +69,7 @@ class Member:
         request: StopRequest,
         patience: int | None = None,
         log_every: int = 50,
+        steps_per_call: int = 1,
         checkpoint_every: int = 0,
         on_row: Callable[["Member", dict[str, Any]], None] | None = None,
     ) -> None:
@@ -73,7 +78,7 @@ class Member:
         self._batches, self._measure, self._learning_rate = batches, measure, learning_rate
         self._metrics, self._request = metrics, request
         self.peak_learning_rate = peak_learning_rate
-        self._log_every, self._checkpoint_every = log_every, checkpoint_every
+        self._log_every, self._checkpoint_every, self._steps_per_call = log_every, checkpoint_every, steps_per_call
         self._on_row = on_row
         self.stopping = training.EarlyStopping(patience) if patience else None
         self.step = 0
@@ -82,7 +87,8 @@ class Member:
         self.clock = Clock()
         self._best = self._judged_now() if patience else None  # weights of the epoch of lowest development loss
         self._window: collections.Counter[str] = collections.Counter()
-        self._pending: list[tuple[int, Any]] = []
+        self._sizes: collections.deque[int] = collections.deque()  # in steps, of the calls to come
+        self._pending: list[tuple[int, int, Any]] = []  # of each call the last step, the number of steps, the metrics
         self._last_finite: tuple[int, float] | None = None
 
     @property
@@ -173,13 +179,27 @@ class Member:
         self.save()
 
     def _epoch_batches(self, epoch: int) -> Iterator[Any]:
-        return training.prefetch(self._batches(epoch, self.batch), self.parallel.shard)
+        self._sizes.clear()
+        return training.prefetch(self._calls(self._batches(epoch, self.batch)), self.parallel.shard)
+
+    def _calls(self, batches: Iterable[Any]) -> Iterator[Any]:
+        """What each call of the step gets."""
+        step, batches = self.step, iter(batches)
+        while True:
+            due = [every - step % every for every in (self._log_every, self._checkpoint_every) if every]
+            together = list(itertools.islice(batches, min(self._steps_per_call, *due)))
+            if not together:
+                return
+            step += len(together)
+            self._sizes.append(len(together))
+            yield together[0] if self._steps_per_call == 1 else data.stack_rows(together, self._steps_per_call)
 
     def _on_metrics(self, epoch: int, state: training.TrainState, metrics: Any) -> bool:
         del epoch
-        self.clock.count(metrics)
-        self.step, self.batch, self.state = self.step + 1, self.batch + 1, state
-        self._pending.append((self.step, metrics))
+        steps = self._sizes.popleft()
+        self.clock.count(metrics, steps)
+        self.step, self.batch, self.state = self.step + steps, self.batch + steps, state
+        self._pending.append((self.step, steps, metrics))
         if self.step % self._log_every == 0:
             self._drain()
             self.clock.stop()  # the device has nothing to do, and the schedule compiles when it is first asked
@@ -193,13 +213,18 @@ class Member:
     def _drain(self) -> None:
         """Fetch the metrics of the steps since the last time, in order, and check them."""
         pending, self._pending = self._pending, []
-        for step, metrics in zip([s for s, _ in pending], jax.device_get([m for _, m in pending]), strict=True):
-            sums = {name: float(value) for name, value in metrics.items()}
-            mean = (sums["loss"] / sums["weight"]) + sums["penalty"]
-            if not math.isfinite(mean):
-                raise Diverged(self._diverged(f"the loss is {mean} at step {step}"))
-            self._last_finite = (step, mean)
-            self._window.update({**sums, "penalty": sums["penalty"] * sums["weight"]})
+        fetched = jax.device_get([metrics for _, _, metrics in pending])
+        for (last, steps, _), metrics in zip(pending, fetched, strict=True):
+            for step in range(steps):
+                self._note(last - steps + step + 1, {name: float(np.ravel(v)[step]) for name, v in metrics.items()})
+
+    def _note(self, step: int, sums: dict[str, float]) -> None:
+        """Check one step's metrics and add them to the row to come."""
+        mean = (sums["loss"] / sums["weight"]) + sums["penalty"]
+        if not math.isfinite(mean):
+            raise Diverged(self._diverged(f"the loss is {mean} at step {step}"))
+        self._last_finite = (step, mean)
+        self._window.update({**sums, "penalty": sums["penalty"] * sums["weight"]})
 
     def _check_parameters(self) -> None:
         for path, leaf in jax.tree_util.tree_leaves_with_path(self.state.params):

@@ -3,7 +3,8 @@
 from jaxdl.training import checkpoints
 from jaxdl.training.batch_norm import reestimate_batch_norm
 from jaxdl.training.loop import evaluate, fit, prefetch
-from jaxdl.training.parallel import STRATEGIES, Parallel, data_parallel, data_parallel_eval
+from jaxdl.training.parallel import STRATEGIES, Parallel, data_parallel, data_parallel_eval, replicate
+from jaxdl.training.resident import fits
 from jaxdl.training.state import TrainState, create, start
 from jaxdl.training.steps import eval_step, per_example, train_step
 from jaxdl.training.stopping import EarlyStopping
@@ -20,9 +21,11 @@ __all__ = [
     "eval_step",
     "evaluate",
     "fit",
+    "fits",
     "per_example",
     "prefetch",
     "reestimate_batch_norm",
+    "replicate",
     "start",
     "train_step",
 ]

@@ -11,9 +11,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-from jaxdl import compat
+from jaxdl import compat, data
+from jaxdl.training.resident import on_rows
 
 AXIS = "devices"
 STRATEGIES = ("pmap", "jit", "shard_map")
@@ -24,7 +26,7 @@ class Parallel(NamedTuple):
 
     step: Callable[..., tuple[Any, Any]]  # (state, batch, key) -> (state, metrics), state donated
     place: Callable[[Any], Any]  # state or key, replicated on all devices
-    shard: Callable[[Any], Any]  # batch, split along its first axis
+    shard: Callable[[Any], Any]  # batch or rows, split along the first axis
     size: int  # number of devices
 
 
@@ -33,6 +35,7 @@ def data_parallel(
     *,
     strategy: str | None = None,
     devices: Sequence[Any] | int | None = None,
+    examples: data.Examples | None = None,
 ) -> Parallel:
     """Compile ``step(state, batch, key, *, axis_name) -> (state, metrics)`` for one or several devices.
 
@@ -40,6 +43,9 @@ def data_parallel(
         step: as from `train_step`. It is called with ``axis_name=None`` under "jit".
         strategy: "pmap", "jit" or "shard_map"; None is "jit" on one device and "pmap" on several.
         devices: which, or how many of `jax.devices()`; all by default.
+        examples: a data set to keep on the devices, whole on each; see `replicate`. Instead of a batch the compiled
+            step then takes `data.Rows` of it, of shape (B,) for one step or (B, K) for up to K steps in one call,
+            whose metrics have a leading axis of K, with zeros for the columns that are no step.
 
     Returns:
         A `Parallel`. Pass the state through ``place`` once, before the first step: a state that is not replicated
@@ -47,7 +53,7 @@ def data_parallel(
 
     Raises:
         ValueError: for an unknown strategy, and for no devices or more than there are; ``shard`` raises one for a
-            batch that the devices do not divide.
+            batch that the devices do not divide, and for rows that the examples do not have.
     """
     devices = _devices(devices)
     if strategy is None:
@@ -56,20 +62,36 @@ def data_parallel(
         raise ValueError(f"strategy={strategy!r} is not one of {', '.join(STRATEGIES)}")
     mesh = compat.data_mesh(devices, AXIS)
     replicated, split = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec(AXIS))
+    # one device's own call moves what lies in the same memory already sooner than a separate transfer would
+    at_hand = strategy == "jit" and len(devices) == 1 and devices[0].platform == "cpu"
 
     def shard(batch: Any) -> Any:
         _check_divisible(batch, len(devices))
+        if examples is not None:
+            _check_rows(batch, len(examples.labels))
+        if at_hand:
+            return batch
         if strategy == "pmap":
             batch = jax.tree.map(lambda a: a.reshape(len(devices), -1, *a.shape[1:]), batch)
         return jax.device_put(batch, split)
 
+    if examples is None:
+        compiled = _COMPILE[strategy](step, mesh, resident=False)
+    else:
+        placed, on_placed = replicate(examples, devices), _COMPILE[strategy](on_rows(step), mesh, resident=True)
+        compiled = lambda state, rows, key: on_placed(state, (placed, rows), key)
     return Parallel(
-        _COMPILE[strategy](step, mesh, replicated, split),
+        compiled,
         # a shard may lie in the original's own buffer, may_alias=False or not, and donating it deletes the original
         lambda tree: jax.device_put(jax.tree.map(jnp.copy, tree), replicated),
         shard,
         len(devices),
     )
+
+
+def replicate(tree: Any, devices: Sequence[Any] | int | None = None) -> Any:
+    """Put arrays on devices, whole on each; what lies there already is not copied. See `data_parallel`."""
+    return jax.device_put(tree, NamedSharding(compat.data_mesh(_devices(devices), AXIS), PartitionSpec()))
 
 
 def data_parallel_eval(
@@ -97,6 +119,18 @@ def _check_divisible(batch: Any, devices: int) -> None:
             raise ValueError(f"batch size {leaf.shape[0]} is not divisible by {devices} devices")
 
 
+def _check_rows(rows: data.Rows, count: int) -> None:
+    """No error would come from the device, which reads the nearest example instead."""
+    row = np.asarray(rows.row)
+    columns = row.reshape(len(row), -1)
+    real = columns[:, : np.count_nonzero(columns[0] >= 0)]
+    if not (real.size and real.min() >= 0 and real.max() < count and (columns[:, real.shape[1] :] == -1).all()):
+        raise ValueError(
+            f"rows: must lie in [0, {count - 1}], before whole columns of -1 if there are any; got some in "
+            f"[{row.min()}, {row.max()}], of shape {row.shape}"
+        )
+
+
 def _devices(devices: Sequence[Any] | int | None) -> list[Any]:
     there = jax.devices()
     if devices is None:
@@ -114,36 +148,36 @@ def _devices(devices: Sequence[Any] | int | None) -> list[Any]:
     return there[:devices]
 
 
-def _pmap(step, mesh, replicated, split):
-    del replicated, split
+def _pmap(step, mesh, *, resident: bool):
     return jax.pmap(
         lambda state, batch, key: step(state, batch, key, axis_name=AXIS),
         axis_name=AXIS,
-        in_axes=(None, 0, None),
+        in_axes=(None, (None, 0) if resident else 0, None),
         out_axes=(None, None),
         devices=list(mesh.devices.flat),
         donate_argnums=0,
     )
 
 
-def _jit(step, mesh, replicated, split):
-    del mesh
+def _jit(step, mesh, *, resident: bool):
+    replicated, split = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec(AXIS))
     return jax.jit(
         lambda state, batch, key: step(state, batch, key, axis_name=None),
-        in_shardings=(replicated, split, replicated),
+        in_shardings=(replicated, (replicated, split) if resident else split, replicated),
         out_shardings=(replicated, replicated),
         donate_argnums=0,
     )
 
 
-def _shard_map(step, mesh, replicated, split):
+def _shard_map(step, mesh, *, resident: bool):
+    whole, part = PartitionSpec(), PartitionSpec(AXIS)
     mapped = compat.shard_map(
         lambda state, batch, key: step(state, batch, key, axis_name=AXIS),
         mesh=mesh,
-        in_specs=(PartitionSpec(), PartitionSpec(AXIS), PartitionSpec()),
-        out_specs=(PartitionSpec(), PartitionSpec()),
+        in_specs=(whole, (whole, part) if resident else part, whole),
+        out_specs=(whole, whole),
     )
-    return _jit(lambda state, batch, key, *, axis_name: mapped(state, batch, key), mesh, replicated, split)
+    return _jit(lambda state, batch, key, *, axis_name: mapped(state, batch, key), mesh, resident=resident)
 
 
 _COMPILE = {"pmap": _pmap, "jit": _jit, "shard_map": _shard_map}

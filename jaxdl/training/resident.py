@@ -1,0 +1,61 @@
+"""Training on examples that lie on the device: a step is told their numbers, and one call may do several steps."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array
+
+from jaxdl import data
+
+_ON_CPU = 1 << 30  # bytes
+
+
+def on_rows(step: Callable[..., tuple[Any, Any]]) -> Callable[..., tuple[Any, Any]]:
+    """Make of ``step(state, batch, key, *, axis_name)`` one of ``(state, (examples, rows), key, *, axis_name)``.
+
+    Rows of shape (B, K) are as many steps, in order. How many of the columns are batches is found at run time, so that
+    one program does any number up to K, and a run cut into other pieces goes through the same numbers.
+
+    Args:
+        step: as from `train_step`.
+
+    Returns:
+        A function whose metrics have a leading axis of K where the rows have columns: zeros where there was no step.
+    """
+
+    def steps(state: Any, batch: tuple[data.Examples, data.Rows], key: Array, *, axis_name: str | None = None):
+        examples, rows = batch
+
+        def one(state, rows):
+            return step(state, data.take(examples, rows), key, axis_name=axis_name)
+
+        if rows.row.ndim == 1:
+            return one(state, rows)
+
+        def following(column, carried):
+            state, found = carried
+            state, metrics = one(state, jax.tree.map(lambda a: a[:, column], rows))
+            return state, jax.tree.map(lambda all, new: all.at[column].set(new), found, metrics)
+
+        _, shapes = jax.eval_shape(one, state, jax.tree.map(lambda a: a[:, 0], rows))
+        columns = rows.row.shape[1]
+        found = jax.tree.map(lambda like: jnp.zeros((columns, *like.shape), like.dtype), shapes)
+        return lax.fori_loop(0, jnp.sum(rows.row[0] >= 0), following, (state, found))
+
+    return steps
+
+
+def fits(examples: data.Examples, devices: Sequence[Any]) -> bool:
+    """Whether a copy of the examples on each device takes at most a quarter of its memory.
+
+    On CPU all devices share the host's memory, of which the copies may take a gigabyte. A device that does not say how
+    much memory it has is taken to have too little.
+    """
+    size = sum(leaf.nbytes for leaf in examples)
+    if devices[0].platform == "cpu":
+        return size * len(devices) <= _ON_CPU
+    about = [device.memory_stats() or {} for device in devices]
+    return size <= min(stats.get("bytes_limit", 0) for stats in about) / 4
