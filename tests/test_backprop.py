@@ -197,7 +197,7 @@ def test_vmap_over_arguments_and_residuals():
 
 def test_an_empty_batch_has_empty_and_zero_gradients():
     x, kernel, bias = jnp.ones((0, 5, 5, 2)), jnp.ones((3, 3, 2, 4)), jnp.ones(4)
-    for method in ("xla", "sliced", "patches"):
+    for method in ("xla", "sliced", "patches", "folded", "blocked", "padded"):
         y, residuals = backprop.conv2d_forward(x, kernel, bias)
         dx, dw, db = backprop.conv2d_backward(residuals, y, method=method)
         assert (dx.shape, dw.shape, db.shape) == (x.shape, kernel.shape, bias.shape)

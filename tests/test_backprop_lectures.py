@@ -169,6 +169,6 @@ def test_the_kernels_gradient_is_the_same_by_every_method(batch):
         group = slice(0, 2) if o < 3 else slice(2, 4)
         expected[p, q, :, o] += delta[:, i, j, o] @ padded[:, 2 * i + p, j + q, group]
     _, residuals = backprop.conv2d_forward(x, kernel, **options)
-    for method in ("xla", "sliced", "patches"):
+    for method in ("xla", "sliced", "patches", "folded", "blocked", "padded"):
         found = backprop.conv2d_backward(residuals, jnp.asarray(delta), method=method)[1]
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4, err_msg=method)

@@ -12,6 +12,7 @@ import pytest
 
 from benchmarks import conv_methods
 from jaxdl import layers, nn
+from jaxdl.backprop import convolution
 from jaxdl.backprop.windows import axes_of
 from jaxdl.layers import correlation
 
@@ -54,16 +55,18 @@ SAME3 = [correlation.Axis(n, 3, 1, 1, 1, 1) for n in (8, 40)]
 VALID5, HALVING = correlation.Axis(12, 5, 1, 1, 0, 0), correlation.Axis(32, 3, 2, 1, 0, 1)
 CHOICES = [  # (x, kernel, window, groups) -> (kernel's gradient, forward)
     ((64, 8, 8, 16), (3, 3, 16, 32), SAME3[0], 1, "folded", "xla"),  # small rows
-    ((128, 40, 40, 16), (3, 3, 16, 32), SAME3[1], 1, "sliced", "xla"),  # large ones
+    ((128, 40, 40, 16), (3, 3, 16, 32), SAME3[1], 1, "blocked", "xla"),  # large ones
+    ((128, 40, 40, 16), (3, 3, 16, 16), SAME3[1], 1, "sliced", "xla"),  # few columns of a product
+    ((128, 40, 40, 3), (3, 3, 3, 16), SAME3[1], 1, "blocked", "xla"),  # as many again when folded
     ((64, 40, 40, 1), (3, 3, 1, 6), SAME3[1], 1, "folded", "folded"),  # one channel, few kernels
     ((64, 9, 9, 64), (1, 1, 64, 128), correlation.Axis(9, 1, 1, 1, 0, 0), 1, "patches", "patches"),
     ((8, 8, 8, 16), (3, 3, 4, 32), SAME3[0], 4, "sliced", "sliced"),
     ((8, 8, 8, 32), (3, 3, 2, 32), SAME3[0], 16, "xla", "xla"),
     ((8, 8, 8, 16), (3, 3, 1, 16), SAME3[0], 16, "xla", "patches"),
-    ((64, 40, 40, 64), (3, 3, 64, 96), SAME3[1], 1, "sliced", "padded"),  # a row more than the image has
+    ((64, 40, 40, 64), (3, 3, 64, 96), SAME3[1], 1, "blocked", "padded"),  # a row more than the image has
     ((64, 12, 12, 20), (5, 5, 20, 50), VALID5, 1, "folded", "padded"),
-    ((2, 8, 8, 512), (3, 3, 512, 512), SAME3[0], 1, "folded", "xla"),
-    ((8, 40, 40, 512), (3, 3, 512, 2048), SAME3[1], 1, "xla", "xla"),  # four sums of so large a kernel cost more
+    ((64, 40, 40, 128), (3, 3, 128, 96), SAME3[1], 1, "sliced", "xla"),  # as large a sum for every block
+    ((8, 40, 40, 512), (3, 3, 512, 2048), SAME3[1], 1, "xla", "xla"),  # even for four slices
 ]
 INPUT_CHOICES = [  # (cotangent, kernel, window, groups) -> input's gradient
     ((64, 8, 8, 50), (5, 5, 20, 50), VALID5, 1, "patches"),
@@ -117,6 +120,40 @@ def test_the_choice_is_made():
     gradient = jax.jit(jax.grad(lambda w: jnp.sum(jnp.sin(layers.conv2d(x, w)))))
     # four slices are four convolutions; the forward pass is the fifth
     assert gradient.lower(kernel).as_text().count("stablehlo.convolution") == 5
+
+
+@pytest.mark.parametrize(
+    ("c_in", "examples", "sizes"),
+    [(8, 39, {13}), (8, 40, {14, 12}), (8, 14, {14}), (8, 1, {1}), (16, 39, {7, 4}), (16, 40, {7, 5}), (16, 14, {7})],
+)
+def test_blocks_of_the_batch_add_up(monkeypatch, c_in, examples, sizes):
+    monkeypatch.setattr(convolution, "_BLOCK", 14 * 8 * 6 * 3 * 8)  # 14 examples of 8 channels, or 7 of 16
+    x, delta = (jax.random.normal(jax.random.key(c), (examples, 6, 6, c)) for c in (c_in, 4))
+    axes = axes_of((6, 6), (3, 3), 1, "SAME", 1)
+    seen = []
+
+    def noting(form):
+        return lambda x, *rest: seen.append(len(x)) or form(x, *rest)
+
+    for name in ("_kernel_by_folding", "_kernel_by_patches"):
+        monkeypatch.setattr(convolution, name, noting(getattr(convolution, name)))
+    of_blocks = functools.partial(convolution.conv_kernel_cotangent, axes=axes, method="blocked")
+    found = jax.jit(of_blocks)(x, delta)
+    assert set(seen) == sizes
+    own = functools.partial(convolution.conv_kernel_cotangent, axes=axes)
+    assert_close(found, own(x, delta))
+    # it is linear in both, also where JAX differentiates the loop itself
+    loss = lambda f: lambda x, delta: jnp.sum(jnp.sin(f(x, delta)))
+    assert_close(jax.grad(loss(of_blocks), (0, 1))(x, delta), jax.grad(loss(own), (0, 1))(x, delta))
+
+
+def test_blocks_of_half_precision_are_added_in_float32(monkeypatch):
+    monkeypatch.setattr(convolution, "_BLOCK", 1)
+    x = jnp.ones((600, 1, 1, 1), jnp.bfloat16)  # in bfloat16, 256 + 1 is 256
+    axes = axes_of((1, 1), (1, 1), 1, "SAME", 1)
+    found = convolution.conv_kernel_cotangent(x, x, axes, method="blocked")
+    assert found.dtype == jnp.bfloat16
+    assert float(found[0, 0, 0, 0]) == 600
 
 
 OPTIONS = [

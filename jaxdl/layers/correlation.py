@@ -7,7 +7,9 @@ off `benchmarks/conv_methods.md`, which `python -m benchmarks.conv_methods` meas
 
 * a window of one place is a matrix product, all three times;
 * a kernel's gradient is a matrix product where the unfolded rows stay in the cache, with two columns folded into one
-  where they can be; where the rows are larger it is the sum over slices of the batch;
+  where they can be, and where the rows are larger a sum of such products over blocks of the batch. A large kernel's,
+  whose sum would take longer to add than to multiply, is XLA's own, over slices of the batch if that has more numbers,
+  and so is that of up to 16 outputs, which are too few for a product;
 * forward is XLA's, except for up to 8 outputs of up to 16 channels: four (or two) columns are folded into one, which
   fills the vector registers. From 20 to 127 channels XLA calls YNNPACK, which ran on one core, where the outputs are
   not longer than the inputs: so rows of padding are appended until they are, it calls Eigen, on all cores, up to three
@@ -40,11 +42,12 @@ from jaxdl.backprop.windows import Axis
 
 __all__ = ["METHODS", "correlate", "correlate_transposed", "kernel_method", "product_method", "transposed_method"]
 
-METHODS = ("xla", "sliced", "patches", "folded", "padded")
+METHODS = ("xla", "sliced", "patches", "folded", "blocked", "padded")
 _LAYOUT = {1: ("NHC", "HIO", "NHC"), 2: ("NHWC", "HWIO", "NHWC")}
 _FEW_GROUPS = 8
 _FOLDED = 4  # columns that become one
-_IN_CACHE = 7 << 17  # numbers; 3.5 MB
+_IN_CACHE = 3 << 18  # numbers; 3 MB
+_LARGE_KERNEL = 100_000  # numbers
 _FEW_ROWS = 0.3  # of the outputs: what may be computed and dropped
 _MANY = 50_000_000  # products; fewer are not worth a second core
 _WASTED = 1.7  # how often XLA's input gradient may multiply for each product that is needed
@@ -98,11 +101,14 @@ def kernel_method(x_shape: tuple[int, ...], kernel_shape: tuple[int, ...], axes:
         return "sliced" if groups <= _FEW_GROUPS else "xla"
     if all(axis.size == 1 for axis in axes):
         return "patches"
+    if math.prod(kernel_shape) >= _LARGE_KERNEL:
+        return "sliced" if math.prod(kernel_shape) < math.prod(x_shape) else "xla"
     lines = [axis.length + axis.low + axis.high for axis in axes[:-1]]
     unfolded = x_shape[0] * math.prod(lines) * axes[-1].outputs * axes[-1].size * x_shape[-1]
     if unfolded <= _IN_CACHE:
         return "folded"
-    return "sliced" if math.prod(kernel_shape) < math.prod(x_shape) else "xla"
+    narrow = x_shape[-1] > 8 and kernel_shape[-1] <= 16 and axes[-1].size < 5  # for a product, and not folded
+    return "sliced" if narrow else "blocked"
 
 
 def product_method(x_shape: tuple[int, ...], kernel_shape: tuple[int, ...], axes: tuple[Axis, ...], groups: int) -> str:
