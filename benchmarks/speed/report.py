@@ -98,6 +98,9 @@ TARGETS = [
     Target("update momentum", "× optax's time", 1.03, quotient("jaxdl", "optax"), True),
     Target("update adam", "× optax's time", 1.03, quotient("jaxdl", "optax"), True),
     Target("pipeline", "share of an epoch", 0.03, quotient("pipeline alone", "epoch"), True),
+    Target("sweep 8x4", "one program's time, × the runs' in turn", 1.0, lambda t: quotient(*list(t)[:2])(t), True),
+    Target("first step", "× flax's time, cold", 1.0, quotient("jaxdl, cold", "flax.linen, cold"), True),
+    Target("first step", "seconds, with cache", 2.0, lambda t: t["jaxdl, with cache"] / 1e3, True),
     Target("growth", "time per example, batch 1024 over 64", 1.15, lambda t: growth(t, 0, 2, 1024 / 64), True),
     Target("growth", "time per layer, ResNet-56 over ResNet-20", 1.15, lambda t: growth(t, 3, 4, 55 / 19), True),
 ]

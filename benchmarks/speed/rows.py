@@ -1,8 +1,10 @@
 """What is measured: each row is a function of the seconds to spend that returns lines for the table."""
 
 import importlib
+import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
@@ -16,7 +18,8 @@ import optax
 from benchmarks.speed import nets, ours
 from benchmarks.speed.peer import Missing, Peer
 from benchmarks.speed.table import entry
-from jaxdl import data, layers, losses, models, optimizers, training
+from jaxdl import compare, data, layers, losses, models, optimizers, training
+from jaxdl.runs import problems
 
 MODULES = {"jaxdl": "ours", "flax.linen": "linen", "flax.nnx": "nnx", "equinox": "eqx", "Keras": "keras3"}
 CALLS = 3  # of one framework before the next has its turn
@@ -251,34 +254,94 @@ def scanned(name: str, seconds: float, steps: int = 100) -> list[dict]:
 
 
 def pipeline(seconds: float) -> list[dict]:
-    """The batches of an epoch alone, beside an epoch of training on them."""
+    """The batches of an epoch alone, beside an epoch of training on them, as `experiments.train_cnn` does it."""
     net = nets.NETS["lenet5"]
     rng = np.random.default_rng(0)
     examples = data.Examples(rng.integers(0, 255, (6400, *net.in_shape), np.uint8), rng.integers(0, 10, 6400, np.int32))
     layer, optimizer = net.layer(), optimizers.sgd(0.01, 0.9)
-    parallel = training.data_parallel(training.train_step(layer, optimizer, preprocess=lambda x: x / 255.0), devices=1)
+    step = training.train_step(layer, optimizer, preprocess=lambda x: x / 255.0)
+    parallel = training.data_parallel(step, devices=1, examples=examples)
     state = parallel.place(training.create(jax.random.key(0), layer, optimizer, net.in_shape))
     key, carried = jax.random.key(1), [state]
 
-    def batches(epoch):
-        return training.prefetch(data.batches(examples, net.batch, seed=0, epoch=epoch), parallel.shard)
+    def rows(epoch):
+        return data.batch_rows(len(examples.labels), net.batch, seed=0, epoch=epoch)
 
-    def epoch():
-        carried[0] = jax.block_until_ready(training.fit(parallel.step, carried[0], batches, key=key, epochs=[0]))
+    def calls(epoch):
+        found = list(rows(epoch))
+        return (data.stack_rows(found[i : i + 10], 10) for i in range(0, len(found), 10))
 
-    same = list(batches(0))
+    def trained(batches):
+        placed = lambda epoch: training.prefetch(batches(epoch), parallel.shard)
+        carried[0] = jax.block_until_ready(training.fit(parallel.step, carried[0], placed, key=key, epochs=[0]))
 
-    def step_alone():
-        for batch in same:
-            carried[0], _ = parallel.step(carried[0], batch, key)
-        jax.block_until_ready(carried[0])
-
+    same = [parallel.shard(each) for each in rows(0)]
     programs = {
-        "epoch": epoch,
-        "steps alone": step_alone,
-        "pipeline alone": lambda: jax.block_until_ready(list(batches(0))),
+        "epoch": lambda: trained(rows),
+        "steps alone": lambda: trained(lambda epoch: same),
+        "pipeline alone": lambda: jax.block_until_ready([parallel.shard(each) for each in rows(0)]),
+        "epoch, 10 steps per call": lambda: trained(calls),
     }
     return compared(programs, seconds)
+
+
+def sweep_of_32(seconds: float, steps: int = 100) -> list[dict]:
+    """8 seeds at 4 rates of Adam on the digits: as one program, and one after the other."""
+    members = [compare.sweep.Member(rate, seed) for seed in range(8) for rate in (1e-4, 3e-4, 1e-3, 3e-3)]
+    problem = problems.problem("digits_mlp")._replace(evaluate_every=steps)
+    programs = {}
+    for method, label in (("vmap", "32 members, one program"), ("loop", "32 members, one after the other")):
+        placed = compare.sweep.place(problem, method=method)
+        whole = compare.sweep.Sweep(placed, optimizers.adam, width=32 if method == "vmap" else 1)
+        programs[label] = lambda whole=whole: whole.run(members, steps)
+    return compared(programs, seconds)
+
+
+FIRST_STEP = {
+    "jaxdl": """
+import jax, numpy as np, time
+from jaxdl import data, models, optimizers, training
+start = time.perf_counter()
+layer, optimizer = models.lecture_torch(), optimizers.sgd(0.01, 0.9)
+parallel = training.data_parallel(training.train_step(layer, optimizer), devices=1)
+state = parallel.place(training.create(jax.random.key(0), layer, optimizer, (28, 28, 1)))
+batch = data.Batch(np.ones((64, 28, 28, 1), np.float32), np.zeros(64, np.int32), np.ones(64, np.float32), np.arange(64))
+jax.block_until_ready(parallel.step(state, parallel.shard(batch), jax.random.key(1)))
+""",
+    "flax.linen": """
+import jax, numpy as np, optax, time
+from benchmarks.speed import jitted, linen, nets
+from flax.training.train_state import TrainState
+start = time.perf_counter()
+module, x = linen.Net(nets.NETS["20-50-500-10"].operations), np.ones((64, 28, 28, 1), np.float32)
+params = module.init(jax.random.key(0), x[:1], True)["params"]
+state = TrainState.create(apply_fn=module.apply, params=params, tx=optax.sgd(0.01, 0.9))
+@jax.jit
+def step(state, x, labels):
+    loss = lambda params: jitted.cross_entropy(state.apply_fn({"params": params}, x, True), labels)
+    value, grads = jax.value_and_grad(loss)(state.params)
+    return state.apply_gradients(grads=grads), value
+jax.block_until_ready(step(state, x, np.zeros(64, np.int32)))
+""",
+}
+
+
+def first_step(seconds: float) -> list[dict]:
+    """Seconds from the imports to the end of the first step of 20-50-500-10, in new processes with a compilation cache.
+
+    The cache is empty for the first process and what that one left for the second.
+    """
+    times = {f"{who}, {state}": [] for state in ("cold", "with cache") for who in FIRST_STEP}
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end or len(times["jaxdl, cold"]) < 3:
+        for who, program in FIRST_STEP.items():
+            with tempfile.TemporaryDirectory() as folder:
+                cache = {"JAX_COMPILATION_CACHE_DIR": folder, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.3"}
+                for state in ("cold", "with cache"):
+                    command = [sys.executable, "-c", program + "print(time.perf_counter() - start)"]
+                    ran = subprocess.run(command, env=os.environ | cache, capture_output=True, text=True, check=True)
+                    times[f"{who}, {state}"].append(float(ran.stdout))
+    return [entry(name, values) for name, values in times.items()]
 
 
 def growth(seconds: float) -> list[dict]:
@@ -336,4 +399,4 @@ ROWS |= {"batch norm": batch_norm, "local response norm": local_response_norm}
 ROWS |= {f"update {name}": partial(optimizer_update, name) for name in ("momentum", "adam")}
 ROWS |= {f"seeds {name}": partial(members, name) for name in ("lenet5", "mlp")}
 ROWS |= {f"scan {name}": partial(scanned, name) for name in ("lenet5", "20-50-500-10", "32-64-1024-10", "mlp")}
-ROWS |= {"pipeline": pipeline, "growth": growth, "import": imports}
+ROWS |= {"sweep 8x4": sweep_of_32, "pipeline": pipeline, "growth": growth, "import": imports, "first step": first_step}

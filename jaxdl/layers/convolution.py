@@ -67,8 +67,9 @@ def conv2d(
         padding: "SAME", "VALID", "FULL", an int, or one entry per axis: an int or a pair (low, high).
         dilation: d, step between the inputs that one window sees.
         groups: number of groups of channels that do not see one another.
-        method: how it is computed: "xla", "sliced", "patches" (matrix products: the form for inside `lax.scan` on
-            CPU) or "folded"; None chooses by shape and platform. See `correlation`.
+        method: how it is computed: "xla", "sliced", "patches", "folded", "blocked" or "padded"; None chooses by shape
+            and platform. On CPU, inside `lax.scan`, the kernel's gradient is slow by "xla", "sliced" and "padded" and
+            fast by the others, which are matrix products. See `correlation`.
 
     Returns:
         ⌊(n + 2P − d(k−1) − 1)/s⌋ + 1 outputs per axis, in the promoted dtype of the arguments.
