@@ -21,6 +21,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 from sklearn.metrics import accuracy_score
 
+import experiments
 from experiments import predict, train_cnn
 from jaxdl import data, runs
 from jaxdl.runs import commandline, report
@@ -812,32 +813,45 @@ def test_help_imports_and_computes_nothing_that_it_does_not_need(here):
     }
 
 
-FAULTS = """
-import resource
-{first}
-import jax, jax.numpy as jnp, optax
-from jaxdl import data, models, training
+@pytest.mark.parametrize(
+    ("command", "variables", "restarts"),
+    [
+        ("-m experiments.summary --help", {}, True),
+        ("-P -m experiments.summary --help", {}, True),
+        ("-m experiments.summary --help", {"MALLOC_ARENA_MAX": "2"}, False),
+        ("-m experiments.summary --help", {"GLIBC_TUNABLES": ""}, False),
+        ("-m timeit -n 1 -s import experiments -- 0", {}, False),
+    ],
+)
+def test_an_experiment_asks_for_huge_pages_before_it_imports_anything(tmp_path, command, variables, restarts):
+    """What every start of the interpreter imports first says how it was started."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, sys\n"
+        "with open(os.environ['STARTS'], 'a') as file:\n"
+        "    print(os.getpid(), os.environ.get('GLIBC_TUNABLES'), sys.orig_argv[1:], file=file)\n"
+    )
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
+    paths = {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}", "STARTS": str(tmp_path / "starts")}
+    args = command.replace("import experiments", "import_experiments").split()
+    args = [arg.replace("_", " ") for arg in args]
+    subprocess.run([sys.executable, *args], env=clean | paths | variables, check=True, capture_output=True, cwd=ROOT)
+    starts = [line.split(" ", 2) for line in (tmp_path / "starts").read_text().splitlines()]
+    policy = experiments.POLICY.read_text() if experiments.POLICY.exists() else ""
+    restarts = restarts and platform.libc_ver()[0] == "glibc" and "[madvise]" in policy
+    assert [tunables for _, tunables, _ in starts] == (
+        ["None", "glibc.malloc.hugetlb=1"] if restarts else [variables.get("GLIBC_TUNABLES", "None")]
+    )
+    assert len({pid for pid, _, _ in starts}) == 1, "the same process, which signals still reach"
+    assert {argv for _, _, argv in starts} == {str(args)}
 
-layer, optimizer = models.lenet5(), optax.sgd(0.1)
-state = training.create(jax.random.key(0), layer, optimizer, (28, 28, 1))
-batch = data.Batch(jnp.ones((512, 28, 28, 1)), jnp.zeros(512, int), jnp.ones(512), jnp.arange(512))
-step = jax.jit(training.train_step(layer, optimizer), donate_argnums=0)
-for _ in range(6):
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    state = jax.block_until_ready(step(state, batch, jax.random.key(1))[0])
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
-"""
 
-
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="not glibc")
-def test_freed_memory_is_kept():
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
-
-    def pages(first, **more):
-        command = [sys.executable, "-c", FAULTS.format(first=first)]
-        ran = subprocess.run(command, capture_output=True, text=True, check=True, env=environment | more, cwd=ROOT)
-        return int(ran.stdout)
-
-    given_back = pages("")
-    assert pages("import experiments") < 0.1 * given_back
-    assert pages("import experiments", MALLOC_ARENA_MAX="2") > 0.5 * given_back  # the user's choice stays
+@pytest.mark.parametrize(("policy", "wanted"), [("always [madvise] never", True), ("[always] madvise never", False)])
+def test_huge_pages_are_asked_for_where_that_is_the_policy(tmp_path, monkeypatch, policy, wanted):
+    monkeypatch.setattr(experiments, "POLICY", tmp_path / "enabled")
+    monkeypatch.setattr(platform, "libc_ver", lambda: ("glibc", "2.36"))
+    assert not experiments.wants_huge_pages({}), "no such file"
+    (tmp_path / "enabled").write_text(policy)
+    assert experiments.wants_huge_pages({"PATH": ""}) is wanted
+    assert not experiments.wants_huge_pages({"MALLOC_ARENA_MAX": "2"})
+    monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
+    assert not experiments.wants_huge_pages({})

@@ -7,6 +7,7 @@ whose numbers differ is an error, not a time), then runs all of them in turn, a 
 Rows measured before are kept, so that a slow machine can be measured in parts. Writes benchmarks/speed.csv and, from
 it, speed.md and speed.png. `--check` writes nothing, compares the ratios with the targets, and fails where one is
 missed by more than a third. The peers come with `pip install jaxdl[bench]`; the table names one that is not there.
+All run in a process that asks for huge pages, as the experiments do (see `experiments`), which is good for all on JAX.
 """
 
 import argparse
