@@ -26,17 +26,20 @@ CALLS = 3  # of one framework before the next has its turn
 
 
 def in_turn(programs: dict[str, Callable[[], object]], seconds: float) -> dict[str, list[float]]:
-    """Run programs in turn, a few calls each; the first call of a turn is not counted: threads wake up, caches fill."""
-    times = {name: [] for name in programs}
+    """Run programs in turn, a few calls each; the first call of a turn is not counted: threads wake up, caches fill.
+
+    Each round has another order: PyTorch's threads go on spinning for a while, which slows whoever comes next.
+    """
+    times, rng = {name: [] for name in programs}, np.random.default_rng(0)
     for program in programs.values():
         program()
     end = time.perf_counter() + seconds
     while time.perf_counter() < end or min(map(len, times.values())) < CALLS:
-        for name, program in programs.items():
-            program()
+        for name in rng.permutation(list(programs)):
+            programs[name]()
             for _ in range(CALLS):
                 start = time.perf_counter()
-                program()
+                programs[name]()
                 times[name].append(time.perf_counter() - start)
     return times
 
