@@ -18,6 +18,7 @@ Times = dict[str, float]  # peer -> milliseconds
 JAX_PEERS = ("flax.linen", "flax.nnx", "equinox", "Keras")
 PYTORCH = ("PyTorch", "PyTorch, channels last")
 SLACK = 4 / 3
+COMPILING = 1.3  # at most, of a step
 LIMITS = """## What is between
 
 Seen in measurements:
@@ -25,31 +26,29 @@ Seen in measurements:
 * XLA on CPU gives most convolutions to YNNPACK, which ran them on one of the two cores where the outputs are not
   longer than the inputs: half of the machine's matrix-product peak. Up to 127 channels jaxdl appends rows of padding,
   and XLA takes Eigen's convolution on both (`conv_methods.md`). The kernel's gradient has no such way: Eigen is not
-  asked there, and what XLA does instead ran at 2-3 GFLOP/s; by slices or products of unfolded rows it reaches 20-150,
-  XLA's own 11-165, faster than when the target was set.
-* A step's temporaries are allocated anew each time, and glibc gives large ones back, so that their pages are cleared
-  again. The experiments keep them; `python -m benchmarks.kept_memory` shows what that wins. With it, growth from batch
-  64 to 1,024 was 1.52 instead of 2.11. The table is without it, for all libraries alike.
-* 2c2d's inference takes 24 against 20 ms, because XLA on CPU makes one YNNPACK kernel of convolution, bias, ReLU and
+  asked there, and what XLA does instead ran at 2-3 GFLOP/s. As products of unfolded rows, for so much of the batch at a
+  time that they stay in the cache, it reaches 40-110; XLA's own 20-160, faster than when the target was set. Inside a
+  loop XLA does not call YNNPACK for it: 110 ms instead of 4 for the second layer of 32-64-1024-10, and 3.4 as products.
+* What PyTorch is ahead in is these three products, at 150 GFLOP/s and more for shapes that reach 60-110 here. Half of
+  ResNet-20's step is its seven convolutions of 16 channels, too few for a matrix product; none of six ways was faster
+  than XLA's.
+* A step's temporaries are allocated anew each time and their pages cleared by the system, which huge pages make
+  cheap: `python -m benchmarks.huge_pages`. All rows are with them. The best JAX peer of 32-64-1024-10 wins a third of
+  its step by them, jaxdl little: it was 3.1 times as fast without.
+* 2c2d's inference takes 25 against 20 ms, because XLA on CPU makes one YNNPACK kernel of convolution, bias, ReLU and
   pool where the pool is a `reduce_window`, as it is in the peers. That kernel's maximum loses NaN (jaxlib 0.10.2: a NaN
   in an image leaves no trace in flax's logits). In jaxdl NaN stays NaN, so the pool is made of slices and the ReLU a
   selection. With `reduce_window` and a maximum jaxdl took 22.2 ms beside linen's 22.0; in training they win nothing.
-* The step of the MLP took 0.911 ms in jaxdl and 0.904 in linen, 3,145 calls of each in one run. 55 microseconds are the
-  call; its three largest products run at 92-174 GFLOP/s. No other way to write a dense layer's three products (operands
-  exchanged, transposed before, another precision) was faster than XLA's dot by more than noise on four shapes.
+* No way to write a dense layer's three products (operands exchanged, transposed before, another precision) was faster
+  than XLA's dot by more than noise on four shapes of the MLP: all JAX libraries take the same time there. In earlier
+  tables jaxdl seemed slower: it always came right after PyTorch, whose threads spin on for a while.
 * 8 seeds of the MLP took 0.98-1.13 of eight runs one after the other under one `vmap`, 1.02 in a `lax.map`, 0.86 and
   0.78 as eight steps in one program with and without stacking the results. The operations of a single step take 0.67 of
   its 0.76 ms, so there is little that members could share.
-* 8 seeds of LeNet-5 under one `vmap` take 1.55 of a single run each, which itself became a fifth faster: one after the
-  other is the faster form there, which `compare.sweep` takes for convolutions on CPU.
-
-An epoch of LeNet-5 through prefetch took 441 ms where its steps alone took 415: 6 % more, though the batches alone take
-16 ms. So the input pipeline does not quite hide behind the step; why has not been looked into.
-
-Not measured: the step and inference of ResNet-20 (loss and gradients agree with the peers' within 5 % of a leaf's scale
-only, PyTorch's channels last being furthest), `scan` of 32-64-1024-10, a sweep of seeds and rates, time to the first
-step. Rows come from several holds of machines that are not equally fast; those of `scan mlp`, `seeds mlp`, the updates,
-the pools and import are older than the present convolution and pools' backward pass.
+* 8 seeds of LeNet-5 under one `vmap` take 1.65 of a single run each: one after the other is the faster form there,
+  which `compare.sweep` takes for convolutions on CPU, and says so.
+* LeNet-5's epoch takes a tenth less than its steps one by one where ten go to a call, as `experiments.train_cnn` does;
+  an MLP's a third less.
 """
 
 
@@ -141,6 +140,13 @@ def judged(rows: list[dict[str, str]]) -> list[tuple[str, str, float, float, boo
     return found
 
 
+def compiling(rows: list[dict[str, str]]) -> dict[str, float]:
+    """What jaxdl's steps take to compile, × flax.linen's; one compilation each, so too uncertain to be checked."""
+    seconds = {(r["row"], r["peer"]): float(r["compile_seconds"]) for r in rows if r["compile_seconds"]}
+    steps = [row for row, peer in seconds if peer == "flax.linen" and row.startswith("step ")]
+    return {row: seconds[row, "jaxdl"] / seconds[row, "flax.linen"] for row in steps}
+
+
 def check(rows: list[dict[str, str]]) -> int:
     """Print what misses its target by more than the slack, and return 1 if anything does."""
     missed = [t for t in judged(rows) if not (t[2] <= t[3] * SLACK if t[4] else t[2] >= t[3] / SLACK)]
@@ -178,6 +184,9 @@ def write(rows: list[dict[str, str]]) -> None:
     for row, what, value, bound, at_most, met in judged(rows):
         sign = "≤" if at_most else "≥"
         lines.append(f"| {row} | {value:.3f} {what} | {sign} {bound} | {'met' if met else '**not met**'} |")
+    for net, value in compiling(rows).items():
+        verdict = "met" if value <= COMPILING else "**not met**"
+        lines.append(f"| {net} | {value:.3f} × flax.linen's time to compile | ≤ {COMPILING} | {verdict} |")
     lines += ["", LIMITS, "## All rows", ""]
     lines += [
         "| row | who | ms | quartiles | GFLOP/s | share of peak | compile s | temporary MB | note |",
