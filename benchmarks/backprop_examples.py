@@ -133,10 +133,10 @@ EXAMPLES: dict[str, list[Example]] = {
             )
             for method in METHODS
         ),
-        # more examples than slices, and not a multiple of them
+        # more examples than slices, and not a multiple of them; and than a block of `benchmarks.mutants`
         *(
-            Example(layers.conv1d, (_normal(9, 3, 1), _normal(2, 1, 1), None), {}, {"method": method})
-            for method in ("sliced", "patches")
+            Example(layers.conv1d, (_normal(count, 3, 1), _normal(2, 1, 1), None), {}, {"method": method})
+            for count, method in ((9, "sliced"), (9, "patches"), (14, "blocked"))
         ),
         # one pixel of two channels, which is not one channel of two pixels
         Example(layers.conv1d, (_normal(3, 1, 2), _normal(1, 2, 1), None), {}, {"method": "patches"}),

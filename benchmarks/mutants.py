@@ -48,6 +48,7 @@ KINDS = ("sign", "factor", "index", "axis", "branch")
 # what no input can tell apart, by the name of the mutant; of changes that only other callers meet, what meets them
 _ONE_OR_TWO = "one pass over both axes or one along each: the same sums, and the same first maximum"
 _NO_LEADING = "weights of a pair have no leading axes; those of a mapped layer have, and tests/test_laws.py fails"
+CONSTANTS = {"convolution": {"_BLOCK": 20}}  # so small that an example has several blocks
 EXPLAINED = {
     "activations.elu_backward: `0` → `1.0` (2)": "stands where z > 0, in the branch of the outer `where` not taken",
     "activations.elu_backward: `0` → `1.0` (3)": "differs for 0 < z ≤ 1, in the branch of the outer `where` not taken",
@@ -56,6 +57,38 @@ EXPLAINED = {
     "activations.gelu_backward: `30` → `60` (2)": "the same below −30",
     "convolution._kernel_by_slices: `-x.shape[0] // _SLICES` → `-x.shape[0]`": "one slice, whose sum is the same",
     "convolution._kernel_by_slices: `0` → `1` (3)": "another size of the slices, whose sum is the same",
+    **{
+        f"convolution._kernel_by_blocks: {change}": "the other form of a block's product, which is the same"
+        for change in (
+            "`x.shape[-1] <= 8` → `x.shape[-1] < 8`",
+            "`axes[-1].size >= 5` → `axes[-1].size > 5`",
+            "`8` → `16`",
+            "`5` → `10`",
+            "`-1` → `1`",
+            "`-1` → `1` (2)",
+            "`1` → `2`",
+            "`1` → `2` (2)",
+        )
+    },
+    **{
+        f"convolution._block_size: {change}": "other blocks, whose sum is the same; tests/test_correlation.py fails"
+        for change in (
+            "`-1` → `1`",
+            "`-1` → `1` (3)",
+            "`-unfolded // _BLOCK` → `-unfolded`",
+            "`-x.shape[0] // -(-unfolded // _BLOCK)` → `-x.shape[0]`",
+            "`0` → `1` (2)",
+            "`1` → `2`",
+            "`1` → `2` (3)",
+            "`axis.length + axis.low + axis.high` → `axis.length + axis.low - axis.high`",
+            "`axis.length + axis.low` → `axis.length - axis.low`",
+            "`x.shape[0] * lines * axes[-1].outputs * axes[-1].size * x.shape[-1]` → "
+            "`x.shape[0] * lines * axes[-1].outputs * axes[-1].size`",
+            "`x.shape[0] * lines * axes[-1].outputs * axes[-1].size` → `x.shape[0] * lines * axes[-1].outputs`",
+            "`x.shape[0] * lines * axes[-1].outputs` → `x.shape[0] * lines`",
+            "`x.shape[0] * lines` → `x.shape[0]`",
+        )
+    },
     "convolution.conv_kernel_cotangent: `groups > 1` → `groups >= 1`": "one group, split off by itself, is the whole",
     **{
         f"folding._blocks: {change}": "more columns of zeros than are needed, whose products are cut off"
@@ -268,6 +301,7 @@ def load(mutant: Mutant | None) -> dict[str, types.ModuleType]:
             module.__file__ = str(path)
             sys.modules[module.__name__] = fresh[name] = module
             exec(compile(tree, str(path), "exec"), module.__dict__)
+            module.__dict__.update(CONSTANTS.get(name, {}))
     finally:
         for name in [name for name in sys.modules if name.startswith("jaxdl.backprop")]:
             del sys.modules[name]

@@ -225,21 +225,25 @@ def _kernel_by_folding(x: Array, cotangent: Array, axes: tuple[Axis, ...], group
 
 
 def _kernel_by_blocks(x: Array, cotangent: Array, axes: tuple[Axis, ...], groups: int) -> Array:
-    lines = math.prod(axis.length + axis.low + axis.high for axis in axes[:-1])
-    per_example = lines * axes[-1].outputs * axes[-1].size * x.shape[-1]
-    size = -(-x.shape[0] // -(-x.shape[0] * per_example // _BLOCK))  # the blocks are of one size, as far as they can be
+    size = _block_size(x, axes)
     form = _kernel_by_folding if x.shape[-1] <= 8 or axes[-1].size >= 5 else _kernel_by_patches
 
     def of_block(start, size):
         part = [lax.dynamic_slice_in_dim(array, start, size) for array in (x, cotangent)]
         return form(*part, axes, groups).astype(jnp.promote_types(cotangent.dtype, jnp.float32))
 
-    blocks, rest = divmod(x.shape[0], size)
-    # the rest comes first, so that there is something to begin the sum with
-    total = of_block(0, rest or size)
-    done, blocks = (rest, blocks) if rest else (size, blocks - 1)
-    total = lax.fori_loop(0, blocks, lambda i, total: total + of_block(done + i * size, size), total)
+    # what is left over comes first, so that there is something to begin the sum with
+    first = x.shape[0] % size or size
+    blocks = (x.shape[0] - first) // size
+    total = lax.fori_loop(0, blocks, lambda i, total: total + of_block(first + i * size, size), of_block(0, first))
     return total.astype(cotangent.dtype)
+
+
+def _block_size(x: Array, axes: tuple[Axis, ...]) -> int:
+    """Return how many examples are unfolded together; the blocks are of one size, as far as they can be."""
+    lines = math.prod(axis.length + axis.low + axis.high for axis in axes[:-1])
+    unfolded = x.shape[0] * lines * axes[-1].outputs * axes[-1].size * x.shape[-1]
+    return -(-x.shape[0] // -(-unfolded // _BLOCK))
 
 
 def _kernel_with_a_row_more(x: Array, cotangent: Array, axes: tuple[Axis, ...], groups: int) -> Array:
