@@ -229,8 +229,8 @@ def _kernel_by_blocks(x: Array, cotangent: Array, axes: tuple[Axis, ...], groups
     form = _kernel_by_folding if x.shape[-1] <= 8 or axes[-1].size >= 5 else _kernel_by_patches
 
     def of_block(start, size):
-        part = [lax.dynamic_slice_in_dim(array, start, size) for array in (x, cotangent)]
-        return form(*part, axes, groups).astype(jnp.promote_types(cotangent.dtype, jnp.float32))
+        images, delta = (lax.dynamic_slice_in_dim(array, start, size) for array in (x, cotangent))
+        return form(images, delta, axes, groups).astype(jnp.promote_types(cotangent.dtype, jnp.float32))
 
     # what is left over comes first, so that there is something to begin the sum with
     first = x.shape[0] % size or size
