@@ -49,7 +49,7 @@ _FOLDED = 4  # columns that become one
 _IN_CACHE = 3 << 18  # numbers; 3 MB
 _LARGE_KERNEL = 100_000  # numbers
 _FEW_ROWS = 0.3  # of the outputs: what may be computed and dropped
-_MANY = 100_000_000  # products; fewer are not worth a second core
+_MANY = 76_000_000  # products; fewer are not worth a second core
 _WASTED = 1.7  # how often XLA's input gradient may multiply for each product that is needed
 
 
