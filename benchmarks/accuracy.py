@@ -40,7 +40,7 @@ class Row(NamedTuple):
 
 # the recipe of the paper of ResNet, whose 64,000 steps of batch 128 are 182 epochs; beside it what was affordable here
 CIFAR_NETS = {"plain20": "plain-20", "resnet20": "ResNet-20", "plain32": "plain-32", "resnet32": "ResNet-32"}
-CIFAR_EPOCHS = 2
+CIFAR_EPOCHS = 3
 CIFAR_RECIPE = (
     f"--epochs {CIFAR_EPOCHS} --batch-size 128 --augment flip shift --schedule step --weight-decay 1e-4 "
     "--checkpoint-every 50 --log-every 20 --optimizer jaxdl.momentum --learning-rate 0.1"
