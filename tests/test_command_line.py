@@ -408,7 +408,7 @@ def test_the_summary_agrees_with_scikit_learn_on_the_predictions(finished):
         loss = -np.log(probabilities[np.arange(len(probabilities)), arrays["labels"]].astype(np.float64)).mean()
         np.testing.assert_allclose(row["test_loss"], loss, rtol=1e-4)
         assert (row["steps"], row["epochs"], row["learning_rate"]) == (60, 3, 0.3)
-        assert row["steps_per_second"] == pytest.approx(59 / row["seconds"])
+        assert row["steps_per_second"] == pytest.approx((60 - 10) / row["seconds"])  # the first call, of ten, compiles
         assert row["weights"].startswith("average, best on dev, epoch ")
         wrong = arrays[f"mistake_index_{i}"]
         assert (probabilities[wrong].argmax(1) != arrays["labels"][wrong]).all()
