@@ -33,8 +33,9 @@ Seen in measurements:
   ResNet-20's step is its seven convolutions of 16 channels, too few for a matrix product; none of six ways was faster
   than XLA's.
 * A step's temporaries are allocated anew each time and their pages cleared by the system, which huge pages make
-  cheap: `python -m benchmarks.huge_pages`. All rows are with them. The best JAX peer of 32-64-1024-10 wins a third of
-  its step by them, jaxdl little: it was 3.1 times as fast without.
+  cheap: `python -m benchmarks.huge_pages`. Rows of steps, inference and growth are with them, the others were measured
+  an hour before without. The best JAX peer of 32-64-1024-10 wins a third of its step by them, jaxdl little: it was 3.1
+  times as fast without.
 * 2c2d's inference takes 25 against 20 ms, because XLA on CPU makes one YNNPACK kernel of convolution, bias, ReLU and
   pool where the pool is a `reduce_window`, as it is in the peers. That kernel's maximum loses NaN (jaxlib 0.10.2: a NaN
   in an image leaves no trace in flax's logits). In jaxdl NaN stays NaN, so the pool is made of slices and the ReLU a
