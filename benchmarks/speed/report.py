@@ -48,8 +48,7 @@ Seen in measurements:
   its 0.76 ms, so there is little that members could share.
 * 8 seeds of LeNet-5 under one `vmap` take 1.65 of a single run each: one after the other is the faster form there,
   which `compare.sweep` takes for convolutions on CPU, and says so.
-* LeNet-5's epoch takes a tenth less than its steps one by one where ten go to a call, as `experiments.train_cnn` does;
-  an MLP's a third less.
+* LeNet-5's epoch takes a tenth less than its steps one by one where ten go to a call, as `experiments.train_cnn` does.
 """
 
 
