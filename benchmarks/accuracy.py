@@ -68,9 +68,9 @@ ROWS = {
         "≥ 70.65 %",
     ),
     "capsnet_mnist": Row(
-        "CapsNet, MNIST, 3 epochs",
-        "--dataset mnist --model capsnet --loss jaxdl.models.capsnet:capsule_loss --normalization none --epochs 3 "
-        "--batch-size 128 --augment shift --checkpoint-every 100 --log-every 20 "
+        "CapsNet, MNIST, 6 epochs",
+        "--dataset mnist --model capsnet --loss jaxdl.models.capsnet:capsule_loss --normalization none --epochs 6 "
+        "--batch-size 64 --augment shift --checkpoint-every 100 --log-every 20 "
         f"{ADAM} --learning-rate 1e-3",
         1,
         "≥ 99.3 %",

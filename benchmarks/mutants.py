@@ -48,7 +48,7 @@ KINDS = ("sign", "factor", "index", "axis", "branch")
 # what no input can tell apart, by the name of the mutant; of changes that only other callers meet, what meets them
 _ONE_OR_TWO = "one pass over both axes or one along each: the same sums, and the same first maximum"
 _NO_LEADING = "weights of a pair have no leading axes; those of a mapped layer have, and tests/test_laws.py fails"
-CONSTANTS = {"convolution": {"_BLOCK": 20}}  # so small that an example has several blocks
+CONSTANTS = {"convolution": {"_BLOCK": 25}, "unfolding": {"_THIN": 3}}  # so small that both ways are gone
 EXPLAINED = {
     "activations.elu_backward: `0` → `1.0` (2)": "stands where z > 0, in the branch of the outer `where` not taken",
     "activations.elu_backward: `0` → `1.0` (3)": "differs for 0 < z ≤ 1, in the branch of the outer `where` not taken",

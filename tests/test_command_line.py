@@ -750,6 +750,21 @@ def test_eight_devices_give_the_losses_of_one(here):
 
 
 @pytest.mark.slow
+def test_data_on_the_device_and_on_the_host_give_the_same_batches(tmp_path, monkeypatch):
+    """In every epoch, which have an order each."""
+    found = []
+    for fits in (True, False):
+        monkeypatch.setattr(train_cnn.training, "fits", lambda *_, fits=fits: fits)
+        config = train_cnn.Config(model="tiny_cnn", optimizer=("jaxdl.sgd",), epochs=3, batch_size=256, log_every=1)
+        folder = tmp_path / str(fits)
+        folder.mkdir()
+        assert train_cnn.run(train_cnn.resolve(config), folder) == 0
+        found.append([float(row["loss"]) for row in rows(folder)])
+    assert len(found[0]) > 15
+    np.testing.assert_allclose(*found, rtol=1e-5)
+
+
+@pytest.mark.slow
 def test_a_terminal_sees_bars_and_the_table(here, finished):
     folder = here / "terminal"
     shutil.copytree(finished, folder)

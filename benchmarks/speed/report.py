@@ -142,7 +142,7 @@ def judged(
 
 
 def compiling(rows: list[dict[str, str]]) -> dict[str, float]:
-    """What jaxdl's steps take to compile, × flax.linen's; one compilation each, so too uncertain to be checked."""
+    """What jaxdl's steps take to compile, × flax.linen's; not measured in turn, so too uncertain to be checked."""
     seconds = {(r["row"], r["peer"]): float(r["compile_seconds"]) for r in rows if r["compile_seconds"]}
     steps = [row for row, peer in seconds if peer == "flax.linen" and row.startswith("step ")]
     return {row: seconds[row, "jaxdl"] / seconds[row, "flax.linen"] for row in steps}

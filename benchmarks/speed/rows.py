@@ -226,6 +226,10 @@ def members(name: str, seconds: float, count: int = 8) -> list[dict]:
     return lines
 
 
+# by which convolutions; XLA's own, in slices, takes ten seconds, and once shows why they are products inside a loop
+IN_A_SCAN = {"mlp": (None,), "32-64-1024-10": (None, "patches", "sliced")}
+
+
 def scanned(name: str, seconds: float, steps: int = 100) -> list[dict]:
     """Run steps inside one scan and in a Python loop."""
     net = nets.NETS[name]
@@ -248,7 +252,7 @@ def scanned(name: str, seconds: float, steps: int = 100) -> list[dict]:
         return jax.block_until_ready(carried)
 
     programs = {"loop": loop}
-    for method in (None,) if name == "mlp" else (None, "patches"):
+    for method in IN_A_SCAN.get(name, (None, "patches")):
         step = step_of(ours.serial(net.operations, method))
         scan = jax.jit(lambda p, step=step: jax.lax.scan(lambda p, _: (step(p), None), p, None, length=steps)[0])
         label = f"scan, method={method!r}" if method else "scan"

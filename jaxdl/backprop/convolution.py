@@ -21,6 +21,7 @@ from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
+from jaxdl import compat
 from jaxdl.backprop.affine import add_bias, bias_cotangent
 from jaxdl.backprop.folding import fold, foldable, unfold_kernel
 from jaxdl.backprop.static import Static
@@ -40,7 +41,7 @@ __all__ = [
 Method = Literal["xla", "sliced", "patches", "folded", "blocked", "padded"]
 _FOLDED = 2  # columns that become one
 _SLICES = 4  # 8 ran up to a quarter faster on some shapes, slower on others, and compiled 1.5 to 2 times as long
-_BLOCK = 1 << 19  # numbers; 2 MB of unfolded rows
+_BLOCK = 5 << 17  # numbers; 2.5 MB of unfolded rows
 
 
 class Convolution(NamedTuple):
@@ -232,18 +233,22 @@ def _kernel_by_blocks(x: Array, cotangent: Array, axes: tuple[Axis, ...], groups
         images, delta = (lax.dynamic_slice_in_dim(array, start, size) for array in (x, cotangent))
         return form(images, delta, axes, groups).astype(jnp.promote_types(cotangent.dtype, jnp.float32))
 
-    # what is left over comes first, so that there is something to begin the sum with
-    first = x.shape[0] % size or size
-    blocks = (x.shape[0] - first) // size
-    total = lax.fori_loop(0, blocks, lambda i, total: total + of_block(first + i * size, size), of_block(0, first))
+    first, blocks = x.shape[0] % size, x.shape[0] // size
+    if first:  # what is left over is a second block to compile
+        begun = of_block(0, first)
+    else:
+        shape = (*(axis.size for axis in axes), x.shape[-1], cotangent.shape[-1])
+        begun = compat.zeros(shape, jnp.promote_types(cotangent.dtype, jnp.float32), x, cotangent)
+    total = lax.fori_loop(0, blocks, lambda i, total: total + of_block(first + i * size, size), begun)
     return total.astype(cotangent.dtype)
 
 
 def _block_size(x: Array, axes: tuple[Axis, ...]) -> int:
-    """Return how many examples are unfolded together; the blocks are of one size, as far as they can be."""
+    """Return how many examples are unfolded together: as many as fit and divide the batch, or else about as many."""
     lines = math.prod(axis.length + axis.low + axis.high for axis in axes[:-1])
-    unfolded = x.shape[0] * lines * axes[-1].outputs * axes[-1].size * x.shape[-1]
-    return -(-x.shape[0] // -(-unfolded // _BLOCK))
+    most = max(1, min(x.shape[0], _BLOCK // (lines * axes[-1].outputs * axes[-1].size * x.shape[-1])))
+    divisor = max(size for size in range(1, most + 1) if x.shape[0] % size == 0)
+    return divisor if 2 * divisor > most else -(-x.shape[0] // -(-x.shape[0] // most))
 
 
 def _kernel_with_a_row_more(x: Array, cotangent: Array, axes: tuple[Axis, ...], groups: int) -> Array:

@@ -4,7 +4,8 @@ The usual matrix of all windows is kh·kw times as large as the image. Here only
 and one product per place along the other axis adds up: y = Σ_p R_p w_p, ∂E/∂w_p = R_pᵀ δ, ∂E/∂R_p = δ w_pᵀ, with R_p
 the rows that the p-th place of every window reads, (b · outputs, kw · c_in), and w_p the kernel's (kw · c_in, c_out).
 The last are added up where the windows read, and no zero is multiplied: a convolution that is ∂E/∂x multiplies s² times
-as often, and with windows that stay inside the image also beyond its border. 16-bit products add up in float32.
+as often, and with windows that stay inside the image also beyond its border. Where a row of R_p has few numbers, ∂E/∂w is
+one product of all R_p side by side. 16-bit products add up in float32.
 
 Reference: Chellapilla, Puri and Simard, High performance convolutional neural networks for document processing, 2006
 (the unfolding); Cho and Brand, MEC: Memory-efficient convolution, 2017, https://arxiv.org/abs/1706.06873 (rows alone).
@@ -28,6 +29,8 @@ __all__ = [
     "unfolded_input_cotangent",
     "unfolded_kernel_cotangent",
 ]
+
+_THIN = 8  # numbers of a row of R_p, for which a product of its own would read δ once more for little
 
 
 def unfolded_convolution(x: Array, kernel: Array, axes: tuple[Axis, ...], groups: int = 1) -> Array:
@@ -75,6 +78,8 @@ def unfolded_kernel_cotangent(x: Array, cotangent: Array, axes: tuple[Axis, ...]
         pairs = zip(jnp.split(x, groups, -1), jnp.split(cotangent, groups, -1), strict=True)
         return jnp.concatenate([unfolded_kernel_cotangent(*pair, axes) for pair in pairs], -1)
     rows = _rows(x, axes)
+    if rows[0].shape[-1] <= _THIN:
+        rows = [jnp.concatenate(rows, -1)]
     delta = cotangent.reshape(rows[0].shape[0], c_out)
     products = [jnp.dot(row.T, delta) for row in rows]
     return jnp.stack(products).reshape(*sizes, x.shape[-1], c_out)
