@@ -60,33 +60,43 @@ EXPLAINED = {
     **{
         f"convolution._kernel_by_blocks: {change}": "the other form of a block's product, which is the same"
         for change in (
-            "`x.shape[-1] <= 8` → `x.shape[-1] < 8`",
-            "`axes[-1].size >= 5` → `axes[-1].size > 5`",
-            "`8` → `16`",
+            "`-1` → `1` (3)",
+            "`-1` → `1` (4)",
+            "`1` → `2` (3)",
+            "`1` → `2` (4)",
             "`5` → `10`",
-            "`-1` → `1`",
-            "`-1` → `1` (2)",
-            "`1` → `2`",
-            "`1` → `2` (2)",
+            "`8` → `16`",
+            "`axes[-1].size >= 5` → `axes[-1].size > 5`",
+            "`x.shape[-1] <= 8` → `x.shape[-1] < 8`",
         )
     },
     **{
         f"convolution._block_size: {change}": "other blocks, whose sum is the same; tests/test_correlation.py fails"
         for change in (
             "`-1` → `1`",
-            "`-1` → `1` (3)",
-            "`-unfolded // _BLOCK` → `-unfolded`",
-            "`-x.shape[0] // -(-unfolded // _BLOCK)` → `-x.shape[0]`",
-            "`0` → `1` (2)",
+            "`-1` → `1` (2)",
+            "`-x.shape[0] // -(-x.shape[0] // most)` → `-x.shape[0]`",
+            "`-x.shape[0] // most` → `-x.shape[0]`",
+            "`0` → `1`",
+            "`0` → `1` (3)",
+            "`0` → `1` (4)",
+            "`0` → `1` (5)",
             "`1` → `2`",
             "`1` → `2` (3)",
+            "`1` → `2` (4)",
+            "`1` → `2` (5)",
+            "`2 * divisor > most` → `2 * divisor >= most`",
+            "`2 * divisor` → `2 / divisor`",
+            "`2 * divisor` → `2`",
+            "`2` → `4`",
+            "`_BLOCK // (lines * axes[-1].outputs * axes[-1].size * x.shape[-1])` → `_BLOCK`",
             "`axis.length + axis.low + axis.high` → `axis.length + axis.low - axis.high`",
             "`axis.length + axis.low` → `axis.length - axis.low`",
-            "`x.shape[0] * lines * axes[-1].outputs * axes[-1].size * x.shape[-1]` → "
-            "`x.shape[0] * lines * axes[-1].outputs * axes[-1].size`",
-            "`x.shape[0] * lines * axes[-1].outputs * axes[-1].size` → `x.shape[0] * lines * axes[-1].outputs`",
-            "`x.shape[0] * lines * axes[-1].outputs` → `x.shape[0] * lines`",
-            "`x.shape[0] * lines` → `x.shape[0]`",
+            "`lines * axes[-1].outputs * axes[-1].size * x.shape[-1]` → `lines * axes[-1].outputs * axes[-1].size`",
+            "`lines * axes[-1].outputs * axes[-1].size` → `lines * axes[-1].outputs / axes[-1].size`",
+            "`lines * axes[-1].outputs * axes[-1].size` → `lines * axes[-1].outputs`",
+            "`lines * axes[-1].outputs` → `lines / axes[-1].outputs`",
+            "`lines * axes[-1].outputs` → `lines`",
         )
     },
     "convolution.conv_kernel_cotangent: `groups > 1` → `groups >= 1`": "one group, split off by itself, is the whole",
@@ -119,6 +129,14 @@ EXPLAINED = {
     "pooling._over_norm: `0` → `1.0` (2)": "multiplies inputs that are 0, as their window's norm is 0",
     "pooling._over_norm: `1` → `2`": "divisor in place of a 0, in the branch of the outer `where` not taken",
     "unfolding.unfolded_kernel_cotangent: `1` → `2`": "a backward pass comes with one group at a time",
+    **{
+        f"unfolding.unfolded_kernel_cotangent: {change}": "one product for all places or one for each: the same sums"
+        for change in ("`rows[0].shape[-1] <= _THIN` → `rows[0].shape[-1] < _THIN`", "`1` → `2` (6)")
+    },
+    **{
+        f"unfolding.unfolded_kernel_cotangent: `-1` → `1` ({number})": "the same: a matrix's second axis is its last"
+        for number in (4, 8)
+    },
 }
 
 

@@ -123,13 +123,20 @@ def test_the_choice_is_made():
 
 
 @pytest.mark.parametrize(
-    ("c_in", "examples", "sizes"),
-    [(8, 39, {13}), (8, 40, {10}), (8, 37, {13, 11}), (8, 14, {14}), (8, 1, {1}), (16, 39, {7, 4}), (16, 40, {5})],
+    ("shape", "sizes"),
+    [
+        *(((examples, 6, 6, 8), sizes) for examples, sizes in ((39, {13}), (40, {10}), (14, {14}), (1, {1}))),
+        *(((examples, 6, 6, 8), sizes) for examples, sizes in ((37, {13, 11}), (49, {13, 10}))),  # no good divisor
+        *(((examples, 6, 6, 16), sizes) for examples, sizes in ((39, {7, 4}), (40, {5}))),
+        ((4, 6, 6, 128), {1}),  # of which one alone is too many
+        ((100, 9, 8), {50}),
+    ],
 )
-def test_blocks_of_the_batch_add_up(monkeypatch, c_in, examples, sizes):
-    monkeypatch.setattr(convolution, "_BLOCK", 14 * 8 * 6 * 3 * 8)  # 14 examples of 8 channels, or 7 of 16
-    x, delta = (jax.random.normal(jax.random.key(c), (examples, 6, 6, c)) for c in (c_in, 4))
-    axes = axes_of((6, 6), (3, 3), 1, "SAME", 1)
+def test_blocks_of_the_batch_add_up(monkeypatch, shape, sizes):
+    monkeypatch.setattr(convolution, "_BLOCK", 14 * 8 * 6 * 3 * 8)  # 14 examples of 6 × 6 × 8, or 7 of 16 channels
+    examples, *lengths, c_in = shape
+    x, delta = (jax.random.normal(jax.random.key(c), (examples, *lengths, c)) for c in (c_in, 4))
+    axes = axes_of(lengths, (3,) * len(lengths), 1, "SAME", 1)
     seen = []
 
     def noting(form):
