@@ -3,8 +3,9 @@
     python -m benchmarks.conv_methods [--rows lenet5.1 resnet.16 ...] [--seconds 0.3]
 
 For each shape: forward, input's gradient and kernel's gradient by each method, compiled apart, run in turn, median of
-the times; results are held against XLA's own first. Rows that were measured before are kept, so that a slow machine
-can be measured in parts. Writes benchmarks/conv_methods.csv and, from it, benchmarks/conv_methods.md.
+the times; results are held against XLA's own first. All that is done twice, a table's length apart, and of each program
+the faster time counts: where others use the machine, they take a core away for seconds, and what runs on one core does
+not notice. Rows that were measured before are kept, so that a slow machine can be measured in parts. Writes benchmarks/conv_methods.csv and, from it, benchmarks/conv_methods.md.
 """
 
 import argparse
@@ -130,6 +131,11 @@ def measure(name: str, seconds: float) -> list[dict]:
     return rows
 
 
+def faster(rows: list[dict], others: list[dict]) -> list[dict]:
+    """Of two lists of the same programs the faster of each."""
+    return [min(pair, key=lambda row: float(row["milliseconds"])) for pair in zip(rows, others, strict=True)]
+
+
 def check(name, key, got, expected) -> None:
     error = float(jnp.abs(got - expected).max() / jnp.abs(expected).max())
     if not error < 1e-4:
@@ -199,8 +205,9 @@ def main() -> None:
     parser.add_argument("--rows", nargs="*", default=list(SHAPES), choices=list(SHAPES), metavar="SHAPE")
     parser.add_argument("--seconds", type=float, default=0.15, help="for each program")
     args = parser.parse_args()
+    first = {name: measure(name, args.seconds) for name in args.rows}
     for name in args.rows:
-        new = measure(name, args.seconds)
+        new = faster(first[name], measure(name, args.seconds))
         write(sorted([r for r in read() if r["shape"] != name] + new, key=lambda r: list(SHAPES).index(r["shape"])))
         print(name, *(f"{product}: {ratios(new, product)[name]:.2f}" for product in PRODUCTS), flush=True)
 
