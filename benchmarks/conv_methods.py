@@ -4,8 +4,9 @@
 
 For each shape: forward, input's gradient and kernel's gradient by each method, compiled apart, run in turn, median of
 the times; results are held against XLA's own first. All that is done twice, a table's length apart, and of each program
-the faster time counts: where others use the machine, they take a core away for seconds, and what runs on one core does
-not notice. Rows that were measured before are kept, so that a slow machine can be measured in parts. Writes benchmarks/conv_methods.csv and, from it, benchmarks/conv_methods.md.
+the faster time counts: others who use the machine take a core away for seconds, and what runs on one core does not
+notice. Rows that were measured before are kept, so that a slow machine can be measured in parts. Writes
+benchmarks/conv_methods.csv and, from it, benchmarks/conv_methods.md.
 """
 
 import argparse

@@ -4,8 +4,8 @@ The usual matrix of all windows is kh·kw times as large as the image. Here only
 and one product per place along the other axis adds up: y = Σ_p R_p w_p, ∂E/∂w_p = R_pᵀ δ, ∂E/∂R_p = δ w_pᵀ, with R_p
 the rows that the p-th place of every window reads, (b · outputs, kw · c_in), and w_p the kernel's (kw · c_in, c_out).
 The last are added up where the windows read, and no zero is multiplied: a convolution that is ∂E/∂x multiplies s² times
-as often, and with windows that stay inside the image also beyond its border. Where a row of R_p has few numbers, ∂E/∂w is
-one product of all R_p side by side. 16-bit products add up in float32.
+as often, and with windows that stay inside the image also beyond its border. Where a row of R_p has few numbers, ∂E/∂w
+is one product of all R_p side by side. 16-bit products add up in float32.
 
 Reference: Chellapilla, Puri and Simard, High performance convolutional neural networks for document processing, 2006
 (the unfolding); Cho and Brand, MEC: Memory-efficient convolution, 2017, https://arxiv.org/abs/1706.06873 (rows alone).
