@@ -27,15 +27,17 @@ Seen in measurements:
   longer than the inputs: half of the machine's matrix-product peak. Up to 127 channels jaxdl appends rows of padding,
   and XLA takes Eigen's convolution on both (`conv_methods.md`). The kernel's gradient has no such way: Eigen is not
   asked there, and what XLA does instead ran at 2-3 GFLOP/s. As products of unfolded rows, for so much of the batch at a
-  time that they stay in the cache, it reaches 40-110; XLA's own 20-160, faster than when the target was set. Inside a
-  loop XLA does not call YNNPACK for it: 110 ms instead of 4 for the second layer of 32-64-1024-10, and 3.4 as products.
+  time that they stay in the cache, it reaches 24-115; XLA's own 20-180, faster than when the target was set. Inside a
+  loop XLA does not call YNNPACK for it: a step of 32-64-1024-10 takes 112 ms there with XLA's own (`scan`, "sliced"),
+  and 14 as products.
 * What PyTorch is ahead in is these three products, at 150 GFLOP/s and more for shapes that reach 60-110 here. Half of
   ResNet-20's step is its seven convolutions of 16 channels, too few for a matrix product; none of six ways was faster
-  than XLA's.
+  than XLA's. An earlier run of that row gave 1.81 and 0.66 where this one has 1.67 and 0.62.
+* 2c2d's step runs at half of the matrix-product peak; the kernel's gradient of its second convolution, at 113 GFLOP/s,
+  is more than a quarter of it. For twice the peers' speed all of it would have to run at 61 %.
 * A step's temporaries are allocated anew each time and their pages cleared by the system, which huge pages make
-  cheap: `python -m benchmarks.huge_pages`. Rows of steps, inference and growth are with them, the others were measured
-  an hour before without. The best JAX peer of 32-64-1024-10 wins a third of its step by them, jaxdl little: it was 3.1
-  times as fast without.
+  cheap: `python -m benchmarks.huge_pages`. All rows are with them. The best JAX peer of 32-64-1024-10 wins a third of
+  its step by them, jaxdl little: it was 3.1 times as fast without.
 * 2c2d's inference takes 25 against 20 ms, because XLA on CPU makes one YNNPACK kernel of convolution, bias, ReLU and
   pool where the pool is a `reduce_window`, as it is in the peers. That kernel's maximum loses NaN (jaxlib 0.10.2: a NaN
   in an image leaves no trace in flax's logits). In jaxdl NaN stays NaN, so the pool is made of slices and the ReLU a
@@ -46,8 +48,12 @@ Seen in measurements:
 * 8 seeds of the MLP took 0.98-1.13 of eight runs one after the other under one `vmap`, 1.02 in a `lax.map`, 0.86 and
   0.78 as eight steps in one program with and without stacking the results. The operations of a single step take 0.67 of
   its 0.76 ms, so there is little that members could share.
-* 8 seeds of LeNet-5 under one `vmap` take 1.65 of a single run each: one after the other is the faster form there,
-  which `compare.sweep` takes for convolutions on CPU, and says so.
+* 8 seeds of LeNet-5 under one `vmap` take 1.13 of a single run each (1.65 in an earlier table, before the first layer's
+  kernel gradient was one product instead of five): one after the other is still the faster form, which `compare.sweep`
+  takes for convolutions on CPU, and says so.
+* A step's compilation grows with the number of kernels that XLA writes: LeNet-5's input gradient is five products and
+  their sums where XLA has one call, and most of ResNet-20's kernel gradients are loops of several kernels.
+* `update adam` is of 25 seconds. In 6 the quartiles of both were 16-22 ms, and the medians 20.2 and 18.2.
 * LeNet-5's epoch takes a tenth less than its steps one by one where ten go to a call, as `experiments.train_cnn` does.
 """
 
