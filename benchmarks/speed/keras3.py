@@ -1,7 +1,6 @@
 """Keras on JAX: a functional model, stateless calls inside one jitted step, Keras' own SGD."""
 
 import os
-import time
 
 import jax
 import numpy as np
@@ -44,9 +43,7 @@ def build(net: nets.Net, params, state, batch):
     values = lambda variables: [v.value for v in variables]
     start_values = [values(model.trainable_variables), values(model.non_trainable_variables)]
     carried = jax.tree.map(jax.numpy.array, [*start_values, values(optimizer.variables)])
-    start = time.perf_counter()
-    compiled = jax.jit(step, donate_argnums=(0, 1, 2)).lower(*carried, x, labels).compile()
-    seconds = time.perf_counter() - start
+    compiled, seconds = jitted.donating(step, *carried, x, labels)
     infer = jax.jit(lambda trainable, rest, x: model.stateless_call(trainable, rest, x, training=False)[0])
 
     def advance():
