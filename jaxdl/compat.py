@@ -28,16 +28,6 @@ def shard_map(f, *, mesh: Mesh, in_specs, out_specs):
     return jax.shard_map(f, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False)
 
 
-def zeros(shape: tuple[int, ...], dtype: Any, *like: Array) -> Array:
-    """Zeros that, in a `jax.shard_map`, vary over the devices over which any of ``like`` does.
-
-    A sum in a loop has to begin with them: a carry may not begin to vary. JAX's own words for it differ by version, so
-    one number of each array is asked for and never selected, which the compiler removes.
-    """
-    never = reduce(jnp.multiply, [jax.lax.stop_gradient(array[(0,) * array.ndim]) for array in like])
-    return jnp.where(jnp.zeros(shape, bool), never.astype(dtype), jnp.zeros((), dtype))
-
-
 def bilinear(
     name: str,
     f: Callable[..., Array],
