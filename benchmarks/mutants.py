@@ -99,7 +99,7 @@ EXPLAINED = {
             "`lines * axes[-1].outputs` → `lines`",
         )
     },
-    "convolution._zeros: `0` → `1`": "another number that is never selected",
+    "convolution._zeros: `0` → `1`": "another number, which does not count",
     "convolution.conv_kernel_cotangent: `groups > 1` → `groups >= 1`": "one group, split off by itself, is the whole",
     **{
         f"folding._blocks: {change}": "more columns of zeros than are needed, whose products are cut off"

@@ -237,7 +237,7 @@ def _kernel_by_blocks(x: Array, cotangent: Array, axes: tuple[Axis, ...], groups
         begun = of_block(0, first)
     else:
         shape = (*(axis.size for axis in axes), x.shape[-1], cotangent.shape[-1])
-        begun = _zeros(shape, jnp.promote_types(cotangent.dtype, jnp.float32), like=lax.stop_gradient((x, cotangent)))
+        begun = _zeros(shape, jnp.promote_types(cotangent.dtype, jnp.float32), like=(x, cotangent))
     total = lax.fori_loop(0, blocks, lambda i, total: total + of_block(first + i * size, size), begun)
     return total.astype(cotangent.dtype)
 
@@ -245,11 +245,11 @@ def _kernel_by_blocks(x: Array, cotangent: Array, axes: tuple[Axis, ...], groups
 def _zeros(shape: tuple[int, ...], dtype: jnp.dtype, like: tuple[Array, Array]) -> Array:
     """Return zeros that vary over the devices of a `jax.shard_map` as a product of two arrays does.
 
-    A loop's carry may not begin to vary, and JAX's own words for it differ by version; so a product of two of their
-    numbers is asked for, and never selected: the compiler removes it.
+    A loop's carry may not begin to vary, and JAX's own words for it differ by version; so whether two of their numbers
+    are equal is asked for, and does not count: the compiler removes it.
     """
-    never = jnp.multiply(*(array.ravel()[0] for array in like))
-    return jnp.where(jnp.zeros(shape, bool), never.astype(dtype), jnp.zeros((), dtype))
+    equal = jnp.equal(*(array.ravel()[0] for array in like))
+    return jnp.logical_and(jnp.zeros(shape, bool), equal).astype(dtype)
 
 
 def _block_size(x: Array, axes: tuple[Axis, ...]) -> int:
