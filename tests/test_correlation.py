@@ -167,6 +167,15 @@ def test_blocks_add_up_on_each_device_of_a_shard_map(monkeypatch, examples):
     assert_close(jax.jit(summed)(x, delta), own(x, delta))
 
 
+@pytest.mark.parametrize("method", correlation.METHODS)
+@pytest.mark.parametrize(("examples", "c_in", "c_out"), [(0, 2, 3), (4, 0, 3), (4, 2, 0)])
+def test_nothing_to_convolve_gives_zeros(method, examples, c_in, c_out):
+    x, delta = jnp.ones((examples, 6, 6, c_in)), jnp.ones((examples, 6, 6, c_out))
+    axes = axes_of((6, 6), (3, 3), 1, "SAME", 1)
+    found = convolution.conv_kernel_cotangent(x, delta, axes, method=method)
+    np.testing.assert_array_equal(found, np.zeros((3, 3, c_in, c_out)))
+
+
 def test_blocks_of_half_precision_are_added_in_float32(monkeypatch):
     monkeypatch.setattr(convolution, "_BLOCK", 1)
     x = jnp.ones((600, 1, 1, 1), jnp.bfloat16)  # in bfloat16, 256 + 1 is 256

@@ -152,7 +152,7 @@ def conv_kernel_cotangent(
     """
     if method not in _KERNEL_COTANGENTS:
         raise ValueError(f"method: got {method!r}, allowed are {', '.join(map(repr, _KERNEL_COTANGENTS))}")
-    if not x.size:  # no examples, or no channels
+    if not x.size or not cotangent.size:  # no examples, or no channels
         shape = (*(axis.size for axis in axes), x.shape[-1] // groups, cotangent.shape[-1])
         return jnp.zeros(shape, cotangent.dtype)
     if groups > 1 and method != "xla":
