@@ -28,8 +28,8 @@ Seen in measurements:
   and XLA takes Eigen's convolution on both (`conv_methods.md`). The kernel's gradient has no such way: Eigen is not
   asked there, and what XLA does instead ran at 2-3 GFLOP/s. As products of unfolded rows, for so much of the batch at a
   time that they stay in the cache, it reaches 24-115; XLA's own 20-180, faster than when the target was set. Inside a
-  loop XLA does not call YNNPACK for it: a step of 32-64-1024-10 takes 112 ms there with XLA's own (`scan`, "sliced"),
-  and 14 as products.
+  loop XLA does not call YNNPACK: a step of 32-64-1024-10 with its convolutions alone takes 112 ms there (`scan`,
+  "sliced"), with jaxdl's choice 14.
 * What PyTorch is ahead in is these three products, at 150 GFLOP/s and more for shapes that reach 60-110 here. Half of
   ResNet-20's step is its seven convolutions of 16 channels, too few for a matrix product; none of six ways was faster
   than XLA's. An earlier run of that row gave 1.81 and 0.66 where this one has 1.67 and 0.62.
@@ -48,9 +48,8 @@ Seen in measurements:
 * 8 seeds of the MLP took 0.98-1.13 of eight runs one after the other under one `vmap`, 1.02 in a `lax.map`, 0.86 and
   0.78 as eight steps in one program with and without stacking the results. The operations of a single step take 0.67 of
   its 0.76 ms, so there is little that members could share.
-* 8 seeds of LeNet-5 under one `vmap` take 1.13 of a single run each (1.65 in an earlier table, before the first layer's
-  kernel gradient was one product instead of five): one after the other is still the faster form, which `compare.sweep`
-  takes for convolutions on CPU, and says so.
+* 8 seeds of LeNet-5 under one `vmap` take 1.13 of a single run each (1.65 in an earlier table; why was not looked
+  into): one after the other is still the faster form, which `compare.sweep` takes for convolutions on CPU, and says so.
 * A step's compilation grows with the number of kernels that XLA writes: LeNet-5's input gradient is five products and
   their sums where XLA has one call, and most of ResNet-20's kernel gradients are loops of several kernels.
 * `update adam` is of 25 seconds. In 6 the quartiles of both were 16-22 ms, and the medians 20.2 and 18.2.
