@@ -388,3 +388,11 @@ def test_members_under_vmap_are_no_grouped_convolution(f):
 def test_an_unknown_method_is_refused():
     with pytest.raises(ValueError, match="method: got 'fft'"):
         layers.conv2d(*arrays(), method="fft")
+
+
+def test_of_two_rounds_each_program_counts_with_its_faster_time():
+    first, second = (
+        [{"method": m, "milliseconds": t} for m, t in zip("ab", times, strict=True)]
+        for times in (("9", "2"), ("10", "1"))
+    )
+    assert conv_methods.faster(first, second) == [first[0], second[1]]  # as numbers: "10" comes before "9" as text
