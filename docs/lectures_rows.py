@@ -223,7 +223,7 @@ ROWS = [
         "E3",
         "Nesterov's momentum, at the point looked ahead to and rewritten",
         "V ← βV − α∇J(W + βV), W ← W + V",
-        "optimizers.nesterov optimizers.nesterov_point",
+        "optimizers.nesterov optimizers.gradient_point",
         "PyTorch, Keras, the printed formulas",
         "test_conventions::test_nesterov_s_published_form_is_the_rewritten_one_at_the_looked_ahead_point "
         "test_conventions::test_the_nesterov_loop_that_ENEE4584_prints_is_plain_momentum_rotated",

@@ -242,11 +242,11 @@ def test_nesterov_s_published_form_is_the_rewritten_one_at_the_looked_ahead_poin
             g = jnp.asarray(curvature, jnp.float32) * point(w, state)
             updates, state = tx.update(g, state, w)
             w = optax.apply_updates(w, updates)
-            found.append((w, ours.nesterov_point(w, state, 0.9)))
+            found.append((w, ours.gradient_point(state, w)))
         return found
 
     ahead = ours_by_form(
-        ours.nesterov(0.01, convention="lecture_e"), lambda w, state: ours.nesterov_point(w, state, 0.9)
+        ours.nesterov(0.01, convention="lecture_e"), lambda w, state: ours.gradient_point(state, w)
     )
     np.testing.assert_allclose([w for w, _ in ahead], published, rtol=1e-4, atol=1e-5)
     rewritten = ours_by_form(ours.nesterov(0.01, convention="keras"), lambda w, state: w)

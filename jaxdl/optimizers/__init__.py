@@ -16,9 +16,10 @@ from jaxdl.optimizers.clipping import (
     clip_by_value,
 )
 from jaxdl.optimizers.conventions import CONVENTIONS
-from jaxdl.optimizers.descent import gd, momentum, nesterov, nesterov_point, sgd
+from jaxdl.optimizers.descent import gd, momentum, nesterov, sgd
 from jaxdl.optimizers.grouping import freeze, masked, partition, scale_by_group, set_to_zero
 from jaxdl.optimizers.layerwise import lamb, lars
+from jaxdl.optimizers.loops import eval_params, gradient_point, start_params, update
 from jaxdl.optimizers.moments import adam, adamw
 from jaxdl.optimizers.orthogonal import muon, orthogonalize
 from jaxdl.optimizers.quasi_newton import lbfgs
@@ -58,12 +59,14 @@ __all__ = [
     "clip_by_norm",
     "clip_by_value",
     "ema",
+    "eval_params",
     "exponential_average",
     "fisher_product",
     "freeze",
     "gauss_newton",
     "gauss_newton_product",
     "gd",
+    "gradient_point",
     "hessian_product",
     "hutchinson_diagonal",
     "lamb",
@@ -77,7 +80,6 @@ __all__ = [
     "nadam",
     "natural_gradient",
     "nesterov",
-    "nesterov_point",
     "newton",
     "newton_cg",
     "orthogonalize",
@@ -88,5 +90,7 @@ __all__ = [
     "scale_by_group",
     "set_to_zero",
     "sgd",
+    "start_params",
     "tail_average",
+    "update",
 ]

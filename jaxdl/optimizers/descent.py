@@ -3,13 +3,13 @@
 from functools import partial
 from typing import Any, Final
 
-import jax
+import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
-from optax import GradientTransformationExtraArgs
+from optax import GradientTransformation, GradientTransformationExtraArgs
 
 from jaxdl.optimizers import stages
 from jaxdl.optimizers.conventions import resolve
-from jaxdl.optimizers.states import TraceState
+from jaxdl.optimizers.states import NesterovState, TraceState
 from jaxdl.schedules import ScalarOrSchedule
 
 MOMENTUM_FORMS: Final = ("heavy_ball", "velocity", "ema")
@@ -38,8 +38,9 @@ def sgd(
         accumulator_dtype: dtype in which t is kept; None means ``state_dtype``'s rule.
         convention: whose algorithm; see ``conventions``.
         momentum_form: one of the forms above; None is the convention's.
-        gradient_at: with ``nesterov``, where the caller evaluates the gradient: at the parameters ("params",
-            the rewritten form), or at ``nesterov_point`` ("lookahead", the form in which it was published).
+        gradient_at: with ``nesterov``, where the loop takes the gradient: at the parameters ("params", the
+            rewritten form), or at ``gradient_point(state, params)``, which is w + βt ("lookahead", the form in
+            which it was published; velocity form alone). A loop that does not ask for the point runs plain momentum.
         state_dtype: dtype of the accumulator; None is float32 for half-precision leaves, else the leaf's.
 
     Raises:
@@ -57,6 +58,8 @@ def sgd(
         return stages.chain(stages.identity(), rate, state_dtype=state_dtype)
     check_momentum(momentum)
     trace = stages.trace(momentum, nesterov and at == "params", accumulator_dtype, ema=form == "ema")
+    if nesterov and at == "lookahead":
+        trace = _ahead(trace, momentum)
     order = (rate, trace) if form == "velocity" else (trace, rate)
     return stages.chain(*order, state_dtype=state_dtype)
 
@@ -70,24 +73,17 @@ nesterov = partial(sgd, momentum=0.9, nesterov=True)
 nesterov.__doc__ = """Nesterov's method: ``sgd(learning_rate, momentum=0.9, nesterov=True)``. See ``sgd``."""
 
 
-def nesterov_point(params: Any, state: Any, momentum: ArrayLike) -> Any:
-    """Return w + βv, where the published form of Nesterov's method evaluates the gradient.
+def _ahead(trace: GradientTransformation, momentum: ArrayLike) -> GradientTransformation:
+    """Keep β beside the trace, so that the state says where the next gradient is to be taken."""
 
-    Args:
-        params: w.
-        state: the state of ``sgd`` in velocity form (its trace is v).
-        momentum: β.
+    def with_momentum(state):
+        return NesterovState(state.trace, jnp.asarray(momentum, jnp.result_type(float)))
 
-    Returns:
-        A tree like ``params``.
+    def update(updates, state, params=None):
+        updates, new = trace.update(updates, TraceState(state.trace), params)
+        return updates, with_momentum(new)
 
-    Reference: see ``sgd``. Lecture row E3.
-    """
-    traces = jax.tree.leaves(state, is_leaf=lambda s: isinstance(s, TraceState))
-    found = [s for s in traces if isinstance(s, TraceState)]
-    if len(found) != 1:
-        raise ValueError(f"state holds {len(found)} TraceStates: nesterov_point needs exactly one")
-    return jax.tree.map(lambda w, v: w + momentum * v, params, found[0].trace)
+    return GradientTransformation(lambda params: with_momentum(trace.init(params)), update)
 
 
 def _resolve_form(nesterov, convention, momentum_form, gradient_at):
@@ -97,6 +93,8 @@ def _resolve_form(nesterov, convention, momentum_form, gradient_at):
     check_form(form)
     if at not in ("params", "lookahead"):
         raise ValueError(f"gradient_at is {at!r}: it must be 'params' or 'lookahead'")
+    if at == "lookahead" and form != "velocity":
+        raise ValueError(f"momentum_form is {form!r}: with gradient_at='lookahead' it must be 'velocity'")
     return form, at
 
 

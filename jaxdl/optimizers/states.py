@@ -10,6 +10,7 @@ from jax import Array
 from optax import (
     EmaState,
     EmptyState,
+    InjectStatefulHyperparamsState,
     LookaheadParams,
     LookaheadState,
     MaskedNode,
@@ -26,7 +27,7 @@ from optax import (
     TraceState,
 )
 from optax._src.transform import ScaleByRmsWithCountState, ScaleByRStdDevWithCountState
-from optax.contrib import MuonDimensionNumbers, MuonState
+from optax.contrib import MuonDimensionNumbers, MuonState, ReduceLROnPlateauState, SAMState, ScheduleFreeState
 from optax.transforms import PartitionState
 from optax.transforms._adding import WeightDecaySchedule
 
@@ -34,6 +35,7 @@ __all__ = [
     "AverageState",
     "EmaState",
     "EmptyState",
+    "InjectStatefulHyperparamsState",
     "LookaheadParams",
     "LookaheadState",
     "MaskedNode",
@@ -41,7 +43,10 @@ __all__ = [
     "MultiStepsState",
     "MuonDimensionNumbers",
     "MuonState",
+    "NesterovState",
     "PartitionState",
+    "ReduceLROnPlateauState",
+    "SAMState",
     "ScaleByAdaDeltaState",
     "ScaleByAdamState",
     "ScaleByAmsgradState",
@@ -53,6 +58,7 @@ __all__ = [
     "ScaleByRmsWithCountState",
     "ScaleByRssState",
     "ScaleByScheduleState",
+    "ScheduleFreeState",
     "TraceState",
     "WeightDecaySchedule",
 ]
@@ -65,6 +71,13 @@ class ScaleByNadamState(NamedTuple):
     mu: Any  # like params: average of g
     nu: Any  # like params: average of g²
     mu_product: Array  # (), float32: product of the momenta so far
+
+
+class NesterovState(NamedTuple):
+    """State of Nesterov's momentum as published, which takes the gradient ahead of the parameters."""
+
+    trace: Any  # like params: v
+    momentum: Array  # (), float32 (float64 under x64): β; the gradient is taken at w + βv
 
 
 class AverageState(NamedTuple):

@@ -1,0 +1,251 @@
+"""What an optimizer may ask of the loop that runs it, and how a loop answers.
+
+Most optimizers take the gradient at the parameters, and their parameters are the ones to evaluate. Some ask for more:
+
+* another gradient point: Nesterov's method as published, the fast weights of lookahead;
+* other parameters to evaluate: the averages of `polyak_average` and `tail_average`, schedule-free's x, the slow weights
+  of lookahead, the weights before SAM's adversarial step;
+* the function itself, as extra arguments of ``update``: L-BFGS, Newton, Gauss-Newton, SAM in opaque mode.
+
+The first two are functions of the optimizer's state and the parameters alone. The states are found through ``chain``,
+``masked``, ``partition``, ``inject_hyperparams`` and ``accumulate``, jaxdl's and optax's alike. A loop that serves all
+of them, as every loop of this library does:
+
+    params = optimizers.start_params(optimizer, params)
+    state = optimizer.init(params)
+    for batch in batches:
+        point = optimizers.gradient_point(state, params)
+        value, grads = jax.value_and_grad(loss)(point, batch)
+        value_fn = lambda params: loss(params, batch)
+        updates, state = optimizers.update(optimizer, grads, state, params, value=value, grad=grads, value_fn=value_fn)
+        params = optimizers.apply_updates(params, updates)
+    evaluate(optimizers.eval_params(state, params))
+"""
+
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from optax import GradientTransformation
+
+from jaxdl.optimizers.states import (
+    AverageState,
+    InjectStatefulHyperparamsState,
+    LookaheadParams,
+    LookaheadState,
+    MaskedNode,
+    MaskedState,
+    MultiStepsState,
+    NesterovState,
+    ReduceLROnPlateauState,
+    SAMState,
+    ScheduleFreeState,
+)
+
+_ASKING = (NesterovState, ScheduleFreeState, AverageState, SAMState)
+
+
+def start_params(optimizer: GradientTransformation, params: Any) -> Any:
+    """Return the parameters in the form in which a loop carries them for this optimizer.
+
+    That is ``LookaheadParams.init_synced(params)`` for lookahead, and the parameters themselves for all others.
+
+    Args:
+        optimizer: any transformation.
+        params: the network's parameters.
+
+    Raises:
+        ValueError: lookahead stands within a mask or a partition, whose other parameters have no slow weights.
+    """
+    state = jax.eval_shape(optimizer.init, params)
+    if isinstance(params, LookaheadParams) or not _found(state, LookaheadState):
+        return params
+    for node in _found(state, MaskedState):
+        if _found(node, LookaheadState):
+            raise ValueError("optimizer: lookahead stands within masked or partition; put it around them")
+    return LookaheadParams.init_synced(params)
+
+
+def gradient_point(state: Any, params: Any) -> Any:
+    """Return the parameters at which the loop takes the gradient.
+
+    Args:
+        state: of the optimizer.
+        params: as the loop carries them; see `start_params`.
+
+    Returns:
+        A tree like the network's parameters: w + βv for Nesterov's method as published (``nesterov(...,
+        convention="paper")``), the fast weights for lookahead, and ``params`` for all others.
+
+    Raises:
+        ValueError: the state asks for what is not defined: two looks ahead for one parameter, a scheduled momentum
+            under ``inject_hyperparams``, or a look ahead within schedule-free or SAM, which take the gradient elsewhere.
+
+    References: Sutskever et al., On the importance of initialization and momentum in deep learning, 2013,
+    https://proceedings.mlr.press/v28/sutskever13.html; Zhang et al., Lookahead Optimizer, 2019,
+    https://arxiv.org/abs/1907.08610. [Lecture row E3]
+    """
+    point = params.fast if isinstance(params, LookaheadParams) else params
+    ahead = [node for node in _asking(state) if isinstance(node, NesterovState)]
+    _check_disjoint(ahead, point)
+    for node in ahead:
+        point = _map(lambda w, v, node=node: w + node.momentum.astype(v.dtype) * v, point, node.trace)
+    return point
+
+
+def eval_params(state: Any, params: Any) -> Any:
+    """Return the parameters that the optimizer means to be evaluated, in the dtypes of ``params``.
+
+    Networks with batch norm need `training.reestimate_batch_norm` for averaged parameters.
+
+    Args:
+        state: of the optimizer.
+        params: as the loop carries them; see `start_params`.
+
+    Returns:
+        A tree like the network's parameters: the average of `polyak_average` or `tail_average`, schedule-free's x,
+        lookahead's slow weights, the weights before SAM's adversarial steps, and ``params`` for all others.
+
+    Raises:
+        ValueError: two averages of one parameter.
+
+    References: Defazio et al., The Road Less Scheduled, 2024, https://arxiv.org/abs/2405.15682; Foret et al.,
+    Sharpness-Aware Minimization, 2021, https://arxiv.org/abs/2010.01412; see `polyak_average` and `lookahead`.
+    [Lecture row E12]
+    """
+    if isinstance(params, LookaheadParams):
+        return params.slow
+    judged = [node for node in _asking(state) if not isinstance(node, NesterovState)]
+    _check_disjoint(judged, params)
+    for node in judged:
+        params = _JUDGED[type(node)](node, params)
+    return params
+
+
+def update(
+    optimizer: GradientTransformation, grads: Any, state: Any, params: Any, **offered: Any
+) -> tuple[Any, Any]:
+    """Call ``optimizer.update`` with those of the offered arguments that it takes.
+
+    The names are optax's: ``value`` and ``grad``, the loss and its gradient at the gradient point; ``value_fn(params)``
+    and ``grad_fn(params, i)``, the same at any parameters on the same batch; ``model_fn(params)`` and
+    ``loss_fn(outputs)``, the two halves of ``value_fn``. A loop offers the ones that it has. Under ``accumulate`` and
+    ``optax.MultiSteps`` the optimizer steps on the mean gradient of several batches, which no function of the last
+    batch belongs to: there only a plateau schedule is given the ``value``.
+
+    Args:
+        optimizer: any transformation.
+        grads: gradients at `gradient_point`.
+        state: of the optimizer.
+        params: as the loop carries them.
+        **offered: arrays, trees and functions; None is not offered.
+
+    Returns:
+        ``(updates, state)``.
+
+    Raises:
+        ValueError: the optimizer does not run on what is offered; the message names both.
+    """
+    if _found(state, MultiStepsState):
+        plateau = _found(state, ReduceLROnPlateauState)
+        offered = {name: given for name, given in offered.items() if plateau and name == "value"}
+    given = _taken(optimizer.update, {name: value for name, value in offered.items() if value is not None})
+    try:
+        return optimizer.update(grads, state, params, **given)
+    except (TypeError, ValueError) as error:
+        among = ", ".join(["grads", "state", "params", *offered])
+        raise ValueError(f"optimizer: its update does not run on what this loop offers ({among}): {error}") from error
+
+
+def _taken(function: Callable[..., Any], offered: dict[str, Any]) -> dict[str, Any]:
+    """Keep the arguments that a function has room for."""
+    parameters = inspect.signature(function).parameters
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return offered
+    return {name: value for name, value in offered.items() if name in parameters}
+
+
+def _found(state: Any, kind: type) -> list[Any]:
+    """List the outermost nodes of a class."""
+    nodes = jax.tree.leaves(state, is_leaf=lambda node: isinstance(node, kind))
+    return [node for node in nodes if isinstance(node, kind)]
+
+
+def _asking(state: Any) -> Iterator[Any]:
+    """Yield the nodes that ask for something, with the momentum that the next step will use."""
+    stops = (*_ASKING, InjectStatefulHyperparamsState)
+    for node in jax.tree.leaves(state, is_leaf=lambda node: isinstance(node, stops)):
+        if isinstance(node, InjectStatefulHyperparamsState):
+            yield from (_with_hyperparams(inner, node) for inner in _asking(node.inner_state))
+        elif isinstance(node, _ASKING):
+            if isinstance(node, ScheduleFreeState | SAMState) and any(_found(part, NesterovState) for part in node):
+                raise ValueError(
+                    f"optimizer: Nesterov's method as published stands within {type(node).__name__.removesuffix('State')}, "
+                    "which takes the gradient elsewhere; take the form with gradient_at='params'"
+                )
+            yield node
+
+
+def _with_hyperparams(node: Any, injected: Any) -> Any:
+    if not isinstance(node, NesterovState) or "momentum" not in injected.hyperparams:
+        return node
+    if "momentum" in injected.hyperparams_states:
+        raise ValueError(
+            "optimizer: inject_hyperparams has a schedule for the momentum of Nesterov's method as published, whose "
+            "gradient point needs the momentum before the step; take the form with gradient_at='params'"
+        )
+    return node._replace(momentum=jnp.asarray(injected.hyperparams["momentum"]))
+
+
+def _check_disjoint(nodes: list[Any], params: Any) -> None:
+    """Raise a ValueError where two nodes ask for something of one parameter."""
+    if len(nodes) < 2:
+        return
+    trees = [jax.tree.leaves(_claims(node, params)) for node in nodes]
+    if any(sum(claims) > 1 for claims in zip(*trees, strict=True)):
+        names = ", ".join(type(node).__name__ for node in nodes)
+        raise ValueError(f"optimizer: its state asks for several things of one parameter ({names})")
+
+
+def _claims(node: Any, params: Any) -> Any:
+    return jax.tree.map(lambda w, own: not isinstance(own, MaskedNode), params, _own_tree(node, params))
+
+
+def _own_tree(node: Any, params: Any) -> Any:
+    """Return the part of a node that is like the parameters, with MaskedNode for those that are not its own."""
+    match node:
+        case NesterovState():
+            return node.trace
+        case AverageState():
+            return node.average
+        case ScheduleFreeState():
+            return node.z
+    return params if node.cache is None else node.cache
+
+
+def _map(function: Callable[[Any, Any], Any], params: Any, own: Any) -> Any:
+    """Apply a function to each parameter and a node's array for it, where it has one."""
+
+    def of_leaf(w, its):
+        w = jnp.asarray(w)
+        if isinstance(its, MaskedNode) or not jnp.issubdtype(w.dtype, jnp.inexact):
+            return w  # another optimizer's, or a count, of which there is no average and no point ahead
+        wide = jnp.promote_types(jnp.promote_types(w.dtype, its.dtype), jnp.float32)
+        return function(w.astype(wide), its.astype(wide)).astype(w.dtype)
+
+    return jax.tree.map(of_leaf, params, own)
+
+
+def _before_adversarial_step(node: SAMState, params: Any) -> Any:
+    if node.cache is None:  # opaque mode, whose adversarial steps nobody sees
+        return params
+    return _map(lambda w, kept: jnp.where(node.steps_since_sync == 0, w, kept), params, node.cache)
+
+
+_JUDGED: dict[type, Callable[[Any, Any], Any]] = {
+    AverageState: lambda node, params: _map(lambda w, average: average, params, node.average),
+    ScheduleFreeState: lambda node, params: _map(lambda y, z: (y - (1.0 - node.b1) * z) / node.b1, params, node.z),
+    SAMState: _before_adversarial_step,
+}
