@@ -347,7 +347,9 @@ def make_starts(
         schedule = choices.schedule(
             config.schedule, rate, steps=config.epochs * epoch_steps, warmup=config.warmup, epoch_steps=epoch_steps
         )
-        optimizer, penalty = choices.optimizer(name, schedule, config.weight_decay, params)
+        optimizer, penalty = choices.optimizer(
+            name, schedule, config.weight_decay, params, functions=config.strategy == "jit"
+        )
         if (name, rate) not in compiled:
             compiled[name, rate] = compile_step(config, layer, optimizer, penalty, preprocessing, examples)
         train_state = training.start(first_params, state, optimizer, average=config.average is not None)

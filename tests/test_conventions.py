@@ -245,9 +245,7 @@ def test_nesterov_s_published_form_is_the_rewritten_one_at_the_looked_ahead_poin
             found.append((w, ours.gradient_point(state, w)))
         return found
 
-    ahead = ours_by_form(
-        ours.nesterov(0.01, convention="lecture_e"), lambda w, state: ours.gradient_point(state, w)
-    )
+    ahead = ours_by_form(ours.nesterov(0.01, convention="lecture_e"), lambda w, state: ours.gradient_point(state, w))
     np.testing.assert_allclose([w for w, _ in ahead], published, rtol=1e-4, atol=1e-5)
     rewritten = ours_by_form(ours.nesterov(0.01, convention="keras"), lambda w, state: w)
     np.testing.assert_allclose([w for w, _ in rewritten], [p for _, p in ahead], rtol=1e-4, atol=1e-5)

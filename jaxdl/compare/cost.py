@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxdl import optimizers
 from jaxdl.compare.sweep import Build
 from jaxdl.compare.trajectories import settled
 
@@ -27,6 +28,9 @@ def update_microseconds(build: Build, params: Any) -> float:
     Args:
         build: makes the optimizer from a learning rate.
         params: arrays; they also stand for the gradients, whose values do not matter.
+
+    Raises:
+        ValueError: the optimizer's update needs more than gradients and parameters.
     """
 
     @jax.jit
@@ -35,10 +39,11 @@ def update_microseconds(build: Build, params: Any) -> float:
 
         def body(_, carry):
             now, opt_state, grads = jax.lax.optimization_barrier((*carry, params))  # nothing moves out of the loop
-            updates, opt_state = optimizer.update(grads, opt_state, now)
+            updates, opt_state = optimizers.update(optimizer, grads, opt_state, now)
             return optax.apply_updates(now, updates), opt_state
 
-        return jax.lax.fori_loop(0, UPDATES, body, (params, settled(optimizer, params, params)))
+        start = optimizers.start_params(optimizer, params)
+        return jax.lax.fori_loop(0, UPDATES, body, (start, settled(optimizer, params, start)))
 
     rate = jnp.float32(1e-6)
     jax.block_until_ready(loop(params, rate))

@@ -10,6 +10,7 @@ import optax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
+from jaxdl import optimizers
 from jaxdl.compare.trajectories import settled
 
 __all__ = ["descent_path", "largest_stable_rate"]
@@ -25,19 +26,30 @@ def descent_path(
 
     Args:
         value: the function, of a point.
-        optimizer: any that takes (grads, state, params).
+        optimizer: any; the gradient is taken where it asks for it, and it gets ``value`` and ``value_fn`` if it takes
+            them, see `optimizers.update`.
         start: where it begins, shape (n,).
         steps: how many.
+
+    Returns:
+        The points that the optimizer is judged by; see `optimizers.eval_params`.
+
+    Raises:
+        ValueError: the optimizer asks for something else, such as Gauss-Newton for the parts of the function.
     """
     start = jnp.asarray(start, jnp.float32)
+    params = optimizers.start_params(optimizer, start)
 
     def step(carry, _):
-        point, state = carry
-        updates, state = optimizer.update(jax.grad(value)(point), state, point)
-        point = jnp.asarray(optax.apply_updates(point, updates))
-        return (point, state), point
+        params, state = carry
+        found, grads = jax.value_and_grad(value)(optimizers.gradient_point(state, params))
+        updates, state = optimizers.update(optimizer, grads, state, params, value=found, value_fn=value)
+        params = optax.apply_updates(params, updates)
+        return (params, state), optimizers.eval_params(state, params)
 
-    _, points = jax.lax.scan(step, (start, settled(optimizer, start, start)), None, length=steps)
+    state = settled(optimizer, start, params, value=value(start), value_fn=value)
+    params = jax.tree.map(jnp.asarray, params)
+    _, points = jax.lax.scan(step, (params, state), None, length=steps)
     return jnp.concatenate([start[None], jnp.asarray(points)])
 
 

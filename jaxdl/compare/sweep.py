@@ -17,7 +17,7 @@ import numpy as np
 import optax
 from jax.sharding import NamedSharding, PartitionSpec
 
-from jaxdl import compat
+from jaxdl import compat, optimizers
 from jaxdl.compare.problems import Problem, evaluation_steps, steps_between
 from jaxdl.compare.trajectories import settled
 
@@ -70,7 +70,7 @@ class Trace(NamedTuple):
 class Carry(NamedTuple):
     """What one member takes from step to step; under "vmap" each leaf has a leading axis of members."""
 
-    params: Any
+    params: Any  # as its optimizer takes them, see `optimizers.start_params`
     state: Any
     opt_state: Any
     alive: Any  # bool: it has not diverged
@@ -146,7 +146,8 @@ class Sweep:
 
     Args:
         placed: the problem.
-        build: makes the optimizer from a learning rate, which is traced.
+        build: makes the optimizer from a learning rate, which is traced. What it may ask for beside gradients is
+            that of `optimizers.update` but for ``model_fn`` and ``loss_fn``.
         width: members per group under "vmap": smaller groups are filled up with copies, so that all take one program.
 
     Raises:
@@ -158,6 +159,7 @@ class Sweep:
             raise ValueError(f"width={width}: must be a positive multiple of the {placed.devices} devices")
         self.placed, self.build, self.width = placed, build, width
         self._programs: dict[int, Any] = {}  # by the number of steps
+        self._judged = jax.jit(optimizers.eval_params if placed.method == "loop" else jax.vmap(optimizers.eval_params))
 
     def run(self, members: Sequence[Member], steps: int, *, stop: Callable[[], bool] = lambda: False) -> list[Trace]:
         """Run members for so many steps each.
@@ -202,7 +204,9 @@ class Sweep:
         rates, seeds = _columns(members)
 
         def make(params, state, rate):
-            opt_state = settled(self.build(rate), params, params)
+            optimizer = self.build(rate)
+            gradient, params = params, optimizers.start_params(optimizer, params)
+            opt_state = settled(optimizer, gradient, params, value=_total(gradient), value_fn=_total)
             return Carry(params, state, opt_state, jnp.array(True), jnp.float32(jnp.inf), jnp.int32(0))
 
         if self.placed.method == "loop":
@@ -255,7 +259,7 @@ class Sweep:
 
     def _evaluate(self, carry: Carry) -> tuple[Carry, dict[str, np.ndarray]]:
         """Metrics of each member; one whose value is not finite has diverged."""
-        found = self.placed.evaluate(carry.params, carry.state, self.placed.data)
+        found = self.placed.evaluate(self._judged(carry.opt_state, carry.params), carry.state, self.placed.data)
         alive = carry.alive & jnp.isfinite(found["value"])
         carry = carry._replace(alive=jax.device_put(alive, self.placed.split) if alive.ndim else alive)
         row = {**found, "alive": carry.alive, "steps": carry.steps}
@@ -268,8 +272,16 @@ def _step(problem: Problem, build: Build) -> Callable[..., tuple[Carry, jax.Arra
     def step(carry: Carry, rate, seed, batch, index, data):
         key = jax.random.fold_in(jax.random.split(jax.random.key(seed))[1], index)
         gradient = jax.value_and_grad(problem.loss, has_aux=True)
-        (loss, state), grads = gradient(carry.params, carry.state, batch, data, key)
-        updates, opt_state = build(rate).update(grads, carry.opt_state, carry.params)
+        point = optimizers.gradient_point(carry.opt_state, carry.params)
+        (loss, state), grads = gradient(point, carry.state, batch, data, key)
+        updates, opt_state = optimizers.update(
+            build(rate),
+            grads,
+            carry.opt_state,
+            carry.params,
+            value=loss,
+            value_fn=lambda params: problem.loss(params, carry.state, batch, data, key)[0],
+        )
         params = optax.apply_updates(carry.params, updates)
         limit = jnp.where(carry.steps == 0, DIVERGED * jnp.abs(loss), carry.limit)
         alive = carry.alive & jnp.isfinite(loss) & (loss <= limit)
@@ -278,6 +290,11 @@ def _step(problem: Problem, build: Build) -> Callable[..., tuple[Carry, jax.Arra
         return jax.tree.map(lambda a, b: jnp.where(alive, a, b), new, kept), loss
 
     return step
+
+
+def _total(params: Any) -> jax.Array:
+    """Stand in for the loss where only shapes and dtypes matter."""
+    return sum((jnp.sum(leaf, dtype=jnp.float32) for leaf in jax.tree.leaves(params)), jnp.float32(0))
 
 
 def _scan(problem: Problem, build: Build) -> Callable[..., tuple[Carry, jax.Array]]:

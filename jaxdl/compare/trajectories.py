@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from jaxdl import optimizers
+
 TOLERANCE = 16
 """Ulps at leaf scale up to which two runs count as equal but for rounding."""
 
@@ -134,10 +136,13 @@ def check(optimizer: optax.GradientTransformation, name: str, params: Any, stack
         ) from error
 
 
-def settled(optimizer, gradient, params):
-    """Return the initial state in the dtypes that a step returns, which the loop must keep."""
+def settled(optimizer, gradient, params, **offered):
+    """Return the initial state in the dtypes that a step returns, which the loop must keep.
+
+    See `optimizers.update` for what may be offered.
+    """
     state = optimizer.init(params)
-    after = jax.eval_shape(lambda s: optimizer.update(gradient, s, params)[1], state)
+    after = jax.eval_shape(lambda s: optimizers.update(optimizer, gradient, s, params, **offered)[1], state)
     return jax.tree.map(lambda s, t: jnp.asarray(s, t.dtype), state, after)
 
 

@@ -17,7 +17,7 @@ of them, as every loop of this library does:
         point = optimizers.gradient_point(state, params)
         value, grads = jax.value_and_grad(loss)(point, batch)
         value_fn = lambda params: loss(params, batch)
-        updates, state = optimizers.update(optimizer, grads, state, params, value=value, grad=grads, value_fn=value_fn)
+        updates, state = optimizers.update(optimizer, grads, state, params, value=value, value_fn=value_fn)
         params = optimizers.apply_updates(params, updates)
     evaluate(optimizers.eval_params(state, params))
 """
@@ -81,7 +81,7 @@ def gradient_point(state: Any, params: Any) -> Any:
 
     Raises:
         ValueError: the state asks for what is not defined: two looks ahead for one parameter, a scheduled momentum
-            under ``inject_hyperparams``, or a look ahead within schedule-free or SAM, which take the gradient elsewhere.
+            under ``inject_hyperparams``, or a look ahead within schedule-free or SAM.
 
     References: Sutskever et al., On the importance of initialization and momentum in deep learning, 2013,
     https://proceedings.mlr.press/v28/sutskever13.html; Zhang et al., Lookahead Optimizer, 2019,
@@ -124,16 +124,15 @@ def eval_params(state: Any, params: Any) -> Any:
     return params
 
 
-def update(
-    optimizer: GradientTransformation, grads: Any, state: Any, params: Any, **offered: Any
-) -> tuple[Any, Any]:
+def update(optimizer: GradientTransformation, grads: Any, state: Any, params: Any, **offered: Any) -> tuple[Any, Any]:
     """Call ``optimizer.update`` with those of the offered arguments that it takes.
 
-    The names are optax's: ``value`` and ``grad``, the loss and its gradient at the gradient point; ``value_fn(params)``
-    and ``grad_fn(params, i)``, the same at any parameters on the same batch; ``model_fn(params)`` and
-    ``loss_fn(outputs)``, the two halves of ``value_fn``. A loop offers the ones that it has. Under ``accumulate`` and
-    ``optax.MultiSteps`` the optimizer steps on the mean gradient of several batches, which no function of the last
-    batch belongs to: there only a plateau schedule is given the ``value``.
+    The names are optax's: ``value``, the loss at the gradient point; ``value_fn(params)`` and ``grad_fn(params, i)``,
+    loss and gradient at any parameters on the same batch; ``model_fn(params)`` and ``loss_fn(outputs)``, the two halves
+    of ``value_fn``. A loop offers the ones that it has. From them follow ``grad``, the gradients, and from ``value_fn``
+    its other name ``obj_fn`` and a ``grad_fn``. Under ``accumulate`` and ``optax.MultiSteps`` the optimizer steps on
+    the mean gradient of several batches, to which no function of the last batch belongs: there a plateau schedule gets
+    the ``value``, and nothing else is offered.
 
     Args:
         optimizer: any transformation.
@@ -148,15 +147,35 @@ def update(
     Raises:
         ValueError: the optimizer does not run on what is offered; the message names both.
     """
+    offered = {name: argument for name, argument in offered.items() if argument is not None}
     if _found(state, MultiStepsState):
-        plateau = _found(state, ReduceLROnPlateauState)
-        offered = {name: given for name, given in offered.items() if plateau and name == "value"}
-    given = _taken(optimizer.update, {name: value for name, value in offered.items() if value is not None})
+        value = offered.get("value") if _found(state, ReduceLROnPlateauState) else None
+        offered = {} if value is None else {"value": value}
+    elif "value_fn" in offered:
+        offered = _with_value_fn(**offered)
     try:
-        return optimizer.update(grads, state, params, **given)
+        return optimizer.update(grads, state, params, **_taken(optimizer.update, {"grad": grads, **offered}))
     except (TypeError, ValueError) as error:
         among = ", ".join(["grads", "state", "params", *offered])
         raise ValueError(f"optimizer: its update does not run on what this loop offers ({among}): {error}") from error
+
+
+def _with_value_fn(value_fn: Callable[..., Any], **offered: Any) -> dict[str, Any]:
+    """Return the offer with what follows from ``value_fn``.
+
+    optax's line searches want a ``value_fn`` with a parameter for every extra argument that they do not know.
+    """
+    own = _taken(value_fn, offered)
+
+    def value_of(params, **others):
+        del others
+        return value_fn(params, **own)
+
+    offered = {"obj_fn": value_of, "grad_fn": lambda params, i=None: jax.grad(value_of)(params), **offered}
+    parameters = [inspect.Parameter("params", inspect.Parameter.POSITIONAL_OR_KEYWORD)]
+    parameters += [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None) for name in offered]
+    value_of.__signature__ = inspect.Signature(parameters)  # pyright: ignore[reportFunctionMemberAccess]
+    return {**offered, "value_fn": value_of}
 
 
 def _taken(function: Callable[..., Any], offered: dict[str, Any]) -> dict[str, Any]:
@@ -181,9 +200,10 @@ def _asking(state: Any) -> Iterator[Any]:
             yield from (_with_hyperparams(inner, node) for inner in _asking(node.inner_state))
         elif isinstance(node, _ASKING):
             if isinstance(node, ScheduleFreeState | SAMState) and any(_found(part, NesterovState) for part in node):
+                outer = type(node).__name__.removesuffix("State")
                 raise ValueError(
-                    f"optimizer: Nesterov's method as published stands within {type(node).__name__.removesuffix('State')}, "
-                    "which takes the gradient elsewhere; take the form with gradient_at='params'"
+                    f"optimizer: Nesterov's method as published stands within {outer}, which takes the gradient "
+                    "elsewhere; use the form with gradient_at='params'"
                 )
             yield node
 
@@ -194,7 +214,7 @@ def _with_hyperparams(node: Any, injected: Any) -> Any:
     if "momentum" in injected.hyperparams_states:
         raise ValueError(
             "optimizer: inject_hyperparams has a schedule for the momentum of Nesterov's method as published, whose "
-            "gradient point needs the momentum before the step; take the form with gradient_at='params'"
+            "gradient point needs the momentum before the step; use the form with gradient_at='params'"
         )
     return node._replace(momentum=jnp.asarray(injected.hyperparams["momentum"]))
 

@@ -12,7 +12,7 @@ import optax
 
 from jaxdl.compare.sweep import Build
 from jaxdl.optimizers.conventions import TABLE
-from jaxdl.runs import names
+from jaxdl.runs import choices, names
 
 # where optax and jaxdl leave the rate to the user: PyTorch 2.15's default; of lion and lamb, which it lacks, Keras 3's
 DEFAULT_RATES: Final = {
@@ -86,19 +86,18 @@ def check(one: Contender, params: Any) -> None:
     """Trace one update.
 
     Raises:
-        ValueError: if it does not take what a training step gives.
+        ValueError: if it does not take what a sweep offers.
     """
 
     def update(params, rate):
-        optimizer = one.build(rate)
-        return optimizer.update(params, optimizer.init(params), params)
+        return choices.try_update(one.build(rate), params, functions=True, halves=False)
 
     try:
         jax.eval_shape(update, params, jax.ShapeDtypeStruct((), jnp.float32))
     except (TypeError, ValueError, jax.errors.ConcretizationTypeError) as error:
         raise ValueError(
             f"optimizer={one.label!r} does not work here: {error}; it is called with a traced learning rate, and its "
-            "update with (grads, state, params)"
+            "update with (grads, state, params) and what optimizers.update offers of the whole loss"
         ) from error
 
 

@@ -246,12 +246,13 @@ class Member:
     def _write_train_row(self) -> None:
         window, self._window = self._window, collections.Counter()
         loss = (window["loss"] + window["penalty"]) / window["weight"]
-        self.append("train", {"loss": loss, "accuracy": window["correct"] / window["weight"]})
+        correct = window.get("correct", math.nan)  # a loss without classes has no hits
+        self.append("train", {"loss": loss, "accuracy": correct / window["weight"]})
 
     def _end_of_epoch(self, epoch: int) -> None:
         judged = self._judged_now()
         found = self._measure(judged["params"], judged["state"])
-        self.append("dev", found, epoch=epoch)
+        self.append("dev", {"loss": found["loss"], "accuracy": found.get("accuracy", math.nan)}, epoch=epoch)
         if not math.isfinite(found["loss"]):
             raise Diverged(self._diverged(f"the dev loss is {found['loss']} after step {self.step}"))
         if self.stopping is not None:
@@ -259,9 +260,9 @@ class Member:
             self._best = judged if improved else self._best
 
     def _judged_now(self) -> dict[str, Any]:
-        """A copy of the average, if there is one, else of the present weights."""
-        now = {"params": self.state.params, "state": self.state.state}
-        return _copied(now if self.state.average is None else self.state.average)
+        """A copy of the average, if there is one, else of the weights that the optimizer judges by."""
+        params, state = training.variables(self.state)
+        return _copied({"params": params, "state": state})
 
     def append(self, split: str, found: dict[str, float], *, epoch: int | None = None) -> None:
         """Write one row of metrics.csv at the present step."""

@@ -1,12 +1,13 @@
 """The end of a run: test results, the files that the report is made from, and the weights to load."""
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxdl import activations, analysis, compare, data, nn
+from jaxdl import activations, analysis, compare, data, nn, optimizers
 from jaxdl.runs import folder as folders
 from jaxdl.runs.loading import save_final
 from jaxdl.runs.member import Member
@@ -31,10 +32,13 @@ def finish_member(folder: Path, member: Member, test: data.Examples, evaluate: E
     """Evaluate the chosen weights on the test part, write the test row, and keep the weights for `runs.load`."""
     chosen = member.chosen()
     found, logits = evaluate(chosen["params"], chosen["state"], test)
+    found = {"loss": found["loss"], "accuracy": found.get("accuracy", math.nan)}
     member.append("test", found, epoch=member.epoch - 1)
     save_final(folder, member.name, member.step, chosen["params"], chosen["state"], which=chosen["which"])
     probabilities = np.asarray(activations.softmax(logits), np.float32)
-    return Outcome(member, chosen["params"], member.state.params, chosen["which"], found, probabilities)
+    last = member.state.params
+    last = last.fast if isinstance(last, optimizers.LookaheadParams) else last
+    return Outcome(member, chosen["params"], last, chosen["which"], found, probabilities)
 
 
 def write_outcome(

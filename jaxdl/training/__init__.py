@@ -3,9 +3,10 @@
 from jaxdl.training import checkpoints
 from jaxdl.training.batch_norm import reestimate_batch_norm
 from jaxdl.training.loop import evaluate, fit, prefetch
+from jaxdl.training.measures import check_labels
 from jaxdl.training.parallel import STRATEGIES, Parallel, data_parallel, data_parallel_eval, replicate
 from jaxdl.training.resident import fits
-from jaxdl.training.state import TrainState, create, start
+from jaxdl.training.state import TrainState, create, start, variables
 from jaxdl.training.steps import eval_step, per_example, train_step
 from jaxdl.training.stopping import EarlyStopping
 
@@ -14,6 +15,7 @@ __all__ = [
     "EarlyStopping",
     "Parallel",
     "TrainState",
+    "check_labels",
     "checkpoints",
     "create",
     "data_parallel",
@@ -28,4 +30,5 @@ __all__ = [
     "replicate",
     "start",
     "train_step",
+    "variables",
 ]

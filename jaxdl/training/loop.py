@@ -51,29 +51,46 @@ def fit(
 def evaluate(
     step: Callable[..., tuple[Any, Array]], variables: tuple[Any, Any], batches: Iterable[data.Batch]
 ) -> tuple[dict[str, float], np.ndarray]:
-    """Mean loss and accuracy over all batches, and the network's outputs.
+    """Mean loss and metrics over all batches, and the network's outputs.
 
     Args:
         step: from `eval_step`, best jitted.
-        variables: (params, state).
+        variables: ``(params, state)``, as from `variables`.
         batches: padded batches, as from `data.eval_batches`.
 
     Returns:
-        ``{"loss", "accuracy"}``, and the outputs of the examples of positive weight, ``(n, ...)``.
+        ``{"loss", ...}``, and the outputs of the examples of positive weight, ``(n, ...)``. Beside the loss stand the
+        means of what the step measures: "accuracy" of its "correct", for real targets "squared_error",
+        "absolute_error" and "r_squared", 1 − Σ(y − ŷ)² / Σ(y − ȳ)² in float64 in the mean over the outputs (NaN for a
+        constant target), and those of one's own metrics under their names.
 
     Raises:
-        ValueError: if no example has positive weight.
+        ValueError: if no example has positive weight, or every label is ignored.
     """
     totals: collections.Counter[str] = collections.Counter()
-    outputs = []
+    outputs, seen = [], []
     # a batch is read when the next one has been dispatched, so that the device neither waits nor holds all of them
-    for (sums, y), weight in prefetch(batches, lambda batch: (step(variables, batch), batch.weight)):
+    for (sums, y), batch in prefetch(batches, lambda batch: (step(variables, batch), batch)):
         totals.update({name: float(value) for name, value in sums.items()})
-        outputs.append(np.asarray(y)[np.asarray(weight) > 0])
-    if not totals["weight"]:
+        counts = np.asarray(batch.weight) > 0
+        outputs.append(np.asarray(y)[counts])
+        seen.append((np.asarray(batch.label)[counts], np.asarray(batch.weight)[counts]))
+    weight = totals.pop("weight", 0)
+    if not weight:
         raise ValueError("batches: there is no example to evaluate on")
-    means = {"loss": totals["loss"] / totals["weight"], "accuracy": totals["correct"] / totals["weight"]}
-    return means, np.concatenate(outputs)
+    means = {"accuracy" if name == "correct" else name: total / weight for name, total in totals.items()}
+    predictions = np.concatenate(outputs)
+    if "squared_error" in means:
+        means["r_squared"] = _r_squared(predictions, *map(np.concatenate, zip(*seen, strict=True)))
+    return means, predictions
+
+
+def _r_squared(predictions: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> float:
+    """Return the share of the targets' variance that is predicted; in float64, as it is a difference of sums."""
+    y, p = (a.reshape(len(a), -1).astype(np.float64) for a in (targets, predictions))
+    w = weights.astype(np.float64)[:, None]
+    unexplained, spread = (w * (y - p) ** 2).sum(0), (w * (y - (w * y).sum(0) / w.sum()) ** 2).sum(0)
+    return float(np.mean(1 - unexplained / np.where(spread == 0, np.nan, spread)))
 
 
 def prefetch(batches: Iterable[Any], place: Callable[[Any], Any] = jax.device_put, *, size: int = 2) -> Iterator[Any]:

@@ -8,14 +8,14 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Int
 
-from jaxdl import nn
+from jaxdl import nn, optimizers
 
 
 class TrainState(NamedTuple):
     """Everything that a step reads and returns; a pytree."""
 
     step: Int[Array, ""]  # number of updates done, int32
-    params: Any  # nested dicts of arrays
+    params: Any  # nested dicts of arrays; a LookaheadParams of two such for lookahead
     state: Any  # the network's non-trained state, such as running statistics
     opt_state: Any  # of the optimizer
     average: Any  # {"params", "state"} averaged over steps, at least float32; or None
@@ -44,9 +44,21 @@ def create(
 
 def start(params: Any, state: Any, optimizer: optax.GradientTransformation, *, average: bool = False) -> TrainState:
     """Like `create`, from parameters that exist; they are copied, so that several runs may start from the same."""
-    params, state = _own((params, state))
+    params, state = _own((optimizers.start_params(optimizer, params), state))
     averaged = jax.tree.map(_wide, _own({"params": params, "state": state})) if average else None
     return TrainState(jnp.zeros((), jnp.int32), params, state, _own(optimizer.init(params)), averaged)
+
+
+def variables(train_state: TrainState) -> tuple[Any, Any]:
+    """Return ``(params, state)`` to evaluate: the Polyak average if there is one, else what the optimizer judges by.
+
+    See `optimizers.eval_params`. The arrays may be the state's own, which the next step donates: copy what is kept.
+    """
+    kept = train_state.average
+    params, state = (train_state.params, train_state.state) if kept is None else (kept["params"], kept["state"])
+    if kept is None:
+        return optimizers.eval_params(train_state.opt_state, params), state
+    return params.slow if isinstance(params, optimizers.LookaheadParams) else params, state
 
 
 def _own(tree: Any) -> Any:

@@ -6,7 +6,6 @@ Examples of weight 0 (padding) may hold anything, NaN images and impossible labe
 in training a layer that mixes examples, such as batch norm, sees them as zeros: train on full batches.
 """
 
-import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +15,8 @@ import optax
 from jax.typing import ArrayLike
 from jaxtyping import Array
 
-from jaxdl import data, losses, nn
+from jaxdl import data, losses, nn, optimizers
+from jaxdl.training.measures import Measure, measure_of
 from jaxdl.training.state import TrainState, strong
 
 Metrics = dict[str, Array]
@@ -27,6 +27,8 @@ def train_step(
     optimizer: optax.GradientTransformation,
     *,
     loss: Callable[[Any, Array], Array] = losses.softmax_cross_entropy,
+    metrics: Measure | None = None,
+    ignore_label: int | None = None,
     preprocess: Callable[[Array], Array] | None = None,
     augment: Callable[[Array, Array], Array] | None = None,
     penalty: Callable[[Any], Array] | None = None,
@@ -37,12 +39,23 @@ def train_step(
     Random numbers depend on (key, state.step) alone. Augmentation is keyed per example by its index in the epoch, so
     that it is the same on any number of devices; with ``axis_name`` the network's own key differs per device.
 
+    The gradient is taken where the optimizer asks for it (`optimizers.gradient_point`); `variables` returns what to
+    evaluate. An optimizer that needs the function itself, such as L-BFGS, gets it without ``axis_name``, that is on
+    one device or under ``strategy="jit"``, as a function of the parameters on the same batch with the same key.
+
     Args:
         layer: the network; its output goes to ``loss``. Of `nn.WithAuxiliary` the loss is that of the output plus
             the weighted losses of the heads; another tuple goes to ``loss`` whole, its first entry being the scores.
-        optimizer: any optax transformation; one that takes extra arguments gets ``value``, the mean loss with the
-            penalty, and ``grad``.
-        loss: ``(outputs, labels) -> (n,)``, one number per example.
+        optimizer: any optax transformation. One that takes extra arguments gets what `optimizers.update` describes:
+            ``value`` (the mean loss with the penalty), ``grad`` and ``grad_fn``, and without ``axis_name`` also
+            ``value_fn``, ``model_fn`` and ``loss_fn`` (the mean loss without the penalty).
+        loss: ``(outputs, labels) -> (n,)``, one number per example; one per output, ``(n, ...)``, is averaged over
+            each example's own axes.
+        metrics: ``(outputs, labels) -> {name: values}``, values like the loss's. None measures what suits the loss:
+            "correct" for classes, logits of two classes and several labels, "squared_error" and "absolute_error" for
+            real targets, nothing for an unknown loss whose labels are no class numbers.
+        ignore_label: integer labels of this value, such as -1, count nowhere: not in the loss, the gradient, the
+            metrics or the weight, so that a mean is one over the other labels.
         preprocess: maps the batch's images, after augmentation, to the network's input, on the device.
         augment: ``(key, image) -> image`` for one example as it comes in the batch.
         penalty: ``params -> scalar``, added to the mean loss.
@@ -50,14 +63,16 @@ def train_step(
 
     Returns:
         A function ready for `data_parallel` or ``jax.jit``. Its metrics are sums over the batch, in float32 or wider:
-        "loss" (without the penalty), "correct", "weight", and the scalar "penalty". It raises ValueError unless the
-        TrainState was created with ``average=True`` just where there is an ``average_decay``.
+        "loss" (without the penalty), "weight", those of ``metrics``, and the scalar "penalty". It raises ValueError
+        unless the TrainState was created with ``average=True`` just where there is an ``average_decay``, for losses
+        and metrics of another shape, and for an optimizer that asks for what is not offered.
 
     Raises:
         ValueError: for an ``average_decay`` out of range.
     """
     if isinstance(average_decay, int | float) and not 0 <= average_decay <= 1:
         raise ValueError(f"average_decay={average_decay} is not in [0, 1]")
+    sums_of = _summing(loss, metrics, ignore_label)
 
     def step(state: TrainState, batch: data.Batch, key: Array, *, axis_name: str | None = None):
         _check_average(state.average, average_decay)
@@ -66,26 +81,50 @@ def train_step(
             layer_key = jax.random.fold_in(layer_key, jax.lax.axis_index(axis_name))
         x = _prepare(batch, preprocess, augment, augment_key)
 
+        def outputs(params):
+            return layer.apply(params, state.state, x, train=True, key=layer_key, axis_name=axis_name)
+
         def weighted_sum(params):
-            y, new_state = layer.apply(params, state.state, x, train=True, key=layer_key, axis_name=axis_name)
-            sums = _sums(y, batch, loss)
+            y, new_state = outputs(params)
+            sums = sums_of(y, batch)
             return sums["loss"], (sums, new_state)
 
-        grads, (sums, new_state) = jax.grad(weighted_sum, has_aux=True)(state.params)
-        grads = jax.tree.map(_wide, grads)  # half precision would round the sum over devices and the count
-        if axis_name is not None:
-            grads, sums = jax.lax.psum((grads, sums), axis_name)
-        grads = jax.tree.map(lambda g, p: (g / sums["weight"]).astype(p.dtype), grads, state.params)
-        sums["penalty"] = jnp.zeros_like(sums["loss"])
-        if penalty is not None:
-            value, penalty_grads = jax.value_and_grad(penalty)(state.params)
-            sums["penalty"] = _wide(value)
-            grads = jax.tree.map(jnp.add, grads, penalty_grads)
-        extra = _taken(optimizer.update, value=sums["loss"] / sums["weight"] + sums["penalty"], grad=grads)
-        updates, opt_state = optimizer.update(grads, state.opt_state, state.params, **extra)
+        def differentiate(params):
+            grads, (sums, new_state) = jax.grad(weighted_sum, has_aux=True)(params)
+            grads = jax.tree.map(_wide, grads)  # half precision would round the sum over devices and the count
+            if axis_name is not None:
+                grads, sums = jax.lax.psum((grads, sums), axis_name)
+            grads = jax.tree.map(lambda g, p: (g / _count(sums)).astype(p.dtype), grads, params)
+            sums["penalty"] = jnp.zeros_like(sums["loss"])
+            if penalty is not None:
+                value, penalty_grads = jax.value_and_grad(penalty)(params)
+                sums["penalty"] = _wide(value)
+                grads = jax.tree.map(jnp.add, grads, penalty_grads)
+            return grads, sums, new_state
+
+        def loss_fn(y):
+            sums = sums_of(y, batch)
+            return sums["loss"] / _count(sums)
+
+        def value_fn(params):
+            value = loss_fn(outputs(params)[0])
+            return value if penalty is None else value + _wide(penalty(params))
+
+        grads, sums, new_state = differentiate(optimizers.gradient_point(state.opt_state, state.params))
+        offered: dict[str, Any] = {
+            "value": sums["loss"] / _count(sums) + sums["penalty"],
+            "grad_fn": lambda params, i=None: differentiate(params)[0],
+        }
+        if axis_name is None:  # the parts of a batch know no function of the whole
+            offered |= {"value_fn": value_fn, "model_fn": lambda params: outputs(params)[0], "loss_fn": loss_fn}
+        updates, opt_state = optimizers.update(optimizer, grads, state.opt_state, state.params, **offered)
         params = optax.apply_updates(state.params, updates)
         average = _averaged(state.average, {"params": params, "state": new_state}, average_decay)
         return strong(TrainState(state.step + 1, params, new_state, opt_state, average)), sums
+
+    def _count(sums):
+        # only where labels are ignored can a batch count nothing; its gradient is 0
+        return sums["weight"] if ignore_label is None else jnp.where(sums["weight"] == 0, 1, sums["weight"])
 
     return step
 
@@ -94,17 +133,21 @@ def eval_step(
     layer: nn.Layer,
     *,
     loss: Callable[[Array, Array], Array] = losses.softmax_cross_entropy,
+    metrics: Measure | None = None,
+    ignore_label: int | None = None,
     preprocess: Callable[[Array], Array] | None = None,
 ) -> Callable[..., tuple[Metrics, Array]]:
-    """Make ``step(variables, batch) -> (metrics, outputs)`` with ``variables = (params, state)``.
+    """Make ``step(variables, batch) -> (metrics, outputs)`` with ``variables = (params, state)``, as from `variables`.
 
-    Rows of ``outputs (n, ...)`` that belong to examples of weight 0 are to be dropped by weight.
+    Rows of ``outputs (n, ...)`` that belong to examples of weight 0 are to be dropped by weight. See `train_step` for
+    the arguments.
     """
+    sums_of = _summing(loss, metrics, ignore_label)
 
     def step(variables: tuple[Any, Any], batch: data.Batch):
         params, state = variables
         y, _ = layer.apply(params, state, _prepare(batch, preprocess, None, None))
-        return _sums(y, batch, loss), y
+        return sums_of(y, batch), y
 
     return step
 
@@ -124,13 +167,46 @@ def _without_padding(x: Array, weight: ArrayLike) -> Array:
     return jnp.where(counts, x, jnp.zeros((), x.dtype))
 
 
-def _sums(y: Any, batch: data.Batch, loss) -> Metrics:
-    label = _without_padding(jnp.asarray(batch.label), batch.weight)
-    found = _wide(per_example(loss, y, label))
-    weight = batch.weight.astype(found.dtype)
-    scores = y[0] if isinstance(y, tuple) else y
-    correct = (jnp.argmax(scores, -1) == label).astype(weight.dtype)
-    return {"loss": jnp.sum(weight * found), "correct": jnp.sum(weight * correct), "weight": jnp.sum(weight)}
+def _summing(loss, metrics: Measure | None, ignore_label: int | None) -> Callable[[Any, data.Batch], Metrics]:
+    """Make ``(outputs, batch) -> sums`` of the loss, of what is measured beside it, and of the weights."""
+    measure = measure_of(loss) if metrics is None else metrics
+
+    def sums_of(y: Any, batch: data.Batch) -> Metrics:
+        label = _without_padding(jnp.asarray(batch.label), batch.weight)
+        counts = None
+        if ignore_label is not None:
+            counts = _counted(label, ignore_label)
+            label = jnp.where(counts, label, jnp.zeros((), label.dtype))  # a label that every loss takes
+        found = {"loss": per_example(loss, y, label), **measure(y[0] if isinstance(y, tuple) else y, label)}
+        weight = jnp.asarray(batch.weight, _wide(found["loss"]).dtype)
+        sums = {name: jnp.sum(weight * _mean_of_each(name, values, weight, counts)) for name, values in found.items()}
+        if counts is not None:
+            weight = weight * _mean_of_each("weight", counts, weight, None)
+        return {**sums, "weight": jnp.sum(weight)}
+
+    return sums_of
+
+
+def _counted(label: Array, ignore_label: int) -> Array:
+    if not jnp.issubdtype(label.dtype, jnp.integer):
+        raise ValueError(f"ignore_label={ignore_label}: it is for integer labels, and these are {label.dtype}")
+    return label != ignore_label
+
+
+def _mean_of_each(name: str, values: Array, weight: Array, counts: Array | None) -> Array:
+    """Return ``(n,)`` of values ``(n, ...)``: the mean over each example's own axes, with 0 for what does not count."""
+    values = jnp.asarray(values)
+    if values.shape[:1] != weight.shape:
+        raise ValueError(
+            f"{name}: got shape {values.shape} for {len(weight)} examples, must be one number per example, "
+            f"({len(weight)},), or one per output, ({len(weight)}, ...)"
+        )
+    values = values.astype(weight.dtype) if values.dtype == bool else _wide(values)
+    if counts is not None:
+        if values.shape != counts.shape:
+            raise ValueError(f"{name}: got shape {values.shape}, must be the labels', {counts.shape}, to ignore some")
+        values = jnp.where(counts, values, 0)
+    return values if values.ndim == 1 else jnp.mean(values.reshape(len(weight), -1), axis=1)
 
 
 def per_example(loss: Callable[[Any, Array], Array], y: Any, label: Array) -> Array:
@@ -143,14 +219,6 @@ def per_example(loss: Callable[[Any, Array], Array], y: Any, label: Array) -> Ar
 
 def _wide(x: Array) -> Array:
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
-
-
-def _taken(update: Callable[..., Any], **extra: Any) -> dict[str, Any]:
-    """Keep the extra arguments that an optimizer has room for."""
-    parameters = inspect.signature(update).parameters
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
-        return extra
-    return {name: value for name, value in extra.items() if name in parameters}
 
 
 def _check_average(average: Any, decay: float | None) -> None:

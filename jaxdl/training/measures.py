@@ -1,0 +1,114 @@
+"""What is measured beside the loss: the loss decides it, or the caller's own function.
+
+A measure is ``(outputs, labels) -> {name: values}`` with values ``(n, ...)``, one per example or per output. The steps
+turn them into weighted sums, each example's own axes averaged, and `evaluate` divides.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any, Final
+
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+from jaxtyping import Array
+
+from jaxdl import losses
+
+Measure = Callable[[Any, Array], dict[str, Array]]
+
+
+def hits(outputs: Array, labels: Array) -> dict[str, Array]:
+    """Return "correct": whether the largest output is the label's, or where labels are distributions, their largest."""
+    given = labels if labels.ndim < outputs.ndim else jnp.argmax(labels, -1)
+    return {"correct": jnp.argmax(outputs, -1) == given}
+
+
+def binary_hits(outputs: Array, labels: Array, *, threshold: float, middle: float) -> dict[str, Array]:
+    """Return "correct" per output: whether it lies on the side of ``threshold`` on which the label is of ``middle``."""
+    return {"correct": (outputs > threshold) == (labels > middle)}
+
+
+def errors(outputs: Array, targets: Array) -> dict[str, Array]:
+    """Return "squared_error" and "absolute_error" per output."""
+    error = outputs - targets
+    return {"squared_error": jnp.square(error), "absolute_error": jnp.abs(error)}
+
+
+_OF_LOGITS = functools.partial(binary_hits, threshold=0.0, middle=0.5)
+_OF_PROBABILITIES = functools.partial(binary_hits, threshold=0.5, middle=0.5)
+_OF_SIGNS = functools.partial(binary_hits, threshold=0.0, middle=0.0)
+
+MEASURES: Final[dict[Callable[..., Array], Measure]] = {
+    losses.softmax_cross_entropy: hits,
+    losses.nll: hits,
+    losses.margin: hits,
+    losses.sigmoid_binary_cross_entropy: _OF_LOGITS,
+    losses.binary_cross_entropy: _OF_PROBABILITIES,
+    losses.hinge: _OF_SIGNS,
+    losses.perceptron: _OF_SIGNS,
+    losses.squared_error: errors,
+    losses.half_squared_error: errors,
+    losses.absolute_error: errors,
+    losses.squared_log_error: errors,
+}
+"""What each of the library's losses is measured by."""
+
+_LABELS: Final = {
+    _OF_LOGITS: ("in [0, 1]", lambda labels: (labels >= 0) & (labels <= 1)),
+    _OF_PROBABILITIES: ("in [0, 1]", lambda labels: (labels >= 0) & (labels <= 1)),
+    _OF_SIGNS: ("-1 or 1", lambda labels: np.abs(labels) == 1),
+    errors: ("finite", np.isfinite),
+    hits: ("at least 0", lambda labels: labels >= 0),
+}
+
+
+def measure_of(loss: Callable[..., Any]) -> Measure:
+    """Return what to measure for a loss, which may be a ``functools.partial`` of one of `jaxdl.losses`.
+
+    An unknown loss is measured by hits where labels are class numbers, ``(n, ...)`` integers beside outputs
+    ``(n, ..., classes)``, and by nothing but itself elsewhere.
+    """
+    known = _known(loss)
+    return _guessed if known is None else known
+
+
+def check_labels(loss: Callable[..., Any], labels: ArrayLike, *, ignore_label: int | None = None) -> None:
+    """Raise a ValueError for labels that a loss does not take; call it once, on the host, before training.
+
+    A compiled step cannot look at values: there, labels out of range make the loss NaN.
+
+    Args:
+        loss: one of `jaxdl.losses`, or a partial of one; of any other nothing is known.
+        labels: of the whole set, any shape.
+        ignore_label: a label that is left out of the check, see `train_step`.
+
+    Raises:
+        ValueError: naming the loss, the first label that does not fit and those that do.
+    """
+    known = _known(loss)
+    if known is None:
+        return
+    values = np.asarray(labels).ravel()
+    allowed, fits = _LABELS[known]
+    bad = ~fits(values) if ignore_label is None else ~fits(values) & (values != ignore_label)
+    if bad.any():
+        where = int(np.flatnonzero(bad)[0])
+        name = _function(loss).__name__
+        raise ValueError(f"labels: number {where} is {values[where]}; for {name} labels must be {allowed}")
+
+
+def _function(loss: Callable[..., Any]) -> Callable[..., Any]:
+    while isinstance(loss, functools.partial):
+        loss = loss.func
+    return loss
+
+
+def _known(loss: Callable[..., Any]) -> Measure | None:
+    function = _function(loss)
+    return next((measure for known, measure in MEASURES.items() if known is function), None)
+
+
+def _guessed(outputs: Any, labels: Array) -> dict[str, Array]:
+    classes = jnp.issubdtype(labels.dtype, jnp.integer) and labels.shape == jnp.shape(outputs)[:-1]
+    return hits(outputs, labels) if classes and outputs.shape[-1] > 1 else {}
