@@ -271,6 +271,7 @@ def steps_per_epoch(config: Config, splits: data.Splits) -> int:
 
 def check_fit(config: Config, layer: nn.Layer, splits: data.Splits, classes: int) -> None:
     """Raise ValueError where the options, the model and the data do not go together."""
+    training.check_labels(runs.loss(config.loss), splits.train.labels)
     examples, size = len(splits.train.labels), config.batch_size
     _check(size <= examples, "batch_size", size, f"at most the {examples} training examples")
     steps = config.epochs * steps_per_epoch(config, splits)
