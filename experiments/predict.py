@@ -8,7 +8,6 @@ one, is white on black).
 """
 
 import dataclasses
-import struct
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -17,6 +16,7 @@ import numpy as np
 import tyro
 
 from jaxdl import activations, data, runs
+from jaxdl.data import pixels
 from jaxdl.runs import commandline
 
 
@@ -54,7 +54,8 @@ def read_image(path: Path, in_shape: tuple[int, ...], scale: float) -> np.ndarra
     """An image file as raw pixels of ``in_shape``, where ``scale`` means full brightness.
 
     Raises:
-        ValueError: naming the file, if it is missing or no image, or the network takes other than 1 or 3 channels.
+        ValueError: naming the file, if it is missing or no image of `pixels.FORMATS`, or if the network takes other
+            than 1 or 3 channels.
     """
     from PIL import Image
 
@@ -62,13 +63,10 @@ def read_image(path: Path, in_shape: tuple[int, ...], scale: float) -> np.ndarra
     modes = {1: "L", 3: "RGB"}
     if channels not in modes:
         raise ValueError(f"the network takes {channels} channels; image files give 1 or 3")
-    try:
-        with Image.open(path) as image:
-            if image.mode.startswith(("I", "F")):  # Pillow would cut off all but the darkest values
-                raise ValueError(f"{path}: has mode {image.mode}; expected 8 bits per channel, grey or colour")
-            image = image.convert(modes[channels])
-    except (OSError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path}: cannot be read as an image ({error})") from error
+    with pixels.opened(path, f"{path}:") as image:
+        if image.mode.startswith(("I", "F")):  # Pillow would cut off all but the darkest values
+            raise ValueError(f"{path}: has mode {image.mode}; expected 8 bits per channel, grey or colour")
+        image = image.convert(modes[channels])
     if image.size != (width, height):
         print(f"{path}: resized from {image.size[0]}x{image.size[1]} to {width}x{height}")
         image = image.resize((width, height), Image.Resampling.BILINEAR)
