@@ -2,7 +2,8 @@
 
     python -m experiments.predict RUN IMAGE...
 
-Prints the three most probable classes of each image. An image of another size than the network's is resized, colours
+Prints the three most probable classes of each image. A run of a network of your own, package.module:function, needs
+--trust-run, because that function is called. An image of another size than the network's is resized, colours
 become grey for a network of one channel, transparency is dropped; beyond that pixels are taken as they are (MNIST, for
 one, is white on black).
 """
@@ -32,6 +33,9 @@ class Config:
     """Whose weights, of a run with several optimizers; the first by default."""
     top: int = 3
     """How many classes to print."""
+    trust_run: bool = False
+    """Import and call the network that the run's config names as package.module:function. Give it for folders that you
+    trust alone, your own for instance: such a function can be any code."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -39,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     config = commandline.parse(Config, argv, description=__doc__, prog="python -m experiments.predict")
     if not config.images:
         raise ValueError("images: give at least one image file")
-    run = runs.load(config.run, optimizer=config.optimizer)
+    run = runs.load(config.run, optimizer=config.optimizer, trust_run=config.trust_run)
     if not 1 <= config.top <= len(run.classes):
         raise ValueError(f"top={config.top} is not in 1 to {len(run.classes)}, the number of classes")
     images = np.stack([read_image(path, run.in_shape, float(run.preprocessing.scale)) for path in config.images])
