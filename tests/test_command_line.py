@@ -365,7 +365,7 @@ def test_the_config_is_resolved_and_complete(finished):
     assert config["learning_rate"] == [0.3, 0.3]
     assert config["noise_floor"] is True, "sgd and sgd at one rate are twins"
     assert (config["strategy"], config["weight_decay"], config["seed"]) == ("jit", None, 5)
-    assert set(config) == set(train_cnn.Config.__dataclass_fields__) - {"out", "resume"}
+    assert set(config) == set(train_cnn.Config.__dataclass_fields__) - {"out", "resume", "trust_run"}
 
 
 def test_the_manifest_says_where_the_numbers_come_from(finished):

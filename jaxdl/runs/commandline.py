@@ -40,8 +40,8 @@ def parse(config_type: type[Config], argv: Sequence[str] | None = None, **option
     config = tyro.cli(config_type, args=argv, default=stored, **options)
     options = {name: getattr(stored, name) for name in _fields(config_type) - {*FREE}}
     typed = {*argv, *(argument.partition("=")[2] for argument in argv)}
-    trust.check_stored(pathlib.Path(resume) / folders.CONFIG, options, trust_run=config.trust_run, typed=typed)
     _check_same(stored, config, pathlib.Path(resume))
+    trust.check_stored(pathlib.Path(resume) / folders.CONFIG, options, trust_run=config.trust_run, typed=typed)
     return config
 
 
