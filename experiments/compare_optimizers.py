@@ -64,6 +64,9 @@ class Config:
     """Folder of this study; by default runs/compare_optimizers/TIME."""
     resume: Path | None = None
     """Go on with the study in this folder."""
+    trust_run: bool = False
+    """With --resume: import and call the package.module:function that the run's config names. Give it for folders that
+    you trust alone, your own for instance: such a function can be any code."""
 
 
 def adam_l2(learning_rate: Any = 1e-3, weight_decay: float = 0.1) -> optax.GradientTransformation:
@@ -155,7 +158,9 @@ def run(config: Config, problems: list[compare.Problem], chosen: list[contenders
             whole.run()
         except study.Stopped:
             name = request.signal.name if request.signal else "asked to stop"
-            progress.line(f"{name}: every run that ended is in {folder}; --resume {folder} goes on")
+            progress.line(
+                f"{name}: every run that ended is in {folder}; {commandline.resuming(folder, config)} goes on"
+            )
             return request.exit_code
     from jaxdl.runs import study_report  # matplotlib takes a second to import, which --help need not wait for
 

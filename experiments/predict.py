@@ -2,13 +2,13 @@
 
     python -m experiments.predict RUN IMAGE...
 
-Prints the three most probable classes of each image. An image of another size than the network's is resized, colours
+Prints the three most probable classes of each image. A run of a network of your own, package.module:function, needs
+--trust-run, because that function is called. An image of another size than the network's is resized, colours
 become grey for a network of one channel, transparency is dropped; beyond that pixels are taken as they are (MNIST, for
 one, is white on black).
 """
 
 import dataclasses
-import struct
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -17,6 +17,7 @@ import numpy as np
 import tyro
 
 from jaxdl import activations, data, runs
+from jaxdl.data import pixels
 from jaxdl.runs import commandline
 
 
@@ -32,6 +33,9 @@ class Config:
     """Whose weights, of a run with several optimizers; the first by default."""
     top: int = 3
     """How many classes to print."""
+    trust_run: bool = False
+    """Import and call the network that the run's config names as package.module:function. Give it for folders that you
+    trust alone, your own for instance: such a function can be any code."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -39,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     config = commandline.parse(Config, argv, description=__doc__, prog="python -m experiments.predict")
     if not config.images:
         raise ValueError("images: give at least one image file")
-    run = runs.load(config.run, optimizer=config.optimizer)
+    run = runs.load(config.run, optimizer=config.optimizer, trust_run=config.trust_run)
     if not 1 <= config.top <= len(run.classes):
         raise ValueError(f"top={config.top} is not in 1 to {len(run.classes)}, the number of classes")
     images = np.stack([read_image(path, run.in_shape, float(run.preprocessing.scale)) for path in config.images])
@@ -54,7 +58,8 @@ def read_image(path: Path, in_shape: tuple[int, ...], scale: float) -> np.ndarra
     """An image file as raw pixels of ``in_shape``, where ``scale`` means full brightness.
 
     Raises:
-        ValueError: naming the file, if it is missing or no image, or the network takes other than 1 or 3 channels.
+        ValueError: naming the file, if it is missing or no image of `pixels.FORMATS`, or if the network takes other
+            than 1 or 3 channels.
     """
     from PIL import Image
 
@@ -62,13 +67,10 @@ def read_image(path: Path, in_shape: tuple[int, ...], scale: float) -> np.ndarra
     modes = {1: "L", 3: "RGB"}
     if channels not in modes:
         raise ValueError(f"the network takes {channels} channels; image files give 1 or 3")
-    try:
-        with Image.open(path) as image:
-            if image.mode.startswith(("I", "F")):  # Pillow would cut off all but the darkest values
-                raise ValueError(f"{path}: has mode {image.mode}; expected 8 bits per channel, grey or colour")
-            image = image.convert(modes[channels])
-    except (OSError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path}: cannot be read as an image ({error})") from error
+    with pixels.opened(path, f"{path}:") as image:
+        if image.mode.startswith(("I", "F")):  # Pillow would cut off all but the darkest values
+            raise ValueError(f"{path}: has mode {image.mode}; expected 8 bits per channel, grey or colour")
+        image = image.convert(modes[channels])
     if image.size != (width, height):
         print(f"{path}: resized from {image.size[0]}x{image.size[1]} to {width}x{height}")
         image = image.resize((width, height), Image.Resampling.BILINEAR)

@@ -93,6 +93,9 @@ class Config:
     """Folder of this run; by default runs/train_cnn/TIME."""
     resume: Path | None = None
     """Go on with the run in this folder."""
+    trust_run: bool = False
+    """With --resume: import and call the package.module:function that the run's config names. Give it for folders that
+    you trust alone, your own for instance: such a function can be any code."""
 
 
 class Defaults(NamedTuple):
@@ -245,7 +248,8 @@ def run(config: Config, folder: Path, argv: Sequence[str] | None = None, *, resu
                     member.train_epoch(epoch)
             if request.signal:
                 steps = [member.step for member in members]
-                progress.line(f"{request.signal.name}: saved at step {steps}; --resume {folder} goes on")
+                again = commandline.resuming(folder, config)
+                progress.line(f"{request.signal.name}: saved at step {steps}; {again} goes on")
                 return request.exit_code
         metrics.arrange([member.name for member in members])
         outcomes = [runs.finish_member(folder, member, splits.test, evaluate) for member in members]

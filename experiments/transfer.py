@@ -82,6 +82,9 @@ class Config:
     """Folder of this run; by default runs/transfer/TIME."""
     resume: Path | None = None
     """Go on with the run in this folder; what it has measured is not measured again."""
+    trust_run: bool = False
+    """With --resume: import and call the package.module:function that the run's config names. Give it for folders that
+    you trust alone, your own for instance: such a function can be any code."""
 
 
 class Task(NamedTuple):
@@ -117,7 +120,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 "{task}, {way}, {examples_per_class} examples per class, seed {seed}: {test_accuracy:.2%}".format(**row)
             )
             if request.signal:
-                print(f"{request.signal.name}: --resume {folder} goes on")
+                print(f"{request.signal.name}: {commandline.resuming(folder, config)} goes on")
                 return request.exit_code
     from jaxdl.runs import transfer_report  # matplotlib takes a second to import, which --help need not wait for
 

@@ -365,7 +365,7 @@ def test_the_config_is_resolved_and_complete(finished):
     assert config["learning_rate"] == [0.3, 0.3]
     assert config["noise_floor"] is True, "sgd and sgd at one rate are twins"
     assert (config["strategy"], config["weight_decay"], config["seed"]) == ("jit", None, 5)
-    assert set(config) == set(train_cnn.Config.__dataclass_fields__) - {"out", "resume"}
+    assert set(config) == set(train_cnn.Config.__dataclass_fields__) - {"out", "resume", "trust_run"}
 
 
 def test_the_manifest_says_where_the_numbers_come_from(finished):
@@ -432,7 +432,7 @@ def test_the_best_epoch_is_the_one_of_the_lowest_dev_loss(finished):
 def test_load_gives_back_the_network_that_was_judged(finished, optimizer):
     summary = json.loads((finished / "summary.json").read_text())
     row = next(r for r in summary["rows"] if r["optimizer"] == (optimizer or "jaxdl.sgd"))
-    loaded = runs.load(finished, optimizer=optimizer)
+    loaded = runs.load(finished, optimizer=optimizer, trust_run=True)
     test = data.split(data.load("digits"), seed=5, dev_fraction=0.1).test
     x = data.normalize(test.images, loaded.preprocessing)
     logits, _ = loaded.layer.apply(loaded.params, loaded.state, x)
@@ -443,12 +443,12 @@ def test_load_gives_back_the_network_that_was_judged(finished, optimizer):
 
 def test_load_refuses_what_is_no_finished_run(finished, tmp_path):
     with pytest.raises(ValueError, match=r"optimizer='adam' is not in this run; it has jaxdl.sgd, optax.sgd"):
-        runs.load(finished, optimizer="adam")
+        runs.load(finished, optimizer="adam", trust_run=True)
     with pytest.raises(ValueError, match=r"is no run folder, it has no config.json"):
         runs.load(tmp_path)
     shutil.copytree(finished, tmp_path / "run", ignore=shutil.ignore_patterns("final"))
     with pytest.raises(ValueError, match=r"this run has not ended; go on with --resume"):
-        runs.load(tmp_path / "run")
+        runs.load(tmp_path / "run", trust_run=True)
 
 
 def test_load_refuses_a_flipped_bit(finished, tmp_path):
@@ -461,7 +461,7 @@ def test_load_refuses_a_flipped_bit(finished, tmp_path):
     content[len(content) // 2] ^= 4
     file.write_bytes(content)
     with pytest.raises(ValueError, match="SHA-256"):
-        runs.load(tmp_path)
+        runs.load(tmp_path, trust_run=True)
 
 
 def test_resume_of_a_finished_run_makes_its_report_again_without_training(capsys, finished, tmp_path, monkeypatch):
@@ -469,7 +469,7 @@ def test_resume_of_a_finished_run_makes_its_report_again_without_training(capsys
     shutil.copytree(finished, folder)
     (folder / "report.html").unlink()
     monkeypatch.setattr("jaxdl.training.fit", None)  # training would fail
-    assert train_cnn.main(["--resume", str(folder)]) == 0
+    assert train_cnn.main(["--resume", str(folder), "--trust-run"]) == 0
     assert (folder / "report.html").exists()
     for name in ("metrics.csv", "summary.json", "manifest.json", "preprocessing.json", "predictions.npz"):
         assert (folder / name).read_bytes() == (finished / name).read_bytes(), name
@@ -487,7 +487,7 @@ def test_resume_of_a_finished_run_makes_its_report_again_without_training(capsys
     ],
 )
 def test_resume_with_another_config_says_what_differs(capsys, finished, options, said):
-    code, out, err = run(capsys, train_cnn.main, "--resume", finished, *options.split())
+    code, out, err = run(capsys, train_cnn.main, "--resume", finished, "--trust-run", *options.split())
     assert (code, out) == (2, "")
     for part in said:
         assert part in err
@@ -509,7 +509,7 @@ def test_resume_with_other_data_names_the_file(capsys, here, tmp_path, monkeypat
     folder = tmp_path / "run"
     assert train_cnn.main([*options, "--dataset", str(tmp_path / "idx"), "--out", str(folder)]) == 0
     write_idx(tmp_path / "idx", images[::-1], labels)
-    code, _, err = run(capsys, train_cnn.main, "--resume", folder)
+    code, _, err = run(capsys, train_cnn.main, "--resume", folder, "--trust-run")
     assert code == 2
     assert "train-images-idx3-ubyte: its SHA-256 is " in err
     assert "a resumed run needs the same data" in err
@@ -551,7 +551,7 @@ def test_a_users_own_data_net_and_optimizer_run_under_every_schedule(here, tmp_p
     assert summary["dataset"] == "blobs"
     assert summary["pair"] is None
     assert summary["rows"][0]["test_accuracy"] > 0.6, "dark, grey and light are easy to tell apart"
-    assert runs.load(tmp_path / "run").classes == ("dark", "grey", "light")
+    assert runs.load(tmp_path / "run", trust_run=True).classes == ("dark", "grey", "light")
     rate = [float(r["learning_rate"]) for r in rows(tmp_path / "run") if r["split"] == "dev"]
     if schedule == "constant":
         assert rate == [0.1, 0.1]
@@ -581,7 +581,7 @@ def test_capsules_with_their_loss_on_plain_pixels(capsys, here, tmp_path, monkey
     assert train_cnn.main([*options, *more, "--out", str(folder)]) == 0
     normalization = json.loads((folder / "preprocessing.json").read_text())["normalization"]
     assert normalization == {"mean": [0.0], "std": [1.0], "scale": 1.0}
-    loaded = runs.load(folder)
+    loaded = runs.load(folder, trust_run=True)
     first, _ = loaded.layer.init(train_cnn.keys(train_cnn.Config())[0], (20, 20, 1))
     moved = np.abs(loaded.params["decoder"]["fc3"]["bias"] - first["decoder"]["fc3"]["bias"]).max()
     assert moved > 1e-3, "the reconstruction is part of the training loss"
@@ -596,7 +596,7 @@ def test_capsules_with_their_loss_on_plain_pixels(capsys, here, tmp_path, monkey
     np.testing.assert_allclose(float(row["loss"]), per_class.sum(1).mean(), rtol=1e-5)
     Image.fromarray(np.uint8(255 * test.images[0, ..., 0])).save(tmp_path / "bar.png")
     capsys.readouterr()
-    code, out, _ = run(capsys, predict.main, folder, tmp_path / "bar.png", "--top", 2)
+    code, out, _ = run(capsys, predict.main, folder, tmp_path / "bar.png", "--top", 2, "--trust-run")
     e = np.exp(lengths[0] - lengths[0].max())
     assert code == 0
     assert [float(p) for p in re.findall(r"([\d.]+)%", out)] == pytest.approx(
@@ -617,7 +617,7 @@ def test_a_loss_that_becomes_nan_stops_the_run_and_keeps_the_last_finite_checkpo
     last = [float(r["loss"]) for r in rows(folder) if r["split"] == "train"][-1]
     assert f"{last:.6g} at step 7" in err
     assert sorted(int(path.name) for path in folder.glob("checkpoints/*/[0-9]*")) == [0, 5]
-    again = run(capsys, train_cnn.main, "--resume", folder)
+    again = run(capsys, train_cnn.main, "--resume", folder, "--trust-run")
     assert again[0] == 1
     assert again[2] == err, "the checkpoint can be restored, and the run meets the same step"
 
@@ -643,7 +643,7 @@ def test_predict_prints_the_three_most_probable_classes(capsys, finished, tmp_pa
     test = data.split(data.load("digits"), seed=5, dev_fraction=0.1).test
     chosen = [int(np.flatnonzero(test.labels == digit)[0]) for digit in range(10)]
     paths = [write_digit(tmp_path / f"{i}.png", test.images[i, ..., 0]) for i in chosen]
-    code, out, err = run(capsys, predict.main, finished, *paths, "--optimizer", "optax.sgd")
+    code, out, err = run(capsys, predict.main, finished, *paths, "--optimizer", "optax.sgd", "--trust-run")
     assert (code, err) == (0, "")
     lines = out.splitlines()
     assert len(lines) == 10
@@ -662,7 +662,7 @@ def test_predict_takes_colours_and_other_sizes(capsys, finished, tmp_path):
     write_digit(tmp_path / "grey.png", image)
     big = Image.open(tmp_path / "grey.png").convert("RGBA").resize((16, 16), Image.Resampling.NEAREST)
     big.save(tmp_path / "big.png")
-    code, out, _ = run(capsys, predict.main, finished, tmp_path / "big.png", "--top", 1)
+    code, out, _ = run(capsys, predict.main, finished, tmp_path / "big.png", "--top", 1, "--trust-run")
     assert code == 0
     assert f"{tmp_path / 'big.png'}: resized from 16x16 to 8x8" in out
     assert len(out.splitlines()) == 2
@@ -692,7 +692,7 @@ def test_predict_names_what_it_cannot_use(capsys, finished, tmp_path, kind):
         "run": "is no run folder",
         "optimizer": "optimizer='adam'",
     }
-    code, out, err = run(capsys, predict.main, *args)
+    code, out, err = run(capsys, predict.main, *args, "--trust-run")
     assert code == 2
     assert said.get(kind, str(path)) in err + (out if kind == "none" else "")
     assert "%" not in out
@@ -772,7 +772,9 @@ def test_a_terminal_sees_bars_and_the_table(here, finished):
         newest = max((folder / "checkpoints" / name).glob("[0-9]*"))
         shutil.rmtree(newest)
     master, slave = pty.openpty()
-    args = process(here, "-m", "experiments.train_cnn", "--resume", folder, TERM="xterm", COLUMNS="120", LINES="40")
+    args = process(
+        here, "-m", "experiments.train_cnn", "--resume", folder, "--trust-run", TERM="xterm", COLUMNS="120", LINES="40"
+    )
     child = subprocess.Popen(**args, stdin=slave, stdout=slave, stderr=slave, close_fds=True)
     os.close(slave)
     seen = b""

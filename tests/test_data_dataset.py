@@ -48,7 +48,9 @@ NAN[1, 2, 3] = np.nan
 @pytest.mark.parametrize(
     ("arguments", "options", "message"),
     [
-        ((BYTES[0], LABELS), {}, r"images has shape \(5, 4\); expected \(N, H, W\)"),
+        ((BYTES[0, 0], LABELS), {}, r"images has shape \(4,\); expected \(N, H, W\).*; one feature .* x\[:, None\]"),
+        ((BYTES[None, None], LABELS), {}, r"images has shape \(1, 1, 6, 5, 4\); expected \(N, H, W\)"),
+        ((BYTES[0], LABELS), {}, "5 images, but 6 labels"),
         ((BYTES.astype(np.int64), LABELS), {}, "images has type int64; expected uint8"),
         ((NAN, LABELS), {}, r"pixel that is not finite: nan at \(1, 2, 3, 0\)"),
         ((BYTES / 1.0, LABELS), {}, "images has pixels from 0.0 to 248.0; expected 0 to 1"),
@@ -58,8 +60,17 @@ NAN[1, 2, 3] = np.nan
         ((BYTES, LABELS[:4]), {"name": "mine"}, r"mine \(train\): 6 images, but 4 labels"),
         ((BYTES, LABELS - 1), {}, r"label -1 of example 0 is out of range"),
         ((BYTES, LABELS), {"classes": ["a", "b"]}, r"label 2 of example 2 is out of range; .* from 0 to 1"),
-        ((BYTES, LABELS / 1.0), {}, "labels has shape .* type float64; expected integers"),
-        ((BYTES, np.eye(6, dtype=int)), {}, r"labels has shape \(6, 6\)"),
+        ((BYTES, LABELS / 1.0), {"classes": "abc"}, "classes is the string 'abc'; expected a sequence"),
+        (
+            (BYTES, LABELS / 1.0),
+            {"classes": ["a", "b", "c"]},
+            "labels has shape .* type float64, but classes are named",
+        ),
+        (
+            (BYTES, np.eye(6, dtype=int)),
+            {},
+            r"labels has shape \(6, 6\) .* expected integers \(N,\) for classes, or floats",
+        ),
         ((BYTES, LABELS + 2**40), {}, "labels has the value 10995116"),
         ((BYTES[:0], LABELS[:0]), {}, "no images"),
         ((BYTES, LABELS), {"test_images": BYTES}, "must be given together"),

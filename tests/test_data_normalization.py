@@ -44,7 +44,7 @@ def test_a_constant_channel_is_only_centred():
 def test_without_statistics_pixels_are_scaled_alone():
     stats = data.no_normalization(3, 255)
     np.testing.assert_allclose(data.normalize(IMAGES, stats), IMAGES / 255.0, rtol=2e-7)
-    with pytest.raises(ValueError, match="channels is 0; must be at least 1"):
+    with pytest.raises(ValueError, match="channels is 0; must be an integer of at least 1"):
         data.no_normalization(0, 255)
 
 

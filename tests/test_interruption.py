@@ -144,7 +144,7 @@ def test_killed_four_times_then_resumed_is_the_uninterrupted_run_bit_for_bit(wor
         writing(folder, "optax.sgd", 24),  # the other optimizer is further on
     ]
     for i, moment in enumerate(moments):
-        start = ["--resume", folder] if i else [*OPTIONS, "--out", folder]
+        start = ["--resume", folder, "--trust-run"] if i else [*OPTIONS, "--out", folder]
         process = command(work, *start)
         stop_when(process, moment, 0)
         time.sleep(pause if i == 2 else 0)
@@ -152,7 +152,7 @@ def test_killed_four_times_then_resumed_is_the_uninterrupted_run_bit_for_bit(wor
         out, err = process.communicate()
         assert process.returncode == -signal.SIGKILL, out + err
         assert not (folder / "summary.json").exists(), "it had ended already"
-    out = finish(command(work, "--resume", folder))
+    out = finish(command(work, "--resume", folder, "--trust-run"))
     assert f"going on with {folder}" in out
     assert_same(folder, reference)
 
@@ -164,14 +164,14 @@ def test_ctrl_c_and_sigterm_save_exit_with_the_usual_code_and_can_be_resumed(wor
     stop_when(process, reached(folder, "jaxdl.adam", 4), signal.SIGINT)
     out = finish(process, 128 + signal.SIGINT)
     assert "SIGINT: saved at step" in out
-    assert f"--resume {folder} goes on" in out
+    assert f"--resume {folder} --trust-run goes on" in out
     saved = [int(step) for step in re.findall(r"saved at step \[(\d+), (\d+)\]", out)[0]]
     assert 4 <= saved[0] < 40, "it should have stopped at once"
     assert (folder / "checkpoints" / "jaxdl.adam" / f"{saved[0]:08d}").exists()
-    process = command(work, "--resume", folder)
+    process = command(work, "--resume", folder, "--trust-run")
     stop_when(process, reached(folder, "optax.sgd", 16), signal.SIGTERM)
     assert "SIGTERM: saved at step" in finish(process, 128 + signal.SIGTERM)
-    finish(command(work, "--resume", folder))
+    finish(command(work, "--resume", folder, "--trust-run"))
     assert_same(folder, reference)
 
 
@@ -185,7 +185,7 @@ def test_flipped_bits_are_passed_over_said_so_and_trained_again(work, reference)
     steps = sorted(p.name for p in (folder / "checkpoints" / "jaxdl.adam").glob("[0-9]*"))
     for step in steps[-2:]:  # Adam falls back within the last epoch, SGD not at all: rows come in another order
         flip_bit(folder / "checkpoints" / "jaxdl.adam" / step)
-    process = command(work, "--resume", folder)
+    process = command(work, "--resume", folder, "--trust-run")
     out = finish(process)
     for step in steps[-2:]:
         assert f"checkpoint of step {int(step)} is corrupt and is passed over" in out

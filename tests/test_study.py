@@ -317,7 +317,7 @@ def test_processes_that_are_killed_and_stopped(here):
         out, err = process.communicate(timeout=60)
         assert process.returncode == (-9 if number == signal.SIGKILL else 130), out + err
         assert number == signal.SIGKILL or f"SIGINT: every run that ended is in {folder}; --resume" in out
-        arguments = ["--resume", folder]
+        arguments = ["--resume", folder, "--trust-run"]
     process = start(here, *arguments)
     out, err = process.communicate(timeout=120)
     assert (process.returncode, err) == (0, ""), out + err
@@ -500,5 +500,5 @@ def test_a_resumed_study_keeps_its_options_and_its_data(here, tmp_path, capsys):
     manifest["data"]["sha256"]["bowl"] = "0"
     runs.write_json(folder / "manifest.json", manifest)
     with pytest.raises(ValueError, match="bowl: its SHA-256"):
-        compare_optimizers.main(["--resume", str(folder)])
+        compare_optimizers.main(["--resume", str(folder), "--trust-run"])
     assert "best rate" in capsys.readouterr().out

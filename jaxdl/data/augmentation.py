@@ -7,12 +7,14 @@ type; take a batch with `per_example`, several changes with `compose`. Results a
 """
 
 from collections.abc import Callable
-from numbers import Real
+from numbers import Integral, Real
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float, Int, Num
+from jaxtyping import Array, Float, Int, Num, Shaped
 
 from jaxdl.data.transforms import (
     Number,
@@ -63,6 +65,7 @@ def rotate(key: Array, image: Image, *, max_degrees: Number = 15.0, fill: Number
 
     Reference: Lecture row G7.
     """
+    _check_key(key)
     _check("max_degrees", max_degrees, low=0)
     return rotated(image, _symmetric(key, max_degrees), fill=fill)
 
@@ -72,6 +75,7 @@ def scale(key: Array, image: Image, *, max_change: Number = 0.1, fill: Number = 
 
     See `rotate`; max_change lies in [0, 1).
     """
+    _check_key(key)
     _check("max_change", max_change, low=0, below=1)
     return scaled(image, 1 + _symmetric(key, max_change), fill=fill)
 
@@ -81,6 +85,8 @@ def translate(key: Array, image: Image, *, max_shift: int = 2, fill: Number = 0.
 
     See `rotate`; max_shift counts pixels.
     """
+    _check_key(key)
+    _check_whole("max_shift", max_shift)
     _check("max_shift", max_shift, low=0)
     down, right = jax.random.randint(key, (2,), -max_shift, max_shift + 1)
     return shifted(image, down, right, fill=fill)
@@ -99,6 +105,7 @@ def flip(key: Array, image: Image, *, rate: Number = 0.5) -> Float[Array, "h w c
 
     Reference: Lecture row G7.
     """
+    _check_key(key)
     _check("rate", rate, low=0, high=1)
     return jnp.where(jax.random.bernoulli(key, rate), flipped(image), checked_image(image))
 
@@ -117,6 +124,7 @@ def alternating_flip(key: Array, image: Image, *, epoch: Int[ArrayLike, ""]) -> 
     Reference: K. Jordan, 94% on CIFAR-10 in 3.29 Seconds on a Single GPU, 2024,
     https://arxiv.org/abs/2404.00498.
     """
+    _check_key(key)
     first = jax.random.bernoulli(key).astype(jnp.int32)
     return jnp.where((first + epoch) % 2 == 1, flipped(image), checked_image(image))
 
@@ -135,9 +143,11 @@ def crop(key: Array, image: Image, *, padding: int = 4, mode: str = "constant") 
 
     Reference: Lecture row G7.
     """
+    _check_key(key)
     image = checked_image(image)
     if mode not in ("constant", "reflect", "edge"):
         raise ValueError(f"mode is {mode!r}; expected 'constant', 'reflect' or 'edge'")
+    _check_whole("padding", padding)
     _check("padding", padding, low=0, below=min(image.shape[:2]) if mode == "reflect" else None)
     padded = jnp.pad(image, ((padding, padding), (padding, padding), (0, 0)), mode=mode)
     top, left = jax.random.randint(key, (2,), 0, 2 * padding + 1)
@@ -157,6 +167,7 @@ def noise(key: Array, image: Image, *, stddev: Number = 0.05) -> Float[Array, "h
 
     Reference: Lecture row G7.
     """
+    _check_key(key)
     _check("stddev", stddev, low=0)
     image = checked_image(image)
     return image + (stddev * jax.random.normal(key, image.shape)).astype(image.dtype)
@@ -167,6 +178,7 @@ def drop_pixels(key: Array, image: Image, *, rate: Number = 0.1, fill: Number = 
 
     See `flip`.
     """
+    _check_key(key)
     _check("rate", rate, low=0, high=1)
     image = checked_image(image)
     dropped = jax.random.bernoulli(key, rate, (*image.shape[:2], 1))
@@ -188,6 +200,8 @@ def cutout(key: Array, image: Image, *, size: int = 8, fill: Number = 0.0) -> Fl
     Reference: T. DeVries, G. Taylor, Improved Regularization of Convolutional Neural Networks with Cutout,
     2017, https://arxiv.org/abs/1708.04552.
     """
+    _check_key(key)
+    _check_whole("size", size)
     _check("size", size, low=0)
     image = checked_image(image)
     row, column = jax.random.randint(key, (2,), 0, jnp.array(image.shape[:2]))
@@ -205,6 +219,7 @@ def brightness(key: Array, image: Image, *, max_change: Number = 0.2) -> Float[A
     Raises:
         ValueError: If the change is negative, or the image is not floats of rank 3.
     """
+    _check_key(key)
     _check("max_change", max_change, low=0)
     image = checked_image(image)
     return image + _symmetric(key, max_change).astype(image.dtype)
@@ -215,6 +230,7 @@ def contrast(key: Array, image: Image, *, max_change: Number = 0.2) -> Float[Arr
 
     See `brightness`; max_change lies in [0, 1].
     """
+    _check_key(key)
     _check("max_change", max_change, low=0, high=1)
     return contrasted(image, 1 + _symmetric(key, max_change))
 
@@ -224,38 +240,51 @@ def saturation(key: Array, image: Image, *, max_change: Number = 0.2) -> Float[A
 
     See `brightness`; max_change lies in [0, 1], and pixels are at least 0.
     """
+    _check_key(key)
     _check("max_change", max_change, low=0, high=1)
     return saturated(image, 1 + _symmetric(key, max_change))
 
 
 def mixup(
     key: Array,
-    images: Float[ArrayLike, "n h w c"],
-    targets: Float[ArrayLike, "n classes"],
+    images: Num[ArrayLike, "n *shape"],
+    targets: Shaped[ArrayLike, "n *targets"],
     *,
     alpha: Number = 0.2,
-) -> tuple[Float[Array, "n h w c"], Float[Array, "n classes"]]:
+) -> tuple[Float[Array, "n *shape"], Float[Array, "n *targets"]]:
     """Mixes every example with another of the batch: x̃ = λ x_i + (1 − λ) x_π(i), λ ~ Beta(α, α), targets
     alike.
 
     Args:
         key: Random key.
-        images: Floats.
-        targets: One-hot or soft targets.
+        images: Floats `(n, H, W, C)`, or features `(n, features)`.
+        targets: One-hot or soft targets `(n, classes)`, of which whole numbers and bools become float32; or real
+            targets, floats `(n,)`. Class numbers cannot be mixed: `jax.nn.one_hot(labels, classes)` can.
         alpha: Above 0; small values leave examples nearly as they are. One λ and one permutation π per batch.
 
     Raises:
-        ValueError: If alpha is not positive, or there are not as many targets as images.
+        ValueError: If alpha is not positive, images are not floats, targets are class numbers, or there are not as
+            many of them as images.
 
     Reference: H. Zhang et al., mixup: Beyond Empirical Risk Minimization, 2018,
     https://arxiv.org/abs/1710.09412.
     """
+    _check_key(key)
     if isinstance(alpha, Real) and not alpha > 0:
         raise ValueError(f"alpha is {alpha}; it must be above 0")
     weight_key, partner_key = jax.random.split(key)
     images, targets = jnp.asarray(images), jnp.asarray(targets)
     if images.shape[:1] != targets.shape[:1]:
         raise ValueError(f"targets has shape {targets.shape}; it must be one row for each of {images.shape[:1]} images")
+    if not jnp.issubdtype(images.dtype, jnp.floating):
+        raise ValueError(f"images has type {images.dtype}; expected floats (data.to_unit makes them from bytes)")
+    if not jnp.issubdtype(targets.dtype, jnp.floating):
+        if targets.ndim != 2 or jnp.issubdtype(targets.dtype, jnp.complexfloating):
+            raise ValueError(
+                f"targets has shape {targets.shape} and type {targets.dtype}; expected one-hot or soft targets "
+                "(n, classes): jax.nn.one_hot makes them from class numbers"
+            )
+        targets = targets.astype(jnp.float32)
     weight = jax.random.beta(weight_key, alpha, alpha)
     partner = jax.random.permutation(partner_key, images.shape[0])
     return mixed(images, images[partner], weight), mixed(targets, targets[partner], weight)
@@ -269,6 +298,7 @@ def compose(*augmentations: Augmentation) -> Augmentation:
     """
 
     def composed(key: Array, image: Array) -> Array:
+        _check_key(key)
         for position, augmentation in enumerate(augmentations):
             image = augmentation(jax.random.fold_in(key, position), image)
         return image
@@ -290,6 +320,7 @@ def per_example(
     """
 
     def batched(key: Array, images: Num[ArrayLike, "n h w c"], index: Int[ArrayLike, " n"]) -> Array:
+        _check_key(key)
         keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, jnp.asarray(index))
         return jax.vmap(augmentation)(keys, jnp.asarray(images))
 
@@ -298,6 +329,22 @@ def per_example(
 
 def _symmetric(key: Array, limit: Number) -> Array:
     return jax.random.uniform(key, minval=-limit, maxval=limit)
+
+
+def _check_key(key: Any) -> None:
+    """Refuses what is no random key, such as a seed or, where arguments are swapped, an image."""
+    typed = isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and key.ndim == 0
+    raw = isinstance(key, jax.Array | np.ndarray) and key.dtype == jnp.uint32 and key.ndim == 1
+    if not (typed or raw):
+        shape = f" of shape {key.shape} and type {key.dtype}" if hasattr(key, "dtype") and hasattr(key, "shape") else ""
+        raise ValueError(
+            f"key is a {type(key).__name__}{shape}; expected one random key, as jax.random.key(0) makes it"
+        )
+
+
+def _check_whole(name: str, value: Any) -> None:
+    if isinstance(value, Real) and not isinstance(value, Integral):
+        raise ValueError(f"{name} is {value!r}; it must be a whole number of pixels")
 
 
 def _check(name: str, value: Number, *, low: Number, high: Number | None = None, below: Number | None = None) -> None:

@@ -1,18 +1,19 @@
 """Batches of equal size, so that a jitted step is compiled once (Lecture row G9's parts, one at a time)."""
 
 from collections.abc import Iterator, Sequence
+from numbers import Integral
 from typing import NamedTuple
 
 import numpy as np
 
-from jaxdl.data.splits import Examples, permutation
+from jaxdl.data.splits import Examples, check_examples, check_whole, permutation, shown
 
 
 class Batch(NamedTuple):
     """One batch of numpy arrays; images keep the type of the source."""
 
-    image: np.ndarray  # (B, H, W, C), uint8 or float32
-    label: np.ndarray  # (B,) int32
+    image: np.ndarray  # (B, H, W, C), uint8 or float32, or float32 (B, features)
+    label: np.ndarray  # (B,) int32; of real targets float32 (B,) or (B, targets)
     weight: np.ndarray  # (B,) float32: 1, or 0 for padding, which must not count
     index: np.ndarray  # (B,) int32: position in the epoch, the same on any number of devices
 
@@ -47,9 +48,10 @@ def batches(
         start: Number of batches to skip without reading them: where to resume.
 
     Raises:
-        ValueError: If the batch size is not in [1, number of examples], or seed, epoch or start are out of
-            range.
+        ValueError: If the batch size is not in [1, number of examples], seed, epoch or start are out of range,
+            one of them is no whole number, or `examples` are none.
     """
+    check_examples(examples)
     found = batch_rows(len(examples.labels), batch_size, seed=seed, epoch=epoch, shuffle=shuffle, start=start)
     return (take(examples, rows) for rows in found)
 
@@ -59,8 +61,9 @@ def batch_rows(
 ) -> Iterator[Rows]:
     """What `batches` draws from ``count`` examples, by number, and with the same errors."""
     steps = steps_per_epoch(count, batch_size)
-    if seed < 0 or epoch < 0:
-        raise ValueError(f"seed is {seed} and epoch is {epoch}; both must be non-negative integers")
+    check_whole("seed", seed)
+    check_whole("epoch", epoch)
+    check_whole("start", start)
     if not 0 <= start <= steps:
         raise ValueError(f"start is {start}; an epoch has {steps} batches, so it must lie in [0, {steps}]")
     places = order(count, seed=seed, epoch=epoch) if shuffle else np.arange(count)
@@ -73,7 +76,12 @@ def take(examples: Examples, rows: Rows) -> Batch:
     Args:
         examples: what the rows count.
         rows: of one batch. JAX reads places that do not exist as the nearest one, and numpy raises IndexError.
+
+    Raises:
+        ValueError: If rows are no `Rows`.
     """
+    if not isinstance(rows, Rows):
+        raise ValueError(f"rows is a {type(rows).__name__}; expected data.Rows, as data.batch_rows gives them")
     return Batch(examples.images[rows.row], examples.labels[rows.row], rows.weight, rows.index)
 
 
@@ -96,8 +104,11 @@ def steps_per_epoch(count: int, batch_size: int) -> int:
     Raises:
         ValueError: If the batch size is not in [1, count].
     """
-    if not 1 <= batch_size <= count:
-        raise ValueError(f"batch_size is {batch_size}; with {count} examples it must lie in [1, {count}]")
+    check_whole("count", count)
+    if not isinstance(batch_size, Integral) or not 1 <= batch_size <= count:
+        raise ValueError(
+            f"batch_size is {shown(batch_size)}; with {count} examples it must be an integer in [1, {count}]"
+        )
     return count // batch_size
 
 
@@ -112,10 +123,12 @@ def eval_batches(examples: Examples, batch_size: int) -> Iterator[Batch]:
         batch_size: Examples per batch; it may exceed their number.
 
     Raises:
-        ValueError: If the batch size is below 1.
+        ValueError: If the batch size is no whole number of at least 1, or there are no examples.
     """
-    if batch_size < 1:
-        raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
+    check_examples(examples)
+    if len(examples.labels) == 0:
+        raise ValueError("examples are none; there must be at least one")
+    check_whole("batch_size", batch_size, low=1)
     return _padded_batches(examples, batch_size)
 
 

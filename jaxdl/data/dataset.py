@@ -1,28 +1,31 @@
-"""One image classification data set in memory, and the checks that everything loaded has to pass.
+"""One data set in memory, and the checks that everything loaded has to pass.
 
 Images are `(N, H, W, C)` in the type that the source stores (uint8 wherever possible: a quarter of float32's
-memory); `scale` is the pixel value that means 1.0. Values are checked here, once, because functions under
+memory); `scale` is the pixel value that means 1.0. The user's own data may be tables `(N, features)` of float32 as
+well, and labels may be real targets instead of classes. Values are checked here, once, because functions under
 trace never check them.
 """
 
 import hashlib
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
 
 class Dataset(NamedTuple):
-    """An image classification data set with, where the source has one, its own test set.
+    """Examples with, where the source has one, a test set of its own.
 
     Attributes:
         name: What to print beside every number, e.g. "mnist".
-        images: uint8 or float32 `(N, H, W, C)`.
-        labels: int32 `(N,)`, each in `[0, len(classes))`.
+        images: uint8 or float32 `(N, H, W, C)`, or float32 features `(N, features)`.
+        labels: int32 `(N,)`, each in `[0, len(classes))`; or real targets, float32 `(N,)` or `(N, targets)`.
         test_images: Like `images`, or None where the source has no test set.
         test_labels: Like `labels`, or None.
-        classes: Names of the classes; a label is an index into it.
-        scale: The pixel value that means 1.0: 255.0 for bytes, 16.0 for digits, 1.0 for floats.
+        classes: Names of the classes; a label is an index into it. Empty for real targets.
+        scale: The pixel value that means 1.0: 255.0 for bytes, 16.0 for digits, 1.0 for floats and features.
         checksums: File name -> SHA-256 of the bytes that were read (of IDX files: of the unpacked bytes).
         note: What a reader of a result has to know, e.g. that the images are lossy copies; else "".
     """
@@ -57,30 +60,51 @@ def from_arrays(
     """A data set from the user's own arrays, checked.
 
     Args:
-        images: uint8, or floats in `[0, 1]` (kept as float32), `(N, H, W)` or `(N, H, W, C)`.
-        labels: Integers `(N,)`, counted from 0.
+        images: uint8, or floats in `[0, 1]` (kept as float32), `(N, H, W)` or `(N, H, W, C)`; or the features of a
+            table `(N, features)`, any finite numbers (kept as float32).
+        labels: Integers `(N,)`, counted from 0, or bools: classes. Floats `(N,)` or `(N, targets)` (kept as
+            float32): real targets.
         test_images: Like `images`, or None.
         test_labels: Like `labels`, or None.
-        classes: Names of the classes; None numbers them.
+        classes: Names of the classes; None numbers them. `()` says that there are none: whole numbers are real
+            targets, too.
         name: What to print beside every number.
-        scale: The pixel value that means 1.0; None is 255 for uint8 and 1 for floats.
+        scale: The pixel value that means 1.0; None is 255 for uint8 images and 1 for all else.
 
     Raises:
         ValueError: For other types or ranks, pixels that are not finite or not in `[0, scale]`, labels that
-            are not whole numbers, out of range or not as many as the images.
+            are not whole numbers although classes are named, that are not finite, out of range or not as many as
+            the images.
     """
     if (test_images is None) != (test_labels is None):
         raise ValueError("test_images and test_labels must be given together; only one of them came")
-    train_x, train_y = _images("images", images, scale), _labels("labels", labels)
+    shape, label_shape = (_array(name, value).shape for name, value in (("images", images), ("labels", labels)))
+    if len(shape) == 1 < len(label_shape):
+        raise ValueError(f"images has shape {shape} and labels {label_shape}: the order is (images, labels)")
+    if isinstance(classes, str):
+        raise ValueError(f"classes is the string {classes!r}; expected a sequence of names, one for each class")
+    train_x, train_y = _images("images", images, scale), _labels("labels", labels, classes)
     test_x = None if test_images is None else _images("test_images", test_images, scale)
-    test_y = None if test_labels is None else _labels("test_labels", test_labels)
-    count = 1 + max(int(y.max(initial=0)) for y in (train_y, test_y) if y is not None)
-    names = tuple(classes) if classes is not None else tuple(str(i) for i in range(count))
+    test_y = None if test_labels is None else _labels("test_labels", test_labels, classes)
+    names = _class_names(train_y, test_y) if classes is None else tuple(classes)
     if scale is None:
         scale = 255.0 if train_x.dtype == np.uint8 else 1.0
     parts = {"images": train_x, "labels": train_y, "test_images": test_x, "test_labels": test_y}
     sums = {key: sha256(value) for key, value in parts.items() if value is not None}
     return checked(Dataset(name, train_x, train_y, test_x, test_y, names, float(scale), sums))
+
+
+def _class_names(labels: np.ndarray, test_labels: np.ndarray | None) -> tuple[str, ...]:
+    """The numbers of the classes; none for real targets."""
+    if labels.dtype.kind == "f":
+        return ()
+    count = 1 + max(int(y.max(initial=0)) for y in (labels, test_labels) if y is not None)
+    return tuple(str(i) for i in range(count))
+
+
+def is_classes(labels: Any) -> bool:
+    """Whether labels are class numbers, and not real targets."""
+    return np.dtype(labels.dtype).kind in "iu"
 
 
 def checked(dataset: Dataset, *, where: str | None = None) -> Dataset:
@@ -92,11 +116,14 @@ def checked(dataset: Dataset, *, where: str | None = None) -> Dataset:
 
     Raises:
         ValueError: If there are no images, lengths differ, a label has no class, or train and test images
-            differ in size or type.
+            or labels differ in size or type.
     """
     where = dataset.name if where is None else where
     _check_part(f"{where} (train)", dataset.images, dataset.labels, dataset.classes)
     if dataset.test_images is not None and dataset.test_labels is not None:
+        one, other = (f"{y.shape[1:]} {y.dtype}" for y in (dataset.labels, dataset.test_labels))
+        if one != other:
+            raise ValueError(f"{where}: train labels are {one}, test labels are {other}; both must be alike")
         _check_part(f"{where} (test)", dataset.test_images, dataset.test_labels, dataset.classes)
         train, test = dataset.images, dataset.test_images
         if train.shape[1:] != test.shape[1:] or train.dtype != test.dtype:
@@ -112,30 +139,46 @@ def _check_part(where: str, images: np.ndarray, labels: np.ndarray, classes: tup
         raise ValueError(f"{where}: {len(images)} images, but {len(labels)} labels; there must be one label per image")
     if len(images) == 0:
         raise ValueError(f"{where}: no images")
+    if not is_classes(labels):
+        if classes:
+            raise ValueError(f"{where}: labels are real targets, but there are {len(classes)} classes")
+        return
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or high >= len(classes):
         bad = int(np.flatnonzero((labels < 0) | (labels >= len(classes)))[0])
         raise ValueError(
             f"{where}: label {labels[bad]} of example {bad} is out of range; with {len(classes)} classes "
-            f"labels go from 0 to {len(classes) - 1}"
+            f"labels go from 0 to {len(classes) - 1}{_signs(labels)}"
         )
 
 
+def _signs(labels: np.ndarray) -> str:
+    """What to do about classes called -1 and 1."""
+    if not np.isin(labels, (-1, 1)).all():
+        return ""
+    return "; classes -1 and 1 are (labels + 1) // 2 here, and as floats they are the targets that losses.hinge takes"
+
+
 def _images(argument: str, images: Any, scale: float | int | None) -> np.ndarray:
-    images = np.asarray(images)
+    images = _array(argument, images)
+    if scale is not None and not (isinstance(scale, Real) and np.isfinite(scale) and scale > 0):
+        raise ValueError(f"scale is {scale!r}; it must be a positive number")
     if images.ndim == 3:
         images = images[..., None]
-    if images.ndim != 4:
-        raise ValueError(f"{argument} has shape {images.shape}; expected (N, H, W) or (N, H, W, C)")
-    if images.dtype != np.uint8:
-        if images.dtype.kind != "f":
-            raise ValueError(f"{argument} has type {images.dtype}; expected uint8, or floats in [0, 1]")
-        images = images.astype(np.float32, copy=False)
-        if not np.isfinite(images).all():
-            bad = tuple(int(i) for i in np.argwhere(~np.isfinite(images))[0])
-            raise ValueError(f"{argument} has a pixel that is not finite: {images[bad]} at {bad}")
-    if scale is not None and not (np.isfinite(scale) and scale > 0):
-        raise ValueError(f"scale is {scale}; it must be a positive number")
+    if images.ndim not in (2, 4):
+        column = "; one feature per example is x[:, None]" if images.ndim == 1 else ""
+        raise ValueError(
+            f"{argument} has shape {images.shape}; expected (N, H, W), (N, H, W, C) or, for a table, (N, features)"
+            f"{column}"
+        )
+    allowed = "fiub" if images.ndim == 2 else "f"
+    if images.dtype != np.uint8 or images.ndim == 2:
+        if not _is_kind(images, allowed):
+            wanted = "numbers" if images.ndim == 2 else "uint8, or floats in [0, 1]"
+            raise ValueError(f"{argument} has type {images.dtype}; expected {wanted}")
+        images = _float32(argument, images, "a pixel" if images.ndim == 4 else "a feature")
+    if images.ndim == 2:
+        return images
     top = scale if scale is not None else (255.0 if images.dtype == np.uint8 else 1.0)
     if images.size and (images.min() < 0 or images.max() > top):
         raise ValueError(
@@ -145,11 +188,42 @@ def _images(argument: str, images: Any, scale: float | int | None) -> np.ndarray
     return images
 
 
-def _labels(argument: str, labels: Any) -> np.ndarray:
-    labels = np.asarray(labels)
-    if labels.ndim != 1 or labels.dtype.kind not in "iu":
-        raise ValueError(f"{argument} has shape {labels.shape} and type {labels.dtype}; expected integers (N,)")
+def _labels(argument: str, labels: Any, classes: Sequence[str] | None) -> np.ndarray:
+    labels = _array(argument, labels)
+    about = f"{argument} has shape {labels.shape} and type {labels.dtype}"
+    real = _is_kind(labels, "f") or (classes is not None and not len(classes))
+    if real and classes:
+        raise ValueError(f"{about}, but classes are named; expected integers (N,) that count them from 0")
+    if real:
+        if labels.ndim not in (1, 2) or not _is_kind(labels, "fiu"):
+            raise ValueError(f"{about}; expected real targets (N,) or (N, targets)")
+        return _float32(argument, labels, "a target")
+    if labels.ndim != 1 or labels.dtype.kind not in "iub":
+        raise ValueError(
+            f"{about}; expected integers (N,) for classes, or floats (N,) or (N, targets) for real targets"
+        )
     limit = np.iinfo(np.int32).max
     if labels.size and int(labels.max()) > limit:
         raise ValueError(f"{argument} has the value {labels.max()}; the largest possible is {limit}")
     return labels.astype(np.int32, copy=False)
+
+
+def _array(argument: str, values: Any) -> np.ndarray:
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        raise ValueError(f"{argument}: examples must be of one shape ({error})") from error
+
+
+def _is_kind(array: np.ndarray, kinds: str) -> bool:
+    """Whether an array is of one of numpy's kinds; bfloat16 and its like, which numpy does not know, are floats."""
+    return array.dtype.kind in kinds or ("f" in kinds and jnp.issubdtype(array.dtype, jnp.floating))
+
+
+def _float32(argument: str, values: np.ndarray, what: str) -> np.ndarray:
+    with np.errstate(over="ignore"):  # an overflow is an infinity, which is refused
+        narrow = values.astype(np.float32, copy=False)
+    if not np.isfinite(narrow).all():
+        bad = tuple(int(i) for i in np.argwhere(~np.isfinite(narrow))[0])
+        raise ValueError(f"{argument} has {what} that is not finite: {values[bad]} at {bad}")
+    return narrow

@@ -5,7 +5,6 @@ Decoded images are kept in the user's cache, so that the second load takes as lo
 
 import hashlib
 import io
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,8 +15,9 @@ import numpy as np
 from jaxdl.data import decoded
 from jaxdl.data.archives import ARCHIVES, file_digest, files, listing
 from jaxdl.data.dataset import Dataset, checked
-from jaxdl.data.fetching import cache_folder, need
+from jaxdl.data.fetching import cache_folder
 from jaxdl.data.layout import Entry, sort_entries
+from jaxdl.data.pixels import opened
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".pgm", ".webp", ".tif", ".tiff")
 _GREY = ("1", "L")
@@ -44,7 +44,8 @@ def load_images(path: Path) -> Dataset:
 
     Raises:
         ValueError: For another layout, an empty class, classes that differ between train and test, an image
-            that cannot be read or has another size; the message names the file.
+            that cannot be read, is of another format than `pixels.FORMATS`, or has another size; the message names
+            the file.
         ImportError: If Pillow is not installed.
     """
     fingerprint = file_digest(path) if path.is_file() else listing(path)
@@ -134,14 +135,10 @@ def _image_files(path: Path) -> Iterator[tuple[str, bytes]]:
 
 @contextmanager
 def _opened(path: Path, name: str, contents: bytes) -> Iterator[Any]:
-    """A Pillow image; whatever Pillow says against it becomes an error that names the file."""
-    pillow = need("PIL.Image", purpose="reading images")
-    try:
-        with pillow.open(io.BytesIO(contents)) as image:
-            mode = image.mode
-            if mode in _GREY + _COLOUR:
-                yield image
-                return
-    except (OSError, SyntaxError, EOFError, struct.error, pillow.DecompressionBombError) as error:
-        raise ValueError(f"{path}: the image {name} cannot be read ({error})") from error
-    raise ValueError(f"{path}: the image {name} has mode {mode}; expected 8 bits per channel, grey or colour")
+    """A Pillow image of 8 bits per channel, or an error that names the file."""
+    with opened(io.BytesIO(contents), f"{path}: the image {name}") as image:
+        if image.mode not in _GREY + _COLOUR:
+            raise ValueError(
+                f"{path}: the image {name} has mode {image.mode}; expected 8 bits per channel, grey or colour"
+            )
+        yield image

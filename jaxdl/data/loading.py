@@ -33,6 +33,8 @@ def load(source: str | Path, *, data_dir: str | Path | None = None, download: bo
         ConnectionError: If a download fails; the message says where to put which files by hand.
         ImportError: If a library is missing that reading this source needs.
     """
+    if not isinstance(source, str | Path):
+        raise ValueError(f"source is a {type(source).__name__}; expected a name or a path")
     key = _plain(str(source))
     known = {_plain(name): name for name in NAMES}
     if isinstance(source, str) and key in known:

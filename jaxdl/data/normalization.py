@@ -4,12 +4,16 @@ Raw pixels go to the device as they are stored (bytes are a quarter of float32's
 normalisation are functions of arrays to be called inside the jitted step.
 """
 
+import math
+from numbers import Integral, Real
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
+
+from jaxdl.data.splits import shown
 
 
 class Normalization(NamedTuple):
@@ -37,26 +41,30 @@ def fit_normalization(images: np.ndarray, scale: float | int) -> Normalization:
     """Mean and standard deviation of every channel over images and positions: σ² = (1/m) Σ (x − μ)².
 
     Args:
-        images: The training images `(N, H, W, C)`, raw.
-        scale: The raw pixel value that means 1.0.
+        images: The training images `(N, H, W, C)`, raw, or features `(N, C)`.
+        scale: The raw pixel value that means 1.0, a positive number.
 
     Returns:
         Statistics of `images / scale`, summed in float64 a slice at a time (no float copy of the data set is
-        made).
+        made). A channel that varies by rounding errors alone has standard deviation 0.
 
     Raises:
-        ValueError: If there are no images or the rank is another.
+        ValueError: If there are no images, the rank is another, or the scale is not positive.
 
     Reference: Lecture row G6.
     """
-    if images.ndim != 4 or images.shape[0] == 0:
-        raise ValueError(f"images has shape {images.shape}; expected (N, H, W, C) with N of at least 1")
+    if isinstance(images, tuple):
+        raise ValueError(f"images is a {type(images).__name__}; expected an array, such as splits.train.images")
+    if np.ndim(images) not in (2, 4) or np.size(images) == 0:
+        raise ValueError(
+            f"images has shape {np.shape(images)}; expected (N, H, W, C) or (N, features) with N of at least 1"
+        )
+    _check_scale(scale)
     count = images.size // images.shape[-1]
     mean = _channel_sums(images, 0.0, 1) / count
-    variance = _channel_sums(images, mean, 2) / count
-    return Normalization(
-        (mean / scale).astype(np.float32), (np.sqrt(variance) / scale).astype(np.float32), float(scale)
-    )
+    std = np.sqrt(_channel_sums(images, mean, 2) / count)
+    std = np.where(std > 1e-12 * np.abs(mean), std, 0.0)  # float32's own steps are 1e-7 of a value
+    return Normalization((mean / scale).astype(np.float32), (std / scale).astype(np.float32), float(scale))
 
 
 def no_normalization(channels: int, scale: float | int) -> Normalization:
@@ -67,11 +75,17 @@ def no_normalization(channels: int, scale: float | int) -> Normalization:
         scale: The raw pixel value that means 1.0.
 
     Raises:
-        ValueError: If there are no channels.
+        ValueError: If there are no channels, or the scale is not positive.
     """
-    if channels < 1:
-        raise ValueError(f"channels is {channels}; must be at least 1")
+    if not isinstance(channels, Integral) or channels < 1:
+        raise ValueError(f"channels is {shown(channels)}; must be an integer of at least 1")
+    _check_scale(scale)
     return Normalization(np.zeros(channels, np.float32), np.ones(channels, np.float32), float(scale))
+
+
+def _check_scale(scale: float | int) -> None:
+    if not isinstance(scale, Real) or not 0 < scale < math.inf:
+        raise ValueError(f"scale is {shown(scale)}; it must be a positive number, the raw pixel value that means 1.0")
 
 
 def _channel_sums(images: np.ndarray, center: Any, power: int) -> np.ndarray:
@@ -86,12 +100,18 @@ def to_unit(x: ArrayLike, scale: Any) -> Float[Array, "..."]:
     """Raw pixels in [0, 1]: x / scale, in float32 for bytes, in the type of x for floats.
 
     Args:
-        x: Raw pixels of any shape.
+        x: Raw pixels of any shape; 16-bit floats are divided in float32.
         scale: The raw pixel value that means 1.0.
+
+    Raises:
+        ValueError: If x is complex.
     """
     x = jnp.asarray(x)
-    x = x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(jnp.float32)
-    return x / jnp.asarray(scale, x.dtype)
+    if jnp.issubdtype(x.dtype, jnp.complexfloating):
+        raise ValueError(f"x has type {x.dtype}; expected real numbers")
+    wide = jnp.promote_types(x.dtype, jnp.float32)
+    unit = x.astype(wide) / jnp.asarray(scale, wide)
+    return unit.astype(x.dtype) if jnp.issubdtype(x.dtype, jnp.floating) else unit
 
 
 def standardize(x: ArrayLike, stats: Normalization) -> Float[Array, "..."]:
@@ -100,26 +120,30 @@ def standardize(x: ArrayLike, stats: Normalization) -> Float[Array, "..."]:
     A channel that is constant in the training part (std 0) is only centred.
 
     Args:
-        x: Pixels `(..., C)` in [0, 1].
+        x: Floats `(..., C)`, pixels in [0, 1]; 16-bit ones are computed with in float32.
         stats: Statistics of the training part.
 
     Raises:
-        ValueError: If the channels of x and stats differ in number.
+        ValueError: If the channels of x and stats differ in number, or x is not floats.
     """
     x = jnp.asarray(x)
-    mean, std = jnp.asarray(stats.mean, x.dtype), jnp.asarray(stats.std, x.dtype)
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        raise ValueError(f"x has type {x.dtype}; expected floats (data.normalize takes raw pixels)")
+    _check_stats(stats)
+    wide = jnp.promote_types(x.dtype, jnp.float32)
+    mean, std = jnp.asarray(stats.mean, wide), jnp.asarray(stats.std, wide)
     if x.ndim == 0 or x.shape[-1:] != mean.shape:
         raise ValueError(f"x has shape {x.shape}; its last axis must have the {mean.size} channels of stats")
     per_channel = (1,) * (x.ndim - 1) + mean.shape
     safe = jnp.where(std > 0, std, jnp.ones_like(std))
-    return (x - mean.reshape(per_channel)) / safe.reshape(per_channel)
+    return ((x.astype(wide) - mean.reshape(per_channel)) / safe.reshape(per_channel)).astype(x.dtype)
 
 
 def normalize(x: ArrayLike, stats: Normalization) -> Float[Array, "..."]:
     """Raw pixels to inputs of a network: (x / scale − mean) / std, per channel.
 
     Args:
-        x: Raw pixels `(..., C)`; bytes become float32.
+        x: Raw pixels or features `(..., C)`; bytes become float32.
         stats: Statistics of the training part; applied unchanged to the test part.
 
     Raises:
@@ -127,4 +151,10 @@ def normalize(x: ArrayLike, stats: Normalization) -> Float[Array, "..."]:
 
     Reference: Lecture row G6.
     """
+    _check_stats(stats)
     return standardize(to_unit(x, stats.scale), stats)
+
+
+def _check_stats(stats: Any) -> None:
+    if not isinstance(stats, Normalization):
+        raise ValueError(f"stats is a {type(stats).__name__}; expected a data.Normalization")

@@ -1,17 +1,20 @@
 """Stratified, seeded splits into training, development and test examples (Lecture row G9)."""
 
-from typing import NamedTuple
+import warnings
+from collections.abc import Sequence
+from numbers import Integral, Real
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxdl.data.dataset import Dataset
+from jaxdl.data.dataset import Dataset, is_classes
 
 
 class Examples(NamedTuple):
-    """Images with their labels."""
+    """Images, or features, with their labels."""
 
-    images: np.ndarray  # uint8 or float32 (N, H, W, C)
-    labels: np.ndarray  # int32 (N,)
+    images: np.ndarray  # uint8 or float32 (N, H, W, C), or float32 (N, features)
+    labels: np.ndarray  # int32 (N,); of real targets float32 (N,) or (N, targets)
 
 
 class Splits(NamedTuple):
@@ -25,6 +28,10 @@ class Splits(NamedTuple):
 def split(dataset: Dataset, *, seed: int, dev_fraction: float, test_fraction: float | None = None) -> Splits:
     """Splits a data set so that every part has the classes in the proportions of the whole.
 
+    Of every class a part has the rounded-up or the rounded-down share, and the part as a whole the rounded one. The
+    largest remainders are rounded up, and the seed breaks their ties. No class gives away its last training
+    example. Real targets have no classes: the parts are drawn from all examples alike.
+
     The parts are a function of the labels, the fractions and the seed alone; examples keep their order.
 
     Args:
@@ -35,11 +42,19 @@ def split(dataset: Dataset, *, seed: int, dev_fraction: float, test_fraction: fl
         test_fraction: Share of all examples, in (0, 1), for a data set without a test set; None is 0.2.
 
     Raises:
-        ValueError: If a fraction is out of range, a part would be empty, or a test fraction is given for a
-            data set that has its own test set.
+        ValueError: If a fraction is out of range, a part would be empty, a class that has examples would have
+            none in the training part, or a test fraction is given for a data set that has its own test set.
+
+    Warns:
+        RuntimeWarning: If classes have no example in a part; it names them.
 
     Reference: Lecture row G9.
     """
+    if not isinstance(dataset, Dataset):
+        raise ValueError(
+            f"dataset is a {type(dataset).__name__}; expected a data.Dataset, as data.load and data.from_arrays give"
+        )
+    check_whole("seed", seed)
     rest = Examples(dataset.images, dataset.labels)
     if dataset.test_images is not None and dataset.test_labels is not None:
         if test_fraction is not None:
@@ -49,9 +64,12 @@ def split(dataset: Dataset, *, seed: int, dev_fraction: float, test_fraction: fl
         test = Examples(dataset.test_images, dataset.test_labels)
     else:
         share = 0.2 if test_fraction is None else test_fraction
-        rest, test = _divide(rest, share, _stream(seed, 0), dataset.name, "test")
-    train, dev = _divide(rest, dev_fraction, _stream(seed, 1), dataset.name, "dev")
-    return Splits(train, dev, test)
+        rest, test = _divide(rest, share, seed, dataset, "test")
+    train, dev = _divide(rest, dev_fraction, seed, dataset, "dev")
+    parts = Splits(train, dev, test)
+    if dataset.classes:
+        _check_classes(parts, dataset)
+    return parts
 
 
 def permutation(bits: np.random.BitGenerator, count: int) -> np.ndarray:
@@ -63,43 +81,108 @@ def permutation(bits: np.random.BitGenerator, count: int) -> np.ndarray:
     return np.argsort(bits.random_raw(count), kind="stable")
 
 
-def _stream(seed: int, purpose: int) -> np.random.Philox:
-    if seed < 0:
-        raise ValueError(f"seed is {seed}; it must be a non-negative integer")
-    return np.random.Philox(np.random.SeedSequence([seed, purpose]))
+_PURPOSES = {"test": 0, "dev": 1}  # 2 is the order of batches
+# of ties between classes; of the streams up to 40 the one with which seed 0 splits the digits as it always did, so that
+# the published numbers stand
+_TIES = 32
 
 
-def _divide(
-    examples: Examples, fraction: float, bits: np.random.BitGenerator, name: str, part: str
-) -> tuple[Examples, Examples]:
+def _stream(*words: int) -> np.random.Philox:
+    return np.random.Philox(np.random.SeedSequence(words))
+
+
+def check_whole(name: str, value: Any, low: int = 0) -> None:
+    """Raise ValueError unless an argument is a whole number, at least low."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < low:
+        kind = "a non-negative integer" if low == 0 else f"an integer of at least {low}"
+        raise ValueError(f"{name} is {shown(value)}; it must be {kind}")
+
+
+def shown(value: Any) -> str:
+    """A wrong argument in a message: its value where that is short, else its type."""
+    return repr(value) if value is None or isinstance(value, Real | str) else f"a {type(value).__name__}"
+
+
+def check_examples(examples: Any) -> None:
+    """Raise ValueError unless an argument has images and labels, as many of both."""
+    if isinstance(examples, Splits):
+        raise ValueError("examples is a Splits; expected one of its parts, such as splits.train")
+    if not (hasattr(examples, "images") and hasattr(examples, "labels")):
+        raise ValueError(f"examples is a {type(examples).__name__}; expected data.Examples(images, labels)")
+    if len(examples.images) != len(examples.labels):
+        raise ValueError(f"examples has {len(examples.images)} images, but {len(examples.labels)} labels")
+
+
+def _divide(examples: Examples, fraction: float, seed: int, dataset: Dataset, part: str) -> tuple[Examples, Examples]:
     """(the rest, the part with that fraction of every class)."""
-    if not 0 < fraction < 1:
-        raise ValueError(f"{part}_fraction is {fraction}; it must lie between 0 and 1, both excluded")
-    order = permutation(bits, len(examples.labels))
+    if not isinstance(fraction, Real) or not 0 < fraction < 1:
+        raise ValueError(f"{part}_fraction is {shown(fraction)}; it must lie between 0 and 1, both excluded")
+    about = f"{part}_fraction={fraction} of {len(examples.labels)} examples of {dataset.name}"
+    classes = examples.labels if is_classes(examples.labels) else np.zeros(len(examples.labels), np.int32)
+    order = permutation(_stream(seed, _PURPOSES[part]), len(classes))
     # a stable sort of the shuffled labels groups the classes, each in random order
-    order = order[np.argsort(examples.labels[order], kind="stable")]
-    present, sizes = np.unique(examples.labels, return_counts=True)
-    taken = _apportion(sizes, fraction)
+    order = order[np.argsort(classes[order], kind="stable")]
+    present, sizes = np.unique(classes, return_counts=True)
+    taken = _apportion(sizes, fraction, permutation(_stream(seed, _TIES, _PURPOSES[part]), len(sizes)))
+    missing = round(float((sizes * fraction).sum())) - int(taken.sum())
+    if missing > 0 and len(present) > 1:
+        used_up = [dataset.classes[label] for label in present[taken + 1 == sizes]]
+        raise ValueError(
+            f"{about} takes {missing} more than there are without a class's last training example; "
+            f"{_listed(used_up)} would be left with none: give them more examples, or leave them out"
+        )
     starts = np.cumsum(sizes) - sizes
     rank = np.arange(len(order)) - np.repeat(starts, sizes)
     chosen = np.zeros(len(order), bool)
     chosen[order[rank < np.repeat(taken, sizes)]] = True
     for label, mask in (("train", ~chosen), (part, chosen)):
         if not mask.any():
-            raise ValueError(
-                f"{part}_fraction={fraction} of {len(order)} examples of {name} in {len(present)} classes "
-                f"leaves the {label} part empty"
-            )
+            raise ValueError(f"{about} in {len(present)} classes leaves the {label} part empty")
     return _take(examples, ~chosen), _take(examples, chosen)
 
 
-def _apportion(sizes: np.ndarray, fraction: float) -> np.ndarray:
-    """How many of each class: the largest remainders are rounded up, so that the total is right too."""
+def _apportion(sizes: np.ndarray, fraction: float, ties: np.ndarray) -> np.ndarray:
+    """How many of each class: the largest remainders are rounded up, so that the total is right too.
+
+    Args:
+        sizes: Examples of each class.
+        fraction: The share of all.
+        ties: A rank for each class, lowest first, by which equal remainders are rounded up.
+
+    Returns:
+        Numbers whose sum is too small only where more of them would take a class's last example.
+    """
     exact = sizes * fraction
-    taken = np.floor(exact).astype(np.int64)
+    taken = np.minimum(np.floor(exact).astype(np.int64), sizes - 1)
     missing = round(float(exact.sum())) - int(taken.sum())
-    taken[np.argsort(taken - exact, kind="stable")[:missing]] += 1
+    # remainders that differ by rounding errors alone are equal
+    by_need = np.lexsort((ties, np.round(taken - exact, 9)))
+    spare = by_need[(taken + 1 < sizes)[by_need]]
+    taken[spare[:missing]] += 1
     return taken
+
+
+def _check_classes(parts: Splits, dataset: Dataset) -> None:
+    """Raise ValueError, or warn, where classes have no example in a part."""
+    counts = [np.bincount(part.labels, minlength=len(dataset.classes)) for part in parts]
+    untrained = [
+        name for name, train, *others in zip(dataset.classes, *counts, strict=True) if train == 0 and any(others)
+    ]
+    if untrained:
+        raise ValueError(f"{dataset.name}: the training part has no example of {_listed(untrained)}")
+    lacks = [
+        f"{part} has no example of {_listed(lacking)}"
+        for part, count in zip(Splits._fields, counts, strict=True)
+        if (lacking := [name for name, number in zip(dataset.classes, count, strict=True) if number == 0])
+    ]
+    if lacks:
+        total = len(dataset.classes)
+        warnings.warn(f"{dataset.name}, of {total} classes: {'; '.join(lacks)}", RuntimeWarning, stacklevel=3)
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(map(repr, names[:10]))
+    return f"{len(names)} {'class' if len(names) == 1 else 'classes'} ({shown}{', ...' if len(names) > 10 else ''})"
 
 
 def _take(examples: Examples, mask: np.ndarray) -> Examples:

@@ -172,7 +172,13 @@ def mixed(
         values: Images or one-hot targets, floats.
         partners: As many of the same shape.
         weight: In [0, 1].
+
+    Raises:
+        ValueError: If they are not floats: whole numbers could not hold the mixture.
     """
     values, partners = jnp.asarray(values), jnp.asarray(partners)
+    for name, array in (("values", values), ("partners", partners)):
+        if not jnp.issubdtype(array.dtype, jnp.floating):
+            raise ValueError(f"{name} has type {array.dtype}; expected floats")
     weight = jnp.asarray(weight, values.dtype)
     return weight * values + (1 - weight) * partners

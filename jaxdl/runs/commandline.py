@@ -12,17 +12,21 @@ from typing import Any, TypeVar
 import jax
 
 from jaxdl.runs import folder as folders
+from jaxdl.runs import trust
 from jaxdl.runs.member import Diverged
 
 Config = TypeVar("Config")
-FREE = ("out", "resume", "data_dir")  # where things lie is not what is computed
+WHERE = ("out", "resume", "trust_run")  # of this command alone, and not stored
+FREE = (*WHERE, "data_dir")  # where things lie is not what is computed
 
 
 def parse(config_type: type[Config], argv: Sequence[str] | None = None, **options: Any) -> Config:
     """Parse a command line into a frozen dataclass; with ``--resume DIR`` the run's own config is the default.
 
     Raises:
-        ValueError: if options given beside ``--resume`` differ from the run's, naming them and both values.
+        ValueError: if options given beside ``--resume`` differ from the run's, naming them and both values; if the run
+            names functions from outside of jaxdl that the command line does not repeat, and ``--trust-run`` is not
+            given (see `trust`).
     """
     import tyro
 
@@ -34,8 +38,17 @@ def parse(config_type: type[Config], argv: Sequence[str] | None = None, **option
         return tyro.cli(config_type, args=argv, **options)
     stored = load_config(config_type, resume)
     config = tyro.cli(config_type, args=argv, default=stored, **options)
+    options = {name: getattr(stored, name) for name in _fields(config_type) - {*FREE}}
+    typed = {*argv, *(argument.partition("=")[2] for argument in argv)}
     _check_same(stored, config, pathlib.Path(resume))
+    trust.check_stored(pathlib.Path(resume) / folders.CONFIG, options, trust_run=config.trust_run, typed=typed)
     return config
+
+
+def resuming(folder: str | os.PathLike, config: Any) -> str:
+    """The arguments that go on with a run: ``--resume DIR``, and ``--trust-run`` where it names functions to trust."""
+    foreign = any(trust.is_foreign(text) for value in vars(config).values() for text in trust.texts(value))
+    return f"--resume {folder}{' --trust-run' if foreign else ''}"
 
 
 def _check_same(stored: Any, config: Any, resume: pathlib.Path) -> None:
@@ -69,7 +82,7 @@ def load_config(config_type: type[Config], folder: str | os.PathLike) -> Config:
     if not isinstance(read, dict):
         raise ValueError(f"{path}: must hold an object of names and values, got {type(read).__name__}")
     stored = {name: tuple(v) if isinstance(v, list) else v for name, v in read.items()}
-    if foreign := sorted({*stored} ^ (_fields(config_type) - {"out", "resume"})):
+    if foreign := sorted({*stored} ^ (_fields(config_type) - {*WHERE})):
         raise ValueError(f"{path}: is the config of another experiment or version; {', '.join(foreign)} differ")
     if stored.get("data_dir") is not None:
         stored["data_dir"] = pathlib.Path(str(stored["data_dir"]))
@@ -78,7 +91,7 @@ def load_config(config_type: type[Config], folder: str | os.PathLike) -> Config:
 
 def save_config(folder: pathlib.Path, config: Any) -> None:
     """Write what `load_config` reads: all fields but where the run lies."""
-    values = {name: v for name, v in dataclasses.asdict(config).items() if name not in ("out", "resume")}
+    values = {name: v for name, v in dataclasses.asdict(config).items() if name not in WHERE}
     values["data_dir"] = str(values["data_dir"]) if values.get("data_dir") is not None else None
     folders.write_json(folder / folders.CONFIG, values)
 

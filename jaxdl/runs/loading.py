@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import textwrap
 import urllib.parse
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -10,7 +11,7 @@ import jax
 
 from jaxdl import data, nn, training
 from jaxdl.runs import folder as folders
-from jaxdl.runs import names
+from jaxdl.runs import names, trust
 
 Path = pathlib.Path
 PREPROCESSING, FINAL = "preprocessing.json", "final"
@@ -71,7 +72,7 @@ def describe(
     write_preprocessing(folder, preprocessing, in_shape, dataset.classes)
 
 
-def load(folder: str | os.PathLike, *, optimizer: str | None = None) -> Run:
+def load(folder: str | os.PathLike, *, optimizer: str | None = None, trust_run: bool = False) -> Run:
     """Load the network of a finished run.
 
     ``run.layer.apply(run.params, run.state, data.normalize(images, run.preprocessing))[0]`` gives the logits of raw
@@ -80,14 +81,17 @@ def load(folder: str | os.PathLike, *, optimizer: str | None = None) -> Run:
     Args:
         folder: the run's.
         optimizer: whose weights, of a run with several; the first by default.
+        trust_run: whether to import and call the network if it is a ``package.module:function`` from outside of jaxdl,
+            which can be any code: True for folders that you trust alone.
 
     Raises:
-        ValueError: for a folder that is no run, a run that has not ended, an unknown optimizer, or files that are not
-            what was written (`training.checkpoints.CorruptCheckpointError`).
+        ValueError: for a folder that is no run, a run that has not ended, an unknown optimizer, a network from outside
+            of jaxdl without ``trust_run``, or files that are not what was written
+            (`training.checkpoints.CorruptCheckpointError`).
     """
     folder = folders.open_folder(folder)
-    config = folders.read_json(folder / folders.CONFIG)
-    about = folders.read_json(folder / PREPROCESSING)
+    config, about = _config(folder / folders.CONFIG), _about(folder / PREPROCESSING)
+    trust.check_stored(folder / folders.CONFIG, {"model": config["model"]}, trust_run=trust_run)
     trained = names.labels(config["optimizer"])
     name = trained[0] if optimizer is None else optimizer
     if name not in trained:
@@ -112,6 +116,32 @@ def load(folder: str | os.PathLike, *, optimizer: str | None = None) -> Run:
         config,
         name,
     )
+
+
+def _config(path: Path) -> dict[str, Any]:
+    config = folders.read_json(path)
+    _check(path, config, isinstance(config, dict), "an object of names and values")
+    _check(path, config, isinstance(config.get("model"), str), "the name of a model")
+    named = config.get("optimizer")
+    _check(path, config, isinstance(named, list) and named and all(isinstance(n, str) for n in named), "optimizers")
+    return config
+
+
+def _about(path: Path) -> dict[str, Any]:
+    about = folders.read_json(path)
+    _check(path, about, isinstance(about, dict), "an object of names and values")
+    shape, classes, statistics = (about.get(name) for name in ("in_shape", "classes", "normalization"))
+    sizes = isinstance(shape, list) and len(shape) == 3 and all(type(n) is int and n > 0 for n in shape)
+    _check(path, about, sizes, "in_shape: height, width and channels")
+    _check(path, about, isinstance(classes, list) and all(isinstance(c, str) for c in classes), "classes by name")
+    given = isinstance(statistics, dict) and {*statistics} == {"mean", "std", "scale"}
+    _check(path, about, given, "normalization: mean, std and scale")
+    return about
+
+
+def _check(path: Path, value: Any, right: Any, wanted: str) -> None:
+    if not right:
+        raise ValueError(f"{path}: lacks {wanted}; it holds {textwrap.shorten(repr(value), 200)}")
 
 
 def optimizer_folder(name: str) -> str:

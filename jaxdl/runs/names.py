@@ -128,10 +128,18 @@ def dataset(name: str, **options: Any) -> data.Dataset:
     """The data set of `data.load`, or what ``package.module:function`` returns: a `data.Dataset`, or images and labels.
 
     Raises:
-        ValueError: see `data.load` and `data.from_arrays`.
+        ValueError: see `data.load` and `data.from_arrays`; and for what is not images with classes.
     """
     if ":" not in name:
         return data.load(name, **options)
+    found = _called_dataset(name)
+    if not found.classes or found.images.ndim != 4:
+        what = f"real targets {found.labels.shape}" if not found.classes else f"features {found.images.shape}"
+        raise ValueError(f"dataset={name!r} has {what}; experiments take images (N, H, W, C) and classes (N,)")
+    return found
+
+
+def _called_dataset(name: str) -> data.Dataset:
     value = called("dataset", name)
     if isinstance(value, data.Dataset):
         options = {key: getattr(value, key) for key in ("test_images", "test_labels", "classes", "name", "scale")}

@@ -1,0 +1,301 @@
+"""Files from strangers: whatever the library opens, nothing in it is run.
+
+The laws read the sources: every opener that could run something, or that chooses a decoder by content, stands in a
+named set with what makes it safe.
+"""
+
+import ast
+import dataclasses
+import io
+import json
+import pathlib
+import sys
+import tarfile
+import types
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+import jaxdl
+from experiments import compare_optimizers, predict, report, train_cnn, transfer
+from jaxdl import data, nn, runs
+from jaxdl.data import pixels
+from jaxdl.runs import commandline, trust
+
+ROOT = pathlib.Path(jaxdl.__file__).parents[1]
+SOURCES = [path for folder in ("jaxdl", "experiments", "benchmarks", "docs") for path in (ROOT / folder).rglob("*.py")]
+POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n0 0 8 8 rectfill\nshowpage\n%%EOF\n"
+
+
+# ---------------------------------------------------------------- images
+
+
+@pytest.fixture
+def ghostscript(tmp_path, monkeypatch):
+    """A program called gs, first on the path, that leaves a mark when it is run."""
+    from PIL import EpsImagePlugin
+
+    program, mark = tmp_path / "bin" / "gs", tmp_path / "gs-was-run"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\ntouch '{mark}'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent), prepend=":")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(EpsImagePlugin, "gs_binary", None)  # what Pillow remembers of an earlier look
+    return mark
+
+
+def contents(kind="PNG"):
+    file = io.BytesIO()
+    Image.fromarray(np.eye(8, dtype=np.uint8) * 255).save(file, kind)
+    return file.getvalue()
+
+
+def folder_of(tmp_path):
+    for name, content in {"a/good.png": contents(), "b/digit.png": POSTSCRIPT}.items():
+        (tmp_path / "images" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "images" / name).write_bytes(content)
+    return tmp_path / "images"
+
+
+def archive_of(tmp_path):
+    with tarfile.open(tmp_path / "images.tar", "w") as tar:
+        tar.add(folder_of(tmp_path), "images")
+    return tmp_path / "images.tar"
+
+
+READERS = {
+    "folder": lambda tmp_path: data.load(folder_of(tmp_path)),
+    "archive": lambda tmp_path: data.load(archive_of(tmp_path)),
+    "predict": lambda tmp_path: predict.read_image(folder_of(tmp_path) / "b" / "digit.png", (8, 8, 1), 255.0),
+}
+
+
+def test_the_file_does_run_a_program_where_pillow_may_choose(tmp_path, ghostscript):
+    path = folder_of(tmp_path) / "b" / "digit.png"
+    with Image.open(path) as image, pytest.raises(OSError):
+        image.load()
+    assert ghostscript.exists()
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_postscript_called_png_is_refused_and_runs_nothing(reader, tmp_path, ghostscript):
+    with pytest.raises(ValueError, match=r"digit\.png:? cannot be read as an image of the formats PNG, ") as caught:
+        READERS[reader](tmp_path)
+    assert "\n" not in str(caught.value)
+    assert not ghostscript.exists()
+
+
+def test_every_format_that_pillow_writes_is_read_or_refused(tmp_path):
+    """What Pillow decodes beyond the named formats, by content, however the file is called."""
+    Image.init()
+    refused = set()
+    for kind in sorted(set(Image.SAVE) - {"PDF"}):  # which Pillow cannot open
+        path = tmp_path / "image.png"
+        try:
+            path.write_bytes(contents(kind))
+            Image.open(path).close()
+        except (OSError, KeyError, ValueError, DeprecationWarning):  # no grey images, or its library is missing
+            continue
+        if kind in {*pixels.FORMATS, "MPO"}:
+            assert predict.read_image(path, (8, 8, 1), 255.0).shape == (8, 8, 1)
+            continue
+        with pytest.raises(ValueError, match=r"image\.png: cannot be read as an image of the formats"):
+            predict.read_image(path, (8, 8, 1), 255.0)
+        refused.add(kind)
+    assert "EPS" in refused
+
+
+# ---------------------------------------------------------------- the sources
+
+OPENED = {"jaxdl/data/pixels.py": "formats"}  # file -> the keyword that makes Pillow's open safe
+WEIGHTS_ONLY = {"jaxdl/interop/files.py"}
+NUMPY = {"jaxdl/data/decoded.py", "jaxdl/runs/contents.py"}
+IMPORTED = {
+    "jaxdl/runs/names.py": "package.module:function; one that a run folder names needs trust_run",
+    "jaxdl/runs/trust.py": "modules of jaxdl and experiments alone",
+    "jaxdl/data/fetching.py": "optional libraries, named in the sources",
+    "benchmarks/mutants.py": "modules of jaxdl, named in the sources",
+    "benchmarks/speed/rows.py": "modules of benchmarks, named in the sources",
+    "docs/make_lectures.py": "modules of jaxdl, named in the sources",
+}
+COMPILED = {"benchmarks/mutants.py": "mutants of jaxdl's own sources"}
+
+
+def calls():
+    """(file, name of what is called, its keywords) of every call in the sources."""
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call):
+                keywords = {k.arg: ast.unparse(k.value) for k in node.keywords}
+                yield str(path.relative_to(ROOT)), ast.unparse(node.func), keywords
+
+
+def test_what_could_run_something_stands_in_a_named_set():
+    opened, loaded, numpy_loaded, imported, run = {}, set(), set(), set(), set()
+    for file, name, keywords in calls():
+        first, _, last = name.rpartition(".")
+        if last == "open" and first in ("Image", "pillow", "PIL.Image"):
+            opened[file] = next((k for k in keywords if k == "formats"), None)
+        if name == "torch.load":
+            loaded.add(file if keywords.get("weights_only") == "True" else f"{file}: without weights_only")
+        if name in ("np.load", "numpy.load", "jnp.load"):
+            safe = keywords.get("allow_pickle", "False") == "False"
+            numpy_loaded.add(file if safe else f"{file}: with pickles")
+        if last == "import_module" or name == "__import__":
+            imported.add(file)
+        runs_code = name in ("eval", "exec", "compile", "os.system", "os.popen", "joblib.load", "yaml.load")
+        runs_code |= first in ("pickle", "marshal", "shelve", "dill", "cloudpickle") or "allow_pickle" in keywords
+        if runs_code and not (last == "load" and keywords.get("allow_pickle") == "False"):
+            run.add(file)
+    assert opened == OPENED
+    assert loaded == WEIGHTS_ONLY
+    assert numpy_loaded == NUMPY
+    assert imported == {*IMPORTED}
+    assert run == {*COMPILED}
+
+
+# ---------------------------------------------------------------- run folders
+
+
+STRANGER = "import pathlib\npathlib.Path(r'{mark}').touch()\ndef net(*args, **kwargs):\n    raise SystemExit(3)\n"
+COMMANDS = {  # experiment -> the options of its config that may name functions
+    train_cnn: ("dataset", "model", "optimizer", "loss"),
+    compare_optimizers: ("problems", "optimizer"),
+    transfer: ("source", "different"),
+}
+SMALL = {
+    train_cnn: {"model": "tiny_cnn", "steps_per_call": 1},
+    compare_optimizers: {"problems": ("beale",), "optimizer": ("jaxdl.sgd",)},
+    transfer: {"source": "digits", "different": "digits"},
+}
+OTHERS = {"predict", "report", "summary", "cifar10_speedrun", "__init__"}  # tested apart, or read no run folder
+
+
+@pytest.fixture
+def stranger(tmp_path, monkeypatch):
+    """A module that leaves a mark when it is imported."""
+    (tmp_path / "stranger.py").write_text(STRANGER.format(mark=tmp_path / "imported"))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "stranger", raising=False)
+    return tmp_path / "imported"
+
+
+def test_every_experiment_that_resumes_is_listed():
+    there = {path.stem for path in (ROOT / "experiments").glob("*.py")}
+    assert there == {command.__name__.rpartition(".")[2] for command in COMMANDS} | OTHERS
+    for command, options in COMMANDS.items():
+        fields = {field.name for field in dataclasses.fields(command.Config)}
+        assert {"resume", "trust_run", *options} <= fields
+
+
+@pytest.mark.parametrize(
+    ("command", "option"), [(command, option) for command, options in COMMANDS.items() for option in options]
+)
+def test_resume_calls_what_a_folder_names_only_where_it_is_trusted(command, option, tmp_path, stranger, monkeypatch):
+    config = command.Config(**SMALL[command])
+    several = isinstance(getattr(config, option), tuple)
+
+    def store(name):
+        commandline.save_config(tmp_path, dataclasses.replace(config, **{option: (name,) if several else name}))
+
+    for name in ("stranger:net", "os:_exit"):
+        store(name)
+        said = rf"config.json: names code .*{option}='{name}'; .* add --trust-run [^\n]*$"
+        with pytest.raises(ValueError, match=said):
+            command.main(["--resume", str(tmp_path)])
+    assert not stranger.exists()
+    store("stranger:net")
+    with pytest.raises((SystemExit, ValueError)):
+        command.main(["--resume", str(tmp_path), "--trust-run"])
+    assert stranger.exists(), "the flag lets it run"
+
+
+def finished_run(folder, model):
+    config = {"model": model, "optimizer": ["jaxdl.sgd"]}
+    (folder / "config.json").write_text(json.dumps(config))
+    normalization = data.no_normalization(1, 255.0)
+    runs.write_preprocessing(folder, normalization, (8, 8, 1), ("a", "b"))
+    layer = nn.serial(flat=nn.flatten, fc=nn.Dense(2))
+    runs.save_final(folder, "jaxdl.sgd", 1, *layer.init(jax.random.key(0), (8, 8, 1)))
+    return layer
+
+
+def test_load_and_predict_call_what_a_folder_names_only_where_it_is_trusted(tmp_path, stranger, capsys, monkeypatch):
+    for name in ("stranger:net", "os:_exit", "jaxdl.runs.names:importlib", "jaxdl.runs.folder:_module_name"):
+        finished_run(tmp_path, name)
+        for call in (lambda: runs.load(tmp_path), lambda: predict.main([str(tmp_path), "digit.png"])):
+            with pytest.raises(ValueError, match=rf"model='{name}'; .*--trust-run \(in Python, trust_run=True\)$"):
+                call()
+    assert not stranger.exists()
+    layer = finished_run(tmp_path, "mine:net")
+    monkeypatch.setitem(sys.modules, "mine", types.SimpleNamespace(net=lambda classes: layer))
+    (tmp_path / "digit.png").write_bytes(contents())
+    assert predict.main([str(tmp_path), str(tmp_path / "digit.png"), "--top", "1", "--trust-run"]) == 0
+    assert runs.load(tmp_path, trust_run=True).classes == ("a", "b")
+
+
+def test_reports_read_no_code(tmp_path, stranger):
+    finished_run(tmp_path, "stranger:net")
+    with pytest.raises(SystemExit, match=r"manifest.json is missing"):
+        report.main([str(tmp_path)])
+    assert not stranger.exists()
+
+
+def test_names_of_the_library_itself_need_no_flag():
+    ours = ["jaxdl.models.capsnet:capsule_loss", "jaxdl.models:resnet20", "jaxdl.models.resnet:resnet20", "tiny_cnn"]
+    ours += [*compare_optimizers.default_optimizers(), "optax.adam(eps=1e-3)"]
+    assert [name for name in ours if trust.is_foreign(name)] == []
+    foreign = [
+        "os:_exit",
+        "jaxdlx:f",
+        "jaxdl.runs.folder:os",
+        "jaxdl.models:_x",
+        "jaxdl.none:f",
+        "experiments.report:sys",
+    ]
+    foreign += [
+        "experiments.report:sys",
+        "jaxdl.runs.choices:functools.partial",
+        "jaxdl.data:nothing",
+        " os:_exit",
+        "mine:f(a=1)",
+        ":f",
+        "a:",
+    ]
+    assert [name for name in foreign if not trust.is_foreign(name)] == []
+
+
+def test_a_name_that_the_reader_gives_too_is_trusted(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setitem(sys.modules, "mine", types.SimpleNamespace(data=lambda: seen.append(1)))
+    commandline.save_config(tmp_path, dataclasses.replace(train_cnn.Config(), dataset="mine:data"))
+    assert commandline.resuming(tmp_path, train_cnn.Config(dataset="mine:data")) == f"--resume {tmp_path} --trust-run"
+    assert commandline.resuming(tmp_path, train_cnn.Config()) == f"--resume {tmp_path}"
+    for given in (["--dataset", "mine:data"], ["--dataset=mine:data"]):
+        assert commandline.parse(train_cnn.Config, ["--resume", str(tmp_path), *given]).dataset == "mine:data"
+    with pytest.raises(ValueError, match="--trust-run"):
+        commandline.parse(train_cnn.Config, ["--resume", str(tmp_path)])
+    assert not seen
+
+
+BAD = {
+    "config.json": [
+        "[]",
+        '{"model": 3}',
+        '{"model": "cnn", "optimizer": []}',
+        '{"model": "cnn", "optimizer": [3]}',
+        "{",
+    ],
+    "preprocessing.json": ["[]", "{}", '{"in_shape": [8, 8, "x"]}', '{"in_shape": [8, 8, 1], "classes": 3}'],
+}
+
+
+@pytest.mark.parametrize(("file", "text"), [(file, text) for file, texts in BAD.items() for text in texts])
+def test_files_of_a_run_that_are_not_what_was_written_are_named(file, text, tmp_path):
+    finished_run(tmp_path, "tiny_cnn")
+    (tmp_path / file).write_text(text)
+    with pytest.raises(ValueError, match=rf"{file}: "):
+        runs.load(tmp_path)
