@@ -136,7 +136,7 @@ def noisy_relu(
     numerics.check_key(key)
     z, dtype = _widen(x)
     # √sigmoid(z) as exp(−softplus(−z)/2): the gradient of a root is infinite where sigmoid underflows to 0
-    deviation = jnp.exp(-0.5 * _softplus(-z)) if sigmoid_is == "variance" else lax.logistic(z)
+    deviation = jnp.exp(-0.5 * numerics.softplus(-z)) if sigmoid_is == "variance" else lax.logistic(z)
     return relu(z + deviation * jax.random.normal(key, z.shape, z.dtype)).astype(dtype)
 
 
@@ -151,15 +151,6 @@ def elu(x: Float[ArrayLike, "*n"], *, alpha: ArrayLike = 1.0) -> Float[Array, "*
     return jnp.where(z > 0, z, jnp.asarray(alpha, z.dtype) * jnp.expm1(negative)).astype(dtype)
 
 
-@jax.custom_jvp
-def _softplus(z):
-    return jnp.maximum(z, 0) + jnp.log1p(jnp.exp(-jnp.abs(z)))
-
-
-# the formula above has kinks at 0 that cancel in value but not under differentiation
-_softplus.defjvps(lambda tangent, _, z: tangent * lax.logistic(z))
-
-
 def softplus(x: Float[ArrayLike, "*n"]) -> Float[Array, "*n"]:
     """Smooth rectifier: g(z) = ln(1 + eᶻ), g'(z) = sigmoid(z); range (0, ∞).
 
@@ -167,7 +158,7 @@ def softplus(x: Float[ArrayLike, "*n"]) -> Float[Array, "*n"]:
     https://papers.nips.cc/paper/1920-incorporating-second-order-functional-knowledge-for-better-option-pricing
     """
     z, dtype = _widen(x)
-    return _softplus(z).astype(dtype)
+    return numerics.softplus(z).astype(dtype)
 
 
 def gelu(x: Float[ArrayLike, "*n"], *, approximate: bool = False) -> Float[Array, "*n"]:

@@ -1,4 +1,4 @@
-"""Dtypes in which formulas are computed, and roots whose derivatives stay finite.
+"""Dtypes in which formulas are computed, and functions whose derivatives stay finite.
 
 float16 and bfloat16 are computed in float32 and rounded once. Nothing here relies on implicit promotion between two
 floating dtypes, so the library also runs under ``jax.numpy_dtype_promotion("strict")``.
@@ -6,6 +6,7 @@ floating dtypes, so the library also runs under ``jax.numpy_dtype_promotion("str
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Array
 
@@ -16,6 +17,7 @@ __all__ = [
     "result_dtype",
     "safe_abs",
     "safe_sqrt",
+    "softplus",
     "square",
     "wide_dtype",
     "widen",
@@ -78,3 +80,13 @@ def safe_sqrt(x: Array) -> Array:
     """Return √x, with gradient 0 instead of inf at 0."""
     positive = x > 0
     return jnp.where(positive, jnp.sqrt(jnp.where(positive, x, 1)), jnp.where(x == 0, 0, x))
+
+
+@jax.custom_jvp
+def softplus(z: Array) -> Array:
+    """Return ln(1 + eᶻ) without overflow."""
+    return jnp.maximum(z, 0) + jnp.log1p(jnp.exp(-jnp.abs(z)))
+
+
+# the formula above has kinks at 0 that cancel in value but not under differentiation
+softplus.defjvps(lambda tangent, _, z: tangent * lax.logistic(z))

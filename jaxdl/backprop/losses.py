@@ -3,7 +3,8 @@
 `NAME_forward` computes what `jaxdl.losses.NAME` does. Backward returns the cotangents of predictions and targets;
 for class numbers and other integers None, as they have none. The mean over m examples is the caller's: its cotangent
 is 1/m for each, and 1/m once (the lecture E divides by m twice, in the gradient and again in the update).
-Labels that cannot be give NaN in loss and gradient.
+Labels that cannot be give NaN in loss and gradient: a class number that no class has in its own row, any other label
+outside [0, 1] in all of the call's results.
 """
 
 import jax.numpy as jnp
@@ -74,7 +75,7 @@ def binary_cross_entropy_forward(
         ValueError: shapes that differ.
     """
     p, y, dtypes = _widen_pair(probabilities, labels, ("probabilities", "labels"))
-    y = jnp.where((y >= 0) & (y <= 1), y, jnp.nan)
+    y = jnp.where(((y >= 0) & (y <= 1)).all(), y, jnp.nan)
     yes, no = _log_with_tangent(p, eps), _log_with_tangent(1 - p, eps)
     return (-y * yes - (1 - y) * no).astype(_result(dtypes)), (p, y, yes - no, eps, dtypes)
 
@@ -99,7 +100,7 @@ def sigmoid_binary_cross_entropy_forward(
         ValueError: shapes that differ.
     """
     z, y, dtypes = _widen_pair(logits, labels, ("logits", "labels"))
-    y = jnp.where((y >= 0) & (y <= 1), y, jnp.nan)
+    y = jnp.where(((y >= 0) & (y <= 1)).all(), y, jnp.nan)
     loss = _product(y, softplus(-z)) + _product(1 - y, softplus(z))
     return loss.astype(_result(dtypes)), (z, y, dtypes)
 
@@ -157,7 +158,8 @@ def _distribution(logits: Array, labels: Array) -> Array:
     """Return labels as a distribution over the last axis of logits; a class that is none gives NaN."""
     shape = logits.shape
     if shape and labels.shape == shape:
-        return labels.astype(logits.dtype)
+        labels = labels.astype(logits.dtype)
+        return jnp.where((labels >= 0).all(), labels, jnp.nan)
     if not shape or labels.shape != shape[:-1] or not jnp.issubdtype(labels.dtype, jnp.integer):
         raise ValueError(
             f"labels: got shape {labels.shape} and dtype {labels.dtype}, allowed for logits of shape {shape} are "
@@ -171,7 +173,7 @@ def _distribution(logits: Array, labels: Array) -> Array:
 
 def _product(share: Array, surprise: Array) -> Array:
     """Return the product, with 0 · inf = 0."""
-    return jnp.where(share == 0, 0, share * surprise)
+    return share * jnp.where((share == 0) & jnp.isinf(surprise), 0, surprise)
 
 
 def _widen_pair(predictions, targets, names=("predictions", "targets")):
@@ -202,4 +204,5 @@ def _cast(cotangents: tuple[Array, Array], dtypes: Static) -> Both:
 
 def _log_with_tangent(p: Array, eps: ArrayLike) -> Array:
     inside = p >= eps
+    eps = jnp.asarray(eps, p.dtype)
     return jnp.where(inside, jnp.log(jnp.where(inside, p, 1)), jnp.log(eps) + (p - eps) / eps)

@@ -154,6 +154,7 @@ def _run(
         raise ValueError(f"x: got shape {x.shape}, allowed are (..., t, d)")
     keys = _keys(key, x.shape[-2]) if train and not still else None
 
+    rates = jax.tree.map(lambda rate: numerics.widen(rate) if isinstance(rate, jax.Array) else rate, rates)
     parameters = jax.tree.map(jnp.asarray, parameters)
     wide = jax.tree.map(numerics.widen, parameters)
 

@@ -1,8 +1,8 @@
 """Noise that regularises. The key comes first; the same key gives the same noise, one draw per call.
 
 `rate` is the probability of dropping, in [0, 1); the lecture S writes p for the probability of keeping, C and M for
-that of dropping. A Python number is checked, a traced one is not; at a traced 1 everything is dropped. In evaluation none of these is called: the
-docstrings say what takes its place.
+that of dropping. A Python number is checked, a traced one is not; at a traced 1 everything is dropped. In evaluation
+none of these is called: the docstrings say what takes its place. Noise is drawn in float32 at least and rounded.
 """
 
 from typing import Literal
@@ -80,7 +80,7 @@ def gaussian_dropout(key: jax.Array, x: Float[ArrayLike, "*x"], rate: Rate) -> F
     numerics.refuse_complex(x=x)
     wide = numerics.widen(x)
     rate = jnp.asarray(rate, wide.dtype)
-    noise = jax.random.normal(key, wide.shape, numerics.result_dtype(x)).astype(wide.dtype)
+    noise = jax.random.normal(key, wide.shape, wide.dtype)
     return (wide * (1 + numerics.safe_sqrt(rate / (1 - rate)) * noise)).astype(numerics.result_dtype(x))
 
 
@@ -182,7 +182,7 @@ def whiteout(
     size = jnp.abs(jnp.where(zero, 1, wide))
     spread = jnp.where(zero, 0, sigma**2 * size ** (2 - gamma) + ridge * size**2).astype(y.dtype)
     squares = jnp.square(x) if mode == "multiplicative" else jnp.ones_like(x)
-    return y + numerics.safe_sqrt(dense(squares, spread)) * jax.random.normal(key, y.shape, y.dtype)
+    return y + numerics.safe_sqrt(dense(squares, spread)) * jax.random.normal(key, y.shape, wide.dtype).astype(y.dtype)
 
 
 def zoneout(
