@@ -3,8 +3,9 @@
 What holds for all of them:
 
 * A result has the shape and the dtype of `x`. float16 and bfloat16 are computed in float32 and rounded once.
-* Values and gradients are finite for every finite `x`. At ±inf each gives its limit, except that `gelu` and
-  `swish` give NaN at −inf and a softmax whose largest entry is infinite gives NaN. NaN stays NaN.
+* Values and gradients are finite for every finite `x`. At ±inf each gives its limit, except that a softmax whose
+  largest entry is infinite gives NaN. NaN stays NaN.
+* Complex inputs raise ValueError, except in `linear` and `tanh`.
 * At a kink the gradient is the one of the lecture's "otherwise" case: 0 for relu at 0 (and for relu6 at 0 and
   6), `negative_slope` for leaky_relu, α for elu.
 * Every mode of differentiation works. XLA on CPU treats subnormals as 0, so the tails of sigmoid, softplus
@@ -15,7 +16,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Inexact
+
+from jaxdl import numerics
 
 __all__ = [
     "elu",
@@ -35,13 +38,17 @@ __all__ = [
 ]
 
 
+_GELU_TAIL = 40  # beyond it Φ(−z) is 0, in float64 too
+_SIGMOID_TAIL = 1000  # beyond it sigmoid(−z) is 0, in float64 too
+
+
 def _widen(x):
     """Return x in at least float32, and the dtype that the result shall have."""
-    dtype = jnp.result_type(x, float)
-    return jnp.asarray(x, jnp.promote_types(dtype, jnp.float32)), dtype
+    numerics.refuse_complex(x=x)
+    return numerics.widen(x), numerics.result_dtype(x)
 
 
-def linear(x: Float[ArrayLike, "*n"]) -> Float[Array, "*n"]:
+def linear(x: Inexact[ArrayLike, "*n"]) -> Inexact[Array, "*n"]:
     """Identity: g(z) = z, g'(z) = 1."""
     return jnp.asarray(x)
 
@@ -51,7 +58,9 @@ def threshold(x: Float[ArrayLike, "*n"], *, at: ArrayLike = 0.0) -> Float[Array,
 
     `sigmoid(k z)` and `(1 + tanh(k z)) / 2` tend to it as k grows, for z ≠ at = 0.
     """
+    numerics.refuse_complex(x=x)
     x = jnp.asarray(x)
+    at = jnp.asarray(at, x.dtype)
     above = jnp.where(x < at, 0, lax.stop_gradient(x))  # keeps NaN as NaN
     return jnp.where(x >= at, 1, above).astype(x.dtype)
 
@@ -65,10 +74,9 @@ def sigmoid(x: Float[ArrayLike, "*n"]) -> Float[Array, "*n"]:
     return lax.logistic(z).astype(dtype)
 
 
-def tanh(x: Float[ArrayLike, "*n"]) -> Float[Array, "*n"]:
+def tanh(x: Inexact[ArrayLike, "*n"]) -> Inexact[Array, "*n"]:
     """Hyperbolic tangent: a = 2 sigmoid(2z) − 1, a' = 1 − a²; range (−1, 1), saturated beyond |z| = 3."""
-    z, dtype = _widen(x)
-    return jnp.tanh(z).astype(dtype)
+    return jnp.tanh(numerics.widen(x)).astype(numerics.result_dtype(x))
 
 
 def relu(x: Float[ArrayLike, "*n"]) -> Float[Array, "*n"]:
@@ -77,6 +85,7 @@ def relu(x: Float[ArrayLike, "*n"]) -> Float[Array, "*n"]:
     Reference: Nair and Hinton, Rectified linear units improve restricted Boltzmann machines, 2010.
     https://www.cs.toronto.edu/~hinton/absps/reluICML.pdf
     """
+    numerics.refuse_complex(x=x)
     x = jnp.asarray(x)
     # not maximum: it gives half the gradient at 0, and XLA on CPU, where it fuses one with a sum, makes NaN 0
     return jnp.where(x <= 0, 0, x)
@@ -87,8 +96,8 @@ def relu6(x: Float[ArrayLike, "*n"]) -> Float[Array, "*n"]:
 
     Reference: Howard et al., MobileNets, 2017. https://arxiv.org/abs/1704.04861
     """
-    x = jnp.asarray(x)
-    return jnp.where(x >= 6, 6, relu(x))
+    x = relu(x)
+    return jnp.where(x >= 6, 6, x)
 
 
 def leaky_relu(x: Float[ArrayLike, "*n"], *, negative_slope: ArrayLike = 0.01) -> Float[Array, "*n"]:
@@ -98,7 +107,8 @@ def leaky_relu(x: Float[ArrayLike, "*n"], *, negative_slope: ArrayLike = 0.01) -
     https://ai.stanford.edu/~amaas/papers/relu_hybrid_icml2013_final.pdf
     """
     z, dtype = _widen(x)
-    return jnp.where(z > 0, z, negative_slope * z).astype(dtype)
+    negative = jnp.where(z > 0, 0, z)  # at z = inf the slope's gradient would be 0 · inf
+    return jnp.where(z > 0, z, jnp.asarray(negative_slope, z.dtype) * negative).astype(dtype)
 
 
 def noisy_relu(
@@ -123,9 +133,10 @@ def noisy_relu(
     """
     if sigmoid_is not in ("variance", "deviation"):
         raise ValueError(f"sigmoid_is: got {sigmoid_is!r}, allowed are 'variance' and 'deviation'")
+    numerics.check_key(key)
     z, dtype = _widen(x)
     # √sigmoid(z) as exp(−softplus(−z)/2): the gradient of a root is infinite where sigmoid underflows to 0
-    deviation = jnp.exp(-0.5 * _softplus(-z)) if sigmoid_is == "variance" else lax.logistic(z)
+    deviation = jnp.exp(-0.5 * numerics.softplus(-z)) if sigmoid_is == "variance" else lax.logistic(z)
     return relu(z + deviation * jax.random.normal(key, z.shape, z.dtype)).astype(dtype)
 
 
@@ -137,16 +148,7 @@ def elu(x: Float[ArrayLike, "*n"], *, alpha: ArrayLike = 1.0) -> Float[Array, "*
     """
     z, dtype = _widen(x)
     negative = jnp.where(z > 0, 0, z)  # keeps exp from overflowing in the branch that is not taken
-    return jnp.where(z > 0, z, alpha * jnp.expm1(negative)).astype(dtype)
-
-
-@jax.custom_jvp
-def _softplus(z):
-    return jnp.maximum(z, 0) + jnp.log1p(jnp.exp(-jnp.abs(z)))
-
-
-# the formula above has kinks at 0 that cancel in value but not under differentiation
-_softplus.defjvps(lambda tangent, _, z: tangent * lax.logistic(z))
+    return jnp.where(z > 0, z, jnp.asarray(alpha, z.dtype) * jnp.expm1(negative)).astype(dtype)
 
 
 def softplus(x: Float[ArrayLike, "*n"]) -> Float[Array, "*n"]:
@@ -156,7 +158,7 @@ def softplus(x: Float[ArrayLike, "*n"]) -> Float[Array, "*n"]:
     https://papers.nips.cc/paper/1920-incorporating-second-order-functional-knowledge-for-better-option-pricing
     """
     z, dtype = _widen(x)
-    return _softplus(z).astype(dtype)
+    return numerics.softplus(z).astype(dtype)
 
 
 def gelu(x: Float[ArrayLike, "*n"], *, approximate: bool = False) -> Float[Array, "*n"]:
@@ -169,10 +171,13 @@ def gelu(x: Float[ArrayLike, "*n"], *, approximate: bool = False) -> Float[Array
     Reference: Hendrycks and Gimpel, Gaussian error linear units, 2016. https://arxiv.org/abs/1606.08415
     """
     z, dtype = _widen(x)
+    inside = jnp.where(jnp.abs(z) > _GELU_TAIL, 0, z)  # z³ overflows, and so do derivatives of exp(−z²/2)
     if approximate:
-        inner = (2 / jnp.pi) ** 0.5 * (z + 0.044715 * z**3)
-        return (0.5 * z * (1 + jnp.tanh(inner))).astype(dtype)
-    return (0.5 * z * lax.erfc(-(0.5**0.5) * z)).astype(dtype)
+        inner = (2 / jnp.pi) ** 0.5 * (inside + 0.044715 * inside**3)
+        y = 0.5 * inside * (1 + jnp.tanh(inner))
+    else:
+        y = 0.5 * inside * lax.erfc(-(0.5**0.5) * inside)
+    return _with_tails(z, z, _GELU_TAIL, y).astype(dtype)
 
 
 def swish(x: Float[ArrayLike, "*n"], *, beta: ArrayLike = 1.0) -> Float[Array, "*n"]:
@@ -182,7 +187,15 @@ def swish(x: Float[ArrayLike, "*n"], *, beta: ArrayLike = 1.0) -> Float[Array, "
     https://arxiv.org/abs/1710.05941
     """
     z, dtype = _widen(x)
-    return (z * lax.logistic(beta * z)).astype(dtype)
+    beta = jnp.asarray(beta, z.dtype)
+    inside = jnp.where(jnp.abs(beta * z) > _SIGMOID_TAIL, 0, z)  # −inf · 0 is NaN
+    y = inside * lax.logistic(beta * inside)
+    return _with_tails(z, beta * z, _SIGMOID_TAIL, y).astype(dtype)
+
+
+def _with_tails(z, scaled, tail, y):
+    """Return z where `scaled` is above `tail`, 0 where it is below −tail, and y between."""
+    return jnp.where(scaled > tail, z, jnp.where(scaled < -tail, 0, y))
 
 
 def softmax(x: Float[ArrayLike, "*n"], *, axis: int = -1) -> Float[Array, "*n"]:
@@ -190,12 +203,14 @@ def softmax(x: Float[ArrayLike, "*n"], *, axis: int = -1) -> Float[Array, "*n"]:
 
     Args:
         x: logits; −inf gives probability 0.
-        axis: the axis of the classes, over which the result sums to 1.
+        axis: the axis of the classes, over which the result sums to 1; one of length 0 gives an empty result.
 
     The Jacobian is ∂ŷ_i/∂z_k = ŷ_i (δ_ik − ŷ_k), so that cross entropy against labels y has the gradient
     Σ_j y_j (ŷ_k − δ_jk) = ŷ_k − y_k. Erratum: the lecture prints Σ_j (ŷ_k − δ_jk), without the factor y_j.
     """
     z, dtype = _widen(x)
+    if not z.size:
+        return z.astype(dtype)
     unnormalized = jnp.exp(z - lax.stop_gradient(z.max(axis, keepdims=True)))
     return (unnormalized / unnormalized.sum(axis, keepdims=True)).astype(dtype)
 
@@ -206,5 +221,7 @@ def log_softmax(x: Float[ArrayLike, "*n"], *, axis: int = -1) -> Float[Array, "*
     Args and Raises: see `softmax`.
     """
     z, dtype = _widen(x)
+    if not z.size:
+        return z.astype(dtype)
     shifted = z - lax.stop_gradient(z.max(axis, keepdims=True))
     return (shifted - jnp.log(jnp.exp(shifted).sum(axis, keepdims=True))).astype(dtype)

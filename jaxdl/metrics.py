@@ -18,6 +18,8 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, Integer, Num
 
+from jaxdl import numerics
+
 __all__ = [
     "CalibrationBins",
     "Ratio",
@@ -61,6 +63,7 @@ class CalibrationBins(NamedTuple):
 
 def _checked(logits, labels, weights):
     """Return logits, labels and float32 weights as arrays whose shapes fit."""
+    numerics.refuse_complex(logits=logits, labels=labels, weights=weights)
     logits, labels = jnp.asarray(logits), jnp.asarray(labels)
     if not logits.ndim or labels.shape != logits.shape[:-1]:
         raise ValueError(
@@ -70,13 +73,13 @@ def _checked(logits, labels, weights):
         raise ValueError(f"labels: got dtype {labels.dtype}, class numbers are integers")
     if weights is not None and jnp.shape(weights) != labels.shape:
         raise ValueError(f"weights: got shape {jnp.shape(weights)}, must be the shape of labels, {labels.shape}")
-    labels = labels.astype(jnp.promote_types(labels.dtype, jnp.int32))  # a byte cannot be compared with 300 classes
+    labels = numerics.class_numbers(labels)
     dtype = _wide_type(logits)
     return logits, labels, jnp.ones(labels.shape, dtype) if weights is None else jnp.asarray(weights, dtype)
 
 
 def _wide_type(values):
-    return jnp.promote_types(jnp.result_type(values, float), jnp.float32)
+    return numerics.wide_dtype(numerics.result_dtype(values))
 
 
 def _valid(logits, labels):
@@ -86,6 +89,7 @@ def _valid(logits, labels):
 
 def mean(values: Num[ArrayLike, "..."], *, weights: Num[ArrayLike, "..."] | None = None) -> Ratio:
     """Sum values over examples: Σ w v and Σ w. A value with weight 0 does not count, even if it is NaN."""
+    numerics.refuse_complex(values=values, weights=weights)
     dtype = _wide_type(values)
     values = jnp.asarray(values, dtype)
     w = jnp.ones(values.shape, dtype) if weights is None else jnp.asarray(weights, dtype)
@@ -96,13 +100,14 @@ def mean(values: Num[ArrayLike, "..."], *, weights: Num[ArrayLike, "..."] | None
 
 def ratio(sums: Ratio) -> Float[Array, "..."]:
     """Divide: the weighted mean that a `Ratio` stands for, NaN if nothing was counted."""
+    numerics.refuse_complex(total=sums.total, count=sums.count)
     return sums.total / sums.count
 
 
 def rank_of_label(logits: Num[ArrayLike, "... classes"], labels: Integer[ArrayLike, "..."]) -> Float[Array, "..."]:
     """Return per example how many classes stand before the right one: 0 means that it is the prediction."""
     logits, labels, _ = _checked(logits, labels, None)
-    classes = jnp.arange(logits.shape[-1]).reshape((1,) * labels.ndim + (-1,))
+    classes = jnp.arange(logits.shape[-1], dtype=labels.dtype).reshape((1,) * labels.ndim + (-1,))
     inside = jnp.clip(labels, 0, logits.shape[-1] - 1)[..., None]
     own = jnp.take_along_axis(logits, inside, -1)
     before = (logits > own) | ((logits == own) & (classes < inside))
@@ -140,7 +145,12 @@ def top_k_accuracy(
     logits, labels, weights = _checked(logits, labels, weights)
     _check_k(k, logits.shape[-1])
     rank = rank_of_label(logits, labels)
-    return mean(jnp.where(jnp.isnan(rank), rank, rank < k), weights=weights)
+    return mean(_right(rank, k), weights=weights)
+
+
+def _right(rank, k):
+    """Return 1 where the label is among the first k, else 0; NaN where it has no rank."""
+    return jnp.where(jnp.isnan(rank), rank, (rank < k).astype(rank.dtype))
 
 
 def _check_k(k, classes):
@@ -151,11 +161,15 @@ def _check_k(k, classes):
 def top_k_classes(
     logits: Float[ArrayLike, "... classes"], *, k: int = 3
 ) -> tuple[Int[Array, "... k"], Float[Array, "... k"]]:
-    """List the k most probable classes of each example and their softmax probabilities, best first."""
+    """List the k most probable classes of each example and their softmax probabilities, best first.
+
+    The order is that of the logits, also where probabilities round to the same number or to 0.
+    """
+    numerics.refuse_complex(logits=logits)
     logits = jnp.asarray(logits)
     _check_k(k, logits.shape[-1])
-    probabilities, classes = jax.lax.top_k(jax.nn.softmax(logits.astype(_wide_type(logits))), k)
-    return classes, probabilities
+    _, classes = jax.lax.top_k(jnp.where(logits == 0, 0, logits), k)  # which would rank −0 below 0
+    return classes, jnp.take_along_axis(jax.nn.softmax(numerics.widen(logits)), classes, -1)
 
 
 def confusion_matrix(
@@ -182,6 +196,7 @@ def scores(confusion: Num[ArrayLike, "... classes classes"]) -> Scores:
 
     Their means over the classes are the macro averages.
     """
+    numerics.refuse_complex(confusion=confusion)
     confusion = jnp.asarray(confusion, _wide_type(confusion))
     right = jnp.diagonal(confusion, axis1=-2, axis2=-1)
     called, support = confusion.sum(-2), confusion.sum(-1)
@@ -211,10 +226,10 @@ def calibration_bins(
     logits, labels, weights = _checked(logits, labels, weights)
     if not isinstance(bins, int | np.integer) or bins < 1:
         raise ValueError(f"bins: got {bins}, must be an int of at least 1")
-    confidence = jax.nn.softmax(logits.astype(weights.dtype)).max(-1)
+    confidence = jax.nn.softmax(numerics.widen(logits)).max(-1)
     rank = rank_of_label(logits, labels)
     index = jnp.clip(jnp.ceil(confidence * bins).astype(jnp.int32) - 1, 0, bins - 1).ravel()
-    right = jnp.where(jnp.isnan(rank), rank, rank == 0)
+    right = _right(rank, 1)
 
     def binned(values):
         kept = jnp.where(weights == 0, 0, weights * values)
@@ -228,4 +243,5 @@ def calibration_error(sums: CalibrationBins) -> Float[Array, ""]:
 
     Reference: Guo et al., On calibration of modern neural networks, 2017. https://arxiv.org/abs/1706.04599
     """
+    numerics.refuse_complex(**sums._asdict())
     return jnp.abs(sums.correct - sums.confidence).sum() / sums.count.sum()

@@ -1,60 +1,106 @@
 """Penalties on parameters, to be added to a mean loss, and the proximal step of L1 (Lecture row C6).
 
 `params` is a tree of arrays, or one array. Only weights count, not biases: by default the floating leaves
-with at least two axes, as `weights_mask` says, so that scales and offsets of normalisation are left out too.
-Another `mask` is a tree of Python booleans of the same structure, or a function of the parameters that
-returns one. Sums are formed in float32 or wider; results have the widest floating dtype of the parameters.
+with at least two axes, as `weights_mask` says, so that scales and offsets of normalisation are left out too,
+and so is a weight vector such as that of a linear model. Another `mask` is a tree of Python booleans of the same
+structure, or a function of the parameters that returns one, such as `path_mask("kernel")` or
+``path_mask(lambda path: not path.endswith("bias"))``. A mask that selects no leaf is a ValueError, since the penalty
+would be 0 whatever the weights are. Sums are formed in float32 or wider; results have the widest floating dtype of the
+parameters. Of complex weights |w| counts.
 """
 
+import functools
+import re
 from collections.abc import Callable
 from numbers import Real
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PyTree
 
-__all__ = ["elastic_net", "l1", "l2", "soft_threshold", "weight_decay", "weights_mask"]
+from jaxdl import numerics
+
+__all__ = ["elastic_net", "l1", "l2", "path_mask", "soft_threshold", "weight_decay", "weights_mask"]
 
 Mask = PyTree | Callable[[PyTree], PyTree] | None
 
 
 def weights_mask(params: PyTree) -> PyTree[bool]:
-    """Return the tree that is True at weights: floating leaves with at least two axes."""
+    """Return the tree that is True at weights: floating or complex leaves with at least two axes."""
     return jax.tree.map(_is_weight, params)
 
 
+def path_mask(wanted: str | Callable[[str], bool]) -> Callable[[PyTree], PyTree]:
+    """Return a mask that selects leaves by their path, for any tree of parameters.
+
+    Args:
+        wanted: a regular expression, searched for in the path (``"kernel$"``, ``"^encoder/"``), or a function of
+            the path. A path is the names and positions from the root to the leaf, joined by "/", such as
+            ``"conv1/kernel"``; that of a single array is "".
+
+    Returns:
+        A function ``params -> tree of bools``, to be passed as `mask` here and to optimizers.
+    """
+    chosen = re.compile(wanted).search if isinstance(wanted, str) else wanted
+
+    def mask(params: PyTree) -> PyTree:
+        named = functools.partial(jax.tree_util.keystr, simple=True, separator="/")
+        return jax.tree_util.tree_map_with_path(lambda path, _: bool(chosen(named(path))), params)
+
+    return mask
+
+
 def _is_weight(leaf):
-    return jnp.ndim(leaf) >= 2 and jnp.issubdtype(jnp.result_type(leaf), jnp.floating)
+    return jnp.ndim(leaf) >= 2 and jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)
 
 
 def _resolved(mask: Mask, params: PyTree) -> PyTree:
-    tree = weights_mask(params) if mask is None else mask(params) if callable(mask) else mask
+    tree = weights_mask(params) if mask is None else mask(params) if _is_function(mask) else mask
     if jax.tree.structure(tree) != jax.tree.structure(params):
         raise ValueError(
             f"mask: got the structure {jax.tree.structure(tree)}, must be that of params, {jax.tree.structure(params)}"
         )
+    leaves = jax.tree.leaves_with_path(params)
+    if leaves and not any(jax.tree.leaves(tree)):
+        shapes = ", ".join(f"{jax.tree_util.keystr(path)} {jnp.shape(leaf)}" for path, leaf in leaves[:10])
+        rule = "the default counts leaves with at least two axes; see path_mask" if mask is None else "it is all False"
+        raise ValueError(f"mask: selects no leaf of params, allowed is at least one ({rule}); leaves: {shapes}")
     return tree
+
+
+def _is_function(mask: Any) -> bool:
+    """Tell a function of the parameters from a tree of bools, which may be callable, too, as an Equinox module is."""
+    leaves = jax.tree.leaves(mask)
+    return callable(mask) and not (leaves and all(isinstance(leaf, bool | np.bool_) for leaf in leaves))
 
 
 def _sum_over_weights(term: Callable[[Array], Any], params: PyTree, mask: Mask) -> Any:
     """Return the sum of term(w) over the elements of all leaves that the mask selects."""
-    dtype = jnp.result_type(*jax.tree.leaves(params), float)
-    wide = jnp.promote_types(dtype, jnp.float32)
+    dtype = _widest(jax.tree.leaves(params))
+    wide = numerics.wide_dtype(dtype)
     chosen = zip(jax.tree.leaves(params), jax.tree.leaves(_resolved(mask, params)), strict=True)
-    sums = [term(jnp.asarray(leaf, wide)).sum() for leaf, keep in chosen if keep]
+    sums = [term(numerics.widen(leaf)).sum().astype(wide) for leaf, keep in chosen if keep]
     return sum(sums, start=jnp.zeros((), wide)), dtype
+
+
+def _scaled(total: Array, dtype: jnp.dtype, strength: ArrayLike, count: ArrayLike = 1) -> Array:
+    """Return λ/m times the sum, rounded to the result's dtype."""
+    return (jnp.asarray(strength, total.dtype) / jnp.asarray(count, total.dtype) * total).astype(dtype)
+
+
+def _widest(leaves: list) -> jnp.dtype:
+    """Return the real floating dtype that holds the size of every leaf, also where dtypes promote only explicitly."""
+    with jax.numpy_dtype_promotion("standard"):
+        return jnp.zeros((), numerics.result_dtype(*leaves)).real.dtype
 
 
 def _check(name: str, value, allowed: str, right: Callable[[Any], bool]) -> None:
     """Raise ValueError for a Python number that is not allowed; traced ones are not looked at."""
     if isinstance(value, Real) and not right(value):
         raise ValueError(f"{name}: got {value}, allowed {allowed}")
-
-
-def _absolute(w):
-    return w * jnp.sign(w)  # not abs: its gradient at 0 is 1, not sgn(0) = 0
 
 
 def l1(params: PyTree, strength: ArrayLike, *, count: ArrayLike = 1, mask: Mask = None) -> Float[Array, ""]:
@@ -70,11 +116,11 @@ def l1(params: PyTree, strength: ArrayLike, *, count: ArrayLike = 1, mask: Mask 
     lecture prints the step with a plus.
 
     Raises:
-        ValueError: `mask` has another structure than `params`, or a count that is not above 0.
+        ValueError: `mask` has another structure than `params` or selects no leaf, or a count that is not above 0.
     """
     _check("count", count, "are numbers above 0", lambda m: m > 0)
-    total, dtype = _sum_over_weights(_absolute, params, mask)
-    return (strength / count * total).astype(dtype)
+    total, dtype = _sum_over_weights(numerics.safe_abs, params, mask)
+    return _scaled(total, dtype, strength, count)
 
 
 def l2(params: PyTree, strength: ArrayLike, *, count: ArrayLike = 1, mask: Mask = None) -> Float[Array, ""]:
@@ -83,8 +129,8 @@ def l2(params: PyTree, strength: ArrayLike, *, count: ArrayLike = 1, mask: Mask 
     Erratum: the lecture says that it reduces weights "towards 1"; it shrinks them towards 0, never to it.
     """
     _check("count", count, "are numbers above 0", lambda m: m > 0)
-    total, dtype = _sum_over_weights(jnp.square, params, mask)
-    return (strength / (2 * count) * total).astype(dtype)
+    total, dtype = _sum_over_weights(numerics.square, params, mask)
+    return _scaled(total / 2, dtype, strength, count)
 
 
 def weight_decay(params: PyTree, strength: ArrayLike, *, mask: Mask = None) -> Float[Array, ""]:
@@ -93,8 +139,8 @@ def weight_decay(params: PyTree, strength: ArrayLike, *, mask: Mask = None) -> F
     It is `l2` with twice the strength: this lecture has no ½ and no 1/m. In optimizers the name stands for
     the decoupled step w − α λ w instead, which no penalty equals once gradients are rescaled (Adam).
     """
-    total, dtype = _sum_over_weights(jnp.square, params, mask)
-    return (strength * total).astype(dtype)
+    total, dtype = _sum_over_weights(numerics.square, params, mask)
+    return _scaled(total, dtype, strength)
 
 
 def elastic_net(
@@ -108,9 +154,14 @@ def elastic_net(
     _check("count", count, "are numbers above 0", lambda m: m > 0)
     _check("l1_ratio", l1_ratio, "is 0 to 1", lambda ratio: 0 <= ratio <= 1)
     total, dtype = _sum_over_weights(
-        lambda w: l1_ratio * _absolute(w) + (1 - l1_ratio) / 2 * jnp.square(w), params, mask
+        lambda w: _mixed(l1_ratio, numerics.safe_abs(w), numerics.square(w) / 2), params, mask
     )
-    return (strength / count * total).astype(dtype)
+    return _scaled(total, dtype, strength, count)
+
+
+def _mixed(share: ArrayLike, first: Array, second: Array) -> Array:
+    share = jnp.asarray(share, first.dtype)
+    return share * first + (1 - share) * second
 
 
 def soft_threshold(params: PyTree, threshold: ArrayLike, *, mask: Mask = None) -> PyTree:
@@ -128,7 +179,9 @@ def soft_threshold(params: PyTree, threshold: ArrayLike, *, mask: Mask = None) -
         w = jnp.asarray(leaf)
         if not keep:
             return w
-        moved = w - jnp.sign(w) * jnp.asarray(threshold, w.dtype)
-        return jnp.where(jnp.abs(w) <= threshold, 0, moved)
+        size = numerics.safe_abs(w)
+        stop = jnp.asarray(threshold, size.dtype)
+        moved = w - jnp.sign(w) * stop.astype(w.dtype)
+        return jnp.where(size <= stop, 0, moved)
 
     return jax.tree.map(shrink, params, _resolved(mask, params))

@@ -1,8 +1,11 @@
 """Schedules: pure functions ``step -> value``, for learning rates and every other hyperparameter.
 
 Each constructor takes Python numbers and returns a traceable function of the step (an integer from 0, a
-Python number or an array of any shape). Where optax has the same schedule the arguments have its names,
-order and defaults. Steps before 0 are treated as 0. Lecture row E10.
+Python number or an array of any shape and any integer or floating dtype). Where optax has the same schedule the
+arguments have its names, order and defaults. Steps before 0 are treated as 0. Lecture row E10.
+
+Steps are counted, compared and divided as integers, within the range of their own dtype: numbers of steps may exceed
+it, and a compiled schedule changes at the same step as an uncompiled one.
 """
 
 import math
@@ -10,6 +13,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
 __all__ = [
@@ -60,7 +64,7 @@ def step(init_value: ArrayLike, boundaries_and_scales: dict[int, float] | None =
     def schedule(count):
         value = jnp.asarray(init_value, float)
         for boundary, scale in pairs:
-            value = jnp.where(jnp.asarray(count) >= boundary, scale * value, value)
+            value = jnp.where(_reached(count, boundary), scale * value, value)
         return value
 
     return schedule
@@ -89,13 +93,12 @@ def polynomial(
 
     See ``optax.polynomial_schedule``. Lecture row E10.
     """
-    _check_steps("transition_steps", transition_steps)
-    _check_begin(transition_begin)
+    steps = _whole("transition_steps", transition_steps, 1)
+    begin = _whole("transition_begin", transition_begin, 0)
 
     def schedule(count):
-        done = jnp.clip(count - transition_begin, 0, transition_steps)
-        span = init_value - end_value  # pyright: ignore[reportOperatorIssue]
-        return span * (1 - done / transition_steps) ** power + end_value
+        start, end = _value(init_value), _value(end_value)
+        return (start - end) * _remaining(count, begin, steps) ** _exponent(power) + end
 
     return schedule
 
@@ -130,17 +133,15 @@ def exponential(
 
     See ``optax.exponential_decay``. Lecture row E10.
     """
-    _check_steps("transition_steps", transition_steps)
-    _check_begin(transition_begin)
+    steps = _whole("transition_steps", transition_steps, 1)
+    begin = _whole("transition_begin", transition_begin, 0)
     if not decay_rate > 0:
         raise ValueError(f"decay_rate is {decay_rate}: it must be above 0")
     bound = jnp.maximum if decay_rate < 1 else jnp.minimum
 
     def schedule(count):
-        exponent = jnp.maximum(count - transition_begin, 0) / transition_steps
-        exponent = jnp.floor(exponent) if staircase else exponent
-        value = init_value * jnp.power(decay_rate, exponent)
-        return value if end_value is None else bound(value, end_value)
+        value = _value(init_value) * jnp.power(_value(decay_rate), _time(count, begin, steps, staircase))
+        return value if end_value is None else bound(value, _value(end_value))
 
     return schedule
 
@@ -163,12 +164,12 @@ def cosine(init_value: ArrayLike, decay_steps: int, alpha: ArrayLike = 0.0, expo
     Reference: Loshchilov and Hutter, SGDR: Stochastic Gradient Descent with Warm Restarts, 2017,
     https://arxiv.org/abs/1608.03983
     """
-    _check_steps("decay_steps", decay_steps)
+    steps = _whole("decay_steps", decay_steps, 1)
 
     def schedule(count):
-        done = jnp.clip(count, 0, decay_steps)
-        wave = 0.5 * (1 + jnp.cos(jnp.pi * done / decay_steps))
-        return init_value * ((1 - alpha) * wave**exponent + alpha)
+        wave = jnp.square(jnp.sin(0.5 * jnp.pi * _remaining(count, 0, steps)))  # ½(1 + cos) would cancel at the end
+        floor = _value(alpha)
+        return _value(init_value) * ((1 - floor) * wave ** _exponent(exponent) + floor)
 
     return schedule
 
@@ -203,19 +204,14 @@ def one_cycle(
     Reference: Smith and Topin, Super-Convergence: Very Fast Training of Neural Networks Using Large Learning
     Rates, 2017, https://arxiv.org/abs/1708.07120. Lecture row E10.
     """
-    _check_steps("transition_steps", transition_steps)
+    steps = _whole("transition_steps", transition_steps, 1)
     _check_one_cycle(pct_start, pct_final, div_factor, final_div_factor, anneal)
     start = peak_value / div_factor
     if anneal == "cosine":
-        boundaries = (0, int(pct_start * transition_steps), transition_steps)
+        boundaries = (0, int(pct_start * steps), steps)
         values = (start, peak_value, start / final_div_factor)
     else:
-        boundaries = (
-            0,
-            int(pct_start * transition_steps),
-            int(pct_final * transition_steps),
-            transition_steps,
-        )
+        boundaries = (0, int(pct_start * steps), int(pct_final * steps), steps)
         values = (start, peak_value, start, start / final_div_factor)
     return partial(_interpolate, boundaries, values, anneal)
 
@@ -238,12 +234,10 @@ def inverse_time(
 
     Lecture row E10.
     """
-    _check_steps("transition_steps", transition_steps)
+    steps = _whole("transition_steps", transition_steps, 1)
 
     def schedule(count):
-        time = jnp.maximum(count, 0) / transition_steps
-        time = jnp.floor(time) if staircase else time
-        return init_value / (1 + decay_rate * time)
+        return _value(init_value) / (1 + _value(decay_rate) * _time(count, 0, steps, staircase))
 
     return schedule
 
@@ -264,8 +258,8 @@ def inverse_sqrt(init_value: ArrayLike, timescale: int = 1) -> Schedule:
     Reference: Kingma and Ba, Adam: A Method for Stochastic Optimization, 2015,
     https://arxiv.org/abs/1412.6980. Lecture row E10.
     """
-    _check_steps("timescale", timescale)
-    return lambda count: init_value / jnp.sqrt(1 + jnp.maximum(count, 0) / timescale)
+    steps = _whole("timescale", timescale, 1)
+    return lambda count: _value(init_value) / jnp.sqrt(1 + _time(count, 0, steps))
 
 
 def warmup(schedule: ScalarOrSchedule, warmup_steps: int, init_value: ArrayLike = 0.0) -> Schedule:
@@ -283,8 +277,7 @@ def warmup(schedule: ScalarOrSchedule, warmup_steps: int, init_value: ArrayLike 
 
     Lecture row E10.
     """
-    if warmup_steps < 0:
-        raise ValueError(f"warmup_steps is {warmup_steps}: it must be at least 0")
+    warmup_steps = _whole("warmup_steps", warmup_steps, 0)
     after = schedule if callable(schedule) else constant(schedule)
     if warmup_steps == 0:
         return after
@@ -307,13 +300,14 @@ def joined(schedules: Sequence[Schedule], boundaries: Sequence[int]) -> Schedule
         raise ValueError(
             f"boundaries has {len(boundaries)} entries for {len(schedules)} schedules: one fewer is needed"
         )
-    if list(boundaries) != sorted(set(boundaries)):
+    boundaries = [_whole(f"boundaries[{i}]", boundary) for i, boundary in enumerate(boundaries)]
+    if boundaries != sorted(set(boundaries)):
         raise ValueError(f"boundaries is {list(boundaries)}: it must increase")
 
     def schedule(count):
         value = schedules[0](count)
         for boundary, follower in zip(boundaries, schedules[1:], strict=True):
-            value = jnp.where(jnp.asarray(count) < boundary, value, follower(count - boundary))
+            value = jnp.where(_reached(count, boundary), follower(_since(count, boundary)), value)
         return value
 
     return schedule
@@ -335,34 +329,113 @@ def range_test(init_value: float, end_value: float, transition_steps: int) -> Sc
     Reference: Smith, Cyclical Learning Rates for Training Neural Networks, 2017,
     https://arxiv.org/abs/1506.01186. Lecture row E10.
     """
-    _check_steps("transition_steps", transition_steps)
+    steps = _whole("transition_steps", transition_steps, 1)
     for name, value in (("init_value", init_value), ("end_value", end_value)):
         if not (value > 0 and math.isfinite(value)):
             raise ValueError(f"{name} is {value}: it must be finite and above 0")
     growth = math.log(end_value / init_value)
-    return lambda count: init_value * jnp.exp(growth * jnp.clip(count, 0, transition_steps) / transition_steps)
+    return lambda count: init_value * jnp.exp(growth * (1 - _remaining(count, 0, steps)))
 
 
 def _interpolate(boundaries, values, anneal, count):
     """Value at ``count`` on the curve through (boundary, value) pairs, flat outside."""
-    result = jnp.where(jnp.asarray(count) < boundaries[-1], values[0], values[-1])
+    values = [*map(_value, values)]
+    result = jnp.where(_reached(count, boundaries[-1]), values[-1], values[0])
     segments = zip(boundaries[:-1], boundaries[1:], values[:-1], values[1:], strict=True)
     for left, right, start, end in segments:
-        fraction = (count - left) / max(right - left, 1)
-        ramp = fraction if anneal == "linear" else 0.5 * (1 - jnp.cos(jnp.pi * fraction))
-        inside = (jnp.asarray(count) >= left) & (jnp.asarray(count) < right)
-        result = jnp.where(inside, start + (end - start) * ramp, result)
+        if left == right:
+            continue
+        rest = _remaining(count, left, right - left)
+        rest = rest if anneal == "linear" else jnp.square(jnp.sin(0.5 * jnp.pi * rest))
+        inside = jnp.logical_and(_reached(count, left), jnp.logical_not(_reached(count, right)))
+        result = jnp.where(inside, end + (start - end) * rest, result)
     return result
 
 
-def _check_steps(name, steps):
-    if not steps >= 1:
-        raise ValueError(f"{name} is {steps}: it must be at least 1")
+# ---------------------------------------------------------------- counting steps
+
+# A count is a number of Python or numpy, or an array. What an array's dtype cannot hold, no entry has reached.
 
 
-def _check_begin(transition_begin):
-    if transition_begin < 0:
-        raise ValueError(f"transition_begin is {transition_begin}: it must be at least 0")
+def _since(count, begin: int):
+    """Return max(count − begin, 0), of the count's own kind."""
+    if isinstance(count, int | np.integer):
+        return max(int(count) - begin, 0)
+    if isinstance(count, float | np.floating):
+        return max(float(count) - begin, 0.0)
+    xp, count = _array(count)
+    if not xp.issubdtype(count.dtype, xp.integer):
+        return xp.maximum(count - begin, 0)
+    if begin > xp.iinfo(count.dtype).max:
+        return xp.zeros_like(count)
+    # not count − begin, which would wrap around below 0
+    return xp.maximum(count, xp.asarray(max(begin, 0), count.dtype)) - xp.asarray(begin, count.dtype)
+
+
+def _reached(count, boundary: int | float):
+    """Return count ≥ boundary."""
+    if isinstance(count, int | float | np.integer | np.floating):
+        return count >= boundary
+    xp, count = _array(count)
+    if not xp.issubdtype(count.dtype, xp.integer):
+        return count >= boundary
+    boundary, info = math.ceil(boundary), xp.iinfo(count.dtype)
+    if not info.min <= boundary <= info.max:
+        return xp.full(count.shape, boundary < info.min)
+    return count >= xp.asarray(boundary, count.dtype)
+
+
+def _remaining(count, begin: int, steps: int):
+    """Return 1 − clip(count − begin, 0, T)/T, exactly 0 at the end."""
+    done = _since(count, begin)
+    if isinstance(done, int | float):
+        return _value(max(steps - done, 0) / steps)
+    xp, done = _array(done)
+    if not xp.issubdtype(done.dtype, xp.integer):
+        return _value(xp.maximum(steps - done, 0) / steps)
+    if steps > xp.iinfo(done.dtype).max:
+        return 1 - _value(done) / float(steps)
+    most = xp.asarray(steps, done.dtype)
+    return _value(most - xp.minimum(done, most)) / float(steps)
+
+
+def _time(count, begin: int, steps: int, staircase: bool = False):
+    """Return max(count − begin, 0)/T, rounded down when ``staircase``."""
+    done = _since(count, begin)
+    if isinstance(done, int | float):
+        return _value(done // steps if staircase else done / steps)
+    xp, done = _array(done)
+    if not staircase:
+        return _value(done) / float(steps)
+    if xp.issubdtype(done.dtype, xp.integer) and steps > xp.iinfo(done.dtype).max:
+        return jnp.zeros(done.shape)
+    return _value(done // xp.asarray(steps, done.dtype))  # a quotient of floats may be one too low where compiled
+
+
+def _array(count):
+    """Return the module that computes with the count, and the count as its array; numpy's may be wider than JAX's."""
+    if isinstance(count, np.ndarray):
+        return np, count
+    return jnp, jnp.asarray(count)
+
+
+def _value(x: ArrayLike):
+    """Return a value as JAX's default float, whatever it was."""
+    return jnp.asarray(float(x) if isinstance(x, int) else x, float)
+
+
+def _exponent(power: ArrayLike):
+    """Return a Python number as it is, whose power is computed without logarithms where it is whole."""
+    return power if isinstance(power, int | float) else _value(power)
+
+
+def _whole(name: str, steps, least: int | None = None) -> int:
+    """Return a number of steps as an int, or raise ValueError."""
+    if least is not None and not steps >= least:
+        raise ValueError(f"{name} is {steps}: it must be at least {least}")
+    if steps != math.floor(steps):
+        raise ValueError(f"{name} is {steps}: it must be a whole number")
+    return int(steps)
 
 
 def _check_one_cycle(pct_start, pct_final, div_factor, final_div_factor, anneal):

@@ -20,7 +20,7 @@ REPOSITORY = ROOT.parent
 
 # imports go down only, and what stands on one level does not import one another
 LEVELS = [
-    {"compat", "sizes"},
+    {"compat", "numerics", "sizes"},
     {"activations", "initializers", "losses", "regularizers", "metrics", "schedules", "gradcheck"}
     | {"backprop", "data"},
     {"layers", "optimizers"},
@@ -32,7 +32,7 @@ LEVELS = [
 ]
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
 
-CORE = ["sizes", "activations", "initializers", "losses", "regularizers", "metrics", "schedules"]
+CORE = ["sizes", "numerics", "activations", "initializers", "losses", "regularizers", "metrics", "schedules"]
 CORE += ["layers", "optimizers", "nn", "models", "analysis", "compare"]
 DEPENDENCIES = {"jax", "flax", "optax", "numpy", "jaxtyping"}
 EXTRAS = {"matplotlib", "sklearn", "orbax", "PIL", "pooch", "rich", "tyro", "optuna", "chex", "beartype", "pytest"}

@@ -187,6 +187,7 @@ PLAIN = {
     "backprop.install",
     "initializers.fans",
     "initializers.gain",
+    "regularizers.path_mask",
     "regularizers.weights_mask",
 }
 PAIRS = {f"backprop.{name}_{way}" for name in backprop_examples.EXAMPLES for way in ("forward", "backward")}

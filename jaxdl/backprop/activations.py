@@ -13,6 +13,7 @@ from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PyTree
 
+from jaxdl import numerics
 from jaxdl.backprop.static import Static
 
 __all__ = [
@@ -52,6 +53,7 @@ Result = Float[Array, "*n"]
 
 def linear_forward(x: Values) -> tuple[Result, PyTree]:
     """Identity g(z) = z."""
+    numerics.refuse_complex(x=x)
     return jnp.asarray(x), ()
 
 
@@ -63,7 +65,9 @@ def linear_backward(residuals: PyTree, cotangent: Result) -> Result:
 
 def threshold_forward(x: Values, *, at: ArrayLike = 0.0) -> tuple[Result, PyTree]:
     """Step g(z) = 1 if z ≥ at else 0; NaN stays NaN."""
+    numerics.refuse_complex(x=x)
     x = jnp.asarray(x)
+    at = jnp.asarray(at, x.dtype)
     return jnp.where(x >= at, 1, jnp.where(x < at, 0, x)).astype(x.dtype), ()
 
 
@@ -101,6 +105,7 @@ def tanh_backward(residuals: PyTree, cotangent: Result) -> Result:
 
 def relu_forward(x: Values) -> tuple[Result, PyTree]:
     """Rectifier g(z) = max(0, z); NaN stays NaN."""
+    numerics.refuse_complex(x=x)
     x = jnp.asarray(x)
     return jnp.where(x <= 0, 0, x), x > 0
 
@@ -112,6 +117,7 @@ def relu_backward(residuals: PyTree, cotangent: Result) -> Result:
 
 def relu6_forward(x: Values) -> tuple[Result, PyTree]:
     """Clipped rectifier g(z) = min(max(0, z), 6)."""
+    numerics.refuse_complex(x=x)
     x = jnp.asarray(x)
     return jnp.where(x >= 6, 6, jnp.where(x <= 0, 0, x)), (x > 0) & (x < 6)
 
@@ -137,6 +143,7 @@ def elu_forward(x: Values, *, alpha: ArrayLike = 1.0) -> tuple[Result, PyTree]:
     """Exponential linear unit g(z) = z if z > 0 else α (eᶻ − 1)."""
     z, dtype = _widen(x)
     negative = jnp.where(z > 0, 0, z)  # keeps exp from overflowing in the branch that is not taken
+    alpha = jnp.asarray(alpha, z.dtype)
     return jnp.where(z > 0, z, alpha * jnp.expm1(negative)).astype(dtype), (z, alpha)
 
 
@@ -160,8 +167,8 @@ def softplus_backward(residuals: PyTree, cotangent: Result) -> Result:
 def gelu_forward(x: Values, *, approximate: bool = False) -> tuple[Result, PyTree]:
     """Gaussian error linear unit g(z) = z Φ(z), or ½ z (1 + tanh u), u = √(2/π) (z + 0.044715 z³)."""
     z, dtype = _widen(x)
-    phi = 0.5 * (1 + jnp.tanh(_gelu_inner(z))) if approximate else _normal_cdf(z)
-    return (z * phi).astype(dtype), (z, Static(approximate))
+    phi = 0.5 * (1 + jnp.tanh(_gelu_inner(jnp.clip(z, -40, 40)))) if approximate else _normal_cdf(z)
+    return jnp.where(z < -40, 0, z * phi).astype(dtype), (z, Static(approximate))  # −inf · 0 is NaN
 
 
 def gelu_backward(residuals: PyTree, cotangent: Result) -> Result:
@@ -178,19 +185,23 @@ def gelu_backward(residuals: PyTree, cotangent: Result) -> Result:
 def swish_forward(x: Values, *, beta: ArrayLike = 1.0) -> tuple[Result, PyTree]:
     """Swish g(z) = z s, s = sigmoid(β z)."""
     z, dtype = _widen(x)
+    beta = jnp.asarray(beta, z.dtype)
     s = lax.logistic(beta * z)
-    return (z * s).astype(dtype), (z, s, beta)
+    return jnp.where(s == 0, 0, z * s).astype(dtype), (z, s, beta)  # −inf · 0 is NaN
 
 
 def swish_backward(residuals: PyTree, cotangent: Result) -> Result:
     """g'(z) = s + β z s (1 − s)."""
     z, s, beta = residuals
-    return _times(s + beta * z * s * (1 - s), cotangent)
+    saturated = (s == 0) | (s == 1)  # inf · 0 is NaN
+    return _times(s + jnp.where(saturated, 0, beta * z * s * (1 - s)), cotangent)
 
 
 def softmax_forward(x: Values, *, axis: int = -1) -> tuple[Result, PyTree]:
     """Probabilities ŷ_i = e^{z_i} / Σ_j e^{z_j} over `axis`."""
     z, dtype = _widen(x)
+    if not z.size:
+        return z.astype(dtype), (z, Static(axis))
     unnormalized = jnp.exp(z - z.max(axis, keepdims=True))
     probabilities = unnormalized / unnormalized.sum(axis, keepdims=True)
     return probabilities.astype(dtype), (probabilities, Static(axis))
@@ -210,6 +221,8 @@ def softmax_backward(residuals: PyTree, cotangent: Result) -> Result:
 def log_softmax_forward(x: Values, *, axis: int = -1) -> tuple[Result, PyTree]:
     """Logarithms of the probabilities, z_i − ln Σ_j e^{z_j} over `axis`."""
     z, dtype = _widen(x)
+    if not z.size:
+        return z.astype(dtype), (z, Static(axis))
     shifted = z - z.max(axis, keepdims=True)
     logarithms = shifted - jnp.log(jnp.exp(shifted).sum(axis, keepdims=True))
     return logarithms.astype(dtype), (logarithms, Static(axis))
@@ -250,8 +263,8 @@ def softplus(z: Array) -> Array:
 
 def _widen(x: ArrayLike):
     """Return x in at least float32, and the dtype that the result shall have."""
-    dtype = jnp.result_type(x, float)
-    return jnp.asarray(x, jnp.promote_types(dtype, jnp.float32)), dtype
+    numerics.refuse_complex(x=x)
+    return numerics.widen(x), numerics.result_dtype(x)
 
 
 def _times(slope: Array, cotangent: Array) -> Array:

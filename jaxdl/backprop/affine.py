@@ -6,6 +6,8 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PyTree
 
+from jaxdl import numerics
+
 __all__ = ["dense_backward", "dense_forward"]
 
 
@@ -26,10 +28,12 @@ def dense_forward(
 
     Lecture rows A4, D1.
     """
+    numerics.refuse_complex(x=x, kernel=kernel, bias=bias)
     x, kernel, bias = jnp.asarray(x), jnp.asarray(kernel), None if bias is None else jnp.asarray(bias)
     if kernel.ndim != 2 or x.ndim < 1 or x.shape[-1] != kernel.shape[0]:
         raise ValueError(f"kernel: got shape {kernel.shape}, allowed are (d_in, d_out) for x of shape {x.shape}")
-    y = jnp.dot(x, kernel)
+    dtype = numerics.result_dtype(x, kernel)
+    y = jnp.dot(x.astype(dtype), kernel.astype(dtype))
     return add_bias(y, bias), (x, kernel, bias)
 
 
@@ -57,7 +61,9 @@ def add_bias(y: Array, bias: Array | None) -> Array:
         return y
     if bias.shape != y.shape[-1:]:
         raise ValueError(f"bias: got shape {bias.shape}, allowed is {y.shape[-1:]}")
-    return y + jnp.broadcast_to(bias, y.shape)
+    dtype = numerics.result_dtype(y, bias)
+    wide = numerics.wide_dtype(dtype)  # or else its gradient, a sum over all examples, would be made in 16 bits
+    return (y.astype(wide) + jnp.broadcast_to(bias.astype(wide), y.shape)).astype(dtype)
 
 
 def bias_cotangent(bias: Array | None, cotangent: Array) -> Array | None:

@@ -21,6 +21,7 @@ from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
+from jaxdl import numerics
 from jaxdl.backprop.affine import add_bias, bias_cotangent
 from jaxdl.backprop.folding import fold, foldable, unfold_kernel
 from jaxdl.backprop.static import Static
@@ -162,10 +163,11 @@ def conv_kernel_cotangent(
 
 
 def _forward(x, kernel, bias, rank: int, stride, padding, dilation, groups: int):
+    numerics.refuse_complex(x=x, kernel=kernel, bias=bias)
     x, kernel, bias = jnp.asarray(x), jnp.asarray(kernel), None if bias is None else jnp.asarray(bias)
     _check(x, kernel, rank, groups)
     axes = axes_of(x.shape[-rank - 1 : -1], kernel.shape[:rank], stride, padding, dilation)
-    dtype = jnp.result_type(x, kernel, float)
+    dtype = numerics.result_dtype(x, kernel)
     y = lax.conv_general_dilated(
         _batched(x, rank).astype(dtype),
         kernel.astype(dtype),
@@ -182,7 +184,7 @@ def _forward(x, kernel, bias, rank: int, stride, padding, dilation, groups: int)
 def _backward(residuals: Convolution, cotangent: Array, method: Method):
     x, kernel, bias, static = residuals
     axes, groups = static.value
-    dtype = jnp.result_type(x, kernel, float)
+    dtype = numerics.result_dtype(x, kernel)
     delta = _batched(cotangent, len(axes)).astype(dtype)
     dx = conv_input_cotangent(kernel.astype(dtype), delta, axes, groups=groups)
     dw = conv_kernel_cotangent(_batched(x, len(axes)).astype(dtype), delta, axes, groups=groups, method=method)
@@ -207,7 +209,8 @@ def _kernel_by_slices(x: Array, cotangent: Array, axes: tuple[Axis, ...], groups
     size = -(-x.shape[0] // _SLICES)
     # not a scan: XLA on CPU runs a convolution inside a loop on one thread
     starts = range(0, x.shape[0], size)
-    return reduce(jnp.add, [_kernel_by_xla(x[i : i + size], cotangent[i : i + size], axes, groups) for i in starts])
+    parts = [_kernel_by_xla(x[i : i + size], cotangent[i : i + size], axes, groups) for i in starts]
+    return reduce(jnp.add, map(numerics.widen, parts)).astype(cotangent.dtype)
 
 
 def _kernel_by_patches(x: Array, cotangent: Array, axes: tuple[Axis, ...], groups: int) -> Array:
@@ -230,14 +233,14 @@ def _kernel_by_blocks(x: Array, cotangent: Array, axes: tuple[Axis, ...], groups
 
     def of_block(start, size):
         images, delta = (lax.dynamic_slice_in_dim(array, start, size) for array in (x, cotangent))
-        return form(images, delta, axes, groups).astype(jnp.promote_types(cotangent.dtype, jnp.float32))
+        return form(images, delta, axes, groups).astype(numerics.wide_dtype(cotangent.dtype))
 
     first, blocks = x.shape[0] % size, x.shape[0] // size
     if first:  # what is left over is a second block to compile
         begun = of_block(0, first)
     else:
         shape = (*(axis.size for axis in axes), x.shape[-1], cotangent.shape[-1])
-        begun = _zeros(shape, jnp.promote_types(cotangent.dtype, jnp.float32), like=(x, cotangent))
+        begun = _zeros(shape, numerics.wide_dtype(cotangent.dtype), like=(x, cotangent))
     total = lax.fori_loop(0, blocks, lambda i, total: total + of_block(first + i * size, size), begun)
     return total.astype(cotangent.dtype)
 

@@ -3,7 +3,8 @@
 `NAME_forward` computes what `jaxdl.losses.NAME` does. Backward returns the cotangents of predictions and targets;
 for class numbers and other integers None, as they have none. The mean over m examples is the caller's: its cotangent
 is 1/m for each, and 1/m once (the lecture E divides by m twice, in the gradient and again in the update).
-Labels that cannot be give NaN in loss and gradient.
+Labels that cannot be give NaN in loss and gradient: a class number that no class has in its own row, any other label
+outside [0, 1] in all of the call's results.
 """
 
 import jax.numpy as jnp
@@ -11,6 +12,7 @@ from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PyTree, Shaped
 
+from jaxdl import numerics
 from jaxdl.backprop.activations import softplus
 from jaxdl.backprop.static import Static
 
@@ -73,7 +75,7 @@ def binary_cross_entropy_forward(
         ValueError: shapes that differ.
     """
     p, y, dtypes = _widen_pair(probabilities, labels, ("probabilities", "labels"))
-    y = jnp.where((y >= 0) & (y <= 1), y, jnp.nan)
+    y = jnp.where(((y >= 0) & (y <= 1)).all(), y, jnp.nan)
     yes, no = _log_with_tangent(p, eps), _log_with_tangent(1 - p, eps)
     return (-y * yes - (1 - y) * no).astype(_result(dtypes)), (p, y, yes - no, eps, dtypes)
 
@@ -98,8 +100,8 @@ def sigmoid_binary_cross_entropy_forward(
         ValueError: shapes that differ.
     """
     z, y, dtypes = _widen_pair(logits, labels, ("logits", "labels"))
-    y = jnp.where((y >= 0) & (y <= 1), y, jnp.nan)
-    loss = y * softplus(-z) + (1 - y) * softplus(z)
+    y = jnp.where(((y >= 0) & (y <= 1)).all(), y, jnp.nan)
+    loss = _product(y, softplus(-z)) + _product(1 - y, softplus(z))
     return loss.astype(_result(dtypes)), (z, y, dtypes)
 
 
@@ -128,8 +130,10 @@ def softmax_cross_entropy_forward(
     Raises:
         ValueError: labels of another shape; class numbers that are not integers.
     """
-    dtype = jnp.result_type(logits, float)
-    z, labels = jnp.asarray(logits, jnp.promote_types(dtype, jnp.float32)), jnp.asarray(labels)
+    numerics.refuse_complex(logits=logits, labels=labels)
+    dtype = numerics.result_dtype(logits)
+    z, labels = numerics.widen(logits), jnp.asarray(labels)
+    label_smoothing = jnp.asarray(label_smoothing, z.dtype)
     y = (1 - label_smoothing) * _distribution(z, labels) + label_smoothing / z.shape[-1]
     shifted = z - z.max(-1, keepdims=True)
     log_p = shifted - jnp.log(jnp.exp(shifted).sum(-1, keepdims=True))
@@ -154,30 +158,37 @@ def _distribution(logits: Array, labels: Array) -> Array:
     """Return labels as a distribution over the last axis of logits; a class that is none gives NaN."""
     shape = logits.shape
     if shape and labels.shape == shape:
-        return labels.astype(logits.dtype)
+        labels = labels.astype(logits.dtype)
+        return jnp.where((labels >= 0).all(), labels, jnp.nan)
     if not shape or labels.shape != shape[:-1] or not jnp.issubdtype(labels.dtype, jnp.integer):
         raise ValueError(
             f"labels: got shape {labels.shape} and dtype {labels.dtype}, allowed for logits of shape {shape} are "
             f"integers of shape {shape[:-1]} and distributions of shape {shape}"
         )
-    labels = labels.astype(jnp.promote_types(labels.dtype, jnp.int32))  # a byte cannot be compared with 300 classes
+    labels = numerics.class_numbers(labels)
     one_hot = labels[..., None] == lax.broadcasted_iota(labels.dtype, shape, len(shape) - 1)
     possible = (labels >= 0) & (labels < shape[-1])
     return jnp.where(possible[..., None], one_hot.astype(logits.dtype), jnp.nan)
 
 
+def _product(share: Array, surprise: Array) -> Array:
+    """Return the product, with 0 · inf = 0."""
+    return share * jnp.where((share == 0) & jnp.isinf(surprise), 0, surprise)
+
+
 def _widen_pair(predictions, targets, names=("predictions", "targets")):
     """Return both in at least float32, and their own dtypes."""
+    numerics.refuse_complex(**dict(zip(names[::-1], (targets, predictions), strict=True)))
     predictions, targets = jnp.asarray(predictions), jnp.asarray(targets)
     if predictions.shape != targets.shape:
         raise ValueError(f"{names[1]}: got shape {targets.shape}, must be the shape of {names[0]}, {predictions.shape}")
     dtypes = Static((predictions.dtype, targets.dtype))
-    wide = jnp.promote_types(_result(dtypes), jnp.float32)
+    wide = numerics.wide_dtype(numerics.result_dtype(predictions, targets))
     return predictions.astype(wide), targets.astype(wide), dtypes
 
 
 def _result(dtypes: Static):
-    return jnp.result_type(*dtypes.value, float)
+    return numerics.result_dtype(*(jnp.zeros((), dtype) for dtype in dtypes.value))
 
 
 def _opposite(slope: Array, dtypes: Static) -> Both:
@@ -193,4 +204,5 @@ def _cast(cotangents: tuple[Array, Array], dtypes: Static) -> Both:
 
 def _log_with_tangent(p: Array, eps: ArrayLike) -> Array:
     inside = p >= eps
+    eps = jnp.asarray(eps, p.dtype)
     return jnp.where(inside, jnp.log(jnp.where(inside, p, 1)), jnp.log(eps) + (p - eps) / eps)

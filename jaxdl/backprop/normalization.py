@@ -17,6 +17,7 @@ from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PyTree
 
+from jaxdl import numerics
 from jaxdl.backprop.static import Static
 
 __all__ = [
@@ -58,9 +59,10 @@ def batch_norm_forward(
     Raises:
         ValueError: a shape that does not broadcast to that of x.
     """
+    numerics.refuse_complex(x=x, mean=mean, var=var, scale=scale, offset=offset)
     x, mean, var = jnp.asarray(x), jnp.asarray(mean), jnp.asarray(var)
     inverse = lax.rsqrt(_align("var", var, x) + eps)
-    normalized = (_wide(x) - _align("mean", mean, x)) * inverse
+    normalized = (numerics.widen(x) - _align("mean", mean, x)) * inverse
     return _affine(x, normalized, inverse, mean, var, scale, offset)
 
 
@@ -100,6 +102,7 @@ def batch_statistics_forward(
     Raises:
         ValueError: x is a scalar, or an axis that it has not.
     """
+    numerics.refuse_complex(x=x)
     x = jnp.asarray(x)
     mean, var, centred, axes = _moments(x, axis, axis_name)
     return (mean, var), (centred, Static((axes, axis_name, x.dtype)))
@@ -140,6 +143,7 @@ def batch_norm_train_forward(
     Raises:
         ValueError: a shape that does not broadcast to that of x; x a scalar, or an axis that it has not.
     """
+    numerics.refuse_complex(x=x, scale=scale, offset=offset)
     x = jnp.asarray(x)
     mean, var, centred, axes = _moments(x, axis, axis_name)
     inverse = _aligned(lax.rsqrt(var + eps), x.ndim)
@@ -189,8 +193,9 @@ def local_response_norm_forward(
     """
     if not isinstance(size, int) or size < 1:
         raise ValueError(f"size: got {size!r}, allowed are ints ≥ 1")
+    numerics.refuse_complex(x=x)
     x = jnp.asarray(x)
-    wide = _wide(x)
+    wide = numerics.widen(x)
     alpha = alpha / size if per_size else alpha
     divisor = k + alpha * _neighbours(jnp.square(wide), size // 2, (size - 1) // 2)
     return (wide * divisor**-beta).astype(x.dtype), (x, divisor, alpha, beta, Static(size))
@@ -202,7 +207,7 @@ def local_response_norm_backward(residuals: PyTree, cotangent: Float[Array, "*x"
     Those are i − ⌊(size−1)/2⌋, ..., i + ⌊size/2⌋: the window of the forward pass, mirrored.
     """
     x, divisor, alpha, beta, size = residuals
-    wide, delta = _wide(x), cotangent.astype(divisor.dtype)
+    wide, delta = numerics.widen(x), cotangent.astype(divisor.dtype)
     direct = delta * divisor**-beta
     through = _neighbours(direct * wide / divisor, (size.value - 1) // 2, size.value // 2)
     return (direct - 2 * alpha * beta * wide * through).astype(x.dtype)
@@ -226,7 +231,7 @@ def _through_affine(residuals: BatchNorm, cotangent: Array):
 
 
 def _moments(x: Array, axis, axis_name):
-    wide = _wide(x)
+    wide = numerics.widen(x)
     axes = _axes(axis, x.ndim)
     mean = _mean(wide, axes, axis_name)
     centred = wide - mean
@@ -272,7 +277,7 @@ def _align(name: str, value: Array, x: Array) -> Array:
 
 
 def _aligned(value: Array, ndim: int) -> Array:
-    return _wide(value).reshape((1,) * (ndim - value.ndim) + value.shape)
+    return numerics.widen(value).reshape((1,) * (ndim - value.ndim) + value.shape)
 
 
 def _sum_like(cotangent: Array, value: Array) -> Array:
@@ -280,7 +285,3 @@ def _sum_like(cotangent: Array, value: Array) -> Array:
     lengths = (1,) * (cotangent.ndim - value.ndim) + value.shape
     repeated = tuple(i for i, length in enumerate(lengths) if length == 1)
     return jnp.sum(cotangent, repeated, keepdims=True).reshape(value.shape).astype(value.dtype)
-
-
-def _wide(x: Array) -> Array:
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))

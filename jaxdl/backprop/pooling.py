@@ -18,6 +18,7 @@ from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
+from jaxdl import numerics
 from jaxdl.backprop.static import Static
 from jaxdl.backprop.windows import Axis, axes_of
 
@@ -130,7 +131,7 @@ def avg_pool2d_forward(
 
 def avg_pool2d_backward(residuals: AvgPool, cotangent: Float[Array, "*b h2 w2 c"]) -> Float[Array, "*b h w c"]:
     """∂E/∂x[u, v] = Σ of δ[i, j] / m[i, j] over the windows that cover it."""
-    wide = _wide(cotangent)
+    wide = numerics.widen(cotangent)
     share = wide / jnp.broadcast_to(residuals.count, wide.shape)
     return _spread(share, residuals.static.value).astype(cotangent.dtype)
 
@@ -148,7 +149,7 @@ def l2_pool2d_forward(
     """
     x = _floats(x)
     axes = pool_axes(x, window, stride, padding)
-    y = norms(_wide(x), axes)
+    y = norms(numerics.widen(x), axes)
     return y.astype(x.dtype), L2Pool(x, y, Static(axes))
 
 
@@ -156,7 +157,7 @@ def l2_pool2d_backward(residuals: L2Pool, cotangent: Float[Array, "*b h2 w2 c"])
     """∂E/∂x[u, v] = x[u, v] Σ of δ[i, j] / y[i, j] over the windows that cover it; 0 where y = 0."""
     x, y, static = residuals
     share = _over_norm(cotangent.astype(y.dtype), y)
-    return (_wide(x) * _spread(share, static.value)).astype(x.dtype)
+    return (numerics.widen(x) * _spread(share, static.value)).astype(x.dtype)
 
 
 def weighted_pool2d_forward(
@@ -179,7 +180,7 @@ def weighted_pool2d_forward(
     """
     x, weights = _floats(x), jnp.asarray(weights)
     axes = weighted_axes(x, weights, stride, padding)
-    wide = _wide(x)
+    wide = numerics.widen(x)
     total = weights_inside(weights.astype(wide.dtype), axes)
     y = weighted_sums(wide, weights.astype(wide.dtype), axes)
     y = y / jnp.broadcast_to(total, y.shape)
@@ -197,7 +198,7 @@ def weighted_pool2d_backward(
     share = cotangent.astype(y.dtype) / jnp.broadcast_to(total, y.shape)
     dx = weighted_spread(share, weights.astype(y.dtype), static.value)
     along = _both(static.value)
-    places = zip(_read(_wide(x), along, 0), _read(_ones(static.value, y.dtype), along, 0), strict=True)
+    places = zip(_read(numerics.widen(x), along, 0), _read(_ones(static.value, y.dtype), along, 0), strict=True)
     dw = [jnp.sum(share * (place - y * jnp.broadcast_to(inside, y.shape))) for place, inside in places]
     return dx.astype(x.dtype), jnp.stack(dw).reshape(weights.shape).astype(weights.dtype)
 
@@ -227,13 +228,13 @@ def at_maxima(residuals: MaxPool, x: Array) -> Array:
 
 def covered(x: Array, axes: Axes, count_padding: bool) -> AvgPool:
     """Return how many values each window averages."""
-    count = _sums(_ones(axes, _wide(x).dtype), axes)
+    count = _sums(_ones(axes, numerics.widen(x).dtype), axes)
     return AvgPool(jnp.full_like(count, axes[0].size * axes[1].size) if count_padding else count, Static(axes))
 
 
 def means(residuals: AvgPool, x: Array) -> Array:
     """Return the mean of each window: the transpose of `avg_pool2d_backward`."""
-    total = _sums(_wide(x), residuals.static.value)
+    total = _sums(numerics.widen(x), residuals.static.value)
     return (total / jnp.broadcast_to(residuals.count, total.shape)).astype(x.dtype)
 
 
@@ -433,8 +434,4 @@ def _lowest(dtype) -> float | int:
 
 def _floats(x: ArrayLike) -> Array:
     """Return x as an array; ints, whose means would be cut off, as floats."""
-    return jnp.asarray(x, jnp.result_type(x, float))
-
-
-def _wide(x: Array) -> Array:
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    return jnp.asarray(x, numerics.result_dtype(x))

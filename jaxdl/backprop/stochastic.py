@@ -8,6 +8,8 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PyTree
 
+from jaxdl import numerics
+
 __all__ = ["dropout_backward", "dropout_forward"]
 
 
@@ -35,7 +37,8 @@ def dropout_forward(
         raise ValueError(f"rate: got {rate}, allowed is 0 ≤ rate < 1, the probability of dropping")
     if mode not in ("inverted", "as_drawn"):
         raise ValueError(f"mode: got {mode!r}, allowed are 'inverted' and 'as_drawn'")
-    x = jnp.asarray(x, jnp.result_type(x, float))
+    numerics.refuse_complex(x=x)
+    x = jnp.asarray(x, numerics.result_dtype(x))
     kept = jax.random.bernoulli(key, jnp.asarray(1 - rate, float), x.shape)
     divisor = jnp.asarray(1 - rate if mode == "inverted" else 1, x.dtype)
     return jnp.where(kept, x / divisor, 0), (kept, divisor)

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
+from jaxdl import numerics
 from jaxdl.backprop.windows import Axis
 
 __all__ = [
@@ -40,7 +41,10 @@ def unfolded_convolution(x: Array, kernel: Array, axes: tuple[Axis, ...], groups
     """
     if groups == x.shape[-1] == kernel.shape[-1]:
         weights = kernel.reshape(-1, *(1,) * (x.ndim - 1), groups)
-        products = [place * weight for place, weight in zip(_places(_wide(x), axes), _wide(weights), strict=True)]
+        products = [
+            place * weight
+            for place, weight in zip(_places(numerics.widen(x), axes), numerics.widen(weights), strict=True)
+        ]
         return reduce(jnp.add, products).astype(x.dtype)
     if groups > 1:
         pairs = zip(jnp.split(x, groups, -1), jnp.split(kernel, groups, -1), strict=True)
@@ -152,8 +156,4 @@ def _put_all(places: Iterable[Array], axis: Axis, number: int) -> Array:
 
 
 def _product(rows: Array, matrix: Array) -> Array:
-    return jnp.dot(rows, matrix, preferred_element_type=jnp.promote_types(rows.dtype, jnp.float32))
-
-
-def _wide(x: Array) -> Array:
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    return jnp.dot(rows, matrix, preferred_element_type=numerics.wide_dtype(rows.dtype))

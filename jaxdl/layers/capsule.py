@@ -4,12 +4,12 @@ Reference for all: Sabour, Frosst and Hinton, Dynamic routing between capsules, 
 https://arxiv.org/abs/1710.09829. Lecture part I.
 """
 
-import jax
 import jax.numpy as jnp
+from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from jaxdl.layers.pooling import safe_sqrt
+from jaxdl import activations, numerics
 
 __all__ = ["capsule_length", "dynamic_routing", "squash"]
 
@@ -17,25 +17,32 @@ __all__ = ["capsule_length", "dynamic_routing", "squash"]
 def squash(x: Float[ArrayLike, "*x"], *, axis: int = -1) -> Float[Array, "*x"]:
     """Shrink vectors to a length below 1, direction kept: v = (‖s‖² / (1 + ‖s‖²)) s / ‖s‖.
 
-    Value and gradient are 0 at s = 0. Squares are summed in float32 at least and overflow beyond 1e19.
+    Value and gradient are 0 at s = 0.
 
     Args:
         x: vectors s along `axis`.
         axis: the axis of a vector's entries.
     """
-    x = jnp.asarray(x)
-    if not x.ndim:
-        raise ValueError("x: got a scalar, allowed are vectors")
-    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    squared = jnp.sum(jnp.square(wide), axis=axis, keepdims=True)
-    return (wide * (safe_sqrt(squared) / (1 + squared))).astype(x.dtype)
+    wide, norm = _with_norm(x, axis)
+    short = norm < 1
+    n, m = jnp.where(short, norm, 0), jnp.where(short, 1, norm)  # m² would overflow, and 1/n too
+    return jnp.where(short, wide * (n / (1 + n * n)), wide / m / (1 + 1 / m / m)).astype(numerics.result_dtype(x))
 
 
 def capsule_length(x: Float[ArrayLike, "*x"], *, axis: int = -1) -> Float[Array, "..."]:
     """Length of each vector, ‖x‖: the probability that a capsule stands for; gradient 0 at 0."""
-    x = jnp.asarray(x)
-    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    return safe_sqrt(jnp.sum(jnp.square(wide), axis=axis)).astype(x.dtype)
+    return jnp.squeeze(_with_norm(x, axis)[1], axis).astype(numerics.result_dtype(x))
+
+
+def _with_norm(x: ArrayLike, axis: int) -> tuple[Array, Array]:
+    """Return x in float32 at least and its Euclidean norm along an axis, which is kept; no square overflows."""
+    numerics.refuse_complex(x=x)
+    wide = numerics.widen(x)
+    if not wide.ndim:
+        raise ValueError("x: got a scalar, allowed are vectors")
+    largest = lax.stop_gradient(jnp.max(jnp.abs(wide), axis=axis, keepdims=True, initial=0))
+    scale = jnp.where((largest > 0) & (largest < jnp.inf), largest, 1)
+    return wide, scale * numerics.safe_sqrt(jnp.sum(jnp.square(wide / scale), axis=axis, keepdims=True))
 
 
 def dynamic_routing(votes: Float[ArrayLike, "*b n_in n_out d"], *, iterations: int = 3) -> Float[Array, "*b n_out d"]:
@@ -54,7 +61,8 @@ def dynamic_routing(votes: Float[ArrayLike, "*b n_in n_out d"], *, iterations: i
     Raises:
         ValueError: fewer than three axes, or fewer than one iteration.
     """
-    votes = jnp.asarray(votes)
+    numerics.refuse_complex(votes=votes)
+    votes = jnp.asarray(votes, numerics.result_dtype(votes))
     if votes.ndim < 3:
         raise ValueError(f"votes: got shape {votes.shape}, allowed are (..., n_in, n_out, d)")
     if iterations < 1:
@@ -64,5 +72,5 @@ def dynamic_routing(votes: Float[ArrayLike, "*b n_in n_out d"], *, iterations: i
     agreement = 0.0
     for _ in range(iterations - 1):
         agreement = agreement + jnp.einsum("...id,...d->...i", by_output, output)
-        output = squash(jnp.einsum("...i,...id->...d", jax.nn.softmax(agreement, axis=-2), by_output))
+        output = squash(jnp.einsum("...i,...id->...d", activations.softmax(agreement, axis=-2), by_output))
     return output

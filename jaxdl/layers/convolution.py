@@ -1,8 +1,8 @@
 """Convolutions as networks use them (cross-correlations), transposed ones, and the true convolution.
 
 Images are `(..., h, w, c)` with any leading dimensions, also none; kernels `(kh, kw, c_in / groups, c_out)`.
-All of them are linear in the input and in the kernel. `stride`, `padding` and `dilation` are one value for all
-spatial axes or a sequence with one entry for each; what a padding means stands in `sizes`.
+All of them are linear in the input and in the kernel, which may be complex. `stride`, `padding` and `dilation` are
+one value for all spatial axes or a sequence with one entry for each; what a padding means stands in `sizes`.
 """
 
 import math
@@ -11,12 +11,12 @@ from typing import Literal
 
 import jax.numpy as jnp
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float
+from jaxtyping import Array, Inexact
 
-from jaxdl import sizes
+from jaxdl import numerics, sizes
+from jaxdl.backprop.affine import add_bias
 from jaxdl.backprop.windows import Axis, axes_of
 from jaxdl.layers.correlation import METHODS, correlate, correlate_transposed
-from jaxdl.layers.linear import add_bias
 
 __all__ = ["conv1d", "conv2d", "conv_transpose2d", "convolve1d", "convolve2d"]
 
@@ -24,16 +24,16 @@ Mode = Literal["full", "same", "valid"]
 
 
 def conv1d(
-    x: Float[ArrayLike, "*b n c_in"],
-    kernel: Float[ArrayLike, "k c_group c_out"],
-    bias: Float[ArrayLike, " c_out"] | None = None,
+    x: Inexact[ArrayLike, "*b n c_in"],
+    kernel: Inexact[ArrayLike, "k c_group c_out"],
+    bias: Inexact[ArrayLike, " c_out"] | None = None,
     *,
     stride: int = 1,
     padding: sizes.Padding = "SAME",
     dilation: int = 1,
     groups: int = 1,
     method: str | None = None,
-) -> Float[Array, "*b m c_out"]:
+) -> Inexact[Array, "*b m c_out"]:
     """Cross-correlation along one axis: y[n, o] = b[o] + Σ_{i,c} x[s n + d i − p, c] w[i, c, o].
 
     `padding=(kernel.shape[0] − 1, 0)` makes it causal. See `conv2d`.
@@ -45,16 +45,16 @@ def conv1d(
 
 
 def conv2d(
-    x: Float[ArrayLike, "*b h w c_in"],
-    kernel: Float[ArrayLike, "kh kw c_group c_out"],
-    bias: Float[ArrayLike, " c_out"] | None = None,
+    x: Inexact[ArrayLike, "*b h w c_in"],
+    kernel: Inexact[ArrayLike, "kh kw c_group c_out"],
+    bias: Inexact[ArrayLike, " c_out"] | None = None,
     *,
     stride: int | Sequence[int] = 1,
     padding: str | int | Sequence = "SAME",
     dilation: int | Sequence[int] = 1,
     groups: int = 1,
     method: str | None = None,
-) -> Float[Array, "*b h2 w2 c_out"]:
+) -> Inexact[Array, "*b h2 w2 c_out"]:
     """Cross-correlation of images: y[i, j, o] = b[o] + Σ_{p,q,c} x[s i + d p − P, s j + d q − P, c] w[p, q, c, o].
 
     The kernel is not flipped; `convolve2d` is the true convolution.
@@ -84,15 +84,15 @@ def conv2d(
 
 
 def conv_transpose2d(
-    x: Float[ArrayLike, "*b h w c_in"],
-    kernel: Float[ArrayLike, "kh kw c_group c_out"],
-    bias: Float[ArrayLike, " c_out"] | None = None,
+    x: Inexact[ArrayLike, "*b h w c_in"],
+    kernel: Inexact[ArrayLike, "kh kw c_group c_out"],
+    bias: Inexact[ArrayLike, " c_out"] | None = None,
     *,
     stride: int | Sequence[int] = 1,
     padding: str | int | Sequence = "SAME",
     dilation: int | Sequence[int] = 1,
     groups: int = 1,
-) -> Float[Array, "*b h2 w2 c_out"]:
+) -> Inexact[Array, "*b h2 w2 c_out"]:
     """Transposed convolution: every input adds its multiple of the kernel to the output, `stride` apart.
 
     y[s i + d p − c, s j + d q − c, o] += x[i, j, c] w[p, q, c, o]: the transpose, as a linear map, of the `conv2d`
@@ -120,15 +120,15 @@ def conv_transpose2d(
     _check_ranks(x, kernel, 2)
     _check_channels(x, kernel, groups)
     along = _transposed_axes(x.shape[-3:-1], kernel.shape[:2], stride, padding, dilation)
-    dtype = jnp.result_type(x, kernel, float)
+    dtype = numerics.result_dtype(x, kernel)
     y = correlate_transposed(_batched(x, 2).astype(dtype), kernel.astype(dtype), along, groups)
     y = y.reshape(x.shape[:-3] + y.shape[1:])
-    return add_bias(y, bias)
+    return add_bias(y, _array(bias))
 
 
 def convolve1d(
-    x: Float[ArrayLike, "*b n"], kernel: Float[ArrayLike, " k"], *, mode: Mode = "full"
-) -> Float[Array, "*b m"]:
+    x: Inexact[ArrayLike, "*b n"], kernel: Inexact[ArrayLike, " k"], *, mode: Mode = "full"
+) -> Inexact[Array, "*b m"]:
     """True convolution along the last axis: y[n] = Σ_i x[n − i] w[i], the kernel flipped. See `convolve2d`.
 
     Lecture row H1.
@@ -138,8 +138,8 @@ def convolve1d(
 
 
 def convolve2d(
-    x: Float[ArrayLike, "*b h w"], kernel: Float[ArrayLike, "kh kw"], *, mode: Mode = "full"
-) -> Float[Array, "*b h2 w2"]:
+    x: Inexact[ArrayLike, "*b h w"], kernel: Inexact[ArrayLike, "kh kw"], *, mode: Mode = "full"
+) -> Inexact[Array, "*b h2 w2"]:
     """True convolution of images without channels: y[i, j] = Σ_{p,q} x[i − p, j − q] w[p, q], the kernel flipped.
 
     Args:
@@ -165,9 +165,13 @@ def _conv(x, kernel, bias, axes, stride, padding, dilation, groups, method=None)
     along = axes_of(x.shape[-axes - 1 : -1], kernel.shape[:axes], stride, padding, dilation)
     if method is not None and method not in METHODS:
         raise ValueError(f"method: got {method!r}, allowed are None, {', '.join(map(repr, METHODS))}")
-    dtype = jnp.result_type(x, kernel, float)
+    dtype = numerics.result_dtype(x, kernel)
     y = correlate(_batched(x, axes).astype(dtype), kernel.astype(dtype), along, groups, method)
-    return add_bias(y.reshape(x.shape[: -axes - 1] + y.shape[1:]), bias)
+    return add_bias(y.reshape(x.shape[: -axes - 1] + y.shape[1:]), _array(bias))
+
+
+def _array(bias: ArrayLike | None) -> Array | None:
+    return None if bias is None else jnp.asarray(bias)
 
 
 def _batched(x: Array, axes: int) -> Array:

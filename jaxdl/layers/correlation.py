@@ -26,7 +26,7 @@ import math
 
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Inexact
 
 from jaxdl import compat
 from jaxdl.backprop.convolution import conv_input_cotangent, conv_kernel_cotangent
@@ -54,12 +54,12 @@ _WASTED = 1.7  # how often XLA's input gradient may multiply for each product th
 
 
 def correlate(
-    x: Float[Array, "b *n c_in"],
-    kernel: Float[Array, "*k c_group c_out"],
+    x: Inexact[Array, "b *n c_in"],
+    kernel: Inexact[Array, "*k c_group c_out"],
     axes: tuple[Axis, ...],
     groups: int,
     method: str | None,
-) -> Float[Array, "b *m c_out"]:
+) -> Inexact[Array, "b *m c_out"]:
     """Cross-correlation of one batch axis with arrays of one dtype; see `conv2d` for what it computes.
 
     Args:
@@ -76,8 +76,8 @@ def correlate(
 
 
 def correlate_transposed(
-    x: Float[Array, "b *m c_in"], kernel: Float[Array, "*k c_group c_out"], axes: tuple[Axis, ...], groups: int
-) -> Float[Array, "b *n c_out"]:
+    x: Inexact[Array, "b *m c_in"], kernel: Inexact[Array, "*k c_group c_out"], axes: tuple[Axis, ...], groups: int
+) -> Inexact[Array, "b *n c_out"]:
     """Transposed convolution of one batch axis with arrays of one dtype: the input's gradient of `correlate`.
 
     Args:

@@ -2,20 +2,23 @@
 
 import jax.numpy as jnp
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float
+from jaxtyping import Array, Inexact
+
+from jaxdl import numerics
+from jaxdl.backprop.affine import add_bias
 
 __all__ = ["dense"]
 
 
 def dense(
-    x: Float[ArrayLike, "*b d_in"],
-    kernel: Float[ArrayLike, "d_in d_out"],
-    bias: Float[ArrayLike, " d_out"] | None = None,
-) -> Float[Array, "*b d_out"]:
+    x: Inexact[ArrayLike, "*b d_in"],
+    kernel: Inexact[ArrayLike, "d_in d_out"],
+    bias: Inexact[ArrayLike, " d_out"] | None = None,
+) -> Inexact[Array, "*b d_out"]:
     """Affine map of the last axis: y = Wᵀx + b.
 
     Args:
-        x: inputs, any leading dimensions.
+        x: inputs, any leading dimensions; real or complex, as the other arguments may be.
         kernel: weights W, one column per output.
         bias: b; None for none.
 
@@ -33,14 +36,5 @@ def dense(
         raise ValueError(f"kernel: got shape {kernel.shape}, allowed are (d_in, d_out)")
     if x.ndim < 1 or x.shape[-1] != kernel.shape[0]:
         raise ValueError(f"x: got shape {x.shape}, allowed are (..., {kernel.shape[0]}) for this kernel")
-    return add_bias(jnp.dot(x, kernel), bias)
-
-
-def add_bias(y: Array, bias: ArrayLike | None) -> Array:
-    """Return y plus one bias per entry of the last axis."""
-    if bias is None:
-        return y
-    bias = jnp.asarray(bias)
-    if bias.shape != y.shape[-1:]:
-        raise ValueError(f"bias: got shape {bias.shape}, allowed is {y.shape[-1:]}")
-    return y + jnp.broadcast_to(bias, y.shape)
+    dtype = numerics.result_dtype(x, kernel)
+    return add_bias(jnp.dot(x.astype(dtype), kernel.astype(dtype)), None if bias is None else jnp.asarray(bias))

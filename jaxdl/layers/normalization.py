@@ -1,7 +1,7 @@
 """Normalisation by statistics of a batch, of one example, or of neighbours.
 
 Statistics are computed in float32 at least (float16 and bfloat16 inputs are widened) with the biased variance 1/m;
-results have the dtype of the input. ε stands inside the root.
+results have the dtype of the input. ε stands inside the root. Complex inputs raise ValueError.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from jaxdl.layers.pooling import safe_sqrt
+from jaxdl import numerics
 from jaxdl.sizes import check_at_least_one, check_groups
 
 __all__ = [
@@ -56,11 +56,12 @@ def batch_norm(
 
     Reference: Ioffe and Szegedy, Batch normalization, 2015. https://arxiv.org/abs/1502.03167. Lecture row G5.
     """
+    numerics.refuse_complex(x=x, mean=mean, var=var, scale=scale, offset=offset)
     x = jnp.asarray(x)
     mean, factor = _align("mean", mean, x), lax.rsqrt(_align("var", var, x) + eps)
     if scale is not None and jnp.shape(aligned := _align("scale", scale, x)) == factor.shape:
         factor, scale = factor * aligned, None
-    return _affine(_scaled_from(_wide(x), mean, factor), x, scale, offset)
+    return _affine(_scaled_from(numerics.widen(x), mean, factor), x, scale, offset)
 
 
 def batch_statistics(
@@ -89,7 +90,8 @@ def batch_statistics(
     Reference: Chan, Golub and LeVeque, Updating formulae and a pairwise algorithm for computing sample variances,
     1979. http://i.stanford.edu/pub/cstr/reports/cs/tr/79/773/CS-TR-79-773.pdf. Lecture row G5.
     """
-    wide = _wide(jnp.asarray(x))
+    numerics.refuse_complex(x=x)
+    wide = numerics.widen(x)
     axes = _axes("axis", axis, wide.ndim)
     mean, var = _moments(wide, axes)
     if axis_name is not None:
@@ -145,12 +147,13 @@ def group_norm(
 
     Reference: Wu and He, Group normalization, 2018. https://arxiv.org/abs/1803.08494. Lecture row G5.
     """
+    numerics.refuse_complex(scale=scale, offset=offset)
     x = _image(x)
     channels = x.shape[-1]
     check_groups(groups, channels, channels)
     grouped = x.reshape(*x.shape[:-1], groups, channels // groups)
     mean, var = batch_statistics(grouped, axis=(-4, -3, -1))
-    y = _scaled_from(_wide(grouped), mean, lax.rsqrt(var + eps))
+    y = _scaled_from(numerics.widen(grouped), mean, lax.rsqrt(var + eps))
     return _affine(y.reshape(x.shape), x, scale, offset)
 
 
@@ -183,14 +186,15 @@ def local_response_norm(
     check_at_least_one("size", size)
     if isinstance(k, float | int) and not k > 0:
         raise ValueError(f"k: got {k}, allowed are numbers > 0")
+    numerics.refuse_complex(x=x)
     x = jnp.asarray(x)
-    wide = _wide(x)
+    wide = numerics.widen(x)
     others = (1,) * (x.ndim - 1)
     around = [(0, 0)] * (x.ndim - 1) + [(size // 2, (size - 1) // 2)]
     energy = lax.reduce_window(jnp.square(wide), 0.0, lax.add, (*others, size), (*others, 1), around)
     divisor = k + (alpha / size if per_size else alpha) * energy
     y = wide * jnp.exp(-beta * jnp.log(divisor))  # ** is ten times as slow on CPU
-    return y.astype(jnp.result_type(x, float))
+    return y.astype(numerics.result_dtype(x))
 
 
 def local_contrast_norm(
@@ -226,14 +230,14 @@ def local_contrast_norm(
     if size < 1 or size % 2 == 0:
         raise ValueError(f"size: got {size}, allowed are odd ints ≥ 1")
     x = _image(x)
-    y = _wide(x)
+    y = numerics.widen(x)
     if mode != "divisive":
         y = y - _local_mean(y, size, across_channels)
     if mode != "subtractive":
-        deviation = safe_sqrt(_local_mean(jnp.square(y), size, across_channels))
+        deviation = numerics.safe_sqrt(_local_mean(jnp.square(y), size, across_channels))
         floor = jnp.maximum(jnp.mean(deviation, axis=(-3, -2), keepdims=True), eps)
         y = y / jnp.maximum(deviation, floor)
-    return y.astype(jnp.result_type(x, float))
+    return y.astype(numerics.result_dtype(x))
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(1,))
@@ -284,14 +288,11 @@ def _blur(length: int, size: int, dtype) -> Array:
 
 
 def _image(x: ArrayLike) -> Array:
+    numerics.refuse_complex(x=x)
     x = jnp.asarray(x)
     if x.ndim < 3:
         raise ValueError(f"x: got shape {x.shape}, allowed are (..., h, w, c)")
     return x
-
-
-def _wide(x: Array) -> Array:
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 def _axes(name: str, axis: int | Sequence[int] | None, ndim: int) -> tuple[int, ...]:
@@ -308,7 +309,7 @@ def _axes(name: str, axis: int | Sequence[int] | None, ndim: int) -> tuple[int, 
 
 def _align(name: str, value: ArrayLike, x: Array) -> Array:
     """Return `value` in float32 at least, with leading axes of length 1 up to the rank of x."""
-    value = _wide(jnp.asarray(value))
+    value = numerics.widen(value)
     aligned = value.reshape((1,) * (x.ndim - value.ndim) + value.shape)
     fits = aligned.ndim == x.ndim and all(n in (1, m) for n, m in zip(aligned.shape, x.shape, strict=True))
     if not fits:
@@ -322,4 +323,4 @@ def _affine(y: Array, x: Array, scale: ArrayLike | None, offset: ArrayLike | Non
         y = y * _align("scale", scale, x)
     if offset is not None:
         y = y + _align("offset", offset, x)
-    return y.astype(jnp.result_type(x, float))
+    return y.astype(numerics.result_dtype(x))

@@ -19,7 +19,7 @@ from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, Num
 
-from jaxdl import compat, sizes
+from jaxdl import compat, numerics, sizes
 from jaxdl.backprop import pooling
 from jaxdl.backprop.static import Static
 from jaxdl.backprop.windows import Axis
@@ -105,7 +105,7 @@ def l2_pool2d(
     https://www.di.ens.fr/willow/pdfs/icml2010b.pdf. Lecture row H5.
     """
     x = _floats(x)
-    return _norms(_wide(x), pooling.pool_axes(x, window, stride, padding)).astype(x.dtype)
+    return _norms(numerics.widen(x), pooling.pool_axes(x, window, stride, padding)).astype(x.dtype)
 
 
 def weighted_pool2d(
@@ -127,9 +127,10 @@ def weighted_pool2d(
 
     Lecture row H5.
     """
+    numerics.refuse_complex(weights=weights)
     x, weights = _floats(x), jnp.asarray(weights)
     axes = pooling.weighted_axes(x, weights, stride, padding)
-    wide = _wide(x)
+    wide = numerics.widen(x)
     weights = weights.astype(wide.dtype)
     total = _weighted_sums((weights, Static(axes)), wide)
     return (total / jnp.broadcast_to(pooling.weights_inside(weights, axes), total.shape)).astype(x.dtype)
@@ -186,6 +187,7 @@ def max_unpool2d(
     Reference: Zeiler and Fergus, Visualizing and understanding convolutional networks, 2013.
     https://arxiv.org/abs/1311.2901. Lecture rows D1, H5.
     """
+    numerics.refuse_complex(argmax=argmax)
     x, argmax = _image(x), jnp.asarray(argmax)
     if argmax.shape != x.shape:
         raise ValueError(f"argmax: got shape {argmax.shape}, allowed is that of x, {x.shape}")
@@ -201,14 +203,9 @@ def max_unpool2d(
     return unpooled.reshape(*lead, height, width, c)
 
 
-def safe_sqrt(x: Array) -> Array:
-    """Return √x, with gradient 0 instead of inf at 0."""
-    positive = x > 0
-    return jnp.where(positive, jnp.sqrt(jnp.where(positive, x, 1)), jnp.where(x == 0, 0, x))
-
-
 def _image(x: ArrayLike) -> Array:
     """Return x as an array, or raise ValueError where it is no image."""
+    numerics.refuse_complex(x=x)
     x = jnp.asarray(x)
     if x.ndim < 3:
         raise ValueError(f"x: got shape {x.shape}, allowed are (..., h, w, c)")
@@ -219,11 +216,7 @@ def _image(x: ArrayLike) -> Array:
 
 def _floats(x: ArrayLike) -> Array:
     """Return x as an array; ints, whose means would be cut off, as floats."""
-    return jnp.asarray(x, jnp.result_type(x, float))
-
-
-def _wide(x: Array) -> Array:
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    return jnp.asarray(x, numerics.result_dtype(x))
 
 
 # ---------------------------------------------------------------- derivatives

@@ -13,6 +13,7 @@ from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
+from jaxdl import numerics
 from jaxdl.layers.linear import dense
 from jaxdl.layers.stochastic import Rate, check_rate, zoneout
 
@@ -32,6 +33,7 @@ def rnn_cell(
 
     Reference: Elman, Finding structure in time, 1990. https://doi.org/10.1207/s15516709cog1402_1. Lecture row A8.
     """
+    numerics.refuse_complex(h=h, x=x, kernel=kernel, recurrent_kernel=recurrent_kernel, bias=bias)
     return activation(dense(x, kernel, bias) + dense(h, recurrent_kernel))
 
 
@@ -61,6 +63,7 @@ def lstm_cell(
     https://doi.org/10.1162/neco.1997.9.8.1735, https://doi.org/10.1162/089976600300015015. Lecture row A8.
     """
     h, c = jnp.asarray(state[0]), jnp.asarray(state[1])
+    numerics.refuse_complex(h=h, c=c, x=x, kernel=kernel, recurrent_kernel=recurrent_kernel, bias=bias)
     gates = dense(x, kernel, bias) + dense(h, recurrent_kernel)
     if gates.shape[-1] != 4 * c.shape[-1]:
         raise ValueError(f"kernel: got {gates.shape[-1]} columns, allowed are 4 · units = {4 * c.shape[-1]}")
@@ -97,10 +100,10 @@ def rnn(
     Lecture row A8.
     """
 
-    def cell(h, x):
-        return rnn_cell(h, x, kernel, recurrent_kernel, bias, activation=activation)
+    def cell(h, x, parameters):
+        return rnn_cell(h, x, *parameters, activation=activation)
 
-    return _run(cell, h, x, zoneout_rate, train, key)
+    return _run(cell, h, x, (kernel, recurrent_kernel, bias), zoneout_rate, train, key)
 
 
 def lstm(
@@ -129,15 +132,21 @@ def lstm(
     Lecture row A8.
     """
 
-    def cell(state, x):
-        return lstm_cell(state, x, kernel, recurrent_kernel, bias)
+    def cell(state, x, parameters):
+        return lstm_cell(state, x, *parameters)
 
     rates = zoneout_rate if isinstance(zoneout_rate, tuple) else (zoneout_rate, zoneout_rate)
-    return _run(cell, state, x, rates, train, key)
+    return _run(cell, state, x, (kernel, recurrent_kernel, bias), rates, train, key)
 
 
-def _run(cell: Callable, state: Any, x: ArrayLike, rates: Any, train: bool, key: jax.Array | None) -> Any:
-    """Scan a cell over the time axis, with zoneout on each array of its state."""
+def _run(
+    cell: Callable, state: Any, x: ArrayLike, parameters: tuple, rates: Any, train: bool, key: jax.Array | None
+) -> Any:
+    """Scan a cell over the time axis, with zoneout on each array of its state.
+
+    The scan sees 16-bit parameters in float32 and rounds them at every step, which gives them back exactly: in reverse
+    mode the sum of their gradients over the steps is made in float32 then.
+    """
     still = all(isinstance(rate, float | int) and rate == 0 for rate in jax.tree.leaves(rates))
     jax.tree.map(check_rate, rates)
     x = jnp.asarray(x)
@@ -145,15 +154,19 @@ def _run(cell: Callable, state: Any, x: ArrayLike, rates: Any, train: bool, key:
         raise ValueError(f"x: got shape {x.shape}, allowed are (..., t, d)")
     keys = _keys(key, x.shape[-2]) if train and not still else None
 
+    rates = jax.tree.map(lambda rate: numerics.widen(rate) if isinstance(rate, jax.Array) else rate, rates)
+    parameters = jax.tree.map(jnp.asarray, parameters)
+    wide = jax.tree.map(numerics.widen, parameters)
+
     def step(state, inputs):
         x, key = inputs
-        new = cell(state, x)
+        new = cell(state, x, jax.tree.map(lambda w, own: w.astype(own.dtype), wide, parameters))
         new = new if still else _zoned(new, state, rates, key)
         return new, new
 
     one_input = jax.ShapeDtypeStruct((*x.shape[:-2], x.shape[-1]), x.dtype)
     state = jax.tree.map(jnp.asarray, state)
-    state = jax.tree.map(lambda a, b: a.astype(b.dtype), state, jax.eval_shape(cell, state, one_input))
+    state = jax.tree.map(lambda a, b: a.astype(b.dtype), state, jax.eval_shape(cell, state, one_input, parameters))
     _, states = lax.scan(step, state, (jnp.moveaxis(x, -2, 0), keys))
     return jax.tree.map(lambda states: jnp.moveaxis(states, 0, -2), states)
 
@@ -165,11 +178,17 @@ def _keys(key: jax.Array | None, steps: int) -> jax.Array:
     return jax.vmap(lambda step: jax.random.fold_in(key, step))(jnp.arange(steps))
 
 
+def _expected(new: Array, old: Array, rate: Rate) -> Array:
+    wide = numerics.widen(new)
+    rate = jnp.asarray(rate, wide.dtype)
+    return (rate * old.astype(wide.dtype) + (1 - rate) * wide).astype(new.dtype)
+
+
 def _zoned(new: Any, old: Any, rates: Any, key: jax.Array | None) -> Any:
     """Return the new state with units kept as drawn, or as expected where there is no key."""
     parts, structure = jax.tree.flatten(new)
     pairs = zip(parts, jax.tree.leaves(old), jax.tree.leaves(rates), strict=True)
     if key is None:
-        return structure.unflatten([(rate * old + (1 - rate) * new).astype(new.dtype) for new, old, rate in pairs])
+        return structure.unflatten([_expected(*pair) for pair in pairs])
     keys = jax.random.split(key, len(parts))
     return structure.unflatten([zoneout(k, *pair) for k, pair in zip(keys, pairs, strict=True)])

@@ -1,8 +1,8 @@
 """Noise that regularises. The key comes first; the same key gives the same noise, one draw per call.
 
 `rate` is the probability of dropping, in [0, 1); the lecture S writes p for the probability of keeping, C and M for
-that of dropping. A Python number is checked, a traced one is not. In evaluation none of these is called: the
-docstrings say what takes its place.
+that of dropping. A Python number is checked, a traced one is not; at a traced 1 everything is dropped. In evaluation
+none of these is called: the docstrings say what takes its place. Noise is drawn in float32 at least and rounded.
 """
 
 from typing import Literal
@@ -13,8 +13,8 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
+from jaxdl import numerics
 from jaxdl.layers.linear import dense
-from jaxdl.layers.pooling import safe_sqrt
 
 __all__ = [
     "dropconnect",
@@ -76,9 +76,12 @@ def gaussian_dropout(key: jax.Array, x: Float[ArrayLike, "*x"], rate: Rate) -> F
     Lecture row G3.
     """
     check_rate(rate)
-    x = jnp.asarray(x)
-    noise = jax.random.normal(key, x.shape, x.dtype)
-    return x * (1 + jnp.sqrt(jnp.asarray(rate / (1 - rate), x.dtype)) * noise)
+    numerics.check_key(key)
+    numerics.refuse_complex(x=x)
+    wide = numerics.widen(x)
+    rate = jnp.asarray(rate, wide.dtype)
+    noise = jax.random.normal(key, wide.shape, wide.dtype)
+    return (wide * (1 + numerics.safe_sqrt(rate / (1 - rate)) * noise)).astype(numerics.result_dtype(x))
 
 
 def dropconnect(
@@ -123,7 +126,8 @@ def shakeout(
     αw + (1 − α)c and −c without sgn(w): that would not have mean w.
     """
     check_rate(rate)
-    kernel = jnp.asarray(kernel)
+    numerics.refuse_complex(kernel=kernel)
+    dtype, kernel = numerics.result_dtype(kernel), numerics.widen(kernel)
     if kernel.ndim < 2:
         raise ValueError(f"kernel: got shape {kernel.shape}, allowed are (..., d_in, d_out)")
     if per not in ("unit", "weight"):
@@ -131,8 +135,8 @@ def shakeout(
     check_at_least_zero("c", c)
     shape = kernel.shape if per == "weight" else (1,) * (kernel.ndim - 2) + (kernel.shape[-2], 1)
     enhanced = jnp.broadcast_to(_bernoulli(key, 1 - rate, shape), kernel.shape)
-    alpha, shift = 1 / (1 - rate), c * jnp.sign(kernel)
-    return jnp.where(enhanced, alpha * kernel + (alpha - 1) * shift, -shift).astype(kernel.dtype)
+    alpha, shift = 1 / _kept_share(rate, kernel.dtype), jnp.asarray(c, kernel.dtype) * jnp.sign(kernel)
+    return jnp.where(enhanced, alpha * kernel + (alpha - 1) * shift, -shift).astype(dtype)
 
 
 def whiteout(
@@ -168,13 +172,17 @@ def whiteout(
     II.A (additive) and II.C (multiplicative) of version 4. https://arxiv.org/abs/1612.01490. Lecture row G4.
     """
     _check_whiteout(sigma, gamma, ridge, mode)
+    numerics.check_key(key)
+    numerics.refuse_complex(x=x, kernel=kernel, bias=bias)
     x, kernel = jnp.asarray(x), jnp.asarray(kernel)
     y = dense(x, kernel, bias)
+    wide = numerics.widen(kernel)
+    sigma, gamma, ridge = (jnp.asarray(one, wide.dtype) for one in (sigma, gamma, ridge))
     zero = kernel == 0  # no connection, no noise; a power of 0 has no finite gradient
-    size = jnp.abs(jnp.where(zero, 1, kernel))
+    size = jnp.abs(jnp.where(zero, 1, wide))
     spread = jnp.where(zero, 0, sigma**2 * size ** (2 - gamma) + ridge * size**2).astype(y.dtype)
     squares = jnp.square(x) if mode == "multiplicative" else jnp.ones_like(x)
-    return y + safe_sqrt(dense(squares, spread)) * jax.random.normal(key, y.shape, y.dtype)
+    return y + numerics.safe_sqrt(dense(squares, spread)) * jax.random.normal(key, y.shape, wide.dtype).astype(y.dtype)
 
 
 def zoneout(
@@ -196,6 +204,7 @@ def zoneout(
     Reference: Krueger et al., Zoneout, 2016. https://arxiv.org/abs/1606.01305. Lecture row G4.
     """
     check_rate(rate)
+    numerics.refuse_complex(new=new, previous=previous)
     new, previous = jnp.asarray(new), jnp.asarray(previous)
     if new.shape != previous.shape:
         raise ValueError(f"previous: got shape {previous.shape}, allowed is that of new, {new.shape}")
@@ -206,13 +215,21 @@ def _drop(key, x: Array, mask_shape: tuple[int, ...], rate: Rate, mode: Mode) ->
     """Multiply by one Bernoulli draw per entry of `mask_shape`, which broadcasts to the shape of x."""
     check_rate(rate)
     check_mode(mode)
+    numerics.refuse_complex(x=x)
     kept = jnp.broadcast_to(_bernoulli(key, 1 - rate, mask_shape), x.shape)
-    x = x.astype(jnp.result_type(x, float))  # ints have no 1 − rate
-    scaled = x / jnp.asarray(1 - rate, x.dtype) if mode == "inverted" else x
-    return jnp.where(kept, scaled, 0)
+    wide = numerics.widen(x)
+    scaled = wide / _kept_share(rate, wide.dtype) if mode == "inverted" else wide
+    return jnp.where(kept, scaled, 0).astype(numerics.result_dtype(x))
+
+
+def _kept_share(rate: Rate, dtype) -> Array:
+    """Return 1 − rate, or 1 where nothing is kept, so that no derivative divides by 0."""
+    share = jnp.asarray(1 - rate, dtype)
+    return share if isinstance(rate, _NUMBERS) else jnp.where(share == 0, 1, share)
 
 
 def _bernoulli(key: jax.Array, probability: Rate, shape: tuple[int, ...]) -> Array:
+    numerics.check_key(key)
     return jax.random.bernoulli(key, jnp.asarray(probability, float), shape)
 
 
