@@ -32,9 +32,10 @@ DIFFERENTIATION = {
     *("stop_gradient", "ad", "interpreters", "extend"),
 }
 # most of the time goes into compiling; where jit itself is not what is tested, it need not optimise
-quick_jit = functools.partial(
-    jax.jit, compiler_options={"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
-)
+OPTIONS = {"xla_backend_optimization_level": 0}
+if jax.__version_info__ < (0, 11):
+    OPTIONS["xla_cpu_use_fusion_emitters"] = False  # later versions of XLA have no such option
+quick_jit = functools.partial(jax.jit, compiler_options=OPTIONS)
 ROWS = [(name, i) for name, rows in EXAMPLES.items() for i in range(len(rows))]
 everywhere = pytest.mark.parametrize(("name", "i"), ROWS)
 

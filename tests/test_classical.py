@@ -20,9 +20,10 @@ from sklearn.preprocessing import scale
 from jaxdl import classical
 
 # most of the time goes into compiling
-quick_jit = functools.partial(
-    jax.jit, compiler_options={"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
-)
+OPTIONS = {"xla_backend_optimization_level": 0}
+if jax.__version_info__ < (0, 11):
+    OPTIONS["xla_cpu_use_fusion_emitters"] = False  # later versions of XLA have no such option
+quick_jit = functools.partial(jax.jit, compiler_options=OPTIONS)
 DTYPES = [np.float64, np.float32]
 BREAST_CANCER = load_breast_cancer(return_X_y=True)
 DIABETES = load_diabetes(return_X_y=True)

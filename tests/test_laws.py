@@ -34,9 +34,10 @@ KEY = jax.random.key(20)
 N = 3  # examples in a batch
 RANDOM = np.random.default_rng(5)
 # most of the time goes into compiling; where jit itself is not what is tested, it need not optimise
-quick_jit = functools.partial(
-    jax.jit, compiler_options={"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
-)
+OPTIONS = {"xla_backend_optimization_level": 0}
+if jax.__version_info__ < (0, 11):
+    OPTIONS["xla_cpu_use_fusion_emitters"] = False  # later versions of XLA have no such option
+quick_jit = functools.partial(jax.jit, compiler_options=OPTIONS)
 
 
 class Example(NamedTuple):
