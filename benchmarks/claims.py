@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl import optimizers
-from jaxdl.compare import descent_path, landscapes, largest_stable_rate, max_ulps
+from jaxdl.compare import max_ulps
+from jaxdl.studies import descent_path, landscapes, largest_stable_rate
 
 BETA = 0.9
 FORMS = {

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxdl import compare, optimizers
+from jaxdl import optimizers, studies
 
 SEEDS = 10
 
@@ -38,7 +38,7 @@ BASELINES = {
 
 def final_losses(optimizer, *, shuffle="repeated", seeds=SEEDS):
     """The test losses after 100 epochs, shape (seeds,)."""
-    problem = compare.quadratic_deep(shuffle=shuffle)
+    problem = studies.quadratic_deep(shuffle=shuffle)
     data = jax.tree.map(jnp.asarray, problem.data)
     epochs = range(problem.steps // problem.steps_per_epoch)
     batches = np.stack([np.concatenate([problem.batches(seed, epoch) for epoch in epochs]) for seed in range(seeds)])

@@ -1,4 +1,4 @@
-"""Learning rates as one program, or one after another? What `compare.sweep.choose_method` rests on.
+"""Learning rates as one program, or one after another? What `studies.sweep.choose_method` rests on.
 
     python -m benchmarks.sweeps [--data-dir DIR] [--problems NAME ...]
 
@@ -14,8 +14,8 @@ from typing import Any
 import jax
 
 from jaxdl import optimizers
-from jaxdl.compare import sweep
 from jaxdl.runs import problems
+from jaxdl.studies import sweep
 
 # members, steps, repetitions
 SIZES = {

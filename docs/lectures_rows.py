@@ -321,7 +321,7 @@ ROWS = [
         "E13",
         "The elongated bowl: paths across and along it, and the largest rate that is stable",
         "αλ < 2; 2(1 + β) heavy ball; 2(1 + β)/(1 − β) average; 2(1 + β)/(1 + 2β) Nesterov",
-        "compare.descent_path compare.largest_stable_rate compare.landscape_problem",
+        "studies.descent_path studies.largest_stable_rate studies.landscape_problem",
         "spectral radius, the geometric path of plain descent",
         "test_claims::test_largest_stable_rate_is_that_of_the_spectral_radius "
         "test_claims::test_momentum_damps_oscillation_and_allows_a_larger_rate",

@@ -23,7 +23,7 @@ from typing import Any, Final, Literal
 import jax
 import optax
 
-from jaxdl import compare, optimizers, runs
+from jaxdl import optimizers, runs, studies
 from jaxdl.runs import commandline, contenders, study, study_rows
 from jaxdl.runs.problems import problem as named_problem
 
@@ -39,7 +39,7 @@ class Config:
     problems: tuple[str, ...] = ("digits_softmax", "digits_mlp", "quadratic_deep")
     """elongated_bowl, rosenbrock, beale, saddle, quadratic_deep, quadratic_deep_repeated (the same batches each epoch,
     as the published runs had), digits_softmax, digits_mlp, mnist_softmax, mnist_mlp, fashion_mnist_2c2d, cifar10_3c3d,
-    cifar10_resnet20, or package.module:function returning a compare.Problem or (init, loss, batches)."""
+    cifar10_resnet20, or package.module:function returning a studies.Problem or (init, loss, batches)."""
     optimizer: tuple[str, ...] = ()
     """jaxdl.NAME, optax.NAME or package.module:function, with keywords where wanted: "optax.adam(eps=1e-3)"; by default
     all first-order ones of jaxdl, their twins of optax, and what is planted to be told apart."""
@@ -137,7 +137,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return run(config, problems, chosen, folder)
 
 
-def run(config: Config, problems: list[compare.Problem], chosen: list[contenders.Contender], folder: Path) -> int:
+def run(config: Config, problems: list[studies.Problem], chosen: list[contenders.Contender], folder: Path) -> int:
     """Make all runs that the folder does not hold yet; returns the exit code."""
     settings = study.Settings(
         rates=study_rows.points(*config.rates, config.points, search=config.search),

@@ -26,14 +26,14 @@ LEVELS = [
     {"layers", "optimizers"},
     {"nn"},
     {"models", "classical", "training", "analysis", "interop"},
-    {"compare", "applications"},
+    {"compare", "studies", "applications"},
     {"plots"},  # drawn by the reports of runs, so below them
     {"runs"},
 ]
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
 
 CORE = ["sizes", "numerics", "activations", "initializers", "losses", "regularizers", "metrics", "schedules"]
-CORE += ["layers", "optimizers", "nn", "models", "analysis", "compare"]
+CORE += ["layers", "optimizers", "nn", "models", "analysis", "compare", "studies"]
 DEPENDENCIES = {"jax", "flax", "optax", "numpy", "jaxtyping"}
 EXTRAS = {"matplotlib", "sklearn", "orbax", "PIL", "pooch", "rich", "tyro", "optuna", "chex", "beartype", "pytest"}
 EXTRAS |= {"safetensors", "h5py", "torch", "keras"}

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks import claims, quadratic_deep
-from jaxdl import compare, optimizers
+from jaxdl import optimizers, studies
 
 ROOT = Path(__file__).parents[1]
 
@@ -15,18 +15,18 @@ ROOT = Path(__file__).parents[1]
 @pytest.mark.parametrize("form", claims.FORMS)
 def test_largest_stable_rate_is_that_of_the_spectral_radius(form):
     build, limit, _ = claims.FORMS[form]
-    assert compare.largest_stable_rate(build, steps=2000) == pytest.approx(limit, rel=3e-3)
+    assert studies.largest_stable_rate(build, steps=2000) == pytest.approx(limit, rel=3e-3)
 
 
 def test_largest_stable_rate_names_ends_that_do_not_enclose_it():
     with pytest.raises(ValueError, match=r"low=3\.0 must be a stable rate"):
-        compare.largest_stable_rate(optimizers.sgd, low=3.0, steps=100)
+        studies.largest_stable_rate(optimizers.sgd, low=3.0, steps=100)
     with pytest.raises(ValueError, match=r"high=1\.0 must not be one"):
-        compare.largest_stable_rate(optimizers.sgd, high=1.0, steps=100)
+        studies.largest_stable_rate(optimizers.sgd, high=1.0, steps=100)
 
 
 def test_a_path_of_plain_descent_on_a_bowl_is_geometric():
-    path = compare.descent_path(compare.landscapes.bowl_value, optimizers.sgd(0.02), [-10.0, 1.0], 30)
+    path = studies.descent_path(studies.landscapes.bowl_value, optimizers.sgd(0.02), [-10.0, 1.0], 30)
     t = np.arange(31)
     np.testing.assert_allclose(path, np.stack([-10 * 0.98**t, 0.5**t], 1), rtol=1e-5)
 

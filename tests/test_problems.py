@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdl import compare, data, nn
-from jaxdl.compare import classification, landscapes, problems, quadratic
+from jaxdl import data, nn, studies
+from jaxdl.studies import classification, landscapes, problems, quadratic
 
 KEY = jax.random.key(0)
 
@@ -25,7 +25,7 @@ STARTS = {
 }
 
 
-@pytest.mark.parametrize("landscape", compare.LANDSCAPES, ids=lambda one: one.name)
+@pytest.mark.parametrize("landscape", studies.LANDSCAPES, ids=lambda one: one.name)
 def test_a_landscape_starts_and_ends_where_its_source_says(landscape):
     np.testing.assert_allclose(landscape.value(jnp.array(landscape.start)), STARTS[landscape.name], rtol=1e-6)
     for minimum in landscape.minima:
@@ -48,29 +48,29 @@ def test_the_bowl_is_as_elongated_as_it_says_and_the_saddle_is_one():
 
 def test_landscapes_take_whole_grids():
     grid = jnp.stack(jnp.meshgrid(jnp.linspace(-1, 1, 3), jnp.linspace(-1, 1, 4)), -1)
-    for landscape in compare.LANDSCAPES:
+    for landscape in studies.LANDSCAPES:
         each = [[landscape.value(grid[i, j]) for j in range(3)] for i in range(4)]
         np.testing.assert_allclose(landscape.value(grid), each, rtol=1e-6)
 
 
 def test_a_landscape_problem_spreads_its_starts_by_seed_and_has_a_target_near_the_minimum():
-    problem = compare.landscape_problem(landscapes.rosenbrock, spread=0.1)
+    problem = studies.landscape_problem(landscapes.rosenbrock, spread=0.1)
     starts = np.stack([problem.init(jax.random.key(seed))[0] for seed in range(200)])
     np.testing.assert_allclose(starts.mean(0), (-1.2, 1), atol=0.03)
     np.testing.assert_allclose(starts.std(0), 0.1, rtol=0.2)
-    still = compare.landscape_problem(landscapes.rosenbrock, spread=0)
+    still = studies.landscape_problem(landscapes.rosenbrock, spread=0)
     np.testing.assert_allclose(still.init(KEY)[0], (-1.2, 1))
     assert problem.target == pytest.approx(0.0242)
-    assert compare.landscape_problem(landscapes.saddle).target == pytest.approx(-0.25 + 0.75e-3, abs=1e-6)
+    assert studies.landscape_problem(landscapes.saddle).target == pytest.approx(-0.25 + 0.75e-3, abs=1e-6)
     with pytest.raises(ValueError, match="spread=-1"):
-        compare.landscape_problem(landscapes.beale, spread=-1)
+        studies.landscape_problem(landscapes.beale, spread=-1)
 
 
 # ---------------------------------------------------------------- quadratic_deep
 
 
 def test_quadratic_deep_is_the_published_one():
-    problem = compare.quadratic_deep()
+    problem = studies.quadratic_deep()
     hessian, train, test = quadratic.quadratic_deep_arrays()
     eigenvalues = np.linalg.eigvalsh(hessian)
     assert ((eigenvalues[:90] > 0) & (eigenvalues[:90] < 1)).all()
@@ -83,7 +83,7 @@ def test_quadratic_deep_is_the_published_one():
 
 
 def test_quadratic_deep_s_loss_and_gradient_are_the_sums_over_examples():
-    problem = compare.quadratic_deep()
+    problem = studies.quadratic_deep()
     hessian, train, test = quadratic.quadratic_deep_arrays()
     theta = np.random.default_rng(0).normal(size=100)
     batch = problem.batches(3, 5)[2]
@@ -111,7 +111,7 @@ def test_batches_are_a_function_of_seed_and_epoch(shuffle):
 
 
 def test_steps_between_goes_across_epochs():
-    problem = compare.quadratic_deep()
+    problem = studies.quadratic_deep()
     whole = np.concatenate([problem.batches(1, epoch) for epoch in range(4)])
     np.testing.assert_array_equal(problems.steps_between(problem, 1, 5, 23), whole[5:23])
     np.testing.assert_array_equal(problems.steps_between(problem, 1, 7, 14), whole[7:14])
@@ -122,7 +122,7 @@ def test_steps_between_goes_across_epochs():
 
 def test_unknown_shuffle():
     with pytest.raises(ValueError, match="shuffle='never'"):
-        compare.quadratic_deep(shuffle="never")
+        studies.quadratic_deep(shuffle="never")
 
 
 # ---------------------------------------------------------------- images
@@ -130,7 +130,7 @@ def test_unknown_shuffle():
 
 @functools.cache
 def digits():
-    return compare.digits_softmax()
+    return studies.digits_softmax()
 
 
 def test_digits_hold_out_a_fifth_the_same_for_all_and_batches_are_of_the_rest():
@@ -178,8 +178,8 @@ def test_evaluation_over_slices_counts_every_example_once(size, monkeypatch):
 
 def colour_problem(**options):
     random = np.random.default_rng(0)
-    images = random.integers(0, 256, (40, 32, 32, 3), np.uint8)
-    dataset = data.from_arrays(images, np.arange(40) % 10)
+    images = random.integers(0, 256, (50, 32, 32, 3), np.uint8)
+    dataset = data.from_arrays(images, np.arange(50) % 10)
     layer = nn.serial(flatten=nn.flatten, fc=nn.Dense(10))
     return classification.classification_problem("c", layer, dataset, batch_size=8, epochs=1, **options)
 
@@ -230,7 +230,7 @@ def test_named_image_problems_are_the_papers(name, monkeypatch):
     monkeypatch.setattr(classification.data, "load", load)
     monkeypatch.setattr(classification.data, "fit_normalization", lambda images, scale: data.Normalization(
         np.zeros(channels, np.float32), np.ones(channels, np.float32), scale))  # fmt: skip
-    problem = getattr(compare, name)()
+    problem = getattr(studies, name)()
     assert (problem.name, problem.batch_size, problem.steps) == (name, 128, epochs * (count // 128))
     params, state = jax.eval_shape(problem.init, KEY)
     assert sum(leaf.size for leaf in jax.tree.leaves(params)) == parameters
@@ -255,7 +255,7 @@ def test_a_problem_of_your_own_functions():
     def loss(params, batch):
         return jnp.mean((params * batch["x"] - batch["y"]) ** 2)
 
-    problem = compare.make_problem(lambda key: jnp.zeros(()), loss, line_batches, name="line", epochs=4)
+    problem = studies.make_problem(lambda key: jnp.zeros(()), loss, line_batches, name="line", epochs=4)
     assert (problem.steps, problem.steps_per_epoch, problem.batch_size) == (8, 2, 3)
     batches = list(line_batches(0, 0))
     expected = np.mean([np.mean((2 * batch["x"]) ** 2) for batch in batches])
@@ -264,10 +264,10 @@ def test_a_problem_of_your_own_functions():
     value, _ = problem.loss(jnp.zeros(()), (), step, problem.data, KEY)
     np.testing.assert_allclose(value, np.mean((2 * batches[1]["x"]) ** 2), rtol=1e-6)
     ones = {"x": np.ones(1, np.float32), "y": np.ones(1, np.float32)}
-    judged = compare.make_problem(lambda key: jnp.zeros(()), loss, line_batches, test=ones)
+    judged = studies.make_problem(lambda key: jnp.zeros(()), loss, line_batches, test=ones)
     assert math.isclose(judged.evaluate(jnp.zeros(()), (), judged.data)["value"], 1.0)
 
 
 def test_a_problem_without_batches():
     with pytest.raises(ValueError, match=r"batches\(0, 0\): got 0 batches"):
-        compare.make_problem(lambda key: 0.0, lambda params, batch: 0.0, lambda seed, epoch: [])
+        studies.make_problem(lambda key: 0.0, lambda params, batch: 0.0, lambda seed, epoch: [])

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from jaxdl.compare import statistics
-from jaxdl.compare.statistics import bootstrap, paired_difference
+from jaxdl.studies import statistics
+from jaxdl.studies.statistics import bootstrap, paired_difference
 
 INF, NAN = math.inf, math.nan
 FIVE = np.array([3.1, 2.9, 3.4, 3.0, 4.2])

@@ -18,10 +18,10 @@ import optax
 import pytest
 
 from experiments import compare_optimizers
-from jaxdl import compare, optimizers, runs
-from jaxdl.compare import sweep
+from jaxdl import compare, optimizers, runs, studies
 from jaxdl.runs import commandline, contenders, problems, study, study_rows
 from jaxdl.runs.tables import Table
+from jaxdl.studies import sweep
 
 ROOT = Path(__file__).parents[1]
 MINE = """
@@ -45,7 +45,7 @@ def functions():
     return init, loss, batches
 
 def bowl():
-    return compare.make_problem(init, loss, batches, name="bowl", epochs=3, target=2.0)
+    return studies.make_problem(init, loss, batches, name="bowl", epochs=3, target=2.0)
 
 def sgd(learning_rate, scale=1.0):
     return optax.sgd(learning_rate * scale)
@@ -190,7 +190,7 @@ def test_paths_on_a_landscape_are_descent_from_its_start_at_the_best_rate(here, 
 
 
 def test_a_path_that_diverges_stays_at_its_last_finite_point():
-    points = compare.landscapes.path(compare.landscapes.beale, optax.sgd, 10.0, steps=8)
+    points = studies.landscapes.path(studies.landscapes.beale, optax.sgd, 10.0, steps=8)
     assert np.isfinite(points).all()
     assert (points[-1] == points[-2]).all()
 

@@ -9,9 +9,9 @@ import numpy as np
 import optax
 import pytest
 
-from jaxdl import compare, nn, optimizers
-from jaxdl.compare import classification, cost, quadratic, sweep
-from jaxdl.compare.sweep import Member, Sweep, place
+from jaxdl import nn, optimizers, studies
+from jaxdl.studies import classification, cost, quadratic, sweep
+from jaxdl.studies.sweep import Member, Sweep, place
 
 MEMBERS = [Member(0.01, 0), Member(0.001, 1), Member(0.02, 2), Member(0.01, 1)]
 TOLERANCE = 1e-5  # relative: what the docstring of the module calls rounding, over the tens of steps taken here
@@ -39,14 +39,14 @@ def assert_same(one, other):
 
 @functools.cache
 def descent():
-    return run(compare.quadratic_deep(), optax.sgd)
+    return run(studies.quadratic_deep(), optax.sgd)
 
 
 # ---------------------------------------------------------------- what a member does
 
 
 def test_each_member_is_gradient_descent_on_its_own_batches_at_its_own_rate():
-    problem = compare.quadratic_deep()
+    problem = studies.quadratic_deep()
     hessian, train, test = quadratic.quadratic_deep_arrays()
     for trace in descent():
         theta, losses = np.ones(100), []
@@ -67,7 +67,7 @@ def test_each_member_is_gradient_descent_on_its_own_batches_at_its_own_rate():
 
 def test_optimizers_are_paired():
     """The same start and, as a vanishing step changes nothing, the same losses on the same batches."""
-    problem = compare.digits_mlp()
+    problem = studies.digits_mlp()
     members = [Member(1e-12, seed) for seed in range(3)]
     one, other = (run(problem, build, members, 44) for build in (optax.sgd, optax.adam))
     for a, b in zip(one, other, strict=True):
@@ -83,24 +83,24 @@ def test_optimizers_are_paired():
 
 @pytest.mark.parametrize("build", [optimizers.adam, optax.adam, optimizers.muon], ids=["jaxdl", "optax", "muon"])
 def test_a_sweep_is_its_members_run_alone(build):
-    problem = compare.digits_mlp()._replace(evaluate_every=5)
+    problem = studies.digits_mlp()._replace(evaluate_every=5)
     together, alone = run(problem, build, steps=10), Sweep(place(problem), build)
     assert [p.step for p in together[0].points] == [0, 5, 10]
     assert_same(together, [trace for member in MEMBERS for trace in alone.run([member], 10)])
 
 
 def test_a_run_that_ends_between_two_evaluations_is_evaluated_at_its_end():
-    (trace,) = run(compare.quadratic_deep(), optax.sgd, MEMBERS[:1], 10)
+    (trace,) = run(studies.quadratic_deep(), optax.sgd, MEMBERS[:1], 10)
     assert [p.step for p in trace.points] == [0, 7, 10]
     assert trace.points[1][:3] == pytest.approx(descent()[0].points[1][:3], rel=TOLERANCE)
 
 
 def test_a_loop_is_a_sweep():
-    assert_same(run(compare.quadratic_deep(), optax.sgd, method="loop"), descent())
+    assert_same(run(studies.quadratic_deep(), optax.sgd, method="loop"), descent())
 
 
 def test_groups_are_filled_up_and_programs_kept():
-    whole = Sweep(place(compare.quadratic_deep()), optax.sgd, width=4)
+    whole = Sweep(place(studies.quadratic_deep()), optax.sgd, width=4)
     first, second = whole.run(MEMBERS[:3], 21), whole.run(MEMBERS[3:], 21)
     assert_same([*first, *second], descent())
     assert first[0].compile_seconds > 0
@@ -109,15 +109,15 @@ def test_groups_are_filled_up_and_programs_kept():
 
 def test_members_split_over_devices():
     members = [Member(0.001 * (i + 1), i) for i in range(8)]
-    many = run(compare.quadratic_deep(), optax.adam, members, devices=jax.devices())
-    assert_same(many, run(compare.quadratic_deep(), optax.adam, members))
+    many = run(studies.quadratic_deep(), optax.adam, members, devices=jax.devices())
+    assert_same(many, run(studies.quadratic_deep(), optax.adam, members))
 
 
 def random_layer_problem():
     """A network with state and with dropout."""
     dataset = classification.data.load("digits")
     layer = nn.serial(flatten=nn.flatten, norm=nn.BatchNorm(), drop=nn.Dropout(0.5), fc=nn.Dense(10))
-    return compare.classification_problem("random", layer, dataset, batch_size=64, epochs=1)
+    return studies.classification_problem("random", layer, dataset, batch_size=64, epochs=1)
 
 
 def test_state_and_randomness_are_members_own():
@@ -131,7 +131,7 @@ def test_state_and_randomness_are_members_own():
 @pytest.mark.parametrize("method", sweep.METHODS)
 def test_each_seed_and_step_has_a_key_of_its_own(method):
     """The loss is a number drawn from the key; it comes in whole chunks of steps and in single ones."""
-    drawn = compare.quadratic_deep()._replace(
+    drawn = studies.quadratic_deep()._replace(
         loss=lambda params, state, batch, data, key: (1 + jax.random.uniform(key) + 0 * params["theta"].sum(), state)
     )
     members = [Member(0.1, 0), Member(0.2, 0), Member(0.1, 1)]
@@ -149,7 +149,7 @@ def test_each_seed_and_step_has_a_key_of_its_own(method):
 
 @pytest.mark.parametrize("method", sweep.METHODS)
 def test_a_diverged_member_is_frozen_and_the_others_do_not_notice(method):
-    problem = compare.quadratic_deep()
+    problem = studies.quadratic_deep()
     wild = run(problem, optax.sgd, [MEMBERS[0], Member(10.0, 1), *MEMBERS[2:]], method=method)
     assert [trace.diverged for trace in wild] == [False, True, False, False]
     assert_same([wild[0], *wild[2:]], [descent()[i] for i in (0, 2, 3)])
@@ -168,7 +168,7 @@ def growing(factor):
         return [np.full(1, 10 * epoch + i, np.float32) for i in range(10)]
 
     test = np.zeros(1, np.float32)
-    return compare.make_problem(lambda key: jnp.ones(()), loss, batches, epochs=2, test=test)
+    return studies.make_problem(lambda key: jnp.ones(()), loss, batches, epochs=2, test=test)
 
 
 @pytest.mark.parametrize(("factor", "last"), [(9.0, 4), (-9.0, 4), (1.5, 18), (1.2, None)])
@@ -196,7 +196,7 @@ def test_a_value_that_is_not_finite_has_diverged_too():
 
 def test_a_run_can_be_stopped_at_an_evaluation():
     asked = iter([False, True])
-    stopped = run(compare.quadratic_deep(), optax.sgd, stop=lambda: next(asked))
+    stopped = run(studies.quadratic_deep(), optax.sgd, stop=lambda: next(asked))
     assert [p.step for p in stopped[0].points] == [0, 7, 14]
 
 
@@ -207,11 +207,11 @@ def test_convolutions_on_cpu_are_looped_and_nothing_else_is():
     images = np.zeros((20, 8, 8, 1), np.uint8)
     dataset = classification.data.from_arrays(images, np.arange(20) % 10)
     layer = nn.serial(conv=nn.Conv(2, 3), flatten=nn.flatten, fc=nn.Dense(10))
-    conv = compare.classification_problem("conv", layer, dataset, batch_size=4, epochs=1)
+    conv = studies.classification_problem("conv", layer, dataset, batch_size=4, epochs=1)
     assert sweep.choose_method(conv, platform="cpu").name == "loop"
     assert sweep.choose_method(conv, platform="gpu").name == "vmap"
-    assert sweep.choose_method(compare.digits_mlp(), platform="cpu").name == "vmap"
-    assert "cpu" in sweep.choose_method(compare.quadratic_deep(), platform="cpu").reason
+    assert sweep.choose_method(studies.digits_mlp(), platform="cpu").name == "vmap"
+    assert "cpu" in sweep.choose_method(studies.quadratic_deep(), platform="cpu").reason
 
 
 def test_what_an_optimizer_costs():
@@ -224,13 +224,13 @@ def test_what_an_optimizer_costs():
 
 
 def test_mistakes():
-    placed = place(compare.quadratic_deep())
+    placed = place(studies.quadratic_deep())
     with pytest.raises(ValueError, match="method='both'"):
-        place(compare.quadratic_deep(), method="both")
+        place(studies.quadratic_deep(), method="both")
     with pytest.raises(ValueError, match="devices: got 8"):
-        place(compare.quadratic_deep(), method="loop", devices=jax.devices())
+        place(studies.quadratic_deep(), method="loop", devices=jax.devices())
     with pytest.raises(ValueError, match="width=3"):
-        Sweep(place(compare.quadratic_deep(), devices=jax.devices()[:2]), optax.sgd, width=3)
+        Sweep(place(studies.quadratic_deep(), devices=jax.devices()[:2]), optax.sgd, width=3)
     with pytest.raises(ValueError, match="members: got 4"):
         Sweep(placed, optax.sgd, width=2).run(MEMBERS, 7)
     with pytest.raises(ValueError, match="members: got 0"):

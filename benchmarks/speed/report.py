@@ -49,7 +49,7 @@ Seen in measurements:
   0.78 as eight steps in one program with and without stacking the results. The operations of a single step take 0.67 of
   its 0.76 ms, so there is little that members could share.
 * 8 seeds of LeNet-5 under one `vmap` take 1.13 of a single run each (1.65 in an earlier table; why was not looked
-  into): one after the other is still the faster form, which `compare.sweep` takes for convolutions on CPU, and says so.
+  into): one after the other is still the faster form, which `studies.sweep` takes for convolutions on CPU, and says so.
 * A step's compilation grows with the number of kernels that XLA writes: LeNet-5's input gradient is five products and
   their sums where XLA has one call, and most of ResNet-20's kernel gradients are loops of several kernels.
 * `update adam` is of 25 seconds. In 6 the quartiles of both were 16-22 ms, and the medians 20.2 and 18.2.

@@ -18,7 +18,7 @@ import optax
 from benchmarks.speed import nets, ours
 from benchmarks.speed.peer import Missing, Peer
 from benchmarks.speed.table import entry
-from jaxdl import compare, data, layers, losses, models, optimizers, training
+from jaxdl import data, layers, losses, models, optimizers, studies, training
 from jaxdl.runs import problems
 
 MODULES = {"jaxdl": "ours", "flax.linen": "linen", "flax.nnx": "nnx", "equinox": "eqx", "Keras": "keras3"}
@@ -294,12 +294,12 @@ def pipeline(seconds: float) -> list[dict]:
 
 def sweep_of_32(seconds: float, steps: int = 100) -> list[dict]:
     """8 seeds at 4 rates of Adam on the digits: as one program, and one after the other."""
-    members = [compare.sweep.Member(rate, seed) for seed in range(8) for rate in (1e-4, 3e-4, 1e-3, 3e-3)]
+    members = [studies.sweep.Member(rate, seed) for seed in range(8) for rate in (1e-4, 3e-4, 1e-3, 3e-3)]
     problem = problems.problem("digits_mlp")._replace(evaluate_every=steps)
     programs = {}
     for method, label in (("vmap", "32 members, one program"), ("loop", "32 members, one after the other")):
-        placed = compare.sweep.place(problem, method=method)
-        whole = compare.sweep.Sweep(placed, optimizers.adam, width=32 if method == "vmap" else 1)
+        placed = studies.sweep.place(problem, method=method)
+        whole = studies.sweep.Sweep(placed, optimizers.adam, width=32 if method == "vmap" else 1)
         programs[label] = lambda whole=whole: whole.run(members, steps)
     return compared(programs, seconds)
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxdl import optimizers
+from jaxdl.optimizers.loops import settled
 
 TOLERANCE = 16
 """Ulps at leaf scale up to which two runs count as equal but for rounding."""
@@ -134,16 +134,6 @@ def check(optimizer: optax.GradientTransformation, name: str, params: Any, stack
         raise ValueError(
             f"{name}: its update does not run on gradients and parameters alone, as it must ({error})"
         ) from error
-
-
-def settled(optimizer, gradient, params, **offered):
-    """Return the initial state in the dtypes that a step returns, which the loop must keep.
-
-    See `optimizers.update` for what may be offered.
-    """
-    state = optimizer.init(params)
-    after = jax.eval_shape(lambda s: optimizers.update(optimizer, gradient, s, params, **offered)[1], state)
-    return jax.tree.map(lambda s, t: jnp.asarray(s, t.dtype), state, after)
 
 
 def _advance(optimizer, gradient, state, params):

@@ -160,6 +160,16 @@ def update(optimizer: GradientTransformation, grads: Any, state: Any, params: An
         raise ValueError(f"optimizer: its update does not run on what this loop offers ({among}): {error}") from error
 
 
+def settled(optimizer: GradientTransformation, gradient: Any, params: Any, **offered: Any) -> Any:
+    """Return the initial state in the dtypes that a step returns, which a `jax.lax.scan` must keep.
+
+    See `update` for what may be offered.
+    """
+    state = optimizer.init(params)
+    after = jax.eval_shape(lambda s: update(optimizer, gradient, s, params, **offered)[1], state)
+    return jax.tree.map(lambda s, t: jnp.asarray(s, t.dtype), state, after)
+
+
 def _with_value_fn(value_fn: Callable[..., Any], **offered: Any) -> dict[str, Any]:
     """Return the offer with what follows from ``value_fn``.
 

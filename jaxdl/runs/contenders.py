@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxdl.compare.sweep import Build
 from jaxdl.optimizers.conventions import TABLE
 from jaxdl.runs import choices, names
+from jaxdl.studies.sweep import Build
 
 # where optax and jaxdl leave the rate to the user: PyTorch 2.15's default; of lion and lamb, which it lacks, Keras 3's
 DEFAULT_RATES: Final = {

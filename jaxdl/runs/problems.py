@@ -5,29 +5,29 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from jaxdl import compare
+from jaxdl import studies
 from jaxdl.runs import names
 
-PROBLEMS: Final[dict[str, Callable[[Path | None], compare.Problem]]] = {
-    **{one.name: lambda data_dir, one=one: compare.landscape_problem(one) for one in compare.LANDSCAPES},
-    "quadratic_deep": lambda data_dir: compare.quadratic_deep(),
-    "quadratic_deep_repeated": lambda data_dir: compare.quadratic_deep(shuffle="repeated"),
-    "digits_softmax": lambda data_dir: compare.digits_softmax(),
-    "digits_mlp": lambda data_dir: compare.digits_mlp(),
-    "mnist_softmax": compare.mnist_softmax,
-    "mnist_mlp": compare.mnist_mlp,
-    "fashion_mnist_2c2d": compare.fashion_mnist_2c2d,
-    "cifar10_3c3d": compare.cifar10_3c3d,
-    "cifar10_resnet20": compare.cifar10_resnet20,
+PROBLEMS: Final[dict[str, Callable[[Path | None], studies.Problem]]] = {
+    **{one.name: lambda data_dir, one=one: studies.landscape_problem(one) for one in studies.LANDSCAPES},
+    "quadratic_deep": lambda data_dir: studies.quadratic_deep(),
+    "quadratic_deep_repeated": lambda data_dir: studies.quadratic_deep(shuffle="repeated"),
+    "digits_softmax": lambda data_dir: studies.digits_softmax(),
+    "digits_mlp": lambda data_dir: studies.digits_mlp(),
+    "mnist_softmax": studies.mnist_softmax,
+    "mnist_mlp": studies.mnist_mlp,
+    "fashion_mnist_2c2d": studies.fashion_mnist_2c2d,
+    "cifar10_3c3d": studies.cifar10_3c3d,
+    "cifar10_resnet20": studies.cifar10_resnet20,
 }
 
 
-def problem(name: str, data_dir: Path | None = None) -> compare.Problem:
+def problem(name: str, data_dir: Path | None = None) -> studies.Problem:
     """The problem called ``name``, or what ``package.module:function`` returns.
 
     Args:
-        name: one of `PROBLEMS`, or a function without arguments that returns a `compare.Problem` or the three functions
-            ``(init, loss, batches)`` of `compare.make_problem`; it is called by its name.
+        name: one of `PROBLEMS`, or a function without arguments that returns a `studies.Problem` or the three functions
+            ``(init, loss, batches)`` of `studies.make_problem`; it is called by its name.
         data_dir: folder of the data sets' files.
 
     Raises:
@@ -35,10 +35,10 @@ def problem(name: str, data_dir: Path | None = None) -> compare.Problem:
     """
     if ":" in name:
         found = names.called("problem", name)
-        if isinstance(found, compare.Problem):
+        if isinstance(found, studies.Problem):
             return found
         if isinstance(found, tuple) and len(found) == 3 and all(map(callable, found)):
-            return compare.make_problem(*found, name=name)
+            return studies.make_problem(*found, name=name)
         raise ValueError(f"problem={name!r} returned {type(found).__name__}, no Problem or (init, loss, batches)")
     if name not in PROBLEMS:
         near = difflib.get_close_matches(name, PROBLEMS, n=1, cutoff=0.0)[0]

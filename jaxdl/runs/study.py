@@ -16,12 +16,12 @@ from typing import Any, Final, NamedTuple
 
 import jax
 
-from jaxdl import compare
-from jaxdl.compare import cost, sweep
+from jaxdl import studies
 from jaxdl.runs import folder as folders
 from jaxdl.runs.contenders import Contender, twins
 from jaxdl.runs.study_rows import CURVES, KEY, PATHS, RESULTS, checksums, describe, key, result
 from jaxdl.runs.tables import Table
+from jaxdl.studies import cost, sweep
 
 PLAN: Final = "plan.json"
 
@@ -74,7 +74,7 @@ class Study:
     def __init__(
         self,
         folder: Path,
-        problems: Sequence[compare.Problem],
+        problems: Sequence[studies.Problem],
         contenders: Sequence[Contender],
         settings: Settings,
         *,
@@ -152,7 +152,7 @@ class Study:
         ended = [(float(row["final"]), float(row["rate"])) for row in rows if row["final"]]
         return min(ended)[1] if ended else min(self.settings.rates)
 
-    def _method(self, problem: compare.Problem) -> sweep.Method:
+    def _method(self, problem: studies.Problem) -> sweep.Method:
         if self.settings.method is not None:
             return sweep.Method(self.settings.method, "it was asked for")
         return sweep.choose_method(problem)
@@ -208,7 +208,7 @@ class Study:
             self.line(f"{name}: {affordable[name]} of {self.problems[name].steps} steps fit into the budget")
         return {name: affordable[name] for name in self.problems}
 
-    def _unit(self, problem: compare.Problem) -> int:
+    def _unit(self, problem: studies.Problem) -> int:
         """Steps that budgets are counted in: an evaluation apart under "vmap", few where single steps are dear."""
         whole = problem.evaluate_every if self.methods[problem.name].name == "vmap" else 3
         return min(whole, problem.steps)
@@ -261,13 +261,13 @@ class Study:
 
     def _draw(self, problem: str, one: Contender, steps: int) -> None:
         """On a landscape, the path from its start at the best rate, for contour plots."""
-        known = {landscape.name: landscape for landscape in compare.LANDSCAPES}
+        known = {landscape.name: landscape for landscape in studies.LANDSCAPES}
         if problem not in known:
             return
         paths = Table(self.folder / "paths.csv", PATHS)
         if any((row["problem"], row["optimizer"]) == (problem, one.label) for row in paths.rows()):
             return
-        points = compare.landscapes.path(known[problem], one.build, self._best_rate(problem, one.label), steps=steps)
+        points = studies.landscapes.path(known[problem], one.build, self._best_rate(problem, one.label), steps=steps)
         name = {"problem": problem, "optimizer": one.label}
         paths.append({**name, "step": i, "x": float(x), "y": float(y)} for i, (x, y) in enumerate(points))
 
@@ -281,7 +281,7 @@ class Study:
 
 
 def describe_folder(
-    folder: Path, problems: Sequence[compare.Problem], *, devices: list[Any], argv: Sequence[str] | None = None
+    folder: Path, problems: Sequence[studies.Problem], *, devices: list[Any], argv: Sequence[str] | None = None
 ) -> None:
     """Write the manifest, or, where the study has begun before, see that the problems' arrays are the same.
 

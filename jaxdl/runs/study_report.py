@@ -13,11 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl import plots
-from jaxdl.compare import statistics
-from jaxdl.compare.landscapes import LANDSCAPES
-from jaxdl.compare.statistics import Interval
 from jaxdl.runs import pages, study_contents
 from jaxdl.runs.study_contents import Run, Study
+from jaxdl.studies import statistics
+from jaxdl.studies.landscapes import LANDSCAPES
+from jaxdl.studies.statistics import Interval
 
 CurveOf = Callable[[Study, str, str], plots.Curve | None]  # of a problem and an optimizer, where it has one
 FACTORS = np.geomspace(1, 16, 200)  # of performance profiles

@@ -15,8 +15,8 @@ from typing import Any, Final
 import jax
 import numpy as np
 
-from jaxdl import compare
-from jaxdl.compare import sweep
+from jaxdl import studies
+from jaxdl.studies import sweep
 
 RESULTS: Final = (
     "problem", "optimizer", "stage", "rate", "seed", "status", "steps", "examples", "final", "best",
@@ -35,7 +35,7 @@ def key(row: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(row[name] for name in KEY)
 
 
-def result(problem: compare.Problem, trace: sweep.Trace, steps: int) -> dict[str, Any]:
+def result(problem: studies.Problem, trace: sweep.Trace, steps: int) -> dict[str, Any]:
     """The row of a run in results.csv, but for its name and what its optimizer costs.
 
     Args:
@@ -105,7 +105,7 @@ def points(low: float, high: float, count: int, *, search: str = "grid") -> tupl
     return tuple(float(f"{low * (high / low) ** place:.4g}") for place in places)
 
 
-def checksums(problems: Sequence[compare.Problem]) -> dict[str, str]:
+def checksums(problems: Sequence[studies.Problem]) -> dict[str, str]:
     """SHA-256 of each problem's arrays and of the batches of its first epoch."""
     found = {}
     for problem in problems:

@@ -11,8 +11,8 @@ import optax.contrib
 import pytest
 from sklearn.datasets import load_digits
 
-from jaxdl import compare, data, losses, nn, optimizers, training
-from jaxdl.compare import problems, sweep
+from jaxdl import data, losses, nn, optimizers, studies, training
+from jaxdl.studies import problems, sweep
 
 KEY = jax.random.key(1)
 IMAGES, LABELS = load_digits(return_X_y=True)
@@ -261,7 +261,7 @@ BOWL = np.array([3.0, 1.0])
 def test_a_path_goes_through_the_judged_points(name):
     value = lambda x: 0.5 * (jnp.asarray(BOWL) * x**2).sum()
     tx = CASES[name][0]()
-    path = compare.descent_path(value, tx, [1.0, -2.0], 5)
+    path = studies.descent_path(value, tx, [1.0, -2.0], 5)
     assert path.shape == (6, 2)
     point = optimizers.start_params(tx, jnp.array([1.0, -2.0]))
     state, expected = tx.init(point), [np.array([1.0, -2.0])]
@@ -285,7 +285,7 @@ def test_a_path_goes_through_the_judged_points(name):
 @pytest.mark.parametrize("convention", ["paper", "lecture_e", "optax", "torch", "keras"])
 def test_the_largest_stable_rate_of_nesterov_is_that_of_its_closed_form(convention):
     # heavy ball's is 2(1 + β) = 3.8, Nesterov's 2(1 + β)/(1 + 2β) = 1.357
-    rate = compare.largest_stable_rate(lambda r: optimizers.nesterov(r, convention=convention), steps=2000)
+    rate = studies.largest_stable_rate(lambda r: optimizers.nesterov(r, convention=convention), steps=2000)
     assert rate == pytest.approx(2 * 1.9 / 2.8, abs=5e-3)
 
 

@@ -12,8 +12,8 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from jaxdl.compare.paths import descent_path
-from jaxdl.compare.problems import Problem
+from jaxdl.studies.paths import descent_path
+from jaxdl.studies.problems import Problem
 
 Point = tuple[float, float]
 SOLVED: Final = 1e-3  # share of the way down from the start that may be left when a problem counts as solved

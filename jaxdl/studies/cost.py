@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import optax
 
 from jaxdl import optimizers
-from jaxdl.compare.sweep import Build
-from jaxdl.compare.trajectories import settled
+from jaxdl.optimizers.loops import settled
+from jaxdl.studies.sweep import Build
 
 UPDATES, REPEATS = 200, 7
 

@@ -16,8 +16,8 @@ import numpy as np
 from jaxtyping import Array
 
 from jaxdl import data, losses, models, nn, regularizers
-from jaxdl.compare.problems import Problem, indices
 from jaxdl.data import augmentation
+from jaxdl.studies.problems import Problem, indices
 
 Folder = str | Path | None
 SLICE = 1000  # test images evaluated at a time

@@ -5,7 +5,7 @@ import functools
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl.compare.problems import Problem, indices
+from jaxdl.studies.problems import Problem, indices
 
 DIMENSIONS, EXAMPLES, BATCH_SIZE, EPOCHS = 100, 1000, 128, 100
 TARGET = 87.7032  # DeepOBS's convergence performance, on the test set

@@ -18,8 +18,8 @@ import optax
 from jax.sharding import NamedSharding, PartitionSpec
 
 from jaxdl import compat, optimizers
-from jaxdl.compare.problems import Problem, evaluation_steps, steps_between
-from jaxdl.compare.trajectories import settled
+from jaxdl.optimizers.loops import settled
+from jaxdl.studies.problems import Problem, evaluation_steps, steps_between
 
 Build = Callable[[Any], optax.GradientTransformation]  # from a learning rate, which may be traced
 

@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from jaxdl import optimizers
-from jaxdl.compare.trajectories import settled
+from jaxdl.optimizers.loops import settled
 
 __all__ = ["descent_path", "largest_stable_rate"]
 

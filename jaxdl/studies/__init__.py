@@ -1,0 +1,40 @@
+"""Which optimizer is better, and how sure is that? Problems, landscapes, sweeps over rates and seeds, statistics."""
+
+from jaxdl.studies import cost, landscapes, statistics, sweep
+from jaxdl.studies.classification import (
+    cifar10_3c3d,
+    cifar10_resnet20,
+    classification_problem,
+    digits_mlp,
+    digits_softmax,
+    fashion_mnist_2c2d,
+    mnist_mlp,
+    mnist_softmax,
+)
+from jaxdl.studies.landscapes import LANDSCAPES, Landscape, landscape_problem
+from jaxdl.studies.paths import descent_path, largest_stable_rate
+from jaxdl.studies.problems import Problem, make_problem
+from jaxdl.studies.quadratic import quadratic_deep
+
+__all__ = [
+    "LANDSCAPES",
+    "Landscape",
+    "Problem",
+    "cifar10_3c3d",
+    "cifar10_resnet20",
+    "classification_problem",
+    "cost",
+    "descent_path",
+    "digits_mlp",
+    "digits_softmax",
+    "fashion_mnist_2c2d",
+    "landscape_problem",
+    "landscapes",
+    "largest_stable_rate",
+    "make_problem",
+    "mnist_mlp",
+    "mnist_softmax",
+    "quadratic_deep",
+    "statistics",
+    "sweep",
+]
