@@ -74,7 +74,7 @@ def lbfgs(
             return value_fn(flat.point(v)).astype(w.dtype)
 
         start = jnp.asarray(value).astype(w.dtype)
-        step = _backtrack(value_at, w, direction, start, g @ direction, max_halvings, armijo)
+        step = backtrack(value_at, w, direction, start, g @ direction, max_halvings, armijo)
         return flat.step(step * direction), new_state
 
     return GradientTransformationExtraArgs(init, update)
@@ -123,8 +123,18 @@ def _inverse_hessian_product(state: LbfgsState, g):
     return jax.lax.scan(forward, scale * q, (pairs, factors))[0]
 
 
-def _backtrack(value_fn: Any, w, direction, value, slope, max_halvings, armijo):
-    """The first of 1, ½, ¼, … whose loss is low enough, or 0. A loss of NaN is not."""
+def backtrack(value_fn: Any, w, direction, value, slope, max_halvings, armijo):
+    """Return the first of 1, ½, ¼, … whose loss is low enough, or 0. A loss of NaN is not.
+
+    Args:
+        value_fn: point → loss.
+        w: the point (n,).
+        direction: d, (n,).
+        value: the loss at w.
+        slope: gᵀd.
+        max_halvings: tries after the first.
+        armijo: c in f(w + αd) ≤ f(w) + c·α·gᵀd.
+    """
 
     def low_enough(step):
         return value_fn(w + step * direction) <= value + armijo * step * slope

@@ -20,6 +20,7 @@ from optax import GradientTransformationExtraArgs
 
 from jaxdl.optimizers import stages, trees
 from jaxdl.optimizers.contracts import require_state
+from jaxdl.optimizers.quasi_newton import backtrack
 from jaxdl.optimizers.states import EmptyState
 
 ValueFn = Callable[[Any], Array]
@@ -162,15 +163,26 @@ def newton(learning_rate: ArrayLike = 1.0, damping: ArrayLike = 0.0) -> Gradient
 
 
 def newton_cg(
-    learning_rate: ArrayLike = 1.0, damping: ArrayLike = 0.0, max_steps: ArrayLike = 20, tolerance: ArrayLike = 1e-5
+    learning_rate: ArrayLike = 1.0,
+    damping: ArrayLike = 0.0,
+    max_steps: ArrayLike = 20,
+    tolerance: ArrayLike = 1e-5,
+    *,
+    max_halvings: ArrayLike = 20,
+    armijo: ArrayLike = 1e-4,
 ) -> GradientTransformationExtraArgs:
     """Newton's method by conjugate gradients on Hessian products, which stop at negative curvature.
+
+    The step α·d is halved until the loss falls enough, f(w + d) ≤ f(w) + c·gᵀd, so that no step ascends on the
+    examples of its own batch; if no halving is enough the parameters stay.
 
     Args:
         learning_rate: α, at least 0.
         damping: λ added to the curvature, at least 0.
-        max_steps: conjugate-gradient steps, each one Hessian product; at least 1.
+        max_steps: conjugate-gradient steps, each one Hessian product; a whole number at least 1.
         tolerance: stop when the residual has fallen to this fraction of the gradient's norm, at least 0.
+        max_halvings: of the step, a whole number at least 0; each costs one evaluation of the loss.
+        armijo: c, in [0, 1).
 
     Raises:
         ValueError: a number is out of range; at update, ``params`` or ``value_fn`` is missing.
@@ -178,14 +190,22 @@ def newton_cg(
     Reference: Nocedal and Wright, Numerical Optimization, 2006, algorithm 7.1. Lecture row E8.
     """
     _check_cg(learning_rate, damping, max_steps, tolerance)
+    stages.check_whole(max_halvings=(max_halvings, 0))
+    stages.check(decay_rates={"armijo": armijo})
 
     def direction(flat, value_fn):
+        def value_at(w):
+            return value_fn(flat.point(w)).astype(flat.params.dtype)
+
         def product(v):
-            return hessian_product(lambda w: value_fn(flat.point(w)), flat.params, v)
+            return hessian_product(value_at, flat.params, v)
 
-        return _solve(product, flat.grads, damping, max_steps, tolerance)
+        d = -jnp.asarray(learning_rate, flat.params.dtype) * _solve(product, flat.grads, damping, max_steps, tolerance)
+        slope = flat.grads @ d
+        share = backtrack(value_at, flat.params, d, value_at(flat.params), slope, max_halvings, trees.hyper(armijo))
+        return -share * d
 
-    return _transformation("newton_cg", learning_rate, ("value_fn",), direction)
+    return _transformation("newton_cg", 1.0, ("value_fn",), direction)
 
 
 class GaussNewtonState(NamedTuple):
@@ -257,9 +277,8 @@ def gauss_newton(
 
         fall = loss(flat.params) - loss(flat.params + step)
         predicted = -(flat.grads @ step) - 0.5 * (step @ product(step))
-        kept = jnp.where(fall > 0, 1.0, 0.0).astype(flat.params.dtype)
         state = GaussNewtonState(_adapted(state.damping, fall, predicted))
-        return flat.step(jnp.where(kept > 0, step, jnp.zeros_like(step))), state
+        return flat.step(jnp.where(fall > 0, step, jnp.zeros_like(step))), state
 
     return GradientTransformationExtraArgs(init, update)
 
@@ -272,7 +291,7 @@ def _adapted(damping, fall, predicted):
 
 def natural_gradient(
     learning_rate: ArrayLike = 1.0,
-    damping: ArrayLike = 1e-3,
+    damping: ArrayLike = 0.1,
     max_steps: ArrayLike = 20,
     tolerance: ArrayLike = 1e-5,
     *,
@@ -280,7 +299,9 @@ def natural_gradient(
 ) -> GradientTransformationExtraArgs:
     """Natural gradient by conjugate gradients on the Fisher matrix: w ← w − α(F + λI)⁻¹g.
 
-    Without damping the step does not depend on how the model is parametrised, to first order in α.
+    Without damping the step does not depend on how the model is parametrised, to first order in α. Nothing holds the
+    step back where the loss rises, and far from the optimum a small λ diverges: a 64-32-10 net on scikit-learn's digits
+    does within 20 steps at λ = 1e-3, not at .1. ``gauss_newton``, the same matrix for these losses, adapts λ.
 
     Args:
         learning_rate: α, at least 0.
