@@ -183,7 +183,7 @@ def test_orthogonalize_brings_singular_values_near_one():
         (lambda: ours.adaptive_grad_clip(0.1).update(GRADS, None), "params is None"),
         (lambda: ours.accumulate(ours.sgd(0.1), 0), "every is 0"),
         (lambda: ours.lookahead(ours.sgd(0.1), 0, 0.5), "sync_period is 0"),
-        (lambda: ours.lookahead(ours.sgd(0.1), 5, 0.0), "slow_step_size is 0.0"),
+        (lambda: ours.lookahead(ours.sgd(0.1), 5, -0.5), "slow_step_size is -0.5"),
         (lambda: ours.polyak_average(1.0), "decay is 1.0"),
         (lambda: ours.tail_average(-1), "start is -1"),
         (lambda: ours.ema(-0.1), "decay is -0.1"),

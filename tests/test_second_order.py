@@ -110,7 +110,7 @@ def test_newton_cg_finds_the_logistic_optimum_that_irls_finds():
 @pytest.mark.parametrize(
     ("make", "match"),
     [
-        (lambda: ours.newton(0.0), "learning_rate is 0.0"),
+        (lambda: ours.newton(-0.1), "learning_rate is -0.1"),
         (lambda: ours.newton(damping=-1.0), "damping is -1.0"),
         (lambda: ours.newton_cg(max_steps=0), "max_steps is 0"),
         (lambda: ours.newton().update(START, None, START), "value_fn is None"),

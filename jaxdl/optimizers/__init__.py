@@ -17,7 +17,7 @@ from jaxdl.optimizers.clipping import (
 )
 from jaxdl.optimizers.conventions import CONVENTIONS
 from jaxdl.optimizers.descent import gd, momentum, nesterov, sgd
-from jaxdl.optimizers.grouping import freeze, masked, partition, scale_by_group, set_to_zero
+from jaxdl.optimizers.grouping import freeze, mask_by_path, masked, partition, scale_by_group, set_to_zero
 from jaxdl.optimizers.layerwise import lamb, lars
 from jaxdl.optimizers.loops import eval_params, gradient_point, start_params, update
 from jaxdl.optimizers.moments import adam, adamw
@@ -37,7 +37,7 @@ from jaxdl.optimizers.signed import lion
 from jaxdl.optimizers.stages import add_decayed_weights, chain
 from jaxdl.optimizers.states import LookaheadParams
 from jaxdl.optimizers.variants import adamax, amsgrad, nadam, radam
-from jaxdl.optimizers.wrapping import accumulate, lookahead
+from jaxdl.optimizers.wrapping import accumulate, lookahead, lookahead_params
 
 __all__ = [
     "CONVENTIONS",
@@ -74,6 +74,8 @@ __all__ = [
     "lbfgs",
     "lion",
     "lookahead",
+    "lookahead_params",
+    "mask_by_path",
     "masked",
     "momentum",
     "muon",

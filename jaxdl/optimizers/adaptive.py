@@ -5,7 +5,8 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
 from optax import GradientTransformation, GradientTransformationExtraArgs
 
-from jaxdl.optimizers import stages
+from jaxdl.optimizers import stages, trees
+from jaxdl.optimizers.contracts import transformation
 from jaxdl.optimizers.conventions import resolve
 from jaxdl.optimizers.descent import check_form, check_momentum
 from jaxdl.optimizers.grouping import Mask
@@ -17,6 +18,7 @@ from jaxdl.optimizers.states import (
     ScaleByRStdDevState,
     ScaleByRStdDevWithCountState,
 )
+from jaxdl.optimizers.trees import map_state, map_updates
 from jaxdl.schedules import ScalarOrSchedule
 
 
@@ -32,7 +34,7 @@ def adagrad(
     """AdaGrad: s ← s + g², w ← w − α·g/√(s + eps), or with eps outside the root α·g/(√s + eps).
 
     Args:
-        learning_rate: α, a number above 0 or a schedule of the step.
+        learning_rate: α, a number at least 0 or a schedule of the step.
         initial_accumulator_value: s at step 0, at least 0; None is the convention's (optax and Keras .1,
             PyTorch, the paper and the lectures 0).
         eps: at least 0; None is the convention's (optax, Keras and CS182 1e-7, PyTorch 1e-10).
@@ -53,7 +55,7 @@ def adagrad(
         eps=eps,
         eps_in_sqrt=eps_in_sqrt,
     )
-    stages.check(positive={"learning_rate": learning_rate})
+    stages.check(non_negative={"learning_rate": learning_rate})
     rate = stages.scale_by_learning_rate(learning_rate)
     return stages.chain(scale_by_rss(**options), rate, state_dtype=state_dtype)
 
@@ -64,23 +66,25 @@ def scale_by_rss(
     """Return AdaGrad's direction as a stage. See ``adagrad`` for the arguments."""
     stages.check(non_negative={"initial_accumulator_value": initial_accumulator_value, "eps": eps})
 
+    initial, eps = trees.hyper(initial_accumulator_value, eps)
+
     def scale(g, s):
+        s = trees.real(s)
+        seen = jnp.where(s > 0, s, 1.0)
         if eps_in_sqrt:
-            return jnp.where(s > 0, jax.lax.rsqrt(s + eps), 0.0) * g
-        return g / jnp.where(s > 0, jnp.sqrt(s) + eps, 1.0)
+            return jnp.where(s > 0, jax.lax.rsqrt(seen + eps), 0.0) * g
+        return g / jnp.where(s > 0, jnp.sqrt(seen) + eps, 1.0)
 
     def init(params):
-        stages.zeros_like(params)
-        full = jax.tree.map(lambda p: jnp.full_like(p, initial_accumulator_value), params)
-        return ScaleByRssState(sum_of_squares=full)
+        return ScaleByRssState(sum_of_squares=trees.full_like(params, initial))
 
-    def update(updates, state, params=None):
+    def update(updates, state, params):
         del params
-        total = jax.tree.map(lambda g, s: g * g + s, updates, state.sum_of_squares)
-        new_state = ScaleByRssState(sum_of_squares=stages.cast_like(total, state.sum_of_squares))
-        return jax.tree.map(scale, updates, total), new_state
+        total = map_state(lambda g, s: trees.plus(trees.abs_square(g), trees.real(s)), updates, state.sum_of_squares)
+        new_state = ScaleByRssState(sum_of_squares=trees.cast_like(total, state.sum_of_squares))
+        return map_updates(scale, updates, total), new_state
 
-    return GradientTransformation(init, update)
+    return transformation("AdaGrad's direction", ScaleByRssState, init, update)
 
 
 def rmsprop(
@@ -102,14 +106,14 @@ def rmsprop(
     """RMSProp: v ← ρv + (1−ρ)g², w ← w − α·g/√(v + eps), or with eps outside the root α·g/(√v + eps).
 
     Args:
-        learning_rate: α, a number above 0 or a schedule of the step.
+        learning_rate: α, a number at least 0 or a schedule of the step.
         decay: ρ in [0, 1); None is the convention's (.9; PyTorch .99).
         eps: at least 0; None is the convention's (optax and PyTorch 1e-8, Keras and CS182 1e-7).
         initial_scale: v at step 0, at least 0.
         eps_in_sqrt: where eps stands; None is the convention's (optax, Keras, ENEE4584: inside).
         centered: divide by the standard deviation, v − m², instead of the root mean square.
         momentum: β in [0, 1]; None is no momentum.
-        nesterov: Nesterov's form of the momentum.
+        nesterov: Nesterov's form of the momentum, which needs one.
         bias_correction: divide v (and m) by 1 − ρᵗ.
         convention: whose algorithm; see ``conventions``.
         momentum_form: "velocity" accumulates the steps, "heavy_ball" and "ema" the scaled gradients; None is
@@ -128,9 +132,11 @@ def rmsprop(
     given |= {"momentum_form": momentum_form}
     options = resolve("rmsprop", convention, **given)
     form = options.pop("momentum_form")
-    stages.check(positive={"learning_rate": learning_rate})
+    stages.check(non_negative={"learning_rate": learning_rate})
     check_momentum(momentum)
     check_form(form)
+    if nesterov and momentum is None:
+        raise ValueError("momentum is None: with nesterov it must be a number, such as 0.9")
     factory = scale_by_stddev if centered else scale_by_rms
     direction = factory(initial_scale=initial_scale, bias_correction=bias_correction, **options)
     rate = stages.scale_by_learning_rate(learning_rate)
@@ -149,25 +155,27 @@ def scale_by_rms(
 ) -> GradientTransformation:
     """Return RMSProp's direction as a stage. See ``rmsprop`` for the arguments."""
     _check_rms(decay, eps, initial_scale, moment_form)
+    decay, eps, initial_scale = trees.hyper(decay, eps, initial_scale)
 
-    def scale(n, g):
+    def scale(g, n):
+        n = trees.real(n)
         return (jax.lax.rsqrt(n + eps) if eps_in_sqrt else 1 / (jnp.sqrt(n) + eps)) * g
 
     def init(params):
-        stages.zeros_like(params)
-        nu = jax.tree.map(lambda p: jnp.full_like(p, initial_scale), params)
+        nu = trees.full_like(params, initial_scale)
         return _with_count(ScaleByRmsState, ScaleByRmsWithCountState, bias_correction, None, nu=nu)
 
-    def update(updates, state, params=None):
+    def update(updates, state, params):
         del params
         nu = stages.update_moment(updates, state.nu, decay, 2, moment_form)
         count = stages.increment(state.count) if bias_correction else None
         corrected = stages.correct_bias(nu, decay, count) if bias_correction else nu
-        updates = jax.tree.map(scale, corrected, updates)
-        nu = stages.cast_like(nu, state.nu)
+        updates = map_updates(scale, updates, corrected)
+        nu = trees.cast_like(nu, state.nu)
         return updates, _with_count(ScaleByRmsState, ScaleByRmsWithCountState, bias_correction, count, nu=nu)
 
-    return GradientTransformation(init, update)
+    state_class = ScaleByRmsWithCountState if bias_correction else ScaleByRmsState
+    return transformation("RMSProp's direction", state_class, init, update)
 
 
 def scale_by_stddev(
@@ -180,10 +188,12 @@ def scale_by_stddev(
 ) -> GradientTransformation:
     """Return centered RMSProp's direction as a stage. See ``rmsprop`` for the arguments."""
     _check_rms(decay, eps, initial_scale, moment_form)
+    decay, eps, initial_scale = trees.hyper(decay, eps, initial_scale)
     classes = (ScaleByRStdDevState, ScaleByRStdDevWithCountState, bias_correction)
 
-    def scale(m, n, g):
-        variance = n - m * m
+    def scale(g, m, n):
+        n = trees.real(n)
+        variance = n - trees.abs_square(m)
         if eps_in_sqrt:
             # rounding can make the variance of a steady gradient negative, and two overflows make it NaN
             smallest = jnp.where(jnp.isinf(n), jnp.inf, eps)
@@ -193,21 +203,21 @@ def scale_by_stddev(
         return 1 / (jnp.sqrt(jnp.where(variance >= 0, variance, smallest)) + eps) * g
 
     def init(params):
-        mu = stages.zeros_like(params)
-        nu = jax.tree.map(lambda p: jnp.full_like(p, initial_scale), params)
+        mu = trees.zeros_like(params)
+        nu = trees.full_like(params, initial_scale)
         return _with_count(*classes, None, mu=mu, nu=nu)
 
-    def update(updates, state, params=None):
+    def update(updates, state, params):
         del params
         mu = stages.update_moment(updates, state.mu, decay, 1, moment_form)
         nu = stages.update_moment(updates, state.nu, decay, 2, moment_form)
         count = stages.increment(state.count) if bias_correction else None
         mu_hat, nu_hat = (stages.correct_bias(x, decay, count) if bias_correction else x for x in (mu, nu))
-        updates = jax.tree.map(scale, mu_hat, nu_hat, updates)
-        mu, nu = stages.cast_like((mu, nu), (state.mu, state.nu))
+        updates = map_updates(scale, updates, mu_hat, nu_hat)
+        mu, nu = trees.cast_like((mu, nu), (state.mu, state.nu))
         return updates, _with_count(*classes, count, mu=mu, nu=nu)
 
-    return GradientTransformation(init, update)
+    return transformation("centered RMSProp's direction", classes[bias_correction], init, update)
 
 
 def _check_rms(decay, eps, initial_scale, moment_form):
@@ -235,7 +245,7 @@ def adadelta(
     """AdaDelta: v ← ρv + (1−ρ)g², u = g·√(x + eps)/√(v + eps), x ← ρx + (1−ρ)u², w ← w − αu.
 
     Args:
-        learning_rate: α, a number above 0 or a schedule; None is the convention's (1; Keras .001). optax
+        learning_rate: α, a number at least 0 or a schedule; None is the convention's (1; Keras .001). optax
             leaves None unscaled and unsigned, which climbs; here None descends.
         rho: ρ in [0, 1); None is the convention's (optax and PyTorch .9, Keras and the paper .95).
         eps: above 0; None is the convention's (1e-6; Keras 1e-7).
@@ -252,7 +262,7 @@ def adadelta(
     """
     options = resolve("adadelta", convention, learning_rate=learning_rate, rho=rho, eps=eps)
     rate = options.pop("learning_rate")
-    stages.check(positive={"learning_rate": rate})
+    stages.check(non_negative={"learning_rate": rate})
     return stages.chain(
         stages.add_decayed_weights(weight_decay, weight_decay_mask),
         scale_by_adadelta(**options),
@@ -265,15 +275,20 @@ def scale_by_adadelta(rho: ArrayLike = 0.9, eps: ArrayLike = 1e-6) -> GradientTr
     """Return AdaDelta's direction as a stage. See ``adadelta`` for the arguments."""
     stages.check(decay_rates={"rho": rho}, positive={"eps": eps})
 
-    def init(params):
-        return ScaleByAdaDeltaState(e_g=stages.zeros_like(params), e_x=stages.zeros_like(params))
+    rho, eps = trees.hyper(rho, eps)
 
-    def update(updates, state, params=None):
+    def scale(g, v, x):
+        return jnp.sqrt(trees.real(x) + eps) / jnp.sqrt(trees.real(v) + eps) * g
+
+    def init(params):
+        return ScaleByAdaDeltaState(e_g=trees.zeros_like(params), e_x=trees.zeros_like(params))
+
+    def update(updates, state, params):
         del params
         e_g = stages.update_moment(updates, state.e_g, rho, 2)
-        updates = jax.tree.map(lambda g, v, x: jnp.sqrt(x + eps) / jnp.sqrt(v + eps) * g, updates, e_g, state.e_x)
+        updates = map_updates(scale, updates, e_g, state.e_x)
         e_x = stages.update_moment(updates, state.e_x, rho, 2)
-        e_g, e_x = stages.cast_like((e_g, e_x), (state.e_g, state.e_x))
+        e_g, e_x = trees.cast_like((e_g, e_x), (state.e_g, state.e_x))
         return updates, ScaleByAdaDeltaState(e_g=e_g, e_x=e_x)
 
-    return GradientTransformation(init, update)
+    return transformation("AdaDelta's direction", ScaleByAdaDeltaState, init, update)

@@ -5,24 +5,25 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Inexact, Int
 from optax import GradientTransformation
 
-from jaxdl.optimizers import stages
+from jaxdl.optimizers import stages, trees
+from jaxdl.optimizers.contracts import transformation
 from jaxdl.optimizers.states import AverageState, EmaState
 
 
 def exponential_average(
-    values: Float[ArrayLike, "time ..."] | Int[ArrayLike, "time ..."],
+    values: Inexact[ArrayLike, "time ..."] | Int[ArrayLike, "time ..."],
     decay: ArrayLike,
     bias_correction: bool = True,
-) -> Float[Array, "time ..."]:
+) -> Inexact[Array, "time ..."]:
     """Return the exponentially weighted average of a series up to each time.
 
     v ← βv + (1−β)x from v = 0; with bias correction v/(1 − βᵗ). It looks back over about 1/(1−β) values.
 
     Args:
-        values: the series, time first.
+        values: the series, time first, real or complex.
         decay: β in [0, 1).
         bias_correction: divide by the weights' sum; without it the first averages are too small.
 
@@ -32,24 +33,29 @@ def exponential_average(
     Lecture row E9.
     """
     stages.check(decay_rates={"decay": decay})
-    series = stages.widen(jnp.asarray(values, float))
+    values, beta = jnp.asarray(values), trees.hyper(decay)
+    series = trees.widen(values if trees.is_inexact(values) else values.astype(float))
+    real = trees.real(series).dtype
 
     def advance(average, x):
-        average = decay * average + (1 - decay) * x
+        average = trees.as_dtype_of(trees.times(beta, average) + trees.times(1 - beta, x), x)
         return average, average
 
     _, averages = jax.lax.scan(advance, jnp.zeros_like(series[0]), series)
     time = jnp.arange(1, len(series) + 1).reshape((-1,) + (1,) * (series.ndim - 1))
-    return averages / (1 - decay**time) if bias_correction else averages
+    return averages / stages.bias_weight(beta, time).astype(real) if bias_correction else averages
 
 
 def ema(decay: ArrayLike, debias: bool = True, accumulator_dtype: DTypeLike | None = None) -> GradientTransformation:
     """Replace the updates by their exponential average. See ``optax.ema`` and ``exponential_average``.
 
+    The arithmetic is in float32 at least. Integer leaves pass through.
+
     Args:
         decay: β in [0, 1).
         debias: divide by 1 − βᵗ.
-        accumulator_dtype: dtype in which the average is kept; None means the parameters'.
+        accumulator_dtype: dtype in which the average is kept; None means the parameters', as in optax. In half
+            precision an average over more than about 1/(1 − β) = 100 values stands still: take float32.
 
     Raises:
         ValueError: ``decay`` is out of range.
@@ -57,25 +63,35 @@ def ema(decay: ArrayLike, debias: bool = True, accumulator_dtype: DTypeLike | No
     Lecture row E9.
     """
     stages.check(decay_rates={"decay": decay})
+    beta = trees.hyper(decay)
+
+    def advance(g, average):
+        if not trees.is_inexact(average):
+            return average
+        return trees.plus(trees.times(1 - beta, trees.widen(g)), trees.times(beta, trees.widen(average)))
+
+    def pick(g, average):
+        return trees.as_dtype_of(average, g) if trees.is_inexact(average) else g
 
     def init(params):
-        return EmaState(count=jnp.zeros([], jnp.int32), ema=stages.zeros_like(params, accumulator_dtype))
+        return EmaState(count=jnp.zeros([], jnp.int32), ema=trees.zeros_like(params, accumulator_dtype))
 
-    def update(updates, state, params=None):
+    def update(updates, state, params):
         del params
-        average = stages.update_moment(updates, state.ema, decay, 1)
+        average = trees.map_state(advance, updates, state.ema)
         count = stages.increment(state.count)
-        updates = stages.correct_bias(average, decay, count) if debias else average
-        return updates, EmaState(count=count, ema=stages.cast_like(average, state.ema))
+        shown = stages.correct_bias(average, beta, count) if debias else average
+        updates = trees.map_updates(pick, updates, shown)
+        return updates, EmaState(count=count, ema=trees.cast_like(average, state.ema))
 
-    return GradientTransformation(init, update)
+    return transformation("ema", EmaState, init, update)
 
 
 def polyak_average(decay: ArrayLike = 0.995) -> GradientTransformation:
     """Keep an exponential average of the parameters in the state; the updates pass through.
 
     a ← βa + (1−β)w, from a = w at the start. The last stage of a chain, so that it sees the final updates;
-    ``averaged_params`` reads the average for evaluation.
+    ``averaged_params`` reads the average for evaluation. The average of an integer leaf is the leaf itself.
 
     Args:
         decay: β in [0, 1).
@@ -87,28 +103,29 @@ def polyak_average(decay: ArrayLike = 0.995) -> GradientTransformation:
     https://doi.org/10.1137/0330046. Lecture row E12 (CS182: x_test = .995 x_test + .005 x).
     """
     stages.check(decay_rates={"decay": decay})
-    return _track(lambda average, w, count: decay * average + (1 - decay) * w)
+    beta = trees.hyper(decay)
+    return _track(lambda average, w, count: trees.times(beta, average) + trees.times(1 - beta, w))
 
 
-def tail_average(start: int = 0) -> GradientTransformation:
+def tail_average(start: ArrayLike = 0) -> GradientTransformation:
     """Keep the plain mean of the parameters after step ``start`` in the state; the updates pass through.
 
     a = mean of w over the steps after ``start``, and w itself until then. See ``polyak_average``. Batch
     statistics of the averaged network have to be estimated again: ``training.reestimate_batch_norm``.
 
     Args:
-        start: number of steps to leave out, at least 0.
+        start: number of steps to leave out, a whole number at least 0.
 
     Raises:
-        ValueError: ``start`` is negative; at update, ``params`` is missing.
+        ValueError: ``start`` is negative or no whole number; at update, ``params`` is missing.
 
     Reference: Izmailov et al., Averaging Weights Leads to Wider Optima and Better Generalization, 2018,
     https://arxiv.org/abs/1803.05407. Lecture row E12.
     """
-    stages.check(non_negative={"start": start})
+    stages.check_whole(start=(start, 0))
 
     def advance(average, w, count):
-        members = jnp.maximum(count - start, 1).astype(w.dtype)
+        members = jnp.maximum(count - start, 1).astype(trees.real(w).dtype)
         return average + (w - average) / members
 
     return _track(advance)
@@ -130,24 +147,24 @@ def averaged_params(state: Any, params: Any) -> Any:
     found = [s for s in nodes if isinstance(s, AverageState)]
     if len(found) != 1:
         raise ValueError(f"state holds {len(found)} averages: averaged_params needs exactly one")
-    return stages.cast_like(found[0].average, params)
+    return trees.cast_like(found[0].average, params)
 
 
 def _track(advance):
     def init(params):
         # a copy, so that donating the parameters does not donate the average with them
-        copies = jax.tree.map(lambda p: jnp.array(stages.widen(p), copy=True), params)
+        copies = jax.tree.map(lambda p: trees.copied(trees.accumulator(p)), params)
         return AverageState(count=jnp.zeros([], jnp.int32), average=copies)
 
-    def update(updates, state, params=None):
+    def update(updates, state, params):
         stages.require_params(params, "an average of the parameters")
         count = stages.increment(state.count)
-        average = jax.tree.map(
-            lambda a, p, u: advance(a, stages.widen(p) + u, count).astype(a.dtype),
-            state.average,
-            params,
-            updates,
-        )
+
+        def follow(u, average, p):
+            w = trees.plus(trees.widen(p), trees.widen(u))
+            return trees.as_dtype_of(advance(average, w, count) if trees.is_inexact(average) else w, average)
+
+        average = trees.map_state(follow, updates, state.average, params)
         return updates, AverageState(count=count, average=average)
 
-    return GradientTransformation(init, update)
+    return transformation("an average of the parameters", AverageState, init, update)

@@ -1,14 +1,21 @@
 """Gradient clipping, as stages before an optimizer. Lecture row E11.
 
-All norms are taken in float32 at least, and a zero gradient stays zero.
+All norms are taken in float32 at least and of scaled gradients, so that no square overflows: [3e20, 4e20] clips to
+[.6, .8]. A complex entry counts by its absolute value. A zero gradient stays zero, also at a bound of 0, and the
+derivative of a clipped gradient is finite there. A gradient with an infinite entry gives NaN, as in optax, so that
+``optax.apply_if_finite`` sees it. A bound may be traced; then its value is not checked.
 """
+
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 from optax import GradientTransformation
 
-from jaxdl.optimizers import stages
+from jaxdl.optimizers import stages, trees
+from jaxdl.optimizers.contracts import stateless
+from jaxdl.optimizers.trees import map_updates
 
 
 def clip_by_value(max_delta: ArrayLike) -> GradientTransformation:
@@ -18,11 +25,17 @@ def clip_by_value(max_delta: ArrayLike) -> GradientTransformation:
         max_delta: the bound, above 0.
 
     Raises:
-        ValueError: the bound is not above 0.
+        ValueError: the bound is not above 0; at update, a leaf is complex, which has no order.
     """
     stages.check(positive={"max_delta": max_delta})
-    low = -1 * max_delta
-    return _leafwise(lambda g: jnp.clip(g, low, max_delta))
+    high = trees.hyper(max_delta)
+
+    def clip(g):
+        if jnp.iscomplexobj(g):
+            raise ValueError(f"updates has a {g.dtype} leaf: clip_by_value needs real ones; clip_by_norm takes both")
+        return jnp.clip(g, -1 * high, high)
+
+    return _leafwise("clip_by_value", clip)
 
 
 def clip_by_norm(max_norm: ArrayLike) -> GradientTransformation:
@@ -35,7 +48,8 @@ def clip_by_norm(max_norm: ArrayLike) -> GradientTransformation:
         ValueError: the bound is not above 0.
     """
     stages.check(positive={"max_norm": max_norm})
-    return _leafwise(lambda g: _shrink(g, _norm([g]), max_norm))
+    bound = trees.hyper(max_norm)
+    return _leafwise("clip_by_norm", lambda g: _shrink(g, *trees.scaled_norm([g]), bound))
 
 
 def clip_by_global_norm(max_norm: ArrayLike) -> GradientTransformation:
@@ -52,13 +66,14 @@ def clip_by_global_norm(max_norm: ArrayLike) -> GradientTransformation:
     https://arxiv.org/abs/1211.5063. Lecture row E11.
     """
     stages.check(positive={"max_norm": max_norm})
+    bound = trees.hyper(max_norm)
 
     def update(updates, params):
         del params
-        norm = _norm(jax.tree.leaves(updates))
-        return jax.tree.map(lambda g: _shrink(g, norm, max_norm), updates)
+        norm, scale = trees.scaled_norm([trees.widen(g) for g in jax.tree.leaves(updates)])
+        return map_updates(lambda g: _narrow(_shrink(trees.widen(g), norm, scale, bound), g), updates)
 
-    return stages.stateless(update)
+    return stateless("clip_by_global_norm", update)
 
 
 def clip_by_block_rms(threshold: ArrayLike) -> GradientTransformation:
@@ -73,12 +88,13 @@ def clip_by_block_rms(threshold: ArrayLike) -> GradientTransformation:
     See ``optax.clip_by_block_rms``. Lecture row E11.
     """
     stages.check(positive={"threshold": threshold})
+    bound = trees.hyper(threshold)
 
     def clip(g):
-        wide = stages.widen(g)
-        return (wide / jnp.maximum(1.0, jnp.sqrt(jnp.mean(wide * wide)) / threshold)).astype(g.dtype)
+        norm, scale = trees.scaled_norm([g])
+        return _shrink(g, norm / max(g.size, 1) ** 0.5, scale, bound)
 
-    return _leafwise(clip)
+    return _leafwise("clip_by_block_rms", clip)
 
 
 def adaptive_grad_clip(
@@ -102,37 +118,53 @@ def adaptive_grad_clip(
     https://arxiv.org/abs/2102.06171. Lecture row E11.
     """
     stages.check(positive={"clipping": clipping}, non_negative={"eps": eps})
+    clipping, eps = trees.hyper(clipping, eps)
 
     def clip(g, w):
-        wide = stages.widen(g)
-        bound = clipping * jnp.maximum(_unit_norm(stages.widen(w), axis), eps)
-        norm = _unit_norm(wide, axis)
+        wide, w = trees.widen(g), trees.widen(w)
+        size, w_scale = trees.scaled_norm([w], _unit_axes(w, axis))
+        bound = _like(clipping * jnp.maximum(size / w_scale, eps), wide)
+        norm, scale = trees.scaled_norm([wide], _unit_axes(wide, axis))
+        inside = norm < bound * scale
         # optax's floor under the norm; no unit with so small a norm is clipped unless the bound is smaller
-        clipped = wide * (bound / jnp.maximum(norm, 1e-6))
-        return jnp.where(norm < bound, wide, clipped).astype(g.dtype)
+        factor = jnp.where(inside, 1.0, bound / jnp.maximum(norm, 1e-6 * scale))
+        return _narrow(jnp.where(inside, wide, wide * scale * factor), g)
 
     def update(updates, params):
         stages.require_params(params, "adaptive_grad_clip")
-        return jax.tree.map(clip, updates, params)
+        return map_updates(clip, updates, params)
 
-    return stages.stateless(update)
-
-
-def _leafwise(function):
-    return stages.stateless(lambda updates, params: jax.tree.map(function, updates))
+    return stateless("adaptive_grad_clip", update)
 
 
-def _norm(leaves):
-    return jnp.sqrt(sum(jnp.sum(jnp.square(stages.widen(g))) for g in leaves))
+def _leafwise(name: str, function: Callable[[jax.Array], jax.Array]) -> GradientTransformation:
+    """Make a stage from a function of one widened array; integers pass through."""
+
+    def clip(g):
+        wide = trees.widen(g)
+        return _narrow(function(wide), g) if trees.is_inexact(wide) else wide
+
+    return stateless(name, lambda updates, params: map_updates(clip, updates))
 
 
-def _shrink(g, norm, max_norm):
-    wide = stages.widen(g)
-    return jnp.where(norm < max_norm, wide, wide / norm.astype(wide.dtype) * max_norm).astype(g.dtype)
+def _shrink(g, norm, scale, bound):
+    """Return g where its norm is below the bound, else g·bound/norm; norm is that of scale·g."""
+    norm, scale = _like(norm, g), _like(scale, g)
+    bound = bound if isinstance(bound, int | float) else _like(bound, g)
+    return jnp.where(norm < bound * scale, g, g * scale / jnp.where(norm > 0, norm, 1.0) * bound)
 
 
-def _unit_norm(x, axis):
-    if axis is None:
-        axes = {2: (0,), 3: (0,)}.get(x.ndim, tuple(range(x.ndim - 1)))
-        axis = None if jnp.squeeze(x).ndim <= 1 else axes
-    return jnp.sqrt(jnp.sum(x * x, axis=axis, keepdims=True))
+def _like(number, x):
+    return number.astype(trees.real(x).dtype)
+
+
+def _narrow(x, like):
+    return x.astype(jnp.result_type(like))
+
+
+def _unit_axes(x, axis):
+    if axis is not None:
+        return axis
+    if jnp.squeeze(x).ndim <= 1:
+        return tuple(range(x.ndim))
+    return {2: (0,), 3: (0,)}.get(x.ndim, tuple(range(x.ndim - 1)))

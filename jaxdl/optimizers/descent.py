@@ -1,9 +1,9 @@
 """Gradient descent, with and without momentum, in every convention. Lecture rows E1, E2, E3."""
 
-from functools import partial
 from typing import Any, Final
 
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike, DTypeLike
 from optax import GradientTransformation, GradientTransformationExtraArgs
 
@@ -32,9 +32,9 @@ def sgd(
     Heavy ball and ema are the same under α_ema = α/(1−β); velocity equals heavy ball while α is constant.
 
     Args:
-        learning_rate: α, a number above 0 or a schedule of the step.
+        learning_rate: α, a number at least 0 or a schedule of the step.
         momentum: β in [0, 1]; 1 is frictionless; None is plain descent.
-        nesterov: Nesterov's accelerated form.
+        nesterov: Nesterov's accelerated form, which needs a momentum.
         accumulator_dtype: dtype in which t is kept; None means ``state_dtype``'s rule.
         convention: whose algorithm; see ``conventions``.
         momentum_form: one of the forms above; None is the convention's.
@@ -44,17 +44,20 @@ def sgd(
         state_dtype: dtype of the accumulator; None is float32 for half-precision leaves, else the leaf's.
 
     Raises:
-        ValueError: a number is out of range, or the convention does not define this.
+        ValueError: a number is out of range, ``nesterov`` comes without a momentum, or the convention does not define
+            this.
 
     Errata. CS182 prints ``x += learning_rate * dx``, which ascends. ENEE4584 divides a mean gradient by m
     again, and prints a Nesterov loop that never looks ahead: it is plain momentum, rotated.
     Reference: Sutskever et al., On the importance of initialization and momentum in deep learning, 2013,
     https://proceedings.mlr.press/v28/sutskever13.html. Lecture rows E1, E2, E3.
     """
-    stages.check(positive={"learning_rate": learning_rate})
+    stages.check(non_negative={"learning_rate": learning_rate})
     rate = stages.scale_by_learning_rate(learning_rate)
     form, at = _resolve_form(nesterov, convention, momentum_form, gradient_at)
     if momentum is None:
+        if nesterov:
+            raise ValueError("momentum is None: with nesterov it must be a number, such as 0.9")
         return stages.chain(stages.identity(), rate, state_dtype=state_dtype)
     check_momentum(momentum)
     trace = stages.trace(momentum, nesterov and at == "params", accumulator_dtype, ema=form == "ema")
@@ -66,11 +69,83 @@ def sgd(
 
 gd = sgd  # the same step under the lectures' name for it where the gradient is that of all examples (row E1)
 
-momentum = partial(sgd, momentum=0.9)
-momentum.__doc__ = """Gradient descent with momentum .9: ``sgd(learning_rate, momentum=0.9)``. See ``sgd``."""
 
-nesterov = partial(sgd, momentum=0.9, nesterov=True)
-nesterov.__doc__ = """Nesterov's method: ``sgd(learning_rate, momentum=0.9, nesterov=True)``. See ``sgd``."""
+def momentum(
+    learning_rate: ScalarOrSchedule,
+    momentum: ArrayLike = 0.9,
+    accumulator_dtype: DTypeLike | None = None,
+    *,
+    convention: str = "optax",
+    momentum_form: str | None = None,
+    state_dtype: DTypeLike | None = None,
+) -> GradientTransformationExtraArgs:
+    """Gradient descent with momentum: ``sgd(learning_rate, momentum)``, β = .9 unless given.
+
+    Args:
+        learning_rate: α, a number at least 0 or a schedule of the step.
+        momentum: β in [0, 1].
+        accumulator_dtype: see ``sgd``.
+        convention: whose algorithm; see ``conventions``.
+        momentum_form: see ``sgd``.
+        state_dtype: see ``sgd``.
+
+    Raises:
+        ValueError: see ``sgd``.
+
+    Lecture row E2.
+    """
+    return sgd(
+        learning_rate,
+        _required(momentum),
+        accumulator_dtype=accumulator_dtype,
+        convention=convention,
+        momentum_form=momentum_form,
+        state_dtype=state_dtype,
+    )
+
+
+def nesterov(
+    learning_rate: ScalarOrSchedule,
+    momentum: ArrayLike = 0.9,
+    accumulator_dtype: DTypeLike | None = None,
+    *,
+    convention: str = "optax",
+    momentum_form: str | None = None,
+    gradient_at: str | None = None,
+    state_dtype: DTypeLike | None = None,
+) -> GradientTransformationExtraArgs:
+    """Nesterov's method: ``sgd(learning_rate, momentum, nesterov=True)``, β = .9 unless given.
+
+    Args:
+        learning_rate: α, a number at least 0 or a schedule of the step.
+        momentum: β in [0, 1].
+        accumulator_dtype: see ``sgd``.
+        convention: whose algorithm; see ``conventions``.
+        momentum_form: see ``sgd``.
+        gradient_at: see ``sgd``.
+        state_dtype: see ``sgd``.
+
+    Raises:
+        ValueError: see ``sgd``.
+
+    Lecture row E3.
+    """
+    return sgd(
+        learning_rate,
+        _required(momentum),
+        nesterov=True,
+        accumulator_dtype=accumulator_dtype,
+        convention=convention,
+        momentum_form=momentum_form,
+        gradient_at=gradient_at,
+        state_dtype=state_dtype,
+    )
+
+
+def _required(momentum):
+    if momentum is None:
+        raise ValueError("momentum is None: it must be a number between 0 and 1; sgd is descent without momentum")
+    return momentum
 
 
 def _ahead(trace: GradientTransformation, momentum: ArrayLike) -> GradientTransformation:
@@ -106,5 +181,5 @@ def check_form(momentum_form: str) -> None:
 
 def check_momentum(momentum: Any) -> None:
     """Check a momentum that is a Python number."""
-    if isinstance(momentum, int | float) and not 0 <= momentum <= 1:
+    if isinstance(momentum, int | float | np.number) and not 0 <= momentum <= 1:
         raise ValueError(f"momentum is {momentum}: it must lie between 0 and 1")

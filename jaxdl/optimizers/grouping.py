@@ -1,50 +1,139 @@
 """Different treatment for different parameters: masks, labelled groups, frozen leaves, rates per group."""
 
-from collections.abc import Hashable, Mapping
+import re
+from collections.abc import Callable, Hashable, Mapping
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from optax import GradientTransformation, GradientTransformationExtraArgs
 
-from jaxdl.optimizers.states import EmptyState, MaskedNode, MaskedState, PartitionState
+from jaxdl.optimizers.contracts import ORDER, require_state, stateless
+from jaxdl.optimizers.states import MaskedNode, MaskedState, PartitionState
+from jaxdl.optimizers.trees import called, is_placeholder, keep_dtypes, map_updates, times, widen
 
 Mask = Any
-"""A tree of bools (or a prefix of one), or a function from a tree to such a tree; None means everything."""
+"""A tree of bools (or a prefix of one), or a function from a tree to such a tree; None means everything.
+
+A tree whose class can be called, such as an equinox module of bools, is a tree.
+"""
+
+
+def mask_by_path(*patterns: str) -> Callable[[Any], Any]:
+    """Return a mask function that selects the leaves whose path matches one of the patterns.
+
+    A path is the keys joined by slashes, as in ``dense1/kernel``. All kernels but the head's decay under
+    ``adamw(1e-3, mask=mask_by_path("(?!head).*/kernel"))``.
+
+    Args:
+        *patterns: regular expressions that have to match the whole path.
+
+    Raises:
+        ValueError: there is no pattern, or one is not a regular expression.
+    """
+    if not patterns:
+        raise ValueError("patterns is empty: give at least one regular expression such as '.*/kernel'")
+    try:
+        expressions = [re.compile(pattern) for pattern in patterns]
+    except re.error as error:
+        raise ValueError(f"patterns has {error.pattern!r}: it must be a regular expression ({error})") from error
+
+    def select(path, leaf):
+        del leaf
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        return any(expression.fullmatch(name) for expression in expressions)
+
+    return lambda tree: jax.tree_util.tree_map_with_path(select, tree)
 
 
 def masked(inner: GradientTransformation, mask: Mask) -> GradientTransformationExtraArgs:
     """Apply a transformation to the leaves where the mask is true; the others pass through unchanged.
 
+    Extra arguments that are functions of all parameters (``value_fn``, ``grad_fn``, ``model_fn``) become functions of
+    the visible ones, the others held at ``params``, and ``grad`` shows the visible ones, so that a line search or a
+    second-order method works on a part.
+
     Args:
         inner: the transformation.
         mask: a tree of bools, a prefix of one, or a function of the tree that returns one.
-    """
 
-    def resolve(tree):
-        return mask(tree) if callable(mask) else mask
+    Raises:
+        ValueError: at init or update, the mask does not fit the tree, or the state is not one of ``masked``.
+    """
 
     def hide(mask_tree, tree):
         return jax.tree.map(lambda keep, x: x if keep else MaskedNode(), mask_tree, tree)
 
+    def merge(mask_tree, new, old):
+        return jax.tree.map(lambda keep, x, y: x if keep else y, mask_tree, new, old)
+
     def init(params):
-        return MaskedState(inner_state=inner.init(hide(resolve(params), params)))
+        visible = params if is_placeholder(params) else hide(called(mask, params), params)
+        return MaskedState(inner_state=inner.init(visible))
 
     def update(updates, state, params=None, **extra_args):
-        mask_tree = resolve(updates)
+        require_state(state, MaskedState, "masked")
+        mask_tree = called(mask, updates)
         extra_args = extra_args if isinstance(inner, GradientTransformationExtraArgs) else {}
         visible = None if params is None else hide(mask_tree, params)
+        if params is not None:
+            extra_args = _of_part(extra_args, partial(hide, mask_tree), lambda part: merge(mask_tree, part, params))
         inner_updates, inner_state = inner.update(hide(mask_tree, updates), state.inner_state, visible, **extra_args)
-        merged = jax.tree.map(lambda keep, new, old: new if keep else old, mask_tree, inner_updates, updates)
-        return merged, MaskedState(inner_state=inner_state)
+        merged = merge(mask_tree, inner_updates, updates)
+        return merged, MaskedState(inner_state=keep_dtypes(inner_state, state.inner_state))
+
+    return GradientTransformationExtraArgs(init, update)
+
+
+def _of_part(extra_args, hide, whole):
+    """Restrict the extra arguments that are functions or trees of all parameters to a part; the rest is held fixed."""
+
+    def restricted(name, argument):
+        if name == "grad":
+            return hide(argument)
+        if name == "grad_fn":
+            return lambda part, *args, **kwargs: hide(argument(whole(part), *args, **kwargs))
+        return lambda part, *args, **kwargs: argument(whole(part), *args, **kwargs)
+
+    of_params = {name for name in ("grad", "value_fn", "grad_fn", "model_fn") if extra_args.get(name) is not None}
+    return {name: restricted(name, x) if name in of_params else x for name, x in extra_args.items()}
+
+
+def selecting(inner: GradientTransformation, mask: Mask, name: str) -> GradientTransformationExtraArgs:
+    """Apply ``masked`` where a mask that selects no leaf of a tree that has some is a mistake.
+
+    Args:
+        inner: the transformation.
+        mask: see ``masked``.
+        name: the mask's argument, for the message.
+
+    Raises:
+        ValueError: at init or update, the mask selects no leaf.
+    """
+    plain = masked(inner, mask)
+
+    def check(tree):
+        if not is_placeholder(tree) and jax.tree.leaves(tree) and not any(jax.tree.leaves(called(mask, tree))):
+            raise ValueError(
+                f"{name} selects none of the {len(jax.tree.leaves(tree))} leaves, so nothing would decay: it must "
+                "select at least one; see mask_by_path, and weight_decay=0.0 for no decay"
+            )
+
+    def init(params):
+        check(params)
+        return plain.init(params)
+
+    def update(updates, state, params=None, **extra_args):
+        check(updates)
+        return plain.update(updates, state, params, **extra_args)
 
     return GradientTransformationExtraArgs(init, update)
 
 
 def spread(mask: Mask, tree: Any) -> Any:
     """Return the mask with one bool per leaf of the tree."""
-    prefix = mask(tree) if callable(mask) else mask
-    return jax.tree.map(lambda keep, group: jax.tree.map(lambda leaf: keep, group), prefix, tree)
+    return jax.tree.map(lambda keep, group: jax.tree.map(lambda leaf: keep, group), called(mask, tree), tree)
 
 
 def partition(
@@ -57,13 +146,14 @@ def partition(
         param_labels: a tree of labels, a prefix of one, or a function of the tree that returns one.
 
     Raises:
-        ValueError: at init, a label has no transformation.
+        ValueError: at init or update, a label has no transformation, the labels do not fit the tree, or the state is
+            not one of this ``partition``.
 
     See ``optax.partition``. Lecture row E10 (rates per group).
     """
 
     def groups(tree):
-        labels = param_labels(tree) if callable(param_labels) else param_labels
+        labels = called(param_labels, tree)
         for label in jax.tree.leaves(labels):
             if label not in transforms:
                 raise ValueError(f"param_labels has {label!r}: it must be one of {list(transforms)}")
@@ -71,9 +161,16 @@ def partition(
         return {name: masked(stage, masks[name]) for name, stage in transforms.items()}
 
     def init(params):
+        if is_placeholder(params):
+            return PartitionState({name: MaskedState(stage.init(params)) for name, stage in transforms.items()})
         return PartitionState({name: stage.init(params) for name, stage in groups(params).items()})
 
     def update(updates, state, params=None, **extra_args):
+        require_state(state, PartitionState, "partition")
+        if set(state.inner_states) != set(transforms):
+            raise ValueError(
+                f"state has the groups {list(state.inner_states)}: this partition has {list(transforms)}; {ORDER}"
+            )
         inner_states = {}
         for name, stage in groups(updates).items():
             updates, inner_states[name] = stage.update(updates, state.inner_states[name], params, **extra_args)
@@ -90,11 +187,7 @@ def freeze(mask: Mask) -> GradientTransformationExtraArgs:
 def set_to_zero() -> GradientTransformation:
     """Replace all updates by zeros."""
 
-    def update(updates, state, params=None):
-        del params
-        return jax.tree.map(jnp.zeros_like, updates), state
-
-    return GradientTransformation(lambda params: EmptyState(), update)
+    return stateless("set_to_zero", lambda updates, params: jax.tree.map(jnp.zeros_like, updates))
 
 
 def scale_by_group(factors: Any) -> GradientTransformation:
@@ -107,10 +200,7 @@ def scale_by_group(factors: Any) -> GradientTransformation:
     Lecture rows E10, G11.
     """
 
-    def update(updates, state, params=None):
-        del params
-        tree = factors(updates) if callable(factors) else factors
-        scaled = jax.tree.map(lambda factor, group: jax.tree.map(lambda u: factor * u, group), tree, updates)
-        return scaled, state
+    def scale(factor, group):
+        return map_updates(lambda u: times(factor, widen(u)).astype(jnp.result_type(u)), group)
 
-    return GradientTransformation(lambda params: EmptyState(), update)
+    return stateless("scale_by_group", lambda updates, params: jax.tree.map(scale, called(factors, updates), updates))

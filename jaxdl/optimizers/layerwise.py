@@ -1,15 +1,16 @@
 """LARS and LAMB: the step of each parameter array is scaled to the array's own norm. Lecture row E7."""
 
-import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
 from optax import GradientTransformation, GradientTransformationExtraArgs
 
-from jaxdl.optimizers import stages
+from jaxdl.optimizers import stages, trees
+from jaxdl.optimizers.contracts import stateless
 from jaxdl.optimizers.conventions import resolve
 from jaxdl.optimizers.descent import check_momentum
 from jaxdl.optimizers.grouping import Mask, masked, spread
 from jaxdl.optimizers.moments import scale_by_adam
+from jaxdl.optimizers.trees import map_updates
 from jaxdl.schedules import ScalarOrSchedule
 
 
@@ -32,7 +33,7 @@ def lars(
     The paper divides by ‖g‖ + λ‖w‖ instead of ‖d‖ (``separate_norms``).
 
     Args:
-        learning_rate: α, a number above 0 or a schedule of the step.
+        learning_rate: α, a number at least 0 or a schedule of the step.
         weight_decay: λ, at least 0 (a schedule only without ``separate_norms``); None is the convention's
             (optax 0, the paper 5e-4).
         weight_decay_mask: which parameters decay.
@@ -53,7 +54,7 @@ def lars(
     """
     options = resolve("lars", convention, weight_decay=weight_decay, separate_norms=separate_norms)
     decay = options["weight_decay"]
-    stages.check(positive={"learning_rate": learning_rate})
+    stages.check(non_negative={"learning_rate": learning_rate})
     check_momentum(momentum)
     if options["separate_norms"]:
         if callable(decay):
@@ -83,7 +84,7 @@ def lamb(
     """LAMB: d = Adam's direction + λw, w ← w − α·‖w‖/‖d‖·d, norms per parameter array.
 
     Args:
-        learning_rate: α, a number above 0 or a schedule of the step.
+        learning_rate: α, a number at least 0 or a schedule of the step.
         b1: see ``adam``.
         b2: see ``adam``.
         eps: see ``adam``.
@@ -100,7 +101,7 @@ def lamb(
     https://arxiv.org/abs/1904.00962. Lecture row E7.
     """
     decay = resolve("lamb", convention, weight_decay=weight_decay)["weight_decay"]
-    stages.check(positive={"learning_rate": learning_rate})
+    stages.check(non_negative={"learning_rate": learning_rate})
     return stages.chain(
         scale_by_adam(b1, b2, eps, eps_root),
         stages.add_decayed_weights(decay, mask),
@@ -119,38 +120,38 @@ def scale_by_trust_ratio(trust_coefficient: ArrayLike = 1.0, eps: ArrayLike = 0.
     """
     stages.check(non_negative={"trust_coefficient": trust_coefficient, "eps": eps})
 
+    trust_coefficient, eps = trees.hyper(trust_coefficient, eps)
+
     def scale(u, w):
-        return u * _ratio(trust_coefficient, norm(w), norm(u), eps).astype(u.dtype)
+        return u * _ratio(trust_coefficient, trees.norm([w]), trees.norm([u]), eps).astype(trees.real(u).dtype)
 
     def update(updates, params):
         stages.require_params(params, "a trust ratio")
-        return jax.tree.map(scale, updates, params)
+        return map_updates(scale, updates, params)
 
-    return stages.stateless(update)
+    return stateless("a trust ratio", update)
 
 
 def _scale_by_separate_norms(decay, trust_coefficient, eps, decay_mask, ratio_mask):
     """The paper's LARS: (g + λw)·η·‖w‖/(‖g‖ + λ‖w‖ + eps), with masks for the decay and for the ratio."""
+    decay, trust_coefficient, eps = trees.hyper(decay, trust_coefficient, eps)
 
     def scale(g, w, decays, scales):
         direction = g + decay * w if decays else g
-        below = norm(g) + decay * norm(w) if decays else norm(g)
-        return direction * _ratio(trust_coefficient, norm(w), below, eps) if scales else direction
+        if not scales:
+            return direction
+        size = trees.norm([w])
+        below = trees.norm([g]) + decay * size if decays else trees.norm([g])
+        return direction * _ratio(trust_coefficient, size, below, eps).astype(trees.real(g).dtype)
 
     def update(updates, params):
         stages.require_params(params, "lars")
         masks = (spread(mask, updates) for mask in (decay_mask, ratio_mask))
-        return jax.tree.map(scale, updates, params, *masks)
+        return map_updates(scale, updates, params, *masks)
 
-    return stages.stateless(update)
+    return stateless("a trust ratio", update)
 
 
 def _ratio(trust_coefficient, above, below, eps):
     usable = (above > 0) & (below > 0)
     return jnp.where(usable, trust_coefficient * above / (jnp.where(usable, below, 1.0) + eps), 1.0)
-
-
-def norm(x):
-    """Return the Euclidean norm of all entries, with gradient 0 where it is 0."""
-    square = jnp.sum(x * x)
-    return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1.0)), 0.0)

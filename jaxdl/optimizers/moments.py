@@ -7,10 +7,12 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
 from optax import GradientTransformation, GradientTransformationExtraArgs
 
-from jaxdl.optimizers import stages
+from jaxdl.optimizers import stages, trees
+from jaxdl.optimizers.contracts import transformation
 from jaxdl.optimizers.conventions import resolve
 from jaxdl.optimizers.grouping import Mask
 from jaxdl.optimizers.states import ScaleByAdamState
+from jaxdl.optimizers.trees import map_updates
 from jaxdl.schedules import ScalarOrSchedule
 
 
@@ -35,7 +37,7 @@ def adam(
     With ``eps_hat``: w ← w − α·(√(1−b2ᵗ)/(1−b1ᵗ))·m/(√(v + eps_root) + eps), eps added to the raw root.
 
     Args:
-        learning_rate: α, a number above 0 or a schedule of the step.
+        learning_rate: α, a number at least 0 or a schedule of the step.
         b1: decay of the average of g, in [0, 1).
         b2: decay of the average of g², in [0, 1).
         eps: added to the root, at least 0; None is the convention's (optax 1e-8, Keras 1e-7).
@@ -58,7 +60,7 @@ def adam(
     Reference: Kingma and Ba, Adam: A Method for Stochastic Optimization, 2015,
     https://arxiv.org/abs/1412.6980. Lecture row E6.
     """
-    stages.check(positive={"learning_rate": learning_rate})
+    stages.check(non_negative={"learning_rate": learning_rate})
     given = {"eps": eps, "eps_root": eps_root, "eps_hat": eps_hat, "bias_correction": bias_correction}
     options = resolve("adam", convention, exact_correction=exact_correction, moment_form=moment_form, **given)
     return stages.chain(
@@ -92,7 +94,7 @@ def adamw(
     The paper's own form does not multiply the decay by α: w ← w − α·(Adam's direction) − λw.
 
     Args:
-        learning_rate: α, a number above 0 or a schedule of the step.
+        learning_rate: α, a number at least 0 or a schedule of the step.
         b1: see ``adam``.
         b2: see ``adam``.
         eps: see ``adam``.
@@ -117,7 +119,7 @@ def adamw(
     Reference: Loshchilov and Hutter, Decoupled Weight Decay Regularization, 2019,
     https://arxiv.org/abs/1711.05101. Lecture row E7.
     """
-    stages.check(positive={"learning_rate": learning_rate})
+    stages.check(non_negative={"learning_rate": learning_rate})
     given = {"eps": eps, "eps_root": eps_root, "eps_hat": eps_hat, "bias_correction": bias_correction}
     given |= {"exact_correction": exact_correction, "moment_form": moment_form, "decay_form": decay_form}
     options = resolve("adamw", convention, weight_decay=weight_decay, **given)
@@ -144,11 +146,13 @@ def scale_by_adam(
     stages.check(decay_rates={"b1": b1, "b2": b2}, non_negative={"eps": eps, "eps_root": eps_root})
     stages.check_moment_form(moment_form)
 
+    b1, b2, eps, eps_root = trees.hyper(b1, b2, eps, eps_root)
+
     def init(params):
-        zeros = stages.zeros_like
+        zeros = trees.zeros_like
         return ScaleByAdamState(count=jnp.zeros([], jnp.int32), mu=zeros(params, mu_dtype), nu=zeros(params))
 
-    def update(updates, state, params=None):
+    def update(updates, state, params):
         del params
         mu = stages.update_moment(updates, state.mu, b1, 1, moment_form)
         nu = stages.update_moment(updates, state.nu, b2, 2, moment_form)
@@ -158,17 +162,22 @@ def scale_by_adam(
         nu_hat = nu if raw else stages.correct_bias(nu, b2, count, exact_correction)
         if eps_hat and bias_correction:
             root = jnp.sqrt(stages.bias_weight(b2, count, exact_correction))
-            mu_hat = jax.tree.map(lambda m: m * root.astype(m.dtype), mu_hat)
-        direction = ratio(mu_hat, nu_hat, eps, eps_root)
-        mu, nu = stages.cast_like((mu, nu), (state.mu, state.nu))
+            mu_hat = jax.tree.map(lambda m: m * root.astype(trees.real(m).dtype), mu_hat)
+        direction = ratio(updates, mu_hat, nu_hat, eps, eps_root)
+        mu, nu = trees.cast_like((mu, nu), (state.mu, state.nu))
         return direction, ScaleByAdamState(count=count, mu=mu, nu=nu)
 
-    return GradientTransformation(init, update)
+    return transformation("Adam's direction", ScaleByAdamState, init, update)
 
 
-def ratio(mu: Any, nu: Any, eps, eps_root) -> Any:
-    """Return m/(√(v + eps_root) + eps) for every leaf."""
-    return jax.tree.map(lambda m, v: m / (jnp.sqrt(v + eps_root) + eps), mu, nu)
+def ratio(updates: Any, mu: Any, nu: Any, eps, eps_root) -> Any:
+    """Return m/(√(v + eps_root) + eps) for every leaf of the updates."""
+
+    def divide(g, m, v):
+        del g
+        return m / (jnp.sqrt(trees.real(v) + eps_root) + eps)
+
+    return map_updates(divide, updates, mu, nu)
 
 
 def first_moment(mu, updates, b1, count, nesterov: bool, bias_correction: bool, exact: bool = False):
@@ -180,9 +189,11 @@ def first_moment(mu, updates, b1, count, nesterov: bool, bias_correction: bool, 
     if not nesterov:
         return mu
     # early on g/(1 − b1ᵗ) can overflow where g does not, and ∞/√∞ would be NaN; finite values pass unchanged
-    return jax.tree.map(lambda m, g: finite(b1 * m + (1 - b1) * g), mu, updates)
+    return map_updates(lambda g, m: finite(trees.plus(trees.times(b1, m), trees.times(1 - b1, g))), updates, mu)
 
 
 def finite(x):
-    """Return the array with infinities replaced by the largest finite values."""
+    """Return the array with infinities replaced by the largest finite values, in both parts of a complex one."""
+    if jnp.iscomplexobj(x):
+        return jax.lax.complex(finite(x.real), finite(x.imag))
     return jnp.clip(x, jnp.finfo(x.dtype).min, jnp.finfo(x.dtype).max)

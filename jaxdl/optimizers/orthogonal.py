@@ -9,11 +9,13 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
 from optax import GradientTransformation, GradientTransformationExtraArgs
 
-from jaxdl.optimizers import stages
+from jaxdl.optimizers import stages, trees
+from jaxdl.optimizers.contracts import stateless, transformation
 from jaxdl.optimizers.conventions import resolve
 from jaxdl.optimizers.grouping import Mask, partition
 from jaxdl.optimizers.moments import adamw, first_moment
 from jaxdl.optimizers.states import MaskedNode, MuonDimensionNumbers, MuonState
+from jaxdl.optimizers.trees import map_updates
 from jaxdl.schedules import ScalarOrSchedule
 
 PRECONDITIONINGS: Final = ("frobenius", "spectral", "aol", "schatten")
@@ -34,7 +36,7 @@ DION: Final = (
 def muon(
     learning_rate: ScalarOrSchedule,
     ns_coeffs: Any = QUINTIC,
-    ns_steps: int = 5,
+    ns_steps: ArrayLike = 5,
     beta: ArrayLike = 0.95,
     eps: ArrayLike = 1e-8,
     weight_decay: ScalarOrSchedule | None = None,
@@ -57,10 +59,10 @@ def muon(
     """Muon: w ← w − α·√max(1, out/in)·orthogonal(momentum) for matrices, AdamW for all other leaves.
 
     Args:
-        learning_rate: α, a number above 0 or a schedule of the step.
+        learning_rate: α, a number at least 0 or a schedule of the step.
         ns_coeffs: (a, b, c) of the Newton-Schulz step aX + b(XXᵀ)X + c(XXᵀ)²X, one triple or one per step,
             or "standard" or "dion".
-        ns_steps: number of Newton-Schulz steps, at least 1.
+        ns_steps: number of Newton-Schulz steps, a whole number at least 1; traced, it makes a loop of them.
         beta: decay of the momentum, in [0, 1).
         eps: added to the norm by which a matrix is divided at first; also AdamW's eps.
         weight_decay: λ of the matrices; None is the convention's (0).
@@ -88,7 +90,7 @@ def muon(
     """
     decay = resolve("muon", convention, weight_decay=weight_decay)["weight_decay"]
     rates = {"learning_rate": learning_rate, "adam_learning_rate": adam_learning_rate}
-    stages.check(positive=rates)
+    stages.check(non_negative=rates)
     numbers = muon_weight_dimension_numbers
     direction = scale_by_muon(
         ns_coeffs,
@@ -124,7 +126,7 @@ def muon(
 
 def scale_by_muon(
     ns_coeffs: Any = QUINTIC,
-    ns_steps: int = 5,
+    ns_steps: ArrayLike = 5,
     beta: ArrayLike = 0.95,
     eps: ArrayLike = 1e-8,
     mu_dtype: DTypeLike | None = None,
@@ -139,34 +141,35 @@ def scale_by_muon(
     if preconditioning not in PRECONDITIONINGS:
         raise ValueError(f"preconditioning is {preconditioning!r}: it must be one of {PRECONDITIONINGS}")
     coeffs = _coefficients(ns_coeffs, ns_steps)
+    beta, eps = trees.hyper(beta, eps)
 
     def init(params):
-        mu = stages.zeros_like(params, mu_dtype)
-        return MuonState(count=jnp.zeros([], jnp.int32), mu=mu, ns_coeffs=jnp.asarray(coeffs))
+        mu = trees.zeros_like(params, mu_dtype)
+        return MuonState(count=jnp.zeros([], jnp.int32), mu=mu, ns_coeffs=trees.copied(coeffs))
 
-    def update(updates, state, params=None):
+    def update(updates, state, params):
         del params
         numbers = _spread(weight_dimension_numbers, updates)
         mu = stages.update_moment(updates, state.mu, beta, 1)
         count = stages.increment(state.count)
         mu_hat = first_moment(mu, updates, beta, count, nesterov, True)
 
-        def direction(m, number):
-            return orthogonalize(m, state.ns_coeffs, ns_steps, preconditioning, eps, dimension_numbers=number)
+        def direction(g, m, number):
+            del g
+            o = orthogonalize(m, state.ns_coeffs, ns_steps, preconditioning, eps, dimension_numbers=number)
+            return jnp.sum(m.conj() * o) * o if adaptive else o
 
-        updates = jax.tree.map(direction, mu_hat, numbers)
-        if adaptive:
-            updates = jax.tree.map(lambda m, o: jnp.sum(m * o) * o, mu_hat, updates)
-        mu = stages.cast_like(mu, state.mu)
+        updates = map_updates(direction, updates, mu_hat, numbers)
+        mu = trees.cast_like(mu, state.mu)
         return updates, MuonState(count=count, mu=mu, ns_coeffs=state.ns_coeffs)
 
-    return GradientTransformation(init, update)
+    return transformation("Muon's direction", MuonState, init, update)
 
 
 def orthogonalize(
     x: jax.Array,
     ns_coeffs: Any = QUINTIC,
-    ns_steps: int = 5,
+    ns_steps: ArrayLike = 5,
     preconditioning: str = "frobenius",
     eps: ArrayLike = 1e-8,
     *,
@@ -175,7 +178,7 @@ def orthogonalize(
     """Bring the singular values of a matrix, or of a stack of matrices, near 1 by Newton-Schulz steps.
 
     Args:
-        x: an array of two or more axes.
+        x: a floating or complex array of two or more axes.
         ns_coeffs: (3,) or (steps, 3) coefficients.
         ns_steps: number of steps if there is one triple.
         preconditioning: "frobenius" or "spectral" divides by that norm, "aol" and "schatten" rescale by row
@@ -186,14 +189,22 @@ def orthogonalize(
     Returns:
         An array like ``x``.
 
+    Raises:
+        ValueError: there are not two axes, or the dimension numbers overlap.
+
     See ``muon``.
     """
     numbers = dimension_numbers or MuonDimensionNumbers()
     inputs, outputs = _axes(numbers.reduction_axis, x.ndim), _axes(numbers.output_axis, x.ndim)
+    if x.ndim < 2 or set(inputs) & set(outputs):
+        raise ValueError(
+            f"x has shape {x.shape} and dimension_numbers are {numbers}: it needs two axes at least, "
+            "and no axis can be contracted and produced"
+        )
     order = tuple(i for i in range(x.ndim) if i not in inputs + outputs) + inputs + outputs
     moved = x.transpose(order)
     matrices = moved.reshape(-1, _size(x, inputs), _size(x, outputs))
-    coeffs = jnp.asarray(ns_coeffs, x.dtype)
+    coeffs = jnp.asarray(ns_coeffs).astype(trees.real(x).dtype)
     done = jax.vmap(lambda m: _newton_schulz(m, coeffs, ns_steps, preconditioning, eps))(matrices)
     return done.reshape(moved.shape).transpose([order.index(i) for i in range(x.ndim)])
 
@@ -201,25 +212,39 @@ def orthogonalize(
 def _newton_schulz(x, coeffs, steps, preconditioning, eps):
     tall = x.shape[0] > x.shape[1]
     x = x.T if tall else x
-    if preconditioning == "frobenius":
-        x = x / (jnp.linalg.norm(x, ord="fro") + eps)
-    elif preconditioning == "spectral":
-        x = x / (jnp.linalg.norm(x, ord=2) + eps)
+    if preconditioning in ("frobenius", "spectral"):
+        size, scale = trees.scaled_norm([x])
+        x = x * scale
+        size = size if preconditioning == "frobenius" else jnp.linalg.norm(x, ord=2)
+        x = x / (size + trees.times(eps, scale).astype(size.dtype))
     else:
         x = _at_most_one(x)
-    triples = coeffs if coeffs.ndim == 2 else [coeffs] * steps
-    for i, (a, b, c) in enumerate(triples):
-        gram = x @ x.T
-        if i == 0 and preconditioning in ("aol", "schatten"):
-            x, gram = _rescale(x, gram, preconditioning)
-        x = a * x + (b * gram + c * gram @ gram) @ x
+    first = preconditioning if preconditioning in ("aol", "schatten") else None
+    if coeffs.ndim == 1 and isinstance(steps, jax.Array):  # a traced number of steps
+        x = _step(x, coeffs, first)
+        x = jax.lax.fori_loop(1, steps, lambda i, x: _step(x, coeffs, None), x)
+    else:
+        for i, triple in enumerate(coeffs if coeffs.ndim == 2 else [coeffs] * int(steps)):
+            x = _step(x, triple, first if i == 0 else None)
     return x.T if tall else x
 
 
+def _step(x, coeffs, rescaling):
+    a, b, c = coeffs
+    gram = x @ x.T.conj()
+    if rescaling is not None:
+        x, gram = _rescale(x, gram, rescaling)
+    return a * x + (b * gram + c * gram @ gram) @ x
+
+
 def _at_most_one(x):
-    """Divide by a power of two, which rounds nothing, where XXᵀ of large entries would overflow."""
-    _, exponent = jnp.frexp(jnp.max(jnp.abs(x), initial=0.0))
-    return jnp.ldexp(x, -jnp.maximum(exponent, 0))
+    """Divide by a power of two, which rounds nothing, where XXᴴ of large entries would overflow."""
+    largest = jnp.maximum(jnp.abs(x.real), jnp.abs(x.imag)) if jnp.iscomplexobj(x) else jnp.abs(x)
+    _, exponent = jnp.frexp(jax.lax.stop_gradient(jnp.max(largest, initial=0.0)))
+    # in two factors, since 2^−128 alone is subnormal
+    half = jnp.maximum(exponent, 0) // 2
+    one = jnp.ones((), largest.dtype)
+    return x * jnp.ldexp(one, -half) * jnp.ldexp(one, half - jnp.maximum(exponent, 0))
 
 
 def _rescale(x, gram, preconditioning):
@@ -228,25 +253,27 @@ def _rescale(x, gram, preconditioning):
         size = jnp.sum(jnp.abs(gram), axis=-1, keepdims=True)
         scale = jax.lax.rsqrt(jnp.maximum(size, 1e-8))
         return x * scale, gram * scale * scale.T
-    scale = jax.lax.rsqrt(jnp.maximum(jnp.linalg.norm(gram, ord="fro"), 1e-8))
+    scale = jax.lax.rsqrt(jnp.maximum(trees.norm([gram]), 1e-8))
     return x * scale, gram * scale**2
 
 
 def _scale_by_shape(dimension_numbers, consistent_rms) -> GradientTransformation:
     """√max(1, out/in), which keeps a good rate good when the width changes, or √max(in, out)·rms."""
 
+    consistent_rms = trees.hyper(consistent_rms)
+
     def scale(u, number):
         fan_in = _size(u, _axes(number.reduction_axis, u.ndim))
         fan_out = _size(u, _axes(number.output_axis, u.ndim))
         if consistent_rms is None:
             return math.sqrt(max(1, fan_out / fan_in)) * u
-        return math.sqrt(max(fan_in, fan_out)) * consistent_rms * u
+        return trees.times(math.sqrt(max(fan_in, fan_out)) * consistent_rms, u)
 
     def update(updates, params):
         del params
-        return jax.tree.map(scale, updates, _spread(dimension_numbers, updates))
+        return map_updates(scale, updates, _spread(dimension_numbers, updates))
 
-    return stages.stateless(update)
+    return stateless("Muon's scale", update)
 
 
 def _is_number(x):
@@ -254,10 +281,10 @@ def _is_number(x):
 
 
 def _spread(dimension_numbers, tree):
-    """One entry per leaf: its dimension numbers, or None where AdamW does the step."""
+    """One entry per leaf: its dimension numbers, or None where AdamW does the step or the update is None."""
     if dimension_numbers is None:
-        return jax.tree.map(lambda x: MuonDimensionNumbers() if x.ndim == 2 else None, tree)
-    prefix = dimension_numbers(tree) if callable(dimension_numbers) else dimension_numbers
+        return jax.tree.map(lambda x: MuonDimensionNumbers() if jnp.ndim(x) == 2 else None, tree)
+    prefix = trees.called(dimension_numbers, tree)
     return jax.tree.map(
         lambda number, group: jax.tree.map(lambda leaf: number, group), prefix, tree, is_leaf=_is_number
     )
@@ -285,6 +312,7 @@ def _coefficients(ns_coeffs, ns_steps):
     coeffs = jnp.asarray(ns_coeffs)
     if coeffs.ndim not in (1, 2) or coeffs.shape[-1] != 3:
         raise ValueError(f"ns_coeffs has shape {coeffs.shape}: it must be (3,) or (steps, 3)")
-    if ns_steps < 1 or (coeffs.ndim == 2 and coeffs.shape[0] > ns_steps):
-        raise ValueError(f"ns_steps is {ns_steps}: it must be at least 1, and as many as ns_coeffs has rows")
+    stages.check_whole(ns_steps=(ns_steps, 1))
+    if coeffs.ndim == 2 and not isinstance(ns_steps, jax.Array) and coeffs.shape[0] > ns_steps:
+        raise ValueError(f"ns_steps is {ns_steps}: it must be at least {coeffs.shape[0]}, the rows of ns_coeffs")
     return coeffs

@@ -4,16 +4,16 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.flatten_util import ravel_pytree
 from jax.typing import ArrayLike
 from jaxtyping import Array
 from optax import GradientTransformationExtraArgs
 
-from jaxdl.optimizers import stages
+from jaxdl.optimizers import stages, trees
+from jaxdl.optimizers.contracts import require_state
 
 
 class LbfgsState(NamedTuple):
-    """State of ``lbfgs``; n parameters in all, m pairs."""
+    """State of ``lbfgs``; n parameters in all (a complex one counts twice), m pairs; float32 at least."""
 
     count: Array  # (), int32: updates so far
     params: Array  # (n,): the parameters of the last update
@@ -23,35 +23,38 @@ class LbfgsState(NamedTuple):
     weights: Array  # (m,): 1/(step·change), 0 where there is no pair
 
 
-def lbfgs(memory_size: int = 10, max_halvings: int = 20, armijo: ArrayLike = 1e-4) -> GradientTransformationExtraArgs:
+def lbfgs(
+    memory_size: ArrayLike = 10, max_halvings: ArrayLike = 20, armijo: ArrayLike = 1e-4
+) -> GradientTransformationExtraArgs:
     """L-BFGS: the direction −H·g from the last m pairs, halved until the loss falls enough.
 
     f(w + αd) ≤ f(w) + c·α·gᵀd with α = 1, ½, ¼, …; a pair without positive curvature is left out. Call
-    ``update(grads, state, params, value=f(params), value_fn=f)``. It goes into ``chain`` and
-    ``optax.apply_if_finite``, not into ``masked``, ``partition`` or a flax TrainState.
+    ``update(grads, state, params, value=f(params), value_fn=f)``, f a function of all parameters, also within jaxdl's
+    ``masked`` and ``partition``. A complex gradient is the conjugate of jax.grad's, as for ``optax.lbfgs``. The
+    arithmetic is in float32 at least.
 
     Args:
-        memory_size: m, at least 1.
-        max_halvings: of the step, at least 0; if none is enough the parameters stay.
+        memory_size: m, a whole number at least 1; it sets shapes, so that it cannot be traced.
+        max_halvings: of the step, a whole number at least 0; if none is enough the parameters stay.
         armijo: c, in [0, 1).
 
     Raises:
-        ValueError: a number is out of range; at update, ``params``, ``value`` or ``value_fn`` is missing.
+        ValueError: a number is out of range or no whole number; a leaf is an integer; at update, ``params``, ``value``
+            or ``value_fn`` is missing, or the state is not one of ``lbfgs``.
 
     Reference: Liu and Nocedal, On the limited memory BFGS method for large scale optimization, 1989,
     https://doi.org/10.1007/BF01589116. Lecture row E8.
     """
-    if memory_size < 1:
-        raise ValueError(f"memory_size is {memory_size}: it must be at least 1")
-    if max_halvings < 0:
-        raise ValueError(f"max_halvings is {max_halvings}: it must be at least 0")
+    stages.check_static(memory_size=memory_size)
+    stages.check_whole(memory_size=(memory_size, 1), max_halvings=(max_halvings, 0))
     stages.check(decay_rates={"armijo": armijo})
+    armijo = trees.hyper(armijo)
 
     def init(params):
-        flat = ravel_pytree(params)[0]
-        pairs = jnp.zeros((memory_size, flat.size), flat.dtype)
-        zero = jnp.zeros_like(flat)
-        return LbfgsState(jnp.int32(0), zero, zero, pairs, pairs, jnp.zeros(memory_size, flat.dtype))
+        n, dtype = trees.size(params)
+        vector, pairs, weights = ((n,), dtype), ((memory_size, n), dtype), ((memory_size,), dtype)
+        zeros = (jnp.zeros(*shape) for shape in (vector, vector, pairs, pairs, weights))
+        return LbfgsState(jnp.zeros([], jnp.int32), *zeros)
 
     def update(updates, state, params=None, *, value: Any = None, value_fn: Any = None, **extra_args):
         del extra_args
@@ -59,11 +62,20 @@ def lbfgs(memory_size: int = 10, max_halvings: int = 20, armijo: ArrayLike = 1e-
         for name, given in (("value", value), ("value_fn", value_fn)):
             if given is None:
                 raise ValueError(f"{name} is None: lbfgs needs update(grads, state, params, {name}=...)")
-        (w, unravel), g = ravel_pytree(params), ravel_pytree(updates)[0]
-        state = _remember(state, w, g)
-        direction = -_inverse_hessian_product(state, g)
-        step = _backtrack(lambda x: value_fn(unravel(x)), w, direction, value, g @ direction, max_halvings, armijo)
-        return unravel(step * direction), state
+        require_state(state, LbfgsState, "lbfgs")
+        flat = trees.flatten(updates, params)
+        w, g = flat.params, flat.grads
+        if w.shape != state.params.shape:
+            raise ValueError(f"state is of {state.params.size} parameters: these are {w.size}")
+        new_state = trees.keep_dtypes(_remember(state, w, g), state)
+        direction = -_inverse_hessian_product(new_state, g.astype(new_state.grads.dtype)).astype(w.dtype)
+
+        def value_at(v):
+            return value_fn(flat.point(v)).astype(w.dtype)
+
+        start = jnp.asarray(value).astype(w.dtype)
+        step = backtrack(value_at, w, direction, start, g @ direction, max_halvings, armijo)
+        return flat.step(step * direction), new_state
 
     return GradientTransformationExtraArgs(init, update)
 
@@ -111,8 +123,18 @@ def _inverse_hessian_product(state: LbfgsState, g):
     return jax.lax.scan(forward, scale * q, (pairs, factors))[0]
 
 
-def _backtrack(value_fn: Any, w, direction, value, slope, max_halvings, armijo):
-    """The first of 1, ½, ¼, … whose loss is low enough, or 0. A loss of NaN is not."""
+def backtrack(value_fn: Any, w, direction, value, slope, max_halvings, armijo):
+    """Return the first of 1, ½, ¼, … whose loss is low enough, or 0. A loss of NaN is not.
+
+    Args:
+        value_fn: point → loss.
+        w: the point (n,).
+        direction: d, (n,).
+        value: the loss at w.
+        slope: gᵀd.
+        max_halvings: tries after the first.
+        armijo: c in f(w + αd) ≤ f(w) + c·α·gᵀd.
+    """
 
     def low_enough(step):
         return value_fn(w + step * direction) <= value + armijo * step * slope

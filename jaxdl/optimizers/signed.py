@@ -1,11 +1,11 @@
 """Lion: steps of one size in the direction of the momentum's sign. Lecture row E7."""
 
-import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
 from optax import GradientTransformation, GradientTransformationExtraArgs
 
-from jaxdl.optimizers import stages
+from jaxdl.optimizers import stages, trees
+from jaxdl.optimizers.contracts import transformation
 from jaxdl.optimizers.conventions import resolve
 from jaxdl.optimizers.grouping import Mask
 from jaxdl.optimizers.states import ScaleByLionState
@@ -24,10 +24,10 @@ def lion(
     decay_form: str | None = None,
     state_dtype: DTypeLike | None = None,
 ) -> GradientTransformationExtraArgs:
-    """Lion: w ← w − α·(sign((1−b1)g + b1·m) + λw), m ← b2·m + (1−b2)·g.
+    """Lion: w ← w − α·(sign((1−b1)g + b1·m) + λw), m ← b2·m + (1−b2)·g; the sign of a complex number is z/|z|.
 
     Args:
-        learning_rate: α, a number above 0 or a schedule of the step; about a tenth of Adam's.
+        learning_rate: α, a number at least 0 or a schedule of the step; about a tenth of Adam's.
         b1: weight of m in the direction, in [0, 1).
         b2: decay of m, in [0, 1).
         mu_dtype: dtype in which m is kept; None means ``state_dtype``'s rule.
@@ -45,7 +45,7 @@ def lion(
     """
     options = resolve("lion", convention, weight_decay=weight_decay, decay_form=decay_form)
     decay, form = options["weight_decay"], options["decay_form"]
-    stages.check(positive={"learning_rate": learning_rate})
+    stages.check(non_negative={"learning_rate": learning_rate})
     parts = stages.decoupled(scale_by_lion(b1, b2, mu_dtype), learning_rate, decay, mask, form)
     return stages.chain(*parts, state_dtype=state_dtype)
 
@@ -55,14 +55,18 @@ def scale_by_lion(
 ) -> GradientTransformation:
     """Return Lion's direction as a stage. See ``lion`` for the arguments."""
     stages.check(decay_rates={"b1": b1, "b2": b2})
+    b1, b2 = trees.hyper(b1, b2)
+
+    def sign(g, m):
+        return jnp.sign(trees.plus(trees.times(1.0 - b1, g), trees.times(b1, m)))
 
     def init(params):
-        return ScaleByLionState(count=jnp.zeros([], jnp.int32), mu=stages.zeros_like(params, mu_dtype))
+        return ScaleByLionState(count=jnp.zeros([], jnp.int32), mu=trees.zeros_like(params, mu_dtype))
 
-    def update(updates, state, params=None):
+    def update(updates, state, params):
         del params
-        signs = jax.tree.map(lambda g, m: jnp.sign((1.0 - b1) * g + b1 * m), updates, state.mu)
-        mu = stages.cast_like(stages.update_moment(updates, state.mu, b2, 1), state.mu)
+        signs = trees.map_updates(sign, updates, state.mu)
+        mu = trees.cast_like(stages.update_moment(updates, state.mu, b2, 1), state.mu)
         return signs, ScaleByLionState(count=stages.increment(state.count), mu=mu)
 
-    return GradientTransformation(init, update)
+    return transformation("Lion's direction", ScaleByLionState, init, update)

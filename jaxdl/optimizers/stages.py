@@ -3,11 +3,10 @@
 A stage is an ``optax.GradientTransformation``. ``chain`` runs its stages in float32 at least: half-precision
 gradients and parameters are widened on entry, accumulators are kept in ``state_dtype``, and the updates are
 narrowed to the gradients' dtype on exit. For float32 and float64 trees all of that is no operation, so the
-arithmetic and the state's tree are optax's.
+arithmetic and the state's tree are optax's. What holds for the leaves of all trees stands in ``trees``.
 """
 
 import math
-from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
@@ -17,13 +16,16 @@ import numpy as np
 from jax.typing import ArrayLike, DTypeLike
 from optax import GradientTransformation, GradientTransformationExtraArgs
 
-from jaxdl.optimizers.grouping import Mask, masked
+from jaxdl.optimizers import contracts, trees
+from jaxdl.optimizers.contracts import stateless, transformation
+from jaxdl.optimizers.grouping import Mask, masked, selecting
 from jaxdl.optimizers.states import (
     EmptyState,
     ScaleByScheduleState,
     TraceState,
     WeightDecaySchedule,
 )
+from jaxdl.optimizers.trees import map_state, map_updates, times
 from jaxdl.schedules import ScalarOrSchedule
 
 MOMENT_FORMS: Final = ("weighted", "increment", "mixed")
@@ -36,69 +38,49 @@ def chain(*stages: GradientTransformation, state_dtype: DTypeLike | None = None)
     Args:
         *stages: the transformations, first to last.
         state_dtype: dtype of the accumulators; None means float32 for half-precision leaves and the leaf's
-            own dtype for all others.
+            own dtype for all others. Complex leaves have complex accumulators.
 
     Returns:
-        One transformation whose state is the tuple of the stages' states.
+        One transformation whose state is the tuple of the stages' states, which keep their dtypes.
+
+    Raises:
+        ValueError: at init, a leaf is no array; at update, the state is not one of this chain, or the updates, the
+            state and the parameters are trees of different structure.
     """
 
     def init(params):
-        wide = jax.tree.map(lambda p: widen(p) if state_dtype is None else p.astype(state_dtype), params)
+        wide = jax.tree.map(lambda p: trees.accumulator(p, state_dtype), params)
         return tuple(stage.init(wide) for stage in stages)
 
     def update(updates, state, params=None, **extra_args):
+        _check_chain_state(state, len(stages))
         narrow = updates
-        updates, params = jax.tree.map(widen, (updates, params))
+        updates, params = jax.tree.map(trees.widen, (updates, params))
         new_state = []
         for stage, stage_state in zip(stages, state, strict=True):
             takes_extra = isinstance(stage, GradientTransformationExtraArgs)
-            updates, stage_state = stage.update(updates, stage_state, params, **(extra_args if takes_extra else {}))
-            new_state.append(stage_state)
-        return cast_like(updates, narrow), tuple(new_state)
+            updates, after = stage.update(updates, stage_state, params, **(extra_args if takes_extra else {}))
+            new_state.append(trees.keep_dtypes(after, stage_state))
+        # lookahead answers a tree of gradients with updates of two trees of parameters
+        same = jax.tree.structure(updates) == jax.tree.structure(narrow)
+        return trees.cast_like(updates, narrow) if same else updates, tuple(new_state)
 
     return GradientTransformationExtraArgs(init, update)
 
 
-def widen(x):
-    """Return a floating array in float32 at least; others unchanged."""
-    x = jnp.asarray(x)
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32)) if jnp.issubdtype(x.dtype, jnp.floating) else x
-
-
-def cast_like(tree, like):
-    """Return the tree in the dtypes of another tree's leaves."""
-    return jax.tree.map(lambda x, y: x.astype(jnp.asarray(y).dtype), tree, like)
-
-
-def zeros_like(params, dtype: DTypeLike | None = None):
-    """Return zeros of the parameters' shapes; a complex leaf is refused.
-
-    Raises:
-        ValueError: a leaf is complex.
-    """
-    for leaf in jax.tree.leaves(params):
-        if jnp.iscomplexobj(leaf):
-            raise ValueError(f"params has a {leaf.dtype} leaf: optimize its real and imaginary parts instead")
-    return jax.tree.map(lambda p: jnp.zeros_like(p, dtype=dtype), params)
-
-
-def stateless(function: Callable[[Any, Any], Any]) -> GradientTransformation:
-    """Make a stage without a state from ``(updates, params) -> updates``."""
-
-    def update(updates, state, params=None):
-        return function(updates, params), state
-
-    return GradientTransformation(_empty_state, update)
-
-
-def _empty_state(params):
-    del params
-    return EmptyState()
+def _check_chain_state(state, stages):
+    if not isinstance(state, tuple | list) or hasattr(state, "_fields"):
+        came, wanted = contracts.described(state), f"a chain needs the tuple of its {stages} stages' states"
+    elif len(state) != stages:
+        came, wanted = f"of {len(state)} stages", f"this chain has {stages}, so it is the state of another"
+    else:
+        return
+    raise ValueError(f"state is {came}: {wanted}; {contracts.ORDER}")
 
 
 def identity() -> GradientTransformation:
     """Pass the updates through."""
-    return stateless(lambda updates, params: updates)
+    return stateless("identity", lambda updates, params: updates)
 
 
 def increment(count):
@@ -112,21 +94,21 @@ def scale_by_learning_rate(learning_rate: ScalarOrSchedule | None) -> GradientTr
     if learning_rate is None:
         return identity()
     if not callable(learning_rate):
-        factor = -1 * learning_rate  # pyright: ignore[reportOperatorIssue]
-        return stateless(lambda updates, params: jax.tree.map(lambda g: factor * g, updates))
+        factor = -1 * trees.hyper(learning_rate)
+        return stateless("a learning rate", lambda updates, params: map_updates(partial(times, factor), updates))
     schedule = learning_rate
 
     def init(params):
         del params
         return ScaleByScheduleState(count=jnp.zeros([], jnp.int32))
 
-    def update(updates, state, params=None):
+    def update(updates, state, params):
         del params
         factor = -1 * schedule(state.count)
-        updates = jax.tree.map(lambda g: jnp.array(factor, dtype=g.dtype) * g, updates)
+        updates = map_updates(lambda g: jnp.asarray(factor, trees.real(g).dtype) * g, updates)
         return updates, ScaleByScheduleState(count=increment(state.count))
 
-    return GradientTransformation(init, update)
+    return transformation("a learning rate schedule", ScaleByScheduleState, init, update)
 
 
 def add_decayed_weights(weight_decay: ScalarOrSchedule = 0.0, mask: Mask = None) -> GradientTransformation:
@@ -137,37 +119,56 @@ def add_decayed_weights(weight_decay: ScalarOrSchedule = 0.0, mask: Mask = None)
 
     Args:
         weight_decay: λ, a number at least 0 or a schedule of the step.
-        mask: which parameters decay: a tree of bools, a prefix of one or a function of the tree; None: all.
+        mask: which parameters decay: a tree of bools, a prefix of one or a function of the tree, such as
+            ``mask_by_path`` makes; None: all.
 
     Raises:
-        ValueError: λ is negative; at update, ``params`` is missing.
+        ValueError: λ is negative; at init or update, the mask selects no leaf though λ is not the constant 0; at
+            update, ``params`` is missing.
 
     Reference: Loshchilov and Hutter, Decoupled Weight Decay Regularization, 2019,
     https://arxiv.org/abs/1711.05101. Lecture rows C6, E7, G1.
     """
     check(non_negative={"weight_decay": weight_decay})
     schedule = weight_decay if callable(weight_decay) else None
+    constant = None if callable(weight_decay) else trees.hyper(weight_decay)
 
     def init(params):
         del params
         return EmptyState() if schedule is None else WeightDecaySchedule(count=jnp.zeros([], jnp.int32))
 
-    def update(updates, state, params=None):
+    def update(updates, state, params):
         require_params(params, "add_decayed_weights")
         if schedule is None:
-            return _add_scaled(updates, weight_decay, params), state
-        decayed = _add_scaled(updates, schedule(state.count), params)
+            return _add_scaled(updates, constant, params), state
+        decayed = _add_scaled(updates, trees.hyper(schedule(state.count)), params)
         return decayed, WeightDecaySchedule(count=increment(state.count))
 
-    stage = GradientTransformation(init, update)
-    return stage if mask is None else masked(stage, mask)
+    state_class = EmptyState if schedule is None else WeightDecaySchedule
+    return _where(transformation("add_decayed_weights", state_class, init, update), mask, weight_decay)
+
+
+def _where(stage, mask, weight_decay):
+    """Apply a decay to the leaves of a mask, which has to select some, unless nothing decays."""
+    if mask is None:
+        return stage
+    return masked(stage, mask) if _is_zero(weight_decay) else selecting(stage, mask, "the mask of weight_decay")
+
+
+def _is_zero(weight_decay):
+    return isinstance(weight_decay, int | float) and weight_decay == 0
 
 
 def _add_scaled(updates, factor, params):
     # a constant 0 costs no pass over the parameters
-    if isinstance(factor, int | float) and factor == 0:
+    if _is_zero(factor):
         return updates
-    return jax.tree.map(lambda g, p: g + factor * p, updates, params)
+    return map_updates(lambda g, p: _decayed(g, factor, p), updates, params)
+
+
+def _decayed(g, factor, p):
+    total = trees.plus(trees.widen(g), times(factor, trees.widen(p)))
+    return trees.as_dtype_of(total, g)
 
 
 def decay_first(
@@ -185,23 +186,22 @@ def decay_first(
 
     def decayed(w, rate, factor):
         if form == "product":
-            return w * (1 - rate * factor)
-        return w - (w * factor * rate if form == "difference" else w * factor)
+            return times(1 - rate * factor, w)
+        return w - (times(rate, times(factor, w)) if form == "difference" else times(factor, w))
 
-    def update(updates, state, params=None):
+    def update(updates, state, params):
         require_params(params, "weight decay")
         count = state.count
-        rate = learning_rate(count) if callable(learning_rate) else learning_rate
-        factor = weight_decay(count) if callable(weight_decay) else weight_decay
-        updates = jax.tree.map(lambda u, w: (decayed(w, rate, factor) + u) - w, updates, params)
+        rate = trees.hyper(learning_rate(count) if callable(learning_rate) else learning_rate)
+        factor = trees.hyper(weight_decay(count) if callable(weight_decay) else weight_decay)
+        updates = map_updates(lambda u, w: (decayed(w, rate, factor) + u) - w, updates, params)
         return updates, WeightDecaySchedule(count=increment(count))
 
     def init(params):
         del params
         return WeightDecaySchedule(count=jnp.zeros([], jnp.int32))
 
-    stage = GradientTransformation(init, update)
-    return stage if mask is None else masked(stage, mask)
+    return _where(transformation("weight decay", WeightDecaySchedule, init, update), mask, weight_decay)
 
 
 def decoupled(
@@ -248,20 +248,21 @@ def trace(
         accumulator_dtype: dtype in which t is kept; None means the parameters'.
         ema: weigh the new gradient by 1 − β.
     """
+    beta = trees.hyper(decay)
 
     def onto(g, t):
-        return (1 - decay) * g + decay * t if ema else g + decay * t
+        return trees.plus(times(1 - beta, g) if ema else g, times(beta, t))
 
     def init(params):
-        return TraceState(trace=jax.tree.map(lambda p: jnp.zeros_like(p, dtype=accumulator_dtype), params))
+        return TraceState(trace=trees.zeros_like(params, accumulator_dtype))
 
-    def update(updates, state, params=None):
+    def update(updates, state, params):
         del params
-        new = jax.tree.map(onto, updates, state.trace)
-        updates = jax.tree.map(onto, updates, new) if nesterov else new
-        return updates, TraceState(trace=cast_like(new, state.trace))
+        new = map_state(onto, updates, state.trace)
+        updates = map_updates(onto if nesterov else lambda g, t: t, updates, new)
+        return updates, TraceState(trace=trees.cast_like(new, state.trace))
 
-    return GradientTransformation(init, update)
+    return transformation("momentum", TraceState, init, update)
 
 
 def update_moment(updates, moments, decay, order: int, form: str = "weighted"):
@@ -271,27 +272,31 @@ def update_moment(updates, moments, decay, order: int, form: str = "weighted"):
     numbers settles 1e-5 away from them and the incremented one does not.
 
     Args:
-        updates: g.
-        moments: the averages so far.
+        updates: g; a leaf that is None leaves its average as it is.
+        moments: the averages so far; of order 2, the real part of one counts.
         decay: β.
-        order: the power of g.
+        order: 1, or 2 for |g|².
         form: a name in ``MOMENT_FORMS``; "mixed" increments the first moment and weighs the second.
     """
 
-    def weighted(g, t):
-        return (1 - decay) * (g**order) + decay * t
+    def weighted(x, t):
+        return trees.plus(times(1 - decay, x), times(decay, t))
 
-    def increment(g, t):
-        return t + (1 - decay) * (g**order - t)
+    def increment(x, t):
+        return trees.plus(t, times(1 - decay, trees.plus(x, -t)))
 
-    increments = form == "increment" or (form == "mixed" and order == 1)
-    return jax.tree.map(increment if increments else weighted, updates, moments)
+    average = increment if form == "increment" or (form == "mixed" and order == 1) else weighted
+
+    def advance(g, t):
+        return average(trees.power_of(g, order), trees.real(t) if order == 2 else t)
+
+    return map_state(advance, updates, moments)
 
 
 def correct_bias(moments, decay, count, exact: bool = False):
     """Divide an exponential average that started at 0 by 1 − β^count, its weights' sum."""
     weight = bias_weight(decay, count, exact)
-    return jax.tree.map(lambda t: t / weight.astype(t.dtype), moments)
+    return jax.tree.map(lambda t: t / weight.astype(trees.real(t).dtype), moments)
 
 
 def bias_weight(decay, count, exact: bool = False):
@@ -299,14 +304,15 @@ def bias_weight(decay, count, exact: bool = False):
     if not exact:
         return 1 - power(decay, count)
     if isinstance(decay, int | float):
-        return -jnp.expm1(count * (math.log(decay) if decay > 0 else -math.inf))
-    return -jnp.expm1(count * jnp.log(decay))
+        return -jnp.expm1(trees.as_float(count) * (math.log(decay) if decay > 0 else -math.inf))
+    return -jnp.expm1(trees.times(jnp.log(decay), trees.as_float(count)))
 
 
 @partial(jax.jit, inline=True)
 def power(decay, count):
     """Return β^count; compiled, since outside of jit a concrete integer exponent compiles anew for each value."""
-    return decay**count
+    count = trees.as_float(count)
+    return jnp.asarray(decay, jnp.promote_types(jnp.result_type(decay), count.dtype)) ** count
 
 
 def check_moment_form(form: str) -> None:
@@ -335,3 +341,37 @@ def check(*, positive=None, non_negative=None, decay_rates=None) -> None:
         for name, value in (values or {}).items():
             if isinstance(value, int | float | np.number) and not allowed(value):
                 raise ValueError(f"{name} is {value}: it must be {words}")
+
+
+def check_whole(**at_least: tuple[Any, int]) -> None:
+    """Check arguments that are counts: ints, or integer arrays whose values pass unchecked.
+
+    Args:
+        **at_least: name → (value, smallest allowed value).
+
+    Raises:
+        ValueError: naming the argument, its value and what is allowed.
+    """
+    for name, (value, smallest) in at_least.items():
+        words = f"it must be a whole number, an int of at least {smallest}"
+        if isinstance(value, jax.Array):
+            if not jnp.issubdtype(value.dtype, jnp.integer):
+                raise ValueError(f"{name} is an array of {value.dtype}: {words}")
+        elif isinstance(value, bool) or not isinstance(value, int | np.integer):
+            raise ValueError(f"{name} is {value!r}: {words}")
+        elif value < smallest:
+            raise ValueError(f"{name} is {value}: {words}")
+
+
+def check_static(**values: Any) -> None:
+    """Check arguments that set shapes: they must be Python or NumPy numbers, since a shape cannot be traced.
+
+    Raises:
+        ValueError: naming the argument.
+    """
+    for name, value in values.items():
+        if isinstance(value, jax.Array):
+            raise ValueError(
+                f"{name} is an array: it sets shapes, so it must be an int (for optax.inject_hyperparams, "
+                f"static_args={{{name!r}}})"
+            )

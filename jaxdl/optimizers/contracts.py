@@ -1,0 +1,68 @@
+"""The shape of every transformation: a checked state, and messages that say which argument is in the wrong place."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import jax
+import numpy as np
+from optax import GradientTransformation
+
+from jaxdl.optimizers.states import EmptyState
+
+ORDER: Final = "the arguments are update(updates, state, params), and state is what init or the last update returned"
+
+
+def require_state(state: Any, state_class: type, name: str) -> None:
+    """Raise a ``ValueError`` unless a state is of the class that a transformation's init returns.
+
+    Args:
+        state: what ``update`` was given.
+        state_class: the class; ``EmptyState`` allows everything without arrays, None too.
+        name: the transformation's.
+    """
+    if state_class is EmptyState:
+        if any(isinstance(leaf, jax.Array | np.ndarray) for leaf in jax.tree.leaves(state)):
+            raise ValueError(f"state is {described(state)}: {name} has a state without arrays; {ORDER}")
+    elif not isinstance(state, state_class):
+        raise ValueError(f"state is {described(state)}: {name} needs its {state_class.__name__}; {ORDER}")
+
+
+def described(x: Any) -> str:
+    """Return what a tree is, in a few words for a message."""
+    if x is None:
+        return "None"
+    inside = f" with the keys {', '.join(map(str, x))}" if isinstance(x, dict) and x else ""
+    return f"of type {type(x).__name__}{inside}"[:200]
+
+
+def transformation(
+    name: str, state_class: type, init: Callable[[Any], Any], update: Callable[[Any, Any, Any], Any]
+) -> GradientTransformation:
+    """Make a transformation whose ``update`` names a wrong state.
+
+    Args:
+        name: for the message.
+        state_class: of the state that ``init`` returns.
+        init: params → state.
+        update: (updates, state, params) → (updates, state).
+    """
+
+    def checked(updates, state, params=None):
+        require_state(state, state_class, name)
+        return update(updates, state, params)
+
+    return GradientTransformation(init, checked)
+
+
+def stateless(name: str, function: Callable[[Any, Any], Any]) -> GradientTransformation:
+    """Make a stage without a state from ``(updates, params) -> updates``."""
+
+    def update(updates, state, params):
+        return function(updates, params), state
+
+    return transformation(name, EmptyState, _empty_state, update)
+
+
+def _empty_state(params):
+    del params
+    return EmptyState()
