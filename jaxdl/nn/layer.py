@@ -90,7 +90,7 @@ def _checked_shape(in_shape: Any) -> Any:
 
 
 def own_arrays(
-    what: str, trees: Mapping[str, Mapping[str, Any]], tree_name: str, shapes: Mapping[str, Shape]
+    what: str, trees: Mapping[str, Mapping[str, Any]], tree_name: str, shapes: Mapping[str, tuple[int | None, ...]]
 ) -> dict[str, Any]:
     """The arrays of one leaf layer, having compared their names and shapes with those it declares.
 
@@ -98,7 +98,7 @@ def own_arrays(
         what: the layer's name, for messages.
         trees: "params" and "state" of the layer.
         tree_name: which of the two.
-        shapes: shape by name.
+        shapes: shape by name; None for a length that the input decides.
     """
     tree, (other_name,) = trees[tree_name], [name for name in trees if name != tree_name]
     for name, shape in shapes.items():
@@ -106,8 +106,10 @@ def own_arrays(
             swapped = name in trees[other_name]
             hint = f"; {other_name} has it, so the two may be swapped" if swapped else ""
             raise ValueError(f"{tree_name}: {what} has no {name!r} in it; there are {sorted(map(str, tree))}{hint}")
-        if jnp.shape(tree[name]) != shape:
-            raise ValueError(f"{tree_name}: {what} got {name!r} of shape {jnp.shape(tree[name])}, allowed is {shape}")
+        got = jnp.shape(tree[name])
+        if len(got) != len(shape) or any(n not in (None, m) for m, n in zip(got, shape, strict=True)):
+            allowed = str(shape).replace("None", "any")
+            raise ValueError(f"{tree_name}: {what} got {name!r} of shape {got}, allowed is {allowed}")
     if unknown := sorted(map(str, set(tree) - set(shapes))):
         raise ValueError(f"{tree_name}: {what} got {unknown}, allowed are {sorted(shapes)}")
     return {name: tree[name] for name in shapes}

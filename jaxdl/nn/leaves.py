@@ -29,8 +29,7 @@ def Dense(features: int, *, bias: bool = True, kernel_init=None, bias_init=None)
 
     def apply(params, state, x, *, train=False, key=None, axis_name=None):
         del train, key, axis_name
-        kernel_shape = (_channels("Dense", jnp.shape(x)), features)
-        return layers.dense(x, *_affine_params("Dense", params, state, kernel_shape, bias)), state
+        return layers.dense(x, *_affine_params("Dense", params, state, (None, features), bias)), state
 
     def out_shape(in_shape):
         _channels("Dense", in_shape)
@@ -75,7 +74,7 @@ def Conv(
 
     def apply(params, state, x, *, train=False, key=None, axis_name=None):
         del train, key, axis_name
-        kernel_shape = (*op.window, _channels("Conv", jnp.shape(x)) // groups, features)
+        kernel_shape = (*op.window, None, features)
         kernel, own_bias = _affine_params("Conv", params, state, kernel_shape, bias)
         options = {"stride": op.stride, "padding": op.padding, "dilation": op.dilation, "groups": groups}
         return layers.conv2d(x, kernel, own_bias, method=method, **options), state
@@ -119,8 +118,12 @@ def BatchNorm(*, momentum: float = 0.9, eps: float = 1e-5, scale: bool = True, o
         del key
         shape = (_channels("BatchNorm", in_shape),)
         # each name an array of its own, so that all can be donated
-        params = {name: start(shape) for name, start in (("scale", jnp.ones), ("offset", jnp.zeros)) if learned[name]}
-        return params, {"mean": jnp.zeros(shape), "var": jnp.ones(shape)}
+        params = {
+            name: start(shape, jnp.float32)
+            for name, start in (("scale", jnp.ones), ("offset", jnp.zeros))
+            if learned[name]
+        }
+        return params, {"mean": jnp.zeros(shape, jnp.float32), "var": jnp.ones(shape, jnp.float32)}
 
     def apply(params, state, x, *, train=False, key=None, axis_name=None):
         del key
@@ -217,7 +220,9 @@ def _init_affine(key, kernel_shape: Shape, bias: bool, kernel_init, bias_init) -
     return params
 
 
-def _affine_params(what: str, params: Tree, state: Tree, kernel_shape: Shape, bias: bool) -> tuple[Array, Array | None]:
+def _affine_params(
+    what: str, params: Tree, state: Tree, kernel_shape: tuple[int | None, ...], bias: bool
+) -> tuple[Array, Array | None]:
     shapes = {"kernel": kernel_shape} | ({"bias": kernel_shape[-1:]} if bias else {})
     own = own_arrays(what, {"params": params, "state": state}, "params", shapes)
     return own["kernel"], own.get("bias")
