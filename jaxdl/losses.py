@@ -185,8 +185,7 @@ def _distribution(labels, outputs, names, kept):
     if not shape or not shape[-1]:
         raise ValueError(f"{names}: got shape {shape}, needs an axis of at least one class")
     if labels.shape == shape:
-        labels = _only(kept, labels.astype(outputs.dtype))
-        return _nan_unless((labels >= 0).all(), labels)
+        return _only(kept, labels.astype(outputs.dtype))
     if labels.shape != shape[:-1]:
         raise ValueError(f"labels: got shape {labels.shape}, allowed for {names} {shape} are {shape[:-1]} and {shape}")
     if not jnp.issubdtype(labels.dtype, jnp.integer):
@@ -215,8 +214,8 @@ def softmax_cross_entropy(
     Args:
         logits: z, classes last; the gradient is ŷ − y. −inf excludes a class.
         labels: class numbers, of the shape of logits without the last axis, or a distribution over the
-            classes (one-hot, mixed, soft) of the shape of logits. A class number that no class has gives NaN in its
-            row, a negative entry of a distribution in all.
+            classes (one-hot, mixed, soft) of the shape of logits. A class number that no class has gives NaN. What a
+            distribution sums to is not checked.
         label_smoothing: ε: y becomes (1 − ε) y + ε / classes.
         where: which examples count, of the shape of logits without the last axis; see the top of the module.
 
@@ -283,7 +282,7 @@ def margin(
     """
     v, dtype, kept = _scores(where, lengths=lengths)
     y = _distribution(labels, v, "lengths", kept)
-    y = _nan_unless((~(y > 1)).all(), y)  # an impossible class number is NaN in its own row
+    y = _nan_unless(((y >= 0) & (y <= 1) | jnp.isnan(y)).all(), y)  # an impossible class number is NaN in its row
     upper, lower, down_weight = (jnp.asarray(one, v.dtype) for one in (upper, lower, down_weight))
     present, absent = (jnp.where(gap <= 0, 0, gap) for gap in (upper - v, v - lower))  # a maximum may lose NaN
     loss = _unless_none(y, present**2) + down_weight * _unless_none(1 - y, absent**2)

@@ -158,8 +158,7 @@ def _distribution(logits: Array, labels: Array) -> Array:
     """Return labels as a distribution over the last axis of logits; a class that is none gives NaN."""
     shape = logits.shape
     if shape and labels.shape == shape:
-        labels = labels.astype(logits.dtype)
-        return jnp.where((labels >= 0).all(), labels, jnp.nan)
+        return labels.astype(logits.dtype)
     if not shape or labels.shape != shape[:-1] or not jnp.issubdtype(labels.dtype, jnp.integer):
         raise ValueError(
             f"labels: got shape {labels.shape} and dtype {labels.dtype}, allowed for logits of shape {shape} are "

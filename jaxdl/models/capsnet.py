@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 
 from jaxdl import activations, initializers, layers, losses, nn
 from jaxdl.models.options import scaled
+from jaxdl.nn.layer import checked, own_arrays
 
 
 class Capsules(NamedTuple):
@@ -120,7 +121,8 @@ def _with_decoder(encoder: nn.Layer, decoder: nn.Layer, num_classes: int, image_
     def rebuild(new):
         return _with_decoder(new["encoder"], new["decoder"], num_classes, image_shape)
 
-    return nn.Layer(init, apply, out_shape, {"encoder": encoder, "decoder": decoder}, nn.Op("capsnet", rebuild=rebuild))
+    children = {"encoder": encoder, "decoder": decoder}
+    return checked(nn.Layer(init, apply, out_shape, children, nn.Op("capsnet", rebuild=rebuild)))
 
 
 def _flat_capsules(vectors: Array) -> Array:
@@ -149,7 +151,9 @@ def _routed_capsules(number: int, size: int, iterations: int) -> nn.Layer:
 
     def apply(params, state, x, *, train=False, key=None, axis_name=None):
         del train, key, axis_name
-        votes = jnp.einsum("nid,iodk->niok", x, params["kernel"])
+        shapes = {"kernel": (x.shape[-2], number, x.shape[-1], size)}
+        own = own_arrays("routed_capsules", {"params": params, "state": state}, "params", shapes)
+        votes = jnp.einsum("nid,iodk->niok", x, own["kernel"])
         return layers.dynamic_routing(votes, iterations=iterations), state
 
-    return nn.Layer(init, apply, lambda in_shape: (number, size), {}, nn.Op("routed_capsules"))
+    return checked(nn.Layer(init, apply, lambda in_shape: (number, size), {}, nn.Op("routed_capsules")))

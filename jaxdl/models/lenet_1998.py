@@ -4,7 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from jaxdl import initializers, layers, nn
+from jaxdl import initializers, layers, nn, numerics
+from jaxdl.nn.layer import checked, own_arrays
 
 # the paper's table I: the maps of S2 that each of the sixteen maps of C3 sees
 CONNECTIONS = [
@@ -97,11 +98,14 @@ def _subsample() -> nn.Layer:
 
     def apply(params, state, x, *, train=False, key=None, axis_name=None):
         del train, key, axis_name
-        total = 4 * layers.avg_pool2d(x, window=2)
-        return total * params["scale"][None, None, None, :] + params["bias"][None, None, None, :], state
+        shape = jnp.shape(x)[-1:]
+        own = own_arrays("subsample", {"params": params, "state": state}, "params", {"scale": shape, "bias": shape})
+        total = numerics.widen(4 * layers.avg_pool2d(x, window=2))  # the two gradients are sums over all places
+        scale, bias = (own[name].astype(total.dtype)[None, None, None, :] for name in ("scale", "bias"))
+        return (total * scale + bias).astype(numerics.result_dtype(x, own["scale"])), state
 
     pool = nn.AvgPool(2)
-    return nn.Layer(init, apply, pool.out_shape, {}, pool.op._replace(kind="subsample"))
+    return checked(nn.Layer(init, apply, pool.out_shape, {}, pool.op._replace(kind="subsample")))
 
 
 def _table_conv(table, window: int) -> nn.Layer:
@@ -126,8 +130,10 @@ def _table_conv(table, window: int) -> nn.Layer:
 
     def apply(params, state, x, *, train=False, key=None, axis_name=None):
         del train, key, axis_name
-        own = params["kernel"]
+        shapes = {"kernel": (window, window, len(sources)), "bias": (len(table),)}
+        arrays = own_arrays("table_conv", {"params": params, "state": state}, "params", shapes)
+        own = arrays["kernel"]
         kernel = jnp.zeros((window, window, x.shape[-1], len(table)), own.dtype).at[:, :, sources, targets].set(own)
-        return layers.conv2d(x, kernel, params["bias"], padding="VALID"), state
+        return layers.conv2d(x, kernel, arrays["bias"], padding="VALID"), state
 
-    return nn.Layer(init, apply, check, {}, dense.op._replace(kind="table_conv"))
+    return checked(nn.Layer(init, apply, check, {}, dense.op._replace(kind="table_conv")))

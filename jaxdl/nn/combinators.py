@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from jaxdl.nn.layer import Layer, Op, Tree, abstract_shape, as_layer, child_key, inside
+from jaxdl.nn.layer import Layer, Op, Tree, abstract_shape, as_layer, checked, child_key, inside
 from jaxdl.nn.leaves import identity
 
 Part = Layer | Callable[[Array], Any]
@@ -61,7 +61,7 @@ def serial(**children: Part) -> Layer:
                 in_shape = child.out_shape(in_shape)
         return in_shape
 
-    return Layer(init, apply, out_shape, parts, Op("serial", rebuild=lambda new: serial(**new)))
+    return checked(Layer(init, apply, out_shape, parts, Op("serial", rebuild=lambda new: serial(**new))))
 
 
 def parallel(combine: str | Callable[[list[Any]], Any], /, **branches: Part) -> Layer:
@@ -109,7 +109,7 @@ def parallel(combine: str | Callable[[list[Any]], Any], /, **branches: Part) -> 
             raise ValueError(f"branches: {combine!r} does not fit outputs of the shapes {shapes}")
         return abstract_shape("combine", lambda *outputs: merge([*outputs]), *shapes.values())
 
-    return Layer(init, apply, out_shape, parts, Op("parallel", rebuild=lambda new: parallel(combine, **new)))
+    return checked(Layer(init, apply, out_shape, parts, Op("parallel", rebuild=lambda new: parallel(combine, **new))))
 
 
 def residual(body: Part, shortcut: Part = identity) -> Layer:
@@ -144,7 +144,7 @@ def auxiliary(head: Part, *, weight: float = 0.3) -> Layer:
 
     rebuild = head.op.rebuild
     again = None if rebuild is None else lambda new: auxiliary(rebuild(new), weight=weight)
-    return head._replace(apply=apply, out_shape=out_shape, op=head.op._replace(rebuild=again))
+    return checked(head._replace(apply=apply, out_shape=out_shape, op=head.op._replace(rebuild=again)))
 
 
 def _apply_child(child: Layer, name: str, params, state, x, train, key, axis_name):

@@ -1,13 +1,17 @@
 """`Layer`: the NamedTuple of pure functions that everything in `jaxdl.nn` is. See `jaxdl.nn` for its contract."""
 
 import contextlib
+import functools
 import zlib
 from collections.abc import Callable, Iterator, Mapping
+from numbers import Integral
 from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array
+
+from jaxdl import numerics
 
 Shape = tuple[int, ...]
 Tree = dict[str, Any]
@@ -36,6 +40,81 @@ class Layer(NamedTuple):
     op: Op
 
 
+def checked(layer: Layer) -> Layer:
+    """The same layer, which says in a ValueError what came in a wrong place and what is wanted there.
+
+    All layers of this module are checked. A Layer of one's own need not be.
+    """
+
+    @functools.wraps(layer.init)
+    def init(key, in_shape):
+        numerics.check_key(key)
+        return layer.init(key, _checked_shape(in_shape))
+
+    @functools.wraps(layer.apply)
+    def apply(params, state=None, x=None, *, train=False, key=None, axis_name=None):
+        for name, tree in (("params", params), ("state", state)):
+            if not isinstance(tree, Mapping):
+                raise ValueError(f"{name}: got {_described(tree)}, allowed are dicts, {{}} for none; {_CALL}")
+        if x is None:
+            raise ValueError(f"x: got None, allowed are arrays; {_CALL}")
+        if key is not None:
+            numerics.check_key(key)
+        return layer.apply(params, state, x, train=train, key=key, axis_name=axis_name)
+
+    @functools.wraps(layer.out_shape)
+    def out_shape(in_shape):
+        return layer.out_shape(_checked_shape(in_shape))
+
+    return layer._replace(init=init, apply=apply, out_shape=out_shape)
+
+
+_CALL = "apply takes (params, state, x), the first two as init returns them"
+
+
+def _described(value: Any) -> str:
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        return f"an array of shape {value.shape}"
+    return "None" if value is None else f"a {type(value).__name__}"
+
+
+def _checked_shape(in_shape: Any) -> Any:
+    """Return a shape, or a tree of shapes, in Python ints."""
+    leaves = jax.tree.leaves(in_shape, is_leaf=_is_shape)
+    if not leaves or not all(map(_is_shape, leaves)):
+        got = repr(in_shape) if isinstance(in_shape, int | float | list | tuple) else _described(in_shape)
+        raise ValueError(
+            f"in_shape: got {got}, allowed are tuples of ints, the shape of one example, such as (28, 28, 1) or (64,)"
+        )
+    return jax.tree.map(lambda shape: tuple(map(int, shape)), in_shape, is_leaf=_is_shape)
+
+
+def own_arrays(
+    what: str, trees: Mapping[str, Mapping[str, Any]], tree_name: str, shapes: Mapping[str, tuple[int | None, ...]]
+) -> dict[str, Any]:
+    """The arrays of one leaf layer, having compared their names and shapes with those it declares.
+
+    Args:
+        what: the layer's name, for messages.
+        trees: "params" and "state" of the layer.
+        tree_name: which of the two.
+        shapes: shape by name; None for a length that the input decides.
+    """
+    tree, (other_name,) = trees[tree_name], [name for name in trees if name != tree_name]
+    for name, shape in shapes.items():
+        if name not in tree:
+            swapped = name in trees[other_name]
+            hint = f"; {other_name} has it, so the two may be swapped" if swapped else ""
+            raise ValueError(f"{tree_name}: {what} has no {name!r} in it; there are {sorted(map(str, tree))}{hint}")
+        got = jnp.shape(tree[name])
+        if len(got) != len(shape) or any(n not in (None, m) for m, n in zip(got, shape, strict=True)):
+            allowed = str(shape).replace("None", "any")
+            raise ValueError(f"{tree_name}: {what} got {name!r} of shape {got}, allowed is {allowed}")
+    if unknown := sorted(map(str, set(tree) - set(shapes))):
+        raise ValueError(f"{tree_name}: {what} got {unknown}, allowed are {sorted(shapes)}")
+    return {name: tree[name] for name in shapes}
+
+
 def function(f: Callable[[Array], Array], *, kind: str | None = None) -> Layer:
     """Turn a function of one batch of arrays into a layer without parameters.
 
@@ -53,7 +132,7 @@ def function(f: Callable[[Array], Array], *, kind: str | None = None) -> Layer:
         del params, train, key, axis_name
         return f(x), state
 
-    return Layer(no_init, apply, lambda in_shape: abstract_shape(name, f, in_shape), {}, Op(name))
+    return checked(Layer(no_init, apply, lambda in_shape: abstract_shape(name, f, in_shape), {}, Op(name)))
 
 
 def abstract_shape(what: str, f: Callable[..., Any], *in_shapes: Any) -> Any:
@@ -71,7 +150,7 @@ def _abstract_batch(shape: Any, size: int) -> Any:
 
 
 def _is_shape(value: Any) -> bool:
-    return isinstance(value, list | tuple) and all(isinstance(n, int) for n in value)
+    return isinstance(value, list | tuple) and all(isinstance(n, Integral) for n in value)
 
 
 def no_init(key, in_shape):

@@ -1,7 +1,7 @@
 """The layers that compute: thin applications of `jaxdl.layers` that own parameters."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ from jaxtyping import Array, ArrayLike
 
 from jaxdl import initializers, layers, sizes
 from jaxdl.layers import stochastic
-from jaxdl.nn.layer import Layer, Op, Shape, Tree, child_key, function, no_init
+from jaxdl.nn.layer import Layer, Op, Shape, Tree, checked, child_key, function, no_init, own_arrays
 
 
 def Dense(features: int, *, bias: bool = True, kernel_init=None, bias_init=None) -> Layer:
@@ -29,13 +29,13 @@ def Dense(features: int, *, bias: bool = True, kernel_init=None, bias_init=None)
 
     def apply(params, state, x, *, train=False, key=None, axis_name=None):
         del train, key, axis_name
-        return layers.dense(x, *_affine_params("Dense", params, bias)), state
+        return layers.dense(x, *_affine_params("Dense", params, state, (None, features), bias)), state
 
     def out_shape(in_shape):
         _channels("Dense", in_shape)
         return (*in_shape[:-1], features)
 
-    return Layer(init, apply, out_shape, {}, Op("dense"))
+    return checked(Layer(init, apply, out_shape, {}, Op("dense")))
 
 
 def Conv(
@@ -74,7 +74,8 @@ def Conv(
 
     def apply(params, state, x, *, train=False, key=None, axis_name=None):
         del train, key, axis_name
-        kernel, own_bias = _affine_params("Conv", params, bias)
+        kernel_shape = (*op.window, None, features)
+        kernel, own_bias = _affine_params("Conv", params, state, kernel_shape, bias)
         options = {"stride": op.stride, "padding": op.padding, "dilation": op.dilation, "groups": groups}
         return layers.conv2d(x, kernel, own_bias, method=method, **options), state
 
@@ -82,7 +83,7 @@ def Conv(
         sizes.check_groups(groups, _image_shape("Conv", in_shape)[2], features)
         return (*_spatial_shape("Conv", in_shape, op), features)
 
-    return Layer(init, apply, out_shape, {}, op)
+    return checked(Layer(init, apply, out_shape, {}, op))
 
 
 def MaxPool(window: int | Sequence[int], *, stride=None, padding: Any = "VALID") -> Layer:
@@ -111,25 +112,32 @@ def BatchNorm(*, momentum: float = 0.9, eps: float = 1e-5, scale: bool = True, o
     if isinstance(momentum, float | int) and not 0 <= momentum < 1:
         raise ValueError(f"momentum: got {momentum}, allowed is 0 ≤ momentum < 1, the share that is kept")
     stochastic.check_at_least_zero("eps", eps)
+    learned = {"scale": scale, "offset": offset}
 
     def init(key, in_shape):
         del key
-        zeros = jnp.zeros(_channels("BatchNorm", in_shape), jnp.float32)
-        params = ({"scale": zeros + 1} if scale else {}) | ({"offset": zeros} if offset else {})
-        return params, {"mean": zeros, "var": zeros + 1}
+        shape = (_channels("BatchNorm", in_shape),)
+        # each name an array of its own, so that all can be donated
+        params = {
+            name: start(shape, jnp.float32)
+            for name, start in (("scale", jnp.ones), ("offset", jnp.zeros))
+            if learned[name]
+        }
+        return params, {"mean": jnp.zeros(shape, jnp.float32), "var": jnp.ones(shape, jnp.float32)}
 
     def apply(params, state, x, *, train=False, key=None, axis_name=None):
         del key
-        old = {name: _own("BatchNorm", "state", state, name) for name in ("mean", "var")}
-        gamma = _own("BatchNorm", "params", params, "scale") if scale else None
-        beta = _own("BatchNorm", "params", params, "offset") if offset else None
+        trees, shape = {"params": params, "state": state}, (_channels("BatchNorm", jnp.shape(x)),)
+        old = own_arrays("BatchNorm", trees, "state", {"mean": shape, "var": shape})
+        own = own_arrays("BatchNorm", trees, "params", {name: shape for name in learned if learned[name]})
+        gamma, beta = own.get("scale"), own.get("offset")
         if not train:
             return layers.batch_norm(x, old["mean"], old["var"], gamma, beta, eps=eps), state
         mean, var = layers.batch_statistics(x, axis_name=axis_name)
         moved = {"mean": _running(old["mean"], mean, momentum), "var": _running(old["var"], var, momentum)}
         return layers.batch_norm(x, mean, var, gamma, beta, eps=eps), moved
 
-    return Layer(init, apply, _same_shape, {}, Op("batch_norm", momentum=momentum))
+    return checked(Layer(init, apply, _same_shape, {}, Op("batch_norm", momentum=momentum)))
 
 
 def LocalResponseNorm(
@@ -143,7 +151,7 @@ def LocalResponseNorm(
         del params, train, key, axis_name
         return layers.local_response_norm(x, **options), state
 
-    return Layer(no_init, apply, _same_shape, {}, Op("local_response_norm"))
+    return checked(Layer(no_init, apply, _same_shape, {}, Op("local_response_norm")))
 
 
 def Dropout(rate: float, *, mode: stochastic.Mode = "inverted") -> Layer:
@@ -168,7 +176,7 @@ def Dropout(rate: float, *, mode: stochastic.Mode = "inverted") -> Layer:
             raise ValueError("key: got None, but Dropout draws at random: apply(..., train=True) needs a key")
         return layers.dropout(key, x, rate, mode=mode), state
 
-    return Layer(no_init, apply, _same_shape, {}, Op("dropout"))
+    return checked(Layer(no_init, apply, _same_shape, {}, Op("dropout")))
 
 
 def _flatten(x: ArrayLike) -> Array:
@@ -180,20 +188,24 @@ def _same_shape(in_shape: Sequence[int]) -> Shape:
     return tuple(in_shape)
 
 
-flatten = Layer(
-    init=lambda key, in_shape: ({}, {}),
-    apply=lambda params, state, x, **_: (_flatten(x), state),
-    out_shape=lambda in_shape: (math.prod(in_shape),),
-    children={},
-    op=Op("flatten"),
+flatten = checked(
+    Layer(
+        init=no_init,
+        apply=lambda params, state, x, **_: (_flatten(x), state),
+        out_shape=lambda in_shape: (math.prod(in_shape),),
+        children={},
+        op=Op("flatten"),
+    )
 )
 
-identity = Layer(
-    init=lambda key, in_shape: ({}, {}),
-    apply=lambda params, state, x, **_: (x, state),
-    out_shape=_same_shape,
-    children={},
-    op=Op("identity"),
+identity = checked(
+    Layer(
+        init=no_init,
+        apply=lambda params, state, x, **_: (x, state),
+        out_shape=_same_shape,
+        children={},
+        op=Op("identity"),
+    )
 )
 
 global_avg_pool = function(layers.global_avg_pool2d, kind="global_avg_pool")
@@ -201,20 +213,19 @@ global_avg_pool = function(layers.global_avg_pool2d, kind="global_avg_pool")
 
 def _init_affine(key, kernel_shape: Shape, bias: bool, kernel_init, bias_init) -> Tree:
     kernel_key, bias_key = child_key(key, "kernel"), child_key(key, "bias")
-    params = {"kernel": (kernel_init or initializers.lecun_normal())(kernel_key, kernel_shape)}
+    # copies: an initialiser may return an array that it keeps, which a step would then donate
+    params = {"kernel": jnp.array((kernel_init or initializers.lecun_normal())(kernel_key, kernel_shape))}
     if bias:
-        params["bias"] = (bias_init or initializers.zeros())(bias_key, kernel_shape[-1:])
+        params["bias"] = jnp.array((bias_init or initializers.zeros())(bias_key, kernel_shape[-1:]))
     return params
 
 
-def _affine_params(what: str, params: Mapping[str, Array], bias: bool) -> tuple[Array, Array | None]:
-    return _own(what, "params", params, "kernel"), _own(what, "params", params, "bias") if bias else None
-
-
-def _own(what: str, tree_name: str, tree: Mapping[str, Array], name: str) -> Array:
-    if name not in tree:
-        raise ValueError(f"{tree_name}: {what} has no {name!r} in it; there are {sorted(tree)}")
-    return tree[name]
+def _affine_params(
+    what: str, params: Tree, state: Tree, kernel_shape: tuple[int | None, ...], bias: bool
+) -> tuple[Array, Array | None]:
+    shapes = {"kernel": kernel_shape} | ({"bias": kernel_shape[-1:]} if bias else {})
+    own = own_arrays(what, {"params": params, "state": state}, "params", shapes)
+    return own["kernel"], own.get("bias")
 
 
 def _running(old: Array, new: Array, momentum: float) -> Array:
@@ -234,7 +245,7 @@ def _pool(kind: str, pool: Callable[..., Array], window, stride, padding) -> Lay
     def out_shape(in_shape):
         return (*_spatial_shape(kind, in_shape, op), in_shape[2])
 
-    return Layer(no_init, apply, out_shape, {}, op)
+    return checked(Layer(no_init, apply, out_shape, {}, op))
 
 
 def _window_op(kind: str, window, stride, padding, dilation) -> Op:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from jaxdl.nn.layer import Layer, Shape, as_layer
+from jaxdl.nn.layer import Layer, Shape, as_layer, checked
 
 
 def at(layer: Layer, path: str) -> Layer:
@@ -82,7 +82,7 @@ def tap(layer: Layer, wanted: Sequence[str]) -> Layer:
         return layer.out_shape(in_shape), shapes
 
     # rebuilding from the children would lose the taps
-    return layer._replace(apply=apply, out_shape=out_shape, op=layer.op._replace(rebuild=None))
+    return checked(layer._replace(apply=apply, out_shape=out_shape, op=layer.op._replace(rebuild=None)))
 
 
 def _run_abstract(layer: Layer, in_shape: Shape):

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from jaxdl.nn.layer import Layer, Shape
+from jaxdl.nn.layer import Layer, Shape, checked
 from jaxdl.nn.tree import at, paths, replace
 
 _LARGEST = 4096  # no net of this library needs larger images
@@ -47,7 +47,7 @@ def remat(layer: Layer, within: str | None = None) -> Layer:
 
         return jax.checkpoint(forward)(params, state, x, key)
 
-    return layer._replace(apply=apply, op=_rebuilt_by(layer, remat))
+    return checked(layer._replace(apply=apply, op=_rebuilt_by(layer, remat)))
 
 
 def compute_in(dtype: DTypeLike, layer: Layer) -> Layer:
@@ -67,7 +67,7 @@ def compute_in(dtype: DTypeLike, layer: Layer) -> Layer:
         y, new_state = layer.apply(_cast_kernels(layer, params, dtype), state, _cast(x, dtype), **options)
         return _cast(y, jnp.float32), new_state
 
-    return layer._replace(apply=apply, op=_rebuilt_by(layer, lambda new: compute_in(dtype, new)))
+    return checked(layer._replace(apply=apply, op=_rebuilt_by(layer, lambda new: compute_in(dtype, new))))
 
 
 def sized(name: str, layer: Layer) -> Layer:
@@ -91,7 +91,7 @@ def sized(name: str, layer: Layer) -> Layer:
             return layer.out_shape(in_shape)
 
     op = _rebuilt_by(layer, lambda new: sized(name, new))
-    return layer._replace(init=init, apply=apply, out_shape=out_shape, op=op)
+    return checked(layer._replace(init=init, apply=apply, out_shape=out_shape, op=op))
 
 
 def _rebuilt_by(layer: Layer, wrap: Callable[[Layer], Layer]):
