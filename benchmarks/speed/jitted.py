@@ -21,8 +21,9 @@ def peer(
     batch: tuple[np.ndarray, np.ndarray],
     to_leaves: Callable[[Any], list[np.ndarray]],  # gradients -> jaxdl's order and axes
     optimizer: optax.GradientTransformation | None = None,
+    compilations: int = 3,
 ) -> Peer:
-    """Compile a step with donated arguments and wrap it."""
+    """Compile a step with donated arguments, so many times, and wrap it."""
     optimizer = optimizer or optax.sgd(OPTIMIZER["learning_rate"], OPTIMIZER["momentum"])
     x, labels = jax.device_put(batch)
 
@@ -32,13 +33,15 @@ def peer(
         return optax.apply_updates(params, updates), state, opt_state, value
 
     carried = [*jax.tree.map(jax.numpy.array, (params, state)), optimizer.init(params)]
-    compiled, seconds = donating(step, *carried, x, labels)
+    compiled, seconds = donating(step, *carried, x, labels, compilations=compilations)
     cost = compiled.cost_analysis()
     inferring = jax.jit(infer)
 
-    def run():
-        *carried[:], value = compiled(*carried, x, labels)
-        jax.block_until_ready((carried, value))
+    def run(count: int = 1):
+        value = None
+        for _ in range(count):
+            *carried[:], value = compiled(*carried, x, labels)
+        return jax.block_until_ready((carried, value))[1]
 
     def first():
         (value, _), grads = jax.jit(jax.value_and_grad(loss, has_aux=True))(params, state, x, labels)
@@ -54,10 +57,10 @@ def peer(
     )
 
 
-def donating(step: Callable[..., Any], *args: Any) -> tuple[jax.stages.Compiled, float]:
-    """Compile a step that gives back its first three arguments' memory, and the seconds: the median of three times."""
+def donating(step: Callable[..., Any], *args: Any, compilations: int = 3) -> tuple[jax.stages.Compiled, float]:
+    """Compile a step that gives back its first three arguments' memory, and the median of the seconds it took."""
     seconds = []
-    for _ in range(3):
+    for _ in range(compilations):
         anew = lambda *args: step(*args)  # a function that JAX has not traced yet
         start = time.perf_counter()
         compiled = jax.jit(anew, donate_argnums=(0, 1, 2)).lower(*args).compile()

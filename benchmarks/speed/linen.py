@@ -14,31 +14,36 @@ class Net(linen.Module):
     """A net from its operations; parameters are named by their number."""
 
     operations: tuple
+    dtype: str = "float32"  # of activations; parameters and logits are float32
 
     @linen.compact
     def __call__(self, x, train: bool):
         """Return logits."""
         names = (f"layer{number}" for number in itertools.count())
-        return self.run(self.operations, x, train, names)
+        return self.run(self.operations, x, train, names).astype(jnp.float32)
 
     def run(self, operations, x, train, names):
         """Apply operations in order."""
         for kind, *options in operations:
             if kind == "conv":
                 outputs, window, stride, padding, bias = options
-                layer = linen.Conv(outputs, (window,) * 2, stride, padding, use_bias=bias, name=next(names))
-                x = layer(x)
+                options = {"use_bias": bias, "dtype": self.dtype, "name": next(names)}
+                x = linen.Conv(outputs, (window,) * 2, stride, padding, **options)(x)
             elif kind == "dense":
-                x = linen.Dense(options[0], name=next(names))(x)
+                x = linen.Dense(options[0], dtype=self.dtype, name=next(names))(x)
             elif kind == "norm":
-                norm = linen.BatchNorm(use_running_average=not train, momentum=0.9, epsilon=1e-5, name=next(names))
-                x = norm(x)
+                constants = {"momentum": 0.9, "epsilon": 1e-5, "dtype": self.dtype}
+                x = linen.BatchNorm(use_running_average=not train, **constants, name=next(names))(x)
             elif kind == "pool":
                 window, stride, padding = options
+                padding = [(padding, padding)] * 2 if isinstance(padding, int) else padding
                 x = linen.max_pool(x, (window,) * 2, (stride,) * 2, padding)
             elif kind == "block":
                 body, stride, outputs = options
                 x = linen.relu(self.run(body, x, train, names) + shortcut(x, stride, outputs))
+            elif kind == "projected":
+                body, projection = options
+                x = linen.relu(self.run(body, x, train, names) + self.run(projection, x, train, names))
             else:
                 x = SIMPLE[kind](x)
         return x
@@ -56,8 +61,8 @@ SIMPLE = {
 THEIRS = {"offset": "bias"}
 
 
-def build(net: nets.Net, params, state, batch):
-    module, layer = Net(net.operations), net.layer()
+def build(net: nets.Net, params, state, batch, *, dtype: str = "float32", compilations: int = 3):
+    module, layer = Net(net.operations, dtype), net.layer()
     own = nets.in_order(layer, params)
     theirs = {f"layer{i}": {THEIRS.get(n, n): v for n, v in one.items()} for i, one in enumerate(own)}
     stats = {
@@ -79,4 +84,4 @@ def build(net: nets.Net, params, state, batch):
 
     infer = lambda params, stats, x: module.apply({"params": params, "batch_stats": stats}, x, False)
     theirs, stats = jax.device_put((theirs, stats))
-    return jitted.peer(loss, infer, theirs, stats, batch, to_leaves)
+    return jitted.peer(loss, infer, theirs, stats, batch, to_leaves, compilations=compilations)

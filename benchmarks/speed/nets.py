@@ -2,7 +2,8 @@
 
 A net is a tuple of operations in order: ("conv", outputs, window, stride, padding, bias), ("dense", outputs),
 ("pool", window, stride, padding), ("norm",), ("relu",), ("flatten",), ("mean",) and ("block", operations, stride,
-outputs): a residual block with shortcut A and ReLU at its end. Parameters are a list in the order in which jaxdl's
+outputs): a residual block with shortcut A and ReLU at its end; ("projected", operations, operations): one whose
+shortcut is operations, too, which flax.linen alone reads. Parameters are a list in the order in which jaxdl's
 model holds them: {"kernel", "bias"} or {"scale", "offset"}.
 """
 
@@ -58,6 +59,19 @@ def resnet(depth: int):
             body = (conv(width, 3, 1, stride=stride, bias=False), NORM, RELU, conv(width, 3, 1, bias=False), NORM)
             found.append(("block", body, stride, width))
     return (*found, MEAN, ("dense", 10))
+
+
+def resnet50(depths=(3, 4, 6, 3), width: int = 64, classes: int = 1000):
+    found = [conv(width, 7, 3, stride=2, bias=False), NORM, RELU, ("pool", 3, 2, 1)]
+    for stage, depth in enumerate(depths):
+        inner = width << stage
+        for block in range(depth):
+            stride = 2 if stage and not block else 1
+            body = (conv(inner, 1, 0, bias=False), NORM, RELU, conv(inner, 3, 1, stride=stride, bias=False), NORM, RELU)
+            body += (conv(4 * inner, 1, 0, bias=False), NORM)
+            projection = () if block else (conv(4 * inner, 1, 0, stride=stride, bias=False), NORM)
+            found.append(("projected", body, projection))
+    return (*found, MEAN, ("dense", classes))
 
 
 def mlp(*widths: int):

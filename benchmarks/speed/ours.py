@@ -7,8 +7,8 @@ from benchmarks.speed import jitted, nets
 from jaxdl import activations, losses, nn, optimizers
 
 
-def build(net: nets.Net, params, state, batch):
-    layer = net.layer()
+def build(net: nets.Net, params, state, batch, *, dtype: str = "float32", compilations: int = 3):
+    layer = nn.compute_in(dtype, net.layer()) if dtype != "float32" else net.layer()
 
     def loss(params, state, x, labels):
         logits, state = layer.apply(params, state, x, train=True)
@@ -19,7 +19,7 @@ def build(net: nets.Net, params, state, batch):
 
     optimizer = optimizers.sgd(nets.OPTIMIZER["learning_rate"], nets.OPTIMIZER["momentum"])
     infer = lambda params, state, x: layer.apply(params, state, x)[0]
-    return jitted.peer(loss, infer, params, state, batch, to_leaves, optimizer)
+    return jitted.peer(loss, infer, params, state, batch, to_leaves, optimizer, compilations)
 
 
 def serial(operations, method: str | None = None) -> nn.Layer:

@@ -9,7 +9,7 @@ import numpy as np
 class Peer(NamedTuple):
     """One framework's training step and inference for one net, parameters and batch already inside."""
 
-    step: Callable[[], Any]  # one step of SGD with momentum; waits until it is done
+    step: Callable[..., Any]  # one step of SGD with momentum; waits. JAX's do `step(count)` and return the last loss
     infer: Callable[[], Any]  # logits in evaluation; waits
     first: Callable[[], tuple[float, list[np.ndarray]]]  # loss at the start and its gradients, jaxdl's order and axes
     compile_seconds: float = float("nan")  # of the step

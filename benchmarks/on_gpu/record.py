@@ -1,0 +1,64 @@
+"""A part's file: what it measured so far, on what, and how it ended. Imports no JAX, so that the GPU stays free."""
+
+import dataclasses
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+RUNNING, DONE, FAILED, STOPPED = "running", "done", "failed", "stopped"
+
+
+@dataclasses.dataclass
+class Record:
+    """One part's rows and how they came about; written whole at each change, under another name first."""
+
+    path: Path
+    part: str
+    deadline: float = float("inf")  # of time.monotonic()
+    dry_run: bool = False
+    status: str = RUNNING
+    error: str = ""
+    seconds: float = 0.0  # since the part began, of all its tries
+    about: dict[str, Any] = dataclasses.field(default_factory=dict)  # versions, devices, command, precision
+    rows: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    log: str = ""  # the end of what the part printed
+
+    def add(self, **row: Any) -> None:
+        """Append a row and write the file."""
+        self.rows.append(row)
+        self.write()
+
+    def put(self, **row: Any) -> None:
+        """Make this the only row and write the file."""
+        self.rows = [row]
+        self.write()
+
+    def has(self, **values: Any) -> bool:
+        """Whether a row with these values is there, from this try or an earlier one."""
+        return any(all(row.get(name) == value for name, value in values.items()) for row in self.rows)
+
+    def left(self) -> float:
+        """Return the seconds until the part is stopped."""
+        return self.deadline - time.monotonic()
+
+    def write(self) -> None:
+        """Replace the file."""
+        kept = {name: value for name, value in vars(self).items() if name not in ("path", "deadline")}
+        temporary = self.path.with_name(f".{self.path.name}.writing")
+        temporary.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+        temporary.replace(self.path)
+
+
+def read(path: Path) -> Record | None:
+    """Return the record in a file, or None where there is none.
+
+    Raises:
+        ValueError: if the file holds something else; the message names it.
+    """
+    if not path.exists():
+        return None
+    try:
+        return Record(path, **json.loads(path.read_text(encoding="utf-8")))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: is no file of a part ({error})") from error

@@ -1,0 +1,12 @@
+"""Training steps of ResNet-50 at 224×224 beside flax.linen's, in bfloat16 and float32."""
+
+from benchmarks.on_gpu import steps
+from benchmarks.on_gpu.record import Record
+
+
+def measure(record: Record, dry_run: bool) -> None:
+    """Add a row per dtype that is not there yet; bfloat16 comes first, as it matters more."""
+    net = steps.imagenet(dry_run)
+    for dtype in reversed(steps.DTYPES):
+        if not record.has(dtype=dtype):
+            record.add(net="resnet50", **steps.compare(net, net.batch, dtype, 0.0 if dry_run else 4.0))

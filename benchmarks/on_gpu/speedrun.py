@@ -1,0 +1,44 @@
+"""The CIFAR-10 speedrun in both forms, five runs each, compilation apart."""
+
+import os
+import statistics
+
+import numpy as np
+
+from benchmarks.on_gpu.record import Record
+from experiments import cifar10_speedrun as speedrun
+from jaxdl import data
+
+TINY = {"epochs": 2.0, "batch_size": 64, "examples": 192, "test_examples": 100, "width": 0.125}
+
+
+def measure(record: Record, dry_run: bool) -> None:
+    """Add a row per form that is not there yet."""
+    dataset = generated() if dry_run and not os.environ.get("JAXDL_DATA_DIR") else data.load("cifar10", download=False)
+    for form in speedrun.FORMS:
+        if record.has(form=form):
+            continue
+        options = TINY | {"runs": 2} if dry_run else {"runs": 5}
+        found = speedrun.measure(speedrun.resolve(speedrun.Config(optimizer=form, **options)), dataset)
+        accuracies, seconds = zip(*found.runs, strict=True)
+        record.add(
+            form=form,
+            dataset=dataset.name,
+            note=dataset.note,
+            steps=found.steps,
+            first_seconds=found.first_seconds,
+            accuracies=accuracies,
+            seconds=seconds,
+            accuracy=statistics.mean(accuracies),
+            accuracy_std=statistics.stdev(accuracies),
+            mean_seconds=statistics.mean(seconds),
+            seconds_std=statistics.stdev(seconds),
+        )
+
+
+def generated() -> data.Dataset:
+    """Noise in the form of CIFAR-10, for a dry run without the data."""
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(0, 256, (300, 32, 32, 3), np.uint8), rng.integers(0, 10, 300).astype(np.int32)
+    classes = tuple("0123456789")
+    return data.Dataset("generated", images[:200], labels[:200], images[200:], labels[200:], classes, 255.0, {})

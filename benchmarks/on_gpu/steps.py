@@ -1,0 +1,86 @@
+"""Training steps of the six nets beside flax.linen's, in float32 and bfloat16."""
+
+import math
+from functools import partial
+from typing import Any
+
+import jax
+
+from benchmarks.on_gpu.record import Record
+from benchmarks.speed import linen, nets, ours, rows
+from benchmarks.speed.peer import Peer
+from jaxdl import models
+
+NETS = ("20-50-500-10", "lenet5", "32-64-1024-10", "2c2d", "3c3d", "resnet20")
+DTYPES = ("float32", "bfloat16")
+PEERS = {"jaxdl": ours.build, "flax.linen": linen.build}
+TIMED = 0.02  # seconds that one timing should take at least, so that waiting for the device does not count
+FIRST = 3  # steps whose losses must agree
+# how far the losses may be apart: products are rounded, to ten bits under TF32, and a deep net multiplies that
+TOLERANCE = {"float32": 0.02, "bfloat16": 0.1}
+
+
+def measure(record: Record, dry_run: bool) -> None:
+    """Add a row per net and dtype that is not there yet."""
+    for name in ("lenet5",) if dry_run else NETS:
+        net = nets.NETS[name]
+        for dtype in DTYPES:
+            if not record.has(net=name, dtype=dtype):
+                record.add(net=name, **compare(net, 4 if dry_run else net.batch, dtype, 0.0 if dry_run else 2.0))
+
+
+def imagenet(dry_run: bool) -> nets.Net:
+    """ResNet-50 at 224×224, or in a dry run one of a single block at 16×16."""
+    if dry_run:
+        small = partial(models.resnet50, 10, depths=(1,), width=0.125)
+        return nets.Net(nets.resnet50((1,), 8, 10), small, (16, 16, 3), 4)
+    return nets.Net(nets.resnet50(), models.resnet50, (224, 224, 3), 128)
+
+
+def compare(net: nets.Net, batch: int, dtype: str, seconds: float) -> dict[str, Any]:
+    """Time both libraries' steps, several to a timing, in turn, from the same parameters on the same batch.
+
+    Raises:
+        ValueError: if the losses of the first steps differ.
+    """
+    params, state = jax.jit(net.layer().init, static_argnums=1)(jax.random.key(0), net.in_shape)
+    examples = nets.batch(net, batch)
+    built = {name: build(net, params, state, examples, dtype=dtype, compilations=1) for name, build in PEERS.items()}
+    apart = disagreement(built, TOLERANCE[dtype])
+    count = steps_per_timing(built, seconds)
+    times = rows.in_turn({name: partial(peer.step, count) for name, peer in built.items()}, seconds)
+    peers = {name: line(peer, [each / count for each in times[name]]) for name, peer in built.items()}
+    ratio = peers["flax.linen"]["milliseconds"] / peers["jaxdl"]["milliseconds"]
+    found = {"dtype": dtype, "batch": batch, "steps_per_timing": count, "losses_apart": apart, "ratio": ratio}
+    return {**found, "peers": peers, "peak_bytes": peak_bytes()}
+
+
+def disagreement(built: dict[str, Peer], tolerance: float) -> float:
+    """Run the first steps; return by how much of the loss the two are apart at most."""
+    losses = {name: [float(peer.step()) for _ in range(FIRST)] for name, peer in built.items()}
+    pairs = zip(losses["jaxdl"], losses["flax.linen"], strict=True)
+    apart = max(abs(a - b) / max(abs(a), 1e-3) if math.isfinite(a + b) else math.inf for a, b in pairs)
+    if not apart < tolerance:
+        raise ValueError(f"losses of the first {FIRST} steps differ: {losses}; allowed is a relative {tolerance}")
+    return apart
+
+
+def steps_per_timing(built: dict[str, Peer], seconds: float) -> int:
+    """How many steps of the faster one take long enough to be timed."""
+    if not seconds:
+        return 2
+    fastest = min(min(each) for each in rows.in_turn({n: partial(p.step, 3) for n, p in built.items()}, 0).values()) / 3
+    return max(3, min(100, math.ceil(TIMED / fastest)))
+
+
+def line(peer: Peer, times: list[float]) -> dict[str, float]:
+    """Median and quartiles in milliseconds, and what compiling took."""
+    found = rows.entry("", times)
+    numbers = {name: float(found[name]) for name in ("milliseconds", "low", "high")}
+    more = {"compile_seconds": peer.compile_seconds, "temporary_mb": peer.temporary_bytes / 2**20, "flops": peer.flops}
+    return numbers | {name: value for name, value in more.items() if math.isfinite(value)}
+
+
+def peak_bytes() -> int | None:
+    """The most memory that this process has used on the device, where it is known."""
+    return (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
