@@ -4,9 +4,10 @@ One after another in the two ways there are: a call per step (`compare.sweep`'s 
 member. The target is held to the faster of the two.
 """
 
+from jaxdl.compare.sweep import Member
+
 from benchmarks.on_gpu.record import Record
 from jaxdl import compare, optimizers
-from jaxdl.compare.sweep import Member
 from jaxdl.runs import problems
 
 RATES = (1e-4, 3e-4, 1e-3, 3e-3)
