@@ -14,7 +14,7 @@ from typing import Any
 import jax
 
 from jaxdl import optimizers
-from jaxdl.runs import problems
+from jaxdl.runs import names
 from jaxdl.studies import sweep
 
 # members, steps, repetitions
@@ -46,7 +46,7 @@ def row(name: str, data_dir: Path | None) -> str:
     """Measure one problem."""
     count, steps, repeats = SIZES[name]
     members = [sweep.Member(1e-4 * 2**i, i) for i in range(count)]
-    problem = small_test(problems.problem(name, data_dir))._replace(evaluate_every=steps)
+    problem = small_test(names.problem(name, data_dir))._replace(evaluate_every=steps)
     sweeps = {
         method: sweep.Sweep(
             sweep.place(problem, method=method), optimizers.adam, width=count if method == "vmap" else 1

@@ -10,12 +10,16 @@ predictions.npz, of a study, finished or not, results.csv and curves.csv, of tra
 results.csv.
 """
 
+import importlib
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import tyro
+
+from experiments.transfer.rows import COLUMNS
+from jaxdl.runs import folder as folders
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -28,15 +32,36 @@ def main(args: Sequence[str] | None = None) -> None:
 
 
 def writer(folder: Path) -> Callable[[Path], Path]:
-    """What makes the report of a folder, by the files in it."""
-    from jaxdl.runs import report, study_report, transfer_report  # with matplotlib, which --help need not wait for
+    """What makes the report of a folder: the ``report.write`` of the experiment that its config.json names."""
+    # a report imports matplotlib, which --help need not wait for
+    return importlib.import_module(f"experiments.{experiment(folder)}.report").write
 
+
+def experiment(folder: Path) -> str:
+    """The name of the experiment that left a folder.
+
+    Raises:
+        ValueError: config.json names none of the experiments that have a report.
+    """
+    known = sorted(path.parent.name for path in Path(__file__).parent.glob("*/report.py"))
+    config = folder / folders.CONFIG
+    stored = folders.read_json(config) if config.exists() else {}
+    name = stored.get("experiment") if isinstance(stored, dict) else None
+    if name is None:
+        return _by_its_files(folder)
+    if name not in known:
+        raise ValueError(f"{config}: experiment is {name!r}; there are reports of {', '.join(known)}")
+    return name
+
+
+def _by_its_files(folder: Path) -> str:
+    """The experiment of a folder from before config.json named it."""
     results = folder / "results.csv"
     if not results.exists():
-        return report.write
+        return "train_cnn"
     with results.open() as file:
-        of_transfer = file.readline().rstrip("\n").split(",") == [*transfer_report.COLUMNS]
-    return transfer_report.write_transfer_report if of_transfer else study_report.write_study_report
+        of_transfer = file.readline().rstrip("\n").split(",") == [*COLUMNS]
+    return "transfer" if of_transfer else "compare_optimizers"
 
 
 def _folder(folder: Annotated[Path, tyro.conf.Positional]) -> Path:

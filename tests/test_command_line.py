@@ -22,9 +22,11 @@ from sklearn.datasets import load_digits
 from sklearn.metrics import accuracy_score
 
 import experiments
-from experiments import predict, train_cnn
+from experiments import predict
+from experiments.train_cnn import command as train_cnn
+from experiments.train_cnn import report
 from jaxdl import data, runs
-from jaxdl.runs import commandline, report
+from jaxdl.runs import commandline
 
 ROOT = Path(__file__).parents[1]
 MINE = """

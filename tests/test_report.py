@@ -19,7 +19,7 @@ from sklearn.metrics import accuracy_score, confusion_matrix, log_loss
 from sklearn.model_selection import train_test_split
 
 from experiments import report as command
-from jaxdl.runs import contents, report
+from experiments.train_cnn import contents, report
 
 ITERATIONS = (1, 2, 4, 8, 16, 32)
 
@@ -340,7 +340,7 @@ def test_the_command_prints_the_path_or_the_fault(copy, capsys):
 
 def test_jaxdl_needs_no_plotting_and_plots_needs_no_pyplot():
     code = (
-        "import sys, jaxdl, jaxdl.runs.contents; assert 'matplotlib' not in sys.modules\n"
+        "import sys, jaxdl, experiments.train_cnn.contents; assert 'matplotlib' not in sys.modules\n"
         "import jaxdl.plots; assert 'matplotlib.pyplot' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

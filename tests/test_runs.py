@@ -13,8 +13,10 @@ import numpy as np
 import optax
 import pytest
 
+from experiments.train_cnn import choices
+from experiments.train_cnn.member import Member
 from jaxdl import data, nn, runs, training
-from jaxdl.runs import choices, clock, folder, loading, metrics, names, signals
+from jaxdl.runs import clock, folder, loading, metrics, names, signals
 
 ROW = {"optimizer": "a", "step": 1, "epoch": 0, "split": "train", "loss": 0.1, "accuracy": 0.5, "learning_rate": 0.01}
 
@@ -237,7 +239,7 @@ def test_every_known_optimizer_takes_a_step_without_a_warning():
         assert {"jaxdl.sgd", "jaxdl.momentum", "jaxdl.adam", "jaxdl.adamw", "optax.sgd", "optax.adam"} <= {*known}
         for name, factory in known.items():
             optimizer = factory(0.01)
-            updates = jax.eval_shape(lambda p, o=optimizer: o.update(p, o.init(p), p)[0], params)
+            updates = jax.eval_shape(lambda p, o=optimizer: names.try_update(o, p, functions=True)[0], params)
             shapes = jax.tree.map(lambda u: (u.shape, u.dtype), updates)
             assert shapes == jax.tree.map(lambda p: (p.shape, p.dtype), params), name
 
@@ -342,7 +344,7 @@ def make_member(path, losses=None, *, patience=None, average=None, optimizer=Non
 
     file = metrics.MetricsFile(path / "metrics.csv")
     request = options.pop("request", runs.StopRequest())
-    member = runs.Member(
+    member = Member(
         "m",
         path / "checkpoints",
         parallel=training.data_parallel(

@@ -17,9 +17,11 @@ import numpy as np
 import optax
 import pytest
 
-from experiments import compare_optimizers
+from experiments.compare_optimizers import command as compare_optimizers
+from experiments.compare_optimizers import contenders, study
+from experiments.compare_optimizers import rows as study_rows
 from jaxdl import compare, optimizers, runs, studies
-from jaxdl.runs import commandline, contenders, problems, study, study_rows
+from jaxdl.runs import commandline, names
 from jaxdl.runs.tables import Table
 from jaxdl.studies import sweep
 
@@ -81,7 +83,7 @@ SETTINGS = study.Settings(rates=(0.01, 0.1, 1e4), seeds=2)
 
 def small_study(folder, settings=SETTINGS, names=OPTIMIZERS, **options):
     chosen = [contenders.contender(name) for name in names]
-    found = [problems.problem("mine:bowl"), problems.problem("quadratic_deep")._replace(steps=14)]
+    found = [names.problem("mine:bowl"), names.problem("quadratic_deep")._replace(steps=14)]
     return study.Study(folder, found, chosen, settings, line=lambda text: None, **options)
 
 
@@ -178,7 +180,7 @@ def test_the_plan_names_steps_methods_and_pairs(here, tmp_path):
 
 def test_paths_on_a_landscape_are_descent_from_its_start_at_the_best_rate(here, tmp_path):
     chosen = [contenders.contender(name) for name in ("jaxdl.sgd", "optax.adam")]
-    found = [problems.problem("elongated_bowl")._replace(steps=20)]
+    found = [names.problem("elongated_bowl")._replace(steps=20)]
     settings = study.Settings(rates=(0.01, 0.05, 1e3), seeds=1)
     for _ in range(2):  # the second time nothing is left to do
         study.Study(tmp_path, found, chosen, settings, line=lambda text: None).run()
@@ -443,7 +445,7 @@ def test_points_of_learning_rates():
 
 
 def test_a_problem_of_three_functions(here):
-    found = problems.problem("mine:functions")
+    found = names.problem("mine:functions")
     assert (found.name, found.steps_per_epoch) == ("mine:functions", 4)
     assert math.isclose(float(found.loss(jnp.zeros(3), (), np.ones((2, 3)), (), None)[0]), 1.0)
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from experiments import report as command
+from experiments.compare_optimizers import contents, report, rows
 from jaxdl import plots
-from jaxdl.runs import study_contents, study_report, study_rows
 
 RATES = (0.01, 0.1, 1.0, 3.0)
 STEPS, EVERY, TARGET = 60, 10, 0.05
@@ -60,13 +60,13 @@ def build(folder):
     folder.mkdir(parents=True)
     paths = [["elongated_bowl", o, t, -10 * 0.9**t, (-0.8) ** t] for o in SPEEDS for t in range(30)]
     tables = {
-        "results.csv": (study_contents.RESULTS, results),
-        "curves.csv": (study_contents.CURVES, curves),
-        "paths.csv": (study_contents.PATHS, paths),
+        "results.csv": (contents.RESULTS, results),
+        "curves.csv": (contents.CURVES, curves),
+        "paths.csv": (contents.PATHS, paths),
     }
-    for name, (header, rows) in tables.items():
+    for name, (header, lines) in tables.items():
         with (folder / name).open("w", newline="") as file:
-            csv.writer(file, lineterminator="\n").writerows([header, *rows])
+            csv.writer(file, lineterminator="\n").writerows([header, *lines])
     plan = {"twins": [["jaxdl.sgd", "optax.sgd"]], "planted": [["jaxdl.sgd", "jaxdl.sgd(slow=True)"]]}
     (folder / "plan.json").write_text(json.dumps(plan))
     (folder / "manifest.json").write_text(json.dumps({"command": "python -m tests.study", "versions": {"numpy": "2"}}))
@@ -76,7 +76,7 @@ def build(folder):
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
     folder = build(tmp_path_factory.mktemp("study") / "run")
-    assert study_report.write_study_report(folder) == folder / "report.html"
+    assert report.write(folder) == folder / "report.html"
     return folder
 
 
@@ -187,10 +187,10 @@ def test_remade_by_the_command_from_the_tables_alone_with_the_same_bytes(study, 
 def test_an_unfinished_study_with_one_seed_has_a_report(bare):
     rows = (bare / "results.csv").read_text().splitlines(keepends=True)
     (bare / "results.csv").write_text("".join(rows[:11]))  # default and tuning and one final run of the first optimizer
-    page = Page(study_report.write_study_report(bare))
+    page = Page(report.write(bare))
     assert "10 runs (5 default, 4 tuning, 1 final)" in page.text
     (bare / "results.csv").write_text("".join(rows[:3]))
-    study_report.write_study_report(bare)
+    report.write(bare)
 
 
 def edited(name, old, new, count=1):
@@ -199,13 +199,13 @@ def edited(name, old, new, count=1):
 
 def test_the_columns_are_those_that_a_study_writes():
     for name in ("RESULTS", "CURVES", "PATHS"):
-        assert tuple(getattr(study_contents, name)) == getattr(study_rows, name)
+        assert tuple(getattr(contents, name)) == getattr(rows, name)
 
 
 FAULTS = {
     "results.csv is missing": lambda f: (f / "results.csv").unlink(),
     "curves.csv is missing": lambda f: (f / "curves.csv").unlink(),
-    "results.csv: there is no run": lambda f: (f / "results.csv").write_text(",".join(study_contents.RESULTS) + "\n"),
+    "results.csv: there is no run": lambda f: (f / "results.csv").write_text(",".join(contents.RESULTS) + "\n"),
     "results.csv: the first line lacks the columns state_bytes": edited("results.csv", ",state_bytes", ""),
     "results.csv: line 2 has 20 fields, the header has 19": edited("results.csv", "bowl_1,", "bowl_1,,"),
     "results.csv: line 2: stage must be default or tuning or final": edited("results.csv", "default", "first"),
@@ -228,7 +228,7 @@ FAULTS = {
 def test_what_is_wrong_with_a_file_is_named(bare, message):
     FAULTS[message](bare)
     with pytest.raises(ValueError, match=re.escape(message)):
-        study_contents.read(bare)
+        contents.read(bare)
 
 
 def test_the_figures_refuse_nothing_to_draw_and_draw_the_extremes(tmp_path):

@@ -12,8 +12,8 @@ import numpy as np
 import optax
 import pytest
 
-from experiments import transfer as experiment
 from experiments.report import main as remake_report
+from experiments.transfer import command as experiment
 from jaxdl import data, models, nn, optimizers, training
 from jaxdl.applications import transfer
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks.accuracy import ROWS
 from benchmarks.on_gpu.record import Record
-from experiments import train_cnn
+from experiments.train_cnn import command as train_cnn
 from jaxdl import data
 
 SMALL = "--model softmax_regression --epochs 1 --optimizer jaxdl.adam"

@@ -1,14 +1,13 @@
 """Adam at 4 rates and 64 seeds on the digits' MLP: 256 members in one program, and one after another.
 
-One after another in the two ways there are: a call per step (`compare.sweep`'s "loop"), and a program of all steps per
+One after another in the two ways there are: a call per step (`studies.sweep`'s "loop"), and a program of all steps per
 member. The target is held to the faster of the two.
 """
 
-from jaxdl.compare.sweep import Member
-
 from benchmarks.on_gpu.record import Record
-from jaxdl import compare, optimizers
-from jaxdl.runs import problems
+from jaxdl import optimizers, studies
+from jaxdl.runs import names
+from jaxdl.studies.sweep import Member
 
 RATES = (1e-4, 3e-4, 1e-3, 3e-3)
 REPEATS = 3
@@ -29,8 +28,8 @@ def measure(record: Record, dry_run: bool) -> None:
 
 def seconds_per_member(members: list[Member], steps: int, method: str, width: int) -> dict[str, float]:
     """Run members in groups of a width; the least seconds of a few times, without compiling and evaluating."""
-    problem = problems.problem("digits_mlp")._replace(evaluate_every=steps)
-    whole = compare.sweep.Sweep(compare.sweep.place(problem, method=method), optimizers.adam, width=width)
+    problem = names.problem("digits_mlp")._replace(evaluate_every=steps)
+    whole = studies.sweep.Sweep(studies.sweep.place(problem, method=method), optimizers.adam, width=width)
     groups = [members[i : i + width] for i in range(0, len(members), width)]
     compiling = sum(trace.compile_seconds for trace in whole.run(groups[0], steps)) / len(groups[0])
     taken = [sum(trace.seconds for group in groups for trace in whole.run(group, steps)) for _ in range(REPEATS)]

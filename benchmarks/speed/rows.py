@@ -19,7 +19,7 @@ from benchmarks.speed import nets, ours
 from benchmarks.speed.peer import Missing, Peer
 from benchmarks.speed.table import entry
 from jaxdl import data, layers, losses, models, optimizers, studies, training
-from jaxdl.runs import problems
+from jaxdl.runs import names
 
 MODULES = {"jaxdl": "ours", "flax.linen": "linen", "flax.nnx": "nnx", "equinox": "eqx", "Keras": "keras3"}
 CALLS = 3  # of one framework before the next has its turn
@@ -295,7 +295,7 @@ def pipeline(seconds: float) -> list[dict]:
 def sweep_of_32(seconds: float, steps: int = 100) -> list[dict]:
     """8 seeds at 4 rates of Adam on the digits: as one program, and one after the other."""
     members = [studies.sweep.Member(rate, seed) for seed in range(8) for rate in (1e-4, 3e-4, 1e-3, 3e-3)]
-    problem = problems.problem("digits_mlp")._replace(evaluate_every=steps)
+    problem = names.problem("digits_mlp")._replace(evaluate_every=steps)
     programs = {}
     for method, label in (("vmap", "32 members, one program"), ("loop", "32 members, one after the other")):
         placed = studies.sweep.place(problem, method=method)

@@ -1,4 +1,4 @@
-"""A run of an experiment on disk: its folder, its metrics, its members, and what comes back from it."""
+"""A run of an experiment on disk: its folder, its files, its names, and what comes back from it."""
 
 from jaxdl.runs.folder import (
     check_same_data,
@@ -11,21 +11,14 @@ from jaxdl.runs.folder import (
     write_manifest,
 )
 from jaxdl.runs.loading import Run, describe, load, optimizer_folder, save_final, write_preprocessing
-from jaxdl.runs.member import Diverged, Member
 from jaxdl.runs.metrics import MetricsFile, read_metrics
-from jaxdl.runs.names import check_loss, dataset, labels, loss, model, optimizer, optimizer_names
-from jaxdl.runs.outcome import ONE_ULP, Evaluate, Outcome, finish_member, write_outcome
-from jaxdl.runs.progress import Progress
-from jaxdl.runs.signals import StopRequest, catch_stop
-from jaxdl.runs.study_progress import StudyProgress
+from jaxdl.runs.names import check_loss, dataset, labels, loss, model, optimizer, optimizer_names, problem
+from jaxdl.runs.progress import Progress, StudyProgress
+from jaxdl.runs.signals import Diverged, StopRequest, catch_stop
 
 __all__ = [
-    "ONE_ULP",
     "Diverged",
-    "Evaluate",
-    "Member",
     "MetricsFile",
-    "Outcome",
     "Progress",
     "Run",
     "StopRequest",
@@ -37,7 +30,6 @@ __all__ = [
     "create_dated",
     "dataset",
     "describe",
-    "finish_member",
     "labels",
     "load",
     "lock",
@@ -47,11 +39,11 @@ __all__ = [
     "optimizer",
     "optimizer_folder",
     "optimizer_names",
+    "problem",
     "read_json",
     "read_metrics",
     "save_final",
     "write_json",
     "write_manifest",
-    "write_outcome",
     "write_preprocessing",
 ]

@@ -5,26 +5,18 @@ import importlib
 import inspect
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 import jax
+import jax.numpy as jnp
 import optax
 from flax import linen
+from jax.flatten_util import ravel_pytree
 
-from jaxdl import data, interop, losses, models, nn, optimizers, training
+from jaxdl import data, interop, losses, models, nn, optimizers, studies, training
 
-# these need the loss, or the loss as a function, or a key, which a training step does not hand over
-_NEED_MORE = {
-    "lbfgs",
-    "momo",
-    "momo_adam",
-    "sophia",
-    "noisy_sgd",
-    "gauss_newton",
-    "natural_gradient",
-    "newton",
-    "newton_cg",
-}
+_NEED_MORE = {"noisy_sgd"}  # wants a random key
 _DEPRECATED = {"optimistic_adam"}
 
 
@@ -43,7 +35,10 @@ def optimizer(name: str) -> Callable[..., optax.GradientTransformation]:
 
 
 def optimizer_names() -> dict[str, Callable[..., optax.GradientTransformation]]:
-    """Every optimizer of jaxdl, optax and optax.contrib that needs a learning rate and gradients alone, by its name."""
+    """Every optimizer of jaxdl, optax and optax.contrib that is made from a learning rate alone, by its name.
+
+    What its update asks for beside gradients is for `try_update` to see.
+    """
     found = {}
     for prefix, module in (("optax", optax.contrib), ("optax", optax), ("jaxdl", optimizers)):
         for short, factory in vars(module).items():  # getattr would warn of names that optax is giving up
@@ -188,3 +183,66 @@ def _needs_learning_rate_alone(factory: Callable[..., Any]) -> bool:
 def _unknown(argument: str, name: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.0)
     return f"{argument}={name!r} is unknown; the nearest is {near[0]!r}; there are: {', '.join(sorted(known))}"
+
+
+PROBLEMS: Final[dict[str, Callable[[Path | None], studies.Problem]]] = {
+    **{one.name: lambda data_dir, one=one: studies.landscape_problem(one) for one in studies.LANDSCAPES},
+    "quadratic_deep": lambda data_dir: studies.quadratic_deep(),
+    "quadratic_deep_repeated": lambda data_dir: studies.quadratic_deep(shuffle="repeated"),
+    "digits_softmax": lambda data_dir: studies.digits_softmax(),
+    "digits_mlp": lambda data_dir: studies.digits_mlp(),
+    "mnist_softmax": studies.mnist_softmax,
+    "mnist_mlp": studies.mnist_mlp,
+    "fashion_mnist_2c2d": studies.fashion_mnist_2c2d,
+    "cifar10_3c3d": studies.cifar10_3c3d,
+    "cifar10_resnet20": studies.cifar10_resnet20,
+}
+
+
+def problem(name: str, data_dir: Path | None = None) -> studies.Problem:
+    """The problem called ``name``, or what ``package.module:function`` returns.
+
+    Args:
+        name: one of `PROBLEMS`, or a function without arguments that returns a `studies.Problem` or the three functions
+            ``(init, loss, batches)`` of `studies.make_problem`; it is called by its name.
+        data_dir: folder of the data sets' files.
+
+    Raises:
+        ValueError: for an unknown name, and a function that returns something else.
+    """
+    if ":" in name:
+        found = called("problem", name)
+        if isinstance(found, studies.Problem):
+            return found
+        if isinstance(found, tuple) and len(found) == 3 and all(map(callable, found)):
+            return studies.make_problem(*found, name=name)
+        raise ValueError(f"problem={name!r} returned {type(found).__name__}, no Problem or (init, loss, batches)")
+    if name not in PROBLEMS:
+        near = difflib.get_close_matches(name, PROBLEMS, n=1, cutoff=0.0)[0]
+        raise ValueError(f"problem={name!r} is unknown; the nearest is {near!r}; there are: {', '.join(PROBLEMS)}")
+    return PROBLEMS[name](data_dir)
+
+
+def try_update(optimizer: optax.GradientTransformation, params: Any, *, functions: bool, halves: bool = True) -> Any:
+    """Update once with what a loop offers, for a loss that stands for any; to be traced with shapes.
+
+    Args:
+        optimizer: what is tried.
+        params: the network's.
+        functions: whether the loop offers functions of the parameters.
+        halves: whether it offers the network and the loss of its outputs apart, as a training step does.
+
+    Raises:
+        ValueError: see `optimizers.update`.
+    """
+
+    def total(tree):
+        return sum((jnp.sum(leaf, dtype=jnp.float32) for leaf in jax.tree.leaves(tree)), jnp.float32(0))
+
+    offered: dict[str, Any] = {"value": total(params), "grad_fn": lambda params, i=None: params}
+    if functions:
+        offered |= {"value_fn": total}
+    if functions and halves:
+        offered |= {"model_fn": lambda p: ravel_pytree(p)[0][None], "loss_fn": total}
+    carried = optimizers.start_params(optimizer, params)
+    return optimizers.update(optimizer, params, optimizer.init(carried), carried, **offered)

@@ -32,7 +32,7 @@ def made(manifest: dict[str, Any], config: dict[str, Any]) -> list[str]:
     command = command if isinstance(command, str) else shlex.join(map(str, command))
     fence = "`" * (1 + max(2, *map(len, re.findall("`+", command)), 0))
     recorded = [[words(k), shown(v)] for k, v in manifest.items() if k != "command"]
-    options = [[words(k), shown(v)] for k, v in config.items()]
+    options = [[words(k), shown(v)] for k, v in config.items() if k not in ("experiment", "format")]
     return [
         "## How this was made",
         f"{fence}sh\n{command}\n{fence}",

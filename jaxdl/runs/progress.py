@@ -3,8 +3,6 @@
 import math
 from typing import Any
 
-from jaxdl.runs.member import Member
-
 
 class Progress:
     """Shows the rows of all members as they come.
@@ -39,7 +37,7 @@ class Progress:
         if self._bars is not None:
             self._bars.stop()
 
-    def row(self, member: Member, row: dict[str, Any]) -> None:
+    def row(self, member: Any, row: dict[str, Any]) -> None:
         """Show one row of metrics.csv."""
         text = f"{row['split']} loss {row['loss']:.4f} accuracy {row['accuracy']:.2%}"
         if self._bars is not None:
@@ -87,3 +85,38 @@ def describe_pair(pair: dict[str, Any]) -> str:
         f"{text}; {pair['b']} differs from itself by {pair['noise_floor_relative']:.2e} "
         f"({pair['noise_floor_ulps']:.3g} ulps) after moving one leaf of its start by one ulp: the noise floor."
     )
+
+
+class StudyProgress:
+    """Counts the groups of runs that are done."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import Progress
+
+        self.console = Console(soft_wrap=True, highlight=False)
+        self._bar = Progress(console=self.console) if self.console.is_terminal else None
+        self._task: Any = None
+
+    def __enter__(self) -> "StudyProgress":
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def begin(self, groups: int) -> None:
+        """Show how many groups there are."""
+        if self._bar is not None:
+            self._task = self._bar.add_task("groups of runs", total=groups)
+
+    def advance(self) -> None:
+        """Count one group."""
+        if self._bar is not None:
+            self._bar.advance(self._task)
+
+    def line(self, text: str) -> None:
+        """Print a line, above the bar if there is one."""
+        self.console.print(text, markup=False)

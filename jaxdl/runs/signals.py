@@ -1,9 +1,13 @@
-"""Ctrl-C and SIGTERM ask a run to save and stop; a second one stops it at once."""
+"""How a run ends early: Ctrl-C and SIGTERM ask it to save and stop (a second one stops it at once), or it diverges."""
 
 import contextlib
 import signal
 from collections.abc import Iterator
 from signal import Signals
+
+
+class Diverged(ValueError):
+    """Training met a loss or a parameter that is not finite."""
 
 
 class StopRequest:

@@ -19,7 +19,10 @@ import pytest
 from PIL import Image
 
 import jaxdl
-from experiments import compare_optimizers, predict, report, train_cnn, transfer
+from experiments import predict, report
+from experiments.compare_optimizers import command as compare_optimizers
+from experiments.train_cnn import command as train_cnn
+from experiments.transfer import command as transfer
 from jaxdl import data, nn, runs
 from jaxdl.data import pixels
 from jaxdl.runs import commandline, trust
@@ -112,7 +115,7 @@ def test_every_format_that_pillow_writes_is_read_or_refused(tmp_path):
 
 OPENED = {"jaxdl/data/pixels.py": "formats"}  # file -> the keyword that makes Pillow's open safe
 WEIGHTS_ONLY = {"jaxdl/interop/files.py"}
-NUMPY = {"jaxdl/data/decoded.py", "jaxdl/runs/contents.py"}
+NUMPY = {"jaxdl/data/decoded.py", "experiments/train_cnn/contents.py"}
 IMPORTED = {
     "jaxdl/runs/names.py": "package.module:function; one that a run folder names needs trust_run",
     "jaxdl/runs/trust.py": "modules of jaxdl and experiments alone",
@@ -185,7 +188,8 @@ def stranger(tmp_path, monkeypatch):
 
 def test_every_experiment_that_resumes_is_listed():
     there = {path.stem for path in (ROOT / "experiments").glob("*.py")}
-    assert there == {command.__name__.rpartition(".")[2] for command in COMMANDS} | OTHERS
+    there |= {path.parent.name for path in (ROOT / "experiments").glob("*/__main__.py")}
+    assert there == {command.__name__.split(".")[1] for command in COMMANDS} | OTHERS
     for command, options in COMMANDS.items():
         fields = {field.name for field in dataclasses.fields(command.Config)}
         assert {"resume", "trust_run", *options} <= fields
@@ -258,7 +262,7 @@ def test_names_of_the_library_itself_need_no_flag():
     ]
     foreign += [
         "experiments.report:sys",
-        "jaxdl.runs.choices:functools.partial",
+        "experiments.train_cnn.choices:functools.partial",
         "jaxdl.data:nothing",
         " os:_exit",
         "mine:f(a=1)",

@@ -19,13 +19,9 @@ import numpy as np
 from jaxdl import data, training
 from jaxdl.runs.clock import Clock
 from jaxdl.runs.metrics import MetricsFile
-from jaxdl.runs.signals import StopRequest
+from jaxdl.runs.signals import Diverged, StopRequest
 
 Batches = Callable[[int, int], Iterable[Any]]  # (epoch, batches to skip) -> batches, or rows of them
-
-
-class Diverged(ValueError):
-    """Training met a loss or a parameter that is not finite."""
 
 
 class Member:

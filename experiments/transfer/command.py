@@ -22,16 +22,16 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import numpy as np
 
+from experiments.transfer.rows import COLUMNS, TASKS
 from jaxdl import data, models, nn, optimizers, runs, training
 from jaxdl.applications import transfer
 from jaxdl.runs import commandline
 from jaxdl.runs.tables import Table
-from jaxdl.runs.transfer_rows import COLUMNS, TASKS
 
 
 class Way(NamedTuple):
@@ -56,6 +56,8 @@ WAYS = {
 @dataclasses.dataclass(frozen=True)
 class Config:
     """Everything that a run is made of."""
+
+    EXPERIMENT: ClassVar[str] = "transfer"
 
     source: str = "mnist"
     """digits, mnist, fashion_mnist, cifar10, a folder or archive of images, or package.module:function: the first half
@@ -122,9 +124,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             if request.signal:
                 print(f"{request.signal.name}: {commandline.resuming(folder, config)} goes on")
                 return request.exit_code
-    from jaxdl.runs import transfer_report  # matplotlib takes a second to import, which --help need not wait for
+    from experiments.transfer import report  # matplotlib takes a second to import, which --help need not wait for
 
-    print(f"report: {transfer_report.write_transfer_report(folder)}")
+    print(f"report: {report.write(folder)}")
     return 0
 
 
@@ -261,7 +263,3 @@ def first_of_each(examples: data.Examples, count: int, seed: int) -> data.Exampl
     labels = examples.labels[order]
     rows = np.concatenate([order[labels == c][:count] for c in range(labels.max() + 1)])
     return data.Examples(examples.images[rows], examples.labels[rows])
-
-
-if __name__ == "__main__":
-    commandline.run_main(main)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxdl.optimizers.conventions import TABLE
-from jaxdl.runs import choices, names
+from jaxdl.runs import names
 from jaxdl.studies.sweep import Build
 
 # where optax and jaxdl leave the rate to the user: PyTorch 2.15's default; of lion and lamb, which it lacks, Keras 3's
@@ -90,7 +90,7 @@ def check(one: Contender, params: Any) -> None:
     """
 
     def update(params, rate):
-        return choices.try_update(one.build(rate), params, functions=True, halves=False)
+        return names.try_update(one.build(rate), params, functions=True, halves=False)
 
     try:
         jax.eval_shape(update, params, jax.ShapeDtypeStruct((), jnp.float32))

@@ -1,6 +1,6 @@
 """The report of a run: ``report.md`` with its figures, and ``report.html``, the same in one file.
 
-`write` is a pure function of the files that `jaxdl.runs.contents` describes: it can be called again at any
+`write` is a pure function of the files that `experiments.train_cnn.contents` describes: it can be called again at any
 time and gives the same bytes. The page loads nothing, runs no script and shows names from the data as plain
 text, so it can be mailed as it is. This module imports matplotlib, which takes over a second: import it where
 a report is written and not at the top of a command.
@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from experiments.train_cnn import contents
+from experiments.train_cnn.contents import Contents
 from jaxdl import plots
-from jaxdl.runs import contents, pages
-from jaxdl.runs.contents import Contents
+from jaxdl.runs import pages
 
 MISTAKES = 24  # four rows of six: what a reader looks through
 

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from experiments.train_cnn.member import Member
 from jaxdl import activations, analysis, compare, data, nn, optimizers
 from jaxdl.runs import folder as folders
 from jaxdl.runs.loading import save_final
-from jaxdl.runs.member import Member
 
 ONE_ULP = "+1ulp"  # ends the name of the member that measures the noise floor
 MISTAKES = 24  # kept for the report

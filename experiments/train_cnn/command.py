@@ -16,18 +16,23 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import jax
 import numpy as np
 
+from experiments.train_cnn import choices
+from experiments.train_cnn.member import Member
+from experiments.train_cnn.outcome import ONE_ULP, Evaluate, finish_member, write_outcome
 from jaxdl import compare, data, nn, runs, training
-from jaxdl.runs import choices, commandline
+from jaxdl.runs import commandline
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
     """Everything that a run is made of. Options left out are chosen per data set and optimizer and written down."""
+
+    EXPERIMENT: ClassVar[str] = "train_cnn"
 
     dataset: str = "digits"
     """digits, mnist, fashion_mnist, cifar10, a folder or tar archive with a folder of images per class, or
@@ -252,9 +257,9 @@ def run(config: Config, folder: Path, argv: Sequence[str] | None = None, *, resu
                 progress.line(f"{request.signal.name}: saved at step {steps}; {again} goes on")
                 return request.exit_code
         metrics.arrange([member.name for member in members])
-        outcomes = [runs.finish_member(folder, member, splits.test, evaluate) for member in members]
-    summary = runs.write_outcome(folder, outcomes, dataset=dataset, splits=splits, model=config.model, layer=layer)
-    from jaxdl.runs import report  # matplotlib takes a second to import, which --help need not wait for
+        outcomes = [finish_member(folder, member, splits.test, evaluate) for member in members]
+    summary = write_outcome(folder, outcomes, dataset=dataset, splits=splits, model=config.model, layer=layer)
+    from experiments.train_cnn import report  # matplotlib takes a second to import, which --help need not wait for
 
     progress.table(summary)
     progress.line(f"report: {report.write(folder)}")
@@ -310,7 +315,7 @@ def choose_steps_per_call(config: Config, layer: nn.Layer, splits: data.Splits, 
     return 10 if cost is not None and cost["flops"] <= ON_CPU_TOGETHER else 1
 
 
-def make_evaluate(config: Config, layer: nn.Layer, preprocessing: data.Normalization) -> runs.Evaluate:
+def make_evaluate(config: Config, layer: nn.Layer, preprocessing: data.Normalization) -> Evaluate:
     """``(params, state, examples) -> ({"loss", "accuracy"}, logits)``, compiled once for all optimizers."""
     step = training.data_parallel_eval(
         training.eval_step(layer, loss=runs.loss(config.loss), preprocess=lambda x: data.normalize(x, preprocessing)),
@@ -345,7 +350,7 @@ def make_starts(
     wanted = list(zip(labels, config.optimizer, config.learning_rate, [params] * len(labels), strict=True))
     if config.noise_floor:
         label, name, rate, _ = wanted[1]
-        wanted.append((f"{label}{runs.ONE_ULP}", name, rate, compare.move_one_ulp(params)))
+        wanted.append((f"{label}{ONE_ULP}", name, rate, compare.move_one_ulp(params)))
     starts, compiled = [], {}
     examples = training.replicate(splits.train, config.devices) if resident else None
     for label, name, rate, first_params in wanted:
@@ -373,10 +378,10 @@ def make_member(
     start: Start,
     folder: Path,
     splits: data.Splits,
-    evaluate: runs.Evaluate,
+    evaluate: Evaluate,
     resident: bool,
     **options: Any,
-) -> runs.Member:
+) -> Member:
     """The training of one optimizer; all see the same batches in the same order."""
 
     def batches(epoch: int, first: int):
@@ -385,7 +390,7 @@ def make_member(
             return data.batch_rows(len(splits.train.labels), size, seed=seed, epoch=epoch, start=first)
         return data.batches(splits.train, size, seed=seed, epoch=epoch, start=first)
 
-    return runs.Member(
+    return Member(
         start.label,
         folder / "checkpoints" / runs.optimizer_folder(start.label),
         parallel=start.step,
@@ -429,7 +434,3 @@ def compile_step(
 def _check(right: bool, name: str, value: Any, allowed: str) -> None:
     if not right:
         raise ValueError(f"{name}={value!r} is not allowed: it must be {allowed}")
-
-
-if __name__ == "__main__":
-    commandline.run_main(main)

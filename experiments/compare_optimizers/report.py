@@ -1,6 +1,6 @@
 """The report of a study: which optimizer is better on which problem, how sure that is, and what it cost.
 
-`write_study_report` is a pure function of the files that `jaxdl.runs.study_contents` describes: called again it gives
+`write` is a pure function of the files that `experiments.compare_optimizers.contents` describes: called again it gives
 the same bytes. It imports matplotlib: import it where a report is written and not at the top of a command.
 """
 
@@ -12,9 +12,10 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.compare_optimizers import contents
+from experiments.compare_optimizers.contents import Run, Study
 from jaxdl import plots
-from jaxdl.runs import pages, study_contents
-from jaxdl.runs.study_contents import Run, Study
+from jaxdl.runs import pages
 from jaxdl.studies import statistics
 from jaxdl.studies.landscapes import LANDSCAPES
 from jaxdl.studies.statistics import Interval
@@ -24,7 +25,7 @@ FACTORS = np.geomspace(1, 16, 200)  # of performance profiles
 LIMIT = 4.0  # up to which their score integrates, as AlgoPerf does
 
 
-def write_study_report(folder: str | Path) -> Path:
+def write(folder: str | Path) -> Path:
     """Writes ``figures/*.png``, ``report.md`` and ``report.html`` into the folder of a study.
 
     Args:
@@ -37,7 +38,7 @@ def write_study_report(folder: str | Path) -> Path:
         ValueError: a file is missing or malformed; the message names the file and what is wrong.
     """
     folder = Path(folder)
-    study = study_contents.read(folder)
+    study = contents.read(folder)
     sections = (
         _summary,
         _pairs,
@@ -298,7 +299,7 @@ def _diverged(study: Study, folder: Path) -> list[str]:
             gone = [run for run in study.select(problem, optimizer) if run.status == "diverged"]
             counts = [
                 f"{sum(r.stage == s for r in gone)} of {len(study.select(problem, optimizer, s))}"
-                for s in study_contents.ALLOWED["stage"]
+                for s in contents.ALLOWED["stage"]
             ]
             if gone:
                 least = min(run.rate for run in gone)

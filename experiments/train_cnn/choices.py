@@ -6,11 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import optax
-from jax.flatten_util import ravel_pytree
 
-from jaxdl import data, optimizers, regularizers, schedules
+from jaxdl import data, regularizers, schedules
 from jaxdl.data import augmentation
 from jaxdl.runs import names
 
@@ -73,7 +71,7 @@ def optimizer(
         found = factory(learning_rate, **arguments)
         if not isinstance(found, optax.GradientTransformation):
             raise TypeError(f"it returned {type(found).__name__}, not an optax.GradientTransformation")
-        jax.eval_shape(functools.partial(try_update, found, functions=functions), params)
+        jax.eval_shape(functools.partial(names.try_update, found, functions=functions), params)
     except (TypeError, ValueError) as error:
         kind = "number" if not callable(learning_rate) else "schedule of learning rates (--schedule constant: a number)"
         raise ValueError(
@@ -82,31 +80,6 @@ def optimizer(
             + ("" if functions else "; functions of the loss are for one device or --strategy jit")
         ) from error
     return found, penalty
-
-
-def try_update(optimizer: optax.GradientTransformation, params: Any, *, functions: bool, halves: bool = True) -> Any:
-    """Update once with what a loop offers, for a loss that stands for any; to be traced with shapes.
-
-    Args:
-        optimizer: what is tried.
-        params: the network's.
-        functions: whether the loop offers functions of the parameters.
-        halves: whether it offers the network and the loss of its outputs apart, as a training step does.
-
-    Raises:
-        ValueError: see `optimizers.update`.
-    """
-
-    def total(tree):
-        return sum((jnp.sum(leaf, dtype=jnp.float32) for leaf in jax.tree.leaves(tree)), jnp.float32(0))
-
-    offered: dict[str, Any] = {"value": total(params), "grad_fn": lambda params, i=None: params}
-    if functions:
-        offered |= {"value_fn": total}
-    if functions and halves:
-        offered |= {"model_fn": lambda p: ravel_pytree(p)[0][None], "loss_fn": total}
-    carried = optimizers.start_params(optimizer, params)
-    return optimizers.update(optimizer, params, optimizer.init(carried), carried, **offered)
 
 
 def augment(names: Sequence[str], scale: float) -> augmentation.Augmentation | None:

@@ -7,16 +7,16 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
+from experiments.transfer.rows import COLUMNS, RECOMMENDED, TASKS, mean
 from jaxdl import plots
 from jaxdl.runs import folder as folders
 from jaxdl.runs import pages
 from jaxdl.runs.tables import Table
-from jaxdl.runs.transfer_rows import COLUMNS, RECOMMENDED, TASKS, mean
 
 Mean = Callable[[str, str, int], float]  # (task, way, examples per class) → accuracy, NaN where there is none
 
 
-def write_transfer_report(folder: Path) -> Path:
+def write(folder: Path) -> Path:
     """Write report.md and report.html from config.json, manifest.json and results.csv; returns the latter's path.
 
     Raises:

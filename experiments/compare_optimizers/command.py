@@ -18,14 +18,15 @@ import dataclasses
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, ClassVar, Final, Literal
 
 import jax
 import optax
 
+from experiments.compare_optimizers import contenders, rows, study
 from jaxdl import optimizers, runs, studies
-from jaxdl.runs import commandline, contenders, study, study_rows
-from jaxdl.runs.problems import problem as named_problem
+from jaxdl.runs import commandline
+from jaxdl.runs.names import problem as named_problem
 
 EPS: Final = ("jaxdl.adam", "jaxdl.adam(eps=0.001)")
 DECAY: Final = ("jaxdl.adamw(weight_decay=0.1)", "experiments.compare_optimizers:adam_l2(weight_decay=0.1)")
@@ -35,6 +36,8 @@ PLANTED: Final = (EPS, DECAY)  # pairs that a study must tell apart
 @dataclasses.dataclass(frozen=True)
 class Config:
     """Everything that a study is made of."""
+
+    EXPERIMENT: ClassVar[str] = "compare_optimizers"
 
     problems: tuple[str, ...] = ("digits_softmax", "digits_mlp", "quadratic_deep")
     """elongated_bowl, rosenbrock, beale, saddle, quadratic_deep, quadratic_deep_repeated (the same batches each epoch,
@@ -96,7 +99,7 @@ def resolve(config: Config) -> Config:
     _check(1 <= config.devices <= there, "devices", config.devices, f"from 1 to {there}, which is how many there are")
     _check(config.devices == 1 or config.method != "loop", "devices", config.devices, "1 with --method loop")
     budget(config.budget)
-    study_rows.points(*config.rates, config.points, search=config.search)
+    rows.points(*config.rates, config.points, search=config.search)
     return config
 
 
@@ -140,7 +143,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(config: Config, problems: list[studies.Problem], chosen: list[contenders.Contender], folder: Path) -> int:
     """Make all runs that the folder does not hold yet; returns the exit code."""
     settings = study.Settings(
-        rates=study_rows.points(*config.rates, config.points, search=config.search),
+        rates=rows.points(*config.rates, config.points, search=config.search),
         seeds=config.seeds,
         method=None if config.method == "auto" else config.method,
         devices=config.devices,
@@ -162,17 +165,13 @@ def run(config: Config, problems: list[studies.Problem], chosen: list[contenders
                 f"{name}: every run that ended is in {folder}; {commandline.resuming(folder, config)} goes on"
             )
             return request.exit_code
-    from jaxdl.runs import study_report  # matplotlib takes a second to import, which --help need not wait for
+    from experiments.compare_optimizers import report  # matplotlib takes a second to import; --help need not wait
 
     print(f"results: {folder / 'results.csv'}")
-    print(f"report: {study_report.write_study_report(folder)}")
+    print(f"report: {report.write(folder)}")
     return 0
 
 
 def _check(right: Any, name: str, value: Any, allowed: str) -> None:
     if not right:
         raise ValueError(f"{name}={value!r} is not allowed: it must be {allowed}")
-
-
-if __name__ == "__main__":
-    commandline.run_main(main)

@@ -16,10 +16,10 @@ from typing import Any, Final, NamedTuple
 
 import jax
 
+from experiments.compare_optimizers.contenders import Contender, twins
+from experiments.compare_optimizers.rows import CURVES, KEY, PATHS, RESULTS, checksums, describe, key, result
 from jaxdl import studies
 from jaxdl.runs import folder as folders
-from jaxdl.runs.contenders import Contender, twins
-from jaxdl.runs.study_rows import CURVES, KEY, PATHS, RESULTS, checksums, describe, key, result
 from jaxdl.runs.tables import Table
 from jaxdl.studies import cost, sweep
 
