@@ -96,7 +96,7 @@ def write_keras(path: str | os.PathLike, tensors: Mapping[str, ArrayLike]) -> No
     """Write arrays called ``LAYER/kernel``, ... into an HDF5 file for Keras' ``load_weights(path, by_name=True)``.
 
     Keras takes the arrays of a layer by their order. For a model within the model, ``MODEL/LAYER/kernel``, they are
-    written as Keras counts them: in the given order, but running statistics last.
+    written in the given order, which has to be the network's, but with running statistics last, as Keras counts them.
 
     Raises:
         ValueError: for a path that does not end in ``.h5``, a name without a layer, one that lies within another, or
