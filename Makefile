@@ -37,10 +37,11 @@ docs: .venv/docs
 # PyTorch's and Keras's own steps for the tests; the same versions write the same bytes
 golden: .venv/bin/python
 	test -d .venv-golden || $(PYTHON) -m venv .venv-golden
-	.venv-golden/bin/python -m pip install --quiet torch==2.15.0 torchvision==0.29.2 keras==3.15.1 h5py==3.16.0 numpy==2.4.6
+	.venv-golden/bin/python -m pip install --quiet torch==2.15.0 torchvision==0.29.2 keras==3.15.1 h5py==3.16.0 numpy==2.4.6 jax==0.10.2
 	.venv-golden/bin/python tests/golden/make_golden.py
 	.venv-golden/bin/python tests/golden/make_weights.py
 	.venv-golden/bin/python tests/golden/make_layers.py
+	.venv-golden/bin/python tests/golden/make_keras.py
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -1,7 +1,9 @@
 """Weights and modules of other frameworks: files, the names of torchvision and Keras, flax modules as layers and back.
 
     params, state = interop.load("resnet50.safetensors", models.resnet50(), (224, 224, 3), interop.torchvision.resnet)
-    interop.save("mine.safetensors", interop.to_torch(layer, params, state, (224, 224, 3), interop.torchvision.resnet))
+    interop.save("mine.safetensors", params, state)
+    named = interop.to_torch(models.resnet50(), params, state, (224, 224, 3), interop.torchvision.resnet)
+    interop.write_safetensors("theirs.safetensors", named)
 
 What a file holds is a dict of arrays by name. Which name belongs to which of the network's parameters is said by a
 function of this package's `torchvision` or `keras`, or by your own: ``layer -> {path of a leaf: its name there}``.

@@ -1,31 +1,37 @@
 """Files of weights as dicts of numpy arrays by name. No code that a file may hold is run."""
 
+import functools
 import io
+import json
 import os
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
+
+from jaxdl.interop import kerasfiles
 
 Tensors = dict[str, np.ndarray]
 SUFFIXES = (".safetensors", ".pth", ".pt", ".h5", ".hdf5", ".keras")
 _IN_ARCHIVE = "model.weights.h5"
-_BATCH_NORM = ("gamma", "beta", "moving_mean", "moving_variance")  # in Keras' order
-_AFFINE = ("kernel", "bias")
 
 
 def read(path: str | os.PathLike) -> Tensors:
     """Read all arrays of a file of weights by name.
 
     ``.safetensors``; PyTorch's ``.pth`` and ``.pt``, of which only tensors are read (``weights_only=True``; needs
-    torch); Keras' ``.h5``, ``.weights.h5`` and ``.keras`` (needs h5py), as ``LAYER/kernel``, ``LAYER/gamma``, ...
+    torch); Keras' ``.h5``, ``.weights.h5`` and ``.keras`` (needs h5py), as ``LAYER/kernel``, ``LAYER/gamma``, ...,
+    in models within models as ``MODEL/LAYER/kernel`` and in recurrent layers as ``LAYER/CELL/kernel``.
 
     Raises:
         ValueError: naming the file, for one that is missing, truncated, of another format, or that holds anything but
-            tensors: pickled objects, or links to other files.
+            tensors: pickled objects, or links to other files; for arrays of a Keras layer that cannot be named.
     """
     path = Path(path)
     readers = {".safetensors": _read_safetensors, ".pth": _read_torch, ".pt": _read_torch, ".keras": _read_archive}
@@ -45,18 +51,56 @@ def write_safetensors(
         path: the file; its folder must exist.
         tensors: name → array.
         metadata: strings that go along, such as where the weights come from.
+
+    Raises:
+        ValueError: for a type that safetensors has not, such as complex128, and for random keys.
     """
     from safetensors.numpy import save
 
-    arrays = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    arrays = {name: _storable(name, array) for name, array in tensors.items()}
     _write_whole(path, save(arrays, None if metadata is None else dict(metadata)))
+
+
+def _storable(name: str, array: Any) -> np.ndarray:
+    """An array as safetensors takes it: of a type that it has, in C order, with the machine's order of bytes."""
+    if name == "__metadata__":
+        raise ValueError("tensors: the name '__metadata__' is safetensors' own")
+    if isinstance(array, jax.Array) and jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
+        raise ValueError(f"tensors: {name} is a random key; jax.random.key_data gives an array that can be stored")
+    # not ascontiguousarray, which makes (1,) of shape ()
+    plain = np.asarray(array, order="C")
+    plain = plain.astype(plain.dtype.newbyteorder("="), copy=False)
+    if plain.dtype not in _dtypes().values():
+        raise ValueError(f"tensors: {name} is {plain.dtype}, which safetensors has not; it has {_listed_dtypes()}")
+    return plain
+
+
+@functools.cache
+def _dtypes() -> dict[str, np.dtype]:
+    """Safetensors' name of a type → numpy's type."""
+    plain = {"BOOL": "bool", "C64": "complex64"}
+    plain |= {
+        f"{kind}{bits}": f"{name}{bits}" for kind, name in (("I", "int"), ("U", "uint")) for bits in (8, 16, 32, 64)
+    }
+    plain |= {f"F{bits}": f"float{bits}" for bits in (16, 32, 64)}
+    eight = {"F8_E4M3": jnp.float8_e4m3fn, "F8_E5M2": jnp.float8_e5m2, "F8_E8M0": jnp.float8_e8m0fnu}
+    eight |= {"F8_E4M3FNUZ": jnp.float8_e4m3fnuz, "F8_E5M2FNUZ": jnp.float8_e5m2fnuz, "BF16": jnp.bfloat16}
+    return {name: np.dtype(kind) for name, kind in (plain | eight).items()}
+
+
+def _listed_dtypes() -> str:
+    return ", ".join(str(dtype) for dtype in _dtypes().values())
 
 
 def write_keras(path: str | os.PathLike, tensors: Mapping[str, ArrayLike]) -> None:
     """Write arrays called ``LAYER/kernel``, ... into an HDF5 file for Keras' ``load_weights(path, by_name=True)``.
 
+    Keras takes the arrays of a layer by their order. For a model within the model, ``MODEL/LAYER/kernel``, they are
+    written in the given order, which has to be the network's, but with running statistics last, as Keras counts them.
+
     Raises:
-        ValueError: for a path that does not end in ``.h5``, or a name without a layer.
+        ValueError: for a path that does not end in ``.h5``, a name without a layer, one that lies within another, or
+            an array that is not of numbers as Keras has them.
     """
     import h5py
 
@@ -67,11 +111,16 @@ def write_keras(path: str | os.PathLike, tensors: Mapping[str, ArrayLike]) -> No
         layer, _, _ = name.partition("/")
         if layer == name:
             raise ValueError(f"tensors: the name {name!r} is not of the form LAYER/kernel")
+        outer = [other for other in tensors if name.startswith(f"{other}/")]
+        if outer or np.asarray(tensors[name]).dtype.kind not in "fiub":
+            why = f"lies within {outer[0]!r}" if outer else f"is {np.asarray(tensors[name]).dtype}; expected float32"
+            raise ValueError(f"tensors: {name!r} {why}")
         layers.setdefault(layer, []).append(name)
     buffer = io.BytesIO()
     with h5py.File(buffer, "w") as file:
         file.attrs["layer_names"] = [layer.encode() for layer in layers]
         for layer, names in layers.items():
+            names.sort(key=lambda name: name.rpartition("/")[2].startswith("moving_"))
             group = file.create_group(layer)
             group.attrs["weight_names"] = [name.encode() for name in names]
             for name in names:
@@ -87,13 +136,19 @@ def _write_whole(path: str | os.PathLike, content: bytes) -> None:
 
 
 def _read_safetensors(path: Path) -> Tensors:
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
+    from safetensors import SafetensorError, deserialize
 
     try:
-        return load_file(path)
+        stored = deserialize(path.read_bytes())
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{path}: is not a whole safetensors file ({error})") from error
+    tensors = {}
+    for name, about in stored:  # safetensors' own numpy functions know no float8
+        if about["dtype"] not in _dtypes():
+            raise ValueError(f"{path}: {name} is {about['dtype']}; allowed are {', '.join(_dtypes())}")
+        values = np.frombuffer(about["data"], _dtypes()[about["dtype"]])
+        tensors[name] = values.reshape(about["shape"])
+    return tensors
 
 
 def _read_torch(path: Path) -> Tensors:
@@ -119,12 +174,27 @@ def _read_archive(path: Path) -> Tensors:
     try:
         with zipfile.ZipFile(path) as archive:
             content = archive.read(_IN_ARCHIVE)
-    except (zipfile.BadZipFile, KeyError, OSError, EOFError) as error:
+            config = json.loads(archive.read("config.json")) if "config.json" in archive.namelist() else None
+    except (zipfile.BadZipFile, zlib.error, KeyError, OSError, EOFError, ValueError, NotImplementedError) as error:
         raise ValueError(f"{path}: is not a whole Keras archive with a {_IN_ARCHIVE} in it ({error})") from error
-    return _read_hdf5(path, io.BytesIO(content))
+    return _read_hdf5(path, io.BytesIO(content), _inner(config))
 
 
-def _read_hdf5(path: Path, content: io.BytesIO | None = None) -> Tensors:
+def _model_config(path: Path, file: Any) -> Any:
+    if "model_config" not in file.attrs:
+        return None
+    try:
+        return _inner(json.loads(file.attrs["model_config"]))
+    except ValueError as error:
+        raise ValueError(f"{path}: its model_config is not JSON ({error})") from error
+
+
+def _inner(config: Any) -> Any:
+    """The config of a model's layers, without the model's own name, which no path has."""
+    return config.get("config") if isinstance(config, dict) else None
+
+
+def _read_hdf5(path: Path, content: io.BytesIO | None = None, config: Any = None) -> Tensors:
     import h5py
 
     try:
@@ -132,8 +202,8 @@ def _read_hdf5(path: Path, content: io.BytesIO | None = None) -> Tensors:
             _check_links(path, file)
             root: Any = file.get("model_weights", file)
             if "layer_names" in root.attrs:
-                return _read_legacy(path, root)
-            return _read_saved_model(path, root)
+                return kerasfiles.read_listed(str(path), root, _model_config(path, file))
+            return kerasfiles.read_numbered(str(path), root, config)
     except (OSError, RuntimeError, KeyError) as error:
         raise ValueError(f"{path}: is not a whole HDF5 file of Keras' weights ({error})") from error
 
@@ -150,40 +220,3 @@ def _check_links(path: Path, group: Any) -> None:
             _check_links(path, item)
         elif item.external or item.is_virtual:
             raise ValueError(f"{path}: {item.name} keeps its values in another file, which is not read")
-
-
-def _read_legacy(path: Path, root: Any) -> Tensors:
-    """Keras 1, 2 and ``Model.save`` to .h5: a group per layer, whose attribute lists its weights in order."""
-    tensors = {}
-    for layer in map(_text, root.attrs["layer_names"]):
-        names = [_text(name) for name in root[layer].attrs["weight_names"]]
-        short = [name.rpartition("/")[2].partition(":")[0] for name in names]
-        if not set(short) <= {*_AFFINE, *_BATCH_NORM}:  # Keras 1 wrote conv_W and conv_b
-            short = _by_order(path, layer, len(names), batch_norm=False)
-        tensors |= {f"{layer}/{own}": root[layer][name][()] for own, name in zip(short, names, strict=True)}
-    return tensors
-
-
-def _read_saved_model(path: Path, root: Any) -> Tensors:
-    """Keras 3: layers by class and number, whose group of variables says the layer's name; variables by number."""
-    if "layers" not in root:
-        raise ValueError(f"{path}: is no file of Keras' weights; it has {', '.join(sorted(root)) or 'nothing'} in it")
-    tensors = {}
-    for kind, group in root["layers"].items():
-        values = group.get("vars", {})
-        if len(values):
-            layer = _text(values.attrs.get("name", kind))
-            names = _by_order(path, layer, len(values), batch_norm=kind.startswith("batch_normalization"))
-            tensors |= {f"{layer}/{name}": values[str(i)][()] for i, name in enumerate(names)}
-    return tensors
-
-
-def _by_order(path: Path, layer: str, number: int, *, batch_norm: bool) -> list[str]:
-    names = _BATCH_NORM if batch_norm else _AFFINE
-    if number > len(names) or (batch_norm and number < len(names)):
-        raise ValueError(f"{path}: the layer {layer!r} has {number} arrays; expected are {', '.join(names)}")
-    return list(names[:number])
-
-
-def _text(name: Any) -> str:
-    return name.decode() if isinstance(name, bytes) else str(name)

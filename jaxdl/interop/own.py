@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax import traverse_util
+import numpy as np
 
 from jaxdl import nn
 from jaxdl.interop import files, layouts
@@ -34,7 +34,7 @@ def load(
     tensors = files.read(path)
     try:
         if names is None:
-            return _own(tensors, layer, in_shape)
+            return _own(path, tensors, layer, in_shape)
         of_keras = Path(path).suffix in (".h5", ".hdf5", ".keras")
         return (layouts.from_keras if of_keras else layouts.from_torch)(tensors, layer, in_shape, names)
     except layouts.Mismatch as error:
@@ -43,18 +43,49 @@ def load(
 
 
 def save(path: str | os.PathLike, params: Any, state: Any) -> None:
-    """Write params and state into a safetensors file, named by their paths: ``params/conv1/kernel``."""
-    tree = {"params": jax.device_get(params), "state": jax.device_get(state)}
-    files.write_safetensors(path, _flat(tree), metadata={"format": "jaxdl"})
+    """Write params and state into a safetensors file, named by their paths: ``params/conv1/kernel``.
+
+    Shapes and types stay as they are, bit for bit.
+
+    Args:
+        path: the file; its folder must exist.
+        params: pytree of arrays.
+        state: pytree of arrays.
+
+    Raises:
+        ValueError: for a leaf that is no array, two leaves of one path (``{"a/b": ...}`` beside ``{"a": {"b": ...}}``),
+            and types that safetensors has not, such as complex128 and int4.
+    """
+    tree = {"params": params, "state": state}
+    named = _named(tree)
+    for name, leaf in named.items():
+        if not isinstance(leaf, jax.Array | np.ndarray | np.generic):
+            raise ValueError(f"{name} is a {type(leaf).__name__}; allowed are arrays")
+    files.write_safetensors(path, named, metadata={"format": "jaxdl"})
 
 
-def _own(tensors: files.Tensors, layer: nn.Layer, in_shape: Sequence[int]) -> tuple[Any, Any]:
+def _own(path: str | os.PathLike, tensors: files.Tensors, layer: nn.Layer, in_shape: Sequence[int]) -> tuple[Any, Any]:
     params, state = jax.eval_shape(lambda: layer.init(jax.random.key(0), tuple(in_shape)))
-    like = _flat({"params": params, "state": state})
+    tree = {"params": params, "state": state}
+    like = _named(tree)
     layouts.check_match(*({name: array.shape for name, array in each.items()} for each in (tensors, like)))
-    tree = traverse_util.unflatten_dict({name: jnp.asarray(tensors[name]) for name in like}, sep="/")
-    return tree.get("params", {}), tree.get("state", {})
+    for name, array in tensors.items():
+        if jax.dtypes.canonicalize_dtype(array.dtype) != array.dtype:
+            raise ValueError(f"{path}: {name} is {array.dtype}, which JAX narrows unless jax_enable_x64 is set")
+    filled = jax.tree.unflatten(jax.tree.structure(tree), [jnp.asarray(tensors[name]) for name in like])
+    return filled["params"], filled["state"]
 
 
-def _flat(tree: Any) -> dict[str, Any]:
-    return {name: leaf for name, leaf in traverse_util.flatten_dict(tree, sep="/").items() if hasattr(leaf, "shape")}
+def _named(tree: Any) -> dict[str, Any]:
+    """Path → leaf, in the tree's order.
+
+    Raises:
+        ValueError: for two leaves of one path.
+    """
+    named: dict[str, Any] = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        name = "/".join(jax.tree_util.keystr((key,), simple=True) for key in path)
+        if name in named:
+            raise ValueError(f"two leaves have the path {name}; give them names without '/', or other names")
+        named[name] = leaf
+    return named

@@ -66,7 +66,13 @@ def read(path: Path, like: Any) -> Any:
 
 
 def _by_path(tree: Any) -> dict[str, Any]:
-    return {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+    named: dict[str, Any] = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        name = jax.tree_util.keystr(path)
+        if name in named:  # keys of two types may look alike
+            raise ValueError(f"tree: two leaves have the path {name}; give them other keys")
+        named[name] = leaf
+    return named
 
 
 def _is_key(leaf: Any) -> bool:

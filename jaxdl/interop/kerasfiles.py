@@ -1,0 +1,234 @@
+"""Keras' HDF5 files of weights as arrays by full path: ``LAYER/kernel``, ``MODEL/LAYER/kernel``, ``LSTM/CELL/kernel``.
+
+Files of ``Model.save`` to .h5 (and of Keras 1 and 2) list the names of all weights. Those of Keras 3 (.keras and
+.weights.h5) hold a tree of layers whose arrays are numbered: their names follow from the layer's class, and where that
+leaves a choice, such as the one array of a norm without scale or without offset, from the model's config, which .keras
+has alone. Every array of the file is read once, under its own name; what cannot be named is an error.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+Tensors = dict[str, np.ndarray]
+
+_AFFINE = ("kernel", "bias")
+_CELL = ("kernel", "recurrent_kernel", "bias")
+_SEPARABLE = ("depthwise_kernel", "pointwise_kernel", "bias")
+# class of a layer as Keras 3 spells it in files -> its variables in order, of which the last may lack
+_NAMES: dict[str, tuple[str, ...]] = {
+    **{f"conv{n}d": _AFFINE for n in (1, 2, 3)},
+    **{f"conv{n}d_transpose": _AFFINE for n in (1, 2, 3)},
+    **{f"depthwise_conv{n}d": _AFFINE for n in (1, 2)},
+    **{f"separable_conv{n}d": _SEPARABLE for n in (1, 2)},
+    **dict.fromkeys(("lstm_cell", "gru_cell", "simple_rnn_cell"), _CELL),
+    "dense": _AFFINE,
+    "einsum_dense": _AFFINE,
+    "embedding": ("embeddings",),
+    "p_re_lu": ("alpha",),
+    "rms_normalization": ("scale",),
+}
+# of these, gamma and beta may each be missing
+_NORMS = {
+    "batch_normalization": ("moving_mean", "moving_variance"),
+    "layer_normalization": (),
+    "group_normalization": (),
+}
+# parts of a file that hold no weights: the optimizer, and the state of random layers
+_NO_WEIGHTS = ("optimizer", "seed_generator")
+_TOP = "top_level_model_weights"
+
+
+class _Layer(NamedTuple):
+    """One layer of a Keras 3 file that has arrays of its own."""
+
+    path: str  # of names, as the model's user knows it
+    kind: str  # its place's name in the file, which is its class, or the attribute that holds it
+    arrays: list[np.ndarray]
+
+
+def read_listed(where: str, root: Any, config: Mapping[str, Any] | None = None) -> Tensors:
+    """The weights of Keras 1, 2 and of ``Model.save`` to .h5: a group per layer, whose attribute lists its weights.
+
+    Args:
+        where: the file, for messages.
+        root: the HDF5 group that has the layers.
+        config: the model's, of which layers within models get their full path; None where the file has none.
+
+    Raises:
+        ValueError: for weights that the lists do not name, or name alike.
+    """
+    tensors: Tensors = {}
+    known = [] if config is None else [path for path, _ in _configs(config, ())]
+    layers = [_text(layer) for layer in root.attrs["layer_names"]]
+    for layer in [*layers, *([_TOP] if _TOP in root else [])]:
+        group = root[layer]
+        listed = [_text(name) for name in group.attrs["weight_names"]]
+        names = [_full(where, name, known) for name in _of_list(where, layer, listed)]
+        for name, stored in zip(names, listed, strict=True):
+            _add(where, tensors, name, group[stored][()])
+        left = sorted({_relative(group, item) for item in _datasets(group)} - {*listed})
+        if left:
+            raise ValueError(f"{where}: the layer {layer!r} has arrays that its list does not name: {', '.join(left)}")
+    return tensors
+
+
+def _of_list(where: str, layer: str, listed: list[str]) -> list[str]:
+    parts = [name.partition(":")[0].split("/") for name in listed]
+    if any(len(part) == 1 for part in parts):  # Keras 1 wrote conv_W and conv_b
+        if layer == _TOP or len(listed) > len(_AFFINE):
+            raise ValueError(
+                f"{where}: the layer {layer!r} has {len(listed)} arrays ({', '.join(listed)}), whose names do not say "
+                f"which is which; expected are {', '.join(_AFFINE)}"
+            )
+        return [f"{layer}/{name}" for name in _AFFINE[: len(listed)]]
+    # names begin above the layer, with it, or, where the layer is a model, below it
+    below = [part[part.index(layer) + 1 :] if layer in part[:-1] else part for part in parts]
+    return ["/".join(part if layer == _TOP else [layer, *part]) for part in below]
+
+
+def _full(where: str, name: str, known: list[str]) -> str:
+    """The name with the models between the layer and what is below it, which a list leaves out."""
+    layer, _, below = name.partition("/")
+    first, slash, _ = below.partition("/")
+    if not slash or f"{layer}/{first}" in known:
+        return name
+    places = {path for path in known if path.startswith(f"{layer}/") and path.endswith(f"/{first}")}
+    if len(places) > 1:
+        raise ValueError(f"{where}: {name} may be in {' or '.join(sorted(places))}; give layers names of their own")
+    return f"{places.pop().removesuffix(first)}{below}" if places else name
+
+
+def read_numbered(where: str, root: Any, config: Mapping[str, Any] | None = None) -> Tensors:
+    """The weights of a Keras 3 file: a tree of layers, whose variables are numbered.
+
+    Args:
+        where: the file, for messages.
+        root: the HDF5 file.
+        config: the model's, as config.json of a .keras archive has it; None where the file has none.
+
+    Raises:
+        ValueError: for another file, and for a layer whose variables cannot be named.
+    """
+    if not any(isinstance(group, _group_type()) and "vars" in group for group in [root, *_children(root)]) and (
+        "layers" not in root
+    ):
+        raise ValueError(f"{where}: is no file of Keras' weights; it has {', '.join(sorted(root)) or 'nothing'} in it")
+    known = {} if config is None else dict(_configs(config, ()))
+    tensors: Tensors = {}
+    for layer in _layers(where, root, ()):
+        names = _of_class(where, layer, known.get(layer.path))
+        for name, array in zip(names, layer.arrays, strict=True):
+            _add(where, tensors, f"{layer.path}/{name}", array)
+    return tensors
+
+
+def _layers(where: str, group: Any, path: tuple[str, ...]) -> Iterator[_Layer]:
+    """All layers with arrays below a group, in the file's order."""
+    for kind, child in group.items():
+        if kind in _NO_WEIGHTS or kind == "vars":
+            continue
+        if not isinstance(child, _group_type()):
+            raise ValueError(f"{where}: the array {child.name} belongs to no layer")
+        values = child.get("vars")
+        if values is None:  # a list of layers
+            yield from _layers(where, child, path)
+            continue
+        below = (*path, _text(values.attrs.get("name", kind)))
+        if len(values):
+            wanted = [str(i) for i in range(len(values))]
+            if {*values} != {*wanted}:
+                raise ValueError(f"{where}: {values.name} has {', '.join(values)}; expected are {', '.join(wanted)}")
+            yield _Layer("/".join(below), kind, [values[i][()] for i in wanted])
+        yield from _layers(where, child, below)
+    own = group.get("vars", {}) if not path else {}
+    if len(own):
+        raise ValueError(f"{where}: the model has {len(own)} arrays that belong to no layer, which are not named")
+
+
+def _of_class(where: str, layer: _Layer, config: tuple[str, Mapping[str, Any]] | None) -> list[str]:
+    """The names of a layer's variables."""
+    number = len(layer.arrays)
+    spelled = [layer.kind, layer.path.rpartition("/")[2]]
+    kinds = [_snake(config[0])] if config is not None else [re.sub(r"_\d+$", "", kind) for kind in spelled]
+    kind = next((kind for kind in kinds if kind in _NAMES or kind in _NORMS), None)
+    if kind in _NORMS:
+        return _of_norm(where, layer, kind, {} if config is None else config[1])
+    if kind is None and layer.kind in ("query_dense", "key_dense", "value_dense", "output_dense"):  # of an attention
+        kind = "einsum_dense"
+    names = _NAMES.get(kind or "", ())
+    if not max(1, len(names) - 1) <= number <= len(names):
+        about = f"expected are {', '.join(names)}" if kind else "its class is not among those whose arrays are known"
+        raise ValueError(
+            f"{where}: the layer {layer.path!r} ({kinds[0]}) has {number} numbered arrays; {about}. A file of "
+            "Model.save(NAME.h5) says their names"
+        )
+    return list(names[:number])
+
+
+def _of_norm(where: str, layer: _Layer, kind: str, config: Mapping[str, Any]) -> list[str]:
+    statistics, number = _NORMS[kind], len(layer.arrays)
+    given = [name for name, flag in (("gamma", "scale"), ("beta", "center")) if config.get(flag, True)]
+    if "scale" not in config and number == len(statistics):
+        given = []
+    if number != len(given) + len(statistics):
+        why = (
+            "" if "scale" in config else "; whether scale or offset is missing only .keras and Model.save(NAME.h5) say"
+        )
+        expected = ", ".join((*given, *statistics))
+        raise ValueError(f"{where}: the norm {layer.path!r} has {number} arrays; expected are {expected}{why}")
+    return [*given, *statistics]
+
+
+def _configs(config: Any, path: tuple[str, ...]) -> Iterator[tuple[str, tuple[str, Mapping[str, Any]]]]:
+    """(path of names, (class, config)) of every layer below a model."""
+    if isinstance(config, list | tuple):
+        for value in config:
+            yield from _configs(value, path)
+    elif isinstance(config, Mapping):
+        own = config.get("config")
+        name = own.get("name") if isinstance(own, Mapping) else None
+        if isinstance(own, Mapping) and isinstance(name, str) and "class_name" in config:
+            yield "/".join((*path, name)), (str(config["class_name"]), own)
+            path = (*path, name)
+        for value in config.values():
+            yield from _configs(value, path)
+
+
+def _snake(name: str) -> str:
+    """A class's name as Keras writes it in files: BatchNormalization is batch_normalization, PReLU is p_re_lu."""
+    words = re.sub(r"\W+", "", name)
+    words = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", words)
+    return re.sub("([a-z])([A-Z])", r"\1_\2", words).lower()
+
+
+def _add(where: str, tensors: Tensors, name: str, array: np.ndarray) -> None:
+    if name in tensors:
+        raise ValueError(f"{where}: two arrays are called {name}; give the model's layers names of their own")
+    tensors[name] = array
+
+
+def _datasets(group: Any) -> list[Any]:
+    found: list[Any] = []
+    group.visititems(lambda _, item: found.append(item) if not isinstance(item, _group_type()) else None)
+    return found
+
+
+def _relative(group: Any, item: Any) -> str:
+    return item.name.removeprefix(group.name).lstrip("/")
+
+
+def _children(group: Any) -> list[Any]:
+    return [group[name] for name in group]
+
+
+def _group_type() -> type:
+    import h5py
+
+    return h5py.Group
+
+
+def _text(name: Any) -> str:
+    return name.decode() if isinstance(name, bytes) else str(name)
