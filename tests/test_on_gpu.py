@@ -215,15 +215,21 @@ def test_the_reporter_counts_and_stops_when_the_time_is_up(tmp_path):
     (tmp_path / "test_it.py").write_text("def test_a(): pass\ndef test_b(): assert 1 == 2\ndef test_c(): pass\n")
     command_line = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "benchmarks.on_gpu.reporter"]
 
-    def run(seconds):
+    def run(seconds, *options):
         counts = tmp_path / "counts.json"
         told = {"JAXDL_TESTS_FILE": str(counts), "JAXDL_TESTS_SECONDS": seconds, "PYTHONPATH": str(ROOT)}
-        subprocess.run([*command_line, "test_it.py"], cwd=tmp_path, env={**os.environ, **told}, capture_output=True)
+        subprocess.run(
+            [*command_line, *options, "test_it.py"], cwd=tmp_path, env={**os.environ, **told}, capture_output=True
+        )
         return json.loads(counts.read_text())
 
     whole = run("60")
     assert (whole["passed"], whole["collected"], whole["time_was_up"]) == (2, 3, False)
     assert [(one["test"], "assert 1 == 2" in one["said"]) for one in whole["failed"]] == [("test_it.py::test_b", True)]
+    assert run("60", "-n", "2") | {"failed": []} == whole | {"failed": []}
+    many = run("0", "-n", "1", "--maxschedchunk", "1")
+    assert many["time_was_up"]
+    assert many["passed"] < 3
     cut = run("0")
     assert (cut["passed"], cut["collected"], cut["time_was_up"]) == (1, 3, True)
     assert page.failures([whole]) == 1
@@ -236,6 +242,17 @@ def unoptimised():
     jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", False)
+
+
+def test_tests_that_hang_are_cut_and_what_was_counted_counts(tmp_path):
+    (tmp_path / "test_it.py").write_text("import time\ndef test_a(): pass\ndef test_b(): time.sleep(600)\n")
+    told = {"JAXDL_TESTS_FILE": str(tmp_path / "counts"), "JAXDL_TESTS_SECONDS": "60", "PYTHONPATH": str(ROOT)}
+    pytest_ = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "benchmarks.on_gpu.reporter"]
+    run = lambda *more: laws.counted([*pytest_, str(tmp_path), *more], {**os.environ, **told}, tmp_path / "counts", 30)
+    found = run()
+    assert (found["passed"], found["failed"], found["time_was_up"]) == (1, [], True)
+    with pytest.raises(ValueError, match="no test ran; pytest: 5"):
+        run("-k", "none")
 
 
 @pytest.mark.usefixtures("unoptimised")
