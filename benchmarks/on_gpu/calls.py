@@ -1,7 +1,7 @@
 """How long a step takes with 1, 10 and 50 steps to a call, with the data on the device and on the host."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -22,18 +22,20 @@ def measure(record: Record, dry_run: bool) -> None:
         if not record.has(net=name):
             net = nets.NETS[name]
             size, steps, seconds = (4, 5, 0.0) if dry_run else (net.batch, 100, 4.0)
-            record.add(net=name, batch=size, **ways(net, size, steps, seconds))
+            record.add(net=name, batch=size, **ways(net, size, steps, seconds, COUNTS[:2] if dry_run else COUNTS))
 
 
-def ways(net: nets.Net, size: int, steps: int, seconds: float) -> dict[str, Any]:
+def ways(net: nets.Net, size: int, steps: int, seconds: float, counts: Sequence[int] = COUNTS) -> dict[str, Any]:
     """Time an epoch of so many steps in each way, in turn."""
     rng, count = np.random.default_rng(0), size * steps
     images = rng.integers(0, 255, (count, *net.in_shape), np.uint8)
     examples = data.Examples(images, rng.integers(0, 10, count, np.int32))
     host = epoch_of(net, None, lambda: data.batches(examples, size, seed=0, epoch=0))
     programs = {"host, 1 step per call": host}
-    for together in COUNTS:
-        programs[f"device, {together} steps per call"] = epoch_of(net, examples, partial(calls, count, size, together))
+    for together in counts:
+        programs[f"device, {together} step{'s' * (together > 1)} per call"] = epoch_of(
+            net, examples, partial(calls, count, size, together)
+        )
     first = {}
     for name, program in programs.items():
         begin = time.perf_counter()

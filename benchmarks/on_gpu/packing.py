@@ -109,15 +109,18 @@ def target(python: str) -> list[str]:
 
 def missing(there: dict[str, str], python: str) -> list[str]:
     """Resolve what is needed, in versions that go with those that are there, and return NAME==VERSION of the rest."""
+    without = {*there, *WITH_JAX}
+    wanted = [name for name in NEEDED if plain(name) not in without]
+    if not wanted:
+        return []
     with tempfile.TemporaryDirectory() as place:
         constraints, report = Path(place) / "constraints.txt", Path(place) / "report.json"
         pinned = [f"{name}=={version}" for name, version in there.items() if version and not name.startswith("nvidia")]
         constraints.write_text("\n".join(pinned), encoding="utf-8")
         # --ignore-installed: this machine's own packages say nothing about that one's
         options = ["--dry-run", "--ignore-installed", "--quiet", "--target", place, "--report", str(report)]
-        pip("install", *options, *target(python), "--constraint", str(constraints), *NEEDED)
+        pip("install", *options, *target(python), "--constraint", str(constraints), *wanted)
         found = [one["metadata"] for one in json.loads(report.read_text(encoding="utf-8"))["install"]]
-    without = {*there, *WITH_JAX}
     return sorted(f"{one['name']}=={one['version']}" for one in found if plain(one["name"]) not in without)
 
 

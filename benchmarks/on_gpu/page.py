@@ -109,7 +109,7 @@ def summary(records: dict[str, record.Record]) -> str:
 
 def values(records: dict[str, record.Record]) -> list[tuple[Target, float | None]]:
     """Each target with what was measured."""
-    rows = lambda part: records[part].rows if part in records else []
+    rows = lambda part: records[part].rows if part in records and not records[part].dry_run else []
     return [(target, target.value(rows(target.part))) for target in TARGETS]
 
 
@@ -140,7 +140,8 @@ def section(name: str, one: record.Record | None) -> list[str]:
     about = one.about
     versions = ", ".join(f"{package} {version}" for package, version in about.get("versions", {}).items())
     where = f"`{about['command']}` on {', '.join(about['devices'])}; {about['machine']}; {versions}." if about else ""
-    how = f"Matrix precision: {about['precision']}." if about else ""
+    flags = f", XLA_FLAGS={about['xla_flags']}" if about.get("xla_flags") else ""
+    how = f"Matrix precision: {about['precision']}{flags}." if about else ""
     dry = "**A dry run with tiny sizes: no measurement.**" if one.dry_run else ""
     ended = "" if one.status == record.DONE else f"This part is not complete: {one.status} {one.error}".rstrip() + "."
     return [" ".join(filter(None, (dry, where, how, ended))), TABLES[name](one.rows) if one.rows else ""]
@@ -190,12 +191,14 @@ def steps_table(rows: Rows) -> str:
     header += ("temporaries (MB)", "× flax.linen's speed")
     lines = []
     for row in rows:
-        for who, one in row["peers"].items():
+        if row.get("error"):
+            lines.append((row["net"], row["dtype"], row["batch"], row["error"], *[""] * 5))
+        for who, one in row.get("peers", {}).items():
             time = f"{one['milliseconds']:.4g} ({one['low']:.4g} to {one['high']:.4g})"
             numbers = (1e3 / one["milliseconds"], one.get("compile_seconds"), one.get("temporary_mb"))
             numbers += (row["ratio"] if who == "jaxdl" else None,)
             lines.append((row["net"], row["dtype"], row["batch"], who, time, *map(number, numbers)))
-    peak = max((row["peak_bytes"] or 0 for row in rows), default=0)
+    peak = max((row.get("peak_bytes") or 0 for row in rows), default=0)
     said = f"\n\nPeak memory of the process, both libraries' steps in it: {peak / 2**30:.3g} GiB." if peak else ""
     return table(header, lines) + said
 

@@ -2,8 +2,6 @@
 
 import importlib
 import os
-import shlex
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -35,7 +33,7 @@ PARTS = {
             "laws", "laws", "Numeric laws and the layer, optimizer and training tests", 30, 120,
             {"JAX_DEFAULT_MATMUL_PRECISION": "highest"},
         ),
-        Part("steps", "steps", "Training steps of the six nets", 30, 130, UNCACHED),
+        Part("steps", "steps", "Training steps of the six nets", 30, 140, UNCACHED),
         Part("resnet50", "resnet50", "Training steps of ResNet-50 at 224×224", 30, 70, UNCACHED),
         Part("sweep", "sweep", "A sweep of 256 members in one program", 15, 40),
         Part("speedrun", "speedrun", "CIFAR-10 speedrun", 40, 110),
@@ -54,7 +52,7 @@ def run_here(name: str, out: Path, *, seconds: float, dry_run: bool) -> None:
     part, path, began = PARTS[name], out / f"{name}.json", time.monotonic()
     before = record.read(path)
     rows = before.rows if before is not None and before.dry_run == dry_run else []
-    now = record.Record(path, name, began + seconds, dry_run, rows=rows, about=about(dry_run))
+    now = record.Record(path, name, began + seconds, dry_run, rows=rows, about=about(name, dry_run))
     now.write()
     module = importlib.import_module(f"benchmarks.on_gpu.{part.module}")
     module.measure(now, dry_run)
@@ -62,7 +60,7 @@ def run_here(name: str, out: Path, *, seconds: float, dry_run: bool) -> None:
     now.write()
 
 
-def about(dry_run: bool) -> dict[str, object]:
+def about(name: str, dry_run: bool) -> dict[str, object]:
     """Return what a number has to stand beside: versions, devices, machine, command, precision.
 
     Raises:
@@ -76,8 +74,9 @@ def about(dry_run: bool) -> dict[str, object]:
     if devices[0].platform == "cpu" and not dry_run:
         raise ValueError("JAX finds no accelerator here, only cpu; --dry-run tries everything with tiny sizes on CPU")
     found = provenance(seed=0, devices=devices)
-    found["command"] = shlex.join(["python", "-m", "benchmarks.on_gpu", *sys.argv[1:]])
     return {
-        **{name: found[name] for name in ("command", "started", "versions", "devices", "machine")},
+        "command": f"python -m benchmarks.on_gpu --out DIR --parts {name}{' --dry-run' if dry_run else ''}",
+        **{key: found[key] for key in ("started", "versions", "devices", "machine")},
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
         "precision": os.environ.get("JAX_DEFAULT_MATMUL_PRECISION", "the device's default"),
     }

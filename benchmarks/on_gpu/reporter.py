@@ -51,7 +51,11 @@ class Reporter:
         elif report.when == "call":
             self.found["passed"] += 1
         if time.monotonic() > self.deadline and self.session is not None:
-            self.session.shouldstop, self.found["time_was_up"] = "the time for tests is up", True
+            self.found["time_was_up"] = True
+            self.session.shouldstop = "the time for tests is up"
+            controller = self.session.config.pluginmanager.get_plugin("dsession")
+            if controller is not None:  # pytest-xdist's, which does not look at the session's
+                controller.shouldstop = self.session.shouldstop
         self.write()
 
 

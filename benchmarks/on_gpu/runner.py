@@ -34,7 +34,7 @@ def run(out: Path, parts: Sequence[Part], minutes: float, dry_run: bool) -> int:
             print(f"{part.name}: skipped, {left:.0f} s are left and it needs {part.least:.0f}", flush=True)
             missing.append(part.name)
             continue
-        found = attempt(out, part, min(part.limit, left), dry_run)
+        found = attempt(out, part, left if dry_run else min(part.limit, left), dry_run)
         print(f"{part.name}: {found.status} after {found.seconds:.0f} s {found.error}".rstrip(), flush=True)
         if found.status != record.DONE:
             missing.append(part.name)
