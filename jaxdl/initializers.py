@@ -13,8 +13,11 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.scipy.special import log_ndtr
 from jax.typing import ArrayLike
 from jaxtyping import Array
+
+from jaxdl import numerics
 
 __all__ = [
     "constant",
@@ -35,6 +38,7 @@ __all__ = [
     "zeros",
 ]
 
+_TAIL = 2  # beyond it the distribution function, being near 1, has too few digits left
 
 Initializer = Callable[..., Array]  # (key, shape, dtype=float32) -> array
 
@@ -70,7 +74,8 @@ def _drawn(sample: Callable, scale) -> Initializer:
     """Return the initialiser `scale · sample(key, shape)`, drawn in float32 or wider."""
 
     def init(key, shape, dtype=jnp.float32):
-        wide = jnp.promote_types(dtype, jnp.float32)
+        numerics.check_key(key)
+        wide = numerics.wide_dtype(dtype)
         return (sample(key, tuple(shape), wide) * jnp.asarray(scale, wide)).astype(dtype)
 
     return init
@@ -86,10 +91,34 @@ def truncated_normal(stddev: ArrayLike, *, lower: float | int = -2, upper: float
 
     `stddev` belongs to the normal before it is cut: at ±2 the result has 0.8796 of it. `variance_scaling`
     corrects for that.
+
+    Raises:
+        ValueError: `lower` is not below `upper`.
     """
     if not lower < upper:
         raise ValueError(f"lower, upper: got {lower} and {upper}, lower must be below upper")
+    if lower > _TAIL:
+        return _drawn(lambda key, shape, dtype: _normal_tail(key, lower, upper, shape, dtype), stddev)
+    if upper < -_TAIL:
+        return _drawn(lambda key, shape, dtype: -_normal_tail(key, -upper, -lower, shape, dtype), stddev)
     return _drawn(lambda key, shape, dtype: jax.random.truncated_normal(key, lower, upper, shape, dtype), stddev)
+
+
+def _normal_tail(key, lower, upper, shape, dtype):
+    """Draw from the standard normal between two positive bounds, far from 0, where its distribution function is 1.
+
+    With S = 1 − Φ and u uniform, x solves ln S(x) = ln S(lower) + ln(1 − u (1 − S(upper)/S(lower))), by Newton's
+    method from the solution for S(x) ~ e^(−x²/2).
+    """
+    u = jax.random.uniform(key, shape, dtype)
+    low, high = (jnp.asarray(bound, dtype) for bound in (lower, upper))
+    first, last = log_ndtr(-low), log_ndtr(-high)
+    fallen = jnp.log1p(u * jnp.expm1(last - first))
+    x = jnp.sqrt(low * low - 2 * fallen)
+    for _ in range(5):
+        now = log_ndtr(-x)
+        x = x + (now - first - fallen) * jnp.exp(now + 0.5 * x * x) * math.sqrt(2 * math.pi)
+    return jnp.clip(x, low, high)
 
 
 def uniform(bound: ArrayLike) -> Initializer:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
-from jaxdl import losses
+from jaxdl import losses, numerics
 from jaxdl.classical import optimum
 
 __all__ = ["ClassifierFit", "logistic_regression", "softmax_regression"]
@@ -87,7 +87,7 @@ def logistic_regression(
     """
     optimum.check_examples(x, labels, "labels")
     labels = jnp.asarray(labels)
-    targets = jnp.where((labels == 0) | (labels == 1), labels, jnp.nan)
+    targets = jnp.where((labels == 0) | (labels == 1), numerics.widen(labels), jnp.nan)
     fit = _fit(_BINARY, x, targets[..., None], C, method, learning_rate, tolerance, max_iterations)
     return fit._replace(coefficients=fit.coefficients[:, 0], intercept=fit.intercept[0])
 
@@ -119,9 +119,9 @@ def softmax_regression(
     if num_classes < 2:
         raise ValueError(f"num_classes: got {num_classes}, allowed are at least 2")
     optimum.check_examples(x, labels, "labels")
-    labels = jnp.asarray(labels)
-    one_hot = labels[:, None] == jnp.arange(num_classes)[None]
-    targets = jnp.where(jnp.any(one_hot, axis=1, keepdims=True), one_hot, jnp.nan)
+    labels = numerics.class_numbers(jnp.asarray(labels))
+    one_hot = labels[:, None] == jnp.arange(num_classes, dtype=labels.dtype)[None]
+    targets = jnp.where(jnp.any(one_hot, axis=1, keepdims=True), one_hot.astype(float), jnp.nan)
     fit = _fit(_SOFTMAX, x, targets, C, method, learning_rate, tolerance, max_iterations)
     return fit._replace(
         coefficients=fit.coefficients - jnp.mean(fit.coefficients, axis=1, keepdims=True),

@@ -9,6 +9,8 @@ from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array
 
+from jaxdl import numerics
+
 # in float32 rounding leaves about 1e-7 in the gradient of standardised features, in float64 1e-16
 _TOLERANCES = {"float32": 1e-6, "float64": 1e-10}
 _HALVINGS = 30  # of a step that does not descend; the last would be 1e-9 of Newton's
@@ -95,8 +97,7 @@ def descend(objective: Callable[[Array], Array], theta: Array, gradient: Array, 
 
 def with_ones(x: ArrayLike) -> Array:
     """Return examples in at least float32 with a last column of ones, so that θ ends with the intercept."""
-    x = jnp.asarray(x)
-    x = x.astype(jnp.promote_types(jnp.result_type(x, float), jnp.float32))
+    x = numerics.widen(x)
     return jnp.concatenate([x, jnp.ones((x.shape[0], 1), x.dtype)], axis=1)
 
 
@@ -117,7 +118,8 @@ def tolerance_of(dtype: Any, tolerance: ArrayLike | None) -> ArrayLike:
 
 
 def check_examples(x: ArrayLike, y: ArrayLike, name: str) -> None:
-    """Raise ValueError unless x is (m, d) and y is (m,), with m ≥ 1."""
+    """Raise ValueError unless x is (m, d) and y is (m,), both real, with m ≥ 1."""
+    numerics.refuse_complex(**{"x": x, name: y})
     if jnp.ndim(x) != 2 or jnp.shape(x)[0] < 1:
         raise ValueError(f"x: got shape {jnp.shape(x)}, allowed are (m, d) with at least one example")
     if jnp.shape(y) != jnp.shape(x)[:1]:

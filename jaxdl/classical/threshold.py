@@ -7,6 +7,7 @@ from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
+from jaxdl import numerics
 from jaxdl.classical import optimum
 
 __all__ = ["PerceptronFit", "perceptron"]
@@ -63,7 +64,7 @@ def perceptron(
     if isinstance(max_passes, int | float) and not max_passes > 0:
         raise ValueError(f"max_passes: got {max_passes}, allowed are numbers above 0")
     x, labels = optimum.with_ones(x), jnp.asarray(labels)
-    y = jnp.where(jnp.abs(labels) == 1, labels, jnp.nan).astype(x.dtype)
+    y = jnp.where(jnp.abs(labels) == 1, numerics.widen(labels), jnp.nan).astype(x.dtype)
     zero = jnp.int32(0)
     unit = lax.while_loop(
         lambda unit: (unit.passes < max_passes) & (unit.mistakes > unit.mistakes_before),

@@ -10,6 +10,8 @@ from jax.scipy.ndimage import map_coordinates
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Num
 
+from jaxdl import numerics
+
 Number = float | int
 _DEGREE = jnp.pi / 180
 
@@ -42,7 +44,7 @@ def warped(image: Num[ArrayLike, "..."], matrix: Num[ArrayLike, "2 2"], *, fill:
     """
     image = checked_image(image)
     height, width, _ = image.shape
-    dtype = jnp.promote_types(image.dtype, jnp.float32)
+    dtype = numerics.wide_dtype(image.dtype)
     matrix = jnp.asarray(matrix, dtype)
     rows = jnp.arange(height, dtype=dtype)[:, None] - (height - 1) / 2
     columns = jnp.arange(width, dtype=dtype)[None, :] - (width - 1) / 2
