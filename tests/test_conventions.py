@@ -99,6 +99,22 @@ def test_the_vectors_tell_conventions_apart(framework):
         assert ulps(found[[0, 1, 2, 9]], expected[:4]).max() > 100, case
 
 
+# torch.optim.Adam(lr=.01, weight_decay=.1) of PyTorch 2.15.0 on the "random" stream after steps 1, 2, 10 and 30
+TORCH_ADAM_PENALTY = [
+    [-1.01, -0.70428574, -0.43857142, -0.15285715, 0.15285715, 0.43857142, 0.70428574, 0.99000001],
+    [-1.0097451, -0.71033305, -0.44064796, -0.15766141, 0.14793247, 0.44634795, 0.70421869, 0.98634464],
+    [-0.98796743, -0.71609467, -0.42435011, -0.15374538, 0.1380069, 0.49028981, 0.7124967, 0.96227586],
+    [-0.9591918, -0.78753072, -0.45149595, -0.16564372, 0.13698024, 0.49440598, 0.73337144, 0.90201378],
+]
+
+
+def test_adam_with_weight_decay_is_pytorch_s_under_its_convention():
+    found = trajectory(ours.adam(0.01, weight_decay=0.1, convention="torch"), GRADS["random"][:30])
+    assert ulps(found[[0, 1, 9, 29]], np.array(TORCH_ADAM_PENALTY, np.float32)).max() <= 16
+    decoupled = trajectory(ours.adamw(0.01, weight_decay=0.1, convention="torch"), GRADS["random"][:30])
+    assert ulps(decoupled[[0, 1, 9, 29]], np.array(TORCH_ADAM_PENALTY, np.float32)).max() > 100
+
+
 def loop(update, grads, steps=30):
     """A numpy float64 loop over ``update(w, g, memory, t) -> (w, memory)``, t from 1."""
     w, memory, found = stream.INITIAL.astype(np.float64), None, []
@@ -200,6 +216,10 @@ PRINTED = {
     "paper rmsprop": (
         ours.rmsprop(0.01, eps=1e-3, convention="paper"),
         _second_moment(lambda r: np.sqrt(r) + 1e-3, 0.9),
+    ),
+    "torch adam penalty": (
+        ours.adam(0.01, weight_decay=0.1, convention="torch"),
+        lambda w, g, memory, t: _adam(lambda v: np.sqrt(v) + 1e-8)(w, g + 0.1 * w, memory, t),
     ),
     "paper adam": (ours.adam(0.01, convention="paper"), _adam(lambda v: np.sqrt(v) + 1e-8)),
     "lecture_p adam": (ours.adam(0.01, convention="lecture_p"), _adam(lambda v: np.sqrt(v + 1e-8))),

@@ -76,9 +76,12 @@ def _settings(factory, keywords):
     while _family(factory) is None and isinstance(factory, partial):
         positional = dict(zip(inspect.signature(factory.func).parameters, factory.args, strict=False))
         factory, keywords = factory.func, positional | factory.keywords | keywords
+    if factory in (optimizers.momentum, optimizers.nesterov):
+        keywords = _defaults(factory) | {"nesterov": factory is optimizers.nesterov} | keywords
+        factory = optimizers.sgd
     family = _family(factory)
-    if family is None:
-        return None
+    if family is None or (family == "adam" and keywords.get("weight_decay") is not None):
+        return None  # the L2 penalty of PyTorch's Adam belongs to a convention, which Settings spells out and drops
     ours = getattr(optimizers, family)
     options = _defaults(ours) | _defaults(factory) | keywords
     if options.get("convention") is None:
@@ -109,7 +112,7 @@ def is_ours(factory: Callable[..., Any]) -> bool:
     """Return whether a factory is jaxdl's, whose settings are then what it does by definition."""
     while isinstance(factory, partial):
         factory = factory.func
-    return factory in [getattr(optimizers, name) for name in FAMILIES]
+    return factory in [getattr(optimizers, name) for name in (*FAMILIES, "momentum", "nesterov")]
 
 
 def stand_in(a: Pair | Known | None, b: Pair | Known | None) -> optax.GradientTransformation | None:
@@ -155,13 +158,14 @@ def common(a: Settings, b: Settings) -> tuple[Settings, Settings] | None:
 def _lifts(settings):
     options = dict(settings.options)
     if settings.family == "adam":
+        del options["weight_decay"]  # None: see _settings
         yield Settings("adamw", options | {"weight_decay": 0.0, "mask": None, "decay_form": "joint"})
         if not options.pop("eps_hat") and options.pop("bias_correction"):
             yield Settings("nadam", options | {"momentum_schedule": False, "momentum_decay": 0.0})
     if settings.family == "nadam":
         del options["momentum_decay"]
         if not options.pop("momentum_schedule") or not options["nesterov"]:
-            yield Settings("adam", options | {"eps_hat": False, "bias_correction": True})
+            yield Settings("adam", options | {"eps_hat": False, "bias_correction": True, "weight_decay": None})
 
 
 def with_decay(settings: Settings) -> Settings:

@@ -74,7 +74,7 @@ def masked(inner: GradientTransformation, mask: Mask) -> GradientTransformationE
 
     def update(updates, state, params=None, **extra_args):
         require_state(state, MaskedState, "masked")
-        mask_tree = called(mask, updates)
+        mask_tree = _filled(called(mask, updates), updates)
         extra_args = extra_args if isinstance(inner, GradientTransformationExtraArgs) else {}
         visible = None if params is None else hide(mask_tree, params)
         if params is not None:
@@ -84,6 +84,19 @@ def masked(inner: GradientTransformation, mask: Mask) -> GradientTransformationE
         return merged, MaskedState(inner_state=keep_dtypes(inner_state, state.inner_state))
 
     return GradientTransformationExtraArgs(init, update)
+
+
+def _filled(mask_tree, updates):
+    """A function of the updates gives None where an update is None; the transformation sees that None."""
+    if not any(keep is None for keep in jax.tree.leaves(mask_tree, is_leaf=_is_none)):
+        return mask_tree
+    return jax.tree.map(
+        lambda keep, u: True if keep is None and u is None else keep, mask_tree, updates, is_leaf=_is_none
+    )
+
+
+def _is_none(x):
+    return x is None
 
 
 def _of_part(extra_args, hide, whole):
@@ -113,22 +126,25 @@ def selecting(inner: GradientTransformation, mask: Mask, name: str) -> GradientT
     """
     plain = masked(inner, mask)
 
-    def check(tree):
-        if not is_placeholder(tree) and jax.tree.leaves(tree) and not any(jax.tree.leaves(called(mask, tree))):
-            raise ValueError(
-                f"{name} selects none of the {len(jax.tree.leaves(tree))} leaves, so nothing would decay: it must "
-                "select at least one; see mask_by_path, and weight_decay=0.0 for no decay"
-            )
-
     def init(params):
-        check(params)
+        check_selects(mask, params, name)
         return plain.init(params)
 
     def update(updates, state, params=None, **extra_args):
-        check(updates)
+        check_selects(mask, updates, name)
         return plain.update(updates, state, params, **extra_args)
 
     return GradientTransformationExtraArgs(init, update)
+
+
+def check_selects(mask: Mask, tree: Any, name: str) -> None:
+    """Raise a ``ValueError`` if a mask selects none of the leaves of a tree that has some."""
+    leaves = jax.tree.leaves(tree)
+    if leaves and not any(jax.tree.leaves(called(mask, tree))):
+        raise ValueError(
+            f"{name} selects none of the {len(leaves)} leaves, so nothing would decay: it must select at least one; "
+            "see mask_by_path, and weight_decay=0.0 for no decay"
+        )
 
 
 def spread(mask: Mask, tree: Any) -> Any:

@@ -8,7 +8,7 @@ from jaxdl.optimizers import stages, trees
 from jaxdl.optimizers.contracts import stateless
 from jaxdl.optimizers.conventions import resolve
 from jaxdl.optimizers.descent import check_momentum
-from jaxdl.optimizers.grouping import Mask, masked, spread
+from jaxdl.optimizers.grouping import Mask, check_selects, masked, spread
 from jaxdl.optimizers.moments import scale_by_adam
 from jaxdl.optimizers.trees import map_updates
 from jaxdl.schedules import ScalarOrSchedule
@@ -146,6 +146,8 @@ def _scale_by_separate_norms(decay, trust_coefficient, eps, decay_mask, ratio_ma
 
     def update(updates, params):
         stages.require_params(params, "lars")
+        if not (isinstance(decay, int | float) and decay == 0):
+            check_selects(decay_mask, updates, "weight_decay_mask")
         masks = (spread(mask, updates) for mask in (decay_mask, ratio_mask))
         return map_updates(scale, updates, params, *masks)
 

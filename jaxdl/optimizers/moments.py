@@ -25,6 +25,7 @@ def adam(
     mu_dtype: DTypeLike | None = None,
     *,
     nesterov: bool = False,
+    weight_decay: ScalarOrSchedule | None = None,
     convention: str = "optax",
     eps_hat: bool | None = None,
     bias_correction: bool | None = None,
@@ -41,9 +42,13 @@ def adam(
         b1: decay of the average of g, in [0, 1).
         b2: decay of the average of g², in [0, 1).
         eps: added to the root, at least 0; None is the convention's (optax 1e-8, Keras 1e-7).
-        eps_root: added inside the root, at least 0; None is the convention's (optax 0).
+        eps_root: added inside the root, at least 0; None is the convention's (optax 0). To differentiate through
+            ``update``, as in meta-learning, it must be above 0: at a zero gradient the derivative of √v̂ is infinite
+            and that of the step NaN, as in optax.
         mu_dtype: dtype in which m is kept; None means ``state_dtype``'s rule.
         nesterov: look one step ahead in m, as ``nadam``.
+        weight_decay: λ of the L2 penalty that PyTorch's Adam adds to the gradient, g + λw, before anything else; only
+            under ``convention="torch"``. Decoupled decay is ``adamw``.
         convention: whose algorithm; see ``conventions``.
         eps_hat: the second formula; None is the convention's (only Keras: True).
         bias_correction: False is the lectures' "almost" Adam; None is the convention's (True).
@@ -54,7 +59,8 @@ def adam(
         state_dtype: dtype of m and v; None is float32 for half-precision leaves, else the leaf's.
 
     Raises:
-        ValueError: a number is out of range, or the convention does not define this.
+        ValueError: a number is out of range, the convention does not define this, or ``weight_decay`` comes without
+            the convention "torch".
 
     Errata. ENEE4584 divides by ρ instead of 1−ρᵗ; CS2020 corrects V_db with β2. The corrected forms run.
     Reference: Kingma and Ba, Adam: A Method for Stochastic Optimization, 2015,
@@ -63,7 +69,14 @@ def adam(
     stages.check(non_negative={"learning_rate": learning_rate})
     given = {"eps": eps, "eps_root": eps_root, "eps_hat": eps_hat, "bias_correction": bias_correction}
     options = resolve("adam", convention, exact_correction=exact_correction, moment_form=moment_form, **given)
+    if weight_decay is not None and convention != "torch":
+        raise ValueError(
+            f"weight_decay is {weight_decay} and convention {convention!r}: adam has an L2 penalty only under 'torch'; "
+            "take adamw for decoupled decay, or chain(add_decayed_weights(...), adam(...))"
+        )
+    penalty = () if weight_decay is None else (stages.add_decayed_weights(weight_decay),)
     return stages.chain(
+        *penalty,
         scale_by_adam(b1, b2, mu_dtype=mu_dtype, nesterov=nesterov, **options),
         stages.scale_by_learning_rate(learning_rate),
         state_dtype=state_dtype,

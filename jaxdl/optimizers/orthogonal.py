@@ -195,12 +195,11 @@ def orthogonalize(
     See ``muon``.
     """
     numbers = dimension_numbers or MuonDimensionNumbers()
+    if x.ndim < 2:
+        raise ValueError(f"x has shape {x.shape}: it must have two axes at least")
     inputs, outputs = _axes(numbers.reduction_axis, x.ndim), _axes(numbers.output_axis, x.ndim)
-    if x.ndim < 2 or set(inputs) & set(outputs):
-        raise ValueError(
-            f"x has shape {x.shape} and dimension_numbers are {numbers}: it needs two axes at least, "
-            "and no axis can be contracted and produced"
-        )
+    if set(inputs) & set(outputs):
+        raise ValueError(f"dimension_numbers are {numbers}: no axis of shape {x.shape} can be contracted and produced")
     order = tuple(i for i in range(x.ndim) if i not in inputs + outputs) + inputs + outputs
     moved = x.transpose(order)
     matrices = moved.reshape(-1, _size(x, inputs), _size(x, outputs))
@@ -291,8 +290,10 @@ def _spread(dimension_numbers, tree):
 
 
 def _labels(dimension_numbers, tree):
-    numbers = _spread(dimension_numbers, tree)
-    return jax.tree.map(lambda n: "adam" if n is None else "muon", numbers, is_leaf=_is_number)
+    def label(leaf, number):
+        return None if leaf is None else "adam" if number is None else "muon"
+
+    return jax.tree.map(label, tree, _spread(dimension_numbers, tree), is_leaf=lambda x: x is None)
 
 
 def _axes(axes: int | Sequence[int], ndim: int) -> tuple[int, ...]:

@@ -15,7 +15,7 @@ EQUATIONS: Final[dict[str, str]] = {
     "sgd": "heavy_ball: v = bv + g, w -= av; velocity: v = bv - ag, w += v; ema: v = bv + (1-b)g, w -= av",
     "nesterov": "params: w -= a(g + bv) after v = bv + g; lookahead: g taken at w + bv, v = bv - ag, w += v",
     "adam": "m = b1 m + (1-b1)g, v = b2 v + (1-b2)g², w -= a m̂/(√(v̂ + eps_root) + eps); "
-    "eps_hat: w -= a √(1-b2ᵗ)/(1-b1ᵗ) m/(√(v + eps_root) + eps)",
+    "eps_hat: w -= a √(1-b2ᵗ)/(1-b1ᵗ) m/(√(v + eps_root) + eps); weight_decay (torch only): g + weight_decay w for g",
     "adamw": "w -= a(adam + weight_decay w); unscaled: w -= a adam + weight_decay w",
     "nadam": "w -= a m̄/(√(v̂ + eps_root) + eps), m̄ = b1 m/(1-b1ᵗ⁺¹) + (1-b1)g/(1-b1ᵗ); momentum_schedule: "
     "μₜ = b1(1 - ½·0.96^(t·momentum_decay)) for b1 in m̄",

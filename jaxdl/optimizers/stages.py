@@ -312,7 +312,7 @@ def bias_weight(decay, count, exact: bool = False):
 def power(decay, count):
     """Return β^count; compiled, since outside of jit a concrete integer exponent compiles anew for each value."""
     count = trees.as_float(count)
-    return jnp.asarray(decay, jnp.promote_types(jnp.result_type(decay), count.dtype)) ** count
+    return jnp.asarray(decay, trees.promoted(jnp.result_type(decay), count.dtype)) ** count
 
 
 def check_moment_form(form: str) -> None:

@@ -55,6 +55,12 @@ def _flattened(structure, tree):
         raise ValueError(f"updates is another tree than the state or params beside it: {error}") from error
 
 
+def promoted(*dtypes: DTypeLike) -> Any:
+    """Return the dtype that all of them fit into, also where implicit promotion is an error."""
+    with jax.numpy_dtype_promotion("standard"):
+        return jnp.result_type(*(jnp.dtype(dtype) for dtype in dtypes))
+
+
 def is_array(x: Any) -> bool:
     """Return whether a leaf is an array or a number, which a static leaf of a module is not."""
     return isinstance(x, jax.Array | np.ndarray | np.generic | Number)
@@ -71,7 +77,7 @@ def widen(x: Any) -> Any:
         return x
     x = jnp.asarray(x)
     floating = jnp.issubdtype(x.dtype, jnp.floating)
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32) if floating else x.dtype)
+    return x.astype(promoted(x.dtype, jnp.float32) if floating else x.dtype)
 
 
 def hyper(*values: Any) -> Any:
@@ -121,7 +127,7 @@ def accumulator(x: Any, dtype: DTypeLike | None = None) -> jax.Array:
     x = widen(x)
     if dtype is None or not is_inexact(x):
         return x
-    return x.astype(jnp.promote_types(dtype, jnp.complex64) if jnp.iscomplexobj(x) else dtype)
+    return x.astype(promoted(dtype, jnp.complex64) if jnp.iscomplexobj(x) else dtype)
 
 
 def zeros_like(params: Any, dtype: DTypeLike | None = None) -> Any:
@@ -199,14 +205,14 @@ def _vector(leaves):
             raise ValueError(f"params has a leaf of type {kind}: this method needs floating or complex ones")
     wide = [widen(x) for x in leaves]
     parts = [part for x in wide for part in ((x.real, x.imag) if jnp.iscomplexobj(x) else (x,))]
-    dtype = jnp.result_type(jnp.float32, *(part.dtype for part in parts))
+    dtype = promoted(jnp.float32, *(part.dtype for part in parts))
     empty = jnp.zeros((0,), dtype)
     return jnp.concatenate([empty, *(part.astype(dtype).ravel() for part in parts)]), dtype
 
 
 def plus(x: jax.Array, y: jax.Array) -> jax.Array:
     """Return x + y in the wider dtype, also where implicit promotion is an error."""
-    dtype = jnp.promote_types(x.dtype, y.dtype)
+    dtype = promoted(x.dtype, y.dtype)
     return x.astype(dtype) + y.astype(dtype)
 
 
@@ -214,7 +220,7 @@ def times(factor: Any, x: jax.Array) -> jax.Array:
     """Return factor·x in the wider dtype; a Python number does not widen."""
     if isinstance(factor, int | float):
         return factor * x
-    dtype = jnp.promote_types(jnp.result_type(factor), x.dtype)
+    dtype = promoted(jnp.result_type(factor), x.dtype)
     return jnp.asarray(factor).astype(dtype) * x.astype(dtype)
 
 
@@ -296,7 +302,7 @@ def _real_dtype(x):
 
 
 def _reduced(function, numbers):
-    dtype = jnp.result_type(jnp.float32, *(n.dtype for n in numbers)) if numbers else jnp.float32
+    dtype = promoted(jnp.float32, *(n.dtype for n in numbers)) if numbers else jnp.float32
     total = jnp.zeros((), dtype)
     for number in numbers:
         total = function(total, number.astype(dtype))

@@ -63,7 +63,7 @@ def accumulate(inner: GradientTransformation, every: ArrayLike) -> GradientTrans
 
 def _mean_dtype(p):
     dtype = jnp.result_type(p)
-    return jnp.promote_types(dtype, jnp.float32) if jnp.issubdtype(dtype, jnp.inexact) else jnp.float32
+    return trees.promoted(dtype, jnp.float32) if jnp.issubdtype(dtype, jnp.inexact) else jnp.float32
 
 
 def lookahead_params(params: Any) -> LookaheadParams:
