@@ -121,6 +121,8 @@ IMPORTED = {
     "jaxdl/runs/trust.py": "modules of jaxdl and experiments alone",
     "jaxdl/data/fetching.py": "optional libraries, named in the sources",
     "benchmarks/mutants.py": "modules of jaxdl, named in the sources",
+    "experiments/report.py": "the reports of experiments that have one",
+    "benchmarks/on_gpu/parts.py": "modules of benchmarks, named in the sources",
     "benchmarks/speed/rows.py": "modules of benchmarks, named in the sources",
     "docs/make_lectures.py": "modules of jaxdl, named in the sources",
 }
