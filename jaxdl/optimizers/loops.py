@@ -43,6 +43,7 @@ from jaxdl.optimizers.states import (
     SAMState,
     ScheduleFreeState,
 )
+from jaxdl.optimizers.wrapping import lookahead_params
 
 _ASKING = (NesterovState, ScheduleFreeState, AverageState, SAMState)
 
@@ -50,7 +51,7 @@ _ASKING = (NesterovState, ScheduleFreeState, AverageState, SAMState)
 def start_params(optimizer: GradientTransformation, params: Any) -> Any:
     """Return the parameters in the form in which a loop carries them for this optimizer.
 
-    That is ``LookaheadParams.init_synced(params)`` for lookahead, and the parameters themselves for all others.
+    That is `lookahead_params` of them for lookahead, and the parameters themselves for all others.
 
     Args:
         optimizer: any transformation.
@@ -65,7 +66,7 @@ def start_params(optimizer: GradientTransformation, params: Any) -> Any:
     for node in _found(state, MaskedState):
         if _found(node, LookaheadState):
             raise ValueError("optimizer: lookahead stands within masked or partition; put it around them")
-    return LookaheadParams.init_synced(params)
+    return lookahead_params(params)
 
 
 def gradient_point(state: Any, params: Any) -> Any:
