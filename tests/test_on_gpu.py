@@ -168,11 +168,14 @@ def test_a_file_of_a_dry_run_is_no_measurement(fake, tmp_path):
     assert record.read(tmp_path / "good.json").rows == [{"value": 1}]
 
 
-def test_a_part_is_told_to_take_memory_as_it_needs_it_and_where_the_cache_is(tmp_path):
+def test_a_part_is_told_to_take_memory_as_it_needs_it_and_where_the_cache_is(tmp_path, monkeypatch):
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
     told = runner.environment(tmp_path, parts.PARTS["laws"], dry_run=False)
     assert told["XLA_PYTHON_CLIENT_PREALLOCATE"] == "false"
     assert told["JAX_COMPILATION_CACHE_DIR"] == str(tmp_path / "cache")
     assert told["JAX_DEFAULT_MATMUL_PRECISION"] == "highest"
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "elsewhere")
+    assert runner.environment(tmp_path, parts.PARTS["laws"], False)["JAX_COMPILATION_CACHE_DIR"] == "elsewhere"
     assert runner.environment(tmp_path, parts.PARTS["steps"], False)["JAX_ENABLE_COMPILATION_CACHE"] == "false"
 
 

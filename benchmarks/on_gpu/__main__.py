@@ -8,7 +8,8 @@
 The measurement has parts, in order of worth. Each is a process of its own, so that it frees its memory, and that a
 crash or a hang is contained, and writes OUT/PART.json as it goes. Calling the command again goes on: it skips the parts
 that are done, and begins with those never tried. A part that does not fit into the minutes left is skipped. The exit
-status is 0 if all parts are done, else 1. `--dry-run` runs all parts with tiny sizes on CPU and measures nothing.
+status is 0 if all parts are done, else 1. JAX_COMPILATION_CACHE_DIR, if set, keeps the
+cache of compiled programs out of OUT. `--dry-run` runs all parts with tiny sizes on CPU and measures nothing.
 """
 
 import argparse

@@ -31,7 +31,7 @@ def ways(net: nets.Net, size: int, steps: int, seconds: float, counts: Sequence[
     images = rng.integers(0, 255, (count, *net.in_shape), np.uint8)
     examples = data.Examples(images, rng.integers(0, 10, count, np.int32))
     host = epoch_of(net, None, lambda: data.batches(examples, size, seed=0, epoch=0))
-    programs = {"host, 1 step per call": host}
+    programs: dict[str, Callable[[], object]] = {"host, 1 step per call": host}
     for together in counts:
         programs[f"device, {together} step{'s' * (together > 1)} per call"] = epoch_of(
             net, examples, partial(calls, count, size, together)

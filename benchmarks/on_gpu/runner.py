@@ -79,14 +79,14 @@ def in_group(command: list[str], environment: dict[str, str], log, seconds: floa
 
 
 def environment(out: Path, part: Part, dry_run: bool) -> dict[str, str]:
-    """Return what a part's process is told: memory as it is needed, and a cache of compiled programs."""
-    cache = {
-        "JAX_COMPILATION_CACHE_DIR": str(out.resolve() / "cache"),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.3",
-    }
-    memory = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+    """Return what a part's process is told: memory as it is needed, and a cache of compiled programs.
+
+    The cache is a folder of OUT, unless JAX_COMPILATION_CACHE_DIR names another.
+    """
+    cache = {"JAX_COMPILATION_CACHE_DIR": str(out.resolve() / "cache")}
+    told = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.3"}
     dry = {"JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "true"} if dry_run else {}
-    return {**os.environ, **cache, **memory, **dry, **part.environment}
+    return {**cache, **os.environ, **told, **dry, **part.environment}
 
 
 def reason(status: int, printed: str) -> str:

@@ -29,8 +29,8 @@ def measure(record: Record, dry_run: bool) -> None:
     for form in FORMS[:1] if dry_run else FORMS:
         if record.has(form=form):
             continue
-        options: dict[str, Any] = TINY if dry_run else {"runs": RUNS}
-        found = speedrun.measure(speedrun.resolve(speedrun.Config(optimizer=form, **options)), dataset)
+        options: dict[str, Any] = {"optimizer": form, **(TINY if dry_run else {"runs": RUNS})}
+        found = speedrun.measure(speedrun.resolve(speedrun.Config(**options)), dataset)
         accuracies, seconds = zip(*found.runs, strict=True)
         record.add(
             form=form,

@@ -1,6 +1,7 @@
 """flax.linen with optax."""
 
 import itertools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -36,8 +37,8 @@ class Net(linen.Module):
                 x = linen.BatchNorm(use_running_average=not train, **constants, name=next(names))(x)
             elif kind == "pool":
                 window, stride, padding = options
-                padding = [(padding, padding)] * 2 if isinstance(padding, int) else padding
-                x = linen.max_pool(x, (window,) * 2, (stride,) * 2, padding)
+                pad: Any = [(padding, padding)] * 2 if isinstance(padding, int) else padding
+                x = linen.max_pool(x, (window,) * 2, (stride,) * 2, pad)
             elif kind == "block":
                 body, stride, outputs = options
                 x = linen.relu(self.run(body, x, train, names) + shortcut(x, stride, outputs))
