@@ -65,7 +65,7 @@ ROWS = {
         "lecture net 32-64-1024-10, CIFAR-10 (JPEG)",
         f"--dataset cifar10 --model lecture_keras --epochs 10 --batch-size 128 --augment flip shift {ADAM}",
         1,
-        "≥ 70.65 %",
+        "–",
     ),
     "capsnet_mnist": Row(
         "CapsNet, MNIST, 6 epochs",

@@ -23,9 +23,10 @@ layer.
   pools, norms and affine layers; ReLU, dropout and flatten work in place.
 - The receptive field is the side, in pixels, of what one value sees just before the spatial axes end (before the global
   pool or flatten).
-- Accuracy is of whole runs on real data, from [benchmarks/accuracy.md](../benchmarks/accuracy.md); an empty cell is a
-  network that was not trained to the end here. The paper's stands beside it where it is of the same kind of images:
-  MNIST and CIFAR-10, there of the original images and after many times the epochs (ResNet: 182, DenseNet: 300).
+- Accuracy is of whole runs on real data, from [benchmarks/accuracy.md](../benchmarks/accuracy.md), of the network with
+  the row's parameters; an empty cell was not trained to the end here. The paper's stands beside it where it is of the
+  same kind of images: MNIST and CIFAR-10, there of the original images and after many times the epochs (ResNet: 182,
+  DenseNet: 300).
 
 Made by `python -m docs.make_zoo`.
 
@@ -54,6 +55,7 @@ class Net(NamedTuple):
 
 NETS = [
     Net("lecture_keras", DIGITS),
+    Net("lecture_keras", CIFAR),
     Net("lecture_torch", DIGITS, "431,080"),
     Net("cifar_demo", CIFAR, "22,466"),
     Net("lenet5", DIGITS, "61,706"),
@@ -112,7 +114,7 @@ def cells(net: Net) -> list[str]:
         *counted,
         short(table.activations),
         str(last_field(table)),
-        accuracy(net),
+        accuracy(net, table.parameters),
         net.accuracy,
     ]
 
@@ -135,12 +137,12 @@ def short(n: int) -> str:
     return str(n)
 
 
-def accuracy(net: Net) -> str:
-    """Return what the committed table of accuracies says of a network, if anything."""
+def accuracy(net: Net, parameters: int) -> str:
+    """Return what the committed table of accuracies says of a network of that name and size, if anything."""
     if net.options:
         return ""
     rows = [line.split(" | ") for line in ACCURACY.read_text(encoding="utf-8").splitlines() if "--model" in line]
-    found = [row for row in rows if re.search(rf"--model {net.name}\b", row[-1])]
+    found = [row for row in rows if re.search(rf"--model {net.name}\b", row[-1]) and row[1] == f"{parameters:,}"]
     return "; ".join(f"{row[2]} ({row[0].removeprefix('| ').partition(', ')[2].replace('|', '')})" for row in found)
 
 

@@ -205,7 +205,7 @@ def test_a_run_can_be_stopped_at_an_evaluation():
 
 def test_convolutions_on_cpu_are_looped_and_nothing_else_is():
     images = np.zeros((20, 8, 8, 1), np.uint8)
-    dataset = classification.data.from_arrays(images, np.arange(20) % 10)
+    dataset = classification.data.from_arrays(images, np.arange(20) % 2)
     layer = nn.serial(conv=nn.Conv(2, 3), flatten=nn.flatten, fc=nn.Dense(10))
     conv = studies.classification_problem("conv", layer, dataset, batch_size=4, epochs=1)
     assert sweep.choose_method(conv, platform="cpu").name == "loop"

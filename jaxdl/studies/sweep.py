@@ -94,8 +94,9 @@ def choose_method(problem: Problem, *, platform: str | None = None) -> Method:
     """Decide how members are advanced: the one place where that is decided.
 
     A convolution under vmap has a kernel per member and becomes a grouped one, for which XLA has no fast code on CPU:
-    there the loop was 20 to 30 times as fast (2c2d, 3c3d). Small problems lose most of their time to calls: one program
-    was 4 to 14 times as fast (digits, quadratic_deep). ``benchmarks/sweeps.py`` measures both.
+    there the loop was 0.9, 3 and 10 times as fast (2c2d, 3c3d, ResNet-20). Small problems lose most of their time to
+    calls: one program was 3 to 6 times as fast (digits, quadratic_deep). ``benchmarks/sweeps.md`` has both, measured by
+    ``python -m benchmarks.sweeps``.
 
     Args:
         problem: what is run; its loss is traced, not run.

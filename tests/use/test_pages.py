@@ -1,0 +1,137 @@
+"""Numbers on the pages that people read are those of the committed file that each of them cites."""
+
+import functools
+import pathlib
+import re
+
+import pytest
+
+from benchmarks import accuracy
+from jaxdl.compare import sweep
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+@functools.cache
+def page(name):
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def flat(name):
+    return " ".join(page(name).split())
+
+
+def table(name, *, columns):
+    """The rows of a page's tables that have so many columns, as texts."""
+    lines = [line.strip().strip("|") for line in page(name).splitlines() if line.startswith("|")]
+    rows = [[cell.strip() for cell in line.split(" | ")] for line in lines]
+    return [row for row in rows if len(row) == columns]
+
+
+def targets(pattern):
+    """Measured numbers of `benchmarks/speed.md` by row, of the targets that the pattern matches."""
+    found = [(row, measured.partition(" ")) for row, measured, *_ in table("benchmarks/speed.md", columns=4)]
+    return {row: float(number) for row, (number, _, what) in found if re.search(pattern, what)}
+
+
+def median(row, who):
+    """Milliseconds of one line of `benchmarks/speed.md`."""
+    (found,) = [float(cells[2]) for cells in table("benchmarks/speed.md", columns=9) if cells[:2] == [row, who]]
+    return found
+
+
+def shown(values, digits):
+    return {f"{min(values):.{digits}f}", f"{max(values):.{digits}f}"}
+
+
+def test_the_readme_has_the_lines_of_the_accuracy_table():
+    ours = [line for line in page("README.md").splitlines() if line.startswith("|") and "--seed N" in line]
+    assert ours == page("benchmarks/accuracy.md").removeprefix(accuracy.HEADER).splitlines()
+
+
+def test_the_zoo_has_accuracies_of_networks_of_that_size_alone():
+    measured = {(row[1], row[2]) for row in table("benchmarks/accuracy.md", columns=6)}
+    rows = [row for row in table("docs/zoo.md", columns=10) if "%" in row[8]]
+    assert len(rows) == len(accuracy.ROWS)
+    for row in rows:
+        assert (row[2], row[8].partition(" (")[0] if "±" not in row[8] else row[8].rpartition(" (")[0]) in measured, row
+
+
+def test_speed_beside_other_libraries():
+    text = flat("README.md")
+    jax, torch, compiling = (
+        re.search(pattern, text).groups()
+        for pattern in (
+            r"([\d.]+) to ([\d.]+) times as fast as the best of flax.linen, flax.nnx, equinox and Keras on six",
+            r"([\d.]+) to ([\d.]+) of PyTorch's speed",
+            r"A step compiles in ([\d.]+) to ([\d.]+) of flax.linen's time",
+        )
+    )
+    found = targets("best JAX peer's speed")
+    assert len(found) == 6
+    assert {*jax} == shown(found.values(), 1)
+    assert {*torch} == shown(targets("PyTorch's speed").values(), 2)
+    assert {*compiling} == shown(targets("flax.linen's time to compile").values(), 1)
+    peers = ("flax.linen", "flax.nnx", "equinox", "Keras")
+    mlp = re.search(r"on an MLP \(([\d.]+) against ([\d.]+) ms of the best\)", text)
+    assert float(mlp[1]) == round(median("step mlp", "jaxdl"), 3)
+    assert float(mlp[2]) == round(min(median("step mlp", peer) for peer in peers), 3)
+    assert median("step mlp", "jaxdl") < median("step mlp", "PyTorch")
+
+
+def also(what):
+    """The value of a row of "also measured"."""
+    (value,) = [row[1] for row in table("README.md", columns=3) if row[0].startswith(what)]
+    return value
+
+
+def test_what_was_also_measured():
+    beyond = median("import", "jaxdl") - median("import", "flax.linen, optax")
+    assert also("imports of a training script") == f"{beyond / 1000:.2f} s"
+    names = ("jaxdl, cold", "jaxdl, with cache", "flax.linen, cold", "flax.linen, with cache")
+    cold, cached, theirs, theirs_cached = (f"{median('first step', name) / 1000:.1f}" for name in names)
+    said = f"{cold} s, {cached} s with a compilation cache; flax.linen {theirs} and {theirs_cached}"
+    assert also("from the imports to the end") == said
+    share = targets("share of an epoch")["pipeline"]
+    assert also("the batches of an epoch").startswith(f"{share:.1%}".replace("%", " %"))
+    tenth = 1 - median("pipeline", "epoch, 10 steps per call") / median("pipeline", "epoch")
+    assert 0.085 < tenth < 0.115
+
+
+def test_the_cost_and_the_precision_of_updates():
+    cost = [row for row in table("benchmarks/optimizer_cost.md", columns=6) if row[0] not in ("optimizer", "---")]
+    ratios = [float(row[3]) for row in cost]
+    assert also("cost of an update").startswith(f"{min(ratios):.2f} to {max(ratios):.2f} of optax's time")
+    assert {row[5] for row in cost} == {"same"}
+    rows = [row for row in table("benchmarks/optimizer_precision.md", columns=7) if row[0] not in ("optimizer", "---")]
+    numbers = {6: "six", 15: "fifteen"}
+    assert all("zero" not in row[1] for row in rows)
+    bad = numbers[sum("zero" in row[2] for row in rows)]
+    assert f"{bad} of optax's {numbers[len(rows)]} in" in also("half precision")
+
+
+def test_the_mutants():
+    (total,) = [row for row in table("benchmarks/mutants.md", columns=6) if row[0] == "all"]
+    gradient, raises, oracle, survived, drawn = map(int, total[1:])
+    said = f"of {drawn} mechanical mutants {gradient + raises + oracle} are killed and each of the {survived} survivors"
+    assert said in also("hand-written gradients")
+    explained = page("benchmarks/mutants.md").partition("## Survivors")[2].partition("\n## ")[0]
+    assert explained.count("\n* ") == len(re.findall(r"^\* .+: .+: \S", explained, re.M)) == survived
+
+
+def test_when_sweeps_are_looped():
+    rows = {
+        row[0]: float(row[4]) for row in table("benchmarks/sweeps.md", columns=7) if row[0] not in ("problem", "---")
+    }
+    text = " ".join(sweep.choose_method.__doc__.split())
+    looped = [1 / rows[name] for name in ("fashion_mnist_2c2d", "cifar10_3c3d", "cifar10_resnet20")]
+    assert "the loop was {:.1f}, {:.0f} and {:.0f} times as fast (2c2d, 3c3d, ResNet-20)".format(*looped) in text
+    small = [rows[name] for name in ("digits_softmax", "digits_mlp", "quadratic_deep")]
+    assert f"one program was {min(small):.0f} to {max(small):.0f} times as fast (digits, quadratic_deep)" in text
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/zoo.md"])
+def test_files_that_a_page_links_to_are_there(name):
+    links = re.findall(r"\]\(([^)#]+)", page(name))
+    here = (ROOT / name).parent
+    assert [link for link in links if "://" not in link and not (here / link).exists()] == []
