@@ -7,7 +7,7 @@ import re
 import pytest
 
 from benchmarks import accuracy
-from jaxdl.compare import sweep
+from jaxdl.studies import sweep
 
 ROOT = pathlib.Path(__file__).parents[2]
 
