@@ -7,7 +7,7 @@ import numpy as np
 from jax.typing import ArrayLike, DTypeLike
 from optax import GradientTransformationExtraArgs
 
-from jaxdl.optimizers import stages
+from jaxdl.optimizers import stages, trees
 from jaxdl.optimizers.conventions import resolve
 from jaxdl.optimizers.states import TraceState
 from jaxdl.schedules import ScalarOrSchedule
@@ -154,7 +154,10 @@ def nesterov_point(params: Any, state: Any, momentum: ArrayLike) -> Any:
         momentum: β.
 
     Returns:
-        A tree like ``params``.
+        A tree like ``params``, in its dtypes.
+
+    Raises:
+        ValueError: the state has no trace, or several.
 
     Reference: see ``sgd``. Lecture row E3.
     """
@@ -162,7 +165,12 @@ def nesterov_point(params: Any, state: Any, momentum: ArrayLike) -> Any:
     found = [s for s in traces if isinstance(s, TraceState)]
     if len(found) != 1:
         raise ValueError(f"state holds {len(found)} TraceStates: nesterov_point needs exactly one")
-    return jax.tree.map(lambda w, v: w + momentum * v, params, found[0].trace)
+    beta = trees.hyper(momentum)
+
+    def look(v, w):
+        return trees.as_dtype_of(trees.plus(trees.widen(w), trees.times(beta, v)), w)
+
+    return trees.map_state(look, found[0].trace, params)
 
 
 def _resolve_form(nesterov, convention, momentum_form, gradient_at):

@@ -57,6 +57,8 @@ def _flattened(structure, tree):
 
 def promoted(*dtypes: DTypeLike) -> Any:
     """Return the dtype that all of them fit into, also where implicit promotion is an error."""
+    if len({jnp.dtype(dtype) for dtype in dtypes}) == 1:
+        return jnp.dtype(dtypes[0])
     with jax.numpy_dtype_promotion("standard"):
         return jnp.result_type(*(jnp.dtype(dtype) for dtype in dtypes))
 
@@ -77,7 +79,12 @@ def widen(x: Any) -> Any:
         return x
     x = jnp.asarray(x)
     floating = jnp.issubdtype(x.dtype, jnp.floating)
-    return x.astype(promoted(x.dtype, jnp.float32) if floating else x.dtype)
+    return _cast(x, promoted(x.dtype, jnp.float32) if floating else x.dtype)
+
+
+def _cast(x, dtype):
+    # without an operation where there is nothing to do, which is most of the time of an update outside of jit
+    return x if x.dtype == dtype and not x.weak_type else x.astype(dtype)
 
 
 def hyper(*values: Any) -> Any:
@@ -102,7 +109,7 @@ def as_dtype_of(x: Any, like: Any) -> jax.Array:
         raise ValueError(
             f"a {x.dtype} leaf meets one of {dtype}: a complex parameter needs complex gradients and accumulators"
         )
-    return x.astype(dtype)
+    return _cast(x, dtype)
 
 
 def keep_dtypes(new: Any, old: Any) -> Any:
@@ -213,7 +220,7 @@ def _vector(leaves):
 def plus(x: jax.Array, y: jax.Array) -> jax.Array:
     """Return x + y in the wider dtype, also where implicit promotion is an error."""
     dtype = promoted(x.dtype, y.dtype)
-    return x.astype(dtype) + y.astype(dtype)
+    return _cast(x, dtype) + _cast(y, dtype)
 
 
 def times(factor: Any, x: jax.Array) -> jax.Array:
@@ -221,7 +228,7 @@ def times(factor: Any, x: jax.Array) -> jax.Array:
     if isinstance(factor, int | float):
         return factor * x
     dtype = promoted(jnp.result_type(factor), x.dtype)
-    return jnp.asarray(factor).astype(dtype) * x.astype(dtype)
+    return _cast(jnp.asarray(factor), dtype) * _cast(x, dtype)
 
 
 def abs_square(x: jax.Array) -> jax.Array:
