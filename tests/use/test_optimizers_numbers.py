@@ -291,9 +291,9 @@ def test_eps_root_makes_meta_gradients_finite():
 
 
 def test_averages_leave_integer_leaves_alone():
-    params = {"w": jnp.array([1.0, 2.0]), "steps": jnp.array([7, 8]), "on": jnp.array(True)}
+    params = {"w": jnp.array([1.0, 2.0]), "steps": jnp.array([7, 16777217]), "on": jnp.array(True)}
     updates = {"w": jnp.array([1.0, -1.0]), "steps": jnp.array([0, 0]), "on": None}
-    for tx in (ours.polyak_average(0.5), ours.tail_average(0), ours.tail_average(5)):
+    for tx in (ours.polyak_average(0.9), ours.tail_average(0), ours.tail_average(5)):
         state = tx.init(params)
         for _ in range(3):
             _, state = tx.update(updates, state, params)
