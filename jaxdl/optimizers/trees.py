@@ -57,10 +57,11 @@ def _flattened(structure, tree):
 
 def promoted(*dtypes: DTypeLike) -> Any:
     """Return the dtype that all of them fit into, also where implicit promotion is an error."""
-    if len({jnp.dtype(dtype) for dtype in dtypes}) == 1:
-        return jnp.dtype(dtypes[0])
+    kinds = {jnp.dtype(dtype) for dtype in dtypes}
+    if len(kinds) == 1:
+        return kinds.pop()
     with jax.numpy_dtype_promotion("standard"):
-        return jnp.result_type(*(jnp.dtype(dtype) for dtype in dtypes))
+        return jnp.result_type(*kinds)
 
 
 def is_array(x: Any) -> bool:
