@@ -60,8 +60,9 @@ def promoted(*dtypes: DTypeLike) -> Any:
     kinds = {jnp.dtype(dtype) for dtype in dtypes}
     if len(kinds) == 1:
         return kinds.pop()
+    first, *rest = kinds
     with jax.numpy_dtype_promotion("standard"):
-        return jnp.result_type(*kinds)
+        return jnp.result_type(first, *rest)
 
 
 def is_array(x: Any) -> bool:
