@@ -8,6 +8,7 @@ of the gradients are.
 
 import math
 from collections.abc import Callable, Sequence
+from functools import reduce
 from numbers import Number
 from typing import Any, NamedTuple
 
@@ -60,9 +61,8 @@ def promoted(*dtypes: DTypeLike) -> Any:
     kinds = {jnp.dtype(dtype) for dtype in dtypes}
     if len(kinds) == 1:
         return kinds.pop()
-    first, *rest = kinds
     with jax.numpy_dtype_promotion("standard"):
-        return jnp.result_type(first, *rest)
+        return reduce(jnp.promote_types, kinds)
 
 
 def is_array(x: Any) -> bool:

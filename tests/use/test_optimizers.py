@@ -373,6 +373,24 @@ def test_strict_promotion_allows_half_precision(name):
             jax.eval_shape(lambda p, g: update(tx, g, update(tx, g, tx.init(p), p)[1], p), params, grads)  # noqa: B023
 
 
+def test_momentum_and_nesterov_take_their_momentum_in_place():
+    params, grads = as_dtype(PARAMS, jnp.float32), as_dtype(GRADS, jnp.float32)
+    for found, expected in (
+        (ours.momentum(0.1, 0.5), optax.sgd(0.1, 0.5)),
+        (ours.nesterov(0.1, 0.5), optax.sgd(0.1, 0.5, nesterov=True)),
+    ):
+        pairs = [tx.update(grads, tx.update(grads, tx.init(params))[1])[0] for tx in (found, expected)]
+        jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-6), *pairs)
+
+
+@pytest.mark.parametrize("name", DIRECT)
+def test_a_learning_rate_of_zero_is_a_control_that_stays(name):
+    tx, params = getattr(ours, name)(learning_rate=0.0), as_dtype(PARAMS, jnp.float32)
+    if name != "newton":  # the model's Hessian is singular here, and 0·∞ is NaN
+        updates, _ = jax.jit(lambda g, p: update(tx, g, tx.init(p), p))(as_dtype(GRADS, jnp.float32), params)
+        assert not any(x.any() for x in jax.tree.leaves(updates))
+
+
 class TestMistakes:
     """What came, and what is wanted."""
 
