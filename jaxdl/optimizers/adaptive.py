@@ -190,6 +190,7 @@ def scale_by_stddev(
     _check_rms(decay, eps, initial_scale, moment_form)
     decay, eps, initial_scale = trees.hyper(decay, eps, initial_scale)
     classes = (ScaleByRStdDevState, ScaleByRStdDevWithCountState, bias_correction)
+    state_class = ScaleByRStdDevWithCountState if bias_correction else ScaleByRStdDevState
 
     def scale(g, m, n):
         n = trees.real(n)
@@ -217,7 +218,7 @@ def scale_by_stddev(
         mu, nu = trees.cast_like((mu, nu), (state.mu, state.nu))
         return updates, _with_count(*classes, count, mu=mu, nu=nu)
 
-    return transformation("centered RMSProp's direction", classes[bias_correction], init, update)
+    return transformation("centered RMSProp's direction", state_class, init, update)
 
 
 def _check_rms(decay, eps, initial_scale, moment_form):

@@ -66,12 +66,12 @@ def ema(decay: ArrayLike, debias: bool = True, accumulator_dtype: DTypeLike | No
     beta = trees.hyper(decay)
 
     def advance(g, average):
-        if not trees.is_inexact(average):
+        if not trees.is_inexact(g):
             return average
         return trees.plus(trees.times(1 - beta, trees.widen(g)), trees.times(beta, trees.widen(average)))
 
     def pick(g, average):
-        return trees.as_dtype_of(average, g) if trees.is_inexact(average) else g
+        return trees.as_dtype_of(average, g) if trees.is_inexact(g) else g
 
     def init(params):
         return EmaState(count=jnp.zeros([], jnp.int32), ema=trees.zeros_like(params, accumulator_dtype))

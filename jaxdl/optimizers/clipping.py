@@ -151,7 +151,7 @@ def _shrink(g, norm, scale, bound):
     """Return g where its norm is below the bound, else g·bound/norm; norm is that of scale·g."""
     norm, scale = _like(norm, g), _like(scale, g)
     bound = bound if isinstance(bound, int | float) else _like(bound, g)
-    return jnp.where(norm < bound * scale, g, g * scale / jnp.where(norm > 0, norm, 1.0) * bound)
+    return jnp.where(norm < bound * scale, g, g * scale * (bound / jnp.where(norm > 0, norm, 1.0)))
 
 
 def _like(number, x):

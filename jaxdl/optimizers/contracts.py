@@ -36,7 +36,7 @@ def described(x: Any) -> str:
 
 
 def transformation(
-    name: str, state_class: type, init: Callable[[Any], Any], update: Callable[[Any, Any, Any], Any]
+    name: str, state_class: type, init: Any, update: Callable[[Any, Any, Any], Any]
 ) -> GradientTransformation:
     """Make a transformation whose ``update`` names a wrong state.
 

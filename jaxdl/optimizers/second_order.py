@@ -108,7 +108,7 @@ def _check_distribution(distribution):
         raise ValueError(f"distribution is {distribution!r}: it must be one of {', '.join(_OUTPUT_FISHER)}")
 
 
-def hutchinson_diagonal(key: Key[Array, ""], value_fn: ValueFn, params: Any, samples: ArrayLike = 1) -> Any:
+def hutchinson_diagonal(key: Key[Array, ""], value_fn: ValueFn, params: Any, samples: Any = 1) -> Any:
     """Estimate the Hessian's diagonal as the mean of z⊙Hz over random signs z; exact if H is diagonal.
 
     Args:

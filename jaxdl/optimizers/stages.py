@@ -283,7 +283,9 @@ def update_moment(updates, moments, decay, order: int, form: str = "weighted"):
         return trees.plus(times(1 - decay, x), times(decay, t))
 
     def increment(x, t):
-        return trees.plus(t, times(1 - decay, trees.plus(x, -t)))
+        moved = trees.plus(t, times(1 - decay, trees.plus(x, -t)))
+        # x − t overflows where the average does not, and is NaN where both are infinite
+        return jnp.where(jnp.isfinite(moved), moved, weighted(x, t).astype(moved.dtype))
 
     average = increment if form == "increment" or (form == "mixed" and order == 1) else weighted
 

@@ -8,6 +8,7 @@ of the gradients are.
 
 import math
 from collections.abc import Callable, Sequence
+from functools import reduce
 from numbers import Number
 from typing import Any, NamedTuple
 
@@ -57,8 +58,11 @@ def _flattened(structure, tree):
 
 def promoted(*dtypes: DTypeLike) -> Any:
     """Return the dtype that all of them fit into, also where implicit promotion is an error."""
+    kinds = {jnp.dtype(dtype) for dtype in dtypes}
+    if len(kinds) == 1:
+        return kinds.pop()
     with jax.numpy_dtype_promotion("standard"):
-        return jnp.result_type(*(jnp.dtype(dtype) for dtype in dtypes))
+        return reduce(jnp.promote_types, kinds)
 
 
 def is_array(x: Any) -> bool:
@@ -77,7 +81,12 @@ def widen(x: Any) -> Any:
         return x
     x = jnp.asarray(x)
     floating = jnp.issubdtype(x.dtype, jnp.floating)
-    return x.astype(promoted(x.dtype, jnp.float32) if floating else x.dtype)
+    return _cast(x, promoted(x.dtype, jnp.float32) if floating else x.dtype)
+
+
+def _cast(x, dtype):
+    # without an operation where there is nothing to do, which is most of the time of an update outside of jit
+    return x if x.dtype == dtype and not x.weak_type else x.astype(dtype)
 
 
 def hyper(*values: Any) -> Any:
@@ -102,7 +111,7 @@ def as_dtype_of(x: Any, like: Any) -> jax.Array:
         raise ValueError(
             f"a {x.dtype} leaf meets one of {dtype}: a complex parameter needs complex gradients and accumulators"
         )
-    return x.astype(dtype)
+    return _cast(x, dtype)
 
 
 def keep_dtypes(new: Any, old: Any) -> Any:
@@ -213,7 +222,7 @@ def _vector(leaves):
 def plus(x: jax.Array, y: jax.Array) -> jax.Array:
     """Return x + y in the wider dtype, also where implicit promotion is an error."""
     dtype = promoted(x.dtype, y.dtype)
-    return x.astype(dtype) + y.astype(dtype)
+    return _cast(x, dtype) + _cast(y, dtype)
 
 
 def times(factor: Any, x: jax.Array) -> jax.Array:
@@ -221,7 +230,7 @@ def times(factor: Any, x: jax.Array) -> jax.Array:
     if isinstance(factor, int | float):
         return factor * x
     dtype = promoted(jnp.result_type(factor), x.dtype)
-    return jnp.asarray(factor).astype(dtype) * x.astype(dtype)
+    return _cast(jnp.asarray(factor), dtype) * _cast(x, dtype)
 
 
 def abs_square(x: jax.Array) -> jax.Array:

@@ -107,7 +107,8 @@ def extra(params):
 
 
 def whole(tx, params):
-    return ours.lookahead_params(params) if isinstance(tx.init(params), states.LookaheadState) else params
+    is_pair = isinstance(jax.eval_shape(tx.init, params), states.LookaheadState)
+    return ours.lookahead_params(params) if is_pair else params
 
 
 def update(tx, grads, state, params):
@@ -117,8 +118,8 @@ def update(tx, grads, state, params):
     return tx.update(grads, state, params, **(extra(point) if takes_extra else {}))
 
 
-def dtypes(tree):
-    return [x.dtype for x in jax.tree.leaves(tree)]
+def kinds(tree):
+    return [(x.shape, x.dtype, x.weak_type) for x in jax.tree.leaves(tree)]
 
 
 def test_every_public_name_is_a_member_or_no_transformation():
@@ -127,34 +128,26 @@ def test_every_public_name_is_a_member_or_no_transformation():
     assert all(hasattr(make(), "update") for make in ALL.values())
 
 
-REAL = ("float16", "bfloat16", "float32", "float64")
-COMPLEX = ("complex64", "complex128")
+PAIRS = {  # of the parameters' and the gradients' dtypes
+    False: ["bfloat16 float32", "float32 bfloat16", "float16 bfloat16", "float16 float16", "float32 float32"],
+    True: ["float16 float64", "bfloat16 float32", "float32 float64", "float64 float32", "float64 float16"],
+}
+COMPLEX_PAIRS = {False: ["complex64 complex64"], True: ["complex64 complex128", "complex128 complex64"]}
 
 
 @pytest.mark.parametrize("x64", [False, True], ids=["x32", "x64"])
 @pytest.mark.parametrize("name", ALL)
 def test_a_state_keeps_its_dtypes_under_any_gradient(name, x64):
-    """In scan, which refuses a carry that changes, and traced only, so that nothing is compiled."""
+    """Also its weak types, so that scan and cond take it; traced only, so that nothing is compiled."""
     tx = ALL[name]()
+    pairs = PAIRS[x64] + ([] if name in COMPLEX_REFUSED else COMPLEX_PAIRS[x64])
     with jax.enable_x64(x64):
-        kinds = (REAL, COMPLEX) if name not in COMPLEX_REFUSED else (REAL,)
-        for kind in kinds:
-            usable = [d for d in kind if x64 or d not in ("float64", "complex128")]
-            for params_dtype in usable:
-                for grads_dtype in usable[1:] if x64 and kind is REAL else usable:
-                    params = whole(tx, as_dtype(PARAMS, params_dtype))
-                    grads = as_dtype(GRADS, grads_dtype)
-
-                    def steps(params, grads):
-                        def step(state, _):
-                            _, new = update(tx, grads, state, params)
-                            return new, None
-
-                        state = tx.init(params)
-                        return state, jax.lax.scan(step, state, None, length=2)[0]
-
-                    before, after = jax.eval_shape(steps, params, grads)
-                    assert dtypes(before) == dtypes(after), (params_dtype, grads_dtype)
+        for pair in pairs:
+            params_dtype, grads_dtype = pair.split()
+            params, grads = whole(tx, as_dtype(PARAMS, params_dtype)), as_dtype(GRADS, grads_dtype)
+            before = jax.eval_shape(tx.init, params)
+            after = jax.eval_shape(lambda g, s, p: update(tx, g, s, p)[1], grads, before, params)
+            assert kinds(before) == kinds(after), pair
 
 
 def test_accumulated_half_precision_gradients_are_averaged_and_applied_unrounded():
@@ -357,8 +350,9 @@ def test_inject_hyperparams_runs_under_jit(name):
     arguments = {} if name == "lbfgs" else {"learning_rate": 0.1}
     tx, plain = optax.inject_hyperparams(factory, static_args=static)(**arguments), factory(**arguments)
     params, grads = as_dtype(PARAMS, jnp.float32), as_dtype(GRADS, jnp.float32)
-    found, _ = jax.jit(lambda g, p: update(tx, g, tx.init(p), p))(grads, params)
-    expected, _ = jax.jit(lambda g, p: update(plain, g, plain.init(p), p))(grads, params)
+    jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+    found, _ = jit(lambda g, p: update(tx, g, tx.init(p), p))(grads, params)
+    expected, _ = jit(lambda g, p: update(plain, g, plain.init(p), p))(grads, params)
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6), found, expected)
     if name == "lbfgs":
         with pytest.raises(ValueError, match="memory_size is an array: it sets shapes"):
@@ -377,6 +371,24 @@ def test_strict_promotion_allows_half_precision(name):
                 jax.eval_shape(lambda p, g: update(tx, g, tx.init(p), p), params, grads)  # noqa: B023
                 continue
             jax.eval_shape(lambda p, g: update(tx, g, update(tx, g, tx.init(p), p)[1], p), params, grads)  # noqa: B023
+
+
+def test_momentum_and_nesterov_take_their_momentum_in_place():
+    params, grads = as_dtype(PARAMS, jnp.float32), as_dtype(GRADS, jnp.float32)
+    for found, expected in (
+        (ours.momentum(0.1, 0.5), optax.sgd(0.1, 0.5)),
+        (ours.nesterov(0.1, 0.5), optax.sgd(0.1, 0.5, nesterov=True)),
+    ):
+        pairs = [tx.update(grads, tx.update(grads, tx.init(params))[1])[0] for tx in (found, expected)]
+        jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-6), *pairs)
+
+
+@pytest.mark.parametrize("name", DIRECT)
+def test_a_learning_rate_of_zero_is_a_control_that_stays(name):
+    tx, params = getattr(ours, name)(learning_rate=0.0), as_dtype(PARAMS, jnp.float32)
+    if name != "newton":  # the model's Hessian is singular here, and 0·∞ is NaN
+        updates, _ = jax.jit(lambda g, p: update(tx, g, tx.init(p), p))(as_dtype(GRADS, jnp.float32), params)
+        assert not any(x.any() for x in jax.tree.leaves(updates))
 
 
 class TestMistakes:
@@ -440,9 +452,7 @@ class TestMistakes:
                     if isinstance(parameter.default, int) and not isinstance(parameter.default, bool):
                         assert parameter.name in counts, (name, parameter.name)
 
-    @pytest.mark.parametrize(
-        "name", sorted(set(ALL) - {"partition lbfgs", "masked newton", "adamw mask function", "muon numbers"})
-    )
+    @pytest.mark.parametrize("name", MAKE)
     def test_parameters_may_be_python_numbers(self, name):
         tx = ALL[name]()
         numbers = {"w": 1.5, "b": -0.5}
