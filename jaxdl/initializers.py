@@ -248,7 +248,9 @@ def orthogonal(*, scale: ArrayLike = 1.0) -> Initializer:
             raise ValueError(f"shape: got {shape}, an orthogonal matrix needs at least two axes")
         rows, columns = math.prod(shape[:-1]), shape[-1]
         q, r = jnp.linalg.qr(jax.random.normal(key, (max(rows, columns), min(rows, columns)), dtype))
-        q = q * jnp.where(jnp.diagonal(r) < 0, -1, 1)[None, :]  # QR's own signs would not be uniform
+        diagonal = jnp.diagonal(r)
+        signs = jnp.sign(diagonal) if jnp.iscomplexobj(r) else jnp.where(diagonal < 0, -1, 1)
+        q = q * signs[None, :]  # QR's own would not be uniform
         return (q if rows >= columns else q.T).reshape(shape)
 
     return _drawn(sample, scale)
