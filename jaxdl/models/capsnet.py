@@ -102,7 +102,7 @@ def _with_decoder(encoder: nn.Layer, decoder: nn.Layer, num_classes: int, image_
         def through(name, part, x):
             own_key = None if key is None else nn.child_key(key, name)
             options = {"train": train, "key": own_key, "axis_name": axis_name}
-            y, own_state = part.apply(params[name], state.get(name, {}), x, **options)
+            y, own_state = part.apply(params.get(name, {}), state.get(name, {}), x, **options)
             return y, {name: own_state} if jax.tree.leaves(own_state) else {}
 
         vectors, encoded = through("encoder", encoder, x)
