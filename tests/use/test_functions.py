@@ -145,6 +145,25 @@ def test_pairs_and_fits_refuse_complex_numbers(untyped):
             laws.FUNCTIONS[name](with_imaginary_part(example.args[0]), example.args[1], **example.options)
 
 
+def test_initialisers_of_complex_numbers_have_their_variance_or_are_refused():
+    shape = (60, 80)
+    of_variance = {"normal": 0.09, "lecun_normal": 1 / 60, "he_normal": 2 / 60, "glorot_normal": 2 / 140}
+    for name, init in laws.INITIALIZERS.items():
+        name = name.rpartition(".")[2]
+        if name in ("zeros", "ones", "constant"):
+            assert init(laws.KEY, shape, jnp.complex64).dtype == jnp.complex64
+        elif name == "orthogonal":
+            q = np.asarray(init(laws.KEY, shape, jnp.complex64))
+            np.testing.assert_allclose(q @ q.conj().T, np.eye(60), atol=1e-5)
+        elif name in of_variance:
+            drawn = np.asarray(init(laws.KEY, shape, jnp.complex64))
+            assert np.mean(np.abs(drawn) ** 2) == pytest.approx(of_variance[name], rel=0.1)
+            assert np.var(drawn.real) == pytest.approx(of_variance[name] / 2, rel=0.1)
+        else:
+            with pytest.raises(ValueError, match="dtype: got complex64, allowed are floats"):
+                init(laws.KEY, shape, jnp.complex64)
+
+
 def test_tanh_and_products_of_complex_numbers_are_numpy_s(untyped):
     z = np.array([0.3 + 0.4j, -1 + 2j], np.complex64)
     np.testing.assert_allclose(laws.FUNCTIONS["activations.tanh"](z), np.tanh(z), rtol=1e-6)
