@@ -15,7 +15,8 @@ import pytest
 from scipy import stats
 
 from benchmarks import backprop_examples
-from jaxdl import gradcheck, initializers, losses, metrics, regularizers, schedules
+from jaxdl import gradcheck, initializers, layers, losses, metrics, regularizers, schedules
+from jaxdl.models.capsnet import Capsules, capsule_loss
 from tests import test_laws as laws
 
 quick_jit = laws.quick_jit
@@ -356,6 +357,22 @@ def test_masked_rows_are_zero_with_zero_gradient_whatever_they_hold(name, ignore
         assert np.isnan(loss(jnp.asarray(predictions), spoilt)).any()
     one_hot = spoilt if predictions.ndim == 1 else jnp.eye(4)[jnp.asarray(labels)].at[1].set(jnp.nan)
     np.testing.assert_array_equal(loss(x, one_hot, where=where)[1::2], 0)
+
+
+def test_the_loss_of_capsules_takes_a_mask_too():
+    where, labels = jnp.array([True, False]), jnp.array([1, -100])
+    vectors = jnp.asarray(laws.normal(2, 3, 2))
+
+    def loss(vectors):
+        decode = jax.tree_util.Partial(lambda z: z.reshape(2, 1, 2, 3))
+        outputs = Capsules(layers.capsule_length(vectors), vectors, jnp.zeros((2, 1, 2, 3)), decode)
+        return capsule_loss(outputs, labels, where=where)
+
+    expected = losses.margin(layers.capsule_length(vectors[0]), 1) + 5e-4 * (vectors[0, 1] ** 2).sum()
+    np.testing.assert_allclose(loss(vectors), [expected, 0], rtol=1e-6)
+    gradient = jax.grad(lambda vectors: loss(vectors).sum())(vectors)
+    assert (np.asarray(gradient[1]) == 0).all()
+    assert np.isfinite(gradient[0]).all()
 
 
 def test_a_mask_of_another_shape_or_dtype_is_refused(untyped):
