@@ -4,7 +4,8 @@ What they return serves wherever jax's own initialisers do. `zeros()` and `ones(
 and `gain` are plain functions of Python values. The last two axes of a shape are (inputs, outputs), the axes
 before them are a convolution's window: dense kernels are (d_in, d_out), convolution kernels
 (kh, kw, c_in / groups, c_out).
-float16 and bfloat16 are drawn in float32 and rounded, so that the tails are not lost.
+float16 and bfloat16 are drawn in float32 and rounded, so that the tails are not lost. `normal`, `orthogonal` and what
+is made of them draw complex numbers too; bounded distributions raise ValueError for a complex dtype.
 """
 
 import math
@@ -97,11 +98,21 @@ def truncated_normal(stddev: ArrayLike, *, lower: float | int = -2, upper: float
     """
     if not lower < upper:
         raise ValueError(f"lower, upper: got {lower} and {upper}, lower must be below upper")
-    if lower > _TAIL:
-        return _drawn(lambda key, shape, dtype: _normal_tail(key, lower, upper, shape, dtype), stddev)
-    if upper < -_TAIL:
-        return _drawn(lambda key, shape, dtype: -_normal_tail(key, -upper, -lower, shape, dtype), stddev)
-    return _drawn(lambda key, shape, dtype: jax.random.truncated_normal(key, lower, upper, shape, dtype), stddev)
+
+    def sample(key, shape, dtype):
+        _check_real(dtype)
+        if lower > _TAIL:
+            return _normal_tail(key, lower, upper, shape, dtype)
+        if upper < -_TAIL:
+            return -_normal_tail(key, -upper, -lower, shape, dtype)
+        return jax.random.truncated_normal(key, lower, upper, shape, dtype)
+
+    return _drawn(sample, stddev)
+
+
+def _check_real(dtype):
+    if jnp.issubdtype(dtype, jnp.complexfloating):
+        raise ValueError(f"dtype: got {jnp.dtype(dtype)}, allowed are floats; complex numbers are drawn by `normal`")
 
 
 def _normal_tail(key, lower, upper, shape, dtype):
@@ -127,6 +138,7 @@ def uniform(bound: ArrayLike) -> Initializer:
 
 
 def _symmetric_uniform(key, shape, dtype):
+    _check_real(dtype)
     return jax.random.uniform(key, shape, dtype, -1, 1)
 
 
@@ -248,7 +260,9 @@ def orthogonal(*, scale: ArrayLike = 1.0) -> Initializer:
             raise ValueError(f"shape: got {shape}, an orthogonal matrix needs at least two axes")
         rows, columns = math.prod(shape[:-1]), shape[-1]
         q, r = jnp.linalg.qr(jax.random.normal(key, (max(rows, columns), min(rows, columns)), dtype))
-        q = q * jnp.where(jnp.diagonal(r) < 0, -1, 1)[None, :]  # QR's own signs would not be uniform
+        diagonal = jnp.diagonal(r)
+        signs = jnp.sign(diagonal) if jnp.iscomplexobj(r) else jnp.where(diagonal < 0, -1, 1)
+        q = q * signs[None, :]  # QR's own would not be uniform
         return (q if rows >= columns else q.T).reshape(shape)
 
     return _drawn(sample, scale)

@@ -285,8 +285,13 @@ def margin(
     y = _nan_unless(((y >= 0) & (y <= 1) | jnp.isnan(y)).all(), y)  # an impossible class number is NaN in its row
     upper, lower, down_weight = (jnp.asarray(one, v.dtype) for one in (upper, lower, down_weight))
     present, absent = (jnp.where(gap <= 0, 0, gap) for gap in (upper - v, v - lower))  # a maximum may lose NaN
-    loss = _unless_none(y, present**2) + down_weight * _unless_none(1 - y, absent**2)
+    loss = _squared_share(y, present) + down_weight * _squared_share(1 - y, absent)
     return _only(kept, loss.sum(-1).astype(dtype))
+
+
+def _squared_share(share, gap):
+    """Return share · gap², with 0 · inf = 0 in the derivatives, too."""
+    return share * jnp.where((share == 0) & jnp.isinf(gap * gap), 0, gap) ** 2
 
 
 def hinge(

@@ -88,6 +88,7 @@ def _sum_over_weights(term: Callable[[Array], Any], params: PyTree, mask: Mask) 
 
 def _scaled(total: Array, dtype: jnp.dtype, strength: ArrayLike, count: ArrayLike = 1) -> Array:
     """Return λ/m times the sum, rounded to the result's dtype."""
+    numerics.refuse_complex(strength=strength, count=count)
     return (jnp.asarray(strength, total.dtype) / jnp.asarray(count, total.dtype) * total).astype(dtype)
 
 
@@ -160,6 +161,7 @@ def elastic_net(
 
 
 def _mixed(share: ArrayLike, first: Array, second: Array) -> Array:
+    numerics.refuse_complex(l1_ratio=share)
     share = jnp.asarray(share, first.dtype)
     return share * first + (1 - share) * second
 
@@ -173,6 +175,7 @@ def soft_threshold(params: PyTree, threshold: ArrayLike, *, mask: Mask = None) -
     Reference: Daubechies, Defrise and De Mol, An iterative thresholding algorithm for linear inverse problems
     with a sparsity constraint, 2004. https://arxiv.org/abs/math/0307152
     """
+    numerics.refuse_complex(threshold=threshold)
     _check("threshold", threshold, "are numbers from 0 on", lambda t: t >= 0)
 
     def shrink(leaf, keep):

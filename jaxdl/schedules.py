@@ -396,7 +396,8 @@ def _remaining(count, begin: int, steps: int):
     if steps > xp.iinfo(done.dtype).max:
         return 1 - _value(done) / float(steps)
     most = xp.asarray(steps, done.dtype)
-    return _value(most - xp.minimum(done, most)) / float(steps)
+    # T · (1/T), which a compiled quotient may be, is not always 1
+    return jnp.where(done == 0, 1, _value(most - xp.minimum(done, most)) / float(steps))
 
 
 def _time(count, begin: int, steps: int, staircase: bool = False):

@@ -178,6 +178,7 @@ def weighted_pool2d_forward(
     Raises:
         ValueError: weights that are no matrix; see `max_pool2d_forward`.
     """
+    numerics.refuse_complex(weights=weights)
     x, weights = _floats(x), jnp.asarray(weights)
     axes = weighted_axes(x, weights, stride, padding)
     wide = numerics.widen(x)

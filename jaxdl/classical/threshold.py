@@ -80,7 +80,7 @@ def _one_pass(x, y, unit):
     def correct(i, state):
         theta, mistakes = state
         wrong = ~(y[i] * jnp.sum(x[i] * theta) > 0)  # NaN is wrong too
-        return theta + jnp.where(wrong, y[i] * x[i], 0), mistakes + wrong
+        return theta + jnp.where(wrong, y[i] * x[i], 0), mistakes + wrong.astype(mistakes.dtype)
 
     theta, mistakes = lax.fori_loop(0, x.shape[0], correct, (unit.theta, unit.mistakes))
     return _Unit(theta, mistakes, unit.passes + 1, unit.mistakes)

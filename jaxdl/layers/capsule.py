@@ -41,7 +41,7 @@ def _with_norm(x: ArrayLike, axis: int) -> tuple[Array, Array]:
     if not wide.ndim:
         raise ValueError("x: got a scalar, allowed are vectors")
     largest = lax.stop_gradient(jnp.max(jnp.abs(wide), axis=axis, keepdims=True, initial=0))
-    scale = jnp.where((largest > 0) & (largest < jnp.inf), largest, 1)
+    scale = jnp.where((largest > 1) & (largest < jnp.inf), largest, 1)
     return wide, scale * numerics.safe_sqrt(jnp.sum(jnp.square(wide / scale), axis=axis, keepdims=True))
 
 

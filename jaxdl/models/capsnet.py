@@ -67,7 +67,11 @@ def capsnet(
 
 
 def capsule_loss(
-    outputs: Capsules | Float[Array, "n classes"], labels: ArrayLike, *, reconstruction: float = 5e-4
+    outputs: Capsules | Float[Array, "n classes"],
+    labels: ArrayLike,
+    *,
+    reconstruction: float = 5e-4,
+    where: ArrayLike | None = None,
 ) -> Float[Array, " n"]:
     """Margin loss of the lengths, plus in training ``reconstruction · Σ (image - decoded)²`` over the pixels.
 
@@ -75,15 +79,17 @@ def capsule_loss(
         outputs: what CapsNet returns in training, or the lengths that it returns in evaluation.
         labels: class numbers ``(n,)``; they choose the capsule that is decoded.
         reconstruction: weight of the squared error, of images in [0, 1].
+        where: which examples count, as in `losses.margin`.
 
     Returns:
         One number per example, for `training.train_step`. See `losses.margin`.
     """
     if not isinstance(outputs, Capsules):
-        return losses.margin(outputs, labels)
+        return losses.margin(outputs, labels, where=where)
     decoded = outputs.decode(_masked(outputs.vectors, labels))
     error = jnp.sum((jnp.reshape(outputs.images, decoded.shape) - decoded) ** 2, axis=-1)
-    return losses.margin(outputs.lengths, labels) + reconstruction * error
+    error = error if where is None else jnp.where(where, error, 0)
+    return losses.margin(outputs.lengths, labels, where=where) + reconstruction * error
 
 
 def _with_decoder(encoder: nn.Layer, decoder: nn.Layer, num_classes: int, image_shape: tuple[int, ...]) -> nn.Layer:
@@ -102,7 +108,7 @@ def _with_decoder(encoder: nn.Layer, decoder: nn.Layer, num_classes: int, image_
         def through(name, part, x):
             own_key = None if key is None else nn.child_key(key, name)
             options = {"train": train, "key": own_key, "axis_name": axis_name}
-            y, own_state = part.apply(params[name], state.get(name, {}), x, **options)
+            y, own_state = part.apply(params.get(name, {}), state.get(name, {}), x, **options)
             return y, {name: own_state} if jax.tree.leaves(own_state) else {}
 
         vectors, encoded = through("encoder", encoder, x)

@@ -1,0 +1,275 @@
+"""Layers as people use them: half precision over many examples, donated buffers, arguments in wrong places."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import jaxtyping
+import numpy as np
+import pytest
+
+from jaxdl import activations, layers, models, nn
+from tests import test_laws as laws
+
+KEY = jax.random.key(0)
+
+
+@pytest.fixture
+def untyped():
+    """Let wrong arguments reach the layers, as they do outside of tests."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+# ---------------------------------------------------------------- sums over many examples, places and time steps
+
+
+def ones(*shape):
+    return np.full(shape, 0.5, np.float32)
+
+
+MANY, TIME = 8192, 2000
+# functions of an input and of parameters that many of its entries share
+SHARED = {
+    "batch_norm": (layers.batch_norm, (ones(32, 16, 16, 3), *[ones(3)] * 4)),
+    "conv1d": (layers.conv1d, (ones(16, 512, 3), ones(3, 3, 4), ones(4))),
+    "conv2d": (layers.conv2d, (ones(32, 16, 16, 3), ones(3, 3, 3, 4), ones(4))),
+    "conv_transpose2d": (layers.conv_transpose2d, (ones(32, 16, 16, 3), ones(3, 3, 3, 4), ones(4))),
+    "convolve1d": (layers.convolve1d, (ones(16, 512), ones(3))),
+    "convolve2d": (layers.convolve2d, (ones(32, 16, 16), ones(3, 3))),
+    "dense": (layers.dense, (ones(MANY, 3), ones(3, 4), ones(4))),
+    "dropconnect": (lambda x, rate: layers.dropconnect(KEY, x, rate), (ones(64, 128), ones() / 2)),
+    "dropout": (lambda x, rate: layers.dropout(KEY, x, rate), (ones(MANY), ones() / 2)),
+    "gaussian_dropout": (lambda x, rate: layers.gaussian_dropout(KEY, x, rate), (ones(MANY), ones() / 2)),
+    "group_norm": (
+        functools.partial(layers.group_norm, groups=1),
+        (np.linspace(0, 1, MANY * 3, dtype=np.float32).reshape(-1, 16, 16, 3), ones(3), ones(3)),
+    ),
+    "instance_norm": (
+        layers.instance_norm,
+        (np.linspace(0, 1, MANY * 3, dtype=np.float32).reshape(-1, 16, 16, 3), ones(3), ones(3)),
+    ),
+    "layer_norm": (layers.layer_norm, (np.resize(np.float32([1, 2, 4]), (MANY, 3)), ones(3), ones(3))),
+    "local_response_norm": (
+        lambda x, alpha, beta, k: layers.local_response_norm(x, alpha=alpha, beta=beta, k=k),
+        (ones(32, 16, 16, 3), ones(), ones(), ones()),
+    ),
+    "lstm": (
+        lambda x, h, c, *parameters: layers.lstm(x, (h, c), *parameters)[0],
+        (ones(2, TIME, 3), ones(2, 2), ones(2, 2), ones(3, 8) / 8, ones(2, 8) / 8, ones(8) / 8),
+    ),
+    "lstm_cell": (
+        lambda h, c, x, *parameters: layers.lstm_cell((h, c), x, *parameters)[0],
+        (ones(MANY, 2), ones(MANY, 2), ones(MANY, 3), ones(3, 8), ones(2, 8), ones(8)),
+    ),
+    "rnn": (
+        functools.partial(layers.rnn, activation=lambda z: z / 2),
+        (ones(2, TIME, 3), ones(2, 2), ones(3, 2) / 8, ones(2, 2) / 8, ones(2)),
+    ),
+    "rnn_cell": (layers.rnn_cell, (ones(MANY, 2), ones(MANY, 3), ones(3, 2), ones(2, 2), ones(2))),
+    "shakeout": (lambda w, rate, c: layers.shakeout(KEY, w, rate, c=c), (ones(64, 128), ones() / 2, ones())),
+    "spatial_dropout": (
+        lambda x, rate: layers.spatial_dropout(KEY, x, rate),
+        (ones(32, 4, 4, 16), ones() / 2),
+    ),
+    "weighted_pool2d": (
+        layers.weighted_pool2d,
+        (np.resize(np.float32([1, 2, 4, 0, 3]), (32, 16, 16, 3)), np.float32([[1, 2], [3, 5]])),
+    ),
+    "whiteout": (
+        lambda x, w, b, sigma: layers.whiteout(KEY, x, w, b, sigma=sigma),
+        (ones(MANY, 3), ones(3, 4), ones(4), ones()),
+    ),
+}
+SHARE_NOTHING = {  # no argument of theirs is broadcast over entries of another
+    *("avg_pool2d", "batch_statistics", "capsule_length", "dynamic_routing", "global_avg_pool2d", "global_max_pool2d"),
+    *("l2_pool2d", "local_contrast_norm", "max_pool2d", "max_pool2d_argmax", "max_unpool2d", "squash"),
+    "zoneout",  # whose draws have no gradient
+}
+ACTIVATIONS = {  # their learned slopes
+    "elu": lambda x, alpha: activations.elu(x, alpha=alpha),
+    "leaky_relu": lambda x, slope: activations.leaky_relu(x, negative_slope=slope),
+    "swish": lambda x, beta: activations.swish(x, beta=beta),
+}
+
+
+def gradients(f, args, dtype):
+    """Of the sum over everything, divided by 16 so that no 16-bit number is near its end."""
+
+    def total(args):
+        return jax.tree.leaves(f(*args))[0].astype(jnp.float32).sum() / 16
+
+    return jax.jit(jax.grad(total))([jnp.asarray(a, jnp.bfloat16).astype(dtype) for a in args])
+
+
+def test_every_layer_is_held_to_float32_sums():
+    functions = {name for name in layers.__all__ if callable(getattr(layers, name))}
+    assert functions == {*SHARED, *SHARE_NOTHING}
+    assert not {*SHARED} & SHARE_NOTHING
+
+
+@pytest.mark.parametrize("name", [*SHARED, *ACTIVATIONS])
+def test_sums_over_many_entries_are_made_in_float32(name):
+    f, args = SHARED.get(name) or (ACTIVATIONS[name], (-ones(MANY), ones()))
+    for got, exact in zip(gradients(f, args, jnp.bfloat16), gradients(f, args, jnp.float32), strict=True):
+        assert got.dtype == jnp.bfloat16
+        scale = np.abs(exact).max()
+        # one rounding is 2⁻⁹, 2,000 steps of a 16-bit state are some more; a sum that stops growing loses most of it
+        np.testing.assert_allclose(got.astype(np.float32), exact, atol=0.03 * scale + 1e-6)
+
+
+def test_the_bias_of_the_issue():
+    x, kernel, bias = jnp.ones((32, 32, 32, 1)), jnp.ones((1, 1, 1, 1)), jnp.zeros(1)
+    args = [a.astype(jnp.bfloat16) for a in (x, kernel, bias)]
+    assert jax.grad(lambda b: (layers.conv2d(*args[:2], b).astype(jnp.float32) / 16).sum())(args[2]) == 2048
+
+
+def test_compute_in_has_float32_gradients_of_many_places():
+    net = nn.serial(
+        conv=nn.Conv(3, 3), act=activations.leaky_relu, norm=nn.BatchNorm(), pool=nn.global_avg_pool, fc=nn.Dense(2)
+    )
+    params, state = net.init(KEY, (16, 16, 2))
+    images = jax.random.uniform(KEY, (64, 16, 16, 2))
+
+    def gradient(layer):
+        return jax.grad(lambda params: layer.apply(params, state, images)[0].sum())(params)
+
+    half, exact = gradient(nn.compute_in(jnp.bfloat16, net)), gradient(net)
+    for got, want in zip(jax.tree.leaves(half), jax.tree.leaves(exact), strict=True):
+        assert got.dtype == jnp.float32
+        np.testing.assert_allclose(got, want, atol=0.03 * np.abs(want).max())
+
+
+def test_float32_adds_nothing_to_what_is_computed():
+    """The widening is by dtype: of float32 the program has no conversion."""
+    for name in ("conv2d", "dense", "rnn", "lstm"):
+        f, args = SHARED[name]
+        program = str(jax.make_jaxpr(lambda *args, f=f: jax.vjp(f, *args)[0])(*args))
+        assert "convert_element_type" not in program, name
+
+
+# ---------------------------------------------------------------- every layer: donation, checks
+
+LEAVES = {
+    "AvgPool": (nn.AvgPool(2), (4, 4, 2)),
+    "BatchNorm": (nn.BatchNorm(), (3,)),
+    "Conv": (nn.Conv(4, 3), (5, 5, 2)),
+    "Dense": (nn.Dense(4), (3,)),
+    "Dropout": (nn.Dropout(0.5), (3,)),
+    "LocalResponseNorm": (nn.LocalResponseNorm(), (3,)),
+    "MaxPool": (nn.MaxPool(2), (4, 4, 2)),
+    "flatten": (nn.flatten, (2, 2)),
+    "function": (nn.function(jnp.tanh), (3,)),
+    "global_avg_pool": (nn.global_avg_pool, (4, 4, 2)),
+    "identity": (nn.identity, (3,)),
+}
+BODY = {"a": nn.Dense(3), "b": nn.BatchNorm()}
+NETS = {
+    "auxiliary": (nn.serial(a=nn.auxiliary(nn.Dense(2)), b=nn.Dense(3)), (3,)),
+    "compute_in": (nn.compute_in(jnp.bfloat16, nn.serial(**BODY)), (3,)),
+    "parallel": (nn.parallel("sum", **BODY), (3,)),
+    "remat": (nn.remat(nn.serial(**BODY)), (3,)),
+    "residual": (nn.residual(nn.serial(**BODY)), (3,)),
+    "serial": (nn.serial(**BODY), (3,)),
+    "sized": (nn.sized("net", nn.Conv(4, 3)), (5, 5, 2)),
+    "tap": (nn.tap(nn.serial(**BODY), ["a"]), (3,)),
+}
+MODELS = {  # with leaves of their own
+    "lenet5_1998": (models.lenet5_1998(), (28, 28, 1)),
+    "capsnet": (models.capsnet(2, image_shape=(28, 28, 1), width=1 / 32), (28, 28, 1)),
+}
+NO_LAYERS = {"Layer", "Op", "WithAuxiliary", "at", "child_key", "paths", "replace"}  # types, tools on trees
+ALL = {**LEAVES, **NETS}
+
+
+def test_all_of_nn_is_here():
+    assert set(nn.__all__) - NO_LAYERS == {*ALL}
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_fresh_parameters_and_states_can_be_donated_and_made_again(name):
+    layer, in_shape = ALL[name]
+    params, state = layer.init(KEY, in_shape)
+    copies = jax.tree.map(np.array, (params, state))
+    step = jax.jit(lambda params, state: jax.tree.map(lambda x: x * 1, (params, state)), donate_argnums=(0, 1))
+    step(params, state)
+    for a, b in zip(jax.tree.leaves(layer.init(KEY, in_shape)), jax.tree.leaves(copies), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_an_initialiser_that_keeps_its_array_can_be_donated():
+    kept = jnp.eye(3)
+    layer = nn.Dense(3, kernel_init=lambda key, shape: kept, bias_init=lambda key, shape: kept[0])
+    params, state = layer.init(KEY, (3,))
+    jax.jit(lambda params: jax.tree.map(lambda x: x * 1, params), donate_argnums=0)(params)
+    np.testing.assert_array_equal(layer.init(KEY, (3,))[0]["kernel"], np.eye(3))
+    del state
+
+
+@pytest.mark.parametrize("name", [*ALL, *MODELS])
+def test_arguments_in_wrong_places_are_named(name, untyped):
+    layer, in_shape = {**ALL, **MODELS}[name]
+    params, state = jax.jit(layer.init, static_argnums=1)(KEY, in_shape)
+    x = jnp.ones((2, *in_shape))
+    wrong = {
+        r"key: got 0, allowed are PRNG keys": [
+            lambda: layer.init(0, in_shape),
+            lambda: layer.apply(params, state, x, train=True, key=0),
+        ],
+        r"in_shape: got 4, allowed are tuples of ints": [lambda: layer.init(KEY, 4), lambda: layer.out_shape(4)],
+        r"in_shape: got \(4\.0,\), allowed": [lambda: layer.init(KEY, (4.0,))],
+        r"in_shape: got an array of shape": [lambda: layer.init(KEY, x)],
+        r"params: got None, allowed are dicts": [lambda: layer.apply(None, state, x)],
+        r"params: got an array of shape": [lambda: layer.apply(x, params, state)],
+        r"params: got a tuple, allowed are dicts": [lambda: layer.apply((params, state), x)],
+        r"state: got None, allowed are dicts": [lambda: layer.apply(params, None, x)],
+        r"state: got an array of shape .*apply takes \(params, state, x\)": [lambda: layer.apply(params, x)],
+        r"x: got None, allowed are arrays; apply takes": [lambda: layer.apply(params, state)],
+    }
+    for message, calls in wrong.items():
+        for call in calls:
+            with pytest.raises(ValueError, match=message):
+                call()
+    if params or state:
+        with pytest.raises(ValueError, match=r"has no .* in it"):
+            layer.apply({}, {}, x)
+    if params:
+        with pytest.raises(ValueError, match=r"has it, so the two may be swapped|has no '.*' in it|got \['"):
+            layer.apply(state, params, x)
+
+
+def test_parameters_of_another_shape_are_refused():
+    x, images = jnp.ones((2, 3)), jnp.ones((2, 5, 5, 2))
+    for made, used, data, message in (
+        (nn.Dense(5), nn.Dense(10), x, r"Dense got 'kernel' of shape \(3, 5\), allowed is \(any, 10\)"),
+        (
+            nn.Conv(5, 3),
+            nn.Conv(6, 3),
+            images,
+            r"Conv got 'kernel' of shape \(3, 3, 2, 5\), allowed is \(3, 3, any, 6\)",
+        ),
+        (nn.Conv(5, 3), nn.Conv(5, 5), images, r"allowed is \(5, 5, any, 5\)"),
+        (nn.Dense(5), nn.Dense(5, bias=False), x, r"Dense got \['bias'\], allowed are \['kernel'\]"),
+    ):
+        params, state = made.init(KEY, data.shape[1:])
+        with pytest.raises(ValueError, match=message):
+            used.apply(params, state, data)
+    norm = nn.BatchNorm()
+    params, state = norm.init(KEY, (1,))  # which would broadcast
+    for train in (False, True):
+        with pytest.raises(ValueError, match=r"BatchNorm got 'mean' of shape \(1,\), allowed is \(3,\)"):
+            norm.apply(params, state, x, train=train)
+    with pytest.raises(ValueError, match=r"in deep: in fc: params: Dense got 'bias' of shape \(2,\)"):
+        nn.serial(deep=nn.serial(fc=nn.Dense(5))).apply(
+            {"deep": {"fc": {"kernel": ones(3, 5), "bias": ones(2)}}}, {}, x
+        )
+
+
+def test_layers_run_under_strict_promotion():
+    for name, (layer, in_shape) in {**ALL, **MODELS}.items():
+        with jax.numpy_dtype_promotion("strict"):
+            params, state = jax.eval_shape(functools.partial(layer.init, in_shape=in_shape), KEY)
+            run = functools.partial(layer.apply, train=True, key=KEY)
+            y, _ = jax.eval_shape(run, params, state, jax.ShapeDtypeStruct((2, *in_shape), jnp.float32))
+        assert all(laws.is_float(leaf) for leaf in jax.tree.leaves(y)), name
