@@ -160,8 +160,9 @@ STAGES = {
 }
 # functions of arrays, and of states, that the transformations above are made of or that read their states
 NO_TRANSFORMATION = {
-    "LookaheadParams", "apply_updates", "averaged_params", "exponential_average", "fisher_product",
-    "gauss_newton_product", "hessian_product", "hutchinson_diagonal", "lookahead", "nesterov_point", "orthogonalize",
+    "LookaheadParams", "apply_updates", "averaged_params", "eval_params", "exponential_average", "fisher_product",
+    "gauss_newton_product", "gradient_point", "hessian_product", "hutchinson_diagonal", "lookahead", "lookahead_params",
+    "mask_by_path", "orthogonalize", "start_params", "update",
 }  # fmt: skip
 
 

@@ -22,9 +22,9 @@ ADAM_AND_MOMENTUM = {"a": ours.adam(0.1), "b": ours.momentum(0.1)}
 
 # what stands in `optimizers` and is no transformation
 OTHERS = {
-    "CONVENTIONS", "LookaheadParams", "apply_updates", "averaged_params", "exponential_average", "fisher_product",
-    "gauss_newton_product", "hessian_product", "hutchinson_diagonal", "lookahead_params", "mask_by_path",
-    "nesterov_point", "orthogonalize",
+    "CONVENTIONS", "LookaheadParams", "apply_updates", "averaged_params", "eval_params", "exponential_average",
+    "fisher_product", "gauss_newton_product", "gradient_point", "hessian_product", "hutchinson_diagonal",
+    "lookahead_params", "mask_by_path", "orthogonalize", "start_params", "update",
 }  # fmt: skip
 
 # those that take something else than a learning rate

@@ -55,9 +55,9 @@ def test_every_transformation_is_a_member():
 
 
 OTHERS = {
-    "CONVENTIONS", "LookaheadParams", "apply_updates", "averaged_params", "exponential_average", "fisher_product",
-    "gauss_newton_product", "hessian_product", "hutchinson_diagonal", "lookahead_params", "mask_by_path",
-    "nesterov_point", "orthogonalize",
+    "CONVENTIONS", "LookaheadParams", "apply_updates", "averaged_params", "eval_params", "exponential_average",
+    "fisher_product", "gauss_newton_product", "gradient_point", "hessian_product", "hutchinson_diagonal",
+    "lookahead_params", "mask_by_path", "orthogonalize", "start_params", "update",
 }  # fmt: skip
 
 
