@@ -89,10 +89,10 @@ def _cast(x, dtype):
     return x if x.dtype == dtype and not x.weak_type else x.astype(dtype)
 
 
-def hyper(*values: Any) -> Any:
+def hyper(value: Any, *more: Any) -> Any:
     """Return hyperparameters so that they promote no gradient: arrays widened; Python numbers and None unchanged."""
-    wide = tuple(x if x is None or isinstance(x, int | float) else widen(x) for x in values)
-    return wide if len(wide) > 1 else wide[0]
+    wide = [x if x is None or isinstance(x, int | float) else widen(x) for x in (value, *more)]
+    return tuple(wide) if more else wide[0]
 
 
 def cast_like(tree: Any, like: Any) -> Any:
