@@ -51,7 +51,13 @@ def check_key(key: ArrayLike, name: str = "key") -> None:
 
 
 def class_numbers(labels: Array) -> Array:
-    """Return integers of at least 32 bits: a byte cannot be compared with 300 classes."""
+    """Return integers of at least 32 bits: a byte cannot be compared with 300 classes.
+
+    Raises:
+        ValueError: the labels are no integers.
+    """
+    if not jnp.issubdtype(labels.dtype, jnp.integer):
+        raise ValueError(f"labels: got dtype {labels.dtype}, class numbers are integers")
     return labels if jnp.iinfo(labels.dtype).bits >= 32 else labels.astype(jnp.int32)
 
 

@@ -137,7 +137,7 @@ MISTAKES = {
     "--dataset mine:bad_labels": ("label 3 of example 0 is out of range",),
     "--dataset mine:bad_pixels": ("a pixel that is not finite",),
     "--dev-fraction 0.0001": ("dev_fraction=0.0001", "leaves the dev part empty"),
-    "--test-fraction 0.9999": ("test_fraction=0.9999", "leaves the train part empty"),
+    "--test-fraction 0.9999": ("test_fraction=0.9999", "last training example"),
     "--dev-fraction 0": ("dev_fraction is 0.0", "between 0 and 1"),
     # model
     "--model tiny_cn": ("model='tiny_cn' is unknown", "nearest is 'tiny_cnn'", "lecture_torch, lenet5"),
