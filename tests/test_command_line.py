@@ -1,6 +1,7 @@
 """`python -m experiments.train_cnn` and `experiments.predict` as a user meets them: mistakes first, then a real run."""
 
 import csv
+import dataclasses
 import gzip
 import json
 import os
@@ -148,7 +149,8 @@ MISTAKES = {
     # optimizer
     "--optimizer jaxdl.adan": ("optimizer='jaxdl.adan' is unknown", "nearest is 'jaxdl.ada", "jaxdl.sgd, optax"),
     "--optimizer adam": ("optimizer='adam' is unknown", ".adam'"),
-    "--optimizer optax.lbfgs": ("optimizer='optax.lbfgs' is unknown",),
+    "--optimizer optax.noisy_sgd": ("optimizer='optax.noisy_sgd' is unknown",),
+    "--optimizer optax.lbfgs --strategy pmap": ("optimizer='optax.lbfgs' does not work here", "--strategy jit"),
     "--optimizer mine:no_optimizer --schedule constant": ("returned float, not an optax.GradientTransformation",),
     "--optimizer mine:sgdd": ("optimizer='mine:sgdd'", "package.module:function"),
     "--optimizer optax.rprop": ("optimizer='optax.rprop' does not work here", "--schedule constant"),
@@ -367,7 +369,9 @@ def test_the_config_is_resolved_and_complete(finished):
     assert config["learning_rate"] == [0.3, 0.3]
     assert config["noise_floor"] is True, "sgd and sgd at one rate are twins"
     assert (config["strategy"], config["weight_decay"], config["seed"]) == ("jit", None, 5)
-    assert set(config) == set(train_cnn.Config.__dataclass_fields__) - {"out", "resume", "trust_run"}
+    assert (config["experiment"], config["format"]) == ("train_cnn", 1)
+    fields = {field.name for field in dataclasses.fields(train_cnn.Config)}
+    assert set(config) == fields - {"out", "resume", "trust_run"} | {"experiment", "format"}
 
 
 def test_the_manifest_says_where_the_numbers_come_from(finished):
