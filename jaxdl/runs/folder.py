@@ -173,4 +173,4 @@ def check_same_data(folder: Path, checksums: Mapping[str, str]) -> None:
 
 def _module_name() -> str:
     spec = getattr(sys.modules["__main__"], "__spec__", None)
-    return spec.name if spec else Path(sys.argv[0]).stem
+    return spec.name.removesuffix(".__main__") if spec else Path(sys.argv[0]).stem
