@@ -7,7 +7,7 @@ in training a layer that mixes examples, such as batch norm, sees them as zeros:
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -81,52 +81,73 @@ def train_step(
             layer_key = jax.random.fold_in(layer_key, jax.lax.axis_index(axis_name))
         x = _prepare(batch, preprocess, augment, augment_key)
 
-        def outputs(params):
+        def forward(params):
             return layer.apply(params, state.state, x, train=True, key=layer_key, axis_name=axis_name)
 
-        def weighted_sum(params):
-            y, new_state = outputs(params)
-            sums = sums_of(y, batch)
-            return sums["loss"], (sums, new_state)
-
-        def differentiate(params):
-            grads, (sums, new_state) = jax.grad(weighted_sum, has_aux=True)(params)
-            grads = jax.tree.map(_wide, grads)  # half precision would round the sum over devices and the count
-            if axis_name is not None:
-                grads, sums = jax.lax.psum((grads, sums), axis_name)
-            grads = jax.tree.map(lambda g, p: (g / _count(sums)).astype(p.dtype), grads, params)
-            sums["penalty"] = jnp.zeros_like(sums["loss"])
-            if penalty is not None:
-                value, penalty_grads = jax.value_and_grad(penalty)(params)
-                sums["penalty"] = _wide(value)
-                grads = jax.tree.map(jnp.add, grads, penalty_grads)
-            return grads, sums, new_state
-
-        def loss_fn(y):
-            sums = sums_of(y, batch)
-            return sums["loss"] / _count(sums)
-
-        def value_fn(params):
-            value = loss_fn(outputs(params)[0])
-            return value if penalty is None else value + _wide(penalty(params))
-
-        grads, sums, new_state = differentiate(optimizers.gradient_point(state.opt_state, state.params))
-        offered: dict[str, Any] = {
-            "value": sums["loss"] / _count(sums) + sums["penalty"],
-            "grad_fn": lambda params, i=None: differentiate(params)[0],
-        }
-        if axis_name is None:  # the parts of a batch know no function of the whole
-            offered |= {"value_fn": value_fn, "model_fn": lambda params: outputs(params)[0], "loss_fn": loss_fn}
+        # only where labels are ignored can a batch count nothing; its gradient is 0
+        of_batch = _objective(forward, lambda y: sums_of(y, batch), penalty, axis_name, empty=ignore_label is not None)
+        point = optimizers.gradient_point(state.opt_state, state.params)
+        grads, sums, new_state = of_batch.differentiate(point)
+        offered = of_batch.offered(sums, axis_name)
         updates, opt_state = optimizers.update(optimizer, grads, state.opt_state, state.params, **offered)
         params = optax.apply_updates(state.params, updates)
         average = _averaged(state.average, {"params": params, "state": new_state}, average_decay)
         return strong(TrainState(state.step + 1, params, new_state, opt_state, average)), sums
 
-    def _count(sums):
-        # only where labels are ignored can a batch count nothing; its gradient is 0
-        return sums["weight"] if ignore_label is None else jnp.where(sums["weight"] == 0, 1, sums["weight"])
-
     return step
+
+
+class _Objective(NamedTuple):
+    """The loss of one batch as functions of the parameters."""
+
+    differentiate: Callable[[Any], tuple[Any, Metrics, Any]]  # params -> (gradient, sums, new state of the network)
+    value_fn: Callable[[Any], Array]  # params -> mean loss with the penalty
+    model_fn: Callable[[Any], Any]  # params -> outputs
+    loss_fn: Callable[[Any], Array]  # outputs -> mean loss
+    mean: Callable[[Metrics], Array]  # sums -> mean loss with the penalty
+
+    def offered(self, sums: Metrics, axis_name: str | None) -> dict[str, Any]:
+        """What an optimizer may have beside the gradient; the parts of a batch know no function of the whole."""
+        found = {"value": self.mean(sums), "grad_fn": lambda params, i=None: self.differentiate(params)[0]}
+        if axis_name is None:
+            found |= {"value_fn": self.value_fn, "model_fn": self.model_fn, "loss_fn": self.loss_fn}
+        return found
+
+
+def _objective(forward, sums_of, penalty, axis_name: str | None, *, empty: bool) -> _Objective:
+    def count(sums):
+        return jnp.where(sums["weight"] == 0, 1, sums["weight"]) if empty else sums["weight"]
+
+    def weighted_sum(params):
+        y, new_state = forward(params)
+        sums = sums_of(y)
+        return sums["loss"], (sums, new_state)
+
+    def differentiate(params):
+        grads, (sums, new_state) = jax.grad(weighted_sum, has_aux=True)(params)
+        grads = jax.tree.map(_wide, grads)  # half precision would round the sum over devices and the count
+        if axis_name is not None:
+            grads, sums = jax.lax.psum((grads, sums), axis_name)
+        grads = jax.tree.map(lambda g, p: (g / count(sums)).astype(p.dtype), grads, params)
+        sums["penalty"] = jnp.zeros_like(sums["loss"])
+        if penalty is not None:
+            value, penalty_grads = jax.value_and_grad(penalty)(params)
+            sums["penalty"] = _wide(value)
+            grads = jax.tree.map(jnp.add, grads, penalty_grads)
+        return grads, sums, new_state
+
+    def loss_fn(y):
+        sums = sums_of(y)
+        return sums["loss"] / count(sums)
+
+    def value_fn(params):
+        value = loss_fn(forward(params)[0])
+        return value if penalty is None else value + _wide(penalty(params))
+
+    def mean(sums):
+        return sums["loss"] / count(sums) + sums["penalty"]
+
+    return _Objective(differentiate, value_fn, lambda params: forward(params)[0], loss_fn, mean)
 
 
 def eval_step(
