@@ -1,5 +1,6 @@
 """The parts of a run one by one: folder, metrics, clock, signals, names, choices, and a member's training."""
 
+import inspect
 import json
 import math
 import multiprocessing
@@ -294,7 +295,7 @@ def test_weight_decay_is_decoupled_where_the_optimizer_has_it(name):
     assert penalty is None
 
 
-@pytest.mark.parametrize("name", ["jaxdl.sgd", "optax.adam"])
+@pytest.mark.parametrize("name", ["jaxdl.sgd", "jaxdl.adam", "optax.adam"])
 def test_weight_decay_is_a_penalty_where_the_optimizer_has_none(name):
     updates, penalty = shrunk(name, 0.5)
     assert not np.any(updates["kernel"])
@@ -302,6 +303,14 @@ def test_weight_decay_is_a_penalty_where_the_optimizer_has_none(name):
     np.testing.assert_allclose(penalty["kernel"], 0.5 * PARAMS["kernel"], rtol=1e-6)  # of 1/2 * 0.5 * sum of squares
     assert float(penalty["bias"][0]) == 0.0
     assert shrunk(name, None)[1] is None
+
+
+def test_every_optimizer_with_a_weight_decay_takes_one_here():
+    taking = [n for n, f in names.optimizer_names().items() if "weight_decay" in inspect.signature(f).parameters]
+    for name in taking:
+        optimizer, penalty = choices.optimizer(name, 0.1, 0.5, PARAMS)
+        assert (penalty is None) == (name != "jaxdl.adam"), name
+        assert optimizer is not None
 
 
 def test_without_weight_decay_an_optimizer_keeps_its_own_default():

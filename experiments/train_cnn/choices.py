@@ -12,6 +12,7 @@ from jaxdl import data, regularizers, schedules
 from jaxdl.data import augmentation
 from jaxdl.runs import names
 
+COUPLED = {"jaxdl.adam"}  # its weight_decay is that of PyTorch's convention alone: the same penalty as below
 Penalty = Callable[[Any], Any]  # params -> a scalar added to the loss
 
 
@@ -62,7 +63,7 @@ def optimizer(
     factory = names.optimizer(name)
     options, penalty = inspect.signature(factory).parameters, None
     arguments: dict[str, Any] = {}
-    if weight_decay is not None and "weight_decay" in options:
+    if weight_decay is not None and "weight_decay" in options and name not in COUPLED:
         masks = {mask: regularizers.weights_mask for mask in ("mask", "weight_decay_mask") if mask in options}
         arguments = {"weight_decay": weight_decay, **masks}
     elif weight_decay:
