@@ -240,7 +240,8 @@ def gauss_newton(
         adaptive: adapt λ, which is then the state; False keeps λ and every step, whatever the loss.
 
     Raises:
-        ValueError: a number is out of range or a schedule; at update, ``params``, ``model_fn`` or ``loss_fn`` is missing.
+        ValueError: a number is out of range or a schedule; at update,
+            ``params``, ``model_fn`` or ``loss_fn`` is missing.
 
     See ``gauss_newton_product``.
     Reference: Marquardt, An Algorithm for Least-Squares Estimation of Nonlinear Parameters, 1963,
@@ -311,7 +312,8 @@ def natural_gradient(
         distribution: what the model's outputs parametrise, "categorical", "bernoulli" or "gaussian".
 
     Raises:
-        ValueError: a number or name is out of range, or a number is a schedule; at update, ``params`` or ``model_fn`` is missing.
+        ValueError: a number or name is out of range, or a number is a schedule;
+            at update, ``params`` or ``model_fn`` is missing.
 
     See ``fisher_product``. Lecture row E8.
     """
