@@ -1,4 +1,4 @@
-"""The experiments, one module each: `python -m experiments.NAME --help`.
+"""The experiments, a module or a package each: `python -m experiments.NAME --help`.
 
 Where Linux gives huge pages to those who ask (transparent_hugepage/enabled is "madvise"), `python -m experiments.NAME`
 restarts itself once, before anything is imported, with glibc asking for them. XLA on CPU allocates the temporaries of a

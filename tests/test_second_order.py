@@ -1,5 +1,7 @@
 """Curvature products against dense Hessians, and second-order steps against closed forms on quadratics."""
 
+import inspect
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -112,6 +114,10 @@ def test_newton_cg_finds_the_logistic_optimum_that_irls_finds():
     [
         (lambda: ours.newton(-0.1), "learning_rate is -0.1"),
         (lambda: ours.newton(damping=-1.0), "damping is -1.0"),
+        (lambda: inspect.unwrap(ours.newton)(optax.constant_schedule(1.0)), "learning_rate is a schedule"),
+        (lambda: inspect.unwrap(ours.newton_cg)(optax.constant_schedule(1.0)), "learning_rate is a schedule"),
+        (lambda: inspect.unwrap(ours.gauss_newton)(1.0, optax.constant_schedule(1.0)), "damping is a schedule"),
+        (lambda: inspect.unwrap(ours.natural_gradient)(optax.constant_schedule(1.0)), "learning_rate is a schedule"),
         (lambda: ours.newton_cg(max_steps=0), "max_steps is 0"),
         (lambda: ours.newton().update(START, None, START), "value_fn is None"),
         (lambda: ours.newton_cg().update(START, None), "params is None"),

@@ -60,6 +60,10 @@ def branches_on_the_rate(learning_rate):
 
 def no_problem():
     return 3
+
+
+def no_batches():
+    return (lambda key: 0.0), (lambda params, batch: 0.0), []
 """
 OPTIMIZERS = ("jaxdl.sgd", "optax.adam", "mine:sgd(scale=0.5)")
 
@@ -453,6 +457,7 @@ def test_a_problem_of_three_functions(here):
 MISTAKES = {
     "--problems rosenbrok": ("problem='rosenbrok' is unknown", "nearest is 'rosenbrock'", "quadratic_deep"),
     "--problems mine:no_problem": ("problem='mine:no_problem' returned int", "(init, loss, batches)"),
+    "--problems mine:no_batches": ("returned (function, function, list), no Problem or three functions",),
     "--problems mine:nothing": ("problem='mine:nothing'", "package.module:function"),
     "--problems beale beale": ("problems=('beale', 'beale')", "none twice"),
     "--optimizer jaxdl.adan": ("optimizer='jaxdl.adan' is unknown", "nearest is"),

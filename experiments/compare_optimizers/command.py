@@ -1,7 +1,7 @@
 """Compare optimizers: which is better on these problems, and how sure is that?
 
     python -m experiments.compare_optimizers            # the default study: jaxdl's optimizers and optax's twins
-    python -m experiments.compare_optimizers --problems digits_mlp rosenbrock --optimizer jaxdl.adam optax.adam \
+    python -m experiments.compare_optimizers --problems digits_mlp rosenbrock --optimizer jaxdl.adam optax.adam \\
         "optax.adam(eps=1e-3)" --seeds 5 --budget 5m
 
 All optimizers start from the same parameters, see the same batches and try the same learning rates. Each runs with its

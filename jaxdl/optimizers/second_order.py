@@ -148,11 +148,11 @@ def newton(learning_rate: ArrayLike = 1.0, damping: ArrayLike = 0.0) -> Gradient
         damping: λ, at least 0.
 
     Raises:
-        ValueError: a number is out of range; at update, ``params`` or ``value_fn`` is missing.
+        ValueError: a number is out of range or a schedule; at update, ``params`` or ``value_fn`` is missing.
 
     Lecture row E8 (ENEE4584).
     """
-    stages.check(non_negative={"learning_rate": learning_rate, "damping": damping})
+    _check_numbers(learning_rate, damping)
 
     def direction(flat, value_fn):
         hessian = jax.hessian(lambda v: value_fn(flat.point(v)))(flat.params)
@@ -185,7 +185,7 @@ def newton_cg(
         armijo: c, in [0, 1).
 
     Raises:
-        ValueError: a number is out of range; at update, ``params`` or ``value_fn`` is missing.
+        ValueError: a number is out of range or a schedule; at update, ``params`` or ``value_fn`` is missing.
 
     Reference: Nocedal and Wright, Numerical Optimization, 2006, algorithm 7.1. Lecture row E8.
     """
@@ -240,7 +240,8 @@ def gauss_newton(
         adaptive: adapt λ, which is then the state; False keeps λ and every step, whatever the loss.
 
     Raises:
-        ValueError: a number is out of range; at update, ``params``, ``model_fn`` or ``loss_fn`` is missing.
+        ValueError: a number is out of range or a schedule; at update,
+            ``params``, ``model_fn`` or ``loss_fn`` is missing.
 
     See ``gauss_newton_product``.
     Reference: Marquardt, An Algorithm for Least-Squares Estimation of Nonlinear Parameters, 1963,
@@ -311,7 +312,8 @@ def natural_gradient(
         distribution: what the model's outputs parametrise, "categorical", "bernoulli" or "gaussian".
 
     Raises:
-        ValueError: a number or name is out of range; at update, ``params`` or ``model_fn`` is missing.
+        ValueError: a number or name is out of range, or a number is a schedule;
+            at update, ``params`` or ``model_fn`` is missing.
 
     See ``fisher_product``. Lecture row E8.
     """
@@ -348,9 +350,16 @@ def _transformation(name, learning_rate, needed, direction):
 
 
 def _check_cg(learning_rate, damping, max_steps, tolerance):
-    stages.check(non_negative={"learning_rate": learning_rate})
-    stages.check(non_negative={"damping": damping, "tolerance": tolerance})
+    _check_numbers(learning_rate, damping)
+    stages.check(non_negative={"tolerance": tolerance})
     stages.check_whole(max_steps=(max_steps, 1))
+
+
+def _check_numbers(learning_rate, damping):
+    for name, value in (("learning_rate", learning_rate), ("damping", damping)):
+        if callable(value):  # these methods keep no count of steps
+            raise ValueError(f"{name} is a schedule: second-order methods take a number")
+    stages.check(non_negative={"learning_rate": learning_rate, "damping": damping})
 
 
 def _solve(product, g, damping, max_steps, tolerance):

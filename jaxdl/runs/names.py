@@ -216,7 +216,9 @@ def problem(name: str, data_dir: Path | None = None) -> studies.Problem:
             return found
         if isinstance(found, tuple) and len(found) == 3 and all(map(callable, found)):
             return studies.make_problem(*found, name=name)
-        raise ValueError(f"problem={name!r} returned {type(found).__name__}, no Problem or (init, loss, batches)")
+        parts = found if isinstance(found, tuple) else None
+        what = type(found).__name__ if parts is None else f"({', '.join(type(part).__name__ for part in parts)})"
+        raise ValueError(f"problem={name!r} returned {what}, no Problem or three functions (init, loss, batches)")
     if name not in PROBLEMS:
         near = difflib.get_close_matches(name, PROBLEMS, n=1, cutoff=0.0)[0]
         raise ValueError(f"problem={name!r} is unknown; the nearest is {near!r}; there are: {', '.join(PROBLEMS)}")
