@@ -15,7 +15,7 @@ of them, as every loop of this library does:
     state = optimizer.init(params)
     for batch in batches:
         point = optimizers.gradient_point(state, params)
-        value, grads = jax.value_and_grad(loss)(point, batch)
+        value, grads = jax.value_and_grad(loss)(point, batch)  # conjugated where parameters are complex
         value_fn = lambda params: loss(params, batch)
         updates, state = optimizers.update(optimizer, grads, state, params, value=value, value_fn=value_fn)
         params = optimizers.apply_updates(params, updates)
@@ -171,6 +171,15 @@ def settled(optimizer: GradientTransformation, gradient: Any, params: Any, **off
     return jax.tree.map(lambda s, t: jnp.asarray(s, t.dtype), state, after)
 
 
+def descending(grads: Any) -> Any:
+    """Return the gradients of `jax.grad` as optax takes them: conjugated where complex, so that descent subtracts them.
+
+    Args:
+        grads: of a real loss with respect to real and complex parameters.
+    """
+    return jax.tree.map(jnp.conj, grads)
+
+
 def _with_value_fn(value_fn: Callable[..., Any], **offered: Any) -> dict[str, Any]:
     """Return the offer with what follows from ``value_fn``.
 
@@ -182,7 +191,7 @@ def _with_value_fn(value_fn: Callable[..., Any], **offered: Any) -> dict[str, An
         del others
         return value_fn(params, **own)
 
-    offered = {"obj_fn": value_of, "grad_fn": lambda params, i=None: jax.grad(value_of)(params), **offered}
+    offered = {"obj_fn": value_of, "grad_fn": lambda params, i=None: descending(jax.grad(value_of)(params)), **offered}
     parameters = [inspect.Parameter("params", inspect.Parameter.POSITIONAL_OR_KEYWORD)]
     parameters += [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None) for name in offered]
     value_of.__signature__ = inspect.Signature(parameters)  # pyright: ignore[reportFunctionMemberAccess]

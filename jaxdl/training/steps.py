@@ -16,6 +16,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array
 
 from jaxdl import data, losses, nn, optimizers
+from jaxdl.optimizers.loops import descending
 from jaxdl.training.measures import Measure, measure_of
 from jaxdl.training.state import TrainState, strong
 
@@ -100,7 +101,7 @@ def train_step(
                 value, penalty_grads = jax.value_and_grad(penalty)(params)
                 sums["penalty"] = _wide(value)
                 grads = jax.tree.map(jnp.add, grads, penalty_grads)
-            return grads, sums, new_state
+            return descending(grads), sums, new_state
 
         def loss_fn(y):
             sums = sums_of(y, batch)
@@ -234,6 +235,6 @@ def _averaged(average: Any, new: Any, decay: float | None) -> Any:
 
 
 def _mixed(average: Array, new: Array, decay: float) -> Array:
-    if not jnp.issubdtype(average.dtype, jnp.floating):
+    if not jnp.issubdtype(average.dtype, jnp.inexact):
         return new  # a count has no average
     return decay * average + (1 - decay) * new.astype(average.dtype)

@@ -407,3 +407,29 @@ def test_a_plateau_schedule_gets_the_loss_also_where_gradients_are_accumulated()
 def test_losses_are_measured_as_before():
     _, sums = training.train_step(NET, optax.sgd(0.1))(training.start(START, {}, optax.sgd(0.1)), BATCH, KEY)
     assert sums["loss"] == pytest.approx(64 * float(losses.softmax_cross_entropy(jnp.zeros(10), jnp.int32(0))))
+
+
+@pytest.mark.parametrize("method", ["train_step", "sweep", "SAM"])
+def test_complex_parameters_descend(method):
+    # |w − c|² has the gradient 2(w − c): with rate .25 the distance halves at each step
+    start, goal = {"w": jnp.array([1 + 1j, 2 - 1j], jnp.complex64)}, 0.5 + 0.25j
+    distance = lambda w: optimizers.trees.abs_square(w - goal).sum()
+    if method == "sweep":
+        bowl = problems.make_problem(
+            lambda key: start, lambda p, batch: distance(p["w"]), lambda seed, epoch: [np.zeros(1)] * 3, epochs=1
+        )
+        (trace,) = sweep.Sweep(sweep.place(bowl), optax.sgd).run([sweep.Member(0.25, 0)], 3)
+        assert trace.points[-1].value == pytest.approx(float(distance(start["w"])) / 64, rel=1e-5)
+        return
+    net = NET._replace(apply=lambda p, state, x, **options: (distance(p["w"])[None, None] + 0 * x[:, :1], state))
+    climb = optax.chain(optax.contrib.normalize(), optax.sgd(0.0))
+    sam = optax.contrib.sam(optax.sgd(0.25), climb, opaque_mode=True)
+    optimizer = sam if method == "SAM" else optax.sgd(0.25)
+    batch = BATCH._replace(label=np.zeros((64, 1), np.float32))
+    step = quick_jit(training.train_step(net, optimizer, loss=losses.absolute_error, average_decay=0.5))
+    state, average = training.start(start, {}, optimizer, average=True), start["w"]
+    for _ in range(3):
+        state, _ = step(state, batch, KEY)
+        average = (average + state.params["w"]) / 2
+    np.testing.assert_allclose(state.params["w"] - goal, (start["w"] - goal) / 8, rtol=1e-5)
+    np.testing.assert_allclose(state.average["params"]["w"], average, rtol=1e-5)
