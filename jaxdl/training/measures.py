@@ -110,6 +110,6 @@ def _known(loss: Callable[..., Any]) -> Measure | None:
 
 
 def _guessed(outputs: Any, labels: Array) -> dict[str, Array]:
-    if not isinstance(outputs, Array | np.ndarray) or not jnp.issubdtype(labels.dtype, jnp.integer):
+    if not isinstance(outputs, Array) or not jnp.issubdtype(labels.dtype, jnp.integer):
         return {}
     return hits(outputs, labels) if labels.shape == outputs.shape[:-1] and outputs.shape[-1] > 1 else {}
