@@ -1,8 +1,8 @@
 """Different treatment for different parameters: masks, labelled groups, frozen leaves, rates per group."""
 
+import functools
 import re
 from collections.abc import Callable, Hashable, Mapping
-from functools import partial
 from typing import Any
 
 import jax
@@ -78,7 +78,9 @@ def masked(inner: GradientTransformation, mask: Mask) -> GradientTransformationE
         extra_args = extra_args if isinstance(inner, GradientTransformationExtraArgs) else {}
         visible = None if params is None else hide(mask_tree, params)
         if params is not None:
-            extra_args = _of_part(extra_args, partial(hide, mask_tree), lambda part: merge(mask_tree, part, params))
+            extra_args = _of_part(
+                extra_args, functools.partial(hide, mask_tree), lambda part: merge(mask_tree, part, params)
+            )
         inner_updates, inner_state = inner.update(hide(mask_tree, updates), state.inner_state, visible, **extra_args)
         merged = merge(mask_tree, inner_updates, updates)
         return merged, MaskedState(inner_state=keep_dtypes(inner_state, state.inner_state))
@@ -107,7 +109,12 @@ def _of_part(extra_args, hide, whole):
             return hide(argument)
         if name == "grad_fn":
             return lambda part, *args, **kwargs: hide(argument(whole(part), *args, **kwargs))
-        return lambda part, *args, **kwargs: argument(whole(part), *args, **kwargs)
+
+        @functools.wraps(argument)  # with the signature, which optax's line searches read
+        def of_part(part, *args, **kwargs):
+            return argument(whole(part), *args, **kwargs)
+
+        return of_part
 
     of_params = {name for name in ("grad", "value_fn", "grad_fn", "model_fn") if extra_args.get(name) is not None}
     return {name: restricted(name, x) if name in of_params else x for name, x in extra_args.items()}

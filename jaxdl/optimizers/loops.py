@@ -15,7 +15,7 @@ of them, as every loop of this library does:
     state = optimizer.init(params)
     for batch in batches:
         point = optimizers.gradient_point(state, params)
-        value, grads = jax.value_and_grad(loss)(point, batch)
+        value, grads = jax.value_and_grad(loss)(point, batch)  # conjugated where parameters are complex
         value_fn = lambda params: loss(params, batch)
         updates, state = optimizers.update(optimizer, grads, state, params, value=value, value_fn=value_fn)
         params = optimizers.apply_updates(params, updates)
@@ -32,6 +32,7 @@ from optax import GradientTransformation
 
 from jaxdl.optimizers.states import (
     AverageState,
+    DifferentiallyPrivateAggregateState,
     InjectStatefulHyperparamsState,
     LookaheadParams,
     LookaheadState,
@@ -43,9 +44,16 @@ from jaxdl.optimizers.states import (
     SAMState,
     ScheduleFreeState,
 )
+from jaxdl.optimizers.trees import is_array
 from jaxdl.optimizers.wrapping import lookahead_params
 
 _ASKING = (NesterovState, ScheduleFreeState, AverageState, SAMState)
+_AROUND_LOOKAHEAD = {
+    MaskedState: "masked or partition",
+    SAMState: "SAM",
+    ScheduleFreeState: "schedule-free",
+    MultiStepsState: "accumulate or MultiSteps",
+}
 
 
 def start_params(optimizer: GradientTransformation, params: Any) -> Any:
@@ -58,15 +66,30 @@ def start_params(optimizer: GradientTransformation, params: Any) -> Any:
         params: the network's parameters.
 
     Raises:
-        ValueError: lookahead stands within a mask or a partition, whose other parameters have no slow weights.
+        ValueError: lookahead stands within a mask or a partition, whose other parameters have no slow weights, or
+            within SAM, schedule-free or an accumulation of gradients, which are to stand within it; or the state asks
+            for what `gradient_point` and `eval_params` refuse.
     """
-    state = jax.eval_shape(optimizer.init, params)
-    if isinstance(params, LookaheadParams) or not _found(state, LookaheadState):
-        return params
-    for node in _found(state, MaskedState):
-        if _found(node, LookaheadState):
-            raise ValueError("optimizer: lookahead stands within masked or partition; put it around them")
-    return lookahead_params(params)
+    state = _abstract_state(optimizer, params)
+    for outer, name in _AROUND_LOOKAHEAD.items():
+        if any(_found(tuple(node), LookaheadState) for node in _found(state, outer)):
+            raise ValueError(f"optimizer: lookahead stands within {name}; put it around them")
+    if not isinstance(params, LookaheadParams) and _found(state, LookaheadState):
+        params = lookahead_params(params)
+        state = _abstract_state(optimizer, params)
+    _judged(state, params)
+    return params
+
+
+def _abstract_state(optimizer: GradientTransformation, params: Any) -> Any:
+    """Return the shapes and dtypes of the initial state; a module's static leaves, such as functions, are no arrays."""
+    leaves, structure = jax.tree.flatten(params)
+    arrays = {i: leaf for i, leaf in enumerate(leaves) if is_array(leaf)}
+
+    def init(arrays):
+        return optimizer.init(jax.tree.unflatten(structure, [arrays.get(i, leaf) for i, leaf in enumerate(leaves)]))
+
+    return jax.eval_shape(init, arrays)
 
 
 def gradient_point(state: Any, params: Any) -> Any:
@@ -92,7 +115,7 @@ def gradient_point(state: Any, params: Any) -> Any:
     ahead = [node for node in _asking(state) if isinstance(node, NesterovState)]
     _check_disjoint(ahead, point)
     for node in ahead:
-        point = _map(lambda w, v, node=node: w + node.momentum.astype(v.dtype) * v, point, node.trace)
+        point = _map(lambda w, v, node=node: w + jnp.asarray(node.momentum).astype(v.dtype) * v, point, node.trace)
     return point
 
 
@@ -110,19 +133,28 @@ def eval_params(state: Any, params: Any) -> Any:
         lookahead's slow weights, the weights before SAM's adversarial steps, and ``params`` for all others.
 
     Raises:
-        ValueError: two averages of one parameter.
+        ValueError: two averages of one parameter, such as one within lookahead, SAM or schedule-free.
 
     References: Defazio et al., The Road Less Scheduled, 2024, https://arxiv.org/abs/2405.15682; Foret et al.,
     Sharpness-Aware Minimization, 2021, https://arxiv.org/abs/2010.01412; see `polyak_average` and `lookahead`.
     [Lecture row E12]
     """
-    if isinstance(params, LookaheadParams):
-        return params.slow
-    judged = [node for node in _asking(state) if not isinstance(node, NesterovState)]
-    _check_disjoint(judged, params)
+    judged = _judged(state, params)
+    params = params.slow if isinstance(params, LookaheadParams) else params
     for node in judged:
         params = _JUDGED[type(node)](node, params)
     return params
+
+
+def _judged(state: Any, params: Any) -> list[Any]:
+    """Return the nodes that know which parameters to evaluate, each for the slow weights where there are such."""
+    judged = [node for node in _asking(state) if not isinstance(node, NesterovState)]
+    if isinstance(params, LookaheadParams) and any(isinstance(_own_tree(node), LookaheadParams) for node in judged):
+        judged = [_of_slow(node) for node in judged]  # an average after lookahead is one of its slow weights too
+    elif isinstance(params, LookaheadParams) and judged:
+        raise ValueError(f"optimizer: its state asks for several things of one parameter (lookahead, {_names(judged)})")
+    _check_disjoint(judged, params.slow if isinstance(params, LookaheadParams) else params)
+    return judged
 
 
 def update(optimizer: GradientTransformation, grads: Any, state: Any, params: Any, **offered: Any) -> tuple[Any, Any]:
@@ -154,8 +186,13 @@ def update(optimizer: GradientTransformation, grads: Any, state: Any, params: An
         offered = {} if value is None else {"value": value}
     elif "value_fn" in offered:
         offered = _with_value_fn(**offered)
+    if _found(state, DifferentiallyPrivateAggregateState):
+        raise ValueError("optimizer: differentially private descent needs one gradient per example, not their mean")
+    extra = {"grad": grads, **offered}
+    if _found(state, SAMState):  # which refuses all but one where an optimizer around it hands on what it gets
+        extra = {name: argument for name, argument in extra.items() if name == "grad_fn"}
     try:
-        return optimizer.update(grads, state, params, **_taken(optimizer.update, {"grad": grads, **offered}))
+        return optimizer.update(grads, state, params, **_taken(optimizer.update, extra))
     except (TypeError, ValueError) as error:
         among = ", ".join(["grads", "state", "params", *offered])
         raise ValueError(f"optimizer: its update does not run on what this loop offers ({among}): {error}") from error
@@ -171,6 +208,15 @@ def settled(optimizer: GradientTransformation, gradient: Any, params: Any, **off
     return jax.tree.map(lambda s, t: jnp.asarray(s, t.dtype), state, after)
 
 
+def descending(grads: Any) -> Any:
+    """Return the gradients of `jax.grad` as optax takes them: conjugated where complex, so that descent subtracts them.
+
+    Args:
+        grads: of a real loss with respect to real and complex parameters.
+    """
+    return jax.tree.map(jnp.conj, grads)
+
+
 def _with_value_fn(value_fn: Callable[..., Any], **offered: Any) -> dict[str, Any]:
     """Return the offer with what follows from ``value_fn``.
 
@@ -182,7 +228,7 @@ def _with_value_fn(value_fn: Callable[..., Any], **offered: Any) -> dict[str, An
         del others
         return value_fn(params, **own)
 
-    offered = {"obj_fn": value_of, "grad_fn": lambda params, i=None: jax.grad(value_of)(params), **offered}
+    offered = {"obj_fn": value_of, "grad_fn": lambda params, i=None: descending(jax.grad(value_of)(params)), **offered}
     parameters = [inspect.Parameter("params", inspect.Parameter.POSITIONAL_OR_KEYWORD)]
     parameters += [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None) for name in offered]
     value_of.__signature__ = inspect.Signature(parameters)  # pyright: ignore[reportFunctionMemberAccess]
@@ -210,13 +256,28 @@ def _asking(state: Any) -> Iterator[Any]:
         if isinstance(node, InjectStatefulHyperparamsState):
             yield from (_with_hyperparams(inner, node) for inner in _asking(node.inner_state))
         elif isinstance(node, _ASKING):
-            if isinstance(node, ScheduleFreeState | SAMState) and any(_found(part, NesterovState) for part in node):
-                outer = type(node).__name__.removesuffix("State")
-                raise ValueError(
-                    f"optimizer: Nesterov's method as published stands within {outer}, which takes the gradient "
-                    "elsewhere; use the form with gradient_at='params'"
-                )
-            yield node
+            if isinstance(node, ScheduleFreeState | SAMState):
+                _check_alone(node)
+            if isinstance(node, SAMState) and node.cache is None:  # opaque mode, whose adversarial steps nobody sees
+                yield from _asking(node.opt_state)
+            else:
+                yield node
+
+
+def _check_alone(node: Any) -> None:
+    """Raise a ValueError where what stands within schedule-free or SAM asks for something too."""
+    outer = type(node).__name__.removesuffix("State")
+    if _found(tuple(node), NesterovState):
+        raise ValueError(
+            f"optimizer: Nesterov's method as published stands within {outer}, which takes the gradient "
+            "elsewhere; use the form with gradient_at='params'"
+        )
+    if isinstance(node, SAMState) and node.cache is None:
+        return  # its optimizer sees whole steps
+    for kind in (ScheduleFreeState, AverageState, SAMState):
+        if any(kind is not SAMState or found.cache is not None for found in _found(tuple(node), kind)):
+            inner = kind.__name__.removesuffix("State")
+            raise ValueError(f"optimizer: {inner} stands within {outer}, and each has parameters of its own to judge")
 
 
 def _with_hyperparams(node: Any, injected: Any) -> Any:
@@ -227,51 +288,78 @@ def _with_hyperparams(node: Any, injected: Any) -> Any:
             "optimizer: inject_hyperparams has a schedule for the momentum of Nesterov's method as published, whose "
             "gradient point needs the momentum before the step; use the form with gradient_at='params'"
         )
-    return node._replace(momentum=jnp.asarray(injected.hyperparams["momentum"]))
+    return node._replace(momentum=injected.hyperparams["momentum"])
 
 
 def _check_disjoint(nodes: list[Any], params: Any) -> None:
     """Raise a ValueError where two nodes ask for something of one parameter."""
     if len(nodes) < 2:
         return
-    trees = [jax.tree.leaves(_claims(node, params)) for node in nodes]
+    trees = [jax.tree.leaves(_claims(_own_tree(node), params)) for node in nodes]
     if any(sum(claims) > 1 for claims in zip(*trees, strict=True)):
-        names = ", ".join(type(node).__name__ for node in nodes)
-        raise ValueError(f"optimizer: its state asks for several things of one parameter ({names})")
+        raise ValueError(f"optimizer: its state asks for several things of one parameter ({_names(nodes)})")
 
 
-def _claims(node: Any, params: Any) -> Any:
-    return jax.tree.map(lambda w, own: not isinstance(own, MaskedNode), params, _own_tree(node, params))
+def _names(nodes: list[Any]) -> str:
+    return ", ".join(type(node).__name__ for node in nodes)
 
 
-def _own_tree(node: Any, params: Any) -> Any:
+def _claims(own: Any, params: Any) -> Any:
+    leaves, structure = jax.tree.flatten(params)
+    return jax.tree.unflatten(structure, [not isinstance(its, MaskedNode) for its in _beside(leaves, structure, own)])
+
+
+_OWN = {NesterovState: "trace", AverageState: "average", ScheduleFreeState: "z", SAMState: "cache"}
+
+
+def _own_tree(node: Any) -> Any:
     """Return the part of a node that is like the parameters, with MaskedNode for those that are not its own."""
-    match node:
-        case NesterovState():
-            return node.trace
-        case AverageState():
-            return node.average
-        case ScheduleFreeState():
-            return node.z
-    return params if node.cache is None else node.cache
+    return getattr(node, _OWN[type(node)])
+
+
+def _of_slow(node: Any) -> Any:
+    own = _own_tree(node)
+    return node._replace(**{_OWN[type(node)]: own.slow if isinstance(own, LookaheadParams) else own})
 
 
 def _map(function: Callable[[Any, Any], Any], params: Any, own: Any) -> Any:
     """Apply a function to each parameter and a node's array for it, where it has one."""
+    leaves, structure = jax.tree.flatten(params)
 
     def of_leaf(w, its):
+        if not is_array(w):
+            return w  # a module's static leaf
         w = jnp.asarray(w)
         if isinstance(its, MaskedNode) or not jnp.issubdtype(w.dtype, jnp.inexact):
             return w  # another optimizer's, or a count, of which there is no average and no point ahead
         wide = jnp.promote_types(jnp.promote_types(w.dtype, its.dtype), jnp.float32)
         return function(w.astype(wide), its.astype(wide)).astype(w.dtype)
 
-    return jax.tree.map(of_leaf, params, own)
+    new = [of_leaf(w, its) for w, its in zip(leaves, _beside(leaves, structure, own), strict=True)]
+    return jax.tree.unflatten(structure, new)
+
+
+def _beside(leaves: list[Any], structure: Any, own: Any) -> list[Any]:
+    """Return the leaves of a node's tree that belong to those of the parameters."""
+    try:
+        found = structure.flatten_up_to(own)
+    except ValueError:
+        found = None
+    if found is None or any(not _fits(w, its) for w, its in zip(leaves, found, strict=True)):
+        raise ValueError(
+            "optimizer: its state asks for a gradient point or for parameters to evaluate, and its arrays are not like "
+            "the parameters, as within optax.flatten or split_real_and_imaginary"
+        )
+    return found
+
+
+def _fits(w: Any, its: Any) -> bool:
+    if isinstance(its, MaskedNode) or not is_array(w):
+        return True
+    return getattr(its, "shape", None) == jnp.shape(w)
 
 
 def _before_adversarial_step(node: SAMState, params: Any) -> Any:
-    if node.cache is None:  # opaque mode, whose adversarial steps nobody sees
-        return params
     return _map(lambda w, kept: jnp.where(node.steps_since_sync == 0, w, kept), params, node.cache)
 
 

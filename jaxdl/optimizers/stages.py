@@ -324,7 +324,7 @@ def check_moment_form(form: str) -> None:
 
 
 def check(*, positive=None, non_negative=None, decay_rates=None) -> None:
-    """Check hyperparameters that are Python or NumPy numbers; arrays, schedules and None pass.
+    """Check hyperparameters that are Python or NumPy numbers; arrays, schedules and None pass, texts and lists do not.
 
     Args:
         positive: name → value, each must be finite and above 0.
@@ -343,6 +343,8 @@ def check(*, positive=None, non_negative=None, decay_rates=None) -> None:
         for name, value in (values or {}).items():
             if isinstance(value, int | float | np.number) and not allowed(value):
                 raise ValueError(f"{name} is {value}: it must be {words}")
+            if isinstance(value, str | bytes | list | tuple | dict | set):
+                raise ValueError(f"{name} is {value!r}: it must be a number, {words}")
 
 
 def check_whole(**at_least: tuple[Any, int]) -> None:

@@ -27,12 +27,20 @@ from optax import (
     TraceState,
 )
 from optax._src.transform import ScaleByRmsWithCountState, ScaleByRStdDevWithCountState
-from optax.contrib import MuonDimensionNumbers, MuonState, ReduceLROnPlateauState, SAMState, ScheduleFreeState
+from optax.contrib import (
+    DifferentiallyPrivateAggregateState,
+    MuonDimensionNumbers,
+    MuonState,
+    ReduceLROnPlateauState,
+    SAMState,
+    ScheduleFreeState,
+)
 from optax.transforms import PartitionState
 from optax.transforms._adding import WeightDecaySchedule
 
 __all__ = [
     "AverageState",
+    "DifferentiallyPrivateAggregateState",
     "EmaState",
     "EmptyState",
     "InjectStatefulHyperparamsState",

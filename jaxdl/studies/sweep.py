@@ -18,7 +18,7 @@ import optax
 from jax.sharding import NamedSharding, PartitionSpec
 
 from jaxdl import compat, optimizers
-from jaxdl.optimizers.loops import settled
+from jaxdl.optimizers.loops import descending, settled
 from jaxdl.studies.problems import Problem, evaluation_steps, steps_between
 
 Build = Callable[[Any], optax.GradientTransformation]  # from a learning rate, which may be traced
@@ -277,7 +277,7 @@ def _step(problem: Problem, build: Build) -> Callable[..., tuple[Carry, jax.Arra
         (loss, state), grads = gradient(point, carry.state, batch, data, key)
         updates, opt_state = optimizers.update(
             build(rate),
-            grads,
+            descending(grads),
             carry.opt_state,
             carry.params,
             value=loss,
@@ -295,7 +295,7 @@ def _step(problem: Problem, build: Build) -> Callable[..., tuple[Carry, jax.Arra
 
 def _total(params: Any) -> jax.Array:
     """Stand in for the loss where only shapes and dtypes matter."""
-    return sum((jnp.sum(leaf, dtype=jnp.float32) for leaf in jax.tree.leaves(params)), jnp.float32(0))
+    return sum((jnp.sum(jnp.real(leaf), dtype=jnp.float32) for leaf in jax.tree.leaves(params)), jnp.float32(0))
 
 
 def _scan(problem: Problem, build: Build) -> Callable[..., tuple[Carry, jax.Array]]:

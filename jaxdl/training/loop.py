@@ -49,8 +49,8 @@ def fit(
 
 
 def evaluate(
-    step: Callable[..., tuple[Any, Array]], variables: tuple[Any, Any], batches: Iterable[data.Batch]
-) -> tuple[dict[str, float], np.ndarray]:
+    step: Callable[..., tuple[Any, Any]], variables: tuple[Any, Any], batches: Iterable[data.Batch]
+) -> tuple[dict[str, float], Any]:
     """Mean loss and metrics over all batches, and the network's outputs.
 
     Args:
@@ -59,29 +59,33 @@ def evaluate(
         batches: padded batches, as from `data.eval_batches`.
 
     Returns:
-        ``{"loss", ...}``, and the outputs of the examples of positive weight, ``(n, ...)``. Beside the loss stand the
+        ``{"loss", ...}``, and the outputs of the examples of positive weight, numpy arrays ``(n, ...)`` in the
+        network's own tree, such as a tuple or a dict. Beside the loss stand the
         means of what the step measures: "accuracy" of its "correct", for real targets "squared_error",
         "absolute_error" and "r_squared", 1 − Σ(y − ŷ)² / Σ(y − ȳ)² in float64 in the mean over the outputs (NaN for a
-        constant target), and those of one's own metrics under their names.
+        constant target; left out where labels are ignored or of another shape than the outputs), and those of one's
+        own metrics under their names.
 
     Raises:
         ValueError: if no example has positive weight, or every label is ignored.
     """
     totals: collections.Counter[str] = collections.Counter()
-    outputs, seen = [], []
+    outputs, seen, ignored = [], [], False
     # a batch is read when the next one has been dispatched, so that the device neither waits nor holds all of them
     for (sums, y), batch in prefetch(batches, lambda batch: (step(variables, batch), batch)):
         totals.update({name: float(value) for name, value in sums.items()})
         counts = np.asarray(batch.weight) > 0
-        outputs.append(np.asarray(y)[counts])
+        ignored |= bool(float(sums["weight"]) < (1 - 1e-6) * np.asarray(batch.weight, np.float64).sum())
+        outputs.append(jax.tree.map(lambda leaf, counts=counts: np.asarray(leaf)[counts], y))
         seen.append((np.asarray(batch.label)[counts], np.asarray(batch.weight)[counts]))
     weight = totals.pop("weight", 0)
     if not weight:
         raise ValueError("batches: there is no example to evaluate on")
     means = {"accuracy" if name == "correct" else name: total / weight for name, total in totals.items()}
-    predictions = np.concatenate(outputs)
-    if "squared_error" in means:
-        means["r_squared"] = _r_squared(predictions, *map(np.concatenate, zip(*seen, strict=True)))
+    predictions = jax.tree.map(lambda *parts: np.concatenate(parts), *outputs)
+    targets, weights = map(np.concatenate, zip(*seen, strict=True))
+    if "squared_error" in means and not ignored and getattr(predictions, "shape", None) == targets.shape:
+        means["r_squared"] = _r_squared(predictions, targets, weights)
     return means, predictions
 
 

@@ -110,5 +110,6 @@ def _known(loss: Callable[..., Any]) -> Measure | None:
 
 
 def _guessed(outputs: Any, labels: Array) -> dict[str, Array]:
-    classes = jnp.issubdtype(labels.dtype, jnp.integer) and labels.shape == jnp.shape(outputs)[:-1]
-    return hits(outputs, labels) if classes and outputs.shape[-1] > 1 else {}
+    if not isinstance(outputs, Array) or not jnp.issubdtype(labels.dtype, jnp.integer):
+        return {}
+    return hits(outputs, labels) if labels.shape == outputs.shape[:-1] and outputs.shape[-1] > 1 else {}

@@ -16,10 +16,12 @@ from jax.typing import ArrayLike
 from jaxtyping import Array
 
 from jaxdl import data, losses, nn, optimizers
+from jaxdl.optimizers.loops import descending
 from jaxdl.training.measures import Measure, measure_of
 from jaxdl.training.state import TrainState, strong
 
 Metrics = dict[str, Array]
+_RESERVED = ("loss", "weight", "penalty")
 
 
 def train_step(
@@ -51,9 +53,10 @@ def train_step(
             ``value_fn``, ``model_fn`` and ``loss_fn`` (the mean loss without the penalty).
         loss: ``(outputs, labels) -> (n,)``, one number per example; one per output, ``(n, ...)``, is averaged over
             each example's own axes.
-        metrics: ``(outputs, labels) -> {name: values}``, values like the loss's. None measures what suits the loss:
-            "correct" for classes, logits of two classes and several labels, "squared_error" and "absolute_error" for
-            real targets, nothing for an unknown loss whose labels are no class numbers.
+        metrics: ``(outputs, labels) -> {name: values}``, values like the loss's, under other names than "loss",
+            "weight" and "penalty", and not both "correct" and "accuracy", its name in `evaluate`. None measures what
+            suits the loss: "correct" for classes, logits of two classes and several labels, "squared_error" and
+            "absolute_error" for real targets, nothing for an unknown loss whose labels are no class numbers.
         ignore_label: integer labels of this value, such as -1, count nowhere: not in the loss, the gradient, the
             metrics or the weight, so that a mean is one over the other labels.
         preprocess: maps the batch's images, after augmentation, to the network's input, on the device.
@@ -63,9 +66,10 @@ def train_step(
 
     Returns:
         A function ready for `data_parallel` or ``jax.jit``. Its metrics are sums over the batch, in float32 or wider:
-        "loss" (without the penalty), "weight", those of ``metrics``, and the scalar "penalty". It raises ValueError
-        unless the TrainState was created with ``average=True`` just where there is an ``average_decay``, for losses
-        and metrics of another shape, and for an optimizer that asks for what is not offered.
+        "loss" (without the penalty), "weight", those of ``metrics``, and the scalar "penalty". Where all examples have
+        weight 0 the gradient is that of the penalty. It raises ValueError unless the TrainState was created with
+        ``average=True`` just where there is an ``average_decay``, for losses and metrics of another shape or name, for
+        an ``ignore_label`` that no label can be, and for an optimizer that asks for what is not offered.
 
     Raises:
         ValueError: for an ``average_decay`` out of range.
@@ -84,8 +88,7 @@ def train_step(
         def forward(params):
             return layer.apply(params, state.state, x, train=True, key=layer_key, axis_name=axis_name)
 
-        # only where labels are ignored can a batch count nothing; its gradient is 0
-        of_batch = _objective(forward, lambda y: sums_of(y, batch), penalty, axis_name, empty=ignore_label is not None)
+        of_batch = _objective(forward, lambda y: sums_of(y, batch), penalty, axis_name)
         point = optimizers.gradient_point(state.opt_state, state.params)
         grads, sums, new_state = of_batch.differentiate(point)
         offered = of_batch.offered(sums, axis_name)
@@ -114,9 +117,9 @@ class _Objective(NamedTuple):
         return found
 
 
-def _objective(forward, sums_of, penalty, axis_name: str | None, *, empty: bool) -> _Objective:
-    def count(sums):
-        return jnp.where(sums["weight"] == 0, 1, sums["weight"]) if empty else sums["weight"]
+def _objective(forward, sums_of, penalty, axis_name: str | None) -> _Objective:
+    def count(sums):  # of a batch that counts nothing, such as one of padding, the gradient is 0
+        return jnp.where(sums["weight"] == 0, 1, sums["weight"])
 
     def weighted_sum(params):
         y, new_state = forward(params)
@@ -134,7 +137,7 @@ def _objective(forward, sums_of, penalty, axis_name: str | None, *, empty: bool)
             value, penalty_grads = jax.value_and_grad(penalty)(params)
             sums["penalty"] = _wide(value)
             grads = jax.tree.map(jnp.add, grads, penalty_grads)
-        return grads, sums, new_state
+        return descending(grads), sums, new_state
 
     def loss_fn(y):
         sums = sums_of(y)
@@ -153,11 +156,11 @@ def _objective(forward, sums_of, penalty, axis_name: str | None, *, empty: bool)
 def eval_step(
     layer: nn.Layer,
     *,
-    loss: Callable[[Array, Array], Array] = losses.softmax_cross_entropy,
+    loss: Callable[[Any, Array], Array] = losses.softmax_cross_entropy,
     metrics: Measure | None = None,
     ignore_label: int | None = None,
     preprocess: Callable[[Array], Array] | None = None,
-) -> Callable[..., tuple[Metrics, Array]]:
+) -> Callable[..., tuple[Metrics, Any]]:
     """Make ``step(variables, batch) -> (metrics, outputs)`` with ``variables = (params, state)``, as from `variables`.
 
     Rows of ``outputs (n, ...)`` that belong to examples of weight 0 are to be dropped by weight. See `train_step` for
@@ -198,7 +201,10 @@ def _summing(loss, metrics: Measure | None, ignore_label: int | None) -> Callabl
         if ignore_label is not None:
             counts = _counted(label, ignore_label)
             label = jnp.where(counts, label, jnp.zeros((), label.dtype))  # a label that every loss takes
-        found = {"loss": per_example(loss, y, label), **measure(y[0] if isinstance(y, tuple) else y, label)}
+        measured = measure(y[0] if isinstance(y, tuple) else y, label)
+        _check_names(measured)
+        found = {"loss": per_example(loss, y, label), **measured}
+        _check_pairs(found, (y, label))
         weight = jnp.asarray(batch.weight, _wide(found["loss"]).dtype)
         sums = {name: jnp.sum(weight * _mean_of_each(name, values, weight, counts)) for name, values in found.items()}
         if counts is not None:
@@ -211,7 +217,35 @@ def _summing(loss, metrics: Measure | None, ignore_label: int | None) -> Callabl
 def _counted(label: Array, ignore_label: int) -> Array:
     if not jnp.issubdtype(label.dtype, jnp.integer):
         raise ValueError(f"ignore_label={ignore_label}: it is for integer labels, and these are {label.dtype}")
+    if (
+        int(ignore_label) != ignore_label
+        or not jnp.iinfo(label.dtype).min <= ignore_label <= jnp.iinfo(label.dtype).max
+    ):
+        raise ValueError(f"ignore_label={ignore_label}: these labels are {label.dtype}, and none can be that")
     return label != ignore_label
+
+
+def _check_names(measured: Metrics) -> None:
+    """Raise a ValueError for metrics that would take the place of what a step itself returns."""
+    taken = [name for name in _RESERVED if name in measured]
+    if taken or {"correct", "accuracy"} <= set(measured):
+        raise ValueError(
+            f"metrics: got {', '.join(map(repr, measured))}, must be other names than {', '.join(_RESERVED)}, and not "
+            "both 'correct' and 'accuracy'"
+        )
+
+
+def _check_pairs(found: Metrics, of: Any) -> None:
+    """Raise a ValueError for values of all pairs of examples, as (n, 1) outputs and (n,) labels broadcast to them."""
+    shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(of)]
+    for name, values in found.items():
+        shape = jnp.shape(values)
+        pairs = len(shape) > 1 and shape[0] == shape[1] > 1
+        if pairs and not any(shape == other[: len(shape)] for other in shapes):
+            given = ", ".join(map(str, shapes))
+            raise ValueError(
+                f"{name}: got shape {shape} of outputs and labels {given}: it compares all pairs of examples"
+            )
 
 
 def _mean_of_each(name: str, values: Array, weight: Array, counts: Array | None) -> Array:
@@ -255,6 +289,6 @@ def _averaged(average: Any, new: Any, decay: float | None) -> Any:
 
 
 def _mixed(average: Array, new: Array, decay: float) -> Array:
-    if not jnp.issubdtype(average.dtype, jnp.floating):
+    if not jnp.issubdtype(average.dtype, jnp.inexact):
         return new  # a count has no average
     return decay * average + (1 - decay) * new.astype(average.dtype)

@@ -3,6 +3,7 @@ judged, and functions of the parameters. The expected numbers come from loops wr
 
 import functools
 
+import equinox
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -83,6 +84,16 @@ def by_lookahead():
     return optimizers.LookaheadParams(fast=fast, slow=slow), slow
 
 
+def averaged_lookahead():
+    fast = slow = average = START
+    for step in range(1, STEPS + 1):
+        fast = tree_map(lambda w, g: w - 0.5 * g, fast, gradient(fast))
+        if step % 2 == 0:
+            slow = fast = tree_map(lambda s, f: s + 0.3 * (f - s), slow, fast)
+        average = tree_map(lambda a, s: 0.5 * a + 0.5 * s, average, slow)
+    return optimizers.LookaheadParams(fast=fast, slow=slow), average
+
+
 def averaged():
     w = average = START
     for _ in range(STEPS):
@@ -138,7 +149,9 @@ def paper(rate=0.5, **options):
 
 LABELLED = {"logits": {"kernel": "plain", "bias": "ahead"}}
 BIAS = {"logits": {"kernel": False, "bias": True}}
-SAM = functools.partial(optax.contrib.sam, optax.sgd(0.5), optax.chain(optax.contrib.normalize(), optax.sgd(0.1)))
+CLIMB = optax.chain(optax.contrib.normalize(), optax.sgd(0.1))
+SAM = functools.partial(optax.contrib.sam, optax.sgd(0.5), CLIMB)
+FREE = functools.partial(optax.contrib.schedule_free, learning_rate=0.5)
 
 CASES = {
     "paper": (paper, published_nesterov),
@@ -176,6 +189,26 @@ CASES = {
     "jaxdl lookahead": (lambda: optimizers.lookahead(optax.sgd(0.5), 2, 0.3), by_lookahead),
     "optax lookahead": (lambda: optax.lookahead(optimizers.sgd(0.5), 2, 0.3), by_lookahead),
     "polyak_average": (lambda: optax.chain(optax.sgd(0.5), optimizers.polyak_average(0.5)), averaged),
+    "an average after lookahead": (
+        lambda: optax.chain(optax.lookahead(optax.sgd(0.5), 2, 0.3), optimizers.polyak_average(0.5)),
+        averaged_lookahead,
+    ),
+    "SAM, opaque, in a chain": (
+        lambda: optax.chain(optax.clip(1e3), SAM(opaque_mode=True), optimizers.polyak_average(0.0)),
+        sharpness_aware,
+    ),
+    "SAM, opaque, of an average": (
+        lambda: optax.contrib.sam(optax.chain(optax.sgd(0.5), optimizers.polyak_average(0.0)), CLIMB, opaque_mode=True),
+        sharpness_aware,
+    ),
+    "SAM, opaque, in lookahead": (
+        lambda: optimizers.lookahead(SAM(opaque_mode=True), 1, 1.0),
+        lambda: (optimizers.lookahead_params(sharpness_aware()[0]), sharpness_aware()[1]),
+    ),
+    "jaxdl partition, optax.lbfgs": (
+        lambda: optimizers.partition({"all": optax.lbfgs()}, "all"),
+        lambda: by_own_loop(optax.lbfgs),
+    ),
     "SAM, opaque": (lambda: SAM(opaque_mode=True), sharpness_aware),
     "optax.lbfgs": (lambda: optax.lbfgs(), lambda: by_own_loop(optax.lbfgs)),
     "optax.lbfgs, zoom": (
@@ -322,6 +355,29 @@ REFUSED = {
         lambda: optax.masked(optax.lookahead(optax.sgd(0.1), 2, 0.5), BIAS),
         "lookahead stands within",
     ),
+    "lookahead in SAM": (lambda: optax.contrib.sam(optax.lookahead(optax.sgd(0.1), 2, 0.5), CLIMB), "within SAM"),
+    "accumulated lookahead": (
+        lambda: optax.MultiSteps(optax.lookahead(optax.sgd(0.1), 2, 0.5), 2).gradient_transformation(),
+        "within accumulate or MultiSteps",
+    ),
+    "an average in lookahead": (
+        lambda: optax.lookahead(optax.chain(optax.sgd(0.1), optimizers.polyak_average(0.5)), 2, 0.5),
+        "several things of one parameter .lookahead, AverageState",
+    ),
+    "schedule-free in lookahead": (lambda: optax.lookahead(FREE(optax.sgd(0.5)), 2, 0.5), "ScheduleFreeState"),
+    "SAM in the open, in lookahead": (lambda: optax.lookahead(SAM(), 2, 0.5), "SAMState"),
+    "SAM in the open, in schedule-free": (lambda: FREE(SAM()), "SAM stands within ScheduleFree"),
+    "schedule-free in SAM": (lambda: optax.contrib.sam(FREE(optax.sgd(0.5)), CLIMB), "ScheduleFree stands within SAM"),
+    "an average in SAM": (
+        lambda: optax.contrib.sam(optax.chain(optax.sgd(0.5), optimizers.polyak_average(0.5)), CLIMB),
+        "Average stands within SAM",
+    ),
+    "a look ahead of a flat vector": (lambda: optax.flatten(paper()), "its arrays are not like the parameters"),
+    "an average of a flat vector": (lambda: optax.flatten(FREE(optax.sgd(0.5))), "arrays are not like the parameters"),
+    "private descent": (
+        lambda: optax.contrib.differentially_private_aggregate(1.0, 1.0, key=KEY),
+        "one gradient per example",
+    ),
     "a schedule of the momentum": (
         lambda: optax.inject_hyperparams(optimizers.sgd)(
             0.5, momentum=optax.linear_schedule(0.5, 0.9, 10), nesterov=True, convention="paper"
@@ -407,3 +463,36 @@ def test_a_plateau_schedule_gets_the_loss_also_where_gradients_are_accumulated()
 def test_losses_are_measured_as_before():
     _, sums = training.train_step(NET, optax.sgd(0.1))(training.start(START, {}, optax.sgd(0.1)), BATCH, KEY)
     assert sums["loss"] == pytest.approx(64 * float(losses.softmax_cross_entropy(jnp.zeros(10), jnp.int32(0))))
+
+
+@pytest.mark.parametrize("method", ["train_step", "sweep", "SAM"])
+def test_complex_parameters_descend(method):
+    # |w − c|² has the gradient 2(w − c): with rate .25 the distance halves at each step
+    start, goal = {"w": jnp.array([1 + 1j, 2 - 1j], jnp.complex64)}, 0.5 + 0.25j
+    distance = lambda w: optimizers.trees.abs_square(w - goal).sum()
+    if method == "sweep":
+        bowl = problems.make_problem(
+            lambda key: start, lambda p, batch: distance(p["w"]), lambda seed, epoch: [np.zeros(1)] * 3, epochs=1
+        )
+        (trace,) = sweep.Sweep(sweep.place(bowl), optax.sgd).run([sweep.Member(0.25, 0)], 3)
+        assert trace.points[-1].value == pytest.approx(float(distance(start["w"])) / 64, rel=1e-5)
+        return
+    net = NET._replace(apply=lambda p, state, x, **options: (distance(p["w"])[None, None] + 0 * x[:, :1], state))
+    climb = optax.chain(optax.contrib.normalize(), optax.sgd(0.0))
+    sam = optax.contrib.sam(optax.sgd(0.25), climb, opaque_mode=True)
+    optimizer = sam if method == "SAM" else optax.sgd(0.25)
+    batch = BATCH._replace(label=np.zeros((64, 1), np.float32))
+    step = quick_jit(training.train_step(net, optimizer, loss=losses.absolute_error, average_decay=0.5))
+    state, average = training.start(start, {}, optimizer, average=True), start["w"]
+    for _ in range(3):
+        state, _ = step(state, batch, KEY)
+        average = (average + state.params["w"]) / 2
+    np.testing.assert_allclose(state.params["w"] - goal, (start["w"] - goal) / 8, rtol=1e-5)
+    np.testing.assert_allclose(state.average["params"]["w"], average, rtol=1e-5)
+
+
+def test_a_module_with_functions_among_its_leaves_starts_as_it_is():
+    module = equinox.nn.MLP(2, 1, 4, 1, key=KEY)
+    optimizer = optax.sgd(0.1)
+    assert optimizers.start_params(optimizer, module) is module
+    assert optimizers.eval_params(optimizer.init(module), module) is module

@@ -158,7 +158,7 @@ def test_evaluation_of_a_regression_gives_r_squared():
     p = y + RANDOM.normal(size=(N, 2), scale=0.5).astype(np.float32)
     step = training.eval_step(EYE, loss=losses.half_squared_error)
     halves = [batch(p[:5], y[:5], WEIGHT[:5]), batch(p[5:], y[5:], WEIGHT[5:])]
-    means, outputs = training.evaluate(step, ({}, {}), halves)
+    _, outputs = training.evaluate(step, ({}, {}), halves)
     w, y, p = WEIGHT[:, None].astype(np.float64), y.astype(np.float64), p.astype(np.float64)
     centre = (w * y).sum(0) / w.sum()
     expected = np.mean(1 - (w * (y - p) ** 2).sum(0) / (w * (y - centre) ** 2).sum(0))
@@ -278,3 +278,65 @@ def test_several_labels_train_on_several_devices(strategy):
     for _ in range(40):
         state, sums = run.step(state, run.shard(batch(X, labels, np.ones(N, np.float32))), run.place(KEY))
     assert float(sums["correct"]) / N > 0.95
+
+
+REFUSED_METRICS = {
+    "loss": lambda y, labels: {"loss": jnp.zeros(N)},  # would be trained on
+    "weight": lambda y, labels: {"weight": jnp.zeros(N)},
+    "penalty": lambda y, labels: {"penalty": jnp.zeros(N)},
+    "correct and accuracy": lambda y, labels: {"correct": jnp.zeros(N), "accuracy": jnp.ones(N)},
+}
+
+
+@pytest.mark.parametrize("name", REFUSED_METRICS)
+def test_metrics_do_not_take_the_names_of_what_a_step_returns(name):
+    with pytest.raises(ValueError, match=r"metrics: got '.*, must be other names than loss, weight, penalty"):
+        measured(losses.softmax_cross_entropy, X, np.zeros(N, np.int32), metrics=REFUSED_METRICS[name])
+
+
+def test_a_loss_of_all_pairs_of_examples_is_refused():
+    with jax.numpy_rank_promotion("allow"), pytest.raises(ValueError, match="compares all pairs"):
+        measured(lambda y, labels: (y - labels) ** 2, X[:, :1], X[:, 0])
+    square = RANDOM.normal(size=(N, N)).astype(np.float32)
+    assert measured(lambda y, labels: (y - labels) ** 2, square, 0 * square)["loss"] == pytest.approx(
+        numpy_sums(square.astype(np.float64) ** 2), rel=1e-5
+    )
+
+
+@pytest.mark.parametrize(("dtype", "ignore"), [(np.uint8, -1), (np.int8, 255)])
+def test_an_ignored_label_that_no_label_can_be_is_refused(dtype, ignore):
+    with pytest.raises(ValueError, match=f"ignore_label={ignore}: these labels are {np.dtype(dtype)}"):
+        measured(losses.softmax_cross_entropy, X, np.zeros(N, dtype), ignore_label=ignore)
+
+
+@pytest.mark.parametrize("size", [N, 0])
+def test_a_batch_that_counts_nothing_leaves_the_parameters_to_the_penalty(size):
+    layer, y = nn.serial(out=nn.Dense(3)), np.zeros(size, np.int32)
+    options = {"weight": np.zeros(size, np.float32), "penalty": lambda p: (p["out"]["kernel"] ** 2).sum()}
+    params, grads, sums = gradient(layer, losses.softmax_cross_entropy, X[:size], y, **options)
+    np.testing.assert_allclose(grads["out"]["kernel"], 2 * params["out"]["kernel"], rtol=1e-6)
+    assert not np.any(grads["out"]["bias"])
+    assert sums["loss"] == sums["weight"] == 0
+
+
+def test_r_squared_is_of_what_counts_or_is_left_out():
+    judge = lambda labels, **options: training.evaluate(
+        training.eval_step(EYE, **options), ({}, {}), [batch(X, labels, np.ones(N, np.float32))]
+    )[0]
+    whole = np.arange(5 * N, dtype=np.int32).reshape(N, 5)
+    assert "r_squared" in judge(whole, loss=losses.squared_error, ignore_label=-1)
+    assert "r_squared" not in judge(whole - 1, loss=losses.squared_error, ignore_label=-1)
+    brier = lambda y, labels: {"squared_error": (jax.nn.softmax(y) - jax.nn.one_hot(labels, 5)) ** 2}
+    assert "r_squared" not in judge(np.zeros(N, np.int32), metrics=brier)
+
+
+@pytest.mark.parametrize("wrap", [lambda y: (y, 2 * y), lambda y: {"a": y, "b": 2 * y}], ids=["tuple", "dict"])
+def test_evaluate_returns_the_outputs_in_their_own_tree(wrap):
+    layer = EYE._replace(apply=lambda p, state, x, **options: (wrap(x), state))
+    first = lambda y, labels: losses.softmax_cross_entropy(jax.tree.leaves(y)[0], labels)
+    batches = [batch(X, np.zeros(N, np.int32)), batch(X, np.zeros(N, np.int32))]
+    _, outputs = training.evaluate(training.eval_step(layer, loss=first), ({}, {}), batches)
+    kept = np.concatenate([X[WEIGHT > 0]] * 2)
+    for found, wanted in zip(jax.tree.leaves(outputs), (kept, 2 * kept), strict=True):
+        np.testing.assert_array_equal(found, wanted)
+    assert jax.tree.structure(outputs) == jax.tree.structure(wrap(0))

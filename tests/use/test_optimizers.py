@@ -513,3 +513,11 @@ class TestMistakes:
         for convention in set(ours.CONVENTIONS) - {"torch"}:
             with pytest.raises(ValueError, match="take adamw for decoupled decay"):
                 ours.adam(0.1, eps_root=0.1, weight_decay=0.1, convention=convention)
+
+
+@pytest.mark.parametrize("value", ["0.1", [0.1], (0.1,), {"w": 0.1}])
+@pytest.mark.parametrize("kind", ["positive", "non_negative", "decay_rates"])
+def test_a_hyperparameter_that_is_no_number_is_refused_at_once(kind, value):
+    # the annotations that the suite checks would say it first where an optimizer is called
+    with pytest.raises(ValueError, match=r"learning_rate is .*: it must be a number"):
+        ours.stages.check(**{kind: {"learning_rate": value}})
