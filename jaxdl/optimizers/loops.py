@@ -281,7 +281,14 @@ def _check_alone(node: Any) -> None:
 
 
 def _with_hyperparams(node: Any, injected: Any) -> Any:
-    if not isinstance(node, NesterovState) or "momentum" not in injected.hyperparams:
+    if not isinstance(node, NesterovState):
+        return node
+    if "momentum" not in injected.hyperparams:
+        if others := sorted(set(injected.hyperparams) - {"learning_rate"}):
+            raise ValueError(
+                f"optimizer: inject_hyperparams has {', '.join(others)}, and one may be the momentum of Nesterov's method "
+                "as published, whose gradient point depends on it: name it momentum, and the rate learning_rate"
+            )
         return node
     if "momentum" in injected.hyperparams_states:
         raise ValueError(

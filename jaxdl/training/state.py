@@ -45,8 +45,10 @@ def create(
 def start(params: Any, state: Any, optimizer: optax.GradientTransformation, *, average: bool = False) -> TrainState:
     """Like `create`, from parameters that exist; they are copied, so that several runs may start from the same."""
     params, state = _own((optimizers.start_params(optimizer, params), state))
-    averaged = jax.tree.map(_wide, _own({"params": params, "state": state})) if average else None
-    return TrainState(jnp.zeros((), jnp.int32), params, state, _own(optimizer.init(params)), averaged)
+    opt_state = _own(optimizer.init(params))
+    judged = optimizers.eval_params(opt_state, params)
+    averaged = jax.tree.map(_wide, _own({"params": judged, "state": state})) if average else None
+    return TrainState(jnp.zeros((), jnp.int32), params, state, opt_state, averaged)
 
 
 def variables(train_state: TrainState) -> tuple[Any, Any]:
@@ -54,11 +56,9 @@ def variables(train_state: TrainState) -> tuple[Any, Any]:
 
     See `optimizers.eval_params`. The arrays may be the state's own, which the next step donates: copy what is kept.
     """
-    kept = train_state.average
-    params, state = (train_state.params, train_state.state) if kept is None else (kept["params"], kept["state"])
-    if kept is None:
-        return optimizers.eval_params(train_state.opt_state, params), state
-    return params.slow if isinstance(params, optimizers.LookaheadParams) else params, state
+    if train_state.average is not None:
+        return train_state.average["params"], train_state.average["state"]
+    return optimizers.eval_params(train_state.opt_state, train_state.params), train_state.state
 
 
 def _own(tree: Any) -> Any:

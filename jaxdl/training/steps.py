@@ -62,7 +62,8 @@ def train_step(
         preprocess: maps the batch's images, after augmentation, to the network's input, on the device.
         augment: ``(key, image) -> image`` for one example as it comes in the batch.
         penalty: ``params -> scalar``, added to the mean loss.
-        average_decay: keep ``average = decay * average + (1 - decay) * new`` of params and state, decay in [0, 1].
+        average_decay: keep ``average = decay * average + (1 - decay) * new`` of the state and of the parameters by
+            which the optimizer judges (`optimizers.eval_params`), decay in [0, 1].
 
     Returns:
         A function ready for `data_parallel` or ``jax.jit``. Its metrics are sums over the batch, in float32 or wider:
@@ -94,7 +95,8 @@ def train_step(
         offered = of_batch.offered(sums, axis_name)
         updates, opt_state = optimizers.update(optimizer, grads, state.opt_state, state.params, **offered)
         params = optax.apply_updates(state.params, updates)
-        average = _averaged(state.average, {"params": params, "state": new_state}, average_decay)
+        judged = optimizers.eval_params(opt_state, params)
+        average = _averaged(state.average, {"params": judged, "state": new_state}, average_decay)
         return strong(TrainState(state.step + 1, params, new_state, opt_state, average)), sums
 
     return step

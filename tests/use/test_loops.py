@@ -384,6 +384,10 @@ REFUSED = {
         ),
         "a schedule for the momentum",
     ),
+    "a momentum of another name": (
+        lambda: optax.inject_hyperparams(lambda learning_rate, beta: paper(learning_rate, momentum=beta))(0.5, 0.9),
+        "beta, and one may be the momentum",
+    ),
     "what nobody offers": (lambda: optax.GradientTransformationExtraArgs(lambda p: (), _wants_more), "wanted"),
 }  # fmt: skip
 
@@ -427,6 +431,19 @@ def test_several_devices_serve_points_and_gradient_functions(name, strategy):
     for _ in range(STEPS):
         state, _ = run.step(state, run.shard(BATCH), run.place(KEY))
     assert_close(state.params, by_hand()[0])
+
+
+@pytest.mark.parametrize("name", ["schedule_free", "jaxdl lookahead", "SAM in the open"])
+def test_a_polyak_average_is_of_the_judged_parameters(name):
+    optimizer = SAM() if name == "SAM in the open" else CASES[name][0]()
+    step = quick_jit(training.train_step(NET, optimizer, average_decay=0.5))
+    state = training.start(START, {}, optimizer, average=True)
+    average = START
+    for _ in range(5):
+        state, _ = step(state, BATCH, KEY)
+        judged = optimizers.eval_params(state.opt_state, state.params)
+        average = tree_map(lambda a, w: 0.5 * a + 0.5 * w, average, judged)
+    assert_close(training.variables(state)[0], average)
 
 
 def test_a_sweep_refuses_what_it_has_no_halves_for():
