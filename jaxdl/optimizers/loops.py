@@ -286,8 +286,8 @@ def _with_hyperparams(node: Any, injected: Any) -> Any:
     if "momentum" not in injected.hyperparams:
         if others := sorted(set(injected.hyperparams) - {"learning_rate"}):
             raise ValueError(
-                f"optimizer: inject_hyperparams has {', '.join(others)}, and one may be the momentum of Nesterov's method "
-                "as published, whose gradient point depends on it: name it momentum, and the rate learning_rate"
+                f"optimizer: inject_hyperparams has {', '.join(others)}, and one may be the momentum of Nesterov's "
+                "method as published, whose gradient point depends on it: name it momentum, and the rate learning_rate"
             )
         return node
     if "momentum" in injected.hyperparams_states:

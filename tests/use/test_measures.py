@@ -158,7 +158,7 @@ def test_evaluation_of_a_regression_gives_r_squared():
     p = y + RANDOM.normal(size=(N, 2), scale=0.5).astype(np.float32)
     step = training.eval_step(EYE, loss=losses.half_squared_error)
     halves = [batch(p[:5], y[:5], WEIGHT[:5]), batch(p[5:], y[5:], WEIGHT[5:])]
-    _, outputs = training.evaluate(step, ({}, {}), halves)
+    means, outputs = training.evaluate(step, ({}, {}), halves)
     w, y, p = WEIGHT[:, None].astype(np.float64), y.astype(np.float64), p.astype(np.float64)
     centre = (w * y).sum(0) / w.sum()
     expected = np.mean(1 - (w * (y - p) ** 2).sum(0) / (w * (y - centre) ** 2).sum(0))
