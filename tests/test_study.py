@@ -21,7 +21,8 @@ from experiments.compare_optimizers import command as compare_optimizers
 from experiments.compare_optimizers import contenders, study
 from experiments.compare_optimizers import rows as study_rows
 from jaxdl import compare, optimizers, runs, studies
-from jaxdl.runs import commandline, names
+from jaxdl.runs import commandline
+from jaxdl.runs import names as known_names
 from jaxdl.runs.tables import Table
 from jaxdl.studies import sweep
 
@@ -30,7 +31,7 @@ MINE = """
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxdl import compare
+from jaxdl import studies
 
 CENTRE = np.arange(3, dtype=np.float32)
 
@@ -87,7 +88,7 @@ SETTINGS = study.Settings(rates=(0.01, 0.1, 1e4), seeds=2)
 
 def small_study(folder, settings=SETTINGS, names=OPTIMIZERS, **options):
     chosen = [contenders.contender(name) for name in names]
-    found = [names.problem("mine:bowl"), names.problem("quadratic_deep")._replace(steps=14)]
+    found = [known_names.problem("mine:bowl"), known_names.problem("quadratic_deep")._replace(steps=14)]
     return study.Study(folder, found, chosen, settings, line=lambda text: None, **options)
 
 
@@ -184,7 +185,7 @@ def test_the_plan_names_steps_methods_and_pairs(here, tmp_path):
 
 def test_paths_on_a_landscape_are_descent_from_its_start_at_the_best_rate(here, tmp_path):
     chosen = [contenders.contender(name) for name in ("jaxdl.sgd", "optax.adam")]
-    found = [names.problem("elongated_bowl")._replace(steps=20)]
+    found = [known_names.problem("elongated_bowl")._replace(steps=20)]
     settings = study.Settings(rates=(0.01, 0.05, 1e3), seeds=1)
     for _ in range(2):  # the second time nothing is left to do
         study.Study(tmp_path, found, chosen, settings, line=lambda text: None).run()
@@ -449,7 +450,7 @@ def test_points_of_learning_rates():
 
 
 def test_a_problem_of_three_functions(here):
-    found = names.problem("mine:functions")
+    found = known_names.problem("mine:functions")
     assert (found.name, found.steps_per_epoch) == ("mine:functions", 4)
     assert math.isclose(float(found.loss(jnp.zeros(3), (), np.ones((2, 3)), (), None)[0]), 1.0)
 
