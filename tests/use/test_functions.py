@@ -96,7 +96,6 @@ def test_softmax_over_no_class_is_empty():
 
 LINEAR = {  # f(a + ib) = f(a) + i f(b), in each argument by itself
     "activations.linear": (0,),
-    "augmentation.mixup": (0, 1),
     "classical.collapse_linear": (),  # a product of matrices
     "classical.deep_linear": (),  # beside the biases
     "layers.conv1d": (0, 1),
@@ -130,7 +129,7 @@ def test_complex_numbers_are_refused_or_right(name, untyped):
         got = f(*laws.with_data(rest, k, both))
         real, imaginary = (f(*laws.with_data(rest, k, jax.tree.map(part, both))) for part in (jnp.real, jnp.imag))
         for y, a, b in zip(*map(jax.tree.leaves, (got, real, imaginary)), strict=True):
-            changed = jnp.iscomplexobj(y)  # mixup's images do not depend on the labels
+            changed = jnp.iscomplexobj(y)
             np.testing.assert_allclose(y, np.asarray(a) + 1j * np.asarray(b) if changed else a, atol=2e-5)
 
 
