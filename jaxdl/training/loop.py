@@ -60,11 +60,10 @@ def evaluate(
 
     Returns:
         ``{"loss", ...}``, and the outputs of the examples of positive weight, numpy arrays ``(n, ...)`` in the
-        network's own tree, such as a tuple or a dict. Beside the loss stand the
-        means of what the step measures: "accuracy" of its "correct", for real targets "squared_error",
-        "absolute_error" and "r_squared", 1 − Σ(y − ŷ)² / Σ(y − ȳ)² in float64 in the mean over the outputs (NaN for a
-        constant target; left out where labels are ignored or of another shape than the outputs), and those of one's
-        own metrics under their names.
+        network's own tree, such as a tuple or a dict. Beside the loss stand the means of what the step measures:
+        "accuracy" of its "correct", for real targets "squared_error", "absolute_error" and "r_squared",
+        1 − Σ(y − ŷ)² / Σ(y − ȳ)² in float64 in the mean over the outputs (NaN for a constant target; left out where
+        labels are ignored or of another shape than the outputs), and those of one's own metrics under their names.
 
     Raises:
         ValueError: if no example has positive weight, or every label is ignored.
@@ -84,6 +83,7 @@ def evaluate(
     means = {"accuracy" if name == "correct" else name: total / weight for name, total in totals.items()}
     predictions = jax.tree.map(lambda *parts: np.concatenate(parts), *outputs)
     targets, weights = map(np.concatenate, zip(*seen, strict=True))
+    ignored &= targets.dtype.kind in "iu"  # no others can be ignored; sums of other weights may differ by rounding
     if "squared_error" in means and not ignored and getattr(predictions, "shape", None) == targets.shape:
         means["r_squared"] = _r_squared(predictions, targets, weights)
     return means, predictions

@@ -340,3 +340,19 @@ def test_evaluate_returns_the_outputs_in_their_own_tree(wrap):
     for found, wanted in zip(jax.tree.leaves(outputs), (kept, 2 * kept), strict=True):
         np.testing.assert_array_equal(found, wanted)
     assert jax.tree.structure(outputs) == jax.tree.structure(wrap(0))
+
+
+def test_weights_that_round_do_not_hide_r_squared():
+    n = 4096
+    weight = RANDOM.uniform(0.1, 3, n).astype(np.float32)
+    y = RANDOM.normal(size=n).astype(np.float32)
+    step = training.eval_step(EYE, loss=losses.squared_error)
+
+    def rounded(variables, batch):  # as far off as float32 may be where it sums one after the other
+        sums, outputs = step(variables, batch)
+        return {**sums, "weight": sums["weight"] * (1 - 1e-5)}, outputs
+
+    means, _ = training.evaluate(rounded, ({}, {}), [batch(y + 1, y, weight)])
+    centre = np.average(y.astype(np.float64), weights=weight)
+    expected = 1 - 1 / np.average((y - centre) ** 2, weights=weight)
+    assert means["r_squared"] == pytest.approx(expected, rel=1e-5)
