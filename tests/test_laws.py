@@ -68,6 +68,8 @@ TREE = {"kernel": normal(N, 2, 3), "bias": normal(3)}
 
 ELEMENTWISE = {f"activations.{name}": Example((3 * Z,)) for name in activations.__all__ if name != "noisy_relu"}
 BOTH = (0, 1)  # predictions and labels carry the batch
+POSITIVE = {"pos_weight": np.array([0.5, 1, 2, 3], np.float32)}
+WEIGHED = {"class_weights": np.array([0.5, 1, 2, 3], np.float32)}
 
 EXAMPLES: dict[str, Example | list[Example]] = {
     **ELEMENTWISE,
@@ -136,16 +138,29 @@ EXAMPLES: dict[str, Example | list[Example]] = {
     "losses.half_squared_error": Example((Z, normal(N, 4)), BOTH),
     "losses.absolute_error": Example((Z, normal(N, 4)), BOTH),
     "losses.squared_log_error": Example((positive(N, 4), positive(N, 4)), BOTH),
-    "losses.binary_cross_entropy": Example((positive(N, 4), one_of([0, 1], N, 4)), BOTH),
-    "losses.sigmoid_binary_cross_entropy": Example((Z, positive(N, 4)), BOTH),
+    "losses.huber": Example((3 * Z, normal(N, 4)), BOTH, {"delta": 0.7}),
+    "losses.log_cosh": Example((3 * Z, normal(N, 4)), BOTH),
+    "losses.binary_cross_entropy": Example((positive(N, 4), one_of([0, 1], N, 4)), BOTH, POSITIVE),
+    "losses.sigmoid_binary_cross_entropy": [
+        Example((Z, positive(N, 4)), BOTH),
+        Example((Z, positive(N, 4)), BOTH, POSITIVE),
+    ],
+    "losses.sigmoid_focal": Example((Z, positive(N, 4)), BOTH, {"gamma": 1.5, "alpha": 0.3}),
     "losses.softmax_cross_entropy": [
-        Example((Z, CLASS), BOTH),
+        Example((Z, CLASS), BOTH, WEIGHED),
         Example((Z, positive(N, 4)), BOTH, {"label_smoothing": 0.1}),
     ],
-    "losses.nll": [Example((Z, CLASS), BOTH), Example((Z, positive(N, 4)), BOTH)],
-    "losses.margin": Example((positive(N, 4), CLASS), BOTH),
-    "losses.hinge": Example((Z, one_of([-1, 1], N, 4)), BOTH),
+    "losses.softmax_focal": Example((Z, positive(N, 4)), BOTH, {"gamma": 1.5, **WEIGHED}),
+    "losses.nll": [Example((Z, CLASS), BOTH, WEIGHED), Example((Z, positive(N, 4)), BOTH)],
+    "losses.kl_divergence": Example((Z, positive(N, 4)), BOTH),
+    "losses.margin": Example((positive(N, 4), CLASS), BOTH, WEIGHED),
+    "losses.hinge": Example((Z, one_of([-1, 1], N, 4)), BOTH, POSITIVE),
     "losses.perceptron": Example((Z, one_of([-1, 1], N, 4)), BOTH),
+    "losses.contrastive": Example((0.3 * Z, normal(N, 4), positive(N)), (0, 1, 2), {"margin": 3.0}),
+    "losses.cosine_distance": Example((Z, normal(N, 4)), BOTH),
+    "losses.ctc": Example((normal(N, 5, 4), one_of([1, 2, 3], N, 2)), BOTH, {"blank": 0}),
+    "losses.info_nce": Example((normal(N, 3, 4), normal(N, 3, 4)), BOTH, {"temperature": 0.5}),
+    "losses.triplet": Example((Z, normal(N, 4), 2 * normal(N, 4)), (0, 1, 2), {"margin": 3.0}),
     "metrics.accuracy": Example((Z, CLASS), BOTH),
     "metrics.top_k_accuracy": Example((Z, CLASS), BOTH, {"k": 2}),
     "metrics.top_k_classes": Example((Z,)),
@@ -201,7 +216,7 @@ FITS = {
     "classical.softmax_regression": Example((POINTS, one_of([0, 1, 2], 12)), options={"num_classes": 3}),
 }
 AUGMENTATIONS = {name for name in EXAMPLES if name.startswith("augmentation.")}
-SINGLE = {*AUGMENTATIONS, "classical.collapse_linear"}
+SINGLE = {*AUGMENTATIONS, "classical.collapse_linear", "losses.info_nce"}
 KEYED_PAIRS = {"backprop.dropout_forward", "backprop.noisy_relu_forward"}
 KEYED = {
     *AUGMENTATIONS,
