@@ -208,6 +208,8 @@ NOT_AT_HUGE = {
     "losses.squared_log_error": "of positive numbers",
     "metrics.calibration_error": "of counts",
     "metrics.ratio": "of counts",
+    "metrics.regression_scores": "of counts",
+    "metrics.reliability": "of counts",
     "metrics.scores": "of counts",
 }
 TINY = float(np.finfo(np.float32).tiny)
@@ -252,17 +254,27 @@ def test_values_and_derivatives_at_tiny_and_huge_numbers_are_those_of_float64(na
 LIMITS = {  # of the activation, its slope and its second derivative at −∞ and +∞
     "elu": ((-1, 0, 0), (np.inf, 1, 0)),
     "gelu": ((0, 0, 0), (np.inf, 1, 0)),
+    "hard_swish": ((0, 0, 0), (np.inf, 1, 0)),
     "leaky_relu": ((-np.inf, 0.01, 0), (np.inf, 1, 0)),
     "linear": ((-np.inf, 1, 0), (np.inf, 1, 0)),
+    "mish": ((0, 0, 0), (np.inf, 1, 0)),
     "relu": ((0, 0, 0), (np.inf, 1, 0)),
     "relu6": ((0, 0, 0), (6, 0, 0)),
+    "selu": ((-1.7581, 0, 0), (np.inf, 1.0507, 0)),
     "sigmoid": ((0, 0, 0), (1, 0, 0)),
+    "silu": ((0, 0, 0), (np.inf, 1, 0)),
     "softplus": ((0, 0, 0), (np.inf, 1, 0)),
     "swish": ((0, 0, 0), (np.inf, 1, 0)),
     "tanh": ((-1, 0, 0), (1, 0, 0)),
     "threshold": ((0, 0, 0), (1, 0, 0)),
 }
-NO_LIMIT = {"noisy_relu": "random", "softmax": "∞ − ∞", "log_softmax": "∞ − ∞"}
+NO_LIMIT = {
+    "glu": "a product",
+    "noisy_relu": "random",
+    "prelu": "as leaky_relu, of the slope's sign",
+    "softmax": "∞ − ∞",
+    "log_softmax": "∞ − ∞",
+}
 
 
 @pytest.mark.parametrize("name", [*LIMITS, "gelu, approximate"])
