@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxdl import data
-from jaxdl.data import fetching, named
+from jaxdl.data.reading import fetching, named
 
 DATA_DIR = os.environ.get("JAXDL_DATA_DIR", "")
 

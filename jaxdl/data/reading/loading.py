@@ -4,13 +4,13 @@ import difflib
 import re
 from pathlib import Path
 
-from jaxdl.data.archives import ARCHIVES, is_archive
-from jaxdl.data.cifar import is_binary_archive, is_binary_folder, load_binary, load_cifar10
 from jaxdl.data.dataset import Dataset
-from jaxdl.data.fetching import data_folder
-from jaxdl.data.images import load_images
-from jaxdl.data.named import find_idx, load_digits, load_idx_folder, load_idx_source
-from jaxdl.data.sources import FASHION_MNIST, MNIST
+from jaxdl.data.reading.archives import ARCHIVES, is_archive
+from jaxdl.data.reading.cifar import is_binary_archive, is_binary_folder, load_binary, load_cifar10
+from jaxdl.data.reading.fetching import data_folder
+from jaxdl.data.reading.images import load_images
+from jaxdl.data.reading.named import find_idx, load_digits, load_idx_folder, load_idx_source
+from jaxdl.data.reading.sources import FASHION_MNIST, MNIST
 
 NAMES = ("digits", "mnist", "fashion_mnist", "cifar10")
 
