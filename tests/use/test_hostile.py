@@ -120,13 +120,13 @@ IMPORTED = {
     "jaxdl/runs/names.py": "package.module:function; one that a run folder names needs trust_run",
     "jaxdl/runs/trust.py": "modules of jaxdl and experiments alone",
     "jaxdl/data/reading/fetching.py": "optional libraries, named in the sources",
-    "benchmarks/mutants.py": "modules of jaxdl, named in the sources",
+    "benchmarks/mutants/making.py": "modules of jaxdl, named in the sources",
     "experiments/report.py": "the reports of experiments that have one",
     "benchmarks/on_gpu/parts.py": "modules of benchmarks, named in the sources",
     "benchmarks/speed/rows.py": "modules of benchmarks, named in the sources",
     "docs/make_lectures.py": "modules of jaxdl, named in the sources",
 }
-COMPILED = {"benchmarks/mutants.py": "mutants of jaxdl's own sources"}
+COMPILED = {"benchmarks/mutants/running.py": "mutants of jaxdl's own sources"}
 
 
 def calls():
