@@ -115,6 +115,7 @@ def test_known_values():
         (lambda: schedules.cosine_restarts(1.0, 5, period_factor=0), "period_factor is 0"),
         (lambda: schedules.reduce_on_plateau(factor=1.0), "factor is 1.0: it must lie between 0 and 1"),
         (lambda: schedules.reduce_on_plateau(rtol=1.5), "rtol is 1.5"),
+        (lambda: schedules.reduce_on_plateau().update({}, schedules.reduce_on_plateau().init({})), "value: got none"),
         (lambda: schedules.reduce_on_plateau(atol=-1.0), "atol is -1.0"),
         (lambda: schedules.reduce_on_plateau(rtol=0.0), "rtol and atol are 0"),
     ],

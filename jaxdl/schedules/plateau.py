@@ -58,7 +58,7 @@ def reduce_on_plateau(
         (`optax.contrib.ReduceLROnPlateauState`) are those of ``optax.contrib.reduce_on_plateau``.
 
     Raises:
-        ValueError: an argument is out of range.
+        ValueError: an argument is out of range; in ``update``, ``value`` is missing.
     """
     _check(factor, rtol, atol)
     rule = _Rule(factor, patience, rtol, atol, cooldown, accumulation_size, min_scale)
@@ -71,8 +71,10 @@ def reduce_on_plateau(
             jnp.ones((), low), jnp.full((), jnp.inf, high), zero, zero, zero, jnp.zeros((), high)
         )
 
-    def update(updates, state, params=None, *, value: ArrayLike, **others):
+    def update(updates, state, params=None, *, value: ArrayLike | None = None, **others):
         del params, others
+        if value is None:
+            raise ValueError("value: got none, must be what is measured, such as the loss of the batch")
         count = jnp.minimum(state.count, jnp.iinfo(jnp.int32).max - 1) + 1
         mean = (state.count * state.avg_value + jnp.asarray(value, state.avg_value.dtype)) / count
         gathered = state._replace(count=count, avg_value=mean.astype(state.avg_value.dtype))
