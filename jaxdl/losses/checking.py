@@ -1,5 +1,7 @@
 """Checks and masks that the losses share: shapes that fit exactly, labels that can be, examples that count."""
 
+from __future__ import annotations
+
 from numbers import Real
 from typing import Any
 

@@ -1,5 +1,7 @@
 """Arithmetic of steps, within the range of their own dtype."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable
 

@@ -1,5 +1,7 @@
 """Schedules that rise and fall, and schedules made of others."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 from functools import partial

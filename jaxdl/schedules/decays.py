@@ -1,5 +1,7 @@
 """Schedules that fall, or rise, once."""
 
+from __future__ import annotations
+
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 

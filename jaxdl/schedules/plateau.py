@@ -1,5 +1,7 @@
 """A rate that falls where a measured value has stopped to improve."""
 
+from __future__ import annotations
+
 from typing import NamedTuple
 
 import jax
