@@ -21,7 +21,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import jax
 import numpy as np
 
-from experiments.train_cnn import choices
+from experiments.train_cnn import choices, records
 from experiments.train_cnn.member import Member
 from experiments.train_cnn.outcome import ONE_ULP, Evaluate, finish_member, write_outcome
 from jaxdl import compare, data, nn, runs, training
@@ -229,7 +229,7 @@ def run(config: Config, folder: Path, argv: Sequence[str] | None = None, *, resu
     # after it is made up for, so that a process killed at any moment leaves nothing or a run that can be resumed
     if not resume:
         commandline.save_config(folder, config)
-    with runs.lock(folder), runs.MetricsFile(folder / "metrics.csv") as metrics:
+    with runs.lock(folder):
         runs.describe(
             folder,
             seed=config.seed,
@@ -239,7 +239,9 @@ def run(config: Config, folder: Path, argv: Sequence[str] | None = None, *, resu
             preprocessing=preprocessing,
             argv=argv,
         )
-        with runs.Progress(config.epochs * steps_per_epoch(config, splits)) as progress, runs.catch_stop() as request:
+        metrics = runs.Table(folder / records.METRICS, records.Measurement)
+        steps = config.epochs * steps_per_epoch(config, splits)
+        with runs.RunProgress(steps) as progress, runs.catch_stop() as request:
             common = {"metrics": metrics, "request": request, "on_row": progress.row, "steps_per_call": steps_per_call}
             members = [make_member(config, start, folder, splits, evaluate, resident, **common) for start in starts]
             progress.line(f"data set {'on the device' if resident else 'on the host'}, {steps_per_call} steps per call")
@@ -247,7 +249,7 @@ def run(config: Config, folder: Path, argv: Sequence[str] | None = None, *, resu
                 progress.line(f"going on with {folder}")
                 for member in members:
                     member.resume(report=progress.line)
-                metrics.keep_until({member.name: member.step for member in members})
+                records.keep_until(metrics, {member.name: member.step for member in members})
             for epoch in range(config.epochs):
                 for member in members:
                     member.train_epoch(epoch)
@@ -256,7 +258,7 @@ def run(config: Config, folder: Path, argv: Sequence[str] | None = None, *, resu
                 again = commandline.resuming(folder, config)
                 progress.line(f"{request.signal.name}: saved at step {steps}; {again} goes on")
                 return request.exit_code
-        metrics.arrange([member.name for member in members])
+        records.arrange(metrics, [member.name for member in members])
         outcomes = [finish_member(folder, member, splits.test, evaluate) for member in members]
     summary = write_outcome(folder, outcomes, dataset=dataset, splits=splits, model=config.model, layer=layer)
     from experiments.train_cnn import report  # matplotlib takes a second to import, which --help need not wait for

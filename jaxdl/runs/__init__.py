@@ -6,23 +6,21 @@ from jaxdl.runs.folder import (
     create_dated,
     lock,
     open_folder,
-    read_json,
-    write_json,
     write_manifest,
 )
 from jaxdl.runs.loading import Run, describe, load, optimizer_folder, save_final, write_preprocessing
-from jaxdl.runs.metrics import MetricsFile, read_metrics
 from jaxdl.runs.names import check_loss, dataset, labels, loss, model, optimizer, optimizer_names, problem
-from jaxdl.runs.progress import Progress, StudyProgress
+from jaxdl.runs.progress import RunProgress, StudyProgress
+from jaxdl.runs.records import Table, read_json, read_record, read_table, write_json
 from jaxdl.runs.signals import Diverged, StopRequest, catch_stop
 
 __all__ = [
     "Diverged",
-    "MetricsFile",
-    "Progress",
     "Run",
+    "RunProgress",
     "StopRequest",
     "StudyProgress",
+    "Table",
     "catch_stop",
     "check_loss",
     "check_same_data",
@@ -41,7 +39,8 @@ __all__ = [
     "optimizer_names",
     "problem",
     "read_json",
-    "read_metrics",
+    "read_record",
+    "read_table",
     "save_final",
     "write_json",
     "write_manifest",

@@ -115,7 +115,7 @@ def test_every_format_that_pillow_writes_is_read_or_refused(tmp_path):
 
 OPENED = {"jaxdl/data/pixels.py": "formats"}  # file -> the keyword that makes Pillow's open safe
 WEIGHTS_ONLY = {"jaxdl/interop/files.py"}
-NUMPY = {"jaxdl/data/decoded.py", "experiments/train_cnn/contents.py"}
+NUMPY = {"jaxdl/data/decoded.py", "experiments/train_cnn/records.py"}
 IMPORTED = {
     "jaxdl/runs/names.py": "package.module:function; one that a run folder names needs trust_run",
     "jaxdl/runs/trust.py": "modules of jaxdl and experiments alone",
@@ -245,7 +245,7 @@ def test_load_and_predict_call_what_a_folder_names_only_where_it_is_trusted(tmp_
 
 def test_reports_read_no_code(tmp_path, stranger):
     finished_run(tmp_path, "stranger:net")
-    with pytest.raises(SystemExit, match=r"manifest.json is missing"):
+    with pytest.raises(SystemExit, match=r"manifest.json: is missing"):
         report.main([str(tmp_path)])
     assert not stranger.exists()
 
