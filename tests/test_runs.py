@@ -6,7 +6,6 @@ import math
 import multiprocessing
 import os
 import signal
-import warnings
 
 import jax
 import jax.numpy as jnp
@@ -143,29 +142,6 @@ def test_every_optimizer_has_a_folder_of_its_own():
     assert len({*found}) == len(found)
     assert not any(set(name) & {"/", ":"} for name in found)
     assert "jaxdl.adam" in found
-
-
-# --- names
-
-
-def test_every_known_optimizer_takes_a_step_without_a_warning():
-    params = {
-        "conv": {"kernel": jnp.full((3, 3, 2, 4), 0.1), "bias": jnp.zeros(4)},
-        "d": {"kernel": jnp.full((4, 3), 0.1)},
-    }
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        known = names.optimizer_names()
-        assert {"jaxdl.sgd", "jaxdl.momentum", "jaxdl.adam", "jaxdl.adamw", "optax.sgd", "optax.adam"} <= {*known}
-        for name, factory in known.items():
-            optimizer = factory(0.01)
-            updates = jax.eval_shape(lambda p, o=optimizer: names.try_update(o, p, functions=True)[0], params)
-            shapes = jax.tree.map(lambda u: (u.shape, u.dtype), updates)
-            assert shapes == jax.tree.map(lambda p: (p.shape, p.dtype), params), name
-
-
-def test_one_optimizer_several_times_gets_numbers():
-    assert names.labels(["a", "b", "a"]) == ["a-1", "b", "a-2"]
 
 
 # --- choices

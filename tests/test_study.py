@@ -391,7 +391,8 @@ def test_every_first_order_optimizer_has_a_twin_that_makes_the_same_steps():
 
 def test_twins():
     assert contenders.twin("jaxdl.nesterov") == "optax.sgd(momentum=0.9, nesterov=True)"
-    assert contenders.twin("jaxdl.muon") == "optax.muon"
+    assert contenders.twin("jaxdl.muon") == "optax.contrib.muon"
+    assert contenders.twin("muon(ns_steps=4)") == "optax.contrib.muon(ns_steps=4)"
     assert contenders.twin("jaxdl.adam(eps=1e-3)") == "optax.adam(eps=0.001)"
     assert contenders.twin("jaxdl.adam(convention='torch')") is None
     assert contenders.twin("jaxdl.momentum(momentum=0.8)") is None
@@ -442,7 +443,10 @@ MISTAKES = {
     "--problems beale beale": ("problems=('beale', 'beale')", "none twice"),
     "--optimizer jaxdl.adan": ("optimizer='jaxdl.adan' is unknown", "nearest is"),
     "--optimizer jaxdl.adam(epps=1)": ("optimizer='jaxdl.adam(epps=1)': epps is no keyword", "eps"),
-    "--optimizer jaxdl.adam(eps=f(1))": ("optimizer='jaxdl.adam(eps=f(1))'", "NAME(keyword=value, ...)"),
+    "--optimizer jaxdl.adam(eps=f(1))": (
+        "optimizer='jaxdl.adam(eps=f(1))': f(1) is no literal",
+        "NAME(keyword=value, ...)",
+    ),
     "--optimizer jaxdl.adam(1)": ("only keywords are allowed",),
     "--optimizer jaxdl.adam(learning_rate=1)": ("learning_rate is no keyword to set here",),
     "--optimizer optax.adam optax.adam(eps=1e-3) optax.adam(eps=0.001)": ("none twice",),

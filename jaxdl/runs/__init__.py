@@ -9,10 +9,11 @@ from jaxdl.runs.folder import (
     write_manifest,
 )
 from jaxdl.runs.loading import Run, describe, load, optimizer_folder, save_final, write_preprocessing
-from jaxdl.runs.names import check_loss, dataset, labels, loss, model, optimizer, optimizer_names, problem
+from jaxdl.runs.names import dataset, labels, loss, model, optimizer, optimizer_names, problem
 from jaxdl.runs.progress import RunProgress, StudyProgress
 from jaxdl.runs.records import Table, read_json, read_record, read_table, write_json
 from jaxdl.runs.signals import Diverged, StopRequest, catch_stop
+from jaxdl.runs.trials import check_loss, try_update
 
 __all__ = [
     "Diverged",
@@ -42,6 +43,7 @@ __all__ = [
     "read_record",
     "read_table",
     "save_final",
+    "try_update",
     "write_json",
     "write_manifest",
     "write_preprocessing",
