@@ -24,7 +24,7 @@ def dense_forward(
     Raises:
         ValueError: shapes that do not fit.
 
-    Lecture rows A4, D1.
+    [Lecture rows A4, D1]
     """
     numerics.refuse_complex(x=x, kernel=kernel, bias=bias)
     x, kernel, bias = jnp.asarray(x), jnp.asarray(kernel), None if bias is None else jnp.asarray(bias)

@@ -189,7 +189,7 @@ def local_response_norm_forward(
         ValueError: a size that is no int ≥ 1.
 
     Reference: Krizhevsky, Sutskever and Hinton, ImageNet classification with deep convolutional neural networks,
-    2012. https://papers.nips.cc/paper/4824. Lecture row H8.
+    2012. https://papers.nips.cc/paper/4824. [Lecture row H8]
     """
     if not isinstance(size, int) or size < 1:
         raise ValueError(f"size: got {size!r}, allowed are ints ≥ 1")
