@@ -132,16 +132,13 @@ _REASONS: dict[str, dict[str, list[str]]] = {
         ],
     },
     "kernels.unfolding.unfolded_kernel_gradient": {
-        "a backward pass comes with one group at a time": [
-            "`1` → `2`",
-        ],
         "one product for all places or one for each: the same sums": [
             "`rows[0].shape[-1] <= tuned.THIN` → `rows[0].shape[-1] < tuned.THIN`",
-            "`1` → `2` (6)",
+            "`1` → `2` (2)",
         ],
         "the same: a matrix's second axis is its last": [
+            "`-1` → `1`",
             "`-1` → `1` (4)",
-            "`-1` → `1` (8)",
         ],
     },
 }

@@ -1,4 +1,4 @@
-"""Logistic and softmax regression with an L2 penalty, and separable data told apart (Lecture row A2)."""
+"""Logistic and softmax regression with an L2 penalty, and separable data told apart. [Lecture row A2]"""
 
 import functools
 from collections.abc import Callable
@@ -83,7 +83,7 @@ def logistic_regression(
         ValueError: shapes that do not fit, an unknown method, numbers not above 0.
 
     Reference: Albert and Anderson, On the existence of maximum likelihood estimates in logistic regression models,
-    1984. https://doi.org/10.1093/biomet/71.1.1. Lecture row A2.
+    1984. https://doi.org/10.1093/biomet/71.1.1. [Lecture row A2]
     """
     optimum.check_examples(x, labels, "labels")
     labels = jnp.asarray(labels)
@@ -114,7 +114,7 @@ def softmax_regression(
         num_classes: at least 2.
         C: and the rest, what is returned and raised: see `logistic_regression`.
 
-    Lecture row A2.
+    [Lecture row A2]
     """
     if num_classes < 2:
         raise ValueError(f"num_classes: got {num_classes}, allowed are at least 2")
