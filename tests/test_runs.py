@@ -4,12 +4,14 @@ import json
 import math
 import multiprocessing
 import os
+import re
 import signal
 
 import jax.numpy as jnp
 import pytest
 
-from jaxdl.runs import clock, folder, loading, signals
+from experiments.train_cnn.records import OptimizerResult, PartSizes, RunSummary
+from jaxdl.runs import clock, folder, loading, pages, progress, signals
 
 # --- clock
 
@@ -83,6 +85,19 @@ def test_a_signal_that_is_ignored_stays_ignored(handlers):
         os.kill(os.getpid(), signal.SIGINT)
         assert request.signal is None
     assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+
+
+# --- progress
+
+
+def test_a_rate_that_was_not_measured_is_a_dash(capsys):
+    row = OptimizerResult("m", 0.5, 1.25, 8, 1, math.nan, 0.1)
+    summary = RunSummary("d", "n", 3, PartSizes(8, 1, 1), [row, row._replace(steps_per_second=7.04)], [])
+    with progress.RunProgress(8) as shown:
+        shown.table(summary)
+    lines = [re.split(r"\s*│\s*", line) for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
+    assert [cells[1:-1] for cells in lines] == [["m", "50.00%", "1.2500", rate, "8"] for rate in ("–", "7.0")]
+    assert pages.shown(math.nan, ".1f") == "–"
 
 
 # --- folder
