@@ -74,6 +74,9 @@ def dataset():
 def bad_labels():
     return dataset()._replace(labels=np.full(120, 3, np.int32))
 
+def one_class():
+    return dataset()._replace(labels=np.zeros(120, np.int32), classes=("dark",))
+
 def bad_pixels():
     images, labels = blobs()
     images[5, 1, 2, 0] = np.nan

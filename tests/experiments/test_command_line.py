@@ -1,11 +1,16 @@
 """Command lines as a user meets them: mistakes are named in one message and leave nothing; help; huge pages."""
 
+import ast
 import dataclasses
 import gzip
+import inspect
+import itertools
 import os
 import platform
+import re
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +18,11 @@ import pytest
 from PIL import Image
 
 import experiments
+from experiments import predict, summary
+from experiments.cifar10_speedrun import command as cifar10_speedrun
+from experiments.compare_optimizers import command as compare_optimizers
 from experiments.train_cnn import command as train_cnn
+from experiments.transfer import command as transfer
 from jaxdl.runs import commandline
 
 ROOT = Path(__file__).parents[2]
@@ -28,6 +37,7 @@ MISTAKES = {
     "--dataset mine:no_dataset": ("dataset='mine:no_dataset' returned int", "(images, labels)"),
     "--dataset mine:net": ("dataset='mine:net' is called without arguments", "'classes'"),
     "--dataset mine:bad_labels": ("label 3 of example 0 is out of range",),
+    "--dataset mine:one_class": ("dataset='mine:one_class' has one class, 'dark'; experiments tell",),
     "--dataset mine:bad_pixels": ("a pixel that is not finite",),
     "--dev-fraction 0.0001": ("dev_fraction=0.0001", "leaves the dev part empty"),
     "--test-fraction 0.9999": ("test_fraction=0.9999", "last training example"),
@@ -191,6 +201,52 @@ def test_a_damaged_data_file_is_named(run, here, tmp_path, damage, write_idx):
     assert not out.exists()
 
 
+def test_a_folder_of_one_class_is_named(run, tmp_path):
+    (tmp_path / "images" / "only").mkdir(parents=True)
+    for name in "abc":
+        Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "images" / "only" / f"{name}.png")
+    code, _, err = run(train_cnn.main, "--dataset", tmp_path / "images", "--out", tmp_path / "run")
+    assert code == 2
+    assert "images' has one class, 'only'; experiments tell at least two apart" in err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_warning_is_one_line_without_its_place_in_the_library(run):
+    def warn(argv):
+        warnings.simplefilter("always")
+        warnings.warn("the dev part has no example of the class 3", RuntimeWarning, stacklevel=1)
+        return 0
+
+    shown = warnings.showwarning
+    assert run(warn) == (0, "", "warning: the dev part has no example of the class 3\n")
+    assert warnings.showwarning is shown
+
+
+COMMANDS = (train_cnn, compare_optimizers, transfer, cifar10_speedrun, predict, summary)
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.__name__)
+def test_help_breaks_lines_where_the_width_ends_and_nowhere_else(command, run, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    code, out, _ = run(command.main, "--help")
+    assert code == 0
+    lines = [line.strip("│ ") for line in out.splitlines()]  # the frame is there where the terminal can draw it
+    told = [line.strip("│ ") if re.match("│? {12}", line) else "" for line in out.splitlines()]
+    width = max(map(len, told))
+    assert width > 60
+    for line, after in itertools.pairwise(told):
+        if line and after:
+            assert len(line) + 1 + len(after.split()[0]) > width - 1, (line, after)
+    text = " ".join(" ".join(lines).split())
+    body = next(n for n in ast.parse(inspect.getsource(command.Config)).body if isinstance(n, ast.ClassDef)).body
+    docs = [node.value.value for node in body[1:] if isinstance(node, ast.Expr)]
+    assert len(docs) == len(dataclasses.fields(command.Config))
+    for doc in docs:
+        assert " ".join(doc.split()[:6]) in text
+    for paragraph in command.__doc__.strip().split("\n\n"):
+        assert paragraph.startswith(" ") or " ".join(paragraph.split()) in out
+
+
 def test_named_data_without_files_or_network_says_where_to_put_them(run, here, tmp_path, monkeypatch):
     monkeypatch.setattr("jaxdl.data.reading.named.fetch", refuse, raising=True)
     code, _, err = run(train_cnn.main, "--dataset", "mnist", "--data-dir", tmp_path, "--out", tmp_path / "run")
@@ -276,6 +332,9 @@ def test_the_restart_comes_before_anything_slow_is_imported():
     program = """if True:
         import os, runpy, sys
         import experiments
+from experiments import predict, summary
+from experiments.cifar10_speedrun import command as cifar10_speedrun
+from experiments.compare_optimizers import command as compare_optimizers
         experiments.wants_huge_pages = lambda environment: True
         def restart(*arguments):
             raise SystemExit
