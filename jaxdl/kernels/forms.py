@@ -27,7 +27,6 @@ method that says nothing of a product computes it as "xla" does.
 """
 
 import math
-from collections.abc import Sequence
 from functools import reduce
 
 import jax.numpy as jnp
@@ -49,7 +48,8 @@ from jaxdl.kernels.xla import xla_forward, xla_input_gradient, xla_kernel_gradie
 
 __all__ = ["METHODS", "PRODUCTS", "check_method", "compute"]
 
-METHODS = ("xla", "sliced", "patches", "folded", "blocked", "padded", "native")
+METHODS = ("xla", "sliced", "patches", "folded", "blocked", "padded")  # that run everywhere
+_ALLOWED = (*METHODS, "native")
 PRODUCTS = ("forward", "input_gradient", "kernel_gradient")
 Axes = tuple[Axis, ...]
 
@@ -65,10 +65,10 @@ def compute(product: str, a: Array, b: Array, axes: Axes, groups: int = 1, *, me
         a, b: the two arrays that the product is of.
         axes: windows of the convolution along each spatial axis.
         groups: groups of channels.
-        method: one of `METHODS`.
+        method: one of `METHODS`, or "native".
 
     Raises:
-        ValueError: an unknown `method`, and "native" where it cannot run or for a dtype it has not.
+        ValueError: an unknown `method`; "native" where it cannot run, or for a dtype it lacks.
     """
     check_method(method)
     if method == "native":
@@ -76,8 +76,9 @@ def compute(product: str, a: Array, b: Array, axes: Axes, groups: int = 1, *, me
     return _PRODUCTS[product](a, b, axes, groups, method)
 
 
-def check_method(method: str | None, allowed: Sequence[str | None] = METHODS) -> None:
-    """Raise ValueError unless `method` is one of those allowed."""
+def check_method(method: str | None, *, choice: bool = False) -> None:
+    """Raise ValueError for an unknown `method`; None, for a choice by shape, is allowed where ``choice`` says so."""
+    allowed = (None, *_ALLOWED) if choice else _ALLOWED
     if method not in allowed:
         raise ValueError(f"method: got {method!r}, allowed are {', '.join(map(repr, allowed))}")
 
