@@ -14,7 +14,7 @@ import optax
 
 from jaxdl import activations, data, initializers, losses, nn
 from jaxdl.data import augmentation
-from jaxdl.optimizers.orthogonal import QUINTIC, orthogonalize
+from jaxdl.optimizers.muon import QUINTIC, orthogonalize
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,10 +18,7 @@ DEFAULT_RATES: Final = {
     "adamax": 2e-3, "nadam": 2e-3, "amsgrad": 1e-3, "radam": 1e-3, "muon": 1e-3, "lion": 1e-3, "lamb": 1e-3,
 }  # fmt: skip
 
-FIRST_ORDER: Final = (
-    "sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "adamw", "adamax", "nadam", "amsgrad", "adadelta",
-    "radam", "lion", "lars", "lamb", "muon",
-)  # fmt: skip
+FIRST_ORDER: Final = ("sgd", "momentum", *(name for name in TABLE if name != "sgd"))
 """jaxdl's optimizers that need gradients alone."""
 
 _TWINS: Final = {"momentum": "optax.sgd(momentum=0.9)", "nesterov": "optax.sgd(momentum=0.9, nesterov=True)"}

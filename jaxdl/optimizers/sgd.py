@@ -1,18 +1,16 @@
 """Gradient descent, with and without momentum, in every convention. Lecture rows E1, E2, E3."""
 
-from typing import Any, Final
+from __future__ import annotations
 
 import jax.numpy as jnp
-import numpy as np
 from jax.typing import ArrayLike, DTypeLike
 from optax import GradientTransformation, GradientTransformationExtraArgs
 
 from jaxdl.optimizers import stages
+from jaxdl.optimizers.checks import check, check_momentum, check_momentum_form
 from jaxdl.optimizers.conventions import resolve
 from jaxdl.optimizers.states import NesterovState, TraceState
 from jaxdl.schedules import ScalarOrSchedule
-
-MOMENTUM_FORMS: Final = ("heavy_ball", "velocity", "ema")
 
 
 def sgd(
@@ -21,6 +19,7 @@ def sgd(
     nesterov: bool = False,
     accumulator_dtype: DTypeLike | None = None,
     *,
+    weight_decay: ScalarOrSchedule | None = None,
     convention: str = "optax",
     momentum_form: str | None = None,
     gradient_at: str | None = None,
@@ -36,6 +35,7 @@ def sgd(
         momentum: β in [0, 1]; 1 is frictionless; None is plain descent.
         nesterov: Nesterov's accelerated form, which needs a momentum.
         accumulator_dtype: dtype in which t is kept; None means ``state_dtype``'s rule.
+        weight_decay: see ``adam``.
         convention: whose algorithm; see ``conventions``.
         momentum_form: one of the forms above; None is the convention's.
         gradient_at: with ``nesterov``, where the loop takes the gradient: at the parameters ("params", the
@@ -52,19 +52,20 @@ def sgd(
     Reference: Sutskever et al., On the importance of initialization and momentum in deep learning, 2013,
     https://proceedings.mlr.press/v28/sutskever13.html. Lecture rows E1, E2, E3.
     """
-    stages.check(non_negative={"learning_rate": learning_rate})
+    check(non_negative={"learning_rate": learning_rate})
     rate = stages.scale_by_learning_rate(learning_rate)
     form, at = _resolve_form(nesterov, convention, momentum_form, gradient_at)
+    penalty = stages.l2_penalty("sgd", weight_decay, convention)
     if momentum is None:
         if nesterov:
             raise ValueError("momentum is None: with nesterov it must be a number, such as 0.9")
-        return stages.chain(stages.identity(), rate, state_dtype=state_dtype)
+        return stages.chain(*penalty, stages.identity(), rate, state_dtype=state_dtype)
     check_momentum(momentum)
     trace = stages.trace(momentum, nesterov and at == "params", accumulator_dtype, ema=form == "ema")
     if nesterov and at == "lookahead":
         trace = _ahead(trace, momentum)
     order = (rate, trace) if form == "velocity" else (trace, rate)
-    return stages.chain(*order, state_dtype=state_dtype)
+    return stages.chain(*penalty, *order, state_dtype=state_dtype)
 
 
 gd = sgd  # the same step under the lectures' name for it where the gradient is that of all examples (row E1)
@@ -75,6 +76,7 @@ def momentum(
     momentum: ArrayLike = 0.9,
     accumulator_dtype: DTypeLike | None = None,
     *,
+    weight_decay: ScalarOrSchedule | None = None,
     convention: str = "optax",
     momentum_form: str | None = None,
     state_dtype: DTypeLike | None = None,
@@ -85,6 +87,7 @@ def momentum(
         learning_rate: α, a number at least 0 or a schedule of the step.
         momentum: β in [0, 1].
         accumulator_dtype: see ``sgd``.
+        weight_decay: see ``sgd``.
         convention: whose algorithm; see ``conventions``.
         momentum_form: see ``sgd``.
         state_dtype: see ``sgd``.
@@ -98,6 +101,7 @@ def momentum(
         learning_rate,
         _required(momentum),
         accumulator_dtype=accumulator_dtype,
+        weight_decay=weight_decay,
         convention=convention,
         momentum_form=momentum_form,
         state_dtype=state_dtype,
@@ -109,6 +113,7 @@ def nesterov(
     momentum: ArrayLike = 0.9,
     accumulator_dtype: DTypeLike | None = None,
     *,
+    weight_decay: ScalarOrSchedule | None = None,
     convention: str = "optax",
     momentum_form: str | None = None,
     gradient_at: str | None = None,
@@ -120,6 +125,7 @@ def nesterov(
         learning_rate: α, a number at least 0 or a schedule of the step.
         momentum: β in [0, 1].
         accumulator_dtype: see ``sgd``.
+        weight_decay: see ``sgd``.
         convention: whose algorithm; see ``conventions``.
         momentum_form: see ``sgd``.
         gradient_at: see ``sgd``.
@@ -135,6 +141,7 @@ def nesterov(
         _required(momentum),
         nesterov=True,
         accumulator_dtype=accumulator_dtype,
+        weight_decay=weight_decay,
         convention=convention,
         momentum_form=momentum_form,
         gradient_at=gradient_at,
@@ -165,21 +172,9 @@ def _resolve_form(nesterov, convention, momentum_form, gradient_at):
     given = {"momentum_form": momentum_form} | ({"gradient_at": gradient_at} if nesterov else {})
     options = resolve("nesterov" if nesterov else "sgd", convention, **given)
     form, at = options["momentum_form"], options.get("gradient_at", "params")
-    check_form(form)
+    check_momentum_form(form)
     if at not in ("params", "lookahead"):
         raise ValueError(f"gradient_at is {at!r}: it must be 'params' or 'lookahead'")
     if at == "lookahead" and form != "velocity":
         raise ValueError(f"momentum_form is {form!r}: with gradient_at='lookahead' it must be 'velocity'")
     return form, at
-
-
-def check_form(momentum_form: str) -> None:
-    """Check the name of a way to accumulate momentum."""
-    if momentum_form not in MOMENTUM_FORMS:
-        raise ValueError(f"momentum_form is {momentum_form!r}: it must be one of {MOMENTUM_FORMS}")
-
-
-def check_momentum(momentum: Any) -> None:
-    """Check a momentum that is a Python number."""
-    if isinstance(momentum, int | float | np.number) and not 0 <= momentum <= 1:
-        raise ValueError(f"momentum is {momentum}: it must lie between 0 and 1")

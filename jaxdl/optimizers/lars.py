@@ -1,15 +1,16 @@
-"""LARS and LAMB: the step of each parameter array is scaled to the array's own norm. Lecture row E7."""
+"""LARS: descent with the step of each parameter array scaled to the array's own norm."""
+
+from __future__ import annotations
 
 import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
 from optax import GradientTransformation, GradientTransformationExtraArgs
 
 from jaxdl.optimizers import stages, trees
+from jaxdl.optimizers.checks import check, check_momentum
 from jaxdl.optimizers.contracts import stateless
 from jaxdl.optimizers.conventions import resolve
-from jaxdl.optimizers.descent import check_momentum
 from jaxdl.optimizers.grouping import Mask, check_selects, masked, spread
-from jaxdl.optimizers.moments import scale_by_adam
 from jaxdl.optimizers.trees import map_updates
 from jaxdl.schedules import ScalarOrSchedule
 
@@ -54,7 +55,7 @@ def lars(
     """
     options = resolve("lars", convention, weight_decay=weight_decay, separate_norms=separate_norms)
     decay = options["weight_decay"]
-    stages.check(non_negative={"learning_rate": learning_rate})
+    check(non_negative={"learning_rate": learning_rate})
     check_momentum(momentum)
     if options["separate_norms"]:
         if callable(decay):
@@ -69,48 +70,6 @@ def lars(
     return stages.chain(*direction, rate, stages.trace(momentum, nesterov), state_dtype=state_dtype)
 
 
-def lamb(
-    learning_rate: ScalarOrSchedule,
-    b1: ArrayLike = 0.9,
-    b2: ArrayLike = 0.999,
-    eps: ArrayLike = 1e-6,
-    eps_root: ArrayLike = 0.0,
-    weight_decay: ScalarOrSchedule | None = None,
-    mask: Mask = None,
-    *,
-    convention: str = "optax",
-    state_dtype: DTypeLike | None = None,
-) -> GradientTransformationExtraArgs:
-    """LAMB: d = Adam's direction + λw, w ← w − α·‖w‖/‖d‖·d, norms per parameter array.
-
-    Args:
-        learning_rate: α, a number at least 0 or a schedule of the step.
-        b1: see ``adam``.
-        b2: see ``adam``.
-        eps: see ``adam``.
-        eps_root: see ``adam``.
-        weight_decay: λ, a number at least 0 or a schedule; None is the convention's (optax 0, paper .01).
-        mask: which parameters decay; None: all.
-        convention: whose algorithm; see ``conventions``.
-        state_dtype: see ``adam``.
-
-    Raises:
-        ValueError: a number is out of range, or the convention does not define this.
-
-    Reference: You et al., Large Batch Optimization for Deep Learning: Training BERT in 76 minutes, 2020,
-    https://arxiv.org/abs/1904.00962. Lecture row E7.
-    """
-    decay = resolve("lamb", convention, weight_decay=weight_decay)["weight_decay"]
-    stages.check(non_negative={"learning_rate": learning_rate})
-    return stages.chain(
-        scale_by_adam(b1, b2, eps, eps_root),
-        stages.add_decayed_weights(decay, mask),
-        scale_by_trust_ratio(),
-        stages.scale_by_learning_rate(learning_rate),
-        state_dtype=state_dtype,
-    )
-
-
 def scale_by_trust_ratio(trust_coefficient: ArrayLike = 1.0, eps: ArrayLike = 0.0) -> GradientTransformation:
     """Return a stage that multiplies each array by η·‖w‖/(‖u‖ + eps), or by 1 where a norm is 0.
 
@@ -118,7 +77,7 @@ def scale_by_trust_ratio(trust_coefficient: ArrayLike = 1.0, eps: ArrayLike = 0.
         trust_coefficient: η, at least 0.
         eps: at least 0.
     """
-    stages.check(non_negative={"trust_coefficient": trust_coefficient, "eps": eps})
+    check(non_negative={"trust_coefficient": trust_coefficient, "eps": eps})
 
     trust_coefficient, eps = trees.hyper(trust_coefficient, eps)
 

@@ -1,5 +1,7 @@
 """L-BFGS with a backtracking line search. Lecture row E8."""
 
+from __future__ import annotations
+
 from typing import Any, NamedTuple
 
 import jax
@@ -9,6 +11,7 @@ from jaxtyping import Array
 from optax import GradientTransformationExtraArgs
 
 from jaxdl.optimizers import stages, trees
+from jaxdl.optimizers.checks import check, check_static, check_whole
 from jaxdl.optimizers.contracts import require_state
 
 
@@ -45,9 +48,9 @@ def lbfgs(
     Reference: Liu and Nocedal, On the limited memory BFGS method for large scale optimization, 1989,
     https://doi.org/10.1007/BF01589116. Lecture row E8.
     """
-    stages.check_static(memory_size=memory_size)
-    stages.check_whole(memory_size=(memory_size, 1), max_halvings=(max_halvings, 0))
-    stages.check(decay_rates={"armijo": armijo})
+    check_static(memory_size=memory_size)
+    check_whole(memory_size=(memory_size, 1), max_halvings=(max_halvings, 0))
+    check(decay_rates={"armijo": armijo})
     armijo = trees.hyper(armijo)
 
     def init(params):
@@ -91,7 +94,7 @@ def _remember(state: LbfgsState, w, g) -> LbfgsState:
 
     weight = 1.0 / jnp.where(usable, curvature, 1.0)
     return LbfgsState(
-        count=stages.increment(state.count),
+        count=trees.increment(state.count),
         params=w,
         grads=g,
         steps=push(state.steps, s),

@@ -1,12 +1,15 @@
 """Lion: steps of one size in the direction of the momentum's sign. Lecture row E7."""
 
+from __future__ import annotations
+
 import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
 from optax import GradientTransformation, GradientTransformationExtraArgs
 
-from jaxdl.optimizers import stages, trees
+from jaxdl.optimizers import moments, stages, trees
+from jaxdl.optimizers.checks import check
 from jaxdl.optimizers.contracts import transformation
-from jaxdl.optimizers.conventions import resolve
+from jaxdl.optimizers.conventions import Form, resolve
 from jaxdl.optimizers.grouping import Mask
 from jaxdl.optimizers.states import ScaleByLionState
 from jaxdl.schedules import ScalarOrSchedule
@@ -21,7 +24,7 @@ def lion(
     mask: Mask = None,
     *,
     convention: str = "optax",
-    decay_form: str | None = None,
+    form: Form = None,
     state_dtype: DTypeLike | None = None,
 ) -> GradientTransformationExtraArgs:
     """Lion: w ← w − α·(sign((1−b1)g + b1·m) + λw), m ← b2·m + (1−b2)·g; the sign of a complex number is z/|z|.
@@ -34,7 +37,7 @@ def lion(
         weight_decay: λ, a number at least 0 or a schedule; None is the convention's (optax 1e-3, Keras 0).
         mask: which parameters decay; None: all.
         convention: whose algorithm; see ``conventions``.
-        decay_form: see ``adamw``.
+        form: see ``adamw``: "decay_form" alone.
         state_dtype: dtype of m; None is float32 for half-precision leaves, else the leaf's.
 
     Raises:
@@ -43,10 +46,9 @@ def lion(
     Reference: Chen et al., Symbolic Discovery of Optimization Algorithms, 2023,
     https://arxiv.org/abs/2302.06675. Lecture row E7.
     """
-    options = resolve("lion", convention, weight_decay=weight_decay, decay_form=decay_form)
-    decay, form = options["weight_decay"], options["decay_form"]
-    stages.check(non_negative={"learning_rate": learning_rate})
-    parts = stages.decoupled(scale_by_lion(b1, b2, mu_dtype), learning_rate, decay, mask, form)
+    options = resolve("lion", convention, form, weight_decay=weight_decay)
+    check(non_negative={"learning_rate": learning_rate})
+    parts = stages.decoupled(scale_by_lion(b1, b2, mu_dtype), learning_rate, mask=mask, **options)
     return stages.chain(*parts, state_dtype=state_dtype)
 
 
@@ -54,7 +56,7 @@ def scale_by_lion(
     b1: ArrayLike = 0.9, b2: ArrayLike = 0.99, mu_dtype: DTypeLike | None = None
 ) -> GradientTransformation:
     """Return Lion's direction as a stage. See ``lion`` for the arguments."""
-    stages.check(decay_rates={"b1": b1, "b2": b2})
+    check(decay_rates={"b1": b1, "b2": b2})
     b1, b2 = trees.hyper(b1, b2)
 
     def sign(g, m):
@@ -66,7 +68,7 @@ def scale_by_lion(
     def update(updates, state, params):
         del params
         signs = trees.map_updates(sign, updates, state.mu)
-        mu = trees.cast_like(stages.update_moment(updates, state.mu, b2, 1), state.mu)
-        return signs, ScaleByLionState(count=stages.increment(state.count), mu=mu)
+        mu = trees.cast_like(moments.update_moment(updates, state.mu, b2, 1), state.mu)
+        return signs, ScaleByLionState(count=trees.increment(state.count), mu=mu)
 
     return transformation("Lion's direction", ScaleByLionState, init, update)

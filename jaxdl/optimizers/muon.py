@@ -1,5 +1,7 @@
 """Muon: momentum whose matrices are made orthogonal before the step. Lecture row E7."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 from typing import Any, Final
@@ -9,11 +11,12 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
 from optax import GradientTransformation, GradientTransformationExtraArgs
 
-from jaxdl.optimizers import stages, trees
+from jaxdl.optimizers import moments, stages, trees
+from jaxdl.optimizers.adam import adamw
+from jaxdl.optimizers.checks import check, check_whole
 from jaxdl.optimizers.contracts import stateless, transformation
 from jaxdl.optimizers.conventions import resolve
 from jaxdl.optimizers.grouping import Mask, partition
-from jaxdl.optimizers.moments import adamw, first_moment
 from jaxdl.optimizers.states import MaskedNode, MuonDimensionNumbers, MuonState
 from jaxdl.optimizers.trees import map_updates
 from jaxdl.schedules import ScalarOrSchedule
@@ -90,7 +93,7 @@ def muon(
     """
     decay = resolve("muon", convention, weight_decay=weight_decay)["weight_decay"]
     rates = {"learning_rate": learning_rate, "adam_learning_rate": adam_learning_rate}
-    stages.check(non_negative=rates)
+    check(non_negative=rates)
     numbers = muon_weight_dimension_numbers
     direction = scale_by_muon(
         ns_coeffs,
@@ -137,7 +140,7 @@ def scale_by_muon(
     weight_dimension_numbers: Any = None,
 ) -> GradientTransformation:
     """Return Muon's direction for matrices as a stage. See ``muon`` for the arguments."""
-    stages.check(decay_rates={"beta": beta}, non_negative={"eps": eps})
+    check(decay_rates={"beta": beta}, non_negative={"eps": eps})
     if preconditioning not in PRECONDITIONINGS:
         raise ValueError(f"preconditioning is {preconditioning!r}: it must be one of {PRECONDITIONINGS}")
     coeffs = _coefficients(ns_coeffs, ns_steps)
@@ -150,9 +153,9 @@ def scale_by_muon(
     def update(updates, state, params):
         del params
         numbers = _spread(weight_dimension_numbers, updates)
-        mu = stages.update_moment(updates, state.mu, beta, 1)
-        count = stages.increment(state.count)
-        mu_hat = first_moment(mu, updates, beta, count, nesterov, True)
+        mu = moments.update_moment(updates, state.mu, beta, 1)
+        count = trees.increment(state.count)
+        mu_hat = moments.first_moment(mu, updates, beta, count, nesterov, True)
 
         def direction(g, m, number):
             del g
@@ -313,7 +316,7 @@ def _coefficients(ns_coeffs, ns_steps):
     coeffs = jnp.asarray(ns_coeffs)
     if coeffs.ndim not in (1, 2) or coeffs.shape[-1] != 3:
         raise ValueError(f"ns_coeffs has shape {coeffs.shape}: it must be (3,) or (steps, 3)")
-    stages.check_whole(ns_steps=(ns_steps, 1))
+    check_whole(ns_steps=(ns_steps, 1))
     if coeffs.ndim == 2 and not isinstance(ns_steps, jax.Array) and coeffs.shape[0] > ns_steps:
         raise ValueError(f"ns_steps is {ns_steps}: it must be at least {coeffs.shape[0]}, the rows of ns_coeffs")
     return coeffs
