@@ -29,6 +29,9 @@ Axes = tuple[Axis, ...]
 
 
 <<<<<<< HEAD
+<<<<<<< HEAD
+=======
+>>>>>>> 0485e51785b52dde2b0b8af7fb2d2a5ace9073cb
 def choose(product: str, a: Shape, b: Shape, axes: Axes, groups: int = 1, *, native: bool = False) -> str:
     """Return the method that is fastest on CPU; on other devices XLA's own is.
 =======
@@ -43,9 +46,12 @@ def choose(product: str, a: Shape, b: Shape, axes: Axes, groups: int = 1) -> str
 <<<<<<< HEAD
         groups: groups of channels.
         native: whether oneDNN can be chosen, see `native.serves`.
+<<<<<<< HEAD
 =======
         groups: number of channel groups.
 >>>>>>> 6c8de36ea472e885f89d419ca6583737f40d4849
+=======
+>>>>>>> 0485e51785b52dde2b0b8af7fb2d2a5ace9073cb
     """
     if native and _pays_native(product, a, b, axes, groups):
         return "native"

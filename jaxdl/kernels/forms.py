@@ -26,6 +26,7 @@ The methods of a product compute the same sums in different orders. Shapes and h
 
 With groups, all but "xla", "native" and the forward "patches" of one channel per group do one group after the other. A
 method that says nothing of a product computes it as "xla" does.
+<<<<<<< HEAD
 =======
 * "xla" calls XLA's convolution. The other methods fall back on it for products that they do not name.
 * "sliced" computes the kernel gradient for a quarter of the batch at a time, so that the data that XLA reads repeatedly
@@ -40,6 +41,8 @@ method that says nothing of a product computes it as "xla" does.
 With groups, every method but "xla" runs one group after the other, except that "patches" computes the forward pass and
 the input gradient of a depthwise convolution for all channels at once.
 >>>>>>> 6c8de36ea472e885f89d419ca6583737f40d4849
+=======
+>>>>>>> 0485e51785b52dde2b0b8af7fb2d2a5ace9073cb
 """
 
 import math
@@ -84,10 +87,13 @@ def compute(product: str, a: Array, b: Array, axes: Axes, groups: int = 1, *, me
 <<<<<<< HEAD
         groups: groups of channels.
         method: one of `METHODS`, or "native".
+<<<<<<< HEAD
 =======
         groups: number of channel groups.
         method: one of `METHODS`.
 >>>>>>> 6c8de36ea472e885f89d419ca6583737f40d4849
+=======
+>>>>>>> 0485e51785b52dde2b0b8af7fb2d2a5ace9073cb
 
     Raises:
         ValueError: an unknown `method`; "native" where it cannot run, or for a dtype it lacks.
@@ -99,6 +105,7 @@ def compute(product: str, a: Array, b: Array, axes: Axes, groups: int = 1, *, me
 
 
 <<<<<<< HEAD
+<<<<<<< HEAD
 def check_method(method: str | None, *, choice: bool = False) -> None:
     """Raise ValueError for an unknown `method`; None, for a choice by shape, is allowed where ``choice`` says so."""
     allowed = (None, *_ALLOWED) if choice else _ALLOWED
@@ -106,6 +113,11 @@ def check_method(method: str | None, *, choice: bool = False) -> None:
 def check_method(method: str | None, allowed: Sequence[str | None] = METHODS) -> None:
     """Raise ValueError unless `method` is among `allowed`."""
 >>>>>>> 6c8de36ea472e885f89d419ca6583737f40d4849
+=======
+def check_method(method: str | None, *, choice: bool = False) -> None:
+    """Raise ValueError for an unknown `method`; None, for a choice by shape, is allowed where ``choice`` says so."""
+    allowed = (None, *_ALLOWED) if choice else _ALLOWED
+>>>>>>> 0485e51785b52dde2b0b8af7fb2d2a5ace9073cb
     if method not in allowed:
         raise ValueError(f"method: got {method!r}, allowed are {', '.join(map(repr, allowed))}")
 

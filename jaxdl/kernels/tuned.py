@@ -26,6 +26,10 @@ NARROW_OUTPUTS = 16  # most output channels that make the product of a block too
 NATIVE_PRODUCTS = 10_000_000  # multiplications below which the call costs more than it wins
 NATIVE_KERNEL_INPUTS = 3  # input channels below which its kernel gradient is slow
 
+# oneDNN, where it can run
+NATIVE_PRODUCTS = 10_000_000  # multiplications below which the call costs more than it wins
+NATIVE_KERNEL_INPUTS = 3  # input channels below which its kernel gradient is slow
+
 # how a method computes
 FOLD_FORWARD = 4  # columns that become one, forward
 FOLD_KERNEL = 2  # columns that become one, kernel gradient
