@@ -15,6 +15,8 @@ last axis; all others work element by element. Sums over outputs and means over 
 * Complex arguments raise ValueError.
 """
 
+from __future__ import annotations
+
 import jax
 import jax.numpy as jnp
 import numpy as np

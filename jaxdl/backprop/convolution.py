@@ -11,6 +11,8 @@ Erratum: there C's second sum runs to p = k, q = k; the weights end at k − 1.
 Images are `(..., h, w, c)` with any leading dimensions, kernels `(kh, kw, c_in / groups, c_out)`.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import NamedTuple
 

@@ -7,6 +7,8 @@ With `axis_name` the batch extends over the devices of a mapped axis (or several
 of what the devices' losses are: ∂E/∂x is complete on each, while ∂E/∂γ and ∂E/∂β are each device's own part.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 from functools import reduce

@@ -5,6 +5,8 @@ All of them are linear in the input and in the kernel, which may be complex. `st
 one value for all spatial axes or a sequence with one entry for each; what a padding means stands in `sizes`.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Literal
 

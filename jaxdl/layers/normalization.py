@@ -4,6 +4,8 @@ Statistics are computed in float32 at least (float16 and bfloat16 inputs are wid
 results have the dtype of the input. ε stands inside the root. Complex inputs raise ValueError.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from functools import partial
 from typing import Literal

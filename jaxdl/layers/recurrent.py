@@ -4,6 +4,8 @@ A cell maps the state of one time step and one input to the next state. Sequence
 `(..., units)`, with the same leading dimensions, also none.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import Any
 

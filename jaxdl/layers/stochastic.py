@@ -5,6 +5,8 @@ that of dropping. A Python number is checked, a traced one is not; at a traced 1
 none of these is called: the docstrings say what takes its place. Noise is drawn in float32 at least and rounded.
 """
 
+from __future__ import annotations
+
 from typing import Literal
 
 import jax
