@@ -10,7 +10,7 @@ from functools import partial
 from jaxtyping import Array, Inexact
 
 from jaxdl import primitives
-from jaxdl.kernels import tuned
+from jaxdl.kernels import native, tuned
 from jaxdl.kernels.choice import choose
 from jaxdl.kernels.forms import compute
 from jaxdl.kernels.unfolding import exchanged
@@ -57,8 +57,12 @@ def _anywhere(product: str, a: Array, b: Array, *, axes: tuple[Axis, ...], group
     return compute(product, a, b, axes, groups, method=method or "xla")
 
 
-def _on_cpu(product: str, a: Array, b: Array, *, axes: tuple[Axis, ...], groups: int, method: str | None) -> Array:
-    chosen = method or choose(product, a.shape, b.shape, axes, groups)
+def _on_cpu(
+    product: str, a: Array, b: Array, *, axes: tuple[Axis, ...], groups: int, method: str | None, whole: bool
+) -> Array:
+    # a method that is asked for is taken even where XLA has to gather for it
+    by_native = whole and method is None and native.serves(a.dtype)
+    chosen = method or choose(product, a.shape, b.shape, axes, groups, native=by_native)
     return compute(product, a, b, axes, groups, method=chosen)
 
 

@@ -20,13 +20,13 @@ The methods; which is fastest depends on shapes and machine (see `choice`):
   batch at a time that the unfolded rows stay in the cache. It is a loop, and no slower within another.
 * "padded": forward with rows of padding appended, whose outputs are dropped; the kernel gradient with a kernel of one
   row more, which reads one row of zeros and is dropped.
+* "native": oneDNN's, see `native`; needs the extra of that name, on CPU.
 
-With groups, all but "xla" and the forward "patches" of one channel per group do one group after the other. A method
-that says nothing of a product computes it as "xla" does.
+With groups, all but "xla", "native" and the forward "patches" of one channel per group do one group after the other. A
+method that says nothing of a product computes it as "xla" does.
 """
 
 import math
-from collections.abc import Sequence
 from functools import reduce
 
 import jax.numpy as jnp
@@ -34,7 +34,7 @@ from jax import lax
 from jaxtyping import Array
 
 from jaxdl import numerics
-from jaxdl.kernels import tuned
+from jaxdl.kernels import native, tuned
 from jaxdl.kernels.choice import folds_blocks, rows_to_append
 from jaxdl.kernels.folding import fold, fold_kernel, foldable, unfold_kernel
 from jaxdl.kernels.unfolding import (
@@ -48,7 +48,8 @@ from jaxdl.kernels.xla import xla_forward, xla_input_gradient, xla_kernel_gradie
 
 __all__ = ["METHODS", "PRODUCTS", "check_method", "compute"]
 
-METHODS = ("xla", "sliced", "patches", "folded", "blocked", "padded")
+METHODS = ("xla", "sliced", "patches", "folded", "blocked", "padded")  # that run everywhere
+_ALLOWED = (*METHODS, "native")
 PRODUCTS = ("forward", "input_gradient", "kernel_gradient")
 Axes = tuple[Axis, ...]
 
@@ -64,17 +65,20 @@ def compute(product: str, a: Array, b: Array, axes: Axes, groups: int = 1, *, me
         a, b: the two arrays that the product is of.
         axes: windows of the convolution along each spatial axis.
         groups: groups of channels.
-        method: one of `METHODS`.
+        method: one of `METHODS`, or "native".
 
     Raises:
-        ValueError: an unknown `method`.
+        ValueError: an unknown `method`; "native" where it cannot run, or for a dtype it lacks.
     """
     check_method(method)
+    if method == "native":
+        return native.compute(product, a, b, axes, groups)
     return _PRODUCTS[product](a, b, axes, groups, method)
 
 
-def check_method(method: str | None, allowed: Sequence[str | None] = METHODS) -> None:
-    """Raise ValueError unless `method` is one of those allowed."""
+def check_method(method: str | None, *, choice: bool = False) -> None:
+    """Raise ValueError for an unknown `method`; None, for a choice by shape, is allowed where ``choice`` says so."""
+    allowed = (None, *_ALLOWED) if choice else _ALLOWED
     if method not in allowed:
         raise ValueError(f"method: got {method!r}, allowed are {', '.join(map(repr, allowed))}")
 

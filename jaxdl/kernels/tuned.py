@@ -21,6 +21,10 @@ FOLD_BLOCK_INPUTS = 8  # input channels up to which a block's columns are folded
 FOLD_BLOCK_WINDOW = 5  # as they are with windows of so many places
 NARROW_OUTPUTS = 16  # output channels up to which blocks that are not folded are too narrow for a product
 
+# oneDNN, where it can run
+NATIVE_PRODUCTS = 10_000_000  # multiplications below which the call costs more than it wins
+NATIVE_KERNEL_INPUTS = 3  # input channels below which its kernel gradient is slow
+
 # how a method computes
 FOLD_FORWARD = 4  # columns that become one, forward
 FOLD_KERNEL = 2  # columns that become one, kernel gradient

@@ -16,7 +16,7 @@ from jaxtyping import Array, Inexact
 
 from jaxdl import numerics, sizes
 from jaxdl.kernels.correlation import correlate, correlate_transposed
-from jaxdl.kernels.forms import METHODS, check_method
+from jaxdl.kernels.forms import check_method
 from jaxdl.kernels.windows import Axis, axes_of, check_convolution
 
 __all__ = ["conv1d", "conv2d", "conv_transpose2d", "convolve1d", "convolve2d"]
@@ -162,7 +162,7 @@ def _conv(x, kernel, bias, axes, stride, padding, dilation, groups, method=None)
     x, kernel = jnp.asarray(x), jnp.asarray(kernel)
     check_convolution(x, kernel, axes, groups)
     along = axes_of(x.shape[-axes - 1 : -1], kernel.shape[:axes], stride, padding, dilation)
-    check_method(method, (None, *METHODS))
+    check_method(method, choice=True)
     dtype = numerics.result_dtype(x, kernel)
     y = correlate(numerics.merge_leading(x, axes + 1).astype(dtype), kernel.astype(dtype), along, groups, method)
     return numerics.add_bias(y.reshape(x.shape[: -axes - 1] + y.shape[1:]), bias)
