@@ -36,7 +36,7 @@ LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
 
 CORE = ["sizes", "numerics", "primitives", "activations", "initializers", "losses", "regularizers", "metrics"]
 CORE += ["schedules", "kernels", "backprop", "layers", "optimizers", "nn", "models", "analysis", "compare", "studies"]
-DEPENDENCIES = {"jax", "flax", "optax", "numpy", "jaxtyping"}
+DEPENDENCIES = {"jax", "flax", "optax", "numpy", "scipy", "jaxtyping"}
 EXTRAS = {"matplotlib", "sklearn", "orbax", "PIL", "pooch", "rich", "tyro", "optuna", "chex", "beartype", "pytest"}
 EXTRAS |= {"safetensors", "h5py", "torch", "keras"}
 # imported where a table is printed, which is Markdown without it
