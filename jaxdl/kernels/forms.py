@@ -11,23 +11,6 @@ and one dtype, and δ = ∂E/∂y for some loss E:
 
 The methods of a product compute the same sums in different orders. Shapes and hardware decide which is fastest:
 
-<<<<<<< HEAD
-* "xla": XLA's own convolution. The others differ from it as follows.
-* "sliced": the kernel gradient for a quarter of the batch at a time, and the results added. What is read over and over
-  again then fits into the cache.
-* "patches": products of matrices, see `unfolding`.
-* "folded": four columns forward, two in the kernel gradient, become one of as many times the channels, where they can,
-  see `folding`; the kernel gradient then as "patches".
-* "blocked": the kernel gradient by "folded", or by "patches" where folding multiplies too often, for so much of the
-  batch at a time that the unfolded rows stay in the cache. It is a loop, and no slower within another.
-* "padded": forward with rows of padding appended, whose outputs are dropped; the kernel gradient with a kernel of one
-  row more, which reads one row of zeros and is dropped.
-* "native": oneDNN's, see `native`; needs the extra of that name, on CPU.
-
-With groups, all but "xla", "native" and the forward "patches" of one channel per group do one group after the other. A
-method that says nothing of a product computes it as "xla" does.
-<<<<<<< HEAD
-=======
 * "xla" calls XLA's convolution. The other methods fall back on it for products that they do not name.
 * "sliced" computes the kernel gradient for a quarter of the batch at a time, so that the data that XLA reads repeatedly
   stays in the cache.
@@ -37,12 +20,10 @@ method that says nothing of a product computes it as "xla" does.
 * "blocked" loops over blocks of the batch whose unfolded rows fit in the cache and computes the kernel gradient of each
   by "folded" or "patches". Inside another loop it is as fast as outside.
 * "padded" appends rows of padding and drops their outputs; the kernel gradient gets an extra row in the same way.
+* "native" calls oneDNN (`native`); it needs the extra of that name, and runs on CPU alone.
 
-With groups, every method but "xla" runs one group after the other, except that "patches" computes the forward pass and
-the input gradient of a depthwise convolution for all channels at once.
->>>>>>> 6c8de36ea472e885f89d419ca6583737f40d4849
-=======
->>>>>>> 0485e51785b52dde2b0b8af7fb2d2a5ace9073cb
+With groups, every method but "xla" and "native" runs one group after the other, except that "patches" computes the
+forward pass and the input gradient of a depthwise convolution for all channels at once.
 """
 
 import math
@@ -67,7 +48,7 @@ from jaxdl.kernels.xla import xla_forward, xla_input_gradient, xla_kernel_gradie
 
 __all__ = ["METHODS", "PRODUCTS", "check_method", "compute"]
 
-METHODS = ("xla", "sliced", "patches", "folded", "blocked", "padded")  # that run everywhere
+METHODS = ("xla", "sliced", "patches", "folded", "blocked", "padded")  # these run everywhere
 _ALLOWED = (*METHODS, "native")
 PRODUCTS = ("forward", "input_gradient", "kernel_gradient")
 Axes = tuple[Axis, ...]
@@ -84,19 +65,11 @@ def compute(product: str, a: Array, b: Array, axes: Axes, groups: int = 1, *, me
         product: one of `PRODUCTS`.
         a, b: the two factors.
         axes: windows of the convolution along each spatial axis.
-<<<<<<< HEAD
-        groups: groups of channels.
-        method: one of `METHODS`, or "native".
-<<<<<<< HEAD
-=======
         groups: number of channel groups.
-        method: one of `METHODS`.
->>>>>>> 6c8de36ea472e885f89d419ca6583737f40d4849
-=======
->>>>>>> 0485e51785b52dde2b0b8af7fb2d2a5ace9073cb
+        method: one of `METHODS`, or "native".
 
     Raises:
-        ValueError: an unknown `method`; "native" where it cannot run, or for a dtype it lacks.
+        ValueError: an unknown `method`, and "native" where it cannot run or does not take the dtype.
     """
     check_method(method)
     if method == "native":
@@ -104,20 +77,9 @@ def compute(product: str, a: Array, b: Array, axes: Axes, groups: int = 1, *, me
     return _PRODUCTS[product](a, b, axes, groups, method)
 
 
-<<<<<<< HEAD
-<<<<<<< HEAD
 def check_method(method: str | None, *, choice: bool = False) -> None:
-    """Raise ValueError for an unknown `method`; None, for a choice by shape, is allowed where ``choice`` says so."""
+    """Raise ValueError for an unknown method; ``choice`` allows None, which stands for the choice by shape."""
     allowed = (None, *_ALLOWED) if choice else _ALLOWED
-=======
-def check_method(method: str | None, allowed: Sequence[str | None] = METHODS) -> None:
-    """Raise ValueError unless `method` is among `allowed`."""
->>>>>>> 6c8de36ea472e885f89d419ca6583737f40d4849
-=======
-def check_method(method: str | None, *, choice: bool = False) -> None:
-    """Raise ValueError for an unknown `method`; None, for a choice by shape, is allowed where ``choice`` says so."""
-    allowed = (None, *_ALLOWED) if choice else _ALLOWED
->>>>>>> 0485e51785b52dde2b0b8af7fb2d2a5ace9073cb
     if method not in allowed:
         raise ValueError(f"method: got {method!r}, allowed are {', '.join(map(repr, allowed))}")
 

@@ -21,23 +21,13 @@ FOLD_BLOCK_INPUTS = 8  # most input channels for which a block folds its columns
 FOLD_BLOCK_WINDOW = 5  # narrowest window for which it does, whatever the channels
 NARROW_OUTPUTS = 16  # most output channels that make the product of a block too thin without folding
 
-<<<<<<< HEAD
 # oneDNN, where it can run
 NATIVE_PRODUCTS = 10_000_000  # multiplications below which the call costs more than it wins
 NATIVE_KERNEL_INPUTS = 3  # input channels below which its kernel gradient is slow
 
-# oneDNN, where it can run
-NATIVE_PRODUCTS = 10_000_000  # multiplications below which the call costs more than it wins
-NATIVE_KERNEL_INPUTS = 3  # input channels below which its kernel gradient is slow
-
-# how a method computes
-FOLD_FORWARD = 4  # columns that become one, forward
-FOLD_KERNEL = 2  # columns that become one, kernel gradient
-=======
 # parameters of the methods
 FOLD_FORWARD = 4  # most columns to fold into one in the forward pass
 FOLD_KERNEL = 2  # the same for the kernel gradient
->>>>>>> 6c8de36ea472e885f89d419ca6583737f40d4849
 SLICES = 4  # 8 ran up to a quarter faster on some shapes, slower on others, and compiled 1.5 to 2 times as long
 BLOCK = 5 << 17  # unfolded entries per block; 2.5 MB
 THIN = 8  # longest unfolded row for which one wide product beats a product per place, which reads δ each time
