@@ -189,16 +189,9 @@ def _unusable(gradient, leaf) -> str:
     return ""
 
 
-def _judge(value: Callable, leaf: jax.Array, gradient, rtol: float | None, step: float | None) -> Callable:
-    """Return the function (entries, signs) -> _Verdict that compares slope and gradient along one direction."""
-    info = jnp.finfo(leaf.dtype)
-    eps = float(info.eps)
-    rtol = rtol or {64: 1e-6, 32: 5e-3}.get(info.bits, 0.1)
-    x, g = np.asarray(leaf, np.float64).ravel(), np.asarray(gradient, np.float64).ravel()
-    size = max(np.abs(x).max(initial=0), 0.01) if x.any() else 1.0
-    middle = value(leaf)
-    # rounding of f itself, and of x + h, which moves by multiples of eps
-    rounding = 8 * eps * (np.linalg.norm(middle) + np.abs(g).max(initial=0) * size)
+def _differences(value: Callable, leaf: jax.Array) -> tuple[Callable, np.ndarray]:
+    """Return the function (entries, v, h) -> _Slopes of f along v, and the value of f at the leaf itself."""
+    x, middle = np.asarray(leaf, np.float64).ravel(), value(leaf)
 
     def slopes(entries, v, h) -> _Slopes:
         def moved(t):
@@ -211,6 +204,20 @@ def _judge(value: Callable, leaf: jax.Array, gradient, rtol: float | None, step:
         right, left = 2 * (near_up - middle) / h, 2 * (middle - near_down) / h
         low, high = np.minimum(left, right).sum(), np.maximum(left, right).sum()
         return _Slopes(float(fine + (fine - coarse) / 3), float(abs(fine - coarse)), float(low), float(high))
+
+    return slopes, middle
+
+
+def _judge(value: Callable, leaf: jax.Array, gradient, rtol: float | None, step: float | None) -> Callable:
+    """Return the function (entries, signs) -> _Verdict that compares slope and gradient along one direction."""
+    info = jnp.finfo(leaf.dtype)
+    eps = float(info.eps)
+    rtol = rtol or {64: 1e-6, 32: 5e-3}.get(info.bits, 0.1)
+    x, g = np.asarray(leaf, np.float64).ravel(), np.asarray(gradient, np.float64).ravel()
+    size = max(np.abs(x).max(initial=0), 0.01) if x.any() else 1.0
+    slopes, middle = _differences(value, leaf)
+    # rounding of f itself, and of x + h, which moves by multiples of eps
+    rounding = 8 * eps * (np.linalg.norm(middle) + np.abs(g).max(initial=0) * size)
 
     def judge(entries: np.ndarray, signs: np.ndarray) -> _Verdict:
         v = signs / np.sqrt(len(entries))

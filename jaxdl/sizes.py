@@ -81,7 +81,7 @@ def output_length(length: int, window: int, *, stride: int = 1, padding: Padding
         ValueError: an impossible argument, or a window larger than the padded input.
 
     Reference: Dumoulin and Visin, A guide to convolution arithmetic for deep learning, 2016.
-    https://arxiv.org/abs/1603.07285. Lecture row H3.
+    https://arxiv.org/abs/1603.07285. [Lecture row H3]
     """
     low, high = padding_amounts(length, window, stride=stride, padding=padding, dilation=dilation)
     extent = dilation * (window - 1) + 1
@@ -129,14 +129,14 @@ def conv_parameters(
     Raises:
         ValueError: `groups` does not divide both numbers of channels.
 
-    Lecture rows H3, H6.
+    [Lecture rows H3, H6]
     """
     check_groups(groups, channels_in, channels_out)
     return math.prod(window) * (channels_in // groups) * channels_out + bias * channels_out
 
 
 def dense_parameters(features_in: int, features_out: int, *, bias: bool = True) -> int:
-    """Return the parameters of a dense layer: n_in · n_out, and n_out biases (Lecture row H6)."""
+    """Return the parameters of a dense layer: n_in · n_out, and n_out biases. [Lecture row H6]"""
     return features_in * features_out + bias * features_out
 
 
@@ -172,7 +172,7 @@ def receptive_field(stack: Sequence[Window | tuple[int, ...]]) -> int:
         stack: for each layer `Window(size, stride, dilation)` or a tuple of them, first layer first.
 
     Reference: Araujo, Norris and Sim, Computing receptive fields of convolutional neural networks, 2019.
-    https://distill.pub/2019/computing-receptive-fields. Lecture rows H1, H3.
+    https://distill.pub/2019/computing-receptive-fields. [Lecture rows H1, H3]
     """
     field, jump = 1, 1
     for size, stride, dilation in (Window(*layer) for layer in stack):

@@ -18,7 +18,7 @@ line, and is killed by the first that fails:
 * gradient: `check_grad` on forward and backward finds that they do not belong together, or the mutant raises;
 * oracle: they do, but values or gradients are not those of the namesake under `jax.vjp`; at ties too.
 
-A survivor needs a line in `EXPLAINED`; without one the run fails.
+A survivor needs a line in `EXPLAINED`, and every line there a mutant; else the run fails.
 """
 
 import argparse
@@ -31,7 +31,7 @@ import time
 import jax
 
 from benchmarks.mutants.explained import EXPLAINED
-from benchmarks.mutants.making import KINDS, Mutant
+from benchmarks.mutants.making import KINDS, Mutant, mutants
 from benchmarks.mutants.running import MODULES, backward_mutants, checks, verdict
 
 
@@ -63,8 +63,10 @@ def main() -> None:
     else:
         print(text)
     missing = [m.name for m, result in results if result == "survived" and m.name not in EXPLAINED]
-    if missing:
-        sys.exit("survivors without an explanation:\n" + "\n".join(missing))
+    gone = set(EXPLAINED) - {mutant.name for module in MODULES for mutant in mutants(module)}
+    if missing or gone:
+        lines = ["survivors without an explanation:", *missing, "explanations without a mutant:", *sorted(gone)]
+        sys.exit("\n".join(lines))
 
 
 def report(results: list[tuple[Mutant, str]], total: int) -> str:

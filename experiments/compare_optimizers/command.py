@@ -21,10 +21,9 @@ from pathlib import Path
 from typing import Any, ClassVar, Final, Literal
 
 import jax
-import optax
 
 from experiments.compare_optimizers import contenders, rows, study
-from jaxdl import optimizers, runs, studies
+from jaxdl import runs, studies
 from jaxdl.runs import commandline
 from jaxdl.runs.names import problem as named_problem
 
@@ -72,11 +71,6 @@ class Config:
     you trust alone, your own for instance: such a function can be any code."""
 
 
-def adam_l2(learning_rate: Any = 1e-3, weight_decay: float = 0.1) -> optax.GradientTransformation:
-    """Adam on gradients to which weight_decay times the parameters was added: not AdamW."""
-    return optimizers.chain(optimizers.add_decayed_weights(weight_decay), optimizers.adam(learning_rate))
-
-
 def default_optimizers() -> tuple[str, ...]:
     """All first-order optimizers of jaxdl with their twins of optax, then what is planted."""
     ours = [f"jaxdl.{name}" for name in contenders.FIRST_ORDER]
@@ -104,7 +98,7 @@ def resolve(config: Config) -> Config:
 
 
 def budget(text: str) -> dict[str, Any]:
-    """Seconds of the whole study, or steps of each run, as `study.Settings` takes them."""
+    """Seconds of the whole study, or steps of each run, as `study.StudySettings` takes them."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)(s|m|h|steps)", text)
     _check(not text or found, "budget", text, "a time as 90s, 5m or 1h, or steps as 500steps")
     if not found:
@@ -142,7 +136,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(config: Config, problems: list[studies.Problem], chosen: list[contenders.Contender], folder: Path) -> int:
     """Make all runs that the folder does not hold yet; returns the exit code."""
-    settings = study.Settings(
+    settings = study.StudySettings(
         rates=rows.points(*config.rates, config.points, search=config.search),
         seeds=config.seeds,
         method=None if config.method == "auto" else config.method,

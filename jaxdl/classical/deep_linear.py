@@ -1,4 +1,4 @@
-"""Deep nets without non-linearity, which are one linear map (Lecture row A5)."""
+"""Deep nets without non-linearity, which are one linear map. [Lecture row A5]"""
 
 import functools
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ def deep_linear(params: Sequence[Mapping[str, ArrayLike]], x: Float[ArrayLike, "
     Raises:
         ValueError: no layers, or shapes that do not fit (see `layers.dense`).
 
-    Lecture row A5.
+    [Lecture row A5]
     """
     _check_layers(params)
     return functools.reduce(
@@ -42,7 +42,7 @@ def collapse_linear(params: Sequence[Mapping[str, ArrayLike]]) -> dict[str, Arra
     Raises:
         ValueError: no layers, or shapes that do not fit.
 
-    Lecture row A5.
+    [Lecture row A5]
     """
     _check_layers(params)
     kernel = functools.reduce(jnp.dot, [jnp.asarray(layer["kernel"]) for layer in params])

@@ -1,4 +1,6 @@
-"""Linear regression, the lectures' first model (Lecture row A1)."""
+"""Linear regression, the lectures' first model. [Lecture row A1]"""
+
+from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
@@ -55,7 +57,7 @@ def linear_regression(
     Raises:
         ValueError: shapes that do not fit, an unknown method, numbers not above 0.
 
-    Lecture row A1.
+    [Lecture row A1]
     """
     optimum.check_examples(x, y, "y")
     positive = {"tolerance": tolerance, "max_iterations": max_iterations}

@@ -1,4 +1,6 @@
-"""Logistic and softmax regression with an L2 penalty, and separable data told apart (Lecture row A2)."""
+"""Logistic and softmax regression with an L2 penalty, and separable data told apart. [Lecture row A2]"""
+
+from __future__ import annotations
 
 import functools
 from collections.abc import Callable
@@ -83,7 +85,7 @@ def logistic_regression(
         ValueError: shapes that do not fit, an unknown method, numbers not above 0.
 
     Reference: Albert and Anderson, On the existence of maximum likelihood estimates in logistic regression models,
-    1984. https://doi.org/10.1093/biomet/71.1.1. Lecture row A2.
+    1984. https://doi.org/10.1093/biomet/71.1.1. [Lecture row A2]
     """
     optimum.check_examples(x, labels, "labels")
     labels = jnp.asarray(labels)
@@ -114,7 +116,7 @@ def softmax_regression(
         num_classes: at least 2.
         C: and the rest, what is returned and raised: see `logistic_regression`.
 
-    Lecture row A2.
+    [Lecture row A2]
     """
     if num_classes < 2:
         raise ValueError(f"num_classes: got {num_classes}, allowed are at least 2")
@@ -144,30 +146,17 @@ def _search(model, x, targets, C, propose, tolerance, max_iterations):
     classes = targets.shape[1]
     free = jnp.asarray(C) == jnp.inf
     penalty = jnp.append(jnp.full(n - 1, 1 / (jnp.asarray(C, x.dtype) * m)), 0)  # of each row of θ; b has none
-
-    def logits(theta):
-        return x @ theta.reshape(classes, n).T
-
-    def objective(theta):
-        weights = jnp.square(theta.reshape(classes, n)) @ penalty
-        return jnp.mean(model.loss(logits(theta), targets)) + 0.5 * jnp.sum(weights)
-
-    def gradient(theta):
-        slope = (model.mean(logits(theta)) - targets).T @ x / m
-        return (slope + theta.reshape(classes, n) * penalty[None]).ravel()
-
-    def hessian(theta):
-        return model.hessian(x, model.mean(logits(theta))) + jnp.diag(jnp.tile(penalty, classes))
+    objective, gradient, hessian = _objective(model, x, targets, penalty)
 
     def separates(theta):
-        margins = model.margins(logits(theta), targets)
+        margins = model.margins(_logits(x, theta, classes), targets)
         rounding = 8 * n * jnp.finfo(x.dtype).eps * jnp.max(jnp.abs(margins))
         return free & (jnp.min(margins) > rounding)
 
     def leads_away(step):
         # near an optimum Newton's steps vanish; a step that still moves examples by a tenth of a unit of the logits,
         # and none of them to the wrong side, has met a direction along which the cost falls for ever
-        margins = model.margins(logits(step), targets)
+        margins = model.margins(_logits(x, step, classes), targets)
         return free & (jnp.max(margins) > 0.1) & (jnp.min(margins) > -1e-3 * jnp.max(margins))
 
     curvature = model.curvature * optimum.largest_curvature(x) + penalty[0]
@@ -183,6 +172,28 @@ def _search(model, x, targets, C, propose, tolerance, max_iterations):
     separable = separates(theta) | (small & leads_away(step))
     fitted = theta.reshape(classes, n).T
     return ClassifierFit(fitted[:-1], fitted[-1], objective(theta), iterations, small & ~separable, separable)
+
+
+def _objective(model, x, targets, penalty):
+    """Return the cost of θ, its gradient and its Hessian, as functions of θ."""
+    (m, n), classes = x.shape, targets.shape[1]
+
+    def objective(theta):
+        weights = jnp.square(theta.reshape(classes, n)) @ penalty
+        return jnp.mean(model.loss(_logits(x, theta, classes), targets)) + 0.5 * jnp.sum(weights)
+
+    def gradient(theta):
+        slope = (model.mean(_logits(x, theta, classes)) - targets).T @ x / m
+        return (slope + theta.reshape(classes, n) * penalty[None]).ravel()
+
+    def hessian(theta):
+        return model.hessian(x, model.mean(_logits(x, theta, classes))) + jnp.diag(jnp.tile(penalty, classes))
+
+    return objective, gradient, hessian
+
+
+def _logits(x, theta, classes):
+    return x @ theta.reshape(classes, x.shape[1]).T
 
 
 def _gradient_descent(objective, hessian, curvature, rate):

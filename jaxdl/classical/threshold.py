@@ -1,4 +1,4 @@
-"""The perceptron: a threshold unit that learns from its mistakes (Lecture row A3)."""
+"""The perceptron: a threshold unit that learns from its mistakes. [Lecture row A3]"""
 
 from typing import NamedTuple
 
@@ -58,7 +58,7 @@ def perceptron(
         ValueError: shapes that do not fit, or `max_passes` not above 0.
 
     Reference: Rosenblatt, The perceptron, 1958. https://doi.org/10.1037/h0042519; Novikoff, On convergence proofs
-    for perceptrons, 1962. Lecture row A3.
+    for perceptrons, 1962. [Lecture row A3]
     """
     optimum.check_examples(x, labels, "labels")
     if isinstance(max_passes, int | float) and not max_passes > 0:
