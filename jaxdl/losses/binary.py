@@ -19,16 +19,18 @@ from jaxdl.losses.checking import (
     widen_pair,
     without_infinity,
 )
+from jaxdl.words import own_words
 
 
+@own_words
 def binary_cross_entropy(
-    probabilities: Float[ArrayLike, ...],
-    labels: Shaped[ArrayLike, ...],
+    probabilities: Float[ArrayLike, "..."],
+    labels: Shaped[ArrayLike, "..."],
     *,
     eps: ArrayLike = 1e-7,
     pos_weight: Weights = None,
     where: Where = None,
-) -> Float[Array, ...]:
+) -> Float[Array, "..."]:
     """Cross entropy of a probability p of class 1, −y ln p − (1 − y) ln(1 − p).
 
     Args:
@@ -59,13 +61,14 @@ def _weighted(loss: Array, pos_weight: Weights) -> Array:
     return loss if pos_weight is None else weights_of("pos_weight", pos_weight, loss.shape, loss.dtype) * loss
 
 
+@own_words
 def sigmoid_binary_cross_entropy(
-    logits: Float[ArrayLike, ...],
-    labels: Shaped[ArrayLike, ...],
+    logits: Float[ArrayLike, "..."],
+    labels: Shaped[ArrayLike, "..."],
     *,
     pos_weight: Weights = None,
     where: Where = None,
-) -> Float[Array, ...]:
+) -> Float[Array, "..."]:
     """Binary cross entropy from the logit z of class 1, y ln(1 + e⁻ᶻ) + (1 − y) ln(1 + eᶻ).
 
     Args:
@@ -89,14 +92,15 @@ def sigmoid_binary_cross_entropy(
     return only(mask, loss.astype(dtype))
 
 
+@own_words
 def sigmoid_focal(
-    logits: Float[ArrayLike, ...],
-    labels: Shaped[ArrayLike, ...],
+    logits: Float[ArrayLike, "..."],
+    labels: Shaped[ArrayLike, "..."],
     *,
     gamma: ArrayLike = 2.0,
     alpha: ArrayLike | None = None,
     where: Where = None,
-) -> Float[Array, ...]:
+) -> Float[Array, "..."]:
     """Focal loss of the logit z of class 1, −α y (1 − p)^γ ln p − (1 − α) (1 − y) p^γ ln(1 − p), p = sigmoid(z).
 
     Args:
@@ -130,13 +134,14 @@ def sigmoid_focal(
     return only(mask, (of_ones + of_zeros).astype(dtype))
 
 
+@own_words
 def hinge(
-    predictions: Float[ArrayLike, ...],
-    labels: Shaped[ArrayLike, ...],
+    predictions: Float[ArrayLike, "..."],
+    labels: Shaped[ArrayLike, "..."],
     *,
     pos_weight: Weights = None,
     where: Where = None,
-) -> Float[Array, ...]:
+) -> Float[Array, "..."]:
     """Hinge loss max(0, 1 − y f) with labels y = ±1.
 
     Args:
@@ -165,13 +170,14 @@ def _of_sign(loss: Array, y: Array, pos_weight: Weights) -> Array:
     return loss if pos_weight is None else jnp.where(y > 0, _weighted(loss, pos_weight), loss)
 
 
+@own_words
 def perceptron(
-    predictions: Float[ArrayLike, ...],
-    labels: Shaped[ArrayLike, ...],
+    predictions: Float[ArrayLike, "..."],
+    labels: Shaped[ArrayLike, "..."],
     *,
     pos_weight: Weights = None,
     where: Where = None,
-) -> Float[Array, ...]:
+) -> Float[Array, "..."]:
     """Perceptron loss max(0, −y f) with labels y = ±1; see `hinge` for the arguments.
 
     The gradient is −y where y f ≤ 0. That includes f = 0, which counts as a mistake, so that a step from weights 0

@@ -35,7 +35,7 @@ def widen_pair(
 
 def check_number(name: str, value: Any, least: int, *, above: bool = False) -> None:
     """Raise ValueError for a number that is too small; an array, which may be traced, is not looked at."""
-    if isinstance(value, Real) and not (value > least if above else value >= least):
+    if isinstance(value, Real) and not (float(value) > least or (not above and float(value) == least)):
         raise ValueError(f"{name}: got {value}, must be {'above' if above else 'at least'} {least}")
 
 

@@ -19,16 +19,18 @@ from jaxdl.losses.checking import (
     only,
     without_infinity,
 )
+from jaxdl.words import own_words
 
 
+@own_words
 def softmax_cross_entropy(
     logits: Float[ArrayLike, "... classes"],
-    labels: Shaped[ArrayLike, ...],
+    labels: Shaped[ArrayLike, "..."],
     *,
     label_smoothing: ArrayLike = 0.0,
     class_weights: Weights = None,
     where: Where = None,
-) -> Float[Array, ...]:
+) -> Float[Array, "..."]:
     """Cross entropy of softmax(logits), −Σ_k w_k y_k ln ŷ_k, one number per example.
 
     Args:
@@ -66,13 +68,14 @@ def _cross_entropy(log_probabilities: Array, y: Array, class_weights: Weights, f
     return (loss if weights is None else weights * loss).sum(-1)
 
 
+@own_words
 def nll(
     log_probabilities: Float[ArrayLike, "... classes"],
-    labels: Shaped[ArrayLike, ...],
+    labels: Shaped[ArrayLike, "..."],
     *,
     class_weights: Weights = None,
     where: Where = None,
-) -> Float[Array, ...]:
+) -> Float[Array, "..."]:
     """Negative log likelihood −Σ_k w_k y_k ln ŷ_k, from log-probabilities.
 
     After `activations.log_softmax` this is `softmax_cross_entropy`, which describes the arguments and the errors.
@@ -83,9 +86,10 @@ def nll(
     return only(mask, _cross_entropy(log_p, y, class_weights).astype(dtype))
 
 
+@own_words
 def kl_divergence(
-    log_probabilities: Float[ArrayLike, "... classes"], labels: Shaped[ArrayLike, ...], *, where: Where = None
-) -> Float[Array, ...]:
+    log_probabilities: Float[ArrayLike, "... classes"], labels: Shaped[ArrayLike, "..."], *, where: Where = None
+) -> Float[Array, "..."]:
     """Kullback-Leibler divergence of the labels' distribution from the predicted one, Σ_k y_k (ln y_k − ln ŷ_k).
 
     Args:
@@ -111,15 +115,16 @@ def kl_divergence(
     return only(mask, (y * (log_y - without_infinity(y, log_p))).sum(-1).astype(dtype))
 
 
+@own_words
 def softmax_focal(
     logits: Float[ArrayLike, "... classes"],
-    labels: Shaped[ArrayLike, ...],
+    labels: Shaped[ArrayLike, "..."],
     *,
     gamma: ArrayLike = 2.0,
     label_smoothing: ArrayLike = 0.0,
     class_weights: Weights = None,
     where: Where = None,
-) -> Float[Array, ...]:
+) -> Float[Array, "..."]:
     """Focal loss of softmax(logits), −Σ_k w_k y_k (1 − ŷ_k)^γ ln ŷ_k, one number per example.
 
     Args:
@@ -146,16 +151,17 @@ def softmax_focal(
     return only(mask, _cross_entropy(log_p, y, class_weights, factor).astype(dtype))
 
 
+@own_words
 def margin(
     lengths: Float[ArrayLike, "... classes"],
-    labels: Shaped[ArrayLike, ...],
+    labels: Shaped[ArrayLike, "..."],
     *,
     upper: ArrayLike = 0.9,
     lower: ArrayLike = 0.1,
     down_weight: ArrayLike = 0.5,
     class_weights: Weights = None,
     where: Where = None,
-) -> Float[Array, ...]:
+) -> Float[Array, "..."]:
     """Margin loss of CapsNet, Σ_k w_k (y_k max(0, m⁺ − v_k)² + λ (1 − y_k) max(0, v_k − m⁻)²).
 
     Args:

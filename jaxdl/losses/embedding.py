@@ -10,13 +10,15 @@ from jaxtyping import Array, Float, Shaped
 
 from jaxdl import numerics
 from jaxdl.losses.checking import Where, check_number, mask_of, only, shares, widen_pair
+from jaxdl.words import own_words
 
 _SHORT = 1e-30  # XLA on CPU treats subnormals as 0, and derivatives of a direction grow with the inverse square
 
 
+@own_words
 def cosine_distance(
     predictions: Float[ArrayLike, "... features"], targets: Shaped[ArrayLike, "... features"], *, where: Where = None
-) -> Float[Array, ...]:
+) -> Float[Array, "..."]:
     """Cosine distance 1 − u·v / (‖u‖ ‖v‖) of two vectors, from 0 (one direction) to 2 (opposite ones).
 
     Args:
@@ -40,14 +42,15 @@ def cosine_distance(
     return only(mask, distance.astype(dtype))
 
 
+@own_words
 def contrastive(
     first: Float[ArrayLike, "... features"],
     second: Float[ArrayLike, "... features"],
-    labels: Shaped[ArrayLike, ...],
+    labels: Shaped[ArrayLike, "..."],
     *,
     margin: ArrayLike = 1.0,
     where: Where = None,
-) -> Float[Array, ...]:
+) -> Float[Array, "..."]:
     """Contrastive loss of pairs, ½ y D² + ½ (1 − y) max(0, m − D)², with the distance D = ‖a − b‖.
 
     Args:
@@ -82,6 +85,7 @@ def contrastive(
     return only(mask, loss.astype(dtype))
 
 
+@own_words
 def triplet(
     anchors: Float[ArrayLike, "... features"],
     positives: Float[ArrayLike, "... features"],
@@ -90,7 +94,7 @@ def triplet(
     margin: ArrayLike = 1.0,
     squared: bool = False,
     where: Where = None,
-) -> Float[Array, ...]:
+) -> Float[Array, "..."]:
     """Triplet loss max(0, ‖a − p‖ − ‖a − n‖ + m): the positive shall be nearer than the negative by a margin.
 
     Args:
@@ -119,6 +123,7 @@ def triplet(
     return only(mask, jnp.where(gap <= 0, 0, gap).astype(dtype))
 
 
+@own_words
 def info_nce(
     queries: Float[ArrayLike, "n features"],
     keys: Float[ArrayLike, "n features"],

@@ -12,13 +12,15 @@ from jaxtyping import Array, Float, Shaped
 
 from jaxdl import numerics
 from jaxdl.losses.checking import Where, check_number, mask_of, only, widen_pair
+from jaxdl.words import own_words
 
 _LN2 = 0.6931471805599453
 
 
+@own_words
 def squared_error(
-    predictions: Float[ArrayLike, ...], targets: Shaped[ArrayLike, ...], *, where: Where = None
-) -> Float[Array, ...]:
+    predictions: Float[ArrayLike, "..."], targets: Shaped[ArrayLike, "..."], *, where: Where = None
+) -> Float[Array, "..."]:
     """Squared error (ŷ − y)² of each element; its mean is the mean squared error.
 
     Args:
@@ -36,9 +38,10 @@ def squared_error(
     return _of_error(jnp.square, predictions, targets, where)
 
 
+@own_words
 def half_squared_error(
-    predictions: Float[ArrayLike, ...], targets: Shaped[ArrayLike, ...], *, where: Where = None
-) -> Float[Array, ...]:
+    predictions: Float[ArrayLike, "..."], targets: Shaped[ArrayLike, "..."], *, where: Where = None
+) -> Float[Array, "..."]:
     """Half the squared error, ½ (ŷ − y)², whose gradient is δ = ŷ − y; see `squared_error`.
 
     (Lecture rows C1, D2)
@@ -46,9 +49,10 @@ def half_squared_error(
     return _of_error(lambda error: 0.5 * jnp.square(error), predictions, targets, where)
 
 
+@own_words
 def absolute_error(
-    predictions: Float[ArrayLike, ...], targets: Shaped[ArrayLike, ...], *, where: Where = None
-) -> Float[Array, ...]:
+    predictions: Float[ArrayLike, "..."], targets: Shaped[ArrayLike, "..."], *, where: Where = None
+) -> Float[Array, "..."]:
     """Absolute error |ŷ − y|, with gradient sgn(ŷ − y) and 0 at equality; see `squared_error`.
 
     (Lecture row C1)
@@ -56,13 +60,14 @@ def absolute_error(
     return _of_error(numerics.safe_abs, predictions, targets, where)
 
 
+@own_words
 def huber(
-    predictions: Float[ArrayLike, ...],
-    targets: Shaped[ArrayLike, ...],
+    predictions: Float[ArrayLike, "..."],
+    targets: Shaped[ArrayLike, "..."],
     *,
     delta: ArrayLike = 1.0,
     where: Where = None,
-) -> Float[Array, ...]:
+) -> Float[Array, "..."]:
     """Huber loss: ½ e² if |e| ≤ δ, else δ (|e| − ½ δ), with the error e = ŷ − y.
 
     Args:
@@ -92,9 +97,10 @@ def huber(
     return _of_error(loss, predictions, targets, where)
 
 
+@own_words
 def log_cosh(
-    predictions: Float[ArrayLike, ...], targets: Shaped[ArrayLike, ...], *, where: Where = None
-) -> Float[Array, ...]:
+    predictions: Float[ArrayLike, "..."], targets: Shaped[ArrayLike, "..."], *, where: Where = None
+) -> Float[Array, "..."]:
     """Logarithm of the hyperbolic cosine of the error, ln cosh(ŷ − y), with gradient tanh(ŷ − y).
 
     It is near ½ e² for small and near |e| − ln 2 for large errors e; see `squared_error` for the arguments.
@@ -121,9 +127,10 @@ def _log_cosh(z: Array) -> Array:
 _log_cosh.defjvps(lambda tangent, _, z: tangent * lax.tanh(z))
 
 
+@own_words
 def squared_log_error(
-    predictions: Float[ArrayLike, ...], targets: Shaped[ArrayLike, ...], *, where: Where = None
-) -> Float[Array, ...]:
+    predictions: Float[ArrayLike, "..."], targets: Shaped[ArrayLike, "..."], *, where: Where = None
+) -> Float[Array, "..."]:
     """Squared difference of logarithms, (ln ŷ − ln y)², for positive quantities.
 
     Its sum over the outputs is the lecture's ‖log y − log t‖². It is NaN outside its domain, at predictions or
