@@ -1,4 +1,4 @@
-"""Averages of gradients and of parameters: exponential, Polyak and over the tail. Lecture rows E9, E12."""
+"""Averages of gradients and of parameters: exponential, Polyak and over the tail. [Lecture rows E9, E12]"""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def exponential_average(
     Raises:
         ValueError: ``decay`` is out of range.
 
-    Lecture row E9.
+    [Lecture row E9]
     """
     check(decay_rates={"decay": decay})
     values, beta = jnp.asarray(values), trees.hyper(decay)
@@ -63,7 +63,7 @@ def ema(decay: ArrayLike, debias: bool = True, accumulator_dtype: DTypeLike | No
     Raises:
         ValueError: ``decay`` is out of range.
 
-    Lecture row E9.
+    [Lecture row E9]
     """
     check(decay_rates={"decay": decay})
     beta = trees.hyper(decay)
@@ -103,7 +103,7 @@ def polyak_average(decay: ArrayLike = 0.995) -> GradientTransformation:
         ValueError: ``decay`` is out of range; at update, ``params`` is missing.
 
     Reference: Polyak and Juditsky, Acceleration of Stochastic Approximation by Averaging, 1992,
-    https://doi.org/10.1137/0330046. Lecture row E12 (CS182: x_test = .995 x_test + .005 x).
+    https://doi.org/10.1137/0330046. [Lecture row E12 (CS182: x_test = .995 x_test + .005 x)]
     """
     check(decay_rates={"decay": decay})
     beta = trees.hyper(decay)
@@ -123,7 +123,7 @@ def tail_average(start: ArrayLike = 0) -> GradientTransformation:
         ValueError: ``start`` is negative or no whole number; at update, ``params`` is missing.
 
     Reference: Izmailov et al., Averaging Weights Leads to Wider Optima and Better Generalization, 2018,
-    https://arxiv.org/abs/1803.05407. Lecture row E12.
+    https://arxiv.org/abs/1803.05407. [Lecture row E12]
     """
     check_whole(start=(start, 0))
 
@@ -144,7 +144,7 @@ def averaged_params(state: Any, params: Any) -> Any:
     Raises:
         ValueError: the state holds no average, or several.
 
-    Lecture row E12.
+    [Lecture row E12]
     """
     nodes = jax.tree.leaves(state, is_leaf=lambda s: isinstance(s, AverageState))
     found = [s for s in nodes if isinstance(s, AverageState)]

@@ -1,4 +1,4 @@
-"""Gradient clipping, as stages before an optimizer. Lecture row E11.
+"""Gradient clipping, as stages before an optimizer. [Lecture row E11]
 
 All norms are taken in float32 at least and of scaled gradients, so that no square overflows: [3e20, 4e20] clips to
 [.6, .8]. A complex entry counts by its absolute value. A zero gradient stays zero, also at a bound of 0, and the
@@ -66,7 +66,7 @@ def clip_by_global_norm(max_norm: ArrayLike) -> GradientTransformation:
 
     See ``optax.clip_by_global_norm``.
     Reference: Pascanu, Mikolov and Bengio, On the difficulty of training recurrent neural networks, 2013,
-    https://arxiv.org/abs/1211.5063. Lecture row E11.
+    https://arxiv.org/abs/1211.5063. [Lecture row E11]
     """
     check(positive={"max_norm": max_norm})
     bound = trees.hyper(max_norm)
@@ -88,7 +88,7 @@ def clip_by_block_rms(threshold: ArrayLike) -> GradientTransformation:
     Raises:
         ValueError: the bound is not above 0.
 
-    See ``optax.clip_by_block_rms``. Lecture row E11.
+    See ``optax.clip_by_block_rms``. [Lecture row E11]
     """
     check(positive={"threshold": threshold})
     bound = trees.hyper(threshold)
@@ -118,7 +118,7 @@ def adaptive_grad_clip(
 
     See ``optax.adaptive_grad_clip``.
     Reference: Brock et al., High-Performance Large-Scale Image Recognition Without Normalization, 2021,
-    https://arxiv.org/abs/2102.06171. Lecture row E11.
+    https://arxiv.org/abs/2102.06171. [Lecture row E11]
     """
     check(positive={"clipping": clipping}, non_negative={"eps": eps})
     clipping, eps = trees.hyper(clipping, eps)

@@ -23,7 +23,7 @@ def hessian_product(value_fn: ValueFn, params: Any, vector: Any) -> Any:
         params: where H is taken.
         vector: v, a tree like ``params``.
 
-    Reference: Pearlmutter, Fast Exact Multiplication by the Hessian, 1994. Lecture row E8.
+    Reference: Pearlmutter, Fast Exact Multiplication by the Hessian, 1994. [Lecture row E8]
     """
     return jax.jvp(jax.grad(value_fn), (params,), (vector,))[1]
 
@@ -41,7 +41,7 @@ def gauss_newton_product(model_fn: Callable[[Any], Any], loss_fn: ValueFn, param
         vector: v, a tree like ``params``.
 
     Reference: Martens, New Insights and Perspectives on the Natural Gradient Method, 2020,
-    https://arxiv.org/abs/1412.1193. Lecture row E8.
+    https://arxiv.org/abs/1412.1193. [Lecture row E8]
     """
     outputs, pushforward = jax.linearize(model_fn, params)
     pullback = jax.linear_transpose(pushforward, params)
@@ -67,7 +67,7 @@ def fisher_product(
         ValueError: there is no such distribution.
 
     Reference: Amari, Natural Gradient Works Efficiently in Learning, 1998, and Martens, 2020; see
-    ``gauss_newton_product``, which it equals for these distributions' own losses. Lecture row E8.
+    ``gauss_newton_product``, which it equals for these distributions' own losses. [Lecture row E8]
     """
     check_distribution(distribution)
     outputs, pushforward = jax.linearize(model_fn, params)
@@ -114,7 +114,7 @@ def hutchinson_diagonal(key: Key[Array, ""], value_fn: ValueFn, params: Any, sam
         ValueError: ``samples`` is below 1 or no whole number.
 
     Reference: Bekas, Kokiopoulou and Saad, An estimator for the diagonal of a matrix, 2007,
-    https://doi.org/10.1016/j.apnum.2007.01.003. Lecture row E8.
+    https://doi.org/10.1016/j.apnum.2007.01.003. [Lecture row E8]
     """
     check_static(samples=samples)
     check_whole(samples=(samples, 1))

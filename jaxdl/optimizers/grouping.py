@@ -174,7 +174,7 @@ def partition(
         ValueError: at init or update, a label has no transformation, the labels do not fit the tree, or the state is
             not one of this ``partition``.
 
-    See ``optax.partition``. Lecture row E10 (rates per group).
+    See ``optax.partition``. [Lecture row E10 (rates per group)]
     """
 
     def groups(tree):
@@ -205,7 +205,7 @@ def partition(
 
 
 def freeze(mask: Mask) -> GradientTransformationExtraArgs:
-    """Set the updates to zero where the mask is true. See ``masked`` for masks. Lecture row G11."""
+    """Set the updates to zero where the mask is true. See ``masked`` for masks. [Lecture row G11]"""
     return masked(set_to_zero(), mask)
 
 
@@ -222,7 +222,7 @@ def scale_by_group(factors: Any) -> GradientTransformation:
         factors: a tree of numbers, a prefix of one (a number for a subtree), or a function of the tree that
             returns one. Fine-tuning at a tenth of the rate: ``{"backbone": 0.1, "head": 1.0}``.
 
-    Lecture rows E10, G11.
+    [Lecture rows E10, G11]
     """
 
     def scale(factor, group):

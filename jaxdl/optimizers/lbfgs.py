@@ -1,4 +1,4 @@
-"""L-BFGS with a backtracking line search. Lecture row E8."""
+"""L-BFGS with a backtracking line search. [Lecture row E8]"""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def lbfgs(
             or ``value_fn`` is missing, or the state is not one of ``lbfgs``.
 
     Reference: Liu and Nocedal, On the limited memory BFGS method for large scale optimization, 1989,
-    https://doi.org/10.1007/BF01589116. Lecture row E8.
+    https://doi.org/10.1007/BF01589116. [Lecture row E8]
     """
     check_static(memory_size=memory_size)
     check_whole(memory_size=(memory_size, 1), max_halvings=(max_halvings, 0))

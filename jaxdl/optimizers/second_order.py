@@ -40,7 +40,7 @@ def newton(learning_rate: ArrayLike = 1.0, damping: ArrayLike = 0.0) -> Gradient
     Raises:
         ValueError: a number is out of range or a schedule; at update, ``params`` or ``value_fn`` is missing.
 
-    Lecture row E8 (ENEE4584).
+    [Lecture row E8 (ENEE4584)]
     """
     _check_numbers(learning_rate, damping)
 
@@ -77,7 +77,7 @@ def newton_cg(
     Raises:
         ValueError: a number is out of range or a schedule; at update, ``params`` or ``value_fn`` is missing.
 
-    Reference: Nocedal and Wright, Numerical Optimization, 2006, algorithm 7.1. Lecture row E8.
+    Reference: Nocedal and Wright, Numerical Optimization, 2006, algorithm 7.1. [Lecture row E8]
     """
     _check_cg(learning_rate, damping, max_steps, tolerance)
     check_whole(max_halvings=(max_halvings, 0))
@@ -135,7 +135,7 @@ def gauss_newton(
 
     See ``gauss_newton_product``.
     Reference: Marquardt, An Algorithm for Least-Squares Estimation of Nonlinear Parameters, 1963,
-    https://doi.org/10.1137/0111030; Martens, Deep learning via Hessian-free optimization, 2010. Lecture row E8.
+    https://doi.org/10.1137/0111030; Martens, Deep learning via Hessian-free optimization, 2010. [Lecture row E8]
     """
     _check_cg(learning_rate, damping, max_steps, tolerance)
     if adaptive:
@@ -205,7 +205,7 @@ def natural_gradient(
         ValueError: a number or name is out of range, or a number is a schedule;
             at update, ``params`` or ``model_fn`` is missing.
 
-    See ``fisher_product``. Lecture row E8.
+    See ``fisher_product``. [Lecture row E8]
     """
     _check_cg(learning_rate, damping, max_steps, tolerance)
     check_distribution(distribution)

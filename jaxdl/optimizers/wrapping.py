@@ -28,7 +28,7 @@ def accumulate(inner: GradientTransformation, every: ArrayLike) -> GradientTrans
     Raises:
         ValueError: ``every`` is below 1 or no whole number; at update, the state is not one of ``accumulate``.
 
-    Lecture row E1 (a large batch in parts).
+    [Lecture row E1 (a large batch in parts)]
     """
     check_whole(every=(every, 1))
 
@@ -77,7 +77,7 @@ def lookahead_params(params: Any) -> LookaheadParams:
     Args:
         params: a tree of arrays.
 
-    Lecture row E7.
+    [Lecture row E7]
     """
     return LookaheadParams(fast=jax.tree.map(trees.copied, params), slow=jax.tree.map(trees.copied, params))
 
@@ -104,7 +104,7 @@ def lookahead(
             state is not one of ``lookahead``.
 
     Reference: Zhang et al., Lookahead Optimizer: k steps forward, 1 step back, 2019,
-    https://arxiv.org/abs/1907.08610. Lecture row E7.
+    https://arxiv.org/abs/1907.08610. [Lecture row E7]
     """
     check_whole(sync_period=(sync_period, 1))
     check(non_negative={"slow_step_size": slow_step_size})
