@@ -152,8 +152,7 @@ def scale_by_adam(
 
     def update(updates, state, params):
         del params
-        mu = moments.update_moment(updates, state.mu, b1, 1, moment_form)
-        nu = moments.update_moment(updates, state.nu, b2, 2, moment_form)
+        mu, nu = moments.update_moments(updates, state, b1, b2, moment_form)
         count = trees.increment(state.count)
         raw = eps_hat or not bias_correction
         mu_hat = moments.first_moment(mu, updates, b1, count, nesterov, bias_correction, exact_correction)

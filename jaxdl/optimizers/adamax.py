@@ -75,7 +75,7 @@ def scale_by_adamax(
         u = trees.real(u)
         if eps_in_max:
             return m / u
-        # a coordinate that never had a gradient stays, also where eps is 0
+        # a coordinate that never had a gradient stays put even if eps is 0
         below = u + eps
         return jnp.where(below > 0, m / jnp.where(below > 0, below, 1.0), 0.0)
 

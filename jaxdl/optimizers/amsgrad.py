@@ -90,13 +90,11 @@ def scale_by_amsgrad(
 
     def init(params):
         zeros = trees.zeros_like
-        mu, nu, nu_max = zeros(params, mu_dtype), zeros(params), zeros(params)
-        return ScaleByAmsgradState(jnp.zeros([], jnp.int32), mu, nu, nu_max)
+        return ScaleByAmsgradState(jnp.zeros([], jnp.int32), zeros(params, mu_dtype), zeros(params), zeros(params))
 
     def update(updates, state, params):
         del params
-        mu = moments.update_moment(updates, state.mu, b1, 1, moment_form)
-        nu = moments.update_moment(updates, state.nu, b2, 2, moment_form)
+        mu, nu = moments.update_moments(updates, state, b1, b2, moment_form)
         count = trees.increment(state.count)
         mu_hat = moments.first_moment(mu, updates, b1, count, False, bias_correction_mu, exact_correction)
         correct_first = bias_correction_nu and not max_of_raw

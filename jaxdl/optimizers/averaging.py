@@ -155,7 +155,7 @@ def averaged_params(state: Any, params: Any) -> Any:
 
 def _track(advance):
     def init(params):
-        # a copy, so that donating the parameters does not donate the average with them
+        # copied, because donating the parameters would donate an average that shares their buffers
         copies = jax.tree.map(lambda p: trees.copied(trees.accumulator(p)), params)
         return AverageState(count=jnp.zeros([], jnp.int32), average=copies)
 

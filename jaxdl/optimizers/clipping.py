@@ -129,7 +129,7 @@ def adaptive_grad_clip(
         bound = _like(clipping * jnp.maximum(size / w_scale, eps), wide)
         norm, scale = trees.scaled_norm([wide], _unit_axes(wide, axis))
         inside = norm < bound * scale
-        # optax's floor under the norm; no unit with so small a norm is clipped unless the bound is smaller
+        # optax's lower bound on the norm; it matters only where the clipping bound is smaller still
         factor = jnp.where(inside, 1.0, bound / jnp.maximum(norm, 1e-6 * scale))
         return _narrow(jnp.where(inside, wide, wide * scale * factor), g)
 

@@ -33,26 +33,26 @@ __all__ = [
 CONVENTIONS: Final = ("optax", "torch", "keras", "paper", "lecture_p", "lecture_s", "lecture_e")
 
 REQUIRED: Final = "required"
-"""Marks an argument for which the convention prints no value, so that the caller must give one."""
+"""Mark of an argument for which the convention prints no value, so that the caller must give one."""
 
 FORMS: Final[dict[str, tuple[Any, ...]]] = {
     "exact_correction": (False, True),
     "moment_form": ("weighted", "increment", "mixed"),
     "decay_form": ("joint", "product", "difference", "unscaled"),
 }
-"""The entries of an optimizer's ``form=`` and their values: how one formula is rounded, not which formula it is.
+"""The entries of an optimizer's ``form=`` and their values: the order of operations in one formula.
 
 - ``exact_correction`` computes 1−bᵗ without cancellation. optax and Keras subtract bᵗ from 1 in float32, which is off
   by up to 6e-5 in the first steps.
 - ``moment_form`` orders an exponential average: "weighted" (1−b)·g + b·m, "increment" m + (1−b)·(g − m) as Keras, or
   "mixed", the average of g in increments and that of g² weighted, as PyTorch.
 - ``decay_form`` orders decoupled decay: "joint" −α·(d + λw), "product" w·(1−αλ) before the step as PyTorch,
-  "difference" w − αλw before the step as Keras. "unscaled" w − λw is the one that is another formula: AdamW's paper
-  does not multiply λ by the learning rate.
+  "difference" w − αλw before the step as Keras. "unscaled" w − λw is the only value that is another formula: AdamW's
+  paper does not multiply λ by the learning rate.
 """
 
 Form = Mapping[str, Any] | None
-"""Entries of ``FORMS`` such as ``{"moment_form": "mixed"}``; an entry left out, or None, is the convention's."""
+"""Entries of ``FORMS`` such as ``{"moment_form": "mixed"}``; an omitted entry takes the convention's."""
 
 _HEAVY_BALL = {"momentum_form": "heavy_ball"}
 _VELOCITY = {"momentum_form": "velocity"}
@@ -94,7 +94,7 @@ EQUATIONS: Final[dict[str, str]] = {
     "lamb": "d = adam + weight_decay w, w -= a ‖w‖/‖d‖ d",
     "muon": "matrices: w -= a √max(1, out/in) (orthogonal(m̂) + weight_decay w); other arrays: adamw",
 }
-"""The updates in the arguments' names; w the parameters, g the gradient, a the learning rate, t the step from 1."""
+"""The updates in terms of the arguments, the parameters w, the gradient g, the learning rate a and the step t ≥ 1."""
 
 TABLE: Final[dict[str, dict[str, dict[str, Any]]]] = {
     "sgd": {

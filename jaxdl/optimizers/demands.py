@@ -44,7 +44,7 @@ def asking(state: Any) -> Iterator[Any]:
         elif isinstance(node, _ASKING):
             if isinstance(node, ScheduleFreeState | SAMState):
                 _check_alone(node)
-            if isinstance(node, SAMState) and node.cache is None:  # opaque mode, whose adversarial steps nobody sees
+            if isinstance(node, SAMState) and node.cache is None:  # opaque mode steps inside update
                 yield from asking(node.opt_state)
             else:
                 yield node
@@ -59,7 +59,7 @@ def _check_alone(node: Any) -> None:
             "elsewhere; use the form with gradient_at='params'"
         )
     if isinstance(node, SAMState) and node.cache is None:
-        return  # its optimizer sees whole steps
+        return  # in opaque mode the inner optimizer sees whole steps
     for kind in (ScheduleFreeState, AverageState, SAMState):
         if any(kind is not SAMState or found.cache is not None for found in found_in(tuple(node), kind)):
             inner = kind.__name__.removesuffix("State")
@@ -88,7 +88,7 @@ def judged_nodes(state: Any, params: Any) -> list[Any]:
     """Return the nodes that determine the parameters to evaluate, each for the slow weights if there are any."""
     judged = [node for node in asking(state) if not isinstance(node, NesterovState)]
     if isinstance(params, LookaheadParams) and any(isinstance(_own_tree(node), LookaheadParams) for node in judged):
-        judged = [_of_slow(node) for node in judged]  # an average after lookahead is one of its slow weights too
+        judged = [_of_slow(node) for node in judged]  # an average that follows lookahead also averages the slow weights
     elif isinstance(params, LookaheadParams) and judged:
         raise ValueError(f"optimizer: its state asks for several things of one parameter (lookahead, {_names(judged)})")
     check_disjoint(judged, params.slow if isinstance(params, LookaheadParams) else params)
@@ -129,10 +129,10 @@ def map_own(function: Callable[[Any, Any], Any], params: Any, own: Any) -> Any:
 
     def of_leaf(w, its):
         if not is_array(w):
-            return w  # a module's static leaf
+            return w  # static leaf of a module
         w = jnp.asarray(w)
         if isinstance(its, MaskedNode) or not jnp.issubdtype(w.dtype, jnp.inexact):
-            return w  # another optimizer's, or a count, of which there is no average and no point ahead
+            return w  # owned by another optimizer, or an integer, which has no average and no look-ahead
         wide = jnp.promote_types(jnp.promote_types(w.dtype, its.dtype), jnp.float32)
         return function(w.astype(wide), its.astype(wide)).astype(w.dtype)
 

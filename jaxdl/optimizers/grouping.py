@@ -113,7 +113,7 @@ def _of_part(extra_args, hide, whole):
         if name == "grad_fn":
             return lambda part, *args, **kwargs: hide(argument(whole(part), *args, **kwargs))
 
-        @functools.wraps(argument)  # with the signature, which optax's line searches read
+        @functools.wraps(argument)  # keeps the signature, which optax's line searches inspect
         def of_part(part, *args, **kwargs):
             return argument(whole(part), *args, **kwargs)
 

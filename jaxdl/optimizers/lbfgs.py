@@ -23,7 +23,7 @@ class LbfgsState(NamedTuple):
     grads: Array  # (n,): their gradient
     steps: Array  # (m, n): differences of parameters, newest last
     changes: Array  # (m, n): differences of gradients, newest last
-    weights: Array  # (m,): 1/(step·change), 0 where there is no pair
+    weights: Array  # (m,): 1/(step·change); 0 marks an empty pair
 
 
 def lbfgs(
@@ -117,7 +117,7 @@ def _inverse_hessian_product(state: LbfgsState, g):
     q, factors = jax.lax.scan(backward, g, pairs, reverse=True)
     s, y = state.steps[-1], state.changes[-1]
     has_pair = state.weights[-1] > 0
-    # without a pair, a first step of length at most 1
+    # the first step, which has no pair yet, has length at most 1
     first = jnp.minimum(1.0, 1.0 / jnp.maximum(jnp.linalg.norm(g), jnp.finfo(g.dtype).tiny))
     scale = jnp.where(has_pair, (s @ y) / jnp.where(has_pair, y @ y, 1.0), first)
 

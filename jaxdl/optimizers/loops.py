@@ -56,7 +56,7 @@ _AROUND_LOOKAHEAD = {
     MultiStepsState: "accumulate or MultiSteps",
 }
 
-_FUNCTIONS = ("value_fn", "obj_fn", "grad_fn", "model_fn")  # of all parameters
+_FUNCTIONS = ("value_fn", "obj_fn", "grad_fn", "model_fn")  # these are functions of all parameters
 _PART = (
     "optimizer: optax.masked or optax.partition hides parameters from an optimizer that needs the loss, which is a "
     "function of all of them; jaxdl.optimizers.masked and jaxdl.optimizers.partition hold the hidden ones fixed"
@@ -191,12 +191,12 @@ def update(optimizer: GradientTransformation, grads: Any, state: Any, params: An
     if found_in(state, DifferentiallyPrivateAggregateState):
         raise ValueError("optimizer: differentially private descent needs one gradient per example, not their mean")
     extra = {"grad": grads, **offered}
-    if found_in(state, SAMState):  # which refuses all but one where an optimizer around it hands on what it gets
+    if found_in(state, SAMState):  # SAM accepts only grad_fn, while wrappers around it pass everything on
         extra = {name: argument for name, argument in extra.items() if name == "grad_fn"}
     try:
         return optimizer.update(grads, state, params, **_taken(optimizer.update, extra))
     except (TypeError, ValueError) as error:
-        if str(error) == _PART or MaskedNode.__name__ in str(error):  # optax's line searches compare trees first
+        if str(error) == _PART or MaskedNode.__name__ in str(error):  # optax's line searches fail on the trees first
             raise ValueError(_PART) from error
         among = ", ".join(["grads", "state", "params", *offered])
         raise ValueError(f"optimizer: its update does not run on what this loop offers ({among}): {error}") from error
@@ -242,7 +242,7 @@ def _with_value_fn(value_fn: Callable[..., Any], **offered: Any) -> dict[str, An
 def _of_whole(function: Callable[..., Any]) -> Callable[..., Any]:
     """Refuse trees in which a mask hides parameters that the function needs."""
 
-    @functools.wraps(function)  # with the signature, which optax's line searches read
+    @functools.wraps(function)  # keeps the signature, which optax's line searches inspect
     def of_whole(params, *args, **kwargs):
         if found_in(params, MaskedNode):
             raise ValueError(_PART)

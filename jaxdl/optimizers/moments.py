@@ -44,6 +44,11 @@ def update_moment(updates, moments, decay, order: int, form: str = "weighted"):
     return map_state(advance, updates, moments)
 
 
+def update_moments(updates, state, b1, b2, form: str):
+    """Return the averages of g and g² of a state with the fields ``mu`` and ``nu``. See ``update_moment``."""
+    return update_moment(updates, state.mu, b1, 1, form), update_moment(updates, state.nu, b2, 2, form)
+
+
 def correct_bias(moments, decay, count, exact: bool = False):
     """Divide an exponential average that started at 0 by 1 − β^count, the sum of its weights."""
     weight = bias_weight(decay, count, exact)
@@ -74,7 +79,7 @@ def first_moment(mu, updates, b1, count, nesterov: bool, bias_correction: bool, 
         updates = correct_bias(updates, b1, count, exact) if nesterov else updates
     if not nesterov:
         return mu
-    # early on g/(1 − b1ᵗ) can overflow where g does not, and ∞/√∞ would be NaN; finite values pass unchanged
+    # early g/(1 − b1ᵗ) can overflow although g does not, and ∞/√∞ would be NaN; finite values are unchanged
     return map_updates(lambda g, m: finite(trees.plus(trees.times(b1, m), trees.times(1 - b1, g))), updates, mu)
 
 

@@ -24,7 +24,7 @@ from jaxdl.schedules import ScalarOrSchedule
 PRECONDITIONINGS: Final = ("frobenius", "spectral", "aol", "schatten")
 
 QUINTIC: Final = (3.4445, -4.7750, 2.0315)
-"""Jordan's coefficients: singular values go to about 1 (between .7 and 1.2) in five steps."""
+"""Jordan's coefficients, which bring singular values to between 0.7 and 1.2 in five steps."""
 
 DION: Final = (
     (4.0848, -6.8946, 2.9270),
@@ -33,7 +33,7 @@ DION: Final = (
     (2.8769, -3.1427, 1.2046),
     (2.8366, -3.0525, 1.2012),
 )
-"""Coefficients per step that bring singular values closer to 1, from the Dion project; optax has them too."""
+"""Coefficients per step from the Dion project, also in optax, which bring singular values closer to 1."""
 
 
 def muon(
@@ -96,35 +96,13 @@ def muon(
     rates = {"learning_rate": learning_rate, "adam_learning_rate": adam_learning_rate}
     check(non_negative=rates)
     numbers = muon_weight_dimension_numbers
-    direction = scale_by_muon(
-        ns_coeffs,
-        ns_steps,
-        beta,
-        eps,
-        mu_dtype,
-        nesterov=nesterov,
-        adaptive=adaptive,
-        preconditioning=preconditioning,
-        weight_dimension_numbers=numbers,
-    )
-    matrices = stages.chain(
-        direction,
-        _scale_by_shape(numbers, consistent_rms),
-        stages.add_decayed_weights(decay, weight_decay_mask),
-        stages.scale_by_learning_rate(learning_rate),
-        state_dtype=state_dtype,
-    )
-    others = adamw(
-        learning_rate if adam_learning_rate is None else adam_learning_rate,
-        adam_b1,
-        adam_b2,
-        eps,
-        adam_eps_root,
-        mu_dtype,
-        adam_weight_decay,
-        nesterov=nesterov,
-        state_dtype=state_dtype,
-    )
+    options = {"nesterov": nesterov, "adaptive": adaptive, "preconditioning": preconditioning}
+    direction = scale_by_muon(ns_coeffs, ns_steps, beta, eps, mu_dtype, weight_dimension_numbers=numbers, **options)
+    rest = (_scale_by_shape(numbers, consistent_rms), stages.add_decayed_weights(decay, weight_decay_mask))
+    matrices = stages.chain(direction, *rest, stages.scale_by_learning_rate(learning_rate), state_dtype=state_dtype)
+    rate = learning_rate if adam_learning_rate is None else adam_learning_rate
+    adam = (adam_b1, adam_b2, eps, adam_eps_root, mu_dtype, adam_weight_decay)
+    others = adamw(rate, *adam, nesterov=nesterov, state_dtype=state_dtype)
     return partition({"muon": matrices, "adam": others}, lambda params: _labels(numbers, params))
 
 
@@ -244,14 +222,14 @@ def _at_most_one(x):
     """Divide by a power of two, which is exact, so that XXᴴ of large entries does not overflow."""
     largest = jnp.maximum(jnp.abs(x.real), jnp.abs(x.imag)) if jnp.iscomplexobj(x) else jnp.abs(x)
     _, exponent = jnp.frexp(jax.lax.stop_gradient(jnp.max(largest, initial=0.0)))
-    # in two factors, since 2^−128 alone is subnormal
+    # two factors, because 2^−128 alone is subnormal
     half = jnp.maximum(exponent, 0) // 2
     one = jnp.ones((), largest.dtype)
     return x * jnp.ldexp(one, -half) * jnp.ldexp(one, half - jnp.maximum(exponent, 0))
 
 
 def _rescale(x, gram, preconditioning):
-    # rows without a gradient stay 0; the floor is optax's
+    # rows without a gradient stay 0; optax has the same lower bound
     if preconditioning == "aol":
         size = jnp.sum(jnp.abs(gram), axis=-1, keepdims=True)
         scale = jax.lax.rsqrt(jnp.maximum(size, 1e-8))

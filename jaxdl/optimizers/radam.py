@@ -87,8 +87,7 @@ def scale_by_radam(
 
     def update(updates, state, params):
         del params
-        mu = moments.update_moment(updates, state.mu, b1, 1, moment_form)
-        nu = moments.update_moment(updates, state.nu, b2, 2, moment_form)
+        mu, nu = moments.update_moments(updates, state, b1, b2, moment_form)
         count = trees.increment(state.count)
         rho = _rectifier_length(b2, count, exact_correction)
         usable = rho >= threshold

@@ -153,18 +153,13 @@ def gauss_newton(
     if not adaptive:
         return _transformation("gauss_newton", learning_rate, ("model_fn", "loss_fn"), direction)
 
-    def init(params):
-        del params
-        return GaussNewtonState(jnp.array(damping, jnp.float32, copy=True))
-
     def update(updates, state, params=None, **extra_args):
         model_fn, loss_fn = _needed("gauss_newton", params, ("model_fn", "loss_fn"), extra_args)
         require_state(state, GaussNewtonState, "gauss_newton")
         flat = trees.flatten(updates, params)
         product = products(flat, model_fn, loss_fn)
-        step = -jnp.asarray(learning_rate, flat.params.dtype) * _solve(
-            product, flat.grads, state.damping, max_steps, tolerance
-        )
+        solution = _solve(product, flat.grads, state.damping, max_steps, tolerance)
+        step = -jnp.asarray(learning_rate, flat.params.dtype) * solution
 
         def loss(w):
             return loss_fn(model_fn(flat.point(w))).astype(flat.params.dtype)
@@ -174,7 +169,7 @@ def gauss_newton(
         state = GaussNewtonState(_adapted(state.damping, fall, predicted))
         return flat.step(jnp.where(fall > 0, step, jnp.zeros_like(step))), state
 
-    return GradientTransformationExtraArgs(init, update)
+    return GradientTransformationExtraArgs(lambda params: GaussNewtonState(jnp.array(damping, jnp.float32)), update)
 
 
 def _adapted(damping, fall, predicted):

@@ -69,7 +69,7 @@ def sgd(
     return stages.chain(*penalty, *order, state_dtype=state_dtype)
 
 
-gd = sgd  # the same step under the lectures' name for it where the gradient is that of all examples (row E1)
+gd = sgd  # the lectures' name for the same step on the gradient of all examples (row E1)
 
 
 def momentum(

@@ -58,7 +58,7 @@ def chain(*stages: GradientTransformation, state_dtype: DTypeLike | None = None)
             takes_extra = isinstance(stage, GradientTransformationExtraArgs)
             updates, after = stage.update(updates, stage_state, params, **(extra_args if takes_extra else {}))
             new_state.append(trees.keep_dtypes(after, stage_state))
-        # lookahead answers a tree of gradients with updates of two trees of parameters
+        # lookahead returns updates for two trees of parameters
         same = jax.tree.structure(updates) == jax.tree.structure(narrow)
         return trees.cast_like(updates, narrow) if same else updates, tuple(new_state)
 
@@ -151,7 +151,7 @@ def _is_zero(weight_decay):
 
 
 def _add_scaled(updates, factor, params):
-    # a constant 0 costs no pass over the parameters
+    # a constant 0 needs no pass over the parameters
     if _is_zero(factor):
         return updates
     return map_updates(lambda g, p: _decayed(g, factor, p), updates, params)

@@ -87,7 +87,7 @@ class NesterovState(NamedTuple):
     """State of Nesterov's momentum as published, which takes the gradient ahead of the parameters."""
 
     trace: Any  # like params: v
-    momentum: Array  # (), float32 (float64 under x64): β; the gradient is taken at w + βv
+    momentum: Array  # (), float32 (float64 under x64): β; the gradient point is w + βv
 
 
 class AverageState(NamedTuple):

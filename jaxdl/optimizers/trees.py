@@ -86,7 +86,7 @@ def widen(x: Any) -> Any:
 
 
 def _cast(x, dtype):
-    # without an operation where there is nothing to do, which is most of the time of an update outside of jit
+    # skips no-op casts, which would take most of the time of an update outside jit
     return x if x.dtype == dtype and not x.weak_type else x.astype(dtype)
 
 
@@ -158,10 +158,10 @@ def copied(x: Any) -> jax.Array:
 class Flat(NamedTuple):
     """Parameters and gradients as real vectors, with complex leaves split into real and imaginary parts."""
 
-    params: jax.Array  # (n,), float32 at least
+    params: jax.Array  # (n,), float32 or wider
     grads: jax.Array  # (n,), like params
-    point: Callable[[jax.Array], Any]  # (n,) → parameters, static leaves and those without a gradient unchanged
-    step: Callable[[jax.Array], Any]  # (n,) → updates in the gradients' dtypes, None where the gradient is None
+    point: Callable[[jax.Array], Any]  # (n,) → parameters; static leaves and those without a gradient are unchanged
+    step: Callable[[jax.Array], Any]  # (n,) → updates in the gradients' dtypes; None where the gradient is None
 
 
 def flatten(updates: Any, params: Any) -> Flat:

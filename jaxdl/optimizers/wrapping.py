@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -137,11 +138,9 @@ def lookahead(
 
         slow, fast = trees.map_updates(slow_update, gaps), trees.map_updates(fast_update, updates, gaps)
         if reset_state:
-            fresh = fast_optimizer.init(params.fast)
-            fast_state = jax.tree.map(lambda now, new: jnp.where(sync, new, now), fast_state, fresh)
-        steps = (state.steps_since_sync + 1) % sync_period
+            fast_state = jax.tree.map(partial(jnp.where, sync), fast_optimizer.init(params.fast), fast_state)
         kept = trees.keep_dtypes(fast_state, state.fast_state)
-        return LookaheadParams(fast=fast, slow=slow), LookaheadState(kept, steps)
+        return LookaheadParams(fast=fast, slow=slow), LookaheadState(kept, (state.steps_since_sync + 1) % sync_period)
 
     return GradientTransformationExtraArgs(init, update)
 
