@@ -65,7 +65,8 @@ def _in_packages() -> list[str]:
             files = importlib.metadata.files(package) or []
         except importlib.metadata.PackageNotFoundError:
             continue
-        found += [str(path) for file in files if file.name == NAME and (path := Path(str(file.locate()))).is_file()]
+        places = [Path(str(file.locate())).resolve() for file in files if file.name.startswith(NAME)]
+        found += [str(place) for place in places[:1] if place.is_file()]
     return found
 
 
