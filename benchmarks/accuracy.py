@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from experiments.train_cnn.records import Measurement
 from jaxdl import runs
 
 RUNS = pathlib.Path("runs") / "accuracy"
@@ -150,10 +151,10 @@ def draw(path: pathlib.Path) -> None:
 
 def errors(model: str) -> dict[str, dict[str, Any]]:
     """``{"error (%)": {split: (epochs, errors)}}`` of one net."""
-    rows = runs.read_metrics(RUNS / f"{model}_cifar" / "seed-0" / "metrics.csv")
-    steps = max(row["step"] for row in rows) / CIFAR_EPOCHS
-    places = {split: np.array([r["step"] / steps for r in rows if r["split"] == split]) for split in ("train", "dev")}
-    wrong = {split: np.array([100 - 100 * r["accuracy"] for r in rows if r["split"] == split]) for split in places}
+    rows = runs.read_table(RUNS / f"{model}_cifar" / "seed-0" / "metrics.csv", Measurement)
+    steps = max(row.step for row in rows) / CIFAR_EPOCHS
+    places = {split: np.array([r.step / steps for r in rows if r.split == split]) for split in ("train", "dev")}
+    wrong = {split: np.array([100 - 100 * r.accuracy for r in rows if r.split == split]) for split in places}
     return {"error (%)": {split: (places[split], wrong[split]) for split in places}}
 
 

@@ -19,9 +19,9 @@ import optax
 
 import jaxdl.optimizers as ours
 from jaxdl import models
+from jaxdl.optimizers.conventions import TABLE
 
-NAMES = ("sgd", "momentum", "nesterov", "adam", "adamw", "nadam", "amsgrad", "adamax", "radam", "lion")
-NAMES += ("adagrad", "rmsprop", "adadelta", "lars", "lamb")
+NAMES = ("momentum", *(name for name in TABLE if hasattr(optax, name) or name == "nesterov"))
 WARM_UP = 3
 
 

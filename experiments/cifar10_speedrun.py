@@ -34,7 +34,7 @@ import optax
 
 from jaxdl import activations, data, initializers, losses, nn
 from jaxdl.data import augmentation, batching
-from jaxdl.optimizers.orthogonal import QUINTIC, orthogonalize
+from jaxdl.optimizers.muon import QUINTIC, orthogonalize
 from jaxdl.runs import commandline
 
 

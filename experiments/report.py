@@ -18,8 +18,9 @@ from typing import Annotated
 
 import tyro
 
-from experiments.transfer.rows import COLUMNS
+from experiments.transfer.records import TransferResult
 from jaxdl.runs import folder as folders
+from jaxdl.runs import records
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -45,8 +46,8 @@ def experiment(folder: Path) -> str:
     """
     known = sorted(path.parent.name for path in Path(__file__).parent.glob("*/report.py"))
     config = folder / folders.CONFIG
-    stored = folders.read_json(config) if config.exists() else {}
-    name = stored.get("experiment") if isinstance(stored, dict) else None
+    stored = records.read_json(config) if config.exists() else {}
+    name = stored.get("experiment")
     if name is None:
         return _by_its_files(folder)
     if name not in known:
@@ -60,7 +61,7 @@ def _by_its_files(folder: Path) -> str:
     if not results.exists():
         return "train_cnn"
     with results.open() as file:
-        of_transfer = file.readline().rstrip("\n").split(",") == [*COLUMNS]
+        of_transfer = file.readline().rstrip("\n").split(",") == [*TransferResult._fields]
     return "transfer" if of_transfer else "compare_optimizers"
 
 

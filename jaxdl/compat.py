@@ -1,9 +1,11 @@
 """Calls that differ between versions of JAX stand here and nowhere else."""
 
+from typing import Any
+
 import jax
 from jax.sharding import AxisType, Mesh
 
-__all__ = ["data_mesh", "shard_map"]
+__all__ = ["data_mesh", "shard_map", "whole"]
 
 
 def data_mesh(devices: list, axis_name: str) -> Mesh:
@@ -18,3 +20,18 @@ def shard_map(f, *, mesh: Mesh, in_specs, out_specs):
     more, silently (jax issue 36886).
     """
     return jax.shard_map(f, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False)
+
+
+def whole(context: Any) -> bool:
+    """Whether a primitive lowered in this `LoweringRuleContext` sees whole arrays, in a program for this process.
+
+    False where XLA partitions the program over several devices: it would gather the operands of a foreign call. False
+    for `jax.export`, whose programs run where the call's code is not.
+    """
+    module = context.module_context
+    if module.lowering_parameters.for_export:
+        return False
+    axes = module.axis_context
+    if isinstance(manual := getattr(axes, "manual_axes", None), frozenset):  # within shard_map
+        return manual == frozenset(axes.mesh.axis_names)
+    return getattr(axes, "num_devices", 1) == 1

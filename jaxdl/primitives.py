@@ -15,6 +15,8 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array
 
+from jaxdl import compat
+
 __all__ = ["Static", "bilinear", "linear"]
 
 
@@ -46,7 +48,8 @@ def bilinear(
         f: ``(x, y, **options) -> z`` with hashable options.
         x_cotangent: ``(cotangent of z, y, **options) -> cotangent of x``.
         y_cotangent: ``(cotangent of z, x, **options) -> cotangent of y``.
-        cpu: computes the same as ``f``, faster, on CPU.
+        cpu: ``(x, y, *, whole, **options) -> z``, computes the same as ``f``, faster, on CPU. ``whole`` says that x and
+            y are whole arrays on one device, in a program for this process; see `compat.whole`.
         joins: whether the leading axis of x and z is one of examples, which a mapped axis of x alone may join.
         unrolled: length up to which a mapped axis is unrolled on CPU; compile time grows with it.
 
@@ -65,7 +68,7 @@ def bilinear(
     primitive.def_impl(lambda x, y, /, **options: jax.jit(partial(primitive.bind, **options))(x, y))
     primitive.def_abstract_eval(abstract)
     mlir.register_lowering(primitive, mlir.lower_fun(f, multiple_results=False))
-    mlir.register_lowering(primitive, mlir.lower_fun(cpu, multiple_results=False), platform="cpu")
+    mlir.register_lowering(primitive, _lower_on_cpu(cpu), platform="cpu")
     batching.primitive_batchers[primitive] = _bilinear_batching(primitive, f, joins, unrolled)
     ad.defbilinear(
         primitive,
@@ -96,6 +99,14 @@ def _bilinear_batching(primitive: Primitive, f: Callable[..., Array], joins: boo
         return jax.lax.platform_dependent(x, y, cpu=on_cpu, default=by_vmap), 0
 
     return batch
+
+
+def _lower_on_cpu(cpu: Callable[..., Array]):
+    def lower(context, *arrays, **options):
+        code = partial(cpu, whole=compat.whole(context))
+        return mlir.lower_fun(code, multiple_results=False)(context, *arrays, **options)
+
+    return lower
 
 
 def _member(x, axis: int | None, number: int):

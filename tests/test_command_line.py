@@ -148,7 +148,12 @@ MISTAKES = {
     "--model mine:no_layer": ("model='mine:no_layer' returned str, not a jaxdl.nn.Layer or a flax module",),
     # optimizer
     "--optimizer jaxdl.adan": ("optimizer='jaxdl.adan' is unknown", "nearest is 'jaxdl.ada", "jaxdl.sgd, optax"),
-    "--optimizer adam": ("optimizer='adam' is unknown", ".adam'"),
+    "--optimizer adan": ("optimizer='adan' is unknown", "nearest is 'jaxdl.ada"),
+    "--optimizer adam(eps=1)(": ("optimizer='adam(eps=1)('", "the form is NAME or NAME(keyword=value, ...)"),
+    "--optimizer jaxdl.adamw(weight_decay=0.1) --weight-decay 0.2": ("weight_decay=0.2 is not allowed", "sets it"),
+    "--model small_cnn(depth=3)": ("model='small_cnn(depth=3)': depth is no keyword to set here", "hidden"),
+    "--loss margin(form=f)": ("loss='margin(form=f)': f is no literal",),
+    "--dataset mine:dataset(n=1)": ("dataset='mine:dataset(n=1)': n is no keyword to set here",),
     "--optimizer optax.noisy_sgd": ("optimizer='optax.noisy_sgd' is unknown",),
     "--optimizer optax.lbfgs --strategy pmap": ("optimizer='optax.lbfgs' does not work here", "--strategy jit"),
     "--optimizer mine:no_optimizer --schedule constant": ("returned float, not an optax.GradientTransformation",),

@@ -20,6 +20,28 @@ def need_real(*names):
     return Path(DATA_DIR)
 
 
+# (training examples, test examples or None, shape of one, classes or 0 for real targets), as published
+KNOWN = {
+    "digits": (1797, None, (8, 8, 1), 10),
+    "mnist": (60000, 10000, (28, 28, 1), 10),
+    "fashion_mnist": (60000, 10000, (28, 28, 1), 10),
+    "cifar10": (50000, 10000, (32, 32, 3), 10),
+}
+
+
+def test_every_named_data_set_stands_in_the_table_of_published_sizes():
+    assert sorted(KNOWN) == sorted(data.NAMES)
+
+
+@pytest.mark.parametrize("name", sorted(set(data.NAMES) - {"cifar10"}))
+def test_a_named_data_set_has_its_published_size(name):
+    if name in ("mnist", "fashion_mnist"):  # CIFAR-10, which takes long to decode, stands in test_data_cifar
+        need_real(name.replace("_", "-"))
+    dataset = data.load(name, data_dir=DATA_DIR or None, download=False)
+    test = None if dataset.test_labels is None else len(dataset.test_labels)
+    assert (len(dataset.labels), test, dataset.images.shape[1:], len(dataset.classes)) == KNOWN[name]
+
+
 def test_digits_are_scikit_learns():
     datasets = pytest.importorskip("sklearn.datasets", reason="digits come with scikit-learn")
     expected = datasets.load_digits()

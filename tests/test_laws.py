@@ -60,14 +60,20 @@ def one_of(choices, *shape):
 
 Z = normal(N, 4)
 CLASS = one_of([0, 1, 2, 3], N)
+SIGNED = np.array([[0, 1, 1, 0, 1, 0]] * N)
 IMAGE = normal(N, 5, 6, 4)
 PICTURES = positive(N, 6, 5, 3)  # with room between 0 and 1
 DEEP = ({"kernel": normal(4, 3), "bias": normal(3)}, {"kernel": normal(3, 2)})
 NETS = ({"kernel": normal(N, 4, 3), "bias": normal(N, 3)}, {"kernel": normal(N, 3, 2)})
 TREE = {"kernel": normal(N, 2, 3), "bias": normal(3)}
 
-ELEMENTWISE = {f"activations.{name}": Example((3 * Z,)) for name in activations.__all__ if name != "noisy_relu"}
+OTHER_ACTIVATIONS = ("noisy_relu", "prelu")  # take more than x
+ELEMENTWISE = {
+    f"activations.{name}": Example((3 * Z,)) for name in activations.__all__ if name not in OTHER_ACTIVATIONS
+}
 BOTH = (0, 1)  # predictions and labels carry the batch
+POSITIVE = {"pos_weight": np.array([0.5, 1, 2, 3], np.float32)}
+WEIGHED = {"class_weights": np.array([0.5, 1, 2, 3], np.float32)}
 
 EXAMPLES: dict[str, Example | list[Example]] = {
     **ELEMENTWISE,
@@ -87,6 +93,7 @@ EXAMPLES: dict[str, Example | list[Example]] = {
     "classical.collapse_linear": Example((NETS,)),
     "classical.deep_linear": Example((DEEP, Z), (1,)),
     "activations.noisy_relu": [Example((Z,)), Example((Z,), options={"sigmoid_is": "deviation"})],
+    "activations.prelu": Example((3 * Z, positive(4))),
     "layers.dense": Example((Z, normal(4, 2), normal(2))),
     "layers.conv1d": Example((normal(N, 7, 2), normal(3, 2, 2), normal(2)), options={"stride": 2}),
     "layers.conv2d": [
@@ -136,16 +143,29 @@ EXAMPLES: dict[str, Example | list[Example]] = {
     "losses.half_squared_error": Example((Z, normal(N, 4)), BOTH),
     "losses.absolute_error": Example((Z, normal(N, 4)), BOTH),
     "losses.squared_log_error": Example((positive(N, 4), positive(N, 4)), BOTH),
-    "losses.binary_cross_entropy": Example((positive(N, 4), one_of([0, 1], N, 4)), BOTH),
-    "losses.sigmoid_binary_cross_entropy": Example((Z, positive(N, 4)), BOTH),
+    "losses.huber": Example((3 * Z, normal(N, 4)), BOTH, {"delta": 0.7}),
+    "losses.log_cosh": Example((3 * Z, normal(N, 4)), BOTH),
+    "losses.binary_cross_entropy": Example((positive(N, 4), one_of([0, 1], N, 4)), BOTH, POSITIVE),
+    "losses.sigmoid_binary_cross_entropy": [
+        Example((Z, positive(N, 4)), BOTH),
+        Example((Z, positive(N, 4)), BOTH, POSITIVE),
+    ],
+    "losses.sigmoid_focal": Example((Z, positive(N, 4)), BOTH, {"gamma": 1.5, "alpha": 0.3}),
     "losses.softmax_cross_entropy": [
-        Example((Z, CLASS), BOTH),
+        Example((Z, CLASS), BOTH, WEIGHED),
         Example((Z, positive(N, 4)), BOTH, {"label_smoothing": 0.1}),
     ],
-    "losses.nll": [Example((Z, CLASS), BOTH), Example((Z, positive(N, 4)), BOTH)],
-    "losses.margin": Example((positive(N, 4), CLASS), BOTH),
-    "losses.hinge": Example((Z, one_of([-1, 1], N, 4)), BOTH),
+    "losses.softmax_focal": Example((Z, positive(N, 4)), BOTH, {"gamma": 1.5, **WEIGHED}),
+    "losses.nll": [Example((Z, CLASS), BOTH, WEIGHED), Example((Z, positive(N, 4)), BOTH)],
+    "losses.kl_divergence": Example((Z, positive(N, 4)), BOTH),
+    "losses.margin": Example((positive(N, 4), CLASS), BOTH, WEIGHED),
+    "losses.hinge": Example((Z, one_of([-1, 1], N, 4)), BOTH, POSITIVE),
     "losses.perceptron": Example((Z, one_of([-1, 1], N, 4)), BOTH),
+    "losses.contrastive": Example((0.3 * Z, normal(N, 4), positive(N)), (0, 1, 2), {"margin": 3.0}),
+    "losses.cosine_distance": Example((Z, normal(N, 4)), BOTH),
+    "losses.ctc": Example((normal(N, 5, 4), one_of([1, 2, 3], N, 2)), BOTH, {"blank": 0}),
+    "losses.info_nce": Example((normal(N, 3, 4), normal(N, 3, 4)), BOTH, {"temperature": 0.5}),
+    "losses.triplet": Example((Z, normal(N, 4), 2 * normal(N, 4)), (0, 1, 2), {"margin": 3.0}),
     "metrics.accuracy": Example((Z, CLASS), BOTH),
     "metrics.top_k_accuracy": Example((Z, CLASS), BOTH, {"k": 2}),
     "metrics.top_k_classes": Example((Z,)),
@@ -156,6 +176,20 @@ EXAMPLES: dict[str, Example | list[Example]] = {
     "metrics.calibration_error": Example((metrics.CalibrationBins(*positive(3, N, 5)),)),
     "metrics.mean": Example((Z,)),
     "metrics.ratio": Example((metrics.Ratio(positive(N), positive(N)),)),
+    "metrics.area_under_curve": Example((normal(N, 5), normal(N, 5)), BOTH),
+    "metrics.average_precision": Example((normal(N, 6), SIGNED), BOTH),
+    "metrics.binary_accuracy": Example((normal(N, 6), SIGNED), BOTH),
+    "metrics.binary_calibration_bins": Example((normal(N, 6), SIGNED), BOTH, {"bins": 3}),
+    "metrics.binary_confusion_matrix": Example((normal(N, 6), SIGNED), BOTH, {"per_label": True}),
+    "metrics.histogram_examples": Example((metrics.ScoreHistogram(*positive(2, N, 5)),)),
+    "metrics.precision_recall_curve": Example((normal(N, 6), SIGNED), BOTH),
+    "metrics.regression_scores": Example((metrics.RegressionSums(*positive(4, N, 2), 3 + positive(N, 2)),)),
+    "metrics.regression_sums": Example((normal(N, 2), normal(N, 2)), BOTH),
+    "metrics.reliability": Example((metrics.CalibrationBins(*positive(3, N, 5)),)),
+    "metrics.roc_auc": Example((normal(N, 6), SIGNED), BOTH),
+    "metrics.roc_curve": Example((normal(N, 6), SIGNED), BOTH),
+    "metrics.score_histogram": Example((positive(N, 6), SIGNED), BOTH, {"bins": 4}),
+    "metrics.subset_accuracy": Example((normal(N, 6), SIGNED), BOTH),
     "regularizers.l1": Example((TREE, np.float32(0.3)), options={"count": 7}),
     "regularizers.l2": Example((TREE, np.float32(0.3)), options={"count": 7}),
     "regularizers.weight_decay": Example((TREE, np.float32(0.3))),
@@ -199,7 +233,9 @@ FITS = {
     "classical.softmax_regression": Example((POINTS, one_of([0, 1, 2], 12)), options={"num_classes": 3}),
 }
 AUGMENTATIONS = {name for name in EXAMPLES if name.startswith("augmentation.")}
-SINGLE = {*AUGMENTATIONS, "classical.collapse_linear"}
+OF_ALL_SCORES = {"metrics.average_precision", "metrics.histogram_examples", "metrics.precision_recall_curve"}
+OF_ALL_SCORES |= {"metrics.regression_sums", "metrics.roc_auc", "metrics.roc_curve"}
+SINGLE = {*AUGMENTATIONS, "classical.collapse_linear", "losses.info_nce", *OF_ALL_SCORES}
 KEYED_PAIRS = {"backprop.dropout_forward", "backprop.noisy_relu_forward"}
 KEYED = {
     *AUGMENTATIONS,
@@ -215,10 +251,15 @@ KEYED = {
 MIXES = {
     "layers.batch_statistics",
     "metrics.accuracy",
+    "metrics.binary_accuracy",
+    "metrics.binary_calibration_bins",
+    "metrics.binary_confusion_matrix",
     "metrics.calibration_bins",
     "metrics.calibration_error",
     "metrics.confusion_matrix",
     "metrics.mean",
+    "metrics.score_histogram",
+    "metrics.subset_accuracy",
     "metrics.top_k_accuracy",
     "regularizers.elastic_net",
     "regularizers.l1",
@@ -227,10 +268,17 @@ MIXES = {
 }
 WIDE = {
     "layers.batch_statistics",
+    *OF_ALL_SCORES,
     "metrics.accuracy",
+    "metrics.area_under_curve",
+    "metrics.binary_accuracy",
+    "metrics.binary_calibration_bins",
+    "metrics.binary_confusion_matrix",
     "metrics.calibration_bins",
     "metrics.confusion_matrix",
     "metrics.mean",
+    "metrics.score_histogram",
+    "metrics.subset_accuracy",
     "metrics.rank_of_label",
     "metrics.scores",
     "metrics.top_k_accuracy",
@@ -240,6 +288,8 @@ UNDEFINED = {
     "losses.squared_log_error": "the logarithm of what is not positive is NaN",
     "metrics.calibration_error": "of a count of 0 it is NaN",
     "metrics.ratio": "of a count of 0 it is NaN",
+    "metrics.regression_scores": "of a count of 0 it is NaN",
+    "metrics.reliability": "of a count of 0 it is NaN",
 }
 MODULES = (activations, augmentation, backprop, classical, initializers, layers, losses, metrics, regularizers)
 

@@ -6,7 +6,6 @@ import math
 import multiprocessing
 import os
 import signal
-import warnings
 
 import jax
 import jax.numpy as jnp
@@ -15,80 +14,11 @@ import optax
 import pytest
 
 from experiments.train_cnn import choices
+from experiments.train_cnn import records as train_cnn
 from experiments.train_cnn.member import Member
+from experiments.train_cnn.records import Measurement
 from jaxdl import data, nn, runs, training
-from jaxdl.runs import clock, folder, loading, metrics, names, signals
-
-ROW = {"optimizer": "a", "step": 1, "epoch": 0, "split": "train", "loss": 0.1, "accuracy": 0.5, "learning_rate": 0.01}
-
-
-def row(optimizer, step, epoch, split="train", **more):
-    return {**ROW, "optimizer": optimizer, "step": step, "epoch": epoch, "split": split, "seconds": 0.5, **more}
-
-
-# --- metrics.csv
-
-
-def test_metrics_come_back_bit_for_bit(tmp_path):
-    values = [0.1, 1 / 3, float(np.float32(0.1)), 1e-45, 1.7976931348623157e308, math.pi]
-    with metrics.MetricsFile(tmp_path / "metrics.csv") as file:
-        for value in values:
-            file.append(row("module:f", 1, 0, loss=value, learning_rate=value))
-    found = metrics.read_metrics(tmp_path / "metrics.csv")
-    assert [r["loss"] for r in found] == values
-    assert [r["learning_rate"] for r in found] == values
-    assert found[0]["optimizer"] == "module:f"
-
-
-def test_rows_past_a_checkpoint_are_dropped_and_the_rest_stays_to_the_byte(tmp_path):
-    path = tmp_path / "metrics.csv"
-    with metrics.MetricsFile(path) as file:
-        for name, step in (("a", 1), ("b", 1), ("a", 2), ("b", 2), ("c", 1)):
-            file.append(row(name, step, 0, loss=step / 3))
-        file.append(row("a", 1, 0, "test"))
-    lines = path.read_text().splitlines(keepends=True)
-    path.write_text("".join(lines) + "a,3,0,train,0.")  # cut off by a kill
-    with metrics.MetricsFile(path) as file:
-        file.keep_until({"a": 2, "b": 1})
-        file.append(row("a", 3, 0))
-    assert path.read_text().startswith("".join(lines[:4]))
-    assert [(r["optimizer"], r["step"]) for r in metrics.read_metrics(path)] == [("a", 1), ("b", 1), ("a", 2), ("a", 3)]
-
-
-@pytest.mark.parametrize("content", ["", "optimizer,st", ",".join(metrics.COLUMNS)])
-def test_a_file_killed_in_its_first_line_is_begun_again(tmp_path, content):
-    (tmp_path / "metrics.csv").write_text(content)
-    with metrics.MetricsFile(tmp_path / "metrics.csv") as file:
-        file.keep_until({})
-        file.append(row("a", 1, 0))
-    assert len(metrics.read_metrics(tmp_path / "metrics.csv")) == 1
-
-
-def test_rows_are_arranged_as_an_uninterrupted_run_writes_them(tmp_path):
-    epochs = [(0, 2), (1, 4)]  # with their last steps
-    wanted = [row(n, last, e, split) for e, last in epochs for n in "ba" for split in ("train", "dev")]
-    wanted += [row("b", 6, 2), row("b", 6, 2, "test"), row("a", 4, 1, "test")]  # a has stopped early
-    mixed = [wanted[i] for i in (0, 1, 2, 3, 6, 7, 8, 4, 5, 9, 10)]  # b fell back to its first epoch
-    for name, rows in (("mixed", mixed), ("wanted", wanted)):
-        with metrics.MetricsFile(tmp_path / name) as file:
-            for each in rows:
-                file.append(each)
-    with metrics.MetricsFile(tmp_path / "mixed") as file:
-        file.arrange(["b", "a"])
-    assert (tmp_path / "mixed").read_text() == (tmp_path / "wanted").read_text()
-
-
-def test_a_garbled_row_is_named(tmp_path):
-    path = tmp_path / "metrics.csv"
-    path.write_text(",".join(metrics.COLUMNS) + "\na,one,0,train,1,1,1,1\n")
-    with pytest.raises(ValueError, match=r"metrics.csv, line 2: .*one"):
-        metrics.read_metrics(path)
-    with metrics.MetricsFile(path) as file, pytest.raises(ValueError, match=r"metrics.csv, line 2: .*one"):
-        file.keep_until({"a": 1})
-    path.write_text("a,b\n1,2\n")
-    with pytest.raises(ValueError, match="has the columns"):
-        metrics.read_metrics(path)
-
+from jaxdl.runs import clock, folder, loading, names, records, signals
 
 # --- clock
 
@@ -205,18 +135,6 @@ def test_two_processes_do_not_train_into_one_folder(tmp_path):
         pass
 
 
-def test_json_is_written_whole_or_not_at_all(tmp_path):
-    folder.write_json(tmp_path / "a.json", {"a": 1})
-    with pytest.raises(TypeError):
-        folder.write_json(tmp_path / "a.json", {"a": [1] * 100, "b": object()})
-    assert folder.read_json(tmp_path / "a.json") == {"a": 1}
-    (tmp_path / "a.json").write_text('{"a": ')
-    with pytest.raises(ValueError, match=r"a.json: is not valid JSON"):
-        folder.read_json(tmp_path / "a.json")
-    with pytest.raises(ValueError, match=r"b.json: cannot be read"):
-        folder.read_json(tmp_path / "b.json")
-
-
 def test_every_optimizer_has_a_folder_of_its_own():
     found = [
         loading.optimizer_folder(name) for name in ("m:a_b", "m_a:b", "m:a/b", "m.a:b", "jaxdl.adam", "optax.adam+1ulp")
@@ -224,29 +142,6 @@ def test_every_optimizer_has_a_folder_of_its_own():
     assert len({*found}) == len(found)
     assert not any(set(name) & {"/", ":"} for name in found)
     assert "jaxdl.adam" in found
-
-
-# --- names
-
-
-def test_every_known_optimizer_takes_a_step_without_a_warning():
-    params = {
-        "conv": {"kernel": jnp.full((3, 3, 2, 4), 0.1), "bias": jnp.zeros(4)},
-        "d": {"kernel": jnp.full((4, 3), 0.1)},
-    }
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        known = names.optimizer_names()
-        assert {"jaxdl.sgd", "jaxdl.momentum", "jaxdl.adam", "jaxdl.adamw", "optax.sgd", "optax.adam"} <= {*known}
-        for name, factory in known.items():
-            optimizer = factory(0.01)
-            updates = jax.eval_shape(lambda p, o=optimizer: names.try_update(o, p, functions=True)[0], params)
-            shapes = jax.tree.map(lambda u: (u.shape, u.dtype), updates)
-            assert shapes == jax.tree.map(lambda p: (p.shape, p.dtype), params), name
-
-
-def test_one_optimizer_several_times_gets_numbers():
-    assert names.labels(["a", "b", "a"]) == ["a-1", "b", "a-2"]
 
 
 # --- choices
@@ -351,7 +246,7 @@ def make_member(path, losses=None, *, patience=None, average=None, optimizer=Non
         judged.append(jax.tree.map(lambda leaf: np.array(leaf, copy=True), params))
         return {"loss": next(given, 1.0), "accuracy": 0.0}
 
-    file = metrics.MetricsFile(path / "metrics.csv")
+    table = records.Table(path / "metrics.csv", Measurement)
     request = options.pop("request", runs.StopRequest())
     member = Member(
         "m",
@@ -371,13 +266,17 @@ def make_member(path, losses=None, *, patience=None, average=None, optimizer=Non
         measure=measure,
         learning_rate=lambda step: 0.1,
         peak_learning_rate=0.1,
-        metrics=file,
+        metrics=table,
         request=request,
         patience=patience,
         log_every=options.pop("log_every", 2),
         **options,
     )
-    return member, file, judged
+    return member, table, judged
+
+
+def measured(path):
+    return records.read_table(path / "metrics.csv", Measurement)
 
 
 def train(member, epochs):
@@ -390,25 +289,22 @@ def same(a, b):
 
 
 def test_early_stopping_judges_the_weights_of_the_best_epoch(tmp_path):
-    member, file, judged = make_member(tmp_path, [3.0, 1.0, 2.0, 1.5, 0.5], patience=2)
+    member, _, judged = make_member(tmp_path, [3.0, 1.0, 2.0, 1.5, 0.5], patience=2)
     train(member, 5)
-    file.close()
     assert (member.finished, member.epoch, member.step) == (True, 4, 12), "two epochs without a lower loss"
     chosen = member.chosen()
     assert chosen["which"] == "best on dev, epoch 2"
     assert same(chosen["params"], judged[1])
     assert not same(chosen["params"], judged[3])
-    resumed, file, _ = make_member(tmp_path, patience=2)
+    resumed, _, _ = make_member(tmp_path, patience=2)
     assert resumed.resume()
-    file.close()
     assert resumed.finished
     assert same(resumed.chosen()["params"], judged[1])
 
 
 def test_the_average_is_what_is_measured_and_judged(tmp_path):
-    member, file, judged = make_member(tmp_path, [1.0, 2.0], patience=5, average=0.5)
+    member, _, judged = make_member(tmp_path, [1.0, 2.0], patience=5, average=0.5)
     train(member, 2)
-    file.close()
     assert member.chosen()["which"] == "average, best on dev, epoch 1"
     assert same(member.chosen()["params"], judged[0])
     assert same(member.state.average["params"], judged[1])
@@ -416,33 +312,30 @@ def test_the_average_is_what_is_measured_and_judged(tmp_path):
 
 
 def test_without_early_stopping_the_last_weights_are_judged(tmp_path):
-    member, file, judged = make_member(tmp_path, [1.0, 2.0])
+    member, _, judged = make_member(tmp_path, [1.0, 2.0])
     train(member, 2)
-    file.close()
     assert member.chosen()["which"] == "last"
     assert same(member.chosen()["params"], judged[1])
 
 
 def test_train_rows_are_means_over_the_steps_since_the_last_one(tmp_path):
-    member, file, _ = make_member(tmp_path, optimizer=optax.sgd(0.0))
+    member, _, _ = make_member(tmp_path, optimizer=optax.sgd(0.0))
     train(member, 1)
-    file.close()
-    found = metrics.read_metrics(tmp_path / "metrics.csv")
-    assert [(r["step"], r["split"]) for r in found] == [(2, "train"), (3, "train"), (3, "dev")]
+    found = measured(tmp_path)
+    assert [(r.step, r.split) for r in found] == [(2, "train"), (3, "train"), (3, "dev")]
     rng = np.random.default_rng(0)
     images, labels = rng.random((24, 2, 2, 1)).astype(np.float32), np.arange(24) % 3
     layer = nn.serial(flatten=nn.flatten, fc=nn.Dense(3))
     params, state = layer.init(jax.random.key(0), (2, 2, 1))
     logits, _ = layer.apply(params, state, jnp.asarray(images))
     every = np.asarray(optax.softmax_cross_entropy_with_integer_labels(logits, jnp.asarray(labels)))
-    np.testing.assert_allclose((2 * found[0]["loss"] + found[1]["loss"]) / 3, every.mean(), rtol=1e-6)
+    np.testing.assert_allclose((2 * found[0].loss + found[1].loss) / 3, every.mean(), rtol=1e-6)
 
 
 def test_a_dev_loss_that_is_not_finite_stops_the_run(tmp_path):
-    member, file, _ = make_member(tmp_path, [1.0, math.nan])
+    member, _, _ = make_member(tmp_path, [1.0, math.nan])
     with pytest.raises(runs.Diverged, match=r"m: the dev loss is nan after step 6; the last finite loss .* at step 6"):
         train(member, 2)
-    file.close()
     assert training.checkpoints.steps(tmp_path / "checkpoints") == [0, 3]
 
 
@@ -458,10 +351,9 @@ def nan_parameters():
 
 
 def test_a_checkpoint_with_parameters_that_are_not_finite_is_never_written(tmp_path):
-    member, file, _ = make_member(tmp_path, [1.0], optimizer=nan_parameters())
+    member, _, _ = make_member(tmp_path, [1.0], optimizer=nan_parameters())
     with pytest.raises(runs.Diverged, match=r"params.*(kernel|bias).* is not finite after step 3"):
         train(member, 1)
-    file.close()
     assert training.checkpoints.steps(tmp_path / "checkpoints") == [0]
 
 
@@ -470,33 +362,30 @@ def corrupt(checkpoint):
 
 
 def test_corrupt_checkpoints_are_passed_over_and_do_not_push_out_whole_ones(tmp_path):
-    whole, file, judged = make_member(tmp_path, patience=9, checkpoint_every=1)
+    whole, _, judged = make_member(tmp_path, patience=9, checkpoint_every=1)
     train(whole, 2)
-    file.close()
     steps = training.checkpoints.steps(tmp_path / "checkpoints")
     assert steps == [4, 5, 6]
     for step in steps[1:]:
         corrupt(tmp_path / "checkpoints" / f"{step:08d}")
-    again, file, judged_again = make_member(tmp_path, patience=9, checkpoint_every=1)
+    again, _, judged_again = make_member(tmp_path, patience=9, checkpoint_every=1)
     said = []
     assert again.resume(report=said.append)
     assert (again.step, again.epoch, again.batch) == (4, 1, 1)
     assert [f"step {step} is corrupt" in line for step, line in zip((6, 5), said, strict=True)] == [True, True]
     assert training.checkpoints.steps(tmp_path / "checkpoints") == [4]
     train(again, 2)
-    file.close()
     assert same(judged_again[-1], judged[-1])
 
 
 def test_without_a_whole_checkpoint_a_run_cannot_be_resumed(tmp_path):
-    member, file, _ = make_member(tmp_path)
+    member, _, _ = make_member(tmp_path)
     assert not member.resume(), "a run that was killed before its first checkpoint begins again"
     train(member, 1)
     for step in training.checkpoints.steps(tmp_path / "checkpoints"):
         corrupt(tmp_path / "checkpoints" / f"{step:08d}")
     with pytest.raises(ValueError, match=r"checkpoints: all checkpoints are corrupt, those of the steps \[0, 3\]"):
         member.resume(report=lambda line: None)
-    file.close()
 
 
 class StopAt(runs.StopRequest):
@@ -527,16 +416,15 @@ def test_several_steps_per_call_write_the_same_rows_and_weights(tmp_path, log_ev
     for steps in (1, 4):
         path = tmp_path / str(steps)
         path.mkdir()
-        member, file, judged = make_member(path, steps=7, steps_per_call=steps, log_every=log_every, checkpoint_every=3)
+        member, _, judged = make_member(path, steps=7, steps_per_call=steps, log_every=log_every, checkpoint_every=3)
         train(member, 2)
-        file.close()
-        rows = [{**row, "seconds": 0} for row in metrics.read_metrics(path / "metrics.csv")]
+        rows = [row._replace(seconds=0) for row in measured(path)]
         found.append((rows, judged, training.checkpoints.steps(path / "checkpoints"), member.clock.to_dict()["steps"]))
     (rows, judged, steps, counted), (rows_of_calls, judged_of_calls, steps_of_calls, counted_of_calls) = found
-    assert [row["step"] for row in rows] == [row["step"] for row in rows_of_calls]
+    assert [row.step for row in rows] == [row.step for row in rows_of_calls]
     for row, other in zip(rows, rows_of_calls, strict=True):
-        assert other["loss"] == pytest.approx(row["loss"], rel=1e-5)
-        assert other["accuracy"] == row["accuracy"]
+        assert other.loss == pytest.approx(row.loss, rel=1e-5)
+        assert other.accuracy == row.accuracy
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), judged, judged_of_calls)
     assert steps == steps_of_calls
     first_call = min(4, log_every, 3)
@@ -549,18 +437,16 @@ def test_a_stop_within_calls_of_several_steps_is_gone_on_with_to_the_bit(tmp_pat
         path = tmp_path / str(stop_at)
         path.mkdir()
         request = StopAt(stop_at or 1000)
-        member, file, judged = make_member(path, steps=7, steps_per_call=4, log_every=5, request=request)
+        member, _, judged = make_member(path, steps=7, steps_per_call=4, log_every=5, request=request)
         request.member = member
         train(member, 2)
-        file.close()
         if stop_at:
             assert stop_at <= member.step < stop_at + 4, "the call that was under way is the last"
-            member, file, judged = make_member(path, steps=7, steps_per_call=4, log_every=5)
+            member, table, judged = make_member(path, steps=7, steps_per_call=4, log_every=5)
             assert member.resume()
-            file.keep_until({"m": member.step})
+            train_cnn.keep_until(table, {"m": member.step})
             train(member, 2)
-            file.close()
-        rows = [{**row, "seconds": 0} for row in metrics.read_metrics(path / "metrics.csv")]
+        rows = [row._replace(seconds=0) for row in measured(path)]
         ended.append((rows, judged[-1]))
     for rows, weights in ended[1:]:
         assert rows == ended[0][0]
@@ -568,31 +454,27 @@ def test_a_stop_within_calls_of_several_steps_is_gone_on_with_to_the_bit(tmp_pat
 
 
 def test_a_loss_that_is_not_finite_within_a_call_is_named_by_its_step(tmp_path):
-    member, file, _ = make_member(tmp_path, steps=7, steps_per_call=4, log_every=100, optimizer=nan_loss(2))
+    member, _, _ = make_member(tmp_path, steps=7, steps_per_call=4, log_every=100, optimizer=nan_loss(2))
     with pytest.raises(runs.Diverged, match=r"m: the loss is nan at step 3; the last finite loss was .* at step 2"):
         train(member, 1)
-    file.close()
 
 
 @pytest.mark.parametrize("stop_at", [1, 3])
 def test_a_stop_at_any_batch_is_saved_and_gone_on_with(tmp_path, stop_at):
     (tmp_path / "whole").mkdir()
-    whole, file, judged = make_member(tmp_path / "whole")
+    whole, _, judged = make_member(tmp_path / "whole")
     train(whole, 2)
-    file.close()
     request = StopAt(stop_at)
-    stopped, file, _ = make_member(tmp_path, request=request)
+    stopped, _, _ = make_member(tmp_path, request=request)
     request.member = stopped
     train(stopped, 2)
-    file.close()
     assert stopped.step == stop_at
-    again, file, judged_again = make_member(tmp_path)
+    again, table, judged_again = make_member(tmp_path)
     assert again.resume()
-    file.keep_until({"m": again.step})
+    train_cnn.keep_until(table, {"m": again.step})
     train(again, 2)
-    file.close()
     assert same(judged_again[-1], judged[-1])
-    tables = [metrics.read_metrics(path / "metrics.csv") for path in (tmp_path / "whole", tmp_path)]
-    timeless = [[{**r, "seconds": 0} for r in found] for found in tables]
+    tables = [measured(path) for path in (tmp_path / "whole", tmp_path)]
+    timeless = [[r._replace(seconds=0) for r in found] for found in tables]
     assert timeless[0] == timeless[1]
-    assert [(r["step"], r["split"]) for r in tables[0]][:3] == [(2, "train"), (3, "train"), (3, "dev")]
+    assert [(r.step, r.split) for r in tables[0]][:3] == [(2, "train"), (3, "train"), (3, "dev")]

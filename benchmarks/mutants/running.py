@@ -29,9 +29,9 @@ def load(mutant: Mutant | None) -> dict[str, types.ModuleType]:
     """Return fresh copies of `jaxdl.kernels`' and `jaxdl.backprop`'s modules, one mutated, that import one another."""
     fresh: dict[str, types.ModuleType] = {}
     packages = ("jaxdl.kernels", "jaxdl.backprop")
-    saved = {name: module for name, module in sys.modules.items() if name.startswith(packages)}
-    for name in saved:
-        del sys.modules[name]
+    # what no mutant is made of, such as `kernels.native`, stays as it is
+    replaced = [*packages, *(f"jaxdl.{name}" for name in MODULES)]
+    saved = {name: sys.modules.pop(name) for name in replaced if name in sys.modules}
     try:
         sys.modules.update({name: types.ModuleType(name) for name in packages})
         for name, path in _PATHS.items():
@@ -43,8 +43,8 @@ def load(mutant: Mutant | None) -> dict[str, types.ModuleType]:
             if name == "kernels.tuned":
                 module.__dict__.update(_TUNED)
     finally:
-        for name in [name for name in sys.modules if name.startswith(packages)]:
-            del sys.modules[name]
+        for name in replaced:
+            sys.modules.pop(name, None)
         sys.modules.update(saved)
     return fresh
 

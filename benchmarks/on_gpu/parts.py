@@ -76,7 +76,7 @@ def about(name: str, dry_run: bool) -> dict[str, object]:
     found = provenance(seed=0, devices=devices)
     return {
         "command": f"python -m benchmarks.on_gpu --out DIR --parts {name}{' --dry-run' if dry_run else ''}",
-        **{key: found[key] for key in ("started", "versions", "devices", "machine")},
+        **{key: getattr(found, key) for key in ("started", "versions", "devices", "machine")},
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
         "precision": os.environ.get("JAX_DEFAULT_MATMUL_PRECISION", "the device's default"),
     }

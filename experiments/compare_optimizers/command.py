@@ -104,7 +104,7 @@ def resolve(config: Config) -> Config:
 
 
 def budget(text: str) -> dict[str, Any]:
-    """Seconds of the whole study, or steps of each run, as `study.Settings` takes them."""
+    """Seconds of the whole study, or steps of each run, as `study.StudySettings` takes them."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)(s|m|h|steps)", text)
     _check(not text or found, "budget", text, "a time as 90s, 5m or 1h, or steps as 500steps")
     if not found:
@@ -142,7 +142,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(config: Config, problems: list[studies.Problem], chosen: list[contenders.Contender], folder: Path) -> int:
     """Make all runs that the folder does not hold yet; returns the exit code."""
-    settings = study.Settings(
+    settings = study.StudySettings(
         rates=rows.points(*config.rates, config.points, search=config.search),
         seeds=config.seeds,
         method=None if config.method == "auto" else config.method,

@@ -1,6 +1,6 @@
 """The report of a study: which optimizer is better on which problem, how sure that is, and what it cost.
 
-`write` is a pure function of the files that `experiments.compare_optimizers.contents` describes: called again it gives
+`write` is a pure function of the files that `experiments.compare_optimizers.records` describes: called again it gives
 the same bytes. It imports matplotlib: import it where a report is written and not at the top of a command.
 """
 
@@ -12,15 +12,15 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.compare_optimizers import contents
-from experiments.compare_optimizers.contents import Run, Study
+from experiments.compare_optimizers import records
+from experiments.compare_optimizers.records import Result, StudyContents
 from jaxdl import plots
 from jaxdl.runs import pages
 from jaxdl.studies import statistics
 from jaxdl.studies.landscapes import LANDSCAPES
 from jaxdl.studies.statistics import Interval
 
-CurveOf = Callable[[Study, str, str], plots.Curve | None]  # of a problem and an optimizer, where it has one
+CurveOf = Callable[[StudyContents, str, str], plots.Curve | None]  # of a problem and an optimizer, where it has one
 FACTORS = np.geomspace(1, 16, 200)  # of performance profiles
 LIMIT = 4.0  # up to which their score integrates, as AlgoPerf does
 
@@ -38,7 +38,7 @@ def write(folder: str | Path) -> Path:
         ValueError: a file is missing or malformed; the message names the file and what is wrong.
     """
     folder = Path(folder)
-    study = contents.read(folder)
+    study = records.read(folder)
     sections = (
         _summary,
         _pairs,
@@ -53,7 +53,7 @@ def write(folder: str | Path) -> Path:
         _diverged,
     )
     parts = [part for section in sections for part in section(study, folder)]
-    if "command" in study.manifest:
+    if study.manifest is not None:
         parts += pages.made(study.manifest, study.config)
     return pages.write(folder, parts)
 
@@ -61,7 +61,7 @@ def write(folder: str | Path) -> Path:
 # ---------------------------------------------------------------- what was found
 
 
-def _summary(study: Study, folder: Path) -> list[str]:
+def _summary(study: StudyContents, folder: Path) -> list[str]:
     del folder
     seeds = max(len(study.select(p, o, "final")) for p in study.problems for o in study.optimizers)
     stages = Counter(run.stage for run in study.runs)
@@ -91,7 +91,7 @@ def _summary(study: Study, folder: Path) -> list[str]:
     return parts
 
 
-def _pairs(study: Study, folder: Path) -> list[str]:
+def _pairs(study: StudyContents, folder: Path) -> list[str]:
     parts = []
     explained = {
         "twin": "One algorithm in two libraries. Whatever is told apart here is chance or a defect.",
@@ -117,7 +117,7 @@ def _pairs(study: Study, folder: Path) -> list[str]:
     return parts
 
 
-def _values(study: Study, folder: Path) -> list[str]:
+def _values(study: StudyContents, folder: Path) -> list[str]:
     parts = ["## Final and best values"]
     header = ["optimizer", "tuned rate", "final value", "best value", "accuracy (%)", "final value at the default rate",
               "default rate"]  # fmt: skip
@@ -147,7 +147,7 @@ def _values(study: Study, folder: Path) -> list[str]:
     return parts
 
 
-def _targets(study: Study, folder: Path) -> list[str]:
+def _targets(study: StudyContents, folder: Path) -> list[str]:
     del folder
     header = ["problem", "optimizer", "reached", "steps", "examples", "seconds", "compile seconds"]
     rows = []
@@ -166,7 +166,7 @@ def _targets(study: Study, folder: Path) -> list[str]:
     return ["## Time to target", said, pages.table(header, rows, left=2)] if rows else []
 
 
-def _rates(study: Study, folder: Path) -> list[str]:
+def _rates(study: StudyContents, folder: Path) -> list[str]:
     if not study.select(stage="tuning"):
         return []
     targets, rows = dict(_with_target(study)), []
@@ -187,7 +187,7 @@ def _rates(study: Study, folder: Path) -> list[str]:
     return [*parts, table] if rows else parts
 
 
-def _best_of(study: Study, folder: Path) -> list[str]:
+def _best_of(study: StudyContents, folder: Path) -> list[str]:
     if not study.select(stage="tuning"):
         return []
     said = (
@@ -199,7 +199,7 @@ def _best_of(study: Study, folder: Path) -> list[str]:
     return ["## What tuning buys", said, *drawn]
 
 
-def _profiles(study: Study, folder: Path) -> list[str]:
+def _profiles(study: StudyContents, folder: Path) -> list[str]:
     names, problems = study.optimizers, [p for p, _ in _with_target(study)]
     whole = [p for p in problems if all(study.select(p, name, "final") for name in names)]
     if not whole:
@@ -231,7 +231,7 @@ def _profiles(study: Study, folder: Path) -> list[str]:
     return [*parts, pages.table(["optimizer", "score in steps", "score in seconds"], rows)]
 
 
-def _tally(study: Study, folder: Path) -> list[str]:
+def _tally(study: StudyContents, folder: Path) -> list[str]:
     names = study.optimizers
     if len(names) < 2:
         return []
@@ -255,7 +255,7 @@ def _tally(study: Study, folder: Path) -> list[str]:
     ]
 
 
-def _landscapes(study: Study, folder: Path) -> list[str]:
+def _landscapes(study: StudyContents, folder: Path) -> list[str]:
     parts = []
     for landscape in LANDSCAPES:
         paths = {o: points for (p, o), points in study.paths.items() if p == landscape.name}
@@ -271,7 +271,7 @@ def _landscapes(study: Study, folder: Path) -> list[str]:
     return ["## Paths on landscapes", said, *parts] if parts else []
 
 
-def _costs(study: Study, folder: Path) -> list[str]:
+def _costs(study: StudyContents, folder: Path) -> list[str]:
     del folder
     header = ["problem", "optimizer", "update (µs)", "state (bytes)", "tuning runs", "tuning steps", "tuning seconds",
               "all runs", "all seconds", "compile seconds"]  # fmt: skip
@@ -291,7 +291,7 @@ def _costs(study: Study, folder: Path) -> list[str]:
     return ["## Costs", said, pages.table(header, rows, left=2)]
 
 
-def _diverged(study: Study, folder: Path) -> list[str]:
+def _diverged(study: StudyContents, folder: Path) -> list[str]:
     del folder
     rows = []
     for problem in study.problems:
@@ -299,7 +299,7 @@ def _diverged(study: Study, folder: Path) -> list[str]:
             gone = [run for run in study.select(problem, optimizer) if run.status == "diverged"]
             counts = [
                 f"{sum(r.stage == s for r in gone)} of {len(study.select(problem, optimizer, s))}"
-                for s in contents.ALLOWED["stage"]
+                for s in records.STAGES
             ]
             if gone:
                 least = min(run.rate for run in gone)
@@ -311,7 +311,7 @@ def _diverged(study: Study, folder: Path) -> list[str]:
 # ---------------------------------------------------------------- curves over the groups of optimizers
 
 
-def _groups(study: Study) -> list[tuple[str, ...]]:
+def _groups(study: StudyContents) -> list[tuple[str, ...]]:
     """The optimizers that share a panel: twins, planted pairs, and the others each alone."""
     pairs = [*study.twins, *study.planted]
     paired = {name for pair in pairs for name in pair}
@@ -319,11 +319,11 @@ def _groups(study: Study) -> list[tuple[str, ...]]:
 
 
 def _panels(
-    study: Study,
+    study: StudyContents,
     folder: Path,
     problem: str,
     kind: str,
-    curve: Callable[[Study, str, str], plots.Curve | None],
+    curve: Callable[[StudyContents, str, str], plots.Curve | None],
     **options,
 ) -> str:
     """A figure with a panel per group, and the markdown that shows it."""
@@ -334,7 +334,7 @@ def _panels(
     return pages.figure(folder, f"{kind}_{problem}", figure, alt)
 
 
-def _curve(study: Study, problem: str, optimizer: str) -> plots.Curve | None:
+def _curve(study: StudyContents, problem: str, optimizer: str) -> plots.Curve | None:
     """The median over seeds with the tuned rate; a run that has ended early counts as infinite from there."""
     curves = [study.curves[run.key] for run in study.select(problem, optimizer, "final")]
     if not curves:
@@ -347,12 +347,12 @@ def _curve(study: Study, problem: str, optimizer: str) -> plots.Curve | None:
         return steps, np.median(values, axis=0)
 
 
-def _over_rates(study: Study, problem: str, optimizer: str) -> plots.Curve | None:
+def _over_rates(study: StudyContents, problem: str, optimizer: str) -> plots.Curve | None:
     runs = sorted(study.select(problem, optimizer, "tuning"), key=lambda run: run.rate)
     return (np.array([run.rate for run in runs]), np.array(_ended(runs))) if runs else None
 
 
-def _over_tries(study: Study, problem: str, optimizer: str) -> plots.Curve | None:
+def _over_tries(study: StudyContents, problem: str, optimizer: str) -> plots.Curve | None:
     runs = study.select(problem, optimizer, "tuning")
     if not runs:
         return None
@@ -364,7 +364,7 @@ def _over_tries(study: Study, problem: str, optimizer: str) -> plots.Curve | Non
 # ---------------------------------------------------------------- numbers
 
 
-def _differences(study: Study, pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str, str, Interval]]:
+def _differences(study: StudyContents, pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str, str, Interval]]:
     """Problem, first, second and the interval of first less second over the seeds that both have."""
     found = []
     for problem in study.problems:
@@ -376,12 +376,12 @@ def _differences(study: Study, pairs: Iterable[tuple[str, str]]) -> list[tuple[s
     return found
 
 
-def _with_target(study: Study) -> list[tuple[str, float]]:
+def _with_target(study: StudyContents) -> list[tuple[str, float]]:
     targets = {run.problem: run.target for run in study.runs if math.isfinite(run.target)}
     return list(targets.items())
 
 
-def _to_target(runs: Sequence[Run], unit: str) -> np.ndarray:
+def _to_target(runs: Sequence[Result], unit: str) -> np.ndarray:
     """Steps, examples or seconds to the target for each run; infinity where it was not reached."""
     steps = np.array(
         [max(run.steps_to_target, 1.0) if run.steps_to_target == 0 else run.steps_to_target for run in runs]
@@ -393,11 +393,11 @@ def _to_target(runs: Sequence[Run], unit: str) -> np.ndarray:
     return np.where(np.isnan(steps), np.inf, steps)
 
 
-def _ended(runs: Sequence[Run]) -> list[float]:
+def _ended(runs: Sequence[Result]) -> list[float]:
     return [run.value for run in runs]
 
 
-def _best(run: Run) -> float:
+def _best(run: Result) -> float:
     return math.inf if math.isnan(run.best) else run.best
 
 
@@ -438,7 +438,7 @@ def _number(value: float) -> str:
     return "–" if math.isnan(value) else f"{value:.5g}"
 
 
-def _rate(runs: Sequence[Run]) -> str:
+def _rate(runs: Sequence[Result]) -> str:
     return f"{runs[0].rate:.4g}" if runs else "–"
 
 

@@ -9,24 +9,37 @@ The runs of a stage go through in groups, in an order that is fixed by the study
 written together when it ends; a study that goes on repeats the group that was under way and no other.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 
 from experiments.compare_optimizers.contenders import Contender, twins
-from experiments.compare_optimizers.rows import CURVES, KEY, PATHS, RESULTS, checksums, describe, key, result
+from experiments.compare_optimizers.records import (
+    CURVES,
+    PATHS,
+    PLAN,
+    RESULTS,
+    Evaluation,
+    Key,
+    Pair,
+    PathPoint,
+    Plan,
+    Result,
+    Stage,
+)
+from experiments.compare_optimizers.rows import checksums, describe, evaluation, result
 from jaxdl import studies
 from jaxdl.runs import folder as folders
-from jaxdl.runs.tables import Table
+from jaxdl.runs import records
+from jaxdl.runs.records import Table
 from jaxdl.studies import cost, sweep
 
-PLAN: Final = "plan.json"
 
-
-class Settings(NamedTuple):
+class StudySettings(NamedTuple):
     """What all optimizers of a study have in common."""
 
     rates: tuple[float, ...]  # the points of tuning
@@ -42,12 +55,12 @@ class Group(NamedTuple):
 
     problem: str
     optimizer: str
-    stage: str
+    stage: Stage
     members: tuple[sweep.Member, ...]
 
-    def keys(self) -> list[tuple[str, ...]]:
-        """What stands in the first five cells of its rows."""
-        return [(self.problem, self.optimizer, self.stage, str(m.learning_rate), str(m.seed)) for m in self.members]
+    def keys(self) -> list[Key]:
+        """Which runs they are."""
+        return [(self.problem, self.optimizer, self.stage, m.learning_rate, m.seed) for m in self.members]
 
 
 class Stopped(Exception):
@@ -76,20 +89,20 @@ class Study:
         folder: Path,
         problems: Sequence[studies.Problem],
         contenders: Sequence[Contender],
-        settings: Settings,
+        settings: StudySettings,
         *,
-        planted: Sequence[tuple[str, str]] = (),
+        planted: Sequence[Pair] = (),
         line: Callable[[str], None] = print,
         advance: Callable[[], None] = lambda: None,
         stop: Callable[[], bool] = lambda: False,
     ) -> None:
-        self.folder, self.settings, self.planted = folder, settings, list(planted)
+        self.folder, self.settings, self.planted = folder, settings, tuple(planted)
         self.problems = {problem.name: problem for problem in problems}
         self.contenders = {one.label: one for one in contenders}
         self.line, self.advance, self.stop = line, advance, stop
         self.began = time.perf_counter()
         self.methods = {problem.name: self._method(problem) for problem in problems}
-        self.results, self.curves = Table(folder / "results.csv", RESULTS), Table(folder / "curves.csv", CURVES)
+        self.results, self.curves = Table(folder / RESULTS, Result), Table(folder / CURVES, Evaluation)
         self._placed: dict[str, sweep.Placed] = {}
         self._sweeps: dict[tuple[str, str], sweep.Sweep] = {}
         self._costs: dict[tuple[str, str], tuple[float, int]] = {}
@@ -119,7 +132,7 @@ class Study:
                         self._make(group, steps[name])
                     self.advance()
                 self._draw(name, one, steps[name])
-                self.line(describe(self.results.rows(), name, one.label))
+                self.line(describe(self.results.rows, name, one.label))
                 self._sweeps.pop((name, one.label), None)  # its programs are not needed any more
             self._placed.pop(name)
 
@@ -134,7 +147,7 @@ class Study:
         rate = self._best_rate(problem, one.label) if best is None else best
         yield from self._divided(problem, one, "final", [(rate, s) for s in range(seeds)], width)
 
-    def _divided(self, problem: str, one: Contender, stage: str, pairs: list, width: int) -> Iterator[Group]:
+    def _divided(self, problem: str, one: Contender, stage: Stage, pairs: list, width: int) -> Iterator[Group]:
         for first in range(0, len(pairs), width):
             members = tuple(sweep.Member(*pair) for pair in pairs[first : first + width])
             yield Group(problem, one.label, stage, members)
@@ -148,8 +161,8 @@ class Study:
 
     def _best_rate(self, problem: str, optimizer: str) -> float:
         """The rate whose tuning run ended lowest; the lowest rate where none ended."""
-        rows = [row for row in self.results.rows() if key(row)[:3] == (problem, optimizer, "tuning")]
-        ended = [(float(row["final"]), float(row["rate"])) for row in rows if row["final"]]
+        tuning = [row for row in self.results.rows if row.key[:3] == (problem, optimizer, "tuning")]
+        ended = [(row.final, row.rate) for row in tuning if not math.isnan(row.final)]
         return min(ended)[1] if ended else min(self.settings.rates)
 
     def _method(self, problem: studies.Problem) -> sweep.Method:
@@ -162,8 +175,8 @@ class Study:
     def _plan(self) -> dict[str, int]:
         """Steps per problem, the same for all optimizers; written down, so that a study that goes on keeps them."""
         path = self.folder / PLAN
-        if path.exists():
-            return folders.read_json(path)["steps"]
+        if path.exists() and (kept := records.read_record(path, Plan).steps) is not None:
+            return kept
         budget = self.settings
         if budget.budget_steps is not None:
             steps = dict.fromkeys(self.problems, budget.budget_steps)
@@ -171,15 +184,15 @@ class Study:
             steps = self._affordable(budget.budget_seconds)
         else:
             steps = {name: problem.steps for name, problem in self.problems.items()}
-        plan = {
-            "steps": steps,
-            "full_steps": {name: problem.steps for name, problem in self.problems.items()},
-            "methods": {name: method.name for name, method in self.methods.items()},
-            "rates": self.settings.rates,
-            "twins": twins([*self.contenders]),
-            "planted": self.planted,
-        }
-        folders.write_json(path, plan)
+        plan = Plan(
+            steps=steps,
+            full_steps={name: problem.steps for name, problem in self.problems.items()},
+            methods={name: method.name for name, method in self.methods.items()},
+            rates=self.settings.rates,
+            twins=tuple(twins([*self.contenders])),
+            planted=self.planted,
+        )
+        records.write_json(path, plan)
         return steps
 
     def _affordable(self, seconds: float) -> dict[str, int]:
@@ -225,22 +238,22 @@ class Study:
 
     # ------------------------------------------------------------ runs and rows
 
-    def _written(self) -> set[tuple[str, ...]]:
-        return {key(row) for row in self.results.rows()}
+    def _written(self) -> set[Key]:
+        return {row.key for row in self.results.rows}
 
     def _mend(self) -> None:
         """Drop rows of groups of which others are missing, and curves of runs that are not in results.csv."""
         written = self._written()
-        partial: set[tuple[str, ...]] = set()
+        partial: set[Key] = set()
         for name in self.problems:
             for one in self.contenders.values():
                 for group in self._groups(name, one, None):
                     keys = {*group.keys()}
                     if not keys <= written:
                         partial |= keys & written
-        self.results.keep(lambda row: key(row) not in partial)
+        self.results.keep(lambda row: row.key not in partial)
         whole = written - partial
-        self.curves.keep(lambda row: key(row) in whole)
+        self.curves.keep(lambda row: row.key in whole)
 
     def _sweep(self, group: Group) -> sweep.Sweep:
         pair = group.problem, group.optimizer
@@ -251,25 +264,24 @@ class Study:
 
     def _make(self, group: Group, steps: int) -> None:
         traces = self._sweep(group).run(group.members, steps, stop=self._check)
-        update, memory = self._cost(group)
-        costs = {"update_microseconds": round(update, 3), "state_bytes": memory}
-        named = [(dict(zip(KEY, names, strict=True)), trace) for names, trace in zip(group.keys(), traces, strict=True)]
-        # results.csv comes last: what it holds is whole
-        self.curves.append([{**name, **point._asdict()} for name, trace in named for point in trace.points])
-        problem = self.problems[group.problem]
-        self.results.append([{**name, **result(problem, trace, steps), **costs} for name, trace in named])
+        pairs = list(zip(group.keys(), traces, strict=True))
+        # results.csv comes last, and the curves are on disk before: what it holds is whole
+        self.curves.append([evaluation(key, point) for key, trace in pairs for point in trace.points])
+        self.curves.sync()
+        problem, costs = self.problems[group.problem], self._cost(group)
+        self.results.append([result(key, problem, trace, steps, costs) for key, trace in pairs])
+        self.results.sync()
 
     def _draw(self, problem: str, one: Contender, steps: int) -> None:
         """On a landscape, the path from its start at the best rate, for contour plots."""
         known = {landscape.name: landscape for landscape in studies.LANDSCAPES}
         if problem not in known:
             return
-        paths = Table(self.folder / "paths.csv", PATHS)
-        if any((row["problem"], row["optimizer"]) == (problem, one.label) for row in paths.rows()):
+        paths = Table(self.folder / PATHS, PathPoint)
+        if any(row[:2] == (problem, one.label) for row in paths.rows):
             return
         points = studies.landscapes.path(known[problem], one.build, self._best_rate(problem, one.label), steps=steps)
-        name = {"problem": problem, "optimizer": one.label}
-        paths.append({**name, "step": i, "x": float(x), "y": float(y)} for i, (x, y) in enumerate(points))
+        paths.append(PathPoint(problem, one.label, i, float(x), float(y)) for i, (x, y) in enumerate(points))
 
     def _cost(self, group: Group) -> tuple[float, int]:
         pair = group.problem, group.optimizer
@@ -281,7 +293,7 @@ class Study:
 
 
 def describe_folder(
-    folder: Path, problems: Sequence[studies.Problem], *, devices: list[Any], argv: Sequence[str] | None = None
+    folder: Path, problems: Sequence[studies.Problem], *, devices: Sequence[Any], argv: Sequence[str] | None = None
 ) -> None:
     """Write the manifest, or, where the study has begun before, see that the problems' arrays are the same.
 
@@ -289,8 +301,5 @@ def describe_folder(
         ValueError: see `folder.check_same_data`.
     """
     sums = checksums(problems)
-    if (folder / folders.MANIFEST).exists():
-        return folders.check_same_data(folder, sums)
-    about = {"name": ", ".join(sums), "note": "of the arrays and the first epoch's batches", "sha256": sums}
-    written = {**folders.provenance(seed=0, devices=devices, argv=argv), "data": about}
-    return folders.write_json(folder / folders.MANIFEST, written)
+    source = folders.DataSource(", ".join(sums), "of the arrays and the first epoch's batches", sums)
+    folders.write_manifest(folder, seed=0, devices=devices, source=source, argv=argv)

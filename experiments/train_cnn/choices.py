@@ -10,7 +10,7 @@ import optax
 
 from jaxdl import data, regularizers, schedules
 from jaxdl.data import augmentation
-from jaxdl.runs import names
+from jaxdl.runs import names, trials
 
 COUPLED = {"jaxdl.adam"}  # its weight_decay is that of PyTorch's convention alone: the same penalty as below
 Penalty = Callable[[Any], Any]  # params -> a scalar added to the loss
@@ -60,19 +60,23 @@ def optimizer(
     Raises:
         ValueError: if the optimizer does not take what a training step offers.
     """
-    factory = names.optimizer(name)
+    factory, named = names.optimizer(name), names.parse_optimizer(name)
     options, penalty = inspect.signature(factory).parameters, None
     arguments: dict[str, Any] = {}
-    if weight_decay is not None and "weight_decay" in options and name not in COUPLED:
-        masks = {mask: regularizers.weights_mask for mask in ("mask", "weight_decay_mask") if mask in options}
+    if weight_decay is not None and "weight_decay" in named.keywords:
+        raise ValueError(f"weight_decay={weight_decay} is not allowed: optimizer={name!r} sets it already")
+    if weight_decay is not None and "weight_decay" in options and named.name not in COUPLED:
+        masks = {
+            mask: regularizers.weights_mask
+            for mask in ("mask", "weight_decay_mask")
+            if mask in options and mask not in named.keywords
+        }
         arguments = {"weight_decay": weight_decay, **masks}
     elif weight_decay:
         penalty = functools.partial(regularizers.l2, strength=weight_decay)
     try:
-        found = factory(learning_rate, **arguments)
-        if not isinstance(found, optax.GradientTransformation):
-            raise TypeError(f"it returned {type(found).__name__}, not an optax.GradientTransformation")
-        jax.eval_shape(functools.partial(names.try_update, found, functions=functions), params)
+        found = names.make_optimizer(factory, learning_rate, **arguments)
+        jax.eval_shape(functools.partial(trials.try_update, found, functions=functions), params)
     except (TypeError, ValueError) as error:
         kind = "number" if not callable(learning_rate) else "schedule of learning rates (--schedule constant: a number)"
         raise ValueError(

@@ -21,11 +21,11 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import jax
 import numpy as np
 
-from experiments.train_cnn import choices
+from experiments.train_cnn import choices, records
 from experiments.train_cnn.member import Member
 from experiments.train_cnn.outcome import ONE_ULP, Evaluate, finish_member, write_outcome
 from jaxdl import compare, data, nn, runs, training
-from jaxdl.runs import commandline
+from jaxdl.runs import commandline, names, trials
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +41,8 @@ class Config:
     """A name in jaxdl.models, or package.module:function taking the number of classes and returning an nn.Layer;
     empty: what suits the data set."""
     optimizer: tuple[str, ...] = ("jaxdl.adam", "optax.adam")
-    """jaxdl.NAME, optax.NAME or package.module:function; several run paired."""
+    """NAME or jaxdl.NAME, optax.NAME, optax.contrib.NAME or package.module:function, with keywords where wanted:
+    "jaxdl.adam(eps=1e-3)"; several run paired."""
     learning_rate: tuple[float, ...] = ()
     """One, or one per optimizer; the peak of the schedule."""
     schedule: Literal["constant", "cosine", "one_cycle", "step", "inverse_sqrt"] = "one_cycle"
@@ -151,25 +152,26 @@ def resolve(config: Config) -> Config:
 
 def default_rate(optimizer: str) -> float:
     """A learning rate that suits an optimizer."""
-    return LEARNING_RATES.get(optimizer.partition(".")[2], LEARNING_RATES["other"])
+    named = names.parse_optimizer(optimizer)
+    return LEARNING_RATES["other"] if ":" in named.name else LEARNING_RATES.get(named.short, LEARNING_RATES["other"])
 
 
 def are_twins(config: Config) -> bool:
     """Whether the first two optimizers are one algorithm in two libraries, so that a noise floor says something."""
-    if len(config.optimizer) < 2 or any(":" in name for name in config.optimizer[:2]):
+    pair = [names.parse_optimizer(text) for text in config.optimizer[:2]]
+    if len(pair) < 2 or any(":" in named.name for named in pair) or len({*config.learning_rate[:2]}) > 1:
         return False
-    first, second = (name.partition(".")[2] for name in config.optimizer[:2])
-    return first == second and config.learning_rate[0] == config.learning_rate[1]
+    return (pair[0].short, pair[0].keywords) == (pair[1].short, pair[1].keywords)
 
 
 def check(config: Config) -> None:
     """Raise ValueError for an option that no data set would allow, naming it, its value and what is allowed."""
-    names = config.optimizer
-    _check(len(names) >= 1, "optimizer", names, "at least one name")
-    for name in names:
+    given = config.optimizer
+    _check(len(given) >= 1, "optimizer", given, "at least one name")
+    for name in given:
         runs.optimizer(name)
     rates = config.learning_rate
-    _check(len(rates) == len(names), "learning_rate", rates, f"one, or one for each of the optimizers {names}")
+    _check(len(rates) == len(given), "learning_rate", rates, f"one, or one for each of the optimizers {given}")
     for rate in rates:
         _check(math.isfinite(rate) and rate > 0, "learning_rate", rate, "a positive number")
     for name in ("epochs", "batch_size", "devices", "log_every", "early_stop"):
@@ -196,7 +198,7 @@ def check(config: Config) -> None:
     )
     size, devices = config.batch_size, config.devices
     _check(size % devices == 0, "batch_size", size, f"a multiple of the {devices} devices")
-    _check(not config.noise_floor or len(names) >= 2, "noise_floor", True, "left out with fewer than two optimizers")
+    _check(not config.noise_floor or len(given) >= 2, "noise_floor", True, "left out with fewer than two optimizers")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -229,7 +231,7 @@ def run(config: Config, folder: Path, argv: Sequence[str] | None = None, *, resu
     # after it is made up for, so that a process killed at any moment leaves nothing or a run that can be resumed
     if not resume:
         commandline.save_config(folder, config)
-    with runs.lock(folder), runs.MetricsFile(folder / "metrics.csv") as metrics:
+    with runs.lock(folder):
         runs.describe(
             folder,
             seed=config.seed,
@@ -239,7 +241,9 @@ def run(config: Config, folder: Path, argv: Sequence[str] | None = None, *, resu
             preprocessing=preprocessing,
             argv=argv,
         )
-        with runs.Progress(config.epochs * steps_per_epoch(config, splits)) as progress, runs.catch_stop() as request:
+        metrics = runs.Table(folder / records.METRICS, records.Measurement)
+        steps = config.epochs * steps_per_epoch(config, splits)
+        with runs.RunProgress(steps) as progress, runs.catch_stop() as request:
             common = {"metrics": metrics, "request": request, "on_row": progress.row, "steps_per_call": steps_per_call}
             members = [make_member(config, start, folder, splits, evaluate, resident, **common) for start in starts]
             progress.line(f"data set {'on the device' if resident else 'on the host'}, {steps_per_call} steps per call")
@@ -247,7 +251,7 @@ def run(config: Config, folder: Path, argv: Sequence[str] | None = None, *, resu
                 progress.line(f"going on with {folder}")
                 for member in members:
                     member.resume(report=progress.line)
-                metrics.keep_until({member.name: member.step for member in members})
+                records.keep_until(metrics, {member.name: member.step for member in members})
             for epoch in range(config.epochs):
                 for member in members:
                     member.train_epoch(epoch)
@@ -256,7 +260,7 @@ def run(config: Config, folder: Path, argv: Sequence[str] | None = None, *, resu
                 again = commandline.resuming(folder, config)
                 progress.line(f"{request.signal.name}: saved at step {steps}; {again} goes on")
                 return request.exit_code
-        metrics.arrange([member.name for member in members])
+        records.arrange(metrics, [member.name for member in members])
         outcomes = [finish_member(folder, member, splits.test, evaluate) for member in members]
     summary = write_outcome(folder, outcomes, dataset=dataset, splits=splits, model=config.model, layer=layer)
     from experiments.train_cnn import report  # matplotlib takes a second to import, which --help need not wait for
@@ -291,7 +295,7 @@ def check_fit(config: Config, layer: nn.Layer, splits: data.Splits, classes: int
     except (TypeError, ValueError) as error:
         raise ValueError(f"model={config.model!r} does not take images of shape {in_shape}: {error}") from error
     _check(out_shape == (classes,), "model", config.model, f"one that gives {classes} logits; it gives {out_shape}")
-    runs.check_loss(config.loss, config.model, layer, in_shape)
+    trials.check_loss(config.loss, config.model, layer, in_shape)
 
 
 ON_CPU_TOGETHER = 1e8  # floating-point operations of a forward pass; above, LeNet's gain of a tenth is gone

@@ -10,15 +10,16 @@ import math
 import pathlib
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.train_cnn.records import Measurement
 from jaxdl import data, training
 from jaxdl.runs.clock import Clock
-from jaxdl.runs.metrics import MetricsFile
+from jaxdl.runs.records import Table
 from jaxdl.runs.signals import Diverged, StopRequest
 
 Batches = Callable[[int, int], Iterable[Any]]  # (epoch, batches to skip) -> batches, or rows of them
@@ -61,13 +62,13 @@ class Member:
         measure: Callable[[Any, Any], dict[str, float]],
         learning_rate: Callable[[int], float],
         peak_learning_rate: float,
-        metrics: MetricsFile,
+        metrics: Table[Measurement],
         request: StopRequest,
         patience: int | None = None,
         log_every: int = 50,
         steps_per_call: int = 1,
         checkpoint_every: int = 0,
-        on_row: Callable[["Member", dict[str, Any]], None] | None = None,
+        on_row: Callable[["Member", Measurement], None] | None = None,
     ) -> None:
         self.name, self.folder = name, folder
         self.parallel, self.state, self.key = parallel, parallel.place(state), parallel.place(key)
@@ -126,7 +127,7 @@ class Member:
         self._drain()
         self.clock.stop()
         self._check_parameters()
-        self._metrics.flush()
+        self._metrics.sync()  # no checkpoint is ahead of its rows
         meta = {
             "step": self.step,
             "epoch": self.epoch,
@@ -260,18 +261,20 @@ class Member:
         params, state = training.eval_variables(self.state)
         return _copied({"params": params, "state": state})
 
-    def append(self, split: str, found: dict[str, float], *, epoch: int | None = None) -> None:
+    def append(
+        self, split: Literal["train", "dev", "test"], found: dict[str, float], *, epoch: int | None = None
+    ) -> None:
         """Write one row of metrics.csv at the present step."""
-        row = {
-            "optimizer": self.name,
-            "step": self.step,
-            "epoch": self.epoch if epoch is None else epoch,
-            "split": split,
+        row = Measurement(
+            optimizer=self.name,
+            step=self.step,
+            epoch=self.epoch if epoch is None else epoch,
+            split=split,
+            learning_rate=self._learning_rate(max(self.step - 1, 0)),
+            seconds=round(self.clock.seconds, 3),
             **found,
-            "learning_rate": self._learning_rate(max(self.step - 1, 0)),
-            "seconds": self.clock.seconds,
-        }
-        self._metrics.append(row)
+        )
+        self._metrics.append([row])
         if self._on_row is not None:
             self._on_row(self, row)
 

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from experiments.train_cnn.member import Member
+from experiments.train_cnn.records import PREDICTIONS, SUMMARY, OptimizerResult, PairDifference, PartSizes, RunSummary
 from jaxdl import activations, analysis, compare, data, nn, optimizers
-from jaxdl.runs import folder as folders
+from jaxdl.runs import records
 from jaxdl.runs.loading import save_final
 
 ONE_ULP = "+1ulp"  # ends the name of the member that measures the noise floor
@@ -49,57 +50,57 @@ def write_outcome(
     splits: data.Splits,
     model: str,
     layer: nn.Layer,
-) -> dict[str, Any]:
+) -> RunSummary:
     """Write summary.json and predictions.npz and return the summary."""
     judged = [outcome for outcome in outcomes if not outcome.member.name.endswith(ONE_ULP)]
     in_shape = splits.train.images.shape[1:]
-    summary = {
-        "dataset": dataset.name,
-        "note": dataset.note,
-        "model": model,
-        "parameters": analysis.count_parameters(layer, in_shape),
-        "examples": {name: len(part.labels) for name, part in splits._asdict().items()},
-        "rows": [_row(outcome) for outcome in judged],
-        "pair": _pair(judged, [outcome for outcome in outcomes if outcome not in judged]),
-        "parameter_table": [row._asdict() for row in analysis.layer_rows(layer, in_shape)],
-    }
+    summary = RunSummary(
+        dataset=dataset.name,
+        note=dataset.note,
+        model=model,
+        parameters=analysis.count_parameters(layer, in_shape),
+        examples=PartSizes(*(len(part.labels) for part in splits)),
+        rows=[_result(outcome) for outcome in judged],
+        pair=_pair(judged, [outcome for outcome in outcomes if outcome not in judged]),
+        parameter_table=analysis.layer_rows(layer, in_shape),
+    )
     predictions: dict[str, Any] = {"labels": splits.test.labels, "classes": np.array(dataset.classes)}
     for i, outcome in enumerate(judged):
         predictions |= _predictions(i, outcome, splits.test, dataset.scale, layer)
-    np.savez_compressed(folder / "predictions.npz", **predictions)
-    folders.write_json(folder / "summary.json", summary)
+    records.write_arrays(folder / PREDICTIONS, predictions)
+    records.write_json(folder / SUMMARY, summary)
     return summary
 
 
-def _row(outcome: Outcome) -> dict[str, Any]:
+def _result(outcome: Outcome) -> OptimizerResult:
     member = outcome.member
-    return {
-        "optimizer": member.name,
-        "test_accuracy": outcome.found["accuracy"],
-        "test_loss": outcome.found["loss"],
-        "steps": member.step,
-        "epochs": member.epoch,
-        "steps_per_second": member.clock.steps_per_second,
-        "seconds": member.clock.seconds,
-        "compile_seconds": member.clock.compile_seconds,
-        "learning_rate": member.peak_learning_rate,
-        "weights": outcome.which,
-    }
+    return OptimizerResult(
+        optimizer=member.name,
+        test_accuracy=outcome.found["accuracy"],
+        test_loss=outcome.found["loss"],
+        steps=member.step,
+        epochs=member.epoch,
+        steps_per_second=member.clock.steps_per_second,
+        learning_rate=member.peak_learning_rate,
+        seconds=member.clock.seconds,
+        compile_seconds=member.clock.compile_seconds,
+        weights=outcome.which,
+    )
 
 
-def _pair(judged: Sequence[Outcome], floors: Sequence[Outcome]) -> dict[str, Any] | None:
+def _pair(judged: Sequence[Outcome], floors: Sequence[Outcome]) -> PairDifference | None:
     if len(judged) < 2:
         return None
     a, b = judged[:2]
     floor = floors[0] if floors else None
-    return {
-        "a": a.member.name,
-        "b": b.member.name,
-        "max_relative_difference": compare.max_relative(a.last_params, b.last_params),
-        "max_ulps": compare.max_ulps(a.last_params, b.last_params),
-        "noise_floor_relative": floor and compare.max_relative(b.last_params, floor.last_params),
-        "noise_floor_ulps": floor and compare.max_ulps(b.last_params, floor.last_params),
-    }
+    return PairDifference(
+        a=a.member.name,
+        b=b.member.name,
+        max_relative_difference=compare.max_relative(a.last_params, b.last_params),
+        max_ulps=compare.max_ulps(a.last_params, b.last_params),
+        noise_floor_relative=floor and compare.max_relative(b.last_params, floor.last_params),
+        noise_floor_ulps=floor and compare.max_ulps(b.last_params, floor.last_params),
+    )
 
 
 def _predictions(i: int, outcome: Outcome, test: data.Examples, scale: float, layer: nn.Layer) -> dict[str, Any]:

@@ -27,11 +27,11 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import numpy as np
 
-from experiments.transfer.rows import COLUMNS, TASKS
+from experiments.transfer.records import RESULTS, TASKS, TransferResult
 from jaxdl import data, models, nn, optimizers, runs, training
 from jaxdl.applications import transfer
 from jaxdl.runs import commandline
-from jaxdl.runs.tables import Table
+from jaxdl.runs import folder as folders
 
 
 class Way(NamedTuple):
@@ -111,15 +111,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         commandline.save_config(folder, config)
     dataset = both(*sets.values())
     with runs.lock(folder), runs.catch_stop() as request:
-        if (folder / "manifest.json").exists():
-            runs.check_same_data(folder, dataset.checksums)
-        else:
-            runs.write_manifest(folder, seed=0, devices=jax.devices()[:1], dataset=dataset, argv=argv)
-        table = Table(folder / "results.csv", COLUMNS)
-        for row in results(config, tasks, folder, [tuple(row.values())[:-1] for row in table.rows()]):
+        source = folders.data_source(dataset)
+        runs.write_manifest(folder, seed=0, devices=jax.devices()[:1], source=source, argv=argv)
+        table = runs.Table(folder / RESULTS, TransferResult)
+        for row in results(config, tasks, folder, [row[:4] for row in table.rows]):
             table.append([row])
+            table.sync()
             print(
-                "{task}, {way}, {examples_per_class} examples per class, seed {seed}: {test_accuracy:.2%}".format(**row)
+                f"{row.task}, {row.way}, {row.examples_per_class} examples per class, seed {row.seed}: "
+                f"{row.test_accuracy:.2%}"
             )
             if request.signal:
                 print(f"{request.signal.name}: {commandline.resuming(folder, config)} goes on")
@@ -183,15 +183,15 @@ def make_task(dataset: data.Dataset, classes: range) -> Task:
 
 
 def results(
-    config: Config, tasks: dict[str, Task], folder: Path, done: Sequence[tuple[str, ...]]
-) -> Iterator[dict[str, Any]]:
+    config: Config, tasks: dict[str, Task], folder: Path, done: Sequence[tuple[str, str, int, int]]
+) -> Iterator[TransferResult]:
     """Train the source network, then yield one row per task, way, number of examples and seed.
 
     Args:
         config: the options.
         tasks: of `make_tasks`.
         folder: where the trained source network is kept.
-        done: the first four cells of the rows that are there already, as text; they are left out.
+        done: the first four fields of the rows that are there already; they are left out.
     """
     source, classes = tasks["source"], int(tasks["source"].train.labels.max()) + 1
     in_shape = source.train.images.shape[1:]
@@ -200,7 +200,7 @@ def results(
     accuracy, params, state = train_source(config, layer, source, normalization, folder / "source")
     cells = [("source", "from scratch", len(source.train.labels) // classes, 0)]
     cells += itertools.product(TASKS, WAYS, config.examples, range(config.seeds))
-    left = [cell for cell in cells if tuple(map(str, cell)) not in done]
+    left = [cell for cell in cells if cell not in done]
     left.sort(key=lambda cell: (cell[0] != "source", list(WAYS).index(cell[1])))  # a way's programs compile once
     trainers: dict[str, Any] = {}
     for task, name, count, seed in left:
@@ -215,7 +215,7 @@ def results(
             begun = transfer.start(key, moved, in_shape, params, state) if way.trained else moved.init(key, in_shape)
             few = tasks[task]._replace(train=first_of_each(tasks[task].train, count, seed))
             accuracy, _ = trainers[name](*begun, few, config.steps, seed)
-        yield dict(zip(COLUMNS, (task, name, count, seed, accuracy), strict=True))
+        yield TransferResult(task, name, count, seed, accuracy)
 
 
 def train_source(

@@ -7,11 +7,10 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments.transfer.rows import COLUMNS, RECOMMENDED, TASKS, mean
+from experiments.transfer.records import RECOMMENDED, RESULTS, TASKS, TransferResult, mean
 from jaxdl import plots
 from jaxdl.runs import folder as folders
-from jaxdl.runs import pages
-from jaxdl.runs.tables import Table
+from jaxdl.runs import pages, records
 
 Mean = Callable[[str, str, int], float]  # (task, way, examples per class) → accuracy, NaN where there is none
 
@@ -22,15 +21,16 @@ def write(folder: Path) -> Path:
     Raises:
         ValueError: naming the file that is missing or not what was written.
     """
-    config, manifest = (folders.read_json(folder / name) for name in (folders.CONFIG, folders.MANIFEST))
-    rows = Table(folder / "results.csv", COLUMNS).rows()
-    source = [row for row in rows if row["task"] == "source"]
+    config = records.read_json(folder / folders.CONFIG)
+    manifest = records.read_record(folder / folders.MANIFEST, folders.Manifest)
+    rows = records.read_table(folder / RESULTS, TransferResult, unfinished=True)
+    source = [row for row in rows if row.task == "source"]
     if not source:
         raise ValueError(f"{folder}: its source network is not trained yet; go on with --resume {folder}")
-    ways = list(dict.fromkeys(row["way"] for row in rows if row["task"] != "source"))
+    ways = list(dict.fromkeys(row.way for row in rows if row.task != "source"))
     counts = sorted(config["examples"])
     text = (f"A network trained on the first classes of {config['source']} "
-            f"({100 * float(source[0]['test_accuracy']):.2f} % test accuracy), moved to the other classes (similar) "
+            f"({100 * source[0].test_accuracy:.2f} % test accuracy), moved to the other classes (similar) "
             f"and to {config['different']} (different). Means of {config['seeds']} seeds, test accuracy in percent; "
             "– is what is not measured yet.")  # fmt: skip
 

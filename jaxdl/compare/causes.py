@@ -1,5 +1,7 @@
 """Why two optimizers differ: the fewest keywords that turn the one into the other, found by running them."""
 
+from __future__ import annotations
+
 import inspect
 import itertools
 from collections.abc import Callable, Sequence

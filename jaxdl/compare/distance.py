@@ -4,6 +4,8 @@ Elementwise ulps mean nothing near zero, where a difference of rounding is a dif
 ``|a - b| / spacing(max|leaf|)`` does.
 """
 
+from __future__ import annotations
+
 import math
 from typing import Any
 

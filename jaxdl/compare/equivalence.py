@@ -1,5 +1,7 @@
 """Is it the same algorithm? Two optimizers on one stream of gradients, and the reason where they part."""
 
+from __future__ import annotations
+
 import inspect
 from collections.abc import Iterable
 from typing import Any, Final, NamedTuple

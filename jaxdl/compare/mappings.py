@@ -4,6 +4,8 @@ Only proposals: whoever uses one runs it first. a and b are the keywords of two 
 returns keywords for a. Learning rate α, momentum β, decay λ, step t from 1.
 """
 
+from __future__ import annotations
+
 import operator
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
@@ -13,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl.compare.settings import differing
-from jaxdl.optimizers import stages
+from jaxdl.optimizers import moments
 
 SCHEDULED: Final = ("learning_rate", "weight_decay", "adam_learning_rate", "adam_weight_decay")
 
@@ -80,7 +82,7 @@ def _corrected_rate(a: Options, b: Options) -> dict[str, Any]:
     combine = operator.mul if b["bias_correction"] else operator.truediv
 
     def factor(count):
-        b1, b2 = (stages.bias_weight(corrected[n], count + 1, corrected["exact_correction"]) for n in ("b1", "b2"))
+        b1, b2 = (moments.bias_weight(corrected[n], count + 1, corrected["exact_correction"]) for n in ("b1", "b2"))
         return jnp.sqrt(b2) / b1
 
     return {"learning_rate": _combine(combine, b["learning_rate"], factor)}

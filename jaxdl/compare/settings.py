@@ -3,6 +3,8 @@
 Pairs of jaxdl's optimizers and of their optax namesakes are known; of all others only ``update`` can be seen.
 """
 
+from __future__ import annotations
+
 import inspect
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -14,21 +16,26 @@ import optax
 import optax.contrib
 
 from jaxdl import optimizers
-from jaxdl.optimizers.conventions import TABLE, resolve
+from jaxdl.optimizers.conventions import FORMS, TABLE, forms, resolve
 
 FAMILIES: Final = tuple(name for name in TABLE if name != "nesterov")
 """Optimizers that are functions of their own; momentum and nesterov are settings of sgd."""
 
+PENALIZED: Final = tuple(name for name in FAMILIES if "weight_decay" not in TABLE[name]["optax"] and name != "adadelta")
+"""Optimizers whose ``weight_decay`` is an L2 penalty under PyTorch's convention alone, which no setting can express."""
+
 
 class Settings(NamedTuple):
-    """One of jaxdl's optimizers with every keyword given."""
+    """One of jaxdl's optimizers with every keyword given; the entries of its ``form`` count as keywords."""
 
     family: str
     options: dict[str, Any]
 
     def build(self, **changes: Any) -> optax.GradientTransformation:
         """Return jaxdl's optimizer with these settings, some changed."""
-        return getattr(optimizers, self.family)(**(self.options | changes))
+        options = self.options | changes
+        form = {name: options.pop(name) for name in FORMS if name in options}
+        return getattr(optimizers, self.family)(**options, **({"form": form} if form else {}))
 
 
 class Pair(NamedTuple):
@@ -80,19 +87,32 @@ def _settings(factory, keywords):
         keywords = _defaults(factory) | {"nesterov": factory is optimizers.nesterov} | keywords
         factory = optimizers.sgd
     family = _family(factory)
-    if family is None or (family == "adam" and keywords.get("weight_decay") is not None):
-        return None  # the L2 penalty of PyTorch's Adam belongs to a convention, which Settings spells out and drops
+    if family is None or (family in PENALIZED and keywords.get("weight_decay") is not None):
+        return None  # an L2 penalty belongs to a convention, which Settings spells out and drops
     ours = getattr(optimizers, family)
-    options = _defaults(ours) | _defaults(factory) | keywords
+    options = _spread(_defaults(ours) | _defaults(factory) | keywords, family)
     if options.get("convention") is None:
         options["convention"] = "optax"
     row = "nesterov" if family == "sgd" and options["nesterov"] else family
     convention = options.pop("convention")
-    open_ones = {name: options[name] for name in TABLE[row]["optax"]}
-    options |= resolve(row, convention, **open_ones)
+    form = {name: options[name] for name in forms(row)}
+    open_ones = {name: options[name] for name in TABLE[row]["optax"] if name not in form}
+    options |= resolve(row, convention, form, **open_ones)
     if family == "sgd":
         options["gradient_at"] = options["gradient_at"] or "params"
     return Settings(family, options)
+
+
+def _spread(options, family):
+    """Put the entries of ``form`` in its place, and leave out the penalty that is not there."""
+    form = options.get("form") or {}
+    spread = {}
+    for name, value in options.items():
+        if name == "form":
+            spread |= {entry: form.get(entry) for entry in forms(family)}
+        elif name != "weight_decay" or family not in PENALIZED:
+            spread[name] = value
+    return spread
 
 
 def _family(factory):
@@ -158,14 +178,13 @@ def common(a: Settings, b: Settings) -> tuple[Settings, Settings] | None:
 def _lifts(settings):
     options = dict(settings.options)
     if settings.family == "adam":
-        del options["weight_decay"]  # None: see _settings
         yield Settings("adamw", options | {"weight_decay": 0.0, "mask": None, "decay_form": "joint"})
         if not options.pop("eps_hat") and options.pop("bias_correction"):
             yield Settings("nadam", options | {"momentum_schedule": False, "momentum_decay": 0.0})
     if settings.family == "nadam":
         del options["momentum_decay"]
         if not options.pop("momentum_schedule") or not options["nesterov"]:
-            yield Settings("adam", options | {"eps_hat": False, "bias_correction": True, "weight_decay": None})
+            yield Settings("adam", options | {"eps_hat": False, "bias_correction": True})
 
 
 def with_decay(settings: Settings) -> Settings:

@@ -3,6 +3,8 @@
 ``NAME(key, params, steps=100)`` is a sequence of trees like ``params``, drawn when asked for, the same each time.
 """
 
+from __future__ import annotations
+
 import itertools
 import math
 import operator

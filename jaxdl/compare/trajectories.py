@@ -1,5 +1,7 @@
 """Several optimizers side by side on one stream of gradients, in one compiled program."""
 
+from __future__ import annotations
+
 import itertools
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple

@@ -28,7 +28,7 @@ Shape = tuple[int, ...]
 Axes = tuple[Axis, ...]
 
 
-def choose(product: str, a: Shape, b: Shape, axes: Axes, groups: int = 1) -> str:
+def choose(product: str, a: Shape, b: Shape, axes: Axes, groups: int = 1, *, native: bool = False) -> str:
     """Return the name of the fastest method on CPU. Other devices always use "xla".
 
     Args:
@@ -36,7 +36,10 @@ def choose(product: str, a: Shape, b: Shape, axes: Axes, groups: int = 1) -> str
         a, b: shapes of the two factors; see `compute`.
         axes: windows of the convolution along each spatial axis.
         groups: number of channel groups.
+        native: whether oneDNN may be chosen; see `native.serves`.
     """
+    if native and _pays_native(product, a, b, axes, groups):
+        return "native"
     return _CHOICES[product](a, b, axes, groups)
 
 
@@ -52,6 +55,18 @@ def rows_to_append(axis: Axis) -> int:
 def folds_blocks(c_in: int, axes: Axes) -> bool:
     """Return whether each block of a "blocked" kernel gradient folds its columns, because its product is thin."""
     return c_in <= tuned.FOLD_BLOCK_INPUTS or axes[-1].size >= tuned.FOLD_BLOCK_WINDOW
+
+
+def _pays_native(product: str, a: Shape, b: Shape, axes: Axes, groups: int) -> bool:
+    batch, c_in = a[0], (b[-2] * groups if product == "input_gradient" else a[-1])
+    c_out = a[-1] if product == "input_gradient" else b[-1]
+    window = math.prod(axis.size for axis in axes)
+    products = batch * math.prod(axis.outputs for axis in axes) * window * c_in * c_out // groups
+    if products < tuned.NATIVE_PRODUCTS:
+        return False
+    if product == "kernel_gradient" and groups == 1 and c_in < tuned.NATIVE_KERNEL_INPUTS:
+        return False
+    return window > 1
 
 
 def _forward(x: Shape, kernel: Shape, axes: Axes, groups: int) -> str:

@@ -20,13 +20,13 @@ The methods of a product compute the same sums in different orders. Shapes and h
 * "blocked" loops over blocks of the batch whose unfolded rows fit in the cache and computes the kernel gradient of each
   by "folded" or "patches". Inside another loop it is as fast as outside.
 * "padded" appends rows of padding and drops their outputs; the kernel gradient gets an extra row in the same way.
+* "native" calls oneDNN (`native`). It runs on CPU and needs the extra of that name.
 
-With groups, every method but "xla" runs one group after the other, except that "patches" computes the forward pass and
-the input gradient of a depthwise convolution for all channels at once.
+With groups, every method but "xla" and "native" runs one group after the other, except that "patches" computes the
+forward pass and the input gradient of a depthwise convolution for all channels at once.
 """
 
 import math
-from collections.abc import Sequence
 from functools import reduce
 
 import jax.numpy as jnp
@@ -34,7 +34,7 @@ from jax import lax
 from jaxtyping import Array
 
 from jaxdl import numerics
-from jaxdl.kernels import tuned
+from jaxdl.kernels import native, tuned
 from jaxdl.kernels.choice import folds_blocks, rows_to_append
 from jaxdl.kernels.folding import fold, fold_kernel, foldable, unfold_kernel
 from jaxdl.kernels.unfolding import (
@@ -48,7 +48,8 @@ from jaxdl.kernels.xla import xla_forward, xla_input_gradient, xla_kernel_gradie
 
 __all__ = ["METHODS", "PRODUCTS", "check_method", "compute"]
 
-METHODS = ("xla", "sliced", "patches", "folded", "blocked", "padded")
+METHODS = ("xla", "sliced", "patches", "folded", "blocked", "padded")  # that run everywhere
+_ALLOWED = (*METHODS, "native")
 PRODUCTS = ("forward", "input_gradient", "kernel_gradient")
 Axes = tuple[Axis, ...]
 
@@ -57,25 +58,27 @@ def compute(product: str, a: Array, b: Array, axes: Axes, groups: int = 1, *, me
     """Compute one product of a convolution by one method. The table at the top of this module defines both.
 
     Every convolution in the library, and every gradient of one, goes through this function. A method with its own
-    backend, such as a native library, therefore needs a name in `METHODS` and one branch here that passes on
-    (product, a, b, axes, groups).
+    backend, such as "native", therefore needs a name here and one branch that passes on (product, a, b, axes, groups).
 
     Args:
         product: one of `PRODUCTS`.
         a, b: the two factors.
         axes: windows of the convolution along each spatial axis.
         groups: number of channel groups.
-        method: one of `METHODS`.
+        method: one of `METHODS`, or "native".
 
     Raises:
-        ValueError: an unknown `method`.
+        ValueError: an unknown `method`; "native" where it cannot run, or for a dtype it lacks.
     """
     check_method(method)
+    if method == "native":
+        return native.compute(product, a, b, axes, groups)
     return _PRODUCTS[product](a, b, axes, groups, method)
 
 
-def check_method(method: str | None, allowed: Sequence[str | None] = METHODS) -> None:
-    """Raise ValueError unless `method` is among `allowed`."""
+def check_method(method: str | None, *, choice: bool = False) -> None:
+    """Raise ValueError for an unknown `method`. With ``choice``, None, which leaves the choice to jaxdl, is known."""
+    allowed = (None, *_ALLOWED) if choice else _ALLOWED
     if method not in allowed:
         raise ValueError(f"method: got {method!r}, allowed are {', '.join(map(repr, allowed))}")
 

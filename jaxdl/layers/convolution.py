@@ -14,7 +14,7 @@ from jaxtyping import Array, Inexact
 
 from jaxdl import numerics, sizes
 from jaxdl.kernels.correlation import correlate, correlate_transposed
-from jaxdl.kernels.forms import METHODS, check_method
+from jaxdl.kernels.forms import check_method
 from jaxdl.kernels.windows import Axis, axes_of, check_convolution
 
 __all__ = ["conv1d", "conv2d", "conv_transpose2d", "convolve1d", "convolve2d"]
@@ -67,9 +67,9 @@ def conv2d(
         groups: number of channel groups that do not see one another.
         method: algorithm for the forward pass and both gradients. None picks the fastest for these shapes on CPU, from
             measurements on one machine, and XLA's convolution on GPU and TPU. "xla" always runs XLA's convolution: pass
-            it if the choice is slow on your machine. `jaxdl.kernels` describes the others, "sliced", "patches",
-            "folded", "blocked" and "padded". Inside `lax.scan` on CPU, the kernel gradient is slow with "xla",
-            "sliced" and "padded" and fast with the others, which are matrix products.
+            it if the choice is slow on your machine. `jaxdl.kernels.forms` describes the others: "sliced", "patches",
+            "folded", "blocked", "padded", and "native", which runs oneDNN on CPU and needs the extra of that name.
+            Inside `lax.scan` on CPU, the kernel gradient is slow with "xla", "sliced" and "padded".
 
     Returns:
         ⌊(n + 2P − d(k−1) − 1)/s⌋ + 1 outputs per axis, in the promoted dtype of the arguments.
@@ -164,7 +164,7 @@ def _conv(x, kernel, bias, axes, stride, padding, dilation, groups, method=None)
     x, kernel = jnp.asarray(x), jnp.asarray(kernel)
     check_convolution(x, kernel, axes, groups)
     along = axes_of(x.shape[-axes - 1 : -1], kernel.shape[:axes], stride, padding, dilation)
-    check_method(method, (None, *METHODS))
+    check_method(method, choice=True)
     dtype = numerics.result_dtype(x, kernel)
     y = correlate(numerics.merge_leading(x, axes + 1).astype(dtype), kernel.astype(dtype), along, groups, method)
     return numerics.add_bias(y.reshape(x.shape[: -axes - 1] + y.shape[1:]), bias)

@@ -1,5 +1,7 @@
 """Averages of gradients and of parameters: exponential, Polyak and over the tail. Lecture rows E9, E12."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import jax
@@ -8,7 +10,8 @@ from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Array, Inexact, Int
 from optax import GradientTransformation
 
-from jaxdl.optimizers import stages, trees
+from jaxdl.optimizers import moments, stages, trees
+from jaxdl.optimizers.checks import check, check_whole
 from jaxdl.optimizers.contracts import transformation
 from jaxdl.optimizers.states import AverageState, EmaState
 
@@ -32,7 +35,7 @@ def exponential_average(
 
     Lecture row E9.
     """
-    stages.check(decay_rates={"decay": decay})
+    check(decay_rates={"decay": decay})
     values, beta = jnp.asarray(values), trees.hyper(decay)
     series = trees.widen(values if trees.is_inexact(values) else values.astype(float))
     real = trees.real(series).dtype
@@ -43,7 +46,7 @@ def exponential_average(
 
     _, averages = jax.lax.scan(advance, jnp.zeros_like(series[0]), series)
     time = jnp.arange(1, len(series) + 1).reshape((-1,) + (1,) * (series.ndim - 1))
-    return averages / stages.bias_weight(beta, time).astype(real) if bias_correction else averages
+    return averages / moments.bias_weight(beta, time).astype(real) if bias_correction else averages
 
 
 def ema(decay: ArrayLike, debias: bool = True, accumulator_dtype: DTypeLike | None = None) -> GradientTransformation:
@@ -62,7 +65,7 @@ def ema(decay: ArrayLike, debias: bool = True, accumulator_dtype: DTypeLike | No
 
     Lecture row E9.
     """
-    stages.check(decay_rates={"decay": decay})
+    check(decay_rates={"decay": decay})
     beta = trees.hyper(decay)
 
     def advance(g, average):
@@ -79,8 +82,8 @@ def ema(decay: ArrayLike, debias: bool = True, accumulator_dtype: DTypeLike | No
     def update(updates, state, params):
         del params
         average = trees.map_state(advance, updates, state.ema)
-        count = stages.increment(state.count)
-        shown = stages.correct_bias(average, beta, count) if debias else average
+        count = trees.increment(state.count)
+        shown = moments.correct_bias(average, beta, count) if debias else average
         updates = trees.map_updates(pick, updates, shown)
         return updates, EmaState(count=count, ema=trees.cast_like(average, state.ema))
 
@@ -102,7 +105,7 @@ def polyak_average(decay: ArrayLike = 0.995) -> GradientTransformation:
     Reference: Polyak and Juditsky, Acceleration of Stochastic Approximation by Averaging, 1992,
     https://doi.org/10.1137/0330046. Lecture row E12 (CS182: x_test = .995 x_test + .005 x).
     """
-    stages.check(decay_rates={"decay": decay})
+    check(decay_rates={"decay": decay})
     beta = trees.hyper(decay)
     return _track(lambda average, w, count: trees.times(beta, average) + trees.times(1 - beta, w))
 
@@ -122,7 +125,7 @@ def tail_average(start: ArrayLike = 0) -> GradientTransformation:
     Reference: Izmailov et al., Averaging Weights Leads to Wider Optima and Better Generalization, 2018,
     https://arxiv.org/abs/1803.05407. Lecture row E12.
     """
-    stages.check_whole(start=(start, 0))
+    check_whole(start=(start, 0))
 
     def advance(average, w, count):
         members = jnp.maximum(count - start, 1).astype(trees.real(w).dtype)
@@ -158,7 +161,7 @@ def _track(advance):
 
     def update(updates, state, params):
         stages.require_params(params, "an average of the parameters")
-        count = stages.increment(state.count)
+        count = trees.increment(state.count)
 
         def follow(u, average, p):
             w = trees.plus(trees.widen(p), trees.widen(u))

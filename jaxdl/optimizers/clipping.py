@@ -6,6 +6,8 @@ derivative of a clipped gradient is finite there. A gradient with an infinite en
 ``optax.apply_if_finite`` sees it. A bound may be traced; then its value is not checked.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 
 import jax
@@ -14,6 +16,7 @@ from jax.typing import ArrayLike
 from optax import GradientTransformation
 
 from jaxdl.optimizers import stages, trees
+from jaxdl.optimizers.checks import check
 from jaxdl.optimizers.contracts import stateless
 from jaxdl.optimizers.trees import map_updates
 
@@ -27,7 +30,7 @@ def clip_by_value(max_delta: ArrayLike) -> GradientTransformation:
     Raises:
         ValueError: the bound is not above 0; at update, a leaf is complex, which has no order.
     """
-    stages.check(positive={"max_delta": max_delta})
+    check(positive={"max_delta": max_delta})
     high = trees.hyper(max_delta)
 
     def clip(g):
@@ -47,7 +50,7 @@ def clip_by_norm(max_norm: ArrayLike) -> GradientTransformation:
     Raises:
         ValueError: the bound is not above 0.
     """
-    stages.check(positive={"max_norm": max_norm})
+    check(positive={"max_norm": max_norm})
     bound = trees.hyper(max_norm)
     return _leafwise("clip_by_norm", lambda g: _shrink(g, *trees.scaled_norm([g]), bound))
 
@@ -65,7 +68,7 @@ def clip_by_global_norm(max_norm: ArrayLike) -> GradientTransformation:
     Reference: Pascanu, Mikolov and Bengio, On the difficulty of training recurrent neural networks, 2013,
     https://arxiv.org/abs/1211.5063. Lecture row E11.
     """
-    stages.check(positive={"max_norm": max_norm})
+    check(positive={"max_norm": max_norm})
     bound = trees.hyper(max_norm)
 
     def update(updates, params):
@@ -87,7 +90,7 @@ def clip_by_block_rms(threshold: ArrayLike) -> GradientTransformation:
 
     See ``optax.clip_by_block_rms``. Lecture row E11.
     """
-    stages.check(positive={"threshold": threshold})
+    check(positive={"threshold": threshold})
     bound = trees.hyper(threshold)
 
     def clip(g):
@@ -117,7 +120,7 @@ def adaptive_grad_clip(
     Reference: Brock et al., High-Performance Large-Scale Image Recognition Without Normalization, 2021,
     https://arxiv.org/abs/2102.06171. Lecture row E11.
     """
-    stages.check(positive={"clipping": clipping}, non_negative={"eps": eps})
+    check(positive={"clipping": clipping}, non_negative={"eps": eps})
     clipping, eps = trees.hyper(clipping, eps)
 
     def clip(g, w):

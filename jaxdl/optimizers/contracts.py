@@ -1,5 +1,7 @@
 """The shape of every transformation: a checked state, and messages that say which argument is in the wrong place."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import Any, Final
 

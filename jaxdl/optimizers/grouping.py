@@ -1,5 +1,7 @@
 """Different treatment for different parameters: masks, labelled groups, frozen leaves, rates per group."""
 
+from __future__ import annotations
+
 import functools
 import re
 from collections.abc import Callable, Hashable, Mapping

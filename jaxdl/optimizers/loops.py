@@ -22,18 +22,20 @@ of them, as every loop of this library does:
     evaluate(optimizers.eval_params(state, params))
 """
 
+from __future__ import annotations
+
+import functools
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from optax import GradientTransformation
 
+from jaxdl.optimizers.demands import JUDGED, asking, check_disjoint, found_in, judged_nodes, map_own
 from jaxdl.optimizers.states import (
-    AverageState,
     DifferentiallyPrivateAggregateState,
-    InjectStatefulHyperparamsState,
     LookaheadParams,
     LookaheadState,
     MaskedNode,
@@ -47,13 +49,18 @@ from jaxdl.optimizers.states import (
 from jaxdl.optimizers.trees import is_array
 from jaxdl.optimizers.wrapping import lookahead_params
 
-_ASKING = (NesterovState, ScheduleFreeState, AverageState, SAMState)
 _AROUND_LOOKAHEAD = {
     MaskedState: "masked or partition",
     SAMState: "SAM",
     ScheduleFreeState: "schedule-free",
     MultiStepsState: "accumulate or MultiSteps",
 }
+
+_FUNCTIONS = ("value_fn", "obj_fn", "grad_fn", "model_fn")  # of all parameters
+_PART = (
+    "optimizer: optax.masked or optax.partition hides parameters from an optimizer that needs the loss, which is a "
+    "function of all of them; jaxdl.optimizers.masked and jaxdl.optimizers.partition hold the hidden ones fixed"
+)
 
 
 def start_params(optimizer: GradientTransformation, params: Any) -> Any:
@@ -72,12 +79,12 @@ def start_params(optimizer: GradientTransformation, params: Any) -> Any:
     """
     state = _abstract_state(optimizer, params)
     for outer, name in _AROUND_LOOKAHEAD.items():
-        if any(_found(tuple(node), LookaheadState) for node in _found(state, outer)):
+        if any(found_in(tuple(node), LookaheadState) for node in found_in(state, outer)):
             raise ValueError(f"optimizer: lookahead stands within {name}; put it around them")
-    if not isinstance(params, LookaheadParams) and _found(state, LookaheadState):
+    if not isinstance(params, LookaheadParams) and found_in(state, LookaheadState):
         params = lookahead_params(params)
         state = _abstract_state(optimizer, params)
-    _judged(state, params)
+    judged_nodes(state, params)
     return params
 
 
@@ -112,10 +119,10 @@ def gradient_point(state: Any, params: Any) -> Any:
     https://arxiv.org/abs/1907.08610. [Lecture row E3]
     """
     point = params.fast if isinstance(params, LookaheadParams) else params
-    ahead = [node for node in _asking(state) if isinstance(node, NesterovState)]
-    _check_disjoint(ahead, point)
+    ahead = [node for node in asking(state) if isinstance(node, NesterovState)]
+    check_disjoint(ahead, point)
     for node in ahead:
-        point = _map(lambda w, v, node=node: w + jnp.asarray(node.momentum).astype(v.dtype) * v, point, node.trace)
+        point = map_own(lambda w, v, node=node: w + jnp.asarray(node.momentum).astype(v.dtype) * v, point, node.trace)
     return point
 
 
@@ -139,22 +146,11 @@ def eval_params(state: Any, params: Any) -> Any:
     Sharpness-Aware Minimization, 2021, https://arxiv.org/abs/2010.01412; see `polyak_average` and `lookahead`.
     [Lecture row E12]
     """
-    judged = _judged(state, params)
+    judged = judged_nodes(state, params)
     params = params.slow if isinstance(params, LookaheadParams) else params
     for node in judged:
-        params = _JUDGED[type(node)](node, params)
+        params = JUDGED[type(node)](node, params)
     return params
-
-
-def _judged(state: Any, params: Any) -> list[Any]:
-    """Return the nodes that know which parameters to evaluate, each for the slow weights where there are such."""
-    judged = [node for node in _asking(state) if not isinstance(node, NesterovState)]
-    if isinstance(params, LookaheadParams) and any(isinstance(_own_tree(node), LookaheadParams) for node in judged):
-        judged = [_of_slow(node) for node in judged]  # an average after lookahead is one of its slow weights too
-    elif isinstance(params, LookaheadParams) and judged:
-        raise ValueError(f"optimizer: its state asks for several things of one parameter (lookahead, {_names(judged)})")
-    _check_disjoint(judged, params.slow if isinstance(params, LookaheadParams) else params)
-    return judged
 
 
 def update(optimizer: GradientTransformation, grads: Any, state: Any, params: Any, **offered: Any) -> tuple[Any, Any]:
@@ -181,19 +177,22 @@ def update(optimizer: GradientTransformation, grads: Any, state: Any, params: An
         ValueError: the optimizer does not run on what is offered; the message names both.
     """
     offered = {name: argument for name, argument in offered.items() if argument is not None}
-    if _found(state, MultiStepsState):
-        value = offered.get("value") if _found(state, ReduceLROnPlateauState) else None
+    if found_in(state, MultiStepsState):
+        value = offered.get("value") if found_in(state, ReduceLROnPlateauState) else None
         offered = {} if value is None else {"value": value}
     elif "value_fn" in offered:
         offered = _with_value_fn(**offered)
-    if _found(state, DifferentiallyPrivateAggregateState):
+    offered = {name: _of_whole(x) if name in _FUNCTIONS else x for name, x in offered.items()}
+    if found_in(state, DifferentiallyPrivateAggregateState):
         raise ValueError("optimizer: differentially private descent needs one gradient per example, not their mean")
     extra = {"grad": grads, **offered}
-    if _found(state, SAMState):  # which refuses all but one where an optimizer around it hands on what it gets
+    if found_in(state, SAMState):  # which refuses all but one where an optimizer around it hands on what it gets
         extra = {name: argument for name, argument in extra.items() if name == "grad_fn"}
     try:
         return optimizer.update(grads, state, params, **_taken(optimizer.update, extra))
     except (TypeError, ValueError) as error:
+        if str(error) == _PART or MaskedNode.__name__ in str(error):  # optax's line searches compare trees first
+            raise ValueError(_PART) from error
         among = ", ".join(["grads", "state", "params", *offered])
         raise ValueError(f"optimizer: its update does not run on what this loop offers ({among}): {error}") from error
 
@@ -235,143 +234,21 @@ def _with_value_fn(value_fn: Callable[..., Any], **offered: Any) -> dict[str, An
     return {**offered, "value_fn": value_of}
 
 
+def _of_whole(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Refuse trees in which a mask hides parameters that the function needs."""
+
+    @functools.wraps(function)  # with the signature, which optax's line searches read
+    def of_whole(params, *args, **kwargs):
+        if found_in(params, MaskedNode):
+            raise ValueError(_PART)
+        return function(params, *args, **kwargs)
+
+    return of_whole
+
+
 def _taken(function: Callable[..., Any], offered: dict[str, Any]) -> dict[str, Any]:
     """Keep the arguments that a function has room for."""
     parameters = inspect.signature(function).parameters
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         return offered
     return {name: value for name, value in offered.items() if name in parameters}
-
-
-def _found(state: Any, kind: type) -> list[Any]:
-    """List the outermost nodes of a class."""
-    nodes = jax.tree.leaves(state, is_leaf=lambda node: isinstance(node, kind))
-    return [node for node in nodes if isinstance(node, kind)]
-
-
-def _asking(state: Any) -> Iterator[Any]:
-    """Yield the nodes that ask for something, with the momentum that the next step will use."""
-    stops = (*_ASKING, InjectStatefulHyperparamsState)
-    for node in jax.tree.leaves(state, is_leaf=lambda node: isinstance(node, stops)):
-        if isinstance(node, InjectStatefulHyperparamsState):
-            yield from (_with_hyperparams(inner, node) for inner in _asking(node.inner_state))
-        elif isinstance(node, _ASKING):
-            if isinstance(node, ScheduleFreeState | SAMState):
-                _check_alone(node)
-            if isinstance(node, SAMState) and node.cache is None:  # opaque mode, whose adversarial steps nobody sees
-                yield from _asking(node.opt_state)
-            else:
-                yield node
-
-
-def _check_alone(node: Any) -> None:
-    """Raise a ValueError where what stands within schedule-free or SAM asks for something too."""
-    outer = type(node).__name__.removesuffix("State")
-    if _found(tuple(node), NesterovState):
-        raise ValueError(
-            f"optimizer: Nesterov's method as published stands within {outer}, which takes the gradient "
-            "elsewhere; use the form with gradient_at='params'"
-        )
-    if isinstance(node, SAMState) and node.cache is None:
-        return  # its optimizer sees whole steps
-    for kind in (ScheduleFreeState, AverageState, SAMState):
-        if any(kind is not SAMState or found.cache is not None for found in _found(tuple(node), kind)):
-            inner = kind.__name__.removesuffix("State")
-            raise ValueError(f"optimizer: {inner} stands within {outer}, and each has parameters of its own to judge")
-
-
-def _with_hyperparams(node: Any, injected: Any) -> Any:
-    if not isinstance(node, NesterovState):
-        return node
-    if "momentum" not in injected.hyperparams:
-        if others := sorted(set(injected.hyperparams) - {"learning_rate"}):
-            raise ValueError(
-                f"optimizer: inject_hyperparams has {', '.join(others)}, and one may be the momentum of Nesterov's "
-                "method as published, whose gradient point depends on it: name it momentum, and the rate learning_rate"
-            )
-        return node
-    if "momentum" in injected.hyperparams_states:
-        raise ValueError(
-            "optimizer: inject_hyperparams has a schedule for the momentum of Nesterov's method as published, whose "
-            "gradient point needs the momentum before the step; use the form with gradient_at='params'"
-        )
-    return node._replace(momentum=injected.hyperparams["momentum"])
-
-
-def _check_disjoint(nodes: list[Any], params: Any) -> None:
-    """Raise a ValueError where two nodes ask for something of one parameter."""
-    if len(nodes) < 2:
-        return
-    trees = [jax.tree.leaves(_claims(_own_tree(node), params)) for node in nodes]
-    if any(sum(claims) > 1 for claims in zip(*trees, strict=True)):
-        raise ValueError(f"optimizer: its state asks for several things of one parameter ({_names(nodes)})")
-
-
-def _names(nodes: list[Any]) -> str:
-    return ", ".join(type(node).__name__ for node in nodes)
-
-
-def _claims(own: Any, params: Any) -> Any:
-    leaves, structure = jax.tree.flatten(params)
-    return jax.tree.unflatten(structure, [not isinstance(its, MaskedNode) for its in _beside(leaves, structure, own)])
-
-
-_OWN = {NesterovState: "trace", AverageState: "average", ScheduleFreeState: "z", SAMState: "cache"}
-
-
-def _own_tree(node: Any) -> Any:
-    """Return the part of a node that is like the parameters, with MaskedNode for those that are not its own."""
-    return getattr(node, _OWN[type(node)])
-
-
-def _of_slow(node: Any) -> Any:
-    own = _own_tree(node)
-    return node._replace(**{_OWN[type(node)]: own.slow if isinstance(own, LookaheadParams) else own})
-
-
-def _map(function: Callable[[Any, Any], Any], params: Any, own: Any) -> Any:
-    """Apply a function to each parameter and a node's array for it, where it has one."""
-    leaves, structure = jax.tree.flatten(params)
-
-    def of_leaf(w, its):
-        if not is_array(w):
-            return w  # a module's static leaf
-        w = jnp.asarray(w)
-        if isinstance(its, MaskedNode) or not jnp.issubdtype(w.dtype, jnp.inexact):
-            return w  # another optimizer's, or a count, of which there is no average and no point ahead
-        wide = jnp.promote_types(jnp.promote_types(w.dtype, its.dtype), jnp.float32)
-        return function(w.astype(wide), its.astype(wide)).astype(w.dtype)
-
-    new = [of_leaf(w, its) for w, its in zip(leaves, _beside(leaves, structure, own), strict=True)]
-    return jax.tree.unflatten(structure, new)
-
-
-def _beside(leaves: list[Any], structure: Any, own: Any) -> list[Any]:
-    """Return the leaves of a node's tree that belong to those of the parameters."""
-    try:
-        found = structure.flatten_up_to(own)
-    except ValueError:
-        found = None
-    if found is None or any(not _fits(w, its) for w, its in zip(leaves, found, strict=True)):
-        raise ValueError(
-            "optimizer: its state asks for a gradient point or for parameters to evaluate, and its arrays are not like "
-            "the parameters, as within optax.flatten or split_real_and_imaginary"
-        )
-    return found
-
-
-def _fits(w: Any, its: Any) -> bool:
-    if isinstance(its, MaskedNode) or not is_array(w):
-        return True
-    return getattr(its, "shape", None) == jnp.shape(w)
-
-
-def _before_adversarial_step(node: SAMState, params: Any) -> Any:
-    return _map(lambda w, kept: jnp.where(node.steps_since_sync == 0, w, kept), params, node.cache)
-
-
-_JUDGED: dict[type, Callable[[Any, Any], Any]] = {
-    AverageState: lambda node, params: _map(lambda w, average: average, params, node.average),
-    ScheduleFreeState: lambda node, params: _map(lambda y, z: (y - (1.0 - node.b1) * z) / node.b1, params, node.z),
-    SAMState: _before_adversarial_step,
-}

@@ -9,132 +9,22 @@ A complex parameter is the pair of its real and imaginary parts, and its gradien
 that descent subtracts it, as everywhere in optax. The arithmetic is in float32 at least.
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from __future__ import annotations
+
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
-from jaxtyping import Array, Key
+from jaxtyping import Array
 from optax import GradientTransformationExtraArgs
 
 from jaxdl.optimizers import stages, trees
+from jaxdl.optimizers.checks import check, check_whole
 from jaxdl.optimizers.contracts import require_state
-from jaxdl.optimizers.quasi_newton import backtrack
+from jaxdl.optimizers.curvature import check_distribution, fisher_product, gauss_newton_product, hessian_product
+from jaxdl.optimizers.lbfgs import backtrack
 from jaxdl.optimizers.states import EmptyState
-
-ValueFn = Callable[[Any], Array]
-
-
-def hessian_product(value_fn: ValueFn, params: Any, vector: Any) -> Any:
-    """Return H·v, the derivative of jax.grad's gradient along v, at the cost of about two gradients.
-
-    Args:
-        value_fn: params → scalar.
-        params: where H is taken.
-        vector: v, a tree like ``params``.
-
-    Reference: Pearlmutter, Fast Exact Multiplication by the Hessian, 1994. Lecture row E8.
-    """
-    return jax.jvp(jax.grad(value_fn), (params,), (vector,))[1]
-
-
-def gauss_newton_product(model_fn: Callable[[Any], Any], loss_fn: ValueFn, params: Any, vector: Any) -> Any:
-    """Return G·v = JᵀH_L J·v, J the model's Jacobian and H_L the loss's Hessian in the outputs.
-
-    G is positive semidefinite for a convex loss. For softmax cross entropy and for squared error it is the
-    Fisher matrix too, so that a Gauss-Newton step is a natural-gradient step.
-
-    Args:
-        model_fn: params → outputs.
-        loss_fn: outputs → scalar.
-        params: where G is taken.
-        vector: v, a tree like ``params``.
-
-    Reference: Martens, New Insights and Perspectives on the Natural Gradient Method, 2020,
-    https://arxiv.org/abs/1412.1193. Lecture row E8.
-    """
-    outputs, pushforward = jax.linearize(model_fn, params)
-    pullback = jax.linear_transpose(pushforward, params)
-    return pullback(hessian_product(loss_fn, outputs, pushforward(vector)))[0]
-
-
-def fisher_product(
-    model_fn: Callable[[Any], Array], params: Any, vector: Any, distribution: str = "categorical"
-) -> Any:
-    """Return F·v, F the Fisher matrix of the model's own predictions, in the mean over examples.
-
-    F = mean over x of E[∇log p(y|x) ∇log p(y|x)ᵀ], y drawn from the model, not from the data (which would be the
-    "empirical" Fisher, another matrix). It is JᵀF_z J with F_z the Fisher matrix in the outputs, known in closed form.
-
-    Args:
-        model_fn: params → outputs of shape (n, ...).
-        params: where F is taken.
-        vector: v, a tree like ``params``.
-        distribution: what the outputs parametrise: the logits of a "categorical" distribution over the last axis, a
-            "bernoulli" logit each, or the mean of a "gaussian" of variance 1 each.
-
-    Raises:
-        ValueError: there is no such distribution.
-
-    Reference: Amari, Natural Gradient Works Efficiently in Learning, 1998, and Martens, 2020; see
-    ``gauss_newton_product``, which it equals for these distributions' own losses. Lecture row E8.
-    """
-    _check_distribution(distribution)
-    outputs, pushforward = jax.linearize(model_fn, params)
-    pullback = jax.linear_transpose(pushforward, params)
-    examples = outputs.size // outputs.shape[-1] if distribution == "categorical" else outputs.shape[0]
-    return pullback(_OUTPUT_FISHER[distribution](outputs, pushforward(vector)) / examples)[0]
-
-
-def _categorical_fisher(logits, tangent):
-    p = jax.nn.softmax(logits)
-    return p * (tangent - jnp.sum(p * tangent, axis=-1, keepdims=True))
-
-
-def _bernoulli_fisher(logits, tangent):
-    return jax.nn.sigmoid(logits) * jax.nn.sigmoid(-logits) * tangent
-
-
-_OUTPUT_FISHER = {
-    "categorical": _categorical_fisher,
-    "bernoulli": _bernoulli_fisher,
-    "gaussian": lambda mean, tangent: tangent,
-}
-
-
-def _check_distribution(distribution):
-    if distribution not in _OUTPUT_FISHER:
-        raise ValueError(f"distribution is {distribution!r}: it must be one of {', '.join(_OUTPUT_FISHER)}")
-
-
-def hutchinson_diagonal(key: Key[Array, ""], value_fn: ValueFn, params: Any, samples: Any = 1) -> Any:
-    """Estimate the Hessian's diagonal as the mean of z⊙Hz over random signs z; exact if H is diagonal.
-
-    Args:
-        key: a random key.
-        value_fn: params → scalar.
-        params: where H is taken.
-        samples: number of sign vectors, a whole number at least 1.
-
-    Returns:
-        A tree like ``params``; of a complex leaf the diagonal for the real part plus i times that for the imaginary.
-
-    Raises:
-        ValueError: ``samples`` is below 1 or no whole number.
-
-    Reference: Bekas, Kokiopoulou and Saad, An estimator for the diagonal of a matrix, 2007,
-    https://doi.org/10.1016/j.apnum.2007.01.003. Lecture row E8.
-    """
-    stages.check_static(samples=samples)
-    stages.check_whole(samples=(samples, 1))
-    flat = trees.flatten(params, params)
-
-    def one(key):
-        signs = jax.random.rademacher(key, flat.params.shape, flat.params.dtype)
-        return signs * hessian_product(lambda v: value_fn(flat.point(v)), flat.params, signs)
-
-    return flat.step(jax.lax.map(one, jax.random.split(key, int(samples))).mean(0))
 
 
 def newton(learning_rate: ArrayLike = 1.0, damping: ArrayLike = 0.0) -> GradientTransformationExtraArgs:
@@ -190,8 +80,8 @@ def newton_cg(
     Reference: Nocedal and Wright, Numerical Optimization, 2006, algorithm 7.1. Lecture row E8.
     """
     _check_cg(learning_rate, damping, max_steps, tolerance)
-    stages.check_whole(max_halvings=(max_halvings, 0))
-    stages.check(decay_rates={"armijo": armijo})
+    check_whole(max_halvings=(max_halvings, 0))
+    check(decay_rates={"armijo": armijo})
 
     def direction(flat, value_fn):
         def value_at(w):
@@ -249,7 +139,7 @@ def gauss_newton(
     """
     _check_cg(learning_rate, damping, max_steps, tolerance)
     if adaptive:
-        stages.check(positive={"damping": damping})
+        check(positive={"damping": damping})
 
     def products(flat, model_fn, loss_fn):
         return lambda v: gauss_newton_product(lambda w: model_fn(flat.point(w)), loss_fn, flat.params, v)
@@ -318,7 +208,7 @@ def natural_gradient(
     See ``fisher_product``. Lecture row E8.
     """
     _check_cg(learning_rate, damping, max_steps, tolerance)
-    _check_distribution(distribution)
+    check_distribution(distribution)
 
     def direction(flat, model_fn):
         def product(v):
@@ -351,15 +241,15 @@ def _transformation(name, learning_rate, needed, direction):
 
 def _check_cg(learning_rate, damping, max_steps, tolerance):
     _check_numbers(learning_rate, damping)
-    stages.check(non_negative={"tolerance": tolerance})
-    stages.check_whole(max_steps=(max_steps, 1))
+    check(non_negative={"tolerance": tolerance})
+    check_whole(max_steps=(max_steps, 1))
 
 
 def _check_numbers(learning_rate, damping):
     for name, value in (("learning_rate", learning_rate), ("damping", damping)):
         if callable(value):  # these methods keep no count of steps
             raise ValueError(f"{name} is a schedule: second-order methods take a number")
-    stages.check(non_negative={"learning_rate": learning_rate, "damping": damping})
+    check(non_negative={"learning_rate": learning_rate, "damping": damping})
 
 
 def _solve(product, g, damping, max_steps, tolerance):

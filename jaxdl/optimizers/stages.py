@@ -6,17 +6,17 @@ narrowed to the gradients' dtype on exit. For float32 and float64 trees all of t
 arithmetic and the state's tree are optax's. What holds for the leaves of all trees stands in ``trees``.
 """
 
-import math
+from __future__ import annotations
+
 from functools import partial
-from typing import Any, Final
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.typing import ArrayLike, DTypeLike
 from optax import GradientTransformation, GradientTransformationExtraArgs
 
 from jaxdl.optimizers import contracts, trees
+from jaxdl.optimizers.checks import check
 from jaxdl.optimizers.contracts import stateless, transformation
 from jaxdl.optimizers.grouping import Mask, masked, selecting
 from jaxdl.optimizers.states import (
@@ -27,9 +27,6 @@ from jaxdl.optimizers.states import (
 )
 from jaxdl.optimizers.trees import map_state, map_updates, times
 from jaxdl.schedules import ScalarOrSchedule
-
-MOMENT_FORMS: Final = ("weighted", "increment", "mixed")
-"""In which order of operations exponential averages are taken; see ``update_moment``."""
 
 
 def chain(*stages: GradientTransformation, state_dtype: DTypeLike | None = None):
@@ -83,12 +80,6 @@ def identity() -> GradientTransformation:
     return stateless("identity", lambda updates, params: updates)
 
 
-def increment(count):
-    """Add one to an integer counter, which stays at its largest value instead of overflowing."""
-    count = jnp.asarray(count)
-    return jnp.minimum(count, jnp.iinfo(count.dtype).max - 1) + jnp.ones((), count.dtype)
-
-
 def scale_by_learning_rate(learning_rate: ScalarOrSchedule | None) -> GradientTransformation:
     """Multiply by minus the learning rate, a number or a schedule of the step; None passes through."""
     if learning_rate is None:
@@ -106,7 +97,7 @@ def scale_by_learning_rate(learning_rate: ScalarOrSchedule | None) -> GradientTr
         del params
         factor = -1 * schedule(state.count)
         updates = map_updates(lambda g: jnp.asarray(factor, trees.real(g).dtype) * g, updates)
-        return updates, ScaleByScheduleState(count=increment(state.count))
+        return updates, ScaleByScheduleState(count=trees.increment(state.count))
 
     return transformation("a learning rate schedule", ScaleByScheduleState, init, update)
 
@@ -142,7 +133,7 @@ def add_decayed_weights(weight_decay: ScalarOrSchedule = 0.0, mask: Mask = None)
         if schedule is None:
             return _add_scaled(updates, constant, params), state
         decayed = _add_scaled(updates, trees.hyper(schedule(state.count)), params)
-        return decayed, WeightDecaySchedule(count=increment(state.count))
+        return decayed, WeightDecaySchedule(count=trees.increment(state.count))
 
     state_class = EmptyState if schedule is None else WeightDecaySchedule
     return _where(transformation("add_decayed_weights", state_class, init, update), mask, weight_decay)
@@ -195,7 +186,7 @@ def decay_first(
         rate = trees.hyper(learning_rate(count) if callable(learning_rate) else learning_rate)
         factor = trees.hyper(weight_decay(count) if callable(weight_decay) else weight_decay)
         updates = map_updates(lambda u, w: (decayed(w, rate, factor) + u) - w, updates, params)
-        return updates, WeightDecaySchedule(count=increment(count))
+        return updates, WeightDecaySchedule(count=trees.increment(count))
 
     def init(params):
         del params
@@ -207,9 +198,10 @@ def decay_first(
 def decoupled(
     direction: GradientTransformation,
     learning_rate: ScalarOrSchedule,
+    *,
     weight_decay: ScalarOrSchedule,
     mask: Mask,
-    form: str,
+    decay_form: str,
 ) -> tuple[GradientTransformation, ...]:
     """Return the stages of a direction with decoupled weight decay and the learning rate.
 
@@ -218,17 +210,33 @@ def decoupled(
         learning_rate: see ``decay_first``.
         weight_decay: see ``decay_first``.
         mask: see ``decay_first``.
-        form: "joint" α·(direction + λw), or a form of ``decay_first``.
-
-    Raises:
-        ValueError: there is no such form.
+        decay_form: "joint" α·(direction + λw), or a form of ``decay_first``.
     """
     rate = scale_by_learning_rate(learning_rate)
-    if form == "joint":
+    if decay_form == "joint":
         return direction, add_decayed_weights(weight_decay, mask), rate
-    if form not in ("product", "difference", "unscaled"):
-        raise ValueError(f"decay_form is {form!r}: it must be 'joint', 'product', 'difference' or 'unscaled'")
-    return direction, rate, decay_first(learning_rate, weight_decay, mask, form)
+    return direction, rate, decay_first(learning_rate, weight_decay, mask, decay_form)
+
+
+def l2_penalty(name: str, weight_decay: ScalarOrSchedule | None, convention: str) -> tuple[GradientTransformation, ...]:
+    """Return the stage that adds the gradient λw of an L2 penalty, as PyTorch's optimizers do first of all.
+
+    Args:
+        name: the optimizer's, for the message.
+        weight_decay: λ; None is no penalty and no stage.
+        convention: only "torch" has the argument.
+
+    Raises:
+        ValueError: λ is given under another convention, where the word could mean either decay.
+    """
+    if weight_decay is None:
+        return ()
+    if convention != "torch":
+        raise ValueError(
+            f"weight_decay is {weight_decay} and convention {convention!r}: {name} has an L2 penalty only under "
+            f"'torch'; chain(add_decayed_weights(...), {name}(...)) is that penalty, adamw and lion decay decoupled"
+        )
+    return (add_decayed_weights(weight_decay),)
 
 
 def require_params(params, name: str) -> None:
@@ -263,119 +271,3 @@ def trace(
         return updates, TraceState(trace=trees.cast_like(new, state.trace))
 
     return transformation("momentum", TraceState, init, update)
-
-
-def update_moment(updates, moments, decay, order: int, form: str = "weighted"):
-    """Return the average after x = g^order: (1 − β)·x + β·moment, or as increment moment + (1 − β)·(x − moment).
-
-    In float32 1 − β and β do not sum to 1 (at β = .999 they miss it by 1e-8), so that the weighted average of equal
-    numbers settles 1e-5 away from them and the incremented one does not.
-
-    Args:
-        updates: g; a leaf that is None leaves its average as it is.
-        moments: the averages so far; of order 2, the real part of one counts.
-        decay: β.
-        order: 1, or 2 for |g|².
-        form: a name in ``MOMENT_FORMS``; "mixed" increments the first moment and weighs the second.
-    """
-
-    def weighted(x, t):
-        return trees.plus(times(1 - decay, x), times(decay, t))
-
-    def increment(x, t):
-        moved = trees.plus(t, times(1 - decay, trees.plus(x, -t)))
-        # x − t overflows where the average does not, and is NaN where both are infinite
-        return jnp.where(jnp.isfinite(moved), moved, weighted(x, t).astype(moved.dtype))
-
-    average = increment if form == "increment" or (form == "mixed" and order == 1) else weighted
-
-    def advance(g, t):
-        return average(trees.power_of(g, order), trees.real(t) if order == 2 else t)
-
-    return map_state(advance, updates, moments)
-
-
-def correct_bias(moments, decay, count, exact: bool = False):
-    """Divide an exponential average that started at 0 by 1 − β^count, its weights' sum."""
-    weight = bias_weight(decay, count, exact)
-    return jax.tree.map(lambda t: t / weight.astype(trees.real(t).dtype), moments)
-
-
-def bias_weight(decay, count, exact: bool = False):
-    """Return 1 − β^count; ``exact`` avoids the cancellation that costs four digits at β = .999, count 1."""
-    if not exact:
-        return 1 - power(decay, count)
-    if isinstance(decay, int | float):
-        return -jnp.expm1(trees.as_float(count) * (math.log(decay) if decay > 0 else -math.inf))
-    return -jnp.expm1(trees.times(jnp.log(decay), trees.as_float(count)))
-
-
-@partial(jax.jit, inline=True)
-def power(decay, count):
-    """Return β^count; compiled, since outside of jit a concrete integer exponent compiles anew for each value."""
-    count = trees.as_float(count)
-    return jnp.asarray(decay, trees.promoted(jnp.result_type(decay), count.dtype)) ** count
-
-
-def check_moment_form(form: str) -> None:
-    """Raise a ``ValueError`` unless the form is one of ``MOMENT_FORMS``."""
-    if form not in MOMENT_FORMS:
-        raise ValueError(f"moment_form is {form!r}: it must be one of {', '.join(MOMENT_FORMS)}")
-
-
-def check(*, positive=None, non_negative=None, decay_rates=None) -> None:
-    """Check hyperparameters that are Python or NumPy numbers; arrays, schedules and None pass, texts and lists do not.
-
-    Args:
-        positive: name → value, each must be finite and above 0.
-        non_negative: name → value, each must be finite and at least 0.
-        decay_rates: name → value, each must be at least 0 and below 1.
-
-    Raises:
-        ValueError: naming the argument, its value and what is allowed.
-    """
-    rules = (
-        (positive, lambda v: 0 < v < np.inf, "finite and above 0"),
-        (non_negative, lambda v: 0 <= v < np.inf, "finite and at least 0"),
-        (decay_rates, lambda v: 0 <= v < 1, "at least 0 and below 1"),
-    )
-    for values, allowed, words in rules:
-        for name, value in (values or {}).items():
-            if isinstance(value, int | float | np.number) and not allowed(value):
-                raise ValueError(f"{name} is {value}: it must be {words}")
-            if isinstance(value, str | bytes | list | tuple | dict | set):
-                raise ValueError(f"{name} is {value!r}: it must be a number, {words}")
-
-
-def check_whole(**at_least: tuple[Any, int]) -> None:
-    """Check arguments that are counts: ints, or integer arrays whose values pass unchecked.
-
-    Args:
-        **at_least: name → (value, smallest allowed value).
-
-    Raises:
-        ValueError: naming the argument, its value and what is allowed.
-    """
-    for name, (value, smallest) in at_least.items():
-        words = f"it must be a whole number, an int of at least {smallest}"
-        if isinstance(value, jax.Array):
-            if not jnp.issubdtype(value.dtype, jnp.integer):
-                raise ValueError(f"{name} is an array of {value.dtype}: {words}")
-        elif isinstance(value, bool) or not isinstance(value, int | np.integer):
-            raise ValueError(f"{name} is {value!r}: {words}")
-        elif value < smallest:
-            raise ValueError(f"{name} is {value}: {words}")
-
-
-def check_static(**values: Any) -> None:
-    """Check arguments that set shapes: they must be Python or NumPy numbers, since a shape cannot be traced.
-
-    Raises:
-        ValueError: naming the argument.
-    """
-    for name, value in values.items():
-        if isinstance(value, jax.Array):
-            raise ValueError(
-                f"{name} is an array: it sets shapes, so it must be an int (for optax.inject_hyperparams, "
-                f"static_args={{{name!r}}})"
-            )

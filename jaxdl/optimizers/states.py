@@ -4,6 +4,8 @@ Everything that jaxdl takes from optax's private modules stands here. Those clas
 pytree of another class would be another tree.
 """
 
+from __future__ import annotations
+
 from typing import Any, NamedTuple
 
 from jax import Array

@@ -6,6 +6,8 @@ Arithmetic is in float32 at least. The square of a complex gradient is |g|². A 
 of the gradients are.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable, Sequence
 from functools import reduce
@@ -251,6 +253,12 @@ def real(x: jax.Array) -> jax.Array:
 def as_float(count: Any) -> jax.Array:
     """Return a counter as a number of the default floating dtype."""
     return jnp.asarray(count).astype(jnp.result_type(float))
+
+
+def increment(count):
+    """Add one to an integer counter, which stays at its largest value instead of overflowing."""
+    count = jnp.asarray(count)
+    return jnp.minimum(count, jnp.iinfo(count.dtype).max - 1) + jnp.ones((), count.dtype)
 
 
 def called(prefix: Any, tree: Any) -> Any:

@@ -1,5 +1,7 @@
 """Transformations around a whole optimizer: gradient accumulation and lookahead."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import jax
@@ -7,7 +9,8 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from optax import GradientTransformation, GradientTransformationExtraArgs
 
-from jaxdl.optimizers import stages, trees
+from jaxdl.optimizers import trees
+from jaxdl.optimizers.checks import check, check_whole
 from jaxdl.optimizers.contracts import require_state
 from jaxdl.optimizers.states import LookaheadParams, LookaheadState, MultiStepsState
 
@@ -27,7 +30,7 @@ def accumulate(inner: GradientTransformation, every: ArrayLike) -> GradientTrans
 
     Lecture row E1 (a large batch in parts).
     """
-    stages.check_whole(every=(every, 1))
+    check_whole(every=(every, 1))
 
     def init(params):
         sums = jax.tree.map(lambda p: jnp.zeros(jnp.shape(p), _mean_dtype(p)), params)
@@ -54,7 +57,7 @@ def accumulate(inner: GradientTransformation, every: ArrayLike) -> GradientTrans
 
         new_updates, inner_state = jax.lax.cond(last, step, wait)
         kept = jax.tree.map(lambda a: jnp.where(last, jnp.zeros_like(a), a), means)
-        steps = jnp.where(last, stages.increment(state.gradient_step), state.gradient_step)
+        steps = jnp.where(last, trees.increment(state.gradient_step), state.gradient_step)
         mini_step = (state.mini_step + 1) % every
         return new_updates, MultiStepsState(mini_step, steps, inner_state, kept, state.skip_state)
 
@@ -103,8 +106,8 @@ def lookahead(
     Reference: Zhang et al., Lookahead Optimizer: k steps forward, 1 step back, 2019,
     https://arxiv.org/abs/1907.08610. Lecture row E7.
     """
-    stages.check_whole(sync_period=(sync_period, 1))
-    stages.check(non_negative={"slow_step_size": slow_step_size})
+    check_whole(sync_period=(sync_period, 1))
+    check(non_negative={"slow_step_size": slow_step_size})
     eta = trees.hyper(slow_step_size)
 
     def init(params):

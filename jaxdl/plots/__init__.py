@@ -6,7 +6,7 @@ Colours are the Okabe-Ito palette and matplotlib's ``Blues`` and ``PuOr``: colou
 apart. Names are drawn as they are: a ``$`` starts no formula, a letter that the font lacks is its code point.
 """
 
-from jaxdl.plots.drawing import COLORS, DPI, Curve, save, shorten
+from jaxdl.plots.drawing import COLORS, DPI, Curve, png, save, shorten
 from jaxdl.plots.networks import network
 from jaxdl.plots.runs import confusion_matrix, curves, filters, image_grid, learning_curves
 from jaxdl.plots.studies import Whisker, contours, intervals, panels, tally
@@ -25,6 +25,7 @@ __all__ = [
     "learning_curves",
     "network",
     "panels",
+    "png",
     "save",
     "shorten",
     "tally",

@@ -28,8 +28,8 @@ def shorten(name: str, length: int = 16) -> str:
     return name if len(name) <= length else name[: length - 1] + "…"
 
 
-def save(figure: Figure, path: str | Path, *, limit: int = 200_000) -> Path:
-    """Writes the figure as a PNG of at most ``limit`` bytes, where it must in 256 colours and then smaller.
+def png(figure: Figure, *, limit: int = 200_000) -> bytes:
+    """The figure as a PNG of at most ``limit`` bytes, where it must in 256 colours and then smaller.
 
     Equal figures give equal bytes: no date or version is written.
 
@@ -44,9 +44,14 @@ def save(figure: Figure, path: str | Path, *, limit: int = 200_000) -> Path:
         buffer = io.BytesIO()
         (image.quantize(256) if palette else image).save(buffer, "PNG", optimize=True, dpi=(dpi, dpi))
         if buffer.tell() <= limit:
-            Path(path).write_bytes(buffer.getvalue())
-            return Path(path)
+            return buffer.getvalue()
     raise ValueError(f"limit must leave room for the figure, {buffer.tell()} bytes at {dpi} dpi, got {limit}")
+
+
+def save(figure: Figure, path: str | Path, *, limit: int = 200_000) -> Path:
+    """Write what `png` gives, and return the path."""
+    Path(path).write_bytes(png(figure, limit=limit))
+    return Path(path)
 
 
 def draw_lines(axes: Axes, series: Mapping[str, Curve], names: list[str]) -> None:

@@ -12,12 +12,11 @@ from typing import Any, TypeVar
 import jax
 
 from jaxdl.runs import folder as folders
-from jaxdl.runs import trust
+from jaxdl.runs import records, trust
 from jaxdl.runs.signals import Diverged
 
 Config = TypeVar("Config")
 WHERE = ("out", "resume", "trust_run")  # of this command alone, and not stored
-FORMAT = 1  # of config.json
 FREE = (*WHERE, "data_dir")  # where things lie is not what is computed
 
 
@@ -84,15 +83,11 @@ def load_config(config_type: type[Config], folder: str | os.PathLike) -> Config:
         ValueError: if the folder is no run of this experiment.
     """
     path = folders.open_folder(folder) / folders.CONFIG
-    read = folders.read_json(path)
-    if not isinstance(read, dict):
-        raise ValueError(f"{path}: must hold an object of names and values, got {type(read).__name__}")
+    read = records.read_json(path)
     stored = {name: tuple(v) if isinstance(v, list) else v for name, v in read.items()}
-    kind, form = stored.pop("experiment", None), stored.pop("format", FORMAT)  # folders of before have neither
+    kind = stored.pop("experiment", None)  # which folders of before do not have
     if kind not in (None, _kind(config_type)):
         raise ValueError(f"{path}: is the config of the experiment {kind!r}, not of {_kind(config_type)!r}")
-    if form != FORMAT:
-        raise ValueError(f"{path}: has format {form!r}; this version reads {FORMAT}")
     if foreign := sorted({*stored} ^ (_fields(config_type) - {*WHERE})):
         raise ValueError(f"{path}: is the config of another experiment or version; {', '.join(foreign)} differ")
     if stored.get("data_dir") is not None:
@@ -101,12 +96,12 @@ def load_config(config_type: type[Config], folder: str | os.PathLike) -> Config:
 
 
 def save_config(folder: pathlib.Path, config: Any) -> None:
-    """Write what `load_config` reads: the experiment's name, a format number, all fields but where the run lies."""
+    """Write what `load_config` reads: the experiment's name, all fields but where the run lies."""
     kind = _kind(type(config))
-    about = {} if kind is None else {"experiment": kind, "format": FORMAT}
+    about = {} if kind is None else {"experiment": kind}
     values = about | {name: v for name, v in dataclasses.asdict(config).items() if name not in WHERE}
     values["data_dir"] = str(values["data_dir"]) if values.get("data_dir") is not None else None
-    folders.write_json(folder / folders.CONFIG, values)
+    records.write_json(folder / folders.CONFIG, values)
 
 
 def run_main(main: Callable[[], int]) -> None:

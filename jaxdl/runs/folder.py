@@ -1,23 +1,43 @@
-"""The run folder: config.json, manifest.json, and files that are written whole or not at all."""
+"""The run folder: who may write into it, and manifest.json, which says where its numbers come from."""
 
 import contextlib
 import datetime
 import fcntl
 import importlib.metadata
-import json
 import os
 import pathlib
 import platform
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jaxdl
 from jaxdl import data
+from jaxdl.runs import records
 
 Path = pathlib.Path
 CONFIG, MANIFEST = "config.json", "manifest.json"
+
+
+class DataSource(NamedTuple):
+    """The data of a run, in its manifest."""
+
+    name: str
+    note: str
+    sha256: dict[str, str]  # of each file or array, by its name
+
+
+class Manifest(NamedTuple):
+    """manifest.json: where the numbers of a run come from. What is None was not recorded."""
+
+    command: str
+    started: str | None = None  # ISO 8601
+    seed: int | None = None
+    versions: dict[str, str] | None = None
+    devices: tuple[str, ...] | None = None
+    machine: str | None = None
+    data: DataSource | None = None
 
 
 def create(out: str | os.PathLike) -> Path:
@@ -94,75 +114,56 @@ def lock(folder: Path) -> Iterator[None]:
         yield
 
 
-def write_json(path: str | os.PathLike, value: Any) -> None:
-    """Write JSON under another name, then rename: a reader sees the old file or the new one."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.writing")
-    with temporary.open("w") as file:
-        json.dump(value, file, indent=2)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-
-
-def read_json(path: str | os.PathLike) -> Any:
-    """Read a JSON file of a run.
-
-    Raises:
-        ValueError: naming the file, if it is missing or no JSON.
-    """
-    try:
-        return json.loads(Path(path).read_text())
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
-        raise ValueError(f"{path}: is not valid JSON ({error})") from error
-
-
 def write_manifest(
-    folder: Path, *, seed: int, devices: list[Any], dataset: data.Dataset, argv: Sequence[str] | None = None
+    folder: Path, *, seed: int, devices: Sequence[Any], source: DataSource, argv: Sequence[str] | None = None
 ) -> None:
-    """Write where the numbers come from: versions, devices, seed, data checksums, the command and the time.
+    """Write where the numbers come from, or, where the run has begun before, see that its data are still the same.
 
     Args:
         folder: the run's.
         seed: of everything random.
         devices: that it runs on.
-        dataset: what it trains on.
+        source: what it trains on.
         argv: the command line's arguments; None is those of this process.
+
+    Raises:
+        ValueError: see `check_same_data`.
     """
-    about = {"name": dataset.name, "note": dataset.note, "sha256": dataset.checksums}
-    write_json(folder / MANIFEST, {**provenance(seed=seed, devices=devices, argv=argv), "data": about})
+    if (folder / MANIFEST).exists():
+        return check_same_data(folder, source.sha256)
+    manifest = provenance(seed=seed, devices=devices, argv=argv)._replace(data=source)
+    return records.write_json(folder / MANIFEST, manifest)
 
 
-def provenance(*, seed: int, devices: list[Any], argv: Sequence[str] | None = None) -> dict[str, Any]:
-    """Where a run's numbers come from, but for its data: versions, devices, seed, the command and the time.
+def data_source(dataset: data.Dataset) -> DataSource:
+    """The manifest's words on a data set."""
+    return DataSource(dataset.name, dataset.note, dict(dataset.checksums))
 
-    See `write_manifest` for the arguments.
-    """
+
+def provenance(*, seed: int, devices: Sequence[Any], argv: Sequence[str] | None = None) -> Manifest:
+    """The manifest of a run, but for its data; see `write_manifest` for the arguments."""
     packages = ("jax", "jaxlib", "flax", "optax", "numpy")
-    return {
-        "command": shlex.join(["python", "-m", _module_name(), *(sys.argv[1:] if argv is None else argv)]),
-        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "seed": seed,
-        "versions": {
+    return Manifest(
+        command=shlex.join(["python", "-m", _module_name(), *(sys.argv[1:] if argv is None else argv)]),
+        started=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        seed=seed,
+        versions={
             "python": platform.python_version(),
             "jaxdl": jaxdl.__version__,
             **{name: importlib.metadata.version(name) for name in packages},
         },
-        "devices": [f"{device.platform}:{device.id} {device.device_kind}" for device in devices],
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs",
-    }
+        devices=tuple(f"{device.platform}:{device.id} {device.device_kind}" for device in devices),
+        machine=f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs",
+    )
 
 
 def check_same_data(folder: Path, checksums: Mapping[str, str]) -> None:
     """Raise ValueError, naming a file, unless the data are those that the run began with."""
     path = folder / MANIFEST
-    try:
-        before = dict(read_json(path)["data"]["sha256"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: does not say which data the run began with ({error!r})") from error
+    source = records.read_record(path, Manifest).data
+    if source is None:
+        raise ValueError(f"{path}: does not say which data the run began with")
+    before = source.sha256
     for name in sorted({*before, *checksums}):
         if before.get(name) != checksums.get(name):
             raise ValueError(

@@ -6,7 +6,6 @@ Names from data are shown as plain text: they bring no markup, link or script.
 import base64
 import html
 import re
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,24 +14,25 @@ from markdown_it import MarkdownIt
 from matplotlib.figure import Figure
 
 from jaxdl import plots
+from jaxdl.runs import records
+from jaxdl.runs.folder import Manifest
 
 
 def write(folder: Path, parts: Sequence[str]) -> Path:
     """Writes the parts as ``report.md`` and ``report.html`` into the folder; returns the path of the latter."""
     text = "\n\n".join(parts) + "\n"
-    (folder / "report.md").write_text(text, encoding="utf-8")
+    records.write_whole(folder / "report.md", text)
     page = folder / "report.html"
-    page.write_text(_html(text, folder), encoding="utf-8")
+    records.write_whole(page, _html(text, folder))
     return page
 
 
-def made(manifest: dict[str, Any], config: dict[str, Any]) -> list[str]:
+def made(manifest: Manifest, config: dict[str, Any]) -> list[str]:
     """How the run was made: the command first, then the rest of the manifest, then the options."""
-    command = manifest["command"]
-    command = command if isinstance(command, str) else shlex.join(map(str, command))
+    command = manifest.command
     fence = "`" * (1 + max(2, *map(len, re.findall("`+", command)), 0))
-    recorded = [[words(k), shown(v)] for k, v in manifest.items() if k != "command"]
-    options = [[words(k), shown(v)] for k, v in config.items() if k not in ("experiment", "format")]
+    recorded = [[words(k), shown(v)] for k, v in manifest._asdict().items() if k != "command" and v is not None]
+    options = [[words(k), shown(v)] for k, v in config.items() if k != "experiment"]
     return [
         "## How this was made",
         f"{fence}sh\n{command}\n{fence}",
@@ -45,7 +45,7 @@ def made(manifest: dict[str, Any], config: dict[str, Any]) -> list[str]:
 def figure(folder: Path, name: str, drawn: Figure, alt: str) -> str:
     """Saves the figure and returns the markdown that shows it."""
     (folder / "figures").mkdir(exist_ok=True)
-    plots.save(drawn, folder / "figures" / f"{name}.png")
+    records.write_whole(folder / "figures" / f"{name}.png", plots.png(drawn))
     return f"![{plain(alt)}](figures/{name}.png)"
 
 
@@ -67,18 +67,29 @@ def words(name: str) -> str:
 
 
 def rounded(value: Any) -> str:
-    """Like ``shown``, with four digits where it has a fraction."""
-    return f"{value:.4g}" if isinstance(value, float) else shown(value)
+    """Like `shown`, with four digits where it has a fraction."""
+    return shown(value, ".4g")
 
 
-def shown(value: Any) -> str:
-    """A value of the JSON files as a reader wants it; numbers with all of their digits."""
+def shown(value: Any, digits: str = "") -> str:
+    """A value of a record as a reader wants it; – is what is undefined.
+
+    Args:
+        value: a number, text, a record, or dicts and lists of them.
+        digits: the format of floats; by default all of their digits.
+    """
+    if hasattr(value, "_asdict"):
+        value = value._asdict()
     if isinstance(value, dict):
-        return ", ".join(f"{k}: {shown(v)}" for k, v in value.items()) or "–"
-    if isinstance(value, list):
-        return ", ".join(map(shown, value)) or "–"
-    if value is None or isinstance(value, bool):
-        return {None: "–", True: "yes", False: "no"}[value]
+        return ", ".join(f"{k}: {shown(v, digits)}" for k, v in value.items()) or "–"
+    if isinstance(value, list | tuple):
+        return ", ".join(shown(v, digits) for v in value) or "–"
+    if value is None or value != value:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return format(value, digits)
     return f"{value:,}" if isinstance(value, int) and abs(value) >= 10_000 else str(value)
 
 

@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 
-class Progress:
+class RunProgress:
     """Shows the rows of all members as they come.
 
     Args:
@@ -28,7 +28,7 @@ class Progress:
             )
             self._bars = Progress(*columns, TextColumn("{task.fields[text]}"), console=self.console)
 
-    def __enter__(self) -> "Progress":
+    def __enter__(self) -> "RunProgress":
         if self._bars is not None:
             self._bars.start()
         return self
@@ -37,53 +37,53 @@ class Progress:
         if self._bars is not None:
             self._bars.stop()
 
-    def row(self, member: Any, row: dict[str, Any]) -> None:
+    def row(self, member: Any, row: Any) -> None:
         """Show one row of metrics.csv."""
-        text = f"{row['split']} loss {row['loss']:.4f} accuracy {row['accuracy']:.2%}"
+        text = f"{row.split} loss {row.loss:.4f} accuracy {row.accuracy:.2%}"
         if self._bars is not None:
             if member.name not in self._tasks:
                 self._tasks[member.name] = self._bars.add_task(member.name, total=self._steps, text="")
-            self._bars.update(self._tasks[member.name], completed=row["step"], text=text)
-        elif row["split"] != "train":
+            self._bars.update(self._tasks[member.name], completed=row.step, text=text)
+        elif row.split != "train":
             rate = member.clock.steps_per_second
             rate = f"{rate:.1f} steps/s" if math.isfinite(rate) else ""
-            self.line(f"{member.name:<22} epoch {row['epoch'] + 1:>3}  step {row['step']:>6}  {text}  {rate}")
+            self.line(f"{member.name:<22} epoch {row.epoch + 1:>3}  step {row.step:>6}  {text}  {rate}")
 
     def line(self, text: str) -> None:
         """Print a line, above the bars if there are any."""
         self.console.print(text, markup=False)
 
-    def table(self, summary: dict[str, Any]) -> None:
+    def table(self, summary: Any) -> None:
         """Print the final table of a run."""
         from rich.table import Table
 
-        table = Table(title=f"{summary['model']} on {summary['dataset']}, {summary['parameters']:,} parameters")
+        table = Table(title=f"{summary.model} on {summary.dataset}, {summary.parameters:,} parameters")
         for name in ("optimizer", "test accuracy", "test loss", "steps/s", "steps"):
             table.add_column(name, justify="left" if name == "optimizer" else "right")
-        for row in summary["rows"]:
+        for row in summary.rows:
             table.add_row(
-                row["optimizer"],
-                f"{row['test_accuracy']:.2%}",
-                f"{row['test_loss']:.4f}",
-                f"{row['steps_per_second']:.1f}",
-                str(row["steps"]),
+                row.optimizer,
+                f"{row.test_accuracy:.2%}",
+                f"{row.test_loss:.4f}",
+                f"{row.steps_per_second:.1f}",
+                str(row.steps),
             )
         self.console.print(table)
-        if summary["pair"] is not None:
-            self.line(describe_pair(summary["pair"]))
+        if summary.pair is not None:
+            self.line(describe_pair(summary.pair))
 
 
-def describe_pair(pair: dict[str, Any]) -> str:
+def describe_pair(pair: Any) -> str:
     """One sentence on how far the first two runs ended from each other, beside the noise floor."""
     text = (
-        f"Final parameters of {pair['a']} and {pair['b']} differ by {pair['max_relative_difference']:.2e} "
-        f"of the largest in their leaf ({pair['max_ulps']:.3g} ulps)"
+        f"Final parameters of {pair.a} and {pair.b} differ by {pair.max_relative_difference:.2e} "
+        f"of the largest in their leaf ({pair.max_ulps:.3g} ulps)"
     )
-    if pair["noise_floor_relative"] is None:
+    if pair.noise_floor_relative is None:
         return text + "."
     return (
-        f"{text}; {pair['b']} differs from itself by {pair['noise_floor_relative']:.2e} "
-        f"({pair['noise_floor_ulps']:.3g} ulps) after moving one leaf of its start by one ulp: the noise floor."
+        f"{text}; {pair.b} differs from itself by {pair.noise_floor_relative:.2e} "
+        f"({pair.noise_floor_ulps:.3g} ulps) after moving one leaf of its start by one ulp: the noise floor."
     )
 
 

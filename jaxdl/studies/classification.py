@@ -5,6 +5,8 @@ accuracy there beside it. Images stay on the device in the type of their source;
 Targets are the test losses that Adam, tuned, has about two thirds of the way through a full run.
 """
 
+from __future__ import annotations
+
 import functools
 from collections.abc import Callable
 from pathlib import Path

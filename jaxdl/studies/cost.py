@@ -1,5 +1,7 @@
 """What an optimizer costs by itself: the time of an update and the memory of its state."""
 
+from __future__ import annotations
+
 import math
 import statistics
 import time

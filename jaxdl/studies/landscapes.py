@@ -3,6 +3,8 @@
 Each `Landscape` takes points of shape (..., 2), so that a whole grid for a contour plot is one call. Lecture row E13.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 

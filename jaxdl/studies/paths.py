@@ -1,5 +1,7 @@
 """Where an optimizer goes on a function of few variables, and at which rates it stays there. Lecture row E13."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from typing import Any
 

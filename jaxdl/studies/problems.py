@@ -5,6 +5,8 @@ an epoch gets, as a function of (seed, epoch) alone, and ``evaluate`` gives the 
 lower is better. All optimizers that run with one seed therefore start at the same parameters and see the same batches.
 """
 
+from __future__ import annotations
+
 import itertools
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple

@@ -1,5 +1,7 @@
 """quadratic_deep, the stochastic quadratic of DeepOBS with the eigenvalues of a deep network's Hessian."""
 
+from __future__ import annotations
+
 import functools
 
 import jax.numpy as jnp

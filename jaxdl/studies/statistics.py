@@ -4,6 +4,8 @@ Lower values are better throughout. A run that diverged has the value infinity, 
 that is missing has the value NaN and is left out. Arrays may be anything that numpy turns into float64.
 """
 
+from __future__ import annotations
+
 import functools
 import itertools
 import math

@@ -7,6 +7,8 @@ taken in another order: the tests hold values and losses to a relative 1e-5 over
 not finite, or above `DIVERGED` times its first one, has diverged: it stays where it was, and the others go on.
 """
 
+from __future__ import annotations
+
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
