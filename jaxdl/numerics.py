@@ -5,6 +5,7 @@ floating dtypes, so the library also runs under ``jax.numpy_dtype_promotion("str
 """
 
 import math
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -14,10 +15,12 @@ from jaxtyping import Array
 
 __all__ = [
     "add_bias",
+    "align",
     "check_key",
     "class_numbers",
     "floats",
     "merge_leading",
+    "reduced_axes",
     "refuse_complex",
     "result_dtype",
     "safe_abs",
@@ -55,6 +58,36 @@ def merge_leading(x: Array, keep: int) -> Array:
     """Merge all axes of x but the last `keep` into one."""
     lead = x.ndim - keep
     return x.reshape(math.prod(x.shape[:lead]), *x.shape[lead:])
+
+
+def align(name: str, value: ArrayLike, x: Array) -> Array:
+    """Return `value` in float32 or wider, with leading axes of length 1 up to the rank of x.
+
+    Raises:
+        ValueError: `value`, which the error calls `name`, does not broadcast to the shape of x.
+    """
+    value = widen(value)
+    aligned = value.reshape((1,) * (x.ndim - value.ndim) + value.shape)
+    fits = aligned.ndim == x.ndim and all(n in (1, m) for n, m in zip(aligned.shape, x.shape, strict=True))
+    if not fits:
+        raise ValueError(f"{name}: got shape {value.shape}, allowed are shapes that broadcast to that of x, {x.shape}")
+    return aligned
+
+
+def reduced_axes(axis: int | Sequence[int] | None, ndim: int) -> tuple[int, ...]:
+    """Return the axes to reduce as sorted non-negative ints. None means all but the last.
+
+    Raises:
+        ValueError: a scalar, or an axis that an array of `ndim` axes lacks.
+    """
+    if ndim == 0:
+        raise ValueError("x: got a scalar, allowed are arrays with at least one axis")
+    if axis is None:
+        return tuple(range(ndim - 1))
+    axes = (axis,) if isinstance(axis, int) else tuple(axis)
+    if not all(-ndim <= one < ndim for one in axes):
+        raise ValueError(f"axis: got {axis!r}, allowed are axes of an array with {ndim} of them")
+    return tuple(sorted({one % ndim for one in axes}))
 
 
 def add_bias(y: Array, bias: ArrayLike | None) -> Array:
