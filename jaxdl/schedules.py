@@ -8,6 +8,8 @@ Steps are counted, compared and divided as integers, within the range of their o
 it, and a compiled schedule changes at the same step as an uncompiled one.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable, Sequence
 from functools import partial

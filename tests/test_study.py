@@ -17,8 +17,8 @@ import numpy as np
 import optax
 import pytest
 
+from experiments.compare_optimizers import adam_l2, contenders, records, study
 from experiments.compare_optimizers import command as compare_optimizers
-from experiments.compare_optimizers import contenders, records, study
 from experiments.compare_optimizers import rows as study_rows
 from jaxdl import compare, optimizers, runs, studies
 from jaxdl.runs import commandline
@@ -414,7 +414,7 @@ def test_the_default_study_is_all_of_ours_their_twins_and_what_is_planted():
 
 def test_coupled_decay_is_adam_on_the_penalised_gradient():
     params, grads = jnp.array([1.0, -2.0]), jnp.array([0.3, 0.1])
-    coupled = compare_optimizers.adam_l2(0.1, 0.5)
+    coupled = adam_l2(0.1, 0.5)
     plain = optimizers.adam(0.1)
     for _ in range(2):
         expected, _ = plain.update(grads + 0.5 * params, plain.init(params), params)

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from benchmarks.on_gpu.record import Record
-from experiments import cifar10_speedrun as speedrun
+from experiments.cifar10_speedrun import command, recipe
 from jaxdl import data
 
 RUNS = 5
-FORMS = tuple(speedrun.FORMS)
+FORMS = tuple(recipe.FORMS)
 TINY = {
     "epochs": 2.0,
     "batch_size": 32,
@@ -30,7 +30,7 @@ def measure(record: Record, dry_run: bool) -> None:
         if record.has(form=form):
             continue
         options: dict[str, Any] = {"optimizer": form, **(TINY if dry_run else {"runs": RUNS})}
-        found = speedrun.measure(speedrun.resolve(speedrun.Config(**options)), dataset)
+        found = command.measure(recipe.resolve(recipe.Config(**options)), dataset)
         accuracies, seconds = zip(*found.runs, strict=True)
         record.add(
             form=form,

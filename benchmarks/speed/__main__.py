@@ -7,13 +7,18 @@ whose numbers differ is an error, not a time), then runs all of them in turn, a 
 Rows measured before are kept, so that a slow machine can be measured in parts. Writes benchmarks/speed.csv and, from
 it, speed.md and speed.png. `--check` writes nothing, compares the ratios with the targets, and fails where one is
 missed by more than a third. The peers come with `pip install jaxdl[bench]`; the table names one that is not there.
-All run in a process that asks for huge pages, as the experiments do (see `experiments`), which is good for all on JAX.
+All run in a process that asks for huge pages, as the experiments do (`experiments.restart_with_huge_pages`), which is
+good for all on JAX.
 """
 
 import argparse
 import sys
 
-from benchmarks.speed import report, rows, table
+import experiments
+
+experiments.restart_with_huge_pages()  # before what is slow to import
+
+from benchmarks.speed import report, rows, table  # noqa: E402
 
 
 def main() -> int:

@@ -34,7 +34,6 @@ def peer(
 
     carried = [*jax.tree.map(jax.numpy.array, (params, state)), optimizer.init(params)]
     compiled, seconds = donating(step, *carried, x, labels, compilations=compilations)
-    cost = compiled.cost_analysis()
     inferring = jax.jit(infer)
 
     def run(count: int = 1):
@@ -53,7 +52,7 @@ def peer(
         first,
         seconds,
         temporary_bytes(compiled),
-        cost.get("flops", float("nan")) if cost else float("nan"),
+        (compiled.cost_analysis() or {}).get("flops", float("nan")),
     )
 
 

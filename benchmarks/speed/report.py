@@ -176,14 +176,23 @@ def version(name: str) -> str:
 def write(rows: list[dict[str, str]]) -> None:
     """Write the Markdown and the figure."""
     top = next((float(r["gflop"]) / float(r["milliseconds"]) * 1e3 for r in rows if r["row"] == "peak"), math.nan)
-    lines = ["# Speed", "", f"`python -m benchmarks.speed` on {jax.devices()[0].device_kind}, {os.cpu_count()} cores, "]
-    lines[-1] += f"float32; a 2048² matrix product reaches {top:.0f} GFLOP/s. {versions()}."
-    lines += [
+    head = [
+        "# Speed",
         "",
-        "Medians in milliseconds with quartiles; all of a row ran in turn, after their numbers agreed. PyTorch ",
+        f"`python -m benchmarks.speed` on {jax.devices()[0].device_kind}, {os.cpu_count()} cores, "
+        f"float32; a 2048² matrix product reaches {top:.0f} GFLOP/s. {versions()}.",
+        "",
+        "Medians in milliseconds with quartiles; all of a row ran in turn, after their numbers agreed. PyTorch "
+        "runs eagerly on 2 threads. FLOPs are those that XLA counts in jaxdl's step, for all peers alike.",
     ]
-    lines[-1] += "runs eagerly on 2 threads. FLOPs are those that XLA counts in jaxdl's step, for all peers alike."
-    lines += ["", "## Targets", "", "| row | measured | target | |", "|---|---|---|---|"]
+    lines = [*head, "", *target_lines(rows), "", LIMITS, *row_lines(rows, top), ""]
+    table.CSV.with_suffix(".md").write_text("\n".join(lines))
+    draw(rows)
+
+
+def target_lines(rows: list[dict[str, str]]) -> list[str]:
+    """The table of what was to be reached, and whether it was."""
+    lines = ["## Targets", "", "| row | measured | target | |", "|---|---|---|---|"]
     for target in TARGETS:
         if not times_of(rows, target.row):
             lines.append(f"| {target.row} | {target.what} | {target.bound} | not measured |")
@@ -194,11 +203,13 @@ def write(rows: list[dict[str, str]]) -> None:
     for net, value in compiling(rows).items():
         verdict = "met" if value <= COMPILING else "**not met**"
         lines.append(f"| {net} | {value:.3f} × flax.linen's time to compile | ≤ {COMPILING} | {verdict} |")
-    lines += ["", LIMITS, "## All rows", ""]
-    lines += [
-        "| row | who | ms | quartiles | GFLOP/s | share of peak | compile s | temporary MB | note |",
-        "|---" * 9 + "|",
-    ]
+    return lines
+
+
+def row_lines(rows: list[dict[str, str]], top: float) -> list[str]:
+    """The table of all rows; ``top`` is the machine's matrix product in GFLOP/s."""
+    header = "| row | who | ms | quartiles | GFLOP/s | share of peak | compile s | temporary MB | note |"
+    lines = ["## All rows", "", header, "|---" * 9 + "|"]
     for r in rows:
         speed = float(r["gflop"]) / float(r["milliseconds"]) * 1e3 if r["gflop"] and r["milliseconds"] else math.nan
         shown = (f"{speed:.0f}", f"{speed / top:.0%}") if speed == speed else ("", "")
@@ -214,8 +225,7 @@ def write(rows: list[dict[str, str]]) -> None:
             r["note"],
         )
         lines.append(f"| {' | '.join(cells)} |")
-    table.CSV.with_suffix(".md").write_text("\n".join([*lines, ""]))
-    draw(rows)
+    return lines
 
 
 def draw(rows: list[dict[str, str]]) -> None:

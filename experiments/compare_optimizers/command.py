@@ -21,10 +21,9 @@ from pathlib import Path
 from typing import Any, ClassVar, Final, Literal
 
 import jax
-import optax
 
 from experiments.compare_optimizers import contenders, rows, study
-from jaxdl import optimizers, runs, studies
+from jaxdl import runs, studies
 from jaxdl.runs import commandline
 from jaxdl.runs.names import problem as named_problem
 
@@ -70,11 +69,6 @@ class Config:
     trust_run: bool = False
     """With --resume: import and call the package.module:function that the run's config names. Give it for folders that
     you trust alone, your own for instance: such a function can be any code."""
-
-
-def adam_l2(learning_rate: Any = 1e-3, weight_decay: float = 0.1) -> optax.GradientTransformation:
-    """Adam on gradients to which weight_decay times the parameters was added: not AdamW."""
-    return optimizers.chain(optimizers.add_decayed_weights(weight_decay), optimizers.adam(learning_rate))
 
 
 def default_optimizers() -> tuple[str, ...]:

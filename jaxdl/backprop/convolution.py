@@ -12,6 +12,8 @@ Images are `(..., h, w, c)` with any leading dimensions, kernels `(kh, kw, c_in 
 [Lecture rows D1, D4, H1, H2]
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import NamedTuple
 

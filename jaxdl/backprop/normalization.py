@@ -8,6 +8,8 @@ losses of all devices. Each device then gets its complete ∂E/∂x, but only it
 [Lecture row D1]
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 from functools import reduce

@@ -1,5 +1,7 @@
 """Linear regression. [Lecture row A1]"""
 
+from __future__ import annotations
+
 from typing import Literal, NamedTuple
 
 import jax

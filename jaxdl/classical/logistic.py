@@ -1,5 +1,7 @@
 """Logistic and softmax regression with an L2 penalty, and detection of separable data. [Lecture row A2]"""
 
+from __future__ import annotations
+
 import functools
 from collections.abc import Callable
 from typing import Literal, NamedTuple

@@ -36,9 +36,9 @@ def choose(product: str, a: Shape, b: Shape, axes: Axes, groups: int = 1, *, nat
         a, b: shapes of the two factors; see `compute`.
         axes: windows of the convolution along each spatial axis.
         groups: number of channel groups.
-        native: whether oneDNN may be chosen; see `native.serves`.
+        native: whether oneDNN may be chosen (`native.serves`).
     """
-    if native and _pays_native(product, a, b, axes, groups):
+    if native and _native_pays(product, a, b, axes, groups):
         return "native"
     return _CHOICES[product](a, b, axes, groups)
 
@@ -57,16 +57,12 @@ def folds_blocks(c_in: int, axes: Axes) -> bool:
     return c_in <= tuned.FOLD_BLOCK_INPUTS or axes[-1].size >= tuned.FOLD_BLOCK_WINDOW
 
 
-def _pays_native(product: str, a: Shape, b: Shape, axes: Axes, groups: int) -> bool:
-    batch, c_in = a[0], (b[-2] * groups if product == "input_gradient" else a[-1])
-    c_out = a[-1] if product == "input_gradient" else b[-1]
+def _native_pays(product: str, a: Shape, b: Shape, axes: Axes, groups: int) -> bool:
+    c_in, c_out = (b[-2] * groups, a[-1]) if product == "input_gradient" else (a[-1], b[-1])
     window = math.prod(axis.size for axis in axes)
-    products = batch * math.prod(axis.outputs for axis in axes) * window * c_in * c_out // groups
-    if products < tuned.NATIVE_PRODUCTS:
-        return False
-    if product == "kernel_gradient" and groups == 1 and c_in < tuned.NATIVE_KERNEL_INPUTS:
-        return False
-    return window > 1
+    products = a[0] * math.prod(axis.outputs for axis in axes) * window * c_in * c_out // groups
+    slow = product == "kernel_gradient" and groups == 1 and c_in < tuned.NATIVE_KERNEL_INPUTS
+    return products >= tuned.NATIVE_PRODUCTS and window > 1 and not slow
 
 
 def _forward(x: Shape, kernel: Shape, axes: Axes, groups: int) -> str:

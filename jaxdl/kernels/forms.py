@@ -48,7 +48,7 @@ from jaxdl.kernels.xla import xla_forward, xla_input_gradient, xla_kernel_gradie
 
 __all__ = ["METHODS", "PRODUCTS", "check_method", "compute"]
 
-METHODS = ("xla", "sliced", "patches", "folded", "blocked", "padded")  # that run everywhere
+METHODS = ("xla", "sliced", "patches", "folded", "blocked", "padded")  # these run everywhere
 _ALLOWED = (*METHODS, "native")
 PRODUCTS = ("forward", "input_gradient", "kernel_gradient")
 Axes = tuple[Axis, ...]
@@ -68,7 +68,7 @@ def compute(product: str, a: Array, b: Array, axes: Axes, groups: int = 1, *, me
         method: one of `METHODS`, or "native".
 
     Raises:
-        ValueError: an unknown `method`; "native" where it cannot run, or for a dtype it lacks.
+        ValueError: an unknown `method`, and "native" where it cannot run or does not take the dtype.
     """
     check_method(method)
     if method == "native":
@@ -77,7 +77,7 @@ def compute(product: str, a: Array, b: Array, axes: Axes, groups: int = 1, *, me
 
 
 def check_method(method: str | None, *, choice: bool = False) -> None:
-    """Raise ValueError for an unknown `method`. With ``choice``, None, which leaves the choice to jaxdl, is known."""
+    """Raise ValueError for an unknown method; ``choice`` allows None, which stands for the choice by shape."""
     allowed = (None, *_ALLOWED) if choice else _ALLOWED
     if method not in allowed:
         raise ValueError(f"method: got {method!r}, allowed are {', '.join(map(repr, allowed))}")

@@ -5,6 +5,8 @@ function is linear in the input and in the kernel, and both may be complex. `str
 value for all spatial axes or a sequence with one entry per axis; `sizes` describes the paddings.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Literal
 

@@ -4,6 +4,8 @@ Statistics use the biased variance 1/m and are computed in float32 or wider; res
 added inside the root. Complex inputs raise ValueError.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from functools import partial
 from typing import Literal

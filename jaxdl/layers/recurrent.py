@@ -4,6 +4,8 @@ A cell maps a state and the input of one time step to the next state. Sequences 
 `(..., units)`, with the same leading dimensions, if any. [Lecture row A8]
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import Any
 

@@ -6,6 +6,8 @@ number is checked; a traced rate is not, and a traced 1 drops everything. Evalua
 docstring names the replacement. Noise is drawn in float32 or wider, then rounded.
 """
 
+from __future__ import annotations
+
 from typing import Literal
 
 import jax

@@ -1,13 +1,19 @@
 """What every experiment's command line shares: parsing, resuming, errors, progress."""
 
 import argparse
+import ast
 import dataclasses
+import functools
+import inspect
+import itertools
 import os
 import pathlib
 import signal
 import sys
+import textwrap
+import warnings
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_type_hints
 
 import jax
 
@@ -20,8 +26,20 @@ WHERE = ("out", "resume", "trust_run")  # of this command alone, and not stored
 FREE = (*WHERE, "data_dir")  # where things lie is not what is computed
 
 
-def parse(config_type: type[Config], argv: Sequence[str] | None = None, **options: Any) -> Config:
+def parse(
+    config_type: type[Config],
+    argv: Sequence[str] | None = None,
+    *,
+    description: str | None = None,
+    prog: str | None = None,
+) -> Config:
     """Parse a command line into a frozen dataclass; with ``--resume DIR`` the run's own config is the default.
+
+    Args:
+        config_type: of the result; the docstrings of its fields are the help of the options.
+        argv: the arguments; None is those of this process.
+        description: what help says first; a module's docstring.
+        prog: what help calls the command.
 
     Raises:
         ValueError: if options given beside ``--resume`` differ from the run's, naming them and both values; if the run
@@ -30,19 +48,48 @@ def parse(config_type: type[Config], argv: Sequence[str] | None = None, **option
     """
     import tyro
 
+    def cli(**more: Any) -> Any:
+        found = tyro.cli(_with_help(config_type), args=argv, description=_paragraphs(description), prog=prog, **more)
+        return config_type(**vars(found))
+
     argv = sys.argv[1:] if argv is None else list(argv)
     finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     finder.add_argument("--resume")
     resume = finder.parse_known_args(argv)[0].resume if "resume" in _fields(config_type) else None
     if resume is None or {"-h", "--help"} & {*argv}:
-        return tyro.cli(config_type, args=argv, **options)
+        return cli()
     stored = load_config(config_type, resume)
-    config = tyro.cli(config_type, args=argv, default=stored, **options)
+    config = cli(default=_with_help(config_type)(**vars(stored)))
     options = {name: getattr(stored, name) for name in _fields(config_type) - {*FREE}}
     typed = {*argv, *(argument.partition("=")[2] for argument in argv)}
     _check_same(stored, config, pathlib.Path(resume))
     trust.check_stored(pathlib.Path(resume) / folders.CONFIG, options, trust_run=config.trust_run, typed=typed)
     return config
+
+
+@functools.cache
+def _with_help(config_type: Any) -> Any:
+    """The same dataclass with each field's docstring as one paragraph: tyro would end one at every line's end."""
+    import tyro
+
+    docs: dict[str, str] = {}
+    body = ast.parse(textwrap.dedent(inspect.getsource(config_type))).body[0].body  # pyright: ignore
+    for field, text in itertools.pairwise(body):
+        if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
+            docs[ast.unparse(field.target)] = " ".join(str(text.value.value).split())
+    hints = get_type_hints(config_type, include_extras=True)
+    fields = []
+    for field in dataclasses.fields(config_type):
+        hint = Annotated[hints[field.name], tyro.conf.arg(help=docs.get(field.name))]
+        required = field.default is dataclasses.MISSING
+        fields.append((field.name, hint) if required else (field.name, hint, field.default))
+    return dataclasses.make_dataclass(config_type.__name__, fields, frozen=True)
+
+
+def _paragraphs(text: str | None) -> str | None:
+    """Text with each paragraph on one line, but those that are indented, such as commands, as they are."""
+    paragraphs = (text or "").strip().split("\n\n")
+    return "\n\n".join(one if one.startswith(" ") else " ".join(one.split()) for one in paragraphs) or None
 
 
 def resuming(folder: str | os.PathLike, config: Any) -> str:
@@ -107,11 +154,14 @@ def save_config(folder: pathlib.Path, config: Any) -> None:
 def run_main(main: Callable[[], int]) -> None:
     """Run an experiment and exit: with 2 and a message for what a user can mend, with 1 for a diverged run.
 
+    Warnings are one line each on stderr, ``warning: text``, without the place in the library that gave them.
     Everything but `ValueError`, `OSError` and `ImportError` is a bug and ends in its traceback; the environment
     variable JAXDL_TRACEBACK shows that of the others too.
     """
     try:
-        sys.exit(main())
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            sys.exit(main())
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(128 + signal.SIGINT)
@@ -121,6 +171,11 @@ def run_main(main: Callable[[], int]) -> None:
         diverged = isinstance(error, Diverged)
         print(f"stopped: {error}" if diverged else f"error: {_describe(error)}", file=sys.stderr)
         sys.exit(1 if diverged else 2)
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *where: Any) -> None:
+    del category, where
+    print(f"warning: {message}", file=sys.stderr)
 
 
 def _describe(error: Exception) -> str:

@@ -259,12 +259,14 @@ def dataset(name: str, **options: Any) -> data.Dataset:
     Raises:
         ValueError: see `data.load` and `data.from_arrays`; and for what is not images with classes.
     """
-    if ":" not in name.partition("(")[0]:  # a folder's name may have brackets, which mean nothing
-        return data.load(name, **options)
-    found = _called_dataset(name)
+    called_by_name = ":" in name.partition("(")[0]  # a folder's name may have brackets, which mean nothing
+    found = _called_dataset(name) if called_by_name else data.load(name, **options)
     if not found.classes or found.images.ndim != 4:
         what = f"real targets {found.labels.shape}" if not found.classes else f"features {found.images.shape}"
         raise ValueError(f"dataset={name!r} has {what}; experiments take images (N, H, W, C) and classes (N,)")
+    if len(found.classes) < 2:
+        only = "".join(found.classes)
+        raise ValueError(f"dataset={name!r} has one class, {only!r}; experiments tell at least two apart")
     return found
 
 

@@ -65,7 +65,7 @@ class RunProgress:
                 row.optimizer,
                 f"{row.test_accuracy:.2%}",
                 f"{row.test_loss:.4f}",
-                f"{row.steps_per_second:.1f}",
+                f"{row.steps_per_second:.1f}" if math.isfinite(row.steps_per_second) else "–",
                 str(row.steps),
             )
         self.console.print(table)

@@ -9,12 +9,12 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
+from scipy import special
 
 __all__ = [
     "METHODS",
@@ -301,42 +301,25 @@ def _quantile(found, weights, probability):
 
 
 def _expanded(tail, n):
-    return NormalDist().cdf(-math.sqrt(n / (n - 1)) * _student_quantile(1 - tail, n - 1))
+    student = special.stdtrit(n - 1, 1 - tail)
+    return special.ndtr(-math.sqrt(n / (n - 1)) * student)
 
 
 def _bca(values, estimate, found, weights, statistics, tail):
     """The tails at which the bias-corrected and accelerated interval reads the resamples."""
-    normal, n = NormalDist(), values.size
+    n = values.size
     below = float(weights[found < estimate].sum() + weights[found == estimate].sum() / 2)
-    bias = normal.inv_cdf(min(max(below, 1e-12), 1 - 1e-12))
+    bias = special.ndtri(min(max(below, 1e-12), 1 - 1e-12))
     left_out = np.array([statistics(np.delete(values, i), np.ones((1, n - 1)))[0] for i in range(n)])
     d = left_out.mean() - left_out
     spread = (d**2).sum()
     acceleration = (d**3).sum() / (6 * spread**1.5) if spread else 0.0
 
     def shifted(z):
-        return normal.cdf(bias + (bias + z) / (1 - acceleration * (bias + z)))
+        return special.ndtr(bias + (bias + z) / (1 - acceleration * (bias + z)))
 
-    z = normal.inv_cdf(1 - tail)
+    z = special.ndtri(1 - tail)
     return shifted(-z), 1 - shifted(z)
-
-
-def _student_quantile(probability, df):
-    """The point below which Student's distribution has this probability (at least ½)."""
-    low, high = 0.0, math.pi / 2
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if _student_within(middle, df) < 2 * probability - 1 else (low, middle)
-    return math.sqrt(df) * math.tan(low)
-
-
-def _student_within(angle, df):
-    """P(|T| ≤ √df tan(angle)). Abramowitz & Stegun, Handbook of mathematical functions, 26.7.3 and 26.7.4."""
-    odd, cos2 = df % 2, math.cos(angle) ** 2
-    term = math.cos(angle) if odd else 1.0
-    terms = [term := term * cos2 * (2 * j / (2 * j + 1) if odd else (2 * j - 1) / (2 * j)) for j in range(1, df // 2)]
-    total = math.sin(angle) * (sum(terms) + (math.cos(angle) if odd else 1.0)) if df > 1 else 0.0
-    return 2 / math.pi * (angle + total) if odd else total
 
 
 def _ratios(times):

@@ -62,7 +62,7 @@ PENALIZED = [
     for name in DIRECT
     if "weight_decay" in (parameters := inspect.signature(getattr(ours, name)).parameters)
     and parameters["weight_decay"].default is None
-    and "weight_decay" not in row_of(name)["optax"]
+    and not any("weight_decay" in row for row in row_of(name).values())
 ]
 
 # settings with another path through the code, and what is wrapped around optax's own

@@ -1,29 +1,9 @@
-"""CIFAR-10 to 94 % as fast as can be: the recipe of airbench94, in its two forms, on jaxdl.
+"""The recipe of airbench94 in its two forms: net, whitening, optimizers, the training step, six views in the test."""
 
-    python -m experiments.cifar10_speedrun --runs 20 --out runs/speedrun
-    python -m experiments.cifar10_speedrun --optimizer muon --runs 20 --out runs/speedrun_muon
-
-Whitening first layer, frozen; identity start; batch norm with large rates for its offsets; alternating flip; label
-smoothing; six views in the test. With Nesterov's momentum: triangular schedule and lookahead, 476 steps. With Muon:
-filters of constant norm, rates linear to 0, 200 steps of twice the batch. The data set lies on the device as bytes,
-augmentation runs there, and the steps of an epoch are one `lax.scan` (on CPU, where a convolution inside a loop is
-slow, one call each). Every run starts anew; compilation is timed apart.
-
-Published: 94.01 % in 3.1-3.8 s on one A100, with Muon in 2.59 s. This script has not been run on an accelerator, nor as
-a whole: only its parts and runs of six steps are tested, so no accuracy of it is known. How Nesterov's decay is shared
-with the momentum is not among the published numbers that were looked up.
-
-Reference: K. Jordan, 94% on CIFAR-10 in 3.29 Seconds on a Single GPU, 2024, https://arxiv.org/abs/2404.00498; the
-numbers of the form with Muon are those of https://github.com/KellerJordan/cifar10-airbench (airbench94_muon).
-"""
-
-import csv
 import dataclasses
 import functools
 import math
-import statistics
-import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -33,9 +13,8 @@ import numpy as np
 import optax
 
 from jaxdl import activations, data, initializers, losses, nn
-from jaxdl.data import augmentation, batching
+from jaxdl.data import augmentation
 from jaxdl.optimizers.muon import QUINTIC, orthogonalize
-from jaxdl.runs import commandline
 
 
 @dataclasses.dataclass(frozen=True)
@@ -283,104 +262,6 @@ def six_views(layer: nn.Layer, variables, x):
     return sum(weight * one for weight, one in zip((0.25, 0.25, 0.125, 0.125, 0.125, 0.125), logits, strict=True))
 
 
-class Program(NamedTuple):
-    """What one run calls, compiled for the shapes of the data."""
-
-    start: Callable[[Any], Carried]  # from a key
-    epoch: Callable[..., tuple[Carried, Any]]  # (carried, rows (steps, batch), epoch, images, labels)
-    accuracy: Callable[[Any, Any, Any], float]  # (variables, images, labels)
-
-
-def make_program(config: Config, normalization, whitening, key, steps: int, epoch_steps: int) -> Program:
-    """Everything of one seed's training but the data."""
-    layer = nn.compute_in(jnp.dtype(config.dtype), net(config.width, config.optimizer))
-    optimizer = make_optimizer(config, steps, epoch_steps)
-    step = make_step(config, layer, optimizer, steps, normalization, key)
-
-    @jax.jit
-    def start(key):
-        params, state = layer.init(key, (32, 32, 3))
-        params["whiten"]["kernel"] = jnp.asarray(whitening)
-        slow = jax.tree.map(jnp.copy, (params, state)) if config.optimizer == "nesterov" else None
-        return Carried(jnp.zeros((), jnp.int32), params, state, optimizer.init(params), slow)
-
-    @functools.partial(jax.jit, donate_argnums=0)
-    def scanned(carried, rows, epoch, images, labels):
-        return jax.lax.scan(lambda c, one: step(c, one, epoch, images, labels), carried, rows)
-
-    one = jax.jit(step, donate_argnums=0)
-
-    def looped(carried, rows, epoch, images, labels):
-        values = []
-        for batch in rows:
-            carried, value = one(carried, batch, epoch, images, labels)
-            values.append(value)
-        return carried, jnp.stack(values)
-
-    scan = jax.default_backend() != "cpu" if config.scan is None else config.scan
-    predict = jax.jit(lambda v, x: jnp.argmax(six_views(layer, v, data.normalize(x, normalization)), -1))
-
-    def accuracy(variables, images, labels):
-        parts = [predict(variables, images[i : i + 1000]) for i in range(0, len(images), 1000)]
-        return float(jnp.mean(jnp.concatenate(parts) == labels))
-
-    return Program(start, scanned if scan else looped, accuracy)
-
-
-def train(config: Config, program: Program, seed: int, arrays, steps: int, epoch_steps: int) -> tuple[float, float]:
-    """One run from its seed: test accuracy and seconds of training and testing."""
-    images, labels, test_images, test_labels = arrays
-    carried = jax.block_until_ready(program.start(jax.random.key(seed)))
-    begin = time.perf_counter()
-    for epoch, first in enumerate(range(0, steps, epoch_steps)):
-        order = batching.order(len(labels), seed=seed, epoch=epoch)
-        count = min(epoch_steps, steps - first)
-        rows = jnp.asarray(order[: count * config.batch_size].reshape(count, config.batch_size))
-        carried, _ = program.epoch(carried, rows, jnp.int32(epoch), images, labels)
-    found = program.accuracy((carried.params, carried.state), test_images, test_labels)
-    return found, time.perf_counter() - begin
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Parse the command line, run, and print mean and deviation; returns the exit code."""
-    config = commandline.parse(Config, argv, description=__doc__, prog="python -m experiments.cifar10_speedrun")
-    commandline.use_compilation_cache()
-    config = resolve(config)
-    found = measure(config, data.load("cifar10", data_dir=config.data_dir))
-    kind = jax.devices()[0].device_kind
-    print(f"{found.steps} steps on {kind}; first run with compilation: {found.first_seconds:.2f} s")
-    report(config, found.runs)
-    return 0
-
-
-class Measured(NamedTuple):
-    """What the runs came to."""
-
-    steps: int  # of each run
-    first_seconds: float  # of a run before the others, compilation included
-    runs: list[tuple[float, float]]  # test accuracy and seconds of each
-
-
-def measure(config: Config, dataset: data.Dataset) -> Measured:
-    """Train once to compile everything, and then anew from each seed. Takes a config that is resolved."""
-    if dataset.test_images is None or dataset.test_labels is None:
-        raise ValueError(f"{dataset.name} has no test set")
-    normalization = data.fit_normalization(dataset.images, dataset.scale)
-    first = np.asarray(data.normalize(dataset.images[:5000], normalization))
-    whitening = whitening_kernel(first)
-    parts = (dataset.images[: config.examples], dataset.labels[: config.examples])
-    parts += (dataset.test_images[: config.test_examples], dataset.test_labels[: config.test_examples])
-    arrays = jax.device_put(parts)
-    epoch_steps = len(parts[0]) // config.batch_size
-    steps = round(config.epochs * len(parts[0]) / config.batch_size)
-    program = make_program(config, normalization, whitening, jax.random.key(0), steps, epoch_steps)
-    begin = time.perf_counter()
-    train(config, program, 0, arrays, steps, epoch_steps)
-    seconds = time.perf_counter() - begin
-    results = [train(config, program, seed, arrays, steps, epoch_steps) for seed in range(config.runs)]
-    return Measured(steps, seconds, results)
-
-
 def resolve(config: Config) -> Config:
     """Fill in what was left out; raise ValueError for an option out of range."""
     left_out = {name: value for name, value in FORMS[config.optimizer].items() if not getattr(config, name)}
@@ -391,18 +272,3 @@ def resolve(config: Config) -> Config:
     if config.batch_size > config.examples:
         raise ValueError(f"batch_size={config.batch_size} is not allowed: there are {config.examples} examples")
     return config
-
-
-def report(config: Config, results: Sequence[tuple[float, float]]) -> None:
-    """Print mean ± deviation over the runs, and write runs.csv where a folder was given."""
-    for name, values in zip(("accuracy", "seconds"), zip(*results, strict=True), strict=True):
-        deviation = statistics.stdev(values) if len(values) > 1 else float("nan")
-        print(f"{name}: {statistics.mean(values):.4f} ± {deviation:.4f} over {len(values)} runs")
-    if config.out is not None:
-        config.out.mkdir(parents=True, exist_ok=True)
-        with (config.out / "runs.csv").open("w", newline="") as file:
-            csv.writer(file).writerows([("accuracy", "seconds"), *results])
-
-
-if __name__ == "__main__":
-    commandline.run_main(main)

@@ -1,6 +1,6 @@
 """One optimizer's training within a run: its metrics, checkpoints and early stopping.
 
-A run with several optimizers has one member each. They start from the same parameters, see the same batches in the
+A run with several optimizers has one trainer each. They start from the same parameters, see the same batches in the
 same order and are advanced in turn, an epoch at a time, so that a machine that slows down slows all of them.
 """
 
@@ -17,66 +17,41 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.train_cnn.records import Measurement
+from experiments.train_cnn.setup import Setup, Start, keys
 from jaxdl import data, training
 from jaxdl.runs.clock import Clock
+from jaxdl.runs.loading import optimizer_folder
 from jaxdl.runs.records import Table
 from jaxdl.runs.signals import Diverged, StopRequest
 
-Batches = Callable[[int, int], Iterable[Any]]  # (epoch, batches to skip) -> batches, or rows of them
 
-
-class Member:
+class Trainer:
     """Trains one optimizer and keeps all that is needed to go on after a kill at any moment.
 
     Args:
-        name: the optimizer's, as in metrics.csv.
-        folder: of this member's checkpoints.
-        parallel: the compiled step.
-        state: where to start.
-        key: random key of all steps.
-        batches: training batches of an epoch after skipping some, a function of its arguments alone; `data.Rows`
-            where the step was compiled for examples on the device.
-        measure: ``(params, state) -> {"loss", "accuracy"}`` on the development set, of the weights that the run would
-            be judged by now: the average if there is one.
-        learning_rate: the rate at a step, for the metrics.
-        peak_learning_rate: the one that was asked for, for the summary.
-        metrics: where rows go.
-        request: asked whether to save and stop.
-        patience: epochs without a lower development loss before stopping; None never stops early.
-        log_every: steps per train row.
-        steps_per_call: how many steps the device does in one call, at most; more than 1 is for rows. Calls end where a
-            train row or a checkpoint is due, and the request is asked after each.
-        checkpoint_every: save also within an epoch, every so many steps; 0 saves at the ends of epochs alone.
-        on_row: called with (member, row) for every row of metrics.csv.
+        setup: what the optimizers of the run share.
+        start: of this one.
+        folder: the run's.
+        table: metrics.csv.
+        request: asked after each call of the step whether to save and stop.
+        on_row: called with (trainer, row) for every row of metrics.csv.
     """
 
     def __init__(
         self,
-        name: str,
+        setup: Setup,
+        start: Start,
         folder: pathlib.Path,
-        *,
-        parallel: training.Parallel,
-        state: training.TrainState,
-        key: jax.Array,
-        batches: Batches,
-        measure: Callable[[Any, Any], dict[str, float]],
-        learning_rate: Callable[[int], float],
-        peak_learning_rate: float,
-        metrics: Table[Measurement],
+        table: Table[Measurement],
         request: StopRequest,
-        patience: int | None = None,
-        log_every: int = 50,
-        steps_per_call: int = 1,
-        checkpoint_every: int = 0,
-        on_row: Callable[["Member", Measurement], None] | None = None,
+        *,
+        on_row: Callable[["Trainer", Measurement], None] = lambda trainer, row: None,
     ) -> None:
-        self.name, self.folder = name, folder
-        self.parallel, self.state, self.key = parallel, parallel.place(state), parallel.place(key)
-        self._batches, self._measure, self._learning_rate = batches, measure, learning_rate
-        self._metrics, self._request = metrics, request
-        self.peak_learning_rate = peak_learning_rate
-        self._log_every, self._checkpoint_every, self._steps_per_call = log_every, checkpoint_every, steps_per_call
-        self._on_row = on_row
+        self.setup, self.start, self.name = setup, start, start.label
+        self.folder = folder / "checkpoints" / optimizer_folder(start.label)
+        self._table, self._request, self._on_row = table, request, on_row
+        self.state, self.key = start.step.place(start.state), start.step.place(keys(setup.config)[1])
+        patience = setup.config.early_stop
         self.stopping = training.EarlyStopping(patience) if patience else None
         self.step = 0
         self.epoch = 0  # the epoch that comes next or is under way
@@ -90,7 +65,7 @@ class Member:
 
     @property
     def finished(self) -> bool:
-        """Whether early stopping has ended this member's training."""
+        """Whether early stopping has ended this training."""
         return self.stopping is not None and self.stopping.stop
 
     def resume(self, report: Callable[[str], None] = print) -> bool:
@@ -107,8 +82,8 @@ class Member:
         for step in training.checkpoints.steps(self.folder):
             if step > found.meta["step"]:
                 shutil.rmtree(self.folder / f"{step:08d}")
-        self.state = self.parallel.place(found.tree["state"])
-        self._best = None if self._best is None else self.parallel.place(found.tree["best"])
+        self.state = self.start.step.place(found.tree["state"])
+        self._best = None if self._best is None else self.start.step.place(found.tree["best"])
         meta = found.meta
         self.step, self.epoch, self.batch = meta["step"], meta["epoch"], meta["batch"]
         self.clock.restore(meta["clock"])
@@ -127,7 +102,7 @@ class Member:
         self._drain()
         self.clock.stop()
         self._check_parameters()
-        self._metrics.sync()  # no checkpoint is ahead of its rows
+        self._table.sync()  # no checkpoint is ahead of its rows
         meta = {
             "step": self.step,
             "epoch": self.epoch,
@@ -156,7 +131,7 @@ class Member:
             self.save()
         self.clock.start()
         self.state = training.fit(
-            self.parallel.step,
+            self.start.step.step,
             self.state,
             self._epoch_batches,
             key=self.key,
@@ -177,32 +152,34 @@ class Member:
 
     def _epoch_batches(self, epoch: int) -> Iterator[Any]:
         self._sizes.clear()
-        return training.prefetch(self._calls(self._batches(epoch, self.batch)), self.parallel.shard)
+        return training.prefetch(self._calls(self.setup.batches(epoch, self.batch)), self.start.step.shard)
 
     def _calls(self, batches: Iterable[Any]) -> Iterator[Any]:
         """What each call of the step gets."""
-        step, batches = self.step, iter(batches)
+        step, batches, config = self.step, iter(batches), self.setup.config
         while True:
-            due = [every - step % every for every in (self._log_every, self._checkpoint_every) if every]
-            together = list(itertools.islice(batches, min(self._steps_per_call, *due)))
+            due = [every - step % every for every in (config.log_every, config.checkpoint_every) if every]
+            together = list(itertools.islice(batches, min(self.setup.steps_per_call, *due)))
             if not together:
                 return
             step += len(together)
             self._sizes.append(len(together))
-            yield together[0] if self._steps_per_call == 1 else data.stack_rows(together, self._steps_per_call)
+            yield (
+                together[0] if self.setup.steps_per_call == 1 else data.stack_rows(together, self.setup.steps_per_call)
+            )
 
     def _on_metrics(self, epoch: int, state: training.TrainState, metrics: Any) -> bool:
         del epoch
-        steps = self._sizes.popleft()
+        config, steps = self.setup.config, self._sizes.popleft()
         self.clock.count(metrics, steps)
         self.step, self.batch, self.state = self.step + steps, self.batch + steps, state
         self._pending.append((self.step, steps, metrics))
-        if self.step % self._log_every == 0:
+        if self.step % config.log_every == 0:
             self._drain()
             self.clock.stop()  # the device has nothing to do, and the schedule compiles when it is first asked
             self._write_train_row()
             self.clock.start()
-        if self._checkpoint_every and self.step % self._checkpoint_every == 0:
+        if config.checkpoint_every and self.step % config.checkpoint_every == 0:
             self.save()
             self.clock.start()
         return self._request.signal is not None
@@ -233,7 +210,7 @@ class Member:
     def _diverged(self, what: str) -> str:
         last = (
             f"the last finite loss was {self._last_finite[1]:.6g} at step {self._last_finite[0]}"
-            if (self._last_finite)
+            if self._last_finite
             else "no loss was finite before it"
         )
         kept = training.checkpoints.steps(self.folder)
@@ -248,8 +225,8 @@ class Member:
 
     def _end_of_epoch(self, epoch: int) -> None:
         judged = self._judged_now()
-        found = self._measure(judged["params"], judged["state"])
-        self.append("dev", {"loss": found["loss"], "accuracy": found.get("accuracy", math.nan)}, epoch=epoch)
+        found, _ = self.setup.evaluate(judged["params"], judged["state"], self.setup.splits.dev)
+        self.append("dev", found, epoch=epoch)
         if not math.isfinite(found["loss"]):
             raise Diverged(self._diverged(f"the dev loss is {found['loss']} after step {self.step}"))
         if self.stopping is not None:
@@ -270,13 +247,13 @@ class Member:
             step=self.step,
             epoch=self.epoch if epoch is None else epoch,
             split=split,
-            learning_rate=self._learning_rate(max(self.step - 1, 0)),
+            learning_rate=float(np.asarray(self.start.rate_at(max(self.step - 1, 0)))),
             seconds=round(self.clock.seconds, 3),
-            **found,
+            loss=found["loss"],
+            accuracy=found.get("accuracy", math.nan),
         )
-        self._metrics.append([row])
-        if self._on_row is not None:
-            self._on_row(self, row)
+        self._table.append([row])
+        self._on_row(self, row)
 
     def chosen(self) -> dict[str, Any]:
         """What the finished run is judged by: the best on dev, or the last, of the weights or of their average."""
