@@ -1,5 +1,7 @@
 """Losses of two classes or of several independent labels, element by element."""
 
+from __future__ import annotations
+
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Shaped

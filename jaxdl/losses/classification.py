@@ -1,5 +1,7 @@
 """Losses of classes, one number per example: the formulas couple the scores along the last axis."""
 
+from __future__ import annotations
+
 import jax
 import jax.numpy as jnp
 import numpy as np

@@ -1,5 +1,7 @@
 """Losses of vectors, by their angles and distances along the last axis, one number per example."""
 
+from __future__ import annotations
+
 import jax
 import jax.numpy as jnp
 from jax import lax

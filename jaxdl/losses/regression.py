@@ -1,5 +1,7 @@
 """Losses of real targets, element by element."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 
 import jax

@@ -1,5 +1,7 @@
 """Losses of sequences, one number per sequence."""
 
+from __future__ import annotations
+
 import jax
 import jax.numpy as jnp
 import numpy as np

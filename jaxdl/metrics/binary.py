@@ -1,5 +1,7 @@
 """Metrics of one logit per example, or of several independent labels with one logit each."""
 
+from __future__ import annotations
+
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Num, Shaped

@@ -1,8 +1,8 @@
-"""What the defaults of each optimizer are in each convention: one table, read by every factory.
+"""The defaults of each optimizer in each convention: one table that every factory reads.
 
 Frameworks, papers and lectures print different algorithms under one name. Every optimizer here takes
-``convention=``; an argument left at None takes the convention's value from ``TABLE``, an explicit argument
-always wins, and a pair that is not in the table is a ``ValueError``. ``page`` prints the table as Markdown.
+``convention=``: an argument left at None takes the convention's value from ``TABLE``, an explicit argument always
+wins, and a pair that is missing from the table is a ``ValueError``. ``page`` renders the table as Markdown.
 
 Conventions: ``optax`` (0.2.8), ``torch`` (PyTorch 2.15), ``keras`` (Keras 3), ``paper`` (the publication that
 introduced the method), and the lectures ``lecture_p`` (PClub CS2020), ``lecture_s`` (CS182), ``lecture_e``
@@ -201,7 +201,7 @@ def defined(optimizer: str) -> tuple[str, ...]:
         optimizer: a name in ``TABLE``.
 
     Raises:
-        ValueError: there is no such optimizer in the table.
+        ValueError: the table has no such optimizer.
     """
     if optimizer not in TABLE:
         raise ValueError(f"optimizer is {optimizer!r}: it must be one of {', '.join(TABLE)}")
@@ -209,10 +209,10 @@ def defined(optimizer: str) -> tuple[str, ...]:
 
 
 def forms(optimizer: str) -> tuple[str, ...]:
-    """Return the entries that an optimizer's ``form`` may have, in the order of ``FORMS``.
+    """Return the entries that an optimizer's ``form`` accepts, in the order of ``FORMS``.
 
     Raises:
-        ValueError: there is no such optimizer in the table.
+        ValueError: the table has no such optimizer.
     """
     row = TABLE[optimizer][defined(optimizer)[0]]
     return tuple(name for name in FORMS if name in row)
@@ -224,15 +224,15 @@ def resolve(optimizer: str, convention: str, form: Form = None, **given: Any) ->
     Args:
         optimizer: a name in ``TABLE``.
         convention: a name in ``CONVENTIONS``.
-        form: the caller's entries of ``FORMS``; see ``forms`` for those of each optimizer.
-        **given: the caller's arguments; all are names in the table's row.
+        form: the caller's entries of ``FORMS``; ``forms`` lists those of each optimizer.
+        **given: the caller's arguments; all of them are names in the table's row.
 
     Returns:
-        The names of ``given`` and ``forms(optimizer)`` with their values; explicit values unchanged.
+        The names of ``given`` and ``forms(optimizer)`` with their values; explicit values are unchanged.
 
     Raises:
-        ValueError: the convention does not define this optimizer or prints no value for an argument that was left at
-            None, or ``form`` has an entry or a value that it cannot have.
+        ValueError: the convention does not define this optimizer, it prints no value for an argument that was left at
+            None, or ``form`` has an entry or a value that it does not accept.
     """
     names = defined(optimizer)
     if convention not in names:
@@ -251,7 +251,7 @@ def resolve(optimizer: str, convention: str, form: Form = None, **given: Any) ->
 
 
 def _entries(optimizer, form):
-    """Return every entry of an optimizer's ``form``, None where the caller left it out."""
+    """Return every entry of an optimizer's ``form``, with None for those that the caller left out."""
     names = forms(optimizer)
     allowed = ", ".join(f"{name!r} ({' or '.join(map(repr, FORMS[name]))})" for name in names) or "nothing"
     if form is not None and not isinstance(form, Mapping):
@@ -265,7 +265,7 @@ def _entries(optimizer, form):
 
 
 def page() -> str:
-    """Return the update equations, all defaults and the relations between conventions as Markdown."""
+    """Render the update equations, all defaults and the relations between conventions as Markdown."""
     return "\n\n".join(_section(optimizer) for optimizer in TABLE) + "\n"
 
 

@@ -1,7 +1,7 @@
-"""The nodes of an optimizer's state that ask the loop for something, found through whatever is wrapped around them.
+"""The nodes of an optimizer's state that ask something of the loop, found through all wrappers.
 
-`loops` says what they may ask for. A node is one of the state classes in ``states``; its own tree is like the
-parameters, with ``MaskedNode`` where a parameter is another optimizer's.
+See `loops` for the things they may ask for. A node is one of the state classes in ``states``. Its own tree resembles
+the parameters, with ``MaskedNode`` for parameters that belong to another optimizer.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def asking(state: Any) -> Iterator[Any]:
 
 
 def _check_alone(node: Any) -> None:
-    """Raise a ValueError where what stands within schedule-free or SAM asks for something too."""
+    """Raise a ValueError if an optimizer inside schedule-free or SAM asks for something too."""
     outer = type(node).__name__.removesuffix("State")
     if found_in(tuple(node), NesterovState):
         raise ValueError(
@@ -85,7 +85,7 @@ def _with_hyperparams(node: Any, injected: Any) -> Any:
 
 
 def judged_nodes(state: Any, params: Any) -> list[Any]:
-    """Return the nodes that know which parameters to evaluate, each for the slow weights where there are such."""
+    """Return the nodes that determine the parameters to evaluate, each for the slow weights if there are any."""
     judged = [node for node in asking(state) if not isinstance(node, NesterovState)]
     if isinstance(params, LookaheadParams) and any(isinstance(_own_tree(node), LookaheadParams) for node in judged):
         judged = [_of_slow(node) for node in judged]  # an average after lookahead is one of its slow weights too
@@ -96,7 +96,7 @@ def judged_nodes(state: Any, params: Any) -> list[Any]:
 
 
 def check_disjoint(nodes: list[Any], params: Any) -> None:
-    """Raise a ValueError where two nodes ask for something of one parameter."""
+    """Raise a ValueError if two nodes ask for something of one parameter."""
     if len(nodes) < 2:
         return
     trees = [jax.tree.leaves(_claims(_own_tree(node), params)) for node in nodes]
@@ -114,7 +114,7 @@ def _claims(own: Any, params: Any) -> Any:
 
 
 def _own_tree(node: Any) -> Any:
-    """Return the part of a node that is like the parameters, with MaskedNode for those that are not its own."""
+    """Return the part of a node that resembles the parameters, with MaskedNode for those of other optimizers."""
     return getattr(node, _OWN[type(node)])
 
 
@@ -124,7 +124,7 @@ def _of_slow(node: Any) -> Any:
 
 
 def map_own(function: Callable[[Any, Any], Any], params: Any, own: Any) -> Any:
-    """Apply a function to each parameter and a node's array for it, where it has one."""
+    """Apply a function to each parameter and the node's array for it, where there is one."""
     leaves, structure = jax.tree.flatten(params)
 
     def of_leaf(w, its):

@@ -1,6 +1,6 @@
 """Functions of two variables whose valleys and saddles can be drawn: the elongated bowl, Rosenbrock, Beale, a saddle.
 
-Each `Landscape` takes points of shape (..., 2), so that a whole grid for a contour plot is one call. Lecture row E13.
+Each `Landscape` takes points of shape (..., 2), so that a whole grid for a contour plot is one call. [Lecture row E13]
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where an optimizer goes on a function of few variables, and at which rates it stays there. Lecture row E13."""
+"""Where an optimizer goes on a function of few variables, and at which rates it stays there. [Lecture row E13]"""
 
 from __future__ import annotations
 
