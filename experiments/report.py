@@ -1,13 +1,12 @@
-"""Remakes the report of a run or a study, for instance after its figures were changed in `jaxdl.plots`.
+"""Make the report of a run or a study again, for instance after a change of its figures.
 
     python -m experiments.report runs/train_cnn/2025-01-31_12-00-00
     python -m experiments.report runs/compare_optimizers/2025-01-31_12-00-00
     python -m experiments.report runs/transfer/2025-01-31_12-00-00
 
-writes ``figures/*.png``, ``report.md`` and ``report.html`` into the folder again and prints the page's path,
-in a few seconds. It trains nothing: of a run it reads config.json, manifest.json, summary.json, metrics.csv and
-predictions.npz, of a study, finished or not, results.csv and curves.csv, of transfer config.json, manifest.json and
-results.csv.
+This writes ``figures/*.png``, ``report.md`` and ``report.html`` into the folder and prints the page's path, in a few
+seconds. Nothing is trained: the report is made from the JSON, CSV and npz files of the folder. A study may be
+unfinished.
 """
 
 import importlib
@@ -24,7 +23,7 @@ from jaxdl.runs import records
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """The command line: one positional argument, the run folder."""
+    """Parse the command line, one run folder, and write its report."""
     folder = tyro.cli(_folder, args=args, prog="python -m experiments.report")
     try:
         print(writer(folder)(folder))
@@ -33,16 +32,16 @@ def main(args: Sequence[str] | None = None) -> None:
 
 
 def writer(folder: Path) -> Callable[[Path], Path]:
-    """What makes the report of a folder: the ``report.write`` of the experiment that its config.json names."""
-    # a report imports matplotlib, which --help need not wait for
+    """Return ``report.write`` of the experiment that a folder belongs to."""
+    # a report imports matplotlib, which would delay --help
     return importlib.import_module(f"experiments.{experiment(folder)}.report").write
 
 
 def experiment(folder: Path) -> str:
-    """The name of the experiment that left a folder.
+    """Return the name of the experiment that a folder belongs to.
 
     Raises:
-        ValueError: config.json names none of the experiments that have a report.
+        ValueError: if config.json names an experiment without a report.
     """
     known = sorted(path.parent.name for path in Path(__file__).parent.glob("*/report.py"))
     config = folder / folders.CONFIG
@@ -56,7 +55,7 @@ def experiment(folder: Path) -> str:
 
 
 def _by_its_files(folder: Path) -> str:
-    """The experiment of a folder from before config.json named it."""
+    """Return the experiment of an older folder, whose config.json does not name it."""
     results = folder / "results.csv"
     if not results.exists():
         return "train_cnn"
@@ -66,10 +65,10 @@ def _by_its_files(folder: Path) -> str:
 
 
 def _folder(folder: Annotated[Path, tyro.conf.Positional]) -> Path:
-    """Remake the report of a finished run, of a study or of transfer learning.
+    """Make the report of a run, a study or a transfer run again.
 
     Args:
-        folder: the run folder, as experiments.train_cnn, compare_optimizers or transfer leaves it.
+        folder: a folder of experiments.train_cnn, compare_optimizers or transfer.
     """
     return folder
 
