@@ -22,6 +22,8 @@ from experiments.transfer.records import TransferResult
 from jaxdl.runs import folder as folders
 from jaxdl.runs import records
 
+HERE = Path(__file__).parent
+
 
 def main(args: Sequence[str] | None = None) -> None:
     """The command line: one positional argument, the run folder."""
@@ -34,8 +36,11 @@ def main(args: Sequence[str] | None = None) -> None:
 
 def writer(folder: Path) -> Callable[[Path], Path]:
     """What makes the report of a folder: the ``report.write`` of the experiment that its config.json names."""
+    name = experiment(folder)
     # a report imports matplotlib, which --help need not wait for
-    return importlib.import_module(f"experiments.{experiment(folder)}.report").write
+    return importlib.import_module(
+        f"experiments.{name}.report" if (HERE / name).is_dir() else f"experiments.{name}"
+    ).write
 
 
 def experiment(folder: Path) -> str:
@@ -44,7 +49,7 @@ def experiment(folder: Path) -> str:
     Raises:
         ValueError: config.json names none of the experiments that have a report.
     """
-    known = sorted(path.parent.name for path in Path(__file__).parent.glob("*/report.py"))
+    known = sorted({path.parent.name for path in HERE.glob("*/report.py")} | {*_files_with_a_report()})
     config = folder / folders.CONFIG
     stored = records.read_json(config) if config.exists() else {}
     name = stored.get("experiment")
@@ -53,6 +58,11 @@ def experiment(folder: Path) -> str:
     if name not in known:
         raise ValueError(f"{config}: experiment is {name!r}; there are reports of {', '.join(known)}")
     return name
+
+
+def _files_with_a_report() -> list[str]:
+    """Experiments of one file: those that define ``write``."""
+    return [path.stem for path in HERE.glob("*.py") if "\ndef write(folder: Path)" in path.read_text(encoding="utf-8")]
 
 
 def _by_its_files(folder: Path) -> str:
