@@ -21,6 +21,8 @@ from experiments.transfer.records import TransferResult
 from jaxdl.runs import folder as folders
 from jaxdl.runs import records
 
+HERE = Path(__file__).parent
+
 
 def main(args: Sequence[str] | None = None) -> None:
     """Parse the command line, one run folder, and write its report."""
@@ -32,9 +34,10 @@ def main(args: Sequence[str] | None = None) -> None:
 
 
 def writer(folder: Path) -> Callable[[Path], Path]:
-    """Return ``report.write`` of the experiment that a folder belongs to."""
-    # a report imports matplotlib, which would delay --help
-    return importlib.import_module(f"experiments.{experiment(folder)}.report").write
+    """Return the ``write`` of the experiment that a folder belongs to: its file's, or its folder's ``report.py``."""
+    name = experiment(folder)
+    module = f"experiments.{name}.report" if (HERE / name).is_dir() else f"experiments.{name}"
+    return importlib.import_module(module).write  # here, because a report imports matplotlib, which would delay --help
 
 
 def experiment(folder: Path) -> str:
@@ -43,7 +46,7 @@ def experiment(folder: Path) -> str:
     Raises:
         ValueError: if config.json names an experiment without a report.
     """
-    known = sorted(path.parent.name for path in Path(__file__).parent.glob("*/report.py"))
+    known = sorted({path.parent.name for path in HERE.glob("*/report.py")} | {*_files_with_a_report()})
     config = folder / folders.CONFIG
     stored = records.read_json(config) if config.exists() else {}
     name = stored.get("experiment")
@@ -52,6 +55,11 @@ def experiment(folder: Path) -> str:
     if name not in known:
         raise ValueError(f"{config}: experiment is {name!r}; there are reports of {', '.join(known)}")
     return name
+
+
+def _files_with_a_report() -> list[str]:
+    """Experiments of one file: those that define ``write``."""
+    return [path.stem for path in HERE.glob("*.py") if "\ndef write(folder: Path)" in path.read_text(encoding="utf-8")]
 
 
 def _by_its_files(folder: Path) -> str:
