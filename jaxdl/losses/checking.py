@@ -1,6 +1,9 @@
 """Checks and masks that the losses share: shapes that fit exactly, labels that can be, examples that count."""
 
+from __future__ import annotations
+
 from numbers import Real
+from typing import Any
 
 import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
@@ -30,7 +33,7 @@ def widen_pair(
     return jnp.asarray(predictions, wide), jnp.asarray(targets, wide), dtype
 
 
-def check_number(name: str, value: ArrayLike, least: int, *, above: bool = False) -> None:
+def check_number(name: str, value: Any, least: int, *, above: bool = False) -> None:
     """Raise ValueError for a number that is too small; an array, which may be traced, is not looked at."""
     if isinstance(value, Real) and not (value > least if above else value >= least):
         raise ValueError(f"{name}: got {value}, must be {'above' if above else 'at least'} {least}")

@@ -1,5 +1,7 @@
 """Metrics of real targets."""
 
+from __future__ import annotations
+
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -32,10 +34,10 @@ class RegressionScores(NamedTuple):
 
 
 def regression_sums(
-    predictions: Num[ArrayLike, "n *outputs"],
-    targets: Num[ArrayLike, "n *outputs"],
+    predictions: Num[ArrayLike, n * outputs],
+    targets: Num[ArrayLike, n * outputs],
     *,
-    center: Num[ArrayLike, "..."] = 0.0,
+    center: Num[ArrayLike, ...] = 0.0,
     weights: Num[ArrayLike, " n"] | None = None,
 ) -> RegressionSums:
     """Sum errors and targets over the examples, the first axis; each output is summed by itself.

@@ -531,6 +531,13 @@ EXACT = {  # the schedule, and its value as a function of a whole step
     "exponential, staircase": (schedules.exponential(1.0, T, 0.5, 0, True), lambda t: 0.5 ** min(t // T, 10_000)),
     "exponential, long": (schedules.exponential(1.0, BIG, 0.5, 0, True), lambda t: 0.5 ** (t // BIG)),
     "cosine": (schedules.cosine(1.0, T), lambda t: 0.5 * (1 + np.cos(np.pi * min(t, T) / T))),
+    "cosine_restarts": (schedules.cosine_restarts(1.0, T), lambda t: restarts(t, T, 1)),
+    "cosine_restarts, longer": (
+        schedules.cosine_restarts(1.0, T, period_factor=2, peak_factor=0.9, alpha=0.1),
+        lambda t: restarts(t, T, 2, 0.9, 0.1),
+    ),
+    "cosine_restarts, long": (schedules.cosine_restarts(1.0, BIG, period_factor=3), lambda t: restarts(t, BIG, 3)),
+    "cosine_restarts, long and even": (schedules.cosine_restarts(1.0, BIG), lambda t: restarts(t, BIG, 1)),
     "cosine, long": (schedules.cosine(1000.0, BIG), lambda t: 500 * (1 + np.cos(np.pi * min(t, BIG) / BIG))),
     "one_cycle": (schedules.one_cycle(100, 1.0), lambda t: one_cycle(t)),
     "one_cycle, linear": (
@@ -560,13 +567,23 @@ def one_cycle(t):
     return 0.04 + 0.96 * rise if t < 30 else 4e-6 + (1 - 4e-6) * fall
 
 
+def restarts(t, length, factor, peak_factor=1, alpha=0):
+    cycle = 0
+    while t >= length:
+        if factor == 1:
+            cycle, t = t // length, t % length
+            break
+        cycle, t, length = cycle + 1, t - length, length * factor
+    return (1 - alpha) * peak_factor**cycle * 0.5 * (1 + np.cos(np.pi * (Fraction(t, length)))) + alpha
+
+
 def close(got, steps, exact):
     expected = np.array([float(exact(t)) for t in steps])
     np.testing.assert_allclose(np.broadcast_to(got, expected.shape), expected, rtol=5e-6, atol=2e-7 * expected.max())
 
 
 def test_every_schedule_has_an_exact_twin():
-    constructors = set(schedules.__all__) - {"Schedule", "ScalarOrSchedule"}
+    constructors = set(schedules.__all__) - {"Schedule", "ScalarOrSchedule", "reduce_on_plateau"}  # no function of t
     assert {name.partition(",")[0] for name in EXACT} == constructors
 
 

@@ -1,18 +1,14 @@
-"""`python -m experiments.train_cnn` and `experiments.predict` as a user meets them: mistakes first, then a real run."""
+"""`python -m experiments.train_cnn` and `experiments.predict`: real runs, what they leave, and how they go on."""
 
 import csv
 import dataclasses
-import gzip
 import json
 import os
-import platform
 import pty
 import re
 import shutil
-import struct
 import subprocess
 import sys
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -22,301 +18,11 @@ from PIL import Image
 from sklearn.datasets import load_digits
 from sklearn.metrics import accuracy_score
 
-import experiments
 from experiments import predict
 from experiments.train_cnn import command as train_cnn
-from experiments.train_cnn import report
+from experiments.train_cnn import report, setup
 from jaxdl import data, runs
 from jaxdl.runs import commandline
-
-ROOT = Path(__file__).parents[1]
-MINE = """
-import jax, jax.numpy as jnp, numpy as np, optax
-from jaxdl import activations, data, models, nn
-
-def net(classes):
-    return nn.serial(conv=nn.Conv(4, 3, bias=False), norm=nn.BatchNorm(), relu=activations.relu, pool=nn.MaxPool(4),
-                     flatten=nn.flatten, fc=nn.Dense(classes))
-
-def log_net(classes):
-    return nn.serial(**net(classes).children, log=activations.log_softmax)
-
-def capsules(classes):
-    return models.capsnet(classes, image_shape=(20, 20, 1), width=1 / 32)
-
-def mean_loss(logits, labels):
-    return jnp.mean(logits)
-
-def bars():
-    labels = np.arange(40) % 2
-    images = np.zeros((40, 20, 20, 1), np.float32)
-    images[labels == 0, 8:12], images[labels == 1, :, 8:12] = 1, 1
-    return images, labels
-
-def seven(classes):
-    return nn.serial(flatten=nn.flatten, fc=nn.Dense(7))
-
-def flat(classes):
-    return nn.serial(flatten=nn.flatten, conv=nn.Conv(4, 3))
-
-def no_arguments():
-    return net(10)
-
-def no_layer(classes):
-    return "a net"
-
-def sgd(learning_rate):
-    return optax.sgd(learning_rate)
-
-def no_optimizer(learning_rate):
-    return learning_rate
-
-def nan_at_7(learning_rate):
-    inner = optax.sgd(learning_rate)
-
-    def update(grads, state, params=None):
-        updates, _ = inner.update(grads, inner.init(params), params)
-        return jax.tree.map(lambda u: jnp.where(state == 6, jnp.nan, u), updates), state + 1
-
-    return optax.GradientTransformation(lambda params: jnp.zeros((), jnp.int32), update)
-
-def blobs():
-    labels = np.arange(120) % 3
-    noise = np.random.default_rng(0).random((120, 8, 8, 1)) * 0.2
-    return (noise + labels[:, None, None, None] * 0.3).astype(np.float32), labels
-
-def dataset():
-    images, labels = blobs()
-    return data.from_arrays(images, labels, classes=("dark", "grey", "light"), name="blobs")
-
-def bad_labels():
-    return dataset()._replace(labels=np.full(120, 3, np.int32))
-
-def bad_pixels():
-    images, labels = blobs()
-    images[5, 1, 2, 0] = np.nan
-    return images, labels
-
-def no_dataset():
-    return 3
-
-number = 3
-"""
-
-
-@pytest.fixture(scope="module")
-def here(tmp_path_factory):
-    """A folder with a user's own module, on the import path, and where compiled programs are kept."""
-    folder = tmp_path_factory.mktemp("command_line")
-    (folder / "mine.py").write_text(MINE)
-    sys.path.insert(0, str(folder))
-    before = jax.config.jax_compilation_cache_dir
-    jax.config.update("jax_compilation_cache_dir", str(folder / "xla"))
-    yield folder
-    jax.config.update("jax_compilation_cache_dir", before)
-    sys.path.remove(str(folder))
-    sys.modules.pop("mine", None)
-
-
-def run(capsys, main, *args):
-    """(exit code, stdout, stderr) of a command line."""
-    with pytest.raises(SystemExit) as end:
-        commandline.run_main(lambda: main([str(arg) for arg in args]))
-    captured = capsys.readouterr()
-    return end.value.code or 0, captured.out, captured.err
-
-
-MISTAKES = {
-    # dataset
-    "--dataset digist": ("unknown data set 'digist'", "digits, mnist, fashion_mnist, cifar10", "Nearest: digits"),
-    "--dataset nowhere/at/all": ("nowhere/at/all: there is no such folder or archive",),
-    "--dataset mine:nothing": ("dataset='mine:nothing'", "'nothing'", "package.module:function"),
-    "--dataset absent.module:f": ("dataset='absent.module:f'", "No module named 'absent'"),
-    "--dataset mine:number": ("dataset='mine:number'", "int, not a function"),
-    "--dataset mine:no_dataset": ("dataset='mine:no_dataset' returned int", "(images, labels)"),
-    "--dataset mine:net": ("dataset='mine:net' is called without arguments", "'classes'"),
-    "--dataset mine:bad_labels": ("label 3 of example 0 is out of range",),
-    "--dataset mine:bad_pixels": ("a pixel that is not finite",),
-    "--dev-fraction 0.0001": ("dev_fraction=0.0001", "leaves the dev part empty"),
-    "--test-fraction 0.9999": ("test_fraction=0.9999", "last training example"),
-    "--dev-fraction 0": ("dev_fraction is 0.0", "between 0 and 1"),
-    # model
-    "--model tiny_cn": ("model='tiny_cn' is unknown", "nearest is 'tiny_cnn'", "lecture_torch, lenet5"),
-    "--model mine:seven": ("model='mine:seven' is not allowed", "gives 10 logits", "it gives (7,)"),
-    "--model mine:flat": ("model='mine:flat' does not take images of shape (8, 8, 1)",),
-    "--model mine:no_arguments": ("model='mine:no_arguments' is called with 10, the number of classes", "argument"),
-    "--model mine:no_layer": ("model='mine:no_layer' returned str, not a jaxdl.nn.Layer or a flax module",),
-    # optimizer
-    "--optimizer jaxdl.adan": ("optimizer='jaxdl.adan' is unknown", "nearest is 'jaxdl.ada", "jaxdl.sgd, optax"),
-    "--optimizer adan": ("optimizer='adan' is unknown", "nearest is 'jaxdl.ada"),
-    "--optimizer adam(eps=1)(": ("optimizer='adam(eps=1)('", "the form is NAME or NAME(keyword=value, ...)"),
-    "--optimizer jaxdl.adamw(weight_decay=0.1) --weight-decay 0.2": ("weight_decay=0.2 is not allowed", "sets it"),
-    "--model small_cnn(depth=3)": ("model='small_cnn(depth=3)': depth is no keyword to set here", "hidden"),
-    "--loss margin(form=f)": ("loss='margin(form=f)': f is no literal",),
-    "--dataset mine:dataset(n=1)": ("dataset='mine:dataset(n=1)': n is no keyword to set here",),
-    "--optimizer optax.noisy_sgd": ("optimizer='optax.noisy_sgd' is unknown",),
-    "--optimizer optax.lbfgs --strategy pmap": ("optimizer='optax.lbfgs' does not work here", "--strategy jit"),
-    "--optimizer mine:no_optimizer --schedule constant": ("returned float, not an optax.GradientTransformation",),
-    "--optimizer mine:sgdd": ("optimizer='mine:sgdd'", "package.module:function"),
-    "--optimizer optax.rprop": ("optimizer='optax.rprop' does not work here", "--schedule constant"),
-    # numbers
-    "--learning-rate 0": ("learning_rate=0.0 is not allowed", "positive"),
-    "--learning-rate -0.1": ("learning_rate=-0.1 is not allowed",),
-    "--learning-rate nan": ("learning_rate=nan is not allowed",),
-    "--learning-rate inf": ("learning_rate=inf is not allowed",),
-    "--learning-rate 0.1 0.2 0.3": ("learning_rate=(0.1, 0.2, 0.3)", "one for each of the optimizers"),
-    "--batch-size 30 --devices 4": ("batch_size=30 is not allowed", "a multiple of the 4 devices"),
-    "--batch-size 1295": ("batch_size=1295 is not allowed", "at most the 1294 training examples"),
-    "--batch-size -1": ("batch_size=-1 is not allowed", "at least 1"),
-    "--devices 9": ("devices=9 is not allowed", "at most 8", "JAX_NUM_CPU_DEVICES=9"),
-    "--devices 0": ("devices=0 is not allowed",),
-    "--epochs -1": ("epochs=-1 is not allowed",),
-    "--epochs 1 --warmup 40": ("warmup=40 is not allowed", "less than the 40 steps"),
-    "--weight-decay -1": ("weight_decay=-1.0 is not allowed",),
-    "--average 1": ("average=1.0 is not allowed", "(0, 1)"),
-    "--early-stop 0": ("early_stop=0 is not allowed",),
-    "--label-smoothing 1": ("label_smoothing=1.0 is not allowed",),
-    "--seed -1": ("seed=-1 is not allowed",),
-    "--loss cross_entropy": ("loss='cross_entropy' is unknown", "nearest is 'binary_cross_entropy'", "margin, nll"),
-    "--loss mine:nothing": ("loss='mine:nothing'", "'nothing'", "package.module:function"),
-    "--loss squared_error": (
-        "loss='squared_error' does not take what model='tiny_cnn' returns",
-        "must be the shape of",
-    ),
-    "--loss mine:mean_loss": ("loss='mine:mean_loss' must give one number per example", "gives shape ()"),
-    "--loss mine:sgd": ("loss='mine:sgd' does not take what model='tiny_cnn' returns", "positional argument"),
-    "--loss softmax_cross_entropy --model mine:capsules --dataset mine:bars --batch-size 8": (
-        "loss='softmax_cross_entropy' does not take what model='mine:capsules' returns in training, a Capsules: ",
-    ),
-    "--loss margin --label-smoothing 0.1": ("label_smoothing=0.1 is not allowed", "0 with loss='margin'"),
-    "--augment none flip": ("augment=('none', 'flip') is not allowed",),
-    "--optimizer jaxdl.adam --noise-floor True": ("noise_floor=True is not allowed",),
-    # folders
-    "--resume nowhere": ("nowhere: is no run folder, it has no config.json",),
-}
-
-
-@pytest.mark.parametrize("options", MISTAKES)
-def test_a_mistake_is_one_clear_message_and_leaves_nothing_behind(capsys, here, tmp_path, monkeypatch, options):
-    monkeypatch.chdir(tmp_path)
-    code, out, err = run(capsys, train_cnn.main, *options.split(), *([] if "--resume" in options else ["--out", "run"]))
-    assert (code, out) == (2, "")
-    assert err.startswith("error: ")
-    assert err.endswith("\n(JAXDL_TRACEBACK=1 shows where)\n")
-    assert "Traceback" not in err
-    for part in MISTAKES[options]:
-        assert part in err
-    assert [*tmp_path.iterdir()] == []
-
-
-def test_an_option_that_is_no_option_is_explained_by_the_parser(capsys, here):
-    code, out, err = run(capsys, train_cnn.main, "--learning-rte", "1")
-    assert code == 2
-    assert "--learning-rate" in out + err
-    code, out, err = run(capsys, train_cnn.main, "--schedule", "linear")
-    assert code == 2
-    assert "one_cycle" in out + err
-
-
-@pytest.mark.parametrize("name", ["a file", "in a file", "not empty"])
-def test_an_output_folder_that_cannot_be_used(capsys, here, tmp_path, name):
-    (tmp_path / "file").write_text("mine")
-    out = {"a file": tmp_path / "file", "in a file": tmp_path / "file" / "run", "not empty": tmp_path}[name]
-    code, _, err = run(capsys, train_cnn.main, "--out", out)
-    assert code == 2
-    assert f"out={out}: " in err
-    assert ("holds files already" if name == "not empty" else "cannot be written") in err
-    assert (tmp_path / "file").read_text() == "mine"
-
-
-def test_bugs_keep_their_traceback(capsys):
-    def bug():
-        return {}["key"]
-
-    with pytest.raises(KeyError):
-        commandline.run_main(bug)
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        FileNotFoundError(2, "No such file or directory", "a.gz"),
-        ConnectionError("a.gz could not be downloaded"),
-        OSError(28, "No space left on device", "a.gz"),
-        ImportError("reading a.gz needs pillow"),
-    ],
-)
-def test_files_networks_and_missing_libraries_are_no_bugs(capsys, monkeypatch, error):
-    def fail(argv):
-        raise error
-
-    code, out, err = run(capsys, fail)
-    assert (code, out) == (2, "")
-    assert err == f"error: {error}\n(JAXDL_TRACEBACK=1 shows where)\n"
-    monkeypatch.setenv("JAXDL_TRACEBACK", "1")
-    with pytest.raises(type(error)):
-        commandline.run_main(lambda: fail([]))
-
-
-def test_ctrl_c_outside_of_training_ends_quietly(capsys):
-    def interrupted(argv):
-        raise KeyboardInterrupt
-
-    assert run(capsys, interrupted) == (130, "", "interrupted\n")
-
-
-def write_idx(folder, images, labels, part="train"):
-    folder.mkdir(parents=True, exist_ok=True)
-    head = struct.pack(">HBB3I", 0, 8, 3, *images.shape)
-    (folder / f"{part}-images-idx3-ubyte.gz").write_bytes(gzip.compress(head + images.tobytes()))
-    head = struct.pack(">HBBI", 0, 8, 1, len(labels))
-    (folder / f"{part}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(head + labels.tobytes()))
-
-
-@pytest.mark.parametrize("damage", ["truncated", "flipped", "foreign", "lengths", "missing", "image"])
-def test_a_damaged_data_file_is_named(capsys, here, tmp_path, damage):
-    folder, out = tmp_path / "idx", tmp_path / "run"
-    images = np.random.default_rng(0).integers(0, 256, (40, 8, 8)).astype(np.uint8)
-    write_idx(folder, images, (np.arange(40 - (damage == "lengths")) % 4).astype(np.uint8))
-    file = folder / "train-images-idx3-ubyte.gz"
-    content = bytearray(file.read_bytes())
-    said = ["train-images-idx3-ubyte"]
-    if damage == "truncated":
-        file.write_bytes(content[: len(content) // 2])
-    elif damage == "flipped":
-        content[len(content) // 2] ^= 1
-        file.write_bytes(content)
-    elif damage == "foreign":
-        file.write_bytes(gzip.compress(b"PNG or whatever this is" * 10))
-    elif damage == "lengths":
-        said += ["40 images", "39 labels"]
-    elif damage == "missing":
-        (folder / "train-labels-idx1-ubyte.gz").unlink()
-        said = ["train-labels-idx1-ubyte"]
-    else:
-        folder, said = tmp_path / "pictures", ["b/1.png", "cannot be read"]
-        for name in ("a/0", "a/1", "b/0", "b/1"):
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(images[0]).save(folder / f"{name}.png")
-        (folder / "b/1.png").write_bytes((folder / "b/1.png").read_bytes()[:60])
-    code, _, err = run(capsys, train_cnn.main, "--dataset", folder, "--out", out)
-    assert code == 2
-    assert err.startswith("error: ")
-    for part in said:
-        assert part in err
-    assert not out.exists()
-
-
-def test_named_data_without_files_or_network_says_where_to_put_them(capsys, here, tmp_path, monkeypatch):
-    monkeypatch.setattr("jaxdl.data.reading.named.fetch", refuse, raising=True)
-    code, _, err = run(capsys, train_cnn.main, "--dataset", "mnist", "--data-dir", tmp_path, "--out", tmp_path / "run")
-    assert code == 2
-    assert "put train-images" in err
-
-
-def refuse(urls, path, **options):
-    raise ConnectionError(f"{path.name} could not be downloaded; put {path.name} into {path.parent} by hand")
-
 
 # --- one real run
 
@@ -455,10 +161,10 @@ def test_load_gives_back_the_network_that_was_judged(finished, optimizer):
 def test_load_refuses_what_is_no_finished_run(finished, tmp_path):
     with pytest.raises(ValueError, match=r"optimizer='adam' is not in this run; it has jaxdl.sgd, optax.sgd"):
         runs.load(finished, optimizer="adam", trust_run=True)
-    with pytest.raises(ValueError, match=r"is no run folder, it has no config.json"):
+    with pytest.raises(ValueError, match=r"is not a run folder, it has no config.json"):
         runs.load(tmp_path)
     shutil.copytree(finished, tmp_path / "run", ignore=shutil.ignore_patterns("final"))
-    with pytest.raises(ValueError, match=r"this run has not ended; go on with --resume"):
+    with pytest.raises(ValueError, match=r"this run has not finished; resume it with --resume"):
         runs.load(tmp_path / "run", trust_run=True)
 
 
@@ -484,7 +190,7 @@ def test_resume_of_a_finished_run_makes_its_report_again_without_training(capsys
     assert (folder / "report.html").exists()
     for name in ("metrics.csv", "summary.json", "manifest.json", "preprocessing.json", "predictions.npz"):
         assert (folder / name).read_bytes() == (finished / name).read_bytes(), name
-    assert f"going on with {folder}" in capsys.readouterr().out
+    assert f"resuming {folder}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -497,8 +203,8 @@ def test_resume_of_a_finished_run_makes_its_report_again_without_training(capsys
         ("--out elsewhere", ("stays in its folder, but --out is elsewhere",)),
     ],
 )
-def test_resume_with_another_config_says_what_differs(capsys, finished, options, said):
-    code, out, err = run(capsys, train_cnn.main, "--resume", finished, "--trust-run", *options.split())
+def test_resume_with_another_config_says_what_differs(run, finished, options, said):
+    code, out, err = run(train_cnn.main, "--resume", finished, "--trust-run", *options.split())
     assert (code, out) == (2, "")
     for part in said:
         assert part in err
@@ -511,7 +217,7 @@ def test_resume_beside_the_command_that_began_the_run_is_allowed(finished):
     assert config.resume == finished
 
 
-def test_resume_with_other_data_names_the_file(capsys, here, tmp_path, monkeypatch):
+def test_resume_with_other_data_names_the_file(run, here, tmp_path, monkeypatch, write_idx):
     monkeypatch.setattr(report, "write", lambda folder: folder)
     images = np.random.default_rng(0).integers(0, 256, (60, 8, 8)).astype(np.uint8)
     labels = (np.arange(60) % 3).astype(np.uint8)
@@ -520,7 +226,7 @@ def test_resume_with_other_data_names_the_file(capsys, here, tmp_path, monkeypat
     folder = tmp_path / "run"
     assert train_cnn.main([*options, "--dataset", str(tmp_path / "idx"), "--out", str(folder)]) == 0
     write_idx(tmp_path / "idx", images[::-1], labels)
-    code, _, err = run(capsys, train_cnn.main, "--resume", folder, "--trust-run")
+    code, _, err = run(train_cnn.main, "--resume", folder, "--trust-run")
     assert code == 2
     assert "train-images-idx3-ubyte: its SHA-256 is " in err
     assert "a resumed run needs the same data" in err
@@ -541,14 +247,14 @@ def test_short_steps_go_together(options, resident, expected):
     size = 32 if "3c3d" in options else 8
     part = data.Examples(np.zeros((600, size, size, 3 if size == 32 else 1), np.uint8), np.zeros(600, np.int32))
     layer = runs.model(config.model, 10)
-    assert train_cnn.choose_steps_per_call(config, layer, data.Splits(part, part, part), resident) == expected
+    assert setup.choose_steps_per_call(config, layer, data.Splits(part, part, part), resident) == expected
 
 
 def test_several_steps_per_call_are_for_data_on_the_device():
     config = train_cnn.resolve(train_cnn.Config(model="tiny_cnn", steps_per_call=2))
     part = data.Examples(np.zeros((600, 8, 8, 1), np.uint8), np.zeros(600, np.int32))
     with pytest.raises(ValueError, match="steps_per_call=2 is not allowed: it must be 1: the data do not fit"):
-        train_cnn.choose_steps_per_call(config, runs.model("tiny_cnn", 10), data.Splits(part, part, part), False)
+        setup.choose_steps_per_call(config, runs.model("tiny_cnn", 10), data.Splits(part, part, part), False)
 
 
 @pytest.mark.parametrize("schedule", ["constant", "cosine", "one_cycle", "step", "inverse_sqrt"])
@@ -572,7 +278,7 @@ def test_a_users_own_data_net_and_optimizer_run_under_every_schedule(here, tmp_p
         assert rate[1] < rate[0] < 0.1 + 1e-9
 
 
-def test_another_loss_trains_and_judges(capsys, here, tmp_path, monkeypatch):
+def test_another_loss_trains_and_judges(here, tmp_path, monkeypatch):
     """Cross entropy of logits is the negative log likelihood of their log-softmax, at every step."""
     monkeypatch.setattr(report, "write", lambda folder: folder)
     common = ["--dataset", "mine:dataset", "--optimizer", "jaxdl.sgd", "--epochs", "2", "--batch-size", "8"]
@@ -584,7 +290,7 @@ def test_another_loss_trains_and_judges(capsys, here, tmp_path, monkeypatch):
     np.testing.assert_allclose(*found, rtol=1e-3)
 
 
-def test_capsules_with_their_loss_on_plain_pixels(capsys, here, tmp_path, monkeypatch):
+def test_capsules_with_their_loss_on_plain_pixels(run, capsys, here, tmp_path, monkeypatch):
     monkeypatch.setattr(report, "write", lambda folder: folder)
     folder = tmp_path / "run"
     options = ["--dataset", "mine:bars", "--model", "mine:capsules", "--optimizer", "jaxdl.adam", "--epochs", "2"]
@@ -593,7 +299,7 @@ def test_capsules_with_their_loss_on_plain_pixels(capsys, here, tmp_path, monkey
     normalization = json.loads((folder / "preprocessing.json").read_text())["normalization"]
     assert normalization == {"mean": [0.0], "std": [1.0], "scale": 1.0}
     loaded = runs.load(folder, trust_run=True)
-    first, _ = loaded.layer.init(train_cnn.keys(train_cnn.Config())[0], (20, 20, 1))
+    first, _ = loaded.layer.init(setup.keys(train_cnn.Config())[0], (20, 20, 1))
     moved = np.abs(loaded.params["decoder"]["fc3"]["bias"] - first["decoder"]["fc3"]["bias"]).max()
     assert moved > 1e-3, "the reconstruction is part of the training loss"
     # in evaluation the loss is the paper's margin loss of the lengths alone
@@ -607,7 +313,7 @@ def test_capsules_with_their_loss_on_plain_pixels(capsys, here, tmp_path, monkey
     np.testing.assert_allclose(float(row["loss"]), per_class.sum(1).mean(), rtol=1e-5)
     Image.fromarray(np.uint8(255 * test.images[0, ..., 0])).save(tmp_path / "bar.png")
     capsys.readouterr()
-    code, out, _ = run(capsys, predict.main, folder, tmp_path / "bar.png", "--top", 2, "--trust-run")
+    code, out, _ = run(predict.main, folder, tmp_path / "bar.png", "--top", 2, "--trust-run")
     e = np.exp(lengths[0] - lengths[0].max())
     assert code == 0
     assert [float(p) for p in re.findall(r"([\d.]+)%", out)] == pytest.approx(
@@ -615,12 +321,10 @@ def test_capsules_with_their_loss_on_plain_pixels(capsys, here, tmp_path, monkey
     )
 
 
-def test_a_loss_that_becomes_nan_stops_the_run_and_keeps_the_last_finite_checkpoint(capsys, here, tmp_path):
+def test_a_loss_that_becomes_nan_stops_the_run_and_keeps_the_last_finite_checkpoint(run, here, tmp_path):
     folder = tmp_path / "run"
     args = ["--dataset", "mine:blobs", "--model", "mine:net", "--optimizer", "mine:nan_at_7", "--schedule", "constant"]
-    code, _, err = run(
-        capsys, train_cnn.main, *args, "--batch-size", 16, "--epochs", 3, "--log-every", 1, "--out", folder
-    )
+    code, _, err = run(train_cnn.main, *args, "--batch-size", 16, "--epochs", 3, "--log-every", 1, "--out", folder)
     # the seventh update is NaN, so that the eighth loss is
     assert code == 1
     assert "mine:nan_at_7: the loss is nan at step 8; the last finite loss was" in err
@@ -628,14 +332,14 @@ def test_a_loss_that_becomes_nan_stops_the_run_and_keeps_the_last_finite_checkpo
     last = [float(r["loss"]) for r in rows(folder) if r["split"] == "train"][-1]
     assert f"{last:.6g} at step 7" in err
     assert sorted(int(path.name) for path in folder.glob("checkpoints/*/[0-9]*")) == [0, 5]
-    again = run(capsys, train_cnn.main, "--resume", folder, "--trust-run")
+    again = run(train_cnn.main, "--resume", folder, "--trust-run")
     assert again[0] == 1
     assert again[2] == err, "the checkpoint can be restored, and the run meets the same step"
 
 
-def test_a_learning_rate_that_explodes_stops_the_run(capsys, here, tmp_path):
+def test_a_learning_rate_that_explodes_stops_the_run(run, here, tmp_path):
     args = ["--model", "softmax_regression", "--optimizer", "jaxdl.sgd", "--learning-rate", "1e38"]
-    code, _, err = run(capsys, train_cnn.main, *args, "--epochs", 2, "--augment", "none", "--out", tmp_path / "run")
+    code, _, err = run(train_cnn.main, *args, "--epochs", 2, "--augment", "none", "--out", tmp_path / "run")
     assert code == 1
     assert re.search(r"stopped: jaxdl.sgd: the loss is (inf|nan) at step \d+; the last finite loss was", err)
     kept = [np.isfinite(float(r["loss"])) for r in rows(tmp_path / "run")]
@@ -650,11 +354,11 @@ def write_digit(path, image):
     return path
 
 
-def test_predict_prints_the_three_most_probable_classes(capsys, finished, tmp_path):
+def test_predict_prints_the_three_most_probable_classes(run, finished, tmp_path):
     test = data.split(data.load("digits"), seed=5, dev_fraction=0.1).test
     chosen = [int(np.flatnonzero(test.labels == digit)[0]) for digit in range(10)]
     paths = [write_digit(tmp_path / f"{i}.png", test.images[i, ..., 0]) for i in chosen]
-    code, out, err = run(capsys, predict.main, finished, *paths, "--optimizer", "optax.sgd", "--trust-run")
+    code, out, err = run(predict.main, finished, *paths, "--optimizer", "optax.sgd", "--trust-run")
     assert (code, err) == (0, "")
     lines = out.splitlines()
     assert len(lines) == 10
@@ -668,19 +372,19 @@ def test_predict_prints_the_three_most_probable_classes(capsys, finished, tmp_pa
         np.testing.assert_allclose([float(found[i]) / 100 for i in (2, 4, 6)], -np.sort(-p)[:3], atol=0.02)
 
 
-def test_predict_takes_colours_and_other_sizes(capsys, finished, tmp_path):
+def test_predict_takes_colours_and_other_sizes(run, finished, tmp_path):
     image = load_digits().images[0]
     write_digit(tmp_path / "grey.png", image)
     big = Image.open(tmp_path / "grey.png").convert("RGBA").resize((16, 16), Image.Resampling.NEAREST)
     big.save(tmp_path / "big.png")
-    code, out, _ = run(capsys, predict.main, finished, tmp_path / "big.png", "--top", 1, "--trust-run")
+    code, out, _ = run(predict.main, finished, tmp_path / "big.png", "--top", 1, "--trust-run")
     assert code == 0
     assert f"{tmp_path / 'big.png'}: resized from 16x16 to 8x8" in out
     assert len(out.splitlines()) == 2
 
 
 @pytest.mark.parametrize("kind", ["missing", "text", "cut", "deep", "folder", "top", "none", "run", "optimizer"])
-def test_predict_names_what_it_cannot_use(capsys, finished, tmp_path, kind):
+def test_predict_names_what_it_cannot_use(run, finished, tmp_path, kind):
     good = write_digit(tmp_path / "good.png", load_digits().images[0])
     path, args = tmp_path / "bad.png", []
     if kind == "text":
@@ -700,10 +404,10 @@ def test_predict_names_what_it_cannot_use(capsys, finished, tmp_path, kind):
     said = {
         "top": "top=11 is not in 1 to 10",
         "none": "image",
-        "run": "is no run folder",
+        "run": "is not a run folder",
         "optimizer": "optimizer='adam'",
     }
-    code, out, err = run(capsys, predict.main, *args, "--trust-run")
+    code, out, err = run(predict.main, *args, "--trust-run")
     assert code == 2
     assert said.get(kind, str(path)) in err + (out if kind == "none" else "")
     assert "%" not in out
@@ -713,19 +417,8 @@ def test_predict_names_what_it_cannot_use(capsys, finished, tmp_path, kind):
 # --- real processes
 
 
-def process(here, *args, **variables):
-    env = {
-        **os.environ,
-        "PYTHONPATH": f"{here}{os.pathsep}{ROOT}",
-        "JAX_COMPILATION_CACHE_DIR": str(here / "xla"),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        **variables,
-    }
-    return {"args": [sys.executable, "-W", "error", *map(str, args)], "env": env, "cwd": here}
-
-
 @pytest.mark.slow
-def test_eight_devices_give_the_losses_of_one(here):
+def test_eight_devices_give_the_losses_of_one(process, here):
     """With pmap, batch norm's statistics synchronised and augmentation keyed per example; and nothing on stderr."""
     options = [
         "--model",
@@ -743,7 +436,7 @@ def test_eight_devices_give_the_losses_of_one(here):
     ]
     for devices in (1, 8):
         args = ["-m", "experiments.train_cnn", *options, "--devices", devices, "--out", f"devices-{devices}"]
-        ended = subprocess.run(**process(here, *args, JAX_NUM_CPU_DEVICES="8"), capture_output=True, text=True)
+        ended = subprocess.run(**process(*args, JAX_NUM_CPU_DEVICES="8"), capture_output=True, text=True)
         assert (ended.returncode, ended.stderr) == (0, ""), ended.stderr
     one, eight = rows(here / "devices-1"), rows(here / "devices-8")
     assert [r["step"] for r in one] == [r["step"] for r in eight]
@@ -765,7 +458,7 @@ def test_data_on_the_device_and_on_the_host_give_the_same_batches(tmp_path, monk
     """In every epoch, which have an order each."""
     found = []
     for fits in (True, False):
-        monkeypatch.setattr(train_cnn.training, "fits", lambda *_, fits=fits: fits)
+        monkeypatch.setattr(setup.training, "fits_in_memory", lambda *_, fits=fits: fits)
         config = train_cnn.Config(model="tiny_cnn", optimizer=("jaxdl.sgd",), epochs=3, batch_size=256, log_every=1)
         folder = tmp_path / str(fits)
         folder.mkdir()
@@ -776,7 +469,7 @@ def test_data_on_the_device_and_on_the_host_give_the_same_batches(tmp_path, monk
 
 
 @pytest.mark.slow
-def test_a_terminal_sees_bars_and_the_table(here, finished):
+def test_a_terminal_sees_bars_and_the_table(process, here, finished):
     folder = here / "terminal"
     shutil.copytree(finished, folder)
     for name in ("jaxdl.sgd", "optax.sgd"):  # the last epoch again
@@ -784,7 +477,7 @@ def test_a_terminal_sees_bars_and_the_table(here, finished):
         shutil.rmtree(newest)
     master, slave = pty.openpty()
     args = process(
-        here, "-m", "experiments.train_cnn", "--resume", folder, "--trust-run", TERM="xterm", COLUMNS="120", LINES="40"
+        "-m", "experiments.train_cnn", "--resume", folder, "--trust-run", TERM="xterm", COLUMNS="120", LINES="40"
     )
     child = subprocess.Popen(**args, stdin=slave, stdout=slave, stderr=slave, close_fds=True)
     os.close(slave)
@@ -804,82 +497,3 @@ def test_a_terminal_sees_bars_and_the_table(here, finished):
     assert "test accuracy" in text
     assert "Traceback" not in text
     assert "Warning" not in text
-
-
-def test_help_imports_and_computes_nothing_that_it_does_not_need(here):
-    """Which is what makes it quick: an experiment's other libraries take three times as long to import as jax."""
-    program = """if True:
-        import runpy, sys
-        sys.argv = ["train_cnn", "--help"]
-        try:
-            runpy.run_module("experiments.train_cnn", run_name="__main__")
-        finally:
-            print(*{name.split(".")[0] for name in sys.modules}, file=sys.stderr)
-    """
-    ended = subprocess.run(
-        # no such platform: whatever wants a device, be it for a constant in a module, fails
-        **process(here, "-c", program, JAX_PLATFORMS="none"),
-        capture_output=True,
-        text=True,
-    )
-    assert ended.returncode == 0, ended.stderr
-    for option in (field.name for field in dataclasses.fields(train_cnn.Config)):
-        assert f"--{option.replace('_', '-')}" in ended.stdout
-    imported = {*ended.stderr.split()}
-    assert imported >= {"jax", "tyro", "jaxdl"}
-    assert not imported & {
-        "matplotlib",
-        "sklearn",
-        "scipy",
-        "pandas",
-        "orbax",
-        "PIL",
-        "pooch",
-        "chex",
-        "torch",
-        "keras",
-    }
-
-
-@pytest.mark.parametrize(
-    ("command", "variables", "restarts"),
-    [
-        ("-m experiments.summary --help", {}, True),
-        ("-P -m experiments.summary --help", {}, True),
-        ("-m experiments.summary --help", {"MALLOC_ARENA_MAX": "2"}, False),
-        ("-m experiments.summary --help", {"GLIBC_TUNABLES": ""}, False),
-        ("-m timeit -n 1 -s import experiments -- 0", {}, False),
-    ],
-)
-def test_an_experiment_asks_for_huge_pages_before_it_imports_anything(tmp_path, command, variables, restarts):
-    """What every start of the interpreter imports first says how it was started."""
-    (tmp_path / "sitecustomize.py").write_text(
-        "import os, sys\n"
-        "with open(os.environ['STARTS'], 'a') as file:\n"
-        "    print(os.getpid(), os.environ.get('GLIBC_TUNABLES'), sys.orig_argv[1:], file=file)\n"
-    )
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
-    paths = {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}", "STARTS": str(tmp_path / "starts")}
-    args = command.replace("import experiments", "import_experiments").split()
-    args = [arg.replace("_", " ") for arg in args]
-    subprocess.run([sys.executable, *args], env=clean | paths | variables, check=True, capture_output=True, cwd=ROOT)
-    starts = [line.split(" ", 2) for line in (tmp_path / "starts").read_text().splitlines()]
-    policy = experiments.POLICY.read_text() if experiments.POLICY.exists() else ""
-    restarts = restarts and platform.libc_ver()[0] == "glibc" and "[madvise]" in policy
-    assert [tunables for _, tunables, _ in starts] == (
-        ["None", "glibc.malloc.hugetlb=1"] if restarts else [variables.get("GLIBC_TUNABLES", "None")]
-    )
-    assert len({pid for pid, _, _ in starts}) == 1, "the same process, which signals still reach"
-    assert {argv for _, _, argv in starts} == {str(args)}
-
-
-@pytest.mark.parametrize(("policy", "wanted"), [("always [madvise] never", True), ("[always] madvise never", False)])
-def test_huge_pages_are_asked_for_where_that_is_the_policy(tmp_path, monkeypatch, policy, wanted):
-    monkeypatch.setattr(experiments, "POLICY", tmp_path / "enabled")
-    monkeypatch.setattr(platform, "libc_ver", lambda: ("glibc", "2.36"))
-    assert not experiments.wants_huge_pages({}), "no such file"
-    (tmp_path / "enabled").write_text(policy)
-    assert experiments.wants_huge_pages({"PATH": ""}) is wanted
-    assert not experiments.wants_huge_pages({"MALLOC_ARENA_MAX": "2"})
-    monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
-    assert not experiments.wants_huge_pages({})

@@ -1,29 +1,9 @@
-"""CIFAR-10 to 94 % as fast as can be: the recipe of airbench94, in its two forms, on jaxdl.
+"""The recipe of airbench94 in its two forms: network, whitening, optimizers, training step, test over six views."""
 
-    python -m experiments.cifar10_speedrun --runs 20 --out runs/speedrun
-    python -m experiments.cifar10_speedrun --optimizer muon --runs 20 --out runs/speedrun_muon
-
-Whitening first layer, frozen; identity start; batch norm with large rates for its offsets; alternating flip; label
-smoothing; six views in the test. With Nesterov's momentum: triangular schedule and lookahead, 476 steps. With Muon:
-filters of constant norm, rates linear to 0, 200 steps of twice the batch. The data set lies on the device as bytes,
-augmentation runs there, and the steps of an epoch are one `lax.scan` (on CPU, where a convolution inside a loop is
-slow, one call each). Every run starts anew; compilation is timed apart.
-
-Published: 94.01 % in 3.1-3.8 s on one A100, with Muon in 2.59 s. This script has not been run on an accelerator, nor as
-a whole: only its parts and runs of six steps are tested, so no accuracy of it is known. How Nesterov's decay is shared
-with the momentum is not among the published numbers that were looked up.
-
-Reference: K. Jordan, 94% on CIFAR-10 in 3.29 Seconds on a Single GPU, 2024, https://arxiv.org/abs/2404.00498; the
-numbers of the form with Muon are those of https://github.com/KellerJordan/cifar10-airbench (airbench94_muon).
-"""
-
-import csv
 import dataclasses
 import functools
 import math
-import statistics
-import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -33,63 +13,62 @@ import numpy as np
 import optax
 
 from jaxdl import activations, data, initializers, losses, nn
-from jaxdl.data import augmentation, batching
+from jaxdl.data import augmentation
 from jaxdl.optimizers.muon import QUINTIC, orthogonalize
-from jaxdl.runs import commandline
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """The recipe's numbers; the defaults are the paper's."""
+    """The numbers of the recipe; the defaults are the paper's."""
 
     optimizer: Literal["nesterov", "muon"] = "nesterov"
-    """Of the filters, and with it the form of the recipe; biases and head learn with Nesterov's momentum in both."""
+    """Form of the recipe, by the optimizer of the filters. Biases and head use Nesterov momentum in both."""
     runs: int = 5
-    """Independent runs, seeds 0, 1, ..."""
+    """Number of independent runs, with seeds 0, 1, ..."""
     epochs: float = 0.0
-    """Passes over the training set; a fraction ends within the last. 0: 9.9, or 8 with Muon."""
+    """Passes over the training set; a fraction ends within the last one. 0: 9.9, or 8 with Muon."""
     batch_size: int = 0
     """Examples per step. 0: 1024, or 2000 with Muon."""
     learning_rate: float = 0.0
-    """Peak. 0: 1.5 for the mean loss; with Muon .24 for the filters, the rates of the others being the recipe's."""
+    """Peak learning rate. 0: 1.5 for the mean loss, or 0.24 for the filters with Muon, whose other rates are fixed."""
     momentum: float = 0.85
-    """Nesterov's; Muon's is .6."""
+    """Nesterov momentum; Muon's own is 0.6."""
     weight_decay: float = 0.0153
-    """Share of a weight that a step of 1024 examples takes away at the peak, momentum included; not with Muon."""
+    """Share of a weight that decays in a step of 1024 examples at the peak, momentum included; not with Muon."""
     norm_rate: float = 64.0
-    """Factor on the learning rate of batch norm's offsets; not with Muon."""
+    """Factor on the learning rate of the offsets of batch norm; not with Muon."""
     label_smoothing: float = 0.2
-    """Share of the label's probability that is spread over all classes."""
+    """Probability that is spread over all classes."""
     whiten_epochs: float = 3.0
-    """How long the bias of the whitening layer learns."""
+    """Epochs in which the bias of the whitening layer is trained."""
     width: float = 1.0
     """Factor on 64, 256 and 256 channels."""
     examples: int = 50_000
-    """How many of the training examples are used."""
+    """Number of training examples to use."""
     test_examples: int = 10_000
-    """How many of the test examples."""
+    """Number of test examples to use."""
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
-    """Of activations; parameters are float32."""
+    """Type of activations; parameters are float32."""
     scan: bool | None = None
-    """Run the steps of an epoch in one program; by default everywhere but on CPU."""
+    """Run the steps of an epoch as one program; by default everywhere except on CPU."""
     data_dir: Path | None = None
     """Folder of the data sets' files; by default the variable JAXDL_DATA_DIR, else a per-user cache."""
     out: Path | None = None
-    """Folder for runs.csv; nothing is written by default."""
+    """Folder for runs.csv; by default nothing is written."""
 
 
-# what the command line may leave out
+# defaults by form
 FORMS = {
     "nesterov": {"epochs": 9.9, "batch_size": 1024, "learning_rate": 1.5},
     "muon": {"epochs": 8.0, "batch_size": 2000, "learning_rate": 0.24},
 }
-# of the form with Muon: rates for the sum of the losses, decay for one example
+# the Muon form: rates for the sum of the losses, decay per example
 MUON_BIAS_RATE, MUON_HEAD_RATE, MUON_DECAY, MUON_MOMENTUM, MUON_STEPS = 0.053, 0.67, 2e-6, 0.6, 3
 WHITENING = 24  # 12 eigenvectors of 2x2x3 patches and their negatives
 
 
 class Carried(NamedTuple):
-    """What a step reads and returns."""
+    """The state that steps carry."""
 
     step: Any  # int32
     params: Any
@@ -125,13 +104,13 @@ TORCH_START = initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 
 def unit_start(key, shape, dtype=jnp.float32):
-    """PyTorch's start, scaled to standard deviation 1."""
+    """PyTorch's initialization, scaled to standard deviation 1."""
     kernel = TORCH_START(key, shape, dtype)
     return kernel / jnp.std(kernel, ddof=1)
 
 
 def identity_start(key, shape, dtype=jnp.float32):
-    """PyTorch's start, but the first c_in filters pass their channel on."""
+    """PyTorch's initialization, except that the first c_in filters pass their channel on."""
     kernel = TORCH_START(key, shape, dtype)
     height, width, c_in, c_out = shape
     passed = min(c_in, c_out)
@@ -161,7 +140,7 @@ def triangle(steps: int) -> Callable[[Any], Any]:
 
 
 def label(path: str) -> str:
-    """How a parameter is trained."""
+    """Return the kind of a parameter, which decides how it is trained."""
     if path.startswith("['whiten']"):
         return "frozen" if "kernel" in path else "whiten"
     if path.startswith("['head']"):
@@ -170,7 +149,7 @@ def label(path: str) -> str:
 
 
 def make_optimizer(config: Config, steps: int, epoch_steps: int) -> optax.GradientTransformation:
-    """One variant per kind of parameter."""
+    """Return an optimizer with a variant per kind of parameter."""
     until = config.whiten_epochs * epoch_steps
     make_kinds = muon_kinds if config.optimizer == "muon" else nesterov_kinds
     kinds: dict[Hashable, Any] = {"frozen": optax.set_to_zero(), **make_kinds(config, steps, until)}
@@ -179,9 +158,9 @@ def make_optimizer(config: Config, steps: int, epoch_steps: int) -> optax.Gradie
 
 
 def nesterov_kinds(config: Config, steps: int, until: float) -> dict[Hashable, Any]:
-    """Nesterov with decay and triangular rate."""
+    """Nesterov momentum with weight decay and a triangular learning rate."""
     shape, rate = triangle(steps), config.learning_rate
-    # momentum carries every decay on for 1/(1-m) steps, and Nesterov's look ahead counts one more
+    # momentum repeats each decay for 1/(1-m) steps, and Nesterov's lookahead adds one more
     decay = config.weight_decay * config.batch_size / 1024 / (1 + 1 / (1 - config.momentum))
     nesterov = functools.partial(decayed_nesterov, momentum=config.momentum, decay=decay)
     return {
@@ -193,9 +172,9 @@ def nesterov_kinds(config: Config, steps: int, until: float) -> dict[Hashable, A
 
 
 def muon_kinds(config: Config, steps: int, until: float) -> dict[Hashable, Any]:
-    """Muon for the filters, Nesterov with decay for the others; all rates fall linearly to 0."""
+    """Muon for the filters, Nesterov momentum with decay for the others; all rates fall linearly to 0."""
     falling = lambda end: lambda step: jnp.maximum(0.0, 1 - step / end)
-    # rates for the sum are those for the mean times the examples
+    # a rate for the sum of losses is one for their mean times the batch size
     bias, head = MUON_BIAS_RATE * config.batch_size, MUON_HEAD_RATE * config.batch_size
     nesterov = functools.partial(decayed_nesterov, momentum=config.momentum, decay=MUON_DECAY * config.batch_size)
     filters = optax.chain(
@@ -213,7 +192,7 @@ def muon_kinds(config: Config, steps: int, until: float) -> dict[Hashable, Any]:
 
 
 def decayed_nesterov(rate: float, shape, *, momentum: float, decay: float) -> optax.GradientTransformation:
-    """Nesterov with rate · shape(step), the decay being part of the gradient and independent of the rate's peak."""
+    """Nesterov momentum with rate · shape(step); the decay is part of the gradient and independent of the peak."""
     return optax.chain(
         optax.add_decayed_weights(decay / rate),
         optax.trace(momentum, nesterov=True),
@@ -222,20 +201,20 @@ def decayed_nesterov(rate: float, shape, *, momentum: float, decay: float) -> op
 
 
 def orthogonal(update, dtype: str = "float32"):
-    """The update of (kh, kw, c_in, c_out) with all singular values, as a matrix of c_out columns, near 1."""
+    """Orthogonalize an update (kh, kw, c_in, c_out) as a matrix of c_out columns: singular values become about 1."""
     matrix = update.reshape(-1, update.shape[-1]).astype(dtype)
     done = orthogonalize(matrix, QUINTIC, MUON_STEPS, eps=1e-7)
     return done.reshape(update.shape).astype(update.dtype)
 
 
 def from_unit_filters(update, kernel):
-    """The update that starts from the kernel scaled to the norm √c_out."""
+    """Return the update relative to the kernel scaled to norm √c_out."""
     scaled = kernel * (math.sqrt(kernel.shape[-1]) / jnp.linalg.norm(kernel.ravel()))
     return scaled + update - kernel
 
 
 def make_step(config: Config, layer: nn.Layer, optimizer, steps: int, normalization, key):
-    """``(carried, (rows, epoch), images, labels) -> (carried, mean loss)`` for one batch of rows."""
+    """Return ``(carried, rows, epoch, images, labels) -> (carried, mean loss)`` for one batch of rows."""
     flip_key, crop_key = jax.random.split(key)
 
     def augmented(row, image, crop_key, epoch):
@@ -265,7 +244,7 @@ def make_step(config: Config, layer: nn.Layer, optimizer, steps: int, normalizat
 
 
 def look_ahead(done, steps: int, slow, fast):
-    """Every 5 steps pull the slow weights to the fast ones and go on from there; at the end take the slow ones."""
+    """Move the slow weights towards the fast ones every 5 steps and continue from there; end with the slow ones."""
     decay = jnp.where(done == steps, 1.0, 0.95**5 * (done / steps) ** 3)
     now = (done % 5 == 0) | (done == steps)
     pulled = jax.tree.map(lambda s, f: decay * s + (1 - decay) * f, slow, fast)
@@ -274,7 +253,7 @@ def look_ahead(done, steps: int, slow, fast):
 
 
 def six_views(layer: nn.Layer, variables, x):
-    """Mean logits of an image and of two shifted by one pixel, each with its mirror image; the first counts double."""
+    """Average the logits of an image and of two shifted by a pixel, each also mirrored; the first counts double."""
     params, state = variables
     height, width = x.shape[1:3]
     padded = jnp.pad(x, [(0, 0), (1, 1), (1, 1), (0, 0)], mode="reflect")
@@ -283,106 +262,8 @@ def six_views(layer: nn.Layer, variables, x):
     return sum(weight * one for weight, one in zip((0.25, 0.25, 0.125, 0.125, 0.125, 0.125), logits, strict=True))
 
 
-class Program(NamedTuple):
-    """What one run calls, compiled for the shapes of the data."""
-
-    start: Callable[[Any], Carried]  # from a key
-    epoch: Callable[..., tuple[Carried, Any]]  # (carried, rows (steps, batch), epoch, images, labels)
-    accuracy: Callable[[Any, Any, Any], float]  # (variables, images, labels)
-
-
-def make_program(config: Config, normalization, whitening, key, steps: int, epoch_steps: int) -> Program:
-    """Everything of one seed's training but the data."""
-    layer = nn.compute_in(jnp.dtype(config.dtype), net(config.width, config.optimizer))
-    optimizer = make_optimizer(config, steps, epoch_steps)
-    step = make_step(config, layer, optimizer, steps, normalization, key)
-
-    @jax.jit
-    def start(key):
-        params, state = layer.init(key, (32, 32, 3))
-        params["whiten"]["kernel"] = jnp.asarray(whitening)
-        slow = jax.tree.map(jnp.copy, (params, state)) if config.optimizer == "nesterov" else None
-        return Carried(jnp.zeros((), jnp.int32), params, state, optimizer.init(params), slow)
-
-    @functools.partial(jax.jit, donate_argnums=0)
-    def scanned(carried, rows, epoch, images, labels):
-        return jax.lax.scan(lambda c, one: step(c, one, epoch, images, labels), carried, rows)
-
-    one = jax.jit(step, donate_argnums=0)
-
-    def looped(carried, rows, epoch, images, labels):
-        values = []
-        for batch in rows:
-            carried, value = one(carried, batch, epoch, images, labels)
-            values.append(value)
-        return carried, jnp.stack(values)
-
-    scan = jax.default_backend() != "cpu" if config.scan is None else config.scan
-    predict = jax.jit(lambda v, x: jnp.argmax(six_views(layer, v, data.normalize(x, normalization)), -1))
-
-    def accuracy(variables, images, labels):
-        parts = [predict(variables, images[i : i + 1000]) for i in range(0, len(images), 1000)]
-        return float(jnp.mean(jnp.concatenate(parts) == labels))
-
-    return Program(start, scanned if scan else looped, accuracy)
-
-
-def train(config: Config, program: Program, seed: int, arrays, steps: int, epoch_steps: int) -> tuple[float, float]:
-    """One run from its seed: test accuracy and seconds of training and testing."""
-    images, labels, test_images, test_labels = arrays
-    carried = jax.block_until_ready(program.start(jax.random.key(seed)))
-    begin = time.perf_counter()
-    for epoch, first in enumerate(range(0, steps, epoch_steps)):
-        order = batching.order(len(labels), seed=seed, epoch=epoch)
-        count = min(epoch_steps, steps - first)
-        rows = jnp.asarray(order[: count * config.batch_size].reshape(count, config.batch_size))
-        carried, _ = program.epoch(carried, rows, jnp.int32(epoch), images, labels)
-    found = program.accuracy((carried.params, carried.state), test_images, test_labels)
-    return found, time.perf_counter() - begin
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Parse the command line, run, and print mean and deviation; returns the exit code."""
-    config = commandline.parse(Config, argv, description=__doc__, prog="python -m experiments.cifar10_speedrun")
-    commandline.use_compilation_cache()
-    config = resolve(config)
-    found = measure(config, data.load("cifar10", data_dir=config.data_dir))
-    kind = jax.devices()[0].device_kind
-    print(f"{found.steps} steps on {kind}; first run with compilation: {found.first_seconds:.2f} s")
-    report(config, found.runs)
-    return 0
-
-
-class Measured(NamedTuple):
-    """What the runs came to."""
-
-    steps: int  # of each run
-    first_seconds: float  # of a run before the others, compilation included
-    runs: list[tuple[float, float]]  # test accuracy and seconds of each
-
-
-def measure(config: Config, dataset: data.Dataset) -> Measured:
-    """Train once to compile everything, and then anew from each seed. Takes a config that is resolved."""
-    if dataset.test_images is None or dataset.test_labels is None:
-        raise ValueError(f"{dataset.name} has no test set")
-    normalization = data.fit_normalization(dataset.images, dataset.scale)
-    first = np.asarray(data.normalize(dataset.images[:5000], normalization))
-    whitening = whitening_kernel(first)
-    parts = (dataset.images[: config.examples], dataset.labels[: config.examples])
-    parts += (dataset.test_images[: config.test_examples], dataset.test_labels[: config.test_examples])
-    arrays = jax.device_put(parts)
-    epoch_steps = len(parts[0]) // config.batch_size
-    steps = round(config.epochs * len(parts[0]) / config.batch_size)
-    program = make_program(config, normalization, whitening, jax.random.key(0), steps, epoch_steps)
-    begin = time.perf_counter()
-    train(config, program, 0, arrays, steps, epoch_steps)
-    seconds = time.perf_counter() - begin
-    results = [train(config, program, seed, arrays, steps, epoch_steps) for seed in range(config.runs)]
-    return Measured(steps, seconds, results)
-
-
 def resolve(config: Config) -> Config:
-    """Fill in what was left out; raise ValueError for an option out of range."""
+    """Fill in defaults; raise ValueError for an option out of range."""
     left_out = {name: value for name, value in FORMS[config.optimizer].items() if not getattr(config, name)}
     config = dataclasses.replace(config, **left_out)
     for name in ("runs", "batch_size", "examples", "test_examples", "epochs", "learning_rate", "width"):
@@ -391,18 +272,3 @@ def resolve(config: Config) -> Config:
     if config.batch_size > config.examples:
         raise ValueError(f"batch_size={config.batch_size} is not allowed: there are {config.examples} examples")
     return config
-
-
-def report(config: Config, results: Sequence[tuple[float, float]]) -> None:
-    """Print mean ± deviation over the runs, and write runs.csv where a folder was given."""
-    for name, values in zip(("accuracy", "seconds"), zip(*results, strict=True), strict=True):
-        deviation = statistics.stdev(values) if len(values) > 1 else float("nan")
-        print(f"{name}: {statistics.mean(values):.4f} ± {deviation:.4f} over {len(values)} runs")
-    if config.out is not None:
-        config.out.mkdir(parents=True, exist_ok=True)
-        with (config.out / "runs.csv").open("w", newline="") as file:
-            csv.writer(file).writerows([("accuracy", "seconds"), *results])
-
-
-if __name__ == "__main__":
-    commandline.run_main(main)
