@@ -1,12 +1,12 @@
-"""Every way to compute a convolution's three products, over a table of shapes: what `kernels.choose` chooses from.
+"""Time every method of a convolution's three products over a table of shapes, to tune `jaxdl.kernels.tuned`.
 
-    python -m benchmarks.conv_methods [--rows lenet5.1 resnet.16 ...] [--seconds 0.3]
+    python -m benchmarks.conv_methods [--rows lenet5.1 resnet20.16 ...] [--seconds 0.3]
 
-For each shape: forward, input's gradient and kernel's gradient by each method, compiled apart, run in turn, median of
-the times; results are held against XLA's own first. All that is done twice, a table's length apart, and of each program
-the faster time counts: others who use the machine take a core away for seconds, and what runs on one core does not
-notice. Rows that were measured before are kept, so that a slow machine can be measured in parts. Writes
-benchmarks/conv_methods.csv and, from it, benchmarks/conv_methods.md.
+For each shape, the forward pass, the input gradient and the kernel gradient are compiled by each method, compared with
+the results of XLA's convolution, and run in turn; the time is the median. The whole table runs twice, and the faster
+time of each program counts, because other users of the machine take a core away for seconds, which slows programs on
+two cores but not those on one. Rows of earlier runs are kept, so a slow machine can measure the table in parts. The
+command writes benchmarks/conv_methods.csv and, from it, benchmarks/conv_methods.md.
 """
 
 import argparse
@@ -31,7 +31,7 @@ FIELDS = ("shape", "product", "method", "chosen", "chosen_native", "gflop", "mil
 
 
 class Shape(NamedTuple):
-    """One convolution of square images."""
+    """A convolution of square images."""
 
     batch: int
     size: int
@@ -89,7 +89,7 @@ def arrays(shape: Shape):
 
 
 def programs(shape: Shape, x, kernel, delta) -> dict[tuple[str, str], jax.stages.Wrapped]:
-    """One function of (x, kernel, δ) per product and method; it computes that product alone."""
+    """Return, for each product and method, a function of (x, kernel, δ) that computes this product alone."""
     options = {name: getattr(shape, name) for name in ("padding", "stride", "dilation", "groups")}
     found = {}
     for method in RUN:
@@ -131,7 +131,7 @@ def measure(name: str, seconds: float) -> list[dict]:
 
 
 def faster(rows: list[dict], others: list[dict]) -> list[dict]:
-    """Of two lists of the same programs the faster of each."""
+    """Return the faster row of each program from two lists of the same programs."""
     return [min(pair, key=lambda row: float(row["milliseconds"])) for pair in zip(rows, others, strict=True)]
 
 
@@ -142,7 +142,7 @@ def check(name, key, got, expected) -> None:
 
 
 def in_turn(programs, args, seconds: float) -> dict[str, list[float]]:
-    """Run the compiled programs one after the other, over and over, for so long each."""
+    """Run the compiled programs in turn, for `seconds` each on average, and return their times."""
     times = {name: [] for name in programs}
     end = time.perf_counter() + seconds * len(programs)
     while time.perf_counter() < end or len(next(iter(times.values()))) < 5:
@@ -154,7 +154,7 @@ def in_turn(programs, args, seconds: float) -> dict[str, list[float]]:
 
 
 def ratios(rows: list[dict], product: str, column: str = "chosen") -> dict[str, float]:
-    """XLA's time over the chosen method's, by shape."""
+    """Return the time of XLA's convolution over that of the chosen method, by shape."""
     time_of = {(r["shape"], r["method"]): float(r["milliseconds"]) for r in rows if r["product"] == product}
     picked = {r["shape"]: r["method"] for r in rows if r["product"] == product and r[column]}
     return {shape: time_of[shape, "xla"] / time_of[shape, method] for shape, method in picked.items()}

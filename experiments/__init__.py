@@ -1,7 +1,7 @@
-"""The experiments, a module or a package each: `python -m experiments.NAME --help`. Importing one has no side effect.
+"""The experiments, a module or a package each: `python -m experiments.NAME --help`. Imports have no side effects.
 
-The commands that train begin with `restart_with_huge_pages`, before anything slow is imported, which is why their
-packages import their parts lazily and their ``__main__`` calls it first.
+The commands that train call `restart_with_huge_pages` before they import anything slow. That is why ``__main__`` calls
+it first, and why their packages import their commands lazily.
 """
 
 import os
@@ -10,25 +10,25 @@ import platform
 import sys
 from collections.abc import Mapping
 
-ASKING = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}  # is read when a process starts, and has no other way in
+ASKING = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}  # glibc reads it when a process starts, and nowhere else
 POLICY = pathlib.Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 
 def wants_huge_pages(environment: Mapping[str, str]) -> bool:
-    """Whether asking for huge pages changes something, and the user has not decided about malloc."""
+    """Return whether asking for huge pages has an effect, and the environment does not tune malloc already."""
     decided = any(name == "GLIBC_TUNABLES" or name.startswith("MALLOC_") for name in environment)
     return not decided and platform.libc_ver()[0] == "glibc" and POLICY.exists() and "[madvise]" in POLICY.read_text()
 
 
 def restart_with_huge_pages() -> None:
-    """Start this process once more, with glibc asking for huge pages, where Linux gives them to those who ask.
+    """Restart this process with glibc asking for huge pages, if Linux grants them on request only.
 
-    XLA on CPU allocates the temporaries of a step anew each time, and the system clears every page when it is touched,
-    which is faster by huge pages: `python -m benchmarks.huge_pages` shows what that wins. Nothing happens where
-    transparent_hugepage/enabled is not "madvise", and in an environment that tunes glibc's malloc already or names
-    GLIBC_TUNABLES at all, empty too: that is how a restarted process knows, and how a user declines.
+    XLA on CPU allocates the temporaries of every step anew, and the system clears each page when it is first touched,
+    which huge pages make faster; `python -m benchmarks.huge_pages` measures the gain. The restart is skipped unless
+    transparent_hugepage/enabled is "madvise", and if the environment tunes glibc's malloc already or sets
+    GLIBC_TUNABLES, even to nothing: so a process restarts once at most, and a user can decline.
 
-    The process stays the same one, so signals and job control reach it. Call this from a ``__main__`` alone.
+    The process keeps its id, so signals and job control still reach it. Call this from a ``__main__`` only.
     """
     if wants_huge_pages(os.environ):
         os.execve(sys.executable, sys.orig_argv, {**os.environ, **ASKING})

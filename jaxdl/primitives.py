@@ -1,7 +1,7 @@
-"""Factories of JAX primitives: linear and bilinear functions whose transposes are given code.
+"""Factories of JAX primitives: linear and bilinear functions with custom transposes.
 
-A `jax.custom_vjp` forbids forward mode, and Gauss-Newton needs it. A primitive that knows it is linear does not: its
-tangent is the function itself, its transpose the given code, and JAX differentiates that code further.
+A `jax.custom_vjp` forbids forward mode, which Gauss-Newton needs. A primitive that JAX knows to be linear supports
+every mode: its tangent is the function itself, and its transpose is ordinary code that JAX differentiates further.
 """
 
 import dataclasses
@@ -23,7 +23,7 @@ __all__ = ["Static", "bilinear", "linear"]
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
 class Static:
-    """A hashable Python value, such as a shape or an option, inside a tree of arrays; jit and vmap leave it alone."""
+    """A hashable Python value, such as a shape or an option, inside a tree of arrays. jit and vmap do not touch it."""
 
     value: Any
 
@@ -38,24 +38,25 @@ def bilinear(
     joins: bool,
     unrolled: int,
 ) -> Callable[..., Array]:
-    """Make of a function that is linear in each of two arrays one whose reverse mode runs given code.
+    """Return a primitive for a function that is linear in each of two arrays, with custom cotangents.
 
-    It is a primitive and no `jax.custom_vjp`, so forward mode and derivatives of derivatives work: the tangent is
-    the function itself, twice, and the two cotangents are ordinary functions that JAX differentiates further.
+    Forward mode applies the function itself to the tangents, and reverse mode calls the two cotangent functions, which
+    JAX differentiates further, so derivatives of any order and mode work.
 
     Args:
-        name: of the primitive, in jaxprs.
+        name: name of the primitive in jaxprs.
         f: ``(x, y, **options) -> z`` with hashable options.
         x_cotangent: ``(cotangent of z, y, **options) -> cotangent of x``.
         y_cotangent: ``(cotangent of z, x, **options) -> cotangent of y``.
-        cpu: ``(x, y, *, whole, **options) -> z``, computes the same as ``f``, faster, on CPU. ``whole`` says that x and
-            y are whole arrays on one device, in a program for this process; see `compat.whole`.
-        joins: whether the leading axis of x and z is one of examples, which a mapped axis of x alone may join.
-        unrolled: length up to which a mapped axis is unrolled on CPU; compile time grows with it.
+        cpu: ``(x, y, *, whole, **options) -> z``, a faster equivalent of ``f`` on CPU. ``whole`` is true if x and y are
+            whole arrays on one device, in a program for this process; see `compat.whole`.
+        joins: whether the leading axis of x and z counts examples, so that a mapped axis of x alone can be merged into
+            it.
+        unrolled: longest mapped axis to unroll on CPU; compile time grows with it.
 
     Returns:
-        A function of the same arguments. Under `jax.vmap`, where the mapped axis cannot join, each of up to
-        `unrolled` members is computed by itself on CPU; else `jax.vmap` of ``f`` runs, and its own derivatives.
+        A function of the same arguments. Where `jax.vmap` cannot merge the mapped axis, CPU computes up to `unrolled`
+        members one by one; otherwise `jax.vmap` of ``f`` runs, with its own derivatives.
     """
     primitive = Primitive(name)
 
@@ -114,20 +115,19 @@ def _member(x, axis: int | None, number: int):
 
 
 def linear(name: str, f: Callable[[Any, Array], Array], transposed: Callable[[Any, Array], Array]):
-    """Make of a function that is linear in its last argument one whose transpose is given code.
+    """Return a primitive for a function that is linear in its last argument, with a custom transpose.
 
-    It is a pair of primitives, each the transpose of the other, so reverse mode runs `transposed`, reverse mode of that
-    runs `f`, and forward mode works. Differentiated with respect to a float in the residuals, both are what JAX makes
-    of their code.
+    It is a pair of primitives that transpose each other: reverse mode runs `transposed`, reverse mode of that runs `f`,
+    and forward mode works. JAX's own differentiation handles floats in the residuals.
 
     Args:
-        name: of the primitive, in jaxprs.
+        name: name of the primitive in jaxprs.
         f: ``(residuals, x) -> y``; residuals are a tree of arrays and `Static` values.
         transposed: ``(residuals, cotangent of y) -> cotangent of x``.
 
     Returns:
-        A function of the same arguments. Under `jax.vmap` a mapped axis becomes the first, and one of length 1 stands
-        there for what is not mapped, so both functions must take any number of leading axes, and broadcast them.
+        A function of the same arguments. `jax.vmap` moves a mapped axis to the front and gives unmapped arrays a
+        leading axis of length 1, so both functions must accept and broadcast any number of leading axes.
     """
     pair = Primitive(name), Primitive(f"{name}_transposed")
     for primitive, code, other in ((pair[0], f, pair[1]), (pair[1], transposed, pair[0])):
@@ -155,7 +155,7 @@ def _define_linear(primitive: Primitive, code: Callable[[Any, Array], Array], ot
             if type(tangent) is not ad.Zero:
                 of_leaf = lambda leaf, i=i: run(*primals[:i], leaf, *primals[i + 1 :], tree=tree)
                 parts.append(jax.jvp(of_leaf, (primals[i],), (tangent,))[1])
-        return y, reduce(jnp.add, parts)  # JAX asks only where one of the tangents is not zero
+        return y, reduce(jnp.add, parts)  # not empty, since JAX calls this rule only with a nonzero tangent
 
     def transpose(cotangent, x, *leaves, tree):
         return [other.bind(cotangent, *leaves, tree=tree), *(None for _ in leaves)]

@@ -4,7 +4,11 @@ With ``--fast`` (`make test-fast`) the tests marked slow, process or trains are 
 or runs `training.fit` without its mark fails.
 """
 
+import ctypes
+import pathlib
+import resource
 import subprocess
+import sys
 
 import jax
 import pytest
@@ -26,11 +30,33 @@ def pytest_collection_modifyitems(config, items):
         items[:] = [item for item in items if item not in set(out)]
 
 
+MOST_MEMORY = 1 << 30  # bytes, of one worker
+
+
 @pytest.fixture(autouse=True, scope="module")
-def _forget_programs():
-    """Free each module's compiled programs: a worker that kept them all would grow to several gigabytes."""
+def _forget_a_module_s_programs():
     yield
+    forget_programs()
+
+
+@pytest.fixture(autouse=True)
+def _forget_programs_where_they_fill_the_memory():
+    yield
+    if resident_memory() > MOST_MEMORY:
+        forget_programs()
+
+
+def forget_programs():
+    """Free all compiled programs. A worker that keeps those of the whole suite grows to several gigabytes."""
     jax.clear_caches()
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
+        libc.malloc_trim(0)
+
+
+def resident_memory():
+    """Bytes; 0 where the system does not say."""
+    statm = pathlib.Path("/proc/self/statm")
+    return int(statm.read_text().split()[1]) * resource.getpagesize() if statm.exists() else 0
 
 
 @pytest.fixture(autouse=True)

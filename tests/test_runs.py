@@ -116,7 +116,7 @@ def test_what_a_kill_leaves_in_its_first_moments_does_not_count(tmp_path):
     (tmp_path / ".config.json.writing").touch()
     assert folder.create(tmp_path) == tmp_path
     (tmp_path / "config.json").touch()
-    with pytest.raises(ValueError, match="holds files already; choose a new folder, or go on with --resume"):
+    with pytest.raises(ValueError, match="is not empty; choose a new folder, or resume with --resume"):
         folder.create(tmp_path)
 
 

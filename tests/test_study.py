@@ -302,7 +302,7 @@ def test_processes_that_are_killed_and_stopped(here):
         process.send_signal(number)
         out, err = process.communicate(timeout=60)
         assert process.returncode == (-9 if number == signal.SIGKILL else 130), out + err
-        assert number == signal.SIGKILL or f"SIGINT: every run that ended is in {folder}; --resume" in out
+        assert number == signal.SIGKILL or f"SIGINT: all finished runs are in {folder}; resume with --resume" in out
         arguments = ["--resume", folder, "--trust-run"]
     process = start(here, *arguments)
     out, err = process.communicate(timeout=120)
@@ -438,13 +438,13 @@ def test_a_problem_of_three_functions(here):
 MISTAKES = {
     "--problems rosenbrok": ("problem='rosenbrok' is unknown", "nearest is 'rosenbrock'", "quadratic_deep"),
     "--problems mine:no_problem": ("problem='mine:no_problem' returned int", "(init, loss, batches)"),
-    "--problems mine:no_batches": ("returned (function, function, list), no Problem or three functions",),
+    "--problems mine:no_batches": ("returned (function, function, list), neither a Problem nor three functions",),
     "--problems mine:nothing": ("problem='mine:nothing'", "package.module:function"),
     "--problems beale beale": ("problems=('beale', 'beale')", "none twice"),
     "--optimizer jaxdl.adan": ("optimizer='jaxdl.adan' is unknown", "nearest is"),
     "--optimizer jaxdl.adam(epps=1)": ("optimizer='jaxdl.adam(epps=1)': epps is no keyword", "eps"),
     "--optimizer jaxdl.adam(eps=f(1))": (
-        "optimizer='jaxdl.adam(eps=f(1))': f(1) is no literal",
+        "optimizer='jaxdl.adam(eps=f(1))': f(1) is not a literal",
         "NAME(keyword=value, ...)",
     ),
     "--optimizer jaxdl.adam(1)": ("only keywords are allowed",),

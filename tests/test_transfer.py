@@ -175,7 +175,7 @@ def test_a_stop_request_ends_after_the_network_under_way(tmp_path, monkeypatch, 
     assert experiment.main(options) == 130
     assert seen == [0, 1]
     assert len((tmp_path / "run" / "results.csv").read_text().splitlines()) == 3
-    assert f"SIGINT: --resume {tmp_path / 'run'} goes on" in capsys.readouterr().out
+    assert f"SIGINT: resume with --resume {tmp_path / 'run'}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

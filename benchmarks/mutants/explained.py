@@ -1,8 +1,8 @@
-"""The mutants that survive, each with the reason why no input can tell it from the code as it is."""
+"""The surviving mutants, each with the reason why no input can tell it from the original."""
 
 __all__ = ["EXPLAINED"]
 
-# function -> reason -> changes; of changes that other callers alone meet, the reason names the test that fails
+# function -> reason -> changes; if only other callers can tell the difference, the reason names the test that fails
 _REASONS: dict[str, dict[str, list[str]]] = {
     "backprop.activations.elu_backward": {
         "stands where z > 0, in the branch of the outer `where` not taken": [

@@ -1,4 +1,4 @@
-"""The CIFAR-10 speedrun in both forms, five runs each, compilation apart."""
+"""The CIFAR-10 speedrun in both forms, five runs each, with compilation timed separately."""
 
 import os
 import statistics
@@ -24,7 +24,7 @@ TINY = {
 
 
 def measure(record: Record, dry_run: bool) -> None:
-    """Add a row per form that is not there yet."""
+    """Add a row per missing form."""
     dataset = generated() if dry_run and not os.environ.get("JAXDL_DATA_DIR") else data.load("cifar10", download=False)
     for form in FORMS[:1] if dry_run else FORMS:
         if record.has(form=form):
@@ -48,7 +48,7 @@ def measure(record: Record, dry_run: bool) -> None:
 
 
 def generated() -> data.Dataset:
-    """Noise in the form of CIFAR-10, for a dry run without the data."""
+    """Return noise in the format of CIFAR-10, for a dry run without the data."""
     rng = np.random.default_rng(0)
     images, labels = rng.integers(0, 256, (300, 32, 32, 3), np.uint8), rng.integers(0, 10, 300).astype(np.int32)
     classes = tuple("0123456789")

@@ -1,1 +1,1 @@
-"""jaxdl's speed beside that of flax.linen, flax.nnx, equinox, Keras and PyTorch: `python -m benchmarks.speed`."""
+"""Speed of jaxdl compared with flax.linen, flax.nnx, equinox, Keras and PyTorch: `python -m benchmarks.speed`."""

@@ -1,4 +1,4 @@
-"""Rows that are measured in processes of their own: imports, and the way to the end of the first step."""
+"""Rows that need processes of their own: imports, and the time to the end of the first step."""
 
 import os
 import subprocess
@@ -38,9 +38,9 @@ jax.block_until_ready(step(state, x, np.zeros(64, np.int32)))
 
 
 def first_step(seconds: float) -> list[dict]:
-    """Seconds from the imports to the end of the first step of 20-50-500-10, in new processes with a compilation cache.
+    """Measure the seconds from the imports to the end of the first step of 20-50-500-10, in new processes.
 
-    The cache is empty for the first process and what that one left for the second.
+    Processes run in pairs with a common compilation cache: the first finds it empty, the second finds it filled.
     """
     times = {f"{who}, {state}": [] for state in ("cold", "with cache") for who in FIRST_STEP}
     end = time.perf_counter() + seconds
@@ -64,7 +64,7 @@ IMPORTS = {
 
 
 def imports(seconds: float) -> list[dict]:
-    """Seconds until the modules of a training script are imported, each in a new process."""
+    """Measure the seconds to import the modules of a training script, each in a new process."""
     times = {name: [] for name in IMPORTS}
     end = time.perf_counter() + seconds
     while time.perf_counter() < end or len(times["jaxdl"]) < 3:

@@ -1,4 +1,4 @@
-"""The table and the figure, and the targets: each a ratio of two measured times."""
+"""The table, the figure and the targets, which are ratios of two measured times."""
 
 import importlib.metadata
 import math
@@ -58,7 +58,7 @@ Seen in measurements:
 
 
 class Target(NamedTuple):
-    """A bound on a ratio that a row gives; larger is better unless `at_most`."""
+    """A bound on a ratio of a row; larger is better unless ``at_most``."""
 
     row: str
     what: str
@@ -67,12 +67,12 @@ class Target(NamedTuple):
     at_most: bool = False
 
     def met(self, value: float, slack: float = 1.0) -> bool:
-        """Whether a measured ratio is within the bound, times some slack."""
+        """Return whether a measured ratio is within the bound times a slack."""
         return value <= self.bound * slack if self.at_most else value >= self.bound / slack
 
 
 def over(*names: str) -> Callable[[Times], float]:
-    """The fastest of some peers' times over jaxdl's."""
+    """Return the time of the fastest of some peers over jaxdl's."""
     return lambda times: min((times[n] for n in names if n in times), default=math.nan) / times["jaxdl"]
 
 
@@ -126,7 +126,7 @@ def times_of(rows: list[dict[str, str]], name: str) -> Times:
 def judged(
     rows: list[dict[str, str]], kernel_gains: Sequence[float] = ()
 ) -> list[tuple[str, str, float, float, bool, bool]]:
-    """(row, what, measured, bound, at most, met) of every target that was measured, here or in `conv_methods`."""
+    """Return (row, what, measured, bound, at most, met) of every measured target, here or in `conv_methods`."""
     found = []
     for target in TARGETS:
         if times := times_of(rows, target.row):
@@ -147,14 +147,14 @@ def judged(
 
 
 def compiling(rows: list[dict[str, str]]) -> dict[str, float]:
-    """What jaxdl's steps take to compile, × flax.linen's; not measured in turn, so too uncertain to be checked."""
+    """Return jaxdl's over flax.linen's time to compile; not measured in turn, so too uncertain for a check."""
     seconds = {(r["row"], r["peer"]): float(r["compile_seconds"]) for r in rows if r["compile_seconds"]}
     steps = [row for row, peer in seconds if peer == "flax.linen" and row.startswith("step ")]
     return {row: seconds[row, "jaxdl"] / seconds[row, "flax.linen"] for row in steps}
 
 
 def check(rows: list[dict[str, str]]) -> int:
-    """Print what misses its target by more than the slack, and return 1 if anything does."""
+    """Print the targets that are missed by more than the slack, and return 1 if there are any."""
     missed = [t for t in judged(rows) if not (t[2] <= t[3] * SLACK if t[4] else t[2] >= t[3] / SLACK)]
     for row, what, value, bound, at_most, _ in missed:
         print(f"{row}: {value:.2f} {what}; the target is {'at most' if at_most else 'at least'} {bound}")
@@ -191,7 +191,7 @@ def write(rows: list[dict[str, str]]) -> None:
 
 
 def target_lines(rows: list[dict[str, str]]) -> list[str]:
-    """The table of what was to be reached, and whether it was."""
+    """Return the table of targets and results."""
     lines = ["## Targets", "", "| row | measured | target | |", "|---|---|---|---|"]
     for target in TARGETS:
         if not times_of(rows, target.row):
@@ -207,7 +207,7 @@ def target_lines(rows: list[dict[str, str]]) -> list[str]:
 
 
 def row_lines(rows: list[dict[str, str]], top: float) -> list[str]:
-    """The table of all rows; ``top`` is the machine's matrix product in GFLOP/s."""
+    """Return the table of all rows; ``top`` is the machine's matrix product in GFLOP/s."""
     header = "| row | who | ms | quartiles | GFLOP/s | share of peak | compile s | temporary MB | note |"
     lines = ["## All rows", "", header, "|---" * 9 + "|"]
     for r in rows:
@@ -229,7 +229,7 @@ def row_lines(rows: list[dict[str, str]], top: float) -> list[str]:
 
 
 def draw(rows: list[dict[str, str]]) -> None:
-    """Bars: speed of each peer as a multiple of jaxdl's, per training step."""
+    """Draw bars of each peer's speed as a multiple of jaxdl's, per training step."""
     matplotlib.use("Agg")
     names = [name for name in dict.fromkeys(r["row"] for r in rows) if name.startswith("step ")]
     who = ["jaxdl", *JAX_PEERS, *PYTORCH]

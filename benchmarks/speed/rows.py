@@ -1,4 +1,4 @@
-"""What is measured: each row is a function of the seconds to spend that returns lines for the table."""
+"""The rows of the comparison: each is a function of the seconds to spend and returns lines of the table."""
 
 import importlib
 import time
@@ -19,13 +19,14 @@ from jaxdl import data, layers, losses, models, optimizers, studies, training
 from jaxdl.runs import names
 
 MODULES = {"jaxdl": "ours", "flax.linen": "linen", "flax.nnx": "nnx", "equinox": "eqx", "Keras": "keras3"}
-CALLS = 3  # of one framework before the next has its turn
+CALLS = 3  # of a framework in its turn
 
 
 def in_turn(programs: dict[str, Callable[[], object]], seconds: float) -> dict[str, list[float]]:
-    """Run programs in turn, a few calls each; the first call of a turn is not counted: threads wake up, caches fill.
+    """Run programs in turn, a few calls each. The first call of a turn, which wakes threads and fills caches, is not
+    counted.
 
-    Each round has another order: PyTorch's threads go on spinning for a while, which slows whoever comes next.
+    Each round has another order, since PyTorch's threads keep spinning for a while and slow the next program.
     """
     times, rng = {name: [] for name in programs}, np.random.default_rng(0)
     for program in programs.values():
@@ -42,7 +43,7 @@ def in_turn(programs: dict[str, Callable[[], object]], seconds: float) -> dict[s
 
 
 def peers(net: nets.Net, size: int) -> tuple[dict[str, Peer], dict[str, str]]:
-    """Build the net in every framework, and say which are missing and why."""
+    """Build the net in every framework, and return the missing ones with a reason."""
     layer = net.layer()
     params, state = layer.init(jax.random.key(0), net.in_shape)
     batch = nets.batch(net, size)
@@ -62,9 +63,9 @@ def peers(net: nets.Net, size: int) -> tuple[dict[str, Peer], dict[str, str]]:
 
 
 def agree(found: dict[str, Peer], tolerance: float) -> None:
-    """Raise ValueError unless loss and gradients are jaxdl's, within what float32 sums in another order differ by."""
+    """Raise ValueError unless loss and gradients equal jaxdl's within the rounding of float32 sums in another order."""
     loss, grads = found["jaxdl"].first()
-    # a leaf of gradients that nearly cancel, as those into a batch norm do, is rounding errors of the larger ones
+    # gradients that nearly cancel, as before a batch norm, consist of rounding errors of larger ones
     floor = 0.05 * max(float(np.abs(leaf).max()) for leaf in grads)
     for name, peer in found.items():
         theirs, their_grads = peer.first()
@@ -83,7 +84,7 @@ def training_step(name: str, seconds: float, kind: str = "step") -> list[dict]:
     net = nets.NETS[name]
     found, missing = peers(net, net.batch)
     deep = any(operation[0] == "block" for operation in net.operations)
-    # in a deep net some ReLU's input is within rounding errors of 0, and passes its gradient in one framework alone
+    # in a deep net the input of some ReLU is within rounding errors of 0, so frameworks disagree on its gradient
     agree(found, 5e-2 if deep else 2e-3)
     times = in_turn({peer: getattr(one, kind) for peer, one in found.items()}, seconds)
     gflop = found["jaxdl"].flops / 1e9 if kind == "step" else float("nan")
@@ -101,7 +102,7 @@ def compared(programs: dict[str, Callable[[], object]], seconds: float, gflop: f
 
 
 def calls(functions: dict[str, Callable], *args) -> dict[str, Callable[[], object]]:
-    """Compile functions of arrays that must give the same, and return calls of them."""
+    """Compile functions of arrays, check that they agree, and return calls of them."""
     compiled = {name: jax.jit(f).lower(*args).compile() for name, f in functions.items()}
     results = {name: f(*args) for name, f in compiled.items()}
     first = next(iter(results.values()))
@@ -148,7 +149,7 @@ def batch_norm(seconds: float) -> list[dict]:
 def local_response_norm(seconds: float) -> list[dict]:
     x = jax.random.normal(jax.random.key(0), (16, 27, 27, 96))
 
-    def by_window(x):  # AlexNet's, as it is written with XLA's window sums
+    def by_window(x):  # AlexNet's formula with XLA's window sums
         total = jax.lax.reduce_window(x * x, 0.0, jax.lax.add, (1, 1, 1, 5), (1, 1, 1, 1), "SAME")
         return x / (2.0 + 1e-4 * total) ** 0.75
 
@@ -164,7 +165,7 @@ UPDATES = {
 
 
 def optimizer_update(name: str, seconds: float) -> list[dict]:
-    """The update of ResNet-50's parameters, donated, beside optax's and beside reading and writing them once."""
+    """Time the donated update of ResNet-50's parameters, optax's, and reading and writing them once."""
     params = models.resnet50().init(jax.random.key(0), (224, 224, 3))[0]
     grads = jax.tree.map(lambda p: jnp.full_like(p, 0.01), params)
     *pair, passes = UPDATES[name]
@@ -198,7 +199,7 @@ def updating(optimizer, params, grads) -> Callable[[], object]:
 
 
 def members(name: str, seconds: float, count: int = 8) -> list[dict]:
-    """Train several seeds of one net: under one vmap, and one after the other."""
+    """Train several seeds of a net under one vmap and one after another."""
     net = nets.NETS[name]
     layer, optimizer = net.layer(), optax.sgd(0.01, 0.9)
     x, labels = jax.device_put(nets.batch(net, net.batch))
@@ -223,12 +224,12 @@ def members(name: str, seconds: float, count: int = 8) -> list[dict]:
     return lines
 
 
-# by which convolutions; XLA's own, in slices, takes ten seconds, and once shows why they are products inside a loop
+# methods of convolution; XLA's own in slices takes ten seconds, and is there once to show why loops use products
 IN_A_SCAN = {"mlp": (None,), "32-64-1024-10": (None, "patches", "sliced")}
 
 
 def scanned(name: str, seconds: float, steps: int = 100) -> list[dict]:
-    """Run steps inside one scan and in a Python loop."""
+    """Run steps in a scan and in a Python loop."""
     net = nets.NETS[name]
     x, labels = jax.device_put(nets.batch(net, net.batch))
 
@@ -258,7 +259,7 @@ def scanned(name: str, seconds: float, steps: int = 100) -> list[dict]:
 
 
 def pipeline(seconds: float) -> list[dict]:
-    """The batches of an epoch alone, beside an epoch of training on them, as `experiments.train_cnn` does it."""
+    """Time the batches of an epoch alone and an epoch of training on them, as in `experiments.train_cnn`."""
     net = nets.NETS["lenet5"]
     rng = np.random.default_rng(0)
     examples = data.Examples(rng.integers(0, 255, (6400, *net.in_shape), np.uint8), rng.integers(0, 10, 6400, np.int32))
@@ -290,7 +291,7 @@ def pipeline(seconds: float) -> list[dict]:
 
 
 def sweep_of_32(seconds: float, steps: int = 100) -> list[dict]:
-    """8 seeds at 4 rates of Adam on the digits: as one program, and one after the other."""
+    """Time 8 seeds at 4 rates of Adam on the digits as one program and one after another."""
     members = [studies.sweep.Member(rate, seed) for seed in range(8) for rate in (1e-4, 3e-4, 1e-3, 3e-3)]
     problem = names.problem("digits_mlp")._replace(evaluate_every=steps)
     programs = {}
@@ -302,7 +303,7 @@ def sweep_of_32(seconds: float, steps: int = 100) -> list[dict]:
 
 
 def growth(seconds: float) -> list[dict]:
-    """Step time against batch and depth."""
+    """Time a step against batch size and depth."""
     lines = []
     for size in (64, 256, 1024):
         net = nets.NETS["20-50-500-10"]
@@ -318,7 +319,7 @@ def growth(seconds: float) -> list[dict]:
 
 
 def peak(seconds: float) -> list[dict]:
-    """The machine's matrix product, which the others are a share of."""
+    """Time a matrix product, the reference for the shares of peak."""
     a = jax.random.normal(jax.random.key(0), (2048, 2048))
     product = jax.jit(jnp.dot)
     return compared({"matrix product 2048": lambda: jax.block_until_ready(product(a, a))}, seconds, 2 * 2048**3 / 1e9)

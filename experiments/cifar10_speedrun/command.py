@@ -1,17 +1,18 @@
-"""CIFAR-10 to 94 % as fast as can be: the recipe of airbench94, in its two forms, on jaxdl.
+"""CIFAR-10 to 94 % as fast as possible: the recipe of airbench94 in its two forms.
 
     python -m experiments.cifar10_speedrun --runs 20 --out runs/speedrun
     python -m experiments.cifar10_speedrun --optimizer muon --runs 20 --out runs/speedrun_muon
 
-Whitening first layer, frozen; identity start; batch norm with large rates for its offsets; alternating flip; label
-smoothing; six views in the test. With Nesterov's momentum: triangular schedule and lookahead, 476 steps. With Muon:
-filters of constant norm, rates linear to 0, 200 steps of twice the batch. The data set lies on the device as bytes,
-augmentation runs there, and the steps of an epoch are one `lax.scan` (on CPU, where a convolution inside a loop is
-slow, one call each). Every run starts anew; compilation is timed apart.
+The recipe has a frozen whitening first layer, identity initialization, large learning rates for the offsets of batch
+norm, alternating flips, label smoothing and a test over six views. With Nesterov momentum it uses a triangular schedule
+and lookahead for 476 steps. With Muon it keeps the norms of the filters and decays all rates linearly to 0 over 200
+steps of twice the batch. The data set stays on the device as bytes, augmentation runs there, and the steps of an epoch
+are one `lax.scan`, except on CPU, where a convolution inside a loop is slow. Every run starts anew; compilation is
+timed separately.
 
-Published: 94.01 % in 3.1-3.8 s on one A100, with Muon in 2.59 s. This script has not been run on an accelerator, nor as
-a whole: only its parts and runs of six steps are tested, so no accuracy of it is known. How Nesterov's decay is shared
-with the momentum is not among the published numbers that were looked up.
+Published: 94.01 % in 3.1-3.8 s on one A100, with Muon in 2.59 s. This script has not been run on an accelerator, nor to
+the end: only its parts and runs of six steps are tested, so its accuracy is not known. The published numbers that were
+looked up do not say how weight decay combines with Nesterov momentum.
 
 Reference: K. Jordan, 94% on CIFAR-10 in 3.29 Seconds on a Single GPU, 2024, https://arxiv.org/abs/2404.00498; the
 numbers of the form with Muon are those of https://github.com/KellerJordan/cifar10-airbench (airbench94_muon).
@@ -43,10 +44,10 @@ from jaxdl.runs import commandline
 
 
 class SpeedrunResult(NamedTuple):
-    """One run: a row of runs.csv."""
+    """A run: a row of runs.csv."""
 
-    accuracy: float  # of the test
-    seconds: float  # of training and testing
+    accuracy: float  # on the test set
+    seconds: float  # for training and test
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -62,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 class Program(NamedTuple):
-    """What one run calls, compiled for the shapes of the data."""
+    """The functions that a run calls, compiled for the shapes of the data."""
 
     start: Callable[[Any], Carried]  # from a key
     epoch: Callable[..., tuple[Carried, Any]]  # (carried, rows (steps, batch), epoch, images, labels)
@@ -70,7 +71,7 @@ class Program(NamedTuple):
 
 
 def make_program(config: Config, normalization, whitening, key, steps: int, epoch_steps: int) -> Program:
-    """Everything of one seed's training but the data."""
+    """Return the compiled functions of a run."""
     layer = nn.compute_in(jnp.dtype(config.dtype), net(config.width, config.optimizer))
     optimizer = make_optimizer(config, steps, epoch_steps)
     step = make_step(config, layer, optimizer, steps, normalization, key)
@@ -106,7 +107,7 @@ def make_program(config: Config, normalization, whitening, key, steps: int, epoc
 
 
 def train(config: Config, program: Program, seed: int, arrays, steps: int, epoch_steps: int) -> SpeedrunResult:
-    """One run from its seed: test accuracy and seconds of training and testing."""
+    """Train and test from one seed."""
     images, labels, test_images, test_labels = arrays
     carried = jax.block_until_ready(program.start(jax.random.key(seed)))
     begin = time.perf_counter()
@@ -120,15 +121,15 @@ def train(config: Config, program: Program, seed: int, arrays, steps: int, epoch
 
 
 class Measured(NamedTuple):
-    """What the runs came to."""
+    """The results of all runs."""
 
     steps: int  # of each run
-    first_seconds: float  # of a run before the others, compilation included
+    first_seconds: float  # of a first run, with compilation
     runs: list[SpeedrunResult]
 
 
 def measure(config: Config, dataset: data.Dataset) -> Measured:
-    """Train once to compile everything, and then anew from each seed. Takes a config that is resolved."""
+    """Train once to compile everything, then once from each seed. The config must be resolved."""
     if dataset.test_images is None or dataset.test_labels is None:
         raise ValueError(f"{dataset.name} has no test set")
     normalization = data.fit_normalization(dataset.images, dataset.scale)
@@ -148,12 +149,12 @@ def measure(config: Config, dataset: data.Dataset) -> Measured:
 
 
 def report(config: Config, results: Sequence[SpeedrunResult]) -> None:
-    """Print mean ± deviation over the runs, and write runs.csv where a folder was given."""
+    """Print mean ± standard deviation over the runs, and write runs.csv if a folder was given."""
     for name, values in zip(SpeedrunResult._fields, zip(*results, strict=True), strict=True):
         deviation = statistics.stdev(values) if len(values) > 1 else float("nan")
         print(f"{name}: {statistics.mean(values):.4f} ± {deviation:.4f} over {len(values)} runs")
     if config.out is not None:
         config.out.mkdir(parents=True, exist_ok=True)
         table = runs.Table(config.out / "runs.csv", SpeedrunResult)
-        table.keep(lambda row: False)  # of an earlier call
+        table.keep(lambda row: False)  # drop the rows of an earlier call
         table.append(results)

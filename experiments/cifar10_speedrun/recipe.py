@@ -1,4 +1,4 @@
-"""The recipe of airbench94 in its two forms: net, whitening, optimizers, the training step, six views in the test."""
+"""The recipe of airbench94 in its two forms: network, whitening, optimizers, training step, test over six views."""
 
 import dataclasses
 import functools
@@ -19,56 +19,56 @@ from jaxdl.optimizers.muon import QUINTIC, orthogonalize
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """The recipe's numbers; the defaults are the paper's."""
+    """The numbers of the recipe; the defaults are the paper's."""
 
     optimizer: Literal["nesterov", "muon"] = "nesterov"
-    """Of the filters, and with it the form of the recipe; biases and head learn with Nesterov's momentum in both."""
+    """Form of the recipe, by the optimizer of the filters. Biases and head use Nesterov momentum in both."""
     runs: int = 5
-    """Independent runs, seeds 0, 1, ..."""
+    """Number of independent runs, with seeds 0, 1, ..."""
     epochs: float = 0.0
-    """Passes over the training set; a fraction ends within the last. 0: 9.9, or 8 with Muon."""
+    """Passes over the training set; a fraction ends within the last one. 0: 9.9, or 8 with Muon."""
     batch_size: int = 0
     """Examples per step. 0: 1024, or 2000 with Muon."""
     learning_rate: float = 0.0
-    """Peak. 0: 1.5 for the mean loss; with Muon .24 for the filters, the rates of the others being the recipe's."""
+    """Peak learning rate. 0: 1.5 for the mean loss, or 0.24 for the filters with Muon, whose other rates are fixed."""
     momentum: float = 0.85
-    """Nesterov's; Muon's is .6."""
+    """Nesterov momentum; Muon's own is 0.6."""
     weight_decay: float = 0.0153
-    """Share of a weight that a step of 1024 examples takes away at the peak, momentum included; not with Muon."""
+    """Share of a weight that decays in a step of 1024 examples at the peak, momentum included; not with Muon."""
     norm_rate: float = 64.0
-    """Factor on the learning rate of batch norm's offsets; not with Muon."""
+    """Factor on the learning rate of the offsets of batch norm; not with Muon."""
     label_smoothing: float = 0.2
-    """Share of the label's probability that is spread over all classes."""
+    """Probability that is spread over all classes."""
     whiten_epochs: float = 3.0
-    """How long the bias of the whitening layer learns."""
+    """Epochs in which the bias of the whitening layer is trained."""
     width: float = 1.0
     """Factor on 64, 256 and 256 channels."""
     examples: int = 50_000
-    """How many of the training examples are used."""
+    """Number of training examples to use."""
     test_examples: int = 10_000
-    """How many of the test examples."""
+    """Number of test examples to use."""
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
-    """Of activations; parameters are float32."""
+    """Type of activations; parameters are float32."""
     scan: bool | None = None
-    """Run the steps of an epoch in one program; by default everywhere but on CPU."""
+    """Run the steps of an epoch as one program; by default everywhere except on CPU."""
     data_dir: Path | None = None
     """Folder of the data sets' files; by default the variable JAXDL_DATA_DIR, else a per-user cache."""
     out: Path | None = None
-    """Folder for runs.csv; nothing is written by default."""
+    """Folder for runs.csv; by default nothing is written."""
 
 
-# what the command line may leave out
+# defaults by form
 FORMS = {
     "nesterov": {"epochs": 9.9, "batch_size": 1024, "learning_rate": 1.5},
     "muon": {"epochs": 8.0, "batch_size": 2000, "learning_rate": 0.24},
 }
-# of the form with Muon: rates for the sum of the losses, decay for one example
+# the Muon form: rates for the sum of the losses, decay per example
 MUON_BIAS_RATE, MUON_HEAD_RATE, MUON_DECAY, MUON_MOMENTUM, MUON_STEPS = 0.053, 0.67, 2e-6, 0.6, 3
 WHITENING = 24  # 12 eigenvectors of 2x2x3 patches and their negatives
 
 
 class Carried(NamedTuple):
-    """What a step reads and returns."""
+    """The state that steps carry."""
 
     step: Any  # int32
     params: Any
@@ -104,13 +104,13 @@ TORCH_START = initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 
 def unit_start(key, shape, dtype=jnp.float32):
-    """PyTorch's start, scaled to standard deviation 1."""
+    """PyTorch's initialization, scaled to standard deviation 1."""
     kernel = TORCH_START(key, shape, dtype)
     return kernel / jnp.std(kernel, ddof=1)
 
 
 def identity_start(key, shape, dtype=jnp.float32):
-    """PyTorch's start, but the first c_in filters pass their channel on."""
+    """PyTorch's initialization, except that the first c_in filters pass their channel on."""
     kernel = TORCH_START(key, shape, dtype)
     height, width, c_in, c_out = shape
     passed = min(c_in, c_out)
@@ -140,7 +140,7 @@ def triangle(steps: int) -> Callable[[Any], Any]:
 
 
 def label(path: str) -> str:
-    """How a parameter is trained."""
+    """Return the kind of a parameter, which decides how it is trained."""
     if path.startswith("['whiten']"):
         return "frozen" if "kernel" in path else "whiten"
     if path.startswith("['head']"):
@@ -149,7 +149,7 @@ def label(path: str) -> str:
 
 
 def make_optimizer(config: Config, steps: int, epoch_steps: int) -> optax.GradientTransformation:
-    """One variant per kind of parameter."""
+    """Return an optimizer with a variant per kind of parameter."""
     until = config.whiten_epochs * epoch_steps
     make_kinds = muon_kinds if config.optimizer == "muon" else nesterov_kinds
     kinds: dict[Hashable, Any] = {"frozen": optax.set_to_zero(), **make_kinds(config, steps, until)}
@@ -158,9 +158,9 @@ def make_optimizer(config: Config, steps: int, epoch_steps: int) -> optax.Gradie
 
 
 def nesterov_kinds(config: Config, steps: int, until: float) -> dict[Hashable, Any]:
-    """Nesterov with decay and triangular rate."""
+    """Nesterov momentum with weight decay and a triangular learning rate."""
     shape, rate = triangle(steps), config.learning_rate
-    # momentum carries every decay on for 1/(1-m) steps, and Nesterov's look ahead counts one more
+    # momentum repeats each decay for 1/(1-m) steps, and Nesterov's lookahead adds one more
     decay = config.weight_decay * config.batch_size / 1024 / (1 + 1 / (1 - config.momentum))
     nesterov = functools.partial(decayed_nesterov, momentum=config.momentum, decay=decay)
     return {
@@ -172,9 +172,9 @@ def nesterov_kinds(config: Config, steps: int, until: float) -> dict[Hashable, A
 
 
 def muon_kinds(config: Config, steps: int, until: float) -> dict[Hashable, Any]:
-    """Muon for the filters, Nesterov with decay for the others; all rates fall linearly to 0."""
+    """Muon for the filters, Nesterov momentum with decay for the others; all rates fall linearly to 0."""
     falling = lambda end: lambda step: jnp.maximum(0.0, 1 - step / end)
-    # rates for the sum are those for the mean times the examples
+    # a rate for the sum of losses is one for their mean times the batch size
     bias, head = MUON_BIAS_RATE * config.batch_size, MUON_HEAD_RATE * config.batch_size
     nesterov = functools.partial(decayed_nesterov, momentum=config.momentum, decay=MUON_DECAY * config.batch_size)
     filters = optax.chain(
@@ -192,7 +192,7 @@ def muon_kinds(config: Config, steps: int, until: float) -> dict[Hashable, Any]:
 
 
 def decayed_nesterov(rate: float, shape, *, momentum: float, decay: float) -> optax.GradientTransformation:
-    """Nesterov with rate · shape(step), the decay being part of the gradient and independent of the rate's peak."""
+    """Nesterov momentum with rate · shape(step); the decay is part of the gradient and independent of the peak."""
     return optax.chain(
         optax.add_decayed_weights(decay / rate),
         optax.trace(momentum, nesterov=True),
@@ -201,20 +201,20 @@ def decayed_nesterov(rate: float, shape, *, momentum: float, decay: float) -> op
 
 
 def orthogonal(update, dtype: str = "float32"):
-    """The update of (kh, kw, c_in, c_out) with all singular values, as a matrix of c_out columns, near 1."""
+    """Orthogonalize an update (kh, kw, c_in, c_out) as a matrix of c_out columns: singular values become about 1."""
     matrix = update.reshape(-1, update.shape[-1]).astype(dtype)
     done = orthogonalize(matrix, QUINTIC, MUON_STEPS, eps=1e-7)
     return done.reshape(update.shape).astype(update.dtype)
 
 
 def from_unit_filters(update, kernel):
-    """The update that starts from the kernel scaled to the norm √c_out."""
+    """Return the update relative to the kernel scaled to norm √c_out."""
     scaled = kernel * (math.sqrt(kernel.shape[-1]) / jnp.linalg.norm(kernel.ravel()))
     return scaled + update - kernel
 
 
 def make_step(config: Config, layer: nn.Layer, optimizer, steps: int, normalization, key):
-    """``(carried, (rows, epoch), images, labels) -> (carried, mean loss)`` for one batch of rows."""
+    """Return ``(carried, rows, epoch, images, labels) -> (carried, mean loss)`` for one batch of rows."""
     flip_key, crop_key = jax.random.split(key)
 
     def augmented(row, image, crop_key, epoch):
@@ -244,7 +244,7 @@ def make_step(config: Config, layer: nn.Layer, optimizer, steps: int, normalizat
 
 
 def look_ahead(done, steps: int, slow, fast):
-    """Every 5 steps pull the slow weights to the fast ones and go on from there; at the end take the slow ones."""
+    """Move the slow weights towards the fast ones every 5 steps and continue from there; end with the slow ones."""
     decay = jnp.where(done == steps, 1.0, 0.95**5 * (done / steps) ** 3)
     now = (done % 5 == 0) | (done == steps)
     pulled = jax.tree.map(lambda s, f: decay * s + (1 - decay) * f, slow, fast)
@@ -253,7 +253,7 @@ def look_ahead(done, steps: int, slow, fast):
 
 
 def six_views(layer: nn.Layer, variables, x):
-    """Mean logits of an image and of two shifted by one pixel, each with its mirror image; the first counts double."""
+    """Average the logits of an image and of two shifted by a pixel, each also mirrored; the first counts double."""
     params, state = variables
     height, width = x.shape[1:3]
     padded = jnp.pad(x, [(0, 0), (1, 1), (1, 1), (0, 0)], mode="reflect")
@@ -263,7 +263,7 @@ def six_views(layer: nn.Layer, variables, x):
 
 
 def resolve(config: Config) -> Config:
-    """Fill in what was left out; raise ValueError for an option out of range."""
+    """Fill in defaults; raise ValueError for an option out of range."""
     left_out = {name: value for name, value in FORMS[config.optimizer].items() if not getattr(config, name)}
     config = dataclasses.replace(config, **left_out)
     for name in ("runs", "batch_size", "examples", "test_examples", "epochs", "learning_rate", "width"):

@@ -1,4 +1,4 @@
-"""Compare optimizers: which is better, and how sure is that?: `python -m experiments.compare_optimizers`."""
+"""Comparison of optimizers by paired, tuned runs: `python -m experiments.compare_optimizers`."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ def __getattr__(name: str) -> Any:
 
 
 def adam_l2(learning_rate: Any = 1e-3, weight_decay: float = 0.1) -> "optax.GradientTransformation":
-    """Adam on gradients to which weight_decay times the parameters was added: not AdamW."""
+    """Adam with coupled weight decay: weight_decay times the parameters is added to the gradients, unlike in AdamW."""
     from jaxdl import optimizers
 
     return optimizers.chain(optimizers.add_decayed_weights(weight_decay), optimizers.adam(learning_rate))

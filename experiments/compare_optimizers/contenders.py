@@ -1,4 +1,4 @@
-"""From the names of a command line to optimizers that a study compares: keywords, default rates, twins."""
+"""The optimizers that a study compares, from names on the command line: default rates and twins."""
 
 import functools
 import inspect
@@ -12,14 +12,14 @@ from jaxdl.optimizers.conventions import TABLE
 from jaxdl.runs import names, trials
 from jaxdl.studies.sweep import Build
 
-# where optax and jaxdl leave the rate to the user: PyTorch 2.15's default; of lion and lamb, which it lacks, Keras 3's
+# rates for optimizers without a default: PyTorch 2.15's, and Keras 3's for lion and lamb, which PyTorch lacks
 DEFAULT_RATES: Final = {
     "sgd": 1e-3, "momentum": 1e-3, "nesterov": 1e-3, "adagrad": 1e-2, "rmsprop": 1e-2, "adam": 1e-3, "adamw": 1e-3,
     "adamax": 2e-3, "nadam": 2e-3, "amsgrad": 1e-3, "radam": 1e-3, "muon": 1e-3, "lion": 1e-3, "lamb": 1e-3,
 }  # fmt: skip
 
 FIRST_ORDER: Final = ("sgd", "momentum", *(name for name in TABLE if name != "sgd"))
-"""jaxdl's optimizers that need gradients alone."""
+"""jaxdl's optimizers that need nothing but gradients."""
 
 _TWINS: Final = {"momentum": "optax.sgd(momentum=0.9)", "nesterov": "optax.sgd(momentum=0.9, nesterov=True)"}
 
@@ -27,13 +27,13 @@ _TWINS: Final = {"momentum": "optax.sgd(momentum=0.9)", "nesterov": "optax.sgd(m
 class Contender(NamedTuple):
     """One optimizer of a study."""
 
-    label: str  # as results.csv has it
+    label: str  # in results.csv
     build: Build  # from a learning rate, which may be traced
-    default_rate: float | None  # where it has one
+    default_rate: float | None  # None if it has none
 
 
 def contender(text: str) -> Contender:
-    """Read the name of an optimizer, with or without ``(keyword=value, ...)``.
+    """Return the contender with a name, which may have keywords.
 
     Raises:
         ValueError: see `names.optimizer`.
@@ -43,7 +43,7 @@ def contender(text: str) -> Contender:
 
 
 def twin(text: str) -> str | None:
-    """The label of optax's optimizer that is the same algorithm as one of jaxdl's; None where there is none."""
+    """Return the label of the optax optimizer that is the same algorithm as one of jaxdl's; None if there is none."""
     named = names.parse_optimizer(text)
     if named.name != f"jaxdl.{named.short}":
         return None
@@ -58,7 +58,7 @@ def twin(text: str) -> str | None:
 
 
 def twins(labels: Sequence[str]) -> list[tuple[str, str]]:
-    """The pairs of labels that are one algorithm in two libraries."""
+    """Return the pairs of labels that are the same algorithm in two libraries."""
     pairs = [(one, twin(one)) for one in labels]
     return [(one, other) for one, other in pairs if other in labels and other is not None]
 
@@ -67,7 +67,7 @@ def check(one: Contender, params: Any) -> None:
     """Trace one update.
 
     Raises:
-        ValueError: if it does not take what a sweep offers.
+        ValueError: if a sweep cannot serve the optimizer.
     """
 
     def update(params, rate):

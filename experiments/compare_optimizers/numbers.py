@@ -1,4 +1,4 @@
-"""The numbers of a study's report: differences, times to a target, means and how each is written."""
+"""Numbers of a study's report and their formats: paired differences, times to a target, means."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -11,7 +11,7 @@ from jaxdl.studies.statistics import Interval
 
 
 def differences(study: StudyContents, pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str, str, Interval]]:
-    """Problem, first, second and the interval of first less second over the seeds that both have."""
+    """Return problem, first, second and the interval of first minus second, over the seeds that both have."""
     found = []
     for problem in study.problems:
         for a, b in pairs:
@@ -29,7 +29,7 @@ def with_target(study: StudyContents) -> list[tuple[str, float]]:
 
 
 def to_target(runs: Sequence[Result], unit: str) -> np.ndarray:
-    """Steps, examples or seconds to the target for each run; infinity where it was not reached."""
+    """Return each run's steps, examples or seconds to the target; infinity if it was not reached."""
     steps = np.array(
         [max(run.steps_to_target, 1.0) if run.steps_to_target == 0 else run.steps_to_target for run in runs]
     )
@@ -105,7 +105,7 @@ def rate(runs: Sequence[Result]) -> str:
 
 
 def short(name: str) -> str:
-    """The optimizer without the module that it was imported from."""
+    """Return an optimizer's label without its module."""
     return name.split(":", 1)[-1]
 
 

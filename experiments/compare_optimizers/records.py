@@ -1,11 +1,12 @@
-"""The files of a study's folder: their records, and the whole folder read and checked for its report.
+"""The records in the files of a study's folder, and a reader of the whole folder for its report.
 
-- ``results.csv``: a `Result` per run, ``curves.csv``: an `Evaluation` per evaluation of a run
-- ``paths.csv``, where there are landscapes: a `PathPoint` per point that an optimizer went through
-- ``plan.json``: a `Plan`; a report needs none
-- ``manifest.json`` and ``config.json``, if they are there: how the study was made
+- ``results.csv``: a `Result` per run
+- ``curves.csv``: an `Evaluation` per evaluation of a run
+- ``paths.csv``, if there are landscapes: a `PathPoint` per point of an optimizer's path
+- ``plan.json``: a `Plan`, which a report can do without
+- ``manifest.json`` and ``config.json``, if they exist: provenance and options
 
-Values of a problem's test metric are lower for the better. An undefined value, or one not reached, is NaN.
+Lower values of a problem's test metric are better. An undefined value is NaN, and so is a target that was not reached.
 """
 
 import math
@@ -26,19 +27,19 @@ TIMES: Final = ("seconds_to_target", "seconds", "compile_seconds", "update_micro
 """The fields of a `Result` that differ when a study is run again."""
 
 Stage = Literal["default", "tuning", "final"]
-Key = tuple[str, str, Stage, float, int]  # problem, optimizer, stage, rate and seed: which run a record is of
+Key = tuple[str, str, Stage, float, int]  # problem, optimizer, stage, rate and seed: they identify a run
 Pair = tuple[str, str]
 
 
 class Result(NamedTuple):
-    """One run: a row of results.csv. The first five fields say which."""
+    """A run: a row of results.csv. The first five fields identify it."""
 
     problem: str
     optimizer: str
     stage: Stage
     rate: float
     seed: int
-    status: Literal["finished", "stopped", "diverged"]  # stopped by the budget, before the problem's number of steps
+    status: Literal["finished", "stopped", "diverged"]  # stopped: by the budget
     steps: int
     examples: int
     final: float
@@ -48,24 +49,24 @@ class Result(NamedTuple):
     target: float
     steps_to_target: float
     seconds_to_target: float
-    seconds: float  # the share of the time that all runs of its program took, without compiling and evaluating
+    seconds: float  # its share of the time of its program's runs, without compiling and evaluating
     compile_seconds: float
     update_microseconds: float
     state_bytes: float
 
     @property
     def value(self) -> float:
-        """The final value; infinity where the run diverged."""
+        """Return the final value; infinity if the run diverged."""
         return math.inf if self.status == "diverged" else self.final
 
     @property
     def key(self) -> Key:
-        """What tells the run from others."""
+        """Return the fields that identify the run."""
         return self[:5]
 
 
 class Evaluation(NamedTuple):
-    """One evaluation of a run: a row of curves.csv."""
+    """An evaluation of a run: a row of curves.csv."""
 
     problem: str
     optimizer: str
@@ -73,13 +74,13 @@ class Evaluation(NamedTuple):
     rate: float
     seed: int
     step: int
-    train_loss: float  # mean since the last evaluation
+    train_loss: float  # mean over the steps since the last evaluation
     value: float
     accuracy: float
 
     @property
     def key(self) -> Key:
-        """The run's."""
+        """Return the fields that identify the run."""
         return self[:5]
 
 
@@ -94,7 +95,7 @@ class PathPoint(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """plan.json: what a study that goes on has to keep, and pairs of optimizers for its report."""
+    """plan.json: decisions that a resumed study keeps, and pairs of optimizers for the report."""
 
     steps: dict[str, int] | None = None  # of each problem, the same for all optimizers
     full_steps: dict[str, int] | None = None
@@ -105,7 +106,7 @@ class Plan(NamedTuple):
 
 
 class StudyContents(NamedTuple):
-    """The folder of a study, checked."""
+    """The contents of a study's folder."""
 
     runs: list[Result]
     curves: dict[Key, dict[str, np.ndarray]]  # per run the fields of `Evaluation` from step on
@@ -128,7 +129,7 @@ class StudyContents(NamedTuple):
     def select(
         self, problem: str | None = None, optimizer: str | None = None, stage: str | None = None
     ) -> list[Result]:
-        """The runs of a problem, an optimizer and a stage; None takes all."""
+        """Return the runs of a problem, an optimizer and a stage; None selects all."""
         return [
             run
             for run in self.runs
@@ -142,7 +143,7 @@ def read(folder: Path) -> StudyContents:
     """Read and check the files.
 
     Raises:
-        ValueError: naming the file, the line and what is wrong.
+        ValueError: if a file is missing or damaged; the message names the file and the line.
     """
     if not folder.is_dir():
         raise ValueError(f"{folder} is no folder; give the folder of a study")
@@ -187,7 +188,7 @@ def _paths(path: Path) -> dict[tuple[str, str], np.ndarray]:
 
 
 def _twins(plan: Plan, names: set[str]) -> list[Pair]:
-    """The plan's, or else jaxdl's and optax's optimizers of one name."""
+    """Return the plan's twins or, without a plan, the optimizers of jaxdl and optax with the same name."""
     if plan.twins is not None:
         return [*plan.twins]
     return [(name, "optax." + name.removeprefix("jaxdl.")) for name in sorted(names) if name.startswith("jaxdl.")]

@@ -1,7 +1,7 @@
-"""The report of a study: which optimizer is better on which problem, how sure that is, and what it cost.
+"""The report of a study: which optimizer is better on which problem, how certain that is, and the cost.
 
-`write` is a pure function of the files that `experiments.compare_optimizers.records` describes: called again it gives
-the same bytes. It imports matplotlib: import it where a report is written and not at the top of a command.
+`write` is a pure function of the files that `experiments.compare_optimizers.records` describes, so calling it again
+gives the same bytes. This module imports matplotlib: import it where a report is written, not at the top of a command.
 """
 
 import math
@@ -20,16 +20,18 @@ from jaxdl.runs import pages
 from jaxdl.studies import statistics
 from jaxdl.studies.landscapes import LANDSCAPES
 
-CurveOf = Callable[[StudyContents, str, str], plots.Curve | None]  # of a problem and an optimizer, where it has one
+CurveOf = Callable[
+    [StudyContents, str, str], plots.Curve | None
+]  # (study, problem, optimizer) -> its curve, if it has one
 FACTORS = np.geomspace(1, 16, 200)  # of performance profiles
-LIMIT = 4.0  # up to which their score integrates, as AlgoPerf does
+LIMIT = 4.0  # upper end of the score's integral, as in AlgoPerf
 
 
 def write(folder: str | Path) -> Path:
-    """Writes ``figures/*.png``, ``report.md`` and ``report.html`` into the folder of a study.
+    """Write ``figures/*.png``, ``report.md`` and ``report.html`` into the folder of a study.
 
     Args:
-        folder: as `experiments.compare_optimizers` leaves it, also before it is finished.
+        folder: a folder of `experiments.compare_optimizers`; the study may be unfinished.
 
     Returns:
         The path of report.html.
@@ -58,7 +60,7 @@ def write(folder: str | Path) -> Path:
     return pages.write(folder, parts)
 
 
-# ---------------------------------------------------------------- what was found
+# ---------------------------------------------------------------- sections
 
 
 def _summary(study: StudyContents, folder: Path) -> list[str]:
@@ -316,7 +318,7 @@ def _diverged(study: StudyContents, folder: Path) -> list[str]:
 
 
 def _groups(study: StudyContents) -> list[tuple[str, ...]]:
-    """The optimizers that share a panel: twins, planted pairs, and the others each alone."""
+    """Return the groups of optimizers that share a panel: twins, planted pairs, and every other one alone."""
     pairs = [*study.twins, *study.planted]
     paired = {name for pair in pairs for name in pair}
     return [*pairs, *((name,) for name in study.optimizers if name not in paired)]
@@ -330,7 +332,7 @@ def _panels(
     curve: Callable[[StudyContents, str, str], plots.Curve | None],
     **options,
 ) -> str:
-    """A figure with a panel per group, and the markdown that shows it."""
+    """Draw a figure with a panel per group, and return the Markdown that shows it."""
     found = {name: one for name in study.optimizers if (one := curve(study, problem, name)) is not None}
     groups = [{num.short(name): found[name] for name in group if name in found} for group in _groups(study)]
     figure = plots.panels([group for group in groups if group], title=problem, **options)
@@ -339,7 +341,7 @@ def _panels(
 
 
 def _curve(study: StudyContents, problem: str, optimizer: str) -> plots.Curve | None:
-    """The median over seeds with the tuned rate; a run that has ended early counts as infinite from there."""
+    """Return the median over seeds at the tuned rate; a run counts as infinite after an early end."""
     curves = [study.curves[run.key] for run in study.select(problem, optimizer, "final")]
     if not curves:
         return None

@@ -1,4 +1,4 @@
-"""What a study writes about its runs, from their traces; and the points of learning rates."""
+"""A study's records of its runs, made from their traces; and the grid of learning rates."""
 
 import hashlib
 import math
@@ -13,14 +13,14 @@ from jaxdl.studies import sweep
 
 
 def result(key: Key, problem: studies.Problem, trace: sweep.Trace, steps: int, cost: tuple[float, int]) -> Result:
-    """The row of a run in results.csv.
+    """Return a run's row of results.csv.
 
     Args:
-        key: which run.
-        problem: that was run.
-        trace: what the run did.
-        steps: that it was to do.
-        cost: microseconds of an update of its optimizer, and bytes of the state.
+        key: the fields that identify the run.
+        problem: its problem.
+        trace: its course.
+        steps: the number of steps it was given.
+        cost: microseconds of an update of its optimizer, and bytes of its state.
     """
     last = None if trace.diverged else trace.points[-1]
     reached = None if problem.target is None else reached_at(trace.points, problem.target)
@@ -45,7 +45,7 @@ def result(key: Key, problem: studies.Problem, trace: sweep.Trace, steps: int, c
 
 
 def evaluation(key: Key, point: sweep.Point) -> Evaluation:
-    """The row of one evaluation of a run in curves.csv."""
+    """Return an evaluation's row of curves.csv."""
     return Evaluation(*key, point.step, _known(point.train_loss), point.value, _known(point.accuracy))
 
 
@@ -54,12 +54,12 @@ def _known(value: float | None) -> float:
 
 
 def reached_at(points: Sequence[sweep.Point], target: float) -> int | None:
-    """The step of the first evaluation at which the target is reached."""
+    """Return the step of the first evaluation that reaches the target; None if none does."""
     return next((point.step for point in points if point.value <= target), None)
 
 
 def describe(runs: Sequence[Result], problem: str, optimizer: str) -> str:
-    """One line on how an optimizer did on a problem."""
+    """Describe an optimizer's results on a problem in one line."""
     parts = []
     for stage, words in (("default", "default rate"), ("final", "best rate")):
         found = [run for run in runs if run.key[:3] == (problem, optimizer, stage)]
@@ -75,16 +75,16 @@ def describe(runs: Sequence[Result], problem: str, optimizer: str) -> str:
 
 
 def points(low: float, high: float, count: int, *, search: str = "grid") -> tuple[float, ...]:
-    """Learning rates between two, even in their logarithm.
+    """Return learning rates that are uniform in the logarithm.
 
     Args:
-        low, high: the least and the largest rate.
-        count: how many.
-        search: "grid" has both ends; "quasi_random" goes through van der Corput's sequence, of which every beginning
-            is spread out evenly.
+        low, high: the smallest and the largest rate.
+        count: number of rates.
+        search: "grid" includes both ends; "quasi_random" follows van der Corput's sequence, so that any first few are
+            spread evenly.
 
     Raises:
-        ValueError: naming what is out of range.
+        ValueError: if an argument is out of range.
     """
     if not (0 < low <= high and math.isfinite(high)):
         raise ValueError(f"rates={low, high}: must be two positive numbers, the lower one first")
@@ -98,7 +98,7 @@ def points(low: float, high: float, count: int, *, search: str = "grid") -> tupl
 
 
 def checksums(problems: Sequence[studies.Problem]) -> dict[str, str]:
-    """SHA-256 of each problem's arrays and of the batches of its first epoch."""
+    """Return the SHA-256 of each problem's arrays and first epoch of batches."""
     found = {}
     for problem in problems:
         digest = hashlib.sha256()

@@ -1,12 +1,12 @@
-"""Optimizers on problems: who runs when, what is written, and how an interrupted study goes on.
+"""A study: the order of its runs, the rows it writes, its budget, and resuming.
 
-Each optimizer goes through three stages on each problem: "default", its own rate where it has one, all seeds; "tuning",
-the same points of learning rates for all, the first seed; "final", the rate whose tuning run ended lowest, all seeds.
-As DeepOBS does, tuning judges by the number that is reported, so that the best of the points is a little flattered:
-by the same number of draws for all.
+Each optimizer goes through three stages on each problem. "default" uses its own rate, if it has one, with all seeds;
+"tuning" uses the same learning rates for all optimizers with the first seed; "final" uses the rate whose tuning run
+ended lowest, with all seeds. As in DeepOBS, tuning selects by the number that is reported, which flatters the best rate
+a little, but by the same number of draws for every optimizer.
 
-The runs of a stage go through in groups, in an order that is fixed by the study's options. The rows of a group are
-written together when it ends; a study that goes on repeats the group that was under way and no other.
+The runs of a stage are made in groups, in an order that the study's options fix. The rows of a group are written
+together when it ends, so a resumed study repeats at most the group that was interrupted.
 """
 
 import math
@@ -40,9 +40,9 @@ from jaxdl.studies import cost, sweep
 
 
 class StudySettings(NamedTuple):
-    """What all optimizers of a study have in common."""
+    """Settings that all optimizers of a study share."""
 
-    rates: tuple[float, ...]  # the points of tuning
+    rates: tuple[float, ...]  # of tuning
     seeds: int
     budget_steps: int | None = None  # of each run
     budget_seconds: float | None = None  # of the whole study
@@ -51,7 +51,7 @@ class StudySettings(NamedTuple):
 
 
 class Group(NamedTuple):
-    """Runs of one optimizer on one problem that are made, and written, together."""
+    """Runs of one optimizer on one problem that are made and written together."""
 
     problem: str
     optimizer: str
@@ -59,29 +59,29 @@ class Group(NamedTuple):
     members: tuple[sweep.Member, ...]
 
     def keys(self) -> list[Key]:
-        """Which runs they are."""
+        """Return the fields that identify its runs."""
         return [(self.problem, self.optimizer, self.stage, m.learning_rate, m.seed) for m in self.members]
 
 
 class Stopped(Exception):
-    """The study was asked to stop; what was under way is not written."""
+    """The study was asked to stop; the group that was running is not written."""
 
 
 class Study:
     """A study in its folder.
 
     Args:
-        folder: the run's, with its config.json.
-        problems: at least one, of different names.
-        contenders: at least one, of different labels; `contenders.check` says whether they work.
-        settings: what they have in common.
-        planted: pairs of labels that the study must tell apart, for its report.
-        line: shows one line of text.
+        folder: the study's folder, with its config.json.
+        problems: at least one, with different names.
+        contenders: at least one, with different labels; `contenders.check` tries them.
+        settings: the settings that they share.
+        planted: pairs of labels that the report expects to be told apart.
+        line: prints a line of text.
         advance: called for each group that is in results.csv.
-        stop: whether the study was asked to stop.
+        stop: returns whether the study was asked to stop.
 
     Raises:
-        ValueError: naming the file that is not what was written.
+        ValueError: if a file of the folder is damaged; the message names it.
     """
 
     def __init__(
@@ -109,14 +109,14 @@ class Study:
 
     @property
     def groups(self) -> int:
-        """How many groups the whole study has."""
+        """Return the number of groups in the whole study."""
         return sum(len([*self._groups(p, c, 0.0)]) for p in self.problems for c in self.contenders.values())
 
     def run(self) -> None:
-        """Make all runs that results.csv does not hold.
+        """Make all runs that results.csv lacks.
 
         Raises:
-            Stopped: where ``stop`` said so.
+            Stopped: if ``stop`` returned true.
         """
         for name, problem in self.problems.items():
             method, reason = self.methods[name]
@@ -133,13 +133,13 @@ class Study:
                     self.advance()
                 self._draw(name, one, steps[name])
                 self.line(describe(self.results.rows, name, one.label))
-                self._sweeps.pop((name, one.label), None)  # its programs are not needed any more
+                self._sweeps.pop((name, one.label), None)  # frees its programs
             self._placed.pop(name)
 
-    # ------------------------------------------------------------ what is run
+    # ------------------------------------------------------------ order
 
     def _groups(self, problem: str, one: Contender, best: float | None) -> Iterator[Group]:
-        """The groups in order; ``best`` None reads the best rate from results.csv once tuning is there."""
+        """Yield the groups in order; if ``best`` is None, the best rate is read from results.csv after tuning."""
         seeds, width = self.settings.seeds, self._width(problem)
         if one.default_rate is not None:
             yield from self._divided(problem, one, "default", [(one.default_rate, s) for s in range(seeds)], width)
@@ -153,14 +153,14 @@ class Study:
             yield Group(problem, one.label, stage, members)
 
     def _width(self, problem: str) -> int:
-        """Members per group: one where they are run in turn, else as many as seeds, up to a multiple of the devices."""
+        """Return the members per group: one under "loop", else the seeds, rounded up to a multiple of the devices."""
         devices = self.settings.devices
         if self.methods[problem].name == "loop":
             return 1
         return -(-self.settings.seeds // devices) * devices
 
     def _best_rate(self, problem: str, optimizer: str) -> float:
-        """The rate whose tuning run ended lowest; the lowest rate where none ended."""
+        """Return the rate whose tuning run ended lowest, or the lowest rate if all diverged."""
         tuning = [row for row in self.results.rows if row.key[:3] == (problem, optimizer, "tuning")]
         ended = [(row.final, row.rate) for row in tuning if not math.isnan(row.final)]
         return min(ended)[1] if ended else min(self.settings.rates)
@@ -170,10 +170,10 @@ class Study:
             return sweep.Method(self.settings.method, "it was asked for")
         return sweep.choose_method(problem)
 
-    # ------------------------------------------------------------ how long
+    # ------------------------------------------------------------ budget
 
     def _plan(self) -> dict[str, int]:
-        """Steps per problem, the same for all optimizers; written down, so that a study that goes on keeps them."""
+        """Return the steps per problem, the same for all optimizers, and write them for a resumed study."""
         path = self.folder / PLAN
         if path.exists() and (kept := records.read_record(path, Plan).steps) is not None:
             return kept
@@ -196,9 +196,9 @@ class Study:
         return steps
 
     def _affordable(self, seconds: float) -> dict[str, int]:
-        """Steps per problem that make the study take about so long: equal time per problem, equal steps per optimizer.
+        """Return the steps per problem that fit into a time: equal time per problem, equal steps per optimizer.
 
-        Every optimizer runs a few steps first, which compiles its program and shows what it costs.
+        Every optimizer first runs a few steps, which compiles its program and measures its cost.
         """
         fixed, each = dict.fromkeys(self.problems, 0.0), dict.fromkeys(self.problems, 0.0)
         units = {name: self._unit(problem) for name, problem in self.problems.items()}
@@ -214,7 +214,7 @@ class Study:
         most = {name: -(-problem.steps // units[name]) for name, problem in self.problems.items()}
         left, affordable = seconds - (time.perf_counter() - self.began), {}
         for i, name in enumerate(sorted(most, key=lambda name: fixed[name] + most[name] * each[name])):
-            share = left / (len(most) - i)  # what cheap problems leave goes to the others
+            share = left / (len(most) - i)  # time that cheap problems leave goes to the others
             count = min(most[name], max(1, int((share - fixed[name]) / each[name])))
             left -= fixed[name] + count * each[name]
             affordable[name] = min(self.problems[name].steps, count * units[name])
@@ -222,7 +222,7 @@ class Study:
         return {name: affordable[name] for name in self.problems}
 
     def _unit(self, problem: studies.Problem) -> int:
-        """Steps that budgets are counted in: an evaluation apart under "vmap", few where single steps are dear."""
+        """Return the unit of budgets in steps: an evaluation interval under "vmap", a few steps under "loop"."""
         whole = problem.evaluate_every if self.methods[problem.name].name == "vmap" else 3
         return min(whole, problem.steps)
 
@@ -242,7 +242,7 @@ class Study:
         return {row.key for row in self.results.rows}
 
     def _mend(self) -> None:
-        """Drop rows of groups of which others are missing, and curves of runs that are not in results.csv."""
+        """Drop rows of incomplete groups, and curves of runs that are not in results.csv."""
         written = self._written()
         partial: set[Key] = set()
         for name in self.problems:
@@ -265,7 +265,7 @@ class Study:
     def _make(self, group: Group, steps: int) -> None:
         traces = self._sweep(group).run(group.members, steps, stop=self._check)
         pairs = list(zip(group.keys(), traces, strict=True))
-        # results.csv comes last, and the curves are on disk before: what it holds is whole
+        # the curves are on disk before results.csv, so every run in results.csv is complete
         self.curves.append([evaluation(key, point) for key, trace in pairs for point in trace.points])
         self.curves.sync()
         problem, costs = self.problems[group.problem], self._cost(group)
@@ -273,7 +273,7 @@ class Study:
         self.results.sync()
 
     def _draw(self, problem: str, one: Contender, steps: int) -> None:
-        """On a landscape, the path from its start at the best rate, for contour plots."""
+        """Write the path from a landscape's start at the best rate, for contour plots."""
         known = {landscape.name: landscape for landscape in studies.LANDSCAPES}
         if problem not in known:
             return
@@ -295,7 +295,7 @@ class Study:
 def describe_folder(
     folder: Path, problems: Sequence[studies.Problem], *, devices: Sequence[Any], argv: Sequence[str] | None = None
 ) -> None:
-    """Write the manifest, or, where the study has begun before, see that the problems' arrays are the same.
+    """Write the manifest of a new study; for a resumed one, check that the problems' arrays are unchanged.
 
     Raises:
         ValueError: see `folder.check_same_data`.

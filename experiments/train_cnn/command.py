@@ -3,11 +3,11 @@
     python -m experiments.train_cnn                     # scikit-learn's digits, jaxdl's Adam beside optax's
     python -m experiments.train_cnn --dataset mnist --model lenet5 --optimizer jaxdl.adam --epochs 8 --schedule cosine
 
-Several optimizers start from the same parameters and see the same batches in the same order; they are advanced in
-turn, an epoch at a time. Where the first two are twins (jaxdl.NAME, optax.NAME) a third run measures the noise floor:
-the second optimizer again, after moving one leaf of its initial parameters by one ulp.
+Several optimizers start from the same parameters, see the same batches in the same order and take turns, an epoch at a
+time. If the first two are twins (jaxdl.NAME and optax.NAME), a third run measures the noise floor: it repeats the
+second optimizer after moving one leaf of its initial parameters by one ulp.
 
-On digits: both at 99 % test accuracy within half a minute on 2 CPU cores.
+On digits both reach 99 % test accuracy within half a minute on 2 CPU cores.
 """
 
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return run(config, folder, argv)
     finally:
-        if folder.is_dir() and not any(folder.iterdir()):  # a mistake found before anything was written
+        if folder.is_dir() and not any(folder.iterdir()):  # a mistake was found before anything was written
             folder.rmdir()
 
 
@@ -40,8 +40,8 @@ def run(config: Config, folder: Path, argv: Sequence[str] | None = None, *, resu
     """Train, evaluate and report into ``folder``; returns the exit code."""
     shared = setup.prepare(config)
     starts = setup.make_starts(shared)
-    # nothing is written before this line, so that a mistake leaves nothing; config.json first, and what is missing
-    # after it is made up for, so that a process killed at any moment leaves nothing or a run that can be resumed
+    # nothing is written before this line, so a user's mistake leaves no files; config.json comes first and is enough to
+    # resume from, so a process killed at any moment leaves no run or one that can be resumed
     if not resume:
         commandline.save_config(folder, config)
     with runs.lock(folder):
@@ -52,7 +52,7 @@ def run(config: Config, folder: Path, argv: Sequence[str] | None = None, *, resu
             where = "on the host" if shared.resident is None else "on the device"
             progress.line(f"data set {where}, {shared.steps_per_call} steps per call")
             if resume:
-                progress.line(f"going on with {folder}")
+                progress.line(f"resuming {folder}")
                 for trainer in trainers:
                     trainer.resume(report=progress.line)
                 records.keep_until(table, {trainer.name: trainer.step for trainer in trainers})
@@ -62,12 +62,12 @@ def run(config: Config, folder: Path, argv: Sequence[str] | None = None, *, resu
             if request.signal:
                 steps = [trainer.step for trainer in trainers]
                 again = commandline.resuming(folder, config)
-                progress.line(f"{request.signal.name}: saved at step {steps}; {again} goes on")
+                progress.line(f"{request.signal.name}: saved at step {steps}; resume with {again}")
                 return request.exit_code
         records.arrange(table, [trainer.name for trainer in trainers])
         outcomes = [finish(trainer, folder) for trainer in trainers]
     summary = write_outcome(folder, shared, outcomes)
-    from experiments.train_cnn import report  # matplotlib takes a second to import, which --help need not wait for
+    from experiments.train_cnn import report  # matplotlib takes a second to import, which would delay --help
 
     progress.table(summary)
     progress.line(f"report: {report.write(folder)}")

@@ -1,4 +1,4 @@
-"""The options of `experiments.train_cnn`, with what stands in for those that were left out."""
+"""The options of `experiments.train_cnn`, their defaults per data set and optimizer, and their limits."""
 
 import dataclasses
 import math
@@ -14,82 +14,85 @@ from jaxdl.runs import names
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Everything that a run is made of. Options left out are chosen per data set and optimizer and written down."""
+    """All options of a run. Those left out get defaults that suit the data set and the optimizer, and are recorded."""
 
     EXPERIMENT: ClassVar[str] = "train_cnn"
 
     dataset: str = "digits"
-    """digits, mnist, fashion_mnist, cifar10, a folder or tar archive with a folder of images per class, or
-    package.module:function returning a data.Dataset or (images, labels)."""
+    """digits, mnist, fashion_mnist, cifar10; a folder or tar archive with a folder of images per class; or
+    package.module:function that returns a data.Dataset or (images, labels)."""
     model: str = ""
-    """A name in jaxdl.models, or package.module:function taking the number of classes and returning an nn.Layer;
-    empty: what suits the data set."""
+    """A name in jaxdl.models, or package.module:function that takes the number of classes and returns an nn.Layer.
+    By default one that suits the data set."""
     optimizer: tuple[str, ...] = ("jaxdl.adam", "optax.adam")
-    """NAME or jaxdl.NAME, optax.NAME, optax.contrib.NAME or package.module:function, with keywords where wanted:
-    "jaxdl.adam(eps=1e-3)"; several run paired."""
+    """NAME or jaxdl.NAME, optax.NAME, optax.contrib.NAME or package.module:function, optionally with keywords:
+    "jaxdl.adam(eps=1e-3)". Several run side by side."""
     learning_rate: tuple[float, ...] = ()
-    """One, or one per optimizer; the peak of the schedule."""
+    """Peak of the schedule: one for all optimizers, or one for each. By default one that suits the optimizer."""
     schedule: Literal["constant", "cosine", "one_cycle", "step", "inverse_sqrt"] = "one_cycle"
-    """How the learning rate goes on after warm-up: cosine to 0; step divides by 10 at 1/2 and 3/4 of the run;
-    inverse_sqrt as 1 / sqrt(1 + t / T) with T the steps of warm-up, or of an epoch without; one_cycle rises during
-    warm-up from 1/25 of the peak and falls along a cosine."""
+    """Learning rate after warm-up. cosine decays to 0; step divides by 10 at 1/2 and 3/4 of the run; inverse_sqrt is
+    1 / sqrt(1 + t / T), where T is the steps of warm-up, or of an epoch if there is none; one_cycle rises during
+    warm-up from 1/25 of the peak and then falls along a cosine."""
     warmup: int = 0
-    """Steps of linear warm-up from 0 (one_cycle: 0 means three tenths of the run)."""
+    """Steps of linear warm-up from 0. For one_cycle, 0 means three tenths of the run."""
     epochs: int = 0
-    """Passes over the training part; 0: what suits the data set."""
+    """Passes over the training part. 0: as many as suit the data set."""
     batch_size: int = 0
-    """Examples per step, over all devices; 0: what suits the data set."""
+    """Examples per step over all devices. 0: as many as suit the data set."""
     weight_decay: float | None = None
-    """By default the optimizer's own, which most have not. Where the optimizer has a weight_decay (adamw: decoupled)
-    it is that one, on kernels alone if the optimizer can leave out biases; else 1/2 * decay * (sum of squares of all
+    """Weight decay; by default the optimizer's own, if it has one. An optimizer with an argument weight_decay, such as
+    adamw, gets it there, masked to kernels if it takes a mask. For any other, 1/2 * decay * (sum of squares of all
     kernels) is added to the loss."""
     loss: str = "softmax_cross_entropy"
-    """A name in jaxdl.losses, or package.module:function, that takes (outputs, labels) and gives one number per
-    example, in training and in evaluation; the report's probabilities are the softmax of the outputs. CapsNet's is
+    """A name in jaxdl.losses, or package.module:function that maps (outputs, labels) to one number per example, in
+    training and in evaluation. The report's probabilities are the softmax of the outputs. For CapsNet use
     jaxdl.models.capsnet:capsule_loss."""
     label_smoothing: float = 0.0
-    """Share of the label's probability that is spread over all classes in training, for softmax_cross_entropy."""
+    """Probability that is spread over all classes in training; for softmax_cross_entropy only."""
     normalization: Literal["channel", "none"] = "channel"
-    """channel: minus the mean, over the standard deviation of the training part's channels; none: in [0, 1]."""
+    """channel: subtract the mean and divide by the standard deviation of each channel of the training part. none: keep
+    pixels in [0, 1]."""
     augment: tuple[Literal["flip", "shift", "rotate", "cutout", "noise", "none"], ...] = ()
-    """Random changes of the training images, on the device: none, flip (left-right), shift (up to a tenth of the side),
-    rotate (up to 10 degrees), cutout (a square of a quarter of the side), noise (standard deviation 0.05)."""
+    """Random augmentations of the training images, applied on the device in this order: flip (left-right), shift (up to
+    a tenth of the side), rotate (up to 10 degrees), cutout (a square of a quarter of the side), noise (standard
+    deviation 0.05); or none. By default those that suit the data set."""
     average: float | None = None
-    """Judge the Polyak average of the weights, of this decay per step, such as 0.999, on dev and test."""
+    """Decay per step, such as 0.999, of a Polyak average of the weights, which is then evaluated in their place."""
     early_stop: int | None = None
-    """Stop after this many epochs without a lower development loss; the test is of the best epoch's weights."""
+    """Patience of early stopping, in epochs without a lower development loss. The test uses the weights of the best
+    epoch."""
     dev_fraction: float = 0.1
-    """Share of the training examples that is held out for development."""
+    """Share of the training examples held out for development."""
     test_fraction: float | None = None
-    """Share of all examples for the test, where the data set has no test set of its own (0.2 by default)."""
+    """Share of all examples used as test set, if the data set has none of its own; 0.2 by default."""
     seed: int = 0
-    """Of the split, the initial parameters, the data order and all random layers."""
+    """Seed of the split, the initial parameters, the data order and all random layers."""
     noise_floor: bool | None = None
-    """Also run the second optimizer from parameters moved by one ulp; by default where the first two are twins."""
+    """Also run the second optimizer from parameters moved by one ulp. By default only if the first two are twins."""
     devices: int = 1
-    """How many; on CPU the environment variable JAX_NUM_CPU_DEVICES makes virtual ones."""
+    """Number of devices. On CPU the environment variable JAX_NUM_CPU_DEVICES makes virtual ones."""
     strategy: Literal["pmap", "jit", "shard_map"] | None = None
-    """How several devices are used; pmap by default."""
+    """Way to use several devices; pmap by default."""
     log_every: int = 50
     """Steps per train row of metrics.csv."""
     checkpoint_every: int = 0
-    """Steps between checkpoints within an epoch; 0 writes them at the ends of epochs alone."""
+    """Steps between checkpoints within an epoch. 0: only at the end of each epoch."""
     steps_per_call: int = 0
-    """Steps that the device does in one call, at most; more than 1 needs the data set on the device, where it is if it
-    fits. 0: 10, except on CPU where a step takes long (over 0.1 GFLOP forward), which has 1."""
+    """Most steps per call of the compiled program. More than 1 needs a data set that fits on the device. 0: 10, or 1 on
+    CPU if a forward pass takes over 0.1 GFLOP."""
     data_dir: Path | None = None
     """Folder of the data sets' files; by default the variable JAXDL_DATA_DIR, else a per-user cache."""
     out: Path | None = None
     """Folder of this run; by default runs/train_cnn/TIME."""
     resume: Path | None = None
-    """Go on with the run in this folder."""
+    """Resume the run in this folder."""
     trust_run: bool = False
-    """With --resume: import and call the package.module:function that the run's config names. Give it for folders that
-    you trust alone, your own for instance: such a function can be any code."""
+    """With --resume: import and call functions that the run's config names as package.module:function. They can be any
+    code, so use this only for folders that you trust, such as your own."""
 
 
 class Defaults(NamedTuple):
-    """What suits a data set where the command line says nothing."""
+    """Defaults of options for one data set."""
 
     model: str = "small_cnn"
     epochs: int = 20
@@ -97,14 +100,14 @@ class Defaults(NamedTuple):
     augment: tuple[str, ...] = ("none",)
 
 
-DEFAULTS = {  # by the name without "-", "_" and " ", as `data.load` reads it
+DEFAULTS = {  # keys are names without "-", "_" and " ", as `data.load` reads it
     "digits": Defaults("tiny_cnn", 60, 32, ("shift",)),
     "mnist": Defaults("lecture_torch", 1),
     "fashionmnist": Defaults("small_cnn", 10, 128, ("flip",)),
     "cifar10": Defaults("lecture_keras", 10, 128, ("flip",)),
 }
-SMOOTHED = "softmax_cross_entropy"  # the loss that takes label_smoothing
-# peaks that suit small CNNs; the one of "other" for whatever is not here
+SMOOTHED = "softmax_cross_entropy"  # the only loss with label_smoothing
+# peaks that suit small CNNs; "other" is for all optimizers that are not listed
 LEARNING_RATES = {
     "sgd": 0.1, "momentum": 0.03, "nesterov": 0.03, "adagrad": 0.03, "adadelta": 1.0, "lion": 3e-4, "lars": 1.0,
     "muon": 0.02, "adamax": 5e-3, "other": 3e-3,
@@ -112,10 +115,10 @@ LEARNING_RATES = {
 
 
 def resolve(config: Config) -> Config:
-    """Fill in what was left out and check what was given.
+    """Fill in defaults and check all options.
 
     Raises:
-        ValueError: naming the option, its value and what is allowed.
+        ValueError: for an option out of range; the message names it, its value and the allowed ones.
     """
     given = DEFAULTS.get(re.sub("[-_ ]", "", config.dataset.lower()), Defaults())
     config = dataclasses.replace(
@@ -135,13 +138,13 @@ def resolve(config: Config) -> Config:
 
 
 def default_rate(optimizer: str) -> float:
-    """A learning rate that suits an optimizer."""
+    """Return a learning rate that suits the optimizer."""
     named = names.parse_optimizer(optimizer)
     return LEARNING_RATES["other"] if ":" in named.name else LEARNING_RATES.get(named.short, LEARNING_RATES["other"])
 
 
 def are_twins(config: Config) -> bool:
-    """Whether the first two optimizers are one algorithm in two libraries, so that a noise floor says something."""
+    """Return whether the first two optimizers are the same algorithm, so that a noise floor is of interest."""
     pair = [names.parse_optimizer(text) for text in config.optimizer[:2]]
     if len(pair) < 2 or any(":" in named.name for named in pair) or len({*config.learning_rate[:2]}) > 1:
         return False
@@ -149,7 +152,7 @@ def are_twins(config: Config) -> bool:
 
 
 def check(config: Config) -> None:
-    """Raise ValueError for an option that no data set would allow, naming it, its value and what is allowed."""
+    """Raise ValueError for an option that is out of range for every data set."""
     given = config.optimizer
     require(len(given) >= 1, "optimizer", given, "at least one name")
     for name in given:
@@ -186,6 +189,6 @@ def check(config: Config) -> None:
 
 
 def require(right: bool, name: str, value: Any, allowed: str) -> None:
-    """Raise ValueError, naming an option, its value and what is allowed, unless the value is right."""
+    """Raise ValueError unless ``right``; the message names the option, its value and the allowed ones."""
     if not right:
         raise ValueError(f"{name}={value!r} is not allowed: it must be {allowed}")

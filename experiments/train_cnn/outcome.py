@@ -1,4 +1,4 @@
-"""The end of a run: test results, the files that the report is made from, and the weights to load."""
+"""The end of a run: the test, the files for the report, and the weights for `runs.load`."""
 
 import math
 from collections.abc import Sequence
@@ -14,22 +14,22 @@ from jaxdl import activations, analysis, compare, data, nn, optimizers
 from jaxdl.runs import records
 from jaxdl.runs.loading import save_final
 
-MISTAKES = 24  # kept for the report
+MISTAKES = 24  # images kept for the report
 
 
 class Outcome(NamedTuple):
-    """One optimizer at the end."""
+    """The result of one optimizer."""
 
     trainer: Trainer
-    params: Any  # the weights it is judged by
-    last_params: Any  # the weights of the last step, which runs are compared by
+    params: Any  # the weights that were tested
+    last_params: Any  # the weights of the last step, which the comparison of a pair uses
     which: str  # "last" or "best on dev, epoch N" (from 1, as shown), after "average, " where it is one
     found: dict[str, float]  # test loss and accuracy
     probabilities: np.ndarray  # (n, classes) on the test part
 
 
 def finish(trainer: Trainer, folder: Path) -> Outcome:
-    """Evaluate the chosen weights on the test part, write the test row, and keep the weights for `runs.load`."""
+    """Test the chosen weights, write the row of the test, and save the weights for `runs.load`."""
     chosen, setup = trainer.chosen(), trainer.setup
     found, logits = setup.evaluate(chosen["params"], chosen["state"], setup.splits.test)
     trainer.append("test", found, epoch=trainer.epoch - 1)
@@ -111,7 +111,7 @@ def _predictions(i: int, outcome: Outcome, test: data.Examples, scale: float, la
 
 
 def _first_conv(layer: nn.Layer) -> str | None:
-    """The path of the first layer with a kernel, if it is a convolution: its filters can be seen as images."""
+    """Return the path of the first layer with a kernel if it is a convolution, whose filters can be shown as images."""
     kinds = ((path, nn.at(layer, path).op.kind) for path in nn.paths(layer))
     first = next(((path, kind) for path, kind in kinds if kind in ("conv", "dense")), None)
     return first[0] if first is not None and first[1] == "conv" else None

@@ -1,4 +1,4 @@
-"""The files of a run folder: their records, and the whole folder read and checked for its report.
+"""The records in the files of a run folder, and a reader of the whole folder for its report.
 
 - ``config.json``: the options, by name
 - ``manifest.json``: how the run was made, a `Manifest`
@@ -32,7 +32,7 @@ class Measurement(NamedTuple):
     optimizer: str
     step: int  # updates done
     epoch: int  # from 0
-    split: Literal["train", "dev", "test"]  # train: the mean over the steps since the last such row
+    split: Literal["train", "dev", "test"]  # a train row is the mean over the steps since the last one
     loss: float
     accuracy: float  # NaN for a loss without classes
     learning_rate: float
@@ -40,22 +40,22 @@ class Measurement(NamedTuple):
 
 
 class OptimizerResult(NamedTuple):
-    """What one optimizer came to."""
+    """The result of one optimizer."""
 
     optimizer: str
     test_accuracy: float
     test_loss: float
     steps: int
     epochs: float
-    steps_per_second: float  # NaN where the first call of the process, which compiles, was the only one
+    steps_per_second: float  # NaN if the only call was the first one, which compiles
     learning_rate: float  # the peak
     seconds: float = np.nan
     compile_seconds: float = np.nan
-    weights: str = ""  # which are judged
+    weights: str = ""  # the ones that were tested: the last, or the best on dev; or their average
 
 
 class PairDifference(NamedTuple):
-    """How far the first two optimizers ended from each other, beside the noise floor where it was measured."""
+    """The distance between the final parameters of the first two optimizers, and the noise floor if it was measured."""
 
     a: str
     b: str
@@ -66,7 +66,7 @@ class PairDifference(NamedTuple):
 
 
 class PartSizes(NamedTuple):
-    """Numbers of examples."""
+    """Number of examples in each part."""
 
     train: int
     dev: int
@@ -87,7 +87,7 @@ class RunSummary(NamedTuple):
 
 
 class RunContents(NamedTuple):
-    """A finished run folder, checked."""
+    """The contents of a finished run folder."""
 
     config: dict[str, Any]
     manifest: Manifest
@@ -97,19 +97,19 @@ class RunContents(NamedTuple):
 
     @property
     def names(self) -> list[str]:
-        """The optimizers, in the order of the summary's rows."""
+        """Return the optimizers' labels in the order of the summary."""
         return [row.optimizer for row in self.summary.rows]
 
 
 def keep_until(table: records.Table[Measurement], steps: Mapping[str, int]) -> None:
-    """Drop what an interrupted run wrote after its checkpoints: rows past each optimizer's step, and test rows."""
+    """Drop the rows that an interrupted run wrote after its last checkpoints, and all test rows."""
     table.keep(lambda row: row.split != "test" and row.step <= steps.get(row.optimizer, -1))
 
 
 def arrange(table: records.Table[Measurement], optimizers: Sequence[str]) -> None:
-    """Order the rows as an uninterrupted run writes them.
+    """Sort the rows into the order of an uninterrupted run.
 
-    They are out of order where a corrupt checkpoint threw one optimizer further back than another.
+    They are out of order if a corrupt checkpoint threw one optimizer further back than another.
     """
     place = {name: i for i, name in enumerate(optimizers)}
 
@@ -124,7 +124,7 @@ def read(folder: Path) -> RunContents:
     """Read and check the five files.
 
     Raises:
-        ValueError: naming the file and what is wrong.
+        ValueError: if one is missing or damaged; the message names it.
     """
     if not folder.is_dir():
         raise ValueError(f"{folder} is no folder; give the folder of a run")
@@ -139,7 +139,7 @@ def read_summary(folder: Path) -> RunSummary:
     """Read summary.json.
 
     Raises:
-        ValueError: naming the field that is missing or wrong.
+        ValueError: if a field is missing or wrong; the message names it.
     """
     summary = records.read_record(folder / SUMMARY, RunSummary)
     names = [row.optimizer for row in summary.rows]
@@ -182,7 +182,7 @@ def _predictions(path: Path, count: int) -> dict[str, np.ndarray]:
 
 def _check_mistakes(path: Path, arrays: dict[str, np.ndarray], i: int) -> None:
     n, m = len(arrays["labels"]), np.size(arrays.get(f"mistake_index_{i}", ()))
-    if m == 0 and f"mistake_index_{i}" in arrays:  # an empty list's dtype says nothing
+    if m == 0 and f"mistake_index_{i}" in arrays:  # the dtype of an empty list is arbitrary
         arrays[f"mistake_index_{i}"] = np.zeros(0, np.int64)
         return
     _shape(path, arrays, f"mistake_index_{i}", (m,), "iu")
@@ -193,7 +193,7 @@ def _check_mistakes(path: Path, arrays: dict[str, np.ndarray], i: int) -> None:
 
 
 def _shape(path: Path, arrays: dict[str, np.ndarray], name: str, shape: Sequence[int | None], kinds: str) -> None:
-    """The array must be there, of the shape (None: any) and one of numpy's kinds."""
+    """Raise ValueError unless the array exists with the shape (None: any size) and one of numpy's kinds."""
     if name not in arrays:
         raise ValueError(f"{path}: the array {name} is missing; there are {', '.join(sorted(arrays))}")
     array, kind = arrays[name], {"iu": "integers", "U": "text", "f": "floating-point numbers"}[kinds]

@@ -1,9 +1,9 @@
 """The report of a run: ``report.md`` with its figures, and ``report.html``, the same in one file.
 
-`write` is a pure function of the files that `experiments.train_cnn.records` describes: it can be called again at any
-time and gives the same bytes. The page loads nothing, runs no script and shows names from the data as plain
-text, so it can be mailed as it is. This module imports matplotlib, which takes over a second: import it where
-a report is written and not at the top of a command.
+`write` is a pure function of the files that `experiments.train_cnn.records` describes, so calling it again gives the
+same bytes. The page is self-contained, runs no script and escapes names from the data, so it can be mailed as it is.
+This module imports matplotlib, which takes over a second: import it where a report is written, not at the top of a
+command.
 """
 
 import math
@@ -17,14 +17,14 @@ from experiments.train_cnn.records import OptimizerResult, RunContents
 from jaxdl import plots
 from jaxdl.runs import pages
 
-MISTAKES = 24  # four rows of six: what a reader looks through
+MISTAKES = 24  # four rows of six, as many as a reader looks through
 
 
 def write(folder: str | Path) -> Path:
-    """Writes ``figures/*.png``, ``report.md`` and ``report.html`` into a run folder.
+    """Write ``figures/*.png``, ``report.md`` and ``report.html`` into a run folder.
 
     Args:
-        folder: a run folder, as `experiments.train_cnn` leaves it.
+        folder: a run folder of `experiments.train_cnn`.
 
     Returns:
         The path of report.html.
@@ -62,7 +62,7 @@ def _results(run: RunContents, folder: Path) -> list[str]:
 
 
 def _interval(accuracy: float, n: int) -> str:
-    """Wilson's 95 % score interval, in percent."""
+    """Format Wilson's 95 % score interval in percent."""
     if not n or not math.isfinite(accuracy):
         return "–"
     interval = stats.binomtest(round(accuracy * n), n).proportion_ci(0.95, method="wilson")
@@ -126,7 +126,7 @@ def _rows(run: RunContents, name: str, split: str) -> np.ndarray:
 
 
 def _epochs(run: RunContents, row: OptimizerResult) -> np.ndarray:
-    """Epochs with fractions, from the steps: the epoch column may be the number of the epoch under way."""
+    """Return fractional epochs, computed from the steps, since the epoch column holds the current epoch's number."""
     return run.metrics["step"] * (row.epochs / max(1, row.steps))
 
 

@@ -1,4 +1,4 @@
-"""What a run trains, made from its options: data, network, evaluation, and where each optimizer starts."""
+"""From the options to what a run trains: data, network, evaluation, and each optimizer's step and initial state."""
 
 import functools
 from collections.abc import Callable, Iterable, Sequence
@@ -10,16 +10,18 @@ import numpy as np
 
 from experiments.train_cnn import choices
 from experiments.train_cnn.config import Config, require
-from jaxdl import compare, data, nn, runs, training
+from jaxdl import analysis, compare, data, nn, runs, training
 from jaxdl.runs import trials
 
-ONE_ULP = "+1ulp"  # ends the label of the optimizer that measures the noise floor
-ON_CPU_TOGETHER = 1e8  # floating-point operations of a forward pass; above, LeNet's gain of a tenth is gone
+ONE_ULP = "+1ulp"  # suffix of the label of the run that measures the noise floor
+ON_CPU_TOGETHER = (
+    1e8  # FLOPs of a forward pass; above, several steps per call gain nothing (benchmarks.speed, row pipeline)
+)
 Evaluate = Callable[[Any, Any, data.Examples], tuple[dict[str, float], np.ndarray]]
 
 
 class Setup(NamedTuple):
-    """What all optimizers of a run share."""
+    """The part of a run that all its optimizers share."""
 
     config: Config
     dataset: data.Dataset
@@ -32,21 +34,21 @@ class Setup(NamedTuple):
 
     @property
     def in_shape(self) -> tuple[int, ...]:
-        """Of one image."""
+        """Return the shape of one image."""
         return self.splits.train.images.shape[1:]
 
     @property
     def steps_per_epoch(self) -> int:
-        """Full batches of the training part."""
+        """Return the number of full batches in the training part."""
         return len(self.splits.train.labels) // self.config.batch_size
 
     @property
     def steps(self) -> int:
-        """Of the whole run."""
+        """Return the number of steps of the whole run."""
         return self.config.epochs * self.steps_per_epoch
 
     def batches(self, epoch: int, first: int) -> Iterable[Any]:
-        """The batches of an epoch from the number ``first`` on, or their rows; the same for all optimizers."""
+        """Return the batches of an epoch from number ``first`` on, or their rows if the data are on the device."""
         size, seed, train = self.config.batch_size, self.config.seed, self.splits.train
         if self.resident is not None:
             return data.batch_rows(len(train.labels), size, seed=seed, epoch=epoch, start=first)
@@ -54,7 +56,7 @@ class Setup(NamedTuple):
 
 
 class Start(NamedTuple):
-    """Where one optimizer starts."""
+    """One optimizer: its compiled step and its initial state."""
 
     label: str
     learning_rate: float  # the peak
@@ -64,10 +66,10 @@ class Start(NamedTuple):
 
 
 def prepare(config: Config) -> Setup:
-    """Load the data, make the network and its evaluation.
+    """Load the data, and make the network and its evaluation.
 
     Raises:
-        ValueError: where the options, the model and the data do not go together.
+        ValueError: if the options, the model and the data do not fit together.
     """
     dataset = runs.dataset(config.dataset, data_dir=config.data_dir)
     splits = data.split(dataset, seed=config.seed, dev_fraction=config.dev_fraction, test_fraction=config.test_fraction)
@@ -83,14 +85,14 @@ def prepare(config: Config) -> Setup:
 
 
 def fit_preprocessing(config: Config, images: np.ndarray, scale: float) -> data.Normalization:
-    """What images go through before the network: statistics of the training part, or the scale alone."""
+    """Return the normalization of the images: by statistics of the training part, or by the scale only."""
     if config.normalization == "none":
         return data.no_normalization(images.shape[-1], scale)
     return data.fit_normalization(images, scale)
 
 
 def check_fit(shared: Setup) -> None:
-    """Raise ValueError where the options, the model and the data do not go together."""
+    """Raise ValueError if the options, the model and the data do not fit together."""
     config, layer, train = shared.config, shared.layer, shared.splits.train
     training.check_labels(runs.loss(config.loss), train.labels)
     examples, size = len(train.labels), config.batch_size
@@ -106,25 +108,24 @@ def check_fit(shared: Setup) -> None:
 
 
 def choose_steps_per_call(config: Config, layer: nn.Layer, splits: data.Splits, resident: bool) -> int:
-    """What the config asks for, or else what is faster where it runs.
+    """Return the number of steps per call that the config asks for, or the faster one on this backend.
 
     Raises:
-        ValueError: for several steps per call on a data set that does not fit on the devices.
+        ValueError: for several steps per call if the data set does not fit on the devices.
     """
     require(resident or config.steps_per_call <= 1, "steps_per_call", config.steps_per_call, "1: the data do not fit")
     if config.steps_per_call or not resident:
         return max(config.steps_per_call, 1)
     if jax.default_backend() != "cpu":
         return 10
-    in_shape = splits.train.images.shape[1:]
-    params, state = jax.eval_shape(lambda key: layer.init(key, in_shape), keys(config)[0])
-    x = jax.ShapeDtypeStruct((config.batch_size, *in_shape), np.float32)
-    cost = jax.jit(lambda params, state, x: layer.apply(params, state, x)[0]).lower(params, state, x).cost_analysis()
-    return 10 if cost is not None and cost["flops"] <= ON_CPU_TOGETHER else 1
+    # XLA does not count the operations of foreign calls, such as oneDNN's convolutions
+    rows = analysis.summary(layer, splits.train.images.shape[1:]).rows
+    flops = 2 * config.batch_size * sum(row.multiply_adds for row in rows)
+    return 10 if flops <= ON_CPU_TOGETHER else 1
 
 
 def make_evaluate(config: Config, layer: nn.Layer, preprocessing: data.Normalization) -> Evaluate:
-    """``(params, state, examples) -> ({"loss", "accuracy"}, logits)``, compiled once for all optimizers."""
+    """Return ``(params, state, examples) -> ({"loss", "accuracy"}, logits)``, compiled once for all optimizers."""
     step = training.data_parallel_eval(
         training.eval_step(layer, loss=runs.loss(config.loss), preprocess=lambda x: data.normalize(x, preprocessing)),
         devices=config.devices,
@@ -139,12 +140,12 @@ def make_evaluate(config: Config, layer: nn.Layer, preprocessing: data.Normaliza
 
 
 def keys(config: Config) -> jax.Array:
-    """The key of the initial parameters and that of all steps."""
+    """Return the key of the initial parameters and the key of all steps."""
     return jax.random.split(jax.random.key(config.seed))
 
 
 def make_starts(shared: Setup) -> list[Start]:
-    """One start per optimizer, and one for the noise floor, all from the same parameters."""
+    """Return a start per optimizer, and one for the noise floor, all from the same parameters."""
     config = shared.config
     params, state = shared.layer.init(keys(config)[0], shared.in_shape)
     labels = runs.labels(config.optimizer)
@@ -169,7 +170,7 @@ def make_starts(shared: Setup) -> list[Start]:
 
 
 def compile_step(shared: Setup, optimizer: Any, penalty: choices.Penalty | None) -> training.Parallel:
-    """The training step on the devices of the config, on rows of the examples where they lie there."""
+    """Return the training step on the config's devices; it takes rows if the examples are on the devices."""
     config, preprocessing = shared.config, shared.preprocessing
     augment = choices.augment(config.augment, preprocessing.scale)
     smoothing = {"label_smoothing": config.label_smoothing} if config.label_smoothing else {}
@@ -187,7 +188,7 @@ def compile_step(shared: Setup, optimizer: Any, penalty: choices.Penalty | None)
 
 
 def describe(folder: Path, shared: Setup, argv: Sequence[str] | None) -> None:
-    """Write what a run is made of beside its config, or see that it is still the same; see `runs.describe`."""
+    """Write the files that describe the run, or check them if it is resumed; see `runs.describe`."""
     runs.describe(
         folder,
         seed=shared.config.seed,

@@ -1,7 +1,7 @@
-"""One optimizer's training within a run: its metrics, checkpoints and early stopping.
+"""The training of one optimizer within a run: metrics, checkpoints, early stopping.
 
-A run with several optimizers has one trainer each. They start from the same parameters, see the same batches in the
-same order and are advanced in turn, an epoch at a time, so that a machine that slows down slows all of them.
+A run has a trainer per optimizer. They start from the same parameters, see the same batches in the same order and take
+turns, an epoch at a time, so that a machine that slows down slows all of them.
 """
 
 import collections
@@ -26,14 +26,14 @@ from jaxdl.runs.signals import Diverged, StopRequest
 
 
 class Trainer:
-    """Trains one optimizer and keeps all that is needed to go on after a kill at any moment.
+    """Trains one optimizer, and saves enough to resume after a kill at any moment.
 
     Args:
-        setup: what the optimizers of the run share.
-        start: of this one.
-        folder: the run's.
+        setup: the part of the run that its optimizers share.
+        start: this optimizer's step and initial state.
+        folder: the run folder.
         table: metrics.csv.
-        request: asked after each call of the step whether to save and stop.
+        request: checked after each call of the step; once it is set, training saves and stops.
         on_row: called with (trainer, row) for every row of metrics.csv.
     """
 
@@ -54,24 +54,24 @@ class Trainer:
         patience = setup.config.early_stop
         self.stopping = training.EarlyStopping(patience) if patience else None
         self.step = 0
-        self.epoch = 0  # the epoch that comes next or is under way
-        self.batch = 0  # batches of it that are done
+        self.epoch = 0  # the current epoch, or the next one
+        self.batch = 0  # finished batches of that epoch
         self.clock = Clock()
-        self._best = self._judged_now() if patience else None  # weights of the epoch of lowest development loss
+        self._best = self._judged_now() if patience else None  # weights of the epoch with the lowest development loss
         self._window: collections.Counter[str] = collections.Counter()
-        self._sizes: collections.deque[int] = collections.deque()  # in steps, of the calls to come
-        self._pending: list[tuple[int, int, Any]] = []  # of each call the last step, the number of steps, the metrics
+        self._sizes: collections.deque[int] = collections.deque()  # steps of each dispatched call
+        self._pending: list[tuple[int, int, Any]] = []  # last step, number of steps and metrics of each call
         self._last_finite: tuple[int, float] | None = None
 
     @property
     def finished(self) -> bool:
-        """Whether early stopping has ended this training."""
+        """Return whether early stopping has ended the training."""
         return self.stopping is not None and self.stopping.stop
 
     def resume(self, report: Callable[[str], None] = print) -> bool:
-        """Go back to the newest whole checkpoint; False where there is none.
+        """Restore the newest valid checkpoint, and return False if there is none.
 
-        Corrupt ones after it are deleted: they would push whole ones out of the few that are kept.
+        Corrupt ones after it are deleted, since they would displace valid ones from the few that are kept.
 
         Raises:
             ValueError: see `training.checkpoints.restore_newest`.
@@ -94,10 +94,10 @@ class Trainer:
         return True
 
     def save(self) -> None:
-        """Write a checkpoint of this moment.
+        """Write a checkpoint.
 
         Raises:
-            Diverged: if a loss since the last one, or a parameter, is not finite; nothing is written then.
+            Diverged: if a parameter, or a loss since the last checkpoint, is not finite; then nothing is written.
         """
         self._drain()
         self.clock.stop()
@@ -118,12 +118,12 @@ class Trainer:
         return {"state": self.state, "best": self._best}
 
     def train_epoch(self, epoch: int) -> None:
-        """Train one epoch and measure the development set; does nothing for an epoch that is already done.
+        """Train one epoch and evaluate the development set. An epoch that is already finished is skipped.
 
-        Returns early, with everything saved, when a stop was requested.
+        If a stop is requested, this saves and returns early.
 
         Raises:
-            Diverged: naming the step of the first loss that is not finite and the last loss that was.
+            Diverged: if a loss is not finite; the message names its step and the last finite loss.
         """
         if self.finished or epoch < self.epoch or self._request.signal:
             return
@@ -155,7 +155,7 @@ class Trainer:
         return training.prefetch(self._calls(self.setup.batches(epoch, self.batch)), self.start.step.shard)
 
     def _calls(self, batches: Iterable[Any]) -> Iterator[Any]:
-        """What each call of the step gets."""
+        """Yield the argument of each call of the step. Calls end where a row or a checkpoint is due."""
         step, batches, config = self.step, iter(batches), self.setup.config
         while True:
             due = [every - step % every for every in (config.log_every, config.checkpoint_every) if every]
@@ -176,7 +176,7 @@ class Trainer:
         self._pending.append((self.step, steps, metrics))
         if self.step % config.log_every == 0:
             self._drain()
-            self.clock.stop()  # the device has nothing to do, and the schedule compiles when it is first asked
+            self.clock.stop()  # the device is idle, and the first evaluation of the schedule compiles
             self._write_train_row()
             self.clock.start()
         if config.checkpoint_every and self.step % config.checkpoint_every == 0:
@@ -185,7 +185,7 @@ class Trainer:
         return self._request.signal is not None
 
     def _drain(self) -> None:
-        """Fetch the metrics of the steps since the last time, in order, and check them."""
+        """Fetch and check the metrics of all steps since the last call, in order."""
         pending, self._pending = self._pending, []
         fetched = jax.device_get([metrics for _, _, metrics in pending])
         for (last, steps, _), metrics in zip(pending, fetched, strict=True):
@@ -193,7 +193,7 @@ class Trainer:
                 self._note(last - steps + step + 1, {name: float(np.ravel(v)[step]) for name, v in metrics.items()})
 
     def _note(self, step: int, sums: dict[str, float]) -> None:
-        """Check one step's metrics and add them to the row to come."""
+        """Check one step's metrics and add them to the next row."""
         mean = (sums["loss"] / sums["weight"]) + sums["penalty"]
         if not math.isfinite(mean):
             raise Diverged(self._diverged(f"the loss is {mean} at step {step}"))
@@ -220,7 +220,7 @@ class Trainer:
     def _write_train_row(self) -> None:
         window, self._window = self._window, collections.Counter()
         loss = (window["loss"] + window["penalty"]) / window["weight"]
-        correct = window.get("correct", math.nan)  # a loss without classes has no hits
+        correct = window.get("correct", math.nan)  # a loss without classes counts no hits
         self.append("train", {"loss": loss, "accuracy": correct / window["weight"]})
 
     def _end_of_epoch(self, epoch: int) -> None:
@@ -234,14 +234,14 @@ class Trainer:
             self._best = judged if improved else self._best
 
     def _judged_now(self) -> dict[str, Any]:
-        """A copy of the average, if there is one, else of the weights that the optimizer judges by."""
+        """Return a copy of the average if there is one, or of the weights that the optimizer evaluates."""
         params, state = training.eval_variables(self.state)
         return _copied({"params": params, "state": state})
 
     def append(
         self, split: Literal["train", "dev", "test"], found: dict[str, float], *, epoch: int | None = None
     ) -> None:
-        """Write one row of metrics.csv at the present step."""
+        """Write a row of metrics.csv at the current step."""
         row = Measurement(
             optimizer=self.name,
             step=self.step,
@@ -256,7 +256,7 @@ class Trainer:
         self._on_row(self, row)
 
     def chosen(self) -> dict[str, Any]:
-        """What the finished run is judged by: the best on dev, or the last, of the weights or of their average."""
+        """Return the weights to test: the best on dev or the last ones, or their average."""
         of_average = "" if self.state.average is None else "average, "
         if self.stopping is not None and self._best is not None:
             return {**self._best, "which": f"{of_average}best on dev, epoch {self.stopping.best_epoch + 1}"}
@@ -264,5 +264,5 @@ class Trainer:
 
 
 def _copied(tree: Any) -> Any:
-    """A real copy: the step that comes next is given the buffers of the state."""
+    """Copy all leaves, because the next step is given the buffers of the state."""
     return jax.tree.map(jnp.copy, tree)

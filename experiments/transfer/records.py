@@ -1,4 +1,4 @@
-"""What results.csv of `experiments.transfer` holds: a row per network that was trained, the source's first."""
+"""The record of `experiments.transfer`: a row of results.csv per trained network, the source's first."""
 
 from collections.abc import Sequence
 from typing import Final, NamedTuple
@@ -7,7 +7,7 @@ import numpy as np
 
 RESULTS: Final = "results.csv"
 TASKS: Final = ("similar", "different")
-RECOMMENDED: Final = {  # (task, data) → way, as in the lecture's table (Lecture row G11)
+RECOMMENDED: Final = {  # (task, data) → way, the lecture's table (Lecture row G11)
     ("similar", "little"): "linear on top",
     ("different", "little"): "linear on an earlier layer",
     ("similar", "much"): "fine-tune few",
@@ -16,7 +16,7 @@ RECOMMENDED: Final = {  # (task, data) → way, as in the lecture's table (Lectu
 
 
 class TransferResult(NamedTuple):
-    """One network that was trained: a row of results.csv. The first four fields say which."""
+    """A trained network: a row of results.csv. The first four fields identify it."""
 
     task: str  # source, similar or different
     way: str
@@ -26,6 +26,6 @@ class TransferResult(NamedTuple):
 
 
 def mean(rows: Sequence[TransferResult], task: str, way: str, count: int) -> float:
-    """Mean test accuracy over the seeds; NaN where no row is there yet."""
+    """Return the mean test accuracy over the seeds; NaN if there is no row yet."""
     found = [row.test_accuracy for row in rows if row[:3] == (task, way, count)]
     return float(np.mean(found)) if found else np.nan

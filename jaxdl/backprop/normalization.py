@@ -64,8 +64,8 @@ def batch_norm_forward(
     """
     numerics.refuse_complex(x=x, mean=mean, var=var, scale=scale, offset=offset)
     x, mean, var = jnp.asarray(x), jnp.asarray(mean), jnp.asarray(var)
-    inverse = lax.rsqrt(_align("var", var, x) + eps)
-    normalized = (numerics.widen(x) - _align("mean", mean, x)) * inverse
+    inverse = lax.rsqrt(numerics.align("var", var, x) + eps)
+    normalized = (numerics.widen(x) - numerics.align("mean", mean, x)) * inverse
     return _affine(x, normalized, inverse, mean, var, scale, offset)
 
 
@@ -220,8 +220,8 @@ def local_response_norm_backward(residuals: PyTree, cotangent: Float[Array, "*x"
 def _affine(x: Array, normalized, inverse, mean, var, scale, offset):
     """Return γ x̂ + β and the residuals of both backward passes."""
     scale, offset = (None if one is None else jnp.asarray(one) for one in (scale, offset))
-    y = normalized if scale is None else normalized * _align("scale", scale, x)
-    y = y if offset is None else y + _align("offset", offset, x)
+    y = normalized if scale is None else normalized * numerics.align("scale", scale, x)
+    y = y if offset is None else y + numerics.align("offset", offset, x)
     return y.astype(x.dtype), BatchNorm(normalized, inverse, mean, var, scale, offset, Static(x.dtype))
 
 
@@ -236,7 +236,7 @@ def _through_affine(residuals: BatchNorm, cotangent: Array):
 
 def _moments(x: Array, axis, axis_name):
     wide = numerics.widen(x)
-    axes = _axes(axis, x.ndim)
+    axes = numerics.reduced_axes(axis, x.ndim)
     mean = _mean(wide, axes, axis_name)
     centred = wide - mean
     var = _mean(jnp.square(centred), axes, axis_name)
@@ -254,30 +254,11 @@ def _over_devices(x: Array, axis_name) -> Array:
     return x if axis_name is None else lax.pmean(x, axis_name)
 
 
-def _axes(axis: int | Sequence[int] | None, ndim: int) -> tuple[int, ...]:
-    if ndim == 0:
-        raise ValueError("x: got a scalar, allowed are arrays with at least one axis")
-    if axis is None:
-        return tuple(range(ndim - 1))
-    axes = (axis,) if isinstance(axis, int) else tuple(axis)
-    if not all(-ndim <= one < ndim for one in axes):
-        raise ValueError(f"axis: got {axis!r}, allowed are axes of an array with {ndim} of them")
-    return tuple(sorted({one % ndim for one in axes}))
-
-
 def _neighbours(x: Array, before: int, after: int) -> Array:
     """Return, for each channel, the sum over itself, the `before` channels before it and the `after` after it."""
     padded = jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(before, after)])
     starts = range(before + after + 1)
     return reduce(jnp.add, [lax.slice_in_dim(padded, i, i + x.shape[-1], axis=-1) for i in starts])
-
-
-def _align(name: str, value: Array, x: Array) -> Array:
-    """Return `value` with leading axes of length 1 up to the rank of x. Raise if it does not broadcast to x."""
-    fits = value.ndim <= x.ndim and all(n in (1, m) for n, m in zip(value.shape[::-1], x.shape[::-1], strict=False))
-    if not fits:
-        raise ValueError(f"{name}: got shape {value.shape}, allowed are shapes that broadcast to that of x, {x.shape}")
-    return _aligned(value, x.ndim)
 
 
 def _aligned(value: Array, ndim: int) -> Array:

@@ -33,8 +33,8 @@ def correlate(
         kernel: weights, of the dtype of x.
         axes: windows along each spatial axis.
         groups: number of channel groups.
-        method: one of `METHODS` for all three products. None lets `choose` pick one for each product on CPU and uses
-            "xla" elsewhere.
+        method: the method of all three products; see `forms`. None lets `choose` pick one for each product on CPU and
+            uses "xla" elsewhere.
     """
     return _forward(x, kernel, axes=axes, groups=groups, method=method)
 
@@ -60,7 +60,7 @@ def _anywhere(product: str, a: Array, b: Array, *, axes: tuple[Axis, ...], group
 def _on_cpu(
     product: str, a: Array, b: Array, *, axes: tuple[Axis, ...], groups: int, method: str | None, whole: bool
 ) -> Array:
-    # a method that is asked for is taken even where XLA has to gather for it
+    # an explicit method is used even where XLA has to gather the batch for it
     by_native = whole and method is None and native.serves(a.dtype)
     chosen = method or choose(product, a.shape, b.shape, axes, groups, native=by_native)
     return compute(product, a, b, axes, groups, method=chosen)

@@ -20,7 +20,7 @@ The methods of a product compute the same sums in different orders. Shapes and h
 * "blocked" loops over blocks of the batch whose unfolded rows fit in the cache and computes the kernel gradient of each
   by "folded" or "patches". Inside another loop it is as fast as outside.
 * "padded" appends rows of padding and drops their outputs; the kernel gradient gets an extra row in the same way.
-* "native" calls oneDNN (`native`); it needs the extra of that name, and runs on CPU alone.
+* "native" calls oneDNN (`native`). It runs on CPU and needs the extra of that name.
 
 With groups, every method but "xla" and "native" runs one group after the other, except that "patches" computes the
 forward pass and the input gradient of a depthwise convolution for all channels at once.
@@ -58,8 +58,7 @@ def compute(product: str, a: Array, b: Array, axes: Axes, groups: int = 1, *, me
     """Compute one product of a convolution by one method. The table at the top of this module defines both.
 
     Every convolution in the library, and every gradient of one, goes through this function. A method with its own
-    backend, such as a native library, therefore needs a name in `METHODS` and one branch here that passes on
-    (product, a, b, axes, groups).
+    backend, such as "native", therefore needs a name here and one branch that passes on (product, a, b, axes, groups).
 
     Args:
         product: one of `PRODUCTS`.

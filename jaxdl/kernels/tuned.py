@@ -21,9 +21,9 @@ FOLD_BLOCK_INPUTS = 8  # most input channels for which a block folds its columns
 FOLD_BLOCK_WINDOW = 5  # narrowest window for which it does, whatever the channels
 NARROW_OUTPUTS = 16  # most output channels that make the product of a block too thin without folding
 
-# oneDNN, where it can run
-NATIVE_PRODUCTS = 10_000_000  # multiplications below which the call costs more than it wins
-NATIVE_KERNEL_INPUTS = 3  # input channels below which its kernel gradient is slow
+# oneDNN, where it is available
+NATIVE_PRODUCTS = 10_000_000  # fewest multiplications that are worth a call
+NATIVE_KERNEL_INPUTS = 3  # fewest input channels for its kernel gradient, which is slow for fewer
 
 # parameters of the methods
 FOLD_FORWARD = 4  # most columns to fold into one in the forward pass

@@ -72,9 +72,9 @@ def conv2d(
         groups: number of channel groups that do not see one another.
         method: algorithm for the forward pass and both gradients. None picks the fastest for these shapes on CPU, from
             measurements on one machine, and XLA's convolution on GPU and TPU. "xla" always runs XLA's convolution: pass
-            it if the choice is slow on your machine. `jaxdl.kernels` describes the others, "sliced", "patches",
-            "folded", "blocked" and "padded". Inside `lax.scan` on CPU, the kernel gradient is slow with "xla",
-            "sliced" and "padded" and fast with the others, which are matrix products.
+            it if the choice is slow on your machine. `jaxdl.kernels.forms` describes the others: "sliced", "patches",
+            "folded", "blocked", "padded", and "native", which runs oneDNN on CPU and needs the extra of that name.
+            Inside `lax.scan` on CPU, the kernel gradient is slow with "xla", "sliced" and "padded".
 
     Returns:
         ⌊(n + 2P − d(k−1) − 1)/s⌋ + 1 outputs per axis, in the promoted dtype of the arguments.

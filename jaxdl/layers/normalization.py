@@ -62,8 +62,8 @@ def batch_norm(
     """
     numerics.refuse_complex(x=x, mean=mean, var=var, scale=scale, offset=offset)
     x = jnp.asarray(x)
-    mean, factor = _align("mean", mean, x), lax.rsqrt(_align("var", var, x) + eps)
-    if scale is not None and jnp.shape(aligned := _align("scale", scale, x)) == factor.shape:
+    mean, factor = numerics.align("mean", mean, x), lax.rsqrt(numerics.align("var", var, x) + eps)
+    if scale is not None and jnp.shape(aligned := numerics.align("scale", scale, x)) == factor.shape:
         factor, scale = factor * aligned, None
     return _affine(_scaled_from(numerics.widen(x), mean, factor), x, scale, offset)
 
@@ -97,7 +97,7 @@ def batch_statistics(
     """
     numerics.refuse_complex(x=x)
     wide = numerics.widen(x)
-    axes = _axes("axis", axis, wide.ndim)
+    axes = numerics.reduced_axes(axis, wide.ndim)
     mean, var = _moments(wide, axes)
     if axis_name is not None:
         local_mean, mean = mean, lax.pmean(mean, axis_name)
@@ -306,32 +306,10 @@ def _image(x: ArrayLike) -> Array:
     return x
 
 
-def _axes(name: str, axis: int | Sequence[int] | None, ndim: int) -> tuple[int, ...]:
-    """Return the axes to reduce as non-negative ints. None means all but the last."""
-    if ndim == 0:
-        raise ValueError("x: got a scalar, allowed are arrays with at least one axis")
-    if axis is None:
-        return tuple(range(ndim - 1))
-    axes = (axis,) if isinstance(axis, int) else tuple(axis)
-    if not all(-ndim <= one < ndim for one in axes):
-        raise ValueError(f"{name}: got {axis!r}, allowed are axes of an array with {ndim} of them")
-    return tuple(sorted({one % ndim for one in axes}))
-
-
-def _align(name: str, value: ArrayLike, x: Array) -> Array:
-    """Return `value` in float32 or wider, with leading axes of length 1 up to the rank of x."""
-    value = numerics.widen(value)
-    aligned = value.reshape((1,) * (x.ndim - value.ndim) + value.shape)
-    fits = aligned.ndim == x.ndim and all(n in (1, m) for n, m in zip(aligned.shape, x.shape, strict=True))
-    if not fits:
-        raise ValueError(f"{name}: got shape {value.shape}, allowed are shapes that broadcast to that of x, {x.shape}")
-    return aligned
-
-
 def _affine(y: Array, x: Array, scale: ArrayLike | None, offset: ArrayLike | None) -> Array:
     """Return γ y + β in the dtype of x."""
     if scale is not None:
-        y = y * _align("scale", scale, x)
+        y = y * numerics.align("scale", scale, x)
     if offset is not None:
-        y = y + _align("offset", offset, x)
+        y = y + numerics.align("offset", offset, x)
     return y.astype(numerics.result_dtype(x))

@@ -63,7 +63,7 @@ def Conv(
         groups: number of groups of channels that do not see one another.
         bias: whether to add a bias.
         kernel_init, bias_init: as in `Dense`.
-        method: how it is computed, as in `layers.conv2d`.
+        method: algorithm, as in `layers.conv2d`; "xla" opts out of the choice by shape.
     """
     sizes.check_at_least_one("features", features)
     sizes.check_groups(groups, features, features)

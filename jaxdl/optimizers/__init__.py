@@ -1,7 +1,7 @@
 """Optimizers written from their formulas, interchangeable with optax's and explicit about conventions.
 
-``NAME(learning_rate, ...)`` is an ``optax.GradientTransformation`` with its optax namesake's argument names,
-order and state tree. ``convention=`` chooses whose algorithm it is; see ``conventions``.
+``NAME(learning_rate, ...)`` returns an ``optax.GradientTransformation`` with the argument names, the argument order
+and the state tree of its optax namesake. ``convention=`` selects whose algorithm runs; ``conventions`` has the table.
 """
 
 from optax import apply_updates

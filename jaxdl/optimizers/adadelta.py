@@ -1,4 +1,4 @@
-"""AdaDelta: a rate per coordinate, in the units of the parameter."""
+"""AdaDelta: a rate per coordinate in the units of the parameter. [Lecture row E7]"""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ def adadelta(
     """AdaDelta: v ← ρv + (1−ρ)g², u = g·√(x + eps)/√(v + eps), x ← ρx + (1−ρ)u², w ← w − αu.
 
     Args:
-        learning_rate: α, a number at least 0 or a schedule; None is the convention's (1; Keras .001). optax
-            leaves None unscaled and unsigned, which climbs; here None descends.
-        rho: ρ in [0, 1); None is the convention's (optax and PyTorch .9, Keras and the paper .95).
-        eps: above 0; None is the convention's (1e-6; Keras 1e-7).
-        weight_decay: λ of a coupled L2 penalty, a number at least 0 or a schedule.
-        weight_decay_mask: which parameters decay; None: all.
-        convention: whose algorithm; see ``conventions``.
-        state_dtype: dtype of v and x; None is float32 for half-precision leaves, else the leaf's.
+        learning_rate: α, a number of at least 0 or a schedule; None takes the convention's (1; Keras 0.001). In optax
+            None means no scaling and no sign, which climbs; here it descends.
+        rho: ρ in [0, 1); None takes the convention's (optax and PyTorch 0.9, Keras and the paper 0.95).
+        eps: above 0; None takes the convention's (1e-6; Keras 1e-7).
+        weight_decay: λ of a coupled L2 penalty, a number of at least 0 or a schedule.
+        weight_decay_mask: which parameters decay; None selects all.
+        convention: whose algorithm and defaults, a name in ``CONVENTIONS``.
+        state_dtype: dtype of v and x; None keeps float32 for half-precision leaves and the leaf's own for others.
 
     Raises:
-        ValueError: a number is out of range, or the convention does not define this.
+        ValueError: a number is out of range, or the convention does not define this optimizer.
 
     Reference: Zeiler, ADADELTA: An Adaptive Learning Rate Method, 2012, https://arxiv.org/abs/1212.5701.
-    Lecture row E7.
+    [Lecture row E7]
     """
     options = resolve("adadelta", convention, learning_rate=learning_rate, rho=rho, eps=eps)
     rate = options.pop("learning_rate")
@@ -58,7 +58,7 @@ def adadelta(
 
 
 def scale_by_adadelta(rho: ArrayLike = 0.9, eps: ArrayLike = 1e-6) -> GradientTransformation:
-    """Return AdaDelta's direction as a stage. See ``adadelta`` for the arguments."""
+    """Scale by AdaDelta's direction. See ``adadelta`` for the arguments."""
     check(decay_rates={"rho": rho}, positive={"eps": eps})
 
     rho, eps = trees.hyper(rho, eps)

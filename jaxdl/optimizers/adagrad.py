@@ -1,4 +1,4 @@
-"""AdaGrad: a rate per coordinate from the sum of its squared gradients."""
+"""AdaGrad: a rate per coordinate from the sum of its squared gradients. [Lecture row E4]"""
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ def adagrad(
     eps_in_sqrt: bool | None = None,
     state_dtype: DTypeLike | None = None,
 ) -> GradientTransformationExtraArgs:
-    """AdaGrad: s ← s + g², w ← w − α·g/√(s + eps), or with eps outside the root α·g/(√s + eps).
+    """AdaGrad: s ← s + g², w ← w − α·g/√(s + eps); or with eps outside the root, α·g/(√s + eps).
 
     Args:
-        learning_rate: α, a number at least 0 or a schedule of the step.
-        initial_accumulator_value: s at step 0, at least 0; None is the convention's (optax and Keras .1,
-            PyTorch, the paper and the lectures 0).
-        eps: at least 0; None is the convention's (optax, Keras and CS182 1e-7, PyTorch 1e-10).
+        learning_rate: α, a number of at least 0 or a schedule, a function of the step.
+        initial_accumulator_value: initial s, at least 0; None takes the convention's (optax and Keras 0.1; PyTorch, the
+            paper and the lectures 0).
+        eps: at least 0; None takes the convention's (optax, Keras and CS182 1e-7, PyTorch 1e-10).
         weight_decay: see ``adam``.
-        convention: whose algorithm; see ``conventions``.
-        eps_in_sqrt: where eps stands; None is the convention's (optax, Keras, ENEE4584: inside).
-        state_dtype: dtype of s; None is float32 for half-precision leaves, else the leaf's.
+        convention: whose algorithm and defaults, a name in ``CONVENTIONS``.
+        eps_in_sqrt: add eps inside the root; None takes the convention's (True for optax, Keras and ENEE4584).
+        state_dtype: dtype of s; None keeps float32 for half-precision leaves and the leaf's own for others.
 
     Raises:
-        ValueError: a number is out of range, or the convention does not define this.
+        ValueError: a number is out of range, or the convention does not define this optimizer.
 
     Reference: Duchi, Hazan and Singer, Adaptive Subgradient Methods for Online Learning and Stochastic
-    Optimization, 2011, https://jmlr.org/papers/v12/duchi11a.html. Lecture row E4.
+    Optimization, 2011, https://jmlr.org/papers/v12/duchi11a.html. [Lecture row E4]
     """
     options = resolve(
         "adagrad",
@@ -62,7 +62,7 @@ def adagrad(
 def scale_by_rss(
     initial_accumulator_value: ArrayLike = 0.1, eps: ArrayLike = 1e-7, *, eps_in_sqrt: bool = True
 ) -> GradientTransformation:
-    """Return AdaGrad's direction as a stage. See ``adagrad`` for the arguments."""
+    """Scale by AdaGrad's direction. See ``adagrad`` for the arguments."""
     check(non_negative={"initial_accumulator_value": initial_accumulator_value, "eps": eps})
 
     initial, eps = trees.hyper(initial_accumulator_value, eps)

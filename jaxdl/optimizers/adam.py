@@ -1,4 +1,4 @@
-"""Adam and AdamW: a step scaled by exponential averages of the gradient and its square. Lecture row E6."""
+"""Adam and AdamW: steps scaled by exponential averages of the gradient and of its square. [Lecture rows E6, E7]"""
 
 from __future__ import annotations
 
@@ -34,36 +34,38 @@ def adam(
     form: Form = None,
     state_dtype: DTypeLike | None = None,
 ) -> GradientTransformationExtraArgs:
-    """Adam: w ← w − α·m̂/(√(v̂ + eps_root) + eps), m and v averages of g and g², m̂ and v̂ unbiased.
+    """Adam: w ← w − α·m̂/(√(v̂ + eps_root) + eps), where m̂ and v̂ are unbiased averages of g and g².
 
-    With ``eps_hat``: w ← w − α·(√(1−b2ᵗ)/(1−b1ᵗ))·m/(√(v + eps_root) + eps), eps added to the raw root.
+    With ``eps_hat``, eps is added to the raw root: w ← w − α·(√(1−b2ᵗ)/(1−b1ᵗ))·m/(√(v + eps_root) + eps).
 
     Args:
-        learning_rate: α, a number at least 0 or a schedule of the step.
+        learning_rate: α, a number of at least 0 or a schedule, a function of the step.
         b1: decay of the average of g, in [0, 1).
         b2: decay of the average of g², in [0, 1).
-        eps: added to the root, at least 0; None is the convention's (optax 1e-8, Keras 1e-7).
-        eps_root: added inside the root, at least 0; None is the convention's (optax 0). To differentiate through
-            ``update``, as in meta-learning, it must be above 0: at a zero gradient the derivative of √v̂ is infinite
-            and that of the step NaN, as in optax.
-        mu_dtype: dtype in which m is kept; None means ``state_dtype``'s rule.
-        nesterov: look one step ahead in m, as ``nadam``.
-        weight_decay: λ of the L2 penalty that PyTorch's Adam adds to the gradient, g + λw, before anything else; only
-            under ``convention="torch"``. Decoupled decay is ``adamw``.
-        convention: whose algorithm; see ``conventions``.
-        eps_hat: the second formula; None is the convention's (only Keras: True).
-        bias_correction: False is the lectures' "almost" Adam; None is the convention's (True).
-        form: in which order the operations run, entries of ``conventions.FORMS``: "exact_correction" and
-            "moment_form"; what is left out is the convention's.
-        state_dtype: dtype of m and v; None is float32 for half-precision leaves, else the leaf's.
+        eps: added to the root, at least 0; None takes the convention's (optax 1e-8, Keras 1e-7).
+        eps_root: added inside the root, at least 0; None takes the convention's (optax 0). It must be above 0 if you
+            differentiate through ``update``, as in meta-learning: otherwise √v̂ has an infinite derivative at a zero
+            gradient, and the derivative of the step is NaN, as in optax.
+        mu_dtype: dtype in which m is stored; None follows ``state_dtype``.
+        nesterov: look one step ahead in m, as ``nadam`` does.
+        weight_decay: λ of PyTorch's L2 penalty, which adds λw to the gradient first. It requires
+            ``convention="torch"``;
+            use ``adamw`` for decoupled decay.
+        convention: whose algorithm and defaults, a name in ``CONVENTIONS``.
+        eps_hat: use the second formula; None takes the convention's (True for Keras only).
+        bias_correction: False is the lectures' "almost" Adam; None takes the convention's (True).
+        form: order of operations, the entries "exact_correction" and "moment_form" of ``conventions.FORMS``; an entry
+            that is left out takes the convention's.
+        state_dtype: dtype of m and v; None keeps float32 for half-precision leaves and the leaf's own for others.
 
     Raises:
-        ValueError: a number is out of range, the convention does not define this, or ``weight_decay`` comes without
-            the convention "torch".
+        ValueError: a number is out of range, the convention does not define this optimizer, or ``weight_decay`` is
+            given
+            under another convention than "torch".
 
-    Errata. ENEE4584 divides by ρ instead of 1−ρᵗ; CS2020 corrects V_db with β2. The corrected forms run.
+    Errata: ENEE4584 divides by ρ instead of 1−ρᵗ, and CS2020 corrects V_db with β2. The corrected forms run here.
     Reference: Kingma and Ba, Adam: A Method for Stochastic Optimization, 2015,
-    https://arxiv.org/abs/1412.6980. Lecture row E6.
+    https://arxiv.org/abs/1412.6980. [Lecture row E6]
     """
     check(non_negative={"learning_rate": learning_rate})
     given = {"eps": eps, "eps_root": eps_root, "eps_hat": eps_hat, "bias_correction": bias_correction}
@@ -96,30 +98,30 @@ def adamw(
 ) -> GradientTransformationExtraArgs:
     """Adam with decoupled weight decay: w ← w − α·(Adam's direction + λw).
 
-    The paper's own form does not multiply the decay by α: w ← w − α·(Adam's direction) − λw.
+    The paper does not multiply the decay by α: w ← w − α·(Adam's direction) − λw.
 
     Args:
-        learning_rate: α, a number at least 0 or a schedule of the step.
+        learning_rate: α, a number of at least 0 or a schedule, a function of the step.
         b1: see ``adam``.
         b2: see ``adam``.
         eps: see ``adam``.
         eps_root: see ``adam``.
         mu_dtype: see ``adam``.
-        weight_decay: λ, a number at least 0 or a schedule; None is the convention's (optax 1e-4, PyTorch
-            1e-2, Keras 4e-3; the paper prints none).
-        mask: which parameters decay: a tree of bools, a prefix of one or a function of the tree; None: all.
+        weight_decay: λ, a number of at least 0 or a schedule; None takes the convention's (optax 1e-4, PyTorch 1e-2,
+            Keras 4e-3; the paper prints none).
+        mask: which parameters decay: a tree of bools, a prefix of one, or a function of the tree; None selects all.
         nesterov: see ``adam``.
-        convention: whose algorithm; see ``conventions``.
+        convention: see ``adam``.
         eps_hat: see ``adam``.
         bias_correction: see ``adam``.
-        form: see ``adam``; "decay_form" too.
+        form: see ``adam``, with the entry "decay_form" in addition.
         state_dtype: see ``adam``.
 
     Raises:
-        ValueError: a number is out of range, or the convention does not define this.
+        ValueError: a number is out of range, or the convention does not define this optimizer.
 
     Reference: Loshchilov and Hutter, Decoupled Weight Decay Regularization, 2019,
-    https://arxiv.org/abs/1711.05101. Lecture row E7.
+    https://arxiv.org/abs/1711.05101. [Lecture row E7]
     """
     check(non_negative={"learning_rate": learning_rate})
     given = {"eps": eps, "eps_root": eps_root, "eps_hat": eps_hat, "bias_correction": bias_correction}
@@ -143,7 +145,7 @@ def scale_by_adam(
     exact_correction: bool = False,
     moment_form: str = "weighted",
 ) -> GradientTransformation:
-    """Return Adam's direction m̂/(√(v̂ + eps_root) + eps) as a stage. See ``adam`` for the arguments."""
+    """Scale by Adam's direction m̂/(√(v̂ + eps_root) + eps). See ``adam`` for the arguments."""
     check(decay_rates={"b1": b1, "b2": b2}, non_negative={"eps": eps, "eps_root": eps_root})
     b1, b2, eps, eps_root = trees.hyper(b1, b2, eps, eps_root)
 
@@ -153,8 +155,7 @@ def scale_by_adam(
 
     def update(updates, state, params):
         del params
-        mu = moments.update_moment(updates, state.mu, b1, 1, moment_form)
-        nu = moments.update_moment(updates, state.nu, b2, 2, moment_form)
+        mu, nu = moments.update_moments(updates, state, b1, b2, moment_form)
         count = trees.increment(state.count)
         raw = eps_hat or not bias_correction
         mu_hat = moments.first_moment(mu, updates, b1, count, nesterov, bias_correction, exact_correction)

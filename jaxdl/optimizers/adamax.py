@@ -1,4 +1,4 @@
-"""AdaMax: Adam with the largest gradient, decayed, in place of the root of the second moment."""
+"""AdaMax: Adam with a decayed maximum of |g| in place of the root of the second moment. [Lecture row E7]"""
 
 from __future__ import annotations
 
@@ -29,24 +29,24 @@ def adamax(
     form: Form = None,
     state_dtype: DTypeLike | None = None,
 ) -> GradientTransformationExtraArgs:
-    """AdaMax: u ← max(b2·u, |g| + eps), w ← w − α·m̂/u; or eps added to u afterwards.
+    """AdaMax: u ← max(b2·u, |g| + eps), w ← w − α·m̂/u; or with eps added to u after the maximum.
 
     Args:
-        learning_rate: α, a number at least 0 or a schedule of the step.
+        learning_rate: α, a number of at least 0 or a schedule, a function of the step.
         b1: see ``adam``.
         b2: decay of the maximum, in [0, 1).
-        eps: at least 0; None is the convention's (1e-8; Keras 1e-7; the paper 0).
+        eps: at least 0; None takes the convention's (1e-8; Keras 1e-7; the paper 0).
         weight_decay: see ``adam``.
-        convention: whose algorithm; see ``conventions``.
-        eps_in_max: where eps stands; None is the convention's (optax and PyTorch: inside the maximum).
+        convention: see ``adam``.
+        eps_in_max: add eps inside the maximum; None takes the convention's (True for optax and PyTorch).
         form: see ``adam``.
         state_dtype: see ``adam``.
 
     Raises:
-        ValueError: a number is out of range, or the convention does not define this.
+        ValueError: a number is out of range, or the convention does not define this optimizer.
 
     Reference: Kingma and Ba, Adam: A Method for Stochastic Optimization, 2015, section 7.1,
-    https://arxiv.org/abs/1412.6980. Lecture row E7.
+    https://arxiv.org/abs/1412.6980. [Lecture row E7]
     """
     check(non_negative={"learning_rate": learning_rate})
     direction = scale_by_adamax(b1, b2, **resolve("adamax", convention, form, eps=eps, eps_in_max=eps_in_max))
@@ -64,7 +64,7 @@ def scale_by_adamax(
     exact_correction: bool = False,
     moment_form: str = "weighted",
 ) -> GradientTransformation:
-    """Return AdaMax's direction as a stage. See ``adamax`` for the arguments."""
+    """Scale by AdaMax's direction. See ``adamax`` for the arguments."""
     check(decay_rates={"b1": b1, "b2": b2}, non_negative={"eps": eps})
     b1, b2, eps = trees.hyper(b1, b2, eps)
 
@@ -77,7 +77,7 @@ def scale_by_adamax(
         u = trees.real(u)
         if eps_in_max:
             return m / u
-        # a coordinate that never had a gradient stays, also where eps is 0
+        # a coordinate that never had a gradient stays put even if eps is 0
         below = u + eps
         return jnp.where(below > 0, m / jnp.where(below > 0, below, 1.0), 0.0)
 

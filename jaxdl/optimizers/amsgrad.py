@@ -1,4 +1,4 @@
-"""AMSGrad: Adam divided by the largest second moment so far."""
+"""AMSGrad: Adam divided by the root of the largest second moment so far. [Lecture row E7]"""
 
 from __future__ import annotations
 
@@ -34,30 +34,30 @@ def amsgrad(
     form: Form = None,
     state_dtype: DTypeLike | None = None,
 ) -> GradientTransformationExtraArgs:
-    """AMSGrad: Adam with the largest v̂ so far in place of v̂.
+    """AMSGrad: Adam with the running maximum of v̂ in place of v̂.
 
     Args:
-        learning_rate: α, a number at least 0 or a schedule of the step.
+        learning_rate: α, a number of at least 0 or a schedule, a function of the step.
         b1: see ``adam``.
         b2: see ``adam``.
-        eps: see ``adam``; None is the convention's (the paper prints none).
+        eps: see ``adam``; None takes the convention's (the paper prints none).
         eps_root: see ``adam``.
         mu_dtype: see ``adam``.
-        bias_correction_mu: divide m by 1 − b1ᵗ; None is the convention's (only the paper: False).
-        bias_correction_nu: divide v by 1 − b2ᵗ; None is the convention's (only the paper: False).
+        bias_correction_mu: divide m by 1 − b1ᵗ; None takes the convention's (False for the paper only).
+        bias_correction_nu: divide v by 1 − b2ᵗ; None takes the convention's (False for the paper only).
         weight_decay: see ``adam``.
-        convention: whose algorithm; see ``conventions``.
-        max_of_raw: take the maximum of v, before the bias correction; None is the convention's (only optax
-            corrects first, so that early large estimates stay).
+        convention: see ``adam``.
+        max_of_raw: take the maximum of v before the bias correction; None takes the convention's. Only optax corrects
+            first, so that large early estimates persist.
         eps_hat: see ``adam``.
         form: see ``adam``.
         state_dtype: see ``adam``.
 
     Raises:
-        ValueError: a number is out of range, or the convention does not define this.
+        ValueError: a number is out of range, or the convention does not define this optimizer.
 
     Reference: Reddi, Kale and Kumar, On the Convergence of Adam and Beyond, 2018,
-    https://openreview.net/forum?id=ryQu7f-RZ. Lecture row E7.
+    https://openreview.net/forum?id=ryQu7f-RZ. [Lecture row E7]
     """
     check(non_negative={"learning_rate": learning_rate})
     given = {"bias_correction_mu": bias_correction_mu, "bias_correction_nu": bias_correction_nu}
@@ -82,7 +82,7 @@ def scale_by_amsgrad(
     exact_correction: bool = False,
     moment_form: str = "weighted",
 ) -> GradientTransformation:
-    """Return AMSGrad's direction as a stage. See ``amsgrad`` for the arguments."""
+    """Scale by AMSGrad's direction. See ``amsgrad`` for the arguments."""
     check(decay_rates={"b1": b1, "b2": b2}, non_negative={"eps": eps, "eps_root": eps_root})
     b1, b2, eps, eps_root = trees.hyper(b1, b2, eps, eps_root)
 
@@ -92,13 +92,11 @@ def scale_by_amsgrad(
 
     def init(params):
         zeros = trees.zeros_like
-        mu, nu, nu_max = zeros(params, mu_dtype), zeros(params), zeros(params)
-        return ScaleByAmsgradState(jnp.zeros([], jnp.int32), mu, nu, nu_max)
+        return ScaleByAmsgradState(jnp.zeros([], jnp.int32), zeros(params, mu_dtype), zeros(params), zeros(params))
 
     def update(updates, state, params):
         del params
-        mu = moments.update_moment(updates, state.mu, b1, 1, moment_form)
-        nu = moments.update_moment(updates, state.nu, b2, 2, moment_form)
+        mu, nu = moments.update_moments(updates, state, b1, b2, moment_form)
         count = trees.increment(state.count)
         mu_hat = moments.first_moment(mu, updates, b1, count, False, bias_correction_mu, exact_correction)
         correct_first = bias_correction_nu and not max_of_raw

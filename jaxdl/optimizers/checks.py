@@ -1,4 +1,4 @@
-"""Checks of hyperparameters: what is known where an optimizer is made is checked there, by name."""
+"""Checks of hyperparameters, made by name at the moment an optimizer is built."""
 
 from __future__ import annotations
 
@@ -12,15 +12,17 @@ MOMENTUM_FORMS: Final = ("heavy_ball", "velocity", "ema")
 
 
 def check(*, positive=None, non_negative=None, decay_rates=None) -> None:
-    """Check hyperparameters that are Python or NumPy numbers; arrays, schedules and None pass, texts and lists do not.
+    """Check hyperparameters that are Python or NumPy numbers, and refuse text and containers.
+
+    Arrays, schedules and None pass unchecked.
 
     Args:
-        positive: name → value, each must be finite and above 0.
-        non_negative: name → value, each must be finite and at least 0.
-        decay_rates: name → value, each must be at least 0 and below 1.
+        positive: name → value; each must be finite and above 0.
+        non_negative: name → value; each must be finite and at least 0.
+        decay_rates: name → value; each must be at least 0 and below 1.
 
     Raises:
-        ValueError: naming the argument, its value and what is allowed.
+        ValueError: names the argument, its value and what is allowed.
     """
     rules = (
         (positive, lambda v: 0 < v < np.inf, "finite and above 0"),
@@ -36,13 +38,13 @@ def check(*, positive=None, non_negative=None, decay_rates=None) -> None:
 
 
 def check_whole(**at_least: tuple[Any, int]) -> None:
-    """Check arguments that are counts: ints, or integer arrays whose values pass unchecked.
+    """Check counts, which must be ints; the values of integer arrays pass unchecked.
 
     Args:
         **at_least: name → (value, smallest allowed value).
 
     Raises:
-        ValueError: naming the argument, its value and what is allowed.
+        ValueError: names the argument, its value and what is allowed.
     """
     for name, (value, smallest) in at_least.items():
         words = f"it must be a whole number, an int of at least {smallest}"
@@ -56,10 +58,10 @@ def check_whole(**at_least: tuple[Any, int]) -> None:
 
 
 def check_static(**values: Any) -> None:
-    """Check arguments that set shapes: they must be Python or NumPy numbers, since a shape cannot be traced.
+    """Check arguments that determine shapes; they must be Python or NumPy numbers, because a shape cannot be traced.
 
     Raises:
-        ValueError: naming the argument.
+        ValueError: names the argument.
     """
     for name, value in values.items():
         if isinstance(value, jax.Array):
@@ -70,12 +72,12 @@ def check_static(**values: Any) -> None:
 
 
 def check_momentum(momentum: Any) -> None:
-    """Check a momentum that is a Python number."""
+    """Check that a momentum given as a Python or NumPy number lies in [0, 1]."""
     if isinstance(momentum, int | float | np.number) and not 0 <= momentum <= 1:
         raise ValueError(f"momentum is {momentum}: it must lie between 0 and 1")
 
 
 def check_momentum_form(momentum_form: str) -> None:
-    """Check the name of a way to accumulate momentum."""
+    """Check the name of a form of momentum."""
     if momentum_form not in MOMENTUM_FORMS:
         raise ValueError(f"momentum_form is {momentum_form!r}: it must be one of {MOMENTUM_FORMS}")

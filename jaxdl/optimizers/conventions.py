@@ -1,8 +1,8 @@
-"""What the defaults of each optimizer are in each convention: one table, read by every factory.
+"""The defaults of each optimizer in each convention: one table that every factory reads.
 
 Frameworks, papers and lectures print different algorithms under one name. Every optimizer here takes
-``convention=``; an argument left at None takes the convention's value from ``TABLE``, an explicit argument
-always wins, and a pair that is not in the table is a ``ValueError``. ``page`` prints the table as Markdown.
+``convention=``: an argument left at None takes the convention's value from ``TABLE``, an explicit argument always
+wins, and a pair that is missing from the table is a ``ValueError``. ``page`` renders the table as Markdown.
 
 Conventions: ``optax`` (0.2.8), ``torch`` (PyTorch 2.15), ``keras`` (Keras 3), ``paper`` (the publication that
 introduced the method), and the lectures ``lecture_p`` (PClub CS2020), ``lecture_s`` (CS182), ``lecture_e``
@@ -33,26 +33,26 @@ __all__ = [
 CONVENTIONS: Final = ("optax", "torch", "keras", "paper", "lecture_p", "lecture_s", "lecture_e")
 
 REQUIRED: Final = "required"
-"""Marks an argument for which the convention prints no value, so that the caller must give one."""
+"""Mark of an argument for which the convention prints no value, so that the caller must give one."""
 
 FORMS: Final[dict[str, tuple[Any, ...]]] = {
     "exact_correction": (False, True),
     "moment_form": ("weighted", "increment", "mixed"),
     "decay_form": ("joint", "product", "difference", "unscaled"),
 }
-"""The entries of an optimizer's ``form=`` and their values: how one formula is rounded, not which formula it is.
+"""The entries of an optimizer's ``form=`` and their values: the order of operations in one formula.
 
 - ``exact_correction`` computes 1−bᵗ without cancellation. optax and Keras subtract bᵗ from 1 in float32, which is off
   by up to 6e-5 in the first steps.
 - ``moment_form`` orders an exponential average: "weighted" (1−b)·g + b·m, "increment" m + (1−b)·(g − m) as Keras, or
   "mixed", the average of g in increments and that of g² weighted, as PyTorch.
 - ``decay_form`` orders decoupled decay: "joint" −α·(d + λw), "product" w·(1−αλ) before the step as PyTorch,
-  "difference" w − αλw before the step as Keras. "unscaled" w − λw is the one that is another formula: AdamW's paper
-  does not multiply λ by the learning rate.
+  "difference" w − αλw before the step as Keras. "unscaled" w − λw is the only value that is another formula: AdamW's
+  paper does not multiply λ by the learning rate.
 """
 
 Form = Mapping[str, Any] | None
-"""Entries of ``FORMS`` such as ``{"moment_form": "mixed"}``; an entry left out, or None, is the convention's."""
+"""Entries of ``FORMS`` such as ``{"moment_form": "mixed"}``; an omitted entry takes the convention's."""
 
 _HEAVY_BALL = {"momentum_form": "heavy_ball"}
 _VELOCITY = {"momentum_form": "velocity"}
@@ -94,7 +94,7 @@ EQUATIONS: Final[dict[str, str]] = {
     "lamb": "d = adam + weight_decay w, w -= a ‖w‖/‖d‖ d",
     "muon": "matrices: w -= a √max(1, out/in) (orthogonal(m̂) + weight_decay w); other arrays: adamw",
 }
-"""The updates in the arguments' names; w the parameters, g the gradient, a the learning rate, t the step from 1."""
+"""The updates in terms of the arguments, the parameters w, the gradient g, the learning rate a and the step t ≥ 1."""
 
 TABLE: Final[dict[str, dict[str, dict[str, Any]]]] = {
     "sgd": {
@@ -201,7 +201,7 @@ def defined(optimizer: str) -> tuple[str, ...]:
         optimizer: a name in ``TABLE``.
 
     Raises:
-        ValueError: there is no such optimizer in the table.
+        ValueError: the table has no such optimizer.
     """
     if optimizer not in TABLE:
         raise ValueError(f"optimizer is {optimizer!r}: it must be one of {', '.join(TABLE)}")
@@ -209,10 +209,10 @@ def defined(optimizer: str) -> tuple[str, ...]:
 
 
 def forms(optimizer: str) -> tuple[str, ...]:
-    """Return the entries that an optimizer's ``form`` may have, in the order of ``FORMS``.
+    """Return the entries that an optimizer's ``form`` accepts, in the order of ``FORMS``.
 
     Raises:
-        ValueError: there is no such optimizer in the table.
+        ValueError: the table has no such optimizer.
     """
     row = TABLE[optimizer][defined(optimizer)[0]]
     return tuple(name for name in FORMS if name in row)
@@ -224,15 +224,15 @@ def resolve(optimizer: str, convention: str, form: Form = None, **given: Any) ->
     Args:
         optimizer: a name in ``TABLE``.
         convention: a name in ``CONVENTIONS``.
-        form: the caller's entries of ``FORMS``; see ``forms`` for those of each optimizer.
-        **given: the caller's arguments; all are names in the table's row.
+        form: the caller's entries of ``FORMS``; ``forms`` lists those of each optimizer.
+        **given: the caller's arguments; all of them are names in the table's row.
 
     Returns:
-        The names of ``given`` and ``forms(optimizer)`` with their values; explicit values unchanged.
+        The names of ``given`` and ``forms(optimizer)`` with their values; explicit values are unchanged.
 
     Raises:
-        ValueError: the convention does not define this optimizer or prints no value for an argument that was left at
-            None, or ``form`` has an entry or a value that it cannot have.
+        ValueError: the convention does not define this optimizer, it prints no value for an argument that was left at
+            None, or ``form`` has an entry or a value that it does not accept.
     """
     names = defined(optimizer)
     if convention not in names:
@@ -251,7 +251,7 @@ def resolve(optimizer: str, convention: str, form: Form = None, **given: Any) ->
 
 
 def _entries(optimizer, form):
-    """Return every entry of an optimizer's ``form``, None where the caller left it out."""
+    """Return every entry of an optimizer's ``form``, with None for those that the caller left out."""
     names = forms(optimizer)
     allowed = ", ".join(f"{name!r} ({' or '.join(map(repr, FORMS[name]))})" for name in names) or "nothing"
     if form is not None and not isinstance(form, Mapping):
@@ -265,7 +265,7 @@ def _entries(optimizer, form):
 
 
 def page() -> str:
-    """Return the update equations, all defaults and the relations between conventions as Markdown."""
+    """Render the update equations, all defaults and the relations between conventions as Markdown."""
     return "\n\n".join(_section(optimizer) for optimizer in TABLE) + "\n"
 
 

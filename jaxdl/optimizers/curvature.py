@@ -1,4 +1,4 @@
-"""Products with curvature matrices that are never formed: Hessian, Gauss-Newton, Fisher; the Hessian's diagonal."""
+"""Products with the Hessian, Gauss-Newton and Fisher matrices, which are never formed, and the Hessian's diagonal."""
 
 from __future__ import annotations
 
@@ -20,28 +20,29 @@ def hessian_product(value_fn: ValueFn, params: Any, vector: Any) -> Any:
 
     Args:
         value_fn: params → scalar.
-        params: where H is taken.
+        params: the point of H.
         vector: v, a tree like ``params``.
 
-    Reference: Pearlmutter, Fast Exact Multiplication by the Hessian, 1994. Lecture row E8.
+    Reference: Pearlmutter, Fast Exact Multiplication by the Hessian, 1994. [Lecture row E8]
     """
     return jax.jvp(jax.grad(value_fn), (params,), (vector,))[1]
 
 
 def gauss_newton_product(model_fn: Callable[[Any], Any], loss_fn: ValueFn, params: Any, vector: Any) -> Any:
-    """Return G·v = JᵀH_L J·v, J the model's Jacobian and H_L the loss's Hessian in the outputs.
+    """Return G·v = JᵀH_L J·v, where J is the model's Jacobian and H_L the loss's Hessian in the outputs.
 
-    G is positive semidefinite for a convex loss. For softmax cross entropy and for squared error it is the
-    Fisher matrix too, so that a Gauss-Newton step is a natural-gradient step.
+    G is positive semidefinite for a convex loss. For softmax cross entropy and squared error it equals the Fisher
+    matrix,
+    so that a Gauss-Newton step is a natural-gradient step.
 
     Args:
         model_fn: params → outputs.
         loss_fn: outputs → scalar.
-        params: where G is taken.
+        params: the point of G.
         vector: v, a tree like ``params``.
 
     Reference: Martens, New Insights and Perspectives on the Natural Gradient Method, 2020,
-    https://arxiv.org/abs/1412.1193. Lecture row E8.
+    https://arxiv.org/abs/1412.1193. [Lecture row E8]
     """
     outputs, pushforward = jax.linearize(model_fn, params)
     pullback = jax.linear_transpose(pushforward, params)
@@ -51,23 +52,24 @@ def gauss_newton_product(model_fn: Callable[[Any], Any], loss_fn: ValueFn, param
 def fisher_product(
     model_fn: Callable[[Any], Array], params: Any, vector: Any, distribution: str = "categorical"
 ) -> Any:
-    """Return F·v, F the Fisher matrix of the model's own predictions, in the mean over examples.
+    """Return F·v, where F is the Fisher matrix of the model's own predictions, averaged over examples.
 
-    F = mean over x of E[∇log p(y|x) ∇log p(y|x)ᵀ], y drawn from the model, not from the data (which would be the
-    "empirical" Fisher, another matrix). It is JᵀF_z J with F_z the Fisher matrix in the outputs, known in closed form.
+    F is the mean over x of E[∇log p(y|x) ∇log p(y|x)ᵀ] with y drawn from the model. Drawing y from the data would give
+    the
+    "empirical" Fisher, another matrix. F = JᵀF_z J, where the Fisher matrix F_z in the outputs has a closed form.
 
     Args:
         model_fn: params → outputs of shape (n, ...).
-        params: where F is taken.
+        params: the point of F.
         vector: v, a tree like ``params``.
-        distribution: what the outputs parametrise: the logits of a "categorical" distribution over the last axis, a
-            "bernoulli" logit each, or the mean of a "gaussian" of variance 1 each.
+        distribution: the distribution that the outputs parametrize: "categorical" for logits over the last axis,
+            "bernoulli" for one logit each, or "gaussian" for the mean of a normal distribution of variance 1 each.
 
     Raises:
         ValueError: there is no such distribution.
 
-    Reference: Amari, Natural Gradient Works Efficiently in Learning, 1998, and Martens, 2020; see
-    ``gauss_newton_product``, which it equals for these distributions' own losses. Lecture row E8.
+    References: Amari, Natural Gradient Works Efficiently in Learning, 1998; Martens, 2020, see
+    ``gauss_newton_product``, which this equals for these distributions' own losses. [Lecture row E8]
     """
     check_distribution(distribution)
     outputs, pushforward = jax.linearize(model_fn, params)
@@ -93,28 +95,29 @@ _OUTPUT_FISHER = {
 
 
 def check_distribution(distribution: str) -> None:
-    """Raise a ``ValueError`` unless it is a name of a distribution that ``fisher_product`` knows."""
+    """Raise a ``ValueError`` unless ``fisher_product`` knows the distribution."""
     if distribution not in _OUTPUT_FISHER:
         raise ValueError(f"distribution is {distribution!r}: it must be one of {', '.join(_OUTPUT_FISHER)}")
 
 
 def hutchinson_diagonal(key: Key[Array, ""], value_fn: ValueFn, params: Any, samples: Any = 1) -> Any:
-    """Estimate the Hessian's diagonal as the mean of z⊙Hz over random signs z; exact if H is diagonal.
+    """Estimate the Hessian's diagonal by the mean of z⊙Hz over random signs z, which is exact if H is diagonal.
 
     Args:
         key: a random key.
         value_fn: params → scalar.
-        params: where H is taken.
-        samples: number of sign vectors, a whole number at least 1.
+        params: the point of H.
+        samples: number of sign vectors, a whole number of at least 1.
 
     Returns:
-        A tree like ``params``; of a complex leaf the diagonal for the real part plus i times that for the imaginary.
+        A tree like ``params``. For a complex leaf, the diagonal of the real part plus i times that of the imaginary
+            part.
 
     Raises:
-        ValueError: ``samples`` is below 1 or no whole number.
+        ValueError: ``samples`` is below 1 or not a whole number.
 
     Reference: Bekas, Kokiopoulou and Saad, An estimator for the diagonal of a matrix, 2007,
-    https://doi.org/10.1016/j.apnum.2007.01.003. Lecture row E8.
+    https://doi.org/10.1016/j.apnum.2007.01.003. [Lecture row E8]
     """
     check_static(samples=samples)
     check_whole(samples=(samples, 1))

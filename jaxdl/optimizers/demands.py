@@ -1,7 +1,7 @@
-"""The nodes of an optimizer's state that ask the loop for something, found through whatever is wrapped around them.
+"""The nodes of an optimizer's state that ask something of the loop, found through all wrappers.
 
-`loops` says what they may ask for. A node is one of the state classes in ``states``; its own tree is like the
-parameters, with ``MaskedNode`` where a parameter is another optimizer's.
+See `loops` for the things they may ask for. A node is one of the state classes in ``states``. Its own tree resembles
+the parameters, with ``MaskedNode`` for parameters that belong to another optimizer.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ def asking(state: Any) -> Iterator[Any]:
         elif isinstance(node, _ASKING):
             if isinstance(node, ScheduleFreeState | SAMState):
                 _check_alone(node)
-            if isinstance(node, SAMState) and node.cache is None:  # opaque mode, whose adversarial steps nobody sees
+            if isinstance(node, SAMState) and node.cache is None:  # opaque mode steps inside update
                 yield from asking(node.opt_state)
             else:
                 yield node
 
 
 def _check_alone(node: Any) -> None:
-    """Raise a ValueError where what stands within schedule-free or SAM asks for something too."""
+    """Raise a ValueError if an optimizer inside schedule-free or SAM asks for something too."""
     outer = type(node).__name__.removesuffix("State")
     if found_in(tuple(node), NesterovState):
         raise ValueError(
@@ -59,7 +59,7 @@ def _check_alone(node: Any) -> None:
             "elsewhere; use the form with gradient_at='params'"
         )
     if isinstance(node, SAMState) and node.cache is None:
-        return  # its optimizer sees whole steps
+        return  # in opaque mode the inner optimizer sees whole steps
     for kind in (ScheduleFreeState, AverageState, SAMState):
         if any(kind is not SAMState or found.cache is not None for found in found_in(tuple(node), kind)):
             inner = kind.__name__.removesuffix("State")
@@ -85,10 +85,10 @@ def _with_hyperparams(node: Any, injected: Any) -> Any:
 
 
 def judged_nodes(state: Any, params: Any) -> list[Any]:
-    """Return the nodes that know which parameters to evaluate, each for the slow weights where there are such."""
+    """Return the nodes that determine the parameters to evaluate, each for the slow weights if there are any."""
     judged = [node for node in asking(state) if not isinstance(node, NesterovState)]
     if isinstance(params, LookaheadParams) and any(isinstance(_own_tree(node), LookaheadParams) for node in judged):
-        judged = [_of_slow(node) for node in judged]  # an average after lookahead is one of its slow weights too
+        judged = [_of_slow(node) for node in judged]  # an average that follows lookahead also averages the slow weights
     elif isinstance(params, LookaheadParams) and judged:
         raise ValueError(f"optimizer: its state asks for several things of one parameter (lookahead, {_names(judged)})")
     check_disjoint(judged, params.slow if isinstance(params, LookaheadParams) else params)
@@ -96,7 +96,7 @@ def judged_nodes(state: Any, params: Any) -> list[Any]:
 
 
 def check_disjoint(nodes: list[Any], params: Any) -> None:
-    """Raise a ValueError where two nodes ask for something of one parameter."""
+    """Raise a ValueError if two nodes ask for something of one parameter."""
     if len(nodes) < 2:
         return
     trees = [jax.tree.leaves(_claims(_own_tree(node), params)) for node in nodes]
@@ -114,7 +114,7 @@ def _claims(own: Any, params: Any) -> Any:
 
 
 def _own_tree(node: Any) -> Any:
-    """Return the part of a node that is like the parameters, with MaskedNode for those that are not its own."""
+    """Return the part of a node that resembles the parameters, with MaskedNode for those of other optimizers."""
     return getattr(node, _OWN[type(node)])
 
 
@@ -124,15 +124,15 @@ def _of_slow(node: Any) -> Any:
 
 
 def map_own(function: Callable[[Any, Any], Any], params: Any, own: Any) -> Any:
-    """Apply a function to each parameter and a node's array for it, where it has one."""
+    """Apply a function to each parameter and the node's array for it, where there is one."""
     leaves, structure = jax.tree.flatten(params)
 
     def of_leaf(w, its):
         if not is_array(w):
-            return w  # a module's static leaf
+            return w  # static leaf of a module
         w = jnp.asarray(w)
         if isinstance(its, MaskedNode) or not jnp.issubdtype(w.dtype, jnp.inexact):
-            return w  # another optimizer's, or a count, of which there is no average and no point ahead
+            return w  # owned by another optimizer, or an integer, which has no average and no look-ahead
         wide = jnp.promote_types(jnp.promote_types(w.dtype, its.dtype), jnp.float32)
         return function(w.astype(wide), its.astype(wide)).astype(w.dtype)
 

@@ -1,4 +1,4 @@
-"""LAMB: Adam with the step of each parameter array scaled to the array's own norm."""
+"""LAMB: Adam that scales the step of each parameter array to the array's own norm. [Lecture row E7]"""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ def lamb(
     convention: str = "optax",
     state_dtype: DTypeLike | None = None,
 ) -> GradientTransformationExtraArgs:
-    """LAMB: d = Adam's direction + λw, w ← w − α·‖w‖/‖d‖·d, norms per parameter array.
+    """LAMB: d = Adam's direction + λw, w ← w − α·‖w‖/‖d‖·d, with norms per parameter array.
 
     Args:
-        learning_rate: α, a number at least 0 or a schedule of the step.
+        learning_rate: α, a number of at least 0 or a schedule, a function of the step.
         b1: see ``adam``.
         b2: see ``adam``.
         eps: see ``adam``.
         eps_root: see ``adam``.
-        weight_decay: λ, a number at least 0 or a schedule; None is the convention's (optax 0, paper .01).
-        mask: which parameters decay; None: all.
-        convention: whose algorithm; see ``conventions``.
+        weight_decay: λ, a number of at least 0 or a schedule; None takes the convention's (optax 0, the paper 0.01).
+        mask: which parameters decay; None selects all.
+        convention: see ``adam``.
         state_dtype: see ``adam``.
 
     Raises:
-        ValueError: a number is out of range, or the convention does not define this.
+        ValueError: a number is out of range, or the convention does not define this optimizer.
 
     Reference: You et al., Large Batch Optimization for Deep Learning: Training BERT in 76 minutes, 2020,
-    https://arxiv.org/abs/1904.00962. Lecture row E7.
+    https://arxiv.org/abs/1904.00962. [Lecture row E7]
     """
     decay = resolve("lamb", convention, weight_decay=weight_decay)["weight_decay"]
     check(non_negative={"learning_rate": learning_rate})

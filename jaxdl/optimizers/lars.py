@@ -1,4 +1,4 @@
-"""LARS: descent with the step of each parameter array scaled to the array's own norm."""
+"""LARS: descent that scales the step of each parameter array to the array's own norm. [Lecture row E7]"""
 
 from __future__ import annotations
 
@@ -31,29 +31,29 @@ def lars(
     separate_norms: bool | None = None,
     state_dtype: DTypeLike | None = None,
 ) -> GradientTransformationExtraArgs:
-    """LARS: d = g + λw, v ← βv − α·η·‖w‖/(‖d‖ + eps)·d, w ← w + v, norms per parameter array.
+    """LARS: d = g + λw, v ← βv − α·η·‖w‖/(‖d‖ + eps)·d, w ← w + v, with norms per parameter array.
 
     The paper divides by ‖g‖ + λ‖w‖ instead of ‖d‖ (``separate_norms``).
 
     Args:
-        learning_rate: α, a number at least 0 or a schedule of the step.
-        weight_decay: λ, at least 0 (a schedule only without ``separate_norms``); None is the convention's
-            (optax 0, the paper 5e-4).
+        learning_rate: α, a number of at least 0 or a schedule, a function of the step.
+        weight_decay: λ, at least 0, or a schedule if ``separate_norms`` is off; None takes the convention's (optax 0,
+            the paper 5e-4).
         weight_decay_mask: which parameters decay.
         trust_coefficient: η, at least 0.
-        eps: added to the norm below the line, at least 0.
+        eps: added to the norm in the denominator, at least 0.
         trust_ratio_mask: which parameters are scaled by the ratio of norms.
         momentum: β in [0, 1].
-        nesterov: Nesterov's form of the momentum.
-        convention: whose algorithm; see ``conventions``.
-        separate_norms: the paper's denominator; None is the convention's.
-        state_dtype: dtype of v; None is float32 for half-precision leaves, else the leaf's.
+        nesterov: use Nesterov's form of the momentum.
+        convention: whose algorithm and defaults, a name in ``CONVENTIONS``.
+        separate_norms: use the paper's denominator; None takes the convention's.
+        state_dtype: dtype of v; None keeps float32 for half-precision leaves and the leaf's own for others.
 
     Raises:
-        ValueError: a number is out of range, or the convention does not define this.
+        ValueError: a number is out of range, or the convention does not define this optimizer.
 
     Reference: You, Gitman and Ginsburg, Large Batch Training of Convolutional Networks, 2017,
-    https://arxiv.org/abs/1708.03888. Lecture row E7.
+    https://arxiv.org/abs/1708.03888. [Lecture row E7]
     """
     options = resolve("lars", convention, weight_decay=weight_decay, separate_norms=separate_norms)
     decay = options["weight_decay"]
@@ -73,7 +73,7 @@ def lars(
 
 
 def scale_by_trust_ratio(trust_coefficient: ArrayLike = 1.0, eps: ArrayLike = 0.0) -> GradientTransformation:
-    """Return a stage that multiplies each array by η·‖w‖/(‖u‖ + eps), or by 1 where a norm is 0.
+    """Scale each array by η·‖w‖/(‖u‖ + eps), or by 1 where a norm is 0.
 
     Args:
         trust_coefficient: η, at least 0.
@@ -94,7 +94,7 @@ def scale_by_trust_ratio(trust_coefficient: ArrayLike = 1.0, eps: ArrayLike = 0.
 
 
 def _scale_by_separate_norms(decay, trust_coefficient, eps, decay_mask, ratio_mask):
-    """The paper's LARS: (g + λw)·η·‖w‖/(‖g‖ + λ‖w‖ + eps), with masks for the decay and for the ratio."""
+    """Scale as LARS's paper: (g + λw)·η·‖w‖/(‖g‖ + λ‖w‖ + eps), with masks for the decay and the ratio."""
     decay, trust_coefficient, eps = trees.hyper(decay, trust_coefficient, eps)
 
     def scale(g, w, decays, scales):

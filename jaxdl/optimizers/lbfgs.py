@@ -1,4 +1,4 @@
-"""L-BFGS with a backtracking line search. Lecture row E8."""
+"""L-BFGS with a backtracking line search. [Lecture row E8]"""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from jaxdl.optimizers.contracts import require_state
 
 
 class LbfgsState(NamedTuple):
-    """State of ``lbfgs``; n parameters in all (a complex one counts twice), m pairs; float32 at least."""
+    """State of ``lbfgs`` for n real parameters (a complex one counts twice) and m pairs, in float32 or wider."""
 
     count: Array  # (), int32: updates so far
     params: Array  # (n,): the parameters of the last update
     grads: Array  # (n,): their gradient
     steps: Array  # (m, n): differences of parameters, newest last
     changes: Array  # (m, n): differences of gradients, newest last
-    weights: Array  # (m,): 1/(step·change), 0 where there is no pair
+    weights: Array  # (m,): 1/(step·change); 0 marks an empty pair
 
 
 def lbfgs(
@@ -31,22 +31,24 @@ def lbfgs(
 ) -> GradientTransformationExtraArgs:
     """L-BFGS: the direction −H·g from the last m pairs, halved until the loss falls enough.
 
-    f(w + αd) ≤ f(w) + c·α·gᵀd with α = 1, ½, ¼, …; a pair without positive curvature is left out. Call
-    ``update(grads, state, params, value=f(params), value_fn=f)``, f a function of all parameters, also within jaxdl's
+    f(w + αd) ≤ f(w) + c·α·gᵀd with α = 1, ½, ¼, …; pairs without positive curvature are dropped. Call
+    ``update(grads, state, params, value=f(params), value_fn=f)`` with f a function of all parameters, also inside
+    jaxdl's
     ``masked`` and ``partition``. A complex gradient is the conjugate of jax.grad's, as for ``optax.lbfgs``. The
-    arithmetic is in float32 at least.
+    arithmetic
+    is in float32 or wider.
 
     Args:
-        memory_size: m, a whole number at least 1; it sets shapes, so that it cannot be traced.
-        max_halvings: of the step, a whole number at least 0; if none is enough the parameters stay.
+        memory_size: m, a whole number of at least 1; it determines shapes and therefore cannot be traced.
+        max_halvings: maximum number of halvings, a whole number of at least 0; if none is enough, the parameters stay.
         armijo: c, in [0, 1).
 
     Raises:
-        ValueError: a number is out of range or no whole number; a leaf is an integer; at update, ``params``, ``value``
-            or ``value_fn`` is missing, or the state is not one of ``lbfgs``.
+        ValueError: a number is out of range or not whole; a leaf is an integer; at update, ``params``, ``value`` or
+            ``value_fn`` is missing, or the state is not one of ``lbfgs``.
 
     Reference: Liu and Nocedal, On the limited memory BFGS method for large scale optimization, 1989,
-    https://doi.org/10.1007/BF01589116. Lecture row E8.
+    https://doi.org/10.1007/BF01589116. [Lecture row E8]
     """
     check_static(memory_size=memory_size)
     check_whole(memory_size=(memory_size, 1), max_halvings=(max_halvings, 0))
@@ -84,7 +86,7 @@ def lbfgs(
 
 
 def _remember(state: LbfgsState, w, g) -> LbfgsState:
-    """Push the newest pair, if there is one and its curvature is positive."""
+    """Append the newest pair if its curvature is positive."""
     s, y = w - state.params, g - state.grads
     curvature = s @ y
     usable = (state.count > 0) & (curvature > 0)
@@ -104,7 +106,7 @@ def _remember(state: LbfgsState, w, g) -> LbfgsState:
 
 
 def _inverse_hessian_product(state: LbfgsState, g):
-    """The two-loop recursion; empty pairs have weight 0 and change nothing."""
+    """Run the two-loop recursion; empty pairs have weight 0 and contribute nothing."""
     pairs = (state.steps, state.changes, state.weights)
 
     def backward(q, pair):
@@ -115,7 +117,7 @@ def _inverse_hessian_product(state: LbfgsState, g):
     q, factors = jax.lax.scan(backward, g, pairs, reverse=True)
     s, y = state.steps[-1], state.changes[-1]
     has_pair = state.weights[-1] > 0
-    # without a pair, a first step of length at most 1
+    # the first step, which has no pair yet, has length at most 1
     first = jnp.minimum(1.0, 1.0 / jnp.maximum(jnp.linalg.norm(g), jnp.finfo(g.dtype).tiny))
     scale = jnp.where(has_pair, (s @ y) / jnp.where(has_pair, y @ y, 1.0), first)
 
@@ -127,7 +129,7 @@ def _inverse_hessian_product(state: LbfgsState, g):
 
 
 def backtrack(value_fn: Any, w, direction, value, slope, max_halvings, armijo):
-    """Return the first of 1, ½, ¼, … whose loss is low enough, or 0. A loss of NaN is not.
+    """Return the first of 1, ½, ¼, … whose loss is low enough, or 0. A NaN loss is never low enough.
 
     Args:
         value_fn: point → loss.
@@ -135,7 +137,7 @@ def backtrack(value_fn: Any, w, direction, value, slope, max_halvings, armijo):
         direction: d, (n,).
         value: the loss at w.
         slope: gᵀd.
-        max_halvings: tries after the first.
+        max_halvings: attempts after the first.
         armijo: c in f(w + αd) ≤ f(w) + c·α·gᵀd.
     """
 

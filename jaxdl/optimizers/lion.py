@@ -1,4 +1,4 @@
-"""Lion: steps of one size in the direction of the momentum's sign. Lecture row E7."""
+"""Lion: steps of constant size in the direction of the momentum's sign. [Lecture row E7]"""
 
 from __future__ import annotations
 
@@ -29,24 +29,24 @@ def lion(
     form: Form = None,
     state_dtype: DTypeLike | None = None,
 ) -> GradientTransformationExtraArgs:
-    """Lion: w ← w − α·(sign((1−b1)g + b1·m) + λw), m ← b2·m + (1−b2)·g; the sign of a complex number is z/|z|.
+    """Lion: w ← w − α·(sign((1−b1)g + b1·m) + λw), m ← b2·m + (1−b2)·g. The sign of a complex number z is z/|z|.
 
     Args:
-        learning_rate: α, a number at least 0 or a schedule of the step; about a tenth of Adam's.
+        learning_rate: α, a number of at least 0 or a schedule; about a tenth of Adam's.
         b1: weight of m in the direction, in [0, 1).
         b2: decay of m, in [0, 1).
-        mu_dtype: dtype in which m is kept; None means ``state_dtype``'s rule.
-        weight_decay: λ, a number at least 0 or a schedule; None is the convention's (optax 1e-3, Keras 0).
-        mask: which parameters decay; None: all.
-        convention: whose algorithm; see ``conventions``.
-        form: see ``adamw``: "decay_form" alone.
-        state_dtype: dtype of m; None is float32 for half-precision leaves, else the leaf's.
+        mu_dtype: dtype in which m is stored; None follows ``state_dtype``.
+        weight_decay: λ, a number of at least 0 or a schedule; None takes the convention's (optax 1e-3, Keras 0).
+        mask: which parameters decay; None selects all.
+        convention: whose algorithm and defaults, a name in ``CONVENTIONS``.
+        form: see ``adamw``; the entry "decay_form" alone.
+        state_dtype: dtype of m; None keeps float32 for half-precision leaves and the leaf's own for others.
 
     Raises:
-        ValueError: a number is out of range, or the convention does not define this.
+        ValueError: a number is out of range, or the convention does not define this optimizer.
 
     Reference: Chen et al., Symbolic Discovery of Optimization Algorithms, 2023,
-    https://arxiv.org/abs/2302.06675. Lecture row E7.
+    https://arxiv.org/abs/2302.06675. [Lecture row E7]
     """
     options = resolve("lion", convention, form, weight_decay=weight_decay)
     check(non_negative={"learning_rate": learning_rate})
@@ -57,7 +57,7 @@ def lion(
 def scale_by_lion(
     b1: ArrayLike = 0.9, b2: ArrayLike = 0.99, mu_dtype: DTypeLike | None = None
 ) -> GradientTransformation:
-    """Return Lion's direction as a stage. See ``lion`` for the arguments."""
+    """Scale by Lion's direction. See ``lion`` for the arguments."""
     check(decay_rates={"b1": b1, "b2": b2})
     b1, b2 = trees.hyper(b1, b2)
 

@@ -1,15 +1,15 @@
-"""What an optimizer may ask of the loop that runs it, and how a loop answers.
+"""What an optimizer may ask of the loop that runs it, and functions that let a loop answer.
 
-Most optimizers take the gradient at the parameters, and their parameters are the ones to evaluate. Some ask for more:
+Most optimizers need the gradient at the parameters and are evaluated at them. Some need more:
 
-* another gradient point: Nesterov's method as published, the fast weights of lookahead;
-* other parameters to evaluate: the averages of `polyak_average` and `tail_average`, schedule-free's x, the slow weights
-  of lookahead, the weights before SAM's adversarial step;
-* the function itself, as extra arguments of ``update``: L-BFGS, Newton, Gauss-Newton, SAM in opaque mode.
+* another gradient point: Nesterov's method as published, or the fast weights of lookahead;
+* other parameters for evaluation: the averages of `polyak_average` and `tail_average`, schedule-free's x, the slow
+  weights of lookahead, or the weights before SAM's adversarial step;
+* the function itself, as extra arguments of ``update``: L-BFGS, Newton, Gauss-Newton, and SAM in opaque mode.
 
-The first two are functions of the optimizer's state and the parameters alone. The states are found through ``chain``,
-``masked``, ``partition``, ``inject_hyperparams`` and ``accumulate``, jaxdl's and optax's alike. A loop that serves all
-of them, as every loop of this library does:
+The first two are functions of the optimizer's state and the parameters alone. States are found through ``chain``,
+``masked``, ``partition``, ``inject_hyperparams`` and ``accumulate``, in jaxdl and optax alike. Every loop of this
+library serves all of these optimizers, as follows:
 
     params = optimizers.start_params(optimizer, params)
     state = optimizer.init(params)
@@ -56,7 +56,7 @@ _AROUND_LOOKAHEAD = {
     MultiStepsState: "accumulate or MultiSteps",
 }
 
-_FUNCTIONS = ("value_fn", "obj_fn", "grad_fn", "model_fn")  # of all parameters
+_FUNCTIONS = ("value_fn", "obj_fn", "grad_fn", "model_fn")  # these are functions of all parameters
 _PART = (
     "optimizer: optax.masked or optax.partition hides parameters from an optimizer that needs the loss, which is a "
     "function of all of them; jaxdl.optimizers.masked and jaxdl.optimizers.partition hold the hidden ones fixed"
@@ -66,16 +66,16 @@ _PART = (
 def start_params(optimizer: GradientTransformation, params: Any) -> Any:
     """Return the parameters in the form in which a loop carries them for this optimizer.
 
-    That is `lookahead_params` of them for lookahead, and the parameters themselves for all others.
+    This is `lookahead_params` of them for lookahead, and the parameters themselves for all other optimizers.
 
     Args:
         optimizer: any transformation.
         params: the network's parameters.
 
     Raises:
-        ValueError: lookahead stands within a mask or a partition, whose other parameters have no slow weights, or
-            within SAM, schedule-free or an accumulation of gradients, which are to stand within it; or the state asks
-            for what `gradient_point` and `eval_params` refuse.
+        ValueError: lookahead is inside a mask or a partition, whose other parameters have no slow weights; it is inside
+            SAM, schedule-free or gradient accumulation, which belong inside lookahead; or the state asks for something
+            that `gradient_point` and `eval_params` refuse.
     """
     state = _abstract_state(optimizer, params)
     for outer, name in _AROUND_LOOKAHEAD.items():
@@ -89,7 +89,7 @@ def start_params(optimizer: GradientTransformation, params: Any) -> Any:
 
 
 def _abstract_state(optimizer: GradientTransformation, params: Any) -> Any:
-    """Return the shapes and dtypes of the initial state; a module's static leaves, such as functions, are no arrays."""
+    """Return the shapes and dtypes of the initial state; static leaves of a module, such as functions, are skipped."""
     leaves, structure = jax.tree.flatten(params)
     arrays = {i: leaf for i, leaf in enumerate(leaves) if is_array(leaf)}
 
@@ -111,8 +111,8 @@ def gradient_point(state: Any, params: Any) -> Any:
         convention="paper")``), the fast weights for lookahead, and ``params`` for all others.
 
     Raises:
-        ValueError: the state asks for what is not defined: two looks ahead for one parameter, a scheduled momentum
-            under ``inject_hyperparams``, or a look ahead within schedule-free or SAM.
+        ValueError: the state asks for something undefined: two looks ahead for one parameter, a scheduled momentum
+            under ``inject_hyperparams``, or a look ahead inside schedule-free or SAM.
 
     References: Sutskever et al., On the importance of initialization and momentum in deep learning, 2013,
     https://proceedings.mlr.press/v28/sutskever13.html; Zhang et al., Lookahead Optimizer, 2019,
@@ -127,7 +127,7 @@ def gradient_point(state: Any, params: Any) -> Any:
 
 
 def eval_params(state: Any, params: Any) -> Any:
-    """Return the parameters that the optimizer means to be evaluated, in the dtypes of ``params``.
+    """Return the parameters to evaluate, in the dtypes of ``params``.
 
     Networks with batch norm need `training.reestimate_batch_norm` for averaged parameters.
 
@@ -140,7 +140,7 @@ def eval_params(state: Any, params: Any) -> Any:
         lookahead's slow weights, the weights before SAM's adversarial steps, and ``params`` for all others.
 
     Raises:
-        ValueError: two averages of one parameter, such as one within lookahead, SAM or schedule-free.
+        ValueError: the state holds two averages of one parameter, such as one inside lookahead, SAM or schedule-free.
 
     References: Defazio et al., The Road Less Scheduled, 2024, https://arxiv.org/abs/2405.15682; Foret et al.,
     Sharpness-Aware Minimization, 2021, https://arxiv.org/abs/2010.01412; see `polyak_average` and `lookahead`.
@@ -154,27 +154,32 @@ def eval_params(state: Any, params: Any) -> Any:
 
 
 def update(optimizer: GradientTransformation, grads: Any, state: Any, params: Any, **offered: Any) -> tuple[Any, Any]:
-    """Call ``optimizer.update`` with those of the offered arguments that it takes.
+    """Call ``optimizer.update`` with the offered arguments that it accepts.
 
     The names are optax's: ``value``, the loss at the gradient point; ``value_fn(params)`` and ``grad_fn(params, i)``,
-    loss and gradient at any parameters on the same batch; ``model_fn(params)`` and ``loss_fn(outputs)``, the two halves
-    of ``value_fn``. A loop offers the ones that it has. From them follow ``grad``, the gradients, and from ``value_fn``
-    its other name ``obj_fn`` and a ``grad_fn``. Under ``accumulate`` and ``optax.MultiSteps`` the optimizer steps on
-    the mean gradient of several batches, to which no function of the last batch belongs: there a plateau schedule gets
-    the ``value``, and nothing else is offered.
+    loss
+    and gradient at any parameters on the same batch; ``model_fn(params)`` and ``loss_fn(outputs)``, the two halves of
+    ``value_fn``. A loop offers those that it has. Derived from them are ``grad``, the gradients, and from ``value_fn``
+    its
+    other name ``obj_fn`` and a ``grad_fn``. Under ``accumulate`` and ``optax.MultiSteps`` the optimizer steps on the
+    mean
+    gradient of several batches, to which no function of the last batch belongs: a plateau schedule then gets the
+    ``value``, and nothing else is offered.
 
     Args:
         optimizer: any transformation.
         grads: gradients at `gradient_point`.
         state: of the optimizer.
         params: as the loop carries them.
-        **offered: arrays, trees and functions; None is not offered.
+        **offered: arrays, trees and functions; arguments that are None count as not offered.
 
     Returns:
         ``(updates, state)``.
 
     Raises:
-        ValueError: the optimizer does not run on what is offered; the message names both.
+        ValueError: the optimizer does not run on the offered arguments, which the message lists; or a mask of optax
+            hides
+            parameters from an optimizer that needs the loss.
     """
     offered = {name: argument for name, argument in offered.items() if argument is not None}
     if found_in(state, MultiStepsState):
@@ -186,21 +191,21 @@ def update(optimizer: GradientTransformation, grads: Any, state: Any, params: An
     if found_in(state, DifferentiallyPrivateAggregateState):
         raise ValueError("optimizer: differentially private descent needs one gradient per example, not their mean")
     extra = {"grad": grads, **offered}
-    if found_in(state, SAMState):  # which refuses all but one where an optimizer around it hands on what it gets
+    if found_in(state, SAMState):  # SAM accepts only grad_fn, while wrappers around it pass everything on
         extra = {name: argument for name, argument in extra.items() if name == "grad_fn"}
     try:
         return optimizer.update(grads, state, params, **_taken(optimizer.update, extra))
     except (TypeError, ValueError) as error:
-        if str(error) == _PART or MaskedNode.__name__ in str(error):  # optax's line searches compare trees first
+        if str(error) == _PART or MaskedNode.__name__ in str(error):  # optax's line searches fail on the trees first
             raise ValueError(_PART) from error
         among = ", ".join(["grads", "state", "params", *offered])
         raise ValueError(f"optimizer: its update does not run on what this loop offers ({among}): {error}") from error
 
 
 def settled(optimizer: GradientTransformation, gradient: Any, params: Any, **offered: Any) -> Any:
-    """Return the initial state in the dtypes that a step returns, which a `jax.lax.scan` must keep.
+    """Return the initial state in the dtypes that a step returns, which `jax.lax.scan` must preserve.
 
-    See `update` for what may be offered.
+    See `update` for the arguments that may be offered.
     """
     state = optimizer.init(params)
     after = jax.eval_shape(lambda s: update(optimizer, gradient, s, params, **offered)[1], state)
@@ -208,7 +213,7 @@ def settled(optimizer: GradientTransformation, gradient: Any, params: Any, **off
 
 
 def descending(grads: Any) -> Any:
-    """Return the gradients of `jax.grad` as optax takes them: conjugated where complex, so that descent subtracts them.
+    """Conjugate the gradients of `jax.grad` where they are complex, as optax expects, so that descent subtracts them.
 
     Args:
         grads: of a real loss with respect to real and complex parameters.
@@ -217,9 +222,9 @@ def descending(grads: Any) -> Any:
 
 
 def _with_value_fn(value_fn: Callable[..., Any], **offered: Any) -> dict[str, Any]:
-    """Return the offer with what follows from ``value_fn``.
+    """Add the arguments that follow from ``value_fn`` to the offered ones.
 
-    optax's line searches want a ``value_fn`` with a parameter for every extra argument that they do not know.
+    optax's line searches require a ``value_fn`` with a parameter for every extra argument unknown to them.
     """
     own = _taken(value_fn, offered)
 
@@ -237,7 +242,7 @@ def _with_value_fn(value_fn: Callable[..., Any], **offered: Any) -> dict[str, An
 def _of_whole(function: Callable[..., Any]) -> Callable[..., Any]:
     """Refuse trees in which a mask hides parameters that the function needs."""
 
-    @functools.wraps(function)  # with the signature, which optax's line searches read
+    @functools.wraps(function)  # keeps the signature, which optax's line searches inspect
     def of_whole(params, *args, **kwargs):
         if found_in(params, MaskedNode):
             raise ValueError(_PART)
@@ -247,7 +252,7 @@ def _of_whole(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _taken(function: Callable[..., Any], offered: dict[str, Any]) -> dict[str, Any]:
-    """Keep the arguments that a function has room for."""
+    """Keep the arguments that a function accepts."""
     parameters = inspect.signature(function).parameters
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         return offered

@@ -1,4 +1,4 @@
-"""Exponential averages of gradients and of their squares, their bias, and the ratio that a step is made of."""
+"""Exponential averages of gradients and their squares, bias correction, and the ratio of the two averages."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from jaxdl.optimizers.trees import map_state, map_updates, times
 
 
 def update_moment(updates, moments, decay, order: int, form: str = "weighted"):
-    """Return the average after x = g^order: (1 − β)·x + β·moment, or as increment moment + (1 − β)·(x − moment).
+    """Return an exponential average after x = g^order.
 
-    In float32 1 − β and β do not sum to 1 (at β = .999 they miss it by 1e-8), so that the weighted average of equal
-    numbers settles 1e-5 away from them and the incremented one does not.
+    "weighted" is (1 − β)·x + β·moment and "increment" is moment + (1 − β)·(x − moment). In float32, 1 − β and β do not
+    sum to 1 (at β = 0.999 they miss it by 1e-8), so a weighted average of equal numbers settles 1e-5 away from them,
+    while an incremented one does not.
 
     Args:
-        updates: g; a leaf that is None leaves its average as it is.
-        moments: the averages so far; of order 2, the real part of one counts.
+        updates: g; where a leaf is None, its average stays as it is.
+        moments: the averages so far; at order 2 only their real part counts.
         decay: β.
-        order: 1, or 2 for |g|².
-        form: "weighted", "increment", or "mixed", which increments the first moment and weighs the second.
+        order: 1 for g, or 2 for |g|².
+        form: "weighted", "increment", or "mixed", which increments order 1 and weights order 2.
     """
 
     def weighted(x, t):
@@ -43,14 +44,19 @@ def update_moment(updates, moments, decay, order: int, form: str = "weighted"):
     return map_state(advance, updates, moments)
 
 
+def update_moments(updates, state, b1, b2, form: str):
+    """Return the averages of g and g² of a state with the fields ``mu`` and ``nu``. See ``update_moment``."""
+    return update_moment(updates, state.mu, b1, 1, form), update_moment(updates, state.nu, b2, 2, form)
+
+
 def correct_bias(moments, decay, count, exact: bool = False):
-    """Divide an exponential average that started at 0 by 1 − β^count, its weights' sum."""
+    """Divide an exponential average that started at 0 by 1 − β^count, the sum of its weights."""
     weight = bias_weight(decay, count, exact)
     return jax.tree.map(lambda t: t / weight.astype(trees.real(t).dtype), moments)
 
 
 def bias_weight(decay, count, exact: bool = False):
-    """Return 1 − β^count; ``exact`` avoids the cancellation that costs four digits at β = .999, count 1."""
+    """Return 1 − β^count; ``exact`` avoids a cancellation that costs four digits at β = 0.999, count 1."""
     if not exact:
         return 1 - power(decay, count)
     if isinstance(decay, int | float):
@@ -60,25 +66,25 @@ def bias_weight(decay, count, exact: bool = False):
 
 @partial(jax.jit, inline=True)
 def power(decay, count):
-    """Return β^count; compiled, since outside of jit a concrete integer exponent compiles anew for each value."""
+    """Return β^count, compiled: outside jit, a concrete integer exponent would compile anew for each value."""
     count = trees.as_float(count)
     return jnp.asarray(decay, trees.promoted(jnp.result_type(decay), count.dtype)) ** count
 
 
 def first_moment(mu, updates, b1, count, nesterov: bool, bias_correction: bool, exact: bool = False):
-    """Return m unbiased, or with Nesterov's look-ahead b1·m/(1 − b1ᵗ⁺¹) + (1 − b1)·g/(1 − b1ᵗ)."""
+    """Return the unbiased m, or Nesterov's look-ahead b1·m/(1 − b1ᵗ⁺¹) + (1 − b1)·g/(1 − b1ᵗ)."""
     if bias_correction:
         ahead = trees.increment(count) if nesterov else count
         mu = correct_bias(mu, b1, ahead, exact)
         updates = correct_bias(updates, b1, count, exact) if nesterov else updates
     if not nesterov:
         return mu
-    # early on g/(1 − b1ᵗ) can overflow where g does not, and ∞/√∞ would be NaN; finite values pass unchanged
+    # early g/(1 − b1ᵗ) can overflow although g does not, and ∞/√∞ would be NaN; finite values are unchanged
     return map_updates(lambda g, m: finite(trees.plus(trees.times(b1, m), trees.times(1 - b1, g))), updates, mu)
 
 
 def finite(x):
-    """Return the array with infinities replaced by the largest finite values, in both parts of a complex one."""
+    """Replace infinities by the largest finite value, in both parts of a complex array."""
     if jnp.iscomplexobj(x):
         return jax.lax.complex(finite(x.real), finite(x.imag))
     return jnp.clip(x, jnp.finfo(x.dtype).min, jnp.finfo(x.dtype).max)
@@ -95,7 +101,7 @@ def ratio(updates: Any, mu: Any, nu: Any, eps, eps_root) -> Any:
 
 
 def correct_ratio(mu: Any, nu: Any, b2, count, eps_hat: bool, exact: bool):
-    """Correct v's bias below the line, or with ``eps_hat`` as a factor above it, where eps is untouched."""
+    """Correct v's bias in the denominator, or with ``eps_hat`` as a factor of m, so that eps is not rescaled."""
     if not eps_hat:
         return mu, correct_bias(nu, b2, count, exact)
     root = jnp.sqrt(bias_weight(b2, count, exact))

@@ -1,4 +1,4 @@
-"""Muon: momentum whose matrices are made orthogonal before the step. Lecture row E7."""
+"""Muon: momentum with its matrices orthogonalized before each step. [Lecture row E7]"""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from jaxdl.words import own_words
 PRECONDITIONINGS: Final = ("frobenius", "spectral", "aol", "schatten")
 
 QUINTIC: Final = (3.4445, -4.7750, 2.0315)
-"""Jordan's coefficients: singular values go to about 1 (between .7 and 1.2) in five steps."""
+"""Jordan's coefficients, which bring singular values to between 0.7 and 1.2 in five steps."""
 
 DION: Final = (
     (4.0848, -6.8946, 2.9270),
@@ -34,7 +34,7 @@ DION: Final = (
     (2.8769, -3.1427, 1.2046),
     (2.8366, -3.0525, 1.2012),
 )
-"""Coefficients per step that bring singular values closer to 1, from the Dion project; optax has them too."""
+"""Coefficients per step from the Dion project, also in optax, which bring singular values closer to 1."""
 
 
 @own_words
@@ -61,71 +61,50 @@ def muon(
     convention: str = "optax",
     state_dtype: DTypeLike | None = None,
 ) -> GradientTransformationExtraArgs:
-    """Muon: w ← w − α·√max(1, out/in)·orthogonal(momentum) for matrices, AdamW for all other leaves.
+    """Muon: w ← w − α·√max(1, out/in)·orthogonal(momentum) for matrices, and AdamW for all other leaves.
 
     Args:
-        learning_rate: α, a number at least 0 or a schedule of the step.
-        ns_coeffs: (a, b, c) of the Newton-Schulz step aX + b(XXᵀ)X + c(XXᵀ)²X, one triple or one per step,
-            or "standard" or "dion".
-        ns_steps: number of Newton-Schulz steps, a whole number at least 1; traced, it makes a loop of them.
+        learning_rate: α, a number of at least 0 or a schedule, a function of the step.
+        ns_coeffs: (a, b, c) of the Newton-Schulz step aX + b(XXᵀ)X + c(XXᵀ)²X: one triple, one per step, "standard" or
+            "dion".
+        ns_steps: number of Newton-Schulz steps, a whole number of at least 1; a traced number runs as a loop.
         beta: decay of the momentum, in [0, 1).
-        eps: added to the norm by which a matrix is divided at first; also AdamW's eps.
-        weight_decay: λ of the matrices; None is the convention's (0).
-        weight_decay_mask: which matrices decay; None: all.
-        mu_dtype: dtype in which the momentum is kept.
+        eps: added to the norm that first divides a matrix; also AdamW's eps.
+        weight_decay: λ of the matrices; None takes the convention's (0).
+        weight_decay_mask: which matrices decay; None selects all.
+        mu_dtype: dtype in which the momentum is stored.
         nesterov: look one step ahead in the momentum.
         adaptive: multiply by the inner product of the momentum and the orthogonal matrix.
-        preconditioning: how a matrix is made small enough for the first step.
-        adam_b1: ``b1`` of AdamW; likewise ``adam_b2``, ``adam_eps_root``, ``adam_weight_decay``.
+        preconditioning: how a matrix is scaled for the first Newton-Schulz step; see ``orthogonalize``.
+        adam_b1: ``b1`` of AdamW; likewise ``adam_b2``, ``adam_eps_root`` and ``adam_weight_decay``.
         adam_b2: see ``adam_b1``.
         adam_eps_root: see ``adam_b1``.
         adam_weight_decay: see ``adam_b1``.
-        adam_learning_rate: rate of AdamW; None is ``learning_rate``.
-        muon_weight_dimension_numbers: a tree (or a function of the parameters) with the
-            ``optax.contrib.MuonDimensionNumbers`` of each leaf, None for AdamW; None: 2-D leaves.
-        consistent_rms: if given, scale by √max(in, out) times this instead.
+        adam_learning_rate: AdamW's learning rate; None is ``learning_rate``.
+        muon_weight_dimension_numbers: a tree, or a function of the parameters, that holds the
+            ``optax.contrib.MuonDimensionNumbers`` of each leaf, or None for AdamW; None selects all 2-D leaves.
+        consistent_rms: if given, scale by √max(in, out) times this number instead.
         convention: only "optax" is defined.
-        state_dtype: dtype of the accumulators; None is float32 for half-precision leaves, else the leaf's.
+        state_dtype: dtype of the accumulators; None keeps float32 for half-precision leaves and the leaf's own for
+            others.
 
     Raises:
-        ValueError: a number or name is out of range, or the convention does not define this.
+        ValueError: a number or name is out of range, or the convention does not define this optimizer.
 
     Reference: Jordan et al., Muon: An optimizer for hidden layers in neural networks, 2024,
-    https://kellerjordan.github.io/posts/muon/. Lecture row E7.
+    https://kellerjordan.github.io/posts/muon/. [Lecture row E7]
     """
     decay = resolve("muon", convention, weight_decay=weight_decay)["weight_decay"]
     rates = {"learning_rate": learning_rate, "adam_learning_rate": adam_learning_rate}
     check(non_negative=rates)
     numbers = muon_weight_dimension_numbers
-    direction = scale_by_muon(
-        ns_coeffs,
-        ns_steps,
-        beta,
-        eps,
-        mu_dtype,
-        nesterov=nesterov,
-        adaptive=adaptive,
-        preconditioning=preconditioning,
-        weight_dimension_numbers=numbers,
-    )
-    matrices = stages.chain(
-        direction,
-        _scale_by_shape(numbers, consistent_rms),
-        stages.add_decayed_weights(decay, weight_decay_mask),
-        stages.scale_by_learning_rate(learning_rate),
-        state_dtype=state_dtype,
-    )
-    others = adamw(
-        learning_rate if adam_learning_rate is None else adam_learning_rate,
-        adam_b1,
-        adam_b2,
-        eps,
-        adam_eps_root,
-        mu_dtype,
-        adam_weight_decay,
-        nesterov=nesterov,
-        state_dtype=state_dtype,
-    )
+    options = {"nesterov": nesterov, "adaptive": adaptive, "preconditioning": preconditioning}
+    direction = scale_by_muon(ns_coeffs, ns_steps, beta, eps, mu_dtype, weight_dimension_numbers=numbers, **options)
+    rest = (_scale_by_shape(numbers, consistent_rms), stages.add_decayed_weights(decay, weight_decay_mask))
+    matrices = stages.chain(direction, *rest, stages.scale_by_learning_rate(learning_rate), state_dtype=state_dtype)
+    rate = learning_rate if adam_learning_rate is None else adam_learning_rate
+    adam = (adam_b1, adam_b2, eps, adam_eps_root, mu_dtype, adam_weight_decay)
+    others = adamw(rate, *adam, nesterov=nesterov, state_dtype=state_dtype)
     return partition({"muon": matrices, "adam": others}, lambda params: _labels(numbers, params))
 
 
@@ -141,7 +120,7 @@ def scale_by_muon(
     preconditioning: str = "frobenius",
     weight_dimension_numbers: Any = None,
 ) -> GradientTransformation:
-    """Return Muon's direction for matrices as a stage. See ``muon`` for the arguments."""
+    """Scale by Muon's direction for matrices. See ``muon`` for the arguments."""
     check(decay_rates={"beta": beta}, non_negative={"eps": eps})
     if preconditioning not in PRECONDITIONINGS:
         raise ValueError(f"preconditioning is {preconditioning!r}: it must be one of {PRECONDITIONINGS}")
@@ -180,22 +159,22 @@ def orthogonalize(
     *,
     dimension_numbers: MuonDimensionNumbers | None = None,
 ) -> jax.Array:
-    """Bring the singular values of a matrix, or of a stack of matrices, near 1 by Newton-Schulz steps.
+    """Bring the singular values of a matrix, or of a stack of matrices, close to 1 by Newton-Schulz steps.
 
     Args:
-        x: a floating or complex array of two or more axes.
-        ns_coeffs: (3,) or (steps, 3) coefficients.
+        x: a floating or complex array of at least two axes.
+        ns_coeffs: coefficients of shape (3,) or (steps, 3).
         ns_steps: number of steps if there is one triple.
-        preconditioning: "frobenius" or "spectral" divides by that norm, "aol" and "schatten" rescale by row
-            sums of |XXᵀ| or by its Frobenius norm.
+        preconditioning: "frobenius" and "spectral" divide by that norm; "aol" rescales by the row sums of |XXᵀ|, and
+            "schatten" by its Frobenius norm.
         eps: added to the norm.
-        dimension_numbers: the axes that are contracted and produced; the others are a stack. None: (0, 1).
+        dimension_numbers: the axes that the matrix contracts and produces; all others form the stack. None is (0, 1).
 
     Returns:
-        An array like ``x``.
+        An array of the shape and dtype of ``x``.
 
     Raises:
-        ValueError: there are not two axes, or the dimension numbers overlap.
+        ValueError: ``x`` has fewer than two axes, or the dimension numbers overlap.
 
     See ``muon``.
     """
@@ -242,17 +221,17 @@ def _step(x, coeffs, rescaling):
 
 
 def _at_most_one(x):
-    """Divide by a power of two, which rounds nothing, where XXᴴ of large entries would overflow."""
+    """Divide by a power of two, which is exact, so that XXᴴ of large entries does not overflow."""
     largest = jnp.maximum(jnp.abs(x.real), jnp.abs(x.imag)) if jnp.iscomplexobj(x) else jnp.abs(x)
     _, exponent = jnp.frexp(jax.lax.stop_gradient(jnp.max(largest, initial=0.0)))
-    # in two factors, since 2^−128 alone is subnormal
+    # two factors, because 2^−128 alone is subnormal
     half = jnp.maximum(exponent, 0) // 2
     one = jnp.ones((), largest.dtype)
     return x * jnp.ldexp(one, -half) * jnp.ldexp(one, half - jnp.maximum(exponent, 0))
 
 
 def _rescale(x, gram, preconditioning):
-    # rows without a gradient stay 0; the floor is optax's
+    # rows without a gradient stay 0; optax has the same lower bound
     if preconditioning == "aol":
         size = jnp.sum(jnp.abs(gram), axis=-1, keepdims=True)
         scale = jax.lax.rsqrt(jnp.maximum(size, 1e-8))
@@ -262,7 +241,7 @@ def _rescale(x, gram, preconditioning):
 
 
 def _scale_by_shape(dimension_numbers, consistent_rms) -> GradientTransformation:
-    """√max(1, out/in), which keeps a good rate good when the width changes, or √max(in, out)·rms."""
+    """Scale by √max(1, out/in), which lets a good learning rate carry over to other widths, or by √max(in, out)·rms."""
 
     consistent_rms = trees.hyper(consistent_rms)
 
@@ -285,7 +264,7 @@ def _is_number(x):
 
 
 def _spread(dimension_numbers, tree):
-    """One entry per leaf: its dimension numbers, or None where AdamW does the step or the update is None."""
+    """Return one entry per leaf: its dimension numbers, or None where AdamW takes the step or there is no update."""
     if dimension_numbers is None:
         return jax.tree.map(lambda x: MuonDimensionNumbers() if jnp.ndim(x) == 2 else None, tree)
     prefix = trees.called(dimension_numbers, tree)

@@ -1,4 +1,4 @@
-"""NAdam: Adam with Nesterov's look-ahead in the average of the gradient."""
+"""NAdam: Adam with Nesterov's look-ahead in the average of the gradient. [Lecture row E7]"""
 
 from __future__ import annotations
 
@@ -34,30 +34,30 @@ def nadam(
     form: Form = None,
     state_dtype: DTypeLike | None = None,
 ) -> GradientTransformationExtraArgs:
-    """NAdam: Adam with m̄ = b1·m/(1−b1ᵗ⁺¹) + (1−b1)·g/(1−b1ᵗ) for m̂.
+    """NAdam: Adam with m̄ = b1·m/(1−b1ᵗ⁺¹) + (1−b1)·g/(1−b1ᵗ) in place of m̂.
 
-    With the momentum schedule μₜ = b1·(1 − ½·.96^(t·ψ)) and P = μ₁⋯μₜ: m̄ = μₜ₊₁·m/(1−P·μₜ₊₁) + (1−μₜ)·g/(1−P).
+    With the momentum schedule μₜ = b1·(1 − ½·.96^(t·ψ)) and P = μ₁⋯μₜ, m̄ = μₜ₊₁·m/(1−P·μₜ₊₁) + (1−μₜ)·g/(1−P).
 
     Args:
-        learning_rate: α, a number at least 0 or a schedule of the step.
+        learning_rate: α, a number of at least 0 or a schedule, a function of the step.
         b1: see ``adam``.
         b2: see ``adam``.
-        eps: see ``adam``; None is the convention's (1e-8; Keras 1e-7).
+        eps: see ``adam``; None takes the convention's (1e-8; Keras 1e-7).
         eps_root: see ``adam``.
         mu_dtype: see ``adam``.
         nesterov: False is Adam.
         weight_decay: see ``adam``.
-        convention: whose algorithm; see ``conventions``.
-        momentum_schedule: use the second formula; None is the convention's (optax False; PyTorch, Keras True).
-        momentum_decay: ψ, at least 0; None is the convention's (PyTorch .004, Keras 1).
+        convention: see ``adam``.
+        momentum_schedule: use the second formula; None takes the convention's (optax False; PyTorch and Keras True).
+        momentum_decay: ψ, at least 0; None takes the convention's (PyTorch 0.004, Keras 1).
         form: see ``adam``.
         state_dtype: see ``adam``.
 
     Raises:
-        ValueError: a number is out of range, or the convention does not define this.
+        ValueError: a number is out of range, or the convention does not define this optimizer.
 
     Reference: Dozat, Incorporating Nesterov Momentum into Adam, 2016,
-    https://openreview.net/forum?id=OM0jvwB8jIp57ZJjtNEZ. Lecture row E7.
+    https://openreview.net/forum?id=OM0jvwB8jIp57ZJjtNEZ. [Lecture row E7]
     """
     check(non_negative={"learning_rate": learning_rate, "momentum_decay": momentum_decay})
     given = {"momentum_schedule": momentum_schedule, "momentum_decay": momentum_decay}
@@ -83,7 +83,7 @@ def scale_by_nadam(
     exact_correction: bool = False,
     moment_form: str = "weighted",
 ) -> GradientTransformation:
-    """Return NAdam's direction under the momentum schedule as a stage. See ``nadam``."""
+    """Scale by NAdam's direction under the momentum schedule. See ``nadam`` for the arguments."""
     check(decay_rates={"b1": b1, "b2": b2}, non_negative={"eps": eps, "eps_root": eps_root})
     b1, b2, eps, eps_root, momentum_decay = trees.hyper(b1, b2, eps, eps_root, momentum_decay)
 
@@ -96,8 +96,7 @@ def scale_by_nadam(
 
     def update(updates, state, params):
         del params
-        mu = moments.update_moment(updates, state.mu, b1, 1, moment_form)
-        nu = moments.update_moment(updates, state.nu, b2, 2, moment_form)
+        mu, nu = moments.update_moments(updates, state, b1, b2, moment_form)
         count = trees.increment(state.count)
         now, ahead = momentum(count), momentum(count + 1)
         product = (state.mu_product * now).astype(state.mu_product.dtype)

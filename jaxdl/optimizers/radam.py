@@ -1,4 +1,4 @@
-"""RAdam: Adam with a factor that corrects the variance of its first steps."""
+"""RAdam: Adam with a factor that rectifies the variance of its early steps. [Lecture row E7]"""
 
 from __future__ import annotations
 
@@ -34,29 +34,29 @@ def radam(
     form: Form = None,
     state_dtype: DTypeLike | None = None,
 ) -> GradientTransformationExtraArgs:
-    """RAdam: Adam times a factor r that corrects the variance of 1/√v̂; α·m̂ alone while that is intractable.
+    """RAdam: Adam times a factor r that rectifies the variance of 1/√v̂, and α·m̂ while that variance is intractable.
 
-    ρ∞ = 2/(1−b2) − 1, ρ = ρ∞ − 2t·b2ᵗ/(1−b2ᵗ), r = √((ρ−4)(ρ−2)ρ∞/((ρ∞−4)(ρ∞−2)ρ)), used where ρ ≥ threshold.
+    ρ∞ = 2/(1−b2) − 1, ρ = ρ∞ − 2t·b2ᵗ/(1−b2ᵗ), and r = √((ρ−4)(ρ−2)ρ∞/((ρ∞−4)(ρ∞−2)ρ)) where ρ ≥ threshold.
 
     Args:
-        learning_rate: α, a number at least 0 or a schedule of the step.
+        learning_rate: α, a number of at least 0 or a schedule, a function of the step.
         b1: see ``adam``.
         b2: see ``adam``.
-        eps: see ``adam``; None is the convention's (1e-8; the paper prints none).
+        eps: see ``adam``; None takes the convention's (1e-8; the paper prints none).
         eps_root: see ``adam``.
-        threshold: None is the convention's (5; the paper 4).
+        threshold: smallest ρ at which r is used; None takes the convention's (5; the paper 4).
         nesterov: see ``adam``.
         weight_decay: see ``adam``.
-        convention: whose algorithm; see ``conventions``.
-        eps_hat: see ``adam``; None is the convention's (PyTorch True, optax False).
+        convention: see ``adam``.
+        eps_hat: see ``adam``; None takes the convention's (PyTorch True, optax False).
         form: see ``adam``.
         state_dtype: see ``adam``.
 
     Raises:
-        ValueError: a number is out of range, or the convention does not define this.
+        ValueError: a number is out of range, or the convention does not define this optimizer.
 
     Reference: Liu et al., On the Variance of the Adaptive Learning Rate and Beyond, 2020,
-    https://arxiv.org/abs/1908.03265. Lecture row E7.
+    https://arxiv.org/abs/1908.03265. [Lecture row E7]
     """
     check(non_negative={"learning_rate": learning_rate})
     given = {"eps": eps, "eps_root": eps_root, "threshold": threshold, "eps_hat": eps_hat}
@@ -78,7 +78,7 @@ def scale_by_radam(
     exact_correction: bool = False,
     moment_form: str = "weighted",
 ) -> GradientTransformation:
-    """Return RAdam's direction as a stage. See ``radam`` for the arguments."""
+    """Scale by RAdam's direction. See ``radam`` for the arguments."""
     check(decay_rates={"b1": b1, "b2": b2}, non_negative={"eps": eps, "eps_root": eps_root})
     b1, b2, eps, eps_root, threshold = trees.hyper(b1, b2, eps, eps_root, threshold)
     limit = 2.0 / (1.0 - b2) - 1.0
@@ -89,8 +89,7 @@ def scale_by_radam(
 
     def update(updates, state, params):
         del params
-        mu = moments.update_moment(updates, state.mu, b1, 1, moment_form)
-        nu = moments.update_moment(updates, state.nu, b2, 2, moment_form)
+        mu, nu = moments.update_moments(updates, state, b1, b2, moment_form)
         count = trees.increment(state.count)
         rho = _rectifier_length(b2, count, exact_correction)
         usable = rho >= threshold
@@ -111,7 +110,10 @@ def scale_by_radam(
 
 
 def _rectifier_length(b2, count, exact: bool):
-    """ρ of RAdam; exact: 2t·bᵗ/(1−bᵗ) nearly cancels ρ∞, so with L = −log b it is ρ∞ − 2/L + (2/L)·h(tL)."""
+    """Return RAdam's ρ.
+
+    2t·bᵗ/(1−bᵗ) nearly cancels ρ∞. With L = −log b the exact form is ρ∞ − 2/L + (2/L)·h(tL), which does not cancel.
+    """
     limit = 2.0 / (1.0 - b2) - 1.0
     if not exact:
         b2t = moments.power(b2, count)

@@ -1,6 +1,6 @@
 """Which conventions are one algorithm under a map of their hyperparameters.
 
-Each entry of ``RELATIONS`` states a map, or that there is none, with a pair of settings that shows it; a test
+Each entry of ``RELATIONS`` states a map, or that there is none, together with a pair of settings that shows it. A test
 runs every pair.
 """
 
@@ -14,7 +14,7 @@ __all__ = ["RELATIONS", "Relation"]
 
 
 class Relation(NamedTuple):
-    """A statement about two settings of one optimizer, and the settings that show it."""
+    """A statement about two settings of one optimizer, and the settings that demonstrate it."""
 
     optimizer: str
     rule: str

@@ -1,4 +1,4 @@
-"""RMSProp: a step divided by the root of an average of the squared gradient."""
+"""RMSProp: steps divided by the root of an average of the squared gradient. [Lecture row E5]"""
 
 from __future__ import annotations
 
@@ -40,31 +40,31 @@ def rmsprop(
     form: Form = None,
     state_dtype: DTypeLike | None = None,
 ) -> GradientTransformationExtraArgs:
-    """RMSProp: v ← ρv + (1−ρ)g², w ← w − α·g/√(v + eps), or with eps outside the root α·g/(√v + eps).
+    """RMSProp: v ← ρv + (1−ρ)g², w ← w − α·g/√(v + eps); or with eps outside the root, α·g/(√v + eps).
 
     Args:
-        learning_rate: α, a number at least 0 or a schedule of the step.
-        decay: ρ in [0, 1); None is the convention's (.9; PyTorch .99).
-        eps: at least 0; None is the convention's (optax and PyTorch 1e-8, Keras and CS182 1e-7).
-        initial_scale: v at step 0, at least 0.
-        eps_in_sqrt: where eps stands; None is the convention's (optax, Keras, ENEE4584: inside).
-        centered: divide by the standard deviation, v − m², instead of the root mean square.
+        learning_rate: α, a number of at least 0 or a schedule, a function of the step.
+        decay: ρ in [0, 1); None takes the convention's (0.9; PyTorch 0.99).
+        eps: at least 0; None takes the convention's (optax and PyTorch 1e-8, Keras and CS182 1e-7).
+        initial_scale: initial v, at least 0.
+        eps_in_sqrt: add eps inside the root; None takes the convention's (True for optax, Keras and ENEE4584).
+        centered: divide by the standard deviation, √(v − m²), instead of the root mean square.
         momentum: β in [0, 1]; None is no momentum.
-        nesterov: Nesterov's form of the momentum, which needs one.
+        nesterov: use Nesterov's form of the momentum, which requires one.
         bias_correction: divide v (and m) by 1 − ρᵗ.
         weight_decay: see ``adam``.
-        convention: whose algorithm; see ``conventions``.
-        momentum_form: "velocity" accumulates the steps, "heavy_ball" and "ema" the scaled gradients; None is
-            the convention's (PyTorch: heavy_ball). They differ only while α changes.
-        form: see ``adam``.
-        state_dtype: dtype of v and m; None is float32 for half-precision leaves, else the leaf's.
+        convention: whose algorithm and defaults, a name in ``CONVENTIONS``.
+        momentum_form: "velocity" accumulates steps, "heavy_ball" and "ema" accumulate scaled gradients; None takes the
+            convention's (heavy_ball for PyTorch). They differ only while α changes.
+        form: see ``adam``; the entry "moment_form" alone.
+        state_dtype: dtype of v and m; None keeps float32 for half-precision leaves and the leaf's own for others.
 
     Raises:
-        ValueError: a number is out of range, or the convention does not define this.
+        ValueError: a number is out of range, or the convention does not define this optimizer.
 
-    Erratum: a slide of CS2020 updates v_db from v_dw. Graves' form is centered, decay .95, eps 1e-4,
-    momentum .9 (Generating Sequences With Recurrent Neural Networks, 2013, https://arxiv.org/abs/1308.0850).
-    Reference: Tieleman and Hinton, Lecture 6.5: rmsprop, 2012. Lecture row E5.
+    Erratum: a slide of CS2020 updates v_db from v_dw. Graves' variant is centered with decay 0.95, eps 1e-4 and
+    momentum 0.9 (Generating Sequences With Recurrent Neural Networks, 2013, https://arxiv.org/abs/1308.0850).
+    Reference: Tieleman and Hinton, Lecture 6.5: rmsprop, 2012. [Lecture row E5]
     """
     given = {"decay": decay, "eps": eps, "eps_in_sqrt": eps_in_sqrt, "momentum_form": momentum_form}
     options = resolve("rmsprop", convention, form, **given)
@@ -91,7 +91,7 @@ def scale_by_rms(
     bias_correction: bool = False,
     moment_form: str = "weighted",
 ) -> GradientTransformation:
-    """Return RMSProp's direction as a stage. See ``rmsprop`` for the arguments."""
+    """Scale by RMSProp's direction. See ``rmsprop`` for the arguments."""
     _check_rms(decay, eps, initial_scale)
     decay, eps, initial_scale = trees.hyper(decay, eps, initial_scale)
 
@@ -124,7 +124,7 @@ def scale_by_stddev(
     bias_correction: bool = False,
     moment_form: str = "weighted",
 ) -> GradientTransformation:
-    """Return centered RMSProp's direction as a stage. See ``rmsprop`` for the arguments."""
+    """Scale by centered RMSProp's direction. See ``rmsprop`` for the arguments."""
     _check_rms(decay, eps, initial_scale)
     decay, eps, initial_scale = trees.hyper(decay, eps, initial_scale)
     classes = (ScaleByRStdDevState, ScaleByRStdDevWithCountState, bias_correction)
@@ -164,7 +164,7 @@ def _check_rms(decay, eps, initial_scale):
 
 
 def _with_count(plain, counted, counts: bool, count, **moments):
-    """Build the state class that optax has for a moment with or without bias correction."""
+    """Build optax's state class for a moment with or without bias correction."""
     if not counts:
         return plain(**moments)
     return counted(count=jnp.zeros([], jnp.int32) if count is None else count, **moments)

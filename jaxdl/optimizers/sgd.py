@@ -1,4 +1,4 @@
-"""Gradient descent, with and without momentum, in every convention. Lecture rows E1, E2, E3."""
+"""Gradient descent with and without momentum, in every convention. [Lecture rows E1, E2, E3]"""
 
 from __future__ import annotations
 
@@ -27,32 +27,33 @@ def sgd(
     gradient_at: str | None = None,
     state_dtype: DTypeLike | None = None,
 ) -> GradientTransformationExtraArgs:
-    """Gradient descent w ← w − αg, or with momentum β one of three accumulations.
+    """Gradient descent w ← w − αg, optionally with momentum β in one of three forms.
 
     heavy_ball: t = βt + g, w ← w − αt. velocity: t = βt − αg, w ← w + t. ema: t = βt + (1−β)g, w ← w − αt.
-    Heavy ball and ema are the same under α_ema = α/(1−β); velocity equals heavy ball while α is constant.
+    Heavy ball equals ema at α_ema = α/(1−β), and equals velocity as long as α is constant.
 
     Args:
-        learning_rate: α, a number at least 0 or a schedule of the step.
-        momentum: β in [0, 1]; 1 is frictionless; None is plain descent.
-        nesterov: Nesterov's accelerated form, which needs a momentum.
-        accumulator_dtype: dtype in which t is kept; None means ``state_dtype``'s rule.
+        learning_rate: α, a number of at least 0 or a schedule, a function of the step.
+        momentum: β in [0, 1], where 1 is frictionless; None is plain descent.
+        nesterov: use Nesterov's accelerated form, which requires a momentum.
+        accumulator_dtype: dtype in which t is stored; None follows ``state_dtype``.
         weight_decay: see ``adam``.
-        convention: whose algorithm; see ``conventions``.
-        momentum_form: one of the forms above; None is the convention's.
-        gradient_at: with ``nesterov``, where the loop takes the gradient: at the parameters ("params", the
-            rewritten form), or at ``gradient_point(state, params)``, which is w + βt ("lookahead", the form in
-            which it was published; velocity form alone). A loop that does not ask for the point runs plain momentum.
-        state_dtype: dtype of the accumulator; None is float32 for half-precision leaves, else the leaf's.
+        convention: whose algorithm and defaults, a name in ``CONVENTIONS``.
+        momentum_form: one of the forms above; None takes the convention's.
+        gradient_at: where the loop takes the gradient if ``nesterov`` is set. "params" is the rewritten form, with the
+            gradient at the parameters. "lookahead" is the published form, velocity only, with the gradient at
+            ``gradient_point(state, params)``, which is w + βt; a loop that ignores the point runs plain momentum.
+        state_dtype: dtype of the accumulator; None keeps float32 for half-precision leaves and the leaf's own for
+            others.
 
     Raises:
-        ValueError: a number is out of range, ``nesterov`` comes without a momentum, or the convention does not define
-            this.
+        ValueError: a number is out of range, ``nesterov`` is set without a momentum, or the convention does not define
+            this optimizer.
 
-    Errata. CS182 prints ``x += learning_rate * dx``, which ascends. ENEE4584 divides a mean gradient by m
-    again, and prints a Nesterov loop that never looks ahead: it is plain momentum, rotated.
+    Errata: CS182 prints ``x += learning_rate * dx``, which ascends. ENEE4584 divides a mean gradient by m again, and
+    prints a Nesterov loop that never looks ahead and is therefore plain momentum, shifted by one step.
     Reference: Sutskever et al., On the importance of initialization and momentum in deep learning, 2013,
-    https://proceedings.mlr.press/v28/sutskever13.html. Lecture rows E1, E2, E3.
+    https://proceedings.mlr.press/v28/sutskever13.html. [Lecture rows E1, E2, E3]
     """
     check(non_negative={"learning_rate": learning_rate})
     rate = stages.scale_by_learning_rate(learning_rate)
@@ -70,7 +71,7 @@ def sgd(
     return stages.chain(*penalty, *order, state_dtype=state_dtype)
 
 
-gd = sgd  # the same step under the lectures' name for it where the gradient is that of all examples (row E1)
+gd = sgd  # the lectures' name for the same step on the gradient of all examples (row E1)
 
 
 @own_words
@@ -84,21 +85,21 @@ def momentum(
     momentum_form: str | None = None,
     state_dtype: DTypeLike | None = None,
 ) -> GradientTransformationExtraArgs:
-    """Gradient descent with momentum: ``sgd(learning_rate, momentum)``, β = .9 unless given.
+    """Gradient descent with momentum: ``sgd(learning_rate, momentum)`` with β = 0.9 by default.
 
     Args:
-        learning_rate: α, a number at least 0 or a schedule of the step.
+        learning_rate: α, a number of at least 0 or a schedule, a function of the step.
         momentum: β in [0, 1].
         accumulator_dtype: see ``sgd``.
-        weight_decay: see ``sgd``.
-        convention: whose algorithm; see ``conventions``.
+        weight_decay: see ``adam``.
+        convention: see ``sgd``.
         momentum_form: see ``sgd``.
         state_dtype: see ``sgd``.
 
     Raises:
         ValueError: see ``sgd``.
 
-    Lecture row E2.
+    [Lecture row E2]
     """
     return sgd(
         learning_rate,
@@ -123,14 +124,14 @@ def nesterov(
     gradient_at: str | None = None,
     state_dtype: DTypeLike | None = None,
 ) -> GradientTransformationExtraArgs:
-    """Nesterov's method: ``sgd(learning_rate, momentum, nesterov=True)``, β = .9 unless given.
+    """Nesterov's accelerated gradient: ``sgd(learning_rate, momentum, nesterov=True)`` with β = 0.9 by default.
 
     Args:
-        learning_rate: α, a number at least 0 or a schedule of the step.
+        learning_rate: α, a number of at least 0 or a schedule, a function of the step.
         momentum: β in [0, 1].
         accumulator_dtype: see ``sgd``.
-        weight_decay: see ``sgd``.
-        convention: whose algorithm; see ``conventions``.
+        weight_decay: see ``adam``.
+        convention: see ``sgd``.
         momentum_form: see ``sgd``.
         gradient_at: see ``sgd``.
         state_dtype: see ``sgd``.
@@ -138,7 +139,7 @@ def nesterov(
     Raises:
         ValueError: see ``sgd``.
 
-    Lecture row E3.
+    [Lecture row E3]
     """
     return sgd(
         learning_rate,
@@ -160,7 +161,7 @@ def _required(momentum):
 
 
 def _ahead(trace: GradientTransformation, momentum: ArrayLike) -> GradientTransformation:
-    """Keep β beside the trace, so that the state says where the next gradient is to be taken."""
+    """Store β next to the trace, so that the state alone determines the next gradient point."""
 
     def with_momentum(state):
         return NesterovState(state.trace, jnp.asarray(momentum, jnp.result_type(float)))

@@ -1,9 +1,9 @@
-"""The parts that optimizers are put together from: chain, learning rate, decay, momentum, moments, checks.
+"""The stages that optimizers are chained from: learning rate, weight decay and momentum.
 
-A stage is an ``optax.GradientTransformation``. ``chain`` runs its stages in float32 at least: half-precision
-gradients and parameters are widened on entry, accumulators are kept in ``state_dtype``, and the updates are
-narrowed to the gradients' dtype on exit. For float32 and float64 trees all of that is no operation, so the
-arithmetic and the state's tree are optax's. What holds for the leaves of all trees stands in ``trees``.
+A stage is an ``optax.GradientTransformation``. ``chain`` runs its stages in float32 or wider: it widens half-precision
+gradients and parameters on entry, stores accumulators in ``state_dtype``, and narrows the updates to the gradients'
+dtype on exit. None of this is an operation on float32 and float64 trees, so their arithmetic and state equal optax's.
+Averages are in ``moments``, checks of arguments in ``checks``, and the rules for leaves of any tree in ``trees``.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ from jaxdl.schedules import ScalarOrSchedule
 
 
 def chain(*stages: GradientTransformation, state_dtype: DTypeLike | None = None):
-    """Run stages one after the other, in float32 at least; extra arguments go to the stages that take them.
+    """Run stages one after the other in float32 or wider, and pass extra arguments to the stages that accept them.
 
     Args:
         *stages: the transformations, first to last.
-        state_dtype: dtype of the accumulators; None means float32 for half-precision leaves and the leaf's
-            own dtype for all others. Complex leaves have complex accumulators.
+        state_dtype: dtype of the accumulators; None keeps float32 for half-precision leaves and the leaf's own for
+            others. Complex leaves have complex accumulators.
 
     Returns:
-        One transformation whose state is the tuple of the stages' states, which keep their dtypes.
+        One transformation. Its state is the tuple of the stages' states, whose dtypes never change.
 
     Raises:
-        ValueError: at init, a leaf is no array; at update, the state is not one of this chain, or the updates, the
-            state and the parameters are trees of different structure.
+        ValueError: at init, a leaf is not an array; at update, the state belongs to another chain, or the updates, the
+            state and the parameters differ in tree structure.
     """
 
     def init(params):
@@ -58,7 +58,7 @@ def chain(*stages: GradientTransformation, state_dtype: DTypeLike | None = None)
             takes_extra = isinstance(stage, GradientTransformationExtraArgs)
             updates, after = stage.update(updates, stage_state, params, **(extra_args if takes_extra else {}))
             new_state.append(trees.keep_dtypes(after, stage_state))
-        # lookahead answers a tree of gradients with updates of two trees of parameters
+        # lookahead returns updates for two trees of parameters
         same = jax.tree.structure(updates) == jax.tree.structure(narrow)
         return trees.cast_like(updates, narrow) if same else updates, tuple(new_state)
 
@@ -76,12 +76,12 @@ def _check_chain_state(state, stages):
 
 
 def identity() -> GradientTransformation:
-    """Pass the updates through."""
+    """Pass the updates through unchanged."""
     return stateless("identity", lambda updates, params: updates)
 
 
 def scale_by_learning_rate(learning_rate: ScalarOrSchedule | None) -> GradientTransformation:
-    """Multiply by minus the learning rate, a number or a schedule of the step; None passes through."""
+    """Multiply by minus the learning rate, a number or a schedule of the step; None passes updates through."""
     if learning_rate is None:
         return identity()
     if not callable(learning_rate):
@@ -105,20 +105,20 @@ def scale_by_learning_rate(learning_rate: ScalarOrSchedule | None) -> GradientTr
 def add_decayed_weights(weight_decay: ScalarOrSchedule = 0.0, mask: Mask = None) -> GradientTransformation:
     """Add λ·parameter to the updates.
 
-    Before an optimizer this is the L2 penalty ½λ‖w‖² (coupled decay); as the last stage before the learning
-    rate it is decoupled decay.
+    In front of an optimizer this is the L2 penalty ½λ‖w‖² (coupled decay); as the last stage in front of the learning
+    rate it is decoupled weight decay.
 
     Args:
-        weight_decay: λ, a number at least 0 or a schedule of the step.
-        mask: which parameters decay: a tree of bools, a prefix of one or a function of the tree, such as
-            ``mask_by_path`` makes; None: all.
+        weight_decay: λ, a number of at least 0 or a schedule of the step.
+        mask: which parameters decay: a tree of bools, a prefix of one, or a function of the tree, such as the result of
+            ``mask_by_path``; None selects all.
 
     Raises:
-        ValueError: λ is negative; at init or update, the mask selects no leaf though λ is not the constant 0; at
+        ValueError: λ is negative; at init or update, the mask selects no leaf although λ is not the constant 0; at
             update, ``params`` is missing.
 
     Reference: Loshchilov and Hutter, Decoupled Weight Decay Regularization, 2019,
-    https://arxiv.org/abs/1711.05101. Lecture rows C6, E7, G1.
+    https://arxiv.org/abs/1711.05101. [Lecture rows C6, E7, G1]
     """
     check(non_negative={"weight_decay": weight_decay})
     schedule = weight_decay if callable(weight_decay) else None
@@ -140,7 +140,7 @@ def add_decayed_weights(weight_decay: ScalarOrSchedule = 0.0, mask: Mask = None)
 
 
 def _where(stage, mask, weight_decay):
-    """Apply a decay to the leaves of a mask, which has to select some, unless nothing decays."""
+    """Restrict a decay to the leaves that a mask selects; it must select some, unless nothing decays."""
     if mask is None:
         return stage
     return masked(stage, mask) if _is_zero(weight_decay) else selecting(stage, mask, "the mask of weight_decay")
@@ -151,7 +151,7 @@ def _is_zero(weight_decay):
 
 
 def _add_scaled(updates, factor, params):
-    # a constant 0 costs no pass over the parameters
+    # a constant 0 needs no pass over the parameters
     if _is_zero(factor):
         return updates
     return map_updates(lambda g, p: _decayed(g, factor, p), updates, params)
@@ -165,13 +165,13 @@ def _decayed(g, factor, p):
 def decay_first(
     learning_rate: ScalarOrSchedule, weight_decay: ScalarOrSchedule, mask: Mask, form: str
 ) -> GradientTransformation:
-    """Decay the parameters before finished updates are added, in the order of operations of a framework.
+    """Decay the parameters before adding the finished updates, in a framework's order of operations.
 
     Args:
         learning_rate: α, a number or a schedule of the step.
-        weight_decay: λ, a number at least 0 or a schedule.
-        mask: which parameters decay; None: all.
-        form: "product" w·(1 − αλ), "difference" w − α·λ·w, or "unscaled" w − λ·w.
+        weight_decay: λ, a number of at least 0 or a schedule.
+        mask: which parameters decay; None selects all.
+        form: "product" for w·(1 − αλ), "difference" for w − α·λ·w, or "unscaled" for w − λ·w.
     """
     check(non_negative={"weight_decay": weight_decay})
 
@@ -206,11 +206,11 @@ def decoupled(
     """Return the stages of a direction with decoupled weight decay and the learning rate.
 
     Args:
-        direction: the stage whose output is scaled by the learning rate.
+        direction: the stage whose output the learning rate scales.
         learning_rate: see ``decay_first``.
         weight_decay: see ``decay_first``.
         mask: see ``decay_first``.
-        decay_form: "joint" α·(direction + λw), or a form of ``decay_first``.
+        decay_form: "joint" for α·(direction + λw), or a form of ``decay_first``.
     """
     rate = scale_by_learning_rate(learning_rate)
     if decay_form == "joint":
@@ -219,15 +219,15 @@ def decoupled(
 
 
 def l2_penalty(name: str, weight_decay: ScalarOrSchedule | None, convention: str) -> tuple[GradientTransformation, ...]:
-    """Return the stage that adds the gradient λw of an L2 penalty, as PyTorch's optimizers do first of all.
+    """Return the stage that adds the gradient λw of an L2 penalty, which PyTorch's optimizers do before anything else.
 
     Args:
-        name: the optimizer's, for the message.
-        weight_decay: λ; None is no penalty and no stage.
-        convention: only "torch" has the argument.
+        name: the optimizer's name, for the message.
+        weight_decay: λ; None adds no stage.
+        convention: must be "torch" if λ is given.
 
     Raises:
-        ValueError: λ is given under another convention, where the word could mean either decay.
+        ValueError: λ is given under another convention, where ``weight_decay`` could mean either kind of decay.
     """
     if weight_decay is None:
         return ()
@@ -248,13 +248,13 @@ def require_params(params, name: str) -> None:
 def trace(
     decay: ArrayLike, nesterov: bool = False, accumulator_dtype: DTypeLike | None = None, ema: bool = False
 ) -> GradientTransformation:
-    """Accumulate momentum: t ← g + β·t, or with ``ema`` t ← (1 − β)·g + β·t.
+    """Accumulate momentum: t ← g + β·t, or t ← (1 − β)·g + β·t with ``ema``.
 
     Args:
         decay: β.
-        nesterov: return the accumulation of g onto the new t instead of the new t.
-        accumulator_dtype: dtype in which t is kept; None means the parameters'.
-        ema: weigh the new gradient by 1 − β.
+        nesterov: return g accumulated onto the new t instead of the new t.
+        accumulator_dtype: dtype in which t is stored; None is the parameters' dtype.
+        ema: weight the new gradient by 1 − β.
     """
     beta = trees.hyper(decay)
 

@@ -1,4 +1,4 @@
-"""A run of an experiment on disk: its folder, its files, its names, and what comes back from it."""
+"""The harness that experiments share: run folders, records, names, the command line, progress, pages and loading."""
 
 from jaxdl.runs.folder import (
     check_same_data,

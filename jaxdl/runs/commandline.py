@@ -1,4 +1,4 @@
-"""What every experiment's command line shares: parsing, resuming, errors, progress."""
+"""The command line of every experiment: parsing with tyro, resuming, errors, warnings, the compilation cache."""
 
 import argparse
 import ast
@@ -22,8 +22,8 @@ from jaxdl.runs import records, trust
 from jaxdl.runs.signals import Diverged
 
 Config = TypeVar("Config")
-WHERE = ("out", "resume", "trust_run")  # of this command alone, and not stored
-FREE = (*WHERE, "data_dir")  # where things lie is not what is computed
+WHERE = ("out", "resume", "trust_run")  # options of one command, which config.json does not keep
+FREE = (*WHERE, "data_dir")  # a resumed run may find its files elsewhere
 
 
 def parse(
@@ -33,18 +33,18 @@ def parse(
     description: str | None = None,
     prog: str | None = None,
 ) -> Config:
-    """Parse a command line into a frozen dataclass; with ``--resume DIR`` the run's own config is the default.
+    """Parse a command line into a frozen dataclass. With ``--resume DIR`` the config of that run gives the defaults.
 
     Args:
-        config_type: of the result; the docstrings of its fields are the help of the options.
-        argv: the arguments; None is those of this process.
-        description: what help says first; a module's docstring.
-        prog: what help calls the command.
+        config_type: a dataclass; the docstrings of its fields become the help of the options.
+        argv: the arguments; those of this process by default.
+        description: text above the options, usually the module's docstring.
+        prog: the command's name in the help.
 
     Raises:
-        ValueError: if options given beside ``--resume`` differ from the run's, naming them and both values; if the run
-            names functions from outside of jaxdl that the command line does not repeat, and ``--trust-run`` is not
-            given (see `trust`).
+        ValueError: if options next to ``--resume`` differ from the run's (the message has both values), or if the run
+            names functions from outside of jaxdl that the command line neither repeats nor allows by ``--trust-run``
+            (see `trust`).
     """
     import tyro
 
@@ -69,7 +69,7 @@ def parse(
 
 @functools.cache
 def _with_help(config_type: Any) -> Any:
-    """The same dataclass with each field's docstring as one paragraph: tyro would end one at every line's end."""
+    """Copy the dataclass with each field's docstring on one line: tyro would keep the line breaks of the source."""
     import tyro
 
     docs: dict[str, str] = {}
@@ -87,13 +87,13 @@ def _with_help(config_type: Any) -> Any:
 
 
 def _paragraphs(text: str | None) -> str | None:
-    """Text with each paragraph on one line, but those that are indented, such as commands, as they are."""
+    """Put each paragraph on one line, except indented ones, such as commands."""
     paragraphs = (text or "").strip().split("\n\n")
     return "\n\n".join(one if one.startswith(" ") else " ".join(one.split()) for one in paragraphs) or None
 
 
 def resuming(folder: str | os.PathLike, config: Any) -> str:
-    """The arguments that go on with a run: ``--resume DIR``, and ``--trust-run`` where it names functions to trust."""
+    """Return the arguments that resume a run: ``--resume DIR``, with ``--trust-run`` if its config needs it."""
     foreign = any(trust.is_foreign(text) for value in vars(config).values() for text in trust.texts(value))
     return f"--resume {folder}{' --trust-run' if foreign else ''}"
 
@@ -109,13 +109,13 @@ def _check_same(stored: Any, config: Any, resume: pathlib.Path) -> None:
 
 
 def _same(was: Any, now: Any) -> bool:
-    """Whether two values mean the same; one learning rate stands for several that are equal."""
+    """Compare two values of an option; one learning rate stands for several equal ones."""
     stands_for_all = isinstance(was, tuple) and isinstance(now, tuple) and len(now) == 1 and {*was} == {*now}
     return was == now or stands_for_all
 
 
 def _kind(config_type: Any) -> str | None:
-    """The name of the experiment, which a config class gives as its class variable EXPERIMENT."""
+    """Return the experiment's name, the class variable EXPERIMENT of its config."""
     return getattr(config_type, "EXPERIMENT", None)
 
 
@@ -124,15 +124,15 @@ def _fields(config_type: Any) -> set[str]:
 
 
 def load_config(config_type: type[Config], folder: str | os.PathLike) -> Config:
-    """The config of an existing run.
+    """Read the config of an existing run.
 
     Raises:
-        ValueError: if the folder is no run of this experiment.
+        ValueError: if the folder is not a run of this experiment.
     """
     path = folders.open_folder(folder) / folders.CONFIG
     read = records.read_json(path)
     stored = {name: tuple(v) if isinstance(v, list) else v for name, v in read.items()}
-    kind = stored.pop("experiment", None)  # which folders of before do not have
+    kind = stored.pop("experiment", None)  # older folders have none
     if kind not in (None, _kind(config_type)):
         raise ValueError(f"{path}: is the config of the experiment {kind!r}, not of {_kind(config_type)!r}")
     if foreign := sorted({*stored} ^ (_fields(config_type) - {*WHERE})):
@@ -143,7 +143,7 @@ def load_config(config_type: type[Config], folder: str | os.PathLike) -> Config:
 
 
 def save_config(folder: pathlib.Path, config: Any) -> None:
-    """Write what `load_config` reads: the experiment's name, all fields but where the run lies."""
+    """Write config.json: the experiment's name and all options except those in `WHERE`."""
     kind = _kind(type(config))
     about = {} if kind is None else {"experiment": kind}
     values = about | {name: v for name, v in dataclasses.asdict(config).items() if name not in WHERE}
@@ -152,11 +152,11 @@ def save_config(folder: pathlib.Path, config: Any) -> None:
 
 
 def run_main(main: Callable[[], int]) -> None:
-    """Run an experiment and exit: with 2 and a message for what a user can mend, with 1 for a diverged run.
+    """Run an experiment and exit: with code 2 and a message after a user's mistake, with code 1 if the run diverged.
 
-    Warnings are one line each on stderr, ``warning: text``, without the place in the library that gave them.
-    Everything but `ValueError`, `OSError` and `ImportError` is a bug and ends in its traceback; the environment
-    variable JAXDL_TRACEBACK shows that of the others too.
+    A warning is one line on stderr, ``warning: text``, without the line of the library that raised it. Exceptions other
+    than `ValueError`, `OSError` and `ImportError` are bugs and keep their traceback. If the environment variable
+    JAXDL_TRACEBACK is set, every exception does.
     """
     try:
         with warnings.catch_warnings():
@@ -186,9 +186,9 @@ def _describe(error: Exception) -> str:
 
 
 def use_compilation_cache() -> None:
-    """Let XLA's programs outlive the process, in a per-user folder, unless the user has configured a cache.
+    """Cache compiled programs in a per-user folder, unless the user has configured a cache.
 
-    Where that folder cannot be written there is no cache: it saves seconds and is not worth an error.
+    If that folder cannot be written, there is no cache: it saves seconds and is not worth an error.
     """
     if jax.config.jax_compilation_cache_dir is not None:  # pyright: ignore[reportAttributeAccessIssue]
         return

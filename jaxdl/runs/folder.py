@@ -1,4 +1,8 @@
-"""The run folder: who may write into it, and manifest.json, which says where its numbers come from."""
+"""The run folder: how it is made and locked, and manifest.json, the provenance of its numbers.
+
+The lock is `fcntl.flock` on config.json, which the system releases with the process. filelock does the same on POSIX,
+but it is one more dependency and leaves a lock file in every run folder.
+"""
 
 import contextlib
 import datetime
@@ -21,15 +25,15 @@ CONFIG, MANIFEST = "config.json", "manifest.json"
 
 
 class DataSource(NamedTuple):
-    """The data of a run, in its manifest."""
+    """The data set of a run, as its manifest records it."""
 
     name: str
     note: str
-    sha256: dict[str, str]  # of each file or array, by its name
+    sha256: dict[str, str]  # file or array name -> digest
 
 
 class Manifest(NamedTuple):
-    """manifest.json: where the numbers of a run come from. What is None was not recorded."""
+    """manifest.json: the provenance of a run's numbers. A field that was not recorded is None."""
 
     command: str
     started: str | None = None  # ISO 8601
@@ -41,17 +45,17 @@ class Manifest(NamedTuple):
 
 
 def create(out: str | os.PathLike) -> Path:
-    """Make the folder of a new run.
+    """Make a folder for a new run.
 
     Raises:
-        ValueError: if the folder holds files already (a run is never overwritten) or cannot be written. Hidden files
-            do not count: a process killed in its first moments may leave some.
+        ValueError: if the folder has files in it (a run is never overwritten) or cannot be written. Hidden files do not
+            count: a process killed in its first moments may leave some.
     """
     folder = Path(out)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not is_empty(folder):
-            raise ValueError(f"out={folder}: holds files already; choose a new folder, or go on with --resume {folder}")
+            raise ValueError(f"out={folder}: is not empty; choose a new folder, or resume with --resume {folder}")
         probe = folder / ".probe"
         probe.touch()
         probe.unlink()
@@ -61,7 +65,7 @@ def create(out: str | os.PathLike) -> Path:
 
 
 def create_dated(parent: str | os.PathLike) -> Path:
-    """Make a folder of a new run that is called by the time; two that start in the same second get two folders.
+    """Make a folder for a new run, named by the time; runs that start in the same second get different folders.
 
     Raises:
         ValueError: see `create`.
@@ -73,7 +77,7 @@ def create_dated(parent: str | os.PathLike) -> Path:
         folder = folder.with_name(f"{name}-{number}")
     try:
         folder.mkdir(parents=True)
-    except FileExistsError:  # another process was faster
+    except FileExistsError:  # another process made it first
         return create_dated(parent)
     except OSError as error:
         raise ValueError(f"out={folder}: cannot be written ({error.strerror}); choose another with --out") from error
@@ -81,28 +85,28 @@ def create_dated(parent: str | os.PathLike) -> Path:
 
 
 def is_empty(folder: Path) -> bool:
-    """Whether a folder holds no files but hidden ones."""
+    """Return whether a folder has no files except hidden ones."""
     return all(path.name.startswith(".") for path in folder.iterdir())
 
 
 def open_folder(folder: str | os.PathLike) -> Path:
-    """The folder of an existing run.
+    """Return the folder of an existing run as a path.
 
     Raises:
-        ValueError: if it is none, naming the file that is missing.
+        ValueError: if it is not a run folder; the message names the missing file.
     """
     folder = Path(folder)
     if not (folder / CONFIG).is_file():
-        raise ValueError(f"{folder}: is no run folder, it has no {CONFIG}")
+        raise ValueError(f"{folder}: is not a run folder, it has no {CONFIG}")
     return folder
 
 
 @contextlib.contextmanager
 def lock(folder: Path) -> Iterator[None]:
-    """Keep other processes from training into the same folder; a killed process holds it no longer.
+    """Keep other processes from training into the folder. The system releases the lock of a killed process.
 
     Raises:
-        ValueError: if another process holds it.
+        ValueError: if another process holds the lock.
     """
     with (folder / CONFIG).open() as file:
         try:
@@ -117,14 +121,14 @@ def lock(folder: Path) -> Iterator[None]:
 def write_manifest(
     folder: Path, *, seed: int, devices: Sequence[Any], source: DataSource, argv: Sequence[str] | None = None
 ) -> None:
-    """Write where the numbers come from, or, where the run has begun before, see that its data are still the same.
+    """Write the manifest of a new run; for a resumed one, check that its data are unchanged.
 
     Args:
-        folder: the run's.
-        seed: of everything random.
-        devices: that it runs on.
-        source: what it trains on.
-        argv: the command line's arguments; None is those of this process.
+        folder: the run folder.
+        seed: seed of everything random.
+        devices: the devices it runs on.
+        source: the data set it trains on.
+        argv: arguments of the command line; those of this process by default.
 
     Raises:
         ValueError: see `check_same_data`.
@@ -136,12 +140,12 @@ def write_manifest(
 
 
 def data_source(dataset: data.Dataset) -> DataSource:
-    """The manifest's words on a data set."""
+    """Return a data set's entry in the manifest."""
     return DataSource(dataset.name, dataset.note, dict(dataset.checksums))
 
 
 def provenance(*, seed: int, devices: Sequence[Any], argv: Sequence[str] | None = None) -> Manifest:
-    """The manifest of a run, but for its data; see `write_manifest` for the arguments."""
+    """Return a run's manifest without its data; see `write_manifest` for the arguments."""
     packages = ("jax", "jaxlib", "flax", "optax", "numpy")
     return Manifest(
         command=shlex.join(["python", "-m", _module_name(), *(sys.argv[1:] if argv is None else argv)]),
@@ -158,7 +162,7 @@ def provenance(*, seed: int, devices: Sequence[Any], argv: Sequence[str] | None 
 
 
 def check_same_data(folder: Path, checksums: Mapping[str, str]) -> None:
-    """Raise ValueError, naming a file, unless the data are those that the run began with."""
+    """Raise ValueError, naming the file, if the data are not those that the run began with."""
     path = folder / MANIFEST
     source = records.read_record(path, Manifest).data
     if source is None:

@@ -1,4 +1,4 @@
-"""What a run leaves behind, back in memory."""
+"""Loading a finished run: its network, its weights and its preprocessing."""
 
 import os
 import pathlib
@@ -17,7 +17,7 @@ PREPROCESSING, FINAL = "preprocessing.json", "final"
 
 
 class Preprocessing(NamedTuple):
-    """preprocessing.json: what inputs have to go through before the network."""
+    """preprocessing.json: shape, classes and normalization of the inputs."""
 
     in_shape: tuple[int, int, int]  # (height, width, channels)
     classes: tuple[str, ...]
@@ -25,7 +25,7 @@ class Preprocessing(NamedTuple):
 
 
 class Statistics(NamedTuple):
-    """A `data.Normalization` in numbers that JSON holds."""
+    """A `data.Normalization` as plain numbers."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -40,7 +40,7 @@ class Trained(NamedTuple):
 
 
 class Run(NamedTuple):
-    """A trained network and what its inputs have to go through."""
+    """A trained network and the preprocessing of its inputs."""
 
     layer: nn.Layer
     params: Any
@@ -49,11 +49,11 @@ class Run(NamedTuple):
     in_shape: tuple[int, ...]  # (height, width, channels)
     classes: tuple[str, ...]
     config: dict[str, Any]
-    optimizer: str  # whose weights these are
+    optimizer: str  # that trained these weights
 
 
 def save_final(folder: Path, optimizer: str, step: int, params: Any, state: Any, **meta: Any) -> None:
-    """Write the weights that a run is judged by, where `load` finds them."""
+    """Write the weights that a run is judged by, for `load`."""
     variables = {"params": params, "state": state}
     training.checkpoints.save(folder / FINAL / optimizer_folder(optimizer), step, variables, meta, keep=1)
 
@@ -61,7 +61,7 @@ def save_final(folder: Path, optimizer: str, step: int, params: Any, state: Any,
 def write_preprocessing(
     folder: Path, normalization: data.Normalization, in_shape: Sequence[int], classes: Sequence[str]
 ) -> None:
-    """Write what inputs have to go through before the network."""
+    """Write preprocessing.json."""
     height, width, channels = in_shape
     statistics = Statistics(**normalization.to_dict())
     about = Preprocessing((height, width, channels), tuple(classes), statistics)
@@ -78,19 +78,19 @@ def describe(
     preprocessing: data.Normalization,
     argv: Sequence[str] | None = None,
 ) -> None:
-    """Write what a run is made of beside its config, or, where it has begun before, see that the data are the same.
+    """Write manifest.json and preprocessing.json of a new run; for a resumed one, check that its data are unchanged.
 
     Args:
-        folder: the run's.
+        folder: the run folder.
         seed: see `folder.write_manifest`, also for ``devices``, ``dataset`` and ``argv``.
-        in_shape: of one image.
-        preprocessing: what images go through before the network.
+        in_shape: shape of one image.
+        preprocessing: normalization of the images.
 
     Raises:
         ValueError: see `folder.check_same_data`.
     """
     source = folders.data_source(dataset)
-    if (folder / PREPROCESSING).exists():  # is written after the manifest, so one that is missing now was deleted
+    if (folder / PREPROCESSING).exists():  # written after the manifest: if that is missing now, it was deleted
         folders.check_same_data(folder, source.sha256)
     else:
         folders.write_manifest(folder, seed=seed, devices=devices, source=source, argv=argv)
@@ -104,15 +104,14 @@ def load(folder: str | os.PathLike, *, optimizer: str | None = None, trust_run: 
     images ``(n, *run.in_shape)``.
 
     Args:
-        folder: the run's.
-        optimizer: whose weights, of a run with several; the first by default.
-        trust_run: whether to import and call the network if it is a ``package.module:function`` from outside of jaxdl,
-            which can be any code: True for folders that you trust alone.
+        folder: the run folder.
+        optimizer: the optimizer whose weights to load; the first one by default.
+        trust_run: whether to import and call a network that is a ``package.module:function`` from outside of jaxdl.
+            It can be any code, so pass True only for folders that you trust.
 
     Raises:
-        ValueError: for a folder that is no run, a run that has not ended, an unknown optimizer, a network from outside
-            of jaxdl without ``trust_run``, or files that are not what was written
-            (`training.checkpoints.CorruptCheckpointError`).
+        ValueError: for a folder that is not a run, a run that has not ended, an unknown optimizer, a network from
+            outside of jaxdl without ``trust_run``, or damaged files (`training.checkpoints.CorruptCheckpointError`).
     """
     folder = folders.open_folder(folder)
     path = folder / folders.CONFIG
@@ -127,7 +126,7 @@ def load(folder: str | os.PathLike, *, optimizer: str | None = None, trust_run: 
     final = folder / FINAL / optimizer_folder(name)
     found = training.checkpoints.steps(final)
     if not found:
-        raise ValueError(f"{folder}: this run has not ended; go on with --resume {folder}")
+        raise ValueError(f"{folder}: this run has not finished; resume it with --resume {folder}")
     layer = names.model(config.model, len(about.classes))
     like = jax.eval_shape(
         lambda key: dict(zip(("params", "state"), layer.init(key, about.in_shape), strict=True)), jax.random.key(0)
@@ -153,5 +152,5 @@ def _preprocessing(path: Path) -> Preprocessing:
 
 
 def optimizer_folder(name: str) -> str:
-    """A folder name for an optimizer, whose own may hold ':'; another one for every name."""
+    """Return a folder name for an optimizer, whose label may contain ':'. Different labels get different folders."""
     return urllib.parse.quote(name, safe="+")

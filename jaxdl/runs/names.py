@@ -1,8 +1,8 @@
-"""From the names of a command line to what they mean, for every command alike.
+"""Names on the command line and the functions they stand for, the same for every command.
 
-A name is ``NAME``, ``library.NAME`` or ``package.module:function``, with keywords where wanted:
-``"jaxdl.adam(eps=1e-3)"``, ``optax.contrib.prodigy``, ``"mine:net(width=8)"``. Values are literals of Python, read by
-`ast.literal_eval`: nothing is evaluated. The library itself has no registry: pass the function.
+A name is ``NAME``, ``library.NAME`` or ``package.module:function``, optionally with keyword arguments:
+``"jaxdl.adam(eps=1e-3)"``, ``optax.contrib.prodigy``, ``"mine:net(width=8)"``. Their values are Python literals, read
+by `ast.literal_eval`; no expression is evaluated. The library itself has no registry: in Python, pass the function.
 """
 
 import ast
@@ -28,14 +28,14 @@ _LIBRARIES = (("optax.contrib", optax.contrib), ("optax", optax), ("jaxdl", opti
 
 
 class Named(NamedTuple):
-    """A name taken apart; as text it is spaced alike however it was written."""
+    """A parsed name. As text it has canonical spacing."""
 
     name: str
     keywords: dict[str, Any]
 
     @property
     def short(self) -> str:
-        """The name without its library or module."""
+        """Return the name without its library or module."""
         return self.name.rpartition(":")[2].rpartition(".")[2]
 
     def __str__(self) -> str:
@@ -44,14 +44,14 @@ class Named(NamedTuple):
 
 
 def parse(argument: str, text: str) -> Named:
-    """Take ``NAME`` or ``NAME(keyword=value, ...)`` apart.
+    """Parse ``NAME`` or ``NAME(keyword=value, ...)``.
 
     Args:
-        argument: the option that errors name.
-        text: what it was given.
+        argument: the option, for error messages.
+        text: its value.
 
     Raises:
-        ValueError: for what is no list of keywords with plain values.
+        ValueError: if the brackets hold anything but keywords with literal values.
     """
     name, bracket, rest = text.strip().partition("(")
     if not bracket:
@@ -73,23 +73,23 @@ def _literal(value: ast.expr) -> Any:
     try:
         return ast.literal_eval(value)
     except ValueError as error:
-        raise ValueError(f"{ast.unparse(value)} is no literal, such as 1e-3, True or 'text'") from error
+        raise ValueError(f"{ast.unparse(value)} is not a literal such as 1e-3, True or 'text'") from error
 
 
 def function(
     argument: str, text: str, known: Mapping[str, Callable[..., Any]], *, set_later: Collection[str] = ()
 ) -> Callable[..., Any]:
-    """The function that a name means, with its keywords bound.
+    """Return the function that a name stands for, with its keywords bound.
 
     Args:
-        argument: the option that errors name.
-        text: what it was given.
-        known: the functions that have a name of their own.
-        set_later: keywords that are not to be bound here.
+        argument: the option, for error messages.
+        text: its value.
+        known: functions by their names, for names without a module.
+        set_later: keywords that the caller sets and the name must not.
 
     Raises:
-        ValueError: for an unknown name, with the nearest one and the list of what there is; see `parse`; and for
-            keywords that the function does not take.
+        ValueError: for an unknown name (the message has the nearest one and a list of all), for a malformed one (see
+            `parse`), and for keywords that the function does not take.
     """
     named = parse(argument, text)
     if ":" in named.name:
@@ -112,10 +112,10 @@ def function(
 
 
 def called(argument: str, text: str, *args: Any, known: Mapping[str, Callable[..., Any]] | None = None) -> Any:
-    """The result of the function that a name means.
+    """Call the function that a name stands for and return its result.
 
     Raises:
-        ValueError: see `function`; also if it does not take the arguments.
+        ValueError: see `function`; also if the function does not take the arguments.
     """
     found = function(argument, text, known or {})
     try:
@@ -149,15 +149,15 @@ def _unknown(argument: str, text: str, name: str, known: Iterable[str]) -> str:
 
 
 def optimizer(text: str) -> Callable[..., optax.GradientTransformation]:
-    """The factory called ``NAME`` or ``jaxdl.NAME``, ``optax.NAME``, ``optax.contrib.NAME`` or by its module.
+    """Return an optimizer's factory by its name; a name without a library is jaxdl's.
 
     Raises:
-        ValueError: see `function`; the learning rate is no keyword to set here.
+        ValueError: see `function`; the learning rate must not be among the keywords.
     """
     named, known = parse_optimizer(text), optimizer_names()
     contributed = f"optax.contrib.{named.short}"
     if named.name == f"optax.{named.short}" and named.name not in known and contributed in known:
-        named = named._replace(name=contributed)  # as run folders of before name it
+        named = named._replace(name=contributed)  # the spelling in older run folders
     try:
         return function("optimizer", str(named), known, set_later=("learning_rate",))
     except ValueError as error:
@@ -167,18 +167,18 @@ def optimizer(text: str) -> Callable[..., optax.GradientTransformation]:
 
 
 def parse_optimizer(text: str) -> Named:
-    """An optimizer's name taken apart; one without a library is jaxdl's."""
+    """Parse an optimizer's name; one without a library is jaxdl's."""
     named = parse("optimizer", text)
     return named if "." in named.name or ":" in named.name else named._replace(name=f"jaxdl.{named.name}")
 
 
 def optimizer_label(text: str) -> str:
-    """What results call an optimizer: its library, name and keywords."""
+    """Return an optimizer's label in results: library, name and keywords."""
     return str(parse_optimizer(text))
 
 
 def labels(texts: Sequence[str]) -> list[str]:
-    """What a run calls its optimizers: their labels, numbered where one comes more than once."""
+    """Return the labels of a run's optimizers, numbered where one occurs more than once."""
     found = [optimizer_label(text) for text in texts]
     return [f"{n}-{found[: i + 1].count(n)}" if found.count(n) > 1 else n for i, n in enumerate(found)]
 
@@ -187,7 +187,7 @@ def make_optimizer(factory: Callable[..., Any], learning_rate: Any, **options: A
     """Call a factory.
 
     Raises:
-        TypeError: if it returns something else than an optimizer.
+        TypeError: if it does not return an optimizer.
     """
     found = factory(learning_rate, **options)
     if not isinstance(found, optax.GradientTransformation):
@@ -197,13 +197,13 @@ def make_optimizer(factory: Callable[..., Any], learning_rate: Any, **options: A
 
 @functools.cache
 def optimizer_names() -> dict[str, Callable[..., optax.GradientTransformation]]:
-    """Every optimizer of jaxdl, optax and optax.contrib that is made from a learning rate alone, by its name.
+    """Return all optimizers of jaxdl, optax and optax.contrib that need nothing but a learning rate, by name.
 
-    What its update asks for beside gradients is for `trials.try_update` to see.
+    `trials.try_update` finds out whether a loop can serve their updates.
     """
     found = {}
     for library, module in _LIBRARIES:
-        for short, factory in vars(module).items():  # getattr would warn of names that optax is giving up
+        for short, factory in vars(module).items():  # getattr would raise optax's deprecation warnings
             hidden = short.startswith(("_", "scale_by_")) or short in _NEED_MORE | _DEPRECATED
             if (
                 not hidden
@@ -218,7 +218,7 @@ def optimizer_names() -> dict[str, Callable[..., optax.GradientTransformation]]:
 def _needs_learning_rate_alone(factory: Callable[..., Any]) -> bool:
     try:
         parameters = [*inspect.signature(factory).parameters.values()]
-    except (TypeError, ValueError):  # what has no signature is no factory
+    except (TypeError, ValueError):  # without a signature it is not a factory
         return False
     needed = [p.name for p in parameters if p.default is p.empty and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
     return [p.name for p in parameters][:1] == ["learning_rate"] and needed in ([], ["learning_rate"])
@@ -228,11 +228,11 @@ def _needs_learning_rate_alone(factory: Callable[..., Any]) -> bool:
 
 
 def model(text: str, num_classes: int) -> nn.Layer:
-    """The network called ``NAME`` in `jaxdl.models` or ``package.module:function``, for that many classes.
+    """Build a network by its name in `jaxdl.models` or as ``package.module:function``, for that many classes.
 
     Raises:
-        ValueError: see `called`; and for what gives neither an `nn.Layer` nor a flax module, which becomes one by
-            `interop.from_linen`.
+        ValueError: see `called`; also if the result is neither an `nn.Layer` nor a flax module, which
+            `interop.from_linen` turns into one.
     """
     layer = called("model", text, num_classes, known={name: getattr(models, name) for name in models.__all__})
     if isinstance(layer, linen.Module):
@@ -243,9 +243,9 @@ def model(text: str, num_classes: int) -> nn.Layer:
 
 
 def loss(text: str) -> Callable[[Any, Any], Any]:
-    """The function ``(outputs, labels) -> (n,)`` called ``NAME`` in `jaxdl.losses` or ``package.module:function``.
+    """Return a loss ``(outputs, labels) -> (n,)`` by its name in `jaxdl.losses` or as ``package.module:function``.
 
-    Whether it takes a network's outputs and class numbers is for `trials.check_loss` to see.
+    `trials.check_loss` finds out whether it fits a network's outputs.
 
     Raises:
         ValueError: see `function`.
@@ -254,12 +254,13 @@ def loss(text: str) -> Callable[[Any, Any], Any]:
 
 
 def dataset(name: str, **options: Any) -> data.Dataset:
-    """The data set of `data.load`, or what ``package.module:function`` returns: a `data.Dataset`, or images and labels.
+    """Load a data set by name or path, or call a ``package.module:function`` that returns a `data.Dataset` or a pair
+    of images and labels.
 
     Raises:
-        ValueError: see `data.load` and `data.from_arrays`; and for what is not images with classes.
+        ValueError: see `data.load` and `data.from_arrays`; also if it is not images of at least two classes.
     """
-    called_by_name = ":" in name.partition("(")[0]  # a folder's name may have brackets, which mean nothing
+    called_by_name = ":" in name.partition("(")[0]  # brackets in the name of a folder have no meaning
     found = _called_dataset(name) if called_by_name else data.load(name, **options)
     if not found.classes or found.images.ndim != 4:
         what = f"real targets {found.labels.shape}" if not found.classes else f"features {found.images.shape}"
@@ -296,15 +297,15 @@ PROBLEMS: Final[dict[str, Callable[..., studies.Problem]]] = {
 
 
 def problem(text: str, data_dir: Path | None = None) -> studies.Problem:
-    """The problem called ``NAME``, or the one that ``package.module:function`` returns.
+    """Return a problem by its name, or the one that a ``package.module:function`` returns.
 
     Args:
         text: one of `PROBLEMS`, or a function without arguments that returns a `studies.Problem` or the three functions
-            ``(init, loss, batches)`` of `studies.make_problem`; it is called by its name.
+            ``(init, loss, batches)`` of `studies.make_problem`, which then has the text as its name.
         data_dir: folder of the data sets' files.
 
     Raises:
-        ValueError: see `called`; and for a function that returns something else.
+        ValueError: see `called`; also if the function returns anything else.
     """
     if ":" not in text.partition("(")[0]:
         found = function("problem", text, PROBLEMS)
@@ -317,4 +318,4 @@ def problem(text: str, data_dir: Path | None = None) -> studies.Problem:
         return studies.make_problem(*found, name=str(parse("problem", text)))
     parts = found if isinstance(found, tuple) else None
     what = type(found).__name__ if parts is None else f"({', '.join(type(part).__name__ for part in parts)})"
-    raise ValueError(f"problem={text!r} returned {what}, no Problem or three functions (init, loss, batches)")
+    raise ValueError(f"problem={text!r} returned {what}, neither a Problem nor three functions (init, loss, batches)")

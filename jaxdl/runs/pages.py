@@ -1,6 +1,6 @@
-"""Pages of reports: Markdown with tables and figures, and the same page as one HTML file that loads nothing.
+"""Report pages: Markdown with tables and figures, and the same page as one self-contained HTML file.
 
-Names from data are shown as plain text: they bring no markup, link or script.
+Names that come from data are escaped, so they cannot introduce markup, links or scripts.
 """
 
 import base64
@@ -19,7 +19,7 @@ from jaxdl.runs.folder import Manifest
 
 
 def write(folder: Path, parts: Sequence[str]) -> Path:
-    """Writes the parts as ``report.md`` and ``report.html`` into the folder; returns the path of the latter."""
+    """Write ``report.md`` and ``report.html`` from parts in Markdown, and return the path of the latter."""
     text = "\n\n".join(parts) + "\n"
     records.write_whole(folder / "report.md", text)
     page = folder / "report.html"
@@ -28,7 +28,7 @@ def write(folder: Path, parts: Sequence[str]) -> Path:
 
 
 def made(manifest: Manifest, config: dict[str, Any]) -> list[str]:
-    """How the run was made: the command first, then the rest of the manifest, then the options."""
+    """Return the section on provenance: the command, the rest of the manifest, the options."""
     command = manifest.command
     fence = "`" * (1 + max(2, *map(len, re.findall("`+", command)), 0))
     recorded = [[words(k), shown(v)] for k, v in manifest._asdict().items() if k != "command" and v is not None]
@@ -43,40 +43,40 @@ def made(manifest: Manifest, config: dict[str, Any]) -> list[str]:
 
 
 def figure(folder: Path, name: str, drawn: Figure, alt: str) -> str:
-    """Saves the figure and returns the markdown that shows it."""
+    """Save a figure and return the Markdown that shows it."""
     (folder / "figures").mkdir(exist_ok=True)
     records.write_whole(folder / "figures" / f"{name}.png", plots.png(drawn))
     return f"![{plain(alt)}](figures/{name}.png)"
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> str:
-    """A markdown table of plain texts, `left` columns aligned left and the numbers after them right."""
+    """Return a Markdown table of plain text: ``left`` columns aligned left, the others right."""
     rule = ["---" if i < left else "---:" for i in range(len(header))]
     lines = [[plain(cell) for cell in header], rule, *([plain(cell) for cell in row] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def plain(text: str) -> str:
-    """Markdown that shows the text as it is, on one line: a name brings no markup, link, image or HTML."""
+    """Escape a text for Markdown, on one line, so that it cannot introduce markup, links, images or HTML."""
     return re.sub(r"([\\`*_\[\]<>|&~$#])", r"\\\1", " ".join(text.split()))
 
 
 def words(name: str) -> str:
-    """A name of the code as words."""
+    """Return an identifier as words."""
     return name.replace("_", " ")
 
 
 def rounded(value: Any) -> str:
-    """Like `shown`, with four digits where it has a fraction."""
+    """Format a value like `shown`, floats with four digits."""
     return shown(value, ".4g")
 
 
 def shown(value: Any, digits: str = "") -> str:
-    """A value of a record as a reader wants it; – is what is undefined.
+    """Format a value of a record for a reader; an undefined one is –.
 
     Args:
-        value: a number, text, a record, or dicts and lists of them.
-        digits: the format of floats; by default all of their digits.
+        value: a number, a text, a record, or dicts and lists of these.
+        digits: format of floats; all digits by default.
     """
     if hasattr(value, "_asdict"):
         value = value._asdict()
@@ -94,7 +94,7 @@ def shown(value: Any, digits: str = "") -> str:
 
 
 def _html(text: str, folder: Path) -> str:
-    """Renders the markdown into one file: images inline, no script, a policy against loading anything."""
+    """Render Markdown as one HTML file, with inline images, no script, and a policy that forbids loading anything."""
     markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
     tokens = markdown.parse(text)
     for token in tokens:

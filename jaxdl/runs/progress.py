@@ -1,14 +1,14 @@
-"""What a person sees of a run: one bar per optimizer on a terminal, plain lines elsewhere, and the final table."""
+"""Progress on the console: a bar per optimizer on a terminal, plain lines elsewhere, and the final table."""
 
 import math
 from typing import Any
 
 
 class RunProgress:
-    """Shows the rows of all members as they come.
+    """Progress of a training run.
 
     Args:
-        steps: steps of the whole run per member, for the bars.
+        steps: number of steps per optimizer, the length of the bars.
     """
 
     def __init__(self, steps: int) -> None:
@@ -38,7 +38,7 @@ class RunProgress:
             self._bars.stop()
 
     def row(self, member: Any, row: Any) -> None:
-        """Show one row of metrics.csv."""
+        """Show one row of metrics.csv, of the trainer ``member``."""
         text = f"{row.split} loss {row.loss:.4f} accuracy {row.accuracy:.2%}"
         if self._bars is not None:
             if member.name not in self._tasks:
@@ -50,7 +50,7 @@ class RunProgress:
             self.line(f"{member.name:<22} epoch {row.epoch + 1:>3}  step {row.step:>6}  {text}  {rate}")
 
     def line(self, text: str) -> None:
-        """Print a line, above the bars if there are any."""
+        """Print a line above the bars."""
         self.console.print(text, markup=False)
 
     def table(self, summary: Any) -> None:
@@ -74,7 +74,7 @@ class RunProgress:
 
 
 def describe_pair(pair: Any) -> str:
-    """One sentence on how far the first two runs ended from each other, beside the noise floor."""
+    """Describe in one sentence how far apart the first two optimizers ended, compared with the noise floor."""
     text = (
         f"Final parameters of {pair.a} and {pair.b} differ by {pair.max_relative_difference:.2e} "
         f"of the largest in their leaf ({pair.max_ulps:.3g} ulps)"
@@ -88,7 +88,7 @@ def describe_pair(pair: Any) -> str:
 
 
 class StudyProgress:
-    """Counts the groups of runs that are done."""
+    """Progress of a study, in groups of runs."""
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -108,15 +108,15 @@ class StudyProgress:
             self._bar.stop()
 
     def begin(self, groups: int) -> None:
-        """Show how many groups there are."""
+        """Set the number of groups."""
         if self._bar is not None:
             self._task = self._bar.add_task("groups of runs", total=groups)
 
     def advance(self) -> None:
-        """Count one group."""
+        """Count a finished group."""
         if self._bar is not None:
             self._bar.advance(self._task)
 
     def line(self, text: str) -> None:
-        """Print a line, above the bar if there is one."""
+        """Print a line above the bar."""
         self.console.print(text, markup=False)

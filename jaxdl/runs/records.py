@@ -1,16 +1,16 @@
-"""Files of a run folder: records as JSON objects and as rows of CSV tables, each declared once for both directions.
+"""Files of a run folder: records as JSON objects or as rows of CSV tables, declared once for writing and reading.
 
-A record is a NamedTuple. Its fields name the columns of a table or the keys of an object, and its annotations say how
+A record is a NamedTuple. Its fields are the keys of an object or the columns of a table, and its annotations decide how
 they are written, read and checked: ``str``, ``int``, ``float``, ``bool``, ``Any``, ``Literal``, ``dict``, ``list[T]``,
 ``tuple[T, ...]``, ``T | None`` and other records. An undefined number is NaN in memory, null in an object and an empty
-cell in a table. Every other number is written with all of its digits, so that reading gives the same bits.
+cell in a table. All other numbers keep all of their digits, so that reading restores the same bits.
 
-Whole files are written under another name, flushed to disk and renamed: a reader sees the old file or the new one, and
-a process killed at any moment leaves one of them. A table grows by whole lines; a kill leaves at most one that has no
-end, which the next process drops.
+A whole file is written under another name, flushed to disk and renamed, so a reader sees the old file or the new one,
+and so does the next process after a kill at any moment. A table grows by whole lines. A kill leaves at most one line
+without a newline, which the next process drops.
 
-Every object carries the number `FORMAT`. The one in config.json, which is written first, also holds for the tables and
-arrays beside it, since CSV has no place for a number. Objects without a number are of format 1.
+Every object carries the number `FORMAT`. The one in config.json, which is written first, also covers the tables and
+arrays of the folder, since CSV has no place for it. Objects without a number, from older versions, have format 1.
 """
 
 import csv
@@ -36,7 +36,7 @@ Record = TypeVar("Record", bound=tuple)
 
 
 def write_whole(path: str | os.PathLike, content: str | bytes) -> None:
-    """Replace a file by ``content``, text as UTF-8."""
+    """Write a file, or replace it; text is encoded as UTF-8."""
     path = Path(path)
     temporary = path.with_name(f".{path.name}.writing")
     with temporary.open("wb") as file:
@@ -47,26 +47,26 @@ def write_whole(path: str | os.PathLike, content: str | bytes) -> None:
 
 
 def write_arrays(path: str | os.PathLike, arrays: Mapping[str, Any]) -> None:
-    """Replace an ``.npz`` archive; equal arrays give equal bytes."""
+    """Write an ``.npz`` archive, or replace it; equal arrays give equal bytes."""
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
     write_whole(path, buffer.getvalue())
 
 
 def write_json(path: str | os.PathLike, value: Mapping[str, Any] | tuple) -> None:
-    """Replace a JSON file by a record or a mapping, with the number of its format.
+    """Write a record or a mapping as a JSON file, or replace it, with the format number.
 
     Raises:
-        TypeError: for what JSON cannot hold; the file is as it was.
+        TypeError: for values that JSON cannot hold; the file is then unchanged.
     """
     write_whole(path, json.dumps({"format": FORMAT, **_plain(value)}, indent=2) + "\n")
 
 
 def read_json(path: str | os.PathLike) -> dict[str, Any]:
-    """Read the object in a JSON file of a run folder, without the number of its format.
+    """Read the object in a JSON file, without its format number.
 
     Raises:
-        ValueError: naming the file, if it is missing, no JSON, no object, or of another format.
+        ValueError: if the file is missing, is not JSON, is not an object or has another format; the message names it.
     """
     try:
         value = json.loads(_content(path))
@@ -80,10 +80,10 @@ def read_json(path: str | os.PathLike) -> dict[str, Any]:
 
 
 def read_record(path: str | os.PathLike, kind: type[Record]) -> Record:
-    """Read a record from a JSON file; keys that the record does not have are ignored.
+    """Read a record from a JSON file; unknown keys are ignored.
 
     Raises:
-        ValueError: see `read_json`; also naming the field that is missing or of another type.
+        ValueError: see `read_json`; also if a field is missing or has another type; the message names it.
     """
     return _decoded(read_json(path), kind, path, "")
 
@@ -101,14 +101,14 @@ def _content(path: str | os.PathLike) -> bytes:
 
 
 class Table(Generic[Record]):
-    """A CSV file that grows by records. Opening it makes it, or drops a last line that a kill left without an end.
+    """A CSV file to which records are appended. It is created, or loses an unfinished last line, when it is opened.
 
     Args:
-        path: of the file.
+        path: the file.
         kind: the record type, whose fields are the columns.
 
     Raises:
-        ValueError: naming the file, if it has other columns, and the line that is not what was written.
+        ValueError: if the file has other columns or a damaged line; the message names the file and the line.
     """
 
     def __init__(self, path: str | os.PathLike, kind: type[Record]) -> None:
@@ -124,11 +124,11 @@ class Table(Generic[Record]):
 
     @property
     def rows(self) -> Sequence[Record]:
-        """All records, in the order of the file."""
+        """Return all records in the order of the file."""
         return self._rows
 
     def append(self, rows: Iterable[Record]) -> None:
-        """Add records at the end in one write, which no kill of this process takes back; see `sync` for power cuts."""
+        """Append records in one write. They survive a kill of the process, and a power cut once `sync` has returned."""
         added = list(rows)
         lines = [_line(map(_cell, row)) for row in added]
         with self.path.open("a", newline="") as file:
@@ -137,16 +137,16 @@ class Table(Generic[Record]):
         self._rows += added
 
     def sync(self) -> None:
-        """Return when all records are on disk."""
+        """Wait until all records are on disk."""
         with self.path.open("rb") as file:
             os.fsync(file.fileno())
 
     def keep(self, wanted: Callable[[Record], bool]) -> None:
-        """Drop the records that are not wanted; the lines of the others stay as they are, to the byte."""
+        """Keep the wanted records only; their lines do not change by a byte."""
         self._choose([i for i, row in enumerate(self._rows) if wanted(row)])
 
     def sort(self, key: Callable[[Record], Any]) -> None:
-        """Order the records by a key; equal ones keep their order, and lines stay as they are, to the byte."""
+        """Sort the records by a key, stably; their lines do not change by a byte."""
         self._choose(sorted(range(len(self._rows)), key=lambda i: key(self._rows[i])))
 
     def _choose(self, places: list[int]) -> None:
@@ -160,24 +160,24 @@ class Table(Generic[Record]):
 
 
 def read_table(path: str | os.PathLike, kind: type[Record], *, unfinished: bool = False) -> list[Record]:
-    """Read the records of a CSV file, which may have more columns, in any order.
+    """Read the records of a CSV file. It may have additional columns, and columns in any order.
 
     Args:
-        path: of the file, which is not changed.
+        path: the file, which is not modified.
         kind: the record type.
-        unfinished: whether a last line without an end, as of a table that a process writes, is left out or an error.
+        unfinished: ignore a last line without a newline, as in a table that is being written, instead of raising.
 
     Raises:
-        ValueError: naming the file, the line and what is wrong with it.
+        ValueError: if the file or a line is damaged; the message names both.
     """
     lines, rest = _whole_lines(path, _content(path).replace(b"\r\n", b"\n"))
     if rest and not unfinished:
-        raise ValueError(f"{path}, line {len(lines) + 1}: is cut off: it has no end")
+        raise ValueError(f"{path}, line {len(lines) + 1}: is cut off, it has no newline")
     return _rows(Path(path), lines or [""], kind)
 
 
 def _whole_lines(path: str | os.PathLike, content: bytes) -> tuple[list[str], bytes]:
-    """The lines that have an end, and the bytes after them, which may be cut off within a letter."""
+    """Return the complete lines, and the bytes after the last newline, which may end within a character."""
     whole, _, rest = content.rpartition(b"\n")
     try:
         return (whole.decode().split("\n") if whole else []), rest
@@ -214,7 +214,7 @@ def _read_cell(path: Path, number: int, name: str, kind: Any, text: str) -> Any:
         if text and (not allowed or text in allowed):
             return text
     except ValueError:
-        pass  # said below
+        pass  # the error below says what is allowed
     wanted = {int: "a whole number", float: "a number or empty"}.get(kind, " or ".join(allowed) or "a name")
     raise ValueError(f"{path}, line {number}: {name} must be {wanted}, got {text!r}")
 
@@ -244,7 +244,7 @@ def _undefined(value: Any) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """Records as dicts, tuples as lists and NaN as None."""
+    """Turn records into dicts, tuples into lists and NaN into None."""
     if hasattr(value, "_asdict"):
         value = value._asdict()
     if isinstance(value, Mapping):
@@ -258,7 +258,7 @@ NAMES: Final = {str: "text", int: "a whole number", float: "a number", bool: "tr
 
 
 def _decoded(value: Any, kind: Any, path: str | os.PathLike, name: str) -> Any:
-    """The value of a JSON file as one of ``kind``, checked."""
+    """Check a value from JSON and return it as a ``kind``."""
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
     if origin in (types.UnionType, typing.Union):  # T | None
         return None if value is None else _decoded(value, inner[0], path, name)

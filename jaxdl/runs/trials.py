@@ -1,4 +1,4 @@
-"""Whether a loss and an optimizer work with a network, tried by shapes alone before a run writes anything."""
+"""Trials of a loss and an optimizer on a network by abstract evaluation, before a run writes anything."""
 
 import textwrap
 from collections.abc import Sequence
@@ -14,13 +14,13 @@ from jaxdl.runs.names import loss
 
 
 def check_loss(name: str, model: str, layer: nn.Layer, in_shape: Sequence[int]) -> None:
-    """Raise ValueError unless the loss gives one number per example from what the network returns, by shapes alone.
+    """Raise ValueError unless the loss maps the network's outputs to one number per example; only shapes are evaluated.
 
     Args:
-        name: of the loss.
-        model: what the message calls the network.
-        layer: the network; in training it may return more than in evaluation.
-        in_shape: of one image.
+        name: the loss, as on the command line.
+        model: name of the network for the message.
+        layer: the network, which may return more in training than in evaluation.
+        in_shape: shape of one image.
     """
     key, function = jax.random.key(0), loss(name)
     images, labels = (jax.ShapeDtypeStruct((2, *in_shape), "float32"), jax.ShapeDtypeStruct((2,), "int32"))
@@ -40,13 +40,13 @@ def check_loss(name: str, model: str, layer: nn.Layer, in_shape: Sequence[int]) 
 
 
 def try_update(optimizer: optax.GradientTransformation, params: Any, *, functions: bool, halves: bool = True) -> Any:
-    """Update once with what a loop offers, for a loss that stands for any; to be traced with shapes.
+    """Update once with everything that a loop offers an optimizer, on a stand-in loss; meant for `jax.eval_shape`.
 
     Args:
-        optimizer: what is tried.
-        params: the network's.
+        optimizer: the optimizer to try.
+        params: the network's parameters.
         functions: whether the loop offers functions of the parameters.
-        halves: whether it offers the network and the loss of its outputs apart, as a training step does.
+        halves: whether it also offers the network and the loss of its outputs separately, as a training step does.
 
     Raises:
         ValueError: see `optimizers.update`.

@@ -54,7 +54,7 @@ MISTAKES = {
     "--optimizer adam(eps=1)(": ("optimizer='adam(eps=1)('", "the form is NAME or NAME(keyword=value, ...)"),
     "--optimizer jaxdl.adamw(weight_decay=0.1) --weight-decay 0.2": ("weight_decay=0.2 is not allowed", "sets it"),
     "--model small_cnn(depth=3)": ("model='small_cnn(depth=3)': depth is no keyword to set here", "hidden"),
-    "--loss margin(form=f)": ("loss='margin(form=f)': f is no literal",),
+    "--loss margin(form=f)": ("loss='margin(form=f)': f is not a literal",),
     "--dataset mine:dataset(n=1)": ("dataset='mine:dataset(n=1)': n is no keyword to set here",),
     "--optimizer optax.noisy_sgd": ("optimizer='optax.noisy_sgd' is unknown",),
     "--optimizer optax.lbfgs --strategy pmap": ("optimizer='optax.lbfgs' does not work here", "--strategy jit"),
@@ -94,7 +94,7 @@ MISTAKES = {
     "--augment none flip": ("augment=('none', 'flip') is not allowed",),
     "--optimizer jaxdl.adam --noise-floor True": ("noise_floor=True is not allowed",),
     # folders
-    "--resume nowhere": ("nowhere: is no run folder, it has no config.json",),
+    "--resume nowhere": ("nowhere: is not a run folder, it has no config.json",),
 }
 
 
@@ -127,7 +127,7 @@ def test_an_output_folder_that_cannot_be_used(run, here, tmp_path, name):
     code, _, err = run(train_cnn.main, "--out", out)
     assert code == 2
     assert f"out={out}: " in err
-    assert ("holds files already" if name == "not empty" else "cannot be written") in err
+    assert ("is not empty" if name == "not empty" else "cannot be written") in err
     assert (tmp_path / "file").read_text() == "mine"
 
 
@@ -332,9 +332,6 @@ def test_the_restart_comes_before_anything_slow_is_imported():
     program = """if True:
         import os, runpy, sys
         import experiments
-from experiments import predict, summary
-from experiments.cifar10_speedrun import command as cifar10_speedrun
-from experiments.compare_optimizers import command as compare_optimizers
         experiments.wants_huge_pages = lambda environment: True
         def restart(*arguments):
             raise SystemExit

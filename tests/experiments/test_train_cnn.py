@@ -161,10 +161,10 @@ def test_load_gives_back_the_network_that_was_judged(finished, optimizer):
 def test_load_refuses_what_is_no_finished_run(finished, tmp_path):
     with pytest.raises(ValueError, match=r"optimizer='adam' is not in this run; it has jaxdl.sgd, optax.sgd"):
         runs.load(finished, optimizer="adam", trust_run=True)
-    with pytest.raises(ValueError, match=r"is no run folder, it has no config.json"):
+    with pytest.raises(ValueError, match=r"is not a run folder, it has no config.json"):
         runs.load(tmp_path)
     shutil.copytree(finished, tmp_path / "run", ignore=shutil.ignore_patterns("final"))
-    with pytest.raises(ValueError, match=r"this run has not ended; go on with --resume"):
+    with pytest.raises(ValueError, match=r"this run has not finished; resume it with --resume"):
         runs.load(tmp_path / "run", trust_run=True)
 
 
@@ -190,7 +190,7 @@ def test_resume_of_a_finished_run_makes_its_report_again_without_training(capsys
     assert (folder / "report.html").exists()
     for name in ("metrics.csv", "summary.json", "manifest.json", "preprocessing.json", "predictions.npz"):
         assert (folder / name).read_bytes() == (finished / name).read_bytes(), name
-    assert f"going on with {folder}" in capsys.readouterr().out
+    assert f"resuming {folder}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -404,7 +404,7 @@ def test_predict_names_what_it_cannot_use(run, finished, tmp_path, kind):
     said = {
         "top": "top=11 is not in 1 to 10",
         "none": "image",
-        "run": "is no run folder",
+        "run": "is not a run folder",
         "optimizer": "optimizer='adam'",
     }
     code, out, err = run(predict.main, *args, "--trust-run")

@@ -17,7 +17,7 @@ OLDEST = (3, 1)
 _WAITING = {"OMP_WAIT_POLICY": "passive"}
 
 
-class Version(c.Structure):
+class OneDNNVersion(c.Structure):
     """The head of dnnl_version_t."""
 
     _fields_ = (("major", c.c_int), ("minor", c.c_int), ("patch", c.c_int))
@@ -65,7 +65,8 @@ def _in_packages() -> list[str]:
             files = importlib.metadata.files(package) or []
         except importlib.metadata.PackageNotFoundError:
             continue
-        found += [str(path) for file in files if file.name == NAME and (path := Path(str(file.locate()))).is_file()]
+        places = [Path(str(file.locate())).resolve() for file in files if file.name.startswith(NAME)]
+        found += [str(place) for place in places[:1] if place.is_file()]
     return found
 
 
@@ -82,7 +83,7 @@ def _load(path: str) -> Found:
             if value is None:
                 del os.environ[name]
     try:
-        calls.dnnl_version.restype = c.POINTER(Version)
+        calls.dnnl_version.restype = c.POINTER(OneDNNVersion)
         about = calls.dnnl_version().contents
     except AttributeError:
         return Found(None, f"{path} is no oneDNN: it has no dnnl_version")

@@ -23,7 +23,7 @@ class Extension(c.Structure):
     _fields_ = (("struct_size", c.c_size_t), ("type", c.c_int), ("next", Pointer))
 
 
-class Version(c.Structure):
+class ApiVersion(c.Structure):
     """XLA_FFI_Api_Version."""
 
     _fields_ = (*_HEAD, ("major", c.c_int), ("minor", c.c_int))
@@ -32,7 +32,7 @@ class Version(c.Structure):
 class Metadata(c.Structure):
     """XLA_FFI_Metadata."""
 
-    _fields_ = (("struct_size", c.c_size_t), ("version", Version), ("traits", c.c_uint32), ("state_type", c.c_int64))
+    _fields_ = (("struct_size", c.c_size_t), ("version", ApiVersion), ("traits", c.c_uint32), ("state_type", c.c_int64))
 
 
 class MetadataExtension(c.Structure):
@@ -83,7 +83,7 @@ CreateError = c.CFUNCTYPE(Pointer, c.POINTER(ErrorArguments))
 class Api(c.Structure):
     """The head of XLA_FFI_Api, up to the one function that a handler calls."""
 
-    _fields_ = (*_HEAD, ("version", Version), ("internal", Pointer), ("create_error", CreateError))
+    _fields_ = (*_HEAD, ("version", ApiVersion), ("internal", Pointer), ("create_error", CreateError))
 
 
 class CallFrame(c.Structure):
