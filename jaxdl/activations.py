@@ -11,6 +11,8 @@ These properties hold for all of them:
   6), `negative_slope` for leaky_relu, the slope for prelu, α for elu, λα for selu.
 * Every mode of differentiation works. XLA on CPU treats subnormals as 0, so the tails of sigmoid, softplus
   and softmax end near 1e-38.
+
+[Lecture row B]
 """
 
 import jax

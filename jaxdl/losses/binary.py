@@ -42,7 +42,7 @@ def binary_cross_entropy(
         where: the elements that count; see `jaxdl.losses`.
 
     Errata: the lecture's example prints .317, which is in logarithms of base 10; natural ones, used here,
-    give .729693. Another lecture's form for one example lacks the minus. (Lecture row C2)
+    give .729693. Another lecture's form for one example lacks the minus. [Lecture row C2]
     """
     p, y, dtype = widen_pair(probabilities, labels, ("probabilities", "labels"))
     mask = mask_of(where, p.shape)
@@ -82,7 +82,7 @@ def sigmoid_binary_cross_entropy(
     Raises:
         ValueError: the shapes differ, or an argument is complex.
 
-    It equals `softmax_cross_entropy` of the two logits (0, z). (Lecture row C2)
+    It equals `softmax_cross_entropy` of the two logits (0, z). [Lecture row C2]
     """
     z, y, dtype = widen_pair(logits, labels, ("logits", "labels"))
     mask = mask_of(where, z.shape)
@@ -151,7 +151,7 @@ def hinge(
         where: the elements that count; see `jaxdl.losses`.
 
     Reference: Cortes and Vapnik, Support-vector networks, 1995. https://doi.org/10.1007/BF00994018
-    (Lecture row C5)
+    [Lecture row C5]
     """
     f, y, dtype, mask = _signed(predictions, labels, where)
     gap = 1 - y * f
@@ -183,7 +183,7 @@ def perceptron(
     The gradient is −y where y f ≤ 0. That includes f = 0, which counts as a mistake, so that a step from weights 0
     is the perceptron's mistake-driven step.
 
-    Reference: Rosenblatt, The perceptron, 1958. https://doi.org/10.1037/h0042519 (Lecture rows A3, C5)
+    Reference: Rosenblatt, The perceptron, 1958. https://doi.org/10.1037/h0042519 [Lecture rows A3, C5]
     """
     f, y, dtype, mask = _signed(predictions, labels, where)
     agreement = y * f

@@ -47,7 +47,7 @@ def softmax_cross_entropy(
         ValueError: labels or weights of another shape; class numbers that are not integers; ε outside [0, 1].
 
     Reference for label smoothing: Szegedy et al., Rethinking the Inception architecture, 2016.
-    https://arxiv.org/abs/1512.00567 (Lecture row C3)
+    https://arxiv.org/abs/1512.00567 [Lecture row C3]
     """
     z, dtype, mask = class_scores(where, logits=logits)
     y = _smoothed(distribution(labels, z, "logits", mask), label_smoothing)
@@ -79,7 +79,7 @@ def nll(
     """Negative log likelihood −Σ_k w_k y_k ln ŷ_k, from log-probabilities.
 
     After `activations.log_softmax` this is `softmax_cross_entropy`, which describes the arguments and the errors.
-    (Lecture row C3)
+    [Lecture row C3]
     """
     log_p, dtype, mask = class_scores(where, log_probabilities=log_probabilities)
     y = distribution(labels, log_p, "log_probabilities", mask)
@@ -174,7 +174,7 @@ def margin(
         class_weights, where: as in `softmax_cross_entropy`.
 
     Reference: Sabour, Frosst and Hinton, Dynamic routing between capsules, 2017.
-    https://arxiv.org/abs/1710.09829 (Lecture row C5)
+    https://arxiv.org/abs/1710.09829 [Lecture row C5]
     """
     v, dtype, mask = class_scores(where, lengths=lengths)
     y = distribution(labels, v, "lengths", mask)

@@ -33,7 +33,7 @@ def squared_error(
 
     The lectures' other form, J = 1/(2m) Σ (ŷ − y)², is the mean of `half_squared_error`. Erratum: the lecture
     defines J with 1/(2m) and then computes its example with 1/m (0.995 where the formula gives 0.4975).
-    (Lecture row C1)
+    [Lecture row C1]
     """
     return _of_error(jnp.square, predictions, targets, where)
 
@@ -44,7 +44,7 @@ def half_squared_error(
 ) -> Float[Array, "..."]:
     """Half the squared error, ½ (ŷ − y)², whose gradient is δ = ŷ − y; see `squared_error`.
 
-    (Lecture rows C1, D2)
+    [Lecture rows C1, D2]
     """
     return _of_error(lambda error: 0.5 * jnp.square(error), predictions, targets, where)
 
@@ -55,7 +55,7 @@ def absolute_error(
 ) -> Float[Array, "..."]:
     """Absolute error |ŷ − y|, with gradient sgn(ŷ − y) and 0 at equality; see `squared_error`.
 
-    (Lecture row C1)
+    [Lecture row C1]
     """
     return _of_error(numerics.safe_abs, predictions, targets, where)
 
@@ -134,7 +134,7 @@ def squared_log_error(
     """Squared difference of logarithms, (ln ŷ − ln y)², for positive quantities.
 
     Its sum over the outputs is the lecture's ‖log y − log t‖². It is NaN outside its domain, at predictions or
-    targets ≤ 0. See `squared_error` for the arguments. (Lecture row C4)
+    targets ≤ 0. See `squared_error` for the arguments. [Lecture row C4]
     """
     predictions, targets, dtype = widen_pair(predictions, targets)
     mask = mask_of(where, predictions.shape)
