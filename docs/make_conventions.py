@@ -11,9 +11,9 @@ Frameworks, papers and lectures print different algorithms under one name. `jaxd
 selects one of them. This page has the update equations, the defaults side by side, and the conventions that are one
 algorithm under a map of hyperparameters; `tests/test_conventions.py` runs every statement.
 
-Rows such as `form["moment_form"]` are entries of the argument `form=`, which sets the order of operations in one formula:
-`adam(1e-3, form={"moment_form": "mixed"})`. Under `convention="torch"`, the other optimizers that have a `weight_decay` in
-PyTorch take one too: the L2 penalty, which adds `weight_decay w` to the gradient before anything else.
+Rows such as `form["moment_form"]` are entries of the argument `form=`, which sets the order of operations in one
+formula: `adam(1e-3, form={"moment_form": "mixed"})`. Under `convention="torch"`, the other optimizers that have a
+`weight_decay` in PyTorch take one too: the L2 penalty, which adds `weight_decay w` to the gradient first.
 
 Made by `python -m docs.make_conventions`.
 
