@@ -22,13 +22,13 @@ from jaxdl.losses.checking import (
 
 
 def binary_cross_entropy(
-    probabilities: Float[ArrayLike, ...],
-    labels: Shaped[ArrayLike, ...],
+    probabilities: Float[ArrayLike, "..."],
+    labels: Shaped[ArrayLike, "..."],
     *,
     eps: ArrayLike = 1e-7,
     pos_weight: Weights = None,
     where: Where = None,
-) -> Float[Array, ...]:
+) -> Float[Array, "..."]:
     """Cross entropy of a probability p of class 1, −y ln p − (1 − y) ln(1 − p).
 
     Args:
@@ -60,12 +60,12 @@ def _weighted(loss: Array, pos_weight: Weights) -> Array:
 
 
 def sigmoid_binary_cross_entropy(
-    logits: Float[ArrayLike, ...],
-    labels: Shaped[ArrayLike, ...],
+    logits: Float[ArrayLike, "..."],
+    labels: Shaped[ArrayLike, "..."],
     *,
     pos_weight: Weights = None,
     where: Where = None,
-) -> Float[Array, ...]:
+) -> Float[Array, "..."]:
     """Binary cross entropy from the logit z of class 1, y ln(1 + e⁻ᶻ) + (1 − y) ln(1 + eᶻ).
 
     Args:
@@ -90,13 +90,13 @@ def sigmoid_binary_cross_entropy(
 
 
 def sigmoid_focal(
-    logits: Float[ArrayLike, ...],
-    labels: Shaped[ArrayLike, ...],
+    logits: Float[ArrayLike, "..."],
+    labels: Shaped[ArrayLike, "..."],
     *,
     gamma: ArrayLike = 2.0,
     alpha: ArrayLike | None = None,
     where: Where = None,
-) -> Float[Array, ...]:
+) -> Float[Array, "..."]:
     """Focal loss of the logit z of class 1, −α y (1 − p)^γ ln p − (1 − α) (1 − y) p^γ ln(1 − p), p = sigmoid(z).
 
     Args:
@@ -131,12 +131,12 @@ def sigmoid_focal(
 
 
 def hinge(
-    predictions: Float[ArrayLike, ...],
-    labels: Shaped[ArrayLike, ...],
+    predictions: Float[ArrayLike, "..."],
+    labels: Shaped[ArrayLike, "..."],
     *,
     pos_weight: Weights = None,
     where: Where = None,
-) -> Float[Array, ...]:
+) -> Float[Array, "..."]:
     """Hinge loss max(0, 1 − y f) with labels y = ±1.
 
     Args:
@@ -166,12 +166,12 @@ def _of_sign(loss: Array, y: Array, pos_weight: Weights) -> Array:
 
 
 def perceptron(
-    predictions: Float[ArrayLike, ...],
-    labels: Shaped[ArrayLike, ...],
+    predictions: Float[ArrayLike, "..."],
+    labels: Shaped[ArrayLike, "..."],
     *,
     pos_weight: Weights = None,
     where: Where = None,
-) -> Float[Array, ...]:
+) -> Float[Array, "..."]:
     """Perceptron loss max(0, −y f) with labels y = ±1; see `hinge` for the arguments.
 
     The gradient is −y where y f ≤ 0. That includes f = 0, which counts as a mistake, so that a step from weights 0

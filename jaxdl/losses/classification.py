@@ -23,12 +23,12 @@ from jaxdl.losses.checking import (
 
 def softmax_cross_entropy(
     logits: Float[ArrayLike, "... classes"],
-    labels: Shaped[ArrayLike, ...],
+    labels: Shaped[ArrayLike, "..."],
     *,
     label_smoothing: ArrayLike = 0.0,
     class_weights: Weights = None,
     where: Where = None,
-) -> Float[Array, ...]:
+) -> Float[Array, "..."]:
     """Cross entropy of softmax(logits), −Σ_k w_k y_k ln ŷ_k, one number per example.
 
     Args:
@@ -68,11 +68,11 @@ def _cross_entropy(log_probabilities: Array, y: Array, class_weights: Weights, f
 
 def nll(
     log_probabilities: Float[ArrayLike, "... classes"],
-    labels: Shaped[ArrayLike, ...],
+    labels: Shaped[ArrayLike, "..."],
     *,
     class_weights: Weights = None,
     where: Where = None,
-) -> Float[Array, ...]:
+) -> Float[Array, "..."]:
     """Negative log likelihood −Σ_k w_k y_k ln ŷ_k, from log-probabilities.
 
     After `activations.log_softmax` this is `softmax_cross_entropy`, which describes the arguments and the errors.
@@ -84,8 +84,8 @@ def nll(
 
 
 def kl_divergence(
-    log_probabilities: Float[ArrayLike, "... classes"], labels: Shaped[ArrayLike, ...], *, where: Where = None
-) -> Float[Array, ...]:
+    log_probabilities: Float[ArrayLike, "... classes"], labels: Shaped[ArrayLike, "..."], *, where: Where = None
+) -> Float[Array, "..."]:
     """Kullback-Leibler divergence of the labels' distribution from the predicted one, Σ_k y_k (ln y_k − ln ŷ_k).
 
     Args:
@@ -113,13 +113,13 @@ def kl_divergence(
 
 def softmax_focal(
     logits: Float[ArrayLike, "... classes"],
-    labels: Shaped[ArrayLike, ...],
+    labels: Shaped[ArrayLike, "..."],
     *,
     gamma: ArrayLike = 2.0,
     label_smoothing: ArrayLike = 0.0,
     class_weights: Weights = None,
     where: Where = None,
-) -> Float[Array, ...]:
+) -> Float[Array, "..."]:
     """Focal loss of softmax(logits), −Σ_k w_k y_k (1 − ŷ_k)^γ ln ŷ_k, one number per example.
 
     Args:
@@ -148,14 +148,14 @@ def softmax_focal(
 
 def margin(
     lengths: Float[ArrayLike, "... classes"],
-    labels: Shaped[ArrayLike, ...],
+    labels: Shaped[ArrayLike, "..."],
     *,
     upper: ArrayLike = 0.9,
     lower: ArrayLike = 0.1,
     down_weight: ArrayLike = 0.5,
     class_weights: Weights = None,
     where: Where = None,
-) -> Float[Array, ...]:
+) -> Float[Array, "..."]:
     """Margin loss of CapsNet, Σ_k w_k (y_k max(0, m⁺ − v_k)² + λ (1 − y_k) max(0, v_k − m⁻)²).
 
     Args:

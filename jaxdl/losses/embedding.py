@@ -16,7 +16,7 @@ _SHORT = 1e-30  # XLA on CPU treats subnormals as 0, and derivatives of a direct
 
 def cosine_distance(
     predictions: Float[ArrayLike, "... features"], targets: Shaped[ArrayLike, "... features"], *, where: Where = None
-) -> Float[Array, ...]:
+) -> Float[Array, "..."]:
     """Cosine distance 1 − u·v / (‖u‖ ‖v‖) of two vectors, from 0 (one direction) to 2 (opposite ones).
 
     Args:
@@ -43,11 +43,11 @@ def cosine_distance(
 def contrastive(
     first: Float[ArrayLike, "... features"],
     second: Float[ArrayLike, "... features"],
-    labels: Shaped[ArrayLike, ...],
+    labels: Shaped[ArrayLike, "..."],
     *,
     margin: ArrayLike = 1.0,
     where: Where = None,
-) -> Float[Array, ...]:
+) -> Float[Array, "..."]:
     """Contrastive loss of pairs, ½ y D² + ½ (1 − y) max(0, m − D)², with the distance D = ‖a − b‖.
 
     Args:
@@ -90,7 +90,7 @@ def triplet(
     margin: ArrayLike = 1.0,
     squared: bool = False,
     where: Where = None,
-) -> Float[Array, ...]:
+) -> Float[Array, "..."]:
     """Triplet loss max(0, ‖a − p‖ − ‖a − n‖ + m): the positive shall be nearer than the negative by a margin.
 
     Args:

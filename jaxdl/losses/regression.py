@@ -17,8 +17,8 @@ _LN2 = 0.6931471805599453
 
 
 def squared_error(
-    predictions: Float[ArrayLike, ...], targets: Shaped[ArrayLike, ...], *, where: Where = None
-) -> Float[Array, ...]:
+    predictions: Float[ArrayLike, "..."], targets: Shaped[ArrayLike, "..."], *, where: Where = None
+) -> Float[Array, "..."]:
     """Squared error (ŷ − y)² of each element; its mean is the mean squared error.
 
     Args:
@@ -37,8 +37,8 @@ def squared_error(
 
 
 def half_squared_error(
-    predictions: Float[ArrayLike, ...], targets: Shaped[ArrayLike, ...], *, where: Where = None
-) -> Float[Array, ...]:
+    predictions: Float[ArrayLike, "..."], targets: Shaped[ArrayLike, "..."], *, where: Where = None
+) -> Float[Array, "..."]:
     """Half the squared error, ½ (ŷ − y)², whose gradient is δ = ŷ − y; see `squared_error`.
 
     (Lecture rows C1, D2)
@@ -47,8 +47,8 @@ def half_squared_error(
 
 
 def absolute_error(
-    predictions: Float[ArrayLike, ...], targets: Shaped[ArrayLike, ...], *, where: Where = None
-) -> Float[Array, ...]:
+    predictions: Float[ArrayLike, "..."], targets: Shaped[ArrayLike, "..."], *, where: Where = None
+) -> Float[Array, "..."]:
     """Absolute error |ŷ − y|, with gradient sgn(ŷ − y) and 0 at equality; see `squared_error`.
 
     (Lecture row C1)
@@ -57,12 +57,12 @@ def absolute_error(
 
 
 def huber(
-    predictions: Float[ArrayLike, ...],
-    targets: Shaped[ArrayLike, ...],
+    predictions: Float[ArrayLike, "..."],
+    targets: Shaped[ArrayLike, "..."],
     *,
     delta: ArrayLike = 1.0,
     where: Where = None,
-) -> Float[Array, ...]:
+) -> Float[Array, "..."]:
     """Huber loss: ½ e² if |e| ≤ δ, else δ (|e| − ½ δ), with the error e = ŷ − y.
 
     Args:
@@ -93,8 +93,8 @@ def huber(
 
 
 def log_cosh(
-    predictions: Float[ArrayLike, ...], targets: Shaped[ArrayLike, ...], *, where: Where = None
-) -> Float[Array, ...]:
+    predictions: Float[ArrayLike, "..."], targets: Shaped[ArrayLike, "..."], *, where: Where = None
+) -> Float[Array, "..."]:
     """Logarithm of the hyperbolic cosine of the error, ln cosh(ŷ − y), with gradient tanh(ŷ − y).
 
     It is near ½ e² for small and near |e| − ln 2 for large errors e; see `squared_error` for the arguments.
@@ -122,8 +122,8 @@ _log_cosh.defjvps(lambda tangent, _, z: tangent * lax.tanh(z))
 
 
 def squared_log_error(
-    predictions: Float[ArrayLike, ...], targets: Shaped[ArrayLike, ...], *, where: Where = None
-) -> Float[Array, ...]:
+    predictions: Float[ArrayLike, "..."], targets: Shaped[ArrayLike, "..."], *, where: Where = None
+) -> Float[Array, "..."]:
     """Squared difference of logarithms, (ln ŷ − ln y)², for positive quantities.
 
     Its sum over the outputs is the lecture's ‖log y − log t‖². It is NaN outside its domain, at predictions or

@@ -19,11 +19,11 @@ def ctc(
     logits: Float[ArrayLike, "... time classes"],
     labels: Integer[ArrayLike, "... length"],
     *,
-    logit_lengths: Integer[ArrayLike, ...] | None = None,
-    label_lengths: Integer[ArrayLike, ...] | None = None,
+    logit_lengths: Integer[ArrayLike, "..."] | None = None,
+    label_lengths: Integer[ArrayLike, "..."] | None = None,
     blank: int = 0,
     where: Where = None,
-) -> Float[Array, ...]:
+) -> Float[Array, "..."]:
     """Connectionist temporal classification: −ln of the probability of all alignments of the labels to the frames.
 
     p(l | z) = Σ over paths π that give l of Π_t softmax(z_t)[π_t]; a path gives l once repeated classes are merged

@@ -32,11 +32,11 @@ def _hits(logits: Array, labels: Array, threshold: ArrayLike) -> Array:
 
 
 def binary_accuracy(
-    logits: Num[ArrayLike, ...],
-    labels: Shaped[ArrayLike, ...],
+    logits: Num[ArrayLike, "..."],
+    labels: Shaped[ArrayLike, "..."],
     *,
     threshold: ArrayLike = 0.0,
-    weights: Num[ArrayLike, ...] | None = None,
+    weights: Num[ArrayLike, "..."] | None = None,
 ) -> Ratio:
     """Share of labels whose logit lies on the right side of the threshold.
 
@@ -61,7 +61,7 @@ def subset_accuracy(
     labels: Shaped[ArrayLike, "... labels"],
     *,
     threshold: ArrayLike = 0.0,
-    weights: Num[ArrayLike, ...] | None = None,
+    weights: Num[ArrayLike, "..."] | None = None,
 ) -> Ratio:
     """Share of examples all of whose labels are predicted right, also called exact match.
 
@@ -80,12 +80,12 @@ def subset_accuracy(
 
 
 def binary_confusion_matrix(
-    logits: Num[ArrayLike, ...],
-    labels: Shaped[ArrayLike, ...],
+    logits: Num[ArrayLike, "..."],
+    labels: Shaped[ArrayLike, "..."],
     *,
     threshold: ArrayLike = 0.0,
     per_label: bool = False,
-    weights: Num[ArrayLike, ...] | None = None,
+    weights: Num[ArrayLike, "..."] | None = None,
 ) -> Float[Array, "*labels 2 2"]:
     """Count labels by value and prediction, [[true negatives, false positives], [false negatives, true positives]].
 

@@ -37,10 +37,10 @@ class Reliability(NamedTuple):
 
 def calibration_bins(
     logits: Float[ArrayLike, "... classes"],
-    labels: Integer[ArrayLike, ...],
+    labels: Integer[ArrayLike, "..."],
     *,
     bins: int = 15,
-    weights: Num[ArrayLike, ...] | None = None,
+    weights: Num[ArrayLike, "..."] | None = None,
 ) -> CalibrationBins:
     """Sort examples by confidence, the softmax probability of the predicted class, into equal bins.
 
@@ -60,11 +60,11 @@ def calibration_bins(
 
 
 def binary_calibration_bins(
-    logits: Float[ArrayLike, ...],
-    labels: Shaped[ArrayLike, ...],
+    logits: Float[ArrayLike, "..."],
+    labels: Shaped[ArrayLike, "..."],
     *,
     bins: int = 15,
-    weights: Num[ArrayLike, ...] | None = None,
+    weights: Num[ArrayLike, "..."] | None = None,
 ) -> CalibrationBins:
     """Sort examples by the probability of class 1, sigmoid(logit), into equal bins; "correct" counts the class 1.
 

@@ -47,7 +47,7 @@ def valid(logits: Array, labels: Array) -> Array:
     return (labels >= 0) & (labels < logits.shape[-1]) & ~jnp.isnan(logits).any(-1)
 
 
-def rank_of_label(logits: Num[ArrayLike, "... classes"], labels: Integer[ArrayLike, ...]) -> Float[Array, ...]:
+def rank_of_label(logits: Num[ArrayLike, "... classes"], labels: Integer[ArrayLike, "..."]) -> Float[Array, "..."]:
     """Return per example how many classes stand before the right one: 0 means that it is the prediction."""
     logits, labels, _ = checked(logits, labels, None)
     classes = jnp.arange(logits.shape[-1], dtype=labels.dtype).reshape((1,) * labels.ndim + (-1,))
@@ -59,9 +59,9 @@ def rank_of_label(logits: Num[ArrayLike, "... classes"], labels: Integer[ArrayLi
 
 def accuracy(
     logits: Num[ArrayLike, "... classes"],
-    labels: Integer[ArrayLike, ...],
+    labels: Integer[ArrayLike, "..."],
     *,
-    weights: Num[ArrayLike, ...] | None = None,
+    weights: Num[ArrayLike, "..."] | None = None,
 ) -> Ratio:
     """Share of examples whose largest logit is the label's; see `top_k_accuracy`."""
     return top_k_accuracy(logits, labels, k=1, weights=weights)
@@ -69,10 +69,10 @@ def accuracy(
 
 def top_k_accuracy(
     logits: Num[ArrayLike, "... classes"],
-    labels: Integer[ArrayLike, ...],
+    labels: Integer[ArrayLike, "..."],
     *,
     k: int = 5,
-    weights: Num[ArrayLike, ...] | None = None,
+    weights: Num[ArrayLike, "..."] | None = None,
 ) -> Ratio:
     """Share of examples whose label is among the k largest logits; 1 minus it is the top-k error.
 
@@ -117,9 +117,9 @@ def top_k_classes(
 
 def confusion_matrix(
     logits: Num[ArrayLike, "... classes"],
-    labels: Integer[ArrayLike, ...],
+    labels: Integer[ArrayLike, "..."],
     *,
-    weights: Num[ArrayLike, ...] | None = None,
+    weights: Num[ArrayLike, "..."] | None = None,
 ) -> Float[Array, "classes classes"]:
     """Count examples by class and prediction: entry (i, j) is the weight of class i that was called j.
 

@@ -130,7 +130,7 @@ def average_precision(
     return (jnp.diff(curve.recall) * curve.precision[1:]).sum()
 
 
-def area_under_curve(x: Num[ArrayLike, "... n"], y: Num[ArrayLike, "... n"]) -> Float[Array, ...]:
+def area_under_curve(x: Num[ArrayLike, "... n"], y: Num[ArrayLike, "... n"]) -> Float[Array, "..."]:
     """Area under a curve by the trapezoid rule, Σ_i (x_i − x_{i−1}) (y_i + y_{i−1}) / 2, along the last axis.
 
     Raises:
@@ -144,11 +144,11 @@ def area_under_curve(x: Num[ArrayLike, "... n"], y: Num[ArrayLike, "... n"]) -> 
 
 
 def score_histogram(
-    probabilities: Float[ArrayLike, ...],
-    labels: Shaped[ArrayLike, ...],
+    probabilities: Float[ArrayLike, "..."],
+    labels: Shaped[ArrayLike, "..."],
     *,
     bins: int = 1000,
-    weights: Num[ArrayLike, ...] | None = None,
+    weights: Num[ArrayLike, "..."] | None = None,
 ) -> ScoreHistogram:
     """Count the examples of both classes by their probability, in equal bins [i / bins, (i + 1) / bins) of [0, 1].
 

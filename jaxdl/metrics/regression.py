@@ -34,10 +34,10 @@ class RegressionScores(NamedTuple):
 
 
 def regression_sums(
-    predictions: Num[ArrayLike, n * outputs],
-    targets: Num[ArrayLike, n * outputs],
+    predictions: Num[ArrayLike, "n * outputs"],
+    targets: Num[ArrayLike, "n * outputs"],
     *,
-    center: Num[ArrayLike, ...] = 0.0,
+    center: Num[ArrayLike, "..."] = 0.0,
     weights: Num[ArrayLike, " n"] | None = None,
 ) -> RegressionSums:
     """Sum errors and targets over the examples, the first axis; each output is summed by itself.

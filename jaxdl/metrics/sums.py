@@ -36,8 +36,8 @@ def added_to_zero(sums: T, zero: object) -> T:
 class Ratio(NamedTuple):
     """A weighted mean in the making. `+` adds two of them; `ratio` divides."""
 
-    total: Float[Array, ...]  # Σ w v
-    count: Float[Array, ...]  # Σ w
+    total: Float[Array, "..."]  # Σ w v
+    count: Float[Array, "..."]  # Σ w
 
     __add__ = added
     __radd__ = added_to_zero
@@ -63,7 +63,7 @@ def weights_of(weights: ArrayLike | None, shape: tuple[int, ...], dtype: jnp.dty
     return jnp.broadcast_to(weights.reshape(weights.shape + (1,) * (len(shape) - weights.ndim)), shape)
 
 
-def mean(values: Num[ArrayLike, ...], *, weights: Num[ArrayLike, ...] | None = None) -> Ratio:
+def mean(values: Num[ArrayLike, "..."], *, weights: Num[ArrayLike, "..."] | None = None) -> Ratio:
     """Sum values over examples: Σ w v and Σ w. A value of weight 0 does not count, even if it is NaN."""
     numerics.refuse_complex(values=values)
     values = jnp.asarray(values, wide_type(values))
@@ -71,7 +71,7 @@ def mean(values: Num[ArrayLike, ...], *, weights: Num[ArrayLike, ...] | None = N
     return Ratio(jnp.where(w == 0, 0, w * values).sum(), w.sum())
 
 
-def ratio(sums: Ratio) -> Float[Array, ...]:
+def ratio(sums: Ratio) -> Float[Array, "..."]:
     """Divide: return the weighted mean that a `Ratio` stands for, NaN if nothing was counted."""
     numerics.refuse_complex(total=sums.total, count=sums.count)
     return sums.total / sums.count
