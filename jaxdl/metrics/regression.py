@@ -34,8 +34,8 @@ class RegressionScores(NamedTuple):
 
 
 def regression_sums(
-    predictions: Num[ArrayLike, "n * outputs"],
-    targets: Num[ArrayLike, "n * outputs"],
+    predictions: Num[ArrayLike, "n *outputs"],
+    targets: Num[ArrayLike, "n *outputs"],
     *,
     center: Num[ArrayLike, "..."] = 0.0,
     weights: Num[ArrayLike, " n"] | None = None,
