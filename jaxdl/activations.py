@@ -11,6 +11,8 @@ These properties hold for all of them:
   6), `negative_slope` for leaky_relu, the slope for prelu, α for elu, λα for selu.
 * Every mode of differentiation works. XLA on CPU treats subnormals as 0, so the tails of sigmoid, softplus
   and softmax end near 1e-38.
+
+[Lecture row B]
 """
 
 import jax
@@ -20,6 +22,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Inexact
 
 from jaxdl import numerics
+from jaxdl.words import own_words
 
 __all__ = [
     "elu",
@@ -58,11 +61,13 @@ def _widen(x):
     return numerics.widen(x), numerics.result_dtype(x)
 
 
+@own_words
 def linear(x: Inexact[ArrayLike, "*n"]) -> Inexact[Array, "*n"]:
     """Identity: g(z) = z, g'(z) = 1."""
     return jnp.asarray(x)
 
 
+@own_words
 def threshold(x: Float[ArrayLike, "*n"], *, at: ArrayLike = 0.0) -> Float[Array, "*n"]:
     """Step of the perceptron: g(z) = 1 if z ≥ at else 0, with gradient 0 everywhere.
 
@@ -75,6 +80,7 @@ def threshold(x: Float[ArrayLike, "*n"], *, at: ArrayLike = 0.0) -> Float[Array,
     return jnp.where(x >= at, 1, above).astype(x.dtype)
 
 
+@own_words
 def sigmoid(x: Float[ArrayLike, "*n"]) -> Float[Array, "*n"]:
     """Logistic function: a = 1 / (1 + e⁻ᶻ), a' = a (1 − a); range (0, 1), saturated beyond |z| = 6.
 
@@ -84,11 +90,13 @@ def sigmoid(x: Float[ArrayLike, "*n"]) -> Float[Array, "*n"]:
     return lax.logistic(z).astype(dtype)
 
 
+@own_words
 def tanh(x: Inexact[ArrayLike, "*n"]) -> Inexact[Array, "*n"]:
     """Hyperbolic tangent: a = 2 sigmoid(2z) − 1, a' = 1 − a²; range (−1, 1), saturated beyond |z| = 3."""
     return jnp.tanh(numerics.widen(x)).astype(numerics.result_dtype(x))
 
 
+@own_words
 def relu(x: Float[ArrayLike, "*n"]) -> Float[Array, "*n"]:
     """Rectified linear unit: g(z) = max(0, z), g'(z) = 1 if z > 0 else 0.
 
@@ -101,6 +109,7 @@ def relu(x: Float[ArrayLike, "*n"]) -> Float[Array, "*n"]:
     return jnp.where(x <= 0, 0, x)
 
 
+@own_words
 def relu6(x: Float[ArrayLike, "*n"]) -> Float[Array, "*n"]:
     """Clipped rectifier of MobileNet: g(z) = min(max(0, z), 6), g'(z) = 1 if 0 < z < 6 else 0.
 
@@ -110,6 +119,7 @@ def relu6(x: Float[ArrayLike, "*n"]) -> Float[Array, "*n"]:
     return jnp.where(x >= 6, 6, x)
 
 
+@own_words
 def leaky_relu(x: Float[ArrayLike, "*n"], *, negative_slope: ArrayLike = 0.01) -> Float[Array, "*n"]:
     """Leaky rectifier: g(z) = z if z > 0 else β z, with β = `negative_slope` < 1.
 
@@ -121,6 +131,7 @@ def leaky_relu(x: Float[ArrayLike, "*n"], *, negative_slope: ArrayLike = 0.01) -
     return jnp.where(z > 0, z, jnp.asarray(negative_slope, z.dtype) * negative).astype(dtype)
 
 
+@own_words
 def prelu(x: Float[ArrayLike, "*n"], slope: Float[ArrayLike, "..."]) -> Float[Array, "*n"]:
     """Parametric rectifier: g(z) = z if z > 0 else β z, with a slope β that is learned.
 
@@ -145,6 +156,7 @@ def prelu(x: Float[ArrayLike, "*n"], slope: Float[ArrayLike, "..."]) -> Float[Ar
     return jnp.where(z > 0, z, jnp.broadcast_to(slope, z.shape) * negative).astype(dtype)
 
 
+@own_words
 def noisy_relu(
     key: jax.Array,
     x: Float[ArrayLike, "*n"],
@@ -174,6 +186,7 @@ def noisy_relu(
     return relu(z + deviation * jax.random.normal(key, z.shape, z.dtype)).astype(dtype)
 
 
+@own_words
 def elu(x: Float[ArrayLike, "*n"], *, alpha: ArrayLike = 1.0) -> Float[Array, "*n"]:
     """Exponential linear unit: g(z) = z if z > 0 else α (eᶻ − 1), α ≥ 0 (the lecture's β); range (−α, ∞).
 
@@ -185,6 +198,7 @@ def elu(x: Float[ArrayLike, "*n"], *, alpha: ArrayLike = 1.0) -> Float[Array, "*
     return jnp.where(z > 0, z, jnp.asarray(alpha, z.dtype) * jnp.expm1(negative)).astype(dtype)
 
 
+@own_words
 def selu(x: Float[ArrayLike, "*n"]) -> Float[Array, "*n"]:
     """Self-normalising unit: g(z) = λ z if z > 0 else λ α (eᶻ − 1), λ = 1.0507, α = 1.6733; range (−1.758, ∞).
 
@@ -199,6 +213,7 @@ def selu(x: Float[ArrayLike, "*n"]) -> Float[Array, "*n"]:
     return (_SELU_SCALE * elu(z, alpha=_SELU_ALPHA)).astype(dtype)
 
 
+@own_words
 def softplus(x: Float[ArrayLike, "*n"]) -> Float[Array, "*n"]:
     """Smooth rectifier: g(z) = ln(1 + eᶻ), g'(z) = sigmoid(z); range (0, ∞).
 
@@ -209,6 +224,7 @@ def softplus(x: Float[ArrayLike, "*n"]) -> Float[Array, "*n"]:
     return numerics.softplus(z).astype(dtype)
 
 
+@own_words
 def gelu(x: Float[ArrayLike, "*n"], *, approximate: bool = False) -> Float[Array, "*n"]:
     """Gaussian error linear unit: g(z) = z Φ(z), Φ the normal distribution function.
 
@@ -228,6 +244,7 @@ def gelu(x: Float[ArrayLike, "*n"], *, approximate: bool = False) -> Float[Array
     return _with_tails(z, z, _GELU_TAIL, y).astype(dtype)
 
 
+@own_words
 def swish(x: Float[ArrayLike, "*n"], *, beta: ArrayLike = 1.0) -> Float[Array, "*n"]:
     """Swish, with β = 1 also called SiLU: g(z) = z sigmoid(β z).
 
@@ -241,6 +258,7 @@ def swish(x: Float[ArrayLike, "*n"], *, beta: ArrayLike = 1.0) -> Float[Array, "
     return _with_tails(z, beta * z, _SIGMOID_TAIL, y).astype(dtype)
 
 
+@own_words
 def silu(x: Float[ArrayLike, "*n"]) -> Float[Array, "*n"]:
     """Sigmoid-weighted linear unit: g(z) = z sigmoid(z), which is `swish` with β = 1.
 
@@ -250,6 +268,7 @@ def silu(x: Float[ArrayLike, "*n"]) -> Float[Array, "*n"]:
     return swish(x)
 
 
+@own_words
 def mish(x: Float[ArrayLike, "*n"]) -> Float[Array, "*n"]:
     """Mish: g(z) = z tanh(ln(1 + eᶻ)), smooth, with a minimum of −0.309 at z = −1.192.
 
@@ -268,6 +287,7 @@ def mish(x: Float[ArrayLike, "*n"]) -> Float[Array, "*n"]:
     return _with_tails(z, z, _SIGMOID_TAIL, inside * gate).astype(dtype)
 
 
+@own_words
 def hard_swish(x: Float[ArrayLike, "*n"]) -> Float[Array, "*n"]:
     """Piecewise swish of MobileNetV3: g(z) = z min(max(0, z + 3), 6) / 6, with gradient 0 at −3 and 1 at 3.
 
@@ -281,6 +301,7 @@ def hard_swish(x: Float[ArrayLike, "*n"]) -> Float[Array, "*n"]:
     return jnp.where(z >= 3, z, jnp.where(z <= -3, 0, inside * (inside + 3) / 6 + 0 * z)).astype(dtype)
 
 
+@own_words
 def glu(x: Float[ArrayLike, "*n"], *, axis: int = -1) -> Float[Array, "*m"]:
     """Gated linear unit: g(a, b) = a sigmoid(b), the two halves of an axis.
 
@@ -311,6 +332,7 @@ def _with_tails(z, scaled, tail, y):
     return jnp.where(scaled > tail, z, jnp.where(scaled < -tail, 0, y))
 
 
+@own_words
 def softmax(x: Float[ArrayLike, "*n"], *, axis: int = -1) -> Float[Array, "*n"]:
     """Probabilities from logits: ŷ_i = e^{z_i} / Σ_j e^{z_j}, computed after subtracting the largest z.
 
@@ -328,6 +350,7 @@ def softmax(x: Float[ArrayLike, "*n"], *, axis: int = -1) -> Float[Array, "*n"]:
     return (unnormalized / unnormalized.sum(axis, keepdims=True)).astype(dtype)
 
 
+@own_words
 def log_softmax(x: Float[ArrayLike, "*n"], *, axis: int = -1) -> Float[Array, "*n"]:
     """Logarithm of `softmax`: z_i − log Σ_j e^{z_j}, finite where the probability itself underflows.
 

@@ -4,8 +4,7 @@
 tests. These rules judge an entry, or a random direction through many entries:
 
 * The slope is a central difference with one Richardson step. The step size is h, the dtype's eps^(1/5) times the size
-of
-  the leaf, then h/16 and h/256 as long as rounding does not drown the slope. The first slope that agrees settles it.
+  of the leaf, then h/16 and h/256 as long as rounding does not drown the slope. The first slope that agrees settles it.
 * A gradient that differs where f is straight between x − h and x + h is wrong.
 * If the one-sided slopes of an output differ however small the step, f has a kink there, and any gradient between them
   is right, as for relu at 0 or a tie in max pooling. Whether a tie passes its gradient on only once is not checked.
@@ -102,10 +101,10 @@ def check_grad(
     """Compare a gradient of f at one point with differences of f, leaf by leaf.
 
     Args:
-        f: function of one tree. Its outputs may be any tree; random weights contract them to a number. tree: the point.
-        Floating leaves are checked, others are passed through. float64 is by far the sharpest. backward: hand-written
-        gradient `(tree, cotangent) -> tree`, with the cotangent shaped like the output of f. None
-            uses `jax.vjp`, which checks `custom_vjp` and `custom_jvp` rules.
+        f: function of one tree. Its outputs may be any tree; random weights contract them to a number.
+        tree: the point. Floating leaves are checked, others are passed through. float64 is by far the sharpest.
+        backward: hand-written gradient `(tree, cotangent) -> tree`, with the cotangent shaped like the output of f.
+            None uses `jax.vjp`, which checks `custom_vjp` and `custom_jvp` rules.
         rtol: largest relative error of a right gradient; None means 1e-6, 5e-3 and 0.1 for 64, 32 and 16 bits.
         step: h; None chooses it by the dtype and the size of the leaf.
         max_entries: largest leaf to check entry by entry. A larger leaf is checked along random directions and at

@@ -1,11 +1,13 @@
-"""Initial parameters: factories of functions `f(key, shape, dtype=float32) -> array` (Lecture row F).
+"""Initialisers: factories of functions `f(key, shape, dtype=float32) -> array`.
 
-What they return serves wherever jax's own initialisers do. `zeros()` and `ones()` are factories, too; `fans`
-and `gain` are plain functions of Python values. The last two axes of a shape are (inputs, outputs), the axes
-before them are a convolution's window: dense kernels are (d_in, d_out), convolution kernels
-(kh, kw, c_in / groups, c_out).
-float16 and bfloat16 are drawn in float32 and rounded, so that the tails are not lost. `normal`, `orthogonal` and what
-is made of them draw complex numbers too; bounded distributions raise ValueError for a complex dtype.
+The functions can replace those of `jax.nn.initializers`. `zeros()` and `ones()` are factories, too; `fans` and `gain`
+are plain functions of Python values. The last two axes of a shape are (inputs, outputs), and the axes before them are
+the window of a convolution: dense kernels are (d_in, d_out), convolution kernels (kh, kw, c_in / groups, c_out).
+
+float16 and bfloat16 are drawn in float32 and rounded, which keeps the tails. `normal`, `orthogonal` and the
+initialisers built on them draw complex numbers, too; bounded distributions raise ValueError for a complex dtype.
+
+[Lecture row F]
 """
 
 import math
@@ -39,7 +41,7 @@ __all__ = [
     "zeros",
 ]
 
-_TAIL = 2  # beyond it the distribution function, being near 1, has too few digits left
+_TAIL = 2  # beyond it the distribution function is so near 1 that too few digits are left
 
 Initializer = Callable[..., Array]  # (key, shape, dtype=float32) -> array
 
@@ -60,8 +62,8 @@ def ones() -> Initializer:
 def constant(value: ArrayLike) -> Initializer:
     """Fill with one value.
 
-    For a layer's weights this is the symmetry experiment: all its units compute the same, get the same
-    gradient and stay duplicates of one another for ever.
+    For the weights of a layer this is the symmetry experiment: all units compute the same value, get the same
+    gradient and stay duplicates of one another.
     """
 
     def init(key, shape, dtype=jnp.float32):
@@ -88,10 +90,10 @@ def normal(stddev: ArrayLike) -> Initializer:
 
 
 def truncated_normal(stddev: ArrayLike, *, lower: float | int = -2, upper: float | int = 2) -> Initializer:
-    """Draw from N(0, stddev²), keeping only values between lower · stddev and upper · stddev.
+    """Draw from N(0, stddev²), truncated to values between lower · stddev and upper · stddev.
 
-    `stddev` belongs to the normal before it is cut: at ±2 the result has 0.8796 of it. `variance_scaling`
-    corrects for that.
+    `stddev` is the deviation before truncation: at ±2 the result has 0.8796 of it, which `variance_scaling`
+    corrects.
 
     Raises:
         ValueError: `lower` is not below `upper`.
@@ -143,10 +145,10 @@ def _symmetric_uniform(key, shape, dtype):
 
 
 def fans(shape: Sequence[int], *, groups: int = 1) -> tuple[int, int]:
-    """Return (fan_in, fan_out): how many inputs reach one output, and how many outputs one input reaches.
+    """Return (fan_in, fan_out), the number of inputs of one output and the number of outputs of one input.
 
     For a kernel (*window, c_in / groups, c_out): fan_in = ∏window · c_in / groups, fan_out = ∏window · c_out
-    / groups. A dense kernel is the case without a window.
+    / groups. A dense kernel has no window.
 
     Args:
         shape: the kernel's shape, at least two axes.
@@ -246,7 +248,7 @@ def he_uniform(*, groups: int = 1) -> Initializer:
 def orthogonal(*, scale: ArrayLike = 1.0) -> Initializer:
     """Draw a matrix with orthonormal rows or columns, whichever are fewer, uniformly (Haar), times `scale`.
 
-    A kernel of more than two axes is orthogonal as the matrix (everything but the last axis, outputs).
+    A kernel of more than two axes is orthogonal as a matrix whose columns are the outputs, the last axis.
 
     Raises:
         ValueError: when called with a shape of fewer than two axes.
@@ -262,14 +264,14 @@ def orthogonal(*, scale: ArrayLike = 1.0) -> Initializer:
         q, r = jnp.linalg.qr(jax.random.normal(key, (max(rows, columns), min(rows, columns)), dtype))
         diagonal = jnp.diagonal(r)
         signs = jnp.sign(diagonal) if jnp.iscomplexobj(r) else jnp.where(diagonal < 0, -1, 1)
-        q = q * signs[None, :]  # QR's own would not be uniform
+        q = q * signs[None, :]  # the signs that QR chooses are not uniform
         return (q if rows >= columns else q.T).reshape(shape)
 
     return _drawn(sample, scale)
 
 
 def gain(activation: Callable[[Array], Array], *, keeps: str = "moment") -> float:
-    """Return the factor on the weights' deviation 1/√n that keeps a signal's size through an activation g.
+    """Return the factor of the weights' deviation 1/√n with which a signal keeps its size through an activation g.
 
     Args:
         activation: an element-by-element function such as `activations.relu`.
@@ -279,7 +281,7 @@ def gain(activation: Callable[[Array], Array], *, keeps: str = "moment") -> floa
     Raises:
         ValueError: unknown `keeps`; or an activation that is 0 everywhere, or flat at 0 with "slope".
 
-    PyTorch's table has 5/3 for tanh and 1 for the sigmoid instead, which follow neither formula.
+    PyTorch's table has 5/3 for tanh and 1 for the sigmoid, which follow neither formula.
     """
     if keeps not in ("moment", "slope"):
         raise ValueError(f"keeps: got {keeps!r}, allowed are 'moment' and 'slope'")

@@ -1,12 +1,14 @@
-"""Penalties on parameters, to be added to a mean loss, and the proximal step of L1 (Lecture row C6).
+"""Penalties on parameters, to be added to a mean loss, and the proximal step of L1.
 
-`params` is a tree of arrays, or one array. Only weights count, not biases: by default the floating leaves
-with at least two axes, as `weights_mask` says, so that scales and offsets of normalisation are left out too,
-and so is a weight vector such as that of a linear model. Another `mask` is a tree of Python booleans of the same
-structure, or a function of the parameters that returns one, such as `path_mask("kernel")` or
-``path_mask(lambda path: not path.endswith("bias"))``. A mask that selects no leaf is a ValueError, since the penalty
-would be 0 whatever the weights are. Sums are formed in float32 or wider; results have the widest floating dtype of the
-parameters. Of complex weights |w| counts.
+`params` is a tree of arrays, or one array. By default the penalties count weights and not biases: `weights_mask`
+selects the floating leaves with at least two axes, which leaves out the scales and offsets of normalisation and also a
+weight vector, such as that of a linear model. Another `mask` is a tree of Python booleans of the same structure, or a
+function of the parameters that returns one, such as `path_mask("kernel")` or
+``path_mask(lambda path: not path.endswith("bias"))``. A mask that selects no leaf raises ValueError, since the penalty
+would be 0 for any weights. Sums are computed in float32 or wider, and results have the widest floating dtype of the
+parameters. Complex weights count by |w|.
+
+[Lecture row C6]
 """
 
 import functools
@@ -99,7 +101,7 @@ def _widest(leaves: list) -> jnp.dtype:
 
 
 def _check(name: str, value, allowed: str, right: Callable[[Any], bool]) -> None:
-    """Raise ValueError for a Python number that is not allowed; traced ones are not looked at."""
+    """Raise ValueError for a Python number that is not allowed, without a look at traced ones."""
     if isinstance(value, Real) and not right(value):
         raise ValueError(f"{name}: got {value}, allowed {allowed}")
 
@@ -111,10 +113,10 @@ def l1(params: PyTree, strength: ArrayLike, *, count: ArrayLike = 1, mask: Mask 
         params: tree of parameters, see the top of the module.
         strength: λ.
         count: m, the number of examples that the lectures divide by; 1 leaves λ as it is.
-        mask: which leaves count.
+        mask: the leaves that count.
 
-    A gradient step hops over 0 and back; `soft_threshold` is the step that gives exact zeros. Erratum: the
-    lecture prints the step with a plus.
+    Gradient steps oscillate around 0; the step of `soft_threshold` gives exact zeros. Erratum: the lecture prints the
+    step with a plus.
 
     Raises:
         ValueError: `mask` has another structure than `params` or selects no leaf, or a count that is not above 0.
@@ -127,7 +129,7 @@ def l1(params: PyTree, strength: ArrayLike, *, count: ArrayLike = 1, mask: Mask 
 def l2(params: PyTree, strength: ArrayLike, *, count: ArrayLike = 1, mask: Mask = None) -> Float[Array, ""]:
     """L2 penalty λ/(2m) Σ w²: its gradient step multiplies weights by 1 − α λ/m. Arguments as in `l1`.
 
-    Erratum: the lecture says that it reduces weights "towards 1"; it shrinks them towards 0, never to it.
+    Erratum: the lecture says that it reduces weights "towards 1"; it shrinks them towards 0, which they never reach.
     """
     _check("count", count, "are numbers above 0", lambda m: m > 0)
     total, dtype = _sum_over_weights(numerics.square, params, mask)
@@ -137,8 +139,8 @@ def l2(params: PyTree, strength: ArrayLike, *, count: ArrayLike = 1, mask: Mask 
 def weight_decay(params: PyTree, strength: ArrayLike, *, mask: Mask = None) -> Float[Array, ""]:
     """Weight decay λ E_W, E_W = ‖w‖² = Σ w², the second term of E = E_D + λ E_W. See `l1`.
 
-    It is `l2` with twice the strength: this lecture has no ½ and no 1/m. In optimizers the name stands for
-    the decoupled step w − α λ w instead, which no penalty equals once gradients are rescaled (Adam).
+    It is `l2` with twice the strength, since this lecture has no ½ and no 1/m. In optimizers the name stands for the
+    decoupled step w − α λ w, which no penalty equals once gradients are rescaled, as in Adam.
     """
     total, dtype = _sum_over_weights(numerics.square, params, mask)
     return _scaled(total, dtype, strength)
@@ -147,7 +149,7 @@ def weight_decay(params: PyTree, strength: ArrayLike, *, mask: Mask = None) -> F
 def elastic_net(
     params: PyTree, strength: ArrayLike, *, l1_ratio: ArrayLike = 0.5, count: ArrayLike = 1, mask: Mask = None
 ) -> Float[Array, ""]:
-    """Both penalties, λ/m Σ (ρ |w| + (1 − ρ) w²/2), with ρ = `l1_ratio`. See `l1`.
+    """Elastic net, the sum of both penalties: λ/m Σ (ρ |w| + (1 − ρ) w²/2), with ρ = `l1_ratio`. See `l1`.
 
     Reference: Zou and Hastie, Regularization and variable selection via the elastic net, 2005.
     https://doi.org/10.1111/j.1467-9868.2005.00503.x
@@ -169,8 +171,8 @@ def _mixed(share: ArrayLike, first: Array, second: Array) -> Array:
 def soft_threshold(params: PyTree, threshold: ArrayLike, *, mask: Mask = None) -> PyTree:
     """Move every weight towards 0 by `threshold` and stop there: sgn(w) max(|w| − t, 0).
 
-    After a gradient step of the loss alone with rate α, t = α λ/m makes the proximal step of `l1`. Leaves
-    that the mask does not select come back unchanged. Arguments as in `l1`.
+    After a gradient step of the loss alone with rate α, t = α λ/m gives the proximal step of `l1`. Leaves that the
+    mask does not select are returned unchanged. Arguments as in `l1`.
 
     Reference: Daubechies, Defrise and De Mol, An iterative thresholding algorithm for linear inverse problems
     with a sparsity constraint, 2004. https://arxiv.org/abs/math/0307152

@@ -7,6 +7,8 @@
 * "VALID" adds nothing, and "FULL" adds d(k−1) on both sides, so that every overlap counts.
 * An int p adds p on both sides, and a pair (p_low, p_high) adds different amounts.
 
+Names may be written in lower case, as in "same".
+
 [Lecture rows H3, H6]
 """
 
@@ -53,13 +55,14 @@ def padding_amounts(
     for name, value in (("window", window), ("stride", stride), ("dilation", dilation)):
         check_at_least_one(name, value)
     extent = dilation * (window - 1) + 1
+    name = padding.upper() if isinstance(padding, str) else None  # Keras and PyTorch write "same"
     match padding:
-        case "SAME":
+        case _ if name == "SAME":
             total = max((math.ceil(length / stride) - 1) * stride + extent - length, 0)
             return total // 2, total - total // 2
-        case "VALID":
+        case _ if name == "VALID":
             return 0, 0
-        case "FULL":
+        case _ if name == "FULL":
             return extent - 1, extent - 1
         case int() if padding >= 0:
             return padding, padding
@@ -118,7 +121,7 @@ def crop_amounts(window: int, *, stride: int, padding: Padding, dilation: int) -
     For a window smaller than the stride, "SAME" appends −c_high zeros instead.
     """
     low, high = padding_amounts(stride, window, stride=stride, padding=padding, dilation=dilation)
-    if padding == "SAME":
+    if isinstance(padding, str) and padding.upper() == "SAME":
         high = dilation * (window - 1) + 1 - stride - low
     return low, high
 

@@ -21,7 +21,7 @@ REPOSITORY = ROOT.parent
 
 # imports go down only, and what stands on one level does not import one another
 LEVELS = [
-    {"compat", "numerics", "sizes"},
+    {"compat", "numerics", "sizes", "words"},
     {"primitives"},
     {"activations", "initializers", "losses", "regularizers", "metrics", "schedules", "gradcheck"}
     | {"kernels", "data"},
@@ -34,7 +34,7 @@ LEVELS = [
 ]
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
 
-CORE = ["sizes", "numerics", "primitives", "activations", "initializers", "losses", "regularizers", "metrics"]
+CORE = ["words", "sizes", "numerics", "primitives", "activations", "initializers", "losses", "regularizers", "metrics"]
 CORE += ["schedules", "kernels", "backprop", "layers", "optimizers", "nn", "models", "analysis", "compare", "studies"]
 DEPENDENCIES = {"jax", "flax", "optax", "numpy", "scipy", "jaxtyping"}
 EXTRAS = {"matplotlib", "sklearn", "orbax", "PIL", "pooch", "rich", "tyro", "optuna", "chex", "beartype", "pytest"}

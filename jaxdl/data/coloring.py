@@ -10,7 +10,7 @@ from jaxdl.data.transforms import checked_image
 
 
 def contrasted(image: Num[ArrayLike, "..."], factor: Num[ArrayLike, ""]) -> Float[Array, "h w c"]:
-    """Distances from the channel's mean multiplied: out = mean + factor · (image − mean).
+    """Scale the distances from the mean of each channel: out = mean + factor · (image − mean).
 
     Args:
         image: Floats `(H, W, C)`.
@@ -22,7 +22,7 @@ def contrasted(image: Num[ArrayLike, "..."], factor: Num[ArrayLike, ""]) -> Floa
 
 
 def saturated(image: Num[ArrayLike, "..."], factor: Num[ArrayLike, ""]) -> Float[Array, "h w c"]:
-    """Colours' saturation multiplied, hue and value kept: out = max − f · (max − image), per pixel.
+    """Scale the saturation and keep hue and value: out = max − f · (max − image), per pixel.
 
     The saturation (max − min) / max cannot exceed 1, so f is at most max / (max − min).
 

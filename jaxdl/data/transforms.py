@@ -1,7 +1,8 @@
 """The deterministic changes of one image that `augmentation` makes at random.
 
-Images are floats `(H, W, C)`, row 0 on top; what comes in from outside is `fill`. Every function keeps shape
-and type, is differentiable in the pixels, and takes its amounts as Python numbers or traced arrays.
+Images are floats `(H, W, C)` with row 0 on top, and pixels from outside the image have the value `fill`. Every
+function keeps shape and type, is differentiable in the pixels, and takes its amounts as Python numbers or traced
+arrays.
 """
 
 import jax
@@ -17,7 +18,7 @@ _DEGREE = jnp.pi / 180
 
 
 def checked_image(image: ArrayLike) -> Array:
-    """The image as an array.
+    """Return the image as an array.
 
     Raises:
         ValueError: If it is not floats of rank 3.
@@ -32,12 +33,12 @@ def checked_image(image: ArrayLike) -> Array:
 
 
 def warped(image: Num[ArrayLike, "..."], matrix: Num[ArrayLike, "2 2"], *, fill: Number = 0.0) -> Float[Array, "h w c"]:
-    """Bilinear resampling about the centre c: out(o) = image(M (o − c) + c), o = (row, column).
+    """Resample the image bilinearly about its centre c: out(o) = image(M (o − c) + c), o = (row, column).
 
     Args:
         image: Floats `(H, W, C)`.
         matrix: M, from output to input positions.
-        fill: Value of every pixel outside of the image; at the border it is interpolated with.
+        fill: Value of every pixel outside the image, which takes part in the interpolation at the border.
 
     Raises:
         ValueError: If the image is not floats of rank 3.
@@ -58,12 +59,12 @@ def warped(image: Num[ArrayLike, "..."], matrix: Num[ArrayLike, "2 2"], *, fill:
 
 
 def rotated(image: Num[ArrayLike, "..."], degrees: Num[ArrayLike, ""], *, fill: Number = 0.0) -> Float[Array, "h w c"]:
-    """The image turned counter-clockwise about its centre, of the same size; see `warped`.
+    """Rotate the image counter-clockwise about its centre, keeping the size; see `warped`.
 
     Args:
         image: Floats `(H, W, C)`.
         degrees: Angle; 90 is `numpy.rot90` of a square image.
-        fill: Value outside of the image.
+        fill: Value outside the image.
     """
     angle = jnp.asarray(degrees, jnp.float32) * _DEGREE
     cos, sin = jnp.cos(angle), jnp.sin(angle)
@@ -71,12 +72,12 @@ def rotated(image: Num[ArrayLike, "..."], degrees: Num[ArrayLike, ""], *, fill: 
 
 
 def scaled(image: Num[ArrayLike, "..."], factor: Num[ArrayLike, ""], *, fill: Number = 0.0) -> Float[Array, "h w c"]:
-    """The image enlarged (factor above 1) or shrunk about its centre, of the same size; see `warped`.
+    """Enlarge (factor above 1) or shrink the image about its centre, keeping the size; see `warped`.
 
     Args:
         image: Floats `(H, W, C)`.
         factor: How many times larger things become; above 0.
-        fill: Value outside of the image.
+        fill: Value outside the image.
     """
     return warped(image, jnp.eye(2) / jnp.asarray(factor, jnp.float32), fill=fill)
 
@@ -84,7 +85,7 @@ def scaled(image: Num[ArrayLike, "..."], factor: Num[ArrayLike, ""], *, fill: Nu
 def shifted(
     image: Num[ArrayLike, "..."], down: Num[ArrayLike, ""], right: Num[ArrayLike, ""], *, fill: Number = 0.0
 ) -> Float[Array, "h w c"]:
-    """The image moved by whole pixels: out(y, x) = image(y − down, x − right).
+    """Translate the image by whole pixels: out(y, x) = image(y − down, x − right).
 
     Args:
         image: Floats `(H, W, C)`.
@@ -123,14 +124,14 @@ def erased(
     size: int,
     fill: Number = 0.0,
 ) -> Float[Array, "h w c"]:
-    """The image with a square of `size` pixels filled, cut off where it sticks out.
+    """Fill a square with sides of `size` pixels, clipped at the border of the image.
 
     Args:
         image: Floats `(H, W, C)`.
         row: Row of the square's centre: it begins `size // 2` above.
         column: Column of the square's centre.
         size: Side of the square in pixels.
-        fill: Value inside of the square.
+        fill: Value inside the square.
     """
     image = checked_image(image)
     rows = _within(jnp.arange(image.shape[0]) - (row - size // 2), size)
@@ -142,7 +143,7 @@ def erased(
 def mixed(
     values: Num[ArrayLike, "n ..."], partners: Num[ArrayLike, "n ..."], weight: Num[ArrayLike, ""]
 ) -> Float[Array, "n ..."]:
-    """weight · values + (1 − weight) · partners.
+    """Return weight · values + (1 − weight) · partners.
 
     Args:
         values: Images or one-hot targets, floats.
@@ -169,7 +170,7 @@ def sheared(
         image: Floats `(H, W, C)`.
         right: Pixels to the right per row further down.
         down: Pixels down per column further right.
-        fill: Value outside of the image.
+        fill: Value outside the image.
     """
     down, right = jnp.asarray(down, jnp.float32), jnp.asarray(right, jnp.float32)
     return warped(image, jnp.array([[1.0, -down], [-right, 1.0]]), fill=fill)

@@ -10,10 +10,12 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from jaxdl import activations, numerics
+from jaxdl.words import own_words
 
 __all__ = ["capsule_length", "dynamic_routing", "squash"]
 
 
+@own_words
 def squash(x: Float[ArrayLike, "*x"], *, axis: int = -1) -> Float[Array, "*x"]:
     """Shrink vectors to a length below 1 without turning them: v = (‖s‖² / (1 + ‖s‖²)) s / ‖s‖.
 
@@ -29,6 +31,7 @@ def squash(x: Float[ArrayLike, "*x"], *, axis: int = -1) -> Float[Array, "*x"]:
     return jnp.where(short, wide * (n / (1 + n * n)), wide / m / (1 + 1 / m / m)).astype(numerics.result_dtype(x))
 
 
+@own_words
 def capsule_length(x: Float[ArrayLike, "*x"], *, axis: int = -1) -> Float[Array, "..."]:
     """Length ‖x‖ of each vector, the probability that its capsule encodes, with gradient 0 at 0."""
     return jnp.squeeze(_with_norm(x, axis)[1], axis).astype(numerics.result_dtype(x))
@@ -45,6 +48,7 @@ def _with_norm(x: ArrayLike, axis: int) -> tuple[Array, Array]:
     return wide, scale * numerics.safe_sqrt(jnp.sum(jnp.square(wide / scale), axis=axis, keepdims=True))
 
 
+@own_words
 def dynamic_routing(votes: Float[ArrayLike, "*b n_in n_out d"], *, iterations: int = 3) -> Float[Array, "*b n_out d"]:
     """Route the votes of lower capsules to the higher capsules that they agree with.
 

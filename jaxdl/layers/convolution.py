@@ -18,12 +18,14 @@ from jaxdl import numerics, sizes
 from jaxdl.kernels.correlation import correlate, correlate_transposed
 from jaxdl.kernels.forms import check_method
 from jaxdl.kernels.windows import Axis, axes_of, check_convolution
+from jaxdl.words import own_words
 
 __all__ = ["conv1d", "conv2d", "conv_transpose2d", "convolve1d", "convolve2d"]
 
 Mode = Literal["full", "same", "valid"]
 
 
+@own_words
 def conv1d(
     x: Inexact[ArrayLike, "*b n c_in"],
     kernel: Inexact[ArrayLike, "k c_group c_out"],
@@ -44,6 +46,7 @@ def conv1d(
     return _conv(x, kernel, bias, 1, stride, per_axis, dilation, groups, method)
 
 
+@own_words
 def conv2d(
     x: Inexact[ArrayLike, "*b h w c_in"],
     kernel: Inexact[ArrayLike, "kh kw c_group c_out"],
@@ -86,6 +89,7 @@ def conv2d(
     return _conv(x, kernel, bias, 2, stride, padding, dilation, groups, method)
 
 
+@own_words
 def conv_transpose2d(
     x: Inexact[ArrayLike, "*b h w c_in"],
     kernel: Inexact[ArrayLike, "kh kw c_group c_out"],
@@ -128,6 +132,7 @@ def conv_transpose2d(
     return numerics.add_bias(y, bias)
 
 
+@own_words
 def convolve1d(
     x: Inexact[ArrayLike, "*b n"], kernel: Inexact[ArrayLike, " k"], *, mode: Mode = "full"
 ) -> Inexact[Array, "*b m"]:
@@ -139,6 +144,7 @@ def convolve1d(
     return _convolve(x, kernel, mode, 1)
 
 
+@own_words
 def convolve2d(
     x: Inexact[ArrayLike, "*b h w"], kernel: Inexact[ArrayLike, "kh kw"], *, mode: Mode = "full"
 ) -> Inexact[Array, "*b h2 w2"]:

@@ -5,10 +5,12 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Inexact
 
 from jaxdl import numerics
+from jaxdl.words import own_words
 
 __all__ = ["dense"]
 
 
+@own_words
 def dense(
     x: Inexact[ArrayLike, "*b d_in"],
     kernel: Inexact[ArrayLike, "d_in d_out"],

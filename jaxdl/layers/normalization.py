@@ -19,6 +19,7 @@ from jaxtyping import Array, Float
 
 from jaxdl import numerics
 from jaxdl.sizes import check_at_least_one, check_groups
+from jaxdl.words import own_words
 
 __all__ = [
     "batch_norm",
@@ -31,6 +32,7 @@ __all__ = [
 ]
 
 
+@own_words
 def batch_norm(
     x: Float[ArrayLike, "*x"],
     mean: Float[ArrayLike, "*m"],
@@ -66,6 +68,7 @@ def batch_norm(
     return _affine(_scaled_from(numerics.widen(x), mean, factor), x, scale, offset)
 
 
+@own_words
 def batch_statistics(
     x: Float[ArrayLike, "*x"],
     *,
@@ -104,6 +107,7 @@ def batch_statistics(
     return mean, var
 
 
+@own_words
 def layer_norm(
     x: Float[ArrayLike, "*x"],
     scale: Float[ArrayLike, "*s"] | None = None,
@@ -119,6 +123,7 @@ def layer_norm(
     return batch_norm(x, *batch_statistics(x, axis=axis), scale, offset, eps=eps)
 
 
+@own_words
 def instance_norm(
     x: Float[ArrayLike, "*b h w c"],
     scale: Float[ArrayLike, " c"] | None = None,
@@ -134,6 +139,7 @@ def instance_norm(
     return group_norm(x, scale, offset, groups=jnp.shape(x)[-1], eps=eps)
 
 
+@own_words
 def group_norm(
     x: Float[ArrayLike, "*b h w c"],
     scale: Float[ArrayLike, " c"] | None = None,
@@ -159,6 +165,7 @@ def group_norm(
     return _affine(y.reshape(x.shape), x, scale, offset)
 
 
+@own_words
 def local_response_norm(
     x: Float[ArrayLike, "*x"],
     *,
@@ -199,6 +206,7 @@ def local_response_norm(
     return y.astype(numerics.result_dtype(x))
 
 
+@own_words
 def local_contrast_norm(
     x: Float[ArrayLike, "*b h w c"],
     *,

@@ -23,6 +23,7 @@ from jaxdl import numerics, primitives, sizes
 from jaxdl.kernels import pooling
 from jaxdl.kernels.windows import Axis
 from jaxdl.primitives import Static
+from jaxdl.words import own_words
 
 __all__ = [
     "avg_pool2d",
@@ -36,6 +37,7 @@ __all__ = [
 ]
 
 
+@own_words
 def max_pool2d(
     x: Num[ArrayLike, "*b h w c"],
     *,
@@ -66,6 +68,7 @@ def max_pool2d(
     return _maxima(x, pooling.pool_axes(x, window, stride, padding))
 
 
+@own_words
 def avg_pool2d(
     x: Float[ArrayLike, "*b h w c"],
     *,
@@ -89,6 +92,7 @@ def avg_pool2d(
     return _means(pooling.covered(x, pooling.pool_axes(x, window, stride, padding), count_padding), x)
 
 
+@own_words
 def l2_pool2d(
     x: Float[ArrayLike, "*b h w c"],
     *,
@@ -108,6 +112,7 @@ def l2_pool2d(
     return _norms(numerics.widen(x), pooling.pool_axes(x, window, stride, padding)).astype(x.dtype)
 
 
+@own_words
 def weighted_pool2d(
     x: Float[ArrayLike, "*b h w c"],
     weights: Float[ArrayLike, "kh kw"],
@@ -136,6 +141,7 @@ def weighted_pool2d(
     return (total / jnp.broadcast_to(pooling.weights_inside(weights, axes), total.shape)).astype(x.dtype)
 
 
+@own_words
 def global_avg_pool2d(x: Float[ArrayLike, "*b h w c"]) -> Float[Array, "*b c"]:
     """Mean of each channel over the image.
 
@@ -144,6 +150,7 @@ def global_avg_pool2d(x: Float[ArrayLike, "*b h w c"]) -> Float[Array, "*b c"]:
     return jnp.mean(_image(x), axis=(-3, -2))
 
 
+@own_words
 def global_max_pool2d(x: Num[ArrayLike, "*b h w c"]) -> Num[Array, "*b c"]:
     """Maximum of each channel over the image, with ties and NaN as in `max_pool2d`. [Lecture row H5]"""
     x = _image(x)
@@ -152,6 +159,7 @@ def global_max_pool2d(x: Num[ArrayLike, "*b h w c"]) -> Num[Array, "*b c"]:
     return jnp.take_along_axis(pixels, first, axis=-2)[..., 0, :]
 
 
+@own_words
 def max_pool2d_argmax(
     x: Num[ArrayLike, "*b h w c"],
     *,
@@ -169,6 +177,7 @@ def max_pool2d_argmax(
     return pooling.at_maxima(found, jnp.broadcast_to(pixels, x.shape))
 
 
+@own_words
 def max_unpool2d(
     x: Num[ArrayLike, "*b h w c"], argmax: Int[ArrayLike, "*b h w c"], *, size: Sequence[int]
 ) -> Num[Array, "*b h2 w2 c"]:

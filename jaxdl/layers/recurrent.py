@@ -18,10 +18,12 @@ from jaxtyping import Array, Float
 from jaxdl import numerics
 from jaxdl.layers.linear import dense
 from jaxdl.layers.stochastic import Rate, check_rate, zoneout
+from jaxdl.words import own_words
 
 __all__ = ["lstm", "lstm_cell", "rnn", "rnn_cell"]
 
 
+@own_words
 def rnn_cell(
     h: Float[ArrayLike, "*b units"],
     x: Float[ArrayLike, "*b d"],
@@ -39,6 +41,7 @@ def rnn_cell(
     return activation(dense(x, kernel, bias) + dense(h, recurrent_kernel))
 
 
+@own_words
 def lstm_cell(
     state: tuple[Float[ArrayLike, "*b units"], Float[ArrayLike, "*b units"]],
     x: Float[ArrayLike, "*b d"],
@@ -75,6 +78,7 @@ def lstm_cell(
     return lax.logistic(o) * jnp.tanh(c), c
 
 
+@own_words
 def rnn(
     x: Float[ArrayLike, "*b t d"],
     h: Float[ArrayLike, "*b units"],
@@ -109,6 +113,7 @@ def rnn(
     return _run(cell, h, x, (kernel, recurrent_kernel, bias), zoneout_rate, train, key)
 
 
+@own_words
 def lstm(
     x: Float[ArrayLike, "*b t d"],
     state: tuple[Float[ArrayLike, "*b units"], Float[ArrayLike, "*b units"]],

@@ -18,6 +18,7 @@ from jaxtyping import Array, Float
 
 from jaxdl import numerics
 from jaxdl.layers.linear import dense
+from jaxdl.words import own_words
 
 __all__ = [
     "dropconnect",
@@ -34,6 +35,7 @@ Mode = Literal["inverted", "as_drawn"]
 _NUMBERS = float | int | np.floating | np.integer  # concrete, so that their values can be checked
 
 
+@own_words
 def dropout(key: jax.Array, x: Float[ArrayLike, "*x"], rate: Rate, *, mode: Mode = "inverted") -> Float[Array, "*x"]:
     """Set each value to 0 with probability `rate`, independently: y = m x / (1 − rate), m ~ Bernoulli(1 − rate).
 
@@ -56,6 +58,7 @@ def dropout(key: jax.Array, x: Float[ArrayLike, "*x"], rate: Rate, *, mode: Mode
     return _drop(key, x, x.shape, rate, mode)
 
 
+@own_words
 def spatial_dropout(
     key: jax.Array, x: Float[ArrayLike, "*b h w c"], rate: Rate, *, mode: Mode = "inverted"
 ) -> Float[Array, "*b h w c"]:
@@ -72,6 +75,7 @@ def spatial_dropout(
     return _drop(key, x, (*x.shape[:-3], 1, 1, x.shape[-1]), rate, mode)
 
 
+@own_words
 def gaussian_dropout(key: jax.Array, x: Float[ArrayLike, "*x"], rate: Rate) -> Float[Array, "*x"]:
     """Multiply by noise from N(1, rate / (1 − rate)), which has the moments of the factor in inverted `dropout`.
 
@@ -89,6 +93,7 @@ def gaussian_dropout(key: jax.Array, x: Float[ArrayLike, "*x"], rate: Rate) -> F
     return (wide * (1 + numerics.safe_sqrt(rate / (1 - rate)) * noise)).astype(numerics.result_dtype(x))
 
 
+@own_words
 def dropconnect(
     key: jax.Array, kernel: Float[ArrayLike, "*k"], rate: Rate, *, mode: Mode = "inverted"
 ) -> Float[Array, "*k"]:
@@ -104,6 +109,7 @@ def dropconnect(
     return dropout(key, kernel, rate, mode=mode)
 
 
+@own_words
 def shakeout(
     key: jax.Array,
     kernel: Float[ArrayLike, "*k d_in d_out"],
@@ -143,6 +149,7 @@ def shakeout(
     return jnp.where(enhanced, alpha * kernel + (alpha - 1) * shift, -shift).astype(dtype)
 
 
+@own_words
 def whiteout(
     key: jax.Array,
     x: Float[ArrayLike, "*b d_in"],
@@ -189,6 +196,7 @@ def whiteout(
     return y + numerics.safe_sqrt(dense(squares, spread)) * jax.random.normal(key, y.shape, wide.dtype).astype(y.dtype)
 
 
+@own_words
 def zoneout(
     key: jax.Array, new: Float[ArrayLike, "*h"], previous: Float[ArrayLike, "*h"], rate: Rate
 ) -> Float[Array, "*h"]:

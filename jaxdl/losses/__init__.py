@@ -18,7 +18,7 @@ all of them:
 * `class_weights` weigh the classes and `pos_weight` the positive labels. Weights of examples are the caller's product.
 * Complex arguments raise ValueError.
 
-(Lecture rows C1-C5)
+[Lecture rows C1-C5]
 """
 
 from jaxdl.losses.binary import binary_cross_entropy, hinge, perceptron, sigmoid_binary_cross_entropy, sigmoid_focal

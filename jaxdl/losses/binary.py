@@ -19,8 +19,10 @@ from jaxdl.losses.checking import (
     widen_pair,
     without_infinity,
 )
+from jaxdl.words import own_words
 
 
+@own_words
 def binary_cross_entropy(
     probabilities: Float[ArrayLike, "..."],
     labels: Shaped[ArrayLike, "..."],
@@ -40,7 +42,7 @@ def binary_cross_entropy(
         where: the elements that count; see `jaxdl.losses`.
 
     Errata: the lecture's example prints .317, which is in logarithms of base 10; natural ones, used here,
-    give .729693. Another lecture's form for one example lacks the minus. (Lecture row C2)
+    give .729693. Another lecture's form for one example lacks the minus. [Lecture row C2]
     """
     p, y, dtype = widen_pair(probabilities, labels, ("probabilities", "labels"))
     mask = mask_of(where, p.shape)
@@ -59,6 +61,7 @@ def _weighted(loss: Array, pos_weight: Weights) -> Array:
     return loss if pos_weight is None else weights_of("pos_weight", pos_weight, loss.shape, loss.dtype) * loss
 
 
+@own_words
 def sigmoid_binary_cross_entropy(
     logits: Float[ArrayLike, "..."],
     labels: Shaped[ArrayLike, "..."],
@@ -79,7 +82,7 @@ def sigmoid_binary_cross_entropy(
     Raises:
         ValueError: the shapes differ, or an argument is complex.
 
-    It equals `softmax_cross_entropy` of the two logits (0, z). (Lecture row C2)
+    It equals `softmax_cross_entropy` of the two logits (0, z). [Lecture row C2]
     """
     z, y, dtype = widen_pair(logits, labels, ("logits", "labels"))
     mask = mask_of(where, z.shape)
@@ -89,6 +92,7 @@ def sigmoid_binary_cross_entropy(
     return only(mask, loss.astype(dtype))
 
 
+@own_words
 def sigmoid_focal(
     logits: Float[ArrayLike, "..."],
     labels: Shaped[ArrayLike, "..."],
@@ -130,6 +134,7 @@ def sigmoid_focal(
     return only(mask, (of_ones + of_zeros).astype(dtype))
 
 
+@own_words
 def hinge(
     predictions: Float[ArrayLike, "..."],
     labels: Shaped[ArrayLike, "..."],
@@ -146,7 +151,7 @@ def hinge(
         where: the elements that count; see `jaxdl.losses`.
 
     Reference: Cortes and Vapnik, Support-vector networks, 1995. https://doi.org/10.1007/BF00994018
-    (Lecture row C5)
+    [Lecture row C5]
     """
     f, y, dtype, mask = _signed(predictions, labels, where)
     gap = 1 - y * f
@@ -165,6 +170,7 @@ def _of_sign(loss: Array, y: Array, pos_weight: Weights) -> Array:
     return loss if pos_weight is None else jnp.where(y > 0, _weighted(loss, pos_weight), loss)
 
 
+@own_words
 def perceptron(
     predictions: Float[ArrayLike, "..."],
     labels: Shaped[ArrayLike, "..."],
@@ -177,7 +183,7 @@ def perceptron(
     The gradient is −y where y f ≤ 0. That includes f = 0, which counts as a mistake, so that a step from weights 0
     is the perceptron's mistake-driven step.
 
-    Reference: Rosenblatt, The perceptron, 1958. https://doi.org/10.1037/h0042519 (Lecture rows A3, C5)
+    Reference: Rosenblatt, The perceptron, 1958. https://doi.org/10.1037/h0042519 [Lecture rows A3, C5]
     """
     f, y, dtype, mask = _signed(predictions, labels, where)
     agreement = y * f

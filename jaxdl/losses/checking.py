@@ -34,8 +34,8 @@ def widen_pair(
 
 
 def check_number(name: str, value: Any, least: int, *, above: bool = False) -> None:
-    """Raise ValueError for a number that is too small; an array, which may be traced, is not looked at."""
-    if isinstance(value, Real) and not (value > least if above else value >= least):
+    """Raise ValueError for a Python number that is too small, without a look at arrays, which may be traced."""
+    if isinstance(value, Real) and not (float(value) > least or (not above and float(value) == least)):
         raise ValueError(f"{name}: got {value}, must be {'above' if above else 'at least'} {least}")
 
 

@@ -19,8 +19,10 @@ from jaxdl.losses.checking import (
     only,
     without_infinity,
 )
+from jaxdl.words import own_words
 
 
+@own_words
 def softmax_cross_entropy(
     logits: Float[ArrayLike, "... classes"],
     labels: Shaped[ArrayLike, "..."],
@@ -45,7 +47,7 @@ def softmax_cross_entropy(
         ValueError: labels or weights of another shape; class numbers that are not integers; ε outside [0, 1].
 
     Reference for label smoothing: Szegedy et al., Rethinking the Inception architecture, 2016.
-    https://arxiv.org/abs/1512.00567 (Lecture row C3)
+    https://arxiv.org/abs/1512.00567 [Lecture row C3]
     """
     z, dtype, mask = class_scores(where, logits=logits)
     y = _smoothed(distribution(labels, z, "logits", mask), label_smoothing)
@@ -66,6 +68,7 @@ def _cross_entropy(log_probabilities: Array, y: Array, class_weights: Weights, f
     return (loss if weights is None else weights * loss).sum(-1)
 
 
+@own_words
 def nll(
     log_probabilities: Float[ArrayLike, "... classes"],
     labels: Shaped[ArrayLike, "..."],
@@ -76,13 +79,14 @@ def nll(
     """Negative log likelihood −Σ_k w_k y_k ln ŷ_k, from log-probabilities.
 
     After `activations.log_softmax` this is `softmax_cross_entropy`, which describes the arguments and the errors.
-    (Lecture row C3)
+    [Lecture row C3]
     """
     log_p, dtype, mask = class_scores(where, log_probabilities=log_probabilities)
     y = distribution(labels, log_p, "log_probabilities", mask)
     return only(mask, _cross_entropy(log_p, y, class_weights).astype(dtype))
 
 
+@own_words
 def kl_divergence(
     log_probabilities: Float[ArrayLike, "... classes"], labels: Shaped[ArrayLike, "..."], *, where: Where = None
 ) -> Float[Array, "..."]:
@@ -111,6 +115,7 @@ def kl_divergence(
     return only(mask, (y * (log_y - without_infinity(y, log_p))).sum(-1).astype(dtype))
 
 
+@own_words
 def softmax_focal(
     logits: Float[ArrayLike, "... classes"],
     labels: Shaped[ArrayLike, "..."],
@@ -146,6 +151,7 @@ def softmax_focal(
     return only(mask, _cross_entropy(log_p, y, class_weights, factor).astype(dtype))
 
 
+@own_words
 def margin(
     lengths: Float[ArrayLike, "... classes"],
     labels: Shaped[ArrayLike, "..."],
@@ -168,7 +174,7 @@ def margin(
         class_weights, where: as in `softmax_cross_entropy`.
 
     Reference: Sabour, Frosst and Hinton, Dynamic routing between capsules, 2017.
-    https://arxiv.org/abs/1710.09829 (Lecture row C5)
+    https://arxiv.org/abs/1710.09829 [Lecture row C5]
     """
     v, dtype, mask = class_scores(where, lengths=lengths)
     y = distribution(labels, v, "lengths", mask)

@@ -10,10 +10,12 @@ from jaxtyping import Array, Float, Shaped
 
 from jaxdl import numerics
 from jaxdl.losses.checking import Where, check_number, mask_of, only, shares, widen_pair
+from jaxdl.words import own_words
 
 _SHORT = 1e-30  # XLA on CPU treats subnormals as 0, and derivatives of a direction grow with the inverse square
 
 
+@own_words
 def cosine_distance(
     predictions: Float[ArrayLike, "... features"], targets: Shaped[ArrayLike, "... features"], *, where: Where = None
 ) -> Float[Array, "..."]:
@@ -40,6 +42,7 @@ def cosine_distance(
     return only(mask, distance.astype(dtype))
 
 
+@own_words
 def contrastive(
     first: Float[ArrayLike, "... features"],
     second: Float[ArrayLike, "... features"],
@@ -82,6 +85,7 @@ def contrastive(
     return only(mask, loss.astype(dtype))
 
 
+@own_words
 def triplet(
     anchors: Float[ArrayLike, "... features"],
     positives: Float[ArrayLike, "... features"],
@@ -119,6 +123,7 @@ def triplet(
     return only(mask, jnp.where(gap <= 0, 0, gap).astype(dtype))
 
 
+@own_words
 def info_nce(
     queries: Float[ArrayLike, "n features"],
     keys: Float[ArrayLike, "n features"],

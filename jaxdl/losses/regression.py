@@ -12,10 +12,12 @@ from jaxtyping import Array, Float, Shaped
 
 from jaxdl import numerics
 from jaxdl.losses.checking import Where, check_number, mask_of, only, widen_pair
+from jaxdl.words import own_words
 
 _LN2 = 0.6931471805599453
 
 
+@own_words
 def squared_error(
     predictions: Float[ArrayLike, "..."], targets: Shaped[ArrayLike, "..."], *, where: Where = None
 ) -> Float[Array, "..."]:
@@ -31,31 +33,34 @@ def squared_error(
 
     The lectures' other form, J = 1/(2m) Σ (ŷ − y)², is the mean of `half_squared_error`. Erratum: the lecture
     defines J with 1/(2m) and then computes its example with 1/m (0.995 where the formula gives 0.4975).
-    (Lecture row C1)
+    [Lecture row C1]
     """
     return _of_error(jnp.square, predictions, targets, where)
 
 
+@own_words
 def half_squared_error(
     predictions: Float[ArrayLike, "..."], targets: Shaped[ArrayLike, "..."], *, where: Where = None
 ) -> Float[Array, "..."]:
     """Half the squared error, ½ (ŷ − y)², whose gradient is δ = ŷ − y; see `squared_error`.
 
-    (Lecture rows C1, D2)
+    [Lecture rows C1, D2]
     """
     return _of_error(lambda error: 0.5 * jnp.square(error), predictions, targets, where)
 
 
+@own_words
 def absolute_error(
     predictions: Float[ArrayLike, "..."], targets: Shaped[ArrayLike, "..."], *, where: Where = None
 ) -> Float[Array, "..."]:
     """Absolute error |ŷ − y|, with gradient sgn(ŷ − y) and 0 at equality; see `squared_error`.
 
-    (Lecture row C1)
+    [Lecture row C1]
     """
     return _of_error(numerics.safe_abs, predictions, targets, where)
 
 
+@own_words
 def huber(
     predictions: Float[ArrayLike, "..."],
     targets: Shaped[ArrayLike, "..."],
@@ -92,6 +97,7 @@ def huber(
     return _of_error(loss, predictions, targets, where)
 
 
+@own_words
 def log_cosh(
     predictions: Float[ArrayLike, "..."], targets: Shaped[ArrayLike, "..."], *, where: Where = None
 ) -> Float[Array, "..."]:
@@ -121,13 +127,14 @@ def _log_cosh(z: Array) -> Array:
 _log_cosh.defjvps(lambda tangent, _, z: tangent * lax.tanh(z))
 
 
+@own_words
 def squared_log_error(
     predictions: Float[ArrayLike, "..."], targets: Shaped[ArrayLike, "..."], *, where: Where = None
 ) -> Float[Array, "..."]:
     """Squared difference of logarithms, (ln ŷ − ln y)², for positive quantities.
 
     Its sum over the outputs is the lecture's ‖log y − log t‖². It is NaN outside its domain, at predictions or
-    targets ≤ 0. See `squared_error` for the arguments. (Lecture row C4)
+    targets ≤ 0. See `squared_error` for the arguments. [Lecture row C4]
     """
     predictions, targets, dtype = widen_pair(predictions, targets)
     mask = mask_of(where, predictions.shape)

@@ -11,10 +11,12 @@ from jaxtyping import Array, Float, Integer
 
 from jaxdl import numerics
 from jaxdl.losses.checking import Where, mask_of, only
+from jaxdl.words import own_words
 
 _IMPOSSIBLE = -1e5  # optax's logarithm of 0
 
 
+@own_words
 def ctc(
     logits: Float[ArrayLike, "... time classes"],
     labels: Integer[ArrayLike, "... length"],

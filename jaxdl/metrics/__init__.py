@@ -12,7 +12,7 @@ arrays. It adds over batches by `+` and `sum`, and over devices by `jax.lax.psum
 * Equal logits rank in the order of their classes, as in `argmax`.
 * NaN logits and labels that no class has give NaN, not a wrong or, worse, a right answer.
 
-(Lecture row C7)
+[Lecture row C7]
 """
 
 from jaxdl.metrics.binary import binary_accuracy, binary_confusion_matrix, subset_accuracy

@@ -52,7 +52,7 @@ def calibration_bins(
     Raises:
         ValueError: as in `top_k_accuracy`, or `bins` is not an int of at least 1.
 
-    `reliability` gives the points of a diagram, and `calibration_error` one figure. (Lecture row C7)
+    `reliability` gives the points of a diagram, and `calibration_error` one figure. [Lecture row C7]
     """
     logits, labels, weights = checked(logits, labels, weights)
     confidence = jax.nn.softmax(numerics.widen(logits)).max(-1)
@@ -94,7 +94,7 @@ def calibration_error(sums: CalibrationBins) -> Float[Array, ""]:
     """Expected calibration error: Σ_b (n_b / n) |accuracy_b − confidence_b|, NaN if nothing was counted.
 
     Reference: Guo et al., On calibration of modern neural networks, 2017. https://arxiv.org/abs/1706.04599
-    (Lecture row C7)
+    [Lecture row C7]
     """
     numerics.refuse_complex(**sums._asdict())
     return jnp.abs(sums.correct - sums.confidence).sum() / sums.count.sum()

@@ -10,8 +10,10 @@ from jaxtyping import Array, ArrayLike
 from jaxdl import initializers, layers, sizes
 from jaxdl.layers import stochastic
 from jaxdl.nn.layer import Layer, Op, Shape, Tree, checked, child_key, function, no_init, own_arrays
+from jaxdl.words import own_words
 
 
+@own_words
 def Dense(features: int, *, bias: bool = True, kernel_init=None, bias_init=None) -> Layer:
     """Affine map of the last axis; params ``kernel (d_in, features)`` and ``bias (features,)``.
 
@@ -38,6 +40,7 @@ def Dense(features: int, *, bias: bool = True, kernel_init=None, bias_init=None)
     return checked(Layer(init, apply, out_shape, {}, Op("dense")))
 
 
+@own_words
 def Conv(
     features: int,
     window: int | Sequence[int],
@@ -86,16 +89,19 @@ def Conv(
     return checked(Layer(init, apply, out_shape, {}, op))
 
 
+@own_words
 def MaxPool(window: int | Sequence[int], *, stride=None, padding: Any = "VALID") -> Layer:
     """Maximum over windows, per channel. See `layers.max_pool2d`."""
     return _pool("max_pool", layers.max_pool2d, window, stride, padding)
 
 
+@own_words
 def AvgPool(window: int | Sequence[int], *, stride=None, padding: Any = "VALID") -> Layer:
     """Mean over windows, per channel. See `layers.avg_pool2d`."""
     return _pool("avg_pool", layers.avg_pool2d, window, stride, padding)
 
 
+@own_words
 def BatchNorm(*, momentum: float = 0.9, eps: float = 1e-5, scale: bool = True, offset: bool = True) -> Layer:
     """Normalise each channel by the batch in training and by running statistics in evaluation.
 
@@ -140,6 +146,7 @@ def BatchNorm(*, momentum: float = 0.9, eps: float = 1e-5, scale: bool = True, o
     return checked(Layer(init, apply, _same_shape, {}, Op("batch_norm", momentum=momentum)))
 
 
+@own_words
 def LocalResponseNorm(
     *, size: int = 5, alpha: float = 1e-4, beta: float = 0.75, k: float = 2.0, per_size: bool = False
 ) -> Layer:
@@ -154,6 +161,7 @@ def LocalResponseNorm(
     return checked(Layer(no_init, apply, _same_shape, {}, Op("local_response_norm")))
 
 
+@own_words
 def Dropout(rate: float, *, mode: stochastic.Mode = "inverted") -> Layer:
     """Drop each unit with probability ``rate`` in training. See `layers.dropout`.
 

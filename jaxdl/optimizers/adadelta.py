@@ -14,8 +14,10 @@ from jaxdl.optimizers.grouping import Mask
 from jaxdl.optimizers.states import ScaleByAdaDeltaState
 from jaxdl.optimizers.trees import map_updates
 from jaxdl.schedules import ScalarOrSchedule
+from jaxdl.words import own_words
 
 
+@own_words
 def adadelta(
     learning_rate: ScalarOrSchedule | None = None,
     rho: ArrayLike | None = None,

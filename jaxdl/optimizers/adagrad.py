@@ -14,8 +14,10 @@ from jaxdl.optimizers.conventions import resolve
 from jaxdl.optimizers.states import ScaleByRssState
 from jaxdl.optimizers.trees import map_state, map_updates
 from jaxdl.schedules import ScalarOrSchedule
+from jaxdl.words import own_words
 
 
+@own_words
 def adagrad(
     learning_rate: ScalarOrSchedule,
     initial_accumulator_value: ArrayLike | None = None,

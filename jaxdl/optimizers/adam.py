@@ -14,8 +14,10 @@ from jaxdl.optimizers.conventions import Form, resolve
 from jaxdl.optimizers.grouping import Mask
 from jaxdl.optimizers.states import ScaleByAdamState
 from jaxdl.schedules import ScalarOrSchedule
+from jaxdl.words import own_words
 
 
+@own_words
 def adam(
     learning_rate: ScalarOrSchedule,
     b1: ArrayLike = 0.9,
@@ -76,6 +78,7 @@ def adam(
     )
 
 
+@own_words
 def adamw(
     learning_rate: ScalarOrSchedule,
     b1: ArrayLike = 0.9,

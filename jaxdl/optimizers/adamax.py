@@ -13,8 +13,10 @@ from jaxdl.optimizers.conventions import Form, resolve
 from jaxdl.optimizers.states import ScaleByAdamState
 from jaxdl.optimizers.trees import map_state, map_updates
 from jaxdl.schedules import ScalarOrSchedule
+from jaxdl.words import own_words
 
 
+@own_words
 def adamax(
     learning_rate: ScalarOrSchedule,
     b1: ArrayLike = 0.9,

@@ -13,8 +13,10 @@ from jaxdl.optimizers.conventions import Form, resolve
 from jaxdl.optimizers.states import ScaleByAmsgradState
 from jaxdl.optimizers.trees import map_state
 from jaxdl.schedules import ScalarOrSchedule
+from jaxdl.words import own_words
 
 
+@own_words
 def amsgrad(
     learning_rate: ScalarOrSchedule,
     b1: ArrayLike = 0.9,

@@ -12,8 +12,10 @@ from jaxdl.optimizers.conventions import resolve
 from jaxdl.optimizers.grouping import Mask
 from jaxdl.optimizers.lars import scale_by_trust_ratio
 from jaxdl.schedules import ScalarOrSchedule
+from jaxdl.words import own_words
 
 
+@own_words
 def lamb(
     learning_rate: ScalarOrSchedule,
     b1: ArrayLike = 0.9,

@@ -13,8 +13,10 @@ from jaxdl.optimizers.conventions import resolve
 from jaxdl.optimizers.grouping import Mask, check_selects, masked, spread
 from jaxdl.optimizers.trees import map_updates
 from jaxdl.schedules import ScalarOrSchedule
+from jaxdl.words import own_words
 
 
+@own_words
 def lars(
     learning_rate: ScalarOrSchedule,
     weight_decay: ScalarOrSchedule | None = None,

@@ -20,6 +20,7 @@ from jaxdl.optimizers.grouping import Mask, partition
 from jaxdl.optimizers.states import MaskedNode, MuonDimensionNumbers, MuonState
 from jaxdl.optimizers.trees import map_updates
 from jaxdl.schedules import ScalarOrSchedule
+from jaxdl.words import own_words
 
 PRECONDITIONINGS: Final = ("frobenius", "spectral", "aol", "schatten")
 
@@ -36,6 +37,7 @@ DION: Final = (
 """Coefficients per step from the Dion project, also in optax, which bring singular values closer to 1."""
 
 
+@own_words
 def muon(
     learning_rate: ScalarOrSchedule,
     ns_coeffs: Any = QUINTIC,

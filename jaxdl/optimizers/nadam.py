@@ -14,8 +14,10 @@ from jaxdl.optimizers.conventions import Form, resolve
 from jaxdl.optimizers.states import ScaleByNadamState
 from jaxdl.optimizers.trees import map_updates, times
 from jaxdl.schedules import ScalarOrSchedule
+from jaxdl.words import own_words
 
 
+@own_words
 def nadam(
     learning_rate: ScalarOrSchedule,
     b1: ArrayLike = 0.9,

@@ -15,8 +15,10 @@ from jaxdl.optimizers.conventions import Form, resolve
 from jaxdl.optimizers.states import ScaleByAdamState
 from jaxdl.optimizers.trees import map_updates
 from jaxdl.schedules import ScalarOrSchedule
+from jaxdl.words import own_words
 
 
+@own_words
 def radam(
     learning_rate: ScalarOrSchedule,
     b1: ArrayLike = 0.9,

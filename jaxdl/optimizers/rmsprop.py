@@ -19,8 +19,10 @@ from jaxdl.optimizers.states import (
 )
 from jaxdl.optimizers.trees import map_updates
 from jaxdl.schedules import ScalarOrSchedule
+from jaxdl.words import own_words
 
 
+@own_words
 def rmsprop(
     learning_rate: ScalarOrSchedule,
     decay: ArrayLike | None = None,

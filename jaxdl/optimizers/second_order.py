@@ -26,8 +26,10 @@ from jaxdl.optimizers.contracts import require_state
 from jaxdl.optimizers.curvature import check_distribution, fisher_product, gauss_newton_product, hessian_product
 from jaxdl.optimizers.lbfgs import backtrack
 from jaxdl.optimizers.states import EmptyState
+from jaxdl.words import own_words
 
 
+@own_words
 def newton(learning_rate: ArrayLike = 1.0, damping: ArrayLike = 0.0) -> GradientTransformationExtraArgs:
     """Newton's method with the full Hessian: w ← w − α(H + λI)⁻¹g.
 
@@ -53,6 +55,7 @@ def newton(learning_rate: ArrayLike = 1.0, damping: ArrayLike = 0.0) -> Gradient
     return _transformation("newton", learning_rate, ("value_fn",), direction)
 
 
+@own_words
 def newton_cg(
     learning_rate: ArrayLike = 1.0,
     damping: ArrayLike = 0.0,
@@ -106,6 +109,7 @@ class GaussNewtonState(NamedTuple):
     damping: Array  # (), float32: λ of the next step
 
 
+@own_words
 def gauss_newton(
     learning_rate: ArrayLike = 1.0,
     damping: ArrayLike = 0.1,
@@ -178,6 +182,7 @@ def _adapted(damping, fall, predicted):
     return damping * jnp.where(fall > 0, factor, 4.0).astype(damping.dtype)
 
 
+@own_words
 def natural_gradient(
     learning_rate: ArrayLike = 1.0,
     damping: ArrayLike = 0.1,

@@ -11,8 +11,10 @@ from jaxdl.optimizers.checks import check, check_momentum, check_momentum_form
 from jaxdl.optimizers.conventions import resolve
 from jaxdl.optimizers.states import NesterovState, TraceState
 from jaxdl.schedules import ScalarOrSchedule
+from jaxdl.words import own_words
 
 
+@own_words
 def sgd(
     learning_rate: ScalarOrSchedule,
     momentum: ArrayLike | None = None,
@@ -72,6 +74,7 @@ def sgd(
 gd = sgd  # the lectures' name for the same step on the gradient of all examples (row E1)
 
 
+@own_words
 def momentum(
     learning_rate: ScalarOrSchedule,
     momentum: ArrayLike = 0.9,
@@ -109,6 +112,7 @@ def momentum(
     )
 
 
+@own_words
 def nesterov(
     learning_rate: ScalarOrSchedule,
     momentum: ArrayLike = 0.9,

@@ -6,7 +6,7 @@ arguments have its names, order and defaults. Steps before 0 are treated as 0. `
 measured value and is a transformation with a state.
 
 Steps are counted, compared and divided as integers, within the range of their own dtype: numbers of steps may exceed
-it, and a compiled schedule changes at the same step as an uncompiled one. (Lecture row E10)
+it, and a compiled schedule changes at the same step as an uncompiled one. [Lecture row E10]
 """
 
 from jaxdl.schedules.counting import ScalarOrSchedule, Schedule

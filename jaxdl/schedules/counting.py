@@ -12,7 +12,7 @@ from jax.typing import ArrayLike
 Schedule = Callable[[ArrayLike], ArrayLike]
 ScalarOrSchedule = ArrayLike | Schedule
 
-# A count is a number of Python or numpy, or an array. What an array's dtype cannot hold, no entry has reached.
+# A count is a number of Python or numpy, or an array. No entry has reached a step that its dtype cannot hold.
 
 
 def since(count, begin: int):

@@ -50,7 +50,7 @@ def one_cycle(
         ValueError: an argument is out of range.
 
     Reference: Smith and Topin, Super-Convergence: Very Fast Training of Neural Networks Using Large Learning
-    Rates, 2017, https://arxiv.org/abs/1708.07120. Lecture row E10.
+    Rates, 2017, https://arxiv.org/abs/1708.07120. [Lecture row E10]
     """
     steps = whole("transition_steps", transition_steps, 1)
     _check_one_cycle(pct_start, pct_final, div_factor, final_div_factor, anneal)
@@ -110,14 +110,14 @@ def warmup(schedule: ScalarOrSchedule, warmup_steps: int, init_value: ArrayLike 
     value(t) = init + (schedule(0) − init)·t/W for t < W, schedule(t − W) afterwards
 
     Args:
-        schedule: what follows; a number means constant.
+        schedule: the schedule to follow; a number means a constant one.
         warmup_steps: W, at least 0 (0 returns the schedule itself).
         init_value: value at step 0. With 0, optax's default too, the first step changes nothing.
 
     Raises:
         ValueError: ``warmup_steps`` is negative.
 
-    Lecture row E10.
+    [Lecture row E10]
     """
     warmup_steps = whole("warmup_steps", warmup_steps, 0)
     after = schedule if callable(schedule) else constant(schedule)
@@ -136,7 +136,7 @@ def joined(schedules: Sequence[Schedule], boundaries: Sequence[int]) -> Schedule
     Raises:
         ValueError: the numbers of schedules and boundaries do not fit, or the boundaries do not increase.
 
-    See ``optax.join_schedules``. Lecture row E10.
+    See ``optax.join_schedules``. [Lecture row E10]
     """
     if len(schedules) != len(boundaries) + 1:
         raise ValueError(
@@ -169,7 +169,7 @@ def range_test(init_value: float, end_value: float, transition_steps: int) -> Sc
         ValueError: an argument is out of range.
 
     Reference: Smith, Cyclical Learning Rates for Training Neural Networks, 2017,
-    https://arxiv.org/abs/1506.01186. Lecture row E10.
+    https://arxiv.org/abs/1506.01186. [Lecture row E10]
     """
     steps = whole("transition_steps", transition_steps, 1)
     for name, value in (("init_value", init_value), ("end_value", end_value)):

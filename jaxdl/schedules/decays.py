@@ -25,7 +25,7 @@ def step(init_value: ArrayLike, boundaries_and_scales: dict[int, float] | None =
     Raises:
         ValueError: a factor is negative.
 
-    See ``optax.piecewise_constant_schedule``. Lecture row E10.
+    See ``optax.piecewise_constant_schedule``. [Lecture row E10]
     """
     pairs = sorted((boundaries_and_scales or {}).items())
     for boundary, scale in pairs:
@@ -48,7 +48,7 @@ def polynomial(
     transition_steps: int,
     transition_begin: int = 0,
 ) -> Schedule:
-    """Go from one value to another along a polynomial.
+    """Interpolate from one value to another along a polynomial.
 
     value(t) = (init − end)·(1 − clip(t − begin, 0, T)/T)^power + end
 
@@ -62,7 +62,7 @@ def polynomial(
     Raises:
         ValueError: ``transition_steps`` or ``transition_begin`` is out of range.
 
-    See ``optax.polynomial_schedule``. Lecture row E10.
+    See ``optax.polynomial_schedule``. [Lecture row E10]
     """
     steps = whole("transition_steps", transition_steps, 1)
     begin = whole("transition_begin", transition_begin, 0)
@@ -75,7 +75,7 @@ def polynomial(
 
 
 def linear(init_value: ArrayLike, end_value: ArrayLike, transition_steps: int, transition_begin: int = 0) -> Schedule:
-    """Go from one value to another on a straight line. See ``polynomial`` with power 1."""
+    """Interpolate linearly from one value to another. See ``polynomial`` with power 1."""
     return polynomial(init_value, end_value, 1, transition_steps, transition_begin)
 
 
@@ -102,7 +102,7 @@ def exponential(
     Raises:
         ValueError: an argument is out of range.
 
-    See ``optax.exponential_decay``. Lecture row E10.
+    See ``optax.exponential_decay``. [Lecture row E10]
     """
     steps = whole("transition_steps", transition_steps, 1)
     begin = whole("transition_begin", transition_begin, 0)
@@ -131,7 +131,7 @@ def cosine(init_value: ArrayLike, decay_steps: int, alpha: ArrayLike = 0.0, expo
     Raises:
         ValueError: ``decay_steps`` is out of range.
 
-    See ``optax.cosine_decay_schedule``. Lecture row E10.
+    See ``optax.cosine_decay_schedule``. [Lecture row E10]
     Reference: Loshchilov and Hutter, SGDR: Stochastic Gradient Descent with Warm Restarts, 2017,
     https://arxiv.org/abs/1608.03983
     """
@@ -161,7 +161,7 @@ def inverse_time(
     Raises:
         ValueError: ``transition_steps`` is out of range.
 
-    Lecture row E10.
+    [Lecture row E10]
     """
     steps = whole("transition_steps", transition_steps, 1)
 
@@ -185,7 +185,7 @@ def inverse_sqrt(init_value: ArrayLike, timescale: int = 1) -> Schedule:
         ValueError: ``timescale`` is out of range.
 
     Reference: Kingma and Ba, Adam: A Method for Stochastic Optimization, 2015,
-    https://arxiv.org/abs/1412.6980. Lecture row E10.
+    https://arxiv.org/abs/1412.6980. [Lecture row E10]
     """
     steps = whole("timescale", timescale, 1)
     return lambda count: value_of(init_value) / jnp.sqrt(1 + time_of(count, 0, steps))

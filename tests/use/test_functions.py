@@ -533,8 +533,8 @@ EXACT = {  # the schedule, and its value as a function of a whole step
     "cosine": (schedules.cosine(1.0, T), lambda t: 0.5 * (1 + np.cos(np.pi * min(t, T) / T))),
     "cosine_restarts": (schedules.cosine_restarts(1.0, T), lambda t: restarts(t, T, 1)),
     "cosine_restarts, longer": (
-        schedules.cosine_restarts(1.0, T, period_factor=2, peak_factor=0.9, alpha=0.1),
-        lambda t: restarts(t, T, 2, 0.9, 0.1),
+        schedules.cosine_restarts(1.0, T, period_factor=3, peak_factor=0.9, alpha=0.1),
+        lambda t: restarts(t, T, 3, 0.9, 0.1),
     ),
     "cosine_restarts, long": (schedules.cosine_restarts(1.0, BIG, period_factor=3), lambda t: restarts(t, BIG, 3)),
     "cosine_restarts, long and even": (schedules.cosine_restarts(1.0, BIG), lambda t: restarts(t, BIG, 1)),

@@ -3,7 +3,7 @@
 Every function takes one float image `(H, W, C)` in [0, 1], before normalisation, and keeps its shape and
 type; take a batch with `per_example`, several changes with `compose`. Results are not clipped to [0, 1], except in
 `rand_augment`. `mixup` and `cutmix` alone mix examples and take a whole batch. The changes themselves, without chance,
-are in `jaxdl.data.transforms` and `jaxdl.data.coloring`. (Lecture row G7)
+are in `jaxdl.data.transforms` and `jaxdl.data.coloring`. [Lecture row G7]
 """
 
 from jaxdl.data.augmentation.colors import brightness, contrast, cutout, drop_pixels, hue, noise, saturation

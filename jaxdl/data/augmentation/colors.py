@@ -10,7 +10,7 @@ from jaxdl.data.transforms import Number, checked_image, erased
 
 
 def noise(key: Array, image: Image, *, stddev: Number = 0.05) -> Float[Array, "h w c"]:
-    """Adds N(0, stddev²) to every value, drawn in float32.
+    """Add noise from N(0, stddev²), drawn in float32, to every value.
 
     Args:
         key: Random key.
@@ -20,7 +20,7 @@ def noise(key: Array, image: Image, *, stddev: Number = 0.05) -> Float[Array, "h
     Raises:
         ValueError: If the deviation is negative, or the image is not floats of rank 3.
 
-    Reference: Lecture row G7.
+    [Lecture row G7]
     """
     check_key(key)
     check_range("stddev", stddev, low=0)
@@ -29,7 +29,7 @@ def noise(key: Array, image: Image, *, stddev: Number = 0.05) -> Float[Array, "h
 
 
 def drop_pixels(key: Array, image: Image, *, rate: Number = 0.1, fill: Number = 0.0) -> Float[Array, "h w c"]:
-    """Sets each pixel, all channels together, to `fill` with probability `rate`; nothing is rescaled.
+    """Set each pixel, all channels together, to `fill` with probability `rate`, without rescaling the others.
 
     See `flip`.
     """
@@ -41,13 +41,13 @@ def drop_pixels(key: Array, image: Image, *, rate: Number = 0.1, fill: Number = 
 
 
 def cutout(key: Array, image: Image, *, size: int = 8, fill: Number = 0.0) -> Float[Array, "h w c"]:
-    """Fills a square whose centre is drawn evenly from all pixels; at the border a part of it falls outside.
+    """Fill a square whose centre is drawn evenly from all pixels; at the border a part of it lies outside the image.
 
     Args:
         key: Random key.
         image: Floats `(H, W, C)`.
         size: Side of the square in pixels.
-        fill: Value inside of the square.
+        fill: Value inside the square.
 
     Raises:
         ValueError: If the size is negative, or the image is not floats of rank 3.
@@ -64,7 +64,7 @@ def cutout(key: Array, image: Image, *, size: int = 8, fill: Number = 0.0) -> Fl
 
 
 def brightness(key: Array, image: Image, *, max_change: Number = 0.2) -> Float[Array, "h w c"]:
-    """Adds one number from U(−max_change, max_change) to all values.
+    """Add one number from U(−max_change, max_change) to all values.
 
     Args:
         key: Random key.
@@ -81,7 +81,7 @@ def brightness(key: Array, image: Image, *, max_change: Number = 0.2) -> Float[A
 
 
 def contrast(key: Array, image: Image, *, max_change: Number = 0.2) -> Float[Array, "h w c"]:
-    """Multiplies distances from the channel's mean by one factor from U(1 − max_change, 1 + max_change).
+    """Scale distances from the mean of each channel by one factor from U(1 − max_change, 1 + max_change).
 
     See `brightness`; max_change lies in [0, 1].
     """
@@ -91,7 +91,7 @@ def contrast(key: Array, image: Image, *, max_change: Number = 0.2) -> Float[Arr
 
 
 def saturation(key: Array, image: Image, *, max_change: Number = 0.2) -> Float[Array, "h w c"]:
-    """Multiplies the colours' saturation by one factor from U(1 − max_change, 1 + max_change).
+    """Scale the saturation of all colours by one factor from U(1 − max_change, 1 + max_change).
 
     See `brightness`; max_change lies in [0, 1], and pixels are at least 0.
     """

@@ -13,7 +13,7 @@ Augmentation = Callable[[Array, Array], Array]
 
 
 def compose(*augmentations: Augmentation) -> Augmentation:
-    """One augmentation that applies several from left to right, each with a key of its own.
+    """Return an augmentation that applies several from left to right, each with a key of its own.
 
     Args:
         augmentations: Functions of (key, image); set options with `functools.partial`.
@@ -31,11 +31,10 @@ def compose(*augmentations: Augmentation) -> Augmentation:
 def per_example(
     augmentation: Augmentation,
 ) -> Callable[[Array, Num[ArrayLike, "n h w c"], Int[ArrayLike, " n"]], Array]:
-    """The same augmentation for a batch: `f(key, images, index)`, example i with the key fold_in(key,
-    index[i]).
+    """Return `f(key, images, index)` for a batch, in which example i has the key fold_in(key, index[i]).
 
-    A result depends on the example's index and not on its place in the batch, so that it is the same on any
-    number of devices.
+    A result depends on the index of the example and not on its place in the batch, so any number of devices gives
+    the same results.
 
     Args:
         augmentation: A function of (key, image).

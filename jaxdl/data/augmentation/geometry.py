@@ -12,18 +12,18 @@ from jaxdl.data.transforms import Number, checked_image, flipped, resized_crop, 
 
 
 def rotate(key: Array, image: Image, *, max_degrees: Number = 15.0, fill: Number = 0.0) -> Float[Array, "h w c"]:
-    """Turns the image by an angle drawn from U(−max_degrees, max_degrees), bilinearly.
+    """Rotate the image, bilinearly, by an angle drawn from U(−max_degrees, max_degrees).
 
     Args:
         key: Random key.
         image: Floats `(H, W, C)`.
         max_degrees: Largest angle, at least 0.
-        fill: Value outside of the image.
+        fill: Value outside the image.
 
     Raises:
         ValueError: If the angle is negative, or the image is not floats of rank 3.
 
-    Reference: Lecture row G7.
+    [Lecture row G7]
     """
     check_key(key)
     check_range("max_degrees", max_degrees, low=0)
@@ -31,7 +31,7 @@ def rotate(key: Array, image: Image, *, max_degrees: Number = 15.0, fill: Number
 
 
 def scale(key: Array, image: Image, *, max_change: Number = 0.1, fill: Number = 0.0) -> Float[Array, "h w c"]:
-    """Enlarges or shrinks the image about its centre by a factor from U(1 − max_change, 1 + max_change).
+    """Scale the image about its centre by a factor from U(1 − max_change, 1 + max_change).
 
     See `rotate`; max_change lies in [0, 1).
     """
@@ -41,7 +41,7 @@ def scale(key: Array, image: Image, *, max_change: Number = 0.1, fill: Number = 
 
 
 def translate(key: Array, image: Image, *, max_shift: int = 2, fill: Number = 0.0) -> Float[Array, "h w c"]:
-    """Moves the image by whole pixels, both ways drawn evenly from −max_shift, ..., max_shift.
+    """Translate the image by whole pixels, drawn evenly from −max_shift, ..., max_shift along each axis.
 
     See `rotate`; max_shift counts pixels.
     """
@@ -53,7 +53,7 @@ def translate(key: Array, image: Image, *, max_shift: int = 2, fill: Number = 0.
 
 
 def flip(key: Array, image: Image, *, rate: Number = 0.5) -> Float[Array, "h w c"]:
-    """Mirrors the image left to right with probability `rate`.
+    """Mirror the image left to right with probability `rate`.
 
     Args:
         key: Random key.
@@ -63,7 +63,7 @@ def flip(key: Array, image: Image, *, rate: Number = 0.5) -> Float[Array, "h w c
     Raises:
         ValueError: If the rate is not in [0, 1], or the image is not floats of rank 3.
 
-    Reference: Lecture row G7.
+    [Lecture row G7]
     """
     check_key(key)
     check_range("rate", rate, low=0, high=1)
@@ -78,7 +78,7 @@ def vertical_flip(key: Array, image: Image, *, rate: Number = 0.5) -> Float[Arra
 
 
 def alternating_flip(key: Array, image: Image, *, epoch: Int[ArrayLike, ""]) -> Float[Array, "h w c"]:
-    """Mirrors at random in epoch 0 and every other time from then on, so that two epochs show both sides.
+    """Mirror at random in epoch 0 and alternate from then on, so that any two epochs in a row show both sides.
 
     Args:
         key: Random key of this example, the same in all epochs.
@@ -97,7 +97,7 @@ def alternating_flip(key: Array, image: Image, *, epoch: Int[ArrayLike, ""]) -> 
 
 
 def crop(key: Array, image: Image, *, padding: int = 4, mode: str = "constant") -> Float[Array, "h w c"]:
-    """Pads all four sides, then cuts a window of the original size at random.
+    """Pad all four sides, then crop a random window of the original size.
 
     Args:
         key: Random key.
@@ -108,7 +108,7 @@ def crop(key: Array, image: Image, *, padding: int = 4, mode: str = "constant") 
     Raises:
         ValueError: If the padding is negative (or does not fit into a reflection), or the mode is another.
 
-    Reference: Lecture row G7.
+    [Lecture row G7]
     """
     check_key(key)
     image = checked_image(image)

@@ -18,8 +18,7 @@ def mixup(
     *,
     alpha: Number = 0.2,
 ) -> tuple[Float[Array, "n *shape"], Float[Array, "n *targets"]]:
-    """Mixes every example with another of the batch: x̃ = λ x_i + (1 − λ) x_π(i), λ ~ Beta(α, α), targets
-    alike.
+    """Mix every example and its target with another of the batch: λ x_i + (1 − λ) x_π(i), λ ~ Beta(α, α).
 
     Args:
         key: Random key.

@@ -1,0 +1,155 @@
+"""Errors for the words of other libraries: a keyword of theirs is answered with the one that is meant here.
+
+`kernel_size=3` to a function with `window`, or `lr=0.1` to an optimizer, is Python's TypeError for an unexpected
+keyword with the right name in its message. The check is a decorator that looks at the names of keywords alone: nothing
+is renamed silently, signatures stay as written, and nothing is left of it in a compiled function.
+"""
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, Final, TypeVar
+
+__all__ = ["MEANT", "WITHOUT_COUNTERPART", "own_words"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_READ = "it is read from the input's shape"
+_MEAN = "losses and metrics are per example: the caller writes .mean() or .sum()"
+_PURE = "nothing is changed in place"
+
+MEANT: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {
+        # word of PyTorch, Keras, flax or optax: names here, of which a function has one
+        "kernel_size": ("window", "size"),
+        "pool_size": ("window",),
+        "window_shape": ("window",),
+        "strides": ("stride",),
+        "dilation_rate": ("dilation",),
+        "kernel_dilation": ("dilation",),
+        "num_groups": ("groups",),
+        "group_size": ("groups",),
+        "feature_group_count": ("groups",),
+        "use_bias": ("bias", "offset"),
+        "use_scale": ("scale",),
+        "affine": ("scale",),
+        "elementwise_affine": ("scale",),
+        "center": ("offset",),
+        "weight": ("kernel", "class_weights", "pos_weight", "scale"),
+        "filters": ("features",),
+        "units": ("features",),
+        "out_features": ("features",),
+        "out_channels": ("features",),
+        "hidden_size": ("features", "units"),
+        "num_heads": ("heads",),
+        "kernel_initializer": ("kernel_init",),
+        "bias_initializer": ("bias_init",),
+        "pad": ("padding",),
+        "p": ("rate",),
+        "drop_prob": ("rate",),
+        "dropout_rate": ("rate",),
+        "dropout": ("rate",),
+        "dim": ("axis",),
+        "dims": ("axis",),
+        "axes": ("axis",),
+        "epsilon": ("eps",),
+        "training": ("train",),
+        "is_training": ("train",),
+        "rng": ("key",),
+        "rngs": ("key",),
+        "seed": ("key",),
+        "input": ("x", "logits", "predictions", "log_probabilities", "probabilities"),
+        "inputs": ("x", "logits", "predictions", "log_probabilities", "probabilities"),
+        "y_pred": ("logits", "predictions", "log_probabilities", "probabilities"),
+        "outputs": ("logits", "predictions", "log_probabilities", "probabilities"),
+        "target": ("labels", "targets"),
+        "targets": ("labels",),
+        "labels": ("targets",),
+        "y_true": ("labels", "targets"),
+        "mask": ("where",),
+        "sample_weight": ("weights",),
+        "weights": ("class_weights", "where"),
+        "ignore_index": ("where",),
+        "negative_slope": ("slope",),
+        "alpha": ("negative_slope", "label_smoothing"),
+        "smoothing": ("label_smoothing",),
+        "input_lengths": ("logit_lengths",),
+        "target_lengths": ("label_lengths",),
+        "blank_id": ("blank",),
+        "anchor": ("anchors",),
+        "positive": ("positives",),
+        "negative": ("negatives",),
+        "lr": ("learning_rate",),
+        "step_size": ("learning_rate",),
+        "beta1": ("b1",),
+        "beta2": ("b2",),
+        "beta_1": ("b1",),
+        "beta_2": ("b2",),
+        "rho": ("decay", "b2"),
+        "wd": ("weight_decay",),
+        "l2": ("weight_decay",),
+        "use_nesterov": ("nesterov",),
+    }
+)
+
+WITHOUT_COUNTERPART: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "num_features": _READ,
+        "in_features": _READ,
+        "in_channels": _READ,
+        "input_size": _READ,
+        "input_shape": _READ,
+        "input_dim": _READ,
+        "normalized_shape": "the axes are a property of the layer, and their length is read from the input's shape",
+        "reduction": _MEAN,
+        "reduce": _MEAN,
+        "size_average": _MEAN,
+        "from_logits": "functions of logits and of probabilities have names of their own, such as "
+        "sigmoid_binary_cross_entropy and binary_cross_entropy",
+        "inplace": _PURE,
+        "data_format": "channels are last",
+        "padding_mode": "the input is padded with zeros; jnp.pad pads otherwise, before the layer",
+        "keep_prob": "rate is the probability of dropping, 1 - keep_prob",
+        "deterministic": "train=False in apply is deterministic",
+        "track_running_stats": "the running statistics are in the layer's state",
+        "activation": "activations are layers of their own, such as serial(dense=Dense(10), relu=relu)",
+        "amsgrad": "optimizers.amsgrad is an optimizer of its own",
+        "clipnorm": "chain(clip_by_global_norm(...), optimizer) clips",
+        "clipvalue": "chain(clip(...), optimizer) clips",
+        "betas": "b1 and b2 are two arguments",
+        "params": "the parameters come with init(params) and update(grads, state, params)",
+        "name": "a layer is named where it is used, as in serial(name=layer)",
+        "dtype": "dtypes follow the arguments",
+    }
+)
+
+
+def own_words(function: F) -> F:
+    """Answer a keyword of another library with the name of the argument that is meant.
+
+    Raises:
+        TypeError: when the decorated function is called with a keyword that it does not have and that is in `MEANT`
+            or `WITHOUT_COUNTERPART`; any other unknown keyword is left to Python.
+    """
+    names = frozenset(inspect.signature(function).parameters)
+
+    @functools.wraps(function)
+    def called(*args: Any, **kwargs: Any) -> Any:
+        if not names.issuperset(kwargs):
+            _explain(function, names, kwargs)
+        return function(*args, **kwargs)
+
+    return called  # type: ignore[return-value]
+
+
+def _explain(function: Callable[..., Any], names: frozenset[str], given: Mapping[str, Any]) -> None:
+    """Raise TypeError for the first keyword that another library calls so."""
+    for word in given:
+        if word in names:
+            continue
+        meant = [name for name in MEANT.get(word, ()) if name in names]
+        if meant:
+            raise TypeError(f"{function.__name__}: got {word}=, the argument is called {meant[0]}")
+        if word in WITHOUT_COUNTERPART:
+            raise TypeError(f"{function.__name__}: got {word}=, there is no such argument: {WITHOUT_COUNTERPART[word]}")

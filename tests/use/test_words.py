@@ -1,0 +1,158 @@
+"""Calls with the words of PyTorch, Keras, flax and optax: the error names the argument that is meant."""
+
+import functools
+import inspect
+import pickle
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxdl import activations, layers, losses, nn, optimizers, sizes, words
+
+X = jnp.ones((2, 8, 8, 3))
+KERNEL = jnp.ones((3, 3, 3, 4))
+Z, Y = jnp.zeros((2, 3)), jnp.array([0, 1])
+P, T = jnp.ones(3), jnp.zeros(3)
+
+CALLED = [  # a wrong call, its word, and the argument that is meant
+    (lambda: nn.Conv(8, kernel_size=3), "kernel_size", "window"),
+    (lambda: nn.Conv(8, 3, strides=2), "strides", "stride"),
+    (lambda: nn.Conv(8, 3, use_bias=False), "use_bias", "bias"),
+    (lambda: nn.Conv(8, 3, dilation_rate=2), "dilation_rate", "dilation"),
+    (lambda: nn.Conv(8, 3, kernel_dilation=2), "kernel_dilation", "dilation"),
+    (lambda: nn.Conv(8, 3, feature_group_count=2), "feature_group_count", "groups"),
+    (lambda: nn.Conv(window=3, filters=8), "filters", "features"),
+    (lambda: nn.Conv(window=3, out_channels=8), "out_channels", "features"),
+    (lambda: nn.Conv(8, 3, kernel_initializer=None), "kernel_initializer", "kernel_init"),
+    (lambda: nn.Dense(units=10), "units", "features"),
+    (lambda: nn.Dense(out_features=10), "out_features", "features"),
+    (lambda: nn.Dense(10, use_bias=False), "use_bias", "bias"),
+    (lambda: nn.MaxPool(pool_size=2), "pool_size", "window"),
+    (lambda: nn.AvgPool(window_shape=(2, 2)), "window_shape", "window"),
+    (lambda: nn.MaxPool(2, strides=2), "strides", "stride"),
+    (lambda: nn.Dropout(p=0.5), "p", "rate"),
+    (lambda: nn.BatchNorm(epsilon=1e-3), "epsilon", "eps"),
+    (lambda: nn.BatchNorm(use_scale=False), "use_scale", "scale"),
+    (lambda: nn.BatchNorm(center=False), "center", "offset"),
+    (lambda: layers.conv2d(X, weight=KERNEL), "weight", "kernel"),
+    (lambda: layers.conv2d(input=X, kernel=KERNEL), "input", "x"),
+    (lambda: layers.dropout(jax.random.key(0), X, p=0.5), "p", "rate"),
+    (lambda: layers.dropout(rng=jax.random.key(0), x=X, rate=0.5), "rng", "key"),
+    (lambda: layers.group_norm(X, P, T, num_groups=3), "num_groups", "groups"),
+    (lambda: activations.softmax(Z, dim=-1), "dim", "axis"),
+    (lambda: activations.log_softmax(Z, dim=0), "dim", "axis"),
+    (lambda: activations.leaky_relu(Z, alpha=0.2), "alpha", "negative_slope"),
+    (lambda: activations.relu(input=Z), "input", "x"),
+    (lambda: losses.softmax_cross_entropy(y_pred=Z, labels=Y), "y_pred", "logits"),
+    (lambda: losses.softmax_cross_entropy(Z, target=Y), "target", "labels"),
+    (lambda: losses.softmax_cross_entropy(Z, Y, ignore_index=-100), "ignore_index", "where"),
+    (lambda: losses.softmax_cross_entropy(Z, Y, weight=P), "weight", "class_weights"),
+    (lambda: losses.sigmoid_binary_cross_entropy(Z, Z, weight=P), "weight", "pos_weight"),
+    (lambda: losses.squared_error(P, y_true=T), "y_true", "targets"),
+    (lambda: losses.squared_error(P, labels=T), "labels", "targets"),
+    (lambda: losses.huber(P, T, mask=P > 0), "mask", "where"),
+    (lambda: optimizers.adam(lr=1e-3), "lr", "learning_rate"),
+    (lambda: optimizers.adam(1e-3, beta_1=0.8), "beta_1", "b1"),
+    (lambda: optimizers.adam(1e-3, epsilon=1e-7), "epsilon", "eps"),
+    (lambda: optimizers.adamw(1e-3, wd=0.1), "wd", "weight_decay"),
+    (lambda: optimizers.sgd(0.1, use_nesterov=True), "use_nesterov", "nesterov"),
+    (lambda: optimizers.rmsprop(1e-3, rho=0.9), "rho", "decay"),
+]
+REFUSED = [  # a wrong call, its word, and why there is no such argument
+    (lambda: nn.BatchNorm(num_features=3), "num_features", "read from the input's shape"),
+    (lambda: nn.Dense(10, in_features=3), "in_features", "read from the input's shape"),
+    (lambda: nn.Conv(8, 3, in_channels=3), "in_channels", "read from the input's shape"),
+    (lambda: nn.Conv(8, 3, activation="relu"), "activation", "layers of their own"),
+    (lambda: nn.Conv(8, 3, data_format="NHWC"), "data_format", "channels are last"),
+    (lambda: nn.Dense(10, name="logits"), "name", "named where it is used"),
+    (lambda: losses.softmax_cross_entropy(Z, Y, reduction="mean"), "reduction", "per example"),
+    (lambda: losses.binary_cross_entropy(P, T, from_logits=True), "from_logits", "sigmoid_binary_cross_entropy"),
+    (lambda: activations.relu(Z, inplace=True), "inplace", "nothing is changed in place"),
+    (lambda: optimizers.adam(1e-3, betas=(0.9, 0.999)), "betas", "b1 and b2"),
+    (lambda: optimizers.adam(1e-3, amsgrad=True), "amsgrad", "an optimizer of its own"),
+    (lambda: optimizers.adam(1e-3, params={}), "params", "init(params)"),
+]
+
+
+@pytest.mark.parametrize(("call", "word", "meant"), CALLED)
+def test_a_word_of_another_library_is_answered_with_the_argument_that_is_meant(call, word, meant):
+    with pytest.raises(TypeError, match=rf"^\w+: got {word}=, the argument is called {meant}$"):
+        call()
+
+
+@pytest.mark.parametrize(("call", "word", "why"), REFUSED)
+def test_a_word_without_a_counterpart_is_answered_with_the_reason(call, word, why):
+    with pytest.raises(TypeError, match=rf"^\w+: got {word}=, there is no such argument: .*{re.escape(why)}"):
+        call()
+
+
+def test_any_other_unknown_keyword_is_python_s_error():
+    with pytest.raises(TypeError, match=r"got an unexpected keyword argument 'colour'"):
+        layers.dense(Z, Z, T, colour=1)
+
+
+def members():
+    """Every public function that takes words of other libraries."""
+    for module in (activations, losses, optimizers):
+        for name in module.__all__:
+            value = getattr(module, name)
+            ours = inspect.isfunction(inspect.unwrap(value)) and value.__module__.startswith("jaxdl.")
+            if ours and (module is not optimizers or "learning_rate" in inspect.signature(value).parameters):
+                yield value
+
+
+FOR_LAYERS_TO_COME = {"heads", "units", "size"}
+
+
+def test_every_activation_loss_and_optimizer_is_asked_by_its_own_words():
+    unasked = []
+    for function in members():
+        try:
+            function(reduction=None, amsgrad=None, inplace=None)
+        except TypeError as error:
+            if "there is no such argument" not in str(error):
+                unasked.append(function.__name__)
+    assert not unasked
+
+
+def test_the_table_names_arguments_that_exist_and_words_that_are_foreign():
+    functions = [
+        getattr(module, name) for module in (activations, losses, layers, nn, optimizers) for name in module.__all__
+    ]
+    functions = [f for f in functions if inspect.isfunction(inspect.unwrap(f))]
+    arguments = {name for f in functions for name in inspect.signature(f).parameters}
+    assert {name for meant in words.MEANT.values() for name in meant} - arguments <= FOR_LAYERS_TO_COME
+    assert not set(words.MEANT) & set(words.WITHOUT_COUNTERPART)
+
+
+def test_nothing_else_about_a_function_changes():
+    assert str(inspect.signature(activations.softmax)).startswith("(x: ")
+    assert activations.softmax.__doc__.startswith("Probabilities from logits")
+    assert pickle.loads(pickle.dumps(losses.huber)) is losses.huber
+    assert functools.partial(losses.huber, delta=2.0)(P, T).shape == (3,)
+    plain = inspect.unwrap(losses.huber, stop=lambda f: not hasattr(f, "__wrapped__"))
+    lowered = [jax.jit(f).lower(P, T).as_text() for f in (losses.huber, plain)]
+    assert lowered[0].replace("called", "huber") == lowered[1].replace("called", "huber")
+    hyper = optax.inject_hyperparams(optimizers.adam)(learning_rate=0.1)
+    assert float(hyper.init({"w": P}).hyperparams["learning_rate"]) == np.float32(0.1)
+
+
+@pytest.mark.parametrize("padding", ["same", "valid", "full"])
+def test_paddings_may_be_written_in_lower_case(padding):
+    for call in (
+        lambda p: layers.conv2d(X, KERNEL, padding=p, stride=2),
+        lambda p: layers.conv_transpose2d(X, KERNEL, padding=p, stride=2),
+        lambda p: nn.Conv(4, 3, padding=p).init(jax.random.key(0), (8, 8, 3))[0]["kernel"],
+        lambda p: jnp.asarray(nn.Conv(4, 3, padding=p).out_shape((8, 8, 3))),
+        lambda p: layers.max_pool2d(X, window=3, padding=p),
+        lambda p: layers.avg_pool2d(X, window=3, padding=p),
+        lambda p: jnp.asarray(sizes.padding_amounts(8, 3, padding=p)),
+        lambda p: jnp.asarray(sizes.crop_amounts(2, stride=3, padding=p, dilation=1)),
+    ):
+        np.testing.assert_array_equal(call(padding), call(padding.upper()))
+    with pytest.raises(ValueError, match="padding: got 'Some', allowed are 'SAME'"):
+        layers.conv2d(X, KERNEL, padding="Some")
