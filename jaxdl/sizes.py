@@ -94,31 +94,48 @@ def output_length(length: int, window: int, *, stride: int = 1, padding: Padding
 
 
 def transposed_length(
-    length: int, window: int, *, stride: int = 1, padding: Padding = "VALID", dilation: int = 1
+    length: int,
+    window: int,
+    *,
+    stride: int = 1,
+    padding: Padding = "VALID",
+    dilation: int = 1,
+    output_padding: int = 0,
 ) -> int:
-    """Return the length of a transposed convolution's output: s(n − 1) + d(k−1) + 1 − c_low − c_high.
+    """Return the length of a transposed convolution's output: s(n − 1) + d(k−1) + 1 − c_low − c_high + o.
 
-    "SAME" gives s·n; "VALID" crops nothing; ints and pairs are the amounts c that are cropped.
+    "SAME" gives s·n; "VALID" crops nothing; ints and pairs are the amounts c that are cropped. o, the output padding,
+    is cropped less at the end: of the lengths that the convolution maps to n it says which one comes back.
 
     Raises:
         ValueError: an impossible argument, or a crop that leaves nothing.
     """
-    low, high = crop_amounts(window, stride=stride, padding=padding, dilation=dilation)
+    options = {"stride": stride, "padding": padding, "dilation": dilation, "output_padding": output_padding}
+    low, high = crop_amounts(window, **options)
     result = stride * (length - 1) + dilation * (window - 1) + 1 - low - high
     if result < 1:
         raise ValueError(f"padding: got {padding!r}, which leaves {result} of the output; allowed is less")
     return result
 
 
-def crop_amounts(window: int, *, stride: int, padding: Padding, dilation: int) -> tuple[int, int]:
-    """Return what a transposed convolution crops: what the convolution that it transposes pads.
+def crop_amounts(
+    window: int, *, stride: int, padding: Padding, dilation: int, output_padding: int = 0
+) -> tuple[int, int]:
+    """Return what a transposed convolution crops: what the convolution that it transposes pads, less at the end.
 
-    Where the window is smaller than the stride, "SAME" appends −c_high zeros instead.
+    A negative amount stands for zeros that are appended: by "SAME" where the window is smaller than the stride, and by
+    an output padding that is larger than the crop.
+
+    Raises:
+        ValueError: an output padding that is no int in [0, max(stride, dilation)).
     """
+    if not isinstance(output_padding, Integral) or not 0 <= output_padding < max(stride, dilation):
+        allowed = f"ints from 0 to max(stride, dilation) − 1 = {max(stride, dilation) - 1}"
+        raise ValueError(f"output_padding: got {output_padding!r}, allowed are {allowed}")
     low, high = padding_amounts(stride, window, stride=stride, padding=padding, dilation=dilation)
     if padding == "SAME":
         high = dilation * (window - 1) + 1 - stride - low
-    return low, high
+    return low, high - output_padding
 
 
 def conv_parameters(

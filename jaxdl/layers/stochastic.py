@@ -22,6 +22,7 @@ __all__ = [
     "gaussian_dropout",
     "shakeout",
     "spatial_dropout",
+    "stochastic_depth",
     "whiteout",
     "zoneout",
 ]
@@ -65,6 +66,22 @@ def spatial_dropout(
     if x.ndim < 3:
         raise ValueError(f"x: got shape {x.shape}, allowed are (..., h, w, c)")
     return _drop(key, x, (*x.shape[:-3], 1, 1, x.shape[-1]), rate, mode)
+
+
+def stochastic_depth(
+    key: jax.Array, x: Float[ArrayLike, "n *x"], rate: Rate, *, mode: Mode = "inverted"
+) -> Float[Array, "n *x"]:
+    """Drop whole examples of a batch: one draw for each entry of the first axis. See `dropout`.
+
+    On the branch of a residual block it skips the block, x + 0, for the examples that are drawn.
+
+    Reference: Huang et al., Deep networks with stochastic depth, 2016. https://arxiv.org/abs/1603.09382; one draw per
+    example as in Tan and Le, EfficientNet, 2019, https://arxiv.org/abs/1905.11946.
+    """
+    x = jnp.asarray(x)
+    if x.ndim < 1:
+        raise ValueError("x: got a scalar, allowed are batches (n, ...)")
+    return _drop(key, x, (x.shape[0], *(1,) * (x.ndim - 1)), rate, mode)
 
 
 def gaussian_dropout(key: jax.Array, x: Float[ArrayLike, "*x"], rate: Rate) -> Float[Array, "*x"]:
