@@ -35,22 +35,27 @@ SHARED = {
     "batch_norm": (layers.batch_norm, (ones(32, 16, 16, 3), *[ones(3)] * 4)),
     "conv1d": (layers.conv1d, (ones(16, 512, 3), ones(3, 3, 4), ones(4))),
     "conv2d": (layers.conv2d, (ones(32, 16, 16, 3), ones(3, 3, 3, 4), ones(4))),
+    "conv_transpose1d": (layers.conv_transpose1d, (ones(16, 512, 3), ones(3, 3, 4), ones(4))),
     "conv_transpose2d": (layers.conv_transpose2d, (ones(32, 16, 16, 3), ones(3, 3, 3, 4), ones(4))),
     "convolve1d": (layers.convolve1d, (ones(16, 512), ones(3))),
     "convolve2d": (layers.convolve2d, (ones(32, 16, 16), ones(3, 3))),
     "dense": (layers.dense, (ones(MANY, 3), ones(3, 4), ones(4))),
     "dropconnect": (lambda x, rate: layers.dropconnect(KEY, x, rate), (ones(64, 128), ones() / 2)),
     "dropout": (lambda x, rate: layers.dropout(KEY, x, rate), (ones(MANY), ones() / 2)),
+    "embed": (functools.partial(layers.embed, np.zeros(MANY, np.int32)), (ones(3, 4),)),
     "gaussian_dropout": (lambda x, rate: layers.gaussian_dropout(KEY, x, rate), (ones(MANY), ones() / 2)),
     "group_norm": (
         functools.partial(layers.group_norm, groups=1),
         (np.linspace(0, 1, MANY * 3, dtype=np.float32).reshape(-1, 16, 16, 3), ones(3), ones(3)),
     ),
+    "gru": (layers.gru, (ones(2, TIME, 3), ones(2, 2), ones(3, 6) / 8, ones(2, 6) / 8, ones(6) / 8, ones(2))),
+    "gru_cell": (layers.gru_cell, (ones(MANY, 2), ones(MANY, 3), ones(3, 6) / 8, ones(2, 6) / 8, ones(6) / 8, ones(2))),
     "instance_norm": (
         layers.instance_norm,
         (np.linspace(0, 1, MANY * 3, dtype=np.float32).reshape(-1, 16, 16, 3), ones(3), ones(3)),
     ),
     "layer_norm": (layers.layer_norm, (np.resize(np.float32([1, 2, 4]), (MANY, 3)), ones(3), ones(3))),
+    "layer_scale": (layers.layer_scale, (ones(MANY, 3), ones(3))),
     "local_response_norm": (
         lambda x, alpha, beta, k: layers.local_response_norm(x, alpha=alpha, beta=beta, k=k),
         (ones(32, 16, 16, 3), ones(), ones(), ones()),
@@ -63,16 +68,30 @@ SHARED = {
         lambda h, c, x, *parameters: layers.lstm_cell((h, c), x, *parameters)[0],
         (ones(MANY, 2), ones(MANY, 2), ones(MANY, 3), ones(3, 8), ones(2, 8), ones(8)),
     ),
+    "multi_head_attention": (
+        functools.partial(layers.multi_head_attention, heads=2),
+        (ones(MANY, 4), np.resize(np.float32([1, 2, 0]), (2, 4)), np.resize(np.float32([1, 3, 0]), (2, 4))),
+    ),
+    "rms_norm": (layers.rms_norm, (np.resize(np.float32([1, 2, 4]), (MANY, 3)), ones(3))),
     "rnn": (
         functools.partial(layers.rnn, activation=lambda z: z / 2),
         (ones(2, TIME, 3), ones(2, 2), ones(3, 2) / 8, ones(2, 2) / 8, ones(2)),
     ),
     "rnn_cell": (layers.rnn_cell, (ones(MANY, 2), ones(MANY, 3), ones(3, 2), ones(2, 2), ones(2))),
+    "scaled_dot_product_attention": (
+        layers.scaled_dot_product_attention,
+        (ones(MANY, 4), np.resize(np.float32([1, 2, 0]), (2, 4)), np.resize(np.float32([1, 3, 0]), (2, 4))),
+    ),
     "shakeout": (lambda w, rate, c: layers.shakeout(KEY, w, rate, c=c), (ones(64, 128), ones() / 2, ones())),
     "spatial_dropout": (
         lambda x, rate: layers.spatial_dropout(KEY, x, rate),
         (ones(32, 4, 4, 16), ones() / 2),
     ),
+    "squeeze_excitation": (
+        layers.squeeze_excitation,
+        (ones(MANY, 2, 2, 3), ones(3, 2), ones(2), ones(2, 3), ones(3)),
+    ),
+    "stochastic_depth": (lambda x, rate: layers.stochastic_depth(KEY, x, rate), (ones(MANY, 1), ones() / 2)),
     "weighted_pool2d": (
         layers.weighted_pool2d,
         (np.resize(np.float32([1, 2, 4, 0, 3]), (32, 16, 16, 3)), np.float32([[1, 2], [3, 5]])),
@@ -83,8 +102,17 @@ SHARED = {
     ),
 }
 SHARE_NOTHING = {  # no argument of theirs is broadcast over entries of another
-    *("avg_pool2d", "batch_statistics", "capsule_length", "dynamic_routing", "global_avg_pool2d", "global_max_pool2d"),
+    *(
+        "avg_pool2d",
+        "batch_statistics",
+        "cached_attention",
+        "capsule_length",
+        "dynamic_routing",
+        "global_avg_pool2d",
+        "global_max_pool2d",
+    ),
     *("l2_pool2d", "local_contrast_norm", "max_pool2d", "max_pool2d_argmax", "max_unpool2d", "squash"),
+    *("reverse_sequence", "rotary", "sinusoidal_positions"),
     "zoneout",  # whose draws have no gradient
 }
 ACTIVATIONS = {  # their learned slopes
