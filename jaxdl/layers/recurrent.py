@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, Int
 
 from jaxdl import numerics
 from jaxdl.layers.linear import dense
-from jaxdl.layers.stochastic import Rate, check_rate, zoneout
+from jaxdl.layers.stochastic import Rate, check_rate, zoneout, zoneout_mean
 
 __all__ = ["gru", "gru_cell", "lstm", "lstm_cell", "reverse_sequence", "rnn", "rnn_cell"]
 
@@ -304,17 +304,11 @@ def _keys(key: jax.Array | None, steps: int) -> jax.Array:
     return jax.vmap(lambda step: jax.random.fold_in(key, step))(jnp.arange(steps))
 
 
-def _expected(new: Array, old: Array, rate: Rate) -> Array:
-    wide = numerics.widen(new)
-    rate = jnp.asarray(rate, wide.dtype)
-    return (rate * old.astype(wide.dtype) + (1 - rate) * wide).astype(new.dtype)
-
-
 def _zoned(new: Any, old: Any, rates: Any, key: jax.Array | None) -> Any:
     """Return the new state with units kept as drawn, or as expected where there is no key."""
     parts, structure = jax.tree.flatten(new)
     pairs = zip(parts, jax.tree.leaves(old), jax.tree.leaves(rates), strict=True)
     if key is None:
-        return structure.unflatten([_expected(*pair) for pair in pairs])
+        return structure.unflatten([zoneout_mean(*pair) for pair in pairs])
     keys = jax.random.split(key, len(parts))
     return structure.unflatten([zoneout(k, *pair) for k, pair in zip(keys, pairs, strict=True)])

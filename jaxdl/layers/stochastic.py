@@ -188,7 +188,7 @@ def whiteout(
     Reference: Li and Liu, Whiteout: Gaussian adaptive noise regularization in deep neural networks, 2016, sections
     II.A (additive) and II.C (multiplicative) of version 4. https://arxiv.org/abs/1612.01490. Lecture row G4.
     """
-    _check_whiteout(sigma, gamma, ridge, mode)
+    check_whiteout(sigma, gamma, ridge, mode)
     numerics.check_key(key)
     numerics.refuse_complex(x=x, kernel=kernel, bias=bias)
     x, kernel = jnp.asarray(x), jnp.asarray(kernel)
@@ -226,6 +226,13 @@ def zoneout(
     if new.shape != previous.shape:
         raise ValueError(f"previous: got shape {previous.shape}, allowed is that of new, {new.shape}")
     return jnp.where(_bernoulli(key, rate, new.shape), previous, new)
+
+
+def zoneout_mean(new: Array, previous: Array, rate: Rate) -> Array:
+    """Return the mean of `zoneout` over its draws."""
+    wide = numerics.widen(new)
+    rate = jnp.asarray(rate, wide.dtype)
+    return (rate * previous.astype(wide.dtype) + (1 - rate) * wide).astype(new.dtype)
 
 
 def _drop(key, x: Array, mask_shape: tuple[int, ...], rate: Rate, mode: Mode) -> Array:
@@ -268,7 +275,8 @@ def check_at_least_zero(name: str, value) -> None:
         raise ValueError(f"{name}: got {value}, allowed are numbers ≥ 0")
 
 
-def _check_whiteout(sigma, gamma, ridge, mode) -> None:
+def check_whiteout(sigma, gamma, ridge, mode) -> None:
+    """Raise ValueError for a Python number out of its range, or an unknown mode."""
     check_at_least_zero("sigma", sigma)
     check_at_least_zero("ridge", ridge)
     if isinstance(gamma, _NUMBERS) and not 0 <= gamma < 2:
