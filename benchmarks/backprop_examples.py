@@ -6,20 +6,18 @@ accident; `TIES` holds inputs at kinks and ties, where only the rule decides.
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxdl import activations, layers, losses
-from jaxdl.backprop.convolution import Method
-from jaxdl.backprop.windows import axes_of
+from jaxdl.kernels import METHODS, axes_of
 
 __all__ = ["EXAMPLES", "TIES", "Example", "examples"]
 
 KEY = jax.random.key(3)
-METHODS = get_args(Method)
 _random = np.random.default_rng(7)
 _apart = np.random.default_rng(8)  # for what came later, so that the other draws stay as they are
 

@@ -1,4 +1,4 @@
-"""Every way to compute a convolution's three products, over a table of shapes: where `layers.correlation` chooses from.
+"""Every way to compute a convolution's three products, over a table of shapes: what `kernels.choose` chooses from.
 
     python -m benchmarks.conv_methods [--rows lenet5.1 resnet.16 ...] [--seconds 0.3]
 
@@ -21,8 +21,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl.backprop.windows import axes_of
-from jaxdl.layers import conv2d, correlation
+from jaxdl.kernels import METHODS, axes_of, choose
+from jaxdl.layers import conv2d
 
 TABLE = pathlib.Path(__file__).with_suffix(".csv")
 PRODUCTS = ("forward", "input gradient", "kernel gradient")
@@ -91,7 +91,7 @@ def programs(shape: Shape, x, kernel, delta) -> dict[tuple[str, str], jax.stages
     """One function of (x, kernel, δ) per product and method; it computes that product alone."""
     options = {name: getattr(shape, name) for name in ("padding", "stride", "dilation", "groups")}
     found = {}
-    for method in correlation.METHODS:
+    for method in METHODS:
         conv = partial(conv2d, method=method, **options)
         found["forward", method] = jax.jit(lambda x, w, d, conv=conv: conv(x, w))
         found["input gradient", method] = jax.jit(
@@ -104,11 +104,8 @@ def programs(shape: Shape, x, kernel, delta) -> dict[tuple[str, str], jax.stages
 
 
 def chosen(shape: Shape, product: str, x, kernel, delta, axes) -> str:
-    if product == "kernel gradient":
-        return correlation.kernel_method(x.shape, kernel.shape, axes, shape.groups)
-    if product == "forward":
-        return correlation.product_method(x.shape, kernel.shape, axes, shape.groups)
-    return correlation.transposed_method(delta.shape, kernel.shape, axes, shape.groups)
+    a, b = {"forward": (x, kernel), "input gradient": (delta, kernel), "kernel gradient": (x, delta)}[product]
+    return choose(product.replace(" ", "_"), a.shape, b.shape, axes, shape.groups)
 
 
 def measure(name: str, seconds: float) -> list[dict]:
@@ -123,7 +120,7 @@ def measure(name: str, seconds: float) -> list[dict]:
         compile_seconds[key] = time.perf_counter() - start
         check(name, key, compiled[key](x, kernel, delta), compiled[key[0], "xla"](x, kernel, delta))
     for product in PRODUCTS:
-        times = in_turn({m: compiled[product, m] for m in correlation.METHODS}, (x, kernel, delta), seconds)
+        times = in_turn({m: compiled[product, m] for m in METHODS}, (x, kernel, delta), seconds)
         choice = chosen(shape, product, x, kernel, delta, axes)
         for method, values in times.items():
             row = [name, product, method, "yes" if method == choice else "", f"{gflop:.4g}"]
@@ -167,14 +164,14 @@ def as_markdown(rows: list[dict]) -> str:
     lines[-1] += (
         f" {jax.devices()[0].device_kind}, jax {jax.__version__}, float32. GFLOP/s, the median; the method that"
     )
-    lines += ["`layers.correlation` chooses is bold, and the last column is what it wins over XLA's own.", ""]
+    lines += ["`kernels.choose` chooses is bold, and the last column is what it wins over XLA's own.", ""]
     for product in PRODUCTS:
         won = ratios(rows, product)
         lines += [f"## {product.capitalize()}", ""]
         middle, least = statistics.median(won.values()), min(won.values())
         lines += [f"Median gain over {len(won)} shapes: {middle:.2f}; least: {least:.2f}.", ""]
-        lines += ["| shape | batch, size, in, window, out | " + " | ".join(correlation.METHODS) + " | gain |"]
-        lines += ["|---" * (len(correlation.METHODS) + 3) + "|"]
+        lines += ["| shape | batch, size, in, window, out | " + " | ".join(METHODS) + " | gain |"]
+        lines += ["|---" * (len(METHODS) + 3) + "|"]
         for name, shape in SHAPES.items():
             of = {r["method"]: r for r in rows if r["shape"] == name and r["product"] == product}
             if not of:

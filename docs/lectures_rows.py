@@ -194,7 +194,7 @@ ROWS = [
         "D4",
         "Convolution as a matrix, whose backward is the transpose",
         "∂E/∂w[m, n] = Σ x[m + p, n + q] ∂E/∂y[p, q]",
-        "backprop.conv_kernel_cotangent backprop.conv_input_cotangent",
+        "backprop.conv2d_backward kernels.compute",
         "the matrix written out; LeNet-5 trained by autodiff",
         "test_backprop_lectures::test_convolution_as_a_matrix_has_its_transpose_as_backward "
         "test_backprop_lenet::test_lenet_on_hand_written_gradients_follows_autodiff",

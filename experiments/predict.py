@@ -17,7 +17,7 @@ import numpy as np
 import tyro
 
 from jaxdl import activations, data, runs
-from jaxdl.data import pixels
+from jaxdl.data.reading import pixels
 from jaxdl.runs import commandline
 
 

@@ -4,6 +4,8 @@ float16 and bfloat16 are computed in float32 and rounded once. Nothing here reli
 floating dtypes, so the library also runs under ``jax.numpy_dtype_promotion("strict")``.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -11,8 +13,11 @@ from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Array
 
 __all__ = [
+    "add_bias",
     "check_key",
     "class_numbers",
+    "floats",
+    "merge_leading",
     "refuse_complex",
     "result_dtype",
     "safe_abs",
@@ -39,6 +44,33 @@ def wide_dtype(dtype: DTypeLike) -> jnp.dtype:
 def widen(x: ArrayLike) -> Array:
     """Return x as an array of at least float32; ints become floats."""
     return jnp.asarray(x, wide_dtype(result_dtype(x)))
+
+
+def floats(x: ArrayLike) -> Array:
+    """Return x as an array of floats; ints, whose means would be cut off, become floats."""
+    return jnp.asarray(x, result_dtype(x))
+
+
+def merge_leading(x: Array, keep: int) -> Array:
+    """Return x with all axes but the last `keep` made one."""
+    lead = x.ndim - keep
+    return x.reshape(math.prod(x.shape[:lead]), *x.shape[lead:])
+
+
+def add_bias(y: Array, bias: ArrayLike | None) -> Array:
+    """Return y plus one bias for each entry of the last axis; None adds nothing.
+
+    Raises:
+        ValueError: a bias of another length.
+    """
+    if bias is None:
+        return y
+    bias = jnp.asarray(bias)
+    if bias.shape != y.shape[-1:]:
+        raise ValueError(f"bias: got shape {bias.shape}, allowed is {y.shape[-1:]}")
+    dtype = result_dtype(y, bias)
+    wide = wide_dtype(dtype)  # or else its gradient, a sum over all examples, would be made in 16 bits
+    return (y.astype(wide) + jnp.broadcast_to(bias.astype(wide), y.shape)).astype(dtype)
 
 
 def check_key(key: ArrayLike, name: str = "key") -> None:

@@ -108,6 +108,30 @@ def test_train_states_of_several_optimizers_from_one_or_more_devices(tmp_path):
         assert_same(checkpoints.restore(path, state).tree, state)
 
 
+class FirstTrainState(NamedTuple):
+    """The TrainState of format 1."""
+
+    step: Any
+    params: Any
+    state: Any
+    opt_state: Any
+    average: Any
+
+
+def test_a_train_state_of_the_first_format_is_restored_and_a_newer_format_is_refused(tmp_path, monkeypatch):
+    layer = nn.serial(norm=nn.BatchNorm(), flat=nn.flatten, out=nn.Dense(2))
+    state = training.create(jax.random.key(0), layer, optax.adam(1e-3), (2, 2, 1), average=True)
+    monkeypatch.setattr(checkpoints, "FORMAT", 1)
+    old = checkpoints.save(tmp_path, 1, {"state": FirstTrainState(*state), "best": {"x.layer_state": jnp.ones(2)}}, {})
+    monkeypatch.undo()
+    assert_same(checkpoints.restore(old, {"state": state, "best": {"x.layer_state": jnp.ones(2)}}).tree["state"], state)
+    monkeypatch.setattr(checkpoints, "FORMAT", 3)
+    new = checkpoints.save(tmp_path, 2, TREE, {})
+    monkeypatch.undo()
+    with pytest.raises(ValueError, match="has format 3; this version reads 1 to 2"):
+        checkpoints.restore(new, TREE)
+
+
 def test_an_array_that_is_spread_over_devices_is_saved_whole(tmp_path):
     mesh = jax.make_mesh((8,), ("d",), axis_types=(jax.sharding.AxisType.Auto,))
     spread = {"x": jax.device_put(jnp.arange(16.0), NamedSharding(mesh, PartitionSpec("d")))}
@@ -267,7 +291,7 @@ def quick(monkeypatch):
         for name, leaf in arrayfiles._by_path(tree).items():
             np.save(path / f"{name}.npy", np.asarray(leaf))
 
-    def read(path, like):
+    def read(path, like, name_of=str):
         leaves = [jnp.asarray(np.load(path / f"{name}.npy")) for name in arrayfiles._by_path(like)]
         return jax.tree.unflatten(jax.tree.structure(like), leaves)
 

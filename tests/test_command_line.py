@@ -303,7 +303,7 @@ def test_a_damaged_data_file_is_named(capsys, here, tmp_path, damage):
 
 
 def test_named_data_without_files_or_network_says_where_to_put_them(capsys, here, tmp_path, monkeypatch):
-    monkeypatch.setattr("jaxdl.data.named.fetch", refuse, raising=True)
+    monkeypatch.setattr("jaxdl.data.reading.named.fetch", refuse, raising=True)
     code, _, err = run(capsys, train_cnn.main, "--dataset", "mnist", "--data-dir", tmp_path, "--out", tmp_path / "run")
     assert code == 2
     assert "put train-images" in err

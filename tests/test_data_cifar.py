@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from jaxdl import data
-from jaxdl.data import cifar
-from jaxdl.data.archives import file_digest
+from jaxdl.data.reading import cifar
+from jaxdl.data.reading.archives import file_digest
 
 COUNT = 40  # records per file here; 10,000 in the real ones
 RNG = np.random.default_rng(0)

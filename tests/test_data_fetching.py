@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from jaxdl import data
-from jaxdl.data import fetching, loading
-from jaxdl.data.sources import IdxSource
+from jaxdl.data.reading import fetching, loading
+from jaxdl.data.reading.sources import IdxSource
 
 pytest.importorskip("pooch", reason="downloads need pooch")
 

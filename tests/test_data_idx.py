@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxdl import data
-from jaxdl.data.idx import read_idx
+from jaxdl.data.reading.idx import read_idx
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (4, 3, 2), dtype=np.uint8)
 GOOD = bytes([0, 0, 8, 3]) + struct.pack(">3I", 4, 3, 2) + PIXELS.tobytes()

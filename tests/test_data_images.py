@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from jaxdl import data
-from jaxdl.data import images as images_module
+from jaxdl.data.reading import images as images_module
 
 Image = pytest.importorskip("PIL.Image", reason="reading images needs Pillow")
 RNG = np.random.default_rng(0)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxdl import data
-from jaxdl.data import fetching, named
+from jaxdl.data.reading import fetching, named
 
 DATA_DIR = os.environ.get("JAXDL_DATA_DIR", "")
 
@@ -18,6 +18,28 @@ def need_real(*names):
     if not DATA_DIR or not any((Path(DATA_DIR) / name).exists() for name in names):
         pytest.skip(f"JAXDL_DATA_DIR={DATA_DIR!r} has no {names[0]}")
     return Path(DATA_DIR)
+
+
+# (training examples, test examples or None, shape of one, classes or 0 for real targets), as published
+KNOWN = {
+    "digits": (1797, None, (8, 8, 1), 10),
+    "mnist": (60000, 10000, (28, 28, 1), 10),
+    "fashion_mnist": (60000, 10000, (28, 28, 1), 10),
+    "cifar10": (50000, 10000, (32, 32, 3), 10),
+}
+
+
+def test_every_named_data_set_stands_in_the_table_of_published_sizes():
+    assert sorted(KNOWN) == sorted(data.NAMES)
+
+
+@pytest.mark.parametrize("name", sorted(set(data.NAMES) - {"cifar10"}))
+def test_a_named_data_set_has_its_published_size(name):
+    if name in ("mnist", "fashion_mnist"):  # CIFAR-10, which takes long to decode, stands in test_data_cifar
+        need_real(name.replace("_", "-"))
+    dataset = data.load(name, data_dir=DATA_DIR or None, download=False)
+    test = None if dataset.test_labels is None else len(dataset.test_labels)
+    assert (len(dataset.labels), test, dataset.images.shape[1:], len(dataset.classes)) == KNOWN[name]
 
 
 def test_digits_are_scikit_learns():

@@ -113,8 +113,6 @@ INITIALIZERS = {
 PLAIN = {
     "augmentation.compose",
     "augmentation.per_example",
-    "backprop.conv_input_cotangent",
-    "backprop.conv_kernel_cotangent",
     "backprop.install",
     "initializers.fans",
     "initializers.gain",

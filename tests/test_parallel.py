@@ -122,7 +122,7 @@ def run(strategy, count) -> Run:
             if i:
                 state, metrics = parallel.step(state, batches[i], key)
             history.append({name: float(value) for name, value in metrics.items()})
-            seen.append(jax.tree.map(np.array, state.state["seen"]))
+            seen.append(jax.tree.map(np.array, state.layer_state["seen"]))
     leaves = jax.tree_util.tree_leaves_with_path(first)
     donated = {jax.tree_util.keystr(path): leaf.is_deleted() for path, leaf in leaves}
     return Run(jax.tree.map(np.array, state), history, seen, donated, reused, len(events))
@@ -164,7 +164,7 @@ def test_losses_parameters_and_statistics_do_not_depend_on_the_devices(strategy,
     assert_same(found.history, expected.history)
     for part in ("step", "params", "opt_state"):
         assert_same(getattr(found.state, part), getattr(expected.state, part))
-    assert_same(without(found.state.state, "seen"), without(expected.state.state, "seen"))
+    assert_same(without(found.state.layer_state, "seen"), without(expected.state.layer_state, "seen"))
     assert_same(found.state.average["params"], expected.state.average["params"])
 
 
@@ -176,7 +176,7 @@ def test_running_statistics_are_those_of_the_whole_batch(strategy, count):
         x = seen["x"].astype(np.float64)
         mean = MOMENTUM * mean + (1 - MOMENTUM) * x.mean()
         var = MOMENTUM * var + (1 - MOMENTUM) * x.var()
-    assert_same(found.state.state["norm0"], {"mean": np.array([mean]), "var": np.array([var])}, ulps=16)
+    assert_same(found.state.layer_state["norm0"], {"mean": np.array([mean]), "var": np.array([var])}, ulps=16)
 
 
 @pytest.mark.parametrize(("strategy", "count"), RUNS)
@@ -244,10 +244,10 @@ def test_steps_on_examples_that_lie_on_the_devices_are_those_on_batches(strategy
         assert_same(values, np.array([step[name] for step in expected.history]))
     for part in ("step", "params", "opt_state"):
         assert_same(getattr(state, part), getattr(expected.state, part))
-    assert_same(without(state.state, "seen"), without(expected.state.state, "seen"))
+    assert_same(without(state.layer_state, "seen"), without(expected.state.layer_state, "seen"))
     # as everywhere, the noise of an example is its own, to the bit
     np.testing.assert_array_equal(
-        np.sort(state.state["seen"]["x"].ravel()), np.sort(run(*REFERENCE).seen[-1]["x"].ravel())
+        np.sort(state.layer_state["seen"]["x"].ravel()), np.sort(run(*REFERENCE).seen[-1]["x"].ravel())
     )
 
 
@@ -298,7 +298,7 @@ class Device(NamedTuple):
 )
 def test_examples_are_kept_on_devices_that_have_four_times_their_size(devices, expected):
     examples = data.Examples(np.zeros((200, 1, 1, 1), np.uint8), np.zeros(200, np.int32))  # 1000 bytes
-    assert training.fits(examples, devices) is expected
+    assert training.fits_in_memory(examples, devices) is expected
 
 
 @pytest.mark.parametrize(("strategy", "count"), RUNS)

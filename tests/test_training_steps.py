@@ -241,7 +241,7 @@ def seen(batch, key=KEY, step=0) -> dict[str, Any]:
     state = training.create(KEY, layer, optax.sgd(0.1), (8, 8, 1))._replace(step=jnp.asarray(step, jnp.int32))
     after, _ = jitted(state, batch, key)
     assert after.step == step + 1
-    return after.state["seen"]
+    return after.layer_state["seen"]
 
 
 def test_augmentation_follows_the_example_and_not_its_place():

@@ -78,7 +78,7 @@ def test_each_parameter_moves_by_its_own_rate_and_frozen_parts_not_at_all():
     after = step_of(held, optimizer, params, state)
     plain = step_of(held, optax.sgd(0.5), params, state)  # optax is the oracle of the plain step
     change = lambda new: jax.tree.map(lambda a, b: a - b, new.params, params)
-    jax.tree.map(np.testing.assert_array_equal, (after.params["stage1"], after.state), (params["stage1"], state))
+    jax.tree.map(np.testing.assert_array_equal, (after.params["stage1"], after.layer_state), (params["stage1"], state))
     jax.tree.map(np.testing.assert_array_equal, after.params["stage2"], params["stage2"])
     for name, factor in (("fc1", 0.1), ("fc2", 1.0)):
         jax.tree.map(
@@ -87,7 +87,7 @@ def test_each_parameter_moves_by_its_own_rate_and_frozen_parts_not_at_all():
         )  # fmt: skip
     assert np.abs(change(plain)["stage1"]["conv"]["kernel"]).max() > 0
     moving = step_of(layer, optimizer, params, state)  # what is frozen and not held moves its statistics
-    assert np.abs(moving.state["stage1"]["norm"]["mean"] - state["stage1"]["norm"]["mean"]).max() > 0
+    assert np.abs(moving.layer_state["stage1"]["norm"]["mean"] - state["stage1"]["norm"]["mean"]).max() > 0
 
 
 def test_rates_may_follow_a_schedule_and_every_parameter_needs_one():

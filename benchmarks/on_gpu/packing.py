@@ -137,7 +137,7 @@ def copy_data(folder: Path, names: list[str]) -> None:
         ValueError: if one is not there.
     """
     from jaxdl import data
-    from jaxdl.data import fetching
+    from jaxdl.data.reading import fetching
 
     source = fetching.data_folder()
     folder.mkdir()

@@ -222,7 +222,7 @@ def run(config: Config, folder: Path, argv: Sequence[str] | None = None, *, resu
     layer = runs.model(config.model, len(dataset.classes))
     check_fit(config, layer, splits, len(dataset.classes))
     evaluate = make_evaluate(config, layer, preprocessing)
-    resident = training.fits(splits.train, jax.devices()[: config.devices])
+    resident = training.fits_in_memory(splits.train, jax.devices()[: config.devices])
     steps_per_call = choose_steps_per_call(config, layer, splits, resident)
     starts = make_starts(config, layer, splits, preprocessing, resident)
     # nothing is written before this line, so that a mistake leaves nothing; config.json first, and what is missing

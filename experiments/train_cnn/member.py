@@ -257,7 +257,7 @@ class Member:
 
     def _judged_now(self) -> dict[str, Any]:
         """A copy of the average, if there is one, else of the weights that the optimizer judges by."""
-        params, state = training.variables(self.state)
+        params, state = training.eval_variables(self.state)
         return _copied({"params": params, "state": state})
 
     def append(self, split: str, found: dict[str, float], *, epoch: int | None = None) -> None:

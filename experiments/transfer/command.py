@@ -243,8 +243,8 @@ def make_trainer(batch_size: int, layer: nn.Layer, optimizer: Any, normalization
         before, key = training.start(params, state, optimizer), jax.random.key(seed)
         batches = lambda epoch: drawn(task.train, batch_size, steps, seed)
         after = training.fit(step, before, batches, key=key, epochs=range(1))
-        found, _ = training.evaluate(judge, training.variables(after), data.eval_batches(task.test, 1024))
-        return found["accuracy"], training.variables(after)
+        found, _ = training.evaluate(judge, training.eval_variables(after), data.eval_batches(task.test, 1024))
+        return found["accuracy"], training.eval_variables(after)
 
     return train
 

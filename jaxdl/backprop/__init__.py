@@ -53,8 +53,6 @@ from jaxdl.backprop.convolution import (
     conv1d_forward,
     conv2d_backward,
     conv2d_forward,
-    conv_input_cotangent,
-    conv_kernel_cotangent,
 )
 from jaxdl.backprop.installing import (
     install,
@@ -83,9 +81,6 @@ from jaxdl.backprop.normalization import (
     local_response_norm_forward,
 )
 from jaxdl.backprop.pooling import (
-    AvgPool,
-    L2Pool,
-    MaxPool,
     WeightedPool,
     avg_pool2d_backward,
     avg_pool2d_forward,
@@ -100,6 +95,7 @@ from jaxdl.backprop.stochastic import (
     dropout_backward,
     dropout_forward,
 )
+from jaxdl.kernels.pooling import AvgPool, L2Pool, MaxPool
 
 __all__ = [
     "AvgPool",
@@ -122,8 +118,6 @@ __all__ = [
     "conv1d_forward",
     "conv2d_backward",
     "conv2d_forward",
-    "conv_input_cotangent",
-    "conv_kernel_cotangent",
     "dense_backward",
     "dense_forward",
     "dropout_backward",

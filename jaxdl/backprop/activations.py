@@ -14,7 +14,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PyTree
 
 from jaxdl import numerics
-from jaxdl.backprop.static import Static
+from jaxdl.primitives import Static
 
 __all__ = [
     "elu_backward",

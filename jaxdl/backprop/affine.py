@@ -1,7 +1,5 @@
 """The affine map, forward and backward."""
 
-import math
-
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PyTree
@@ -34,7 +32,7 @@ def dense_forward(
         raise ValueError(f"kernel: got shape {kernel.shape}, allowed are (d_in, d_out) for x of shape {x.shape}")
     dtype = numerics.result_dtype(x, kernel)
     y = jnp.dot(x.astype(dtype), kernel.astype(dtype))
-    return add_bias(y, bias), (x, kernel, bias)
+    return numerics.add_bias(y, bias), (x, kernel, bias)
 
 
 def dense_backward(
@@ -48,22 +46,10 @@ def dense_backward(
     before it updates W⁽⁰⁾; and it starts from δ = ŷ − y, which holds for `half_squared_error` only.
     """
     x, kernel, bias = residuals
-    rows = math.prod(x.shape[:-1])
-    delta = cotangent.reshape(rows, cotangent.shape[-1])
+    rows, delta = numerics.merge_leading(x, 1), numerics.merge_leading(cotangent, 1)
     x_cotangent = jnp.dot(cotangent, kernel.T).astype(x.dtype)
-    kernel_cotangent = jnp.dot(x.reshape(rows, x.shape[-1]).T, delta).astype(kernel.dtype)
+    kernel_cotangent = jnp.dot(rows.T, delta).astype(kernel.dtype)
     return x_cotangent, kernel_cotangent, bias_cotangent(bias, cotangent)
-
-
-def add_bias(y: Array, bias: Array | None) -> Array:
-    """Return y plus one bias per entry of the last axis."""
-    if bias is None:
-        return y
-    if bias.shape != y.shape[-1:]:
-        raise ValueError(f"bias: got shape {bias.shape}, allowed is {y.shape[-1:]}")
-    dtype = numerics.result_dtype(y, bias)
-    wide = numerics.wide_dtype(dtype)  # or else its gradient, a sum over all examples, would be made in 16 bits
-    return (y.astype(wide) + jnp.broadcast_to(bias.astype(wide), y.shape)).astype(dtype)
 
 
 def bias_cotangent(bias: Array | None, cotangent: Array) -> Array | None:

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, PyTree, Shaped
 
 from jaxdl import numerics
 from jaxdl.backprop.activations import softplus
-from jaxdl.backprop.static import Static
+from jaxdl.primitives import Static
 
 __all__ = [
     "binary_cross_entropy_backward",

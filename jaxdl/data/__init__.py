@@ -3,8 +3,8 @@
 from jaxdl.data import augmentation
 from jaxdl.data.batching import Batch, Rows, batch_rows, batches, eval_batches, stack_rows, steps_per_epoch, take
 from jaxdl.data.dataset import Dataset, from_arrays
-from jaxdl.data.loading import NAMES, load
 from jaxdl.data.normalization import Normalization, fit_normalization, no_normalization, normalize, standardize, to_unit
+from jaxdl.data.reading import NAMES, load
 from jaxdl.data.splits import Examples, Splits, split
 
 __all__ = [

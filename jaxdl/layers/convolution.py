@@ -5,7 +5,6 @@ All of them are linear in the input and in the kernel, which may be complex. `st
 one value for all spatial axes or a sequence with one entry for each; what a padding means stands in `sizes`.
 """
 
-import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -14,9 +13,9 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Inexact
 
 from jaxdl import numerics, sizes
-from jaxdl.backprop.affine import add_bias
-from jaxdl.backprop.windows import Axis, axes_of
-from jaxdl.layers.correlation import METHODS, correlate, correlate_transposed
+from jaxdl.kernels.correlation import correlate, correlate_transposed
+from jaxdl.kernels.forms import METHODS, check_method
+from jaxdl.kernels.windows import Axis, axes_of, check_convolution
 
 __all__ = ["conv1d", "conv2d", "conv_transpose1d", "conv_transpose2d", "convolve1d", "convolve2d"]
 
@@ -172,36 +171,23 @@ def convolve2d(
 def _conv(x, kernel, bias, axes, stride, padding, dilation, groups, method=None):
     """Cross-correlate over the `axes` spatial axes before the channels."""
     x, kernel = jnp.asarray(x), jnp.asarray(kernel)
-    _check_ranks(x, kernel, axes)
-    _check_channels(x, kernel, groups)
+    check_convolution(x, kernel, axes, groups)
     along = axes_of(x.shape[-axes - 1 : -1], kernel.shape[:axes], stride, padding, dilation)
-    if method is not None and method not in METHODS:
-        raise ValueError(f"method: got {method!r}, allowed are None, {', '.join(map(repr, METHODS))}")
+    check_method(method, (None, *METHODS))
     dtype = numerics.result_dtype(x, kernel)
-    y = correlate(_batched(x, axes).astype(dtype), kernel.astype(dtype), along, groups, method)
-    return add_bias(y.reshape(x.shape[: -axes - 1] + y.shape[1:]), _array(bias))
+    y = correlate(numerics.merge_leading(x, axes + 1).astype(dtype), kernel.astype(dtype), along, groups, method)
+    return numerics.add_bias(y.reshape(x.shape[: -axes - 1] + y.shape[1:]), bias)
 
 
 def _conv_transpose(x, kernel, bias, axes, stride, padding, dilation, groups, output_padding):
     """Transpose the cross-correlation over the `axes` spatial axes before the channels."""
     x, kernel = jnp.asarray(x), jnp.asarray(kernel)
-    _check_ranks(x, kernel, axes)
-    _check_channels(x, kernel, groups)
+    check_convolution(x, kernel, axes, groups)
     lengths, windows = x.shape[-axes - 1 : -1], kernel.shape[:axes]
     along = _transposed_axes(lengths, windows, stride, padding, dilation, output_padding)
     dtype = numerics.result_dtype(x, kernel)
-    y = correlate_transposed(_batched(x, axes).astype(dtype), kernel.astype(dtype), along, groups)
-    return add_bias(y.reshape(x.shape[: -axes - 1] + y.shape[1:]), _array(bias))
-
-
-def _array(bias: ArrayLike | None) -> Array | None:
-    return None if bias is None else jnp.asarray(bias)
-
-
-def _batched(x: Array, axes: int) -> Array:
-    """Return x with all leading axes made one."""
-    lead = x.shape[: -axes - 1]
-    return x.reshape(math.prod(lead), *x.shape[-axes - 1 :])
+    y = correlate_transposed(numerics.merge_leading(x, axes + 1).astype(dtype), kernel.astype(dtype), along, groups)
+    return numerics.add_bias(y.reshape(x.shape[: -axes - 1] + y.shape[1:]), bias)
 
 
 def _convolve(x: Array, kernel: Array, mode: str, axes: int) -> Array:
@@ -226,19 +212,3 @@ def _transposed_axis(length: int, window: int, stride: int, padding, dilation: i
     options = {"stride": stride, "padding": padding, "dilation": dilation, "output_padding": output_padding}
     result = sizes.transposed_length(length, window, **options)  # raises when nothing is left
     return Axis(result, window, stride, dilation, *sizes.crop_amounts(window, **options))
-
-
-def _check_ranks(x: Array, kernel: Array, axes: int) -> None:
-    if x.ndim < axes + 1:
-        raise ValueError(f"x: got shape {x.shape}, allowed are at least {axes + 1} axes, channels last")
-    if kernel.ndim != axes + 2:
-        raise ValueError(f"kernel: got shape {kernel.shape}, allowed are {axes + 2} axes, (..., c_in/groups, c_out)")
-
-
-def _check_channels(x: Array, kernel: Array, groups: int) -> None:
-    sizes.check_groups(groups, x.shape[-1], kernel.shape[-1])
-    if kernel.shape[-2] * groups != x.shape[-1]:
-        raise ValueError(
-            f"kernel: got {kernel.shape[-2]} input channels, allowed are {x.shape[-1] // groups}: "
-            f"x has {x.shape[-1]} channels in {groups} group(s)"
-        )

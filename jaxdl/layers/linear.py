@@ -5,7 +5,6 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Inexact
 
 from jaxdl import numerics
-from jaxdl.backprop.affine import add_bias
 
 __all__ = ["dense"]
 
@@ -37,4 +36,4 @@ def dense(
     if x.ndim < 1 or x.shape[-1] != kernel.shape[0]:
         raise ValueError(f"x: got shape {x.shape}, allowed are (..., {kernel.shape[0]}) for this kernel")
     dtype = numerics.result_dtype(x, kernel)
-    return add_bias(jnp.dot(x.astype(dtype), kernel.astype(dtype)), None if bias is None else jnp.asarray(bias))
+    return numerics.add_bias(jnp.dot(x.astype(dtype), kernel.astype(dtype)), bias)

@@ -4,7 +4,7 @@ Images are `(..., h, w, c)` with any leading dimensions, also none. `window`, `s
 `padding` are one value or (height, width); what a padding means stands in `sizes`. Padding is not pooled: it must
 be smaller than the window, and a window that hangs over the border pools the values that it covers.
 
-The derivatives are those of `jaxdl.backprop.pooling`: a pool is linear, or it is a `jax.custom_jvp` whose rule is
+The derivatives are those of `jaxdl.kernels.pooling`: a pool is linear, or it is a `jax.custom_jvp` whose rule is
 linear in the tangent, and the linear map is a primitive whose transpose is the hand-written backward pass. So every
 mode of differentiation works, and reverse mode runs the lectures' gradient.
 """
@@ -19,10 +19,10 @@ from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, Num
 
-from jaxdl import compat, numerics, sizes
-from jaxdl.backprop import pooling
-from jaxdl.backprop.static import Static
-from jaxdl.backprop.windows import Axis
+from jaxdl import numerics, primitives, sizes
+from jaxdl.kernels import pooling
+from jaxdl.kernels.windows import Axis
+from jaxdl.primitives import Static
 
 __all__ = [
     "avg_pool2d",
@@ -85,7 +85,7 @@ def avg_pool2d(
 
     Lecture row H5.
     """
-    x = _floats(x)
+    x = numerics.floats(x)
     return _means(pooling.covered(x, pooling.pool_axes(x, window, stride, padding), count_padding), x)
 
 
@@ -104,7 +104,7 @@ def l2_pool2d(
     Reference: Boureau, Ponce and LeCun, A theoretical analysis of feature pooling in visual recognition, 2010.
     https://www.di.ens.fr/willow/pdfs/icml2010b.pdf. Lecture row H5.
     """
-    x = _floats(x)
+    x = numerics.floats(x)
     return _norms(numerics.widen(x), pooling.pool_axes(x, window, stride, padding)).astype(x.dtype)
 
 
@@ -128,7 +128,7 @@ def weighted_pool2d(
     Lecture row H5.
     """
     numerics.refuse_complex(weights=weights)
-    x, weights = _floats(x), jnp.asarray(weights)
+    x, weights = numerics.floats(x), jnp.asarray(weights)
     axes = pooling.weighted_axes(x, weights, stride, padding)
     wide = numerics.widen(x)
     weights = weights.astype(wide.dtype)
@@ -214,20 +214,15 @@ def _image(x: ArrayLike) -> Array:
     return x
 
 
-def _floats(x: ArrayLike) -> Array:
-    """Return x as an array; ints, whose means would be cut off, as floats."""
-    return jnp.asarray(x, numerics.result_dtype(x))
-
-
 # ---------------------------------------------------------------- derivatives
 
-_at_maxima = compat.linear("at_maxima", pooling.at_maxima, pooling.max_pool2d_backward)
-_means = compat.linear("window_means", pooling.means, pooling.avg_pool2d_backward)
-_norms_along = compat.linear("window_norms_along", pooling.norms_along, pooling.l2_pool2d_backward)
-_weighted_sums = compat.linear(
+_at_maxima = primitives.linear("at_maxima", pooling.at_maxima, pooling.spread_to_maxima)
+_means = primitives.linear("window_means", pooling.means, pooling.spread_means)
+_norms_along = primitives.linear("window_norms_along", pooling.norms_along, pooling.spread_norms)
+_weighted_sums = primitives.linear(
     "window_weighted_sums",
     lambda given, x: pooling.weighted_sums(x, given[0], given[1].value),
-    lambda given, cotangent: pooling.weighted_spread(cotangent, given[0], given[1].value),
+    lambda given, cotangent: pooling.spread_weighted(cotangent, given[0], given[1].value),
 )
 
 

@@ -5,8 +5,8 @@ from jaxdl.training.batch_norm import reestimate_batch_norm
 from jaxdl.training.loop import evaluate, fit, prefetch
 from jaxdl.training.measures import check_labels
 from jaxdl.training.parallel import STRATEGIES, Parallel, data_parallel, data_parallel_eval, replicate
-from jaxdl.training.resident import fits
-from jaxdl.training.state import TrainState, create, start, variables
+from jaxdl.training.resident import fits_in_memory
+from jaxdl.training.state import TrainState, create, eval_variables, start
 from jaxdl.training.steps import eval_step, per_example, train_step
 from jaxdl.training.stopping import EarlyStopping
 
@@ -21,14 +21,14 @@ __all__ = [
     "data_parallel",
     "data_parallel_eval",
     "eval_step",
+    "eval_variables",
     "evaluate",
     "fit",
-    "fits",
+    "fits_in_memory",
     "per_example",
     "prefetch",
     "reestimate_batch_norm",
     "replicate",
     "start",
     "train_step",
-    "variables",
 ]

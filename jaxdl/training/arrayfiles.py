@@ -5,7 +5,7 @@ import logging
 import os
 import pathlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -58,10 +58,14 @@ def write(path: Path, tree: Any) -> None:
         raise OSError(int(code[1]), os.strerror(int(code[1])), str(path)) from error
 
 
-def read(path: Path, like: Any) -> Any:
-    """Read what `write` wrote, into the structure of ``like`` and onto the first device."""
-    arrays = _read(path, jax.eval_shape(_stored, like))
-    leaves = [_unstored(arrays.get(name), leaf) for name, leaf in _by_path(like).items()]
+def read(path: Path, like: Any, name_of: Callable[[str], str] = str) -> Any:
+    """Read what `write` wrote, into the structure of ``like`` and onto the first device.
+
+    ``name_of`` maps a leaf's path to the one under which the file holds it.
+    """
+    abstract = jax.eval_shape(_stored, like)
+    arrays = _read(path, {name_of(name): leaf for name, leaf in abstract.items()})
+    leaves = [_unstored(arrays.get(name_of(name)), leaf) for name, leaf in _by_path(like).items()]
     return jax.tree.unflatten(jax.tree.structure(like), leaves)
 
 

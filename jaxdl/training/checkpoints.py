@@ -15,13 +15,14 @@ import os
 import pathlib
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from jaxdl.training import arrayfiles
 
 Path = pathlib.Path
 MANIFEST = "manifest.json"
+FORMAT = 2  # of meta.json; format 1, which said no number, called the network's state in a TrainState ".state"
 WRITING, REPLACED, REMOVING = ".writing-", ".replaced-", ".removing-"  # names of what is under way
 
 
@@ -54,7 +55,7 @@ def save(folder: str | os.PathLike, step: int, tree: Any, meta: dict[str, Any], 
         raise ValueError(f"keep={keep} is less than 1")
     if step < 0:
         raise ValueError(f"step={step} is less than 0")
-    described, encoded = {"arrays": arrayfiles.describe("tree", tree), "meta": meta}, ""
+    described, encoded = {"format": FORMAT, "arrays": arrayfiles.describe("tree", tree), "meta": meta}, ""
     try:
         encoded = json.dumps(described)
     except TypeError as error:
@@ -120,12 +121,15 @@ def restore(checkpoint: str | os.PathLike, like: Any) -> Checkpoint:
 
     Raises:
         CorruptCheckpointError: see `verify`.
-        ValueError: where the saved arrays are not those of ``like``, naming the paths, shapes and dtypes.
+        ValueError: where the saved arrays are not those of ``like``, naming the paths, shapes and dtypes, and for a
+            checkpoint of a newer format.
     """
     checkpoint = _present(Path(checkpoint).absolute())
     verify(checkpoint)
     saved = json.loads((checkpoint / "meta.json").read_text())
-    found, asked = saved["arrays"], arrayfiles.describe("like", like)
+    found = saved["arrays"]
+    name_of = _names_of_format(checkpoint, saved.get("format", 1), found)
+    asked = {name_of(name): leaf for name, leaf in arrayfiles.describe("like", like).items()}
     if found != asked:
         differ = [
             f"{name}: saved {_about(found.get(name))}, asked {_about(asked.get(name))}"
@@ -134,7 +138,7 @@ def restore(checkpoint: str | os.PathLike, like: Any) -> Checkpoint:
         ]
         more = f"; and {len(differ) - 5} more" if len(differ) > 5 else ""
         raise ValueError(f"{checkpoint}: holds other arrays than asked for: {'; '.join(differ[:5])}{more}")
-    return Checkpoint(arrayfiles.read(checkpoint / "arrays", like), saved["meta"])
+    return Checkpoint(arrayfiles.read(checkpoint / "arrays", like, name_of), saved["meta"])
 
 
 def restore_newest(folder: str | os.PathLike, like: Any, *, report=print) -> Checkpoint | None:
@@ -158,6 +162,15 @@ def restore_newest(folder: str | os.PathLike, like: Any, *, report=print) -> Che
     if there:
         raise CorruptCheckpointError(f"{folder}: all checkpoints are corrupt, those of the steps {there}")
     return None
+
+
+def _names_of_format(checkpoint: Path, number: Any, found: dict[str, Any]) -> Callable[[str], str]:
+    """Return the function from a leaf's path to the one under which a checkpoint of that format holds it."""
+    if number not in (1, FORMAT):
+        raise ValueError(f"{checkpoint}: has format {number!r}; this version reads 1 to {FORMAT}")
+    if number == FORMAT:
+        return str
+    return lambda name: name if name in found else name.replace(".layer_state", ".state")
 
 
 def _about(described: list[Any] | None) -> str:

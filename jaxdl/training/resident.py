@@ -48,7 +48,7 @@ def on_rows(step: Callable[..., tuple[Any, Any]]) -> Callable[..., tuple[Any, An
     return steps
 
 
-def fits(examples: data.Examples, devices: Sequence[Any]) -> bool:
+def fits_in_memory(examples: data.Examples, devices: Sequence[Any]) -> bool:
     """Whether a copy of the examples on each device takes at most a quarter of its memory.
 
     On CPU all devices share the host's memory, of which the copies may take a gigabyte. A device that does not say how

@@ -16,7 +16,7 @@ class TrainState(NamedTuple):
 
     step: Int[Array, ""]  # number of updates done, int32
     params: Any  # nested dicts of arrays; a LookaheadParams of two such for lookahead
-    state: Any  # the network's non-trained state, such as running statistics
+    layer_state: Any  # the network's non-trained state, such as running statistics
     opt_state: Any  # of the optimizer
     average: Any  # {"params", "state"} averaged over steps, at least float32; or None
 
@@ -51,14 +51,14 @@ def start(params: Any, state: Any, optimizer: optax.GradientTransformation, *, a
     return TrainState(jnp.zeros((), jnp.int32), params, state, opt_state, averaged)
 
 
-def variables(train_state: TrainState) -> tuple[Any, Any]:
+def eval_variables(train_state: TrainState) -> tuple[Any, Any]:
     """Return ``(params, state)`` to evaluate: the Polyak average if there is one, else what the optimizer judges by.
 
     See `optimizers.eval_params`. The arrays may be the state's own, which the next step donates: copy what is kept.
     """
     if train_state.average is not None:
         return train_state.average["params"], train_state.average["state"]
-    return optimizers.eval_params(train_state.opt_state, train_state.params), train_state.state
+    return optimizers.eval_params(train_state.opt_state, train_state.params), train_state.layer_state
 
 
 def _own(tree: Any) -> Any:

@@ -87,7 +87,7 @@ def train_step(
         x = _prepare(batch, preprocess, augment, augment_key)
 
         def forward(params):
-            return layer.apply(params, state.state, x, train=True, key=layer_key, axis_name=axis_name)
+            return layer.apply(params, state.layer_state, x, train=True, key=layer_key, axis_name=axis_name)
 
         of_batch = _objective(forward, lambda y: sums_of(y, batch), penalty, axis_name)
         point = optimizers.gradient_point(state.opt_state, state.params)

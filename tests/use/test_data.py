@@ -184,7 +184,7 @@ def test_house_prices_from_data_to_a_trained_line():
     best, residual, *_ = np.linalg.lstsq(table_of(parts.train), parts.train.labels.astype(np.float64))
     np.testing.assert_allclose(found["loss"], residual[0], rtol=1e-2)
     judge = jax.jit(training.eval_step(layer, loss=losses.squared_error, preprocess=lambda x: data.normalize(x, stats)))
-    sums = [judge((state.params, state.state), batch)[0] for batch in data.eval_batches(parts.test, 50)]
+    sums = [judge((state.params, state.layer_state), batch)[0] for batch in data.eval_batches(parts.test, 50)]
     mean = sum(float(s["loss"]) for s in sums) / sum(float(s["weight"]) for s in sums)
     expected = np.mean((table_of(parts.test) @ best - parts.test.labels) ** 2)
     np.testing.assert_allclose(mean, expected, rtol=3e-2)
@@ -205,7 +205,7 @@ def test_will_i_pass_this_class():
         for batch in data.batches(examples, 3, seed=0, epoch=epoch):
             state, found = step(state, batch, KEY)
     assert found["loss"] / found["weight"] < 0.05
-    logits, _ = layer.apply(state.params, state.state, data.normalize(examples.images, stats))
+    logits, _ = layer.apply(state.params, state.layer_state, data.normalize(examples.images, stats))
     np.testing.assert_array_equal(np.asarray(logits) > 0, examples.labels == 1)
 
 

@@ -24,7 +24,7 @@ from experiments.compare_optimizers import command as compare_optimizers
 from experiments.train_cnn import command as train_cnn
 from experiments.transfer import command as transfer
 from jaxdl import data, nn, runs
-from jaxdl.data import pixels
+from jaxdl.data.reading import pixels
 from jaxdl.runs import commandline, trust
 
 ROOT = pathlib.Path(jaxdl.__file__).parents[1]
@@ -113,20 +113,20 @@ def test_every_format_that_pillow_writes_is_read_or_refused(tmp_path):
 
 # ---------------------------------------------------------------- the sources
 
-OPENED = {"jaxdl/data/pixels.py": "formats"}  # file -> the keyword that makes Pillow's open safe
+OPENED = {"jaxdl/data/reading/pixels.py": "formats"}  # file -> the keyword that makes Pillow's open safe
 WEIGHTS_ONLY = {"jaxdl/interop/files.py"}
-NUMPY = {"jaxdl/data/decoded.py", "experiments/train_cnn/contents.py"}
+NUMPY = {"jaxdl/data/reading/decoded.py", "experiments/train_cnn/contents.py"}
 IMPORTED = {
     "jaxdl/runs/names.py": "package.module:function; one that a run folder names needs trust_run",
     "jaxdl/runs/trust.py": "modules of jaxdl and experiments alone",
-    "jaxdl/data/fetching.py": "optional libraries, named in the sources",
-    "benchmarks/mutants.py": "modules of jaxdl, named in the sources",
+    "jaxdl/data/reading/fetching.py": "optional libraries, named in the sources",
+    "benchmarks/mutants/making.py": "modules of jaxdl, named in the sources",
     "experiments/report.py": "the reports of experiments that have one",
     "benchmarks/on_gpu/parts.py": "modules of benchmarks, named in the sources",
     "benchmarks/speed/rows.py": "modules of benchmarks, named in the sources",
     "docs/make_lectures.py": "modules of jaxdl, named in the sources",
 }
-COMPILED = {"benchmarks/mutants.py": "mutants of jaxdl's own sources"}
+COMPILED = {"benchmarks/mutants/running.py": "mutants of jaxdl's own sources"}
 
 
 def calls():

@@ -251,7 +251,7 @@ def test_train_step_is_the_loop_by_hand(name):
     state = trained(build())
     params, judged = by_hand()
     assert_close(state.params, params)
-    assert_close(training.variables(state)[0], judged)
+    assert_close(training.eval_variables(state)[0], judged)
 
 
 @pytest.mark.parametrize("name", HALVES)
@@ -267,7 +267,7 @@ def test_in_the_open_sam_is_judged_before_its_adversarial_step():
         state, _ = step(state, BATCH, KEY)
     params, judged = sharpness_aware_in_the_open()
     assert_close(state.params, params)
-    assert_close(training.variables(state)[0], judged)
+    assert_close(training.eval_variables(state)[0], judged)
 
 
 def problem():
@@ -400,7 +400,7 @@ def _wants_more(updates, state, params=None, *, wanted):
 def test_what_a_loop_cannot_serve_is_refused_before_the_first_step(name):
     build, match = REFUSED[name]
     with pytest.raises(ValueError, match=match):
-        training.variables(jax.eval_shape(lambda: _first_step(build())))
+        training.eval_variables(jax.eval_shape(lambda: _first_step(build())))
 
 
 def _first_step(optimizer, **options):
@@ -443,7 +443,7 @@ def test_a_polyak_average_is_of_the_judged_parameters(name):
         state, _ = step(state, BATCH, KEY)
         judged = optimizers.eval_params(state.opt_state, state.params)
         average = tree_map(lambda a, w: 0.5 * a + 0.5 * w, average, judged)
-    assert_close(training.variables(state)[0], average)
+    assert_close(training.eval_variables(state)[0], average)
 
 
 def test_a_sweep_refuses_what_it_has_no_halves_for():

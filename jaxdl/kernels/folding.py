@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
-from jaxdl.backprop.windows import Axis
+from jaxdl.kernels.windows import Axis
 
 __all__ = ["fold", "fold_kernel", "foldable", "unfold_kernel"]
 

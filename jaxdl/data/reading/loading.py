@@ -2,17 +2,27 @@
 
 import difflib
 import re
+from collections.abc import Callable
 from pathlib import Path
 
-from jaxdl.data.archives import ARCHIVES, is_archive
-from jaxdl.data.cifar import is_binary_archive, is_binary_folder, load_binary, load_cifar10
 from jaxdl.data.dataset import Dataset
-from jaxdl.data.fetching import data_folder
-from jaxdl.data.images import load_images
-from jaxdl.data.named import find_idx, load_digits, load_idx_folder, load_idx_source
-from jaxdl.data.sources import FASHION_MNIST, MNIST
+from jaxdl.data.reading.archives import ARCHIVES, is_archive
+from jaxdl.data.reading.cifar import is_binary_archive, is_binary_folder, load_binary, load_cifar10
+from jaxdl.data.reading.fetching import data_folder
+from jaxdl.data.reading.images import load_images
+from jaxdl.data.reading.named import find_idx, load_digits, load_idx_folder, load_idx_source
+from jaxdl.data.reading.sources import FASHION_MNIST, MNIST
 
-NAMES = ("digits", "mnist", "fashion_mnist", "cifar10")
+# how each named data set is read: (data folder, whether downloads are allowed) -> Dataset
+_NAMED: dict[str, Callable[[Path, bool], Dataset]] = {
+    "digits": lambda folder, download: load_digits(),
+    "mnist": lambda folder, download: load_idx_source("mnist", MNIST, folder, allow_download=download),
+    "fashion_mnist": lambda folder, download: load_idx_source(
+        "fashion_mnist", FASHION_MNIST, folder, allow_download=download
+    ),
+    "cifar10": lambda folder, download: load_cifar10(folder, allow_download=download),
+}
+NAMES = tuple(_NAMED)
 
 
 def load(source: str | Path, *, data_dir: str | Path | None = None, download: bool = True) -> Dataset:
@@ -38,7 +48,7 @@ def load(source: str | Path, *, data_dir: str | Path | None = None, download: bo
     key = _plain(str(source))
     known = {_plain(name): name for name in NAMES}
     if isinstance(source, str) and key in known:
-        return _named(known[key], data_folder(data_dir), download)
+        return _NAMED[known[key]](data_folder(data_dir), download)
     path = Path(source).expanduser()
     if path.exists():
         return _at(path)
@@ -53,15 +63,6 @@ def load(source: str | Path, *, data_dir: str | Path | None = None, download: bo
 
 def _plain(name: str) -> str:
     return re.sub(r"[-_ ]", "", name.lower())
-
-
-def _named(name: str, folder: Path, allow_download: bool) -> Dataset:
-    if name == "digits":
-        return load_digits()
-    if name == "cifar10":
-        return load_cifar10(folder, allow_download=allow_download)
-    source = MNIST if name == "mnist" else FASHION_MNIST
-    return load_idx_source(name, source, folder, allow_download=allow_download)
 
 
 def _at(path: Path) -> Dataset:

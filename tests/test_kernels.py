@@ -1,9 +1,10 @@
-"""The bilinear primitive under convolutions, in the modes that the laws do not reach."""
+"""Convolution by every method and by the choice between them, in the modes that the laws do not reach."""
 
 import csv
 import functools
 import itertools
 import pathlib
+import re
 
 import jax
 import jax.numpy as jnp
@@ -12,9 +13,7 @@ import pytest
 
 from benchmarks import conv_methods
 from jaxdl import layers, nn
-from jaxdl.backprop import convolution
-from jaxdl.backprop.windows import axes_of
-from jaxdl.layers import correlation
+from jaxdl.kernels import METHODS, Axis, axes_of, choose, compute, tuned
 
 
 def plain(x, kernel, *, stride=1):
@@ -33,7 +32,7 @@ def arrays(b=6, h=9, c_in=3, c_out=4, k=3):
     return [jax.random.normal(key, shape) for key, shape in zip(keys, shapes, strict=False)]
 
 
-@pytest.mark.parametrize("method", correlation.METHODS)
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("stride", [1, 2])
 def test_gradients_and_second_derivatives_are_xlas_own_for_every_method(method, stride):
     x, kernel = arrays(h=8)  # which two and four divide, so that columns can be folded
@@ -51,15 +50,15 @@ def test_gradients_and_second_derivatives_are_xlas_own_for_every_method(method, 
     )
 
 
-SAME3 = [correlation.Axis(n, 3, 1, 1, 1, 1) for n in (8, 40)]
-VALID5, HALVING = correlation.Axis(12, 5, 1, 1, 0, 0), correlation.Axis(32, 3, 2, 1, 0, 1)
+SAME3 = [Axis(n, 3, 1, 1, 1, 1) for n in (8, 40)]
+VALID5, HALVING = Axis(12, 5, 1, 1, 0, 0), Axis(32, 3, 2, 1, 0, 1)
 CHOICES = [  # (x, kernel, window, groups) -> (kernel's gradient, forward)
     ((64, 8, 8, 16), (3, 3, 16, 32), SAME3[0], 1, "folded", "xla"),  # small rows
     ((128, 40, 40, 16), (3, 3, 16, 32), SAME3[1], 1, "blocked", "xla"),  # large ones
     ((128, 40, 40, 16), (3, 3, 16, 16), SAME3[1], 1, "sliced", "xla"),  # few columns of a product
     ((128, 40, 40, 3), (3, 3, 3, 16), SAME3[1], 1, "blocked", "xla"),  # as many again when folded
     ((64, 40, 40, 1), (3, 3, 1, 6), SAME3[1], 1, "folded", "folded"),  # one channel, few kernels
-    ((64, 9, 9, 64), (1, 1, 64, 128), correlation.Axis(9, 1, 1, 1, 0, 0), 1, "patches", "patches"),
+    ((64, 9, 9, 64), (1, 1, 64, 128), Axis(9, 1, 1, 1, 0, 0), 1, "patches", "patches"),
     ((8, 8, 8, 16), (3, 3, 4, 32), SAME3[0], 4, "sliced", "sliced"),
     ((8, 8, 8, 32), (3, 3, 2, 32), SAME3[0], 16, "xla", "xla"),
     ((8, 8, 8, 16), (3, 3, 1, 16), SAME3[0], 16, "xla", "patches"),
@@ -81,14 +80,15 @@ INPUT_CHOICES = [  # (cotangent, kernel, window, groups) -> input's gradient
 @pytest.mark.parametrize("row", INPUT_CHOICES, ids=str)
 def test_the_choice_for_the_input_is_by_shape(row):
     cotangent, kernel, window, groups, method = row
-    assert correlation.transposed_method(cotangent, kernel, (window, window), groups) == method
+    assert choose("input_gradient", cotangent, kernel, (window, window), groups) == method
 
 
 @pytest.mark.parametrize("row", CHOICES, ids=str)
 def test_the_choice_is_by_shape(row):
     x, kernel, window, groups, gradient, forward = row
-    assert correlation.kernel_method(x, kernel, (window, window), groups) == gradient
-    assert correlation.product_method(x, kernel, (window, window), groups) == forward
+    delta = (x[0], window.outputs, window.outputs, kernel[-1])
+    assert choose("kernel_gradient", x, delta, (window, window), groups) == gradient
+    assert choose("forward", x, kernel, (window, window), groups) == forward
 
 
 def measured():
@@ -104,14 +104,10 @@ def test_the_choice_is_that_of_the_committed_table_and_not_slower_than_xlas_own(
     x = (shape.batch, shape.size, shape.size, shape.c_in)
     kernel = (shape.window, shape.window, shape.c_in // shape.groups, shape.c_out)
     delta = (shape.batch, axes[0].outputs, axes[1].outputs, shape.c_out)
-    choose, first = {
-        "forward": (correlation.product_method, x),
-        "input gradient": (correlation.transposed_method, delta),
-        "kernel gradient": (correlation.kernel_method, x),
-    }[key[1]]
+    a, b = {"forward": (x, kernel), "input gradient": (delta, kernel), "kernel gradient": (x, delta)}[key[1]]
     (chosen,) = [row for row in rows if row["chosen"]]
     (own,) = [row for row in rows if row["method"] == "xla"]
-    assert choose(first, kernel, axes, shape.groups) == chosen["method"]
+    assert choose(key[1].replace(" ", "_"), a, b, axes, shape.groups) == chosen["method"]
     assert float(chosen["milliseconds"]) <= 1.1 * float(own["milliseconds"])
 
 
@@ -133,22 +129,15 @@ def test_the_choice_is_made():
     ],
 )
 def test_blocks_of_the_batch_add_up(monkeypatch, shape, sizes):
-    monkeypatch.setattr(convolution, "_BLOCK", 14 * 8 * 6 * 3 * 8)  # 14 examples of 6 × 6 × 8, or 7 of 16 channels
+    monkeypatch.setattr(tuned, "BLOCK", 14 * 8 * 6 * 3 * 8)  # 14 examples of 6 × 6 × 8, or 7 of 16 channels
     examples, *lengths, c_in = shape
     x, delta = (jax.random.normal(jax.random.key(c), (examples, *lengths, c)) for c in (c_in, 4))
     axes = axes_of(lengths, (3,) * len(lengths), 1, "SAME", 1)
-    seen = []
-
-    def noting(form):
-        return lambda x, *rest: seen.append(len(x)) or form(x, *rest)
-
-    for name in ("_kernel_by_folding", "_kernel_by_patches"):
-        monkeypatch.setattr(convolution, name, noting(getattr(convolution, name)))
-    of_blocks = functools.partial(convolution.conv_kernel_cotangent, axes=axes, method="blocked")
-    found = jax.jit(of_blocks)(x, delta)
-    assert set(seen) == sizes
-    own = functools.partial(convolution.conv_kernel_cotangent, axes=axes)
-    assert_close(found, own(x, delta))
+    of_blocks = functools.partial(compute, "kernel_gradient", axes=axes, method="blocked")
+    sliced = re.findall(r"slice_sizes=\((\d+),", str(jax.make_jaxpr(of_blocks)(x, delta)))
+    assert set(map(int, sliced)) == sizes
+    own = functools.partial(compute, "kernel_gradient", axes=axes)
+    assert_close(jax.jit(of_blocks)(x, delta), own(x, delta))
     # it is linear in both, also where JAX differentiates the loop itself
     loss = lambda f: lambda x, delta: jnp.sum(jnp.sin(f(x, delta)))
     assert_close(jax.grad(loss(of_blocks), (0, 1))(x, delta), jax.grad(loss(own), (0, 1))(x, delta))
@@ -157,9 +146,9 @@ def test_blocks_of_the_batch_add_up(monkeypatch, shape, sizes):
 @pytest.mark.parametrize("examples", [16, 14])  # blocks of 2, and of 2 with one left over
 def test_blocks_add_up_on_each_device_of_a_shard_map(monkeypatch, examples):
     """Also with the check of what varies between devices, which is the default."""
-    monkeypatch.setattr(convolution, "_BLOCK", 2 * 8 * 6 * 3 * 8)
+    monkeypatch.setattr(tuned, "BLOCK", 2 * 8 * 6 * 3 * 8)
     x, delta = (jax.random.normal(jax.random.key(c), (examples, 6, 6, c)) for c in (8, 4))
-    own = functools.partial(convolution.conv_kernel_cotangent, axes=axes_of((6, 6), (3, 3), 1, "SAME", 1))
+    own = functools.partial(compute, "kernel_gradient", axes=axes_of((6, 6), (3, 3), 1, "SAME", 1))
     mesh = jax.sharding.Mesh(np.array(jax.devices()[:2]), ("d",))
     parts = jax.sharding.PartitionSpec("d")
     of_blocks = lambda x, delta: jax.lax.psum(own(x, delta, method="blocked"), "d")
@@ -167,20 +156,20 @@ def test_blocks_add_up_on_each_device_of_a_shard_map(monkeypatch, examples):
     assert_close(jax.jit(summed)(x, delta), own(x, delta))
 
 
-@pytest.mark.parametrize("method", correlation.METHODS)
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize(("examples", "c_in", "c_out"), [(0, 2, 3), (4, 0, 3), (4, 2, 0)])
 def test_nothing_to_convolve_gives_zeros(method, examples, c_in, c_out):
     x, delta = jnp.ones((examples, 6, 6, c_in)), jnp.ones((examples, 6, 6, c_out))
     axes = axes_of((6, 6), (3, 3), 1, "SAME", 1)
-    found = convolution.conv_kernel_cotangent(x, delta, axes, method=method)
+    found = compute("kernel_gradient", x, delta, axes, method=method)
     np.testing.assert_array_equal(found, np.zeros((3, 3, c_in, c_out)))
 
 
 def test_blocks_of_half_precision_are_added_in_float32(monkeypatch):
-    monkeypatch.setattr(convolution, "_BLOCK", 1)
+    monkeypatch.setattr(tuned, "BLOCK", 1)
     x = jnp.ones((600, 1, 1, 1), jnp.bfloat16)  # in bfloat16, 256 + 1 is 256
     axes = axes_of((1, 1), (1, 1), 1, "SAME", 1)
-    found = convolution.conv_kernel_cotangent(x, x, axes, method="blocked")
+    found = compute("kernel_gradient", x, x, axes, method="blocked")
     assert found.dtype == jnp.bfloat16
     assert float(found[0, 0, 0, 0]) == 600
 
@@ -195,7 +184,7 @@ OPTIONS = [
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
-@pytest.mark.parametrize("method", correlation.METHODS)
+@pytest.mark.parametrize("method", METHODS)
 def test_each_product_by_every_method_is_a_loops(method, options):
     rng = np.random.default_rng(0)
     groups = options.get("groups", 1)
@@ -233,7 +222,7 @@ def test_sixteen_bit_places_add_up_in_float32(method):
 
 
 @pytest.mark.parametrize("groups", [2, 6])
-@pytest.mark.parametrize("method", [None, *correlation.METHODS])
+@pytest.mark.parametrize("method", [None, *METHODS])
 def test_groups_by_every_method_are_xlas_own(method, groups):
     x, kernel = arrays(c_in=6, c_out=6)
     kernel = kernel[:, :, : 6 // groups]
@@ -322,8 +311,8 @@ def test_no_zeros_are_put_between_what_a_strided_convolution_gives_back(groups):
 
 def test_one_by_one_windows_are_matrix_products():
     x, kernel = arrays(k=1)
-    axes = tuple(correlation.Axis(9, 1, 1, 1, 0, 0) for _ in range(2))
-    assert correlation.kernel_method(x.shape, kernel.shape, axes, 1) == "patches"
+    axes = tuple(Axis(9, 1, 1, 1, 0, 0) for _ in range(2))
+    assert choose("kernel_gradient", x.shape, (*x.shape[:-1], 4), axes) == "patches"
     gradient = lambda f: jax.grad(lambda w: jnp.sum(jnp.sin(f(x, w))))(kernel)
     assert_close(gradient(layers.conv2d), gradient(plain))
 

@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxdl.data import decoded
-from jaxdl.data.archives import ARCHIVES, file_digest, files, listing
 from jaxdl.data.dataset import Dataset, checked
-from jaxdl.data.fetching import cache_folder
-from jaxdl.data.layout import Entry, sort_entries
-from jaxdl.data.pixels import opened
+from jaxdl.data.reading import decoded
+from jaxdl.data.reading.archives import ARCHIVES, file_digest, files, listing
+from jaxdl.data.reading.fetching import cache_folder
+from jaxdl.data.reading.layout import Entry, sort_entries
+from jaxdl.data.reading.pixels import opened
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".pgm", ".webp", ".tif", ".tiff")
 _GREY = ("1", "L")

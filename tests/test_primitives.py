@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdl import compat
+from jaxdl import primitives
 
 
 def scaled_where(residuals, x):
@@ -50,7 +50,7 @@ MODES = {
 
 @pytest.mark.parametrize("mode", MODES)
 def test_derivatives_of_a_linear_primitive_are_those_of_its_code(mode):
-    primitive = compat.linear("scaled_where", scaled_where, scaled_where)
+    primitive = primitives.linear("scaled_where", scaled_where, scaled_where)
 
     def all_of_them(f):
         return {name: MODES[mode](lambda x, g=g: g(f, x)) for name, g in COMPOSED.items()}
@@ -63,6 +63,6 @@ def test_derivatives_of_a_linear_primitive_are_those_of_its_code(mode):
 
 
 def test_reverse_mode_runs_the_transpose_that_was_given():
-    primitive = compat.linear("double", lambda _, x: 2 * x, lambda _, cotangent: 3 * cotangent)
+    primitive = primitives.linear("double", lambda _, x: 2 * x, lambda _, cotangent: 3 * cotangent)
     np.testing.assert_array_equal(jax.grad(lambda x: primitive((), x).sum())(X), np.full(3, 3.0))
     np.testing.assert_array_equal(jax.jvp(lambda x: primitive((), x), (X,), (W,))[1], 2 * W)

@@ -7,9 +7,11 @@ input. `padding` is one of those of `sizes` for all axes, or a sequence with one
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from jaxtyping import Array
+
 from jaxdl import sizes
 
-__all__ = ["Axis", "axes_of"]
+__all__ = ["Axis", "axes_of", "check_convolution"]
 
 
 class Axis(NamedTuple):
@@ -47,6 +49,21 @@ def axes_of(lengths: Sequence[int], window, stride, padding, dilation=1) -> tupl
     named = {"window": window, "stride": stride, "padding": padding, "dilation": dilation}
     values = [sizes.per_axis(name, value, len(lengths)) for name, value in named.items()]
     return tuple(_axis(*one) for one in zip(lengths, *values, strict=True))
+
+
+def check_convolution(x: Array, kernel: Array, rank: int, groups: int) -> None:
+    """Raise ValueError unless x (..., c_in) and kernel (..., c_in / groups, c_out) fit over `rank` spatial axes."""
+    if x.ndim < rank + 1:
+        raise ValueError(f"x: got shape {x.shape}, allowed are at least {rank + 1} axes, channels last")
+    if kernel.ndim != rank + 2:
+        raise ValueError(f"kernel: got shape {kernel.shape}, allowed are {rank + 2} axes, (..., c_in/groups, c_out)")
+    c_in = x.shape[-1]
+    sizes.check_groups(groups, c_in, kernel.shape[-1])
+    if kernel.shape[-2] * groups != c_in:
+        raise ValueError(
+            f"kernel: got {kernel.shape[-2]} input channels, allowed are {c_in // groups}: "
+            f"x has {c_in} channels in {groups} group(s)"
+        )
 
 
 def _axis(length: int, size: int, stride: int, padding, dilation: int) -> Axis:

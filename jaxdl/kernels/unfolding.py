@@ -11,7 +11,6 @@ Reference: Chellapilla, Puri and Simard, High performance convolutional neural n
 (the unfolding); Cho and Brand, MEC: Memory-efficient convolution, 2017, https://arxiv.org/abs/1706.06873 (rows alone).
 """
 
-import math
 from collections.abc import Iterable
 from functools import reduce
 
@@ -20,21 +19,20 @@ from jax import lax
 from jaxtyping import Array
 
 from jaxdl import numerics
-from jaxdl.backprop.windows import Axis
+from jaxdl.kernels import tuned
+from jaxdl.kernels.windows import Axis
 
 __all__ = [
     "as_convolution",
     "exchanged",
     "transposed_axes",
-    "unfolded_convolution",
-    "unfolded_input_cotangent",
-    "unfolded_kernel_cotangent",
+    "unfolded_forward",
+    "unfolded_input_gradient",
+    "unfolded_kernel_gradient",
 ]
 
-_THIN = 8  # numbers of a row of R_p, for which a product of its own would read δ once more for little
 
-
-def unfolded_convolution(x: Array, kernel: Array, axes: tuple[Axis, ...], groups: int = 1) -> Array:
+def unfolded_forward(x: Array, kernel: Array, axes: tuple[Axis, ...], groups: int = 1) -> Array:
     """Return y (b, ..., c_out) of x (b, ..., c_in) and kernel (..., c_in / groups, c_out).
 
     Where every channel is its own group, each place of the window adds x times one weight per channel.
@@ -48,20 +46,20 @@ def unfolded_convolution(x: Array, kernel: Array, axes: tuple[Axis, ...], groups
         return reduce(jnp.add, products).astype(x.dtype)
     if groups > 1:
         pairs = zip(jnp.split(x, groups, -1), jnp.split(kernel, groups, -1), strict=True)
-        return jnp.concatenate([unfolded_convolution(*pair, axes) for pair in pairs], -1)
+        return jnp.concatenate([unfolded_forward(*pair, axes) for pair in pairs], -1)
     rows = _rows(x, axes)
     weights = kernel.reshape(len(rows), rows[0].shape[-1], kernel.shape[-1])
     y = reduce(jnp.add, [_product(row, weight) for row, weight in zip(rows, weights, strict=True)])
     return y.astype(x.dtype).reshape(x.shape[0], *(axis.outputs for axis in axes), kernel.shape[-1])
 
 
-def unfolded_input_cotangent(cotangent: Array, kernel: Array, axes: tuple[Axis, ...], groups: int = 1) -> Array:
+def unfolded_input_gradient(cotangent: Array, kernel: Array, axes: tuple[Axis, ...], groups: int = 1) -> Array:
     """Return ∂E/∂x (b, ..., c_in) from δ (b, ..., c_out) and kernel (..., c_in / groups, c_out)."""
     if groups > 1:
         pairs = zip(jnp.split(cotangent, groups, -1), jnp.split(kernel, groups, -1), strict=True)
-        return jnp.concatenate([unfolded_input_cotangent(*pair, axes) for pair in pairs], -1)
+        return jnp.concatenate([unfolded_input_gradient(*pair, axes) for pair in pairs], -1)
     c_in, c_out = kernel.shape[-2:]
-    delta, last = cotangent.reshape(math.prod(cotangent.shape[:-1]), c_out), axes[-1]
+    delta, last = numerics.merge_leading(cotangent, 1), axes[-1]
     read = (*cotangent.shape[:-1], last.size, c_in)
     products = [_product(delta, weight.T) for weight in kernel.reshape(-1, last.size * c_in, c_out)]
     lines = [_put_all(jnp.moveaxis(product.reshape(read), -2, 0), last, len(axes)) for product in products]
@@ -72,7 +70,7 @@ def unfolded_input_cotangent(cotangent: Array, kernel: Array, axes: tuple[Axis, 
     return lines[0].astype(cotangent.dtype)
 
 
-def unfolded_kernel_cotangent(x: Array, cotangent: Array, axes: tuple[Axis, ...], groups: int = 1) -> Array:
+def unfolded_kernel_gradient(x: Array, cotangent: Array, axes: tuple[Axis, ...], groups: int = 1) -> Array:
     """Return ∂E/∂w (..., c_in / groups, c_out) from x (b, ..., c_in) and δ (b, ..., c_out)."""
     sizes, c_out = tuple(axis.size for axis in axes), cotangent.shape[-1]
     if groups == x.shape[-1] == c_out:
@@ -80,9 +78,9 @@ def unfolded_kernel_cotangent(x: Array, cotangent: Array, axes: tuple[Axis, ...]
         return jnp.stack([jnp.sum(place * cotangent, over) for place in _places(x, axes)]).reshape(*sizes, 1, c_out)
     if groups > 1:
         pairs = zip(jnp.split(x, groups, -1), jnp.split(cotangent, groups, -1), strict=True)
-        return jnp.concatenate([unfolded_kernel_cotangent(*pair, axes) for pair in pairs], -1)
+        return jnp.concatenate([unfolded_kernel_gradient(*pair, axes) for pair in pairs], -1)
     rows = _rows(x, axes)
-    if rows[0].shape[-1] <= _THIN:
+    if rows[0].shape[-1] <= tuned.THIN:
         rows = [jnp.concatenate(rows, -1)]
     delta = cotangent.reshape(rows[0].shape[0], c_out)
     products = [jnp.dot(row.T, delta) for row in rows]
@@ -118,7 +116,7 @@ def transposed_axes(axes: tuple[Axis, ...]) -> tuple[Axis, ...]:
 def _rows(x: Array, axes: tuple[Axis, ...]) -> list[Array]:
     """Return the R_p, for every place of a window along all axes but the last."""
     columns = jnp.concatenate(_read(_padded(x, axes), axes[-1], len(axes)), -1)
-    return [place.reshape(math.prod(place.shape[:-1]), place.shape[-1]) for place in _read_all(columns, axes[:-1])]
+    return [numerics.merge_leading(place, 1) for place in _read_all(columns, axes[:-1])]
 
 
 def _places(x: Array, axes: tuple[Axis, ...]) -> list[Array]:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from jaxdl.data.dataset import Dataset
-from jaxdl.data.fetching import partial_path
+from jaxdl.data.reading.fetching import partial_path
 
 _FORMAT = 1  # raise it when decoding changes, so that older files are decoded again
 

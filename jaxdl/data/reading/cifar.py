@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxdl.data.archives import file_digest, files, is_archive
 from jaxdl.data.dataset import Dataset, checked, sha256
-from jaxdl.data.fetching import fetch
-from jaxdl.data.images import load_images
-from jaxdl.data.sources import CIFAR10_ARCHIVE, CIFAR10_CLASSES, CIFAR10_MIRRORS, CIFAR10_SHA256
+from jaxdl.data.reading.archives import file_digest, files, is_archive
+from jaxdl.data.reading.fetching import fetch
+from jaxdl.data.reading.images import load_images
+from jaxdl.data.reading.sources import CIFAR10_ARCHIVE, CIFAR10_CLASSES, CIFAR10_MIRRORS, CIFAR10_SHA256
 
 TRAIN_FILES = tuple(f"data_batch_{i}.bin" for i in range(1, 6))
 TEST_FILE = "test_batch.bin"
