@@ -32,7 +32,8 @@ def Attention(
         masked: whether a mask ``(steps, keys)``, True where a query may look at a key, comes as a fourth input.
         rotary: whether queries and keys are rotated by their places. See `layers.rotary`.
         cache: (examples, steps) of a batch that comes in pieces: the state then holds the keys and values of the steps
-            so far, and outputs beyond ``steps`` are NaN. Causal, and without a mask.
+            so far, and outputs beyond ``steps`` are NaN. Causal, and without a mask. Parameters are those of the same
+            layer without a cache.
 
     Raises:
         ValueError: for options that do not go together, and from ``init`` for shapes that do not.
@@ -72,6 +73,8 @@ def Attention(
             return layers.multi_head_attention(queries, keys, values, *mask, heads=heads, causal=causal), state
         wanted = {"keys": (*cache, keys.shape[-1]), "values": (*cache, values.shape[-1]), "position": ()}
         old = own_arrays("Attention", trees, "state", wanted)
+        if queries.shape[0] != cache[0]:
+            raise ValueError(f"x: got {queries.shape[0]} examples, allowed are {cache[0]}, those that the cache is for")
         position = old["position"]
         if rotary:
             queries, keys = (_rotated(a, heads, position + jnp.arange(a.shape[1])) for a in (queries, keys))

@@ -140,7 +140,8 @@ def SinusoidalPositions(*, base: float = 10_000.0, cache: bool = False) -> Layer
         steps, features = check(jnp.shape(x)[1:])
         start, new_state = _steps_so_far("SinusoidalPositions", {"params": params, "state": state}, cache, steps)
         places = (start + jnp.arange(steps)).astype(jnp.float32)
-        return _added(x, layers.sinusoidal_positions(places, features=features, base=base)), new_state
+        waves = layers.sinusoidal_positions(places, features=features, base=base)
+        return _added(x, waves).astype(numerics.result_dtype(x)), new_state
 
     return checked(Layer(init, apply, check, {}, Op("sinusoidal_positions")))
 
