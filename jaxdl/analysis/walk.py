@@ -208,7 +208,10 @@ def _constant(v: Any) -> bool:
 
 def _joined(fields: Sequence[Field | None]) -> Field | None:
     there = [field for field in fields if field is not None]
-    return Field(*(tuple(map(max, *values, (1, 1))) for values in zip(*there, strict=True))) if there else None
+    if not there:
+        return None
+    size, jump = (tuple(map(max, *(field[i] for field in there), (1, 1))) for i in range(2))
+    return Field(size, jump, max(there, key=lambda field: field.size).folded)  # who sees more has mixed its positions
 
 
 def _after_leaf(parts: Mapping[str, nn.Layer], notes, fields: dict[str, Field], path: str, field: Field | None):

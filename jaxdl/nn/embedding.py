@@ -73,13 +73,13 @@ def Unembedding(symbols: int, *, table_init=None) -> Layer:
 
 
 @declared
-def PositionEmbedding(length: int, *, cache: bool = False, table_init=None) -> Layer:
+def PositionEmbedding(length: int | None = None, *, cache: bool = False, table_init=None) -> Layer:
     """Add a learned vector to each place of a sequence; params ``table (length, features)``.
 
     Args:
-        length: the longest sequence.
+        length: of the longest sequence; None for those that ``init`` is made for.
         cache: whether the layer is applied to a sequence in pieces: its state then counts the steps so far. Beyond
-            ``length`` the result is NaN.
+            the table the result is NaN.
         table_init: an initialiser, normal with deviation .02 by default.
 
     Raises:
@@ -87,27 +87,30 @@ def PositionEmbedding(length: int, *, cache: bool = False, table_init=None) -> L
 
     Example: ``PositionEmbedding(8)`` takes ``(5, 4)`` to ``(5, 4)``.
     """
-    sizes.check_at_least_one("length", length)
+    if length is not None:
+        sizes.check_at_least_one("length", length)
 
-    def check(in_shape):
+    def check(in_shape, longest=length):
         steps, features = shapes.sequence_shape("PositionEmbedding", in_shape)
-        if steps > length:
-            raise ValueError(f"in_shape: got {steps} steps, but PositionEmbedding was made for at most length={length}")
+        if longest is not None and steps > longest:
+            raise ValueError(f"in_shape: got {steps} steps, but PositionEmbedding was made for at most {longest}")
         return steps, features
 
     def init(key, in_shape):
-        shape = (length, check(in_shape)[1])
+        steps, features = check(in_shape)
+        shape = (length or steps, features)
         draw = table_init or initializers.normal(0.02)
         return {"table": jnp.array(draw(child_key(key, "table"), shape))}, _start(cache)
 
     def apply(params, state, x, *, train=False, key=None, axis_name=None):
         del train, key, axis_name
-        steps, features = check(jnp.shape(x)[1:])
+        features = shapes.channels("PositionEmbedding", jnp.shape(x))
         trees = {"params": params, "state": state}
         table = own_arrays("PositionEmbedding", trees, "params", {"table": (length, features)})["table"]
+        steps, _ = check(jnp.shape(x)[1:], table.shape[0])
         start, new_state = _steps_so_far("PositionEmbedding", trees, cache, steps)
         rows = lax.dynamic_slice_in_dim(table, start, steps) if cache else table[:steps]
-        rows = jnp.where(start + steps <= length, rows, jnp.nan)  # where dynamic_slice would give older rows
+        rows = jnp.where(start + steps <= table.shape[0], rows, jnp.nan)  # where dynamic_slice would give older rows
         return _added(x, rows), new_state
 
     return checked(Layer(init, apply, check, {}, Op("position_embedding")))
