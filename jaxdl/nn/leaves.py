@@ -72,7 +72,7 @@ def init_affine(key, kernel_shape: Shape, bias: bool, kernel_init, bias_init) ->
 
 
 def affine_params(
-    what: str, params: Tree, state: Tree, kernel_shape: tuple[int | None, ...], bias: bool, outputs: int | None = None
+    what: str, params: Tree, state: Tree, kernel_shape: tuple[int | None, ...], bias: bool
 ) -> tuple[Array, Array | None]:
     """Return the kernel and the bias or None, their shapes compared with those declared.
 
@@ -81,11 +81,10 @@ def affine_params(
         params, state: of the layer.
         kernel_shape: None for a length that the input decides.
         bias: whether there is one.
-        outputs: length of the bias; None for the kernel's last axis.
     """
     allowed: dict[str, Any] = {"kernel": kernel_shape}
     if bias:
-        allowed["bias"] = kernel_shape[-1:] if outputs is None else (outputs,)
+        allowed["bias"] = kernel_shape[-1:]
     own = own_arrays(what, {"params": params, "state": state}, "params", allowed)
     return own["kernel"], own.get("bias")
 
