@@ -2,13 +2,17 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint bench bench-speed bench-check docs golden clean
+.PHONY: demo test test-fast lint bench bench-speed bench-check docs golden clean
 
 demo: .venv/experiments
 	$(BIN)/python -m experiments.train_cnn $(ARGS)
 
 test: .venv/dev
 	$(BIN)/python -m pytest -n $${PYTEST_WORKERS:-2} $(ARGS)
+
+# no process is started and nothing is trained: for every save
+test-fast: .venv/dev
+	$(BIN)/python -m pytest -n $${PYTEST_WORKERS:-2} --fast $(ARGS)
 
 lint: .venv/dev
 	$(BIN)/ruff check .

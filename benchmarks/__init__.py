@@ -1,1 +1,1 @@
-"""Measurements: each module is a command that prints a table and writes it beside itself."""
+"""Measurements: each module is a command that prints a table and writes it next to itself."""

@@ -1,10 +1,10 @@
-"""The accuracy table of the README: whole runs of `experiments.train_cnn` on real data, several seeds each.
+"""The accuracy table of the README: complete runs of `experiments.train_cnn` on real data, with several seeds.
 
     python -m benchmarks.accuracy [ROW ...]
 
-Writes benchmarks/accuracy.md; lines of rows that are not in runs/accuracy stay. Finished runs are kept there and not
-repeated; an interrupted one goes on. Once all nets of `CIFAR_NETS` have ended, their curves are drawn into
-docs/resnet_cifar.png.
+This writes benchmarks/accuracy.md and keeps the lines of rows that are not in runs/accuracy. Finished runs stay there
+and are not repeated; an interrupted one is resumed. Once all nets of `CIFAR_NETS` are finished, their curves are drawn
+into docs/resnet_cifar.png.
 """
 
 import argparse
@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from experiments.train_cnn.records import Measurement
 from jaxdl import runs
 
 RUNS = pathlib.Path("runs") / "accuracy"
@@ -30,15 +31,15 @@ ADAM = "--optimizer jaxdl.adam"
 
 
 class Row(NamedTuple):
-    """One line of the table."""
+    """A line of the table."""
 
     what: str
     options: str  # of experiments.train_cnn
     seeds: int
-    target: str  # what the accuracy is to be compared with
+    target: str  # for comparison
 
 
-# the recipe of the paper of ResNet, whose 64,000 steps of batch 128 are 182 epochs; beside it what was affordable here
+# ResNet's published recipe, except for its length: its 64,000 steps of batch 128 are 182 epochs
 CIFAR_NETS = {"plain20": "plain-20", "resnet20": "ResNet-20", "plain32": "plain-32", "resnet32": "ResNet-32"}
 CIFAR_EPOCHS = 3
 CIFAR_RECIPE = (
@@ -85,7 +86,7 @@ ROWS = {
 
 
 def main() -> None:
-    """Run what is missing and write the table."""
+    """Run the missing seeds and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("rows", nargs="*", default=list(ROWS), metavar="ROW", help=f"of {', '.join(ROWS)}")
     chosen = parser.parse_args().rows
@@ -102,7 +103,7 @@ def main() -> None:
 
 
 def train(row: Row, folder: pathlib.Path, seed: int) -> None:
-    """Train one seed, unless it is done."""
+    """Train a seed unless it is finished."""
     if (folder / "summary.json").exists():
         return
     command = [sys.executable, "-m", "experiments.train_cnn"]
@@ -115,13 +116,13 @@ def train(row: Row, folder: pathlib.Path, seed: int) -> None:
 
 
 def read(name: str) -> list[dict[str, Any]]:
-    """The summaries of a row's finished seeds; empty unless all are there."""
+    """Return the summaries of a row's seeds; empty unless all are finished."""
     files = [RUNS / name / f"seed-{seed}" / "summary.json" for seed in range(ROWS[name].seeds)]
     return [json.loads(file.read_text()) for file in files] if all(file.exists() for file in files) else []
 
 
 def table(finished: dict[str, list[dict[str, Any]]], before: str) -> str:
-    """The finished rows as Markdown; of the others the lines that were there before."""
+    """Return the table: new lines for finished rows, the previous lines for the others."""
     old = {cells[1]: f"{line}\n" for line in before.splitlines() if len(cells := line.split(" | ")[0].split("| ")) == 2}
     lines = {row.what: old[row.what] for row in ROWS.values() if row.what in old}
     lines |= {ROWS[name].what: line(ROWS[name], summaries) for name, summaries in finished.items()}
@@ -129,7 +130,7 @@ def table(finished: dict[str, list[dict[str, Any]]], before: str) -> str:
 
 
 def line(row: Row, summaries: list[dict[str, Any]]) -> str:
-    """One row of the table, from the summaries of its seeds."""
+    """Return a line of the table from the summaries of its seeds."""
     results = [summary["rows"][0] for summary in summaries]
     accuracies = [100 * result["test_accuracy"] for result in results]
     shown = f"{statistics.mean(accuracies):.2f} %"
@@ -142,18 +143,18 @@ def line(row: Row, summaries: list[dict[str, Any]]) -> str:
 
 
 def draw(path: pathlib.Path) -> None:
-    """The training and development error of the nets for CIFAR, from their metrics.csv: plain nets beside residual."""
+    """Draw the training and development errors of the CIFAR nets, plain next to residual, from their metrics.csv."""
     from jaxdl import plots
 
     plots.save(plots.learning_curves({name: errors(model) for model, name in CIFAR_NETS.items()}), path)
 
 
 def errors(model: str) -> dict[str, dict[str, Any]]:
-    """``{"error (%)": {split: (epochs, errors)}}`` of one net."""
-    rows = runs.read_metrics(RUNS / f"{model}_cifar" / "seed-0" / "metrics.csv")
-    steps = max(row["step"] for row in rows) / CIFAR_EPOCHS
-    places = {split: np.array([r["step"] / steps for r in rows if r["split"] == split]) for split in ("train", "dev")}
-    wrong = {split: np.array([100 - 100 * r["accuracy"] for r in rows if r["split"] == split]) for split in places}
+    """Return ``{"error (%)": {split: (epochs, errors)}}`` of a net."""
+    rows = runs.read_table(RUNS / f"{model}_cifar" / "seed-0" / "metrics.csv", Measurement)
+    steps = max(row.step for row in rows) / CIFAR_EPOCHS
+    places = {split: np.array([r.step / steps for r in rows if r.split == split]) for split in ("train", "dev")}
+    wrong = {split: np.array([100 - 100 * r.accuracy for r in rows if r.split == split]) for split in places}
     return {"error (%)": {split: (places[split], wrong[split]) for split in places}}
 
 

@@ -2,9 +2,9 @@
 
     python -m benchmarks.adam_parity [--data-dir DIR]
 
-Locked: at every step both start from the same parameters, state and gradient; the largest difference of the updated
-parameters is reported. Free-running: each goes its own way; their final distance stands beside the noise floor, which
-is the distance of optax's run from itself after one leaf of its start was moved by one ulp.
+Locked: at every step both start from the same parameters, state and gradient, and the largest difference of the updated
+parameters is reported. Free-running: each trains independently, and their final distance is compared with the noise
+floor, the distance of optax's run from itself after one leaf of its initial parameters was moved by one ulp.
 """
 
 import argparse
@@ -45,11 +45,11 @@ def main() -> None:
 
 
 def run_locked(steps: list[Any], first: list[training.TrainState], batches: list[data.Batch]) -> float:
-    """The largest difference in ulps when both take every step from the second's position."""
+    """Return the largest difference in ulps when both take every step from the second one's position."""
     key, worst = jax.random.key(1), 0.0
     state, example = first[1], first[0]
     for batch in batches:
-        # the two optimizers' states have one structure, so that either can go on from the other's
+        # both optimizers' states have the same structure, so either can continue from the other's
         same = jax.tree.unflatten(jax.tree.structure(example), jax.tree.leaves(state))
         ours, _ = steps[0](same, batch, key)
         state, _ = steps[1](state, batch, key)
@@ -58,7 +58,7 @@ def run_locked(steps: list[Any], first: list[training.TrainState], batches: list
 
 
 def run(step: Any, state: training.TrainState, batches: list[data.Batch]) -> Any:
-    """The parameters after all batches."""
+    """Return the parameters after all batches."""
     key = jax.random.key(1)
     for batch in batches:
         state, _ = step(state, batch, key)

@@ -1,7 +1,7 @@
-"""Small inputs for every pair of `jaxdl.backprop`, and the function whose gradient each must have.
+"""Small examples for every pair of `jaxdl.backprop`, each with a function that has the right gradient.
 
-The tests and `benchmarks.mutants` check the same examples. Values are generic, so that no two terms cancel by
-accident; `TIES` holds inputs at kinks and ties, where only the rule decides.
+The tests and `benchmarks.mutants` share these examples. Their values are generic, so that no two terms cancel by
+accident; `TIES` holds inputs at kinks and ties, where only a rule decides.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,13 +19,13 @@ __all__ = ["EXAMPLES", "TIES", "Example", "examples"]
 
 KEY = jax.random.key(3)
 _random = np.random.default_rng(7)
-_apart = np.random.default_rng(8)  # for what came later, so that the other draws stay as they are
+_apart = np.random.default_rng(8)  # for later examples, so that they do not change the draws of the earlier ones
 
 
 class Example(NamedTuple):
-    """One call of a pair."""
+    """A call of a pair."""
 
-    oracle: Callable[..., Any]  # computes the same by other means
+    oracle: Callable[..., Any]  # computes the same differently
     args: tuple[Any, ...]  # keys, float64 arrays, labels, None
     options: Mapping[str, Any] = MappingProxyType({})
     backward_options: Mapping[str, Any] = MappingProxyType({})
@@ -44,7 +44,7 @@ def _batch_norm_train(x, scale=None, offset=None, *, axis=None, eps=1e-5):
 
 
 def _places(x: jax.Array, window, stride=None, padding="VALID") -> tuple[jax.Array, np.ndarray]:
-    """What each window of a pool reads, (..., h2, w2, places, c), and which of it lies in the image, by indexing."""
+    """Return what each window of a pool reads, (..., h2, w2, places, c), and what of it lies in the image."""
     stride = window if stride is None else stride
     lengths = x.shape[-3:-1]
     axes = axes_of(lengths, window, stride, padding)
@@ -60,7 +60,7 @@ def _places(x: jax.Array, window, stride=None, padding="VALID") -> tuple[jax.Arr
 def _max_pool(x, *, window=2, **options):
     read, inside = _places(x, window, **options)
     largest = jnp.where(inside, read, -jnp.inf).max(-2, keepdims=True)
-    # among equal −inf, not a place outside
+    # among equals of −inf, prefer a place inside the image
     first = jnp.argmax(inside & ((read == largest) | jnp.isnan(read)), -2, keepdims=True)
     return jnp.take_along_axis(read, jax.lax.stop_gradient(first), -2)[..., 0, :]
 
@@ -131,19 +131,19 @@ EXAMPLES: dict[str, list[Example]] = {
             )
             for method in METHODS
         ),
-        # more examples than slices, and not a multiple of them; and than a block of `benchmarks.mutants`
+        # more examples than slices, or than a block of `benchmarks.mutants`, and no multiple of either
         *(
             Example(layers.conv1d, (_normal(count, 3, 1), _normal(2, 1, 1), None), {}, {"method": method})
             for count, method in ((9, "sliced"), (9, "patches"), (14, "blocked"))
         ),
         # one pixel of two channels, which is not one channel of two pixels
         Example(layers.conv1d, (_normal(3, 1, 2), _normal(1, 2, 1), None), {}, {"method": "patches"}),
-        # rows whose columns can be folded, but for the stride or the dilation
+        # rows whose columns can be folded, unless stride or dilation forbid it
         *(
             Example(layers.conv1d, (_normal(2, 8, 2), _normal(2, 2, 3), None), options, {"method": "folded"})
             for options in ({"padding": (0, 1)}, {"stride": 2, "padding": 0}, {"dilation": 2, "padding": 1})
         ),
-        # a stride that is no divisor of twice the dilation
+        # a stride that does not divide twice the dilation
         Example(
             layers.conv1d,
             (_apart.normal(size=(2, 8, 1)), _apart.normal(size=(2, 1, 1)), None),
@@ -226,7 +226,7 @@ TIES: dict[str, list[Example]] = {
     "elu": [Example(activations.elu, (np.array([0.0]),), {"alpha": 0.7})],
     "max_pool2d": [
         *(Example(_max_pool, (x,), options) for x in (_TIED, _WITH_NAN) for options in ({}, _POOL)),
-        # as small as the padding, in one pass and in two
+        # values as small as the padding, in one pass and in two
         *(Example(_max_pool, (_LOW,), {"window": size, "stride": 2, "padding": 1}) for size in (2, 3)),
     ],
     "conv2d": [  # no examples
@@ -245,5 +245,5 @@ TIES: dict[str, list[Example]] = {
 
 
 def examples(name: str) -> list[Example]:
-    """Every example of one pair, those at ties last."""
+    """Return every example of a pair, with those at ties last."""
     return EXAMPLES[name] + TIES.get(name, [])

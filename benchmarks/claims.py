@@ -31,12 +31,12 @@ AVERAGE = FORMS["momentum, average"][0]
 
 
 def stability():
-    """The largest stable α·λ of each form: (form, closed form, its value, measured)."""
+    """Return the largest stable α·λ of each form: (form, closed form, its value, measured)."""
     return [(name, formula, limit, largest_stable_rate(build)) for name, (build, limit, formula) in FORMS.items()]
 
 
 def oscillation(rate_times_curvature=1.98, steps=100, condition=25.0):
-    """(form, how often it crosses the valley, motion across, across and along left of the start) on the bowl."""
+    """Return (form, crossings of the valley, motion across, shares of the start left across and along) on the bowl."""
     value = partial(landscapes.bowl_value, condition=condition)
     rows = []
     for name, build in (("plain", optimizers.sgd), ("momentum, average", AVERAGE)):
@@ -50,7 +50,7 @@ def oscillation(rate_times_curvature=1.98, steps=100, condition=25.0):
 
 
 def fewest_steps(condition, share=1e-6, steps=5000):
-    """(form, best of 60 rates, steps until the value is this share of the start's) on a bowl."""
+    """Return (form, best of 60 rates, steps until the value is this share of the initial one) on a bowl."""
     value = partial(landscapes.bowl_value, condition=condition)
     rows = []
     for name, (build, limit, _) in FORMS.items():
@@ -67,7 +67,7 @@ def fewest_steps(condition, share=1e-6, steps=5000):
 
 
 def rescaling(rate=0.05, steps=200):
-    """Largest difference, in ulps at the path's scale, of heavy ball at (1 − β)α from the average at α."""
+    """Return the largest difference, in ulps at the path's scale, of heavy ball at (1 − β)α from the average at α."""
     value, start = landscapes.bowl_value, np.array([-10.0, 1.0])
     paths = [descent_path(value, tx, start, steps) for tx in (optimizers.momentum((1 - BETA) * rate), AVERAGE(rate))]
     return max_ulps(*paths)
@@ -77,7 +77,7 @@ ESCAPES = ("sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam")
 
 
 def saddle_escape(rate=0.05, steps=2000):
-    """(optimizer, steps from beside the ridge until within 1e-3 of a minimum, distance from the ridge if on it)."""
+    """Return (optimizer, steps from next to the ridge to 1e-3 from a minimum, distance from the ridge if on it)."""
     saddle, rows = landscapes.saddle, []
     for name in ESCAPES:
         build = getattr(optimizers, name)
@@ -89,7 +89,7 @@ def saddle_escape(rate=0.05, steps=2000):
 
 
 def step_sizes(optimizer, at, gradient=1.0):
-    """Sizes of the updates of the given numbers under a constant gradient."""
+    """Return the sizes of the updates with the given numbers under a constant gradient."""
 
     def step(state, _):
         updates, state = optimizer.update(jnp.float32(gradient), state, jnp.float32(0.0))
@@ -104,7 +104,7 @@ LATE = (1, 10, 100, 1000, 10_000)
 
 
 def almost_adam():
-    """(form, step sizes over α at EARLY, value after 20 steps on Rosenbrock from (−1.2, 1) at α = .05)."""
+    """Return (form, step sizes over α at EARLY, value after 20 steps on Rosenbrock from (−1.2, 1) at α = .05)."""
     rosenbrock, rows = landscapes.rosenbrock, []
     for name, corrected in (("full", True), ("almost", False)):
         tx = optimizers.adam(0.05, bias_correction=corrected)
@@ -115,7 +115,7 @@ def almost_adam():
 
 
 def effective_rates():
-    """(optimizer, step sizes over α at LATE) under a constant gradient of 1."""
+    """Return (optimizer, step sizes over α at LATE) under a constant gradient of 1."""
     return [(name, step_sizes(getattr(optimizers, name)(1.0), LATE)) for name in ("adagrad", "rmsprop")]
 
 

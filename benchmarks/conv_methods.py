@@ -1,12 +1,12 @@
-"""Every way to compute a convolution's three products, over a table of shapes: what `kernels.choose` chooses from.
+"""Time every method of a convolution's three products over a table of shapes, to tune `jaxdl.kernels.tuned`.
 
-    python -m benchmarks.conv_methods [--rows lenet5.1 resnet.16 ...] [--seconds 0.3]
+    python -m benchmarks.conv_methods [--rows lenet5.1 resnet20.16 ...] [--seconds 0.3]
 
-For each shape: forward, input's gradient and kernel's gradient by each method, compiled apart, run in turn, median of
-the times; results are held against XLA's own first. All that is done twice, a table's length apart, and of each program
-the faster time counts: others who use the machine take a core away for seconds, and what runs on one core does not
-notice. Rows that were measured before are kept, so that a slow machine can be measured in parts. Writes
-benchmarks/conv_methods.csv and, from it, benchmarks/conv_methods.md.
+For each shape, the forward pass, the input gradient and the kernel gradient are compiled by each method, compared with
+the results of XLA's convolution, and run in turn; the time is the median. The whole table runs twice, and the faster
+time of each program counts, because other users of the machine take a core away for seconds, which slows programs on
+two cores but not those on one. Rows of earlier runs are kept, so a slow machine can measure the table in parts. The
+command writes benchmarks/conv_methods.csv and, from it, benchmarks/conv_methods.md.
 """
 
 import argparse
@@ -21,16 +21,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl.kernels import METHODS, axes_of, choose
+from jaxdl.kernels import METHODS, axes_of, choose, native
 from jaxdl.layers import conv2d
 
 TABLE = pathlib.Path(__file__).with_suffix(".csv")
 PRODUCTS = ("forward", "input gradient", "kernel gradient")
-FIELDS = ("shape", "product", "method", "chosen", "gflop", "milliseconds", "compile_seconds")
+RUN = (*METHODS, "native") if native.available() else METHODS
+FIELDS = ("shape", "product", "method", "chosen", "chosen_native", "gflop", "milliseconds", "compile_seconds")
 
 
 class Shape(NamedTuple):
-    """One convolution of square images."""
+    """A convolution of square images."""
 
     batch: int
     size: int
@@ -88,10 +89,10 @@ def arrays(shape: Shape):
 
 
 def programs(shape: Shape, x, kernel, delta) -> dict[tuple[str, str], jax.stages.Wrapped]:
-    """One function of (x, kernel, δ) per product and method; it computes that product alone."""
+    """Return, for each product and method, a function of (x, kernel, δ) that computes this product alone."""
     options = {name: getattr(shape, name) for name in ("padding", "stride", "dilation", "groups")}
     found = {}
-    for method in METHODS:
+    for method in RUN:
         conv = partial(conv2d, method=method, **options)
         found["forward", method] = jax.jit(lambda x, w, d, conv=conv: conv(x, w))
         found["input gradient", method] = jax.jit(
@@ -103,9 +104,9 @@ def programs(shape: Shape, x, kernel, delta) -> dict[tuple[str, str], jax.stages
     return found
 
 
-def chosen(shape: Shape, product: str, x, kernel, delta, axes) -> str:
+def chosen(shape: Shape, product: str, x, kernel, delta, axes, **options) -> str:
     a, b = {"forward": (x, kernel), "input gradient": (delta, kernel), "kernel gradient": (x, delta)}[product]
-    return choose(product.replace(" ", "_"), a.shape, b.shape, axes, shape.groups)
+    return choose(product.replace(" ", "_"), a.shape, b.shape, axes, shape.groups, **options)
 
 
 def measure(name: str, seconds: float) -> list[dict]:
@@ -120,17 +121,17 @@ def measure(name: str, seconds: float) -> list[dict]:
         compile_seconds[key] = time.perf_counter() - start
         check(name, key, compiled[key](x, kernel, delta), compiled[key[0], "xla"](x, kernel, delta))
     for product in PRODUCTS:
-        times = in_turn({m: compiled[product, m] for m in METHODS}, (x, kernel, delta), seconds)
-        choice = chosen(shape, product, x, kernel, delta, axes)
+        times = in_turn({m: compiled[product, m] for m in RUN}, (x, kernel, delta), seconds)
+        choices = [chosen(shape, product, x, kernel, delta, axes, native=native) for native in (False, True)]
         for method, values in times.items():
-            row = [name, product, method, "yes" if method == choice else "", f"{gflop:.4g}"]
+            row = [name, product, method, *("yes" if method == choice else "" for choice in choices), f"{gflop:.4g}"]
             row += [f"{1e3 * statistics.median(values):.4g}", f"{compile_seconds[product, method]:.3g}"]
             rows.append(dict(zip(FIELDS, row, strict=True)))
     return rows
 
 
 def faster(rows: list[dict], others: list[dict]) -> list[dict]:
-    """Of two lists of the same programs the faster of each."""
+    """Return the faster row of each program from two lists of the same programs."""
     return [min(pair, key=lambda row: float(row["milliseconds"])) for pair in zip(rows, others, strict=True)]
 
 
@@ -141,7 +142,7 @@ def check(name, key, got, expected) -> None:
 
 
 def in_turn(programs, args, seconds: float) -> dict[str, list[float]]:
-    """Run the compiled programs one after the other, over and over, for so long each."""
+    """Run the compiled programs in turn, for `seconds` each on average, and return their times."""
     times = {name: [] for name in programs}
     end = time.perf_counter() + seconds * len(programs)
     while time.perf_counter() < end or len(next(iter(times.values()))) < 5:
@@ -152,10 +153,10 @@ def in_turn(programs, args, seconds: float) -> dict[str, list[float]]:
     return times
 
 
-def ratios(rows: list[dict], product: str) -> dict[str, float]:
-    """XLA's time over the chosen method's, by shape."""
+def ratios(rows: list[dict], product: str, column: str = "chosen") -> dict[str, float]:
+    """Return the time of XLA's convolution over that of the chosen method, by shape."""
     time_of = {(r["shape"], r["method"]): float(r["milliseconds"]) for r in rows if r["product"] == product}
-    picked = {r["shape"]: r["method"] for r in rows if r["product"] == product and r["chosen"]}
+    picked = {r["shape"]: r["method"] for r in rows if r["product"] == product and r[column]}
     return {shape: time_of[shape, "xla"] / time_of[shape, method] for shape, method in picked.items()}
 
 
@@ -164,30 +165,43 @@ def as_markdown(rows: list[dict]) -> str:
     lines[-1] += (
         f" {jax.devices()[0].device_kind}, jax {jax.__version__}, float32. GFLOP/s, the median; the method that"
     )
-    lines += ["`kernels.choose` chooses is bold, and the last column is what it wins over XLA's own.", ""]
+    lines += [
+        "`kernels.choose` chooses is bold without oneDNN, which is bold itself where it is chosen once installed."
+    ]
+    lines += ["The last columns are what the choice wins over XLA's own, without and with it.", ""]
+    methods = [*METHODS, "native"]
     for product in PRODUCTS:
-        won = ratios(rows, product)
+        won, won_native = ratios(rows, product), ratios(rows, product, "chosen_native")
         lines += [f"## {product.capitalize()}", ""]
-        middle, least = statistics.median(won.values()), min(won.values())
-        lines += [f"Median gain over {len(won)} shapes: {middle:.2f}; least: {least:.2f}.", ""]
-        lines += ["| shape | batch, size, in, window, out | " + " | ".join(METHODS) + " | gain |"]
-        lines += ["|---" * (len(METHODS) + 3) + "|"]
+        for title, gains in (("without", won), ("with", won_native)):
+            if gains:
+                middle, least = statistics.median(gains.values()), min(gains.values())
+                lines += [f"Median gain over {len(gains)} shapes {title} oneDNN: {middle:.2f}; least: {least:.2f}.", ""]
+        lines += ["| shape | batch, size, in, window, out | " + " | ".join(methods) + " | gain | with oneDNN |"]
+        lines += ["|---" * (len(methods) + 4) + "|"]
         for name, shape in SHAPES.items():
             of = {r["method"]: r for r in rows if r["shape"] == name and r["product"] == product}
             if not of:
                 continue
-            speeds = [(f"{1e3 * float(r['gflop']) / float(r['milliseconds']):.1f}", r["chosen"]) for r in of.values()]
-            cells = [f"**{speed}**" if picked else speed for speed, picked in speeds]
-            lines.append(f"| {name} | {', '.join(map(str, shape[:5]))} | {' | '.join(cells)} | {won[name]:.2f} |")
+            cells = [_cell(of.get(method)) for method in methods]
+            gains = f"{won[name]:.2f} | {won_native[name]:.2f}" if name in won_native else f"{won[name]:.2f} |"
+            lines.append(f"| {name} | {', '.join(map(str, shape[:5]))} | {' | '.join(cells)} | {gains} |")
         lines.append("")
     return "\n".join(lines)
+
+
+def _cell(row: dict | None) -> str:
+    if row is None:
+        return ""
+    speed = f"{1e3 * float(row['gflop']) / float(row['milliseconds']):.1f}"
+    return f"**{speed}**" if row["chosen"] or (row["method"] == "native" and row["chosen_native"]) else speed
 
 
 def read() -> list[dict]:
     if not TABLE.exists():
         return []
     with TABLE.open(newline="") as file:
-        return list(csv.DictReader(file))
+        return list(csv.DictReader(file, restval=""))
 
 
 def write(rows: list[dict]) -> None:

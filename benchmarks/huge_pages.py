@@ -1,8 +1,8 @@
-"""A training step's time and page faults, with small pages and with the huge ones that `experiments` asks for.
+"""Time and page faults of a training step with small pages and with the huge pages that `experiments` requests.
 
     python -m benchmarks.huge_pages
 
-Prints a table; each of the two runs twice, in turn, in processes of their own.
+prints a table. Each setting runs twice, alternating, in a process of its own.
 """
 
 import os
@@ -23,7 +23,7 @@ HERE = "from benchmarks import huge_pages; huge_pages.measure()"
 
 
 def main() -> None:
-    """Run both, and print the tables one below the other."""
+    """Run both settings and print their rows."""
     print("| pages | step | milliseconds | page faults | CPU seconds in the kernel |\n|---|---|---|---|---|")
     for _ in range(2):
         for name, asking in (("small", {}), ("huge", ASKING)):
@@ -33,7 +33,7 @@ def main() -> None:
 
 
 def measure() -> None:
-    """Print a line per network: the median of steps after two, page faults and seconds of the last."""
+    """Print a line per network: the median time of all steps but the first two, and the page faults of the last."""
     for name, in_shape, size in STEPS:
         layer, optimizer = getattr(models, name)(), optimizers.adam(1e-3)
         state = training.create(jax.random.key(0), layer, optimizer, in_shape)

@@ -1,4 +1,4 @@
-"""What an update costs beside its optax namesake's, on the parameters of ResNet-18 and ResNet-50.
+"""Cost of an update compared with optax's, on the parameters of ResNet-18 and ResNet-50.
 
     python -m benchmarks.optimizer_cost [--nets resnet18 resnet50] [--runs 21] [--names adam lamb] [--out FILE]
 
@@ -19,14 +19,14 @@ import optax
 
 import jaxdl.optimizers as ours
 from jaxdl import models
+from jaxdl.optimizers.conventions import TABLE
 
-NAMES = ("sgd", "momentum", "nesterov", "adam", "adamw", "nadam", "amsgrad", "adamax", "radam", "lion")
-NAMES += ("adagrad", "rmsprop", "adadelta", "lars", "lamb")
+NAMES = ("momentum", *(name for name in TABLE if hasattr(optax, name) or name == "nesterov"))
 WARM_UP = 3
 
 
 def parameters(net):
-    """Parameters of the net's shapes, away from 0."""
+    """Return parameters of the net's shapes, away from 0."""
     layer = getattr(models, net)()
     shapes, _ = jax.eval_shape(lambda key: layer.init(key, (224, 224, 3)), jax.random.key(0))
     return jax.tree.map(lambda s: jnp.full(s.shape, 0.1, s.dtype), shapes)
@@ -59,7 +59,7 @@ def size(tree):
 
 
 def copy_rate(params, runs):
-    """Bytes per second of a compiled copy of the whole tree, read and write."""
+    """Return bytes per second, read and written, of a compiled copy of the whole tree."""
     copy = jax.jit(lambda tree: jax.tree.map(lambda x: -x, tree))
     jax.block_until_ready(copy(params))
     seconds = []

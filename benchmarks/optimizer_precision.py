@@ -1,4 +1,4 @@
-"""Which optimizers give NaN on half-precision gradients: one Markdown table, ours beside optax's.
+"""Optimizers that give NaN on half-precision gradients: a Markdown table of ours next to optax's.
 
 python -m benchmarks.optimizer_precision > benchmarks/optimizer_precision.md
 """

@@ -1,4 +1,4 @@
-"""DeepOBS's published baselines on quadratic_deep, run again: 10 seeds, 100 epochs of 7 steps, all seeds in one scan.
+"""DeepOBS's published baselines on quadratic_deep, repeated: 10 seeds, 100 epochs of 7 steps, all seeds in one scan.
 
     python -m benchmarks.quadratic_deep     # prints benchmarks/quadratic_deep.md, in about ten seconds
 
@@ -37,7 +37,7 @@ BASELINES = {
 
 
 def final_losses(optimizer, *, shuffle="repeated", seeds=SEEDS):
-    """The test losses after 100 epochs, shape (seeds,)."""
+    """Return the test losses after 100 epochs, shape (seeds,)."""
     problem = studies.quadratic_deep(shuffle=shuffle)
     data = jax.tree.map(jnp.asarray, problem.data)
     epochs = range(problem.steps // problem.steps_per_epoch)

@@ -1,4 +1,4 @@
-"""Learning rates as one program, or one after another? What `studies.sweep.choose_method` rests on.
+"""Sweeps as one program or as a loop: the measurements behind `studies.sweep.choose_method`.
 
     python -m benchmarks.sweeps [--data-dir DIR] [--problems NAME ...]
 
@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def row(name: str, data_dir: Path | None) -> str:
-    """Measure one problem."""
+    """Measure a problem."""
     count, steps, repeats = SIZES[name]
     members = [sweep.Member(1e-4 * 2**i, i) for i in range(count)]
     problem = small_test(names.problem(name, data_dir))._replace(evaluate_every=steps)
@@ -65,7 +65,7 @@ def row(name: str, data_dir: Path | None) -> str:
 
 
 def small_test(problem: Any) -> Any:
-    """The problem with at most 100 test images: evaluation is not measured, and should not take most of the time."""
+    """Return the problem with at most 100 test images, since evaluation is not measured but would dominate."""
     few = {key: problem.data[key][:100] for key in ("test_images", "test_labels") if key in problem.data}
     return problem._replace(data={**problem.data, **few})
 

@@ -1,4 +1,4 @@
-"""Two training steps of every full network: seconds, memory, and that the loss falls.
+"""Two training steps of every full-size network: seconds, memory, and a check that the loss falls.
 
     python -m benchmarks.zoo [NAME ...]
 
@@ -44,13 +44,13 @@ IMAGENET = (
     "densenet121",
 )
 IMAGENET += ("mobilenet", "inception_v4", "inception_resnet_v2")
-DEEP = {"resnet152": r"conv\d/block\d+", "densenet201": r"block\d/layer\d+"}  # what is rematerialised
+DEEP = {"resnet152": r"conv\d/block\d+", "densenet201": r"block\d/layer\d+"}  # the parts that are rematerialised
 BARRIERS = {"xla_disable_hlo_passes": "cse_barrier_expander"}  # see `nn.remat`
 ROWS = [*SMALL, *CIFAR, *IMAGENET, *DEEP, *(f"{name} rematerialised" for name in DEEP)]
 
 
 def main() -> None:
-    """Run the rows asked for, or all, and write the table."""
+    """Run the given rows, or all, and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("rows", nargs="*", default=ROWS, metavar="NAME", help=f"of {', '.join(ROWS)}")
     parser.add_argument("--here", action="store_true", help="run one row in this process and print it as JSON")
@@ -70,7 +70,7 @@ def main() -> None:
 
 
 def measure(name: str) -> dict:
-    """Compile a step, run it three times and say what it took; the third tells the loss after two."""
+    """Compile a step, run it three times and return its costs; the third step gives the loss after two."""
     base = name.removesuffix(" rematerialised")
     layer, size = getattr(models, base)(), size_of(base)
     compiler_options: Any = None
@@ -105,7 +105,7 @@ def measure(name: str) -> dict:
 
 
 def cautious() -> optax.GradientTransformation:
-    """A step along the gradient that is to lower the loss by .02, but no longer than .003: deep nets start steep."""
+    """Descend to lower the loss by .02 to first order, but by .003 at most, since deep nets start steep."""
 
     def update(grads, params):
         del params
@@ -116,13 +116,13 @@ def cautious() -> optax.GradientTransformation:
 
 
 def fixed(step, state, batch, key):
-    """One step with the random numbers of step 0, so that losses on one batch compare."""
+    """Return a step with the random numbers of step 0, so that losses on one batch are comparable."""
     new, metrics = step(state._replace(step=state.step * 0), batch, key)
     return new, metrics
 
 
 def batch(in_shape) -> data.Batch:
-    """Eight real digits, enlarged to the network's images."""
+    """Return eight real digits, enlarged to the network's image size."""
     digits = data.load("digits")
     height, width, channels = in_shape
     image = np.asarray(digits.images[:BATCH], np.float32)
@@ -133,14 +133,14 @@ def batch(in_shape) -> data.Batch:
 
 
 def size_of(name: str) -> int:
-    """Height and width of the images that a network is run on."""
+    """Return height and width of a network's images."""
     if name in SMALL:
         return 28
     return 32 if name in CIFAR else 64 if name in DEEP else SIZES.get(name, 224)
 
 
 def line(name: str, found: dict) -> str:
-    """One row of the table."""
+    """Return a row of the table."""
     shape = "x".join(map(str, found["in_shape"]))
     memory = f"{found['temporary'] / 1e9:.2f} | {found['peak'] / 1e9:.2f}"
     first, _, last = found["losses"]
@@ -149,7 +149,7 @@ def line(name: str, found: dict) -> str:
 
 
 def read() -> dict[str, str]:
-    """The rows that the table has already."""
+    """Return the rows that the table has already."""
     lines = TABLE.read_text().splitlines() if TABLE.exists() else []
     return {
         row.split(" | ")[0].removeprefix("| "): row for row in lines if row.startswith("| ") and "network" not in row
@@ -157,7 +157,7 @@ def read() -> dict[str, str]:
 
 
 def page(lines: dict[str, str]) -> str:
-    """The whole page, rows in the order of ROWS."""
+    """Return the whole page, rows in the order of ROWS."""
     cores = len(os.sched_getaffinity(0))
     where = f"{jax.default_backend()}, {platform.machine()}, {cores} core{'s' * (cores > 1)}, jax {jax.__version__}"
     head = ["# Two training steps of the full networks", "", f"`python -m benchmarks.zoo`; batch {BATCH}; {where}.", ""]

@@ -1,10 +1,7 @@
-"""The experiments, a module or a package each: `python -m experiments.NAME --help`.
+"""The experiments, a module or a package each: `python -m experiments.NAME --help`. Imports have no side effects.
 
-Where Linux gives huge pages to those who ask (transparent_hugepage/enabled is "madvise"), `python -m experiments.NAME`
-restarts itself once, before anything is imported, with glibc asking for them. XLA on CPU allocates the temporaries of a
-step anew each time, and the system clears every page when it is touched, which is faster by huge pages:
-`python -m benchmarks.huge_pages` shows what that wins. An environment that tunes glibc's malloc already, or names
-GLIBC_TUNABLES at all (empty, too), is left alone.
+The commands that train call `restart_with_huge_pages` before they import anything slow. That is why ``__main__`` calls
+it first, and why their packages import their commands lazily.
 """
 
 import os
@@ -13,16 +10,25 @@ import platform
 import sys
 from collections.abc import Mapping
 
-ASKING = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}  # is read when a process starts, and has no other way in
+ASKING = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}  # glibc reads it when a process starts, and nowhere else
 POLICY = pathlib.Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 
 def wants_huge_pages(environment: Mapping[str, str]) -> bool:
-    """Whether asking for huge pages changes something, and the user has not decided about malloc."""
+    """Return whether asking for huge pages has an effect, and the environment does not tune malloc already."""
     decided = any(name == "GLIBC_TUNABLES" or name.startswith("MALLOC_") for name in environment)
     return not decided and platform.libc_ver()[0] == "glibc" and POLICY.exists() and "[madvise]" in POLICY.read_text()
 
 
-# so sys.argv begins while the interpreter looks for the module that -m names, and in no import after that
-if sys.argv[0] == "-m" and wants_huge_pages(os.environ):
-    os.execve(sys.executable, sys.orig_argv, {**os.environ, **ASKING})
+def restart_with_huge_pages() -> None:
+    """Restart this process with glibc asking for huge pages, if Linux grants them on request only.
+
+    XLA on CPU allocates the temporaries of every step anew, and the system clears each page when it is first touched,
+    which huge pages make faster; `python -m benchmarks.huge_pages` measures the gain. The restart is skipped unless
+    transparent_hugepage/enabled is "madvise", and if the environment tunes glibc's malloc already or sets
+    GLIBC_TUNABLES, even to nothing: so a process restarts once at most, and a user can decline.
+
+    The process keeps its id, so signals and job control still reach it. Call this from a ``__main__`` only.
+    """
+    if wants_huge_pages(os.environ):
+        os.execve(sys.executable, sys.orig_argv, {**os.environ, **ASKING})

@@ -1,11 +1,11 @@
-"""Name what is on images, with the network of a run.
+"""Classify image files with the network of a run.
 
     python -m experiments.predict RUN IMAGE...
 
-Prints the three most probable classes of each image. A run of a network of your own, package.module:function, needs
---trust-run, because that function is called. An image of another size than the network's is resized, colours
-become grey for a network of one channel, transparency is dropped; beyond that pixels are taken as they are (MNIST, for
-one, is white on black).
+This prints the three most probable classes of each image. A run of a network of your own, package.module:function,
+needs --trust-run, because that function is called. Images are resized to the network's input, converted to grey for a
+network of one channel, and lose their transparency. Pixels are otherwise used as they are; MNIST, for one, is white on
+black.
 """
 
 import dataclasses
@@ -23,19 +23,19 @@ from jaxdl.runs import commandline
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """What to look at, and with which weights."""
+    """The images and the weights."""
 
     run: Annotated[Path, tyro.conf.Positional]
     """Folder of a finished run."""
     images: Annotated[tuple[Path, ...], tyro.conf.Positional]
     """Image files."""
     optimizer: str | None = None
-    """Whose weights, of a run with several optimizers; the first by default."""
+    """The optimizer whose weights to use, in a run with several; the first by default."""
     top: int = 3
-    """How many classes to print."""
+    """Number of classes to print."""
     trust_run: bool = False
-    """Import and call the network that the run's config names as package.module:function. Give it for folders that you
-    trust alone, your own for instance: such a function can be any code."""
+    """Import and call a network that the run's config names as package.module:function. It can be any code, so use this
+    only for folders that you trust, such as your own."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -55,11 +55,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def read_image(path: Path, in_shape: tuple[int, ...], scale: float) -> np.ndarray:
-    """An image file as raw pixels of ``in_shape``, where ``scale`` means full brightness.
+    """Read an image file as raw pixels of ``in_shape``, where ``scale`` is full brightness.
 
     Raises:
-        ValueError: naming the file, if it is missing or no image of `pixels.FORMATS`, or if the network takes other
-            than 1 or 3 channels.
+        ValueError: if the file is missing or not an image of `pixels.FORMATS`, or if the network has a number of
+            channels other than 1 or 3.
     """
     from PIL import Image
 
@@ -68,7 +68,7 @@ def read_image(path: Path, in_shape: tuple[int, ...], scale: float) -> np.ndarra
     if channels not in modes:
         raise ValueError(f"the network takes {channels} channels; image files give 1 or 3")
     with pixels.opened(path, f"{path}:") as image:
-        if image.mode.startswith(("I", "F")):  # Pillow would cut off all but the darkest values
+        if image.mode.startswith(("I", "F")):  # Pillow would clip all but the darkest values
             raise ValueError(f"{path}: has mode {image.mode}; expected 8 bits per channel, grey or colour")
         image = image.convert(modes[channels])
     if image.size != (width, height):

@@ -1,9 +1,9 @@
-"""The table of a network: what each layer gives and costs.
+"""Print the table of a network: the output and the cost of each layer.
 
     python -m experiments.summary resnet50 --in-shape 224 224 3 --classes 1000
 
-Prints output shapes, activations, parameters, multiply-adds and receptive fields per image, without allocating
-anything; ``--figure vgg.png`` draws the network as blocks, too. See `jaxdl.analysis.summary` for what is counted.
+The table has output shapes, activations, parameters, multiply-adds and receptive fields per image; nothing is
+allocated. ``--figure vgg.png`` also draws the network as blocks. See `jaxdl.analysis.summary` for the definitions.
 """
 
 import dataclasses
@@ -19,18 +19,18 @@ from jaxdl.runs import commandline
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Which network, on what."""
+    """The network and its input."""
 
     model: Annotated[str, tyro.conf.Positional]
-    """A name in jaxdl.models, or package.module:function taking the number of classes and returning an nn.Layer."""
+    """A name in jaxdl.models, or package.module:function that takes the number of classes and returns an nn.Layer."""
     in_shape: tuple[int, ...] = (224, 224, 3)
     """Shape of one input: height, width, channels."""
     classes: int = 1000
     """Number of classes."""
     compact: bool = False
-    """Leave out what neither keeps nor trains anything, such as ReLU."""
+    """Leave out layers without parameters and stored activations, such as ReLU."""
     markdown: bool = False
-    """Print Markdown."""
+    """Print the table as Markdown."""
     figure: Path | None = None
     """Also draw the network as blocks into this PNG file."""
 

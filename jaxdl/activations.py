@@ -1,13 +1,14 @@
-"""Activation functions g(z), element by element except softmax and log_softmax (Lecture row B).
+"""Activation functions g(z), element by element except `softmax`, `log_softmax` and `glu`.
 
-What holds for all of them:
+These properties hold for all of them:
 
-* A result has the shape and the dtype of `x`. float16 and bfloat16 are computed in float32 and rounded once.
+* A result has the dtype of `x`, and its shape except in `glu`. float16 and bfloat16 are computed in float32 and
+  rounded once.
 * Values and gradients are finite for every finite `x`. At ±inf each gives its limit, except that a softmax whose
   largest entry is infinite gives NaN. NaN stays NaN.
 * Complex inputs raise ValueError, except in `linear` and `tanh`.
 * At a kink the gradient is the one of the lecture's "otherwise" case: 0 for relu at 0 (and for relu6 at 0 and
-  6), `negative_slope` for leaky_relu, α for elu.
+  6), `negative_slope` for leaky_relu, the slope for prelu, α for elu, λα for selu.
 * Every mode of differentiation works. XLA on CPU treats subnormals as 0, so the tails of sigmoid, softplus
   and softmax end near 1e-38.
 """
@@ -23,13 +24,19 @@ from jaxdl import numerics
 __all__ = [
     "elu",
     "gelu",
+    "glu",
+    "hard_swish",
     "leaky_relu",
     "linear",
     "log_softmax",
+    "mish",
     "noisy_relu",
+    "prelu",
     "relu",
     "relu6",
+    "selu",
     "sigmoid",
+    "silu",
     "softmax",
     "softplus",
     "swish",
@@ -40,6 +47,9 @@ __all__ = [
 
 _GELU_TAIL = 40  # beyond it Φ(−z) is 0, in float64 too
 _SIGMOID_TAIL = 1000  # beyond it sigmoid(−z) is 0, in float64 too
+# the fixed point at which mean 0 and variance 1 pass through a layer: equation (14) of the paper in double precision
+_SELU_ALPHA = 1.6732632423543772
+_SELU_SCALE = 1.0507009873554805
 
 
 def _widen(x):
@@ -111,6 +121,30 @@ def leaky_relu(x: Float[ArrayLike, "*n"], *, negative_slope: ArrayLike = 0.01) -
     return jnp.where(z > 0, z, jnp.asarray(negative_slope, z.dtype) * negative).astype(dtype)
 
 
+def prelu(x: Float[ArrayLike, "*n"], slope: Float[ArrayLike, "..."]) -> Float[Array, "*n"]:
+    """Parametric rectifier: g(z) = z if z > 0 else β z, with a slope β that is learned.
+
+    Args:
+        x: inputs z, channels last.
+        slope: β, a number or one per channel, `(channels,)`; the paper starts from 0.25.
+
+    Raises:
+        ValueError: `slope` is neither, or an argument is complex.
+
+    Example:
+        `prelu(jnp.array([-2.0, 3.0]), 0.25)` is [−0.5, 3].
+
+    Reference: He et al., Delving deep into rectifiers, 2015. https://arxiv.org/abs/1502.01852
+    """
+    numerics.refuse_complex(x=x, slope=slope)
+    dtype = numerics.result_dtype(x, slope)
+    z, slope = (jnp.asarray(one, numerics.wide_dtype(dtype)) for one in (x, slope))
+    if slope.shape not in ((), z.shape[-1:]):
+        raise ValueError(f"slope: got shape {slope.shape}, allowed for x {z.shape} are () and {z.shape[-1:]}")
+    negative = jnp.where(z > 0, 0, z)  # at z = inf the slope's gradient would be 0 · inf
+    return jnp.where(z > 0, z, jnp.broadcast_to(slope, z.shape) * negative).astype(dtype)
+
+
 def noisy_relu(
     key: jax.Array,
     x: Float[ArrayLike, "*n"],
@@ -149,6 +183,20 @@ def elu(x: Float[ArrayLike, "*n"], *, alpha: ArrayLike = 1.0) -> Float[Array, "*
     z, dtype = _widen(x)
     negative = jnp.where(z > 0, 0, z)  # keeps exp from overflowing in the branch that is not taken
     return jnp.where(z > 0, z, jnp.asarray(alpha, z.dtype) * jnp.expm1(negative)).astype(dtype)
+
+
+def selu(x: Float[ArrayLike, "*n"]) -> Float[Array, "*n"]:
+    """Self-normalising unit: g(z) = λ z if z > 0 else λ α (eᶻ − 1), λ = 1.0507, α = 1.6733; range (−1.758, ∞).
+
+    Inputs of mean 0 and variance 1 keep both, with weights from `initializers.lecun_normal`.
+
+    Example:
+        `selu(jnp.array([-jnp.inf, 1.0]))` is [−1.7581, 1.0507].
+
+    Reference: Klambauer et al., Self-normalizing neural networks, 2017. https://arxiv.org/abs/1706.02515
+    """
+    z, dtype = _widen(x)
+    return (_SELU_SCALE * elu(z, alpha=_SELU_ALPHA)).astype(dtype)
 
 
 def softplus(x: Float[ArrayLike, "*n"]) -> Float[Array, "*n"]:
@@ -191,6 +239,71 @@ def swish(x: Float[ArrayLike, "*n"], *, beta: ArrayLike = 1.0) -> Float[Array, "
     inside = jnp.where(jnp.abs(beta * z) > _SIGMOID_TAIL, 0, z)  # −inf · 0 is NaN
     y = inside * lax.logistic(beta * inside)
     return _with_tails(z, beta * z, _SIGMOID_TAIL, y).astype(dtype)
+
+
+def silu(x: Float[ArrayLike, "*n"]) -> Float[Array, "*n"]:
+    """Sigmoid-weighted linear unit: g(z) = z sigmoid(z), which is `swish` with β = 1.
+
+    Reference: Elfwing, Uchibe and Doya, Sigmoid-weighted linear units for neural network function approximation in
+    reinforcement learning, 2018. https://arxiv.org/abs/1702.03118
+    """
+    return swish(x)
+
+
+def mish(x: Float[ArrayLike, "*n"]) -> Float[Array, "*n"]:
+    """Mish: g(z) = z tanh(ln(1 + eᶻ)), smooth, with a minimum of −0.309 at z = −1.192.
+
+    Example:
+        `mish(1.0)` is tanh(ln(1 + e)) = 0.8651.
+
+    Reference: Misra, Mish: a self regularized non-monotonic activation function, 2020.
+    https://arxiv.org/abs/1908.08681
+    """
+    z, dtype = _widen(x)
+    inside = jnp.where(jnp.abs(z) > _SIGMOID_TAIL, 0, z)  # −inf · 0 is NaN
+    # tanh(ln(1 + e)) is a quotient of polynomials in e = eᶻ; tanh itself rounds to 1 too early for its slope
+    up, down = jnp.exp(-jnp.where(z > 0, inside, 0)), jnp.exp(jnp.where(z > 0, 0, inside))
+    above, below = 1 + 2 * up, down * (down + 2)
+    gate = jnp.where(z > 0, above / (above + 2 * up * up), below / (below + 2))
+    return _with_tails(z, z, _SIGMOID_TAIL, inside * gate).astype(dtype)
+
+
+def hard_swish(x: Float[ArrayLike, "*n"]) -> Float[Array, "*n"]:
+    """Piecewise swish of MobileNetV3: g(z) = z min(max(0, z + 3), 6) / 6, with gradient 0 at −3 and 1 at 3.
+
+    Example:
+        `hard_swish(jnp.array([-3.0, 1.0, 4.0]))` is [0, 2/3, 4].
+
+    Reference: Howard et al., Searching for MobileNetV3, 2019. https://arxiv.org/abs/1905.02244
+    """
+    z, dtype = _widen(x)
+    inside = jnp.where(jnp.abs(z) < 3, z, 0)  # z² overflows
+    return jnp.where(z >= 3, z, jnp.where(z <= -3, 0, inside * (inside + 3) / 6 + 0 * z)).astype(dtype)
+
+
+def glu(x: Float[ArrayLike, "*n"], *, axis: int = -1) -> Float[Array, "*m"]:
+    """Gated linear unit: g(a, b) = a sigmoid(b), the two halves of an axis.
+
+    Args:
+        x: a and b one after the other on `axis`.
+        axis: the axis to halve; the result has half its length there.
+
+    Raises:
+        ValueError: the axis does not exist or has an odd length, or x is complex.
+
+    Other gates are products of the caller's: SwiGLU is `silu(a) * b`.
+
+    Example:
+        `glu(jnp.array([2.0, 0.0]))` is [2 · ½] = [1].
+
+    Reference: Dauphin et al., Language modeling with gated convolutional networks, 2017.
+    https://arxiv.org/abs/1612.08083
+    """
+    z, dtype = _widen(x)
+    if not -z.ndim <= axis < z.ndim or z.shape[axis] % 2:
+        raise ValueError(f"x: got shape {z.shape}, needs an axis {axis} of even length")
+    a, b = jnp.split(z, 2, axis)
+    return (a * lax.logistic(b)).astype(dtype)
 
 
 def _with_tails(z, scaled, tail, y):

@@ -1,17 +1,20 @@
-"""Gradient checking: is a gradient the derivative of its function? (Lecture row D3).
+"""Gradient checking against finite differences, with kinks told apart from bugs.
 
-`check_grad(f, tree)` compares a gradient with differences of f and returns a `Report`; `assert_grad` is the same
-for tests. How an entry, or a random direction through many entries, is judged:
+`check_grad(f, tree)` compares a gradient with differences of f and returns a `Report`; `assert_grad` does the same in
+tests. These rules judge an entry, or a random direction through many entries:
 
-* The slope is a central difference with one Richardson step, over h, then h/16 and h/256 as long as rounding
-  leaves it clear; h is the dtype's eps^(1/5) times the leaf's size. The first that agrees settles it.
-* If the gradient differs where f is straight between x − h and x + h, it is wrong.
-* If the one-sided slopes of an output differ however small the step, it has a kink there, and a gradient between
-  them is right, as for relu at 0 or a tie in max pooling. That a tie gives its gradient only once is not checked.
-* A direction that is wrong or crosses kinks is halved until single entries are known.
-* If slope and gradient agree only because f is rounded to more than half of either, nobody can tell: so it is with
-  x² + 10⁶ in float32. Such a leaf is not ok; float64, or an f without what does not depend on x, tells more. An f that
-  does not change at all has the gradient 0 if rounding leaves slopes of `rtol` visible.
+* The slope is a central difference with one Richardson step. The step size is h, the dtype's eps^(1/5) times the size
+of
+  the leaf, then h/16 and h/256 as long as rounding does not drown the slope. The first slope that agrees settles it.
+* A gradient that differs where f is straight between x − h and x + h is wrong.
+* If the one-sided slopes of an output differ however small the step, f has a kink there, and any gradient between them
+  is right, as for relu at 0 or a tie in max pooling. Whether a tie passes its gradient on only once is not checked.
+* A direction that is wrong or crosses kinks is halved until single entries are settled.
+* If the rounding of f exceeds half of the slope and the gradient, as for x² + 10⁶ in float32, their agreement proves
+  nothing, and the leaf is not ok. Use float64, or drop terms of f that do not depend on x. An f that does not change at
+  all has gradient 0 if rounding leaves slopes of `rtol` visible.
+
+[Lecture row D3]
 """
 
 from collections.abc import Callable, Iterator
@@ -29,28 +32,28 @@ _HIDDEN = "cannot tell: rounding hides it"
 
 
 class Leaf(NamedTuple):
-    """What was found for one floating leaf of the tree."""
+    """Result for one floating leaf of the tree."""
 
-    path: str  # as jax.tree_util.keystr writes it; "" for a tree that is one array
+    path: str  # from jax.tree_util.keystr; "" for a tree that is a single array
     shape: tuple[int, ...]
     error: float  # largest |numeric − analytic| / size of the gradient
-    index: tuple[int, ...] | None  # entry with that error; None if it is a direction or nothing was checked
+    index: tuple[int, ...] | None  # entry with that error; None for a direction, or if nothing was checked
     analytic: float  # gradient there
     numeric: float  # slope there
-    problem: str  # "", or in words what is wrong, or that nobody can tell
-    kinks: int  # entries at which f has a kink and the gradient is one of its subgradients
-    checked: int  # entries and directions that were compared
-    left: int  # directions through kinks that the budget did not allow to resolve
+    problem: str  # "" if the leaf is ok, else the reason why it is not
+    kinks: int  # entries at which f has a kink and the gradient is a subgradient
+    checked: int  # compared entries and directions
+    left: int  # directions through kinks that the budget left unresolved
 
 
 class Report(NamedTuple):
-    """One line per leaf; print it."""
+    """Results of all leaves; `print` shows one line for each."""
 
     leaves: tuple[Leaf, ...]
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is wrong and everything could be told."""
+        """Whether every leaf was checked and none is wrong."""
         return not any(leaf.problem for leaf in self.leaves)
 
     def __str__(self) -> str:
@@ -72,12 +75,12 @@ class _Verdict(NamedTuple):
 
 
 class _Slopes(NamedTuple):
-    """What differences of f over ±h and ±h/2 say."""
+    """Slopes of f from differences over ±h and ±h/2."""
 
     numeric: float
-    bend: float  # how much the central differences of both widths differ
-    low: float  # sum over the outputs of the smaller one-sided slope
-    high: float  # sum of the larger one
+    bend: float  # difference between the central differences of both widths
+    low: float  # smaller one-sided slope of each output, summed over the outputs
+    high: float  # larger one-sided slope, summed likewise
 
     @property
     def jump(self) -> float:
@@ -96,23 +99,24 @@ def check_grad(
     budget: int = 300,
     seed: int = 0,
 ) -> Report:
-    """Compare a gradient of f with differences of f, at one point, leaf by leaf.
+    """Compare a gradient of f at one point with differences of f, leaf by leaf.
 
     Args:
-        f: function of one tree; its outputs may be any tree, they are contracted with random weights.
-        tree: the point. Floating leaves are checked, others are passed on. float64 is by far the sharpest.
-        backward: hand-written gradient `(tree, cotangent) -> tree`, the cotangent shaped like f's output. None
-            for what `jax.vjp` gives, which checks `custom_vjp` and `custom_jvp` rules.
-        rtol: relative error from which on it is wrong; None for 1e-6, 5e-3 and 0.1 in 64, 32 and 16 bits.
-        step: h; None for one chosen by dtype and size of the leaf.
-        max_entries: leaves up to this size are checked entry by entry, larger ones along random directions
-            and at as many entries, first and last among them.
+        f: function of one tree. Its outputs may be any tree; random weights contract them to a number. tree: the point.
+        Floating leaves are checked, others are passed through. float64 is by far the sharpest. backward: hand-written
+        gradient `(tree, cotangent) -> tree`, with the cotangent shaped like the output of f. None
+            uses `jax.vjp`, which checks `custom_vjp` and `custom_jvp` rules.
+        rtol: largest relative error of a right gradient; None means 1e-6, 5e-3 and 0.1 for 64, 32 and 16 bits.
+        step: h; None chooses it by the dtype and the size of the leaf.
+        max_entries: largest leaf to check entry by entry. A larger leaf is checked along random directions and at
+            this many entries, the first and the last among them.
         directions: number of random directions through a large leaf.
         budget: most comparisons for one leaf.
-        seed: for weights, directions and entries.
+        seed: seed for weights, directions and entries.
 
     Raises:
-        ValueError: no floating leaf; outputs that are not floating or not finite; `backward` gives another tree.
+        ValueError: there is no floating leaf, an output is not floating or not finite, or `backward` returns a tree of
+            another structure.
     """
     leaves, structure = jax.tree.flatten(tree)
     leaves = [jnp.asarray(leaf) for leaf in leaves]
@@ -143,7 +147,7 @@ def check_grad(
 
 
 def assert_grad(f: Callable[[PyTree], PyTree], tree: PyTree, **options: Any) -> None:
-    """Raise AssertionError with the printed report unless `check_grad(f, tree, **options)` is ok."""
+    """Raise AssertionError with the report unless `check_grad(f, tree, **options)` is ok."""
     report = check_grad(f, tree, **options)
     if not report.ok:
         only_hidden = {leaf.problem for leaf in report.leaves} <= {"", _HIDDEN}
@@ -152,12 +156,12 @@ def assert_grad(f: Callable[[PyTree], PyTree], tree: PyTree, **options: Any) -> 
 
 
 def _weights(output: PyTree, random: np.random.Generator) -> tuple[Callable[[PyTree], np.ndarray], PyTree]:
-    """Return the function that weighs the outputs, giving a float64 vector, and the cotangent it stands for."""
+    """Return a function that weighs the outputs into a float64 vector, and the cotangent that holds the weights."""
     leaves, structure = jax.tree.flatten(output)
     if not all(jnp.issubdtype(y.dtype, jnp.floating) for y in leaves) or not leaves:
         raise ValueError(f"f: got outputs of dtypes {[str(y.dtype) for y in leaves]}, all must be floating")
     single = len(leaves) == 1 and leaves[0].size == 1
-    # rounded to the outputs' dtype, in which the cotangent is
+    # rounded to the dtype of the outputs, which the cotangent must have
     cotangents = [jnp.asarray(np.ones(y.shape) if single else random.normal(size=y.shape), y.dtype) for y in leaves]
     flat = np.concatenate([np.asarray(c, np.float64).ravel() for c in cotangents])
 
@@ -189,16 +193,9 @@ def _unusable(gradient, leaf) -> str:
     return ""
 
 
-def _judge(value: Callable, leaf: jax.Array, gradient, rtol: float | None, step: float | None) -> Callable:
-    """Return the function (entries, signs) -> _Verdict that compares slope and gradient along one direction."""
-    info = jnp.finfo(leaf.dtype)
-    eps = float(info.eps)
-    rtol = rtol or {64: 1e-6, 32: 5e-3}.get(info.bits, 0.1)
-    x, g = np.asarray(leaf, np.float64).ravel(), np.asarray(gradient, np.float64).ravel()
-    size = max(np.abs(x).max(initial=0), 0.01) if x.any() else 1.0
-    middle = value(leaf)
-    # rounding of f itself, and of x + h, which moves by multiples of eps
-    rounding = 8 * eps * (np.linalg.norm(middle) + np.abs(g).max(initial=0) * size)
+def _differences(value: Callable, leaf: jax.Array) -> tuple[Callable, np.ndarray]:
+    """Return a function (entries, v, h) -> _Slopes of f along v, and the value of f at the leaf itself."""
+    x, middle = np.asarray(leaf, np.float64).ravel(), value(leaf)
 
     def slopes(entries, v, h) -> _Slopes:
         def moved(t):
@@ -211,6 +208,20 @@ def _judge(value: Callable, leaf: jax.Array, gradient, rtol: float | None, step:
         right, left = 2 * (near_up - middle) / h, 2 * (middle - near_down) / h
         low, high = np.minimum(left, right).sum(), np.maximum(left, right).sum()
         return _Slopes(float(fine + (fine - coarse) / 3), float(abs(fine - coarse)), float(low), float(high))
+
+    return slopes, middle
+
+
+def _judge(value: Callable, leaf: jax.Array, gradient, rtol: float | None, step: float | None) -> Callable:
+    """Return a function (entries, signs) -> _Verdict that compares slope and gradient along one direction."""
+    info = jnp.finfo(leaf.dtype)
+    eps = float(info.eps)
+    rtol = rtol or {64: 1e-6, 32: 5e-3}.get(info.bits, 0.1)
+    x, g = np.asarray(leaf, np.float64).ravel(), np.asarray(gradient, np.float64).ravel()
+    size = max(np.abs(x).max(initial=0), 0.01) if x.any() else 1.0
+    slopes, middle = _differences(value, leaf)
+    # rounding of f itself, and of x + h, which moves by multiples of eps
+    rounding = 8 * eps * (np.linalg.norm(middle) + np.abs(g).max(initial=0) * size)
 
     def judge(entries: np.ndarray, signs: np.ndarray) -> _Verdict:
         v = signs / np.sqrt(len(entries))
@@ -230,7 +241,7 @@ def _judge(value: Callable, leaf: jax.Array, gradient, rtol: float | None, step:
             if max(at.jump, at.bend) <= allowed:
                 return _Verdict("wrong", tried[-1][2], at.numeric, analytic)
         at, allowed, error = tried[-1]
-        # where f is smooth the one-sided slopes come 16 times closer with a 16 times smaller step
+        # where f is smooth, a 16 times smaller step brings the one-sided slopes 16 times closer
         kinked = at.jump > allowed and (len(tried) == 1 or at.jump > tried[-2][0].jump / 4)
         between = at.low - allowed <= analytic <= at.high + allowed
         unsettled = len(entries) > 1 or (kinked and between)
@@ -240,7 +251,7 @@ def _judge(value: Callable, leaf: jax.Array, gradient, rtol: float | None, step:
 
 
 def _visits(size: int, max_entries: int, directions: int, random: np.random.Generator) -> list:
-    """List what to compare first: (entries, signs), directions before single entries."""
+    """Return the first comparisons as (entries, signs), directions before single entries."""
     if size <= max_entries:
         return [(np.array([i]), np.ones(1)) for i in range(size)]
     everything = np.arange(size)
@@ -250,7 +261,7 @@ def _visits(size: int, max_entries: int, directions: int, random: np.random.Gene
 
 
 def _check_leaf(path: str, shape: tuple[int, ...], judge: Callable, visit: list, budget: int) -> Leaf:
-    """Judge what is to visit, halving what is not settled, and keep the worst."""
+    """Judge all comparisons to visit, halve unsettled directions, and keep the worst verdict."""
     checked = kinks = left = 0
     worst: tuple[int, float, np.ndarray, _Verdict] | None = None
     pending = list(reversed(visit))
@@ -259,7 +270,7 @@ def _check_leaf(path: str, shape: tuple[int, ...], judge: Callable, visit: list,
         verdict = judge(entries, signs)
         checked += 1
         kinks += verdict.kind == "kink" and len(entries) == 1
-        # a wrong entry says more than a wrong direction, that more than one nobody can tell, and that than a right one
+        # from worst to best: a wrong entry, a wrong direction, a hidden one, a right one
         level = {"wrong": 2 + (len(entries) == 1), "hidden": 1}.get(verdict.kind, 0)
         rank = (level, verdict.error)
         if verdict.kind != "kink" and (worst is None or rank > worst[:2]):

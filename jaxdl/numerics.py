@@ -1,10 +1,11 @@
-"""Dtypes in which formulas are computed, and functions whose derivatives stay finite.
+"""Dtypes to compute in, functions with finite derivatives, and checks that many modules share.
 
 float16 and bfloat16 are computed in float32 and rounded once. Nothing here relies on implicit promotion between two
 floating dtypes, so the library also runs under ``jax.numpy_dtype_promotion("strict")``.
 """
 
 import math
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -14,10 +15,12 @@ from jaxtyping import Array
 
 __all__ = [
     "add_bias",
+    "align",
     "check_key",
     "class_numbers",
     "floats",
     "merge_leading",
+    "reduced_axes",
     "refuse_complex",
     "result_dtype",
     "safe_abs",
@@ -30,35 +33,65 @@ __all__ = [
 
 
 def result_dtype(*values: ArrayLike) -> jnp.dtype:
-    """Return the dtype of a result: the promoted floating or complex dtype of the values, which ints do not widen."""
+    """Return the promoted floating or complex dtype of the values. Integers do not widen it."""
     inexact = [value for value in values if jnp.issubdtype(jnp.result_type(value), jnp.inexact)]
     return jnp.result_type(*inexact, float)
 
 
 def wide_dtype(dtype: DTypeLike) -> jnp.dtype:
-    """Return the dtype to compute in: float32 for 16 bits and fewer, else the dtype itself."""
+    """Return the dtype to compute in: float32 for dtypes of 16 bits or fewer, else the dtype itself."""
     dtype = jnp.dtype(dtype)
     return jnp.dtype(jnp.float32) if jnp.finfo(dtype).bits < 32 else dtype
 
 
 def widen(x: ArrayLike) -> Array:
-    """Return x as an array of at least float32; ints become floats."""
+    """Return x as an array of float32 or wider. Integers become floats."""
     return jnp.asarray(x, wide_dtype(result_dtype(x)))
 
 
 def floats(x: ArrayLike) -> Array:
-    """Return x as an array of floats; ints, whose means would be cut off, become floats."""
+    """Return x as an array of floats. Integers become floats, so that their mean is not truncated."""
     return jnp.asarray(x, result_dtype(x))
 
 
 def merge_leading(x: Array, keep: int) -> Array:
-    """Return x with all axes but the last `keep` made one."""
+    """Merge all axes of x but the last `keep` into one."""
     lead = x.ndim - keep
     return x.reshape(math.prod(x.shape[:lead]), *x.shape[lead:])
 
 
+def align(name: str, value: ArrayLike, x: Array) -> Array:
+    """Return `value` in float32 or wider, with leading axes of length 1 up to the rank of x.
+
+    Raises:
+        ValueError: `value`, which the error calls `name`, does not broadcast to the shape of x.
+    """
+    value = widen(value)
+    aligned = value.reshape((1,) * (x.ndim - value.ndim) + value.shape)
+    fits = aligned.ndim == x.ndim and all(n in (1, m) for n, m in zip(aligned.shape, x.shape, strict=True))
+    if not fits:
+        raise ValueError(f"{name}: got shape {value.shape}, allowed are shapes that broadcast to that of x, {x.shape}")
+    return aligned
+
+
+def reduced_axes(axis: int | Sequence[int] | None, ndim: int) -> tuple[int, ...]:
+    """Return the axes to reduce as sorted non-negative ints. None means all but the last.
+
+    Raises:
+        ValueError: a scalar, or an axis that an array of `ndim` axes lacks.
+    """
+    if ndim == 0:
+        raise ValueError("x: got a scalar, allowed are arrays with at least one axis")
+    if axis is None:
+        return tuple(range(ndim - 1))
+    axes = (axis,) if isinstance(axis, int) else tuple(axis)
+    if not all(-ndim <= one < ndim for one in axes):
+        raise ValueError(f"axis: got {axis!r}, allowed are axes of an array with {ndim} of them")
+    return tuple(sorted({one % ndim for one in axes}))
+
+
 def add_bias(y: Array, bias: ArrayLike | None) -> Array:
-    """Return y plus one bias for each entry of the last axis; None adds nothing.
+    """Add a bias of one entry per index of the last axis to y, or nothing for None.
 
     Raises:
         ValueError: a bias of another length.
@@ -69,12 +102,12 @@ def add_bias(y: Array, bias: ArrayLike | None) -> Array:
     if bias.shape != y.shape[-1:]:
         raise ValueError(f"bias: got shape {bias.shape}, allowed is {y.shape[-1:]}")
     dtype = result_dtype(y, bias)
-    wide = wide_dtype(dtype)  # or else its gradient, a sum over all examples, would be made in 16 bits
+    wide = wide_dtype(dtype)  # so that the gradient, a sum over all examples, is not summed in 16 bits
     return (y.astype(wide) + jnp.broadcast_to(bias.astype(wide), y.shape)).astype(dtype)
 
 
 def check_key(key: ArrayLike, name: str = "key") -> None:
-    """Raise ValueError for what is no PRNG key, such as the seed itself."""
+    """Raise ValueError unless `key` is a PRNG key. An integer seed is not one."""
     dtype = getattr(key, "dtype", None)
     typed = dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key)
     if not typed and (dtype != jnp.uint32 or jnp.ndim(key) != 1):
@@ -83,10 +116,10 @@ def check_key(key: ArrayLike, name: str = "key") -> None:
 
 
 def class_numbers(labels: Array) -> Array:
-    """Return integers of at least 32 bits: a byte cannot be compared with 300 classes.
+    """Return class numbers with 32 bits or more, since a byte cannot be compared with 300 classes.
 
     Raises:
-        ValueError: the labels are no integers.
+        ValueError: the labels are not integers.
     """
     if not jnp.issubdtype(labels.dtype, jnp.integer):
         raise ValueError(f"labels: got dtype {labels.dtype}, class numbers are integers")
@@ -94,14 +127,14 @@ def class_numbers(labels: Array) -> Array:
 
 
 def refuse_complex(**values: ArrayLike | None) -> None:
-    """Raise ValueError for a complex argument, by name."""
+    """Raise ValueError that names the first complex argument, if there is one."""
     for name, value in values.items():
         if value is not None and jnp.issubdtype(jnp.result_type(value), jnp.complexfloating):
             raise ValueError(f"{name}: got {jnp.result_type(value)}, allowed are real numbers")
 
 
 def square(x: Array) -> Array:
-    """Return |x|², which is x² for real x, as real numbers."""
+    """Return |x|² as real numbers."""
     if jnp.iscomplexobj(x):
         return jnp.square(jnp.real(x)) + jnp.square(jnp.imag(x))
     return jnp.square(x)
@@ -111,7 +144,7 @@ def safe_abs(x: Array) -> Array:
     """Return |x|, with gradient 0 at 0."""
     if jnp.iscomplexobj(x):
         return safe_sqrt(square(x))
-    return x * jnp.sign(x)  # not abs: its gradient at 0 is 1
+    return x * jnp.sign(x)  # jnp.abs has gradient 1 at 0
 
 
 def safe_sqrt(x: Array) -> Array:
@@ -126,5 +159,5 @@ def softplus(z: Array) -> Array:
     return jnp.maximum(z, 0) + jnp.log1p(jnp.exp(-jnp.abs(z)))
 
 
-# the formula above has kinks at 0 that cancel in value but not under differentiation
+# the kinks of the two terms at 0 cancel in value, but not under differentiation
 softplus.defjvps(lambda tangent, _, z: tangent * lax.logistic(z))

@@ -1,7 +1,7 @@
-"""Factories of JAX primitives: linear and bilinear functions whose transposes are given code.
+"""Factories of JAX primitives: linear and bilinear functions with custom transposes.
 
-A `jax.custom_vjp` forbids forward mode, and Gauss-Newton needs it. A primitive that knows it is linear does not: its
-tangent is the function itself, its transpose the given code, and JAX differentiates that code further.
+A `jax.custom_vjp` forbids forward mode, which Gauss-Newton needs. A primitive that JAX knows to be linear supports
+every mode: its tangent is the function itself, and its transpose is ordinary code that JAX differentiates further.
 """
 
 import dataclasses
@@ -15,13 +15,15 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array
 
+from jaxdl import compat
+
 __all__ = ["Static", "bilinear", "linear"]
 
 
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
 class Static:
-    """A hashable Python value, such as a shape or an option, inside a tree of arrays; jit and vmap leave it alone."""
+    """A hashable Python value, such as a shape or an option, inside a tree of arrays. jit and vmap do not touch it."""
 
     value: Any
 
@@ -36,23 +38,25 @@ def bilinear(
     joins: bool,
     unrolled: int,
 ) -> Callable[..., Array]:
-    """Make of a function that is linear in each of two arrays one whose reverse mode runs given code.
+    """Return a primitive for a function that is linear in each of two arrays, with custom cotangents.
 
-    It is a primitive and no `jax.custom_vjp`, so forward mode and derivatives of derivatives work: the tangent is
-    the function itself, twice, and the two cotangents are ordinary functions that JAX differentiates further.
+    Forward mode applies the function itself to the tangents, and reverse mode calls the two cotangent functions, which
+    JAX differentiates further, so derivatives of any order and mode work.
 
     Args:
-        name: of the primitive, in jaxprs.
+        name: name of the primitive in jaxprs.
         f: ``(x, y, **options) -> z`` with hashable options.
         x_cotangent: ``(cotangent of z, y, **options) -> cotangent of x``.
         y_cotangent: ``(cotangent of z, x, **options) -> cotangent of y``.
-        cpu: computes the same as ``f``, faster, on CPU.
-        joins: whether the leading axis of x and z is one of examples, which a mapped axis of x alone may join.
-        unrolled: length up to which a mapped axis is unrolled on CPU; compile time grows with it.
+        cpu: ``(x, y, *, whole, **options) -> z``, a faster equivalent of ``f`` on CPU. ``whole`` is true if x and y are
+            whole arrays on one device, in a program for this process; see `compat.whole`.
+        joins: whether the leading axis of x and z counts examples, so that a mapped axis of x alone can be merged into
+            it.
+        unrolled: longest mapped axis to unroll on CPU; compile time grows with it.
 
     Returns:
-        A function of the same arguments. Under `jax.vmap`, where the mapped axis cannot join, each of up to
-        `unrolled` members is computed by itself on CPU; else `jax.vmap` of ``f`` runs, and its own derivatives.
+        A function of the same arguments. Where `jax.vmap` cannot merge the mapped axis, CPU computes up to `unrolled`
+        members one by one; otherwise `jax.vmap` of ``f`` runs, with its own derivatives.
     """
     primitive = Primitive(name)
 
@@ -61,6 +65,22 @@ def bilinear(
             partial(f, **options), jax.ShapeDtypeStruct(x.shape, x.dtype), jax.ShapeDtypeStruct(y.shape, y.dtype)
         )
         return x.update(shape=z.shape, dtype=z.dtype, weak_type=False)
+
+    primitive.def_impl(lambda x, y, /, **options: jax.jit(partial(primitive.bind, **options))(x, y))
+    primitive.def_abstract_eval(abstract)
+    mlir.register_lowering(primitive, mlir.lower_fun(f, multiple_results=False))
+    mlir.register_lowering(primitive, _lower_on_cpu(cpu), platform="cpu")
+    batching.primitive_batchers[primitive] = _bilinear_batching(primitive, f, joins, unrolled)
+    ad.defbilinear(
+        primitive,
+        lambda cotangent, x, y, /, **options: x_cotangent(cotangent, y, **options),
+        lambda cotangent, x, y, /, **options: y_cotangent(cotangent, x, **options),
+    )
+    return primitive.bind
+
+
+def _bilinear_batching(primitive: Primitive, f: Callable[..., Array], joins: bool, unrolled: int) -> Callable:
+    """Return the batching rule of `bilinear`."""
 
     def one_by_one(x, y, /, x_axis, y_axis, **options):
         members = range(x.shape[x_axis] if y_axis is None else y.shape[y_axis])
@@ -76,21 +96,18 @@ def bilinear(
         by_vmap = jax.vmap(partial(f, **options), axes)
         if max(a.shape[axis] for a, axis in zip(arrays, axes, strict=True) if axis is not None) > unrolled:
             return by_vmap(x, y), 0
-        return jax.lax.platform_dependent(
-            x, y, cpu=partial(one_by_one, x_axis=x_axis, y_axis=y_axis, **options), default=by_vmap
-        ), 0
+        on_cpu = partial(one_by_one, x_axis=x_axis, y_axis=y_axis, **options)
+        return jax.lax.platform_dependent(x, y, cpu=on_cpu, default=by_vmap), 0
 
-    primitive.def_impl(lambda x, y, /, **options: jax.jit(partial(primitive.bind, **options))(x, y))
-    primitive.def_abstract_eval(abstract)
-    mlir.register_lowering(primitive, mlir.lower_fun(f, multiple_results=False))
-    mlir.register_lowering(primitive, mlir.lower_fun(cpu, multiple_results=False), platform="cpu")
-    batching.primitive_batchers[primitive] = batch
-    ad.defbilinear(
-        primitive,
-        lambda cotangent, x, y, /, **options: x_cotangent(cotangent, y, **options),
-        lambda cotangent, x, y, /, **options: y_cotangent(cotangent, x, **options),
-    )
-    return primitive.bind
+    return batch
+
+
+def _lower_on_cpu(cpu: Callable[..., Array]):
+    def lower(context, *arrays, **options):
+        code = partial(cpu, whole=compat.whole(context))
+        return mlir.lower_fun(code, multiple_results=False)(context, *arrays, **options)
+
+    return lower
 
 
 def _member(x, axis: int | None, number: int):
@@ -98,20 +115,19 @@ def _member(x, axis: int | None, number: int):
 
 
 def linear(name: str, f: Callable[[Any, Array], Array], transposed: Callable[[Any, Array], Array]):
-    """Make of a function that is linear in its last argument one whose transpose is given code.
+    """Return a primitive for a function that is linear in its last argument, with a custom transpose.
 
-    It is a pair of primitives, each the transpose of the other, so reverse mode runs `transposed`, reverse mode of that
-    runs `f`, and forward mode works. Differentiated with respect to a float in the residuals, both are what JAX makes
-    of their code.
+    It is a pair of primitives that transpose each other: reverse mode runs `transposed`, reverse mode of that runs `f`,
+    and forward mode works. JAX's own differentiation handles floats in the residuals.
 
     Args:
-        name: of the primitive, in jaxprs.
+        name: name of the primitive in jaxprs.
         f: ``(residuals, x) -> y``; residuals are a tree of arrays and `Static` values.
         transposed: ``(residuals, cotangent of y) -> cotangent of x``.
 
     Returns:
-        A function of the same arguments. Under `jax.vmap` a mapped axis becomes the first, and one of length 1 stands
-        there for what is not mapped, so both functions must take any number of leading axes, and broadcast them.
+        A function of the same arguments. `jax.vmap` moves a mapped axis to the front and gives unmapped arrays a
+        leading axis of length 1, so both functions must accept and broadcast any number of leading axes.
     """
     pair = Primitive(name), Primitive(f"{name}_transposed")
     for primitive, code, other in ((pair[0], f, pair[1]), (pair[1], transposed, pair[0])):
@@ -139,7 +155,7 @@ def _define_linear(primitive: Primitive, code: Callable[[Any, Array], Array], ot
             if type(tangent) is not ad.Zero:
                 of_leaf = lambda leaf, i=i: run(*primals[:i], leaf, *primals[i + 1 :], tree=tree)
                 parts.append(jax.jvp(of_leaf, (primals[i],), (tangent,))[1])
-        return y, reduce(jnp.add, parts)  # JAX asks only where one of the tangents is not zero
+        return y, reduce(jnp.add, parts)  # not empty, since JAX calls this rule only with a nonzero tangent
 
     def transpose(cotangent, x, *leaves, tree):
         return [other.bind(cotangent, *leaves, tree=tree), *(None for _ in leaves)]

@@ -1,11 +1,13 @@
-"""Sizes of convolutions and pools as plain Python ints: lengths, parameters, multiply-adds, receptive fields.
+"""Sizes of convolutions and pools in Python ints: lengths, parameters, multiply-adds and receptive fields.
 
-The arithmetic that convolutions and pools follow in `layers` and `backprop`, and that `nn` uses to know shapes without
-computing anything (Lecture rows H3, H6). `padding` is, along one axis, what it is for the functions of arrays:
+`kernels`, `layers` and `backprop` follow this arithmetic, and `nn` uses it to infer shapes without computing anything.
+`padding` along one axis of n values is one of these, with stride s, window k and dilation d:
 
-* "SAME": the output has length ⌈n/s⌉; of an odd total the larger half goes to the end.
-* "VALID": none. "FULL": d(k−1) on both sides, so that every overlap counts.
-* an int p: p on both sides; a pair (p_low, p_high).
+* "SAME" gives ⌈n/s⌉ outputs; the end gets the larger half of an odd amount.
+* "VALID" adds nothing, and "FULL" adds d(k−1) on both sides, so that every overlap counts.
+* An int p adds p on both sides, and a pair (p_low, p_high) adds different amounts.
+
+[Lecture rows H3, H6]
 """
 
 import math
@@ -33,7 +35,7 @@ __all__ = [
 
 
 class Window(NamedTuple):
-    """What one layer of a stack does along one axis: a convolution or a pool."""
+    """Window of a convolution or a pool along one axis."""
 
     size: int
     stride: int = 1
@@ -43,10 +45,10 @@ class Window(NamedTuple):
 def padding_amounts(
     length: int, window: int, *, stride: int = 1, padding: Padding = "VALID", dilation: int = 1
 ) -> tuple[int, int]:
-    """Return how many values `padding` adds before and after an axis of `length` values.
+    """Return the amounts that `padding` adds before and after an axis of `length` values.
 
     Raises:
-        ValueError: a window, stride or dilation below 1, a padding below 0 or of unknown name.
+        ValueError: a window, stride or dilation below 1, a negative padding, or a padding of unknown name.
     """
     for name, value in (("window", window), ("stride", stride), ("dilation", dilation)):
         check_at_least_one(name, value)
@@ -68,20 +70,20 @@ def padding_amounts(
 
 
 def output_length(length: int, window: int, *, stride: int = 1, padding: Padding = "VALID", dilation: int = 1) -> int:
-    """Return the length of a convolution's or a pool's output: ⌊(n + p_low + p_high − d(k−1) − 1)/s⌋ + 1.
+    """Return the output length of a convolution or a pool: ⌊(n + p_low + p_high − d(k−1) − 1)/s⌋ + 1.
 
     Args:
         length: input length n.
-        window: k, in values.
+        window: k, the number of values in the window.
         stride: s.
         padding: see the top of this module.
-        dilation: d, distance between neighbouring values of the window.
+        dilation: d, the distance between neighbouring values of the window.
 
     Raises:
-        ValueError: an impossible argument, or a window larger than the padded input.
+        ValueError: an invalid argument, or a window larger than the padded input.
 
     Reference: Dumoulin and Visin, A guide to convolution arithmetic for deep learning, 2016.
-    https://arxiv.org/abs/1603.07285. Lecture row H3.
+    https://arxiv.org/abs/1603.07285. [Lecture row H3]
     """
     low, high = padding_amounts(length, window, stride=stride, padding=padding, dilation=dilation)
     extent = dilation * (window - 1) + 1
@@ -102,13 +104,13 @@ def transposed_length(
     dilation: int = 1,
     output_padding: int = 0,
 ) -> int:
-    """Return the length of a transposed convolution's output: s(n − 1) + d(k−1) + 1 − c_low − c_high + o.
+    """Return the output length of a transposed convolution: s(n − 1) + d(k−1) + 1 − c_low − c_high + o.
 
-    "SAME" gives s·n; "VALID" crops nothing; ints and pairs are the amounts c that are cropped. o, the output padding,
-    is cropped less at the end: of the lengths that the convolution maps to n it says which one comes back.
+    "SAME" gives s·n, "VALID" crops nothing, and ints and pairs are the cropped amounts c. The output padding o reduces
+    the crop at the end, which selects one of the lengths that the convolution maps to n.
 
     Raises:
-        ValueError: an impossible argument, or a crop that leaves nothing.
+        ValueError: an invalid argument, or a crop that leaves nothing.
     """
     options = {"stride": stride, "padding": padding, "dilation": dilation, "output_padding": output_padding}
     low, high = crop_amounts(window, **options)
@@ -121,13 +123,13 @@ def transposed_length(
 def crop_amounts(
     window: int, *, stride: int, padding: Padding, dilation: int, output_padding: int = 0
 ) -> tuple[int, int]:
-    """Return what a transposed convolution crops: what the convolution that it transposes pads, less at the end.
+    """Return the amounts that a transposed convolution crops, which the convolution it transposes pads.
 
-    A negative amount stands for zeros that are appended: by "SAME" where the window is smaller than the stride, and by
-    an output padding that is larger than the crop.
+    A negative amount stands for appended zeros: "SAME" appends them for a window smaller than the stride, and so does
+    an output padding larger than the crop.
 
     Raises:
-        ValueError: an output padding that is no int in [0, max(stride, dilation)).
+        ValueError: an output padding that is not an int in [0, max(stride, dilation)).
     """
     if not isinstance(output_padding, Integral) or not 0 <= output_padding < max(stride, dilation):
         allowed = f"ints from 0 to max(stride, dilation) − 1 = {max(stride, dilation) - 1}"
@@ -141,55 +143,55 @@ def crop_amounts(
 def conv_parameters(
     window: Sequence[int], channels_in: int, channels_out: int, *, groups: int = 1, bias: bool = True
 ) -> int:
-    """Return the parameters of a convolution: ∏k · c_in/groups · c_out, and c_out biases.
+    """Return the number of parameters of a convolution: ∏k · c_in/groups · c_out weights and c_out biases.
 
     Raises:
         ValueError: `groups` does not divide both numbers of channels.
 
-    Lecture rows H3, H6.
+    [Lecture rows H3, H6]
     """
     check_groups(groups, channels_in, channels_out)
     return math.prod(window) * (channels_in // groups) * channels_out + bias * channels_out
 
 
 def dense_parameters(features_in: int, features_out: int, *, bias: bool = True) -> int:
-    """Return the parameters of a dense layer: n_in · n_out, and n_out biases (Lecture row H6)."""
+    """Return the number of parameters of a dense layer: n_in · n_out weights and n_out biases. [Lecture row H6]"""
     return features_in * features_out + bias * features_out
 
 
 def conv_multiply_adds(
     out_shape: Sequence[int], window: Sequence[int], channels_in: int, channels_out: int, *, groups: int = 1
 ) -> int:
-    """Return the multiply-adds of a convolution of one example, biases not counted.
+    """Return the number of multiply-adds of a convolution for one example, without biases.
 
-    One multiply-add is two floating-point operations; the figures that papers call FLOPs are mostly these.
+    One multiply-add is two floating-point operations, but papers that report FLOPs mostly count multiply-adds.
 
     Args:
-        out_shape: the output's spatial lengths, without channels.
-        window: the kernel's spatial lengths.
-        channels_in: input channels.
-        channels_out: output channels.
-        groups: groups of channels.
+        out_shape: spatial lengths of the output, without channels.
+        window: spatial lengths of the kernel.
+        channels_in: number of input channels.
+        channels_out: number of output channels.
+        groups: number of channel groups.
     """
     weights = conv_parameters(window, channels_in, channels_out, groups=groups, bias=False)
     return math.prod(out_shape) * weights
 
 
 def dense_multiply_adds(features_in: int, features_out: int) -> int:
-    """Return the multiply-adds of a dense layer of one example, biases not counted."""
+    """Return the number of multiply-adds of a dense layer for one example, without biases."""
     return features_in * features_out
 
 
 def receptive_field(stack: Sequence[Window | tuple[int, ...]]) -> int:
-    """Return how many inputs, along one axis, one output of a stack of layers sees.
+    """Return the receptive field of a stack of layers: how many inputs along one axis one output sees.
 
-    r = 1 + Σ_l d_l (k_l − 1) ∏_{i<l} s_i, layers from the input on.
+    r = 1 + Σ_l d_l (k_l − 1) ∏_{i<l} s_i, with layers counted from the input.
 
     Args:
-        stack: for each layer `Window(size, stride, dilation)` or a tuple of them, first layer first.
+        stack: one `Window` or tuple (size, stride, dilation) per layer, first layer first.
 
     Reference: Araujo, Norris and Sim, Computing receptive fields of convolutional neural networks, 2019.
-    https://distill.pub/2019/computing-receptive-fields. Lecture rows H1, H3.
+    https://distill.pub/2019/computing-receptive-fields. [Lecture rows H1, H3]
     """
     field, jump = 1, 1
     for size, stride, dilation in (Window(*layer) for layer in stack):
@@ -201,7 +203,7 @@ def receptive_field(stack: Sequence[Window | tuple[int, ...]]) -> int:
 
 
 def check_at_least_one(name: str, value: int) -> None:
-    """Raise ValueError naming the argument unless it is an int ≥ 1."""
+    """Raise ValueError that names the argument unless it is an int ≥ 1."""
     if not isinstance(value, Integral) or value < 1:
         raise ValueError(f"{name}: got {value!r}, allowed are ints ≥ 1")
 
@@ -217,7 +219,7 @@ def check_groups(groups: int, channels_in: int, channels_out: int) -> None:
 
 
 def per_axis(name: str, value: int | Sequence, axes: int) -> tuple:
-    """Return `value` once per spatial axis; a sequence must have one entry for each. Integers of numpy become ints."""
+    """Return a tuple of one entry per spatial axis. A sequence must have that length; numpy integers become ints."""
     if isinstance(value, str | Integral):
         return (_plain(value),) * axes
     if not isinstance(value, Sequence) or len(value) != axes:
@@ -226,7 +228,7 @@ def per_axis(name: str, value: int | Sequence, axes: int) -> tuple:
 
 
 def _plain(value):
-    """Return integers as Python's, which are hashable and mean the same in every cache, also inside a pair."""
+    """Convert integers, also inside a pair, to Python ints, which are hashable and equal in every cache."""
     if isinstance(value, Sequence) and not isinstance(value, str):
         return tuple(_plain(one) for one in value)
     return int(value) if isinstance(value, Integral) else value

@@ -1,6 +1,75 @@
-"""Strict settings for every test: eight virtual CPU devices, and implicit rank promotion is an error."""
+"""Strict settings for every test: eight virtual CPU devices, and implicit rank promotion is an error.
+
+With ``--fast`` (`make test-fast`) the tests marked slow, process or trains are left out, and one that starts a process
+or runs `training.fit` without its mark fails.
+"""
+
+import ctypes
+import pathlib
+import resource
+import subprocess
+import sys
 
 import jax
+import pytest
 
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+LEFT_OUT = ("slow", "process", "trains")
+
+
+def pytest_addoption(parser):
+    parser.addoption("--fast", action="store_true", help=f"leave out tests marked {', '.join(LEFT_OUT)}")
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("--fast"):
+        out = [item for item in items if any(item.get_closest_marker(mark) for mark in LEFT_OUT)]
+        config.hook.pytest_deselected(items=out)
+        items[:] = [item for item in items if item not in set(out)]
+
+
+MOST_MEMORY = 1 << 30  # bytes, of one worker
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _forget_a_module_s_programs():
+    yield
+    forget_programs()
+
+
+@pytest.fixture(autouse=True)
+def _forget_programs_where_they_fill_the_memory():
+    yield
+    if resident_memory() > MOST_MEMORY:
+        forget_programs()
+
+
+def forget_programs():
+    """Free all compiled programs. A worker that keeps those of the whole suite grows to several gigabytes."""
+    jax.clear_caches()
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
+        libc.malloc_trim(0)
+
+
+def resident_memory():
+    """Bytes; 0 where the system does not say."""
+    statm = pathlib.Path("/proc/self/statm")
+    return int(statm.read_text().split()[1]) * resource.getpagesize() if statm.exists() else 0
+
+
+@pytest.fixture(autouse=True)
+def _fast_means_fast(request, monkeypatch):
+    if not request.config.getoption("--fast"):
+        return
+    from jaxdl import training  # after jaxtyping's import hook, which checks the shapes
+
+    def refuse(what, mark):
+        def refused(*arguments, **options):
+            pytest.fail(f"{what}: mark this test with pytest.mark.{mark}")
+
+        return refused
+
+    monkeypatch.setattr(subprocess, "Popen", refuse("a process is started", "process"))
+    monkeypatch.setattr(training, "fit", refuse("training.fit runs", "trains"))

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks import accuracy
-from jaxdl.runs import metrics
+from experiments.train_cnn.records import Measurement
 
 
 def test_the_committed_lines_are_of_the_rows_as_they_stand():
@@ -41,7 +41,7 @@ def test_the_figure_is_drawn_from_the_runs(tmp_path, monkeypatch):
         folder.mkdir(parents=True)
         with (folder / "metrics.csv").open("w", newline="") as file:
             writer = csv.writer(file)
-            writer.writerow(metrics.COLUMNS)
+            writer.writerow(Measurement._fields)
             for step in range(10, 50, 10):
                 writer.writerow(["jaxdl.momentum", step, 0, "train", 2.0, 0.25, 0.1, 1.0])
             writer.writerow(["jaxdl.momentum", 40, 0, "dev", 2.0, 0.5, 0.1, 1.0])

@@ -30,6 +30,22 @@ FORMULAS = {
         lambda z: z * scipy.special.expit(z),
         lambda z: scipy.special.expit(z) * (1 + z * scipy.special.expit(-z)),
     ),
+    "silu": (
+        lambda z: z / (1 + np.exp(-z)),
+        lambda z: scipy.special.expit(z) * (1 + z * scipy.special.expit(-z)),
+    ),
+    "mish": (
+        lambda z: z * np.tanh(np.logaddexp(z, 0)),
+        lambda z: np.tanh(np.logaddexp(z, 0)) + z * scipy.special.expit(z) / np.cosh(np.logaddexp(z, 0)) ** 2,
+    ),
+    "selu": (
+        lambda z: 1.0507009873554805 * np.where(z > 0, z, 1.6732632423543772 * np.expm1(z)),
+        lambda z: 1.0507009873554805 * np.where(z > 0, 1, 1.6732632423543772 * np.exp(z)),
+    ),
+    "hard_swish": (
+        lambda z: z * np.clip(z + 3, 0, 6) / 6,
+        lambda z: np.where(np.abs(z) < 3, (2 * z + 3) / 6, z >= 3),
+    ),
 }
 ELEMENTWISE = sorted(FORMULAS)
 
@@ -39,7 +55,7 @@ def derivative(name, z):
 
 
 def test_every_activation_has_an_oracle():
-    assert set(activations.__all__) == {*FORMULAS, "noisy_relu", "softmax", "log_softmax"}
+    assert set(activations.__all__) == {*FORMULAS, "noisy_relu", "softmax", "log_softmax", "glu", "prelu"}
 
 
 @pytest.mark.parametrize("name", ELEMENTWISE)
@@ -72,7 +88,8 @@ def test_limits_at_infinity(name):
     low, high, nan = np.asarray(getattr(activations, name)(jnp.array([-np.inf, np.inf, np.nan])))
     with np.errstate(invalid="ignore"):
         limits = FORMULAS[name][0](np.array([-np.inf, np.inf]))
-    assert low == (0 if name in ("gelu", "swish") else limits[0])  # their formulas are −inf · 0
+    of_products = ("gelu", "hard_swish", "mish", "silu", "swish")
+    assert low == pytest.approx(0 if name in of_products else limits[0])  # their formulas are −inf · 0
     assert high == limits[1]
     assert np.isnan(nan)
 
@@ -121,6 +138,39 @@ def test_nan_stays_between_two_matrix_products_in_one_program(name):
     y = jax.jit(lambda x: f(f(x @ np.ones((32, 48), np.float32)) @ np.ones((48, 16), np.float32)))(x)
     np.testing.assert_array_equal(np.isnan(y).all(1), np.isnan(x).any(1))
     assert np.isnan(y).sum() == 16
+
+
+@pytest.mark.parametrize("name", ["silu", "mish", "selu", "hard_swish"])
+def test_equals_the_namesake_of_jax(name):
+    np.testing.assert_allclose(getattr(activations, name)(Z), getattr(jax.nn, name)(Z), rtol=1e-5, atol=1e-6)
+
+
+def test_glu_gates_one_half_by_the_other():
+    x = np.random.default_rng(0).normal(size=(3, 4, 6)).astype(np.float32)
+    for axis in (-1, 1):
+        np.testing.assert_allclose(activations.glu(x, axis=axis), jax.nn.glu(x, axis), rtol=1e-6)
+    assert activations.glu(jnp.array([2.0, 0.0])).tolist() == [1]
+    for wrong in (x[..., :5], np.float32(1)):
+        with pytest.raises(ValueError, match=r"^x: got shape .* needs an axis -1 of even length"):
+            activations.glu(wrong)
+
+
+def test_prelu_is_a_leaky_relu_whose_slope_has_a_gradient():
+    z = np.random.default_rng(0).normal(size=(3, 2, 4)).astype(np.float32)
+    slope = jnp.array([0.0, 0.25, 0.5, -1.0])
+    got, gradient = jax.value_and_grad(lambda s: activations.prelu(z, s).sum())(slope)
+    assert float(got) == pytest.approx(float(np.where(z > 0, z, np.asarray(slope) * z).sum()), rel=1e-5)
+    np.testing.assert_allclose(gradient, np.minimum(z, 0).sum((0, 1)), rtol=1e-5)
+    np.testing.assert_array_equal(activations.prelu(z, 0.1), activations.leaky_relu(z, negative_slope=0.1))
+    with pytest.raises(ValueError, match=r"^slope: got shape \(3,\), allowed for x \(3, 2, 4\) are \(\) and \(4,\)"):
+        activations.prelu(z, jnp.ones(3))
+
+
+def test_selu_keeps_mean_0_and_variance_1():
+    z = np.random.default_rng(0).normal(size=200_000).astype(np.float32)
+    y = np.asarray(activations.selu(z))
+    assert y.mean() == pytest.approx(0, abs=0.01)
+    assert y.var() == pytest.approx(1, abs=0.02)
 
 
 def test_softplus_has_the_sigmoid_as_derivative_in_every_order():

@@ -4,6 +4,7 @@ Each law collects its offenders as "file: what", so that a failure names all of 
 """
 
 import ast
+import collections
 import functools
 import importlib
 import inspect
@@ -20,7 +21,8 @@ REPOSITORY = ROOT.parent
 
 # imports go down only, and what stands on one level does not import one another
 LEVELS = [
-    {"compat", "numerics", "primitives", "sizes"},
+    {"compat", "numerics", "sizes"},
+    {"primitives"},
     {"activations", "initializers", "losses", "regularizers", "metrics", "schedules", "gradcheck"}
     | {"kernels", "data"},
     {"backprop", "layers", "optimizers"},
@@ -34,7 +36,7 @@ LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
 
 CORE = ["sizes", "numerics", "primitives", "activations", "initializers", "losses", "regularizers", "metrics"]
 CORE += ["schedules", "kernels", "backprop", "layers", "optimizers", "nn", "models", "analysis", "compare", "studies"]
-DEPENDENCIES = {"jax", "flax", "optax", "numpy", "jaxtyping"}
+DEPENDENCIES = {"jax", "flax", "optax", "numpy", "scipy", "jaxtyping"}
 EXTRAS = {"matplotlib", "sklearn", "orbax", "PIL", "pooch", "rich", "tyro", "optuna", "chex", "beartype", "pytest"}
 EXTRAS |= {"safetensors", "h5py", "torch", "keras"}
 # imported where a table is printed, which is Markdown without it
@@ -200,6 +202,20 @@ def test_no_asserts_no_blanket_excepts_no_stubs():
             if isinstance(node, ast.Assert) or stub or bare or caught in ("Exception", "BaseException"):
                 found.append(f"{label(path)}:{node.lineno}: {ast.unparse(node).splitlines()[0]}")
     assert not found
+
+
+SHARED_NAMES = {"Config": "the options of an experiment, which tyro and the manifest call by their module"}
+
+
+def test_no_two_classes_have_one_name():
+    """In jaxdl and the experiments, so that a name in a traceback or a signature means one thing."""
+    places = collections.defaultdict(list)
+    for path in [*FILES, *(REPOSITORY / "experiments").rglob("*.py")]:
+        for node in ast.walk(tree(path)):
+            if isinstance(node, ast.ClassDef) and not private(node.name):
+                places[node.name].append(label(path))
+    assert {name: found for name, found in places.items() if len(found) > 1 and name not in SHARED_NAMES} == {}
+    assert {name for name in SHARED_NAMES if len(places[name]) < 2} == set()
 
 
 # ---------------------------------------------------------------- public names and their documentation

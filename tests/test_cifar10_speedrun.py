@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import cifar10_speedrun as speedrun
+from experiments.cifar10_speedrun import command
+from experiments.cifar10_speedrun import recipe as speedrun
 
 
 def test_the_net_has_the_papers_number_of_parameters():
@@ -117,7 +118,7 @@ def test_a_tiny_run_writes_its_rows_and_scan_and_loop_agree(optimizer, tmp_path,
     options = [*TINY, "--optimizer", optimizer, "--runs", "1", "--dtype", "float32", "--out", str(tmp_path)]
     found = []
     for scan in ("True", "False"):
-        assert speedrun.main([*options, "--scan", scan]) == 0
+        assert command.main([*options, "--scan", scan]) == 0
         found.append((tmp_path / "runs.csv").read_text().splitlines()[1].split(",")[0])
     assert found[0] == found[1]
     assert "6 steps" in capsys.readouterr().out

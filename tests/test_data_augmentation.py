@@ -8,10 +8,12 @@ import jax.numpy as jnp
 import jaxtyping
 import numpy as np
 import pytest
+from PIL import Image, ImageEnhance, ImageOps
 from scipy import ndimage
 
 from jaxdl.data import augmentation as aug
-from jaxdl.data import transforms
+from jaxdl.data import coloring, transforms
+from jaxdl.data.augmentation import policies
 
 KEY = jax.random.key(3)
 IMAGE = np.random.default_rng(0).random((9, 12, 3)).astype(np.float32)
@@ -31,6 +33,10 @@ RANDOM = {
     "brightness": aug.brightness,
     "contrast": aug.contrast,
     "saturation": aug.saturation,
+    "hue": aug.hue,
+    "rand_augment": aug.rand_augment,
+    "random_resized_crop": aug.random_resized_crop,
+    "vertical_flip": aug.vertical_flip,
 }
 
 
@@ -85,19 +91,19 @@ def test_erased_square_is_cut_off_at_the_border():
 
 @pytest.mark.parametrize("factor", [0.0, 0.5, 1.0, 1.6])
 def test_saturation_is_that_of_hsv(factor):
-    result = np.asarray(transforms.saturated(IMAGE, factor))
+    result = np.asarray(coloring.saturated(IMAGE, factor))
     for pixel, changed in zip(IMAGE.reshape(-1, 3), result.reshape(-1, 3), strict=True):
         hue, saturation, value = colorsys.rgb_to_hsv(*map(float, pixel))
         expected = colorsys.hsv_to_rgb(hue, min(1.0, factor * saturation), value)
         np.testing.assert_allclose(changed, expected, atol=2e-6)
-    np.testing.assert_array_equal(transforms.saturated(np.zeros((2, 2, 3), np.float32), factor), 0)
+    np.testing.assert_array_equal(coloring.saturated(np.zeros((2, 2, 3), np.float32), factor), 0)
 
 
 def test_flip_and_contrast_of_a_worked_image():
     image = np.array([[[0.0], [0.2]], [[0.4], [1.0]]], np.float32)
     np.testing.assert_array_equal(transforms.flipped(image)[..., 0], np.float32([[0.2, 0.0], [1.0, 0.4]]))
     # mean 0.4: distances −0.4, −0.2, 0, 0.6 halved
-    np.testing.assert_allclose(transforms.contrasted(image, 0.5)[..., 0], [[0.2, 0.3], [0.4, 0.7]], rtol=1e-6)
+    np.testing.assert_allclose(coloring.contrasted(image, 0.5)[..., 0], [[0.2, 0.3], [0.4, 0.7]], rtol=1e-6)
 
 
 @pytest.mark.parametrize("mode", ["constant", "reflect", "edge"])
@@ -212,6 +218,16 @@ def test_compose_applies_from_left_to_right_with_different_keys():
         (lambda: aug.crop(KEY, IMAGE, mode="wrap"), "mode is 'wrap'; expected 'constant'"),
         (lambda: aug.crop(KEY, IMAGE, padding=9, mode="reflect"), "padding is 9; .* below 9"),
         (lambda: aug.cutout(KEY, IMAGE, size=-1), "size is -1"),
+        (lambda: aug.vertical_flip(KEY, IMAGE, rate=-0.1), "rate is -0.1"),
+        (lambda: aug.hue(KEY, IMAGE, max_change=0.6), "max_change is 0.6; .* at most 0.5"),
+        (lambda: aug.hue(KEY, IMAGE[..., :1]), "a hue needs three channels"),
+        (lambda: aug.random_resized_crop(KEY, IMAGE, area=(0.5, 1.5)), r"area is \(0.5, 1.5\); .* at most 1"),
+        (lambda: aug.random_resized_crop(KEY, IMAGE, ratio=(2.0, 0.5)), r"ratio is \(2.0, 0.5\)"),
+        (lambda: aug.rand_augment(KEY, IMAGE, magnitude=9), "magnitude is 9; .* at most 1"),
+        (lambda: aug.rand_augment(KEY, IMAGE, num_ops=-1), "num_ops is -1"),
+        (lambda: aug.rand_augment(KEY, IMAGE, num_ops=1.5), "num_ops is 1.5; it must be a whole number"),
+        (lambda: aug.cutmix(KEY, IMAGE, np.eye(9, dtype=np.float32)), r"images has shape \(9, 12, 3\)"),
+        (lambda: aug.cutmix(KEY, IMAGE[None], np.ones((1, 2), np.float32), alpha=-1.0), "alpha is -1.0"),
         (lambda: aug.mixup(KEY, IMAGE[None], np.ones((1, 2), np.float32), alpha=0.0), "alpha is 0.0"),
         (lambda: aug.mixup(KEY, IMAGE[None], np.ones((2, 2), np.float32)), r"targets has shape \(2, 2\)"),
         (lambda: aug.flip(KEY, IMAGE, rate=np.float32(1.5)), "rate is 1.5"),
@@ -223,3 +239,137 @@ def test_mistakes_are_named(monkeypatch, call, message):
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     with pytest.raises(ValueError, match=message):
         call()
+
+
+# ---------------------------------------------------------------- crops, patches, hues
+
+BYTES = np.random.default_rng(5).integers(30, 220, (24, 31, 3)).astype(np.uint8)
+BYTES[2:9, 4:20] = 90  # an area of one colour
+
+
+@pytest.mark.parametrize("window", [(0, 0, 24, 31), (3, 5, 11, 9), (23, 30, 1, 1), (0, 4, 24, 2)])
+def test_a_resized_crop_is_pillow_s(window):
+    top, left, height, width = window
+    image = BYTES.astype(np.float32) / 255
+    box = (left, top, left + width, top + height)
+    planes = [Image.fromarray(image[..., c]).crop(box).resize((31, 24), Image.Resampling.BILINEAR) for c in range(3)]
+    expected = np.stack([np.asarray(plane) for plane in planes], -1)
+    np.testing.assert_allclose(transforms.resized_crop(image, *window), expected, atol=1e-5)
+
+
+def test_random_windows_have_the_areas_and_ratios_that_are_asked_for():
+    rows, columns = np.mgrid[:40, :60].astype(np.float32)
+    image = jnp.stack([rows, columns], -1)  # a pixel says where it comes from
+    crops = jax.vmap(lambda key: aug.random_resized_crop(key, image, area=(0.2, 0.5), ratio=(0.5, 2.0)))
+    windows = np.asarray(crops(jax.random.split(KEY, 300)))
+    low, high = windows.min((1, 2)), windows.max((1, 2))
+    assert low.min() >= 0
+    assert (high <= [39, 59]).all()
+    height, width = (high - low + 1).T
+    share, ratio = height * width / 2400, width / height
+    assert 0.18 < share.min() < 0.23
+    assert 0.47 < share.max() < 0.52
+    assert 0.48 < ratio.min() < 0.65
+    assert 1.5 < ratio.max() < 2.1
+    assert low[:, 0].min() == low[:, 1].min() == 0
+    wide = jnp.broadcast_to(image[:3], (3, 60, 2))  # no ratio from 3/4 to 4/3 has a tenth of this area
+    only = np.asarray(aug.random_resized_crop(KEY, wide, area=(1.0, 1.0)))
+    assert only[..., 1].max() - only[..., 1].min() == pytest.approx(3, abs=0.1)  # 4 of 60 columns
+    np.testing.assert_allclose(aug.random_resized_crop(KEY, IMAGE, area=(1, 1), ratio=(4 / 3, 4 / 3)), IMAGE, atol=1e-6)
+
+
+def test_a_vertical_flip_is_numpy_s():
+    np.testing.assert_array_equal(aug.vertical_flip(KEY, IMAGE, rate=1.0), IMAGE[::-1])
+    np.testing.assert_array_equal(aug.vertical_flip(KEY, IMAGE, rate=0.0), IMAGE)
+
+
+@pytest.mark.parametrize("turns", [0.0, 0.1, -0.25, 1 / 3, 0.5, 1.0])
+def test_a_turn_of_the_hue_is_colorsys_s(turns):
+    image = np.concatenate(
+        [IMAGE, np.full((1, 12, 3), 0.4, np.float32), np.eye(3, dtype=np.float32)[None].repeat(4, 1)]
+    )
+    got = np.asarray(coloring.hue_turned(image, turns))
+    for index in np.ndindex(image.shape[:2]):
+        h, s, v = colorsys.rgb_to_hsv(*image[index].tolist())
+        np.testing.assert_allclose(got[index], colorsys.hsv_to_rgb((h + turns) % 1, s, v), atol=1e-5)
+
+
+def test_cutmix_pastes_a_rectangle_and_mixes_by_its_area():
+    images = np.broadcast_to(np.arange(1, 9, dtype=np.float32)[:, None, None, None], (8, 10, 14, 2))
+    targets, seen = np.eye(8, dtype=np.float32), set()
+    for key in jax.random.split(KEY, 6):
+        mixed, soft = map(np.asarray, jax.jit(aug.cutmix)(key, images, targets))
+        np.testing.assert_allclose(soft.sum(1), 1, rtol=1e-6)
+        for i in range(8):
+            foreign = mixed[i, ..., 0] != i + 1
+            other = int(np.argmax(soft[i] * (np.arange(8) != i)))
+            assert (mixed[i, foreign] == other + 1).all() or not foreign.any()
+            if foreign.any():
+                rows, columns = np.flatnonzero(foreign.any(1)), np.flatnonzero(foreign.any(0))
+                assert foreign[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].all()
+                assert soft[i, other] == pytest.approx(foreign.mean(), abs=1e-6)
+                seen.add(foreign.sum())
+            elif soft[i, i] < 1:
+                assert soft[i, i] == pytest.approx(1, abs=1e-6)
+    assert len(seen) >= 4
+
+
+# ---------------------------------------------------------------- RandAugment
+
+PILLOW = {
+    "identity": lambda image, m, sign: image,
+    "autocontrast": lambda image, m, sign: ImageOps.autocontrast(image),
+    "equalize": lambda image, m, sign: ImageOps.equalize(image),
+    "solarize": lambda image, m, sign: ImageOps.solarize(image, round(255 * (1 - m))),
+    "posterize": lambda image, m, sign: ImageOps.posterize(image, 8 - round(4 * m)),
+    "color": lambda image, m, sign: ImageEnhance.Color(image).enhance(1 + sign * 0.9 * m),
+    "contrast": lambda image, m, sign: ImageEnhance.Contrast(image).enhance(1 + sign * 0.9 * m),
+    "brightness": lambda image, m, sign: ImageEnhance.Brightness(image).enhance(1 + sign * 0.9 * m),
+    "sharpness": lambda image, m, sign: ImageEnhance.Sharpness(image).enhance(1 + sign * 0.9 * m),
+}
+OF_PLACE = {"rotate", "shear_x", "shear_y", "translate_x", "translate_y"}
+
+
+@pytest.mark.parametrize("name", PILLOW)
+def test_operations_on_colours_are_pillow_s(name):
+    """Pillow rounds the other image to bytes and truncates the result."""
+    assert {*PILLOW, *OF_PLACE} == set(policies.OPERATIONS)
+    image = BYTES.astype(np.float32) / 255
+    for m, sign in ((0.0, 1.0), (0.4, -1.0), (0.4, 1.0), (1.0, -1.0)):
+        got = policies.OPERATIONS[name](jnp.asarray(image), jnp.float32(m), jnp.float32(sign), 0.5)
+        expected = np.asarray(PILLOW[name](Image.fromarray(BYTES), m, sign), np.float32)
+        np.testing.assert_allclose(255 * np.clip(got, 0, 1), expected, atol=1.5, err_msg=f"{m} {sign}")
+
+
+def test_operations_of_place_are_scipy_s():
+    image = BYTES.astype(np.float32) / 255
+    run = lambda name, m, sign: policies.OPERATIONS[name](jnp.asarray(image), jnp.float32(m), jnp.float32(sign), 0.5)
+    for name, matrix in (("shear_x", [[1, 0], [-0.15, 1]]), ("shear_y", [[1, -0.15], [0, 1]])):
+        centre = (np.array(image.shape[:2]) - 1) / 2
+        offset = centre - np.array(matrix) @ centre
+        expected = [
+            ndimage.affine_transform(image[..., c], matrix, offset, order=1, mode="grid-constant", cval=0.5)
+            for c in range(3)
+        ]
+        np.testing.assert_allclose(run(name, 0.5, 1.0), np.stack(expected, -1), atol=2e-5)
+    np.testing.assert_allclose(run("rotate", 0.5, -1.0), transforms.rotated(image, -15.0, fill=0.5), atol=1e-6)
+    right = round(31 * 150 / 331)
+    np.testing.assert_array_equal(run("translate_x", 1.0, 1.0)[:, right:], image[:, :-right])
+    assert (np.asarray(run("translate_x", 1.0, 1.0)[:, :right]) == 0.5).all()
+    np.testing.assert_array_equal(run("translate_y", 0.5, -1.0)[:-5], image[5:])
+
+
+def test_rand_augment_draws_all_operations_and_none_at_all():
+    image = BYTES.astype(np.float32) / 255
+    one = jax.jit(jax.vmap(lambda key: aug.rand_augment(key, image, num_ops=1, magnitude=0.5)))
+    results = np.asarray(one(jax.random.split(KEY, 200)))
+    expected = [
+        np.clip(operation(jnp.asarray(image), jnp.float32(0.5), jnp.float32(sign), 0.5), 0, 1)
+        for operation in policies.OPERATIONS.values()
+        for sign in (-1.0, 1.0)
+    ]
+    nearest = np.abs(results[:, None] - np.stack(expected)[None]).mean((2, 3, 4))
+    assert nearest.min(1).max() < 2e-3
+    counts = np.bincount(nearest.argmin(1) // 2, minlength=14)
+    assert counts.min() >= 4
+    np.testing.assert_array_equal(aug.rand_augment(KEY, image, num_ops=0), image)

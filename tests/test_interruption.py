@@ -153,7 +153,7 @@ def test_killed_four_times_then_resumed_is_the_uninterrupted_run_bit_for_bit(wor
         assert process.returncode == -signal.SIGKILL, out + err
         assert not (folder / "summary.json").exists(), "it had ended already"
     out = finish(command(work, "--resume", folder, "--trust-run"))
-    assert f"going on with {folder}" in out
+    assert f"resuming {folder}" in out
     assert_same(folder, reference)
 
 
@@ -164,7 +164,7 @@ def test_ctrl_c_and_sigterm_save_exit_with_the_usual_code_and_can_be_resumed(wor
     stop_when(process, reached(folder, "jaxdl.adam", 4), signal.SIGINT)
     out = finish(process, 128 + signal.SIGINT)
     assert "SIGINT: saved at step" in out
-    assert f"--resume {folder} --trust-run goes on" in out
+    assert f"resume with --resume {folder} --trust-run" in out
     saved = [int(step) for step in re.findall(r"saved at step \[(\d+), (\d+)\]", out)[0]]
     assert 4 <= saved[0] < 40, "it should have stopped at once"
     assert (folder / "checkpoints" / "jaxdl.adam" / f"{saved[0]:08d}").exists()

@@ -37,45 +37,70 @@ if jax.__version_info__ < (0, 11):
 quick_jit = functools.partial(jax.jit, compiler_options=OPTIONS)
 
 
+SIGNED = np.array([[0, 1, 1, 0, 1, 0]] * N)
 PICTURES = positive(N, 6, 5, 3)  # with room between 0 and 1
 DEEP = ({"kernel": normal(4, 3), "bias": normal(3)}, {"kernel": normal(3, 2)})
 NETS = ({"kernel": normal(N, 4, 3), "bias": normal(N, 3)}, {"kernel": normal(N, 3, 2)})
 TREE = {"kernel": normal(N, 2, 3), "bias": normal(3)}
 
-ELEMENTWISE = {f"activations.{name}": Example((3 * Z,)) for name in activations.__all__ if name != "noisy_relu"}
+OTHER_ACTIVATIONS = ("noisy_relu", "prelu")  # take more than x
+ELEMENTWISE = {
+    f"activations.{name}": Example((3 * Z,)) for name in activations.__all__ if name not in OTHER_ACTIVATIONS
+}
+POSITIVE = {"pos_weight": np.array([0.5, 1, 2, 3], np.float32)}
+WEIGHED = {"class_weights": np.array([0.5, 1, 2, 3], np.float32)}
+
 EXAMPLES: dict[str, Example | list[Example]] = {
     **ELEMENTWISE,
     "augmentation.alternating_flip": Example((PICTURES,), options={"epoch": 1}),
     "augmentation.brightness": Example((PICTURES,)),
     "augmentation.contrast": Example((PICTURES,)),
     "augmentation.crop": Example((PICTURES,), options={"padding": 2, "mode": "reflect"}),
+    "augmentation.cutmix": Example((positive(N, 4, 6, 5, 3), positive(N, 4, 2)), BOTH),
     "augmentation.cutout": Example((PICTURES,), options={"size": 3}),
     "augmentation.drop_pixels": Example((PICTURES,), options={"rate": 0.3}),
     "augmentation.flip": Example((PICTURES,)),
+    "augmentation.hue": Example((PICTURES,)),
     "augmentation.mixup": Example((positive(N, 4, 6, 5, 3), positive(N, 4, 2)), BOTH),
     "augmentation.noise": Example((PICTURES,)),
+    "augmentation.random_resized_crop": Example((PICTURES,)),
     "augmentation.rotate": Example((PICTURES,)),
     "augmentation.saturation": Example((PICTURES,)),
     "augmentation.scale": Example((PICTURES,)),
     "augmentation.translate": Example((PICTURES,)),
+    "augmentation.vertical_flip": Example((PICTURES,)),
     "classical.collapse_linear": Example((NETS,)),
     "classical.deep_linear": Example((DEEP, Z), (1,)),
     "activations.noisy_relu": [Example((Z,)), Example((Z,), options={"sigmoid_is": "deviation"})],
+    "activations.prelu": Example((3 * Z, positive(4))),
     **examples_layers.EXAMPLES,
     "losses.squared_error": Example((Z, normal(N, 4)), BOTH),
     "losses.half_squared_error": Example((Z, normal(N, 4)), BOTH),
     "losses.absolute_error": Example((Z, normal(N, 4)), BOTH),
     "losses.squared_log_error": Example((positive(N, 4), positive(N, 4)), BOTH),
-    "losses.binary_cross_entropy": Example((positive(N, 4), one_of([0, 1], N, 4)), BOTH),
-    "losses.sigmoid_binary_cross_entropy": Example((Z, positive(N, 4)), BOTH),
+    "losses.huber": Example((3 * Z, normal(N, 4)), BOTH, {"delta": 0.7}),
+    "losses.log_cosh": Example((3 * Z, normal(N, 4)), BOTH),
+    "losses.binary_cross_entropy": Example((positive(N, 4), one_of([0, 1], N, 4)), BOTH, POSITIVE),
+    "losses.sigmoid_binary_cross_entropy": [
+        Example((Z, positive(N, 4)), BOTH),
+        Example((Z, positive(N, 4)), BOTH, POSITIVE),
+    ],
+    "losses.sigmoid_focal": Example((Z, positive(N, 4)), BOTH, {"gamma": 1.5, "alpha": 0.3}),
     "losses.softmax_cross_entropy": [
-        Example((Z, CLASS), BOTH),
+        Example((Z, CLASS), BOTH, WEIGHED),
         Example((Z, positive(N, 4)), BOTH, {"label_smoothing": 0.1}),
     ],
-    "losses.nll": [Example((Z, CLASS), BOTH), Example((Z, positive(N, 4)), BOTH)],
-    "losses.margin": Example((positive(N, 4), CLASS), BOTH),
-    "losses.hinge": Example((Z, one_of([-1, 1], N, 4)), BOTH),
+    "losses.softmax_focal": Example((Z, positive(N, 4)), BOTH, {"gamma": 1.5, **WEIGHED}),
+    "losses.nll": [Example((Z, CLASS), BOTH, WEIGHED), Example((Z, positive(N, 4)), BOTH)],
+    "losses.kl_divergence": Example((Z, positive(N, 4)), BOTH),
+    "losses.margin": Example((positive(N, 4), CLASS), BOTH, WEIGHED),
+    "losses.hinge": Example((Z, one_of([-1, 1], N, 4)), BOTH, POSITIVE),
     "losses.perceptron": Example((Z, one_of([-1, 1], N, 4)), BOTH),
+    "losses.contrastive": Example((0.3 * Z, normal(N, 4), positive(N)), (0, 1, 2), {"margin": 3.0}),
+    "losses.cosine_distance": Example((Z, normal(N, 4)), BOTH),
+    "losses.ctc": Example((normal(N, 5, 4), one_of([1, 2, 3], N, 2)), BOTH, {"blank": 0}),
+    "losses.info_nce": Example((normal(N, 3, 4), normal(N, 3, 4)), BOTH, {"temperature": 0.5}),
+    "losses.triplet": Example((Z, normal(N, 4), 2 * normal(N, 4)), (0, 1, 2), {"margin": 3.0}),
     "metrics.accuracy": Example((Z, CLASS), BOTH),
     "metrics.top_k_accuracy": Example((Z, CLASS), BOTH, {"k": 2}),
     "metrics.top_k_classes": Example((Z,)),
@@ -86,6 +111,20 @@ EXAMPLES: dict[str, Example | list[Example]] = {
     "metrics.calibration_error": Example((metrics.CalibrationBins(*positive(3, N, 5)),)),
     "metrics.mean": Example((Z,)),
     "metrics.ratio": Example((metrics.Ratio(positive(N), positive(N)),)),
+    "metrics.area_under_curve": Example((normal(N, 5), normal(N, 5)), BOTH),
+    "metrics.average_precision": Example((normal(N, 6), SIGNED), BOTH),
+    "metrics.binary_accuracy": Example((normal(N, 6), SIGNED), BOTH),
+    "metrics.binary_calibration_bins": Example((normal(N, 6), SIGNED), BOTH, {"bins": 3}),
+    "metrics.binary_confusion_matrix": Example((normal(N, 6), SIGNED), BOTH, {"per_label": True}),
+    "metrics.histogram_examples": Example((metrics.ScoreHistogram(*positive(2, N, 5)),)),
+    "metrics.precision_recall_curve": Example((normal(N, 6), SIGNED), BOTH),
+    "metrics.regression_scores": Example((metrics.RegressionSums(*positive(4, N, 2), 3 + positive(N, 2)),)),
+    "metrics.regression_sums": Example((normal(N, 2), normal(N, 2)), BOTH),
+    "metrics.reliability": Example((metrics.CalibrationBins(*positive(3, N, 5)),)),
+    "metrics.roc_auc": Example((normal(N, 6), SIGNED), BOTH),
+    "metrics.roc_curve": Example((normal(N, 6), SIGNED), BOTH),
+    "metrics.score_histogram": Example((positive(N, 6), SIGNED), BOTH, {"bins": 4}),
+    "metrics.subset_accuracy": Example((normal(N, 6), SIGNED), BOTH),
     "regularizers.l1": Example((TREE, np.float32(0.3)), options={"count": 7}),
     "regularizers.l2": Example((TREE, np.float32(0.3)), options={"count": 7}),
     "regularizers.weight_decay": Example((TREE, np.float32(0.3))),
@@ -113,6 +152,7 @@ INITIALIZERS = {
 PLAIN = {
     "augmentation.compose",
     "augmentation.per_example",
+    "augmentation.rand_augment",  # compiles fourteen operations in every law; test_data_augmentation has its own
     "backprop.install",
     "initializers.fans",
     "initializers.gain",
@@ -129,8 +169,10 @@ FITS = {
     "classical.softmax_regression": Example((POINTS, one_of([0, 1, 2], 12)), options={"num_classes": 3}),
 }
 AUGMENTATIONS = {name for name in EXAMPLES if name.startswith("augmentation.")}
-SINGLE = {*AUGMENTATIONS, "classical.collapse_linear"}
-KEYED_PAIRS = {"backprop.dropout_forward", "backprop.noisy_relu_forward"}
+OF_ALL_SCORES = {"metrics.average_precision", "metrics.histogram_examples", "metrics.precision_recall_curve"}
+OF_ALL_SCORES |= {"metrics.regression_sums", "metrics.roc_auc", "metrics.roc_curve"}
+SINGLE = {*AUGMENTATIONS, "classical.collapse_linear", "losses.info_nce", *OF_ALL_SCORES}
+KEYED_ELSEWHERE = {"augmentation.rand_augment", "backprop.dropout_forward", "backprop.noisy_relu_forward"}
 KEYED = {
     *AUGMENTATIONS,
     "activations.noisy_relu",
@@ -146,10 +188,15 @@ KEYED = {
 MIXES = {
     "layers.batch_statistics",
     "metrics.accuracy",
+    "metrics.binary_accuracy",
+    "metrics.binary_calibration_bins",
+    "metrics.binary_confusion_matrix",
     "metrics.calibration_bins",
     "metrics.calibration_error",
     "metrics.confusion_matrix",
     "metrics.mean",
+    "metrics.score_histogram",
+    "metrics.subset_accuracy",
     "metrics.top_k_accuracy",
     "regularizers.elastic_net",
     "regularizers.l1",
@@ -158,10 +205,17 @@ MIXES = {
 }
 WIDE = {
     "layers.batch_statistics",
+    *OF_ALL_SCORES,
     "metrics.accuracy",
+    "metrics.area_under_curve",
+    "metrics.binary_accuracy",
+    "metrics.binary_calibration_bins",
+    "metrics.binary_confusion_matrix",
     "metrics.calibration_bins",
     "metrics.confusion_matrix",
     "metrics.mean",
+    "metrics.score_histogram",
+    "metrics.subset_accuracy",
     "metrics.rank_of_label",
     "metrics.scores",
     "metrics.top_k_accuracy",
@@ -171,6 +225,8 @@ UNDEFINED = {
     "losses.squared_log_error": "the logarithm of what is not positive is NaN",
     "metrics.calibration_error": "of a count of 0 it is NaN",
     "metrics.ratio": "of a count of 0 it is NaN",
+    "metrics.regression_scores": "of a count of 0 it is NaN",
+    "metrics.reliability": "of a count of 0 it is NaN",
 }
 MODULES = (activations, augmentation, backprop, classical, initializers, layers, losses, metrics, regularizers)
 
@@ -180,7 +236,7 @@ def public_functions():
     for module in MODULES:
         for name in module.__all__:
             value = getattr(module, name)
-            if callable(value) and not isinstance(value, type):
+            if inspect.isfunction(inspect.unwrap(value)):
                 found[f"{module.__name__.rpartition('.')[2]}.{name}"] = value
     return found
 
@@ -282,9 +338,9 @@ def test_every_public_function_has_its_laws():
 def test_key_comes_first_and_options_are_keyword_only(name):
     parameters = list(inspect.signature(FUNCTIONS[name]).parameters.values())
     names = [p.name for p in parameters]
-    assert (names[:1] == ["key"]) == (name in KEYED | KEYED_PAIRS)
+    assert (names[:1] == ["key"]) == (name in KEYED | KEYED_ELSEWHERE)
     for p in parameters:
-        if p.name == "key" and name not in KEYED | KEYED_PAIRS:  # noise on request only
+        if p.name == "key" and name not in KEYED | KEYED_ELSEWHERE:  # noise on request only
             assert (p.kind, p.default) == (p.KEYWORD_ONLY, None)
         assert p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) or name == "augmentation.compose"
         if p.kind == p.POSITIONAL_OR_KEYWORD:  # an array that may be left out has the default None

@@ -4,6 +4,7 @@ The gradients are fixed and adverse: columns that are zero, tiny, huge, sparse, 
 """
 
 import ast
+import importlib
 import inspect
 from functools import cache, partial
 from pathlib import Path
@@ -17,41 +18,46 @@ import pytest
 from flax.training.train_state import TrainState
 
 import jaxdl.optimizers as ours
+from experiments.compare_optimizers import contenders
 from jaxdl import schedules
+from jaxdl.optimizers import conventions
 
 STEPS = 1000
 SCHEDULE = optax.cosine_decay_schedule(2e-2, 1200)
 MASK = {"conv": True, "dense": {"kernel": True, "bias": False}, "scale": False}
 
-# name -> (ours, optax's); the first of each group carries the optimizer's plain defaults
-TWINS = {
-    "sgd": (ours.sgd(0.01), optax.sgd(0.01)),
-    "momentum": (ours.momentum(0.01), optax.sgd(0.01, momentum=0.9)),
-    "nesterov": (ours.nesterov(SCHEDULE), optax.sgd(SCHEDULE, momentum=0.9, nesterov=True)),
-    "adam": (ours.adam(0.01), optax.adam(0.01)),
+
+def namesake(name):
+    """optax's factory of that name; None where it has none."""
+    if name in ("momentum", "nesterov"):
+        return partial(optax.sgd, momentum=0.9, nesterov=name == "nesterov")
+    return getattr(optax, name, None) or getattr(optax.contrib, name, None)
+
+
+PLAIN = ("momentum", *conventions.TABLE)
+NEED_THE_LOSS = {"gauss_newton", "natural_gradient", "newton", "newton_cg"}
+WITHOUT_NAMESAKE = set()
+NAMES = [name for name in PLAIN if name not in WITHOUT_NAMESAKE]
+FACTORIES = [getattr(ours, name) for name in PLAIN]
+RATES = {"nesterov": SCHEDULE, "lion": 1e-3, "adadelta": 0.1, "lars": 0.1, "lamb": 1e-3}  # 0.01 for all others
+# name -> (ours, optax's): every optimizer with its defaults, then settings with another path through the code
+TWINS = {name: (getattr(ours, name)(RATES.get(name, 0.01)), namesake(name)(RATES.get(name, 0.01))) for name in NAMES}
+TWINS |= {
     "adam_options": (
         ours.adam(SCHEDULE, 0.8, 0.95, 1e-6, 1e-9, nesterov=True),
         optax.adam(SCHEDULE, 0.8, 0.95, 1e-6, 1e-9, nesterov=True),
     ),
     "adam_mu": (ours.adam(0.01, mu_dtype=jnp.bfloat16), optax.adam(0.01, mu_dtype=jnp.bfloat16)),
-    "adamw": (ours.adamw(0.01), optax.adamw(0.01)),
     "adamw_mask": (
         ours.adamw(SCHEDULE, weight_decay=SCHEDULE, mask=MASK),
         optax.adamw(SCHEDULE, weight_decay=SCHEDULE, mask=MASK),
     ),
-    "nadam": (ours.nadam(0.01), optax.nadam(0.01)),
-    "amsgrad": (ours.amsgrad(0.01), optax.amsgrad(0.01)),
     "amsgrad_raw": (
         ours.amsgrad(0.01, bias_correction_nu=False, bias_correction_mu=False),
         optax.amsgrad(0.01, bias_correction_nu=False, bias_correction_mu=False),
     ),
-    "adamax": (ours.adamax(0.01), optax.adamax(0.01)),
-    "radam": (ours.radam(0.01), optax.radam(0.01)),
     "radam_nesterov": (ours.radam(0.01, b2=0.9, nesterov=True), optax.radam(0.01, b2=0.9, nesterov=True)),
-    "lion": (ours.lion(0.001), optax.lion(0.001)),
-    "adagrad": (ours.adagrad(0.01), optax.adagrad(0.01)),
     "adagrad_zero": (ours.adagrad(0.01, 0.0), optax.adagrad(0.01, 0.0)),
-    "rmsprop": (ours.rmsprop(0.01), optax.rmsprop(0.01)),
     "rmsprop_momentum": (
         ours.rmsprop(SCHEDULE, 0.95, 1e-6, 0.1, False, momentum=0.9, nesterov=True, bias_correction=True),
         optax.rmsprop(SCHEDULE, 0.95, 1e-6, 0.1, False, momentum=0.9, nesterov=True, bias_correction=True),
@@ -64,35 +70,23 @@ TWINS = {
         ours.rmsprop(0.01, eps=1e-2, centered=True, bias_correction=True),
         optax.rmsprop(0.01, eps=1e-2, centered=True, bias_correction=True),
     ),
-    "adadelta": (ours.adadelta(0.1), optax.adadelta(0.1)),
     "adadelta_decay": (
         ours.adadelta(0.1, 0.95, 1e-7, 1e-3, MASK),
         optax.adadelta(0.1, 0.95, 1e-7, 1e-3, MASK),
     ),
-    "lars": (ours.lars(0.1), optax.lars(0.1)),
     "lars_masks": (
         ours.lars(SCHEDULE, 1e-3, MASK, 0.01, 1e-6, MASK, 0.5, True),
         optax.lars(SCHEDULE, 1e-3, MASK, 0.01, 1e-6, MASK, 0.5, True),
     ),
-    "lamb": (ours.lamb(0.001), optax.lamb(0.001)),
     "lamb_decay": (
         ours.lamb(0.001, weight_decay=0.01, mask=MASK),
         optax.lamb(0.001, weight_decay=0.01, mask=MASK),
     ),
-    "muon": (ours.muon(0.01), optax.contrib.muon(0.01)),
     "muon_options": (
         ours.muon(0.01, "dion", weight_decay=0.1, nesterov=False, adaptive=True, consistent_rms=0.2),
         optax.contrib.muon(0.01, "dion", weight_decay=0.1, nesterov=False, adaptive=True, consistent_rms=0.2),
     ),
 }
-NAMES = [n for n in TWINS if hasattr(ours, n)]
-FACTORIES = [getattr(ours, n) for n in NAMES]
-
-
-def namesake(name):
-    if name in ("momentum", "nesterov"):
-        return partial(optax.sgd, momentum=0.9, nesterov=name == "nesterov")
-    return getattr(optax, name, None) or getattr(optax.contrib, name)
 
 
 def initial_params():
@@ -220,6 +214,37 @@ def test_locked_steps_stay_within_four_ulps(name):
         assert leaf_scale_ulps(pick(mine_next), pick(theirs_next)) <= 4
 
 
+class TestMembership:
+    """What a new optimizer needs beside its own file; each test names what is missing."""
+
+    def test_every_optimizer_of_gradients_has_a_row_and_an_equation(self):
+        parameters = {
+            name: set(inspect.signature(getattr(ours, name)).parameters)
+            for name in ours.__all__
+            if callable(getattr(ours, name))
+        }
+        of_gradients = {name for name, taken in parameters.items() if "learning_rate" in taken}
+        assert of_gradients - NEED_THE_LOSS - {"gd"} == set(PLAIN), "a row of conventions.TABLE is missing, or too many"
+        assert {name for name in of_gradients if {"convention", "state_dtype"} <= parameters[name]} == {"gd", *PLAIN}
+        assert set(conventions.EQUATIONS) == set(conventions.TABLE)
+
+    def test_every_optimizer_stands_in_the_file_of_its_name(self):
+        elsewhere = {name: getattr(ours, name).__module__.rpartition(".")[2] for name in PLAIN}
+        assert {name: file for name, file in elsewhere.items() if file != name} == {
+            "momentum": "sgd",
+            "nesterov": "sgd",
+            "adamw": "adam",
+        }
+
+    def test_every_optimizer_has_a_twin_in_optax(self):
+        assert {name for name in PLAIN if namesake(name) is None} == WITHOUT_NAMESAKE
+
+    def test_every_optimizer_is_a_contender_with_a_rate(self):
+        assert set(contenders.FIRST_ORDER) == set(PLAIN)
+        rates = {name: contenders.contender(f"jaxdl.{name}").default_rate for name in PLAIN}
+        assert {name for name, rate in rates.items() if rate is None} == {"lars"}  # of which no framework has one
+
+
 @pytest.mark.parametrize("name", [n for n in NAMES if n not in ("momentum", "nesterov")])
 def test_the_signature_is_optax_s_with_keywords_added(name):
     theirs = inspect.signature(namesake(name)).parameters
@@ -245,9 +270,8 @@ def test_only_types_states_and_apply_updates_come_from_optax():
                 assert not any(alias.name.startswith("optax") for alias in node.names), file.name
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("optax"):
                 for alias in node.names:
-                    state = file.name == "states.py" and isinstance(
-                        getattr(__import__(node.module, fromlist=[alias.name]), alias.name), type
-                    )
+                    is_class = isinstance(getattr(importlib.import_module(node.module), alias.name), type)
+                    state = is_class and (file.name == "states.py" or alias.name.endswith("State"))
                     assert alias.name in allowed or state, f"{file.name} imports {alias.name}"
 
 
@@ -336,7 +360,7 @@ class TestLowPrecision:
         assert {x.dtype for x in jax.tree.leaves((state[0].mu, state[0].nu))} == {jnp.dtype(jnp.bfloat16)}
 
 
-@pytest.mark.parametrize("factory", FACTORIES, ids=NAMES)
+@pytest.mark.parametrize("factory", FACTORIES, ids=PLAIN)
 @pytest.mark.parametrize("rate", [-0.1, float("nan"), float("inf")])
 def test_a_bad_learning_rate_is_named(factory, rate):
     with pytest.raises(ValueError, match=f"learning_rate is {rate}"):

@@ -19,7 +19,7 @@ from sklearn.metrics import accuracy_score, confusion_matrix, log_loss
 from sklearn.model_selection import train_test_split
 
 from experiments import report as command
-from experiments.train_cnn import contents, report
+from experiments.train_cnn import records, report
 
 ITERATIONS = (1, 2, 4, 8, 16, 32)
 
@@ -70,7 +70,7 @@ def build(folder, images, labels, classes, solvers=("lbfgs", "newton-cg"), *, fi
     )
     (folder / "summary.json").write_text(json.dumps(summary))
     with (folder / "metrics.csv").open("w", newline="") as file:
-        csv.writer(file).writerows([contents.COLUMNS, *metrics])
+        csv.writer(file).writerows([records.Measurement._fields, *metrics])
     np.savez(folder / "predictions.npz", **arrays)
     return folder
 
@@ -203,13 +203,12 @@ def test_the_confusions_are_scikit_learns(pair):
 def test_the_pair_is_judged_by_its_noise_floor(copy, floor, verdict):
     edit(
         copy / "summary.json",
-        lambda s: s["pair"].update(noise_floor_ulps=floor, max_ulps=3.0, locked_steps=500),
+        lambda s: s["pair"].update(noise_floor_ulps=floor, max_ulps=3.0),
     )
-    _, said, table = report._pair(contents.read(copy), copy)
+    _, said, _ = report._pair(records.read(copy), copy)
     found = re.search(r"(No noise floor|not above|above)", said)
     assert found
     assert found[0] == verdict
-    assert "| locked steps | 500 |  |" in table
 
 
 def test_writing_again_gives_the_same_bytes(copy):
@@ -227,7 +226,7 @@ def test_names_are_shown_and_never_run(copy):
     np.savez(copy / "predictions.npz", **arrays)
     name = "</title><img src=x>_|$x"
     edit(copy / "summary.json", lambda s: (s["rows"][0].update(optimizer=name), s.update(dataset=EVIL[0])))
-    edit(copy / "manifest.json", lambda m: m.update(command="```\n<script>alert(2)</script>", note=EVIL[2]))
+    edit(copy / "manifest.json", lambda m: m.update(command="```\n<script>alert(2)</script>", machine=EVIL[2]))
     text = (copy / "metrics.csv").read_text().replace("lbfgs", name)
     (copy / "metrics.csv").write_text(text)
     page = Page(report.write(copy))
@@ -235,7 +234,7 @@ def test_names_are_shown_and_never_run(copy):
     assert {t for t, _ in page.tags}.isdisjoint({"script", "b", "em", "strong", "a"})
     assert all(set(image) == allowed and image["src"].startswith("data:") for image in page.images())
     assert page.text.count("<script>alert(1)</script> with") + page.text.count("softmax on <script>") >= 1
-    assert ["note", EVIL[2]] in page.cells
+    assert ["machine", EVIL[2]] in page.cells
     assert "```\n<script>alert(2)</script>" in page.text
     assert name in [c[0] for c in page.cells]
     confused = {cell for c in page.cells if len(c) == 5 for cell in c[1:3]}
@@ -279,26 +278,30 @@ def text(name, change):
 
 
 FAULTS = {
-    "config.json is missing": lambda f: (f / "config.json").unlink(),
-    "metrics.csv is missing": lambda f: (f / "metrics.csv").unlink(),
-    "predictions.npz is missing": lambda f: (f / "predictions.npz").unlink(),
-    "manifest.json is not valid JSON": text("manifest.json", lambda t: t[:-3]),
-    "config.json must hold an object": text("config.json", lambda t: "[1]"),
+    "config.json: is missing": lambda f: (f / "config.json").unlink(),
+    "metrics.csv: is missing": lambda f: (f / "metrics.csv").unlink(),
+    "predictions.npz: is missing": lambda f: (f / "predictions.npz").unlink(),
+    "manifest.json: is not valid JSON": text("manifest.json", lambda t: t[:-3]),
+    "config.json: must hold an object": text("config.json", lambda t: "[1]"),
     "manifest.json: command is missing": text("manifest.json", lambda t: "{}"),
     "summary.json: rows[1].test_loss is missing": summary(lambda s: s["rows"][1].pop("test_loss")),
-    "summary.json: parameters must be int, got 'many'": summary(lambda s: s.update(parameters="many")),
+    "summary.json: parameters must be a whole number, got 'many'": summary(lambda s: s.update(parameters="many")),
     "summary.json: examples.dev is missing": summary(lambda s: s["examples"].pop("dev")),
     "summary.json: rows must name": summary(lambda s: s.update(rows=s["rows"][:1] * 2)),
     "summary.json: pair.b is missing": summary(lambda s: s["pair"].pop("b")),
     "summary.json: parameter_table[0] must be an object": summary(lambda s: s.update(parameter_table=[3])),
     "metrics.csv: the first line lacks the columns optimizer": text("metrics.csv", lambda t: ""),
-    "metrics.csv: line 37 has 4 fields": text("metrics.csv", lambda t: ",".join(t.strip().split(",")[:-4])),
-    "metrics.csv: line 2: step must be a number, got 'x'": text(
+    "metrics.csv, line 37: has 4 fields": text("metrics.csv", lambda t: ",".join(t.strip().split(",")[:-4]) + "\n"),
+    "metrics.csv, line 37: is cut off": text("metrics.csv", lambda t: t[:-4]),
+    "metrics.csv, line 2: split must be train or dev or test, got 'x'": text(
+        "metrics.csv", lambda t: t.replace(",train,", ",x,", 1)
+    ),
+    "metrics.csv, line 2: step must be a whole number, got 'x'": text(
         "metrics.csv", lambda t: t.replace("lbfgs,1,", "lbfgs,x,", 1)
     ),
     "metrics.csv: no rows of 'lbfgs'": text("metrics.csv", lambda t: t.replace("lbfgs", "other")),
-    "predictions.npz is no npz archive": lambda f: (f / "predictions.npz").write_bytes(b"PK\x03\x04"),
-    "predictions.npz is damaged": broken(lambda a: a.update(labels=a["labels"].astype(object))),
+    "predictions.npz: is no npz archive": lambda f: (f / "predictions.npz").write_bytes(b"PK\x03\x04"),
+    "predictions.npz: is damaged": broken(lambda a: a.update(labels=a["labels"].astype(object))),
     "predictions.npz: the array probabilities_1 is missing": broken(lambda a: a.pop("probabilities_1")),
     "predictions.npz: probabilities_0 must be floating-point numbers of shape (540, 10)": broken(
         lambda a: a.update(probabilities_0=a["probabilities_0"][:-1])
@@ -334,13 +337,13 @@ def test_the_command_prints_the_path_or_the_fault(copy, capsys):
     assert capsys.readouterr().out.strip() == str(copy / "report.html")
     assert (copy / "report.html").exists()
     (copy / "summary.json").unlink()
-    with pytest.raises(SystemExit, match=r"error: .*summary\.json is missing"):
+    with pytest.raises(SystemExit, match=r"error: .*summary\.json: is missing"):
         command.main([str(copy)])
 
 
 def test_jaxdl_needs_no_plotting_and_plots_needs_no_pyplot():
     code = (
-        "import sys, jaxdl, experiments.train_cnn.contents; assert 'matplotlib' not in sys.modules\n"
+        "import sys, jaxdl, experiments.train_cnn.records; assert 'matplotlib' not in sys.modules\n"
         "import jaxdl.plots; assert 'matplotlib.pyplot' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,94 +1,17 @@
 """The parts of a run one by one: folder, metrics, clock, signals, names, choices, and a member's training."""
 
-import inspect
 import json
 import math
 import multiprocessing
 import os
+import re
 import signal
-import warnings
 
-import jax
 import jax.numpy as jnp
-import numpy as np
-import optax
 import pytest
 
-from experiments.train_cnn import choices
-from experiments.train_cnn.member import Member
-from jaxdl import data, nn, runs, training
-from jaxdl.runs import clock, folder, loading, metrics, names, signals
-
-ROW = {"optimizer": "a", "step": 1, "epoch": 0, "split": "train", "loss": 0.1, "accuracy": 0.5, "learning_rate": 0.01}
-
-
-def row(optimizer, step, epoch, split="train", **more):
-    return {**ROW, "optimizer": optimizer, "step": step, "epoch": epoch, "split": split, "seconds": 0.5, **more}
-
-
-# --- metrics.csv
-
-
-def test_metrics_come_back_bit_for_bit(tmp_path):
-    values = [0.1, 1 / 3, float(np.float32(0.1)), 1e-45, 1.7976931348623157e308, math.pi]
-    with metrics.MetricsFile(tmp_path / "metrics.csv") as file:
-        for value in values:
-            file.append(row("module:f", 1, 0, loss=value, learning_rate=value))
-    found = metrics.read_metrics(tmp_path / "metrics.csv")
-    assert [r["loss"] for r in found] == values
-    assert [r["learning_rate"] for r in found] == values
-    assert found[0]["optimizer"] == "module:f"
-
-
-def test_rows_past_a_checkpoint_are_dropped_and_the_rest_stays_to_the_byte(tmp_path):
-    path = tmp_path / "metrics.csv"
-    with metrics.MetricsFile(path) as file:
-        for name, step in (("a", 1), ("b", 1), ("a", 2), ("b", 2), ("c", 1)):
-            file.append(row(name, step, 0, loss=step / 3))
-        file.append(row("a", 1, 0, "test"))
-    lines = path.read_text().splitlines(keepends=True)
-    path.write_text("".join(lines) + "a,3,0,train,0.")  # cut off by a kill
-    with metrics.MetricsFile(path) as file:
-        file.keep_until({"a": 2, "b": 1})
-        file.append(row("a", 3, 0))
-    assert path.read_text().startswith("".join(lines[:4]))
-    assert [(r["optimizer"], r["step"]) for r in metrics.read_metrics(path)] == [("a", 1), ("b", 1), ("a", 2), ("a", 3)]
-
-
-@pytest.mark.parametrize("content", ["", "optimizer,st", ",".join(metrics.COLUMNS)])
-def test_a_file_killed_in_its_first_line_is_begun_again(tmp_path, content):
-    (tmp_path / "metrics.csv").write_text(content)
-    with metrics.MetricsFile(tmp_path / "metrics.csv") as file:
-        file.keep_until({})
-        file.append(row("a", 1, 0))
-    assert len(metrics.read_metrics(tmp_path / "metrics.csv")) == 1
-
-
-def test_rows_are_arranged_as_an_uninterrupted_run_writes_them(tmp_path):
-    epochs = [(0, 2), (1, 4)]  # with their last steps
-    wanted = [row(n, last, e, split) for e, last in epochs for n in "ba" for split in ("train", "dev")]
-    wanted += [row("b", 6, 2), row("b", 6, 2, "test"), row("a", 4, 1, "test")]  # a has stopped early
-    mixed = [wanted[i] for i in (0, 1, 2, 3, 6, 7, 8, 4, 5, 9, 10)]  # b fell back to its first epoch
-    for name, rows in (("mixed", mixed), ("wanted", wanted)):
-        with metrics.MetricsFile(tmp_path / name) as file:
-            for each in rows:
-                file.append(each)
-    with metrics.MetricsFile(tmp_path / "mixed") as file:
-        file.arrange(["b", "a"])
-    assert (tmp_path / "mixed").read_text() == (tmp_path / "wanted").read_text()
-
-
-def test_a_garbled_row_is_named(tmp_path):
-    path = tmp_path / "metrics.csv"
-    path.write_text(",".join(metrics.COLUMNS) + "\na,one,0,train,1,1,1,1\n")
-    with pytest.raises(ValueError, match=r"metrics.csv, line 2: .*one"):
-        metrics.read_metrics(path)
-    with metrics.MetricsFile(path) as file, pytest.raises(ValueError, match=r"metrics.csv, line 2: .*one"):
-        file.keep_until({"a": 1})
-    path.write_text("a,b\n1,2\n")
-    with pytest.raises(ValueError, match="has the columns"):
-        metrics.read_metrics(path)
-
+from experiments.train_cnn.records import OptimizerResult, PartSizes, RunSummary
+from jaxdl.runs import clock, folder, loading, pages, progress, signals
 
 # --- clock
 
@@ -164,6 +87,19 @@ def test_a_signal_that_is_ignored_stays_ignored(handlers):
     assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
 
 
+# --- progress
+
+
+def test_a_rate_that_was_not_measured_is_a_dash(capsys):
+    row = OptimizerResult("m", 0.5, 1.25, 8, 1, math.nan, 0.1)
+    summary = RunSummary("d", "n", 3, PartSizes(8, 1, 1), [row, row._replace(steps_per_second=7.04)], [])
+    with progress.RunProgress(8) as shown:
+        shown.table(summary)
+    lines = [re.split(r"\s*│\s*", line) for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
+    assert [cells[1:-1] for cells in lines] == [["m", "50.00%", "1.2500", rate, "8"] for rate in ("–", "7.0")]
+    assert pages.shown(math.nan, ".1f") == "–"
+
+
 # --- folder
 
 
@@ -180,7 +116,7 @@ def test_what_a_kill_leaves_in_its_first_moments_does_not_count(tmp_path):
     (tmp_path / ".config.json.writing").touch()
     assert folder.create(tmp_path) == tmp_path
     (tmp_path / "config.json").touch()
-    with pytest.raises(ValueError, match="holds files already; choose a new folder, or go on with --resume"):
+    with pytest.raises(ValueError, match="is not empty; choose a new folder, or resume with --resume"):
         folder.create(tmp_path)
 
 
@@ -205,18 +141,6 @@ def test_two_processes_do_not_train_into_one_folder(tmp_path):
         pass
 
 
-def test_json_is_written_whole_or_not_at_all(tmp_path):
-    folder.write_json(tmp_path / "a.json", {"a": 1})
-    with pytest.raises(TypeError):
-        folder.write_json(tmp_path / "a.json", {"a": [1] * 100, "b": object()})
-    assert folder.read_json(tmp_path / "a.json") == {"a": 1}
-    (tmp_path / "a.json").write_text('{"a": ')
-    with pytest.raises(ValueError, match=r"a.json: is not valid JSON"):
-        folder.read_json(tmp_path / "a.json")
-    with pytest.raises(ValueError, match=r"b.json: cannot be read"):
-        folder.read_json(tmp_path / "b.json")
-
-
 def test_every_optimizer_has_a_folder_of_its_own():
     found = [
         loading.optimizer_folder(name) for name in ("m:a_b", "m_a:b", "m:a/b", "m.a:b", "jaxdl.adam", "optax.adam+1ulp")
@@ -224,375 +148,3 @@ def test_every_optimizer_has_a_folder_of_its_own():
     assert len({*found}) == len(found)
     assert not any(set(name) & {"/", ":"} for name in found)
     assert "jaxdl.adam" in found
-
-
-# --- names
-
-
-def test_every_known_optimizer_takes_a_step_without_a_warning():
-    params = {
-        "conv": {"kernel": jnp.full((3, 3, 2, 4), 0.1), "bias": jnp.zeros(4)},
-        "d": {"kernel": jnp.full((4, 3), 0.1)},
-    }
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        known = names.optimizer_names()
-        assert {"jaxdl.sgd", "jaxdl.momentum", "jaxdl.adam", "jaxdl.adamw", "optax.sgd", "optax.adam"} <= {*known}
-        for name, factory in known.items():
-            optimizer = factory(0.01)
-            updates = jax.eval_shape(lambda p, o=optimizer: names.try_update(o, p, functions=True)[0], params)
-            shapes = jax.tree.map(lambda u: (u.shape, u.dtype), updates)
-            assert shapes == jax.tree.map(lambda p: (p.shape, p.dtype), params), name
-
-
-def test_one_optimizer_several_times_gets_numbers():
-    assert names.labels(["a", "b", "a"]) == ["a-1", "b", "a-2"]
-
-
-# --- choices
-
-
-def rates(name, steps=100, warmup=0, epoch_steps=10):
-    chosen = choices.schedule(name, 0.5, steps=steps, warmup=warmup, epoch_steps=epoch_steps)
-    return [float(chosen(i)) if callable(chosen) else chosen for i in range(steps)]
-
-
-def test_schedules_are_what_the_help_says():
-    assert rates("constant") == [0.5] * 100
-    t = np.arange(100)
-    np.testing.assert_allclose(rates("constant", warmup=10)[:11], [*(0.05 * t[:10]), 0.5], rtol=1e-6)
-    np.testing.assert_allclose(rates("cosine"), 0.25 * (1 + np.cos(np.pi * t / 100)), rtol=1e-5, atol=1e-7)
-    late = 0.25 * (1 + np.cos(np.pi * np.arange(80) / 80))
-    np.testing.assert_allclose(rates("cosine", warmup=20)[20:], late, rtol=1e-5, atol=1e-7)
-    np.testing.assert_allclose(rates("step"), [0.5] * 50 + [0.05] * 25 + [0.005] * 25, rtol=1e-6)
-    np.testing.assert_allclose(rates("inverse_sqrt"), 0.5 / np.sqrt(1 + t / 10), rtol=1e-6)
-    np.testing.assert_allclose(rates("inverse_sqrt", warmup=20)[20:], 0.5 / np.sqrt(1 + t[:80] / 20), rtol=1e-6)
-    one_cycle = rates("one_cycle")
-    np.testing.assert_allclose([one_cycle[0], max(one_cycle)], [0.5 / 25, 0.5], rtol=1e-5)
-    assert abs(int(np.argmax(one_cycle)) - 30) <= 1
-    assert abs(int(np.argmax(rates("one_cycle", warmup=10))) - 10) <= 1
-    assert one_cycle[-1] < 0.5 / 100
-
-
-PARAMS = {"kernel": jnp.array([[1.0, -2.0]]), "bias": jnp.array([3.0])}
-
-
-def shrunk(name, weight_decay):
-    """Change of the parameters where the loss has no gradient, and the penalty's gradient."""
-    optimizer, penalty = choices.optimizer(name, 0.1, weight_decay, PARAMS)
-    zeros = jax.tree.map(jnp.zeros_like, PARAMS)
-    updates, _ = optimizer.update(zeros, optimizer.init(PARAMS), PARAMS)
-    return updates, None if penalty is None else jax.grad(penalty)(PARAMS)
-
-
-@pytest.mark.parametrize("name", ["jaxdl.adamw", "optax.adamw"])
-def test_weight_decay_is_decoupled_where_the_optimizer_has_it(name):
-    updates, penalty = shrunk(name, 0.5)
-    np.testing.assert_allclose(updates["kernel"], -0.1 * 0.5 * PARAMS["kernel"], rtol=1e-6)
-    assert (float(updates["bias"][0]), penalty) == (0.0, None)
-    updates, penalty = shrunk(name, 0.0)
-    assert not np.any(updates["kernel"]), "0 is 0, not the default of the optimizer"
-    assert penalty is None
-
-
-@pytest.mark.parametrize("name", ["jaxdl.sgd", "jaxdl.adam", "optax.adam"])
-def test_weight_decay_is_a_penalty_where_the_optimizer_has_none(name):
-    updates, penalty = shrunk(name, 0.5)
-    assert not np.any(updates["kernel"])
-    assert penalty is not None
-    np.testing.assert_allclose(penalty["kernel"], 0.5 * PARAMS["kernel"], rtol=1e-6)  # of 1/2 * 0.5 * sum of squares
-    assert float(penalty["bias"][0]) == 0.0
-    assert shrunk(name, None)[1] is None
-
-
-def test_every_optimizer_with_a_weight_decay_takes_one_here():
-    taking = [n for n, f in names.optimizer_names().items() if "weight_decay" in inspect.signature(f).parameters]
-    for name in taking:
-        optimizer, penalty = choices.optimizer(name, 0.1, 0.5, PARAMS)
-        assert (penalty is None) == (name != "jaxdl.adam"), name
-        assert optimizer is not None
-
-
-def test_without_weight_decay_an_optimizer_keeps_its_own_default():
-    updates, _ = shrunk("optax.adamw", None)
-    np.testing.assert_allclose(updates["kernel"], -0.1 * 1e-4 * PARAMS["kernel"], rtol=1e-6)
-
-
-def test_augmentations_change_images_within_their_range():
-    image = jnp.asarray(np.random.default_rng(0).integers(0, 17, (8, 8, 1)).astype(np.uint8))
-    assert choices.augment(("none",), 16.0) is None
-    for name in ("flip", "shift", "rotate", "cutout", "noise"):
-        change = choices.augment((name,), 16.0)
-        assert change is not None
-        several = jax.vmap(change, (0, None))(jax.random.split(jax.random.key(0), 16), image)
-        assert several.shape == (16, 8, 8, 1)
-        assert len({np.asarray(one).tobytes() for one in several}) > 1, name
-        assert not np.array_equal(several.mean(0), image / 16), name
-    flipped = choices.augment(("flip",), 16.0)
-    assert flipped is not None
-    both = {np.asarray(flipped(jax.random.key(i), image)).tobytes() for i in range(16)}
-    unit = np.asarray(image, np.float32) / np.float32(16)
-    assert both == {unit.tobytes(), unit[:, ::-1].tobytes()}
-
-
-# --- a member
-
-
-def make_member(path, losses=None, *, patience=None, average=None, optimizer=None, steps=3, **options):
-    """Softmax regression on noise: three batches an epoch; ``losses`` stand for those of the development set."""
-    rng = np.random.default_rng(0)
-    examples = data.Examples(rng.random((steps * 8, 2, 2, 1)).astype(np.float32), np.arange(steps * 8) % 3)
-    layer = nn.serial(flatten=nn.flatten, fc=nn.Dense(3))
-    optimizer = optimizer or optax.adam(0.1)
-    params, state = layer.init(jax.random.key(0), (2, 2, 1))
-    given, judged = iter(losses or []), []
-
-    def measure(params, state):
-        judged.append(jax.tree.map(lambda leaf: np.array(leaf, copy=True), params))
-        return {"loss": next(given, 1.0), "accuracy": 0.0}
-
-    file = metrics.MetricsFile(path / "metrics.csv")
-    request = options.pop("request", runs.StopRequest())
-    member = Member(
-        "m",
-        path / "checkpoints",
-        parallel=training.data_parallel(
-            training.train_step(layer, optimizer, average_decay=average),
-            devices=1,
-            examples=examples if "steps_per_call" in options else None,
-        ),
-        state=training.start(params, state, optimizer, average=average is not None),
-        key=jax.random.key(1),
-        batches=(
-            (lambda epoch, first: data.batch_rows(len(examples.labels), 8, seed=0, epoch=epoch, start=first))
-            if "steps_per_call" in options
-            else (lambda epoch, first: data.batches(examples, 8, seed=0, epoch=epoch, start=first))
-        ),
-        measure=measure,
-        learning_rate=lambda step: 0.1,
-        peak_learning_rate=0.1,
-        metrics=file,
-        request=request,
-        patience=patience,
-        log_every=options.pop("log_every", 2),
-        **options,
-    )
-    return member, file, judged
-
-
-def train(member, epochs):
-    for epoch in range(epochs):
-        member.train_epoch(epoch)
-
-
-def same(a, b):
-    return all(map(np.array_equal, jax.tree.leaves(a), jax.tree.leaves(b)))
-
-
-def test_early_stopping_judges_the_weights_of_the_best_epoch(tmp_path):
-    member, file, judged = make_member(tmp_path, [3.0, 1.0, 2.0, 1.5, 0.5], patience=2)
-    train(member, 5)
-    file.close()
-    assert (member.finished, member.epoch, member.step) == (True, 4, 12), "two epochs without a lower loss"
-    chosen = member.chosen()
-    assert chosen["which"] == "best on dev, epoch 2"
-    assert same(chosen["params"], judged[1])
-    assert not same(chosen["params"], judged[3])
-    resumed, file, _ = make_member(tmp_path, patience=2)
-    assert resumed.resume()
-    file.close()
-    assert resumed.finished
-    assert same(resumed.chosen()["params"], judged[1])
-
-
-def test_the_average_is_what_is_measured_and_judged(tmp_path):
-    member, file, judged = make_member(tmp_path, [1.0, 2.0], patience=5, average=0.5)
-    train(member, 2)
-    file.close()
-    assert member.chosen()["which"] == "average, best on dev, epoch 1"
-    assert same(member.chosen()["params"], judged[0])
-    assert same(member.state.average["params"], judged[1])
-    assert not same(member.state.params, judged[1])
-
-
-def test_without_early_stopping_the_last_weights_are_judged(tmp_path):
-    member, file, judged = make_member(tmp_path, [1.0, 2.0])
-    train(member, 2)
-    file.close()
-    assert member.chosen()["which"] == "last"
-    assert same(member.chosen()["params"], judged[1])
-
-
-def test_train_rows_are_means_over_the_steps_since_the_last_one(tmp_path):
-    member, file, _ = make_member(tmp_path, optimizer=optax.sgd(0.0))
-    train(member, 1)
-    file.close()
-    found = metrics.read_metrics(tmp_path / "metrics.csv")
-    assert [(r["step"], r["split"]) for r in found] == [(2, "train"), (3, "train"), (3, "dev")]
-    rng = np.random.default_rng(0)
-    images, labels = rng.random((24, 2, 2, 1)).astype(np.float32), np.arange(24) % 3
-    layer = nn.serial(flatten=nn.flatten, fc=nn.Dense(3))
-    params, state = layer.init(jax.random.key(0), (2, 2, 1))
-    logits, _ = layer.apply(params, state, jnp.asarray(images))
-    every = np.asarray(optax.softmax_cross_entropy_with_integer_labels(logits, jnp.asarray(labels)))
-    np.testing.assert_allclose((2 * found[0]["loss"] + found[1]["loss"]) / 3, every.mean(), rtol=1e-6)
-
-
-def test_a_dev_loss_that_is_not_finite_stops_the_run(tmp_path):
-    member, file, _ = make_member(tmp_path, [1.0, math.nan])
-    with pytest.raises(runs.Diverged, match=r"m: the dev loss is nan after step 6; the last finite loss .* at step 6"):
-        train(member, 2)
-    file.close()
-    assert training.checkpoints.steps(tmp_path / "checkpoints") == [0, 3]
-
-
-def nan_parameters():
-    """Makes a parameter infinite in the third step, which no loss has seen yet when the epoch ends."""
-    return optax.chain(
-        optax.sgd(0.1),
-        optax.GradientTransformation(
-            lambda params: jnp.zeros((), jnp.int32),
-            lambda g, s, p=None: (jax.tree.map(lambda u: jnp.where(s == 2, jnp.inf, u), g), s + 1),
-        ),
-    )
-
-
-def test_a_checkpoint_with_parameters_that_are_not_finite_is_never_written(tmp_path):
-    member, file, _ = make_member(tmp_path, [1.0], optimizer=nan_parameters())
-    with pytest.raises(runs.Diverged, match=r"params.*(kernel|bias).* is not finite after step 3"):
-        train(member, 1)
-    file.close()
-    assert training.checkpoints.steps(tmp_path / "checkpoints") == [0]
-
-
-def corrupt(checkpoint):
-    (checkpoint / "meta.json").write_text("{}")
-
-
-def test_corrupt_checkpoints_are_passed_over_and_do_not_push_out_whole_ones(tmp_path):
-    whole, file, judged = make_member(tmp_path, patience=9, checkpoint_every=1)
-    train(whole, 2)
-    file.close()
-    steps = training.checkpoints.steps(tmp_path / "checkpoints")
-    assert steps == [4, 5, 6]
-    for step in steps[1:]:
-        corrupt(tmp_path / "checkpoints" / f"{step:08d}")
-    again, file, judged_again = make_member(tmp_path, patience=9, checkpoint_every=1)
-    said = []
-    assert again.resume(report=said.append)
-    assert (again.step, again.epoch, again.batch) == (4, 1, 1)
-    assert [f"step {step} is corrupt" in line for step, line in zip((6, 5), said, strict=True)] == [True, True]
-    assert training.checkpoints.steps(tmp_path / "checkpoints") == [4]
-    train(again, 2)
-    file.close()
-    assert same(judged_again[-1], judged[-1])
-
-
-def test_without_a_whole_checkpoint_a_run_cannot_be_resumed(tmp_path):
-    member, file, _ = make_member(tmp_path)
-    assert not member.resume(), "a run that was killed before its first checkpoint begins again"
-    train(member, 1)
-    for step in training.checkpoints.steps(tmp_path / "checkpoints"):
-        corrupt(tmp_path / "checkpoints" / f"{step:08d}")
-    with pytest.raises(ValueError, match=r"checkpoints: all checkpoints are corrupt, those of the steps \[0, 3\]"):
-        member.resume(report=lambda line: None)
-    file.close()
-
-
-class StopAt(runs.StopRequest):
-    """A signal that comes during a step of a member."""
-
-    def __init__(self, step):
-        self.step, self.member = step, None
-
-    @property
-    def signal(self):
-        return signal.SIGTERM if self.member is not None and self.member.step >= self.step else None
-
-
-def nan_loss(at):
-    """Makes the parameters NaN in step `at`, which the loss of the next one sees."""
-    return optax.chain(
-        optax.sgd(0.1),
-        optax.GradientTransformation(
-            lambda params: jnp.zeros((), jnp.int32),
-            lambda g, s, p=None: (jax.tree.map(lambda u: jnp.where(s == at - 1, jnp.nan, u), g), s + 1),
-        ),
-    )
-
-
-@pytest.mark.parametrize("log_every", [2, 5, 100])
-def test_several_steps_per_call_write_the_same_rows_and_weights(tmp_path, log_every):
-    found = []
-    for steps in (1, 4):
-        path = tmp_path / str(steps)
-        path.mkdir()
-        member, file, judged = make_member(path, steps=7, steps_per_call=steps, log_every=log_every, checkpoint_every=3)
-        train(member, 2)
-        file.close()
-        rows = [{**row, "seconds": 0} for row in metrics.read_metrics(path / "metrics.csv")]
-        found.append((rows, judged, training.checkpoints.steps(path / "checkpoints"), member.clock.to_dict()["steps"]))
-    (rows, judged, steps, counted), (rows_of_calls, judged_of_calls, steps_of_calls, counted_of_calls) = found
-    assert [row["step"] for row in rows] == [row["step"] for row in rows_of_calls]
-    for row, other in zip(rows, rows_of_calls, strict=True):
-        assert other["loss"] == pytest.approx(row["loss"], rel=1e-5)
-        assert other["accuracy"] == row["accuracy"]
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), judged, judged_of_calls)
-    assert steps == steps_of_calls
-    first_call = min(4, log_every, 3)
-    assert (counted, counted_of_calls) == (14 - 1, 14 - first_call), "the first call compiles, and is set aside"
-
-
-def test_a_stop_within_calls_of_several_steps_is_gone_on_with_to_the_bit(tmp_path):
-    ended = []
-    for stop_at in (None, 1, 6, 9):
-        path = tmp_path / str(stop_at)
-        path.mkdir()
-        request = StopAt(stop_at or 1000)
-        member, file, judged = make_member(path, steps=7, steps_per_call=4, log_every=5, request=request)
-        request.member = member
-        train(member, 2)
-        file.close()
-        if stop_at:
-            assert stop_at <= member.step < stop_at + 4, "the call that was under way is the last"
-            member, file, judged = make_member(path, steps=7, steps_per_call=4, log_every=5)
-            assert member.resume()
-            file.keep_until({"m": member.step})
-            train(member, 2)
-            file.close()
-        rows = [{**row, "seconds": 0} for row in metrics.read_metrics(path / "metrics.csv")]
-        ended.append((rows, judged[-1]))
-    for rows, weights in ended[1:]:
-        assert rows == ended[0][0]
-        assert same(weights, ended[0][1])
-
-
-def test_a_loss_that_is_not_finite_within_a_call_is_named_by_its_step(tmp_path):
-    member, file, _ = make_member(tmp_path, steps=7, steps_per_call=4, log_every=100, optimizer=nan_loss(2))
-    with pytest.raises(runs.Diverged, match=r"m: the loss is nan at step 3; the last finite loss was .* at step 2"):
-        train(member, 1)
-    file.close()
-
-
-@pytest.mark.parametrize("stop_at", [1, 3])
-def test_a_stop_at_any_batch_is_saved_and_gone_on_with(tmp_path, stop_at):
-    (tmp_path / "whole").mkdir()
-    whole, file, judged = make_member(tmp_path / "whole")
-    train(whole, 2)
-    file.close()
-    request = StopAt(stop_at)
-    stopped, file, _ = make_member(tmp_path, request=request)
-    request.member = stopped
-    train(stopped, 2)
-    file.close()
-    assert stopped.step == stop_at
-    again, file, judged_again = make_member(tmp_path)
-    assert again.resume()
-    file.keep_until({"m": again.step})
-    train(again, 2)
-    file.close()
-    assert same(judged_again[-1], judged[-1])
-    tables = [metrics.read_metrics(path / "metrics.csv") for path in (tmp_path / "whole", tmp_path)]
-    timeless = [[{**r, "seconds": 0} for r in found] for found in tables]
-    assert timeless[0] == timeless[1]
-    assert [(r["step"], r["split"]) for r in tables[0]][:3] == [(2, "train"), (3, "train"), (3, "dev")]

@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxdl import schedules
+from jaxdl import data, nn, optimizers, schedules, training
 
 STEPS = np.concatenate([np.arange(0, 130), [1000, 100_000]])
 
@@ -33,6 +33,15 @@ TWINS = {
     "warmup_cosine": (
         schedules.warmup(schedules.cosine(0.5, 90, 0.1), 10),
         optax.warmup_cosine_decay_schedule(0.0, 0.5, 10, 100, 0.05),
+    ),
+    "cosine_restarts": (
+        schedules.cosine_restarts(0.5, 20, period_factor=2, peak_factor=0.8),
+        optax.sgdr_schedule(
+            [
+                {"init_value": v, "peak_value": v, "warmup_steps": 0, "decay_steps": n}
+                for v, n in zip(0.5 * 0.8 ** np.arange(13), 20 * 2 ** np.arange(13), strict=True)
+            ]
+        ),
     ),
     "joined": (
         schedules.joined([schedules.constant(1.0), schedules.linear(2.0, 0.0, 20)], [40]),
@@ -102,8 +111,70 @@ def test_known_values():
         (lambda: schedules.joined([schedules.constant(1.0)], [3]), "boundaries has 1 entries for 1"),
         (lambda: schedules.joined([schedules.constant(1.0)] * 3, [5, 3]), r"boundaries is \[5, 3\]"),
         (lambda: schedules.range_test(0.0, 1.0, 10), "init_value is 0"),
+        (lambda: schedules.cosine_restarts(1.0, 0), "decay_steps is 0"),
+        (lambda: schedules.cosine_restarts(1.0, 5, period_factor=0), "period_factor is 0"),
+        (lambda: schedules.reduce_on_plateau(factor=1.0), "factor is 1.0: it must lie between 0 and 1"),
+        (lambda: schedules.reduce_on_plateau(rtol=1.5), "rtol is 1.5"),
+        (lambda: schedules.reduce_on_plateau().update({}, schedules.reduce_on_plateau().init({})), "value: got none"),
+        (lambda: schedules.reduce_on_plateau(atol=-1.0), "atol is -1.0"),
+        (lambda: schedules.reduce_on_plateau(rtol=0.0), "rtol and atol are 0"),
     ],
 )
 def test_a_mistake_is_named(make, name):
     with pytest.raises(ValueError, match=name):
         make()
+
+
+# ---------------------------------------------------------------- plateaus
+
+RULES = {
+    "defaults": {},
+    "patient": {"patience": 3, "factor": 0.5, "cooldown": 2},
+    "means": {"patience": 2, "factor": 0.5, "accumulation_size": 4, "min_scale": 0.2},
+    "absolute": {"patience": 2, "rtol": 0.0, "atol": 0.05, "min_scale": 0.3},
+}
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_reduce_on_plateau_goes_through_the_states_of_optax(name):
+    ours, theirs = schedules.reduce_on_plateau(**RULES[name]), optax.contrib.reduce_on_plateau(**RULES[name])
+    params = {"w": jnp.ones(3), "b": jnp.ones((), jnp.bfloat16)}
+    a, b = ours.init(params), theirs.init(params)
+    values = jnp.asarray(np.random.default_rng(0).normal(size=60) * 0.2 + 1 / (1 + np.arange(60)), jnp.float32)
+
+    def run(transformation, state):
+        step = lambda state, value: transformation.update({"w": 2 * jnp.ones(3)}, state, value=value)[::-1]
+        last, updates = jax.lax.scan(step, state, values)
+        states = [step(state, values[0])[0]]
+        for value in values[1:]:
+            states.append(step(states[-1], value)[0])
+        return last, updates, states
+
+    ours, theirs = jax.jit(lambda: run(ours, a))(), jax.jit(lambda: run(theirs, b))()
+    assert jax.tree.structure(ours) == jax.tree.structure(theirs)
+    for x, y in zip(jax.tree.leaves((a, ours)), jax.tree.leaves((b, theirs)), strict=True):
+        assert x.dtype == y.dtype
+        np.testing.assert_allclose(x.astype(jnp.float32), y.astype(jnp.float32), rtol=1e-6)
+    assert float(ours[0].scale) < 1
+
+
+def test_a_plateau_lowers_the_rate_of_a_training():
+    """A loss that never changes is a plateau from its second value on."""
+    layer, labels = nn.serial(out=nn.Dense(2)), np.array([0, 1, 1, 0])
+    for wrap in (lambda one: one, jax.jit):
+        optimizer = optax.chain(optimizers.sgd(0.0), schedules.reduce_on_plateau(0.5, patience=2))
+        state = training.create(jax.random.key(0), layer, optimizer, (3,))
+        step = wrap(training.train_step(layer, optimizer))
+        batch = data.Batch(np.ones((4, 3), np.float32), labels, np.ones(4, np.float32), np.arange(4))
+        for _ in range(5):
+            state, _ = step(state, batch, jax.random.key(1))
+        assert float(state.opt_state[1].scale) == 0.25
+
+
+def test_a_plateau_of_validation_losses_needs_no_parameters():
+    plateau = schedules.reduce_on_plateau(patience=2, cooldown=1)
+    state, scales = plateau.init({}), []
+    for value in (1.0, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5):
+        _, state = plateau.update({}, state, value=value)
+        scales.append(round(float(state.scale), 6))
+    assert scales == [1, 1, 1, 0.1, 0.1, 0.1, 0.01]

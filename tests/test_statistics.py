@@ -48,13 +48,6 @@ def test_the_expanded_interval_is_students_for_many_normal_values():
     assert bootstrap(values, resamples=40_000)[1:] == pytest.approx((-half, half), rel=0.03)
 
 
-@pytest.mark.parametrize("df", [1, 2, 3, 4, 5, 9, 30, 99])
-def test_students_quantile_is_scipys(df):
-    for probability in (0.5001, 0.9, 0.975, 0.9995):
-        theirs = scipy.stats.t.ppf(probability, df)
-        assert statistics._student_quantile(probability, df) == pytest.approx(theirs, rel=1e-6)
-
-
 # the numbers of the docstring; a share of 2,000 has a standard error below .9 %
 @pytest.mark.parametrize(("method", "coverage"), [("percentile", 0.84), ("bca", 0.85), ("expanded", 0.93)])
 def test_coverage_of_five_normal_values(method, coverage):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from experiments import report as command
-from experiments.compare_optimizers import contents, report, rows
+from experiments.compare_optimizers import records, report
 from jaxdl import plots
 
 RATES = (0.01, 0.1, 1.0, 3.0)
@@ -60,9 +60,9 @@ def build(folder):
     folder.mkdir(parents=True)
     paths = [["elongated_bowl", o, t, -10 * 0.9**t, (-0.8) ** t] for o in SPEEDS for t in range(30)]
     tables = {
-        "results.csv": (contents.RESULTS, results),
-        "curves.csv": (contents.CURVES, curves),
-        "paths.csv": (contents.PATHS, paths),
+        "results.csv": (records.Result._fields, results),
+        "curves.csv": (records.Evaluation._fields, curves),
+        "paths.csv": (records.PathPoint._fields, paths),
     }
     for name, (header, lines) in tables.items():
         with (folder / name).open("w", newline="") as file:
@@ -197,30 +197,25 @@ def edited(name, old, new, count=1):
     return lambda folder: (folder / name).write_text((folder / name).read_text().replace(old, new, count))
 
 
-def test_the_columns_are_those_that_a_study_writes():
-    for name in ("RESULTS", "CURVES", "PATHS"):
-        assert tuple(getattr(contents, name)) == getattr(rows, name)
-
-
 FAULTS = {
-    "results.csv is missing": lambda f: (f / "results.csv").unlink(),
-    "curves.csv is missing": lambda f: (f / "curves.csv").unlink(),
-    "results.csv: there is no run": lambda f: (f / "results.csv").write_text(",".join(contents.RESULTS) + "\n"),
+    "results.csv: is missing": lambda f: (f / "results.csv").unlink(),
+    "curves.csv: is missing": lambda f: (f / "curves.csv").unlink(),
+    "results.csv: there is no run": lambda f: (f / "results.csv").write_text(",".join(records.Result._fields) + "\n"),
     "results.csv: the first line lacks the columns state_bytes": edited("results.csv", ",state_bytes", ""),
-    "results.csv: line 2 has 20 fields, the header has 19": edited("results.csv", "bowl_1,", "bowl_1,,"),
-    "results.csv: line 2: stage must be default or tuning or final": edited("results.csv", "default", "first"),
-    "results.csv: line 2: seed must be a whole number, got 'a'": edited("results.csv", "0.01,0,", "0.01,a,"),
-    "results.csv: line 2: rate must be a number or empty, got 'x'": edited("results.csv", "0.01,0,", "x,0,"),
-    "results.csv: line 2: problem must be a name, got ''": edited("results.csv", "bowl_1", ""),
+    "results.csv, line 2: has 20 fields, the header has 19": edited("results.csv", "bowl_1,", "bowl_1,,"),
+    "results.csv, line 2: stage must be default or tuning or final": edited("results.csv", "default", "first"),
+    "results.csv, line 2: seed must be a whole number, got 'a'": edited("results.csv", "0.01,0,", "0.01,a,"),
+    "results.csv, line 2: rate must be a number or empty, got 'x'": edited("results.csv", "0.01,0,", "x,0,"),
+    "results.csv, line 2: problem must be a name, got ''": edited("results.csv", "bowl_1", ""),
     "results.csv: the run bowl_1, jaxdl.sgd, default, 0.01, 0 is there twice": edited(
         "results.csv", "0.01,1,", "0.01,0,"
     ),
     "curves.csv: no rows of the run bowl_1, jaxdl.sgd, default, 0.01, 0": edited("curves.csv", "0.01,0,", "0.01,9,", 7),
-    "curves.csv: line 605 is cut off": lambda f: (f / "curves.csv").write_text((f / "curves.csv").read_text()[:-4]),
-    "curves.csv is no table of text": lambda f: (f / "curves.csv").write_bytes(b"\xff\xfe"),
-    "plan.json is not valid JSON": lambda f: (f / "plan.json").write_text("{"),
-    "plan.json: twins must be a list of pairs": lambda f: (f / "plan.json").write_text('{"twins": [["a"]]}'),
-    "manifest.json must hold an object": lambda f: (f / "manifest.json").write_text("[]"),
+    "curves.csv, line 605: is cut off": lambda f: (f / "curves.csv").write_text((f / "curves.csv").read_text()[:-4]),
+    "curves.csv: is no table of text": lambda f: (f / "curves.csv").write_bytes(b"\xff\xfe\n"),
+    "plan.json: is not valid JSON": lambda f: (f / "plan.json").write_text("{"),
+    "plan.json: twins[0] must be a list of 2": lambda f: (f / "plan.json").write_text('{"twins": [["a"]]}'),
+    "manifest.json: must hold an object": lambda f: (f / "manifest.json").write_text("[]"),
 }
 
 
@@ -228,7 +223,7 @@ FAULTS = {
 def test_what_is_wrong_with_a_file_is_named(bare, message):
     FAULTS[message](bare)
     with pytest.raises(ValueError, match=re.escape(message)):
-        contents.read(bare)
+        records.read(bare)
 
 
 def test_the_figures_refuse_nothing_to_draw_and_draw_the_extremes(tmp_path):

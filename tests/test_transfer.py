@@ -14,6 +14,7 @@ import pytest
 
 from experiments.report import main as remake_report
 from experiments.transfer import command as experiment
+from experiments.transfer.records import TransferResult
 from jaxdl import data, models, nn, optimizers, training
 from jaxdl.applications import transfer
 
@@ -167,20 +168,14 @@ def test_a_stop_request_ends_after_the_network_under_way(tmp_path, monkeypatch, 
             seen.append(seed)
             if seed == 1:
                 os.kill(os.getpid(), signal.SIGINT)
-            yield {
-                "task": "similar",
-                "way": "linear on top",
-                "examples_per_class": 3,
-                "seed": seed,
-                "test_accuracy": 0.5,
-            }
+            yield TransferResult("similar", "linear on top", 3, seed, 0.5)
 
     monkeypatch.setattr(experiment, "results", few)
     options = ["--source", "digits", "--different", "digits", "--examples", "3", "--out", str(tmp_path / "run")]
     assert experiment.main(options) == 130
     assert seen == [0, 1]
     assert len((tmp_path / "run" / "results.csv").read_text().splitlines()) == 3
-    assert f"SIGINT: --resume {tmp_path / 'run'} goes on" in capsys.readouterr().out
+    assert f"SIGINT: resume with --resume {tmp_path / 'run'}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

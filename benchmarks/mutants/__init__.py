@@ -1,1 +1,1 @@
-"""Mechanical mutants of the hand-written gradients, and what finds them: `python -m benchmarks.mutants`."""
+"""Mutation tests of the hand-written gradients: `python -m benchmarks.mutants`."""

@@ -1,24 +1,26 @@
-"""Does the gradient checker find wrong gradients? Mechanical mutants, one changed operator each.
+"""Does the gradient checker find wrong gradients? It is tried on mechanical mutants with one changed operator each.
 
     python -m benchmarks.mutants [--out benchmarks/mutants.md] [--only NAME] [--sample N]
 
-A mutant is one module of `jaxdl.backprop`, or of the `jaxdl.kernels` that it is made of, in which one place is changed,
-by rules that know nothing of its meaning:
+A mutant is one module of `jaxdl.backprop`, or of the `jaxdl.kernels` under it, with one place changed by a rule that
+ignores its meaning:
 
-* sign: + and − exchanged, a minus left out;
-* factor: * and / exchanged, one operand left out, a number doubled;
-* index: an int in a subscript, a range or a padding moved by one;
-* axis: an axis moved by one, `keepdims` or a transposition left out, a mean for a sum;
-* branch: a comparison turned (≥ for >, ≠ for ==), the two branches of a `where` exchanged.
+* sign exchanges + and −, or drops a minus;
+* factor exchanges * and /, drops one operand, or doubles a number;
+* index moves an int in a subscript, a range or a padding by one;
+* axis moves an axis by one, drops `keepdims` or a transposition, or takes a mean for a sum;
+* branch changes a comparison (≥ for >, ≠ for ==), or exchanges the branches of a `where`.
 
-Only lines that a backward pass runs through are changed; checks of Python arguments, docstrings, defaults and
-annotations are left alone. Each mutant runs on the examples in `benchmarks.backprop_examples` that reach the changed
-line, and is killed by the first that fails:
+Only lines that some backward pass executes are changed; checks of Python arguments, docstrings, defaults and
+annotations are not. Each mutant runs on the examples in `benchmarks.backprop_examples` that reach the changed line, and
+the first failure kills it:
 
-* gradient: `check_grad` on forward and backward finds that they do not belong together, or the mutant raises;
-* oracle: they do, but values or gradients are not those of the namesake under `jax.vjp`; at ties too.
+* gradient: `check_grad` finds that forward and backward do not match;
+* raises: the mutant raises an exception;
+* oracle: forward and backward match, but values or gradients differ from those of the namesake under `jax.vjp`, or the
+  rule at a tie does.
 
-A survivor needs a line in `EXPLAINED`; without one the run fails.
+A survivor needs an entry in `EXPLAINED`, and every entry must name a mutant; otherwise the run fails.
 """
 
 import argparse
@@ -31,7 +33,7 @@ import time
 import jax
 
 from benchmarks.mutants.explained import EXPLAINED
-from benchmarks.mutants.making import KINDS, Mutant
+from benchmarks.mutants.making import KINDS, Mutant, mutants
 from benchmarks.mutants.running import MODULES, backward_mutants, checks, verdict
 
 
@@ -40,7 +42,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=pathlib.Path, help="file for the report; printed otherwise")
     parser.add_argument("--only", help="one module")
-    parser.add_argument("--sample", type=int, help="that many mutants, drawn at random")
+    parser.add_argument("--sample", type=int, help="number of mutants to draw at random")
     options = parser.parse_args()
     jax.config.update("jax_enable_x64", True)
     jax.config.update("jax_numpy_rank_promotion", "raise")  # as in the tests
@@ -63,12 +65,14 @@ def main() -> None:
     else:
         print(text)
     missing = [m.name for m, result in results if result == "survived" and m.name not in EXPLAINED]
-    if missing:
-        sys.exit("survivors without an explanation:\n" + "\n".join(missing))
+    gone = set(EXPLAINED) - {mutant.name for module in MODULES for mutant in mutants(module)}
+    if missing or gone:
+        lines = ["survivors without an explanation:", *missing, "explanations without a mutant:", *sorted(gone)]
+        sys.exit("\n".join(lines))
 
 
 def report(results: list[tuple[Mutant, str]], total: int) -> str:
-    """The table of kinds and verdicts, and the survivors with their reasons."""
+    """Return the table of kinds and verdicts, and the survivors with their reasons, as Markdown."""
     verdicts = ("gradient", "raises", "oracle", "survived")
     count = collections.Counter((mutant.kind, result) for mutant, result in results)
     lines = [

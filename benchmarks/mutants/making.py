@@ -1,4 +1,4 @@
-"""Mutants of one module: each place in a function's statements, with what replaces it."""
+"""Generate the mutants of a module: every place in its functions that a rule applies to, with its replacement."""
 
 import ast
 import collections
@@ -14,19 +14,19 @@ KINDS = ("sign", "factor", "index", "axis", "branch")
 
 
 class Mutant(NamedTuple):
-    """One changed place."""
+    """A module with one changed place."""
 
     module: str
     function: str
     lines: range  # of the changed statement
     kind: str
     change: str  # source before and after
-    number: int  # counts equal changes of one function
+    number: int  # counts equal changes in one function
     tree: ast.Module
 
     @property
     def name(self) -> str:
-        """A name that stays when other lines are added."""
+        """A name that does not depend on line numbers."""
         again = f" ({self.number})" if self.number > 1 else ""
         return f"{self.module}.{self.function}: {self.change}{again}"
 
@@ -40,7 +40,7 @@ _AXES = {"axis", "axes"}
 
 
 def mutants(module: str) -> Iterator[Mutant]:
-    """Every mutant of one module, in the order of its lines."""
+    """Yield the mutants of a module in the order of its lines."""
     tree = ast.parse(path_of(module).read_text())
     count: collections.Counter = collections.Counter()
     for function in [node for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)]:
@@ -56,7 +56,7 @@ def mutants(module: str) -> Iterator[Mutant]:
 
 
 def _lines_of(function: ast.AST, place: ast.expr) -> range:
-    """Return the lines of the simple statement that holds a place; of a compound one only the place's own."""
+    """Return the lines of the simple statement around a place, or within a compound one those of the place itself."""
     around = [
         node for node in ast.walk(function) if isinstance(node, ast.Return | ast.Assign) and place in ast.walk(node)
     ]
@@ -65,7 +65,7 @@ def _lines_of(function: ast.AST, place: ast.expr) -> range:
 
 
 def _changes(function: ast.AST) -> Iterator[tuple[ast.expr, str, ast.expr]]:
-    """Each place in a function's statements with what replaces it."""
+    """Yield each place in the statements of a function with its kind and its replacement."""
     parents = {child: node for node in ast.walk(function) for child in ast.iter_child_nodes(node)}
     for node in ast.walk(function):
         if isinstance(node, ast.expr) and not _left_alone(node, parents):
@@ -73,7 +73,7 @@ def _changes(function: ast.AST) -> Iterator[tuple[ast.expr, str, ast.expr]]:
 
 
 def _left_alone(node: ast.AST, parents: dict) -> bool:
-    """Whether it is part of a check, a message, an annotation, a default or a docstring."""
+    """Return whether a node is part of a check, a message, an annotation, a default or a docstring."""
     child = node
     while child in parents:
         parent = parents[child]
@@ -126,7 +126,7 @@ def _numbers(node: ast.Constant, value: float, parents: dict) -> Iterator[tuple[
 
 
 def _context(node: ast.AST, parents: dict) -> str:
-    """What a number is for: a place (index), an axis, or arithmetic (factor)."""
+    """Return the use of a number: "index" for a place, "axis", or "factor" for arithmetic."""
     child = node
     while child in parents:
         parent = parents[child]

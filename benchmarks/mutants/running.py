@@ -1,4 +1,4 @@
-"""Mutants on the examples whose backward pass reaches the changed line, and what kills them."""
+"""Run mutants on the examples whose backward pass reaches the changed line, and judge them."""
 
 import ast
 import functools
@@ -17,21 +17,21 @@ from jaxdl.gradcheck import check_grad
 
 __all__ = ["MODULES", "backward_mutants", "checks", "verdict"]
 
-# in an order in which they can be loaded
+# in the order of their imports
 _KERNELS = ("tuned", "windows", "folding", "unfolding", "choice", "xla", "forms", "reading", "pooling")
 _PAIRS = ("affine", "activations", "convolution", "losses", "normalization", "pooling", "stochastic")
 MODULES = (*(f"kernels.{name}" for name in _KERNELS), *(f"backprop.{name}" for name in _PAIRS))
-_TUNED = {"BLOCK": 25, "THIN": 3}  # so small that the examples go both ways
+_TUNED = {"BLOCK": 25, "THIN": 3}  # small enough for the examples to take both branches
 _PATHS = {name: path_of(name) for name in MODULES}
 
 
 def load(mutant: Mutant | None) -> dict[str, types.ModuleType]:
-    """Return fresh copies of `jaxdl.kernels`' and `jaxdl.backprop`'s modules, one mutated, that import one another."""
+    """Return fresh copies of `MODULES`, which import one another, with one of them mutated."""
     fresh: dict[str, types.ModuleType] = {}
     packages = ("jaxdl.kernels", "jaxdl.backprop")
-    saved = {name: module for name, module in sys.modules.items() if name.startswith(packages)}
-    for name in saved:
-        del sys.modules[name]
+    # other modules, such as `kernels.native`, are shared
+    replaced = [*packages, *(f"jaxdl.{name}" for name in MODULES)]
+    saved = {name: sys.modules.pop(name) for name in replaced if name in sys.modules}
     try:
         sys.modules.update({name: types.ModuleType(name) for name in packages})
         for name, path in _PATHS.items():
@@ -43,14 +43,14 @@ def load(mutant: Mutant | None) -> dict[str, types.ModuleType]:
             if name == "kernels.tuned":
                 module.__dict__.update(_TUNED)
     finally:
-        for name in [name for name in sys.modules if name.startswith(packages)]:
-            del sys.modules[name]
+        for name in replaced:
+            sys.modules.pop(name, None)
         sys.modules.update(saved)
     return fresh
 
 
 def pair(modules: dict[str, types.ModuleType], name: str, example: Example) -> tuple[Any, Any]:
-    """Return forward and backward of one pair with the example's options."""
+    """Return the forward and backward functions of a pair with the options of an example."""
     for module in modules.values():
         if hasattr(module, f"{name}_forward"):
             forward, backward = getattr(module, f"{name}_forward"), getattr(module, f"{name}_backward")
@@ -77,7 +77,7 @@ def _pulled(forward: Any, backward: Any, example: Example, values: Any, cotangen
 
 
 def gradient_is_right(modules: dict, name: str, example: Example) -> bool:
-    """Whether `check_grad` finds nothing."""
+    """Return whether `check_grad` accepts the gradient."""
     forward, backward = pair(modules, name, example)
     values = tuple(jnp.asarray(example.args[k]) for k in _floats(example))
     pulled = functools.partial(_pulled, forward, backward, example)
@@ -85,7 +85,7 @@ def gradient_is_right(modules: dict, name: str, example: Example) -> bool:
 
 
 def lines_of_backward(modules: dict, name: str, example: Example) -> frozenset[tuple[str, int]]:
-    """Return the lines that the backward pass runs through, as (module, line)."""
+    """Return the lines that the backward pass executes, as (module, line)."""
     forward, backward = pair(modules, name, example)
     y, residuals = forward(*example.args)
     with _Lines() as lines:
@@ -94,7 +94,7 @@ def lines_of_backward(modules: dict, name: str, example: Example) -> frozenset[t
 
 
 def equals_oracle(modules: dict, name: str, example: Example, expected: tuple) -> bool:
-    """Whether value and gradient are the namesake's."""
+    """Return whether value and gradient are those of the namesake."""
     forward, backward = pair(modules, name, example)
     values = tuple(jnp.asarray(example.args[k]) for k in _floats(example))
     y = _call(forward, example, values)[0]
@@ -104,7 +104,7 @@ def equals_oracle(modules: dict, name: str, example: Example, expected: tuple) -
 
 
 def oracle(example: Example) -> tuple:
-    """Value and gradient of the namesake."""
+    """Return value and gradient of the namesake."""
     values = tuple(jnp.asarray(example.args[k]) for k in _floats(example))
     namesake = functools.partial(example.oracle, **example.options)
     y, pull = jax.vjp(lambda *values: _call(namesake, example, values), *values)
@@ -117,7 +117,7 @@ def _cotangent(tree: Any) -> Any:
 
 
 class Check(NamedTuple):
-    """One example of one pair, with the lines that its backward pass runs through."""
+    """An example of a pair, with the lines that its backward pass executes."""
 
     name: str
     example: Example
@@ -127,7 +127,7 @@ class Check(NamedTuple):
 
 
 def checks(names: Collection[str] = tuple(EXAMPLES)) -> list[Check]:
-    """Run every example of these pairs on the unchanged code, which must pass, and note what its backward reaches."""
+    """Run every example of these pairs on the original code, which must pass, and record the lines that it reaches."""
     found = []
     for table, smooth in ((EXAMPLES, True), (TIES, False)):
         for name in [name for name in table if name in names]:
@@ -142,7 +142,7 @@ def checks(names: Collection[str] = tuple(EXAMPLES)) -> list[Check]:
 
 
 class _Lines:
-    """Note the lines of `MODULES` that run."""
+    """Context manager that records the executed lines of `MODULES`."""
 
     def __enter__(self) -> "_Lines":
         self.seen: set[tuple[str, int]] = set()
@@ -163,12 +163,12 @@ class _Lines:
 
 
 def backward_mutants(module: str, all_checks: list[Check]) -> list[Mutant]:
-    """Return the mutants of the lines that some backward pass runs through."""
+    """Return the mutants of the lines that some backward pass executes."""
     return [mutant for mutant in mutants(module) if any(_reaches(check, mutant) for check in all_checks)]
 
 
 def verdict(mutant: Mutant, all_checks: list[Check]) -> str:
-    """Return what killed a mutant: "gradient", "raises" or "oracle"; else "survived"."""
+    """Return how a mutant was killed, "gradient", "raises" or "oracle", or else "survived"."""
     reached = [check for check in all_checks if _reaches(check, mutant)]
     try:
         modules = load(mutant)

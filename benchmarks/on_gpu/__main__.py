@@ -1,15 +1,15 @@
-"""Measure jaxdl on a GPU or TPU: one command for a machine that is lent for minutes and has no network.
+"""Measure jaxdl on a GPU or TPU: one command for a machine that is available for minutes and has no network.
 
     python -m benchmarks.on_gpu --pack DIR [--present FILE]     # at home: wheels, data and run.sh for that machine
     sh DIR/run.sh OUT [--minutes 8]                             # there, in the repository's root; or, without a pack:
     python -m benchmarks.on_gpu --out OUT [--minutes 8]
     python -m benchmarks.on_gpu --page OUT                      # at home: benchmarks/on_gpu.md and the README's line
 
-The measurement has parts, in order of worth. Each is a process of its own, so that it frees its memory, and that a
-crash or a hang is contained, and writes OUT/PART.json as it goes. Calling the command again goes on: it skips the parts
-that are done, and begins with those never tried. A part that does not fit into the minutes left is skipped. The exit
-status is 0 if all parts are done, else 1. JAX_COMPILATION_CACHE_DIR, if set, keeps the
-cache of compiled programs out of OUT. `--dry-run` runs all parts with tiny sizes on CPU and measures nothing.
+The measurement has parts, the most valuable first. Each is a process of its own, so that it frees its memory and a
+crash or a hang is contained, and it writes OUT/PART.json as it goes. Calling the command again resumes: it skips
+finished parts and begins with those that were never tried. A part that does not fit into the remaining minutes is
+skipped. The exit status is 0 if all parts are finished, else 1. JAX_COMPILATION_CACHE_DIR, if set, keeps the cache of
+compiled programs out of OUT. `--dry-run` runs all parts with tiny sizes on CPU and measures nothing.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from benchmarks.on_gpu import packing, page, parts, runner
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Do what the command line asks for and return the exit status."""
+    """Parse the command line, run the command and return the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.on_gpu", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

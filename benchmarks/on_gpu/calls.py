@@ -1,4 +1,4 @@
-"""How long a step takes with 1, 10 and 50 steps to a call, with the data on the device and on the host."""
+"""Time per step with 1, 10 and 50 steps per call, with the data on the device and on the host."""
 
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -17,7 +17,7 @@ COUNTS = (1, 10, 50)
 
 
 def measure(record: Record, dry_run: bool) -> None:
-    """Add a row per net that is not there yet: milliseconds per step in each way."""
+    """Add a row per missing net: milliseconds per step in each way."""
     for name in NETS[:1] if dry_run else NETS:
         if not record.has(net=name):
             net = nets.NETS[name]
@@ -26,7 +26,7 @@ def measure(record: Record, dry_run: bool) -> None:
 
 
 def ways(net: nets.Net, size: int, steps: int, seconds: float, counts: Sequence[int] = COUNTS) -> dict[str, Any]:
-    """Time an epoch of so many steps in each way, in turn."""
+    """Time an epoch with a number of steps in each way, in turn."""
     rng, count = np.random.default_rng(0), size * steps
     images = rng.integers(0, 255, (count, *net.in_shape), np.uint8)
     examples = data.Examples(images, rng.integers(0, 10, count, np.int32))
@@ -47,7 +47,7 @@ def ways(net: nets.Net, size: int, steps: int, seconds: float, counts: Sequence[
 
 
 def calls(count: int, size: int, together: int) -> Iterable[data.Rows]:
-    """The rows of an epoch, one batch per call or several."""
+    """Return the rows of an epoch, one batch per call or several."""
     found = list(data.batch_rows(count, size, seed=0, epoch=0))
     if together == 1:
         return found
@@ -55,7 +55,7 @@ def calls(count: int, size: int, together: int) -> Iterable[data.Rows]:
 
 
 def epoch_of(net: nets.Net, examples: data.Examples | None, batches: Callable[[], Iterable[Any]]) -> Callable[[], None]:
-    """Compile a step, and return what trains an epoch with it and waits."""
+    """Compile a step, and return a function that trains an epoch with it and waits."""
     layer, optimizer = net.layer(), optimizers.sgd(0.01, 0.9)
     step = training.train_step(layer, optimizer, preprocess=lambda x: x / 255.0)
     parallel = training.data_parallel(step, devices=1, examples=examples)

@@ -1,4 +1,4 @@
-"""What there is: devices, memory, and how fast and how exact a matrix product is in each precision."""
+"""Devices, memory, and the speed and accuracy of a matrix product in each precision."""
 
 import statistics
 import time

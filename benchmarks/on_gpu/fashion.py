@@ -1,4 +1,4 @@
-"""A whole run of `experiments.train_cnn`: the README's row of the small CNN on Fashion-MNIST."""
+"""A complete run of `experiments.train_cnn`: the README's row of the small CNN on Fashion-MNIST."""
 
 import json
 import os
@@ -20,7 +20,7 @@ def measure(record: Record, dry_run: bool) -> None:
     options = f"{ROWS['small_cnn_fashion'].options} --seed 0"
     there = not dry_run or os.environ.get("JAXDL_DATA_DIR")
     if there:
-        data.load("fashion_mnist", download=False)  # an error at once, where the experiment would try to download
+        data.load("fashion_mnist", download=False)  # raises at once, where the experiment would try to download
     if dry_run:
         options = f"--dataset {'fashion_mnist --batch-size 4096' if there else 'digits'} {SMALL}"
     begin = time.perf_counter()

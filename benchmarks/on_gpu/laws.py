@@ -1,4 +1,4 @@
-"""The tests that say something about an accelerator, run there with pytest at matrix precision "highest"."""
+"""The tests that concern an accelerator, run there with pytest at matrix precision "highest"."""
 
 import json
 import os
@@ -10,8 +10,8 @@ from typing import Any
 from benchmarks.on_gpu.record import Record
 
 ROOT = Path(__file__).parents[2]
-# in order of worth: the time may not suffice for all. Left out: what needs several devices, what speaks of the CPU's
-# forms of convolution alone, and what tests files, reports, command lines and pages
+# the most valuable first, since the time may not suffice for all; without tests that need several devices, that concern
+# convolutions on CPU only, or that test files, reports, command lines and pages
 FILES = (
     "tests/test_laws.py",
     "tests/test_optimizers.py",
@@ -36,11 +36,11 @@ SEVERAL_DEVICES = "members_sum or pmap or devices or axis"  # in the names of te
 
 
 def measure(record: Record, dry_run: bool) -> None:
-    """Run pytest and keep its counts, the tests that failed and why, and those the time did not suffice for."""
+    """Run pytest and record its counts, the failures with their reasons, and the tests that did not get a turn."""
     counts = record.path.with_name(f".{record.path.name}.tests")
     workers = 0 if dry_run else min(8, os.cpu_count() or 1)
     files = ("tests/test_layers_linear.py",) if dry_run else FILES
-    # strict settings are for development: a warning of another version is no wrong number
+    # strict settings are for development: another version's warning is not a wrong number
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "default"]
     command += ["-n", str(workers), "--maxschedchunk", "4"]  # in order, and with little left to do when time is up
     command += ["-p", "benchmarks.on_gpu.reporter", "-k", f"not ({SEVERAL_DEVICES})", *files]
@@ -51,7 +51,7 @@ def measure(record: Record, dry_run: bool) -> None:
 
 
 def counted(command: list[str], environment: dict[str, str], counts: Path, seconds: float) -> dict[str, Any]:
-    """Run pytest, for so many seconds at most, and return what the reporter counted until then.
+    """Run pytest for a limited time, and return the reporter's counts.
 
     Raises:
         ValueError: if no test ran.

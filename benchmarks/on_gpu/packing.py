@@ -1,4 +1,4 @@
-"""What a machine without network needs, in one folder: wheels that it has not, data, and the command to run there."""
+"""A pack for a machine without network: wheels that it lacks, data, and the command to run there."""
 
 import argparse
 import json
@@ -39,7 +39,7 @@ python3 -m benchmarks.on_gpu --out "$out" "$@"
 
 
 def add_arguments(group) -> None:
-    """Add what the command line takes beside --pack."""
+    """Add the options that go with --pack."""
     group.add_argument(
         "--present", type=Path, metavar="FILE", help="there: `pip list`, `pip freeze` or names, a line each"
     )
@@ -85,12 +85,12 @@ def present(text: str) -> dict[str, str]:
 
 
 def plain(name: str) -> str:
-    """A package's name as indexes compare it."""
+    """Return a package's normalized name."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def pip(*arguments: str) -> str:
-    """Run pip and return what it prints.
+    """Run pip and return its output.
 
     Raises:
         ValueError: if it fails.
@@ -102,13 +102,13 @@ def pip(*arguments: str) -> str:
 
 
 def target(python: str) -> list[str]:
-    """Options by which pip chooses wheels for that machine."""
+    """Return the options that make pip choose wheels for that machine."""
     platforms = [option for name in PLATFORMS for option in ("--platform", name)]
     return ["--only-binary=:all:", "--implementation", "cp", "--python-version", python, *platforms]
 
 
 def missing(there: dict[str, str], python: str) -> list[str]:
-    """Resolve what is needed, in versions that go with those that are there, and return NAME==VERSION of the rest."""
+    """Resolve the requirements against the versions present there, and return NAME==VERSION of the missing ones."""
     without = {*there, *WITH_JAX}
     wanted = [name for name in NEEDED if plain(name) not in without]
     if not wanted:
@@ -117,7 +117,7 @@ def missing(there: dict[str, str], python: str) -> list[str]:
         constraints, report = Path(place) / "constraints.txt", Path(place) / "report.json"
         pinned = [f"{name}=={version}" for name, version in there.items() if version and not name.startswith("nvidia")]
         constraints.write_text("\n".join(pinned), encoding="utf-8")
-        # --ignore-installed: this machine's own packages say nothing about that one's
+        # --ignore-installed: the packages of this machine do not matter there
         options = ["--dry-run", "--ignore-installed", "--quiet", "--target", place, "--report", str(report)]
         pip("install", *options, *target(python), "--constraint", str(constraints), *wanted)
         found = [one["metadata"] for one in json.loads(report.read_text(encoding="utf-8"))["install"]]
@@ -125,13 +125,13 @@ def missing(there: dict[str, str], python: str) -> list[str]:
 
 
 def fetch(folder: Path, wanted: list[str], python: str) -> None:
-    """Download wheels, none of their needs beside them."""
+    """Download wheels without their dependencies."""
     if wanted:
         pip("download", "--quiet", "--no-deps", "--dest", str(folder), *target(python), *wanted)
 
 
 def copy_data(folder: Path, names: list[str]) -> None:
-    """Copy data sets as they lie in JAXDL_DATA_DIR, and read them there once.
+    """Copy data sets from JAXDL_DATA_DIR, and read the copies once.
 
     Raises:
         ValueError: if one is not there.
@@ -153,12 +153,12 @@ def copy_data(folder: Path, names: list[str]) -> None:
 
 
 def size(path: Path) -> int:
-    """Bytes of a folder's files, without what Python compiled."""
+    """Return the bytes of a folder's files, without Python's caches."""
     return sum(one.stat().st_size for one in path.rglob("*") if one.is_file() and "__pycache__" not in one.parts)
 
 
 def readme(folder: Path, python: str) -> str:
-    """What to do there."""
+    """Return the instructions for that machine."""
     wheels = sorted(path.name for path in (folder / "wheels").glob("*.whl"))
     lines = "\n".join(f"* {name}" for name in wheels) or "none"
     return (

@@ -1,4 +1,4 @@
-"""benchmarks/on_gpu.md and the README's line, from the parts' files."""
+"""benchmarks/on_gpu.md and the README's line, made from the parts' files."""
 
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -20,17 +20,17 @@ Rows = Sequence[dict[str, Any]]
 
 
 class Target(NamedTuple):
-    """A bound on a number that a part gives."""
+    """A bound on a number of a part."""
 
     what: str
     part: str
-    value: Callable[[Rows], float | None]  # None where the part did not get to it
+    value: Callable[[Rows], float | None]  # None if the part did not get to it
     bound: float
     unit: str = ""
     at_most: bool = False
 
     def met(self, value: float) -> bool:
-        """Whether the number is within the bound."""
+        """Return whether the number is within the bound."""
         return value <= self.bound if self.at_most else value >= self.bound
 
 
@@ -45,7 +45,7 @@ def percent(read: Callable[[Rows], float | None]) -> Callable[[Rows], float | No
 
 
 def failures(rows: Rows) -> float | None:
-    """How many tests failed, if any ran and the time sufficed for all."""
+    """Return the number of failed tests, if the time sufficed for all."""
     return len(rows[0]["failed"]) if rows and not rows[0]["time_was_up"] else None
 
 
@@ -92,13 +92,13 @@ def publish(folder: Path) -> int:
 
 
 def load(folder: Path) -> dict[str, record.Record]:
-    """The records there are, in the order of the parts."""
+    """Return the records that exist, in the order of the parts."""
     found = {name: record.read(folder / f"{name}.json") for name in PARTS}
     return {name: one for name, one in found.items() if one is not None}
 
 
 def summary(records: dict[str, record.Record]) -> str:
-    """One clause: on what it was measured and how many targets are met, or that nothing was."""
+    """Return a clause: the device and the number of targets met, or that nothing was measured."""
     judged = [(target, value) for target, value in values(records) if value is not None]
     devices = {device.split(" ", 1)[1] for one in records.values() for device in one.about.get("devices", ())}
     if not judged or not devices or any(one.dry_run for one in records.values()):
@@ -108,13 +108,13 @@ def summary(records: dict[str, record.Record]) -> str:
 
 
 def values(records: dict[str, record.Record]) -> list[tuple[Target, float | None]]:
-    """Each target with what was measured."""
+    """Return each target with its measured value."""
     rows = lambda part: records[part].rows if part in records and not records[part].dry_run else []
     return [(target, target.value(rows(target.part))) for target in TARGETS]
 
 
 def text(records: dict[str, record.Record]) -> str:
-    """The whole page."""
+    """Return the whole page."""
     said = summary(records)
     blocks = ["# On an accelerator", f"{said[0].upper()}{said[1:]}.", COMMANDS, "## Targets", targets(values(records))]
     for name, part in PARTS.items():
@@ -123,7 +123,7 @@ def text(records: dict[str, record.Record]) -> str:
 
 
 def targets(found: Iterable[tuple[Target, float | None]]) -> str:
-    """The table of targets."""
+    """Return the table of targets."""
     lines = []
     for target, value in found:
         sign = "≤" if target.at_most else "≥"
@@ -134,7 +134,7 @@ def targets(found: Iterable[tuple[Target, float | None]]) -> str:
 
 
 def section(name: str, one: record.Record | None) -> list[str]:
-    """How a part was measured and its table."""
+    """Return a part's conditions and its table."""
     if one is None:
         return [UNMEASURED[0].upper() + UNMEASURED[1:] + "."]
     about = one.about
@@ -148,7 +148,7 @@ def section(name: str, one: record.Record | None) -> list[str]:
 
 
 def table(header: Sequence[str], lines: Iterable[Sequence[Any]]) -> str:
-    """Markdown."""
+    """Return a table in Markdown."""
     rows = [header, ["---"] * len(header), *lines]
     return "\n".join(f"| {' | '.join(str(cell).replace('|', '∣') for cell in row)} |" for row in rows)
 

@@ -1,4 +1,4 @@
-"""The parts in order of worth, and one part inside its own process."""
+"""The parts of the measurement, the most valuable first, and the run of one inside its own process."""
 
 import importlib
 import os
@@ -10,17 +10,17 @@ from typing import NamedTuple
 
 from benchmarks.on_gpu import record
 
-# compile times are those without a cache
+# so that compile times are measured
 UNCACHED = {"JAX_ENABLE_COMPILATION_CACHE": "false"}
 
 
 class Part(NamedTuple):
-    """One process of the measurement. Its module's ``measure(record, dry_run)`` adds the rows."""
+    """A process of the measurement. Its module's ``measure(record, dry_run)`` adds the rows."""
 
     name: str
     module: str
     what: str
-    least: float  # seconds below which it is not worth beginning
+    least: float  # seconds below which it is not started
     limit: float  # seconds after which it is stopped
     environment: Mapping[str, str] = MappingProxyType({})
 
@@ -44,7 +44,7 @@ PARTS = {
 
 
 def run_here(name: str, out: Path, *, seconds: float, dry_run: bool) -> None:
-    """Run a part in this process, going on from the rows of an earlier try.
+    """Run a part in this process, continuing from the rows of an earlier try.
 
     Raises:
         ValueError: where there is no accelerator, except in a dry run.
@@ -61,7 +61,7 @@ def run_here(name: str, out: Path, *, seconds: float, dry_run: bool) -> None:
 
 
 def about(name: str, dry_run: bool) -> dict[str, object]:
-    """Return what a number has to stand beside: versions, devices, machine, command, precision.
+    """Return the conditions of a measurement: versions, devices, machine, command, precision.
 
     Raises:
         ValueError: where there is no accelerator, except in a dry run.
@@ -76,7 +76,7 @@ def about(name: str, dry_run: bool) -> dict[str, object]:
     found = provenance(seed=0, devices=devices)
     return {
         "command": f"python -m benchmarks.on_gpu --out DIR --parts {name}{' --dry-run' if dry_run else ''}",
-        **{key: found[key] for key in ("started", "versions", "devices", "machine")},
+        **{key: getattr(found, key) for key in ("started", "versions", "devices", "machine")},
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
         "precision": os.environ.get("JAX_DEFAULT_MATMUL_PRECISION", "the device's default"),
     }

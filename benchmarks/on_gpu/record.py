@@ -1,4 +1,4 @@
-"""A part's file: what it measured so far, on what, and how it ended. Imports no JAX, so that the GPU stays free."""
+"""A part's file: its rows so far, their conditions, and how it ended. It does not import JAX: the GPU stays free."""
 
 import dataclasses
 import json
@@ -11,7 +11,7 @@ RUNNING, DONE, FAILED, STOPPED = "running", "done", "failed", "stopped"
 
 @dataclasses.dataclass
 class Record:
-    """One part's rows and how they came about; written whole at each change, under another name first."""
+    """A part's rows and their conditions; each change replaces the file by a rename."""
 
     path: Path
     part: str
@@ -19,7 +19,7 @@ class Record:
     dry_run: bool = False
     status: str = RUNNING
     error: str = ""
-    seconds: float = 0.0  # since the part began, of all its tries
+    seconds: float = 0.0  # over all tries of the part
     about: dict[str, Any] = dataclasses.field(default_factory=dict)  # versions, devices, command, precision
     rows: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     log: str = ""  # the end of what the part printed
@@ -35,7 +35,7 @@ class Record:
         self.write()
 
     def has(self, **values: Any) -> bool:
-        """Whether a row with these values is there, from this try or an earlier one."""
+        """Return whether a row with these values exists, from this try or an earlier one."""
         return any(all(row.get(name) == value for name, value in values.items()) for row in self.rows)
 
     def left(self) -> float:
@@ -51,7 +51,7 @@ class Record:
 
 
 def read(path: Path) -> Record | None:
-    """Return the record in a file, or None where there is none.
+    """Return the record in a file, or None if there is no file.
 
     Raises:
         ValueError: if the file holds something else; the message names it.

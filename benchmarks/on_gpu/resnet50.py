@@ -1,11 +1,11 @@
-"""Training steps of ResNet-50 at 224×224 beside flax.linen's, in bfloat16 and float32."""
+"""Training steps of ResNet-50 at 224×224, jaxdl's and flax.linen's, in bfloat16 and float32."""
 
 from benchmarks.on_gpu import steps
 from benchmarks.on_gpu.record import Record
 
 
 def measure(record: Record, dry_run: bool) -> None:
-    """Add a row per dtype that is not there yet; bfloat16 comes first, as it matters more."""
+    """Add a row per missing dtype; bfloat16 comes first, since it matters more."""
     net = steps.imagenet(dry_run)
     for dtype in ("bfloat16",) if dry_run else ("bfloat16", "float32"):
         if not record.has(dtype=dtype):

@@ -1,4 +1,4 @@
-"""Parts in order, each a process of its own, within the minutes there are. Imports no JAX, so that the GPU is free."""
+"""Runs the parts in order, each in its own process, within a time limit. It does not import JAX: the GPU stays free."""
 
 import contextlib
 import os
@@ -13,16 +13,16 @@ from pathlib import Path
 from benchmarks.on_gpu import record
 from benchmarks.on_gpu.parts import Part
 
-TAIL = 6000  # characters of what a part printed that its file keeps
+TAIL = 6000  # last characters of a part's output that its file keeps
 ROOT = Path(__file__).parents[2]
 
 
 def run(out: Path, parts: Sequence[Part], minutes: float, dry_run: bool) -> int:
-    """Run what is not done yet and print a line for each part; returns the exit status."""
+    """Run the unfinished parts and print a line for each; returns the exit status."""
     out.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + 60 * minutes
     before = {part.name: record.read(out / f"{part.name}.json") for part in parts}
-    # a dry run's file is no measurement, and the other way round
+    # a dry run does not count as a measurement, nor the reverse
     before = {name: one if one is None or one.dry_run == dry_run else None for name, one in before.items()}
     missing = []
     for part in sorted(parts, key=lambda part: before[part.name] is not None):  # those never tried first
@@ -43,7 +43,7 @@ def run(out: Path, parts: Sequence[Part], minutes: float, dry_run: bool) -> int:
 
 
 def attempt(out: Path, part: Part, seconds: float, dry_run: bool) -> record.Record:
-    """Run one part in a process group of its own, stop it after so many seconds, and write how it ended."""
+    """Run a part in a process group of its own, stop it after its time, and record how it ended."""
     path, began = out / f"{part.name}.json", time.monotonic()
     command = [sys.executable, "-m", "benchmarks.on_gpu", "--out", str(out), "--here", part.name]
     command += ["--seconds", f"{seconds:.1f}", *(["--dry-run"] if dry_run else [])]
@@ -64,7 +64,7 @@ def attempt(out: Path, part: Part, seconds: float, dry_run: bool) -> record.Reco
 
 
 def in_group(command: list[str], environment: dict[str, str], log, seconds: float) -> int | None:
-    """Return the exit status, or None after so many seconds; nothing that was started is left running."""
+    """Return the exit status, or None after a timeout; all processes of the part have then ended."""
     process = subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT, process_group=0
     )
@@ -74,12 +74,12 @@ def in_group(command: list[str], environment: dict[str, str], log, seconds: floa
         return None
     finally:
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)  # what it started, too
+            os.killpg(process.pid, signal.SIGKILL)  # with all processes that it started
         process.wait()
 
 
 def environment(out: Path, part: Part, dry_run: bool) -> dict[str, str]:
-    """Return what a part's process is told: memory as it is needed, and a cache of compiled programs.
+    """Return the environment of a part: memory allocated on demand, and a cache of compiled programs.
 
     The cache is a folder of OUT, unless JAX_COMPILATION_CACHE_DIR names another.
     """

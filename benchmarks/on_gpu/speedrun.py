@@ -1,4 +1,4 @@
-"""The CIFAR-10 speedrun in both forms, five runs each, compilation apart."""
+"""The CIFAR-10 speedrun in both forms, five runs each, with compilation timed separately."""
 
 import os
 import statistics
@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from benchmarks.on_gpu.record import Record
-from experiments import cifar10_speedrun as speedrun
+from experiments.cifar10_speedrun import command, recipe
 from jaxdl import data
 
 RUNS = 5
-FORMS = tuple(speedrun.FORMS)
+FORMS = tuple(recipe.FORMS)
 TINY = {
     "epochs": 2.0,
     "batch_size": 32,
@@ -24,13 +24,13 @@ TINY = {
 
 
 def measure(record: Record, dry_run: bool) -> None:
-    """Add a row per form that is not there yet."""
+    """Add a row per missing form."""
     dataset = generated() if dry_run and not os.environ.get("JAXDL_DATA_DIR") else data.load("cifar10", download=False)
     for form in FORMS[:1] if dry_run else FORMS:
         if record.has(form=form):
             continue
         options: dict[str, Any] = {"optimizer": form, **(TINY if dry_run else {"runs": RUNS})}
-        found = speedrun.measure(speedrun.resolve(speedrun.Config(**options)), dataset)
+        found = command.measure(recipe.resolve(recipe.Config(**options)), dataset)
         accuracies, seconds = zip(*found.runs, strict=True)
         record.add(
             form=form,
@@ -48,7 +48,7 @@ def measure(record: Record, dry_run: bool) -> None:
 
 
 def generated() -> data.Dataset:
-    """Noise in the form of CIFAR-10, for a dry run without the data."""
+    """Return noise in the format of CIFAR-10, for a dry run without the data."""
     rng = np.random.default_rng(0)
     images, labels = rng.integers(0, 256, (300, 32, 32, 3), np.uint8), rng.integers(0, 10, 300).astype(np.int32)
     classes = tuple("0123456789")

@@ -1,4 +1,4 @@
-"""Training steps of the six nets beside flax.linen's, in float32 and bfloat16."""
+"""Training steps of the six nets, jaxdl's and flax.linen's, in float32 and bfloat16."""
 
 import math
 from functools import partial
@@ -14,14 +14,14 @@ from jaxdl import models
 NETS = ("20-50-500-10", "lenet5", "32-64-1024-10", "2c2d", "3c3d", "resnet20")
 DTYPES = ("float32", "bfloat16")
 PEERS = {"jaxdl": ours.build, "flax.linen": linen.build}
-TIMED = 0.02  # seconds that one timing should take at least, so that waiting for the device does not count
+TIMED = 0.02  # least seconds of a timing, which makes waiting for the device negligible
 FIRST = 3  # steps whose losses must agree
-# how far the losses may be apart: products are rounded, to ten bits under TF32, and a deep net multiplies that
+# tolerance of the losses: TF32 rounds products to ten bits, and a deep net amplifies that
 TOLERANCE = {"float32": 0.02, "bfloat16": 0.1}
 
 
 def measure(record: Record, dry_run: bool) -> None:
-    """Add a row per net and dtype that is not there yet."""
+    """Add a row per missing net and dtype."""
     for name in ("lenet5",) if dry_run else NETS:
         net = nets.NETS[name]
         for dtype in ("float32",) if dry_run else DTYPES:  # a dry run's bfloat16 is ResNet-50's
@@ -31,13 +31,13 @@ def measure(record: Record, dry_run: bool) -> None:
 
 
 def check(record: Record) -> None:
-    """Raise ValueError if the losses of a row differ; the other rows count all the same."""
+    """Raise ValueError if the losses of a row differ; the other rows remain valid."""
     if apart := [f"{row['net']} {row['dtype']}: {row['error']}" for row in record.rows if row.get("error")]:
         raise ValueError("; ".join(apart))
 
 
 def imagenet(dry_run: bool) -> nets.Net:
-    """ResNet-50 at 224×224, or in a dry run one of a single block at 16×16."""
+    """Return ResNet-50 at 224×224, or in a dry run one of a single block at 16×16."""
     if dry_run:
         small = partial(models.resnet50, 10, depths=(1,), width=0.125)
         return nets.Net(nets.resnet50((1,), 8, 10), small, (16, 16, 3), 4)
@@ -45,7 +45,7 @@ def imagenet(dry_run: bool) -> nets.Net:
 
 
 def compare(net: nets.Net, batch: int, dtype: str, seconds: float) -> dict[str, Any]:
-    """Time both libraries' steps, several to a timing, in turn, from the same parameters on the same batch.
+    """Time both libraries' steps in turn, several per timing, from the same parameters on the same batch.
 
     Where the losses of the first steps differ, the row has an "error" and no time.
     """
@@ -63,14 +63,14 @@ def compare(net: nets.Net, batch: int, dtype: str, seconds: float) -> dict[str, 
 
 
 def disagreement(built: dict[str, Peer]) -> float:
-    """Run the first steps; return by how much of the loss the two are apart at most."""
+    """Run the first steps, and return the largest relative difference of the two losses."""
     losses = {name: [float(peer.step()) for _ in range(FIRST)] for name, peer in built.items()}
     pairs = zip(losses["jaxdl"], losses["flax.linen"], strict=True)
     return max(abs(a - b) / max(abs(a), 1e-3) if math.isfinite(a + b) else 1e9 for a, b in pairs)
 
 
 def steps_per_timing(built: dict[str, Peer], seconds: float) -> int:
-    """How many steps of the faster one take long enough to be timed."""
+    """Return the number of steps of the faster one that fill a timing."""
     if not seconds:
         return 2
     fastest = min(min(each) for each in rows.in_turn({n: partial(p.step, 3) for n, p in built.items()}, 0).values()) / 3
@@ -78,7 +78,7 @@ def steps_per_timing(built: dict[str, Peer], seconds: float) -> int:
 
 
 def line(peer: Peer, times: list[float]) -> dict[str, float]:
-    """Median and quartiles in milliseconds, and what compiling took."""
+    """Return median and quartiles in milliseconds, and the seconds of compilation."""
     found = rows.entry("", times)
     numbers = {name: float(found[name]) for name in ("milliseconds", "low", "high")}
     more = {"compile_seconds": peer.compile_seconds, "temporary_mb": peer.temporary_bytes / 2**20, "flops": peer.flops}
@@ -86,5 +86,5 @@ def line(peer: Peer, times: list[float]) -> dict[str, float]:
 
 
 def peak_bytes() -> int | None:
-    """The most memory that this process has used on the device, where it is known."""
+    """Return the peak memory of this process on the device, if it is known."""
     return (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use")

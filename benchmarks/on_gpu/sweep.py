@@ -1,7 +1,7 @@
 """Adam at 4 rates and 64 seeds on the digits' MLP: 256 members in one program, and one after another.
 
-One after another in the two ways there are: a call per step (`studies.sweep`'s "loop"), and a program of all steps per
-member. The target is held to the faster of the two.
+One after another means two ways: a call per step (`studies.sweep`'s "loop"), and a program of all steps per member. The
+target applies to the faster of the two.
 """
 
 from benchmarks.on_gpu.record import Record
@@ -14,7 +14,7 @@ REPEATS = 3
 
 
 def measure(record: Record, dry_run: bool) -> None:
-    """Put one row: seconds per member in each way, and their ratio."""
+    """Put a row: seconds per member in each way, and their ratio."""
     count, some, steps = (8, 2, 4) if dry_run else (256, 16, 100)
     members = [Member(rate, seed) for seed in range(count // len(RATES)) for rate in RATES]
     together = seconds_per_member(members, steps, "vmap", count)
@@ -27,7 +27,7 @@ def measure(record: Record, dry_run: bool) -> None:
 
 
 def seconds_per_member(members: list[Member], steps: int, method: str, width: int) -> dict[str, float]:
-    """Run members in groups of a width; the least seconds of a few times, without compiling and evaluating."""
+    """Run members in groups of a width, and return the least time of a few, without compiling and evaluating."""
     problem = names.problem("digits_mlp")._replace(evaluate_every=steps)
     whole = studies.sweep.Sweep(studies.sweep.place(problem, method=method), optimizers.adam, width=width)
     groups = [members[i : i + width] for i in range(0, len(members), width)]

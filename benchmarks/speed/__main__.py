@@ -1,23 +1,27 @@
-"""jaxdl beside flax.linen, flax.nnx, equinox, Keras and PyTorch: one command, one table, one figure.
+"""jaxdl compared with flax.linen, flax.nnx, equinox, Keras and PyTorch: one command, one table, one figure.
 
     python -m benchmarks.speed [--rows "step lenet5" "pool" ...] [--seconds 6] [--check]
 
-Each row compiles what it compares, holds the numbers against jaxdl's (loss and every gradient of the first step; a row
-whose numbers differ is an error, not a time), then runs all of them in turn, a few calls each, and takes the median.
-Rows measured before are kept, so that a slow machine can be measured in parts. Writes benchmarks/speed.csv and, from
-it, speed.md and speed.png. `--check` writes nothing, compares the ratios with the targets, and fails where one is
-missed by more than a third. The peers come with `pip install jaxdl[bench]`; the table names one that is not there.
-All run in a process that asks for huge pages, as the experiments do (see `experiments`), which is good for all on JAX.
+Each row compiles its programs, checks their numbers against jaxdl's (the loss and every gradient of the first step; a
+difference is an error), then runs all of them in turn, a few calls each, and takes the median. Earlier rows are kept,
+so a slow machine can be measured in parts. The command writes benchmarks/speed.csv and, from it, speed.md and
+speed.png. With `--check` it writes nothing, compares the ratios with the targets, and fails if one is missed by more
+than a third. `pip install jaxdl[bench]` installs the peers; the table names missing ones. The process asks for huge
+pages, as the experiments do (`experiments.restart_with_huge_pages`), which helps all peers on JAX.
 """
 
 import argparse
 import sys
 
-from benchmarks.speed import report, rows, table
+import experiments
+
+experiments.restart_with_huge_pages()  # before what is slow to import
+
+from benchmarks.speed import report, rows, table  # noqa: E402
 
 
 def main() -> int:
-    """Measure the rows asked for, write the report, and return the exit code."""
+    """Measure the given rows, write the report, and return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", nargs="*", default=list(rows.ROWS), help=f"any of: {', '.join(rows.ROWS)}")
     parser.add_argument("--seconds", type=float, default=6.0, help="of measuring, for each row")

@@ -1,4 +1,4 @@
-"""equinox with optax: channels first, one example at a time under vmap, as its documentation trains a CNN."""
+"""equinox with optax: channels first and one example under vmap, as in its documentation."""
 
 import jax
 import jax.numpy as jnp

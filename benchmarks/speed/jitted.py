@@ -1,4 +1,4 @@
-"""A peer from a loss function of JAX: what jaxdl, linen, nnx and equinox have in common."""
+"""A peer from a loss function in JAX, for jaxdl, linen, nnx and equinox alike."""
 
 import statistics
 import time
@@ -23,7 +23,7 @@ def peer(
     optimizer: optax.GradientTransformation | None = None,
     compilations: int = 3,
 ) -> Peer:
-    """Compile a step with donated arguments, so many times, and wrap it."""
+    """Compile a step with donated arguments several times, and wrap it as a peer."""
     optimizer = optimizer or optax.sgd(OPTIMIZER["learning_rate"], OPTIMIZER["momentum"])
     x, labels = jax.device_put(batch)
 
@@ -34,7 +34,6 @@ def peer(
 
     carried = [*jax.tree.map(jax.numpy.array, (params, state)), optimizer.init(params)]
     compiled, seconds = donating(step, *carried, x, labels, compilations=compilations)
-    cost = compiled.cost_analysis()
     inferring = jax.jit(infer)
 
     def run(count: int = 1):
@@ -53,15 +52,15 @@ def peer(
         first,
         seconds,
         temporary_bytes(compiled),
-        cost.get("flops", float("nan")) if cost else float("nan"),
+        (compiled.cost_analysis() or {}).get("flops", float("nan")),
     )
 
 
 def donating(step: Callable[..., Any], *args: Any, compilations: int = 3) -> tuple[jax.stages.Compiled, float]:
-    """Compile a step that gives back its first three arguments' memory, and the median of the seconds it took."""
+    """Compile a step that donates its first three arguments, and return it with the median seconds of compilation."""
     seconds = []
     for _ in range(compilations):
-        anew = lambda *args: step(*args)  # a function that JAX has not traced yet
+        anew = lambda *args: step(*args)  # a new function, which JAX has not traced yet
         start = time.perf_counter()
         compiled = jax.jit(anew, donate_argnums=(0, 1, 2)).lower(*args).compile()
         seconds.append(time.perf_counter() - start)
@@ -69,7 +68,7 @@ def donating(step: Callable[..., Any], *args: Any, compilations: int = 3) -> tup
 
 
 def temporary_bytes(compiled) -> float:
-    """What a compiled program needs beside its arguments and results."""
+    """Return the memory that a compiled program needs besides its arguments and results."""
     memory = compiled.memory_analysis()
     return float("nan") if memory is None else memory.temp_size_in_bytes
 

@@ -12,7 +12,7 @@ from benchmarks.speed import jitted, nets
 
 
 class Net(linen.Module):
-    """A net from its operations; parameters are named by their number."""
+    """A net made from its operations; parameters are named by number."""
 
     operations: tuple
     dtype: str = "float32"  # of activations; parameters and logits are float32

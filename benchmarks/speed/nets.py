@@ -1,4 +1,4 @@
-"""The nets of the comparison in a form that every framework reads, and jaxdl's own models for them.
+"""The nets of the comparison in a form that every framework can build, and the corresponding models of jaxdl.
 
 A net is a tuple of operations in order: ("conv", outputs, window, stride, padding, bias), ("dense", outputs),
 ("pool", window, stride, padding), ("norm",), ("relu",), ("flatten",), ("mean",) and ("block", operations, stride,
@@ -20,7 +20,7 @@ RELU, FLATTEN, MEAN, NORM = ("relu",), ("flatten",), ("mean",), ("norm",)
 
 
 class Net(NamedTuple):
-    """One row of the comparison."""
+    """A net of the comparison."""
 
     operations: tuple[Operation, ...]
     layer: Callable[[], nn.Layer]  # the same net of jaxdl
@@ -99,7 +99,7 @@ def batch(net: Net, size: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def leaves(layer: nn.Layer, params: Any) -> Iterator[tuple[nn.Layer, Any]]:
-    """Layers that own parameters, with them, in the order of the children."""
+    """Yield the layers that own parameters, with these, in the order of the children."""
     if not layer.children:
         if params:
             yield layer, params
@@ -113,7 +113,7 @@ def in_order(layer: nn.Layer, params: Any) -> list[dict[str, np.ndarray]]:
 
 
 def flattened_shapes(net: Net) -> list[tuple[int, ...]]:
-    """For each leaf with parameters, the (h, w, c) that was flattened right before it, or ()."""
+    """Return for each leaf with parameters the (h, w, c) flattened right before it, or ()."""
     shape, found, flattened = net.in_shape, [], ()
     for operation in net.operations:
         kind = operation[0]
@@ -139,7 +139,7 @@ def length(n: int, window: int, stride: int, padding: Any) -> int:
 
 
 def amounts(n: int, window: int, stride: int, padding: Any) -> tuple[int, int]:
-    """What "SAME", "VALID" or an int pads before and after."""
+    """Return the padding before and after for "SAME", "VALID" or an int."""
     if isinstance(padding, int):
         return padding, padding
     total = max(0, (-(-n // stride) - 1) * stride + window - n) if padding == "SAME" else 0

@@ -8,7 +8,7 @@ from benchmarks.speed.linen import SIMPLE, THEIRS, shortcut
 
 
 class Net(nnx.Module):
-    """A net from its operations; `layers` are those with parameters, in order."""
+    """A net made from its operations; `layers` are those with parameters, in order."""
 
     def __init__(self, operations, own):
         self.operations = operations

@@ -23,7 +23,7 @@ def build(net: nets.Net, params, state, batch, *, dtype: str = "float32", compil
 
 
 def serial(operations, method: str | None = None) -> nn.Layer:
-    """A net without blocks, from its operations, every convolution by one method."""
+    """Return a net without blocks from its operations, with one method for all convolutions."""
 
     def made(kind, *options):
         if kind == "conv":

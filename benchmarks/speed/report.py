@@ -1,4 +1,4 @@
-"""The table and the figure, and the targets: each a ratio of two measured times."""
+"""The table, the figure and the targets, which are ratios of two measured times."""
 
 import importlib.metadata
 import math
@@ -58,7 +58,7 @@ Seen in measurements:
 
 
 class Target(NamedTuple):
-    """A bound on a ratio that a row gives; larger is better unless `at_most`."""
+    """A bound on a ratio of a row; larger is better unless ``at_most``."""
 
     row: str
     what: str
@@ -67,12 +67,12 @@ class Target(NamedTuple):
     at_most: bool = False
 
     def met(self, value: float, slack: float = 1.0) -> bool:
-        """Whether a measured ratio is within the bound, times some slack."""
+        """Return whether a measured ratio is within the bound times a slack."""
         return value <= self.bound * slack if self.at_most else value >= self.bound / slack
 
 
 def over(*names: str) -> Callable[[Times], float]:
-    """The fastest of some peers' times over jaxdl's."""
+    """Return the time of the fastest of some peers over jaxdl's."""
     return lambda times: min((times[n] for n in names if n in times), default=math.nan) / times["jaxdl"]
 
 
@@ -126,7 +126,7 @@ def times_of(rows: list[dict[str, str]], name: str) -> Times:
 def judged(
     rows: list[dict[str, str]], kernel_gains: Sequence[float] = ()
 ) -> list[tuple[str, str, float, float, bool, bool]]:
-    """(row, what, measured, bound, at most, met) of every target that was measured, here or in `conv_methods`."""
+    """Return (row, what, measured, bound, at most, met) of every measured target, here or in `conv_methods`."""
     found = []
     for target in TARGETS:
         if times := times_of(rows, target.row):
@@ -147,14 +147,14 @@ def judged(
 
 
 def compiling(rows: list[dict[str, str]]) -> dict[str, float]:
-    """What jaxdl's steps take to compile, × flax.linen's; not measured in turn, so too uncertain to be checked."""
+    """Return jaxdl's over flax.linen's time to compile; not measured in turn, so too uncertain for a check."""
     seconds = {(r["row"], r["peer"]): float(r["compile_seconds"]) for r in rows if r["compile_seconds"]}
     steps = [row for row, peer in seconds if peer == "flax.linen" and row.startswith("step ")]
     return {row: seconds[row, "jaxdl"] / seconds[row, "flax.linen"] for row in steps}
 
 
 def check(rows: list[dict[str, str]]) -> int:
-    """Print what misses its target by more than the slack, and return 1 if anything does."""
+    """Print the targets that are missed by more than the slack, and return 1 if there are any."""
     missed = [t for t in judged(rows) if not (t[2] <= t[3] * SLACK if t[4] else t[2] >= t[3] / SLACK)]
     for row, what, value, bound, at_most, _ in missed:
         print(f"{row}: {value:.2f} {what}; the target is {'at most' if at_most else 'at least'} {bound}")
@@ -176,14 +176,23 @@ def version(name: str) -> str:
 def write(rows: list[dict[str, str]]) -> None:
     """Write the Markdown and the figure."""
     top = next((float(r["gflop"]) / float(r["milliseconds"]) * 1e3 for r in rows if r["row"] == "peak"), math.nan)
-    lines = ["# Speed", "", f"`python -m benchmarks.speed` on {jax.devices()[0].device_kind}, {os.cpu_count()} cores, "]
-    lines[-1] += f"float32; a 2048² matrix product reaches {top:.0f} GFLOP/s. {versions()}."
-    lines += [
+    head = [
+        "# Speed",
         "",
-        "Medians in milliseconds with quartiles; all of a row ran in turn, after their numbers agreed. PyTorch ",
+        f"`python -m benchmarks.speed` on {jax.devices()[0].device_kind}, {os.cpu_count()} cores, "
+        f"float32; a 2048² matrix product reaches {top:.0f} GFLOP/s. {versions()}.",
+        "",
+        "Medians in milliseconds with quartiles; all of a row ran in turn, after their numbers agreed. PyTorch "
+        "runs eagerly on 2 threads. FLOPs are those that XLA counts in jaxdl's step, for all peers alike.",
     ]
-    lines[-1] += "runs eagerly on 2 threads. FLOPs are those that XLA counts in jaxdl's step, for all peers alike."
-    lines += ["", "## Targets", "", "| row | measured | target | |", "|---|---|---|---|"]
+    lines = [*head, "", *target_lines(rows), "", LIMITS, *row_lines(rows, top), ""]
+    table.CSV.with_suffix(".md").write_text("\n".join(lines))
+    draw(rows)
+
+
+def target_lines(rows: list[dict[str, str]]) -> list[str]:
+    """Return the table of targets and results."""
+    lines = ["## Targets", "", "| row | measured | target | |", "|---|---|---|---|"]
     for target in TARGETS:
         if not times_of(rows, target.row):
             lines.append(f"| {target.row} | {target.what} | {target.bound} | not measured |")
@@ -194,11 +203,13 @@ def write(rows: list[dict[str, str]]) -> None:
     for net, value in compiling(rows).items():
         verdict = "met" if value <= COMPILING else "**not met**"
         lines.append(f"| {net} | {value:.3f} × flax.linen's time to compile | ≤ {COMPILING} | {verdict} |")
-    lines += ["", LIMITS, "## All rows", ""]
-    lines += [
-        "| row | who | ms | quartiles | GFLOP/s | share of peak | compile s | temporary MB | note |",
-        "|---" * 9 + "|",
-    ]
+    return lines
+
+
+def row_lines(rows: list[dict[str, str]], top: float) -> list[str]:
+    """Return the table of all rows; ``top`` is the machine's matrix product in GFLOP/s."""
+    header = "| row | who | ms | quartiles | GFLOP/s | share of peak | compile s | temporary MB | note |"
+    lines = ["## All rows", "", header, "|---" * 9 + "|"]
     for r in rows:
         speed = float(r["gflop"]) / float(r["milliseconds"]) * 1e3 if r["gflop"] and r["milliseconds"] else math.nan
         shown = (f"{speed:.0f}", f"{speed / top:.0%}") if speed == speed else ("", "")
@@ -214,12 +225,11 @@ def write(rows: list[dict[str, str]]) -> None:
             r["note"],
         )
         lines.append(f"| {' | '.join(cells)} |")
-    table.CSV.with_suffix(".md").write_text("\n".join([*lines, ""]))
-    draw(rows)
+    return lines
 
 
 def draw(rows: list[dict[str, str]]) -> None:
-    """Bars: speed of each peer as a multiple of jaxdl's, per training step."""
+    """Draw bars of each peer's speed as a multiple of jaxdl's, per training step."""
     matplotlib.use("Agg")
     names = [name for name in dict.fromkeys(r["row"] for r in rows) if name.startswith("step ")]
     who = ["jaxdl", *JAX_PEERS, *PYTORCH]

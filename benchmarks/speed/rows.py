@@ -1,10 +1,6 @@
-"""What is measured: each row is a function of the seconds to spend that returns lines for the table."""
+"""The rows of the comparison: each is a function of the seconds to spend and returns lines of the table."""
 
 import importlib
-import os
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
@@ -17,18 +13,20 @@ import optax
 
 from benchmarks.speed import nets, ours
 from benchmarks.speed.peer import Missing, Peer
+from benchmarks.speed.processes import first_step, imports
 from benchmarks.speed.table import entry
 from jaxdl import data, layers, losses, models, optimizers, studies, training
 from jaxdl.runs import names
 
 MODULES = {"jaxdl": "ours", "flax.linen": "linen", "flax.nnx": "nnx", "equinox": "eqx", "Keras": "keras3"}
-CALLS = 3  # of one framework before the next has its turn
+CALLS = 3  # of a framework in its turn
 
 
 def in_turn(programs: dict[str, Callable[[], object]], seconds: float) -> dict[str, list[float]]:
-    """Run programs in turn, a few calls each; the first call of a turn is not counted: threads wake up, caches fill.
+    """Run programs in turn, a few calls each. The first call of a turn, which wakes threads and fills caches, is not
+    counted.
 
-    Each round has another order: PyTorch's threads go on spinning for a while, which slows whoever comes next.
+    Each round has another order, since PyTorch's threads keep spinning for a while and slow the next program.
     """
     times, rng = {name: [] for name in programs}, np.random.default_rng(0)
     for program in programs.values():
@@ -45,7 +43,7 @@ def in_turn(programs: dict[str, Callable[[], object]], seconds: float) -> dict[s
 
 
 def peers(net: nets.Net, size: int) -> tuple[dict[str, Peer], dict[str, str]]:
-    """Build the net in every framework, and say which are missing and why."""
+    """Build the net in every framework, and return the missing ones with a reason."""
     layer = net.layer()
     params, state = layer.init(jax.random.key(0), net.in_shape)
     batch = nets.batch(net, size)
@@ -65,9 +63,9 @@ def peers(net: nets.Net, size: int) -> tuple[dict[str, Peer], dict[str, str]]:
 
 
 def agree(found: dict[str, Peer], tolerance: float) -> None:
-    """Raise ValueError unless loss and gradients are jaxdl's, within what float32 sums in another order differ by."""
+    """Raise ValueError unless loss and gradients equal jaxdl's within the rounding of float32 sums in another order."""
     loss, grads = found["jaxdl"].first()
-    # a leaf of gradients that nearly cancel, as those into a batch norm do, is rounding errors of the larger ones
+    # gradients that nearly cancel, as before a batch norm, consist of rounding errors of larger ones
     floor = 0.05 * max(float(np.abs(leaf).max()) for leaf in grads)
     for name, peer in found.items():
         theirs, their_grads = peer.first()
@@ -86,7 +84,7 @@ def training_step(name: str, seconds: float, kind: str = "step") -> list[dict]:
     net = nets.NETS[name]
     found, missing = peers(net, net.batch)
     deep = any(operation[0] == "block" for operation in net.operations)
-    # in a deep net some ReLU's input is within rounding errors of 0, and passes its gradient in one framework alone
+    # in a deep net the input of some ReLU is within rounding errors of 0, so frameworks disagree on its gradient
     agree(found, 5e-2 if deep else 2e-3)
     times = in_turn({peer: getattr(one, kind) for peer, one in found.items()}, seconds)
     gflop = found["jaxdl"].flops / 1e9 if kind == "step" else float("nan")
@@ -104,7 +102,7 @@ def compared(programs: dict[str, Callable[[], object]], seconds: float, gflop: f
 
 
 def calls(functions: dict[str, Callable], *args) -> dict[str, Callable[[], object]]:
-    """Compile functions of arrays that must give the same, and return calls of them."""
+    """Compile functions of arrays, check that they agree, and return calls of them."""
     compiled = {name: jax.jit(f).lower(*args).compile() for name, f in functions.items()}
     results = {name: f(*args) for name, f in compiled.items()}
     first = next(iter(results.values()))
@@ -151,7 +149,7 @@ def batch_norm(seconds: float) -> list[dict]:
 def local_response_norm(seconds: float) -> list[dict]:
     x = jax.random.normal(jax.random.key(0), (16, 27, 27, 96))
 
-    def by_window(x):  # AlexNet's, as it is written with XLA's window sums
+    def by_window(x):  # AlexNet's formula with XLA's window sums
         total = jax.lax.reduce_window(x * x, 0.0, jax.lax.add, (1, 1, 1, 5), (1, 1, 1, 1), "SAME")
         return x / (2.0 + 1e-4 * total) ** 0.75
 
@@ -167,7 +165,7 @@ UPDATES = {
 
 
 def optimizer_update(name: str, seconds: float) -> list[dict]:
-    """The update of ResNet-50's parameters, donated, beside optax's and beside reading and writing them once."""
+    """Time the donated update of ResNet-50's parameters, optax's, and reading and writing them once."""
     params = models.resnet50().init(jax.random.key(0), (224, 224, 3))[0]
     grads = jax.tree.map(lambda p: jnp.full_like(p, 0.01), params)
     *pair, passes = UPDATES[name]
@@ -201,7 +199,7 @@ def updating(optimizer, params, grads) -> Callable[[], object]:
 
 
 def members(name: str, seconds: float, count: int = 8) -> list[dict]:
-    """Train several seeds of one net: under one vmap, and one after the other."""
+    """Train several seeds of a net under one vmap and one after another."""
     net = nets.NETS[name]
     layer, optimizer = net.layer(), optax.sgd(0.01, 0.9)
     x, labels = jax.device_put(nets.batch(net, net.batch))
@@ -226,12 +224,12 @@ def members(name: str, seconds: float, count: int = 8) -> list[dict]:
     return lines
 
 
-# by which convolutions; XLA's own, in slices, takes ten seconds, and once shows why they are products inside a loop
+# methods of convolution; XLA's own in slices takes ten seconds, and is there once to show why loops use products
 IN_A_SCAN = {"mlp": (None,), "32-64-1024-10": (None, "patches", "sliced")}
 
 
 def scanned(name: str, seconds: float, steps: int = 100) -> list[dict]:
-    """Run steps inside one scan and in a Python loop."""
+    """Run steps in a scan and in a Python loop."""
     net = nets.NETS[name]
     x, labels = jax.device_put(nets.batch(net, net.batch))
 
@@ -261,7 +259,7 @@ def scanned(name: str, seconds: float, steps: int = 100) -> list[dict]:
 
 
 def pipeline(seconds: float) -> list[dict]:
-    """The batches of an epoch alone, beside an epoch of training on them, as `experiments.train_cnn` does it."""
+    """Time the batches of an epoch alone and an epoch of training on them, as in `experiments.train_cnn`."""
     net = nets.NETS["lenet5"]
     rng = np.random.default_rng(0)
     examples = data.Examples(rng.integers(0, 255, (6400, *net.in_shape), np.uint8), rng.integers(0, 10, 6400, np.int32))
@@ -293,7 +291,7 @@ def pipeline(seconds: float) -> list[dict]:
 
 
 def sweep_of_32(seconds: float, steps: int = 100) -> list[dict]:
-    """8 seeds at 4 rates of Adam on the digits: as one program, and one after the other."""
+    """Time 8 seeds at 4 rates of Adam on the digits as one program and one after another."""
     members = [studies.sweep.Member(rate, seed) for seed in range(8) for rate in (1e-4, 3e-4, 1e-3, 3e-3)]
     problem = names.problem("digits_mlp")._replace(evaluate_every=steps)
     programs = {}
@@ -304,55 +302,8 @@ def sweep_of_32(seconds: float, steps: int = 100) -> list[dict]:
     return compared(programs, seconds)
 
 
-FIRST_STEP = {
-    "jaxdl": """
-import jax, numpy as np, time
-from jaxdl import data, models, optimizers, training
-start = time.perf_counter()
-layer, optimizer = models.lecture_torch(), optimizers.sgd(0.01, 0.9)
-parallel = training.data_parallel(training.train_step(layer, optimizer), devices=1)
-state = parallel.place(training.create(jax.random.key(0), layer, optimizer, (28, 28, 1)))
-batch = data.Batch(np.ones((64, 28, 28, 1), np.float32), np.zeros(64, np.int32), np.ones(64, np.float32), np.arange(64))
-jax.block_until_ready(parallel.step(state, parallel.shard(batch), jax.random.key(1)))
-""",
-    "flax.linen": """
-import jax, numpy as np, optax, time
-from benchmarks.speed import jitted, linen, nets
-from flax.training.train_state import TrainState
-start = time.perf_counter()
-module, x = linen.Net(nets.NETS["20-50-500-10"].operations), np.ones((64, 28, 28, 1), np.float32)
-params = module.init(jax.random.key(0), x[:1], True)["params"]
-state = TrainState.create(apply_fn=module.apply, params=params, tx=optax.sgd(0.01, 0.9))
-@jax.jit
-def step(state, x, labels):
-    loss = lambda params: jitted.cross_entropy(state.apply_fn({"params": params}, x, True), labels)
-    value, grads = jax.value_and_grad(loss)(state.params)
-    return state.apply_gradients(grads=grads), value
-jax.block_until_ready(step(state, x, np.zeros(64, np.int32)))
-""",
-}
-
-
-def first_step(seconds: float) -> list[dict]:
-    """Seconds from the imports to the end of the first step of 20-50-500-10, in new processes with a compilation cache.
-
-    The cache is empty for the first process and what that one left for the second.
-    """
-    times = {f"{who}, {state}": [] for state in ("cold", "with cache") for who in FIRST_STEP}
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end or len(times["jaxdl, cold"]) < 3:
-        for who, program in FIRST_STEP.items():
-            with tempfile.TemporaryDirectory() as folder:
-                cache = {"JAX_COMPILATION_CACHE_DIR": folder, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.3"}
-                for state in ("cold", "with cache"):
-                    command = [sys.executable, "-c", program + "print(time.perf_counter() - start)"]
-                    ran = subprocess.run(command, env=os.environ | cache, capture_output=True, text=True, check=True)
-                    times[f"{who}, {state}"].append(float(ran.stdout))
-    return [entry(name, values) for name, values in times.items()]
-
-
 def growth(seconds: float) -> list[dict]:
-    """Step time against batch and depth."""
+    """Time a step against batch size and depth."""
     lines = []
     for size in (64, 256, 1024):
         net = nets.NETS["20-50-500-10"]
@@ -367,31 +318,8 @@ def growth(seconds: float) -> list[dict]:
     return lines
 
 
-IMPORTS = {
-    "jaxdl": "import jaxdl.training, jaxdl.models, jaxdl.optimizers, jaxdl.losses",
-    "jax alone": "import jax.numpy",
-    "flax.linen, optax": "import flax.linen, optax",
-    "equinox, optax": "import equinox, optax",
-}
-
-
-def imports(seconds: float) -> list[dict]:
-    """Seconds until the modules of a training script are imported, each in a new process."""
-    times = {name: [] for name in IMPORTS}
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end or len(times["jaxdl"]) < 3:
-        for name, program in IMPORTS.items():
-            start = time.perf_counter()
-            failed = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False).returncode
-            times[name].append(float("nan") if failed else time.perf_counter() - start)
-    return [
-        entry(name, values) if values[0] == values[0] else entry(name, note="not installed")
-        for name, values in times.items()
-    ]
-
-
 def peak(seconds: float) -> list[dict]:
-    """The machine's matrix product, which the others are a share of."""
+    """Time a matrix product, the reference for the shares of peak."""
     a = jax.random.normal(jax.random.key(0), (2048, 2048))
     product = jax.jit(jnp.dot)
     return compared({"matrix product 2048": lambda: jax.block_until_ready(product(a, a))}, seconds, 2 * 2048**3 / 1e9)

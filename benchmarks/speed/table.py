@@ -26,7 +26,7 @@ def write(rows: Sequence[dict], path: pathlib.Path = CSV) -> None:
 
 
 def entry(peer: str, seconds: Sequence[float] = (), *, note: str = "", **more: float) -> dict[str, str]:
-    """One line: median and quartiles of some times, and other numbers."""
+    """Return a line: median and quartiles of some times, and other numbers."""
     found = {"peer": peer, "milliseconds": "", "note": note}
     if seconds:
         quartiles = statistics.quantiles(seconds, n=4) if len(seconds) > 1 else [seconds[0]] * 3

@@ -1,17 +1,18 @@
-"""Compare optimizers: which is better on these problems, and how sure is that?
+"""Compare optimizers: which one is better on these problems, and how certain is that?
 
     python -m experiments.compare_optimizers            # the default study: jaxdl's optimizers and optax's twins
     python -m experiments.compare_optimizers --problems digits_mlp rosenbrock --optimizer jaxdl.adam optax.adam \\
         "optax.adam(eps=1e-3)" --seeds 5 --budget 5m
 
-All optimizers start from the same parameters, see the same batches and try the same learning rates. Each runs with its
-default rate (all seeds), with each point of the rates (first seed: tuning), and with the best of them (all seeds).
-results.csv holds every run and curves.csv every evaluation; an interrupted study goes on with --resume DIR. report.md,
-report.html and the figures are made from them at the end, and again by `python -m experiments.report DIR`.
+All optimizers start from the same parameters, see the same batches and try the same learning rates. Each one runs with
+its default rate (all seeds), with every rate of the grid (first seed: tuning), and with the best of these (all seeds).
+results.csv has a row per run and curves.csv a row per evaluation. Resume an interrupted study with --resume DIR.
+report.md, report.html and the figures are made from these files at the end, and again by
+`python -m experiments.report DIR`.
 
-The default study: 35 optimizers on digits (softmax regression, MLP) and DeepOBS's quadratic_deep, 5 seeds, 13 rates:
-2,385 runs. Expected: each of jaxdl's optimizers ends where its twin of optax ends, and the planted pairs, Adam with
-eps 1e-8 and 1e-3, decay decoupled and coupled, do not; 3 minutes on one core.
+The default study compares 35 optimizers on digits (softmax regression, MLP) and DeepOBS's quadratic_deep with 5 seeds
+and 13 rates, 2,385 runs in 3 minutes on one core. Expected: each of jaxdl's optimizers ends where its optax twin ends,
+and the planted pairs, Adam with eps 1e-8 against 1e-3 and with decoupled against coupled decay, do not.
 """
 
 import dataclasses
@@ -21,74 +22,69 @@ from pathlib import Path
 from typing import Any, ClassVar, Final, Literal
 
 import jax
-import optax
 
 from experiments.compare_optimizers import contenders, rows, study
-from jaxdl import optimizers, runs, studies
+from jaxdl import runs, studies
 from jaxdl.runs import commandline
 from jaxdl.runs.names import problem as named_problem
 
 EPS: Final = ("jaxdl.adam", "jaxdl.adam(eps=0.001)")
 DECAY: Final = ("jaxdl.adamw(weight_decay=0.1)", "experiments.compare_optimizers:adam_l2(weight_decay=0.1)")
-PLANTED: Final = (EPS, DECAY)  # pairs that a study must tell apart
+PLANTED: Final = (EPS, DECAY)  # pairs that a trustworthy study tells apart
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Everything that a study is made of."""
+    """All options of a study."""
 
     EXPERIMENT: ClassVar[str] = "compare_optimizers"
 
     problems: tuple[str, ...] = ("digits_softmax", "digits_mlp", "quadratic_deep")
-    """elongated_bowl, rosenbrock, beale, saddle, quadratic_deep, quadratic_deep_repeated (the same batches each epoch,
-    as the published runs had), digits_softmax, digits_mlp, mnist_softmax, mnist_mlp, fashion_mnist_2c2d, cifar10_3c3d,
-    cifar10_resnet20, or package.module:function returning a studies.Problem or (init, loss, batches)."""
+    """elongated_bowl, rosenbrock, beale, saddle, quadratic_deep, quadratic_deep_repeated (the same batches in every
+    epoch, as in the published runs), digits_softmax, digits_mlp, mnist_softmax, mnist_mlp, fashion_mnist_2c2d,
+    cifar10_3c3d, cifar10_resnet20, or package.module:function that returns a studies.Problem or (init, loss,
+    batches)."""
     optimizer: tuple[str, ...] = ()
-    """jaxdl.NAME, optax.NAME or package.module:function, with keywords where wanted: "optax.adam(eps=1e-3)"; by default
-    all first-order ones of jaxdl, their twins of optax, and what is planted to be told apart."""
+    """NAME or jaxdl.NAME, optax.NAME, optax.contrib.NAME or package.module:function, optionally with keywords:
+    "optax.adam(eps=1e-3)". By default all first-order optimizers of jaxdl, their optax twins and the planted pairs."""
     seeds: int = 5
-    """Runs with the default rate and with the best: seeds 0, 1, ... of initial parameters and batch order."""
+    """Number of runs with the default rate and with the best one; seeds 0, 1, ... set parameters and batch order."""
     rates: tuple[float, float] = (1e-4, 100.0)
-    """The least and the largest learning rate of tuning."""
+    """Smallest and largest learning rate of tuning."""
     points: int = 13
-    """How many learning rates are tried, the same for all optimizers."""
+    """Number of learning rates in tuning, the same for all optimizers."""
     search: Literal["grid", "quasi_random"] = "grid"
-    """How they lie: both even in the logarithm; quasi_random in an order whose beginnings are spread out evenly."""
+    """Spacing of the rates, uniform in the logarithm. Any first few of quasi_random are spread evenly."""
     budget: str = ""
-    """How long the study may take, as 90s, 5m or 1h: equal time per problem, equal steps for all optimizers of one; or
-    steps per run, as 500steps. By default each problem's own number of steps."""
+    """Time for the whole study, such as 90s, 5m or 1h: problems get equal time, and all optimizers of a problem equal
+    steps. Or steps per run, such as 500steps. By default each problem's own number of steps."""
     method: Literal["auto", "vmap", "loop"] = "auto"
-    """All members of a sweep in one program, or one after another; auto chooses per problem and prints why."""
+    """vmap: all runs of a sweep in one program. loop: one after another. auto chooses per problem and says why."""
     devices: int = 1
-    """Over how many the members of a sweep are split; on CPU JAX_NUM_CPU_DEVICES makes virtual ones."""
+    """Number of devices to split a sweep over. On CPU JAX_NUM_CPU_DEVICES makes virtual ones."""
     data_dir: Path | None = None
     """Folder of the data sets' files; by default the variable JAXDL_DATA_DIR, else a per-user cache."""
     out: Path | None = None
     """Folder of this study; by default runs/compare_optimizers/TIME."""
     resume: Path | None = None
-    """Go on with the study in this folder."""
+    """Resume the study in this folder."""
     trust_run: bool = False
-    """With --resume: import and call the package.module:function that the run's config names. Give it for folders that
-    you trust alone, your own for instance: such a function can be any code."""
-
-
-def adam_l2(learning_rate: Any = 1e-3, weight_decay: float = 0.1) -> optax.GradientTransformation:
-    """Adam on gradients to which weight_decay times the parameters was added: not AdamW."""
-    return optimizers.chain(optimizers.add_decayed_weights(weight_decay), optimizers.adam(learning_rate))
+    """With --resume: import and call functions that the run's config names as package.module:function. They can be any
+    code, so use this only for folders that you trust, such as your own."""
 
 
 def default_optimizers() -> tuple[str, ...]:
-    """All first-order optimizers of jaxdl with their twins of optax, then what is planted."""
+    """Return all first-order optimizers of jaxdl with their optax twins, and the planted pairs."""
     ours = [f"jaxdl.{name}" for name in contenders.FIRST_ORDER]
     pairs = [name for one in ours for name in (one, contenders.twin(one)) if name is not None]
     return tuple(dict.fromkeys([*pairs, *EPS, *DECAY]))
 
 
 def resolve(config: Config) -> Config:
-    """Fill in what was left out and check what was given.
+    """Fill in defaults and check all options.
 
     Raises:
-        ValueError: naming the option, its value and what is allowed.
+        ValueError: for an option out of range; the message names it, its value and the allowed ones.
     """
     config = dataclasses.replace(config, optimizer=config.optimizer or default_optimizers())
     labels = [contenders.contender(name).label for name in config.optimizer]
@@ -104,7 +100,7 @@ def resolve(config: Config) -> Config:
 
 
 def budget(text: str) -> dict[str, Any]:
-    """Seconds of the whole study, or steps of each run, as `study.Settings` takes them."""
+    """Parse a budget into the keywords of `study.StudySettings`: seconds of the study or steps of each run."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)(s|m|h|steps)", text)
     _check(not text or found, "budget", text, "a time as 90s, 5m or 1h, or steps as 500steps")
     if not found:
@@ -125,7 +121,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     names = [problem.name for problem in problems]
     _check(len({*names}) == len(names), "problems", names, "of different names")
     chosen = [contenders.contender(name) for name in config.optimizer]
-    for problem in problems:  # before anything is written
+    for problem in problems:  # mistakes show up before anything is written
         params, _ = jax.eval_shape(problem.init, jax.random.key(0))
         for one in chosen:
             contenders.check(one, params)
@@ -141,8 +137,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run(config: Config, problems: list[studies.Problem], chosen: list[contenders.Contender], folder: Path) -> int:
-    """Make all runs that the folder does not hold yet; returns the exit code."""
-    settings = study.Settings(
+    """Make all runs that the folder lacks; returns the exit code."""
+    settings = study.StudySettings(
         rates=rows.points(*config.rates, config.points, search=config.search),
         seeds=config.seeds,
         method=None if config.method == "auto" else config.method,
@@ -162,10 +158,10 @@ def run(config: Config, problems: list[studies.Problem], chosen: list[contenders
         except study.Stopped:
             name = request.signal.name if request.signal else "asked to stop"
             progress.line(
-                f"{name}: every run that ended is in {folder}; {commandline.resuming(folder, config)} goes on"
+                f"{name}: all finished runs are in {folder}; resume with {commandline.resuming(folder, config)}"
             )
             return request.exit_code
-    from experiments.compare_optimizers import report  # matplotlib takes a second to import; --help need not wait
+    from experiments.compare_optimizers import report  # matplotlib takes a second to import
 
     print(f"results: {folder / 'results.csv'}")
     print(f"report: {report.write(folder)}")

@@ -1,6 +1,5 @@
-"""From the names of a command line to optimizers that a study compares: keywords, default rates, twins."""
+"""The optimizers that a study compares, from names on the command line: default rates and twins."""
 
-import ast
 import functools
 import inspect
 from collections.abc import Callable, Sequence
@@ -8,23 +7,19 @@ from typing import Any, Final, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from jaxdl.optimizers.conventions import TABLE
-from jaxdl.runs import names
+from jaxdl.runs import names, trials
 from jaxdl.studies.sweep import Build
 
-# where optax and jaxdl leave the rate to the user: PyTorch 2.15's default; of lion and lamb, which it lacks, Keras 3's
+# rates for optimizers without a default: PyTorch 2.15's, and Keras 3's for lion and lamb, which PyTorch lacks
 DEFAULT_RATES: Final = {
     "sgd": 1e-3, "momentum": 1e-3, "nesterov": 1e-3, "adagrad": 1e-2, "rmsprop": 1e-2, "adam": 1e-3, "adamw": 1e-3,
     "adamax": 2e-3, "nadam": 2e-3, "amsgrad": 1e-3, "radam": 1e-3, "muon": 1e-3, "lion": 1e-3, "lamb": 1e-3,
 }  # fmt: skip
 
-FIRST_ORDER: Final = (
-    "sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "adamw", "adamax", "nadam", "amsgrad", "adadelta",
-    "radam", "lion", "lars", "lamb", "muon",
-)  # fmt: skip
-"""jaxdl's optimizers that need gradients alone."""
+FIRST_ORDER: Final = ("sgd", "momentum", *(name for name in TABLE if name != "sgd"))
+"""jaxdl's optimizers that need nothing but gradients."""
 
 _TWINS: Final = {"momentum": "optax.sgd(momentum=0.9)", "nesterov": "optax.sgd(momentum=0.9, nesterov=True)"}
 
@@ -32,52 +27,38 @@ _TWINS: Final = {"momentum": "optax.sgd(momentum=0.9)", "nesterov": "optax.sgd(m
 class Contender(NamedTuple):
     """One optimizer of a study."""
 
-    label: str  # as results.csv has it
+    label: str  # in results.csv
     build: Build  # from a learning rate, which may be traced
-    default_rate: float | None  # where it has one
+    default_rate: float | None  # None if it has none
 
 
 def contender(text: str) -> Contender:
-    """Read ``jaxdl.NAME``, ``optax.NAME`` or ``package.module:function``, with or without ``(keyword=value, ...)``.
+    """Return the contender with a name, which may have keywords.
 
     Raises:
-        ValueError: for an unknown name, what is no list of keywords with plain values, or keywords that it lacks.
+        ValueError: see `names.optimizer`.
     """
-    name, keywords = _parsed(text)
-    factory = names.optimizer(name)
-    parameters = inspect.signature(factory).parameters
-    takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    unknown = [] if takes_all else sorted({*keywords} - {*parameters})
-    if unknown or "learning_rate" in keywords:
-        wrong = ", ".join(unknown or ["learning_rate"])
-        allowed = ", ".join(name for name in parameters if name != "learning_rate")
-        raise ValueError(f"optimizer={text!r}: {wrong} is no keyword to set here; allowed are {allowed}")
-    build = functools.partial(_build, factory, keywords)
-    return Contender(label(text), build, _default_rate(name, keywords, parameters))
-
-
-def label(text: str) -> str:
-    """What results call an optimizer: its name and keywords, spaced alike however they were written."""
-    name, keywords = _parsed(text)
-    inside = ", ".join(f"{key}={value!r}" for key, value in keywords.items())
-    return f"{name}({inside})" if keywords else name
+    factory, named = names.optimizer(text), names.parse_optimizer(text)
+    return Contender(str(named), functools.partial(names.make_optimizer, factory), _default_rate(named, factory))
 
 
 def twin(text: str) -> str | None:
-    """The label of optax's optimizer that is the same algorithm as one of jaxdl's; None where there is none."""
-    name, keywords = _parsed(text)
-    library, _, short = name.partition(".")
-    if library != "jaxdl" or ":" in name:
+    """Return the label of the optax optimizer that is the same algorithm as one of jaxdl's; None if there is none."""
+    named = names.parse_optimizer(text)
+    if named.name != f"jaxdl.{named.short}":
         return None
-    other = _TWINS.get(short, f"optax.{short}")
-    if _parsed(other)[0] not in names.optimizer_names() or (keywords and short in _TWINS) or "convention" in keywords:
+    special = named.short in _TWINS
+    other = names.parse_optimizer(_TWINS.get(named.short, f"optax.{named.short}"))
+    if other.name not in names.optimizer_names():
+        other = other._replace(name=f"optax.contrib.{named.short}")
+    unknown = other.name not in names.optimizer_names()
+    if unknown or (named.keywords and special) or "convention" in named.keywords:
         return None
-    inside = ", ".join(f"{key}={value!r}" for key, value in keywords.items())
-    return label(f"{other}({inside})" if keywords else other)
+    return str(other._replace(keywords=other.keywords | named.keywords))
 
 
 def twins(labels: Sequence[str]) -> list[tuple[str, str]]:
-    """The pairs of labels that are one algorithm in two libraries."""
+    """Return the pairs of labels that are the same algorithm in two libraries."""
     pairs = [(one, twin(one)) for one in labels]
     return [(one, other) for one, other in pairs if other in labels and other is not None]
 
@@ -86,11 +67,11 @@ def check(one: Contender, params: Any) -> None:
     """Trace one update.
 
     Raises:
-        ValueError: if it does not take what a sweep offers.
+        ValueError: if a sweep cannot serve the optimizer.
     """
 
     def update(params, rate):
-        return names.try_update(one.build(rate), params, functions=True, halves=False)
+        return trials.try_update(one.build(rate), params, functions=True, halves=False)
 
     try:
         jax.eval_shape(update, params, jax.ShapeDtypeStruct((), jnp.float32))
@@ -101,32 +82,12 @@ def check(one: Contender, params: Any) -> None:
         ) from error
 
 
-def _build(factory: Callable[..., Any], keywords: dict[str, Any], rate: Any) -> optax.GradientTransformation:
-    found = factory(rate, **keywords)
-    if not isinstance(found, optax.GradientTransformation):
-        raise TypeError(f"it returned {type(found).__name__}, not an optax.GradientTransformation")
-    return found
-
-
-def _parsed(text: str) -> tuple[str, dict[str, Any]]:
-    name, bracket, rest = text.strip().partition("(")
-    if not bracket:
-        return name, {}
-    try:
-        call = ast.parse(f"f({rest}", mode="eval").body
-        if not isinstance(call, ast.Call) or call.args or any(k.arg is None for k in call.keywords):
-            raise ValueError("only keywords are allowed between the brackets")
-        return name, {str(k.arg): ast.literal_eval(k.value) for k in call.keywords}
-    except (SyntaxError, ValueError) as error:
-        raise ValueError(f"optimizer={text!r}: {error}; the form is NAME or NAME(keyword=value, ...)") from error
-
-
-def _default_rate(name: str, keywords: dict[str, Any], parameters: Any) -> float | None:
-    short = name.partition(".")[2]
-    own = parameters["learning_rate"].default if "learning_rate" in parameters else inspect.Parameter.empty
-    if isinstance(own, int | float):
-        return float(own)
-    if ":" in name:
+def _default_rate(named: names.Named, factory: Callable[..., Any]) -> float | None:
+    rate = inspect.signature(factory).parameters.get("learning_rate")
+    if rate is not None and isinstance(rate.default, int | float):
+        return float(rate.default)
+    if ":" in named.name:
         return None
-    conventional = TABLE.get(short, {}).get(keywords.get("convention", "optax"), {}).get("learning_rate")
-    return conventional if conventional is not None else DEFAULT_RATES.get(short)
+    convention = named.keywords.get("convention", "optax")
+    conventional = TABLE.get(named.short, {}).get(convention, {}).get("learning_rate")
+    return conventional if conventional is not None else DEFAULT_RATES.get(named.short)

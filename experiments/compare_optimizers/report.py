@@ -1,35 +1,37 @@
-"""The report of a study: which optimizer is better on which problem, how sure that is, and what it cost.
+"""The report of a study: which optimizer is better on which problem, how certain that is, and the cost.
 
-`write` is a pure function of the files that `experiments.compare_optimizers.contents` describes: called again it gives
-the same bytes. It imports matplotlib: import it where a report is written and not at the top of a command.
+`write` is a pure function of the files that `experiments.compare_optimizers.records` describes, so calling it again
+gives the same bytes. This module imports matplotlib: import it where a report is written, not at the top of a command.
 """
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.compare_optimizers import contents
-from experiments.compare_optimizers.contents import Run, Study
+from experiments.compare_optimizers import numbers as num
+from experiments.compare_optimizers import records
+from experiments.compare_optimizers.records import StudyContents
 from jaxdl import plots
 from jaxdl.runs import pages
 from jaxdl.studies import statistics
 from jaxdl.studies.landscapes import LANDSCAPES
-from jaxdl.studies.statistics import Interval
 
-CurveOf = Callable[[Study, str, str], plots.Curve | None]  # of a problem and an optimizer, where it has one
+CurveOf = Callable[
+    [StudyContents, str, str], plots.Curve | None
+]  # (study, problem, optimizer) -> its curve, if it has one
 FACTORS = np.geomspace(1, 16, 200)  # of performance profiles
-LIMIT = 4.0  # up to which their score integrates, as AlgoPerf does
+LIMIT = 4.0  # upper end of the score's integral, as in AlgoPerf
 
 
 def write(folder: str | Path) -> Path:
-    """Writes ``figures/*.png``, ``report.md`` and ``report.html`` into the folder of a study.
+    """Write ``figures/*.png``, ``report.md`` and ``report.html`` into the folder of a study.
 
     Args:
-        folder: as `experiments.compare_optimizers` leaves it, also before it is finished.
+        folder: a folder of `experiments.compare_optimizers`; the study may be unfinished.
 
     Returns:
         The path of report.html.
@@ -38,7 +40,7 @@ def write(folder: str | Path) -> Path:
         ValueError: a file is missing or malformed; the message names the file and what is wrong.
     """
     folder = Path(folder)
-    study = contents.read(folder)
+    study = records.read(folder)
     sections = (
         _summary,
         _pairs,
@@ -53,22 +55,22 @@ def write(folder: str | Path) -> Path:
         _diverged,
     )
     parts = [part for section in sections for part in section(study, folder)]
-    if "command" in study.manifest:
+    if study.manifest is not None:
         parts += pages.made(study.manifest, study.config)
     return pages.write(folder, parts)
 
 
-# ---------------------------------------------------------------- what was found
+# ---------------------------------------------------------------- sections
 
 
-def _summary(study: Study, folder: Path) -> list[str]:
+def _summary(study: StudyContents, folder: Path) -> list[str]:
     del folder
     seeds = max(len(study.select(p, o, "final")) for p in study.problems for o in study.optimizers)
     stages = Counter(run.stage for run in study.runs)
     counted = ", ".join(f"{stages[stage]:,} {stage}" for stage in ("default", "tuning", "final") if stages[stage])
     diverged = sum(run.status == "diverged" for run in study.runs)
     parts = [
-        f"# {_count(study.optimizers, 'optimizer')} on {_count(study.problems, 'problem')}",
+        f"# {num.counted(study.optimizers, 'optimizer')} on {num.counted(study.problems, 'problem')}",
         f"{len(study.runs):,} runs ({counted}), of which {diverged:,} diverged; up to {seeds} seeds. Lower values are "
         "better. All optimizers start from the same parameters, see the same batches for a seed, and try the same "
         "learning rates with the first seed (tuning); the best of them runs with all seeds (final), and so does each "
@@ -81,7 +83,7 @@ def _summary(study: Study, folder: Path) -> list[str]:
     if any(run.status == "stopped" for run in study.runs):
         parts.append("The budget ended the runs of some problems before their full number of steps.")
     for name, pairs in (("twin", study.twins), ("planted", study.planted)):
-        found = _differences(study, pairs)
+        found = num.differences(study, pairs)
         apart = sum(not interval.contains(0) for *_, interval in found)
         if found:
             parts.append(
@@ -91,7 +93,7 @@ def _summary(study: Study, folder: Path) -> list[str]:
     return parts
 
 
-def _pairs(study: Study, folder: Path) -> list[str]:
+def _pairs(study: StudyContents, folder: Path) -> list[str]:
     parts = []
     explained = {
         "twin": "One algorithm in two libraries. Whatever is told apart here is chance or a defect.",
@@ -100,12 +102,14 @@ def _pairs(study: Study, folder: Path) -> list[str]:
     }
     header = ["problem", "first", "second", "first less second", "interval", "verdict"]
     for name, pairs in (("twin", study.twins), ("planted", study.planted)):
-        found = _differences(study, pairs)
+        found = num.differences(study, pairs)
         if not found:
             continue
-        rows = [[p, _short(a), _short(b), _number(i.estimate), _ends(i), _verdict(i)] for p, a, b, i in found]
+        rows = [
+            [p, num.short(a), num.short(b), num.number(i.estimate), num.ends(i), num.verdict(i)] for p, a, b, i in found
+        ]
         scales = {p: np.median([abs(r.value) for r in study.select(p, None, "final")]) for p in study.problems}
-        drawn = {f"{_short(a)} – {_short(b)}, {p}": _percent(i, scales[p]) for p, a, b, i in found}
+        drawn = {f"{num.short(a)} – {num.short(b)}, {p}": num.percent(i, scales[p]) for p, a, b, i in found}
         figure = plots.intervals(drawn, xlabel="paired difference (% of the problem's median final value)", line=0)
         alt = f"Paired differences of the {name} pairs with their intervals; those that do not contain 0 are orange"
         parts += [
@@ -117,7 +121,7 @@ def _pairs(study: Study, folder: Path) -> list[str]:
     return parts
 
 
-def _values(study: Study, folder: Path) -> list[str]:
+def _values(study: StudyContents, folder: Path) -> list[str]:
     parts = ["## Final and best values"]
     header = ["optimizer", "tuned rate", "final value", "best value", "accuracy (%)", "final value at the default rate",
               "default rate"]  # fmt: skip
@@ -127,12 +131,14 @@ def _values(study: Study, folder: Path) -> list[str]:
             final, default = (study.select(problem, optimizer, stage) for stage in ("final", "default"))
             if not final:
                 continue
-            ended, best, at_default = (_mean(v) for v in (_ended(final), [_best(r) for r in final], _ended(default)))
+            ended, best, at_default = (
+                num.mean(v) for v in (num.ended(final), [num.best(r) for r in final], num.ended(default))
+            )
             accuracy = np.mean([run.accuracy for run in final])
-            drawn[_short(optimizer)] = ended
+            drawn[num.short(optimizer)] = ended
             rows.append([
-                _short(optimizer), _rate(final), _both(ended), _both(best),
-                f"{100 * accuracy:.2f}" if math.isfinite(accuracy) else "–", _both(at_default), _rate(default),
+                num.short(optimizer), num.rate(final), num.both(ended), num.both(best),
+                f"{100 * accuracy:.2f}" if math.isfinite(accuracy) else "–", num.both(at_default), num.rate(default),
             ])  # fmt: skip
         if not rows:
             continue
@@ -147,15 +153,15 @@ def _values(study: Study, folder: Path) -> list[str]:
     return parts
 
 
-def _targets(study: Study, folder: Path) -> list[str]:
+def _targets(study: StudyContents, folder: Path) -> list[str]:
     del folder
     header = ["problem", "optimizer", "reached", "steps", "examples", "seconds", "compile seconds"]
     rows = []
-    for problem, target in _with_target(study):
+    for problem, target in num.with_target(study):
         rows += [
-            [f"{problem} ≤ {target:.5g}", _short(o), f"{np.isfinite(_to_target(runs, 'steps')).sum()} of {len(runs)}",
-             *(_number(_median(_to_target(runs, unit))) for unit in ("steps", "examples", "seconds")),
-             _number(sum(run.compile_seconds for run in study.select(problem, o)))]
+            [f"{problem} ≤ {target:.5g}", num.short(o), num.reached(runs),
+             *(num.number(num.median(num.to_target(runs, unit))) for unit in ("steps", "examples", "seconds")),
+             num.number(sum(run.compile_seconds for run in study.select(problem, o)))]
             for o in study.optimizers if (runs := study.select(problem, o, "final"))
         ]  # fmt: skip
     said = (
@@ -166,10 +172,10 @@ def _targets(study: Study, folder: Path) -> list[str]:
     return ["## Time to target", said, pages.table(header, rows, left=2)] if rows else []
 
 
-def _rates(study: Study, folder: Path) -> list[str]:
+def _rates(study: StudyContents, folder: Path) -> list[str]:
     if not study.select(stage="tuning"):
         return []
-    targets, rows = dict(_with_target(study)), []
+    targets, rows = dict(num.with_target(study)), []
     parts = [
         "## Sensitivity to the learning rate",
         "Final values over the learning rates of tuning, first seed; gaps are runs that diverged, the dotted line is "
@@ -181,13 +187,13 @@ def _rates(study: Study, folder: Path) -> list[str]:
         for optimizer in study.optimizers:
             runs = study.select(problem, optimizer, "tuning")
             if runs and problem in targets:
-                count, decades = statistics.usable_rates([r.rate for r in runs], _ended(runs), targets[problem])
-                rows.append([problem, _short(optimizer), f"{count} of {len(runs)}", _number(decades)])
+                count, decades = statistics.usable_rates([r.rate for r in runs], num.ended(runs), targets[problem])
+                rows.append([problem, num.short(optimizer), f"{count} of {len(runs)}", num.number(decades)])
     table = pages.table(["problem", "optimizer", "usable rates", "decades"], rows, left=2)
     return [*parts, table] if rows else parts
 
 
-def _best_of(study: Study, folder: Path) -> list[str]:
+def _best_of(study: StudyContents, folder: Path) -> list[str]:
     if not study.select(stage="tuning"):
         return []
     said = (
@@ -199,17 +205,17 @@ def _best_of(study: Study, folder: Path) -> list[str]:
     return ["## What tuning buys", said, *drawn]
 
 
-def _profiles(study: Study, folder: Path) -> list[str]:
-    names, problems = study.optimizers, [p for p, _ in _with_target(study)]
+def _profiles(study: StudyContents, folder: Path) -> list[str]:
+    names, problems = study.optimizers, [p for p, _ in num.with_target(study)]
     whole = [p for p in problems if all(study.select(p, name, "final") for name in names)]
     if not whole:
         return []
     times = {
-        unit: np.array([[_median(_to_target(study.select(p, n, "final"), unit)) for n in names] for p in whole])
+        unit: np.array([[num.median(num.to_target(study.select(p, n, "final"), unit)) for n in names] for p in whole])
         for unit in ("steps", "seconds")
     }
     profile = statistics.performance_profile(times["steps"], FACTORS)
-    drawn = [{_short(n): (FACTORS, profile[names.index(n)]) for n in group} for group in _groups(study)]
+    drawn = [{num.short(n): (FACTORS, profile[names.index(n)]) for n in group} for group in _groups(study)]
     figure = plots.panels(
         drawn,
         xlabel="times as many steps as the fastest",
@@ -220,9 +226,9 @@ def _profiles(study: Study, folder: Path) -> list[str]:
     )
     scores = [statistics.profile_score(times[unit], LIMIT) for unit in ("steps", "seconds")]
     order = np.argsort(-scores[0], kind="stable")
-    rows = [[_short(names[i]), f"{scores[0][i]:.3f}", f"{scores[1][i]:.3f}"] for i in order]
+    rows = [[num.short(names[i]), f"{scores[0][i]:.3f}", f"{scores[1][i]:.3f}"] for i in order]
     said = (
-        f"The share of {_count(whole, 'problem')} on which an optimizer reaches the target within a factor of the "
+        f"The share of {num.counted(whole, 'problem')} on which an optimizer reaches the target within a factor of the "
         f"fastest one's median steps (Dolan & Moré 2002). The score is the area under it up to the factor {LIMIT:g}, "
         "as AlgoPerf's: 1 is the fastest everywhere."
     )
@@ -231,7 +237,7 @@ def _profiles(study: Study, folder: Path) -> list[str]:
     return [*parts, pages.table(["optimizer", "score in steps", "score in seconds"], rows)]
 
 
-def _tally(study: Study, folder: Path) -> list[str]:
+def _tally(study: StudyContents, folder: Path) -> list[str]:
     names = study.optimizers
     if len(names) < 2:
         return []
@@ -241,7 +247,7 @@ def _tally(study: Study, folder: Path) -> list[str]:
         place = study.problems.index(run.problem), names.index(run.optimizer), seeds.index(run.seed)
         values[place] = run.value
     tally = statistics.win_tie_loss(values)
-    short = [_short(name) for name in names]
+    short = [num.short(name) for name in names]
     figure = plots.tally(tally.wins, tally.ties, short, title="problems won - tied - lost")
     rows = [[n, *(f"{kind.sum(1)[i]:.0f}" for kind in tally)] for i, n in enumerate(short)]
     rows.sort(key=lambda row: int(row[3]) - int(row[1]))
@@ -255,11 +261,11 @@ def _tally(study: Study, folder: Path) -> list[str]:
     ]
 
 
-def _landscapes(study: Study, folder: Path) -> list[str]:
+def _landscapes(study: StudyContents, folder: Path) -> list[str]:
     parts = []
     for landscape in LANDSCAPES:
         paths = {o: points for (p, o), points in study.paths.items() if p == landscape.name}
-        groups = [{_short(n): tuple(paths[n].T) for n in group if n in paths} for group in _groups(study)]
+        groups = [{num.short(n): tuple(paths[n].T) for n in group if n in paths} for group in _groups(study)]
         if groups := [group for group in groups if group]:
             x, y = (np.linspace(*ends, 160) for ends in landscape.bounds)
             grid = jnp.stack(jnp.meshgrid(jnp.asarray(x), jnp.asarray(y)), -1)
@@ -271,7 +277,7 @@ def _landscapes(study: Study, folder: Path) -> list[str]:
     return ["## Paths on landscapes", said, *parts] if parts else []
 
 
-def _costs(study: Study, folder: Path) -> list[str]:
+def _costs(study: StudyContents, folder: Path) -> list[str]:
     del folder
     header = ["problem", "optimizer", "update (µs)", "state (bytes)", "tuning runs", "tuning steps", "tuning seconds",
               "all runs", "all seconds", "compile seconds"]  # fmt: skip
@@ -282,7 +288,7 @@ def _costs(study: Study, folder: Path) -> list[str]:
                 continue
             tuning = [run for run in runs if run.stage == "tuning"]
             rows.append([
-                problem, _short(optimizer), _number(_median([r.update_microseconds for r in runs])),
+                problem, num.short(optimizer), num.number(num.median([r.update_microseconds for r in runs])),
                 f"{runs[0].state_bytes:,.0f}", str(len(tuning)), f"{sum(r.steps for r in tuning):,}",
                 f"{sum(r.seconds for r in tuning):.3g}", str(len(runs)), f"{sum(r.seconds for r in runs):.3g}",
                 f"{sum(r.compile_seconds for r in runs):.3g}",
@@ -291,7 +297,7 @@ def _costs(study: Study, folder: Path) -> list[str]:
     return ["## Costs", said, pages.table(header, rows, left=2)]
 
 
-def _diverged(study: Study, folder: Path) -> list[str]:
+def _diverged(study: StudyContents, folder: Path) -> list[str]:
     del folder
     rows = []
     for problem in study.problems:
@@ -299,11 +305,11 @@ def _diverged(study: Study, folder: Path) -> list[str]:
             gone = [run for run in study.select(problem, optimizer) if run.status == "diverged"]
             counts = [
                 f"{sum(r.stage == s for r in gone)} of {len(study.select(problem, optimizer, s))}"
-                for s in contents.ALLOWED["stage"]
+                for s in records.STAGES
             ]
             if gone:
                 least = min(run.rate for run in gone)
-                rows.append([problem, _short(optimizer), *counts, f"{least:.4g}"])
+                rows.append([problem, num.short(optimizer), *counts, f"{least:.4g}"])
     header = ["problem", "optimizer", "default", "tuning", "final", "smallest rate that diverged"]
     return ["## Runs that diverged", pages.table(header, rows, left=2) if rows else "None."]
 
@@ -311,31 +317,31 @@ def _diverged(study: Study, folder: Path) -> list[str]:
 # ---------------------------------------------------------------- curves over the groups of optimizers
 
 
-def _groups(study: Study) -> list[tuple[str, ...]]:
-    """The optimizers that share a panel: twins, planted pairs, and the others each alone."""
+def _groups(study: StudyContents) -> list[tuple[str, ...]]:
+    """Return the groups of optimizers that share a panel: twins, planted pairs, and every other one alone."""
     pairs = [*study.twins, *study.planted]
     paired = {name for pair in pairs for name in pair}
     return [*pairs, *((name,) for name in study.optimizers if name not in paired)]
 
 
 def _panels(
-    study: Study,
+    study: StudyContents,
     folder: Path,
     problem: str,
     kind: str,
-    curve: Callable[[Study, str, str], plots.Curve | None],
+    curve: Callable[[StudyContents, str, str], plots.Curve | None],
     **options,
 ) -> str:
-    """A figure with a panel per group, and the markdown that shows it."""
+    """Draw a figure with a panel per group, and return the Markdown that shows it."""
     found = {name: one for name in study.optimizers if (one := curve(study, problem, name)) is not None}
-    groups = [{_short(name): found[name] for name in group if name in found} for group in _groups(study)]
+    groups = [{num.short(name): found[name] for name in group if name in found} for group in _groups(study)]
     figure = plots.panels([group for group in groups if group], title=problem, **options)
     alt = f"{problem}: {options['ylabel']} against {options['xlabel']}, a panel per algorithm, all others in grey"
     return pages.figure(folder, f"{kind}_{problem}", figure, alt)
 
 
-def _curve(study: Study, problem: str, optimizer: str) -> plots.Curve | None:
-    """The median over seeds with the tuned rate; a run that has ended early counts as infinite from there."""
+def _curve(study: StudyContents, problem: str, optimizer: str) -> plots.Curve | None:
+    """Return the median over seeds at the tuned rate; a run counts as infinite after an early end."""
     curves = [study.curves[run.key] for run in study.select(problem, optimizer, "final")]
     if not curves:
         return None
@@ -347,105 +353,15 @@ def _curve(study: Study, problem: str, optimizer: str) -> plots.Curve | None:
         return steps, np.median(values, axis=0)
 
 
-def _over_rates(study: Study, problem: str, optimizer: str) -> plots.Curve | None:
+def _over_rates(study: StudyContents, problem: str, optimizer: str) -> plots.Curve | None:
     runs = sorted(study.select(problem, optimizer, "tuning"), key=lambda run: run.rate)
-    return (np.array([run.rate for run in runs]), np.array(_ended(runs))) if runs else None
+    return (np.array([run.rate for run in runs]), np.array(num.ended(runs))) if runs else None
 
 
-def _over_tries(study: Study, problem: str, optimizer: str) -> plots.Curve | None:
+def _over_tries(study: StudyContents, problem: str, optimizer: str) -> plots.Curve | None:
     runs = study.select(problem, optimizer, "tuning")
     if not runs:
         return None
     untrained = float(np.median([study.curves[run.key]["value"][0] for run in study.select(problem)]))
-    best = statistics.expected_best(_ended(runs), worst=untrained)
+    best = statistics.expected_best(num.ended(runs), worst=untrained)
     return np.arange(1, len(best) + 1), best
-
-
-# ---------------------------------------------------------------- numbers
-
-
-def _differences(study: Study, pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str, str, Interval]]:
-    """Problem, first, second and the interval of first less second over the seeds that both have."""
-    found = []
-    for problem in study.problems:
-        for a, b in pairs:
-            first, second = ({run.seed: run.value for run in study.select(problem, n, "final")} for n in (a, b))
-            if seeds := sorted({*first} & {*second}):
-                interval = statistics.paired_difference([first[s] for s in seeds], [second[s] for s in seeds])
-                found.append((problem, a, b, interval))
-    return found
-
-
-def _with_target(study: Study) -> list[tuple[str, float]]:
-    targets = {run.problem: run.target for run in study.runs if math.isfinite(run.target)}
-    return list(targets.items())
-
-
-def _to_target(runs: Sequence[Run], unit: str) -> np.ndarray:
-    """Steps, examples or seconds to the target for each run; infinity where it was not reached."""
-    steps = np.array(
-        [max(run.steps_to_target, 1.0) if run.steps_to_target == 0 else run.steps_to_target for run in runs]
-    )
-    if unit == "examples":
-        steps = steps * [run.examples / max(run.steps, 1) for run in runs]
-    elif unit == "seconds":
-        steps = np.array([max(run.seconds_to_target, 1e-9) for run in runs])
-    return np.where(np.isnan(steps), np.inf, steps)
-
-
-def _ended(runs: Sequence[Run]) -> list[float]:
-    return [run.value for run in runs]
-
-
-def _best(run: Run) -> float:
-    return math.inf if math.isnan(run.best) else run.best
-
-
-def _mean(values: Sequence[float]) -> Interval:
-    known = [value for value in values if not math.isnan(value)]
-    return statistics.bootstrap(known) if known else Interval(math.nan, math.nan, math.nan)
-
-
-def _median(values: Sequence[float] | np.ndarray) -> float:
-    with np.errstate(invalid="ignore"):
-        return float(np.median(values))
-
-
-def _percent(interval: Interval, scale: float) -> Interval:
-    return Interval(*(100 * v / scale if scale and math.isfinite(scale) else v for v in interval))
-
-
-def _verdict(interval: Interval) -> str:
-    if interval.contains(0):
-        return "no difference" if interval == (0, 0, 0) else "not told apart"
-    return "first is better" if interval.high < 0 else "second is better"
-
-
-def _both(interval: Interval) -> str:
-    ends = _ends(interval)
-    return _number(interval.estimate) if ends == "–" else f"{_number(interval.estimate)} ({ends})"
-
-
-def _ends(interval: Interval) -> str:
-    if math.isnan(interval.low) or (interval.low, interval.high) == (-math.inf, math.inf):
-        return "–"
-    return f"{_number(interval.low)} to {_number(interval.high)}"
-
-
-def _number(value: float) -> str:
-    if math.isinf(value):
-        return "∞" if value > 0 else "-∞"
-    return "–" if math.isnan(value) else f"{value:.5g}"
-
-
-def _rate(runs: Sequence[Run]) -> str:
-    return f"{runs[0].rate:.4g}" if runs else "–"
-
-
-def _short(name: str) -> str:
-    """The optimizer without the module that it was imported from."""
-    return name.split(":", 1)[-1]
-
-
-def _count(things: Sequence[str], name: str) -> str:
-    return f"{len(things)} {name}{'' if len(things) == 1 else 's'}"

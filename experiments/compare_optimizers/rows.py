@@ -1,80 +1,72 @@
-"""The rows of a study: what results.csv and curves.csv hold, and the points of learning rates.
-
-results.csv has a row per run, curves.csv one per evaluation of a run; on 2-D landscapes paths.csv has one per point of
-the path from the landscape's start at the best rate. ``final`` and ``best`` are values of the
-problem's test metric, lower is better; an empty cell is what is not defined or was not reached. ``status``: finished;
-stopped, before the problem's full number of steps, by the budget; diverged. ``seconds`` is the run's share of the time
-that all runs of its program took, without compiling and evaluating.
-"""
+"""A study's records of its runs, made from their traces; and the grid of learning rates."""
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
 
 import jax
 import numpy as np
 
+from experiments.compare_optimizers.records import Evaluation, Key, Result
 from jaxdl import studies
 from jaxdl.studies import sweep
 
-RESULTS: Final = (
-    "problem", "optimizer", "stage", "rate", "seed", "status", "steps", "examples", "final", "best",
-    "final_train_loss", "accuracy", "target", "steps_to_target", "seconds_to_target", "seconds", "compile_seconds",
-    "update_microseconds", "state_bytes",
-)  # fmt: skip
-CURVES: Final = ("problem", "optimizer", "stage", "rate", "seed", "step", "train_loss", "value", "accuracy")
-PATHS: Final = ("problem", "optimizer", "step", "x", "y")
-KEY: Final = RESULTS[:5]  # the columns that say which run a row is of
-TIMES: Final = ("seconds_to_target", "seconds", "compile_seconds", "update_microseconds")
-"""The columns that differ when a study is run again."""
 
-
-def key(row: Mapping[str, str]) -> tuple[str, ...]:
-    """Which run a row is of."""
-    return tuple(row[name] for name in KEY)
-
-
-def result(problem: studies.Problem, trace: sweep.Trace, steps: int) -> dict[str, Any]:
-    """The row of a run in results.csv, but for its name and what its optimizer costs.
+def result(key: Key, problem: studies.Problem, trace: sweep.Trace, steps: int, cost: tuple[float, int]) -> Result:
+    """Return a run's row of results.csv.
 
     Args:
-        problem: that was run.
-        trace: what the run did.
-        steps: that it was to do.
+        key: the fields that identify the run.
+        problem: its problem.
+        trace: its course.
+        steps: the number of steps it was given.
+        cost: microseconds of an update of its optimizer, and bytes of its state.
     """
     last = None if trace.diverged else trace.points[-1]
     reached = None if problem.target is None else reached_at(trace.points, problem.target)
-    return {
-        "status": "diverged" if trace.diverged else "stopped" if steps < problem.steps else "finished",
-        "steps": trace.steps,
-        "examples": trace.steps * problem.batch_size,
-        "final": last and last.value,
-        "best": min((point.value for point in trace.points), default=None),
-        "final_train_loss": last and last.train_loss,
-        "accuracy": last and last.accuracy,
-        "target": problem.target,
-        "steps_to_target": reached,
-        "seconds_to_target": None if reached is None else round(trace.seconds * reached / max(trace.steps, 1), 6),
-        "seconds": round(trace.seconds, 6),
-        "compile_seconds": round(trace.compile_seconds, 3),
-    }
+    share = None if reached is None else round(trace.seconds * reached / max(trace.steps, 1), 6)
+    return Result(
+        *key,
+        status="diverged" if trace.diverged else "stopped" if steps < problem.steps else "finished",
+        steps=trace.steps,
+        examples=trace.steps * problem.batch_size,
+        final=_known(last and last.value),
+        best=min((point.value for point in trace.points), default=math.nan),
+        final_train_loss=_known(last and last.train_loss),
+        accuracy=_known(last and last.accuracy),
+        target=_known(problem.target),
+        steps_to_target=_known(reached),
+        seconds_to_target=_known(share),
+        seconds=round(trace.seconds, 6),
+        compile_seconds=round(trace.compile_seconds, 3),
+        update_microseconds=round(cost[0], 3),
+        state_bytes=cost[1],
+    )
+
+
+def evaluation(key: Key, point: sweep.Point) -> Evaluation:
+    """Return an evaluation's row of curves.csv."""
+    return Evaluation(*key, point.step, _known(point.train_loss), point.value, _known(point.accuracy))
+
+
+def _known(value: float | None) -> float:
+    return math.nan if value is None else value
 
 
 def reached_at(points: Sequence[sweep.Point], target: float) -> int | None:
-    """The step of the first evaluation at which the target is reached."""
+    """Return the step of the first evaluation that reaches the target; None if none does."""
     return next((point.step for point in points if point.value <= target), None)
 
 
-def describe(rows: Sequence[Mapping[str, str]], problem: str, optimizer: str) -> str:
-    """One line on how an optimizer did on a problem."""
+def describe(runs: Sequence[Result], problem: str, optimizer: str) -> str:
+    """Describe an optimizer's results on a problem in one line."""
     parts = []
     for stage, words in (("default", "default rate"), ("final", "best rate")):
-        found = [row for row in rows if key(row)[:3] == (problem, optimizer, stage)]
+        found = [run for run in runs if run.key[:3] == (problem, optimizer, stage)]
         if not found:
             continue
-        finals = [float(row["final"]) for row in found if row["final"]]
-        text = f"{words} {float(found[0]['rate']):.4g}: "
+        finals = [run.final for run in found if not math.isnan(run.final)]
+        text = f"{words} {found[0].rate:.4g}: "
         text += f"{np.mean(finals):.5g} ± {np.std(finals, ddof=min(1, len(finals) - 1)):.2g}" if finals else ""
         if len(finals) < len(found):
             text += f" {len(found) - len(finals)} of {len(found)} diverged"
@@ -83,16 +75,16 @@ def describe(rows: Sequence[Mapping[str, str]], problem: str, optimizer: str) ->
 
 
 def points(low: float, high: float, count: int, *, search: str = "grid") -> tuple[float, ...]:
-    """Learning rates between two, even in their logarithm.
+    """Return learning rates that are uniform in the logarithm.
 
     Args:
-        low, high: the least and the largest rate.
-        count: how many.
-        search: "grid" has both ends; "quasi_random" goes through van der Corput's sequence, of which every beginning
-            is spread out evenly.
+        low, high: the smallest and the largest rate.
+        count: number of rates.
+        search: "grid" includes both ends; "quasi_random" follows van der Corput's sequence, so that any first few are
+            spread evenly.
 
     Raises:
-        ValueError: naming what is out of range.
+        ValueError: if an argument is out of range.
     """
     if not (0 < low <= high and math.isfinite(high)):
         raise ValueError(f"rates={low, high}: must be two positive numbers, the lower one first")
@@ -106,7 +98,7 @@ def points(low: float, high: float, count: int, *, search: str = "grid") -> tupl
 
 
 def checksums(problems: Sequence[studies.Problem]) -> dict[str, str]:
-    """SHA-256 of each problem's arrays and of the batches of its first epoch."""
+    """Return the SHA-256 of each problem's arrays and first epoch of batches."""
     found = {}
     for problem in problems:
         digest = hashlib.sha256()

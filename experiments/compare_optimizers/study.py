@@ -1,35 +1,48 @@
-"""Optimizers on problems: who runs when, what is written, and how an interrupted study goes on.
+"""A study: the order of its runs, the rows it writes, its budget, and resuming.
 
-Each optimizer goes through three stages on each problem: "default", its own rate where it has one, all seeds; "tuning",
-the same points of learning rates for all, the first seed; "final", the rate whose tuning run ended lowest, all seeds.
-As DeepOBS does, tuning judges by the number that is reported, so that the best of the points is a little flattered:
-by the same number of draws for all.
+Each optimizer goes through three stages on each problem. "default" uses its own rate, if it has one, with all seeds;
+"tuning" uses the same learning rates for all optimizers with the first seed; "final" uses the rate whose tuning run
+ended lowest, with all seeds. As in DeepOBS, tuning selects by the number that is reported, which flatters the best rate
+a little, but by the same number of draws for every optimizer.
 
-The runs of a stage go through in groups, in an order that is fixed by the study's options. The rows of a group are
-written together when it ends; a study that goes on repeats the group that was under way and no other.
+The runs of a stage are made in groups, in an order that the study's options fix. The rows of a group are written
+together when it ends, so a resumed study repeats at most the group that was interrupted.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 
 from experiments.compare_optimizers.contenders import Contender, twins
-from experiments.compare_optimizers.rows import CURVES, KEY, PATHS, RESULTS, checksums, describe, key, result
+from experiments.compare_optimizers.records import (
+    CURVES,
+    PATHS,
+    PLAN,
+    RESULTS,
+    Evaluation,
+    Key,
+    Pair,
+    PathPoint,
+    Plan,
+    Result,
+    Stage,
+)
+from experiments.compare_optimizers.rows import checksums, describe, evaluation, result
 from jaxdl import studies
 from jaxdl.runs import folder as folders
-from jaxdl.runs.tables import Table
+from jaxdl.runs import records
+from jaxdl.runs.records import Table
 from jaxdl.studies import cost, sweep
 
-PLAN: Final = "plan.json"
 
+class StudySettings(NamedTuple):
+    """Settings that all optimizers of a study share."""
 
-class Settings(NamedTuple):
-    """What all optimizers of a study have in common."""
-
-    rates: tuple[float, ...]  # the points of tuning
+    rates: tuple[float, ...]  # of tuning
     seeds: int
     budget_steps: int | None = None  # of each run
     budget_seconds: float | None = None  # of the whole study
@@ -38,37 +51,37 @@ class Settings(NamedTuple):
 
 
 class Group(NamedTuple):
-    """Runs of one optimizer on one problem that are made, and written, together."""
+    """Runs of one optimizer on one problem that are made and written together."""
 
     problem: str
     optimizer: str
-    stage: str
+    stage: Stage
     members: tuple[sweep.Member, ...]
 
-    def keys(self) -> list[tuple[str, ...]]:
-        """What stands in the first five cells of its rows."""
-        return [(self.problem, self.optimizer, self.stage, str(m.learning_rate), str(m.seed)) for m in self.members]
+    def keys(self) -> list[Key]:
+        """Return the fields that identify its runs."""
+        return [(self.problem, self.optimizer, self.stage, m.learning_rate, m.seed) for m in self.members]
 
 
 class Stopped(Exception):
-    """The study was asked to stop; what was under way is not written."""
+    """The study was asked to stop; the group that was running is not written."""
 
 
 class Study:
     """A study in its folder.
 
     Args:
-        folder: the run's, with its config.json.
-        problems: at least one, of different names.
-        contenders: at least one, of different labels; `contenders.check` says whether they work.
-        settings: what they have in common.
-        planted: pairs of labels that the study must tell apart, for its report.
-        line: shows one line of text.
+        folder: the study's folder, with its config.json.
+        problems: at least one, with different names.
+        contenders: at least one, with different labels; `contenders.check` tries them.
+        settings: the settings that they share.
+        planted: pairs of labels that the report expects to be told apart.
+        line: prints a line of text.
         advance: called for each group that is in results.csv.
-        stop: whether the study was asked to stop.
+        stop: returns whether the study was asked to stop.
 
     Raises:
-        ValueError: naming the file that is not what was written.
+        ValueError: if a file of the folder is damaged; the message names it.
     """
 
     def __init__(
@@ -76,34 +89,34 @@ class Study:
         folder: Path,
         problems: Sequence[studies.Problem],
         contenders: Sequence[Contender],
-        settings: Settings,
+        settings: StudySettings,
         *,
-        planted: Sequence[tuple[str, str]] = (),
+        planted: Sequence[Pair] = (),
         line: Callable[[str], None] = print,
         advance: Callable[[], None] = lambda: None,
         stop: Callable[[], bool] = lambda: False,
     ) -> None:
-        self.folder, self.settings, self.planted = folder, settings, list(planted)
+        self.folder, self.settings, self.planted = folder, settings, tuple(planted)
         self.problems = {problem.name: problem for problem in problems}
         self.contenders = {one.label: one for one in contenders}
         self.line, self.advance, self.stop = line, advance, stop
         self.began = time.perf_counter()
         self.methods = {problem.name: self._method(problem) for problem in problems}
-        self.results, self.curves = Table(folder / "results.csv", RESULTS), Table(folder / "curves.csv", CURVES)
+        self.results, self.curves = Table(folder / RESULTS, Result), Table(folder / CURVES, Evaluation)
         self._placed: dict[str, sweep.Placed] = {}
         self._sweeps: dict[tuple[str, str], sweep.Sweep] = {}
         self._costs: dict[tuple[str, str], tuple[float, int]] = {}
 
     @property
     def groups(self) -> int:
-        """How many groups the whole study has."""
+        """Return the number of groups in the whole study."""
         return sum(len([*self._groups(p, c, 0.0)]) for p in self.problems for c in self.contenders.values())
 
     def run(self) -> None:
-        """Make all runs that results.csv does not hold.
+        """Make all runs that results.csv lacks.
 
         Raises:
-            Stopped: where ``stop`` said so.
+            Stopped: if ``stop`` returned true.
         """
         for name, problem in self.problems.items():
             method, reason = self.methods[name]
@@ -119,14 +132,14 @@ class Study:
                         self._make(group, steps[name])
                     self.advance()
                 self._draw(name, one, steps[name])
-                self.line(describe(self.results.rows(), name, one.label))
-                self._sweeps.pop((name, one.label), None)  # its programs are not needed any more
+                self.line(describe(self.results.rows, name, one.label))
+                self._sweeps.pop((name, one.label), None)  # frees its programs
             self._placed.pop(name)
 
-    # ------------------------------------------------------------ what is run
+    # ------------------------------------------------------------ order
 
     def _groups(self, problem: str, one: Contender, best: float | None) -> Iterator[Group]:
-        """The groups in order; ``best`` None reads the best rate from results.csv once tuning is there."""
+        """Yield the groups in order; if ``best`` is None, the best rate is read from results.csv after tuning."""
         seeds, width = self.settings.seeds, self._width(problem)
         if one.default_rate is not None:
             yield from self._divided(problem, one, "default", [(one.default_rate, s) for s in range(seeds)], width)
@@ -134,22 +147,22 @@ class Study:
         rate = self._best_rate(problem, one.label) if best is None else best
         yield from self._divided(problem, one, "final", [(rate, s) for s in range(seeds)], width)
 
-    def _divided(self, problem: str, one: Contender, stage: str, pairs: list, width: int) -> Iterator[Group]:
+    def _divided(self, problem: str, one: Contender, stage: Stage, pairs: list, width: int) -> Iterator[Group]:
         for first in range(0, len(pairs), width):
             members = tuple(sweep.Member(*pair) for pair in pairs[first : first + width])
             yield Group(problem, one.label, stage, members)
 
     def _width(self, problem: str) -> int:
-        """Members per group: one where they are run in turn, else as many as seeds, up to a multiple of the devices."""
+        """Return the members per group: one under "loop", else the seeds, rounded up to a multiple of the devices."""
         devices = self.settings.devices
         if self.methods[problem].name == "loop":
             return 1
         return -(-self.settings.seeds // devices) * devices
 
     def _best_rate(self, problem: str, optimizer: str) -> float:
-        """The rate whose tuning run ended lowest; the lowest rate where none ended."""
-        rows = [row for row in self.results.rows() if key(row)[:3] == (problem, optimizer, "tuning")]
-        ended = [(float(row["final"]), float(row["rate"])) for row in rows if row["final"]]
+        """Return the rate whose tuning run ended lowest, or the lowest rate if all diverged."""
+        tuning = [row for row in self.results.rows if row.key[:3] == (problem, optimizer, "tuning")]
+        ended = [(row.final, row.rate) for row in tuning if not math.isnan(row.final)]
         return min(ended)[1] if ended else min(self.settings.rates)
 
     def _method(self, problem: studies.Problem) -> sweep.Method:
@@ -157,13 +170,13 @@ class Study:
             return sweep.Method(self.settings.method, "it was asked for")
         return sweep.choose_method(problem)
 
-    # ------------------------------------------------------------ how long
+    # ------------------------------------------------------------ budget
 
     def _plan(self) -> dict[str, int]:
-        """Steps per problem, the same for all optimizers; written down, so that a study that goes on keeps them."""
+        """Return the steps per problem, the same for all optimizers, and write them for a resumed study."""
         path = self.folder / PLAN
-        if path.exists():
-            return folders.read_json(path)["steps"]
+        if path.exists() and (kept := records.read_record(path, Plan).steps) is not None:
+            return kept
         budget = self.settings
         if budget.budget_steps is not None:
             steps = dict.fromkeys(self.problems, budget.budget_steps)
@@ -171,21 +184,21 @@ class Study:
             steps = self._affordable(budget.budget_seconds)
         else:
             steps = {name: problem.steps for name, problem in self.problems.items()}
-        plan = {
-            "steps": steps,
-            "full_steps": {name: problem.steps for name, problem in self.problems.items()},
-            "methods": {name: method.name for name, method in self.methods.items()},
-            "rates": self.settings.rates,
-            "twins": twins([*self.contenders]),
-            "planted": self.planted,
-        }
-        folders.write_json(path, plan)
+        plan = Plan(
+            steps=steps,
+            full_steps={name: problem.steps for name, problem in self.problems.items()},
+            methods={name: method.name for name, method in self.methods.items()},
+            rates=self.settings.rates,
+            twins=tuple(twins([*self.contenders])),
+            planted=self.planted,
+        )
+        records.write_json(path, plan)
         return steps
 
     def _affordable(self, seconds: float) -> dict[str, int]:
-        """Steps per problem that make the study take about so long: equal time per problem, equal steps per optimizer.
+        """Return the steps per problem that fit into a time: equal time per problem, equal steps per optimizer.
 
-        Every optimizer runs a few steps first, which compiles its program and shows what it costs.
+        Every optimizer first runs a few steps, which compiles its program and measures its cost.
         """
         fixed, each = dict.fromkeys(self.problems, 0.0), dict.fromkeys(self.problems, 0.0)
         units = {name: self._unit(problem) for name, problem in self.problems.items()}
@@ -201,7 +214,7 @@ class Study:
         most = {name: -(-problem.steps // units[name]) for name, problem in self.problems.items()}
         left, affordable = seconds - (time.perf_counter() - self.began), {}
         for i, name in enumerate(sorted(most, key=lambda name: fixed[name] + most[name] * each[name])):
-            share = left / (len(most) - i)  # what cheap problems leave goes to the others
+            share = left / (len(most) - i)  # time that cheap problems leave goes to the others
             count = min(most[name], max(1, int((share - fixed[name]) / each[name])))
             left -= fixed[name] + count * each[name]
             affordable[name] = min(self.problems[name].steps, count * units[name])
@@ -209,7 +222,7 @@ class Study:
         return {name: affordable[name] for name in self.problems}
 
     def _unit(self, problem: studies.Problem) -> int:
-        """Steps that budgets are counted in: an evaluation apart under "vmap", few where single steps are dear."""
+        """Return the unit of budgets in steps: an evaluation interval under "vmap", a few steps under "loop"."""
         whole = problem.evaluate_every if self.methods[problem.name].name == "vmap" else 3
         return min(whole, problem.steps)
 
@@ -225,22 +238,22 @@ class Study:
 
     # ------------------------------------------------------------ runs and rows
 
-    def _written(self) -> set[tuple[str, ...]]:
-        return {key(row) for row in self.results.rows()}
+    def _written(self) -> set[Key]:
+        return {row.key for row in self.results.rows}
 
     def _mend(self) -> None:
-        """Drop rows of groups of which others are missing, and curves of runs that are not in results.csv."""
+        """Drop rows of incomplete groups, and curves of runs that are not in results.csv."""
         written = self._written()
-        partial: set[tuple[str, ...]] = set()
+        partial: set[Key] = set()
         for name in self.problems:
             for one in self.contenders.values():
                 for group in self._groups(name, one, None):
                     keys = {*group.keys()}
                     if not keys <= written:
                         partial |= keys & written
-        self.results.keep(lambda row: key(row) not in partial)
+        self.results.keep(lambda row: row.key not in partial)
         whole = written - partial
-        self.curves.keep(lambda row: key(row) in whole)
+        self.curves.keep(lambda row: row.key in whole)
 
     def _sweep(self, group: Group) -> sweep.Sweep:
         pair = group.problem, group.optimizer
@@ -251,25 +264,24 @@ class Study:
 
     def _make(self, group: Group, steps: int) -> None:
         traces = self._sweep(group).run(group.members, steps, stop=self._check)
-        update, memory = self._cost(group)
-        costs = {"update_microseconds": round(update, 3), "state_bytes": memory}
-        named = [(dict(zip(KEY, names, strict=True)), trace) for names, trace in zip(group.keys(), traces, strict=True)]
-        # results.csv comes last: what it holds is whole
-        self.curves.append([{**name, **point._asdict()} for name, trace in named for point in trace.points])
-        problem = self.problems[group.problem]
-        self.results.append([{**name, **result(problem, trace, steps), **costs} for name, trace in named])
+        pairs = list(zip(group.keys(), traces, strict=True))
+        # the curves are on disk before results.csv, so every run in results.csv is complete
+        self.curves.append([evaluation(key, point) for key, trace in pairs for point in trace.points])
+        self.curves.sync()
+        problem, costs = self.problems[group.problem], self._cost(group)
+        self.results.append([result(key, problem, trace, steps, costs) for key, trace in pairs])
+        self.results.sync()
 
     def _draw(self, problem: str, one: Contender, steps: int) -> None:
-        """On a landscape, the path from its start at the best rate, for contour plots."""
+        """Write the path from a landscape's start at the best rate, for contour plots."""
         known = {landscape.name: landscape for landscape in studies.LANDSCAPES}
         if problem not in known:
             return
-        paths = Table(self.folder / "paths.csv", PATHS)
-        if any((row["problem"], row["optimizer"]) == (problem, one.label) for row in paths.rows()):
+        paths = Table(self.folder / PATHS, PathPoint)
+        if any(row[:2] == (problem, one.label) for row in paths.rows):
             return
         points = studies.landscapes.path(known[problem], one.build, self._best_rate(problem, one.label), steps=steps)
-        name = {"problem": problem, "optimizer": one.label}
-        paths.append({**name, "step": i, "x": float(x), "y": float(y)} for i, (x, y) in enumerate(points))
+        paths.append(PathPoint(problem, one.label, i, float(x), float(y)) for i, (x, y) in enumerate(points))
 
     def _cost(self, group: Group) -> tuple[float, int]:
         pair = group.problem, group.optimizer
@@ -281,16 +293,13 @@ class Study:
 
 
 def describe_folder(
-    folder: Path, problems: Sequence[studies.Problem], *, devices: list[Any], argv: Sequence[str] | None = None
+    folder: Path, problems: Sequence[studies.Problem], *, devices: Sequence[Any], argv: Sequence[str] | None = None
 ) -> None:
-    """Write the manifest, or, where the study has begun before, see that the problems' arrays are the same.
+    """Write the manifest of a new study; for a resumed one, check that the problems' arrays are unchanged.
 
     Raises:
         ValueError: see `folder.check_same_data`.
     """
     sums = checksums(problems)
-    if (folder / folders.MANIFEST).exists():
-        return folders.check_same_data(folder, sums)
-    about = {"name": ", ".join(sums), "note": "of the arrays and the first epoch's batches", "sha256": sums}
-    written = {**folders.provenance(seed=0, devices=devices, argv=argv), "data": about}
-    return folders.write_json(folder / folders.MANIFEST, written)
+    source = folders.DataSource(", ".join(sums), "of the arrays and the first epoch's batches", sums)
+    folders.write_manifest(folder, seed=0, devices=devices, source=source, argv=argv)

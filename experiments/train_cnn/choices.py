@@ -1,4 +1,4 @@
-"""From the choices of a command line to functions: schedules, augmentations, optimizers with weight decay."""
+"""Schedules, augmentations and optimizers with weight decay, from the options of the command line."""
 
 import functools
 import inspect
@@ -10,21 +10,21 @@ import optax
 
 from jaxdl import data, regularizers, schedules
 from jaxdl.data import augmentation
-from jaxdl.runs import names
+from jaxdl.optimizers.conventions import TABLE
+from jaxdl.runs import names, trials
 
-COUPLED = {"jaxdl.adam"}  # its weight_decay is that of PyTorch's convention alone: the same penalty as below
 Penalty = Callable[[Any], Any]  # params -> a scalar added to the loss
 
 
 def schedule(name: str, peak: float, *, steps: int, warmup: int, epoch_steps: int) -> optax.Schedule | float:
-    """``step -> learning rate`` over a run of ``steps``; a plain number where it never changes.
+    """Return ``step -> learning rate``, or a plain number if the rate is constant.
 
     Args:
-        name: constant, cosine, one_cycle, step or inverse_sqrt, as `experiments.train_cnn` describes them.
+        name: constant, cosine, one_cycle, step or inverse_sqrt; the help of `experiments.train_cnn` describes them.
         peak: the highest learning rate.
-        steps: of the whole run.
+        steps: number of steps of the run.
         warmup: steps of linear warm-up.
-        epoch_steps: of one epoch.
+        epoch_steps: number of steps of an epoch.
     """
     if name == "constant" and not warmup:
         return peak
@@ -48,31 +48,35 @@ def optimizer(
     *,
     functions: bool = True,
 ) -> tuple[optax.GradientTransformation, Penalty | None]:
-    """An optimizer that is known to work, and the penalty that stands for weight decay where it has none of its own.
+    """Return an optimizer that has been tried, and a penalty on the loss if it has no weight decay of its own.
 
     Args:
         name: see `names.optimizer`.
-        learning_rate: a number, or a schedule.
-        weight_decay: None leaves the optimizer's own default; else it holds for kernels, not for biases.
-        params: of the network; one update is traced with their shapes.
-        functions: whether the training step offers functions of the parameters, as it does without an axis of devices.
+        learning_rate: a number or a schedule.
+        weight_decay: of kernels, not of biases; None keeps the optimizer's default.
+        params: the network's parameters; one update is traced with their shapes.
+        functions: whether the training step offers functions of the parameters, which it cannot across devices.
 
     Raises:
-        ValueError: if the optimizer does not take what a training step offers.
+        ValueError: if a training step cannot serve the optimizer.
     """
-    factory = names.optimizer(name)
+    factory, named = names.optimizer(name), names.parse_optimizer(name)
     options, penalty = inspect.signature(factory).parameters, None
     arguments: dict[str, Any] = {}
-    if weight_decay is not None and "weight_decay" in options and name not in COUPLED:
-        masks = {mask: regularizers.weights_mask for mask in ("mask", "weight_decay_mask") if mask in options}
+    if weight_decay is not None and "weight_decay" in named.keywords:
+        raise ValueError(f"weight_decay={weight_decay} is not allowed: optimizer={name!r} sets it already")
+    if weight_decay is not None and "weight_decay" in options and not _is_penalty(named):
+        masks = {
+            mask: regularizers.weights_mask
+            for mask in ("mask", "weight_decay_mask")
+            if mask in options and mask not in named.keywords
+        }
         arguments = {"weight_decay": weight_decay, **masks}
     elif weight_decay:
         penalty = functools.partial(regularizers.l2, strength=weight_decay)
     try:
-        found = factory(learning_rate, **arguments)
-        if not isinstance(found, optax.GradientTransformation):
-            raise TypeError(f"it returned {type(found).__name__}, not an optax.GradientTransformation")
-        jax.eval_shape(functools.partial(names.try_update, found, functions=functions), params)
+        found = names.make_optimizer(factory, learning_rate, **arguments)
+        jax.eval_shape(functools.partial(trials.try_update, found, functions=functions), params)
     except (TypeError, ValueError) as error:
         kind = "number" if not callable(learning_rate) else "schedule of learning rates (--schedule constant: a number)"
         raise ValueError(
@@ -83,12 +87,18 @@ def optimizer(
     return found, penalty
 
 
+def _is_penalty(named: names.Named) -> bool:
+    """Return whether a jaxdl optimizer has weight_decay in PyTorch's convention only, where it is an L2 penalty."""
+    defaults = TABLE.get(named.short, {}).get("optax", {})
+    return named.name == f"jaxdl.{named.short}" and "weight_decay" not in defaults
+
+
 def augment(names: Sequence[str], scale: float) -> augmentation.Augmentation | None:
-    """``(key, raw image) -> image in [0, 1]`` that applies the named changes in order; None for "none".
+    """Return ``(key, raw image) -> image in [0, 1]``, which applies the augmentations in order; None for "none".
 
     Args:
-        names: of flip, shift, rotate, cutout, noise, as `experiments.train_cnn` describes them.
-        scale: the raw pixel value that means 1.0.
+        names: any of flip, shift, rotate, cutout, noise; the help of `experiments.train_cnn` describes them.
+        scale: the raw pixel value that stands for 1.0.
     """
     if tuple(names) == ("none",):
         return None

@@ -1,105 +1,96 @@
-"""The end of a run: test results, the files that the report is made from, and the weights to load."""
+"""The end of a run: the test, the files for the report, and the weights for `runs.load`."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments.train_cnn.member import Member
+from experiments.train_cnn.records import PREDICTIONS, SUMMARY, OptimizerResult, PairDifference, PartSizes, RunSummary
+from experiments.train_cnn.setup import ONE_ULP, Setup
+from experiments.train_cnn.trainer import Trainer
 from jaxdl import activations, analysis, compare, data, nn, optimizers
-from jaxdl.runs import folder as folders
+from jaxdl.runs import records
 from jaxdl.runs.loading import save_final
 
-ONE_ULP = "+1ulp"  # ends the name of the member that measures the noise floor
-MISTAKES = 24  # kept for the report
-Evaluate = Callable[[Any, Any, data.Examples], tuple[dict[str, float], np.ndarray]]
+MISTAKES = 24  # images kept for the report
 
 
 class Outcome(NamedTuple):
-    """One member at the end."""
+    """The result of one optimizer."""
 
-    member: Member
-    params: Any  # the weights it is judged by
-    last_params: Any  # the weights of the last step, which runs are compared by
+    trainer: Trainer
+    params: Any  # the weights that were tested
+    last_params: Any  # the weights of the last step, which the comparison of a pair uses
     which: str  # "last" or "best on dev, epoch N" (from 1, as shown), after "average, " where it is one
     found: dict[str, float]  # test loss and accuracy
     probabilities: np.ndarray  # (n, classes) on the test part
 
 
-def finish_member(folder: Path, member: Member, test: data.Examples, evaluate: Evaluate) -> Outcome:
-    """Evaluate the chosen weights on the test part, write the test row, and keep the weights for `runs.load`."""
-    chosen = member.chosen()
-    found, logits = evaluate(chosen["params"], chosen["state"], test)
-    found = {"loss": found["loss"], "accuracy": found.get("accuracy", math.nan)}
-    member.append("test", found, epoch=member.epoch - 1)
-    save_final(folder, member.name, member.step, chosen["params"], chosen["state"], which=chosen["which"])
+def finish(trainer: Trainer, folder: Path) -> Outcome:
+    """Test the chosen weights, write the row of the test, and save the weights for `runs.load`."""
+    chosen, setup = trainer.chosen(), trainer.setup
+    found, logits = setup.evaluate(chosen["params"], chosen["state"], setup.splits.test)
+    trainer.append("test", found, epoch=trainer.epoch - 1)
+    save_final(folder, trainer.name, trainer.step, chosen["params"], chosen["state"], which=chosen["which"])
     probabilities = np.asarray(activations.softmax(logits), np.float32)
-    last = member.state.params
+    last = trainer.state.params
     last = last.fast if isinstance(last, optimizers.LookaheadParams) else last
-    return Outcome(member, chosen["params"], last, chosen["which"], found, probabilities)
+    return Outcome(trainer, chosen["params"], last, chosen["which"], found, probabilities)
 
 
-def write_outcome(
-    folder: Path,
-    outcomes: Sequence[Outcome],
-    *,
-    dataset: data.Dataset,
-    splits: data.Splits,
-    model: str,
-    layer: nn.Layer,
-) -> dict[str, Any]:
+def write_outcome(folder: Path, setup: Setup, outcomes: Sequence[Outcome]) -> RunSummary:
     """Write summary.json and predictions.npz and return the summary."""
-    judged = [outcome for outcome in outcomes if not outcome.member.name.endswith(ONE_ULP)]
-    in_shape = splits.train.images.shape[1:]
-    summary = {
-        "dataset": dataset.name,
-        "note": dataset.note,
-        "model": model,
-        "parameters": analysis.count_parameters(layer, in_shape),
-        "examples": {name: len(part.labels) for name, part in splits._asdict().items()},
-        "rows": [_row(outcome) for outcome in judged],
-        "pair": _pair(judged, [outcome for outcome in outcomes if outcome not in judged]),
-        "parameter_table": [row._asdict() for row in analysis.layer_rows(layer, in_shape)],
-    }
+    dataset, splits, layer = setup.dataset, setup.splits, setup.layer
+    judged = [outcome for outcome in outcomes if not outcome.trainer.name.endswith(ONE_ULP)]
+    summary = RunSummary(
+        dataset=dataset.name,
+        note=dataset.note,
+        model=setup.config.model,
+        parameters=analysis.count_parameters(layer, setup.in_shape),
+        examples=PartSizes(*(len(part.labels) for part in splits)),
+        rows=[_result(outcome) for outcome in judged],
+        pair=_pair(judged, [outcome for outcome in outcomes if outcome not in judged]),
+        parameter_table=analysis.layer_rows(layer, setup.in_shape),
+    )
     predictions: dict[str, Any] = {"labels": splits.test.labels, "classes": np.array(dataset.classes)}
     for i, outcome in enumerate(judged):
         predictions |= _predictions(i, outcome, splits.test, dataset.scale, layer)
-    np.savez_compressed(folder / "predictions.npz", **predictions)
-    folders.write_json(folder / "summary.json", summary)
+    records.write_arrays(folder / PREDICTIONS, predictions)
+    records.write_json(folder / SUMMARY, summary)
     return summary
 
 
-def _row(outcome: Outcome) -> dict[str, Any]:
-    member = outcome.member
-    return {
-        "optimizer": member.name,
-        "test_accuracy": outcome.found["accuracy"],
-        "test_loss": outcome.found["loss"],
-        "steps": member.step,
-        "epochs": member.epoch,
-        "steps_per_second": member.clock.steps_per_second,
-        "seconds": member.clock.seconds,
-        "compile_seconds": member.clock.compile_seconds,
-        "learning_rate": member.peak_learning_rate,
-        "weights": outcome.which,
-    }
+def _result(outcome: Outcome) -> OptimizerResult:
+    trainer = outcome.trainer
+    return OptimizerResult(
+        optimizer=trainer.name,
+        test_accuracy=outcome.found.get("accuracy", math.nan),
+        test_loss=outcome.found["loss"],
+        steps=trainer.step,
+        epochs=trainer.epoch,
+        steps_per_second=trainer.clock.steps_per_second,
+        learning_rate=trainer.start.learning_rate,
+        seconds=trainer.clock.seconds,
+        compile_seconds=trainer.clock.compile_seconds,
+        weights=outcome.which,
+    )
 
 
-def _pair(judged: Sequence[Outcome], floors: Sequence[Outcome]) -> dict[str, Any] | None:
+def _pair(judged: Sequence[Outcome], floors: Sequence[Outcome]) -> PairDifference | None:
     if len(judged) < 2:
         return None
     a, b = judged[:2]
     floor = floors[0] if floors else None
-    return {
-        "a": a.member.name,
-        "b": b.member.name,
-        "max_relative_difference": compare.max_relative(a.last_params, b.last_params),
-        "max_ulps": compare.max_ulps(a.last_params, b.last_params),
-        "noise_floor_relative": floor and compare.max_relative(b.last_params, floor.last_params),
-        "noise_floor_ulps": floor and compare.max_ulps(b.last_params, floor.last_params),
-    }
+    return PairDifference(
+        a=a.trainer.name,
+        b=b.trainer.name,
+        max_relative_difference=compare.max_relative(a.last_params, b.last_params),
+        max_ulps=compare.max_ulps(a.last_params, b.last_params),
+        noise_floor_relative=floor and compare.max_relative(b.last_params, floor.last_params),
+        noise_floor_ulps=floor and compare.max_ulps(b.last_params, floor.last_params),
+    )
 
 
 def _predictions(i: int, outcome: Outcome, test: data.Examples, scale: float, layer: nn.Layer) -> dict[str, Any]:
@@ -120,7 +111,7 @@ def _predictions(i: int, outcome: Outcome, test: data.Examples, scale: float, la
 
 
 def _first_conv(layer: nn.Layer) -> str | None:
-    """The path of the first layer with a kernel, if it is a convolution: its filters can be seen as images."""
+    """Return the path of the first layer with a kernel if it is a convolution, whose filters can be shown as images."""
     kinds = ((path, nn.at(layer, path).op.kind) for path in nn.paths(layer))
     first = next(((path, kind) for path, kind in kinds if kind in ("conv", "dense")), None)
     return first[0] if first is not None and first[1] == "conv" else None

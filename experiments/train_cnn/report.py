@@ -1,30 +1,30 @@
 """The report of a run: ``report.md`` with its figures, and ``report.html``, the same in one file.
 
-`write` is a pure function of the files that `experiments.train_cnn.contents` describes: it can be called again at any
-time and gives the same bytes. The page loads nothing, runs no script and shows names from the data as plain
-text, so it can be mailed as it is. This module imports matplotlib, which takes over a second: import it where
-a report is written and not at the top of a command.
+`write` is a pure function of the files that `experiments.train_cnn.records` describes, so calling it again gives the
+same bytes. The page is self-contained, runs no script and escapes names from the data, so it can be mailed as it is.
+This module imports matplotlib, which takes over a second: import it where a report is written, not at the top of a
+command.
 """
 
 import math
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from scipy import stats
 
-from experiments.train_cnn import contents
-from experiments.train_cnn.contents import Contents
+from experiments.train_cnn import records
+from experiments.train_cnn.records import OptimizerResult, RunContents
 from jaxdl import plots
 from jaxdl.runs import pages
 
-MISTAKES = 24  # four rows of six: what a reader looks through
+MISTAKES = 24  # four rows of six, as many as a reader looks through
 
 
 def write(folder: str | Path) -> Path:
-    """Writes ``figures/*.png``, ``report.md`` and ``report.html`` into a run folder.
+    """Write ``figures/*.png``, ``report.md`` and ``report.html`` into a run folder.
 
     Args:
-        folder: a run folder, as `experiments.train_cnn` leaves it.
+        folder: a run folder of `experiments.train_cnn`.
 
     Returns:
         The path of report.html.
@@ -33,59 +33,56 @@ def write(folder: str | Path) -> Path:
         ValueError: a file is missing or malformed; the message names the file and what is wrong.
     """
     folder = Path(folder)
-    run = contents.read(folder)
+    run = records.read(folder)
     sections = (_results, _pair, _curves, _mistakes, _confusion, _filters, _parameters)
     parts = [part for section in sections for part in section(run, folder)]
     return pages.write(folder, [*parts, *pages.made(run.manifest, run.config)])
 
 
-def _results(run: Contents, folder: Path) -> list[str]:
+def _results(run: RunContents, folder: Path) -> list[str]:
     del folder
-    summary, examples = run.summary, run.summary["examples"]
-    sizes = "{train:,} training, {dev:,} development and {test:,} test examples".format(**examples)
-    extra = [k for k, v in summary["rows"][0].items() if k not in contents.ROW and isinstance(v, str | int | float)]
+    summary, examples = run.summary, run.summary.examples
+    sizes = f"{examples.train:,} training, {examples.dev:,} development and {examples.test:,} test examples"
     header = ["optimizer", "test accuracy (%)", "95 % interval (%)", "test loss (nats)", "steps", "epochs",
-              "steps per second", "learning rate", *map(pages.words, extra)]  # fmt: skip
+              "steps per second", "learning rate", "seconds", "compile seconds", "weights"]  # fmt: skip
     rows = [
-        [r["optimizer"], f"{100 * r['test_accuracy']:.2f}", _interval(r["test_accuracy"], examples["test"]),
-         f"{r['test_loss']:.4f}", f"{r['steps']:,}", pages.shown(r["epochs"]), f"{r['steps_per_second']:.1f}",
-         pages.shown(r["learning_rate"]), *(pages.rounded(r.get(k)) for k in extra)]
-        for r in summary["rows"]
+        [r.optimizer, f"{100 * r.test_accuracy:.2f}", _interval(r.test_accuracy, examples.test),
+         f"{r.test_loss:.4f}", f"{r.steps:,}", pages.shown(r.epochs), pages.shown(r.steps_per_second, ".1f"),
+         pages.shown(r.learning_rate), pages.shown(r.seconds, ".4g"), pages.shown(r.compile_seconds, ".4g"),
+         r.weights or "–"]
+        for r in summary.rows
     ]  # fmt: skip
-    title = f"{summary['model']} on {summary['dataset']}: {' and '.join(run.names)}"
+    title = f"{summary.model} on {summary.dataset}: {' and '.join(run.names)}"
     return [
         f"# {pages.plain(title)}",
-        f"{summary['parameters']:,} parameters; {sizes}.",
+        f"{summary.parameters:,} parameters; {sizes}.",
         pages.table(header, rows),
         "The interval is Wilson's: it covers the chance in which examples were tested, not the choice of seed.",
     ]
 
 
 def _interval(accuracy: float, n: int) -> str:
-    """Wilson's 95 % score interval (E. B. Wilson, Probable inference, 1927), in percent."""
+    """Format Wilson's 95 % score interval in percent."""
     if not n or not math.isfinite(accuracy):
         return "–"
-    z = 1.959964
-    middle = (accuracy + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(accuracy * (1 - accuracy) / n + z * z / (4 * n * n))
-    return f"{100 * (middle - half):.2f} to {100 * (middle + half):.2f}"
+    interval = stats.binomtest(round(accuracy * n), n).proportion_ci(0.95, method="wilson")
+    return f"{100 * interval.low:.2f} to {100 * interval.high:.2f}"
 
 
-def _pair(run: Contents, folder: Path) -> list[str]:
-    pair = run.summary.get("pair")
+def _pair(run: RunContents, folder: Path) -> list[str]:
+    del folder
+    pair = run.summary.pair
     if pair is None:
         return []
-    floors = (pair.get("noise_floor_relative"), pair.get("noise_floor_ulps"))
+    floor = pair.noise_floor_ulps
     rows = [
-        ["largest relative difference", pages.rounded(pair["max_relative_difference"]), pages.rounded(floors[0])],
-        ["largest difference (ulps at leaf scale)", pages.rounded(pair["max_ulps"]), pages.rounded(floors[1])],
+        ["largest relative difference", *map(pages.rounded, (pair.max_relative_difference, pair.noise_floor_relative))],
+        ["largest difference (ulps at leaf scale)", *map(pages.rounded, (pair.max_ulps, floor))],
     ]
-    known = (*contents.PAIR, "noise_floor_relative", "noise_floor_ulps")
-    rows += [[pages.words(k), pages.rounded(v), ""] for k, v in pair.items() if k not in known]
-    a, b = pages.plain(pair["a"]), pages.plain(pair["b"])
+    a, b = pages.plain(pair.a), pages.plain(pair.b)
     verdict = "No noise floor was measured."
-    if floors[1] is not None:
-        above = not pair["max_ulps"] <= floors[1]  # NaN counts as above
+    if floor is not None:
+        above = not pair.max_ulps <= floor  # NaN counts as above
         verdict = f"The difference is {'**above**' if above else '**not above**'} that noise floor."
     return [
         f"## Is it the same algorithm? {a} against {b}",
@@ -95,23 +92,23 @@ def _pair(run: Contents, folder: Path) -> list[str]:
     ]
 
 
-def _curves(run: Contents, folder: Path) -> list[str]:
+def _curves(run: RunContents, folder: Path) -> list[str]:
     labels = {"loss (nats)": ("loss", 1), "accuracy (%)": ("accuracy", 100)}
     drawn = {
-        row["optimizer"]: {
+        row.optimizer: {
             label: {
                 split: (_epochs(run, row)[rows], scale * run.metrics[column][rows])
                 for split in ("train", "dev")
-                if (rows := _rows(run, row["optimizer"], split)).any()
+                if (rows := _rows(run, row.optimizer, split)).any()
             }
             for label, (column, scale) in labels.items()
         }
-        for row in run.summary["rows"]
+        for row in run.summary.rows
     }
     rates = {
-        row["optimizer"]: (_epochs(run, row)[rows], run.metrics["learning_rate"][rows])
-        for row in run.summary["rows"]
-        if (rows := _rows(run, row["optimizer"], "train")).any()
+        row.optimizer: (_epochs(run, row)[rows], run.metrics["learning_rate"][rows])
+        for row in run.summary.rows
+        if (rows := _rows(run, row.optimizer, "train")).any()
     }
     names = " and ".join(run.names)
     parts = ["## Learning curves"]
@@ -124,16 +121,16 @@ def _curves(run: Contents, folder: Path) -> list[str]:
     return parts
 
 
-def _rows(run: Contents, name: str, split: str) -> np.ndarray:
+def _rows(run: RunContents, name: str, split: str) -> np.ndarray:
     return (run.metrics["optimizer"] == name) & (run.metrics["split"] == split)
 
 
-def _epochs(run: Contents, row: dict[str, Any]) -> np.ndarray:
-    """Epochs with fractions, from the steps: the epoch column may be the number of the epoch under way."""
-    return run.metrics["step"] * (row["epochs"] / max(1, row["steps"]))
+def _epochs(run: RunContents, row: OptimizerResult) -> np.ndarray:
+    """Return fractional epochs, computed from the steps, since the epoch column holds the current epoch's number."""
+    return run.metrics["step"] * (row.epochs / max(1, row.steps))
 
 
-def _mistakes(run: Contents, folder: Path) -> list[str]:
+def _mistakes(run: RunContents, folder: Path) -> list[str]:
     parts = ["## Most confident mistakes"]
     p, classes = run.predictions, [str(c) for c in run.predictions["classes"]]
     for i, name in enumerate(run.names):
@@ -159,7 +156,7 @@ def _mistakes(run: Contents, folder: Path) -> list[str]:
     return parts
 
 
-def _confusion(run: Contents, folder: Path) -> list[str]:
+def _confusion(run: RunContents, folder: Path) -> list[str]:
     p, classes = run.predictions, [str(c) for c in run.predictions["classes"]]
     figures, tables = [], []
     for i, name in enumerate(run.names):
@@ -183,7 +180,7 @@ def _counts(labels: np.ndarray, predicted: np.ndarray, k: int) -> np.ndarray:
     return np.bincount(labels.astype(np.int64) * k + predicted, minlength=k * k).reshape(k, k)
 
 
-def _filters(run: Contents, folder: Path) -> list[str]:
+def _filters(run: RunContents, folder: Path) -> list[str]:
     parts = []
     for i, name in enumerate(run.names):
         if (kernels := run.predictions.get(f"filters_{i}")) is not None:
@@ -192,11 +189,11 @@ def _filters(run: Contents, folder: Path) -> list[str]:
     return ["## First-layer filters", "\n".join(parts)] if parts else []
 
 
-def _parameters(run: Contents, folder: Path) -> list[str]:
+def _parameters(run: RunContents, folder: Path) -> list[str]:
     del folder
     rows = [
-        [layer["layer"], layer["op"], " × ".join(map(str, layer["output"])), f"{layer['parameters']:,}"]
-        for layer in run.summary["parameter_table"]
+        [layer.layer, layer.op, " × ".join(map(str, layer.output)), f"{layer.parameters:,}"]
+        for layer in run.summary.parameter_table
     ]
-    rows.append(["total", "", "", f"{run.summary['parameters']:,}"])
+    rows.append(["total", "", "", f"{run.summary.parameters:,}"])
     return ["## Parameters", pages.table(["layer", "operation", "output", "parameters"], rows, left=3)]

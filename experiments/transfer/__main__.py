@@ -1,6 +1,10 @@
 """The command line; see `experiments.transfer.command`."""
 
-from experiments.transfer.command import main
-from jaxdl.runs import commandline
+import experiments
+
+experiments.restart_with_huge_pages()  # before what is slow to import
+
+from experiments.transfer.command import main  # noqa: E402
+from jaxdl.runs import commandline  # noqa: E402
 
 commandline.run_main(main)

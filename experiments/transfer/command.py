@@ -1,19 +1,21 @@
-"""Transfer learning: what to do with a trained network, by how much data there is and how similar the new task is.
+"""Transfer learning: five ways to reuse a trained network, by the amount of data and the similarity of the new task.
 
     python -m experiments.transfer                      # MNIST 0-4, moved to 5-9 (similar) and to Fashion-MNIST
     python -m experiments.transfer --source digits --different digits --examples 5 20   # bundled data, seconds
 
-A network learns half of the classes of one data set. Then, with few to many examples per class of a new task, five ways
-of going on: a linear classifier on top of it, one on an earlier layer, fine-tuning of few or of many layers at a tenth
-of the rate, and training from scratch. The new tasks are the classes held out (similar) and as many classes of another
-data set (different). The lecture recommends one way for each of the four cells; the report says what each of them
-reached there (Lecture row G11). An interrupted run goes on with --resume DIR; `python -m experiments.report DIR` makes
-the report again.
+A network learns half of the classes of one data set. A new task with few to many examples per class then reuses it in
+five ways: a linear classifier on its top, one on an earlier layer, fine-tuning of a few or of many layers at a tenth of
+the learning rate, and training from scratch. The new tasks are the held-out classes (similar) and as many classes of
+another data set (different). The lecture recommends a way for each of the four cells, little or much data and similar
+or different, and the report compares them. Resume an interrupted run with --resume DIR, and make the report again with
+`python -m experiments.report DIR`.
 
-Expected by default, means of 2 seeds, a little over 3 minutes on one core: the source network reaches 99.4 %. The
-lecture's way and the best one: similar, 5 per class 80.3 and 86.6 (fine-tune many); different, 5 per class 71.8, which
-is the best; similar, 500 per class 95.0 and 97.6 (from scratch); different, 500 per class 81.7 and 86.5 (linear on an
-earlier layer). So small a source does not bear the recommendation out in three of the four cells.
+Expected with the defaults (means of 2 seeds, a little over 3 minutes on one core): the source network reaches 99.4 %.
+The lecture's way and the best way reach, in percent: similar, 5 per class, 80.3 and 86.6 (fine-tune many); different,
+5 per class, 71.8, which is the best; similar, 500 per class, 95.0 and 97.6 (from scratch); different, 500 per class,
+81.7 and 86.5 (linear on an earlier layer). With so small a source the recommendation holds in one of the four cells.
+
+(Lecture row G11.)
 """
 
 import dataclasses
@@ -27,20 +29,20 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import numpy as np
 
-from experiments.transfer.rows import COLUMNS, TASKS
+from experiments.transfer.records import RESULTS, TASKS, TransferResult
 from jaxdl import data, models, nn, optimizers, runs, training
 from jaxdl.applications import transfer
 from jaxdl.runs import commandline
-from jaxdl.runs.tables import Table
+from jaxdl.runs import folder as folders
 
 
 class Way(NamedTuple):
-    """One way of going on with the trained network; paths are those of `models.small_cnn`."""
+    """A way to reuse the trained network; paths are those of `models.small_cnn`."""
 
-    after: str  # where the head goes
+    after: str  # layer that the new head follows
     factors: dict[str, float]  # path → factor on the learning rate
-    held: tuple[str, ...] = ()  # parts whose batch norm and dropout stay as in evaluation
-    trained: bool = True  # or from scratch
+    held: tuple[str, ...] = ()  # parts that stay in evaluation mode
+    trained: bool = True  # False: from scratch
 
 
 STAGES = ("stage1", "stage2", "stage3")
@@ -55,19 +57,19 @@ WAYS = {
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Everything that a run is made of."""
+    """All options of a run."""
 
     EXPERIMENT: ClassVar[str] = "transfer"
 
     source: str = "mnist"
-    """digits, mnist, fashion_mnist, cifar10, a folder or archive of images, or package.module:function: the first half
-    of its classes is what the network learns, the second half the similar task."""
+    """digits, mnist, fashion_mnist, cifar10, a folder or archive of images, or package.module:function. The network
+    learns the first half of its classes; the second half is the similar task."""
     different: str = "fashion_mnist"
-    """Another of these, with images of the same shape: the different task is its first classes, as many."""
+    """Another data set with images of the same shape. Its first classes, as many, are the different task."""
     examples: tuple[int, ...] = (5, 20, 100, 500)
-    """Training examples per class of the new tasks; the fewest are the lecture's little data, the most its much."""
+    """Training examples per class of the new tasks, from the lecture's little data to its much data."""
     width: int = 16
-    """Channels of the network's first stage; the second and third have two and four times as many."""
+    """Channels of the network's first stage; the second and third stages have two and four times as many."""
     source_epochs: int = 1
     """Passes over the source's training examples."""
     steps: int = 150
@@ -75,22 +77,22 @@ class Config:
     batch_size: int = 32
     """Examples per step."""
     learning_rate: float = 3e-3
-    """Of Adam, on the source and on new parts; fine-tuned parts get a tenth."""
+    """Learning rate of Adam on the source and on new parts; fine-tuned parts get a tenth of it."""
     seeds: int = 2
-    """How many times each is done, with other examples and another head."""
+    """Number of repetitions, each with other examples and another initial head."""
     data_dir: Path | None = None
     """Folder of the data sets' files; by default the variable JAXDL_DATA_DIR, else a per-user cache."""
     out: Path | None = None
     """Folder of this run; by default runs/transfer/TIME."""
     resume: Path | None = None
-    """Go on with the run in this folder; what it has measured is not measured again."""
+    """Resume the run in this folder; finished networks are not trained again."""
     trust_run: bool = False
-    """With --resume: import and call the package.module:function that the run's config names. Give it for folders that
-    you trust alone, your own for instance: such a function can be any code."""
+    """With --resume: import and call functions that the run's config names as package.module:function. They can be any
+    code, so use this only for folders that you trust, such as your own."""
 
 
 class Task(NamedTuple):
-    """Some classes of a data set, numbered anew."""
+    """Some classes of a data set, renumbered from 0."""
 
     train: data.Examples
     test: data.Examples  # images in [0, 1]
@@ -111,27 +113,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         commandline.save_config(folder, config)
     dataset = both(*sets.values())
     with runs.lock(folder), runs.catch_stop() as request:
-        if (folder / "manifest.json").exists():
-            runs.check_same_data(folder, dataset.checksums)
-        else:
-            runs.write_manifest(folder, seed=0, devices=jax.devices()[:1], dataset=dataset, argv=argv)
-        table = Table(folder / "results.csv", COLUMNS)
-        for row in results(config, tasks, folder, [tuple(row.values())[:-1] for row in table.rows()]):
+        source = folders.data_source(dataset)
+        runs.write_manifest(folder, seed=0, devices=jax.devices()[:1], source=source, argv=argv)
+        table = runs.Table(folder / RESULTS, TransferResult)
+        for row in results(config, tasks, folder, [row[:4] for row in table.rows]):
             table.append([row])
+            table.sync()
             print(
-                "{task}, {way}, {examples_per_class} examples per class, seed {seed}: {test_accuracy:.2%}".format(**row)
+                f"{row.task}, {row.way}, {row.examples_per_class} examples per class, seed {row.seed}: "
+                f"{row.test_accuracy:.2%}"
             )
             if request.signal:
-                print(f"{request.signal.name}: {commandline.resuming(folder, config)} goes on")
+                print(f"{request.signal.name}: resume with {commandline.resuming(folder, config)}")
                 return request.exit_code
-    from experiments.transfer import report  # matplotlib takes a second to import, which --help need not wait for
+    from experiments.transfer import report  # matplotlib takes a second to import, which would delay --help
 
     print(f"report: {report.write(folder)}")
     return 0
 
 
 def check(config: Config) -> None:
-    """Raise ValueError for an option that cannot be, naming it, its value and what is allowed."""
+    """Raise ValueError for an option out of range; the message names it, its value and the allowed ones."""
     for name in ("width", "source_epochs", "steps", "batch_size", "seeds"):
         if getattr(config, name) < 1:
             raise ValueError(f"{name}={getattr(config, name)} is not allowed: it must be at least 1")
@@ -142,7 +144,7 @@ def check(config: Config) -> None:
 
 
 def both(first: data.Dataset, *others: data.Dataset) -> data.Dataset:
-    """What the manifest says of the data sets together: names, notes and checksums."""
+    """Return one data set for the manifest, with the names, notes and checksums of all."""
     for other in others:
         names, notes = f"{first.name}, {other.name}", "; ".join(filter(None, (first.note, other.note)))
         checksums = {f"{one.name}/{file}": value for one in (first, other) for file, value in one.checksums.items()}
@@ -151,7 +153,7 @@ def both(first: data.Dataset, *others: data.Dataset) -> data.Dataset:
 
 
 def make_tasks(config: Config, sets: dict[str, data.Dataset]) -> dict[str, Task]:
-    """The three tasks: source, similar and different, with equally many classes."""
+    """Return the three tasks, source, similar and different, with the same number of classes."""
     source, different = sets[config.source], sets[config.different]
     half = len(source.classes) // 2
     if half < 2 or len(different.classes) < half or source.images.shape[1:] != different.images.shape[1:]:
@@ -171,7 +173,7 @@ def make_tasks(config: Config, sets: dict[str, data.Dataset]) -> dict[str, Task]
 
 
 def make_task(dataset: data.Dataset, classes: range) -> Task:
-    """The training and test examples of some classes."""
+    """Return the training and test examples of some classes."""
     splits = data.split(dataset, seed=0, dev_fraction=0.1)
 
     def chosen(examples: data.Examples) -> data.Examples:
@@ -183,15 +185,15 @@ def make_task(dataset: data.Dataset, classes: range) -> Task:
 
 
 def results(
-    config: Config, tasks: dict[str, Task], folder: Path, done: Sequence[tuple[str, ...]]
-) -> Iterator[dict[str, Any]]:
+    config: Config, tasks: dict[str, Task], folder: Path, done: Sequence[tuple[str, str, int, int]]
+) -> Iterator[TransferResult]:
     """Train the source network, then yield one row per task, way, number of examples and seed.
 
     Args:
         config: the options.
-        tasks: of `make_tasks`.
-        folder: where the trained source network is kept.
-        done: the first four cells of the rows that are there already, as text; they are left out.
+        tasks: the result of `make_tasks`.
+        folder: the run folder, which keeps the trained source network.
+        done: the first four fields of finished rows, which are skipped.
     """
     source, classes = tasks["source"], int(tasks["source"].train.labels.max()) + 1
     in_shape = source.train.images.shape[1:]
@@ -200,8 +202,8 @@ def results(
     accuracy, params, state = train_source(config, layer, source, normalization, folder / "source")
     cells = [("source", "from scratch", len(source.train.labels) // classes, 0)]
     cells += itertools.product(TASKS, WAYS, config.examples, range(config.seeds))
-    left = [cell for cell in cells if tuple(map(str, cell)) not in done]
-    left.sort(key=lambda cell: (cell[0] != "source", list(WAYS).index(cell[1])))  # a way's programs compile once
+    left = [cell for cell in cells if cell not in done]
+    left.sort(key=lambda cell: (cell[0] != "source", list(WAYS).index(cell[1])))  # so that each way compiles once
     trainers: dict[str, Any] = {}
     for task, name, count, seed in left:
         if task != "source":
@@ -215,13 +217,13 @@ def results(
             begun = transfer.start(key, moved, in_shape, params, state) if way.trained else moved.init(key, in_shape)
             few = tasks[task]._replace(train=first_of_each(tasks[task].train, count, seed))
             accuracy, _ = trainers[name](*begun, few, config.steps, seed)
-        yield dict(zip(COLUMNS, (task, name, count, seed, accuracy), strict=True))
+        yield TransferResult(task, name, count, seed, accuracy)
 
 
 def train_source(
     config: Config, layer: nn.Layer, source: Task, normalization: data.Normalization, folder: Path
 ) -> tuple[float, Any, Any]:
-    """The source network's test accuracy, params and state; from its checkpoint where there is one."""
+    """Return the source network's test accuracy, params and state, from its checkpoint if there is one."""
     params, state = layer.init(jax.random.key(0), source.train.images.shape[1:])
     kept = training.checkpoints.restore_newest(folder, {"params": params, "state": state})
     if kept is not None:
@@ -234,7 +236,7 @@ def train_source(
 
 
 def make_trainer(batch_size: int, layer: nn.Layer, optimizer: Any, normalization: data.Normalization):
-    """``(params, state, task, steps, seed) -> (test accuracy, (params, state))``, compiled once."""
+    """Return ``(params, state, task, steps, seed) -> (test accuracy, (params, state))``, compiled once."""
     preprocess: Any = functools.partial(data.normalize, stats=normalization)
     step = jax.jit(training.train_step(layer, optimizer, preprocess=preprocess))
     judge = jax.jit(training.eval_step(layer, preprocess=preprocess))
@@ -250,7 +252,7 @@ def make_trainer(batch_size: int, layer: nn.Layer, optimizer: Any, normalization
 
 
 def drawn(examples: data.Examples, size: int, steps: int, seed: int) -> Iterator[data.Batch]:
-    """Batches of one size, drawn with replacement, however few the examples."""
+    """Yield batches of one size, drawn with replacement, however few examples there are."""
     random = np.random.default_rng(seed)
     for _ in range(steps):
         rows = random.integers(len(examples.labels), size=size)
@@ -258,7 +260,7 @@ def drawn(examples: data.Examples, size: int, steps: int, seed: int) -> Iterator
 
 
 def first_of_each(examples: data.Examples, count: int, seed: int) -> data.Examples:
-    """``count`` examples of each class, chosen by the seed; more of them hold the fewer."""
+    """Return ``count`` examples of each class, drawn by the seed; a larger count adds to a smaller one's."""
     order = np.random.default_rng(seed).permutation(len(examples.labels))
     labels = examples.labels[order]
     rows = np.concatenate([order[labels == c][:count] for c in range(labels.max() + 1)])

@@ -1,4 +1,4 @@
-"""The report of `experiments.transfer`: the lecture's four cells, the curves, all means (Lecture row G11)."""
+"""The report of `experiments.transfer`: the lecture's four cells, curves and all means. (Lecture row G11.)"""
 
 import math
 from collections.abc import Callable, Sequence
@@ -7,32 +7,32 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments.transfer.rows import COLUMNS, RECOMMENDED, TASKS, mean
+from experiments.transfer.records import RECOMMENDED, RESULTS, TASKS, TransferResult, mean
 from jaxdl import plots
 from jaxdl.runs import folder as folders
-from jaxdl.runs import pages
-from jaxdl.runs.tables import Table
+from jaxdl.runs import pages, records
 
 Mean = Callable[[str, str, int], float]  # (task, way, examples per class) → accuracy, NaN where there is none
 
 
 def write(folder: Path) -> Path:
-    """Write report.md and report.html from config.json, manifest.json and results.csv; returns the latter's path.
+    """Write report.md and report.html from config.json, manifest.json and results.csv, and return the latter's path.
 
     Raises:
-        ValueError: naming the file that is missing or not what was written.
+        ValueError: if a file is missing or damaged; the message names it.
     """
-    config, manifest = (folders.read_json(folder / name) for name in (folders.CONFIG, folders.MANIFEST))
-    rows = Table(folder / "results.csv", COLUMNS).rows()
-    source = [row for row in rows if row["task"] == "source"]
+    config = records.read_json(folder / folders.CONFIG)
+    manifest = records.read_record(folder / folders.MANIFEST, folders.Manifest)
+    rows = records.read_table(folder / RESULTS, TransferResult, unfinished=True)
+    source = [row for row in rows if row.task == "source"]
     if not source:
-        raise ValueError(f"{folder}: its source network is not trained yet; go on with --resume {folder}")
-    ways = list(dict.fromkeys(row["way"] for row in rows if row["task"] != "source"))
+        raise ValueError(f"{folder}: its source network is not trained yet; resume with --resume {folder}")
+    ways = list(dict.fromkeys(row.way for row in rows if row.task != "source"))
     counts = sorted(config["examples"])
     text = (f"A network trained on the first classes of {config['source']} "
-            f"({100 * float(source[0]['test_accuracy']):.2f} % test accuracy), moved to the other classes (similar) "
+            f"({100 * source[0].test_accuracy:.2f} % test accuracy), moved to the other classes (similar) "
             f"and to {config['different']} (different). Means of {config['seeds']} seeds, test accuracy in percent; "
-            "– is what is not measured yet.")  # fmt: skip
+            "A – is not measured yet.")  # fmt: skip
 
     def found(task: str, way: str, count: int) -> float:
         return mean(rows, task, way, count)
@@ -53,7 +53,7 @@ def write(folder: Path) -> Path:
 
 
 def _cells(found: Mean, ways: Sequence[str], counts: Sequence[int]) -> list[list[str]]:
-    """Per cell of the lecture's table: its way, and the best one here."""
+    """Return a row per cell of the lecture's table: its way and the best one here."""
     cells = []
     for (task, amount), way in RECOMMENDED.items():
         count = counts[0] if amount == "little" else counts[-1]

@@ -1,16 +1,17 @@
-"""The lectures' gradients, derived by hand: plain functions, no automatic differentiation (Lecture rows D1, D2, D4).
+"""Hand-derived gradients as plain functions, without automatic differentiation.
 
-For each operation of `jaxdl.layers`, `jaxdl.activations` and `jaxdl.losses` that the lectures train with, a pair
+Each operation of `jaxdl.layers`, `jaxdl.activations` and `jaxdl.losses` that the lectures train with has a pair
 
     NAME_forward(*arrays, **options) -> (output, residuals)
     NAME_backward(residuals, cotangent) -> cotangents of the arrays
 
-where the residuals are what the backward pass needs (a tree of arrays), the cotangent is δ = ∂E/∂output for some loss
-E, and the result is ∂E/∂array for each positional argument in order: one array if there is one argument, else a tuple
-with None for keys, integers and arguments that were None. Backward of a whole net is its layers' backward functions in
-reverse order; nothing here calls JAX's differentiation, except that `install` hands a pair over to it.
+The residuals are a tree of the arrays that the backward pass needs, and the cotangent is δ = ∂E/∂output for some loss
+E. The result holds ∂E/∂array for each positional argument in order: one array for a single argument, else a tuple with
+None for keys, integers and arguments that were None. The backward pass of a network runs the backward functions of its
+layers in reverse order. Only `install`, which hands a pair to JAX, uses JAX's differentiation.
 
-Shapes, options, tie rules and dtypes are those of the namesakes.
+Shapes, options, tie rules and dtypes are those of the namesakes. Convolutions and pools run the kernels that
+`jaxdl.layers` runs (`jaxdl.kernels`). [Lecture rows D1, D2, D4]
 """
 
 from jaxdl.backprop.activations import (

@@ -1,8 +1,8 @@
-"""Activations g(z), forward and backward: ∂E/∂z = g'(z) δ, with δ = ∂E/∂g (Lecture rows B, D1).
+"""Activations g(z), forward and backward: ∂E/∂z = g'(z) δ, with δ = ∂E/∂g.
 
-`NAME_forward` computes what `jaxdl.activations.NAME` does, `NAME_backward` multiplies by the derivative that its
-docstring writes. float16 and bfloat16 are computed in float32 and rounded once. At a kink the derivative is the one
-of the lecture's "otherwise" case, so 0 for relu at 0.
+`NAME_forward` computes the same as `jaxdl.activations.NAME`, and `NAME_backward` multiplies by the derivative in its
+docstring. float16 and bfloat16 are computed in float32 and rounded once. At a kink the derivative is that of the
+lecture's "otherwise" case, such as 0 for relu at 0. [Lecture rows B, D1]
 """
 
 import math
@@ -64,7 +64,7 @@ def linear_backward(residuals: PyTree, cotangent: Result) -> Result:
 
 
 def threshold_forward(x: Values, *, at: ArrayLike = 0.0) -> tuple[Result, PyTree]:
-    """Step g(z) = 1 if z ≥ at else 0; NaN stays NaN."""
+    """Step function g(z) = 1 if z ≥ at else 0; NaN stays NaN."""
     numerics.refuse_complex(x=x)
     x = jnp.asarray(x)
     at = jnp.asarray(at, x.dtype)
@@ -72,7 +72,7 @@ def threshold_forward(x: Values, *, at: ArrayLike = 0.0) -> tuple[Result, PyTree
 
 
 def threshold_backward(residuals: PyTree, cotangent: Result) -> Result:
-    """g'(z) = 0, also at the step, where there is no derivative."""
+    """g'(z) = 0, even at the step, where g has no derivative."""
     del residuals
     return jnp.zeros_like(cotangent)
 
@@ -148,7 +148,7 @@ def elu_forward(x: Values, *, alpha: ArrayLike = 1.0) -> tuple[Result, PyTree]:
 
 
 def elu_backward(residuals: PyTree, cotangent: Result) -> Result:
-    """g'(z) = 1 if z > 0 else α eᶻ. Written as g(z) + α it would lose all digits for z ≪ 0."""
+    """g'(z) = 1 if z > 0 else α eᶻ. The equivalent g(z) + α would lose all digits for z ≪ 0."""
     z, alpha = residuals
     return _times(jnp.where(z > 0, 1, alpha * jnp.exp(jnp.where(z > 0, 0, z))), cotangent)
 
@@ -210,7 +210,7 @@ def softmax_forward(x: Values, *, axis: int = -1) -> tuple[Result, PyTree]:
 def softmax_backward(residuals: PyTree, cotangent: Result) -> Result:
     """∂E/∂z_i = ŷ_i (δ_i − Σ_j ŷ_j δ_j), from the Jacobian ∂ŷ_j/∂z_i = ŷ_j (1[i=j] − ŷ_i).
 
-    Erratum: the lecture E leaves out the factor y_j when it sums that over the classes for the cross entropy.
+    Erratum: the lecture E leaves out the factor y_j when it sums the Jacobian over the classes for the cross entropy.
     """
     probabilities, axis = residuals
     wide = cotangent.astype(probabilities.dtype)
@@ -252,7 +252,7 @@ def noisy_relu_forward(key: jax.Array, x: Values, *, sigmoid_is: str = "variance
 
 
 def noisy_relu_backward(residuals: PyTree, cotangent: Result) -> tuple[None, Result]:
-    """g'(z) = 1 + d'(z) n if z + d(z) n > 0 else 0, where d' = p (1 − sigmoid) d for d = sigmoidᵖ; none for the key."""
+    """g'(z) = 1 + d'(z) n if z + d(z) n > 0 else 0, where d' = p (1 − sigmoid) d for d = sigmoidᵖ; None for the key."""
     return None, _times(residuals, cotangent)
 
 
@@ -262,13 +262,13 @@ def softplus(z: Array) -> Array:
 
 
 def _widen(x: ArrayLike):
-    """Return x in at least float32, and the dtype that the result shall have."""
+    """Return x in float32 or wider, and the dtype of the result."""
     numerics.refuse_complex(x=x)
     return numerics.widen(x), numerics.result_dtype(x)
 
 
 def _times(slope: Array, cotangent: Array) -> Array:
-    """Return the product, computed in the slope's dtype, in the cotangent's."""
+    """Return the product in the cotangent's dtype, computed in the slope's."""
     return (slope * cotangent.astype(slope.dtype)).astype(cotangent.dtype)
 
 

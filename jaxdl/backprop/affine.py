@@ -17,14 +17,14 @@ def dense_forward(
     """Affine map y = Wᵀx + b of the last axis.
 
     Args:
-        x: inputs, any leading dimensions.
+        x: inputs with any leading dimensions.
         kernel: weights W, one column per output.
-        bias: b; None for none.
+        bias: b, or None.
 
     Raises:
-        ValueError: shapes that do not fit.
+        ValueError: shapes that do not match.
 
-    Lecture rows A4, D1.
+    [Lecture rows A4, D1]
     """
     numerics.refuse_complex(x=x, kernel=kernel, bias=bias)
     x, kernel, bias = jnp.asarray(x), jnp.asarray(kernel), None if bias is None else jnp.asarray(bias)
@@ -38,12 +38,12 @@ def dense_forward(
 def dense_backward(
     residuals: PyTree, cotangent: Float[Array, "*b d_out"]
 ) -> tuple[Float[Array, "*b d_in"], Float[Array, "d_in d_out"], Float[Array, " d_out"] | None]:
-    """Return ∂E/∂x = W δ, ∂E/∂W = Σ x δᵀ and ∂E/∂b = Σ δ, the sums over all examples, for δ = ∂E/∂y.
+    """Return ∂E/∂x = W δ, ∂E/∂W = Σ x δᵀ and ∂E/∂b = Σ δ for δ = ∂E/∂y, with sums over all examples.
 
-    A deep net applies it from the last layer to the first, with δ of a layer = ∂E/∂x of the next times g'(z).
+    A deep network applies it from the last layer to the first; δ of a layer is ∂E/∂x of the next layer times g'(z).
 
-    Lecture rows D1, D2. Errata: the algorithm that E prints adds the step, W + α ∂E/∂W, which ascends; its loop ends
-    before it updates W⁽⁰⁾; and it starts from δ = ŷ − y, which holds for `half_squared_error` only.
+    Errata: the algorithm in E adds the step, W + α ∂E/∂W, which ascends; its loop ends before it updates W⁽⁰⁾; and it
+    starts from δ = ŷ − y, which holds only for `half_squared_error`. [Lecture rows D1, D2]
     """
     x, kernel, bias = residuals
     rows, delta = numerics.merge_leading(x, 1), numerics.merge_leading(cotangent, 1)
@@ -53,7 +53,7 @@ def dense_backward(
 
 
 def bias_cotangent(bias: Array | None, cotangent: Array) -> Array | None:
-    """Return Σ δ over all axes but the last; None where there was no bias."""
+    """Return Σ δ over all axes but the last, or None without a bias."""
     if bias is None:
         return None
     return jnp.sum(cotangent, axis=tuple(range(cotangent.ndim - 1))).astype(bias.dtype)

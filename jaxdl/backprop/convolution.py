@@ -1,15 +1,18 @@
-"""Convolutions, forward and backward (Lecture rows D1, D4, H1, H2).
+"""Convolutions, forward and backward.
 
-With windows that read the inputs s i + d p − P (see `windows`), one axis and one channel of the forward pass is
-y[i] = Σ_p x[s i + d p − P] w[p]. It is linear in x and in w, so the backward pass is its transpose, twice:
+Windows read the inputs s i + d p − P (`kernels.windows`), so for one axis and one channel the forward pass is
+y[i] = Σ_p x[s i + d p − P] w[p]. It is linear in x and in w, and the backward pass applies both transposes:
 
-    ∂E/∂w[p] = Σ_i x[s i + d p − P] δ[i]           ∂E/∂x[u] = Σ over (i, p) with s i + d p − P = u of w[p] δ[i]
+    ∂E/∂w[p] = Σ_i x[s i + d p − P] δ[i]           ∂E/∂x[u] = Σ w[p] δ[i] over all i, p with s i + d p − P = u
 
-The lecture C has s = d = 1 and P = 0: ∂E/∂w[m, n] = Σ x[m+p, n+q] δ[p, q], ∂E/∂x[m, n] = Σ w[p, q] δ[m−p, n−q].
-Erratum: there C's second sum runs to p = k, q = k; the weights end at k − 1.
+In the lecture C, s = d = 1 and P = 0: ∂E/∂w[m, n] = Σ x[m+p, n+q] δ[p, q], ∂E/∂x[m, n] = Σ w[p, q] δ[m−p, n−q].
+Erratum: C's second sum runs to p = k, q = k, but the weights end at k − 1.
 
 Images are `(..., h, w, c)` with any leading dimensions, kernels `(kh, kw, c_in / groups, c_out)`.
+[Lecture rows D1, D4, H1, H2]
 """
+
+from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -34,7 +37,7 @@ __all__ = [
 
 
 class Convolution(NamedTuple):
-    """What the backward pass of a convolution needs."""
+    """Residuals of a convolution."""
 
     x: Array  # (..., h, w, c_in), or (..., n, c_in)
     kernel: Array  # (kh, kw, c_in / groups, c_out), or (k, c_in / groups, c_out)
@@ -75,14 +78,14 @@ def conv2d_forward(
     """Cross-correlation y[i, j, o] = b[o] + Σ_{p,q,c} x[s i + d p − P, s j + d q − P, c] w[p, q, c, o].
 
     Args:
-        x: images, any leading dimensions.
-        kernel: weights; with `groups`, output channel o sees the c_in / groups inputs of its own group.
-        bias: one per output channel, or None.
-        stride, padding, dilation: s, P, d: one value or one per axis; see `windows` for paddings.
-        groups: number of groups of channels that do not see one another.
+        x: images with any leading dimensions.
+        kernel: weights; with `groups`, output channel o sees the c_in / groups input channels of its own group.
+        bias: one entry per output channel, or None.
+        stride, padding, dilation: s, P and d, one value or one per axis; `sizes` describes the paddings.
+        groups: number of channel groups that do not see one another.
 
     Raises:
-        ValueError: a wrong rank, channels that do not fit, an option below 1, a window larger than the padded input.
+        ValueError: a wrong rank, mismatched channels, an option below 1, or a window larger than the padded input.
     """
     return _forward(x, kernel, bias, 2, stride, padding, dilation, groups)
 
@@ -90,12 +93,15 @@ def conv2d_forward(
 def conv2d_backward(
     residuals: Convolution, cotangent: Float[Array, "*b h2 w2 c_out"], *, method: str = "xla"
 ) -> tuple[Float[Array, "*b h w c_in"], Float[Array, "kh kw c_group c_out"], Float[Array, " c_out"] | None]:
-    """Return ∂E/∂x, ∂E/∂w (the two sums at the top of this module) and ∂E/∂b = Σ δ, from δ = ∂E/∂y.
+    """Return ∂E/∂x, ∂E/∂w and ∂E/∂b = Σ δ for δ = ∂E/∂y; the top of this module has the first two sums.
 
     Args:
         residuals: from `conv2d_forward`.
         cotangent: δ.
-        method: how ∂E/∂w is computed, one of `kernels.METHODS`.
+        method: algorithm for ∂E/∂w, one of `kernels.METHODS`.
+
+    Raises:
+        ValueError: an unknown method.
     """
     return _backward(residuals, cotangent, method)
 

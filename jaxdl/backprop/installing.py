@@ -1,4 +1,4 @@
-"""From a forward and a backward function to one that `jax.grad` differentiates by them."""
+"""Turn a forward and a backward function into one that `jax.grad` differentiates with them."""
 
 import functools
 from collections.abc import Callable
@@ -10,23 +10,23 @@ __all__ = ["install"]
 
 
 def install(forward: Callable[..., tuple[Any, Any]], backward: Callable[[Any, Any], Any]) -> Callable[..., Any]:
-    """Return the function that `forward` computes, with `backward` as its derivative in reverse mode.
+    """Return the function that `forward` computes, with `backward` as its reverse-mode derivative.
 
         conv2d = install(conv2d_forward, conv2d_backward)
         conv2d = install(conv2d_forward, functools.partial(conv2d_backward, method="sliced"))
 
-    It is a `jax.custom_vjp`, made for reverse mode: `grad`, `vjp` and `jacrev`, also of one another and under `jit`,
-    `vmap` and `scan`. Forward mode does not go through it: `jvp` and `jacfwd` raise JAX's TypeError, and so does the
-    function that `linearize` returns. `jaxdl.layers` works in all modes.
+    The result is a `jax.custom_vjp`, so it supports reverse mode (`grad`, `vjp` and `jacrev`), also nested and under
+    `jit`, `vmap` and `scan`, but not forward mode: `jvp`, `jacfwd` and the function that `linearize` returns raise
+    JAX's TypeError. The functions of `jaxdl.layers` support all modes.
 
     Args:
         forward: `(*arrays, **options) -> (output, residuals)`.
         backward: `(residuals, cotangent) ->` one cotangent per positional argument of `forward`, as a tuple unless
-            there is only one. None stands for 0, and for what has no gradient: keys, integers, an argument of None.
+            there is only one. None means 0, or no gradient for a key, an integer or an argument of None.
 
     Returns:
-        `f(*arrays, **options) -> output`. Options have to be given by keyword and are constants: no gradient flows
-        to them, and JAX raises an error if one is asked for.
+        `f(*arrays, **options) -> output`. Options are keyword-only constants; JAX raises an error where a gradient with
+        respect to one is requested.
     """
 
     @functools.wraps(forward)
@@ -36,7 +36,7 @@ def install(forward: Callable[..., tuple[Any, Any]], backward: Callable[[Any, An
         function.defvjp(run, functools.partial(_backward, backward, len(arrays)))
         return function(*arrays)
 
-    # the signature that `wraps` would show, and type checkers would enforce, is that of `forward`
+    # `wraps` copies the signature of `forward`, which returns more than this function, and type checkers enforce it
     del installed.__wrapped__
     installed.__annotations__ = {}
     return installed
@@ -45,4 +45,4 @@ def install(forward: Callable[..., tuple[Any, Any]], backward: Callable[[Any, An
 def _backward(backward: Callable[[Any, Any], Any], count: int, residuals: Any, cotangent: Any) -> tuple[Any, ...]:
     cotangents = backward(residuals, cotangent)
     cotangents = cotangents if isinstance(cotangents, tuple) else (cotangents,)
-    return cotangents[:count]  # trailing arguments that were left out have none
+    return cotangents[:count]  # omitted trailing arguments have no cotangent

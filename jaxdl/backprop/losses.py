@@ -1,10 +1,10 @@
-"""Losses, forward and backward, per example or element (Lecture rows C1-C3, D1).
+"""Losses, forward and backward, per example or per element.
 
-`NAME_forward` computes what `jaxdl.losses.NAME` does. Backward returns the cotangents of predictions and targets;
-for class numbers and other integers None, as they have none. The mean over m examples is the caller's: its cotangent
-is 1/m for each, and 1/m once (the lecture E divides by m twice, in the gradient and again in the update).
-Labels that cannot be give NaN in loss and gradient: a class number that no class has in its own row, any other label
-outside [0, 1] in all of the call's results.
+`NAME_forward` computes the same as `jaxdl.losses.NAME`. `NAME_backward` returns the cotangents of predictions and
+targets, with None for class numbers and other integers. The caller takes the mean over m examples, whose cotangent is
+1/m for each (the lecture E divides by m twice, in the gradient and again in the update). Impossible labels make loss
+and gradient NaN: a class number out of range in its own row, any other label outside [0, 1] in every result of the
+call. [Lecture rows C1-C3, D1]
 """
 
 import jax.numpy as jnp
@@ -61,7 +61,10 @@ def half_squared_error_forward(
 
 
 def half_squared_error_backward(residuals: PyTree, cotangent: Float[Array, "..."]) -> Both:
-    """∂E/∂ŷ = (ŷ − y) δ: the only loss without a non-linearity before it for which E's δ = ŷ − y holds (row D2)."""
+    """∂E/∂ŷ = (ŷ − y) δ.
+
+    Without a preceding non-linearity this is the only loss for which E's δ = ŷ − y holds. [Lecture row D2]
+    """
     error, dtypes = residuals
     return _opposite(error * cotangent.astype(error.dtype), dtypes)
 
@@ -69,7 +72,7 @@ def half_squared_error_backward(residuals: PyTree, cotangent: Float[Array, "..."
 def binary_cross_entropy_forward(
     probabilities: Float[ArrayLike, "..."], labels: Shaped[ArrayLike, "..."], *, eps: ArrayLike = 1e-7
 ) -> tuple[Float[Array, "..."], PyTree]:
-    """Cross entropy −y ln p − (1 − y) ln(1 − p); below eps the logarithm goes on along its tangent.
+    """Cross entropy −y ln p − (1 − y) ln(1 − p); below eps, the tangent at eps continues the logarithm.
 
     Raises:
         ValueError: shapes that differ.
@@ -83,7 +86,7 @@ def binary_cross_entropy_forward(
 def binary_cross_entropy_backward(residuals: PyTree, cotangent: Float[Array, "..."]) -> Both:
     """∂E/∂p = ((1 − y)/(1 − p) − y/p) δ, with denominators of at least eps; ∂E/∂y = (ln(1 − p) − ln p) δ.
 
-    With p = sigmoid(z) and sigmoid's derivative p (1 − p) that is ∂E/∂z = (p − y) δ.
+    For p = sigmoid(z), whose derivative is p (1 − p), this gives ∂E/∂z = (p − y) δ.
     """
     p, y, log_odds, eps, dtypes = residuals
     delta = cotangent.astype(p.dtype)
@@ -120,15 +123,15 @@ def softmax_cross_entropy_forward(
     *,
     label_smoothing: ArrayLike = 0.0,
 ) -> tuple[Float[Array, "..."], PyTree]:
-    """Cross entropy −Σ_k y_k ln ŷ_k of ŷ = softmax(z), one number per example.
+    """Cross entropy −Σ_k y_k ln ŷ_k of ŷ = softmax(z), one value per example.
 
     Args:
         logits: z, classes last.
-        labels: class numbers of the shape of logits without the last axis, or a distribution y of its full shape.
-        label_smoothing: ε: y becomes (1 − ε) y + ε / classes.
+        labels: class numbers in the shape of the logits without the last axis, or a distribution y in its full shape.
+        label_smoothing: ε; y becomes (1 − ε) y + ε / classes.
 
     Raises:
-        ValueError: labels of another shape; class numbers that are not integers.
+        ValueError: labels of another shape, or class numbers that are not integers.
     """
     numerics.refuse_complex(logits=logits, labels=labels)
     dtype = numerics.result_dtype(logits)
@@ -143,10 +146,10 @@ def softmax_cross_entropy_forward(
 
 
 def softmax_cross_entropy_backward(residuals: PyTree, cotangent: Float[Array, "..."]) -> Both:
-    """∂E/∂z = (ŷ − y) δ for Σ y = 1, in general (ŷ Σ_k y_k − y) δ; ∂E/∂y = −(1 − ε) ln ŷ δ.
+    """∂E/∂z = (ŷ Σ_k y_k − y) δ, which is (ŷ − y) δ for Σ y = 1; ∂E/∂y = −(1 − ε) ln ŷ δ.
 
-    Since ∂ ln ŷ_k/∂z_i = 1[i=k] − ŷ_i, −Σ_k y_k ∂ ln ŷ_k/∂z_i = ŷ_i Σ_k y_k − y_i. Erratum: the lecture E sums
-    1[i=k] − ŷ_i without the factor y_k.
+    It follows from ∂ ln ŷ_k/∂z_i = 1[i=k] − ŷ_i: −Σ_k y_k ∂ ln ŷ_k/∂z_i = ŷ_i Σ_k y_k − y_i. Erratum: the lecture E
+    sums 1[i=k] − ŷ_i without the factor y_k.
     """
     p, y, surprise, kept, dtypes = residuals
     delta = cotangent.astype(p.dtype)[..., None]
@@ -155,7 +158,7 @@ def softmax_cross_entropy_backward(residuals: PyTree, cotangent: Float[Array, ".
 
 
 def _distribution(logits: Array, labels: Array) -> Array:
-    """Return labels as a distribution over the last axis of logits; a class that is none gives NaN."""
+    """Return labels as a distribution over the last axis of the logits. A class number out of range gives NaN."""
     shape = logits.shape
     if shape and labels.shape == shape:
         return labels.astype(logits.dtype)
@@ -176,7 +179,7 @@ def _product(share: Array, surprise: Array) -> Array:
 
 
 def _widen_pair(predictions, targets, names=("predictions", "targets")):
-    """Return both in at least float32, and their own dtypes."""
+    """Return both in float32 or wider, and their own dtypes."""
     numerics.refuse_complex(**dict(zip(names[::-1], (targets, predictions), strict=True)))
     predictions, targets = jnp.asarray(predictions), jnp.asarray(targets)
     if predictions.shape != targets.shape:

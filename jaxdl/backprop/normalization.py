@@ -1,11 +1,14 @@
-"""Batch normalisation in its parts and in full, and local response normalisation, forward and backward (row D1).
+"""Batch normalisation, in parts and in full, and local response normalisation, forward and backward.
 
-Statistics and sums are float32 at least, with the biased variance 1/m; ε stands inside the root.
-`scale`, `offset`, `mean` and `var` have the shape `(c,)` or any that broadcasts against x from the right.
+Statistics use the biased variance 1/m; they and all sums are computed in float32 or wider. ε is added inside the root.
+`scale`, `offset`, `mean` and `var` have shape `(c,)` or any shape that broadcasts against x from the right.
 
-With `axis_name` the batch extends over the devices of a mapped axis (or several), all of equal share. Then E is the sum
-of what the devices' losses are: ∂E/∂x is complete on each, while ∂E/∂γ and ∂E/∂β are each device's own part.
+With `axis_name` the batch extends in equal shares over the devices of one or more mapped axes, and E is the sum of the
+losses of all devices. Each device then gets its complete ∂E/∂x, but only its own part of ∂E/∂γ and ∂E/∂β.
+[Lecture row D1]
 """
+
+from __future__ import annotations
 
 import math
 from collections.abc import Sequence
@@ -34,12 +37,12 @@ __all__ = [
 
 
 class BatchNorm(NamedTuple):
-    """What the backward passes of batch normalisation need; `mean` and `var` also feed running averages."""
+    """Residuals of batch normalisation. `mean` and `var` also feed running averages."""
 
     normalized: Array  # x̂ = (x − μ) r, shape of x
     inverse: Array  # r = 1 / √(σ² + ε), broadcasts against x
-    mean: Array  # μ, as it was given or computed
-    var: Array  # σ², ditto
+    mean: Array  # μ, given or computed
+    var: Array  # σ², given or computed
     scale: Array | None  # γ
     offset: Array | None  # β
     dtype: Static  # of x
@@ -61,13 +64,13 @@ def batch_norm_forward(
     """
     numerics.refuse_complex(x=x, mean=mean, var=var, scale=scale, offset=offset)
     x, mean, var = jnp.asarray(x), jnp.asarray(mean), jnp.asarray(var)
-    inverse = lax.rsqrt(_align("var", var, x) + eps)
-    normalized = (numerics.widen(x) - _align("mean", mean, x)) * inverse
+    inverse = lax.rsqrt(numerics.align("var", var, x) + eps)
+    normalized = (numerics.widen(x) - numerics.align("mean", mean, x)) * inverse
     return _affine(x, normalized, inverse, mean, var, scale, offset)
 
 
 def batch_norm_backward(residuals: BatchNorm, cotangent: Float[Array, "*x"]):
-    """Return the cotangents of x, μ, σ², γ and β, from δ = ∂E/∂y; sums run over what was broadcast.
+    """Return the cotangents of x, μ, σ², γ and β for δ = ∂E/∂y, with sums over the broadcast axes.
 
     ∂E/∂x̂ = γ δ, ∂E/∂x = r ∂E/∂x̂, ∂E/∂μ = −Σ r ∂E/∂x̂, ∂E/∂σ² = −½ Σ r² x̂ ∂E/∂x̂, ∂E/∂γ = Σ x̂ δ, ∂E/∂β = Σ δ.
 
@@ -96,11 +99,11 @@ def batch_statistics_forward(
 
     Args:
         x: inputs, channels last.
-        axis_name: mapped axis over whose devices the batch extends; None for none.
-        axis: axes to average over, kept with length 1; None for all but the last, which gives shape `(c,)`.
+        axis_name: mapped axis over whose devices the batch extends, or None.
+        axis: axes to average over, kept with length 1. None averages over all but the last and returns shape `(c,)`.
 
     Raises:
-        ValueError: x is a scalar, or an axis that it has not.
+        ValueError: x is a scalar or lacks an axis.
     """
     numerics.refuse_complex(x=x)
     x = jnp.asarray(x)
@@ -111,9 +114,10 @@ def batch_statistics_forward(
 def batch_statistics_backward(
     residuals: PyTree, cotangent: tuple[Float[Array, "*m"], Float[Array, "*m"]]
 ) -> Float[Array, "*x"]:
-    """∂E/∂x = ∂E/∂μ / m + 2 (x − μ) ∂E/∂σ² / m; the way over μ inside σ² adds −2 Σ (x − μ) / m = 0.
+    """∂E/∂x = ∂E/∂μ / m + 2 (x − μ) ∂E/∂σ² / m. The path through μ inside σ² adds −2 Σ (x − μ) / m = 0.
 
-    Over D devices m is D times each one's share, and ∂E/∂μ and ∂E/∂σ² are sums over all of them: their means, then.
+    Over D devices, m is D times the share of one, and ∂E/∂μ and ∂E/∂σ² are sums over the devices, so the code divides
+    their means by that share.
     """
     centred, static = residuals
     axes, axis_name, dtype = static.value
@@ -135,13 +139,13 @@ def batch_norm_train_forward(
 
     Args:
         x: inputs, channels last.
-        scale: γ; None for 1.
-        offset: β; None for 0.
+        scale: γ; None means 1.
+        offset: β; None means 0.
         axis_name, axis: see `batch_statistics_forward`.
         eps: ε.
 
     Raises:
-        ValueError: a shape that does not broadcast to that of x; x a scalar, or an axis that it has not.
+        ValueError: a shape that does not broadcast to that of x, or x is a scalar or lacks an axis.
     """
     numerics.refuse_complex(x=x, scale=scale, offset=offset)
     x = jnp.asarray(x)
@@ -154,15 +158,15 @@ def batch_norm_train_forward(
 def batch_norm_train_backward(residuals: tuple[BatchNorm, Static], cotangent: Float[Array, "*x"]):
     """Return the cotangents of x, γ and β.
 
-    Put ∂E/∂μ and ∂E/∂σ² of `batch_norm_backward` into `batch_statistics_backward`. With a = ∂E/∂x̂ = γ δ, means over
-    the batch and x − μ = x̂ / r:
+    Substituting ∂E/∂μ and ∂E/∂σ² of `batch_norm_backward` into `batch_statistics_backward` gives, with
+    a = ∂E/∂x̂ = γ δ, means over the batch and x − μ = x̂ / r:
 
         ∂E/∂x = r a − r mean(a) − r x̂ mean(a x̂) = r (a − mean(a) − x̂ mean(a x̂))
 
-    So what reaches x has no mean and no component along x̂: shifting or stretching a batch changes nothing. That is
-    also why a bias before batch normalisation has the gradient 0 (Lecture rows D1, G5).
+    ∂E/∂x thus has no mean and no component along x̂, since shifting or scaling a batch changes nothing. For the same
+    reason a bias before batch normalisation has gradient 0.
 
-    Reference: Ioffe and Szegedy, Batch normalization, 2015. https://arxiv.org/abs/1502.03167.
+    Reference: Ioffe and Szegedy, Batch normalization, 2015. https://arxiv.org/abs/1502.03167. [Lecture rows D1, G5]
     """
     norm, static = residuals
     axes, axis_name = static.value
@@ -183,13 +187,13 @@ def local_response_norm_forward(
 ) -> tuple[Float[Array, "*x"], PyTree]:
     """Divide each channel by the activity of its neighbours, y_i = x_i d_i^−β, d_i = k + α Σ_j x_j².
 
-    j runs over the `size` channels i − ⌊size/2⌋, ..., i + ⌊(size−1)/2⌋ that exist; `per_size` divides α by `size`.
+    j runs over the existing channels among i − ⌊size/2⌋, ..., i + ⌊(size−1)/2⌋; `per_size` divides α by `size`.
 
     Raises:
-        ValueError: a size that is no int ≥ 1.
+        ValueError: `size` is not an int ≥ 1.
 
     Reference: Krizhevsky, Sutskever and Hinton, ImageNet classification with deep convolutional neural networks,
-    2012. https://papers.nips.cc/paper/4824. Lecture row H8.
+    2012. https://papers.nips.cc/paper/4824. [Lecture row H8]
     """
     if not isinstance(size, int) or size < 1:
         raise ValueError(f"size: got {size!r}, allowed are ints ≥ 1")
@@ -202,9 +206,9 @@ def local_response_norm_forward(
 
 
 def local_response_norm_backward(residuals: PyTree, cotangent: Float[Array, "*x"]) -> Float[Array, "*x"]:
-    """∂E/∂x_i = δ_i d_i^−β − 2αβ x_i Σ_j δ_j x_j d_j^(−β−1), over the channels j that have i as a neighbour.
+    """∂E/∂x_i = δ_i d_i^−β − 2αβ x_i Σ_j δ_j x_j d_j^(−β−1) over the channels j that have i as a neighbour.
 
-    Those are i − ⌊(size−1)/2⌋, ..., i + ⌊size/2⌋: the window of the forward pass, mirrored.
+    These are i − ⌊(size−1)/2⌋, ..., i + ⌊size/2⌋, the mirrored window of the forward pass.
     """
     x, divisor, alpha, beta, size = residuals
     wide, delta = numerics.widen(x), cotangent.astype(divisor.dtype)
@@ -214,10 +218,10 @@ def local_response_norm_backward(residuals: PyTree, cotangent: Float[Array, "*x"
 
 
 def _affine(x: Array, normalized, inverse, mean, var, scale, offset):
-    """Return γ x̂ + β and what both backward passes need."""
+    """Return γ x̂ + β and the residuals of both backward passes."""
     scale, offset = (None if one is None else jnp.asarray(one) for one in (scale, offset))
-    y = normalized if scale is None else normalized * _align("scale", scale, x)
-    y = y if offset is None else y + _align("offset", offset, x)
+    y = normalized if scale is None else normalized * numerics.align("scale", scale, x)
+    y = y if offset is None else y + numerics.align("offset", offset, x)
     return y.astype(x.dtype), BatchNorm(normalized, inverse, mean, var, scale, offset, Static(x.dtype))
 
 
@@ -232,7 +236,7 @@ def _through_affine(residuals: BatchNorm, cotangent: Array):
 
 def _moments(x: Array, axis, axis_name):
     wide = numerics.widen(x)
-    axes = _axes(axis, x.ndim)
+    axes = numerics.reduced_axes(axis, x.ndim)
     mean = _mean(wide, axes, axis_name)
     centred = wide - mean
     var = _mean(jnp.square(centred), axes, axis_name)
@@ -242,7 +246,7 @@ def _moments(x: Array, axis, axis_name):
 
 
 def _mean(x: Array, axes: tuple[int, ...], axis_name) -> Array:
-    """Return the mean over the batch, that of all devices."""
+    """Return the mean over the batch of all devices."""
     return _over_devices(jnp.mean(x, axes, keepdims=True), axis_name)
 
 
@@ -250,30 +254,11 @@ def _over_devices(x: Array, axis_name) -> Array:
     return x if axis_name is None else lax.pmean(x, axis_name)
 
 
-def _axes(axis: int | Sequence[int] | None, ndim: int) -> tuple[int, ...]:
-    if ndim == 0:
-        raise ValueError("x: got a scalar, allowed are arrays with at least one axis")
-    if axis is None:
-        return tuple(range(ndim - 1))
-    axes = (axis,) if isinstance(axis, int) else tuple(axis)
-    if not all(-ndim <= one < ndim for one in axes):
-        raise ValueError(f"axis: got {axis!r}, allowed are axes of an array with {ndim} of them")
-    return tuple(sorted({one % ndim for one in axes}))
-
-
 def _neighbours(x: Array, before: int, after: int) -> Array:
-    """Return for each channel the sum over itself, `before` channels before it and `after` after it."""
+    """Return, for each channel, the sum over itself, the `before` channels before it and the `after` after it."""
     padded = jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(before, after)])
     starts = range(before + after + 1)
     return reduce(jnp.add, [lax.slice_in_dim(padded, i, i + x.shape[-1], axis=-1) for i in starts])
-
-
-def _align(name: str, value: Array, x: Array) -> Array:
-    """Return `value` with leading axes of length 1 up to the rank of x, or raise where it does not broadcast to x."""
-    fits = value.ndim <= x.ndim and all(n in (1, m) for n, m in zip(value.shape[::-1], x.shape[::-1], strict=False))
-    if not fits:
-        raise ValueError(f"{name}: got shape {value.shape}, allowed are shapes that broadcast to that of x, {x.shape}")
-    return _aligned(value, x.ndim)
 
 
 def _aligned(value: Array, ndim: int) -> Array:
@@ -281,7 +266,7 @@ def _aligned(value: Array, ndim: int) -> Array:
 
 
 def _sum_like(cotangent: Array, value: Array) -> Array:
-    """Return the transpose of broadcasting `value`: the sum over the axes along which it was repeated."""
+    """Apply the transpose of broadcasting `value`: sum over the axes along which it was repeated."""
     lengths = (1,) * (cotangent.ndim - value.ndim) + value.shape
     repeated = tuple(i for i, length in enumerate(lengths) if length == 1)
     return jnp.sum(cotangent, repeated, keepdims=True).reshape(value.shape).astype(value.dtype)

@@ -1,8 +1,8 @@
-"""Pooling, forward and backward (Lecture rows D1, H5).
+"""Pooling, forward and backward.
 
-Images are `(..., h, w, c)`; windows as in `kernels.windows`, but a padding must be smaller than the window and is never
-pooled. The transpose of reading the inputs s i + p − P is to add what came for place p of window i to exactly those
-inputs (`kernels.pooling`).
+Images are `(..., h, w, c)`. Windows are those of `kernels.windows`, except that padding must be smaller than the window
+and is never pooled. Since window i reads the input s i + p − P at place p, a backward pass adds the cotangent of that
+place to that input. [Lecture rows D1, H5]
 """
 
 from collections.abc import Sequence
@@ -47,12 +47,12 @@ __all__ = [
 
 
 class WeightedPool(NamedTuple):
-    """Inputs and outputs, the weights, and their sum in each window."""
+    """Residuals of a weighted pool."""
 
     x: Array  # (..., h, w, c)
     y: Array  # (..., h2, w2, c), in float32 at least
     weights: Array  # (kh, kw)
-    total: Array  # (h2, w2, 1)
+    total: Array  # sum of the weights inside the image, (h2, w2, 1)
     static: Static  # windows along height and width
 
 
@@ -63,26 +63,27 @@ def max_pool2d_forward(
     stride: int | Sequence[int] | None = None,
     padding: str | int | Sequence = "VALID",
 ) -> tuple[Float[Array, "*b h2 w2 c"], MaxPool]:
-    """Maximum of each window, y[i, j] = max_{p,q} x[s i + p − P, s j + q − P]; NaN in a window gives NaN.
+    """Maximum of each window, y[i, j] = max_{p,q} x[s i + p − P, s j + q − P]. A NaN in a window makes it NaN.
 
     Args:
-        x: images, any leading dimensions.
+        x: images with any leading dimensions.
         window: height and width of the window.
-        stride: step between windows; None for the window itself.
-        padding: see the top of `windows`.
+        stride: step between windows; None uses the window.
+        padding: see `sizes`.
 
     Raises:
-        ValueError: no image, an option below 1, a window larger than the padded input, a padding of its size or more.
+        ValueError: x is not an image, an option is below 1, the window is larger than the padded input, or the padding
+            is not smaller than the window.
     """
     x = jnp.asarray(x)
     return maxima(x, pool_axes(x, window, stride, padding))
 
 
 def max_pool2d_backward(residuals: MaxPool, cotangent: Float[Array, "*b h2 w2 c"]) -> Float[Array, "*b h w c"]:
-    """∂E/∂x[u, v] = Σ of δ[i, j] over the windows whose maximum is there; of equal ones the first in row-major order.
+    """∂E/∂x[u, v] = Σ δ[i, j] over the windows whose maximum is x[u, v], the first of equals in row-major order.
 
-    The lectures' "unpooling from the argmax". A rule that compares x with the maximum instead would give δ to each
-    of several equal values.
+    The lectures call it unpooling from the argmax. Comparing x with the maximum instead would give δ to each of several
+    equal values.
     """
     return spread_to_maxima(residuals, cotangent)
 
@@ -99,7 +100,7 @@ def avg_pool2d_forward(
 
     Args:
         x, window, stride, padding: as in `max_pool2d_forward`.
-        count_padding: m is the size of the window if true, else the number of values that it covers.
+        count_padding: whether m counts padding. If false, m is the number of values inside the image.
 
     Raises:
         ValueError: see `max_pool2d_forward`.
@@ -110,7 +111,7 @@ def avg_pool2d_forward(
 
 
 def avg_pool2d_backward(residuals: AvgPool, cotangent: Float[Array, "*b h2 w2 c"]) -> Float[Array, "*b h w c"]:
-    """∂E/∂x[u, v] = Σ of δ[i, j] / m[i, j] over the windows that cover it."""
+    """∂E/∂x[u, v] = Σ δ[i, j] / m[i, j] over the windows that cover it."""
     return spread_means(residuals, cotangent)
 
 
@@ -132,7 +133,7 @@ def l2_pool2d_forward(
 
 
 def l2_pool2d_backward(residuals: L2Pool, cotangent: Float[Array, "*b h2 w2 c"]) -> Float[Array, "*b h w c"]:
-    """∂E/∂x[u, v] = x[u, v] Σ of δ[i, j] / y[i, j] over the windows that cover it; 0 where y = 0."""
+    """∂E/∂x[u, v] = x[u, v] Σ δ[i, j] / y[i, j] over the windows that cover it, or 0 where y = 0."""
     return spread_norms(residuals, cotangent)
 
 
@@ -145,14 +146,14 @@ def weighted_pool2d_forward(
 ) -> tuple[Float[Array, "*b h2 w2 c"], WeightedPool]:
     """Weighted average of each window, y[i, j] = Σ_{p,q} w[p, q] x[s i + p − P, s j + q − P] / W[i, j].
 
-    W[i, j] is the sum of the weights whose places lie in the image.
+    W[i, j] is the sum of the weights whose places lie inside the image.
 
     Args:
         x, stride, padding: as in `max_pool2d_forward`.
         weights: w, whose shape is the window.
 
     Raises:
-        ValueError: weights that are no matrix; see `max_pool2d_forward`.
+        ValueError: weights that are not a matrix; else see `max_pool2d_forward`.
     """
     numerics.refuse_complex(weights=weights)
     x, weights = numerics.floats(x), jnp.asarray(weights)
@@ -167,9 +168,10 @@ def weighted_pool2d_forward(
 def weighted_pool2d_backward(
     residuals: WeightedPool, cotangent: Float[Array, "*b h2 w2 c"]
 ) -> tuple[Float[Array, "*b h w c"], Float[Array, "kh kw"]]:
-    """With γ = δ / W, ∂E/∂x[u, v] = Σ w[p, q] γ[i, j] over the places (p, q) of windows (i, j) that are there.
+    """With γ = δ / W, ∂E/∂x[u, v] = Σ w[p, q] γ[i, j] over the places (p, q) of windows (i, j) that read x[u, v].
 
-    ∂E/∂w[p, q] = Σ over the windows whose place (p, q) lies in the image of γ[i, j] (x[s i + p − P, s j + q − P] − y).
+    ∂E/∂w[p, q] = Σ γ[i, j] (x[s i + p − P, s j + q − P] − y[i, j]) over the windows whose place (p, q) lies inside the
+    image.
     """
     x, y, weights, total, static = residuals
     share = cotangent.astype(y.dtype) / jnp.broadcast_to(total, y.shape)

@@ -24,14 +24,14 @@ def dropout_forward(
 
     Args:
         key: a PRNG key; one draw per forward pass.
-        x: activations, any shape.
+        x: activations of any shape.
         rate: probability of dropping a value.
-        mode: whether what is kept is divided by 1 − rate.
+        mode: "inverted" divides the kept values by 1 − rate, "as_drawn" does not.
 
     Raises:
         ValueError: a Python number outside [0, 1), or an unknown mode.
 
-    Lecture rows D1, G3. Erratum: E prints one mask per epoch.
+    Erratum: E prints one mask per epoch. [Lecture rows D1, G3]
     """
     if isinstance(rate, Real) and not 0 <= rate < 1:
         raise ValueError(f"rate: got {rate}, allowed is 0 ≤ rate < 1, the probability of dropping")
@@ -45,6 +45,6 @@ def dropout_forward(
 
 
 def dropout_backward(residuals: PyTree, cotangent: Float[Array, "*x"]) -> tuple[None, Float[Array, "*x"]]:
-    """∂E/∂x = m δ, divided as the forward pass was: the same units stay silent. None for the key."""
+    """∂E/∂x = m δ, divided as in the forward pass, so that the same units stay silent; None for the key."""
     kept, divisor = residuals
     return None, jnp.where(kept, cotangent / divisor, 0)

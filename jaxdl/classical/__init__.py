@@ -1,12 +1,12 @@
-"""Models before deep nets, fitted to their optimum: regressions, the perceptron, deep linear nets (Lecture rows A1-A5).
+"""Classical models, fitted to their optimum: regressions, the perceptron and deep linear networks.
 
-Every fit is a pure function of arrays that can be jitted and vmapped; numbers among its options (C, tolerance, ...)
-may be traced. Nothing is standardised: gradient descent needs features of like scale, Newton and the closed form
-do not. float16 and bfloat16 are fitted, and returned, in float32.
+Every fit is a pure function of arrays that can be jitted and vmapped, and numeric options (C, tolerance, ...) may be
+traced. Features are not standardised: gradient descent needs features of similar scale, Newton's method and the closed
+form do not. float16 and bfloat16 data are fitted in float32, and the fit is returned in float32.
 
-The regressions can also be differentiated in every mode, with respect to data, targets, C: the derivative is that of
-the optimum, by the implicit function theorem, and does not depend on the method that found it. `iterations`,
-`converged` and `separable` have none.
+The regressions support every mode of differentiation with respect to data, targets and C. By the implicit function
+theorem the derivative is that of the optimum and does not depend on the method that found it. `iterations`, `converged`
+and `separable` have no derivative. [Lecture rows A1-A5]
 """
 
 from jaxdl.classical.deep_linear import collapse_linear, deep_linear

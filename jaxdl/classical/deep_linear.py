@@ -1,4 +1,4 @@
-"""Deep nets without non-linearity, which are one linear map (Lecture row A5)."""
+"""Deep linear networks, which equal a single linear layer. [Lecture row A5]"""
 
 import functools
 from collections.abc import Mapping, Sequence
@@ -13,16 +13,16 @@ __all__ = ["collapse_linear", "deep_linear"]
 
 
 def deep_linear(params: Sequence[Mapping[str, ArrayLike]], x: Float[ArrayLike, "*b d_in"]) -> Float[Array, "*b d_out"]:
-    """Apply dense layers one after another: x W₁ + b₁, that W₂ + b₂, and so on.
+    """Apply dense layers without activations in turn: z₁ = x W₁ + b₁, z₂ = z₁ W₂ + b₂, and so on.
 
     Args:
         params: one `{"kernel": (d_in, d_out), "bias": (d_out,)}` per layer, the bias optional.
-        x: inputs, any leading dimensions.
+        x: inputs with any leading dimensions.
 
     Raises:
-        ValueError: no layers, or shapes that do not fit (see `layers.dense`).
+        ValueError: no layers, or shapes that `layers.dense` refuses.
 
-    Lecture row A5.
+    [Lecture row A5]
     """
     _check_layers(params)
     return functools.reduce(
@@ -31,22 +31,22 @@ def deep_linear(params: Sequence[Mapping[str, ArrayLike]], x: Float[ArrayLike, "
 
 
 def collapse_linear(params: Sequence[Mapping[str, ArrayLike]]) -> dict[str, Array]:
-    """Return the one layer that equals a deep linear net: W = W₁W₂…W_L, b = (b₁W₂ + b₂)W₃ + … .
+    """Return the single layer that equals a deep linear network: W = W₁W₂…W_L, b = (b₁W₂ + b₂)W₃ + … .
 
     Args:
         params: as for `deep_linear`.
 
     Returns:
-        `{"kernel": (d_in, d_out), "bias": (d_out,)}`; the equality is exact but for rounding.
+        `{"kernel": (d_in, d_out), "bias": (d_out,)}`, equal up to rounding.
 
     Raises:
-        ValueError: no layers, or shapes that do not fit.
+        ValueError: no layers, or shapes that do not match.
 
-    Lecture row A5.
+    [Lecture row A5]
     """
     _check_layers(params)
     kernel = functools.reduce(jnp.dot, [jnp.asarray(layer["kernel"]) for layer in params])
-    # the image of 0 is the bias
+    # the network maps 0 to the bias
     return {"kernel": kernel, "bias": deep_linear(params, jnp.zeros(kernel.shape[:1], kernel.dtype))}
 
 

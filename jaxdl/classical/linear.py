@@ -1,4 +1,6 @@
-"""Linear regression, the lectures' first model (Lecture row A1)."""
+"""Linear regression. [Lecture row A1]"""
+
+from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
@@ -13,14 +15,14 @@ __all__ = ["LinearFit", "linear_regression"]
 
 
 class LinearFit(NamedTuple):
-    """A fitted line or plane; predictions are `x @ coefficients + intercept`.
+    """A fitted hyperplane, which predicts `x @ coefficients + intercept`.
 
     Fields:
-        coefficients: θ without its constant, one per feature.
+        coefficients: θ without its constant, one entry per feature.
         intercept: θ₀.
-        cost: J at the end.
-        iterations: steps of gradient descent; 0 for the closed form.
-        converged: whether the gradient vanished to the tolerance.
+        cost: J at the fit.
+        iterations: number of steps of gradient descent; 0 for the closed form.
+        converged: whether the gradient is within the tolerance.
     """
 
     coefficients: Float[Array, " d"]
@@ -44,18 +46,18 @@ def linear_regression(
     Args:
         x: one row per example.
         y: target of each example.
-        method: "closed_form" (least squares, of least norm where columns depend on one another) or
-            "gradient_descent": θ ← θ − α ∇J from zero over all examples at once, which takes about as many steps
-            as the ratio of the largest to the smallest curvature of J; on standardised columns that is smallest.
-        learning_rate: α; by default 1/λ with the largest eigenvalue λ of J's Hessian. From 2/λ on it diverges.
-        tolerance: end when no column's correlation with the residual is larger, in units of the root mean squares
-            of the column and of y − mean(y); by default 1e-6 (float64: 1e-10).
-        max_iterations: of gradient descent.
+        method: "closed_form" is least squares, with the least norm for dependent columns. "gradient_descent" is
+            θ ← θ − α ∇J from zero over the full batch; the number of steps is about the ratio of the largest to the
+            smallest curvature of J, which standardised columns make small.
+        learning_rate: α; 1/λ by default, with λ the largest eigenvalue of the Hessian of J. Above 2/λ it diverges.
+        tolerance: largest correlation of a column with the residual at convergence, in units of the root mean squares
+            of the column and of y − mean(y); 1e-6 by default (1e-10 for float64).
+        max_iterations: largest number of steps of gradient descent.
 
     Raises:
-        ValueError: shapes that do not fit, an unknown method, numbers not above 0.
+        ValueError: shapes that do not match, an unknown method, or numbers not above 0.
 
-    Lecture row A1.
+    [Lecture row A1]
     """
     optimum.check_examples(x, y, "y")
     positive = {"tolerance": tolerance, "max_iterations": max_iterations}
@@ -83,14 +85,14 @@ def _fit(x, y, method, learning_rate, tolerance, max_iterations):
         jnp.zeros_like(x[0]),
         scale=optimum.root_mean_square(x) * optimum.root_mean_square(y - jnp.mean(y)),
         tolerance=optimum.tolerance_of(x.dtype, tolerance),
-        max_iterations=2 if closed else max_iterations,  # the second step finds the gradient small
+        max_iterations=2 if closed else max_iterations,  # the second step only sees that the gradient vanished
     )
     cost = 0.5 * jnp.mean(jnp.square(x @ theta - y))
     return LinearFit(theta[:-1], theta[-1], cost, jnp.int32(0) if closed else iterations, converged)
 
 
 def _least_squares(features, y):
-    """Solve on centred columns, where no large mean hides a small variance."""
+    """Solve on centred columns, so that a large mean does not hide a small variance."""
     means = jnp.mean(features, axis=0)
     coefficients = jnp.linalg.lstsq(features - means[None], y - jnp.mean(y))[0]
     return jnp.append(coefficients, jnp.mean(y) - means @ coefficients)

@@ -1,4 +1,6 @@
-"""Logistic and softmax regression with an L2 penalty, and separable data told apart (Lecture row A2)."""
+"""Logistic and softmax regression with an L2 penalty, and detection of separable data. [Lecture row A2]"""
+
+from __future__ import annotations
 
 import functools
 from collections.abc import Callable
@@ -19,16 +21,16 @@ _STEPS = {"newton": 100, "gradient_descent": 100_000}
 
 
 class ClassifierFit(NamedTuple):
-    """A fitted linear classifier; logits are `x @ coefficients + intercept`.
+    """A fitted linear classifier with logits `x @ coefficients + intercept`.
 
     Fields:
-        coefficients: one column per class; a vector for logistic regression.
-        intercept: one per class; a number for logistic regression.
-        cost: mean cross entropy and penalty at the end.
-        iterations: steps made.
-        converged: whether the gradient vanished to the tolerance at an optimum that exists.
-        separable: whether there is no optimum: without a penalty (C = inf) a hyperplane was found that has no example
-            on the wrong side, so that the cost falls for ever as the coefficients grow along it.
+        coefficients: one column per class, or a vector for logistic regression.
+        intercept: one entry per class, or a number for logistic regression.
+        cost: mean cross entropy plus penalty at the fit.
+        iterations: number of steps.
+        converged: whether an optimum exists and the gradient there is within the tolerance.
+        separable: whether no optimum exists, because without a penalty (C = inf) some hyperplane leaves no example on
+            the wrong side, so that the cost keeps falling as the coefficients grow.
     """
 
     coefficients: Float[Array, " d"] | Float[Array, "d classes"]
@@ -40,13 +42,13 @@ class ClassifierFit(NamedTuple):
 
 
 class _Model(NamedTuple):
-    """What differs between logistic and softmax regression; logits are (m, classes), or (m, 1)."""
+    """The parts in which logistic and softmax regression differ. Logits are (m, classes), or (m, 1)."""
 
     loss: Callable  # logits, targets -> (m,)
     mean: Callable  # logits -> probabilities of the logits' shape
     hessian: Callable  # x with ones, probabilities -> mean Hessian over θ of shape (classes, d + 1), row by row
-    margins: Callable  # logits, targets -> how far each example is on the right side of each boundary
-    curvature: float  # largest eigenvalue of the loss's Hessian in the logits
+    margins: Callable  # logits, targets -> margin of each example at each boundary, positive on the right side
+    curvature: float  # largest eigenvalue of the Hessian of the loss with respect to the logits
 
 
 def logistic_regression(
@@ -59,31 +61,33 @@ def logistic_regression(
     tolerance: ArrayLike | None = None,
     max_iterations: ArrayLike | None = None,
 ) -> ClassifierFit:
-    """Minimise the mean binary cross entropy + ‖w‖² / (2 C m); p = sigmoid(wᵀx + b), the intercept b free.
+    """Minimise the mean binary cross entropy + ‖w‖² / (2 C m) with p = sigmoid(wᵀx + b). The intercept b is
+    unpenalised.
 
-    This is scikit-learn's ½‖w‖² + C Σ loss, divided by C m. Convex, unlike the squared error of p.
+    The objective is scikit-learn's ½‖w‖² + C Σ loss divided by C m. It is convex, unlike the squared error of p.
 
     Args:
         x: one row per example.
-        labels: 0 or 1; any other gives NaN.
-        C: inverse strength of the penalty; `jnp.inf` for none.
-        method: "newton" (iteratively reweighted least squares, steps halved where they would ascend), or
-            "gradient_descent" from zero over all examples at once, for features of like scale.
-        learning_rate: of gradient descent; by default the inverse of a bound on the curvature, so that it descends.
-        tolerance: end when the gradient with respect to each column is at most this times the column's root mean
-            square; by default 1e-6 (float64: 1e-10).
-        max_iterations: by default 100, of gradient descent 100,000.
+        labels: 0 or 1; other labels give NaN.
+        C: inverse strength of the penalty; `jnp.inf` removes it.
+        method: "newton" is iteratively reweighted least squares, with steps halved where they would ascend.
+            "gradient_descent" starts from zero, uses the full batch and needs features of similar scale.
+        learning_rate: step size of gradient descent; by default the inverse of a bound on the curvature, so that the
+            cost falls.
+        tolerance: largest gradient with respect to a column at convergence, in units of the root mean square of the
+            column; 1e-6 by default (1e-10 for float64).
+        max_iterations: largest number of steps; 100 by default, and 100,000 for gradient descent.
 
     Returns:
-        The fit. Without a penalty separable data has no finite optimum: `separable` says so, `converged` is False,
-        and the coefficients are a direction that separates. Gradient descent sees this when all examples are on the
-        right side; that some remain on the hyperplane itself (quasi-separation) only Newton sees.
+        The fit. Separable data has no finite optimum without a penalty: then `separable` is True, `converged` is False,
+        and the coefficients are a separating direction. Gradient descent detects this once all examples are on the
+        right side; only Newton's method detects quasi-separation, where some stay on the hyperplane itself.
 
     Raises:
-        ValueError: shapes that do not fit, an unknown method, numbers not above 0.
+        ValueError: shapes that do not match, an unknown method, or numbers not above 0.
 
     Reference: Albert and Anderson, On the existence of maximum likelihood estimates in logistic regression models,
-    1984. https://doi.org/10.1093/biomet/71.1.1. Lecture row A2.
+    1984. https://doi.org/10.1093/biomet/71.1.1. [Lecture row A2]
     """
     optimum.check_examples(x, labels, "labels")
     labels = jnp.asarray(labels)
@@ -103,18 +107,21 @@ def softmax_regression(
     tolerance: ArrayLike | None = None,
     max_iterations: ArrayLike | None = None,
 ) -> ClassifierFit:
-    """Minimise the mean cross entropy + ‖W‖² / (2 C m); p = softmax(Wᵀx + b), the intercepts b free.
+    """Minimise the mean cross entropy + ‖W‖² / (2 C m) with p = softmax(Wᵀx + b). The intercepts b are unpenalised.
 
-    Classes may all be moved alike without effect; the fit is the one whose coefficients and intercepts sum to 0 over
-    the classes. scikit-learn's `coef_` is the transpose. Newton's Hessian has (classes · (d + 1))² entries.
+    Adding the same vector to the coefficients of all classes changes nothing; in this fit, coefficients and intercepts
+    sum to 0 over the classes. scikit-learn's `coef_` is the transpose. The Hessian of Newton's method has
+    (classes · (d + 1))² entries.
 
     Args:
         x: one row per example.
-        labels: 0 ... num_classes − 1; any other gives NaN.
-        num_classes: at least 2.
-        C: and the rest, what is returned and raised: see `logistic_regression`.
+        labels: 0 ... num_classes − 1; other labels give NaN.
+        num_classes: number of classes, at least 2.
+        C, method, learning_rate, tolerance, max_iterations: see `logistic_regression`.
 
-    Lecture row A2.
+    Returns, Raises: see `logistic_regression`.
+
+    [Lecture row A2]
     """
     if num_classes < 2:
         raise ValueError(f"num_classes: got {num_classes}, allowed are at least 2")
@@ -143,31 +150,18 @@ def _search(model, x, targets, C, propose, tolerance, max_iterations):
     m, n = x.shape
     classes = targets.shape[1]
     free = jnp.asarray(C) == jnp.inf
-    penalty = jnp.append(jnp.full(n - 1, 1 / (jnp.asarray(C, x.dtype) * m)), 0)  # of each row of θ; b has none
-
-    def logits(theta):
-        return x @ theta.reshape(classes, n).T
-
-    def objective(theta):
-        weights = jnp.square(theta.reshape(classes, n)) @ penalty
-        return jnp.mean(model.loss(logits(theta), targets)) + 0.5 * jnp.sum(weights)
-
-    def gradient(theta):
-        slope = (model.mean(logits(theta)) - targets).T @ x / m
-        return (slope + theta.reshape(classes, n) * penalty[None]).ravel()
-
-    def hessian(theta):
-        return model.hessian(x, model.mean(logits(theta))) + jnp.diag(jnp.tile(penalty, classes))
+    penalty = jnp.append(jnp.full(n - 1, 1 / (jnp.asarray(C, x.dtype) * m)), 0)  # one per column of θ, 0 for b
+    objective, gradient, hessian = _objective(model, x, targets, penalty)
 
     def separates(theta):
-        margins = model.margins(logits(theta), targets)
+        margins = model.margins(_logits(x, theta, classes), targets)
         rounding = 8 * n * jnp.finfo(x.dtype).eps * jnp.max(jnp.abs(margins))
         return free & (jnp.min(margins) > rounding)
 
     def leads_away(step):
-        # near an optimum Newton's steps vanish; a step that still moves examples by a tenth of a unit of the logits,
-        # and none of them to the wrong side, has met a direction along which the cost falls for ever
-        margins = model.margins(logits(step), targets)
+        # near an optimum Newton's steps vanish; along a step that still moves the logits of examples by a tenth of a
+        # unit, and none to the wrong side, the cost falls forever
+        margins = model.margins(_logits(x, step, classes), targets)
         return free & (jnp.max(margins) > 0.1) & (jnp.min(margins) > -1e-3 * jnp.max(margins))
 
     curvature = model.curvature * optimum.largest_curvature(x) + penalty[0]
@@ -183,6 +177,28 @@ def _search(model, x, targets, C, propose, tolerance, max_iterations):
     separable = separates(theta) | (small & leads_away(step))
     fitted = theta.reshape(classes, n).T
     return ClassifierFit(fitted[:-1], fitted[-1], objective(theta), iterations, small & ~separable, separable)
+
+
+def _objective(model, x, targets, penalty):
+    """Return the cost, its gradient and its Hessian as functions of θ."""
+    (m, n), classes = x.shape, targets.shape[1]
+
+    def objective(theta):
+        weights = jnp.square(theta.reshape(classes, n)) @ penalty
+        return jnp.mean(model.loss(_logits(x, theta, classes), targets)) + 0.5 * jnp.sum(weights)
+
+    def gradient(theta):
+        slope = (model.mean(_logits(x, theta, classes)) - targets).T @ x / m
+        return (slope + theta.reshape(classes, n) * penalty[None]).ravel()
+
+    def hessian(theta):
+        return model.hessian(x, model.mean(_logits(x, theta, classes))) + jnp.diag(jnp.tile(penalty, classes))
+
+    return objective, gradient, hessian
+
+
+def _logits(x, theta, classes):
+    return x @ theta.reshape(classes, x.shape[1]).T
 
 
 def _gradient_descent(objective, hessian, curvature, rate):
@@ -201,7 +217,7 @@ def _newton(objective, hessian, curvature, rate):
 
 
 def _liftable(matrix, magnitudes):
-    """Lift the diagonal by what its sums may have lost to rounding, so that Cholesky's factor exists."""
+    """Add to the diagonal the most that its sums may have lost to rounding, so that a Cholesky factor exists."""
     lift = matrix.shape[0] * jnp.finfo(matrix.dtype).eps * jnp.where(magnitudes > 0, magnitudes, 1)
     return matrix + jnp.diag(lift)
 
@@ -212,7 +228,7 @@ def _binary_hessian(x, p):
 
 
 def _softmax_hessian(x, p):
-    """Σ xxᵀ ⊗ (diag p − ppᵀ) / m, and 11ᵀ ⊗ D for the common shifts of all classes, along which it is 0."""
+    """Return Σ xxᵀ ⊗ (diag p − ppᵀ) / m + 11ᵀ ⊗ D; without D it would be 0 along common shifts of all classes."""
     (m, n), classes = x.shape, p.shape[1]
     blocks = jnp.einsum("ia,ik,ib->kab", x, p, x, optimize="optimal") / m
     spread = (p[:, :, None] * x[:, None, :]).reshape(m, classes * n)
@@ -223,7 +239,7 @@ def _softmax_hessian(x, p):
 
 def _softmax_margins(logits, targets):
     margins = jnp.sum(logits * targets, axis=1, keepdims=True) - logits
-    return jnp.where(targets > 0, jnp.max(margins), margins)  # no class bounds itself
+    return jnp.where(targets > 0, jnp.max(margins), margins)  # a class has no boundary with itself
 
 
 _BINARY = _Model(

@@ -1,4 +1,4 @@
-"""Where a gradient vanishes: the iteration that the regressions share, and its derivative."""
+"""Search for a stationary point, shared by the regressions, and its implicit derivative."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -13,11 +13,11 @@ from jaxdl import numerics
 
 # in float32 rounding leaves about 1e-7 in the gradient of standardised features, in float64 1e-16
 _TOLERANCES = {"float32": 1e-6, "float64": 1e-10}
-_HALVINGS = 30  # of a step that does not descend; the last would be 1e-9 of Newton's
+_HALVINGS = 30  # most halvings of a step that does not descend, down to 1e-9 of Newton's step
 
 
 class Progress(NamedTuple):
-    """An iterate: the parameters, the step that led there, the gradient's size before it, and the steps so far."""
+    """An iterate: the parameters, the step that led to them, the size of the gradient before it, the steps so far."""
 
     theta: Array
     step: Array
@@ -35,21 +35,21 @@ def stationary_point(
     max_iterations: ArrayLike,
     stop: Callable[[Progress], Any] = lambda progress: False,
 ) -> tuple[Array, tuple[Array, Array, Array]]:
-    """Step to where max |gradient / scale| ≤ tolerance, and once more; differentiable as the point it approaches.
+    """Step until max |gradient / scale| ≤ tolerance, and once more. The derivative is that of the stationary point.
 
-    The last step is cheap accuracy: Newton's squares the error.
+    The extra step is cheap accuracy, because a step of Newton's method squares the error.
 
     Args:
-        gradient: of the function to minimise, a vector of the shape of `start`.
-        propose: parameters and gradient to the step to make.
-        start: parameters to begin with.
-        scale: what to measure each entry of the gradient in.
+        gradient: gradient of the function to minimise, in the shape of `start`.
+        propose: `(parameters, gradient) -> step`.
+        start: initial parameters.
+        scale: unit of each entry of the gradient.
         tolerance: see above.
-        max_iterations: of steps.
+        max_iterations: largest number of steps.
         stop: whether to end although the gradient has not vanished.
 
     Returns:
-        The point, NaN if the gradient is not a number, and (iterations, converged, the last step).
+        The point, NaN if the gradient is NaN, and (iterations, converged, last step).
     """
 
     def unfinished(progress):
@@ -61,13 +61,14 @@ def stationary_point(
             slope = gradient(progress.theta)
             step = propose(progress.theta, slope)
             sizes = jnp.abs(slope) / scale
-            # of some thousand numbers the largest is never NaN to XLA on CPU, and −inf if all are (jaxlib 0.10.2)
+            # XLA on CPU drops NaN from the maximum of some thousand numbers and returns −inf if all are NaN
+            # (jaxlib 0.10.2)
             size = jnp.where(jnp.isnan(sizes).any(), jnp.nan, jnp.max(sizes))
             return Progress(progress.theta + step, step, size, progress.iterations + 1)
 
         first = Progress(theta, jnp.zeros_like(theta), jnp.asarray(jnp.inf, theta.dtype), jnp.int32(0))
         last = lax.while_loop(unfinished, advance, first)
-        # custom_root makes tangents for floats only
+        # custom_root supports floats only
         return last.theta, (last.iterations.astype(theta.dtype), last.size, last.step)
 
     theta, extra = lax.custom_root(gradient, start, solve, _solve_linear, has_aux=True)
@@ -76,13 +77,13 @@ def stationary_point(
 
 
 def _solve_linear(function, y):
-    """Return the x of least norm with function(x) = y, for a linear function with a symmetric matrix."""
+    """Return the x of least norm with function(x) = y for a linear function with a symmetric matrix."""
     matrix = jax.vmap(function)(jnp.eye(y.size, dtype=y.dtype))
     return jnp.linalg.pinv(matrix, hermitian=True) @ y
 
 
 def descend(objective: Callable[[Array], Array], theta: Array, gradient: Array, direction: Array) -> Array:
-    """Halve a step until the objective falls by 1e-4 of what its slope promises (Armijo), rounding forgiven."""
+    """Halve a step until the objective falls by 1e-4 of the linear prediction (Armijo), up to rounding."""
     before, slope = objective(theta), jnp.vdot(gradient, direction)
     slack = 4 * jnp.finfo(theta.dtype).eps * jnp.abs(before)
 
@@ -96,13 +97,13 @@ def descend(objective: Callable[[Array], Array], theta: Array, gradient: Array, 
 
 
 def with_ones(x: ArrayLike) -> Array:
-    """Return examples in at least float32 with a last column of ones, so that θ ends with the intercept."""
+    """Return examples in float32 or wider with a last column of ones, so that θ ends with the intercept."""
     x = numerics.widen(x)
     return jnp.concatenate([x, jnp.ones((x.shape[0], 1), x.dtype)], axis=1)
 
 
 def root_mean_square(x: Array) -> Array:
-    """Return √mean(x²) of each column, 1 where that is 0."""
+    """Return √mean(x²) of each column, or 1 where it is 0."""
     size = jnp.sqrt(jnp.mean(jnp.square(lax.stop_gradient(x)), axis=0))
     return jnp.where(size > 0, size, 1)
 
@@ -113,7 +114,7 @@ def largest_curvature(x: Array) -> Array:
 
 
 def tolerance_of(dtype: Any, tolerance: ArrayLike | None) -> ArrayLike:
-    """Return what was given, or what can be reached in this dtype."""
+    """Return the given tolerance, or for None the smallest that this dtype can reach."""
     return _TOLERANCES[jnp.dtype(dtype).name] if tolerance is None else tolerance
 
 
@@ -127,7 +128,7 @@ def check_examples(x: ArrayLike, y: ArrayLike, name: str) -> None:
 
 
 def check_options(method: str, allowed: tuple[str, ...], learning_rate: Any, positive: dict[str, Any]) -> None:
-    """Raise ValueError for an unknown method, a rate it does not use, and Python numbers that are not above 0."""
+    """Raise ValueError for an unknown method, an unused learning rate, or a Python number that is not above 0."""
     if method not in allowed:
         raise ValueError(f"method: got {method!r}, allowed are {', '.join(map(repr, allowed))}")
     if learning_rate is not None and method != "gradient_descent":

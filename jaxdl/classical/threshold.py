@@ -1,4 +1,4 @@
-"""The perceptron: a threshold unit that learns from its mistakes (Lecture row A3)."""
+"""The perceptron, a threshold unit that learns from its mistakes. [Lecture row A3]"""
 
 from typing import NamedTuple
 
@@ -14,16 +14,16 @@ __all__ = ["PerceptronFit", "perceptron"]
 
 
 class PerceptronFit(NamedTuple):
-    """A fitted threshold unit; its prediction is the sign of `x @ coefficients + intercept`.
+    """A fitted threshold unit, which predicts the sign of `x @ coefficients + intercept`.
 
     Fields:
-        coefficients: w, one per feature.
+        coefficients: w, one entry per feature.
         intercept: b.
-        mistakes: how often w and b were corrected.
-        passes: over all examples, the last without a mistake if converged.
-        converged: whether a pass had no mistake, so that all examples are on the right side.
-        margin: distance of the closest example from the hyperplane, min y(wᵀx + b) / ‖w‖; not above 0 if some
-            example is not on the right side.
+        mistakes: number of corrections of w and b.
+        passes: number of passes over all examples; if converged, the last one made no mistake.
+        converged: whether a pass made no mistake, so that all examples are on the right side.
+        margin: distance of the closest example from the hyperplane, min y(wᵀx + b) / ‖w‖, positive if and only if all
+            examples are on the right side.
     """
 
     coefficients: Float[Array, " d"]
@@ -38,27 +38,28 @@ class _Unit(NamedTuple):
     theta: Array
     mistakes: Array
     passes: Array
-    mistakes_before: Array  # this pass
+    mistakes_before: Array  # mistakes before the last pass
 
 
 def perceptron(
     x: Float[ArrayLike, "m d"], labels: Shaped[ArrayLike, " m"], *, max_passes: ArrayLike = 1000
 ) -> PerceptronFit:
-    """Correct w ← w + y x, b ← b + y after every example with y(wᵀx + b) ≤ 0, in order, until none is left.
+    """Correct w ← w + y x, b ← b + y after every example with y(wᵀx + b) ≤ 0, in order, until there is none.
 
-    If some (w, b) of norm 1 has all y(wᵀx + b) ≥ γ, at most (max ‖(x, 1)‖ / γ)² corrections are made; on data that
-    no hyperplane separates it never ends, and `max_passes` does. The size of the corrections would change nothing.
+    If some (w, b) of norm 1 satisfies y(wᵀx + b) ≥ γ for all examples, the perceptron makes at most
+    (max ‖(x, 1)‖ / γ)² corrections. On data that no hyperplane separates it never converges and stops after
+    `max_passes`. A learning rate would only scale w and b.
 
     Args:
         x: one row per example.
-        labels: y = ±1; any other gives NaN.
-        max_passes: over all examples.
+        labels: y = ±1; other labels give NaN.
+        max_passes: largest number of passes over all examples.
 
     Raises:
-        ValueError: shapes that do not fit, or `max_passes` not above 0.
+        ValueError: shapes that do not match, or `max_passes` not above 0.
 
     Reference: Rosenblatt, The perceptron, 1958. https://doi.org/10.1037/h0042519; Novikoff, On convergence proofs
-    for perceptrons, 1962. Lecture row A3.
+    for perceptrons, 1962. [Lecture row A3]
     """
     optimum.check_examples(x, labels, "labels")
     if isinstance(max_passes, int | float) and not max_passes > 0:
@@ -79,7 +80,7 @@ def perceptron(
 def _one_pass(x, y, unit):
     def correct(i, state):
         theta, mistakes = state
-        wrong = ~(y[i] * jnp.sum(x[i] * theta) > 0)  # NaN is wrong too
+        wrong = ~(y[i] * jnp.sum(x[i] * theta) > 0)  # true for NaN, too
         return theta + jnp.where(wrong, y[i] * x[i], 0), mistakes + wrong.astype(mistakes.dtype)
 
     theta, mistakes = lax.fori_loop(0, x.shape[0], correct, (unit.theta, unit.mistakes))

@@ -1,4 +1,4 @@
-"""Is it the same algorithm? Two optimizers side by side on a stream of gradients, and distances between trees."""
+"""Is it the same algorithm? Two optimizers run side by side on a stream of gradients, and distances between trees."""
 
 from jaxdl.compare import streams
 from jaxdl.compare.distance import leaf_ulps, max_relative, max_ulps, move_one_ulp

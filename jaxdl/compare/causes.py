@@ -1,4 +1,6 @@
-"""Why two optimizers differ: the fewest keywords that turn the one into the other, found by running them."""
+"""Why two optimizers differ: the fewest keywords that turn one into the other, found by running them."""
+
+from __future__ import annotations
 
 import inspect
 import itertools
@@ -13,7 +15,7 @@ from jaxdl.compare.settings import Known, Pair, Settings, common, differing, wit
 from jaxdl.optimizers.conventions import REQUIRED, TABLE
 
 Judge = Callable[[Sequence[optax.GradientTransformation], optax.GradientTransformation], list[bool]]
-"""``(candidates, target)`` to whether each candidate is equivalent to the target."""
+"""``(candidates, target)`` -> whether each candidate is equivalent to the target."""
 
 WORDS: Final = {
     "learning_rate": "learning rate",
@@ -54,7 +56,7 @@ WORDS: Final = {
     "accumulator_dtype": "state dtype",
     "state_dtype": "state dtype",
 }
-"""What a keyword is called in a cause; one that is not here is called by its name."""
+"""The name of a keyword in a cause; a keyword that is missing here goes by its own name."""
 
 FORMS: Final = {
     "momentum_form": ("heavy_ball", "velocity", "ema"),
@@ -64,14 +66,14 @@ FORMS: Final = {
     "bias_correction": (False, True),
     "centered": (False, True),
 }
-"""Values that a search tries beside those in the conventions' table."""
+"""Values that a search tries in addition to those in the conventions' table."""
 
 BATCH: Final = 20
-"""How many candidates are compiled into one program."""
+"""Number of candidates compiled into one program."""
 
 
 class Finding(NamedTuple):
-    """What a search found."""
+    """The result of a search."""
 
     cause: str
     mapping: dict[str, Any] | None = None
@@ -80,15 +82,16 @@ class Finding(NamedTuple):
 def explain(
     a: Pair | Known | None, b: Pair | Known | None, left: Any, right: Any, judge: Judge, *, faithful: bool = True
 ) -> Finding:
-    """Say why two optimizers that differ do so.
+    """Explain in words why two optimizers differ.
 
     Args:
-        a: the first as a pair, None if it is opaque.
+        a: the first as a pair; None if it is opaque.
         b: the second.
         left: the first as a transformation.
         right: the second.
         judge: runs candidates against a target.
-        faithful: whether a does what jaxdl's optimizer does with the same keywords, which the search varies.
+        faithful: whether ``a`` behaves like jaxdl's optimizer with the same keywords, which is the one that the search
+            varies.
     """
     if _is_known(a) and _is_known(b):
         return _between(a, b, right, judge, faithful)
@@ -130,10 +133,10 @@ def _mapping(a: Known, before, after, found, target, judge: Judge) -> dict[str, 
 def smallest(start: Settings, changes: dict[str, Any], target: Any, judge: Judge) -> tuple[str, ...] | None:
     """Return the fewest keywords whose change makes ``start`` equivalent to ``target``.
 
-    Where there are too many combinations to try: a set none of whose keywords can be left out.
+    If there are too many combinations to try, the result is a set from which no keyword can be dropped.
 
     Returns:
-        The names, or None if not even all changes together do it.
+        The names, or None if even all changes together are not enough.
     """
     names = tuple(changes)
     if not names:
@@ -164,7 +167,7 @@ def _greedy(start, changes, target, judge):
 
 
 def ask(start: Settings, many: Sequence[dict[str, Any]], target: Any, judge: Judge) -> list[bool]:
-    """Judge several changes of settings at once; one that the factory refuses is not equivalent."""
+    """Judge several changes of settings at once; a change that the factory refuses is not equivalent."""
     built = [_build(start, changes) for changes in many]
     usable = [optimizer for optimizer in built if optimizer is not None]
     batches = [usable[i : i + BATCH] for i in range(0, len(usable), BATCH)]
@@ -180,12 +183,12 @@ def _build(start: Settings, changes: dict[str, Any]) -> optax.GradientTransforma
             return start.build(**changes)
         direction = start.build(**(changes | {"weight_decay": 0.0, "decay_form": "joint"}))
         return optimizers.chain(optimizers.add_decayed_weights(options["weight_decay"], options["mask"]), direction)
-    except ValueError:  # for example, a form that allows no schedule
+    except ValueError:  # for example, a form that does not allow schedules
         return None
 
 
 def _from_one_side(known: Known, other: Pair | Known | None, target, side: str, judge: Judge) -> Finding:
-    """Look for the convention in which the known side does what the other one does."""
+    """Search for the settings of the known side that behave like the other side."""
     keywords = {} if other is None else other.keywords
     start = with_decay(known.settings) if "weight_decay" in keywords else known.settings
     near = _neighbours(start, keywords)
@@ -218,7 +221,7 @@ def _neighbours(start: Settings, keywords: dict[str, Any]) -> list[dict[str, Any
 
 
 def in_words(options: dict[str, Any], changes: dict[str, Any], *, flipped: bool = False) -> str:
-    """Name changes of keywords, as in "eps placement: eps_hat=False against True"."""
+    """Describe changes of keywords, as in "eps placement: eps_hat=False against True"."""
     parts = []
     for name, value in changes.items():
         first, second = (value, options[name]) if flipped else (options[name], value)
@@ -235,7 +238,7 @@ def _word(name, options, changes):
 
 
 def _moves_into_root(options, changes):
-    """Return whether eps goes from beside the root into it, or comes out."""
+    """Return whether eps moves from outside the root into it, or out of it."""
     before, after = options.get("eps_root"), changes.get("eps_root")
     return is_number(before) and is_number(after) and bool(before == 0) != bool(after == 0)
 

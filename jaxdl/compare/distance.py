@@ -1,8 +1,10 @@
-"""How far apart two pytrees are, in units of the last place at the scale of each leaf.
+"""The distance between two pytrees in units of the last place at the scale of each leaf.
 
-Elementwise ulps mean nothing near zero, where a difference of rounding is a difference of any number of them;
-``|a - b| / spacing(max|leaf|)`` does.
+Elementwise ulps are meaningless near zero, where rounding alone can amount to any number of them;
+``|a - b| / spacing(max|leaf|)`` is not.
 """
+
+from __future__ import annotations
 
 import math
 from typing import Any
@@ -14,13 +16,14 @@ from jaxtyping import ArrayLike
 
 
 def leaf_ulps(a: ArrayLike, b: ArrayLike) -> float:
-    """``max|a - b| / spacing(max(|a|, |b|))`` of two arrays of one shape and dtype.
+    """Return ``max|a - b| / spacing(max(|a|, |b|))`` for two arrays of one shape and dtype.
 
-    0 where all entries are equal; else NaN if one of them is not finite, and inf for integers, bools and whatever
-    else is no real floating point number. Below the smallest normal number the spacing is the smallest subnormal.
+    Equal arrays give 0. Otherwise the result is NaN if an entry is not finite, and inf for integers, bools and all
+    other
+    dtypes that are not real floating point. Below the smallest normal number the spacing is the smallest subnormal.
 
     Raises:
-        ValueError: if shapes or dtypes differ.
+        ValueError: the shapes or dtypes differ.
     """
     a, b = _alike(a, b)
     if np.array_equal(a, b):
@@ -28,19 +31,19 @@ def leaf_ulps(a: ArrayLike, b: ArrayLike) -> float:
     if not jnp.issubdtype(a.dtype, jnp.floating):
         return math.inf
     scale, difference = _scale_and_difference(a, b)
-    return difference / _spacing(scale, a.dtype)
+    return difference / float(spacing(scale, a.dtype))
 
 
 def max_ulps(a: Any, b: Any) -> float:
-    """The largest `leaf_ulps` over the leaves of two trees of the same structure; NaN if one is NaN."""
+    """Return the largest `leaf_ulps` over the leaves of two trees of one structure; NaN if any is NaN."""
     return _largest(jax.tree.map(leaf_ulps, a, b))
 
 
 def max_relative(a: Any, b: Any) -> float:
-    """The largest over leaves of ``max|a - b| / max(|a|, |b|)``; NaN if a leaf is not equal and not finite.
+    """Return the largest ``max|a - b| / max(|a|, |b|)`` over the leaves; NaN if unequal leaves are not finite.
 
     Raises:
-        ValueError: if shapes or dtypes differ.
+        ValueError: the shapes or dtypes differ.
     """
 
     def relative(x: ArrayLike, y: ArrayLike) -> float:
@@ -54,14 +57,16 @@ def max_relative(a: Any, b: Any) -> float:
 
 
 def move_one_ulp(tree: Any) -> Any:
-    """The tree with every element of its largest leaf moved up by one ulp: the smallest disturbance there is.
+    """Move every element of a tree's largest leaf up by one ulp, the smallest possible disturbance.
 
-    How far a run departs from itself after this is the noise floor of comparing two runs of training. Leaves of
-    integers are passed over, and leaves of zeros: what comes after 0 is subnormal, which XLA treats as 0 on CPU, and
-    would vanish in the first step anyway. Where all are zero there is no scale; the largest moves by one ulp of 1.
+    The distance that a run then departs from itself is the noise floor of any comparison of two training runs. Leaves
+    of
+    integers are skipped, and so are leaves of zeros, because the next number after 0 is subnormal: XLA on CPU treats it
+    as
+    0, and it would vanish in the first step anyway. If all leaves are zero, the largest moves by one ulp of 1.
 
     Raises:
-        ValueError: if no leaf has floating point numbers.
+        ValueError: no leaf holds floating point numbers.
     """
     leaves, structure = jax.tree.flatten(tree)
     floats = [i for i, leaf in enumerate(leaves) if leaf.size and jnp.issubdtype(leaf.dtype, jnp.floating)]
@@ -82,20 +87,19 @@ def _alike(a: ArrayLike, b: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _scale_and_difference(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
-    """Return the largest |value| and the largest |a − b|, both NaN if one value is not finite."""
+    """Return the largest |value| and the largest |a − b|; both are NaN if any value is not finite."""
     a, b = a.astype(np.float64), b.astype(np.float64)
     if not (np.isfinite(a).all() and np.isfinite(b).all()):
         return math.nan, math.nan
     return float(np.maximum(np.abs(a), np.abs(b)).max()), float(np.abs(a - b).max())
 
 
-def _spacing(scale: float, dtype: Any) -> float:
-    if math.isnan(scale):
-        return math.nan
+def spacing(scale: Any, dtype: Any) -> Any:
+    """Return the gap between floating point numbers at each scale, which is constant below the smallest normal."""
     info = jnp.finfo(dtype)
-    _, exponent = math.frexp(max(scale, float(info.smallest_normal)))
-    return math.ldexp(1.0, exponent - 1 - info.nmant)
+    _, exponent = np.frexp(np.maximum(np.asarray(scale, np.float64), float(info.smallest_normal)))
+    return np.ldexp(1.0, exponent - 1 - info.nmant)
 
 
 def _largest(distances: Any) -> float:
-    return float(np.max(jax.tree.leaves(distances), initial=0.0))  # unlike the builtin, NaN wins in every place
+    return float(np.max(jax.tree.leaves(distances), initial=0.0))  # unlike the builtin max, NaN wins in any position

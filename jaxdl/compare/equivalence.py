@@ -1,4 +1,6 @@
-"""Is it the same algorithm? Two optimizers on one stream of gradients, and the reason where they part."""
+"""Is it the same algorithm? Run two optimizers on one stream of gradients and find the reason where they part."""
+
+from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable
@@ -14,50 +16,54 @@ VERDICTS: Final = ("identical", "equivalent", "different")
 
 
 class Equivalence(NamedTuple):
-    """The outcome of `equivalence`. Arrays have a row per step and a column per leaf of the parameters."""
+    """The result of `equivalence`. Arrays have one row per step and one column per leaf of the parameters."""
 
     verdict: str  # one of VERDICTS
     step: int | None  # index of the first gradient after which they differ; None unless different
-    leaf: str | None  # where they differ most at that step, as jax.tree_util.keystr writes it
-    cause: str | None  # why, in words; None unless different
-    mapping: dict[str, Any] | None  # keywords that make a equivalent to b, tried; None if none is known or needed
-    max_ulps: float  # the largest of ulps; NaN if one run is not finite where the other is or differs
-    max_absolute: float  # of absolute
-    max_relative: float  # of relative
+    leaf: str | None  # path of the largest difference at that step, as jax.tree_util.keystr writes it
+    cause: str | None  # the reason in words; None unless different
+    mapping: dict[str, Any] | None  # tried keywords that make a equivalent to b; None if none is known or needed
+    max_ulps: float  # maximum of ulps; NaN if one run is not finite where the other is or differs
+    max_absolute: float  # maximum of absolute
+    max_relative: float  # maximum of relative
     ulps: np.ndarray  # |a − b| over the spacing of floating point numbers at the leaf's scale
     absolute: np.ndarray  # largest |a − b| of the leaf
     relative: np.ndarray  # the same over the leaf's scale
     leaves: tuple[str, ...]  # the columns' paths
-    moved: float  # largest distance of b from the start, in the same ulps; the verdict says little where it is small
+    moved: float  # largest distance of b from the start, in the same ulps; if it is small, the verdict says little
     unseen: dict[str, tuple[Any, Any]]  # keywords that differ but made no difference on this stream
 
 
 def equivalence(
     a: Any, b: Any, params: Any, gradients: Iterable[Any], steps: int | None = None, *, locked: bool = False
 ) -> Equivalence:
-    """Run two optimizers on the same gradients and say whether they are one algorithm, and if not, why.
+    """Run two optimizers on the same gradients, decide whether they are one algorithm, and if not, say why.
 
-    What is compared are the parameters after every step: updates differ in many digits where sums cancel, and of what
-    is less than half an ulp of a parameter nothing remains. Leaf by leaf ``max|a − b|`` is divided by the spacing of
-    floating point numbers at the leaf's scale, the largest magnitude that it had so far. All 0 is "identical", up to
-    16 (bfloat16: 2) is "equivalent"; no map of hyperparameters is applied. NaN in both at one place counts as equal.
+    The parameters are compared after every step. Updates would differ in many digits where sums cancel, and anything
+    below
+    half an ulp of a parameter is lost in it. In each leaf, ``max|a − b|`` is divided by the spacing of floating point
+    numbers at the leaf's scale, its largest magnitude so far. All zeros is "identical"; up to 16 (bfloat16: 2) is
+    "equivalent". No map of hyperparameters is applied. NaN in the same place on both sides counts as equal.
 
-    So the verdict holds for this stream: an eps of 1e-8 beside gradients of 1 is below one ulp, and ``unseen`` names
-    it. `streams.tiny`, parameters that start at 0, or float64 trees show it.
+    The verdict therefore holds for this stream. An eps of 1e-8 next to gradients of 1 is below one ulp, and ``unseen``
+    lists it; `streams.tiny`, parameters that start at 0, or float64 trees reveal it.
 
     Args:
-        a: a ``GradientTransformation``, or a pair ``(factory, keywords)`` as ``(optax.adam, {"learning_rate": 0.1})``.
-        b: likewise. The cause is found for pairs of jaxdl's or optax's factories, by running a with the fewest of b's
-            keywords that make it equivalent to b. Of an opaque side it says that it cannot know. Neither may need more
-            than gradients and parameters, as a line search does.
-        params: where both start.
-        gradients: trees like ``params``, the same for both; held in memory.
-        steps: how many of them; None takes all.
-        locked: every step starts from b's parameters for both, each with its own state, so that nothing adds up.
+        a: a ``GradientTransformation``, or a pair ``(factory, keywords)`` such as ``(optax.adam, {"learning_rate":
+            0.1})``.
+        b: likewise. The cause is found for pairs of jaxdl's or optax's factories, by running ``a`` with the fewest of
+            b's keywords that make it equivalent to ``b``. The cause of an opaque side is reported as unknown. Neither
+                side
+            may need more than gradients and parameters, as a line search does.
+        params: the starting point of both.
+        gradients: trees like ``params``, shared by both; they are held in memory.
+        steps: how many of them to use; None uses all.
+        locked: start every step of both from b's parameters, each with its own state, so that differences do not
+            accumulate.
 
     Raises:
-        ValueError: a side is neither, a factory refuses its keywords, an update needs more than gradients and
-            parameters, there are no or fewer than ``steps`` gradients, or one does not fit ``params``.
+        ValueError: a side is neither form, a factory refuses its keywords, an update needs more than gradients and
+            parameters, there are no gradients or fewer than ``steps``, or one does not fit ``params``.
     """
     if steps is not None and steps < 1:
         raise ValueError(f"steps={steps}: at least 1 is needed")

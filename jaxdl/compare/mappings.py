@@ -1,8 +1,10 @@
-"""Hyperparameters under which one form of an optimizer may do what another one does.
+"""Hyperparameters under which one form of an optimizer may do the same as another.
 
-Only proposals: whoever uses one runs it first. a and b are the keywords of two settings of one optimizer; every rule
-returns keywords for a. Learning rate α, momentum β, decay λ, step t from 1.
+These are only proposals, and the caller runs one before using it. a and b are the keywords of two settings of one
+optimizer; every rule returns keywords for a. Learning rate α, momentum β, decay λ, step t from 1.
 """
+
+from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl.compare.settings import differing
-from jaxdl.optimizers import stages
+from jaxdl.optimizers import moments
 
 SCHEDULED: Final = ("learning_rate", "weight_decay", "adam_learning_rate", "adam_weight_decay")
 
@@ -22,7 +24,7 @@ Rule = Callable[[Options, Options], dict[str, Any]]
 
 
 def proposals(a: Options, b: Options, found: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """Yield maps of hyperparameters for ``a``, the plainest first.
+    """Yield maps of hyperparameters for ``a``, the simplest first.
 
     Args:
         a: every keyword of the first settings.
@@ -42,7 +44,7 @@ def proposals(a: Options, b: Options, found: Sequence[str]) -> Iterator[dict[str
 
 
 def is_hyperparameter(name: str, value: Any) -> bool:
-    """Return whether a keyword's value is a number or a schedule, not a choice of algorithm."""
+    """Return whether a keyword's value is a number or a schedule rather than a choice of algorithm."""
     return is_number(value) or (name in SCHEDULED and callable(value)) or (name == "momentum" and value is None)
 
 
@@ -54,7 +56,7 @@ def is_number(value: Any) -> bool:
 
 
 def _average_or_sum(a: Options, b: Options) -> dict[str, Any]:
-    """An average of gradients at α/(1 − β) is their sum at α."""
+    """Map an average of gradients at α/(1 − β) to their sum at α."""
     forms = a.get("momentum_form"), b.get("momentum_form")
     if "ema" not in forms or forms[0] == forms[1] or not is_number(b["momentum"]) or b["momentum"] >= 1:
         return {}
@@ -64,7 +66,7 @@ def _average_or_sum(a: Options, b: Options) -> dict[str, Any]:
 
 
 def _scaled_decay(a: Options, b: Options) -> dict[str, Any]:
-    """A decay of αλ per step is one of λ per step at λ/α."""
+    """Map a decay of αλ per step to one of λ per step at λ/α."""
     forms = a.get("decay_form"), b.get("decay_form")
     if "unscaled" not in forms or "coupled" in forms or forms[0] == forms[1]:
         return {}
@@ -73,14 +75,14 @@ def _scaled_decay(a: Options, b: Options) -> dict[str, Any]:
 
 
 def _corrected_rate(a: Options, b: Options) -> dict[str, Any]:
-    """Adam without bias correction at α·√(1−b2ᵗ)/(1−b1ᵗ) is Adam with eps added to the raw root."""
+    """Map Adam without bias correction at α·√(1−b2ᵗ)/(1−b1ᵗ) to Adam with eps added to the raw root."""
     if "bias_correction" not in a or a["bias_correction"] == b["bias_correction"]:
         return {}
     corrected = b if b["bias_correction"] else a
     combine = operator.mul if b["bias_correction"] else operator.truediv
 
     def factor(count):
-        b1, b2 = (stages.bias_weight(corrected[n], count + 1, corrected["exact_correction"]) for n in ("b1", "b2"))
+        b1, b2 = (moments.bias_weight(corrected[n], count + 1, corrected["exact_correction"]) for n in ("b1", "b2"))
         return jnp.sqrt(b2) / b1
 
     return {"learning_rate": _combine(combine, b["learning_rate"], factor)}

@@ -1,7 +1,9 @@
-"""What a ``(factory, keywords)`` pair sets: every keyword of jaxdl's optimizer of that name, none left open.
+"""The settings of a ``(factory, keywords)`` pair: every keyword of jaxdl's optimizer of that name, with none left open.
 
-Pairs of jaxdl's optimizers and of their optax namesakes are known; of all others only ``update`` can be seen.
+Pairs of jaxdl's optimizers and their optax namesakes are known; of all others only ``update`` is visible.
 """
+
+from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -14,39 +16,44 @@ import optax
 import optax.contrib
 
 from jaxdl import optimizers
-from jaxdl.optimizers.conventions import TABLE, resolve
+from jaxdl.optimizers.conventions import FORMS, TABLE, forms, resolve
 
 FAMILIES: Final = tuple(name for name in TABLE if name != "nesterov")
-"""Optimizers that are functions of their own; momentum and nesterov are settings of sgd."""
+"""Optimizers with a factory of their own; momentum and nesterov are settings of sgd."""
+
+PENALIZED: Final = tuple(name for name in FAMILIES if "weight_decay" not in TABLE[name]["optax"] and name != "adadelta")
+"""Optimizers whose ``weight_decay`` is an L2 penalty under PyTorch's convention only, which settings cannot express."""
 
 
 class Settings(NamedTuple):
-    """One of jaxdl's optimizers with every keyword given."""
+    """One of jaxdl's optimizers with every keyword given; the entries of its ``form`` count as keywords."""
 
     family: str
     options: dict[str, Any]
 
     def build(self, **changes: Any) -> optax.GradientTransformation:
-        """Return jaxdl's optimizer with these settings, some changed."""
-        return getattr(optimizers, self.family)(**(self.options | changes))
+        """Return jaxdl's optimizer with these settings, with some of them changed."""
+        options = self.options | changes
+        form = {name: options.pop(name) for name in FORMS if name in options}
+        return getattr(optimizers, self.family)(**options, **({"form": form} if form else {}))
 
 
 class Pair(NamedTuple):
-    """A factory that is not known, and its keywords."""
+    """An unknown factory and its keywords."""
 
     factory: Callable[..., Any]
     keywords: dict[str, Any]
 
 
 class Known(NamedTuple):
-    """A factory that is known, its keywords, and what they set."""
+    """A known factory, its keywords, and the settings that they stand for."""
 
     factory: Callable[..., Any]
     keywords: dict[str, Any]
     settings: Settings
 
     def build(self, **changes: Any) -> optax.GradientTransformation:
-        """Return the optimizer, with some keywords changed."""
+        """Return the optimizer with some keywords changed."""
         return self.factory(**(self.keywords | changes))
 
 
@@ -80,19 +87,32 @@ def _settings(factory, keywords):
         keywords = _defaults(factory) | {"nesterov": factory is optimizers.nesterov} | keywords
         factory = optimizers.sgd
     family = _family(factory)
-    if family is None or (family == "adam" and keywords.get("weight_decay") is not None):
-        return None  # the L2 penalty of PyTorch's Adam belongs to a convention, which Settings spells out and drops
+    if family is None or (family in PENALIZED and keywords.get("weight_decay") is not None):
+        return None  # an L2 penalty exists under one convention only, and Settings has no conventions
     ours = getattr(optimizers, family)
-    options = _defaults(ours) | _defaults(factory) | keywords
+    options = _spread(_defaults(ours) | _defaults(factory) | keywords, family)
     if options.get("convention") is None:
         options["convention"] = "optax"
     row = "nesterov" if family == "sgd" and options["nesterov"] else family
     convention = options.pop("convention")
-    open_ones = {name: options[name] for name in TABLE[row]["optax"]}
-    options |= resolve(row, convention, **open_ones)
+    form = {name: options[name] for name in forms(row)}
+    open_ones = {name: options[name] for name in TABLE[row]["optax"] if name not in form}
+    options |= resolve(row, convention, form, **open_ones)
     if family == "sgd":
         options["gradient_at"] = options["gradient_at"] or "params"
     return Settings(family, options)
+
+
+def _spread(options, family):
+    """Replace ``form`` by its entries, and drop an L2 penalty that is not given."""
+    form = options.get("form") or {}
+    spread = {}
+    for name, value in options.items():
+        if name == "form":
+            spread |= {entry: form.get(entry) for entry in forms(family)}
+        elif name != "weight_decay" or family not in PENALIZED:
+            spread[name] = value
+    return spread
 
 
 def _family(factory):
@@ -109,14 +129,14 @@ def _defaults(factory):
 
 
 def is_ours(factory: Callable[..., Any]) -> bool:
-    """Return whether a factory is jaxdl's, whose settings are then what it does by definition."""
+    """Return whether a factory is jaxdl's, whose behaviour its settings therefore define."""
     while isinstance(factory, partial):
         factory = factory.func
     return factory in [getattr(optimizers, name) for name in (*FAMILIES, "momentum", "nesterov")]
 
 
 def stand_in(a: Pair | Known | None, b: Pair | Known | None) -> optax.GradientTransformation | None:
-    """Return jaxdl's optimizer for an ``a`` from optax whose keywords are not ``b``'s, as a search would vary it."""
+    """Return jaxdl's optimizer for an ``a`` from optax whose keywords differ from ``b``'s, as a search varies it."""
     if not (isinstance(a, Known) and isinstance(b, Known)) or is_ours(a.factory):
         return None
     both = common(a.settings, b.settings)
@@ -131,7 +151,7 @@ def differing(a: dict[str, Any], b: dict[str, Any]) -> tuple[str, ...]:
 def _same(x, y):
     if x is y:
         return True
-    if callable(x) or callable(y):  # two schedules are only known to be one if they are the same object
+    if callable(x) or callable(y):  # two schedules are known to be equal only if they are the same object
         return False
     if jax.tree.structure(x) != jax.tree.structure(y):
         return False
@@ -140,7 +160,7 @@ def _same(x, y):
 
 
 def common(a: Settings, b: Settings) -> tuple[Settings, Settings] | None:
-    """Return both as settings of one optimizer; None if neither is a case of the other's.
+    """Return both as settings of one optimizer; None if neither is a special case of the other's.
 
     Adam is AdamW without decay; NAdam without a momentum schedule is Adam with Nesterov's look-ahead.
     """
@@ -158,16 +178,15 @@ def common(a: Settings, b: Settings) -> tuple[Settings, Settings] | None:
 def _lifts(settings):
     options = dict(settings.options)
     if settings.family == "adam":
-        del options["weight_decay"]  # None: see _settings
         yield Settings("adamw", options | {"weight_decay": 0.0, "mask": None, "decay_form": "joint"})
         if not options.pop("eps_hat") and options.pop("bias_correction"):
             yield Settings("nadam", options | {"momentum_schedule": False, "momentum_decay": 0.0})
     if settings.family == "nadam":
         del options["momentum_decay"]
         if not options.pop("momentum_schedule") or not options["nesterov"]:
-            yield Settings("adam", options | {"eps_hat": False, "bias_correction": True, "weight_decay": None})
+            yield Settings("adam", options | {"eps_hat": False, "bias_correction": True})
 
 
 def with_decay(settings: Settings) -> Settings:
-    """Return Adam as AdamW without decay; other optimizers unchanged."""
+    """Return Adam as AdamW without decay; other optimizers are unchanged."""
     return next(_lifts(settings)) if settings.family == "adam" else settings

@@ -1,7 +1,10 @@
-"""Streams of gradients on which optimizers show what they do: random, sparse, tiny, huge, and those of a real run.
+"""Streams of gradients that reveal how optimizers behave: random, sparse, tiny, huge, and recorded from a training run.
 
-``NAME(key, params, steps=100)`` is a sequence of trees like ``params``, drawn when asked for, the same each time.
+``NAME(key, params, steps=100)`` is a sequence of trees like ``params``. Each tree is drawn on demand and is the same
+every time.
 """
+
+from __future__ import annotations
 
 import itertools
 import math
@@ -29,17 +32,17 @@ class Stream(Sequence):
         return self._steps
 
     def __getitem__(self, index: Any) -> Any:
-        """Return the gradient at an index, or a list of those of a slice."""
+        """Return the gradient at an index, or a list of gradients for a slice."""
         if isinstance(index, slice):
             return [self[i] for i in range(self._steps)[index]]
         return self._gradient(range(self._steps)[operator.index(index)])
 
 
 def random(key: jax.Array, params: Any, steps: int = 100, *, scale: float = 1.0) -> Stream:
-    """Draw entries from N(0, scale²), anew at each step.
+    """Draw new entries from N(0, scale²) at each step.
 
     Raises:
-        ValueError: ``steps`` is below 1 or a leaf of ``params`` is not floating point; as in all streams here.
+        ValueError: ``steps`` is below 1 or a leaf of ``params`` is not floating point, as in all streams here.
     """
 
     def draw(index, size):
@@ -49,9 +52,9 @@ def random(key: jax.Array, params: Any, steps: int = 100, *, scale: float = 1.0)
 
 
 def sparse(key: jax.Array, params: Any, steps: int = 100, *, density: float = 0.1) -> Stream:
-    """Draw each entry from N(0, 1) with probability ``density`` at each step; 0 otherwise.
+    """Draw each entry from N(0, 1) with probability ``density`` at each step; it is 0 otherwise.
 
-    It shows what accumulators make of zeros: what they start from, and how fast they forget.
+    This reveals how accumulators treat zeros: their initial values and how fast they forget.
     """
     if not 0 < density <= 1:
         raise ValueError(f"density={density}: it must be above 0 and at most 1")
@@ -64,17 +67,17 @@ def sparse(key: jax.Array, params: Any, steps: int = 100, *, density: float = 0.
 
 
 def tiny(key: jax.Array, params: Any, steps: int = 100, *, low: float = 1e-10, high: float = 1e-3) -> Stream:
-    """Draw N(0, s²) with an s per entry, log-uniform between ``low`` and ``high``: gradients near every usual eps.
+    """Draw from N(0, s²), with s per entry log-uniform from ``low`` to ``high``: gradients close to any usual eps.
 
-    It shows the value and the place of eps: inside a root, 1e-8 acts as 1e-4 does beside it.
+    This reveals the value and the placement of eps: inside a root, 1e-8 acts like 1e-4 outside.
     """
     return _scaled(key, params, steps, low, high)
 
 
 def huge(key: jax.Array, params: Any, steps: int = 100, *, low: float = 1e3, high: float = 1e15) -> Stream:
-    """Draw like `tiny` with large s, whose squares float32 still holds; cut at half of the dtype's largest number.
+    """Draw like `tiny` with large s whose squares float32 can still hold, clipped at half of the dtype's maximum.
 
-    It shows overflow, which half precision has early, and sums that swallow what comes later.
+    This reveals overflow, which comes early in half precision, and sums that swallow later terms.
     """
     return _scaled(key, params, steps, low, high)
 
@@ -89,14 +92,14 @@ def recorded(
     batch_size: int = 32,
     learning_rate: float = 0.05,
 ) -> tuple[Any, list[Any]]:
-    """Train a network by plain gradient descent on softmax cross-entropy and keep every gradient.
+    """Train a network by plain gradient descent on softmax cross-entropy and record every gradient.
 
     Args:
-        key: random key of the parameters, the batches and the network's noise.
+        key: random key for the parameters, the batches and the network's noise.
         layer: the network.
-        images: (n, ...) inputs, as the network takes them.
+        images: (n, ...) inputs of the network.
         labels: (n,) class numbers.
-        steps: how many gradients.
+        steps: number of gradients.
         batch_size: examples per step, at most n, drawn without replacement.
         learning_rate: of the run.
 
@@ -156,7 +159,7 @@ def _scaled(key, params, steps, low, high) -> Stream:
 
 
 def _stream(params, steps, draw: Callable[[Any, int], jax.Array]) -> Stream:
-    """Make a stream of ``draw(index of the step, number of entries)``, dealt out to leaves in their dtypes."""
+    """Build a stream of ``draw(index of the step, number of entries)``, split into leaves in their dtypes."""
     kinds = [jax.ShapeDtypeStruct(jnp.shape(leaf), jnp.result_type(leaf)) for leaf in jax.tree.leaves(params)]
     structure = jax.tree.structure(params)
     if not kinds:
@@ -167,7 +170,7 @@ def _stream(params, steps, draw: Callable[[Any, int], jax.Array]) -> Stream:
     ends = list(itertools.accumulate(kind.size for kind in kinds))
 
     def gradient(index):
-        # one draw for all leaves: a generator for each would take many times as long to compile
+        # one draw for all leaves, because a generator per leaf would take many times as long to compile
         parts = jnp.split(draw(index, ends[-1]), ends[:-1])
         return jax.tree.unflatten(structure, map(_fit, parts, kinds))
 

@@ -1,4 +1,6 @@
-"""Several optimizers side by side on one stream of gradients, in one compiled program."""
+"""Run several optimizers side by side on one stream of gradients, in one compiled program."""
+
+from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Sequence
@@ -9,17 +11,18 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from jaxdl.compare.distance import spacing
 from jaxdl.optimizers.loops import settled
 
 TOLERANCE = 16
-"""Ulps at leaf scale up to which two runs count as equal but for rounding."""
+"""Ulps at leaf scale up to which the difference of two runs counts as rounding."""
 
 COARSE_TOLERANCE = 2
-"""The same for bfloat16, where 16 ulps would be an eighth of the value."""
+"""Tolerance for bfloat16, where 16 ulps would be an eighth of the value."""
 
 
 class Distances(NamedTuple):
-    """How far one optimizer's parameters are from the reference's, after each step and in each leaf."""
+    """The distance of one optimizer's parameters from the reference's, after each step and in each leaf."""
 
     absolute: np.ndarray  # (steps, leaves): largest |a − b|; NaN where one value is not finite and the other differs
     relative: np.ndarray  # (steps, leaves): the same over the leaf's scale
@@ -28,11 +31,11 @@ class Distances(NamedTuple):
     limits: np.ndarray  # (leaves,): ulps that count as rounding
 
     def exceeded(self) -> np.ndarray:
-        """Return where the distance is no rounding, as bools (steps, leaves); NaN is none."""
+        """Return where the distance is more than rounding, as bools (steps, leaves); NaN counts as more."""
         return ~(self.ulps <= self.limits)
 
     def close(self) -> bool:
-        """Return whether all of the run agrees but for rounding."""
+        """Return whether the whole run agrees up to rounding."""
         return not self.exceeded().any()
 
 
@@ -42,7 +45,7 @@ def paths(tree: Any) -> tuple[str, ...]:
 
 
 def stack(gradients: Iterable[Any], params: Any, steps: int | None) -> Any:
-    """Return the first ``steps`` gradients as one tree with a leading axis of steps.
+    """Stack the first ``steps`` gradients into one tree with a leading axis of steps.
 
     Raises:
         ValueError: there are none, or fewer than ``steps``, or one does not have the shapes of ``params``.
@@ -75,17 +78,17 @@ def distances(
     *,
     locked: bool,
 ) -> list[Distances]:
-    """Run all optimizers from the same parameters and measure each one's distance from the reference.
+    """Run all optimizers from the same parameters and measure the distance of each from the reference.
 
     Args:
-        optimizers: what is measured.
-        reference: what it is measured from.
+        optimizers: the optimizers to measure.
+        reference: the optimizer to measure from.
         params: the starting point.
         stacked: gradients with a leading axis of steps.
-        locked: every step starts from the reference's parameters; the states are each optimizer's own.
+        locked: start every step from the reference's parameters, each optimizer with its own state.
     """
     params = jax.tree.map(jnp.asarray, params)
-    # one program for all: what two optimizers compute alike is then also compiled alike
+    # one program for all, so that equal computations of two optimizers are also compiled equally
     difference, scale = jax.device_get(jax.jit(_scan((reference, *optimizers), locked))(params, stacked))
     dtypes = [leaf.dtype for leaf in jax.tree.leaves(params)]
     limits = np.array([COARSE_TOLERANCE if d == jnp.bfloat16 else TOLERANCE for d in dtypes])
@@ -96,9 +99,9 @@ def distances(
 
 
 def _scan(optimizers, locked):
-    """Return a function to (steps, optimizers, leaves) of distances from the first, and of scales.
+    """Return a function to (steps, optimizers, leaves) of distances from the first optimizer, and of scales.
 
-    In the first one's own place stands its distance from the start.
+    The entry of the first optimizer itself is its distance from the start.
     """
 
     def run(params, stacked):
@@ -112,7 +115,7 @@ def _scan(optimizers, locked):
             moves = zip(optimizers, states, points, strict=True)
             points, states = zip(*(_advance(o, gradient, s, p) for o, s, p in moves), strict=True)
             reference, *others = (jax.tree.leaves(point) for point in points)
-            # all optimizers' versions of a leaf in one array: a third of the operations to compile
+            # all optimizers' versions of a leaf in one array leave a third of the operations to compile
             rows = [jnp.stack(leaf) for leaf in zip(start, *others, strict=True)]
             apart = jnp.stack([_differences(x, y[None]) for x, y in zip(rows, reference, strict=True)], -1)
             sizes = [jnp.maximum(_sizes(x), _sizes(y[None])) for x, y in zip(rows, reference, strict=True)]
@@ -126,7 +129,7 @@ def _scan(optimizers, locked):
 
 
 def check(optimizer: optax.GradientTransformation, name: str, params: Any, stacked: Any) -> None:
-    """Raise a ValueError, naming the side, if an optimizer's update wants more than gradients and parameters."""
+    """Raise a ValueError that names the side if an optimizer's update needs more than gradients and parameters."""
     first = jax.tree.map(lambda g: g[0], stacked)
     try:
         jax.eval_shape(lambda p, g: optimizer.update(g, optimizer.init(p), p), params, first)
@@ -142,7 +145,7 @@ def _advance(optimizer, gradient, state, params):
 
 
 def _differences(x, y):
-    """Return the largest |x − y| of each row, in float32 at least; NaN where one of two unlike values is not finite."""
+    """Return the largest |x − y| of each row, in float32 or wider; NaN if one of two unequal values is not finite."""
     axes = tuple(range(1, x.ndim))
     if not jnp.issubdtype(x.dtype, jnp.inexact):
         return jnp.where(jnp.any(x != y, axes), jnp.inf, 0.0)
@@ -154,7 +157,7 @@ def _differences(x, y):
 
 
 def _sizes(x):
-    """Return the largest magnitude among the finite entries of each row, in float32 at least."""
+    """Return the largest magnitude among the finite entries of each row, in float32 or wider."""
     if not jnp.issubdtype(x.dtype, jnp.inexact):
         return jnp.zeros(len(x))
     size = jnp.max(jnp.where(jnp.isfinite(x), jnp.abs(x), 0.0), tuple(range(1, x.ndim)), initial=0.0)
@@ -162,15 +165,11 @@ def _sizes(x):
 
 
 def _spacing(scale, dtypes):
-    """Return the gap between floating point numbers at scales (..., leaves); 0 for integers: any change counts."""
+    """Return the gap between numbers at scales (..., leaves); 0 for integers, where any change counts."""
     columns = []
     for column, dtype in zip(np.moveaxis(scale, -1, 0), dtypes, strict=True):
-        if not jnp.issubdtype(dtype, jnp.inexact):
-            columns.append(np.zeros(column.shape))
-            continue
-        info = jnp.finfo(dtype)
-        _, exponent = np.frexp(np.maximum(column.astype(np.float64), float(info.smallest_normal)))
-        columns.append(np.ldexp(1.0, exponent - 1 - info.nmant))
+        floating = jnp.issubdtype(dtype, jnp.inexact)
+        columns.append(spacing(column, dtype) if floating else np.zeros(column.shape))
     return np.stack(columns, -1)
 
 

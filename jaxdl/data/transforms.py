@@ -104,13 +104,15 @@ def _within(index: Array, size: int) -> Array:
     return (index >= 0) & (index < size)
 
 
-def flipped(image: Num[ArrayLike, "..."]) -> Float[Array, "h w c"]:
-    """The image mirrored left to right.
+def flipped(image: Num[ArrayLike, "..."], *, vertically: bool = False) -> Float[Array, "h w c"]:
+    """Mirror the image left to right, or upside down.
 
     Args:
         image: Floats `(H, W, C)`.
+        vertically: Upside down instead.
     """
-    return checked_image(image)[:, ::-1]
+    image = checked_image(image)
+    return image[::-1] if vertically else image[:, ::-1]
 
 
 def erased(
@@ -137,34 +139,6 @@ def erased(
     return jnp.where(inside[..., None], jnp.asarray(fill, image.dtype), image)
 
 
-def contrasted(image: Num[ArrayLike, "..."], factor: Num[ArrayLike, ""]) -> Float[Array, "h w c"]:
-    """Distances from the channel's mean multiplied: out = mean + factor · (image − mean).
-
-    Args:
-        image: Floats `(H, W, C)`.
-        factor: 1 changes nothing, 0 leaves the mean of every channel.
-    """
-    image = checked_image(image)
-    mean = image.mean(axis=(0, 1), keepdims=True)
-    return mean + jnp.asarray(factor, image.dtype) * (image - mean)
-
-
-def saturated(image: Num[ArrayLike, "..."], factor: Num[ArrayLike, ""]) -> Float[Array, "h w c"]:
-    """Colours' saturation multiplied, hue and value kept: out = max − f · (max − image), per pixel.
-
-    The saturation (max − min) / max cannot exceed 1, so f is at most max / (max − min).
-
-    Args:
-        image: Floats `(H, W, C)`, at least 0.
-        factor: 1 changes nothing, 0 makes every pixel grey, as bright as its brightest channel.
-    """
-    image = checked_image(image)
-    top = image.max(axis=-1, keepdims=True)
-    span = top - image.min(axis=-1, keepdims=True)
-    most = jnp.where(span > 0, top / jnp.where(span > 0, span, 1), 1)
-    return top - jnp.minimum(jnp.asarray(factor, image.dtype), most) * (top - image)
-
-
 def mixed(
     values: Num[ArrayLike, "n ..."], partners: Num[ArrayLike, "n ..."], weight: Num[ArrayLike, ""]
 ) -> Float[Array, "n ..."]:
@@ -184,3 +158,77 @@ def mixed(
             raise ValueError(f"{name} has type {array.dtype}; expected floats")
     weight = jnp.asarray(weight, values.dtype)
     return weight * values + (1 - weight) * partners
+
+
+def sheared(
+    image: Num[ArrayLike, "..."], right: Num[ArrayLike, ""], down: Num[ArrayLike, ""], *, fill: Number = 0.0
+) -> Float[Array, "h w c"]:
+    """Shear the image about its centre: out(y, x) = image(y − down · x, x − right · y); see `warped`.
+
+    Args:
+        image: Floats `(H, W, C)`.
+        right: Pixels to the right per row further down.
+        down: Pixels down per column further right.
+        fill: Value outside of the image.
+    """
+    down, right = jnp.asarray(down, jnp.float32), jnp.asarray(right, jnp.float32)
+    return warped(image, jnp.array([[1.0, -down], [-right, 1.0]]), fill=fill)
+
+
+def resized_crop(
+    image: Num[ArrayLike, "..."],
+    top: Num[ArrayLike, ""],
+    left: Num[ArrayLike, ""],
+    height: Num[ArrayLike, ""],
+    width: Num[ArrayLike, ""],
+) -> Float[Array, "h w c"]:
+    """Cut a window and resize it, bilinearly, to the size of the image.
+
+    Pixels are areas: the centre of output row i is row (i + ½) · height / H − ½ of the window, whose border is
+    repeated. Nothing is smoothed, as a window within the image is only ever enlarged.
+
+    Args:
+        image: Floats `(H, W, C)`.
+        top: First row of the window.
+        left: First column of the window.
+        height: Rows of the window, at least 1.
+        width: Columns of the window, at least 1.
+
+    Raises:
+        ValueError: If the image is not floats of rank 3.
+    """
+    image = checked_image(image)
+    dtype = numerics.wide_dtype(image.dtype)
+
+    def positions(size: int, first: ArrayLike, length: ArrayLike) -> Array:
+        first, length = jnp.asarray(first, dtype), jnp.asarray(length, dtype)
+        return first + jnp.clip((jnp.arange(size, dtype=dtype) + 0.5) * length / size - 0.5, 0, length - 1)
+
+    y, x = positions(image.shape[0], top, height), positions(image.shape[1], left, width)
+    y, x = jnp.broadcast_arrays(y[:, None], x[None, :])
+
+    def channel(plane: Array) -> Array:
+        return map_coordinates(plane.astype(dtype), [y, x], order=1, mode="nearest")
+
+    return jax.vmap(channel, in_axes=-1, out_axes=-1)(image).astype(image.dtype)
+
+
+def patched(
+    images: Num[ArrayLike, "... h w c"],
+    others: Num[ArrayLike, "... h w c"],
+    rows: tuple[Num[ArrayLike, ""], Num[ArrayLike, ""]],
+    columns: tuple[Num[ArrayLike, ""], Num[ArrayLike, ""]],
+) -> Float[Array, "... h w c"]:
+    """Paste a rectangle of other images: rows[0] ≤ row < rows[1] and columns[0] ≤ column < columns[1].
+
+    Args:
+        images: Floats `(..., H, W, C)`.
+        others: Of the same shape.
+        rows: First row, and the row after the last one.
+        columns: First column, and the column after the last one.
+    """
+    images, others = jnp.asarray(images), jnp.asarray(others)
+    height, width = images.shape[-3:-1]
+    row, column = jnp.arange(height)[:, None, None], jnp.arange(width)[None, :, None]
+    inside = (row >= rows[0]) & (row < rows[1]) & (column >= columns[0]) & (column < columns[1])
+    return jnp.where(inside.reshape((1,) * (images.ndim - 3) + inside.shape), others, images)

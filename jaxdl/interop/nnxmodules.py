@@ -54,7 +54,8 @@ def from_nnx(module: Any, *, input_dtype: Any = jnp.float32) -> nn.Layer:
         filled = (_filled(empty[0], params), _streams(empty[1], key), _filled(empty[2], state))
         running = nnx.merge(graph, *filled)
         y = running(x)  # pyright: ignore[reportCallIssue]
-        return y, nnx.to_pure_dict(nnx.split(running, nnx.Param, nnx.RngState, ...)[3]) if train else state
+        _, _, _, moved = nnx.split(running, nnx.Param, nnx.RngState, ...)
+        return y, nnx.to_pure_dict(moved) if train else state
 
     def out_shape(in_shape):
         run = lambda x: apply(*init(jax.random.key(0), in_shape), x)[0]
@@ -117,14 +118,14 @@ def _filled(empty: Any, values: Any) -> Any:
 
 def _streams(empty: Any, key: jax.Array | None) -> Any:
     """Return the state of the random streams at the start of a call; evaluation draws nothing."""
-    key = jax.random.key(0) if key is None else key
-    if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
-        key = jax.random.wrap_key_data(key)
+    start = jax.random.key(0) if key is None else key
+    if not jnp.issubdtype(start.dtype, jax.dtypes.prng_key):
+        start = jax.random.wrap_key_data(start)
 
     def one(path, abstract):
         if not jnp.issubdtype(abstract.dtype, jax.dtypes.prng_key):
             return jnp.zeros(abstract.shape, abstract.dtype)  # number of draws
-        own = nn.child_key(key, jax.tree_util.keystr(path))
+        own = nn.child_key(start, jax.tree_util.keystr(path))
         return own if abstract.shape == () else jax.random.split(own, abstract.shape)
 
     return jax.tree_util.tree_map_with_path(one, empty)

@@ -1,8 +1,9 @@
-"""How convolutions and pools are computed: functions of arrays whose windows are given as Python ints.
+"""Kernels: the code that computes convolutions and pools over windows given as Python ints.
 
-`layers` differentiates what stands here, and `backprop` makes the lectures' pairs of it. A convolution has three
-products (forward, input gradient, kernel gradient), each by several methods (`compute`); `choose` names the fastest on
-CPU, and `method="xla"` is the way around all of them.
+`layers` wraps these functions in primitives that JAX can differentiate, and `backprop` builds the lectures' forward and
+backward pairs from them. A convolution consists of three products: the forward pass, the input gradient and the kernel
+gradient. `compute` runs one product by one method, `choose` picks the fastest method on CPU from the shapes, and
+`method="xla"` opts out of the choice. `native` calls oneDNN where it is installed.
 """
 
 from jaxdl.kernels.choice import choose

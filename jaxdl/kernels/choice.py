@@ -1,18 +1,18 @@
-"""The fastest method of each product of a convolution on CPU, from static shapes; the numbers stand in `tuned`.
+"""Choose the fastest method of each product of a convolution on CPU from static shapes, by the numbers in `tuned`.
 
-* A window of one place is a matrix product, all three times.
-* A kernel gradient is a matrix product where the unfolded rows stay in the cache, with two columns folded into one
-  where they can be, and where the rows are larger a sum of such products over blocks of the batch. A large kernel's,
-  whose sum would take longer to add than to multiply, is XLA's own, over slices of the batch if that has more numbers,
-  and so is that of up to 16 outputs, which are too few for a product.
-* Forward is XLA's, except for up to 8 outputs of up to 16 channels: four (or two) columns are folded into one, which
-  fills the vector registers. From 20 to 127 channels XLA calls YNNPACK, which runs on one core, where the outputs are
-  not longer than the inputs: so rows of padding are appended until they are, it calls Eigen, on all cores, up to three
-  times as fast, and what is computed from these rows is dropped.
-* An input gradient is the forward of another convolution, except with a stride, or with windows that stay inside
-  a small image: there it is matrix products whose results are added up, and no zero is multiplied.
-* Up to 8 groups are done one after the other; where each channel is its own group, places are multiplied
-  and added, forward and for the input gradient.
+* A 1×1 convolution is a matrix product in all three products.
+* The kernel gradient is a matrix product ("folded") if the unfolded rows fit in the cache, else a sum of such products
+  over blocks of the batch ("blocked"). For a large kernel, adding the blocks would take longer than multiplying them,
+  and 16 output channels or fewer make too thin a product; these use XLA's convolution, in slices of the batch
+  ("sliced") unless the kernel is larger than the batch.
+* The forward pass is XLA's convolution, with two exceptions. Few channels leave vector registers half empty, so two or
+  four columns are folded into one. With 20 to 127 input channels and outputs no longer than the inputs, XLA calls
+  YNNPACK, which runs on one core; appending rows of padding makes it call Eigen on all cores, up to three times as
+  fast, and the extra outputs are dropped ("padded").
+* The input gradient is the forward pass of another convolution. With a stride, or with windows that stay inside a small
+  image, that convolution would mostly multiply zeros, so matrix products are added up instead ("patches").
+* Up to 8 groups run one after the other. A depthwise convolution multiplies and adds one place of the window at a time,
+  in the forward pass and in the input gradient.
 """
 
 import math
@@ -28,27 +28,41 @@ Shape = tuple[int, ...]
 Axes = tuple[Axis, ...]
 
 
-def choose(product: str, a: Shape, b: Shape, axes: Axes, groups: int = 1) -> str:
-    """Return the method that is fastest on CPU; on other devices XLA's own is.
+def choose(product: str, a: Shape, b: Shape, axes: Axes, groups: int = 1, *, native: bool = False) -> str:
+    """Return the name of the fastest method on CPU. Other devices always use "xla".
 
     Args:
         product: one of `PRODUCTS`.
-        a, b: shapes of the product's two arrays, see `compute`.
+        a, b: shapes of the two factors; see `compute`.
         axes: windows of the convolution along each spatial axis.
-        groups: groups of channels.
+        groups: number of channel groups.
+        native: whether oneDNN may be chosen (`native.serves`).
     """
+    if native and _native_pays(product, a, b, axes, groups):
+        return "native"
     return _CHOICES[product](a, b, axes, groups)
 
 
 def rows_to_append(axis: Axis) -> int:
-    """Outputs after which there are more than inputs, if they cost little; else one, which YNNPACK likes better."""
+    """Return the rows to append so that there are more outputs than inputs, or 1 where that would cost too much.
+
+    Even a single row makes YNNPACK faster.
+    """
     rows = axis.length + 1 - axis.outputs
     return rows if axis.stride == 1 and 0 < rows <= tuned.PAD_ROWS * axis.outputs else 1
 
 
 def folds_blocks(c_in: int, axes: Axes) -> bool:
-    """Whether the blocks of a kernel gradient have their columns folded, or their products would be thin."""
+    """Return whether each block of a "blocked" kernel gradient folds its columns, because its product is thin."""
     return c_in <= tuned.FOLD_BLOCK_INPUTS or axes[-1].size >= tuned.FOLD_BLOCK_WINDOW
+
+
+def _native_pays(product: str, a: Shape, b: Shape, axes: Axes, groups: int) -> bool:
+    c_in, c_out = (b[-2] * groups, a[-1]) if product == "input_gradient" else (a[-1], b[-1])
+    window = math.prod(axis.size for axis in axes)
+    products = a[0] * math.prod(axis.outputs for axis in axes) * window * c_in * c_out // groups
+    slow = product == "kernel_gradient" and groups == 1 and c_in < tuned.NATIVE_KERNEL_INPUTS
+    return products >= tuned.NATIVE_PRODUCTS and window > 1 and not slow
 
 
 def _forward(x: Shape, kernel: Shape, axes: Axes, groups: int) -> str:
@@ -76,7 +90,7 @@ def _input_gradient(cotangent: Shape, kernel: Shape, axes: Axes, groups: int) ->
     if groups <= tuned.FEW_GROUPS and wasted > tuned.WASTED and wide:
         return "patches"
     if groups == 1 and any(axis.stride > 1 for axis in axes):
-        return "xla"  # as a convolution it would read zeros between the δ, which XLA's own skips
+        return "xla"  # it skips the zeros between the cotangents, which the other methods would multiply
     exchanged = (*kernel[:-2], kernel[-1] // groups, kernel[-2] * groups)
     return _forward(cotangent, exchanged, transposed_axes(axes), groups)
 

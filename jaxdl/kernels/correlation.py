@@ -1,8 +1,8 @@
-"""The one convolution that every layer runs: three bilinear primitives, each the transpose of the other two.
+"""The convolution primitives that every layer runs: three bilinear maps, each the transpose of the other two.
 
-They are the three products of `forms`, so every mode of differentiation works, to any order, and stays within the
-three. What that wins is a choice, on CPU, of how each is computed (`choice`), also under `jax.vmap` over kernels, where
-XLA's grouped convolution is slow. GPU and TPU keep XLA's own.
+They compute the three products of `forms`, so differentiation of any order and in any mode stays within the three. Each
+lowers to the method that `choose` picks on CPU, also under `jax.vmap` over kernels, where XLA's grouped convolution is
+slow, and to XLA's convolution on GPU and TPU.
 """
 
 from functools import partial
@@ -10,7 +10,7 @@ from functools import partial
 from jaxtyping import Array, Inexact
 
 from jaxdl import primitives
-from jaxdl.kernels import tuned
+from jaxdl.kernels import native, tuned
 from jaxdl.kernels.choice import choose
 from jaxdl.kernels.forms import compute
 from jaxdl.kernels.unfolding import exchanged
@@ -26,15 +26,15 @@ def correlate(
     groups: int,
     method: str | None,
 ) -> Inexact[Array, "b *m c_out"]:
-    """Cross-correlation of one batch axis with arrays of one dtype; see `conv2d` for what it computes.
+    """Cross-correlation of a batch. `layers.conv2d` gives the formula.
 
     Args:
-        x: inputs.
-        kernel: weights.
-        axes: the windows along each spatial axis.
-        groups: of channels.
-        method: how all three products are computed, one of `METHODS`; None is what `choose` says on CPU, for each
-            product, and "xla" elsewhere.
+        x: inputs with one batch axis.
+        kernel: weights, of the dtype of x.
+        axes: windows along each spatial axis.
+        groups: number of channel groups.
+        method: the method of all three products; see `forms`. None lets `choose` pick one for each product on CPU and
+            uses "xla" elsewhere.
     """
     return _forward(x, kernel, axes=axes, groups=groups, method=method)
 
@@ -42,13 +42,13 @@ def correlate(
 def correlate_transposed(
     x: Inexact[Array, "b *m c_in"], kernel: Inexact[Array, "*k c_group c_out"], axes: tuple[Axis, ...], groups: int
 ) -> Inexact[Array, "b *n c_out"]:
-    """Transposed convolution of one batch axis with arrays of one dtype: the input gradient of `correlate`.
+    """Transposed convolution of a batch: the input gradient of `correlate`.
 
     Args:
-        x: inputs, of the lengths that `axes` have as outputs.
-        kernel: weights.
-        axes: the windows of the convolution that it transposes, from this one's outputs to its inputs.
-        groups: of channels.
+        x: inputs with one batch axis, as long as the outputs of `axes`.
+        kernel: weights, of the dtype of x.
+        axes: windows of the convolution to transpose, which maps the outputs of this one to its inputs.
+        groups: number of channel groups.
     """
     return _input_gradient(x, exchanged(kernel, groups), axes=axes, groups=groups, method=None)
 
@@ -57,8 +57,12 @@ def _anywhere(product: str, a: Array, b: Array, *, axes: tuple[Axis, ...], group
     return compute(product, a, b, axes, groups, method=method or "xla")
 
 
-def _on_cpu(product: str, a: Array, b: Array, *, axes: tuple[Axis, ...], groups: int, method: str | None) -> Array:
-    chosen = method or choose(product, a.shape, b.shape, axes, groups)
+def _on_cpu(
+    product: str, a: Array, b: Array, *, axes: tuple[Axis, ...], groups: int, method: str | None, whole: bool
+) -> Array:
+    # an explicit method is used even where XLA has to gather the batch for it
+    by_native = whole and method is None and native.serves(a.dtype)
+    chosen = method or choose(product, a.shape, b.shape, axes, groups, native=by_native)
     return compute(product, a, b, axes, groups, method=chosen)
 
 

@@ -1,9 +1,10 @@
-"""A convolution of few channels as one of more channels: neighbouring columns become channels of one column.
+"""Folding: fold f neighbouring columns of an image into channels, so that few channels become more.
 
-An image (h, w, c) is, byte for byte, an image (h, w/f, f·c). With stride 1 a convolution over the one is a convolution
-over the other, of f·c_out channels: the kernel's row of k places, shifted by r = 0, ..., f − 1, stands in ⌈(k+f−1)/f⌉
-places of f·c_in channels, with zeros around. It multiplies ⌈(k+f−1)/f⌉·f/k times as often, and is yet faster where
-c_in or c_out fill too little of a vector register: an image of one channel, a kernel of six.
+An image (h, w, c) has the same bytes as an image (h, w/f, f·c). A convolution of stride 1 over the first equals one
+over the second with f·c_out output channels, whose kernel holds f copies of each row of k places, shifted by
+r = 0, ..., f − 1 within ⌈(k+f−1)/f⌉ places of f·c_in channels and padded with zeros. Folding multiplies
+⌈(k+f−1)/f⌉·f/k times as often, but it is faster where c_in or c_out fill only part of a vector register, as with
+grey-scale images or six kernels.
 """
 
 import math
@@ -18,9 +19,9 @@ __all__ = ["fold", "fold_kernel", "foldable", "unfold_kernel"]
 
 
 def foldable(axes: tuple[Axis, ...], most: int) -> int:
-    """Return how many columns can become one: the largest power of 2 up to `most` that divides the outputs of a row.
+    """Return how many columns can be folded: the largest power of 2 up to `most` that divides the outputs of a row.
 
-    With another stride or dilation than 1, it is 1.
+    It is 1, which folds nothing, for a stride or dilation other than 1.
     """
     last = axes[-1]
     if last.stride != 1 or last.dilation != 1:
@@ -29,7 +30,7 @@ def foldable(axes: tuple[Axis, ...], most: int) -> int:
 
 
 def fold(x: Array, axes: tuple[Axis, ...], columns: int) -> tuple[Array, tuple[Axis, ...]]:
-    """Return x (b, ..., w, c) as (b, ..., w/f, f·c), padded along its last axis, and the windows over it."""
+    """Return x (b, ..., w, c), padded along w, as (b, ..., w/f, f·c), and the windows over the folded columns."""
     last = axes[-1]
     blocks = _blocks(last.size, columns)
     length = last.outputs // columns - 1 + blocks
@@ -40,7 +41,7 @@ def fold(x: Array, axes: tuple[Axis, ...], columns: int) -> tuple[Array, tuple[A
 
 
 def fold_kernel(kernel: Array, columns: int) -> Array:
-    """Return kernel (..., k, c_in, c_out) as (..., ⌈(k+f−1)/f⌉, f·c_in, f·c_out)."""
+    """Return the kernel (..., k, c_in, c_out) in the form (..., ⌈(k+f−1)/f⌉, f·c_in, f·c_out)."""
     *lead, size, c_in, c_out = kernel.shape
     blocks, before = _blocks(size, columns), [(0, 0)] * len(lead)
     room = blocks * columns - size
@@ -49,7 +50,7 @@ def fold_kernel(kernel: Array, columns: int) -> Array:
 
 
 def unfold_kernel(cotangent: Array, size: int, columns: int) -> Array:
-    """Return the transpose of `fold_kernel`: (..., ⌈(k+f−1)/f⌉, f·c_in, f·c_out) summed to (..., k, c_in, c_out)."""
+    """Apply the transpose of `fold_kernel`: sum (..., ⌈(k+f−1)/f⌉, f·c_in, f·c_out) to (..., k, c_in, c_out)."""
     *lead, blocks, c_in, c_out = cotangent.shape
     apart = cotangent.reshape(*lead, blocks * columns, c_in // columns, columns, c_out // columns)
     shifts = [lax.slice_in_dim(apart[..., r, :], r, r + size, axis=len(lead)) for r in range(columns)]

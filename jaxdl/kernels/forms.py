@@ -1,32 +1,32 @@
-"""The three products of a convolution by every method. All methods of one product compute the same sums.
+"""The three products of a convolution, by every method.
 
-With windows that read the inputs s i + d p − P (see `windows`), from arrays with one batch axis and one dtype:
+Window i of a convolution reads the inputs s i + d p − P at its places p (see `windows`). For arrays with one batch axis
+and one dtype, and δ = ∂E/∂y for some loss E:
 
-| product | of | result |
+| product | factors a, b | result |
 |---|---|---|
-| "forward" | x (b, ..., c_in), kernel (..., c_in / groups, c_out) | y[i] = Σ_p x[s i + d p − P] w[p], (b, ..., c_out) |
-| "input_gradient" | δ (b, ..., c_out), kernel | ∂E/∂x[u] = Σ of w[p] δ[i] over s i + d p − P = u |
+| "forward" | x (b, ..., c_in), w (..., c_in / groups, c_out) | y[i] = Σ_p x[s i + d p − P] w[p] |
+| "input_gradient" | δ (b, ..., c_out), w | ∂E/∂x[u] = Σ w[p] δ[i] over all i, p with s i + d p − P = u |
 | "kernel_gradient" | x, δ | ∂E/∂w[p] = Σ_{b, i} x[b, s i + d p − P] δ[b, i] |
 
-The methods; which is fastest depends on shapes and machine (see `choice`):
+The methods of a product compute the same sums in different orders. Shapes and hardware decide which is fastest:
 
-* "xla": XLA's own convolution. The others differ from it as follows.
-* "sliced": the kernel gradient for a quarter of the batch at a time, and the results added. What is read over and over
-  again then fits into the cache.
-* "patches": products of matrices, see `unfolding`.
-* "folded": four columns forward, two in the kernel gradient, become one of as many times the channels, where they can,
-  see `folding`; the kernel gradient then as "patches".
-* "blocked": the kernel gradient by "folded", or by "patches" where folding multiplies too often, for so much of the
-  batch at a time that the unfolded rows stay in the cache. It is a loop, and no slower within another.
-* "padded": forward with rows of padding appended, whose outputs are dropped; the kernel gradient with a kernel of one
-  row more, which reads one row of zeros and is dropped.
+* "xla" calls XLA's convolution. The other methods fall back on it for products that they do not name.
+* "sliced" computes the kernel gradient for a quarter of the batch at a time, so that the data that XLA reads repeatedly
+  stays in the cache.
+* "patches" multiplies matrices of unfolded rows in all three products (`unfolding`).
+* "folded" merges up to four neighbouring columns into channels in the forward pass, and two in the kernel gradient
+  (`folding`), which it then computes by "patches".
+* "blocked" loops over blocks of the batch whose unfolded rows fit in the cache and computes the kernel gradient of each
+  by "folded" or "patches". Inside another loop it is as fast as outside.
+* "padded" appends rows of padding and drops their outputs; the kernel gradient gets an extra row in the same way.
+* "native" calls oneDNN (`native`). It runs on CPU and needs the extra of that name.
 
-With groups, all but "xla" and the forward "patches" of one channel per group do one group after the other. A method
-that says nothing of a product computes it as "xla" does.
+With groups, every method but "xla" and "native" runs one group after the other, except that "patches" computes the
+forward pass and the input gradient of a depthwise convolution for all channels at once.
 """
 
 import math
-from collections.abc import Sequence
 from functools import reduce
 
 import jax.numpy as jnp
@@ -34,7 +34,7 @@ from jax import lax
 from jaxtyping import Array
 
 from jaxdl import numerics
-from jaxdl.kernels import tuned
+from jaxdl.kernels import native, tuned
 from jaxdl.kernels.choice import folds_blocks, rows_to_append
 from jaxdl.kernels.folding import fold, fold_kernel, foldable, unfold_kernel
 from jaxdl.kernels.unfolding import (
@@ -48,33 +48,37 @@ from jaxdl.kernels.xla import xla_forward, xla_input_gradient, xla_kernel_gradie
 
 __all__ = ["METHODS", "PRODUCTS", "check_method", "compute"]
 
-METHODS = ("xla", "sliced", "patches", "folded", "blocked", "padded")
+METHODS = ("xla", "sliced", "patches", "folded", "blocked", "padded")  # these run everywhere
+_ALLOWED = (*METHODS, "native")
 PRODUCTS = ("forward", "input_gradient", "kernel_gradient")
 Axes = tuple[Axis, ...]
 
 
 def compute(product: str, a: Array, b: Array, axes: Axes, groups: int = 1, *, method: str = "xla") -> Array:
-    """Compute one product of a convolution by one method; see the top of this module.
+    """Compute one product of a convolution by one method. The table at the top of this module defines both.
 
-    Every convolution of the library and its gradients end here, so this is where a method with code of its own is
-    added: a name in `METHODS`, and a branch on it that takes (product, a, b, axes, groups).
+    Every convolution in the library, and every gradient of one, goes through this function. A method with its own
+    backend, such as "native", therefore needs a name here and one branch that passes on (product, a, b, axes, groups).
 
     Args:
         product: one of `PRODUCTS`.
-        a, b: the two arrays that the product is of.
+        a, b: the two factors.
         axes: windows of the convolution along each spatial axis.
-        groups: groups of channels.
-        method: one of `METHODS`.
+        groups: number of channel groups.
+        method: one of `METHODS`, or "native".
 
     Raises:
-        ValueError: an unknown `method`.
+        ValueError: an unknown `method`, and "native" where it cannot run or does not take the dtype.
     """
     check_method(method)
+    if method == "native":
+        return native.compute(product, a, b, axes, groups)
     return _PRODUCTS[product](a, b, axes, groups, method)
 
 
-def check_method(method: str | None, allowed: Sequence[str | None] = METHODS) -> None:
-    """Raise ValueError unless `method` is one of those allowed."""
+def check_method(method: str | None, *, choice: bool = False) -> None:
+    """Raise ValueError for an unknown method; ``choice`` allows None, which stands for the choice by shape."""
+    allowed = (None, *_ALLOWED) if choice else _ALLOWED
     if method not in allowed:
         raise ValueError(f"method: got {method!r}, allowed are {', '.join(map(repr, allowed))}")
 
@@ -124,7 +128,7 @@ def _kernel_gradient(x: Array, cotangent: Array, axes: Axes, groups: int, method
 
 def _by_slices(x: Array, cotangent: Array, axes: Axes) -> Array:
     size = -(-x.shape[0] // tuned.SLICES)
-    # not a scan: XLA on CPU runs a convolution inside a loop on one thread
+    # not a scan, because XLA on CPU runs a convolution inside a loop on one thread
     starts = range(0, x.shape[0], size)
     parts = [xla_kernel_gradient(x[i : i + size], cotangent[i : i + size], axes) for i in starts]
     return reduce(jnp.add, map(numerics.widen, parts)).astype(cotangent.dtype)
@@ -149,7 +153,7 @@ def _by_blocks(x: Array, cotangent: Array, axes: Axes) -> Array:
         return form(images, delta, axes).astype(numerics.wide_dtype(cotangent.dtype))
 
     first, blocks = x.shape[0] % size, x.shape[0] // size
-    if first:  # what is left over is a second block to compile
+    if first:  # a remainder is a second, smaller block to compile
         begun = of_block(0, first)
     else:
         shape = (*(axis.size for axis in axes), x.shape[-1], cotangent.shape[-1])
@@ -159,17 +163,17 @@ def _by_blocks(x: Array, cotangent: Array, axes: Axes) -> Array:
 
 
 def _zeros(shape: tuple[int, ...], dtype: jnp.dtype, like: tuple[Array, Array]) -> Array:
-    """Return zeros that vary over the devices of a `jax.shard_map` as a product of two arrays does.
+    """Return zeros that vary over the devices of a `jax.shard_map` as the product of two arrays does.
 
-    A loop's carry may not begin to vary, and JAX's own words for it differ by version; so whether two of their numbers
-    are equal is asked for, and does not count: the compiler removes it.
+    The carry of a loop must vary over devices from the start, and the call that makes it so differs between versions of
+    JAX. A comparison of two entries has the same effect, and the compiler removes it.
     """
     equal = jnp.equal(*(array.ravel()[0] for array in like))
     return jnp.logical_and(jnp.zeros(shape, bool), equal).astype(dtype)
 
 
 def _block_size(x: Array, axes: Axes) -> int:
-    """Return how many examples are unfolded together: as many as fit and divide the batch, or else about as many."""
+    """Return the number of examples per block: as many as fit and divide the batch, else an almost even split."""
     lines = math.prod(axis.length + axis.low + axis.high for axis in axes[:-1])
     most = max(1, min(x.shape[0], tuned.BLOCK // (lines * axes[-1].outputs * axes[-1].size * x.shape[-1])))
     divisor = max(size for size in range(1, most + 1) if x.shape[0] % size == 0)

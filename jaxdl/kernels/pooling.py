@@ -1,7 +1,8 @@
-"""Pools of images over given windows: each map forward, and the transpose that carries a cotangent back.
+"""Pools of images over given windows, and the transpose of each linear map among them.
 
 Images are `(..., h, w, c)` with any leading dimensions. Padding must be smaller than the window and is never pooled.
-`layers` makes of each pair a linear primitive, and `backprop` the lectures' backward passes.
+`layers` turns each pair of a map and its transpose into a linear primitive, and `backprop` into the lectures' backward
+pass.
 """
 
 from functools import reduce
@@ -39,21 +40,21 @@ Axes = tuple[Axis, Axis]
 
 
 class MaxPool(NamedTuple):
-    """How each maximum was found: for all places of a window but the first, whether what came before stays largest."""
+    """Path to each maximum: for every place of a window but the first, whether an earlier place stays the largest."""
 
-    passes: tuple[tuple[Array, ...], ...]  # bools, one per window of each pass
+    passes: tuple[tuple[Array, ...], ...]  # for each pass and place, one bool per window
     static: Static  # windows along height and width
 
 
 class AvgPool(NamedTuple):
-    """How many values each window covers; the inputs themselves are not needed."""
+    """Number of values that each window averages. The backward pass needs nothing else."""
 
     count: Array  # (h2, w2, 1)
     static: Static  # windows along height and width
 
 
 class L2Pool(NamedTuple):
-    """Inputs and outputs."""
+    """Inputs and outputs of an L2 pool."""
 
     x: Array  # (..., h, w, c)
     y: Array  # (..., h2, w2, c), in float32 at least
@@ -61,7 +62,12 @@ class L2Pool(NamedTuple):
 
 
 def pool_axes(x: Array, window, stride, padding) -> Axes:
-    """Return the windows along height and width, or raise ValueError."""
+    """Return the windows along height and width.
+
+    Raises:
+        ValueError: x is not an image of real numbers, an option is below 1, the window is larger than the padded input,
+            or the padding is not smaller than the window.
+    """
     if x.ndim < 3 or 0 in x.shape[-3:-1]:
         raise ValueError(f"x: got shape {x.shape}, allowed are images (..., h, w, c) of at least one pixel")
     if not jnp.issubdtype(x.dtype, jnp.integer) and not jnp.issubdtype(x.dtype, jnp.floating):
@@ -74,7 +80,7 @@ def pool_axes(x: Array, window, stride, padding) -> Axes:
 
 
 def weighted_axes(x: Array, weights: Array, stride, padding) -> Axes:
-    """Return the windows along height and width, which have the weights' shape, or raise ValueError."""
+    """Return the windows along height and width, whose size is the shape of the weights. Raises: see `pool_axes`."""
     if weights.ndim != 2:
         raise ValueError(f"weights: got shape {weights.shape}, allowed are (height, width)")
     return pool_axes(x, weights.shape, stride, padding)
@@ -84,9 +90,9 @@ def weighted_axes(x: Array, weights: Array, stride, padding) -> Axes:
 
 
 def maxima(x: Array, axes: Axes) -> tuple[Array, MaxPool]:
-    """Return the maximum of each window, and how it was found.
+    """Return the maximum of each window, and the path to it.
 
-    Where nobody asks how, `lax.reduce_window` would do, and XLA on CPU fuse it into a convolution; but that loses NaN.
+    `lax.reduce_window` would fuse with a convolution on CPU where no gradient is needed, but it loses NaN.
     """
     kept, lowest = [], _lowest(x.dtype)
     for along in passes(axes):
@@ -96,7 +102,7 @@ def maxima(x: Array, axes: Axes) -> tuple[Array, MaxPool]:
 
 
 def at_maxima(residuals: MaxPool, x: Array) -> Array:
-    """Return what another image has where the maxima were: the transpose of `spread_to_maxima`."""
+    """Return the entries of another image at the maxima. It is the transpose of `spread_to_maxima`."""
     for along, stays in zip(passes(residuals.static.value), residuals.passes, strict=True):
         first, *others = read(x, along, 0)
         x = reduce(lambda kept, step: jnp.where(step[0], kept, step[1]), zip(stays, others, strict=True), first)
@@ -104,7 +110,7 @@ def at_maxima(residuals: MaxPool, x: Array) -> Array:
 
 
 def spread_to_maxima(residuals: MaxPool, cotangent: Array) -> Array:
-    """Return the transpose of `at_maxima`: for each input the sum over the windows whose maximum is there."""
+    """Apply the transpose of `at_maxima`: for each input, the sum over the windows whose maximum it is."""
     pairs = zip(passes(residuals.static.value), residuals.passes, strict=True)
     for along, stays in reversed(list(pairs)):
         cotangent = add(_hand_back(stays, cotangent), along)
@@ -116,9 +122,9 @@ def _lowest(dtype) -> float | int:
 
 
 def _largest(places: list[Array], first: Array | None) -> tuple[Array, list[Array]]:
-    """Return the largest over the places (NaN if there is one), and at each place but the first what stays so.
+    """Return the largest entry over the places, NaN if there is one, and where an earlier place stays the largest.
 
-    The first of equals stays. Places before `first` are padding: whatever comes after them is taken.
+    Of equal entries the first stays. Places before `first` are padding, which any later place replaces.
     """
     largest, stays = places[0], []
     for number, place in enumerate(places[1:], start=1):
@@ -129,7 +135,7 @@ def _largest(places: list[Array], first: Array | None) -> tuple[Array, list[Arra
 
 
 def _hand_back(stays: tuple[Array, ...], cotangent: Array) -> list[Array]:
-    """Return the cotangent of each place that `_largest` was given, last question first."""
+    """Return the cotangent of each place that `_largest` compared, by undoing the comparisons in reverse order."""
     shares = []
     for stay in reversed(stays):
         shares.append(jnp.where(stay, 0, cotangent))
@@ -138,7 +144,7 @@ def _hand_back(stays: tuple[Array, ...], cotangent: Array) -> list[Array]:
 
 
 def _first_inside(along: Along, ndim: int) -> Array | None:
-    """Return for each window of a pass its first place that is no padding; None if that is place 0 in all."""
+    """Return the first place of each window that is not padding, or None if that is place 0 in every window."""
     (axis, number), *others = along
     if others or axis.low == 0:
         return None
@@ -150,19 +156,19 @@ def _first_inside(along: Along, ndim: int) -> Array | None:
 
 
 def covered(x: Array, axes: Axes, count_padding: bool) -> AvgPool:
-    """Return how many values each window averages."""
+    """Return the number of values that each window averages."""
     count = sums(ones(axes, numerics.widen(x).dtype), axes)
     return AvgPool(jnp.full_like(count, axes[0].size * axes[1].size) if count_padding else count, Static(axes))
 
 
 def means(residuals: AvgPool, x: Array) -> Array:
-    """Return the mean of each window: the transpose of `spread_means`."""
+    """Return the mean of each window. It is the transpose of `spread_means`."""
     total = sums(numerics.widen(x), residuals.static.value)
     return (total / jnp.broadcast_to(residuals.count, total.shape)).astype(x.dtype)
 
 
 def spread_means(residuals: AvgPool, cotangent: Array) -> Array:
-    """Return the transpose of `means`: for each input the sum of δ / m over the windows that cover it."""
+    """Apply the transpose of `means`: for each input, the sum of δ / m over the windows that cover it."""
     wide = numerics.widen(cotangent)
     share = wide / jnp.broadcast_to(residuals.count, wide.shape)
     return spread(share, residuals.static.value).astype(cotangent.dtype)
@@ -174,13 +180,16 @@ def norms(x: Array, axes: Axes) -> Array:
 
 
 def norms_along(residuals: L2Pool, tangent: Array) -> Array:
-    """Return how the norms change along a tangent, Σ x t / y, 0 where y = 0: the transpose of `spread_norms`."""
+    """Return the derivative of the norms along a tangent t, Σ x t / y, or 0 where y = 0.
+
+    It is the transpose of `spread_norms`.
+    """
     x, y, static = residuals
     return _over_norm(sums(x * tangent, static.value), y)
 
 
 def spread_norms(residuals: L2Pool, cotangent: Array) -> Array:
-    """Return the transpose of `norms_along`: x times the sum of δ / y over the windows that cover it; 0 where y = 0."""
+    """Apply the transpose of `norms_along`: x times the sum of δ / y, 0 where y = 0, over the windows that cover it."""
     x, y, static = residuals
     share = _over_norm(cotangent.astype(y.dtype), y)
     return (numerics.widen(x) * spread(share, static.value)).astype(x.dtype)
@@ -195,23 +204,23 @@ def _over_norm(x: Array, norm: Array) -> Array:
 
 
 def weighted_sums(x: Array, weights: Array, axes: Axes) -> Array:
-    """Return Σ w x of each window; leading axes of the weights are those of x."""
+    """Return Σ w x for each window. Leading axes of the weights match those of x."""
     places = read(x, both(axes), 0)
     return reduce(jnp.add, [weight * place for weight, place in zip(_each(weights, x.ndim), places, strict=True)])
 
 
 def spread_weighted(share: Array, weights: Array, axes: Axes) -> Array:
-    """Return the transpose of `weighted_sums`: for each input the sum of w times the share of the windows there."""
+    """Apply the transpose of `weighted_sums`: for each input, the sum of w times the share of each window there."""
     return add([weight * share for weight in _each(weights, share.ndim)], both(axes))
 
 
 def weights_inside(weights: Array, axes: Axes) -> Array:
-    """Return the sum of the weights that lie in the image for each window, (h2, w2, 1)."""
+    """Return, for each window, the sum of the weights that lie inside the image, (h2, w2, 1)."""
     return weighted_sums(ones(axes, weights.dtype), weights, axes)
 
 
 def _each(weights: Array, ndim: int) -> list[Array]:
-    """Return the weights (..., kh, kw) one by one, in row-major order, in a shape that broadcasts against images."""
+    """Return the weights (..., kh, kw) one by one in row-major order, each in a shape that broadcasts to images."""
     lead = weights.shape[:-2]
     shape = lead + (1,) * (ndim - len(lead))
     return [weights[..., i, j].reshape(shape) for i in range(weights.shape[-2]) for j in range(weights.shape[-1])]

@@ -1,7 +1,8 @@
-"""What each place of a pool's windows reads, and the transpose: what came for a place, added where it was read.
+"""Reading the windows of a pool one place at a time, and the transpose of reading.
 
-Images are `(..., h, w, c)`. A pool reads the width, then the height: kh + kw terms instead of kh·kw. Only windows of up
-to four places, side by side, are read in one pass over both axes.
+`read` returns one array per place of a window; `add`, its transpose, adds such arrays to the inputs that were read.
+Images are `(..., h, w, c)`. A pool passes over the width, then over the height, which takes kh + kw terms instead of
+kh·kw. Only adjoining windows of up to four places are read in one pass over both axes.
 """
 
 from functools import reduce
@@ -21,12 +22,15 @@ Along = tuple[tuple[Axis, int], ...]  # the axes of one pass, each with its numb
 
 
 def both(axes: Axes) -> Along:
-    """Return one pass over height and width."""
+    """Return a single pass over height and width."""
     return ((axes[0], _HEIGHT), (axes[1], _WIDTH))
 
 
 def passes(axes: Axes) -> tuple[Along, ...]:
-    """Return the passes that together pool both axes; a maximum's first place in row-major order is found by both."""
+    """Return the passes that together pool both axes.
+
+    Either way of passing finds the first maximum of a window in row-major order.
+    """
     small = axes[0].size * axes[1].size <= tuned.ONE_PASS
     if small and all(axis.stride == axis.size and axis.low == axis.high == 0 for axis in axes):
         return (both(axes),)
@@ -42,7 +46,7 @@ def sums(x: Array, axes: Axes) -> Array:
 
 
 def spread(share: Array, axes: Axes) -> Array:
-    """Return the transpose of `sums`: for each input the sum over the windows that cover it."""
+    """Apply the transpose of `sums`: for each input, the sum over the windows that cover it."""
     for along in reversed(passes(axes)):
         places = [share]
         for axis, _ in along:
@@ -52,7 +56,7 @@ def spread(share: Array, axes: Axes) -> Array:
 
 
 def read(x: Array, along: Along, padding: float | int) -> list[Array]:
-    """Return for each place of a window, in row-major order, what it reads, one entry per window."""
+    """Return, for every place of a window in row-major order, the entries that it reads, one per window."""
     places = [x]
     for axis, number in along:
         padded = [_pad(place, number, (axis.low, axis.high), padding) for place in places]
@@ -62,7 +66,7 @@ def read(x: Array, along: Along, padding: float | int) -> list[Array]:
 
 
 def add(places: list[Array], along: Along) -> Array:
-    """Return the transpose of `read`: for each input the sum of what came for it."""
+    """Apply the transpose of `read`: for each input, the sum of the entries that belong to it."""
     for axis, number in reversed(along):
         starts = range(0, len(places), axis.size)
         places = [_interleave(places[start : start + axis.size], axis, number) for start in starts]
@@ -70,12 +74,12 @@ def add(places: list[Array], along: Along) -> Array:
 
 
 def _interleave(places: list[Array], axis: Axis, number: int) -> Array:
-    """Add what came for place p of window i to input s i + p − P, along one axis.
+    """Add the entry of place p and window i to input s i + p − P along one axis.
 
-    Inputs of one remainder by s lie next to one another in the sum for that remainder, and the s sums are shuffled
-    into one another at the end. Setting each place's terms s apart by zeros instead takes up to three times as long.
+    Each sum holds the inputs of one remainder modulo s side by side, and the s sums are interleaved at the end. Spacing
+    the terms of every place with zeros instead takes up to three times as long.
     """
-    later = -(-axis.size // axis.stride) - 1  # windows that begin after an input's first and still cover it
+    later = -(-axis.size // axis.stride) - 1  # windows that cover an input besides the first one that does
     sums = []
     for remainder in range(axis.stride):
         terms = [
@@ -88,10 +92,10 @@ def _interleave(places: list[Array], axis: Axis, number: int) -> Array:
 
 
 def _shuffled(parts: list[Array], number: int) -> Array:
-    """Return an array whose entry i along one axis is entry i // s of part i % s, for s parts.
+    """Interleave s parts: entry i of the result, along one axis, is entry i // s of part i % s.
 
-    It selects where it could stack and reshape, which XLA on CPU computes number by number: a step of 20-50-500-10
-    takes 4 % less.
+    Selecting is faster on CPU than stacking and reshaping, which XLA computes entry by entry: a training step of
+    20-50-500-10 takes 4 % less time (`python -m benchmarks.speed`).
     """
     first, *others = parts
     shape = list(first.shape)
@@ -105,7 +109,7 @@ def _shuffled(parts: list[Array], number: int) -> Array:
 
 
 def _pad(x: Array, number: int, amounts: tuple[int, int], value: float | int) -> Array:
-    """Pad one axis with a constant; a negative amount crops."""
+    """Pad one axis with a constant, or crop it by a negative amount."""
     config = [(0, 0, 0)] * x.ndim
     config[number] = (*amounts, 0)
     return lax.pad(x, jnp.asarray(value, x.dtype), config) if any(amounts) else x

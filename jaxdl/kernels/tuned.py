@@ -1,33 +1,37 @@
-"""The numbers by which `choice` and `forms` decide how a convolution is computed on CPU.
+"""The tuned numbers by which kernels decide how to compute on CPU. GPU and TPU use none of those of convolutions.
 
-Measured on 21 November 2026 on two cores, jax 0.10.2, float32, by `python -m benchmarks.conv_methods`, which writes
-`benchmarks/conv_methods.md`; on another machine or version, run it and change the numbers here. A size is a number of
-array entries unless it says otherwise. GPU and TPU read none of them.
+Measured on 21 November 2026 on two cores with jax 0.10.2 in float32. `python -m benchmarks.conv_methods` measures every
+method on 31 shapes and writes `benchmarks/conv_methods.md`; after a change of machine or version, run it and adjust the
+numbers here. Sizes count array entries.
 """
 
-# which method is chosen
-FEW_GROUPS = 8  # groups up to which they are computed one after the other
-FOLD_INPUTS = 16  # input channels up to which columns are folded, forward
-FOLD_OUTPUTS = 8  # output channels up to which columns are folded, forward
-PAD_INPUTS = range(20, 128)  # input channels for which XLA calls YNNPACK, which runs on one core, unless it is padded
-PAD_PRODUCTS = 76_000_000  # multiplications below which a second core does not pay
-PAD_ROWS = 0.3  # share of the outputs that may be computed and dropped
-WASTED = 1.7  # multiplications of XLA's input gradient per necessary one, above which products are added up instead
-UNFOLD_INPUTS = 6  # input channels from which the input gradient is such products
-UNFOLD_ROW = 16  # entries of one row of a window from which it is
-UNFOLDED_IN_CACHE = 3 << 18  # unfolded rows up to which the kernel gradient is one product; 3 MB
-LARGE_KERNEL = 100_000  # kernel entries from which adding blocks takes longer than multiplying them
-FOLD_BLOCK_INPUTS = 8  # input channels up to which a block's columns are folded,
-FOLD_BLOCK_WINDOW = 5  # as they are with windows of so many places
-NARROW_OUTPUTS = 16  # output channels up to which blocks that are not folded are too narrow for a product
+# the choice of a method
+FEW_GROUPS = 8  # largest number of groups to run one after the other
+FOLD_INPUTS = 16  # most input channels for which the forward pass folds columns
+FOLD_OUTPUTS = 8  # most output channels for which it does
+PAD_INPUTS = range(20, 128)  # input channels for which XLA calls YNNPACK, on one core, unless rows are appended
+PAD_PRODUCTS = 76_000_000  # fewest multiplications that are worth a second core
+PAD_ROWS = 0.3  # largest share of the outputs to compute and drop
+WASTED = 1.7  # multiplications per necessary one above which the input gradient leaves XLA's convolution
+UNFOLD_INPUTS = 6  # fewest input channels for an input gradient by matrix products
+UNFOLD_ROW = 16  # smallest row of a window, channels included, for one
+UNFOLDED_IN_CACHE = 3 << 18  # largest unfolded input for a kernel gradient by one product; 3 MB
+LARGE_KERNEL = 100_000  # smallest kernel for which adding blocks takes longer than multiplying them
+FOLD_BLOCK_INPUTS = 8  # most input channels for which a block folds its columns
+FOLD_BLOCK_WINDOW = 5  # narrowest window for which it does, whatever the channels
+NARROW_OUTPUTS = 16  # most output channels that make the product of a block too thin without folding
 
-# how a method computes
-FOLD_FORWARD = 4  # columns that become one, forward
-FOLD_KERNEL = 2  # columns that become one, kernel gradient
+# oneDNN, where it is available
+NATIVE_PRODUCTS = 10_000_000  # fewest multiplications that are worth a call
+NATIVE_KERNEL_INPUTS = 3  # fewest input channels for its kernel gradient, which is slow for fewer
+
+# parameters of the methods
+FOLD_FORWARD = 4  # most columns to fold into one in the forward pass
+FOLD_KERNEL = 2  # the same for the kernel gradient
 SLICES = 4  # 8 ran up to a quarter faster on some shapes, slower on others, and compiled 1.5 to 2 times as long
-BLOCK = 5 << 17  # unfolded rows of one block; 2.5 MB
-THIN = 8  # entries of an unfolded row up to which a product per place would read δ once more for little
-UNROLLED = 32  # members of a mapped axis that are computed one by one
+BLOCK = 5 << 17  # unfolded entries per block; 2.5 MB
+THIN = 8  # longest unfolded row for which one wide product beats a product per place, which reads δ each time
+UNROLLED = 32  # longest mapped axis to unroll; compile time grows with it
 
-# pools; `python -m benchmarks.speed --rows "step 20-50-500-10"` shows them
-ONE_PASS = 4  # places of a window up to which they are read in one pass over both axes
+# pools; measured with `python -m benchmarks.speed --rows "step 20-50-500-10"`
+ONE_PASS = 4  # largest window, in places, to read in one pass over both axes

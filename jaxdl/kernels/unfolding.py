@@ -1,11 +1,11 @@
-"""A convolution and both its transposes as matrix products: what each row of windows reads, times a matrix.
+"""The three products of a convolution as matrix products of unfolded rows.
 
-The usual matrix of all windows is kh·kw times as large as the image. Here only the last axis is unfolded, kw times,
-and one product per place along the other axis adds up: y = Σ_p R_p w_p, ∂E/∂w_p = R_pᵀ δ, ∂E/∂R_p = δ w_pᵀ, with R_p
-the rows that the p-th place of every window reads, (b · outputs, kw · c_in), and w_p the kernel's (kw · c_in, c_out).
-The last are added up where the windows read, and no zero is multiplied: a convolution that is ∂E/∂x multiplies s² times
-as often, and with windows that stay inside the image also beyond its border. Where a row of R_p has few numbers, ∂E/∂w
-is one product of all R_p side by side. 16-bit products add up in float32.
+Unfolding both axes of an image (im2col) would copy it kh·kw times. Here only the last axis is unfolded, kw times, and
+the products for the places p along the first axis are added up: y = Σ_p R_p w_p, ∂E/∂w_p = R_pᵀ δ, ∂E/∂R_p = δ w_pᵀ.
+R_p (b · outputs, kw · c_in) holds the rows that place p of every window reads, and w_p (kw · c_in, c_out) is that row
+of the kernel. ∂E/∂R_p is added to the rows that were read, so no zero is multiplied, whereas the convolution that
+computes ∂E/∂x multiplies s² times as often and also beyond the border of the image. Where the rows of R_p are short,
+∂E/∂w is a single product of all R_p side by side. Products of 16-bit numbers are accumulated in float32.
 
 Reference: Chellapilla, Puri and Simard, High performance convolutional neural networks for document processing, 2006
 (the unfolding); Cho and Brand, MEC: Memory-efficient convolution, 2017, https://arxiv.org/abs/1706.06873 (rows alone).
@@ -33,9 +33,9 @@ __all__ = [
 
 
 def unfolded_forward(x: Array, kernel: Array, axes: tuple[Axis, ...], groups: int = 1) -> Array:
-    """Return y (b, ..., c_out) of x (b, ..., c_in) and kernel (..., c_in / groups, c_out).
+    """Return y (b, ..., c_out) for x (b, ..., c_in) and kernel (..., c_in / groups, c_out).
 
-    Where every channel is its own group, each place of the window adds x times one weight per channel.
+    In a depthwise convolution each place of the window adds x times one weight per channel.
     """
     if groups == x.shape[-1] == kernel.shape[-1]:
         weights = kernel.reshape(-1, *(1,) * (x.ndim - 1), groups)
@@ -70,34 +70,32 @@ def unfolded_input_gradient(cotangent: Array, kernel: Array, axes: tuple[Axis, .
     return lines[0].astype(cotangent.dtype)
 
 
-def unfolded_kernel_gradient(x: Array, cotangent: Array, axes: tuple[Axis, ...], groups: int = 1) -> Array:
-    """Return ∂E/∂w (..., c_in / groups, c_out) from x (b, ..., c_in) and δ (b, ..., c_out)."""
-    sizes, c_out = tuple(axis.size for axis in axes), cotangent.shape[-1]
-    if groups == x.shape[-1] == c_out:
-        over = tuple(range(x.ndim - 1))
-        return jnp.stack([jnp.sum(place * cotangent, over) for place in _places(x, axes)]).reshape(*sizes, 1, c_out)
-    if groups > 1:
-        pairs = zip(jnp.split(x, groups, -1), jnp.split(cotangent, groups, -1), strict=True)
-        return jnp.concatenate([unfolded_kernel_gradient(*pair, axes) for pair in pairs], -1)
-    rows = _rows(x, axes)
+def unfolded_kernel_gradient(x: Array, cotangent: Array, axes: tuple[Axis, ...]) -> Array:
+    """Return ∂E/∂w (..., c_in, c_out), of one group, from x (b, ..., c_in) and δ (b, ..., c_out)."""
+    rows, delta = _rows(x, axes), numerics.merge_leading(cotangent, 1)
     if rows[0].shape[-1] <= tuned.THIN:
         rows = [jnp.concatenate(rows, -1)]
-    delta = cotangent.reshape(rows[0].shape[0], c_out)
     products = [jnp.dot(row.T, delta) for row in rows]
-    return jnp.stack(products).reshape(*sizes, x.shape[-1], c_out)
+    return jnp.stack(products).reshape(*(axis.size for axis in axes), x.shape[-1], cotangent.shape[-1])
 
 
 def as_convolution(
     cotangent: Array, kernel: Array, axes: tuple[Axis, ...], groups: int = 1
 ) -> tuple[Array, Array, tuple[Axis, ...]]:
-    """Return inputs, kernel and windows of the convolution that is ∂E/∂x: δ, set s apart by zeros, and w flipped."""
+    """Return the inputs, kernel and windows of the convolution that computes ∂E/∂x.
+
+    The inputs are δ with s − 1 zeros between its entries; the kernel is w flipped and transposed.
+    """
     apart = [(0, 0, 0), *((0, 0, axis.stride - 1) for axis in axes), (0, 0, 0)]
     delta = lax.pad(cotangent, jnp.zeros((), cotangent.dtype), apart)
     return delta, jnp.flip(exchanged(kernel, groups), tuple(range(len(axes)))), transposed_axes(axes)
 
 
 def exchanged(kernel: Array, groups: int = 1) -> Array:
-    """Return kernel (..., c_in / groups, c_out) as (..., c_out / groups, c_in), which undoes itself."""
+    """Transpose the channels of a kernel (..., c_in / groups, c_out) to (..., c_out / groups, c_in).
+
+    Applied twice, it returns the kernel itself.
+    """
     *spatial, per_group, c_out = kernel.shape
     last = len(spatial)
     # (per_group, groups, c_out / groups) becomes (c_out / groups, groups, per_group)
@@ -106,7 +104,7 @@ def exchanged(kernel: Array, groups: int = 1) -> Array:
 
 
 def transposed_axes(axes: tuple[Axis, ...]) -> tuple[Axis, ...]:
-    """Return the windows of ∂E/∂x over the δ that are set apart; a padding may be negative, which crops."""
+    """Return the windows with which ∂E/∂x reads the spread-out δ. Their padding may be negative, which crops."""
     return tuple(
         Axis(axis.reach, axis.size, 1, axis.dilation, axis.extent - 1 - axis.low, axis.length - axis.reach + axis.low)
         for axis in axes
@@ -114,13 +112,13 @@ def transposed_axes(axes: tuple[Axis, ...]) -> tuple[Axis, ...]:
 
 
 def _rows(x: Array, axes: tuple[Axis, ...]) -> list[Array]:
-    """Return the R_p, for every place of a window along all axes but the last."""
+    """Return R_p for every place p of a window along all axes but the last."""
     columns = jnp.concatenate(_read(_padded(x, axes), axes[-1], len(axes)), -1)
     return [numerics.merge_leading(place, 1) for place in _read_all(columns, axes[:-1])]
 
 
 def _places(x: Array, axes: tuple[Axis, ...]) -> list[Array]:
-    """Return for every place of a window, in row-major order, what it reads, one entry per window."""
+    """Return, for every place of a window in row-major order, the entries that it reads, one per window."""
     return _read_all(_padded(x, axes), axes)
 
 
@@ -137,13 +135,13 @@ def _read_all(x: Array, axes: tuple[Axis, ...]) -> list[Array]:
 
 
 def _read(x: Array, axis: Axis, number: int) -> list[Array]:
-    """Return for each place of a window along one axis what it reads, one entry per window."""
+    """Return, for every place of a window along one axis, the entries that it reads, one per window."""
     starts = range(0, axis.extent, axis.dilation)
     return [lax.slice_in_dim(x, start, start + axis.reach, axis.stride, number) for start in starts]
 
 
 def _put_all(places: Iterable[Array], axis: Axis, number: int) -> Array:
-    """Return the transpose of `_read` along an axis that `_padded` padded: what each place reads, added up there."""
+    """Apply the transpose of `_read` along a padded axis: add the entries of every place where they were read."""
     put = []
     for place, array in enumerate(places):
         start = axis.dilation * place - axis.low

@@ -1,7 +1,7 @@
-"""Where the windows of a convolution or a pool lie. The same arithmetic for forward and backward.
+"""Positions of the windows of convolutions and pools, shared by forward and backward passes.
 
-Along one axis output i reads the inputs s i + d p − P for p = 0, ..., k − 1, where P zeros (or −inf) stand before the
-input. `padding` is one of those of `sizes` for all axes, or a sequence with one entry per axis (Lecture row H3).
+Along one axis, output i reads the inputs s i + d p − P for the places p = 0, ..., k − 1, with P entries of padding
+before the first input. `padding` is a value that `sizes` describes, for all axes or one per axis. [Lecture row H3]
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ class Axis(NamedTuple):
 
     @property
     def extent(self) -> int:
-        """Number of inputs from the first to the last place of one window."""
+        """Number of inputs that one window spans, first and last place included."""
         return self.dilation * (self.size - 1) + 1
 
     @property
@@ -36,7 +36,7 @@ class Axis(NamedTuple):
 
     @property
     def reach(self) -> int:
-        """Number of inputs from the first windows' to the last windows' same place."""
+        """Number of inputs between the first and the last window's first place, both included."""
         return self.stride * (self.outputs - 1) + 1
 
 
@@ -44,7 +44,7 @@ def axes_of(lengths: Sequence[int], window, stride, padding, dilation=1) -> tupl
     """Return one `Axis` per spatial axis of `lengths`.
 
     Raises:
-        ValueError: window, stride or dilation below 1, a padding that is none, a window larger than the padded input.
+        ValueError: a window, stride or dilation below 1, an unknown padding, or a window larger than the padded input.
     """
     named = {"window": window, "stride": stride, "padding": padding, "dilation": dilation}
     values = [sizes.per_axis(name, value, len(lengths)) for name, value in named.items()]
@@ -52,7 +52,7 @@ def axes_of(lengths: Sequence[int], window, stride, padding, dilation=1) -> tupl
 
 
 def check_convolution(x: Array, kernel: Array, rank: int, groups: int) -> None:
-    """Raise ValueError unless x (..., c_in) and kernel (..., c_in / groups, c_out) fit over `rank` spatial axes."""
+    """Raise ValueError unless x (..., c_in) and kernel (..., c_in / groups, c_out) match over `rank` spatial axes."""
     if x.ndim < rank + 1:
         raise ValueError(f"x: got shape {x.shape}, allowed are at least {rank + 1} axes, channels last")
     if kernel.ndim != rank + 2:

@@ -1,6 +1,6 @@
-"""Layers as functions of arrays: each takes its input and its parameters and returns its output.
+"""Layers as pure functions of arrays: each maps an input and its parameters to an output.
 
-`sizes` has the arithmetic of shapes, parameters and multiply-adds in plain Python ints.
+`sizes` computes shapes, parameter counts and multiply-adds in Python ints.
 """
 
 from jaxdl import sizes

@@ -3,6 +3,8 @@
 Sequences are `(..., t, d)` with any leading dimensions, also none. Scores and softmax are float32 at least.
 """
 
+from __future__ import annotations
+
 import math
 
 import jax
@@ -80,9 +82,9 @@ def multi_head_attention(
     Reference: Vaswani et al., Attention is all you need, section 3.2.2, 2017. https://arxiv.org/abs/1706.03762.
     """
     named = {"queries": queries, "keys": keys, "values": values}
-    parts = [_split(name, value, heads) for name, value in named.items()]
+    q, k, v = (_split(name, value, heads) for name, value in named.items())
     mask = mask if mask is None or jnp.ndim(mask) < 3 else jnp.expand_dims(jnp.asarray(mask), -3)  # for all heads
-    return _merge(scaled_dot_product_attention(*parts, mask, causal=causal))
+    return _merge(scaled_dot_product_attention(q, k, v, mask, causal=causal))
 
 
 def cached_attention(

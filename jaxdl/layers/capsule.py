@@ -1,7 +1,7 @@
 """Capsules: vectors whose length is a probability, and the routing between two layers of them.
 
-Reference for all: Sabour, Frosst and Hinton, Dynamic routing between capsules, 2017.
-https://arxiv.org/abs/1710.09829. Lecture part I.
+Reference: Sabour, Frosst and Hinton, Dynamic routing between capsules, 2017. https://arxiv.org/abs/1710.09829.
+[Lecture part I]
 """
 
 import jax.numpy as jnp
@@ -15,13 +15,13 @@ __all__ = ["capsule_length", "dynamic_routing", "squash"]
 
 
 def squash(x: Float[ArrayLike, "*x"], *, axis: int = -1) -> Float[Array, "*x"]:
-    """Shrink vectors to a length below 1, direction kept: v = (‖s‖² / (1 + ‖s‖²)) s / ‖s‖.
+    """Shrink vectors to a length below 1 without turning them: v = (‖s‖² / (1 + ‖s‖²)) s / ‖s‖.
 
     Value and gradient are 0 at s = 0.
 
     Args:
         x: vectors s along `axis`.
-        axis: the axis of a vector's entries.
+        axis: the axis of the entries of a vector.
     """
     wide, norm = _with_norm(x, axis)
     short = norm < 1
@@ -30,12 +30,12 @@ def squash(x: Float[ArrayLike, "*x"], *, axis: int = -1) -> Float[Array, "*x"]:
 
 
 def capsule_length(x: Float[ArrayLike, "*x"], *, axis: int = -1) -> Float[Array, "..."]:
-    """Length of each vector, ‖x‖: the probability that a capsule stands for; gradient 0 at 0."""
+    """Length ‖x‖ of each vector, the probability that its capsule encodes, with gradient 0 at 0."""
     return jnp.squeeze(_with_norm(x, axis)[1], axis).astype(numerics.result_dtype(x))
 
 
 def _with_norm(x: ArrayLike, axis: int) -> tuple[Array, Array]:
-    """Return x in float32 at least and its Euclidean norm along an axis, which is kept; no square overflows."""
+    """Return x in float32 or wider and its Euclidean norm along an axis, which is kept, without overflow."""
     numerics.refuse_complex(x=x)
     wide = numerics.widen(x)
     if not wide.ndim:
@@ -46,17 +46,17 @@ def _with_norm(x: ArrayLike, axis: int) -> tuple[Array, Array]:
 
 
 def dynamic_routing(votes: Float[ArrayLike, "*b n_in n_out d"], *, iterations: int = 3) -> Float[Array, "*b n_out d"]:
-    """Route the votes of lower capsules to the higher ones that they agree with.
+    """Route the votes of lower capsules to the higher capsules that they agree with.
 
-    b = 0; then `iterations` times: c_i = softmax(b_i) over the outputs, v_j = squash(Σ_i c_ij û_ij),
-    b_ij += û_ij · v_j. The last v is the result.
+    Starting from b = 0, repeat `iterations` times: c_i = softmax(b_i) over the outputs, v_j = squash(Σ_i c_ij û_ij),
+    b_ij += û_ij · v_j. Return the last v.
 
     Args:
-        votes: û_ij, what input capsule i predicts for output capsule j, as vectors of d entries.
-        iterations: how often the couplings c are used; the paper takes 3.
+        votes: û_ij, the prediction of input capsule i for output capsule j, a vector of d entries.
+        iterations: number of iterations; the paper uses 3.
 
     Returns:
-        One vector per output capsule. Gradients go through all iterations.
+        One vector per output capsule. Gradients flow through all iterations.
 
     Raises:
         ValueError: fewer than three axes, or fewer than one iteration.
@@ -67,8 +67,8 @@ def dynamic_routing(votes: Float[ArrayLike, "*b n_in n_out d"], *, iterations: i
         raise ValueError(f"votes: got shape {votes.shape}, allowed are (..., n_in, n_out, d)")
     if iterations < 1:
         raise ValueError(f"iterations: got {iterations}, allowed are ints ≥ 1")
-    by_output = jnp.swapaxes(votes, -3, -2)  # sums over inputs are matrix products then, on CPU six times as fast
-    output = squash(jnp.sum(by_output, axis=-2) / votes.shape[-2])  # b = 0: all couplings are alike
+    by_output = jnp.swapaxes(votes, -3, -2)  # makes sums over inputs matrix products, six times as fast on CPU
+    output = squash(jnp.sum(by_output, axis=-2) / votes.shape[-2])  # b = 0 makes all couplings equal
     agreement = 0.0
     for _ in range(iterations - 1):
         agreement = agreement + jnp.einsum("...id,...d->...i", by_output, output)

@@ -1,9 +1,11 @@
-"""Convolutions as networks use them (cross-correlations), transposed ones, and the true convolution.
+"""Convolutional layers (cross-correlations), transposed convolutions, and the true convolution.
 
-Images are `(..., h, w, c)` with any leading dimensions, also none; kernels `(kh, kw, c_in / groups, c_out)`.
-All of them are linear in the input and in the kernel, which may be complex. `stride`, `padding` and `dilation` are
-one value for all spatial axes or a sequence with one entry for each; what a padding means stands in `sizes`.
+Images are `(..., h, w, c)` with any number of leading dimensions, kernels `(kh, kw, c_in / groups, c_out)`. Every
+function is linear in the input and in the kernel, and both may be complex. `stride`, `padding` and `dilation` take one
+value for all spatial axes or a sequence with one entry per axis; `sizes` describes the paddings.
 """
+
+from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Literal
@@ -14,7 +16,7 @@ from jaxtyping import Array, Inexact
 
 from jaxdl import numerics, sizes
 from jaxdl.kernels.correlation import correlate, correlate_transposed
-from jaxdl.kernels.forms import METHODS, check_method
+from jaxdl.kernels.forms import check_method
 from jaxdl.kernels.windows import Axis, axes_of, check_convolution
 
 __all__ = ["conv1d", "conv2d", "conv_transpose1d", "conv_transpose2d", "convolve1d", "convolve2d"]
@@ -35,9 +37,8 @@ def conv1d(
 ) -> Inexact[Array, "*b m c_out"]:
     """Cross-correlation along one axis: y[n, o] = b[o] + Σ_{i,c} x[s n + d i − p, c] w[i, c, o].
 
-    `padding=(kernel.shape[0] − 1, 0)` makes it causal. See `conv2d`.
-
-    Lecture row H1.
+    `padding=(kernel.shape[0] − 1, 0)` makes it causal. See `conv2d` for the arguments; `method="xla"` opts out of
+    jaxdl's choice of an algorithm here, too. [Lecture row H1]
     """
     per_axis = (tuple(padding),) if isinstance(padding, list | tuple) else padding
     return _conv(x, kernel, bias, 1, stride, per_axis, dilation, groups, method)
@@ -59,25 +60,28 @@ def conv2d(
     The kernel is not flipped; `convolve2d` is the true convolution.
 
     Args:
-        x: images, any leading dimensions.
-        kernel: weights; with `groups`, output channel o sees the c_in / groups inputs of its own group.
-        bias: one per output channel, or None.
-        stride: s, step between outputs; one int or (height, width).
-        padding: "SAME", "VALID", "FULL", an int, or one entry per axis: an int or a pair (low, high).
-        dilation: d, step between the inputs that one window sees.
-        groups: number of groups of channels that do not see one another.
-        method: how it is computed: "xla", "sliced", "patches", "folded", "blocked" or "padded"; None chooses by shape
-            and platform. On CPU, inside `lax.scan`, the kernel's gradient is slow by "xla", "sliced" and "padded" and
-            fast by the others, which are matrix products. See `correlation`.
+        x: images with any leading dimensions.
+        kernel: weights; with `groups`, output channel o sees the c_in / groups input channels of its own group.
+        bias: one entry per output channel, or None.
+        stride: s, the step between outputs; one int or (height, width).
+        padding: "SAME", "VALID", "FULL", an int, or one entry per axis, each an int or a pair (low, high).
+        dilation: d, the step between the inputs of one window.
+        groups: number of channel groups that do not see one another.
+        method: algorithm for the forward pass and both gradients. None picks the fastest for these shapes on CPU, from
+            measurements on one machine, and XLA's convolution on GPU and TPU. "xla" always runs XLA's convolution: pass
+            it if the choice is slow on your machine. `jaxdl.kernels.forms` describes the others: "sliced", "patches",
+            "folded", "blocked", "padded", and "native", which runs oneDNN on CPU and needs the extra of that name.
+            Inside `lax.scan` on CPU, the kernel gradient is slow with "xla", "sliced" and "padded".
 
     Returns:
         ⌊(n + 2P − d(k−1) − 1)/s⌋ + 1 outputs per axis, in the promoted dtype of the arguments.
 
     Raises:
-        ValueError: a wrong rank, channels that do not fit, an option below 1, a window larger than the padded input.
+        ValueError: a wrong rank, mismatched channels, an option below 1, an unknown method, or a window larger than the
+            padded input.
 
     Reference: Dumoulin and Visin, A guide to convolution arithmetic, 2016. https://arxiv.org/abs/1603.07285.
-    Lecture rows H2, H3.
+    [Lecture rows H2, H3]
     """
     return _conv(x, kernel, bias, 2, stride, padding, dilation, groups, method)
 
@@ -109,18 +113,18 @@ def conv_transpose2d(
     groups: int = 1,
     output_padding: int | Sequence[int] = 0,
 ) -> Inexact[Array, "*b h2 w2 c_out"]:
-    """Transposed convolution: every input adds its multiple of the kernel to the output, `stride` apart.
+    """Transposed convolution: each input adds a multiple of the kernel to the output, `stride` apart.
 
-    y[s i + d p − c, s j + d q − c, o] += x[i, j, c] w[p, q, c, o]: the transpose, as a linear map, of the `conv2d`
-    with the same options and the kernel's last two axes exchanged; it goes from that one's output to its input.
+    y[s i + d p − c, s j + d q − c, o] += x[i, j, c] w[p, q, c, o]. As a linear map it is the transpose of the `conv2d`
+    with the same options and the last two axes of the kernel exchanged, and maps the output of that one to its input.
 
     Args:
-        x: images, any leading dimensions.
-        kernel: weights, not flipped; with `groups`, c_in / groups input channels for each of all outputs.
-        bias: one per output channel, or None.
-        stride: s, distance between the places of neighbouring inputs.
-        padding: how much is cropped: what that `conv2d` pads. "VALID" crops nothing, "SAME" leaves s·n.
-        dilation: d, distance between neighbouring weights.
+        x: images with any leading dimensions.
+        kernel: weights, not flipped; with `groups`, c_in / groups input channels for each output channel.
+        bias: one entry per output channel, or None.
+        stride: s, the distance in the output between neighbouring inputs.
+        padding: amount to crop, which is what the `conv2d` pads. "VALID" crops nothing, "SAME" leaves s·n.
+        dilation: d, the distance between neighbouring weights.
         groups: as in `conv2d`.
         output_padding: rows and columns that are cropped less at the bottom and on the right, below
             max(stride, dilation): that `conv2d` maps several sizes to one, and this says which of them comes back.
@@ -132,7 +136,7 @@ def conv_transpose2d(
         ValueError: as in `conv2d`, a crop that leaves nothing, or an output padding out of its range.
 
     Reference: Zeiler et al., Deconvolutional networks, 2010. https://www.matthewzeiler.com/mattzeiler/deconvolutionalnetworks.pdf;
-    Dumoulin and Visin, A guide to convolution arithmetic, 2016. https://arxiv.org/abs/1603.07285. Lecture part J.
+    Dumoulin and Visin, A guide to convolution arithmetic, 2016. https://arxiv.org/abs/1603.07285. [Lecture part J]
     """
     return _conv_transpose(x, kernel, bias, 2, stride, padding, dilation, groups, output_padding)
 
@@ -140,9 +144,9 @@ def conv_transpose2d(
 def convolve1d(
     x: Inexact[ArrayLike, "*b n"], kernel: Inexact[ArrayLike, " k"], *, mode: Mode = "full"
 ) -> Inexact[Array, "*b m"]:
-    """True convolution along the last axis: y[n] = Σ_i x[n − i] w[i], the kernel flipped. See `convolve2d`.
+    """True convolution along the last axis, with the kernel flipped: y[n] = Σ_i x[n − i] w[i].
 
-    Lecture row H1.
+    See `convolve2d`. [Lecture row H1]
     """
     x, kernel = jnp.asarray(x), jnp.asarray(kernel)
     return _convolve(x, kernel, mode, 1)
@@ -151,18 +155,20 @@ def convolve1d(
 def convolve2d(
     x: Inexact[ArrayLike, "*b h w"], kernel: Inexact[ArrayLike, "kh kw"], *, mode: Mode = "full"
 ) -> Inexact[Array, "*b h2 w2"]:
-    """True convolution of images without channels: y[i, j] = Σ_{p,q} x[i − p, j − q] w[p, q], the kernel flipped.
+    """True convolution of images without channels: y[i, j] = Σ_{p,q} x[i − p, j − q] w[p, q].
+
+    The kernel is flipped. Networks use `conv2d`, which does not flip.
 
     Args:
-        x: images, any leading dimensions.
+        x: images with any leading dimensions.
         kernel: w.
-        mode: "full" gives all n + k − 1 outputs where the two overlap, "same" the n in the middle of them (the
-            earlier of the two middles for an even kernel, as in scipy), "valid" the n − k + 1 of full overlap.
+        mode: "full" returns the n + k − 1 outputs with any overlap, "same" the n in their middle (the earlier of two
+            middles for an even kernel, as in scipy), "valid" the n − k + 1 with full overlap.
 
     Raises:
         ValueError: an unknown mode, a wrong rank, or a kernel larger than the image in mode "valid".
 
-    Lecture row H2; what the lectures call a convolution of a network is `conv2d`, which does not flip.
+    [Lecture row H2]
     """
     x, kernel = jnp.asarray(x), jnp.asarray(kernel)
     return _convolve(x, kernel, mode, 2)
@@ -173,7 +179,7 @@ def _conv(x, kernel, bias, axes, stride, padding, dilation, groups, method=None)
     x, kernel = jnp.asarray(x), jnp.asarray(kernel)
     check_convolution(x, kernel, axes, groups)
     along = axes_of(x.shape[-axes - 1 : -1], kernel.shape[:axes], stride, padding, dilation)
-    check_method(method, (None, *METHODS))
+    check_method(method, choice=True)
     dtype = numerics.result_dtype(x, kernel)
     y = correlate(numerics.merge_leading(x, axes + 1).astype(dtype), kernel.astype(dtype), along, groups, method)
     return numerics.add_bias(y.reshape(x.shape[: -axes - 1] + y.shape[1:]), bias)
@@ -202,7 +208,7 @@ def _convolve(x: Array, kernel: Array, mode: str, axes: int) -> Array:
 
 
 def _transposed_axes(lengths, windows, stride, padding, dilation, output_padding) -> tuple[Axis, ...]:
-    """Return the windows of the convolution that is transposed, whose outputs have these lengths."""
+    """Return the windows of the convolution to transpose, whose outputs have the given lengths."""
     named = {"stride": stride, "padding": padding, "dilation": dilation, "output_padding": output_padding}
     values = [sizes.per_axis(name, value, len(lengths)) for name, value in named.items()]
     return tuple(_transposed_axis(*one) for one in zip(lengths, windows, *values, strict=True))

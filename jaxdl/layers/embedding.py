@@ -1,5 +1,7 @@
 """Vectors for symbols and for places in a sequence."""
 
+from __future__ import annotations
+
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, Real

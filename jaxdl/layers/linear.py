@@ -1,4 +1,4 @@
-"""The affine map."""
+"""Dense layers."""
 
 import jax.numpy as jnp
 from jax.typing import ArrayLike
@@ -17,18 +17,18 @@ def dense(
     """Affine map of the last axis: y = Wᵀx + b.
 
     Args:
-        x: inputs, any leading dimensions; real or complex, as the other arguments may be.
+        x: inputs with any leading dimensions. All arguments may be complex.
         kernel: weights W, one column per output.
-        bias: b; None for none.
+        bias: b, or None.
 
     Returns:
         One value per column of `kernel`, in the promoted dtype of the arguments.
 
     Raises:
-        ValueError: a wrong rank, or inputs and weights of different length.
+        ValueError: a wrong rank, or inputs and weights of different lengths.
 
-    Lecture row A4. P and M print z = Wᵀa + b for each layer but leave out g on z_j in the one-hidden-layer formula;
-    the non-linearity is the caller's.
+    The non-linearity g is up to the caller. P and M print z = Wᵀa + b for each layer but leave out g on z_j in the
+    formula for one hidden layer. [Lecture row A4]
     """
     x, kernel = jnp.asarray(x), jnp.asarray(kernel)
     if kernel.ndim != 2:

@@ -1,8 +1,10 @@
-"""Normalisation by statistics of a batch, of one example, or of neighbours.
+"""Normalisation by the statistics of a batch, of one example, or of neighbouring channels or pixels.
 
-Statistics are computed in float32 at least (float16 and bfloat16 inputs are widened) with the biased variance 1/m;
-results have the dtype of the input. ε stands inside the root. Complex inputs raise ValueError.
+Statistics use the biased variance 1/m and are computed in float32 or wider; results have the dtype of the input. ε is
+added inside the root. Complex inputs raise ValueError.
 """
+
+from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
@@ -41,26 +43,26 @@ def batch_norm(
 ) -> Float[Array, "*x"]:
     """Normalise by given statistics: y = γ (x − mean) / √(var + ε) + β.
 
-    With γ = √(var + ε) and β = mean it is the identity. A bias added to x before it changes nothing in training,
-    because the batch mean takes it out again. Order: after a dense or a convolutional layer, before the non-linearity.
+    With γ = √(var + ε) and β = mean it is the identity. It follows a dense or convolutional layer and precedes the
+    non-linearity. That layer needs no bias, because subtracting the batch mean removes it in training.
 
     Args:
-        x: inputs, any shape.
-        mean, var: from `batch_statistics` in training, running averages of them in evaluation; like `scale` and
-            `offset` of shape `(c,)`, or any shape that broadcasts against x from the right.
-        scale: γ; None for 1.
-        offset: β; None for 0.
+        x: inputs of any shape.
+        mean, var: the batch's `batch_statistics` in training, running averages in evaluation. Like `scale` and
+            `offset`, they have shape `(c,)` or any shape that broadcasts against x from the right.
+        scale: γ; None means 1.
+        offset: β; None means 0.
         eps: ε.
 
     Raises:
         ValueError: a shape that does not broadcast to that of x.
 
-    Reference: Ioffe and Szegedy, Batch normalization, 2015. https://arxiv.org/abs/1502.03167. Lecture row G5.
+    Reference: Ioffe and Szegedy, Batch normalization, 2015. https://arxiv.org/abs/1502.03167. [Lecture row G5]
     """
     numerics.refuse_complex(x=x, mean=mean, var=var, scale=scale, offset=offset)
     x = jnp.asarray(x)
-    mean, factor = _align("mean", mean, x), lax.rsqrt(_align("var", var, x) + eps)
-    if scale is not None and jnp.shape(aligned := _align("scale", scale, x)) == factor.shape:
+    mean, factor = numerics.align("mean", mean, x), lax.rsqrt(numerics.align("var", var, x) + eps)
+    if scale is not None and jnp.shape(aligned := numerics.align("scale", scale, x)) == factor.shape:
         factor, scale = factor * aligned, None
     return _affine(_scaled_from(numerics.widen(x), mean, factor), x, scale, offset)
 
@@ -73,27 +75,27 @@ def batch_statistics(
 ) -> tuple[Float[Array, "*m"], Float[Array, "*m"]]:
     """Mean and biased variance of a batch: μ = Σ x / m, σ² = Σ (x − μ)² / m.
 
-    The squares are summed after the mean is taken out, here and across devices (σ² is the mean of σ_d² + (μ_d − μ)²
-    over devices d), so a large mean costs no digits.
+    The mean is subtracted before squares are summed, within a device and across devices (σ² is the mean of
+    σ_d² + (μ_d − μ)² over devices d), so a large mean costs no digits.
 
     Args:
         x: inputs, channels last.
-        axis_name: mapped axis or axes over whose devices the batch extends, all of equal share; None for none.
-        axis: axes to average over, kept with length 1 so that the result broadcasts against x; None for all but
-            the last, which gives shape `(c,)`.
+        axis_name: mapped axis or axes over whose devices the batch extends in equal shares, or None.
+        axis: axes to average over, kept with length 1 so that the result broadcasts against x. None averages over all
+            axes but the last and returns shape `(c,)`.
 
     Returns:
-        Mean and variance in float32 (float64 for float64); NaN for an empty batch.
+        Mean and variance in float32 (float64 for float64). An empty batch gives NaN.
 
     Raises:
-        ValueError: x is a scalar, or an axis that it has not.
+        ValueError: x is a scalar or lacks an axis.
 
     Reference: Chan, Golub and LeVeque, Updating formulae and a pairwise algorithm for computing sample variances,
-    1979. http://i.stanford.edu/pub/cstr/reports/cs/tr/79/773/CS-TR-79-773.pdf. Lecture row G5.
+    1979. http://i.stanford.edu/pub/cstr/reports/cs/tr/79/773/CS-TR-79-773.pdf. [Lecture row G5]
     """
     numerics.refuse_complex(x=x)
     wide = numerics.widen(x)
-    axes = _axes("axis", axis, wide.ndim)
+    axes = numerics.reduced_axes(axis, wide.ndim)
     mean, var = _moments(wide, axes)
     if axis_name is not None:
         local_mean, mean = mean, lax.pmean(mean, axis_name)
@@ -113,7 +115,7 @@ def layer_norm(
 ) -> Float[Array, "*x"]:
     """Normalise each example by its own mean and variance over `axis`. See `batch_norm`.
 
-    Reference: Ba, Kiros and Hinton, Layer normalization, 2016. https://arxiv.org/abs/1607.06450. Lecture row G5.
+    Reference: Ba, Kiros and Hinton, Layer normalization, 2016. https://arxiv.org/abs/1607.06450. [Lecture row G5]
     """
     return batch_norm(x, *batch_statistics(x, axis=axis), scale, offset, eps=eps)
 
@@ -143,7 +145,7 @@ def rms_norm(
     numerics.refuse_complex(x=x, scale=scale)
     x = jnp.asarray(x)
     wide = numerics.widen(x)
-    power = jnp.mean(jnp.square(wide), axis=_axes("axis", axis, x.ndim), keepdims=True)
+    power = jnp.mean(jnp.square(wide), axis=numerics.reduced_axes(axis, x.ndim), keepdims=True)
     return _affine(wide * lax.rsqrt(power + eps), x, scale, None)
 
 
@@ -157,7 +159,7 @@ def instance_norm(
     """Normalise each channel of each image by its own mean and variance. See `batch_norm`.
 
     Reference: Ulyanov, Vedaldi and Lempitsky, Instance normalization, 2016. https://arxiv.org/abs/1607.08022.
-    Lecture row G5.
+    [Lecture row G5]
     """
     return group_norm(x, scale, offset, groups=jnp.shape(x)[-1], eps=eps)
 
@@ -173,9 +175,9 @@ def group_norm(
     """Normalise groups of neighbouring channels of each image by their mean and variance. See `batch_norm`.
 
     Raises:
-        ValueError: x is no image, or `groups` does not divide its channels.
+        ValueError: x is not an image, or `groups` does not divide its channels.
 
-    Reference: Wu and He, Group normalization, 2018. https://arxiv.org/abs/1803.08494. Lecture row G5.
+    Reference: Wu and He, Group normalization, 2018. https://arxiv.org/abs/1803.08494. [Lecture row G5]
     """
     numerics.refuse_complex(scale=scale, offset=offset)
     x = _image(x)
@@ -198,20 +200,20 @@ def local_response_norm(
 ) -> Float[Array, "*x"]:
     """Divide each channel by the activity of its neighbours: y_i = x_i / (k + α Σ_j x_j²)^β.
 
-    j runs over the `size` channels i − ⌊size/2⌋, ..., i + ⌊(size−1)/2⌋ that exist. AlexNet's paper normalises after
-    the non-linearity and before the pool; the lecture S draws the pool first.
+    j runs over the existing channels among i − ⌊size/2⌋, ..., i + ⌊(size−1)/2⌋. The paper normalises after the
+    non-linearity and before the pool; the lecture S draws the pool first.
 
     Args:
         x: activations, channels last.
-        size: n, number of channels in the sum.
+        size: n, the number of channels in the sum.
         alpha, beta, k: α, β, k > 0.
-        per_size: divide α by `size`, as Caffe and PyTorch do; the paper does not.
+        per_size: whether to divide α by `size`, as Caffe and PyTorch do and the paper does not.
 
     Raises:
-        ValueError: a size below 1 or a Python number k ≤ 0, with which zeros would be divided by zero.
+        ValueError: a size below 1, or a Python number k ≤ 0, which would divide 0 by 0.
 
     Reference: Krizhevsky, Sutskever and Hinton, ImageNet classification with deep convolutional neural networks,
-    section 3.3, 2012. https://papers.nips.cc/paper/4824. Lecture row H8.
+    section 3.3, 2012. https://papers.nips.cc/paper/4824. [Lecture row H8]
     """
     check_at_least_one("size", size)
     if isinstance(k, float | int) and not k > 0:
@@ -223,7 +225,7 @@ def local_response_norm(
     around = [(0, 0)] * (x.ndim - 1) + [(size // 2, (size - 1) // 2)]
     energy = lax.reduce_window(jnp.square(wide), 0.0, lax.add, (*others, size), (*others, 1), around)
     divisor = k + (alpha / size if per_size else alpha) * energy
-    y = wide * jnp.exp(-beta * jnp.log(divisor))  # ** is ten times as slow on CPU
+    y = wide * jnp.exp(-beta * jnp.log(divisor))  # ** takes ten times as long on CPU
     return y.astype(numerics.result_dtype(x))
 
 
@@ -235,25 +237,26 @@ def local_contrast_norm(
     across_channels: bool = True,
     eps: float | Float[Array, ""] = 1e-4,
 ) -> Float[Array, "*b h w c"]:
-    """Take out the local mean and divide by the local deviation, both under a Gaussian window w.
+    """Subtract the local mean and divide by the local deviation, both under a Gaussian window w.
 
-    v = x − Σ w x (subtractive); y = v / max(c, σ), σ = √Σ w v², c the mean of σ over the image (divisive).
+    The subtractive step is v = x − Σ w x. The divisive step is y = v / max(c, σ) with σ = √Σ w v² and c the mean of σ
+    over the image.
 
     Args:
-        x: images, any leading dimensions.
+        x: images with any leading dimensions.
         size: odd width of the window in pixels; its standard deviation is size/4.
-        mode: both steps, or only the subtractive or the divisive one.
-        across_channels: whether the sums run over all channels of an image, as in the paper, or channel by channel.
+        mode: "both" steps, or one of them.
+        across_channels: whether the sums run over all channels of an image, as in the paper, or over each separately.
         eps: smallest divisor, for images without contrast.
 
     Returns:
-        The normalised images. At the border the weights inside the image are scaled to sum to 1.
+        The normalised images. At the border the weights inside the image are rescaled to sum to 1.
 
     Raises:
-        ValueError: x is no image, an even size, or an unknown mode.
+        ValueError: x is not an image, `size` is even, or `mode` is unknown.
 
     Reference: Jarrett et al., What is the best multi-stage architecture for object recognition?, 2009.
-    https://doi.org/10.1109/ICCV.2009.5459469. Lecture row H8.
+    https://doi.org/10.1109/ICCV.2009.5459469. [Lecture row H8]
     """
     if mode not in ("both", "subtractive", "divisive"):
         raise ValueError(f"mode: got {mode!r}, allowed are 'both', 'subtractive' and 'divisive'")
@@ -281,7 +284,7 @@ def _moments(x: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
 def _moments_jvp(axes, primals, tangents):
     (x,), (tangent,) = primals, tangents
     mean, var = _moments(x, axes)
-    # the way over the mean inside the variance is −2 mean(x − mean) times its tangent: 0, and a pass over x
+    # the path through the mean inside the variance, −2 mean(x − mean) times its tangent, is 0 and would cost a pass
     along = jnp.mean((x - mean) * tangent, axis=axes, keepdims=True)
     return (mean, var), (jnp.mean(tangent, axis=axes, keepdims=True), 2 * along)
 
@@ -292,7 +295,7 @@ def _scaled_from(x: Array, mean: Array, factor: Array) -> Array:
     return (x - mean) * factor
 
 
-# factors go to the mean's tangent before it is broadcast: backward, cotangents are summed as they come, not multiplied
+# the mean's tangent is multiplied before it is broadcast, so the backward pass sums cotangents without multiplying each
 _scaled_from.defjvps(
     lambda tangent, y, x, mean, factor: tangent * factor,
     lambda tangent, y, x, mean, factor: jnp.broadcast_to(-tangent * factor, y.shape),
@@ -301,7 +304,7 @@ _scaled_from.defjvps(
 
 
 def _local_mean(x: Array, size: int, across_channels: bool) -> Array:
-    """Return the Gaussian-weighted mean around each pixel, over its own channel or over all."""
+    """Return the Gaussian-weighted mean around each pixel, over its own channel or all channels."""
     if across_channels:
         x = jnp.mean(x, axis=-1, keepdims=True)
     blurred = x
@@ -325,32 +328,10 @@ def _image(x: ArrayLike) -> Array:
     return x
 
 
-def _axes(name: str, axis: int | Sequence[int] | None, ndim: int) -> tuple[int, ...]:
-    """Return the axes to reduce as non-negative ints; None stands for all but the last."""
-    if ndim == 0:
-        raise ValueError("x: got a scalar, allowed are arrays with at least one axis")
-    if axis is None:
-        return tuple(range(ndim - 1))
-    axes = (axis,) if isinstance(axis, int) else tuple(axis)
-    if not all(-ndim <= one < ndim for one in axes):
-        raise ValueError(f"{name}: got {axis!r}, allowed are axes of an array with {ndim} of them")
-    return tuple(sorted({one % ndim for one in axes}))
-
-
-def _align(name: str, value: ArrayLike, x: Array) -> Array:
-    """Return `value` in float32 at least, with leading axes of length 1 up to the rank of x."""
-    value = numerics.widen(value)
-    aligned = value.reshape((1,) * (x.ndim - value.ndim) + value.shape)
-    fits = aligned.ndim == x.ndim and all(n in (1, m) for n, m in zip(aligned.shape, x.shape, strict=True))
-    if not fits:
-        raise ValueError(f"{name}: got shape {value.shape}, allowed are shapes that broadcast to that of x, {x.shape}")
-    return aligned
-
-
 def _affine(y: Array, x: Array, scale: ArrayLike | None, offset: ArrayLike | None) -> Array:
     """Return γ y + β in the dtype of x."""
     if scale is not None:
-        y = y * _align("scale", scale, x)
+        y = y * numerics.align("scale", scale, x)
     if offset is not None:
-        y = y + _align("offset", offset, x)
+        y = y + numerics.align("offset", offset, x)
     return y.astype(numerics.result_dtype(x))

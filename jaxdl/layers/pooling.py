@@ -1,12 +1,12 @@
-"""Pooling over windows of an image, channel by channel (Lecture row H5).
+"""Pooling over the windows of an image, channel by channel.
 
-Images are `(..., h, w, c)` with any leading dimensions, also none. `window`, `stride` (by default the window) and
-`padding` are one value or (height, width); what a padding means stands in `sizes`. Padding is not pooled: it must
-be smaller than the window, and a window that hangs over the border pools the values that it covers.
+Images are `(..., h, w, c)` with any number of leading dimensions. `window`, `stride` (the window by default) and
+`padding` take one value or (height, width); `sizes` describes the paddings. Padding is never pooled: it must be smaller
+than the window, and a window that overlaps the border pools only the values inside the image.
 
-The derivatives are those of `jaxdl.kernels.pooling`: a pool is linear, or it is a `jax.custom_jvp` whose rule is
-linear in the tangent, and the linear map is a primitive whose transpose is the hand-written backward pass. So every
-mode of differentiation works, and reverse mode runs the lectures' gradient.
+Every mode of differentiation works, and reverse mode runs the hand-written backward passes of `jaxdl.kernels`. A pool
+is either linear or a `jax.custom_jvp` whose rule is linear in the tangent; that linear map is a primitive whose
+transpose is the backward pass. [Lecture row H5]
 """
 
 import math
@@ -45,22 +45,22 @@ def max_pool2d(
 ) -> Num[Array, "*b h2 w2 c"]:
     """Maximum of each window: y[i, j] = max_{p,q} x[s i + p, s j + q].
 
-    A tie gives its gradient to the first maximum in row-major order. NaN in a window gives NaN.
+    At a tie the first maximum in row-major order receives the gradient. A NaN in a window makes its maximum NaN.
 
     Args:
-        x: images, any leading dimensions.
-        window: k, height and width of the window.
-        stride: s, step between windows; None for the window itself.
+        x: images with any leading dimensions.
+        window: k, the height and width of the window.
+        stride: s, the step between windows; None uses the window.
         padding: see the top of this module.
 
     Returns:
-        ⌊(n + 2p − k)/s⌋ + 1 values per axis, dtype of `x`.
+        ⌊(n + 2p − k)/s⌋ + 1 values per axis, in the dtype of `x`.
 
     Raises:
-        ValueError: a wrong rank, an option below 1, a window larger than the padded input, a padding of the
-            window's size or more.
+        ValueError: a wrong rank, an option below 1, a window larger than the padded input, or a padding that is not
+            smaller than the window.
 
-    Lecture row H5.
+    [Lecture row H5]
     """
     x = jnp.asarray(x)
     return _maxima(x, pooling.pool_axes(x, window, stride, padding))
@@ -77,13 +77,13 @@ def avg_pool2d(
     """Mean of each window: y[i, j] = Σ_{p,q} x[s i + p, s j + q] / m.
 
     Args:
-        x: images, any leading dimensions.
+        x: images with any leading dimensions.
         window, stride, padding: as in `max_pool2d`.
-        count_padding: m is the size of the window if true, else the number of values that it covers.
+        count_padding: whether m counts padding. If false, m is the number of values inside the image.
 
     Returns, Raises: see `max_pool2d`.
 
-    Lecture row H5.
+    [Lecture row H5]
     """
     x = numerics.floats(x)
     return _means(pooling.covered(x, pooling.pool_axes(x, window, stride, padding), count_padding), x)
@@ -98,11 +98,11 @@ def l2_pool2d(
 ) -> Float[Array, "*b h2 w2 c"]:
     """Euclidean norm of each window: y[i, j] = √Σ_{p,q} x[s i + p, s j + q]², with gradient 0 where it is 0.
 
-    Squares are summed in float32 at least: beyond |x| = 1e19 they overflow to inf, below 1e-19 they are 0.
-    Arguments, errors: see `max_pool2d`.
+    Squares are summed in float32 or wider: they overflow to inf beyond |x| = 1e19 and vanish below 1e-19. See
+    `max_pool2d` for arguments and errors.
 
     Reference: Boureau, Ponce and LeCun, A theoretical analysis of feature pooling in visual recognition, 2010.
-    https://www.di.ens.fr/willow/pdfs/icml2010b.pdf. Lecture row H5.
+    https://www.di.ens.fr/willow/pdfs/icml2010b.pdf. [Lecture row H5]
     """
     x = numerics.floats(x)
     return _norms(numerics.widen(x), pooling.pool_axes(x, window, stride, padding)).astype(x.dtype)
@@ -118,14 +118,14 @@ def weighted_pool2d(
     """Weighted average of each window: y[i, j] = Σ_{p,q} w[p, q] x[s i + p, s j + q] / Σ_{p,q} w[p, q].
 
     Args:
-        x: images, any leading dimensions.
-        weights: w, the same for all channels; its shape is the window. They need not sum to 1; a sum of 0 gives
-            inf or NaN. Both sums run over the values that the window covers.
+        x: images with any leading dimensions.
+        weights: w, shared by all channels; its shape is the window. Both sums run over the values inside the image. The
+            weights need not sum to 1, but a sum of 0 gives inf or NaN.
         stride, padding: as in `max_pool2d`.
 
     Returns, Raises: see `max_pool2d`.
 
-    Lecture row H5.
+    [Lecture row H5]
     """
     numerics.refuse_complex(weights=weights)
     x, weights = numerics.floats(x), jnp.asarray(weights)
@@ -139,13 +139,13 @@ def weighted_pool2d(
 def global_avg_pool2d(x: Float[ArrayLike, "*b h w c"]) -> Float[Array, "*b c"]:
     """Mean of each channel over the image.
 
-    Reference: Lin, Chen and Yan, Network in network, 2013. https://arxiv.org/abs/1312.4400. Lecture row H5.
+    Reference: Lin, Chen and Yan, Network in network, 2013. https://arxiv.org/abs/1312.4400. [Lecture row H5]
     """
     return jnp.mean(_image(x), axis=(-3, -2))
 
 
 def global_max_pool2d(x: Num[ArrayLike, "*b h w c"]) -> Num[Array, "*b c"]:
-    """Maximum of each channel over the image; ties and NaN as in `max_pool2d`. Lecture row H5."""
+    """Maximum of each channel over the image, with ties and NaN as in `max_pool2d`. [Lecture row H5]"""
     x = _image(x)
     pixels = x.reshape(*x.shape[:-3], x.shape[-3] * x.shape[-2], x.shape[-1])
     first = lax.stop_gradient(jnp.argmax(pixels, axis=-2, keepdims=True))
@@ -159,9 +159,9 @@ def max_pool2d_argmax(
     stride: int | Sequence[int] | None = None,
     padding: str | int | Sequence = "VALID",
 ) -> Int[Array, "*b h2 w2 c"]:
-    """Where `max_pool2d` finds each maximum: row · w + column in the image, the first of a tie.
+    """Position of each maximum of `max_pool2d` in the image, row · w + column, for `max_unpool2d`.
 
-    Arguments, errors: see `max_pool2d`. `max_unpool2d` takes the result. Lecture rows D1, H5.
+    At a tie it is the first position. See `max_pool2d` for arguments and errors. [Lecture rows D1, H5]
     """
     x = jnp.asarray(x)
     _, found = pooling.maxima(x, pooling.pool_axes(x, window, stride, padding))
@@ -172,20 +172,20 @@ def max_pool2d_argmax(
 def max_unpool2d(
     x: Num[ArrayLike, "*b h w c"], argmax: Int[ArrayLike, "*b h w c"], *, size: Sequence[int]
 ) -> Num[Array, "*b h2 w2 c"]:
-    """Put each value back where its maximum was, zeros elsewhere; values for one pixel add up.
+    """Put each value back at the position of its maximum and zeros elsewhere. Values for one pixel add up.
 
-    So for y = max_pool2d(x) it maps ∂E/∂y to ∂E/∂x: the backward pass of max pooling.
+    For y = max_pool2d(x) it maps ∂E/∂y to ∂E/∂x, so it is the backward pass of max pooling.
 
     Args:
-        x: values, one per window.
-        argmax: from `max_pool2d_argmax`; values outside the image are left out.
+        x: one value per window.
+        argmax: positions from `max_pool2d_argmax`. A value whose position lies outside the image is dropped.
         size: (height, width) of the result.
 
     Raises:
-        ValueError: `x` and `argmax` of different shape, or a size that is no pair.
+        ValueError: `x` and `argmax` differ in shape, or `size` is not a pair.
 
     Reference: Zeiler and Fergus, Visualizing and understanding convolutional networks, 2013.
-    https://arxiv.org/abs/1311.2901. Lecture rows D1, H5.
+    https://arxiv.org/abs/1311.2901. [Lecture rows D1, H5]
     """
     numerics.refuse_complex(argmax=argmax)
     x, argmax = _image(x), jnp.asarray(argmax)
@@ -204,7 +204,7 @@ def max_unpool2d(
 
 
 def _image(x: ArrayLike) -> Array:
-    """Return x as an array, or raise ValueError where it is no image."""
+    """Return x as an array. Raise ValueError if it is not an image."""
     numerics.refuse_complex(x=x)
     x = jnp.asarray(x)
     if x.ndim < 3:

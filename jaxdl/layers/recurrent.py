@@ -1,10 +1,12 @@
-"""Recurrent cells, and their run over a sequence by `lax.scan` (Lecture row A8).
+"""Recurrent cells, and scans of them over a sequence.
 
-A cell maps the state of one time step and one input to the next state. Sequences are `(..., t, d)`, states
-`(..., units)`, with the same leading dimensions, also none. Sequences of different length are padded at their end and
-come with `lengths` `(...)`: a sequence's state stands still from its own end on, so the state after its last step is
-`[..., -1, :]` for all of them.
+A cell maps a state and the input of one time step to the next state. Sequences are `(..., t, d)` and states
+`(..., units)`, with the same leading dimensions, if any. Sequences of different lengths are padded at the end and come
+with `lengths` `(...)`: the state of a sequence stops changing at its end, so `[..., -1, :]` is its last state.
+[Lecture row A8]
 """
+
+from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
@@ -33,7 +35,7 @@ def rnn_cell(
 ) -> Float[Array, "*b units"]:
     """Elman cell: h_t = g(Wᵀ x_t + Uᵀ h_{t−1} + b).
 
-    Reference: Elman, Finding structure in time, 1990. https://doi.org/10.1207/s15516709cog1402_1. Lecture row A8.
+    Reference: Elman, Finding structure in time, 1990. https://doi.org/10.1207/s15516709cog1402_1. [Lecture row A8]
     """
     numerics.refuse_complex(h=h, x=x, kernel=kernel, recurrent_kernel=recurrent_kernel, bias=bias)
     return activation(dense(x, kernel, bias) + dense(h, recurrent_kernel))
@@ -48,21 +50,22 @@ def lstm_cell(
 ) -> tuple[Float[Array, "*b units"], Float[Array, "*b units"]]:
     """Long short-term memory: c_t = σ(f) c_{t−1} + σ(i) tanh(g), h_t = σ(o) tanh(c_t).
 
-    i, f, g, o are the four parts, in this order, of Wᵀ x_t + Uᵀ h_{t−1} + b.
+    i, f, g, o are the four parts, in this order, of Wᵀ x_t + Uᵀ h_{t−1} + b. The usual initial forget bias of 1 is part
+    of b.
 
     Args:
-        state: (h, c), output and memory of the last step.
-        x: one input.
-        kernel, recurrent_kernel, bias: W, U, b for all four gates, 4 · units columns.
+        state: (h, c), the output and the memory of the last step.
+        x: the input of one step.
+        kernel, recurrent_kernel, bias: W, U, b of all four gates, with 4 · units columns.
 
     Returns:
-        The next (h, c). A forget bias of 1 at the start, as is usual, is the caller's to put into b.
+        The next (h, c).
 
     Raises:
-        ValueError: a number of columns that is not 4 · units.
+        ValueError: a number of columns other than 4 · units.
 
     Reference: Hochreiter and Schmidhuber, Long short-term memory, 1997, with the forget gate of Gers et al., 2000.
-    https://doi.org/10.1162/neco.1997.9.8.1735, https://doi.org/10.1162/089976600300015015. Lecture row A8.
+    https://doi.org/10.1162/neco.1997.9.8.1735, https://doi.org/10.1162/089976600300015015. [Lecture row A8]
     """
     h, c = jnp.asarray(state[0]), jnp.asarray(state[1])
     numerics.refuse_complex(h=h, c=c, x=x, kernel=kernel, recurrent_kernel=recurrent_kernel, bias=bias)
@@ -127,7 +130,7 @@ def rnn(
     train: bool = False,
     key: jax.Array | None = None,
 ) -> Float[Array, "*b t units"]:
-    """Run `rnn_cell` over a sequence; the state of every step comes back, the last one is `[..., -1, :]`.
+    """Run `rnn_cell` over a sequence and return the state of every step, the last at `[..., -1, :]`.
 
     Args:
         x: inputs.
@@ -135,14 +138,14 @@ def rnn(
         kernel, recurrent_kernel, bias, activation: see `rnn_cell`.
         lengths: steps of each sequence; None for all t.
         zoneout_rate: probability that a unit keeps its last value.
-        train: whether units are drawn; otherwise the state is the expected one. See `zoneout`.
-        key: a PRNG key, needed for zoneout in training; step t draws with `fold_in(key, t)`.
+        train: whether zoneout draws units; otherwise it uses the expected state. See `zoneout`.
+        key: a PRNG key, required for zoneout in training; step t draws with `fold_in(key, t)`.
 
     Raises:
         ValueError: a rate outside [0, 1), zoneout in training without a key, or lengths that are no integers or not
             one for each sequence.
 
-    Lecture row A8.
+    [Lecture row A8]
     """
 
     def cell(h, x, parameters):
@@ -195,19 +198,19 @@ def lstm(
     train: bool = False,
     key: jax.Array | None = None,
 ) -> tuple[Float[Array, "*b t units"], Float[Array, "*b t units"]]:
-    """Run `lstm_cell` over a sequence; (h, c) of every step come back.
+    """Run `lstm_cell` over a sequence and return (h, c) of every step.
 
     Args:
         x: inputs.
         state: (h, c) before the first step.
         kernel, recurrent_kernel, bias: see `lstm_cell`.
-        zoneout_rate: one probability for both, or one for h and one for c.
+        zoneout_rate: one probability for h and c, or a pair.
         lengths, train, key: as in `rnn`.
 
     Raises:
         ValueError: as in `rnn`.
 
-    Lecture row A8.
+    [Lecture row A8]
     """
 
     def cell(state, x, parameters):
@@ -245,8 +248,8 @@ def reverse_sequence(
 def _run(cell: Callable, state: Any, x: ArrayLike, parameters: tuple, lengths, rates, train, key) -> Any:
     """Scan a cell over the time axis, with zoneout on each array of its state.
 
-    The scan sees 16-bit parameters in float32 and rounds them at every step, which gives them back exactly: in reverse
-    mode the sum of their gradients over the steps is made in float32 then.
+    The scan closes over 16-bit parameters in float32 and rounds them at every step, which is exact, so that reverse
+    mode sums their gradients over the steps in float32.
     """
     still = all(isinstance(rate, float | int) and rate == 0 for rate in jax.tree.leaves(rates))
     jax.tree.map(check_rate, rates)
@@ -300,12 +303,12 @@ def _lengths(lengths: ArrayLike, x: Array) -> Array:
 def _keys(key: jax.Array | None, steps: int) -> jax.Array:
     """Return one key per time step."""
     if key is None:
-        raise ValueError("key: got None, allowed is a PRNG key: zoneout draws at random in training")
+        raise ValueError("key: got None, allowed is a PRNG key, because zoneout draws at random in training")
     return jax.vmap(lambda step: jax.random.fold_in(key, step))(jnp.arange(steps))
 
 
 def _zoned(new: Any, old: Any, rates: Any, key: jax.Array | None) -> Any:
-    """Return the new state with units kept as drawn, or as expected where there is no key."""
+    """Return the new state after zoneout: drawn with a key, the expected state without one."""
     parts, structure = jax.tree.flatten(new)
     pairs = zip(parts, jax.tree.leaves(old), jax.tree.leaves(rates), strict=True)
     if key is None:

@@ -1,5 +1,7 @@
 """Factors on the channels: learned ones, and ones that a small network computes from the image."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 
 import jax

@@ -1,9 +1,12 @@
-"""Noise that regularises. The key comes first; the same key gives the same noise, one draw per call.
+"""Dropout and its relatives: noise that regularises.
 
-`rate` is the probability of dropping, in [0, 1); the lecture S writes p for the probability of keeping, C and M for
-that of dropping. A Python number is checked, a traced one is not; at a traced 1 everything is dropped. In evaluation
-none of these is called: the docstrings say what takes its place. Noise is drawn in float32 at least and rounded.
+The PRNG key comes first, and a call draws once, so the same key gives the same noise. `rate` is the probability of
+dropping, in [0, 1); the lecture S writes p for the probability of keeping, C and M for that of dropping. A Python
+number is checked; a traced rate is not, and a traced 1 drops everything. Evaluation calls none of these functions; each
+docstring names the replacement. Noise is drawn in float32 or wider, then rounded.
 """
+
+from __future__ import annotations
 
 from typing import Literal
 
@@ -29,7 +32,7 @@ __all__ = [
 
 Rate = float | int | Float[Array, ""]
 Mode = Literal["inverted", "as_drawn"]
-_NUMBERS = float | int | np.floating | np.integer  # of Python and numpy, which are checked
+_NUMBERS = float | int | np.floating | np.integer  # concrete, so that their values can be checked
 
 
 def dropout(key: jax.Array, x: Float[ArrayLike, "*x"], rate: Rate, *, mode: Mode = "inverted") -> Float[Array, "*x"]:
@@ -37,16 +40,18 @@ def dropout(key: jax.Array, x: Float[ArrayLike, "*x"], rate: Rate, *, mode: Mode
 
     Args:
         key: a PRNG key; draw a new one for every forward pass.
-        x: activations, any shape.
+        x: activations of any shape.
         rate: probability of dropping a value.
-        mode: "inverted" divides what is kept by 1 − rate, so that E[y] = x and evaluation is the identity;
+        mode: "inverted" divides the kept values by 1 − rate, so that E[y] = x and evaluation is the identity.
             "as_drawn" does not, so E[y] = (1 − rate) x and evaluation multiplies by 1 − rate.
 
     Raises:
         ValueError: a rate outside [0, 1) or an unknown mode.
 
-    Reference: Srivastava et al., Dropout, 2014. https://jmlr.org/papers/v15/srivastava14a.html. Lecture row G3, whose
-    E prints one mask per epoch and scales the biases too; a mask is drawn per forward pass, and biases are not scaled.
+    The lecture E prints one mask per epoch and scales the biases too. Dropout draws a mask per forward pass and does
+    not scale biases.
+
+    Reference: Srivastava et al., Dropout, 2014. https://jmlr.org/papers/v15/srivastava14a.html. [Lecture row G3]
     """
     x = jnp.asarray(x)
     return _drop(key, x, x.shape, rate, mode)
@@ -55,12 +60,12 @@ def dropout(key: jax.Array, x: Float[ArrayLike, "*x"], rate: Rate, *, mode: Mode
 def spatial_dropout(
     key: jax.Array, x: Float[ArrayLike, "*b h w c"], rate: Rate, *, mode: Mode = "inverted"
 ) -> Float[Array, "*b h w c"]:
-    """Drop whole channels of each image: one draw per image and channel. See `dropout`.
+    """Drop whole channels of each image, with one draw per image and channel. See `dropout`.
 
-    Neighbouring pixels carry the same information, so single ones are not worth dropping.
+    Neighbouring pixels carry the same information, so dropping single pixels would remove little.
 
     Reference: Tompson et al., Efficient object localization using convolutional networks, 2015.
-    https://arxiv.org/abs/1411.4280. Lecture row G3.
+    https://arxiv.org/abs/1411.4280. [Lecture row G3]
     """
     x = jnp.asarray(x)
     if x.ndim < 3:
@@ -85,12 +90,12 @@ def stochastic_depth(
 
 
 def gaussian_dropout(key: jax.Array, x: Float[ArrayLike, "*x"], rate: Rate) -> Float[Array, "*x"]:
-    """Multiply by N(1, rate / (1 − rate)), the mean and variance of the inverted `dropout`'s factor.
+    """Multiply by noise from N(1, rate / (1 − rate)), which has the moments of the factor in inverted `dropout`.
 
     Evaluation is the identity.
 
     Reference: Srivastava et al., Dropout, section 10, 2014. https://jmlr.org/papers/v15/srivastava14a.html.
-    Lecture row G3.
+    [Lecture row G3]
     """
     check_rate(rate)
     numerics.check_key(key)
@@ -104,14 +109,14 @@ def gaussian_dropout(key: jax.Array, x: Float[ArrayLike, "*x"], rate: Rate) -> F
 def dropconnect(
     key: jax.Array, kernel: Float[ArrayLike, "*k"], rate: Rate, *, mode: Mode = "inverted"
 ) -> Float[Array, "*k"]:
-    """Drop single weights instead of units: W̃ = M ∗ W, to be used as `dense(x, dropconnect(key, kernel, rate))`.
+    """Drop single weights instead of units, W̃ = M ∗ W, as in `dense(x, dropconnect(key, kernel, rate))`.
 
-    One draw serves all examples; for one each, as in the paper, `vmap` over keys and examples. `mode` and
-    evaluation are those of `dropout`: with "inverted" E[W̃] = W and evaluation takes W itself (the paper samples a
-    Gaussian of the same moments before the non-linearity instead).
+    All examples share one draw; `vmap` over keys and examples gives each its own, as in the paper. `mode` and
+    evaluation are those of `dropout`: with "inverted", E[W̃] = W, and evaluation uses W itself, whereas the paper
+    samples a Gaussian of the same moments before the non-linearity.
 
     Reference: Wan et al., Regularization of neural networks using DropConnect, 2013.
-    https://proceedings.mlr.press/v28/wan13.html. Lecture row G4.
+    https://proceedings.mlr.press/v28/wan13.html. [Lecture row G4]
     """
     return dropout(key, kernel, rate, mode=mode)
 
@@ -126,21 +131,20 @@ def shakeout(
 ) -> Float[Array, "*k d_in d_out"]:
     """Enhance or reverse weights: w̃ = α w + (α − 1) c sgn(w) with probability 1 − rate, else −c sgn(w).
 
-    α = 1 / (1 − rate), so that E[w̃] = w and evaluation takes the weights as they are. c = 0 gives dropout of the
-    inputs (per unit) or `dropconnect` (per weight).
+    α = 1 / (1 − rate), so E[w̃] = w and evaluation uses the weights unchanged. c = 0 gives dropout of the inputs (per
+    unit) or `dropconnect` (per weight). The lecture E prints αw + (1 − α)c and −c without sgn(w), whose mean is not w.
 
     Args:
         key: a PRNG key.
         kernel: weights; the last two axes are inputs and outputs.
-        rate: τ, probability of reversing.
+        rate: τ, the probability of reversing.
         c: strength of the L1-like part, ≥ 0.
-        per: "unit" draws once for all weights of an input, as in the paper; "weight" for each, as the lecture says.
+        per: "unit" draws once for all weights of an input, as in the paper; "weight" draws for each, as in the lecture.
 
     Raises:
         ValueError: a rate outside [0, 1), c < 0, fewer than two axes, or an unknown `per`.
 
-    Reference: Kang, Li and Tao, Shakeout, 2016. https://arxiv.org/abs/1904.06593. Lecture row G4, where E prints
-    αw + (1 − α)c and −c without sgn(w): that would not have mean w.
+    Reference: Kang, Li and Tao, Shakeout, 2016. https://arxiv.org/abs/1904.06593. [Lecture row G4]
     """
     check_rate(rate)
     numerics.refuse_complex(kernel=kernel)
@@ -169,24 +173,24 @@ def whiteout(
 ) -> Float[Array, "*b d_out"]:
     """Dense layer with Gaussian noise on each connection: y_j = Σ_i w_ij x̃_ij + b_j.
 
-    With v_ij = σ² |w_ij|^−γ + λ, additive: x̃_ij = x_i + e_ij, e_ij ~ N(0, v_ij); multiplicative: x̃_ij = x_i ε_ij,
-    ε_ij ~ N(1, v_ij), which is additive noise of variance x_i² v_ij. A sum of independent Gaussians is Gaussian, so one
-    draw per output has exactly this distribution: variance Σ_i w_ij² v_ij = Σ_i (σ² |w_ij|^{2−γ} + λ w_ij²), each term
-    times x_i² if multiplicative. Evaluation is `dense`.
+    Let v_ij = σ² |w_ij|^−γ + λ. Additive noise is x̃_ij = x_i + e_ij with e_ij ~ N(0, v_ij); multiplicative noise is
+    x̃_ij = x_i ε_ij with ε_ij ~ N(1, v_ij), which equals additive noise of variance x_i² v_ij. Since a sum of
+    independent Gaussians is Gaussian, one draw per output has exactly this distribution: its variance is Σ_i w_ij² v_ij
+    = Σ_i (σ² |w_ij|^{2−γ} + λ w_ij²), with each term times x_i² for multiplicative noise. Evaluation is `dense`.
 
     Args:
         key: a PRNG key; every example and output has its own noise.
         x, kernel, bias: as in `dense`.
         sigma: σ ≥ 0.
-        gamma: γ in [0, 2), the paper's (0, 2) and its limit 0: 1 penalises like the lasso, 0 like ridge regression.
-        ridge: λ ≥ 0; adds a ridge penalty.
+        gamma: γ in [0, 2): 1 penalises like the lasso, 0, the limit of the paper's range, like ridge regression.
+        ridge: λ ≥ 0, which adds a ridge penalty.
         mode: "additive" or "multiplicative".
 
     Raises:
-        ValueError: a Python number out of its range, an unknown mode, or shapes as in `dense`.
+        ValueError: a Python number out of its range, an unknown mode, or shapes that `dense` refuses.
 
     Reference: Li and Liu, Whiteout: Gaussian adaptive noise regularization in deep neural networks, 2016, sections
-    II.A (additive) and II.C (multiplicative) of version 4. https://arxiv.org/abs/1612.01490. Lecture row G4.
+    II.A (additive) and II.C (multiplicative) of version 4. https://arxiv.org/abs/1612.01490. [Lecture row G4]
     """
     check_whiteout(sigma, gamma, ridge, mode)
     numerics.check_key(key)
@@ -195,7 +199,7 @@ def whiteout(
     y = dense(x, kernel, bias)
     wide = numerics.widen(kernel)
     sigma, gamma, ridge = (jnp.asarray(one, wide.dtype) for one in (sigma, gamma, ridge))
-    zero = kernel == 0  # no connection, no noise; a power of 0 has no finite gradient
+    zero = kernel == 0  # a missing connection has no noise, and a power of 0 no finite gradient
     size = jnp.abs(jnp.where(zero, 1, wide))
     spread = jnp.where(zero, 0, sigma**2 * size ** (2 - gamma) + ridge * size**2).astype(y.dtype)
     squares = jnp.square(x) if mode == "multiplicative" else jnp.ones_like(x)
@@ -205,9 +209,9 @@ def whiteout(
 def zoneout(
     key: jax.Array, new: Float[ArrayLike, "*h"], previous: Float[ArrayLike, "*h"], rate: Rate
 ) -> Float[Array, "*h"]:
-    """Let units of a recurrent state keep their last value: h = m previous + (1 − m) new, m ~ Bernoulli(rate).
+    """Make units of a recurrent state keep their last value: h = m previous + (1 − m) new, m ~ Bernoulli(rate).
 
-    Evaluation takes the mean, `rate * previous + (1 - rate) * new`. `rnn` and `lstm` do both.
+    Evaluation uses the mean, `rate * previous + (1 - rate) * new`. `rnn` and `lstm` do both.
 
     Args:
         key: a PRNG key; draw a new one for every time step.
@@ -216,9 +220,9 @@ def zoneout(
         rate: probability of keeping the last value.
 
     Raises:
-        ValueError: a rate outside [0, 1), or states of different shape.
+        ValueError: a rate outside [0, 1), or states of different shapes.
 
-    Reference: Krueger et al., Zoneout, 2016. https://arxiv.org/abs/1606.01305. Lecture row G4.
+    Reference: Krueger et al., Zoneout, 2016. https://arxiv.org/abs/1606.01305. [Lecture row G4]
     """
     check_rate(rate)
     numerics.refuse_complex(new=new, previous=previous)
@@ -247,7 +251,7 @@ def _drop(key, x: Array, mask_shape: tuple[int, ...], rate: Rate, mode: Mode) ->
 
 
 def _kept_share(rate: Rate, dtype) -> Array:
-    """Return 1 − rate, or 1 where nothing is kept, so that no derivative divides by 0."""
+    """Return 1 − rate, or 1 where a traced rate keeps nothing, so that no derivative divides by 0."""
     share = jnp.asarray(1 - rate, dtype)
     return share if isinstance(rate, _NUMBERS) else jnp.where(share == 0, 1, share)
 

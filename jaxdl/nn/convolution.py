@@ -32,7 +32,7 @@ def Conv(
         groups: number of groups of channels that do not see one another.
         bias: whether to add a bias.
         kernel_init, bias_init: as in `Dense`.
-        method: how it is computed, as in `layers.conv2d`.
+        method: algorithm, as in `layers.conv2d`; "xla" opts out of the choice by shape.
 
     Example: ``Conv(4, 3, stride=2)`` takes ``(8, 8, 3)`` to ``(4, 4, 4)``.
     """

@@ -62,8 +62,9 @@ def flat(in_shape: Any) -> Shape:
 
 def window_op(kind: str, window, stride, padding, dilation, axes: int = 2) -> Op:
     """Return the options once per axis, checked."""
-    per_axis = [_ints(name, value, axes) for name, value in (("window", window), ("stride", stride))]
-    op = Op(kind, *per_axis, sizes.per_axis("padding", padding, axes), _ints("dilation", dilation, axes))
+    windows, strides = _ints("window", window, axes), _ints("stride", stride, axes)
+    paddings, dilations = sizes.per_axis("padding", padding, axes), _ints("dilation", dilation, axes)
+    op = Op(kind, windows, strides, paddings, dilations)
     for axis in range(axes):
         amounts(op, axis)
     return op

@@ -1,12 +1,16 @@
 """Optimizers written from their formulas, interchangeable with optax's and explicit about conventions.
 
-``NAME(learning_rate, ...)`` is an ``optax.GradientTransformation`` with its optax namesake's argument names,
-order and state tree. ``convention=`` chooses whose algorithm it is; see ``conventions``.
+``NAME(learning_rate, ...)`` returns an ``optax.GradientTransformation`` with the argument names, the argument order
+and the state tree of its optax namesake. ``convention=`` selects whose algorithm runs; ``conventions`` has the table.
 """
 
 from optax import apply_updates
 
-from jaxdl.optimizers.adaptive import adadelta, adagrad, rmsprop
+from jaxdl.optimizers.adadelta import adadelta
+from jaxdl.optimizers.adagrad import adagrad
+from jaxdl.optimizers.adam import adam, adamw
+from jaxdl.optimizers.adamax import adamax
+from jaxdl.optimizers.amsgrad import amsgrad
 from jaxdl.optimizers.averaging import averaged_params, ema, exponential_average, polyak_average, tail_average
 from jaxdl.optimizers.clipping import (
     adaptive_grad_clip,
@@ -16,27 +20,21 @@ from jaxdl.optimizers.clipping import (
     clip_by_value,
 )
 from jaxdl.optimizers.conventions import CONVENTIONS
-from jaxdl.optimizers.descent import gd, momentum, nesterov, sgd
+from jaxdl.optimizers.curvature import fisher_product, gauss_newton_product, hessian_product, hutchinson_diagonal
 from jaxdl.optimizers.grouping import freeze, mask_by_path, masked, partition, scale_by_group, set_to_zero
-from jaxdl.optimizers.layerwise import lamb, lars
+from jaxdl.optimizers.lamb import lamb
+from jaxdl.optimizers.lars import lars
+from jaxdl.optimizers.lbfgs import lbfgs
+from jaxdl.optimizers.lion import lion
 from jaxdl.optimizers.loops import eval_params, gradient_point, start_params, update
-from jaxdl.optimizers.moments import adam, adamw
-from jaxdl.optimizers.orthogonal import muon, orthogonalize
-from jaxdl.optimizers.quasi_newton import lbfgs
-from jaxdl.optimizers.second_order import (
-    fisher_product,
-    gauss_newton,
-    gauss_newton_product,
-    hessian_product,
-    hutchinson_diagonal,
-    natural_gradient,
-    newton,
-    newton_cg,
-)
-from jaxdl.optimizers.signed import lion
+from jaxdl.optimizers.muon import muon, orthogonalize
+from jaxdl.optimizers.nadam import nadam
+from jaxdl.optimizers.radam import radam
+from jaxdl.optimizers.rmsprop import rmsprop
+from jaxdl.optimizers.second_order import gauss_newton, natural_gradient, newton, newton_cg
+from jaxdl.optimizers.sgd import gd, momentum, nesterov, sgd
 from jaxdl.optimizers.stages import add_decayed_weights, chain
 from jaxdl.optimizers.states import LookaheadParams
-from jaxdl.optimizers.variants import adamax, amsgrad, nadam, radam
 from jaxdl.optimizers.wrapping import accumulate, lookahead, lookahead_params
 
 __all__ = [

@@ -1,4 +1,6 @@
-"""Averages of gradients and of parameters: exponential, Polyak and over the tail. Lecture rows E9, E12."""
+"""Exponential, Polyak and tail averages of gradients and parameters. [Lecture rows E9, E12]"""
+
+from __future__ import annotations
 
 from typing import Any
 
@@ -8,7 +10,8 @@ from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Array, Inexact, Int
 from optax import GradientTransformation
 
-from jaxdl.optimizers import stages, trees
+from jaxdl.optimizers import moments, stages, trees
+from jaxdl.optimizers.checks import check, check_whole
 from jaxdl.optimizers.contracts import transformation
 from jaxdl.optimizers.states import AverageState, EmaState
 
@@ -20,19 +23,19 @@ def exponential_average(
 ) -> Inexact[Array, "time ..."]:
     """Return the exponentially weighted average of a series up to each time.
 
-    v ← βv + (1−β)x from v = 0; with bias correction v/(1 − βᵗ). It looks back over about 1/(1−β) values.
+    v ← βv + (1−β)x from v = 0, and v/(1 − βᵗ) with bias correction. The window is about 1/(1−β) values long.
 
     Args:
         values: the series, time first, real or complex.
         decay: β in [0, 1).
-        bias_correction: divide by the weights' sum; without it the first averages are too small.
+        bias_correction: divide by the sum of the weights; the first averages are too small without it.
 
     Raises:
         ValueError: ``decay`` is out of range.
 
-    Lecture row E9.
+    [Lecture row E9]
     """
-    stages.check(decay_rates={"decay": decay})
+    check(decay_rates={"decay": decay})
     values, beta = jnp.asarray(values), trees.hyper(decay)
     series = trees.widen(values if trees.is_inexact(values) else values.astype(float))
     real = trees.real(series).dtype
@@ -43,26 +46,26 @@ def exponential_average(
 
     _, averages = jax.lax.scan(advance, jnp.zeros_like(series[0]), series)
     time = jnp.arange(1, len(series) + 1).reshape((-1,) + (1,) * (series.ndim - 1))
-    return averages / stages.bias_weight(beta, time).astype(real) if bias_correction else averages
+    return averages / moments.bias_weight(beta, time).astype(real) if bias_correction else averages
 
 
 def ema(decay: ArrayLike, debias: bool = True, accumulator_dtype: DTypeLike | None = None) -> GradientTransformation:
     """Replace the updates by their exponential average. See ``optax.ema`` and ``exponential_average``.
 
-    The arithmetic is in float32 at least. Integer leaves pass through.
+    The arithmetic is in float32 or wider. Integer leaves pass through.
 
     Args:
         decay: β in [0, 1).
         debias: divide by 1 − βᵗ.
-        accumulator_dtype: dtype in which the average is kept; None means the parameters', as in optax. In half
-            precision an average over more than about 1/(1 − β) = 100 values stands still: take float32.
+        accumulator_dtype: dtype in which the average is stored; None is the parameters' dtype, as in optax. In half
+            precision an average over more than about 1/(1 − β) = 100 values stops moving, so use float32 there.
 
     Raises:
         ValueError: ``decay`` is out of range.
 
-    Lecture row E9.
+    [Lecture row E9]
     """
-    stages.check(decay_rates={"decay": decay})
+    check(decay_rates={"decay": decay})
     beta = trees.hyper(decay)
 
     def advance(g, average):
@@ -79,8 +82,8 @@ def ema(decay: ArrayLike, debias: bool = True, accumulator_dtype: DTypeLike | No
     def update(updates, state, params):
         del params
         average = trees.map_state(advance, updates, state.ema)
-        count = stages.increment(state.count)
-        shown = stages.correct_bias(average, beta, count) if debias else average
+        count = trees.increment(state.count)
+        shown = moments.correct_bias(average, beta, count) if debias else average
         updates = trees.map_updates(pick, updates, shown)
         return updates, EmaState(count=count, ema=trees.cast_like(average, state.ema))
 
@@ -88,9 +91,9 @@ def ema(decay: ArrayLike, debias: bool = True, accumulator_dtype: DTypeLike | No
 
 
 def polyak_average(decay: ArrayLike = 0.995) -> GradientTransformation:
-    """Keep an exponential average of the parameters in the state; the updates pass through.
+    """Track an exponential average of the parameters in the state; the updates pass through.
 
-    a ← βa + (1−β)w, from a = w at the start. The last stage of a chain, so that it sees the final updates;
+    a ← βa + (1−β)w, starting from a = w. Put it last in a chain, where it sees the final updates;
     ``averaged_params`` reads the average for evaluation. The average of an integer leaf is the leaf itself.
 
     Args:
@@ -100,29 +103,29 @@ def polyak_average(decay: ArrayLike = 0.995) -> GradientTransformation:
         ValueError: ``decay`` is out of range; at update, ``params`` is missing.
 
     Reference: Polyak and Juditsky, Acceleration of Stochastic Approximation by Averaging, 1992,
-    https://doi.org/10.1137/0330046. Lecture row E12 (CS182: x_test = .995 x_test + .005 x).
+    https://doi.org/10.1137/0330046. [Lecture row E12 (CS182: x_test = .995 x_test + .005 x)]
     """
-    stages.check(decay_rates={"decay": decay})
+    check(decay_rates={"decay": decay})
     beta = trees.hyper(decay)
     return _track(lambda average, w, count: trees.times(beta, average) + trees.times(1 - beta, w))
 
 
 def tail_average(start: ArrayLike = 0) -> GradientTransformation:
-    """Keep the plain mean of the parameters after step ``start`` in the state; the updates pass through.
+    """Track the plain mean of the parameters after step ``start`` in the state; the updates pass through.
 
-    a = mean of w over the steps after ``start``, and w itself until then. See ``polyak_average``. Batch
-    statistics of the averaged network have to be estimated again: ``training.reestimate_batch_norm``.
+    a is the mean of w over the steps after ``start``, and w itself before. See ``polyak_average``. The averaged network
+    needs new batch statistics: ``training.reestimate_batch_norm``.
 
     Args:
-        start: number of steps to leave out, a whole number at least 0.
+        start: number of steps to skip, a whole number of at least 0.
 
     Raises:
-        ValueError: ``start`` is negative or no whole number; at update, ``params`` is missing.
+        ValueError: ``start`` is negative or not a whole number; at update, ``params`` is missing.
 
     Reference: Izmailov et al., Averaging Weights Leads to Wider Optima and Better Generalization, 2018,
-    https://arxiv.org/abs/1803.05407. Lecture row E12.
+    https://arxiv.org/abs/1803.05407. [Lecture row E12]
     """
-    stages.check_whole(start=(start, 0))
+    check_whole(start=(start, 0))
 
     def advance(average, w, count):
         members = jnp.maximum(count - start, 1).astype(trees.real(w).dtype)
@@ -132,16 +135,16 @@ def tail_average(start: ArrayLike = 0) -> GradientTransformation:
 
 
 def averaged_params(state: Any, params: Any) -> Any:
-    """Return the averaged parameters out of an optimizer's state, in the parameters' dtypes.
+    """Extract the averaged parameters from an optimizer's state, in the parameters' dtypes.
 
     Args:
-        state: a state that holds the state of one ``polyak_average`` or ``tail_average``.
+        state: a state that contains the state of exactly one ``polyak_average`` or ``tail_average``.
         params: the current parameters.
 
     Raises:
-        ValueError: the state holds no average, or several.
+        ValueError: the state contains no average, or several.
 
-    Lecture row E12.
+    [Lecture row E12]
     """
     nodes = jax.tree.leaves(state, is_leaf=lambda s: isinstance(s, AverageState))
     found = [s for s in nodes if isinstance(s, AverageState)]
@@ -152,13 +155,13 @@ def averaged_params(state: Any, params: Any) -> Any:
 
 def _track(advance):
     def init(params):
-        # a copy, so that donating the parameters does not donate the average with them
+        # copied, because donating the parameters would donate an average that shares their buffers
         copies = jax.tree.map(lambda p: trees.copied(trees.accumulator(p)), params)
         return AverageState(count=jnp.zeros([], jnp.int32), average=copies)
 
     def update(updates, state, params):
         stages.require_params(params, "an average of the parameters")
-        count = stages.increment(state.count)
+        count = trees.increment(state.count)
 
         def follow(u, average, p):
             w = trees.plus(trees.widen(p), trees.widen(u))

@@ -1,10 +1,12 @@
-"""Gradient clipping, as stages before an optimizer. Lecture row E11.
+"""Gradient clipping, as stages in front of an optimizer. [Lecture row E11]
 
-All norms are taken in float32 at least and of scaled gradients, so that no square overflows: [3e20, 4e20] clips to
-[.6, .8]. A complex entry counts by its absolute value. A zero gradient stays zero, also at a bound of 0, and the
-derivative of a clipped gradient is finite there. A gradient with an infinite entry gives NaN, as in optax, so that
-``optax.apply_if_finite`` sees it. A bound may be traced; then its value is not checked.
+Norms are taken in float32 or wider and of scaled gradients, so that no square overflows: [3e20, 4e20] clips to
+[0.6, 0.8]. A complex entry counts by its absolute value. A zero gradient stays zero, even at a bound of 0, and the
+derivative of a clipped gradient is finite there. A gradient with an infinite entry becomes NaN, as in optax, so that
+``optax.apply_if_finite`` detects it. The value of a traced bound is not checked.
 """
+
+from __future__ import annotations
 
 from collections.abc import Callable
 
@@ -14,6 +16,7 @@ from jax.typing import ArrayLike
 from optax import GradientTransformation
 
 from jaxdl.optimizers import stages, trees
+from jaxdl.optimizers.checks import check
 from jaxdl.optimizers.contracts import stateless
 from jaxdl.optimizers.trees import map_updates
 
@@ -27,7 +30,7 @@ def clip_by_value(max_delta: ArrayLike) -> GradientTransformation:
     Raises:
         ValueError: the bound is not above 0; at update, a leaf is complex, which has no order.
     """
-    stages.check(positive={"max_delta": max_delta})
+    check(positive={"max_delta": max_delta})
     high = trees.hyper(max_delta)
 
     def clip(g):
@@ -39,7 +42,7 @@ def clip_by_value(max_delta: ArrayLike) -> GradientTransformation:
 
 
 def clip_by_norm(max_norm: ArrayLike) -> GradientTransformation:
-    """Scale every array whose own norm exceeds ``max_norm`` down to it (Keras's ``clipnorm``).
+    """Scale down every array whose own norm exceeds ``max_norm`` (Keras's ``clipnorm``).
 
     Args:
         max_norm: the bound on each array's norm, above 0.
@@ -47,13 +50,13 @@ def clip_by_norm(max_norm: ArrayLike) -> GradientTransformation:
     Raises:
         ValueError: the bound is not above 0.
     """
-    stages.check(positive={"max_norm": max_norm})
+    check(positive={"max_norm": max_norm})
     bound = trees.hyper(max_norm)
     return _leafwise("clip_by_norm", lambda g: _shrink(g, *trees.scaled_norm([g]), bound))
 
 
 def clip_by_global_norm(max_norm: ArrayLike) -> GradientTransformation:
-    """Scale all arrays by one factor if the norm of all entries together exceeds ``max_norm``.
+    """Scale down all arrays by one factor if the norm of all entries together exceeds ``max_norm``.
 
     Args:
         max_norm: the bound on the tree's norm, above 0.
@@ -63,9 +66,9 @@ def clip_by_global_norm(max_norm: ArrayLike) -> GradientTransformation:
 
     See ``optax.clip_by_global_norm``.
     Reference: Pascanu, Mikolov and Bengio, On the difficulty of training recurrent neural networks, 2013,
-    https://arxiv.org/abs/1211.5063. Lecture row E11.
+    https://arxiv.org/abs/1211.5063. [Lecture row E11]
     """
-    stages.check(positive={"max_norm": max_norm})
+    check(positive={"max_norm": max_norm})
     bound = trees.hyper(max_norm)
 
     def update(updates, params):
@@ -77,7 +80,7 @@ def clip_by_global_norm(max_norm: ArrayLike) -> GradientTransformation:
 
 
 def clip_by_block_rms(threshold: ArrayLike) -> GradientTransformation:
-    """Scale every array whose root mean square exceeds ``threshold`` down to it.
+    """Scale down every array whose root mean square exceeds ``threshold``.
 
     Args:
         threshold: the bound on each array's root mean square, above 0.
@@ -85,9 +88,9 @@ def clip_by_block_rms(threshold: ArrayLike) -> GradientTransformation:
     Raises:
         ValueError: the bound is not above 0.
 
-    See ``optax.clip_by_block_rms``. Lecture row E11.
+    See ``optax.clip_by_block_rms``. [Lecture row E11]
     """
-    stages.check(positive={"threshold": threshold})
+    check(positive={"threshold": threshold})
     bound = trees.hyper(threshold)
 
     def clip(g):
@@ -100,24 +103,24 @@ def clip_by_block_rms(threshold: ArrayLike) -> GradientTransformation:
 def adaptive_grad_clip(
     clipping: ArrayLike, eps: ArrayLike = 0.001, axis: int | tuple[int, ...] | None = None
 ) -> GradientTransformation:
-    """Bound each unit's gradient norm by a fraction of the norm of its weights.
+    """Bound the norm of each unit's gradient by a fraction of the norm of its weights.
 
-    ‖g_u‖ ≤ clipping · max(‖w_u‖, eps), a unit being one output (the last axis) of a kernel, or a whole vector.
+    ‖g_u‖ ≤ clipping · max(‖w_u‖, eps), where a unit is one output (the last axis) of a kernel, or a whole vector.
 
     Args:
         clipping: the fraction, above 0.
-        eps: floor of the weights' norm, so that new units can move; at least 0.
-        axis: the axes over which a norm is taken; None is all but the last for kernels, all for vectors
-            (for 3-D kernels the first only, as in optax).
+        eps: lower bound on the norm of the weights, so that new units can move; at least 0.
+        axis: the axes over which a norm is taken; None is all but the last for kernels and all for vectors
+            (only the first for 3-D kernels, as in optax).
 
     Raises:
         ValueError: a number is out of range; at update, ``params`` is missing.
 
     See ``optax.adaptive_grad_clip``.
     Reference: Brock et al., High-Performance Large-Scale Image Recognition Without Normalization, 2021,
-    https://arxiv.org/abs/2102.06171. Lecture row E11.
+    https://arxiv.org/abs/2102.06171. [Lecture row E11]
     """
-    stages.check(positive={"clipping": clipping}, non_negative={"eps": eps})
+    check(positive={"clipping": clipping}, non_negative={"eps": eps})
     clipping, eps = trees.hyper(clipping, eps)
 
     def clip(g, w):
@@ -126,7 +129,7 @@ def adaptive_grad_clip(
         bound = _like(clipping * jnp.maximum(size / w_scale, eps), wide)
         norm, scale = trees.scaled_norm([wide], _unit_axes(wide, axis))
         inside = norm < bound * scale
-        # optax's floor under the norm; no unit with so small a norm is clipped unless the bound is smaller
+        # optax's lower bound on the norm; it matters only where the clipping bound is smaller still
         factor = jnp.where(inside, 1.0, bound / jnp.maximum(norm, 1e-6 * scale))
         return _narrow(jnp.where(inside, wide, wide * scale * factor), g)
 
@@ -138,7 +141,7 @@ def adaptive_grad_clip(
 
 
 def _leafwise(name: str, function: Callable[[jax.Array], jax.Array]) -> GradientTransformation:
-    """Make a stage from a function of one widened array; integers pass through."""
+    """Build a stage from a function of one widened array; integers pass through."""
 
     def clip(g):
         wide = trees.widen(g)
@@ -148,7 +151,7 @@ def _leafwise(name: str, function: Callable[[jax.Array], jax.Array]) -> Gradient
 
 
 def _shrink(g, norm, scale, bound):
-    """Return g where its norm is below the bound, else g·bound/norm; norm is that of scale·g."""
+    """Return g if its norm is below the bound and g·bound/norm otherwise; ``norm`` is that of scale·g."""
     norm, scale = _like(norm, g), _like(scale, g)
     bound = bound if isinstance(bound, int | float) else _like(bound, g)
     return jnp.where(norm < bound * scale, g, g * scale * (bound / jnp.where(norm > 0, norm, 1.0)))

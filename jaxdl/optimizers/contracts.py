@@ -1,4 +1,6 @@
-"""The shape of every transformation: a checked state, and messages that say which argument is in the wrong place."""
+"""Constructors of transformations that check their state and name the argument that is in the wrong place."""
+
+from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, Final
@@ -13,12 +15,12 @@ ORDER: Final = "the arguments are update(updates, state, params), and state is w
 
 
 def require_state(state: Any, state_class: type, name: str) -> None:
-    """Raise a ``ValueError`` unless a state is of the class that a transformation's init returns.
+    """Raise a ``ValueError`` unless a state has the class that a transformation's init returns.
 
     Args:
-        state: what ``update`` was given.
-        state_class: the class; ``EmptyState`` allows everything without arrays, None too.
-        name: the transformation's.
+        state: the state passed to ``update``.
+        state_class: the expected class; ``EmptyState`` accepts anything without arrays, including None.
+        name: the transformation's name, for the message.
     """
     if state_class is EmptyState:
         if any(isinstance(leaf, jax.Array | np.ndarray) for leaf in jax.tree.leaves(state)):
@@ -28,7 +30,7 @@ def require_state(state: Any, state_class: type, name: str) -> None:
 
 
 def described(x: Any) -> str:
-    """Return what a tree is, in a few words for a message."""
+    """Describe a tree in a few words for a message."""
     if x is None:
         return "None"
     inside = f" with the keys {', '.join(map(str, x))}" if isinstance(x, dict) and x else ""
@@ -38,11 +40,11 @@ def described(x: Any) -> str:
 def transformation(
     name: str, state_class: type, init: Any, update: Callable[[Any, Any, Any], Any]
 ) -> GradientTransformation:
-    """Make a transformation whose ``update`` names a wrong state.
+    """Build a transformation whose ``update`` names a wrong state.
 
     Args:
-        name: for the message.
-        state_class: of the state that ``init`` returns.
+        name: the transformation's name, for the message.
+        state_class: class of the state that ``init`` returns.
         init: params → state.
         update: (updates, state, params) → (updates, state).
     """
@@ -55,7 +57,7 @@ def transformation(
 
 
 def stateless(name: str, function: Callable[[Any, Any], Any]) -> GradientTransformation:
-    """Make a stage without a state from ``(updates, params) -> updates``."""
+    """Build a stage without a state from ``(updates, params) -> updates``."""
 
     def update(updates, state, params):
         return function(updates, params), state

@@ -1,24 +1,58 @@
-"""What the defaults of each optimizer are in each convention: one table, read by every factory.
+"""The defaults of each optimizer in each convention: one table that every factory reads.
 
 Frameworks, papers and lectures print different algorithms under one name. Every optimizer here takes
-``convention=``; an argument left at None takes the convention's value from ``TABLE``, an explicit argument
-always wins, and a pair that is not in the table is a ``ValueError``. ``page`` prints the table as Markdown.
+``convention=``: an argument left at None takes the convention's value from ``TABLE``, an explicit argument always
+wins, and a pair that is missing from the table is a ``ValueError``. ``page`` renders the table as Markdown.
 
 Conventions: ``optax`` (0.2.8), ``torch`` (PyTorch 2.15), ``keras`` (Keras 3), ``paper`` (the publication that
 introduced the method), and the lectures ``lecture_p`` (PClub CS2020), ``lecture_s`` (CS182), ``lecture_e``
 (ENEE4584).
 """
 
+from __future__ import annotations
+
+from collections.abc import Mapping
 from typing import Any, Final
 
-from jaxdl.optimizers.relations import EQUATIONS, RELATIONS
+from jaxdl.optimizers.relations import RELATIONS
 
-__all__ = ["CONVENTIONS", "EQUATIONS", "RELATIONS", "REQUIRED", "TABLE", "defined", "page", "resolve"]
+__all__ = [
+    "CONVENTIONS",
+    "EQUATIONS",
+    "FORMS",
+    "RELATIONS",
+    "REQUIRED",
+    "TABLE",
+    "Form",
+    "defined",
+    "forms",
+    "page",
+    "resolve",
+]
 
 CONVENTIONS: Final = ("optax", "torch", "keras", "paper", "lecture_p", "lecture_s", "lecture_e")
 
 REQUIRED: Final = "required"
-"""Marks an argument for which the convention prints no value, so that the caller must give one."""
+"""Mark of an argument for which the convention prints no value, so that the caller must give one."""
+
+FORMS: Final[dict[str, tuple[Any, ...]]] = {
+    "exact_correction": (False, True),
+    "moment_form": ("weighted", "increment", "mixed"),
+    "decay_form": ("joint", "product", "difference", "unscaled"),
+}
+"""The entries of an optimizer's ``form=`` and their values: the order of operations in one formula.
+
+- ``exact_correction`` computes 1−bᵗ without cancellation. optax and Keras subtract bᵗ from 1 in float32, which is off
+  by up to 6e-5 in the first steps.
+- ``moment_form`` orders an exponential average: "weighted" (1−b)·g + b·m, "increment" m + (1−b)·(g − m) as Keras, or
+  "mixed", the average of g in increments and that of g² weighted, as PyTorch.
+- ``decay_form`` orders decoupled decay: "joint" −α·(d + λw), "product" w·(1−αλ) before the step as PyTorch,
+  "difference" w − αλw before the step as Keras. "unscaled" w − λw is the only value that is another formula: AdamW's
+  paper does not multiply λ by the learning rate.
+"""
+
+Form = Mapping[str, Any] | None
+"""Entries of ``FORMS`` such as ``{"moment_form": "mixed"}``; an omitted entry takes the convention's."""
 
 _HEAVY_BALL = {"momentum_form": "heavy_ball"}
 _VELOCITY = {"momentum_form": "velocity"}
@@ -40,6 +74,27 @@ _AMSGRAD = {
     "eps_hat": False,
 } | (_ROUNDED | _WEIGHTED)
 _RMSPROP = {"decay": 0.9, "eps": 1e-8, "eps_in_sqrt": True} | _WEIGHTED
+
+EQUATIONS: Final[dict[str, str]] = {
+    "sgd": "heavy_ball: v = bv + g, w -= av; velocity: v = bv - ag, w += v; ema: v = bv + (1-b)g, w -= av",
+    "nesterov": "params: w -= a(g + bv) after v = bv + g; lookahead: g taken at w + bv, v = bv - ag, w += v",
+    "adam": "m = b1 m + (1-b1)g, v = b2 v + (1-b2)g², w -= a m̂/(√(v̂ + eps_root) + eps); "
+    "eps_hat: w -= a √(1-b2ᵗ)/(1-b1ᵗ) m/(√(v + eps_root) + eps); weight_decay (torch only): g + weight_decay w for g",
+    "adamw": "w -= a(adam + weight_decay w); unscaled: w -= a adam + weight_decay w",
+    "nadam": "w -= a m̄/(√(v̂ + eps_root) + eps), m̄ = b1 m/(1-b1ᵗ⁺¹) + (1-b1)g/(1-b1ᵗ); momentum_schedule: "
+    "μₜ = b1(1 - ½·0.96^(t·momentum_decay)) for b1 in m̄",
+    "amsgrad": "w -= a m̂/(√(max v̂ + eps_root) + eps); max_of_raw: the maximum of v is corrected, not that of v̂",
+    "adamax": "u = max(b2 u, |g| + eps), w -= a m̂/u; not eps_in_max: u = max(b2 u, |g|), w -= a m̂/(u + eps)",
+    "radam": "w -= a r m̂/(√(v̂ + eps_root) + eps) where rho >= threshold, else w -= a m̂",
+    "lion": "w -= a(sign(b1 m + (1-b1)g) + weight_decay w), m = b2 m + (1-b2)g",
+    "adagrad": "s += g², w -= a g/√(s + eps); not eps_in_sqrt: w -= a g/(√s + eps)",
+    "rmsprop": "v = decay v + (1-decay)g², w -= a g/√(v + eps); not eps_in_sqrt: w -= a g/(√v + eps)",
+    "adadelta": "v = rho v + (1-rho)g², u = g √(x + eps)/√(v + eps), x = rho x + (1-rho)u², w -= a u",
+    "lars": "d = g + weight_decay w, v = bv + a c ‖w‖/‖d‖ d, w -= v; separate_norms: ‖g‖ + weight_decay ‖w‖",
+    "lamb": "d = adam + weight_decay w, w -= a ‖w‖/‖d‖ d",
+    "muon": "matrices: w -= a √max(1, out/in) (orthogonal(m̂) + weight_decay w); other arrays: adamw",
+}
+"""The updates in terms of the arguments, the parameters w, the gradient g, the learning rate a and the step t ≥ 1."""
 
 TABLE: Final[dict[str, dict[str, dict[str, Any]]]] = {
     "sgd": {
@@ -146,34 +201,45 @@ def defined(optimizer: str) -> tuple[str, ...]:
         optimizer: a name in ``TABLE``.
 
     Raises:
-        ValueError: there is no such optimizer in the table.
+        ValueError: the table has no such optimizer.
     """
     if optimizer not in TABLE:
         raise ValueError(f"optimizer is {optimizer!r}: it must be one of {', '.join(TABLE)}")
     return tuple(name for name in CONVENTIONS if name in TABLE[optimizer])
 
 
-def resolve(optimizer: str, convention: str, **given: Any) -> dict[str, Any]:
-    """Replace every argument that is None by the convention's value.
+def forms(optimizer: str) -> tuple[str, ...]:
+    """Return the entries that an optimizer's ``form`` accepts, in the order of ``FORMS``.
+
+    Raises:
+        ValueError: the table has no such optimizer.
+    """
+    row = TABLE[optimizer][defined(optimizer)[0]]
+    return tuple(name for name in FORMS if name in row)
+
+
+def resolve(optimizer: str, convention: str, form: Form = None, **given: Any) -> dict[str, Any]:
+    """Replace every argument and every entry of ``form`` that is None by the convention's value.
 
     Args:
         optimizer: a name in ``TABLE``.
         convention: a name in ``CONVENTIONS``.
-        **given: the caller's arguments; all are names in the table's row.
+        form: the caller's entries of ``FORMS``; ``forms`` lists those of each optimizer.
+        **given: the caller's arguments; all of them are names in the table's row.
 
     Returns:
-        The same names with their values; explicit values unchanged.
+        The names of ``given`` and ``forms(optimizer)`` with their values; explicit values are unchanged.
 
     Raises:
-        ValueError: the convention does not define this optimizer, or prints no value for an argument that
-            was left at None.
+        ValueError: the convention does not define this optimizer, it prints no value for an argument that was left at
+            None, or ``form`` has an entry or a value that it does not accept.
     """
     names = defined(optimizer)
     if convention not in names:
         raise ValueError(
             f"convention is {convention!r}, which does not define {optimizer}: it must be one of {', '.join(names)}"
         )
-    row = TABLE[optimizer][convention]
+    row, given = TABLE[optimizer][convention], given | _entries(optimizer, form)
     values = {name: row[name] if value is None else value for name, value in given.items()}
     for name, value in values.items():
         if value is REQUIRED:
@@ -184,21 +250,39 @@ def resolve(optimizer: str, convention: str, **given: Any) -> dict[str, Any]:
     return values
 
 
+def _entries(optimizer, form):
+    """Return every entry of an optimizer's ``form``, with None for those that the caller left out."""
+    names = forms(optimizer)
+    allowed = ", ".join(f"{name!r} ({' or '.join(map(repr, FORMS[name]))})" for name in names) or "nothing"
+    if form is not None and not isinstance(form, Mapping):
+        raise ValueError(f"form is {form!r}: it must be a mapping; for {optimizer} it may hold {allowed}")
+    for name, value in (form or {}).items():
+        if name not in names:
+            raise ValueError(f"form has the entry {name!r}: for {optimizer} it may hold {allowed}")
+        if value is not None and not any(type(value) is type(x) and value == x for x in FORMS[name]):
+            raise ValueError(f"form[{name!r}] is {value!r}: it must be one of {', '.join(map(repr, FORMS[name]))}")
+    return {name: (form or {}).get(name) for name in names}
+
+
 def page() -> str:
-    """Return the update equations, all defaults and the relations between conventions as Markdown."""
+    """Render the update equations, all defaults and the relations between conventions as Markdown."""
     return "\n\n".join(_section(optimizer) for optimizer in TABLE) + "\n"
 
 
 def _section(optimizer):
     conventions = defined(optimizer)
     rows = [
-        f"| {name} | " + " | ".join(_shown(TABLE[optimizer][c][name]) for c in conventions) + " |"
+        " | ".join([f"| {_argument(name)}", *(_shown(TABLE[optimizer][c][name]) for c in conventions)]) + " |"
         for name in TABLE[optimizer]["optax"]
     ]
     head = ["| argument | " + " | ".join(conventions) + " |", "|---" * (len(conventions) + 1) + "|"]
     relations = [f"- {r.rule}" for r in RELATIONS if r.optimizer == optimizer]
     notes = ["", *relations] if relations else []
     return "\n".join([f"## {optimizer}", "", f"`{EQUATIONS[optimizer]}`", "", *head, *rows, *notes])
+
+
+def _argument(name):
+    return f'form["{name}"]' if name in FORMS else name
 
 
 def _shown(value):

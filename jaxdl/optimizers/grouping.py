@@ -1,4 +1,6 @@
-"""Different treatment for different parameters: masks, labelled groups, frozen leaves, rates per group."""
+"""Different treatment of different parameters: masks, labelled groups, frozen leaves and learning rates per group."""
+
+from __future__ import annotations
 
 import functools
 import re
@@ -23,11 +25,11 @@ A tree whose class can be called, such as an equinox module of bools, is a tree.
 def mask_by_path(*patterns: str) -> Callable[[Any], Any]:
     """Return a mask function that selects the leaves whose path matches one of the patterns.
 
-    A path is the keys joined by slashes, as in ``dense1/kernel``. All kernels but the head's decay under
-    ``adamw(1e-3, mask=mask_by_path("(?!head).*/kernel"))``.
+    A path is the leaf's keys joined by slashes, for example ``dense1/kernel``. Under
+    ``adamw(1e-3, mask=mask_by_path("(?!head).*/kernel"))``, all kernels but the head's decay.
 
     Args:
-        *patterns: regular expressions that have to match the whole path.
+        *patterns: regular expressions that must match the whole path.
 
     Raises:
         ValueError: there is no pattern, or one is not a regular expression.
@@ -51,8 +53,9 @@ def masked(inner: GradientTransformation, mask: Mask) -> GradientTransformationE
     """Apply a transformation to the leaves where the mask is true; the others pass through unchanged.
 
     Extra arguments that are functions of all parameters (``value_fn``, ``grad_fn``, ``model_fn``) become functions of
-    the visible ones, the others held at ``params``, and ``grad`` shows the visible ones, so that a line search or a
-    second-order method works on a part.
+    the
+    visible ones with the others held at ``params``, and ``grad`` shows the visible ones. Line searches and second-order
+    methods therefore work on a part of the parameters.
 
     Args:
         inner: the transformation.
@@ -89,7 +92,7 @@ def masked(inner: GradientTransformation, mask: Mask) -> GradientTransformationE
 
 
 def _filled(mask_tree, updates):
-    """A function of the updates gives None where an update is None; the transformation sees that None."""
+    """Set the mask to True where a function of the updates returned None because the update is None."""
     if not any(keep is None for keep in jax.tree.leaves(mask_tree, is_leaf=_is_none)):
         return mask_tree
     return jax.tree.map(
@@ -102,7 +105,7 @@ def _is_none(x):
 
 
 def _of_part(extra_args, hide, whole):
-    """Restrict the extra arguments that are functions or trees of all parameters to a part; the rest is held fixed."""
+    """Restrict extra arguments that are functions or trees of all parameters to a part, with the rest fixed."""
 
     def restricted(name, argument):
         if name == "grad":
@@ -110,7 +113,7 @@ def _of_part(extra_args, hide, whole):
         if name == "grad_fn":
             return lambda part, *args, **kwargs: hide(argument(whole(part), *args, **kwargs))
 
-        @functools.wraps(argument)  # with the signature, which optax's line searches read
+        @functools.wraps(argument)  # keeps the signature, which optax's line searches inspect
         def of_part(part, *args, **kwargs):
             return argument(whole(part), *args, **kwargs)
 
@@ -121,12 +124,12 @@ def _of_part(extra_args, hide, whole):
 
 
 def selecting(inner: GradientTransformation, mask: Mask, name: str) -> GradientTransformationExtraArgs:
-    """Apply ``masked`` where a mask that selects no leaf of a tree that has some is a mistake.
+    """Apply ``masked``, and refuse a mask that selects no leaf of a tree that has some.
 
     Args:
         inner: the transformation.
         mask: see ``masked``.
-        name: the mask's argument, for the message.
+        name: the mask's argument name, for the message.
 
     Raises:
         ValueError: at init or update, the mask selects no leaf.
@@ -145,7 +148,7 @@ def selecting(inner: GradientTransformation, mask: Mask, name: str) -> GradientT
 
 
 def check_selects(mask: Mask, tree: Any, name: str) -> None:
-    """Raise a ``ValueError`` if a mask selects none of the leaves of a tree that has some."""
+    """Raise a ``ValueError`` if a mask selects no leaf of a tree that has some."""
     leaves = jax.tree.leaves(tree)
     if leaves and not any(jax.tree.leaves(called(mask, tree))):
         raise ValueError(
@@ -155,14 +158,14 @@ def check_selects(mask: Mask, tree: Any, name: str) -> None:
 
 
 def spread(mask: Mask, tree: Any) -> Any:
-    """Return the mask with one bool per leaf of the tree."""
+    """Expand a mask to one bool per leaf of the tree."""
     return jax.tree.map(lambda keep, group: jax.tree.map(lambda leaf: keep, group), called(mask, tree), tree)
 
 
 def partition(
     transforms: Mapping[Hashable, GradientTransformation], param_labels: Any
 ) -> GradientTransformationExtraArgs:
-    """Give every labelled group of parameters a transformation of its own.
+    """Give every labelled group of parameters its own transformation.
 
     Args:
         transforms: label → transformation.
@@ -170,9 +173,10 @@ def partition(
 
     Raises:
         ValueError: at init or update, a label has no transformation, the labels do not fit the tree, or the state is
-            not one of this ``partition``.
+            not
+            one of this ``partition``.
 
-    See ``optax.partition``. Lecture row E10 (rates per group).
+    See ``optax.partition``. [Lecture row E10 (rates per group)]
     """
 
     def groups(tree):
@@ -203,7 +207,7 @@ def partition(
 
 
 def freeze(mask: Mask) -> GradientTransformationExtraArgs:
-    """Set the updates to zero where the mask is true. See ``masked`` for masks. Lecture row G11."""
+    """Set the updates to zero where the mask is true. See ``masked`` for masks. [Lecture row G11]"""
     return masked(set_to_zero(), mask)
 
 
@@ -214,13 +218,14 @@ def set_to_zero() -> GradientTransformation:
 
 
 def scale_by_group(factors: Any) -> GradientTransformation:
-    """Multiply the updates by a factor per group: learning rates per layer, after any optimizer.
+    """Multiply the updates by a factor per group, for example to give layers their own learning rates.
 
     Args:
-        factors: a tree of numbers, a prefix of one (a number for a subtree), or a function of the tree that
-            returns one. Fine-tuning at a tenth of the rate: ``{"backbone": 0.1, "head": 1.0}``.
+        factors: a tree of numbers, a prefix of one (a number for a subtree), or a function of the tree that returns
+            one.
+            ``{"backbone": 0.1, "head": 1.0}`` fine-tunes the backbone at a tenth of the learning rate.
 
-    Lecture rows E10, G11.
+    [Lecture rows E10, G11]
     """
 
     def scale(factor, group):

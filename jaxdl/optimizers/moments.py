@@ -1,186 +1,93 @@
-"""Adam and AdamW: a step scaled by exponential averages of the gradient and its square. Lecture row E6."""
+"""Exponential averages of gradients and their squares, bias correction, and the ratio of the two averages."""
 
+from __future__ import annotations
+
+import math
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.typing import ArrayLike, DTypeLike
-from optax import GradientTransformation, GradientTransformationExtraArgs
 
-from jaxdl.optimizers import stages, trees
-from jaxdl.optimizers.contracts import transformation
-from jaxdl.optimizers.conventions import resolve
-from jaxdl.optimizers.grouping import Mask
-from jaxdl.optimizers.states import ScaleByAdamState
-from jaxdl.optimizers.trees import map_updates
-from jaxdl.schedules import ScalarOrSchedule
+from jaxdl.optimizers import trees
+from jaxdl.optimizers.trees import map_state, map_updates, times
 
 
-def adam(
-    learning_rate: ScalarOrSchedule,
-    b1: ArrayLike = 0.9,
-    b2: ArrayLike = 0.999,
-    eps: ArrayLike | None = None,
-    eps_root: ArrayLike | None = None,
-    mu_dtype: DTypeLike | None = None,
-    *,
-    nesterov: bool = False,
-    weight_decay: ScalarOrSchedule | None = None,
-    convention: str = "optax",
-    eps_hat: bool | None = None,
-    bias_correction: bool | None = None,
-    exact_correction: bool | None = None,
-    moment_form: str | None = None,
-    state_dtype: DTypeLike | None = None,
-) -> GradientTransformationExtraArgs:
-    """Adam: w ← w − α·m̂/(√(v̂ + eps_root) + eps), m and v averages of g and g², m̂ and v̂ unbiased.
+def update_moment(updates, moments, decay, order: int, form: str = "weighted"):
+    """Return an exponential average after x = g^order.
 
-    With ``eps_hat``: w ← w − α·(√(1−b2ᵗ)/(1−b1ᵗ))·m/(√(v + eps_root) + eps), eps added to the raw root.
+    "weighted" is (1 − β)·x + β·moment and "increment" is moment + (1 − β)·(x − moment). In float32, 1 − β and β do not
+    sum to 1 (at β = 0.999 they miss it by 1e-8), so a weighted average of equal numbers settles 1e-5 away from them,
+    while an incremented one does not.
 
     Args:
-        learning_rate: α, a number at least 0 or a schedule of the step.
-        b1: decay of the average of g, in [0, 1).
-        b2: decay of the average of g², in [0, 1).
-        eps: added to the root, at least 0; None is the convention's (optax 1e-8, Keras 1e-7).
-        eps_root: added inside the root, at least 0; None is the convention's (optax 0). To differentiate through
-            ``update``, as in meta-learning, it must be above 0: at a zero gradient the derivative of √v̂ is infinite
-            and that of the step NaN, as in optax.
-        mu_dtype: dtype in which m is kept; None means ``state_dtype``'s rule.
-        nesterov: look one step ahead in m, as ``nadam``.
-        weight_decay: λ of the L2 penalty that PyTorch's Adam adds to the gradient, g + λw, before anything else; only
-            under ``convention="torch"``. Decoupled decay is ``adamw``.
-        convention: whose algorithm; see ``conventions``.
-        eps_hat: the second formula; None is the convention's (only Keras: True).
-        bias_correction: False is the lectures' "almost" Adam; None is the convention's (True).
-        exact_correction: compute 1−bᵗ without cancellation; None is the convention's (optax and Keras take
-            it from bᵗ in float32, which is off by up to 6e-5 in the first steps).
-        moment_form: "weighted" (1−b)·g + b·m, "increment" m + (1−b)·(g − m) (Keras), or "mixed", m in increments
-            and v weighted (PyTorch); None is the convention's. They differ in rounding only.
-        state_dtype: dtype of m and v; None is float32 for half-precision leaves, else the leaf's.
-
-    Raises:
-        ValueError: a number is out of range, the convention does not define this, or ``weight_decay`` comes without
-            the convention "torch".
-
-    Errata. ENEE4584 divides by ρ instead of 1−ρᵗ; CS2020 corrects V_db with β2. The corrected forms run.
-    Reference: Kingma and Ba, Adam: A Method for Stochastic Optimization, 2015,
-    https://arxiv.org/abs/1412.6980. Lecture row E6.
+        updates: g; where a leaf is None, its average stays as it is.
+        moments: the averages so far; at order 2 only their real part counts.
+        decay: β.
+        order: 1 for g, or 2 for |g|².
+        form: "weighted", "increment", or "mixed", which increments order 1 and weights order 2.
     """
-    stages.check(non_negative={"learning_rate": learning_rate})
-    given = {"eps": eps, "eps_root": eps_root, "eps_hat": eps_hat, "bias_correction": bias_correction}
-    options = resolve("adam", convention, exact_correction=exact_correction, moment_form=moment_form, **given)
-    if weight_decay is not None and convention != "torch":
-        raise ValueError(
-            f"weight_decay is {weight_decay} and convention {convention!r}: adam has an L2 penalty only under 'torch'; "
-            "take adamw for decoupled decay, or chain(add_decayed_weights(...), adam(...))"
-        )
-    penalty = () if weight_decay is None else (stages.add_decayed_weights(weight_decay),)
-    return stages.chain(
-        *penalty,
-        scale_by_adam(b1, b2, mu_dtype=mu_dtype, nesterov=nesterov, **options),
-        stages.scale_by_learning_rate(learning_rate),
-        state_dtype=state_dtype,
-    )
+
+    def weighted(x, t):
+        return trees.plus(times(1 - decay, x), times(decay, t))
+
+    def increment(x, t):
+        moved = trees.plus(t, times(1 - decay, trees.plus(x, -t)))
+        # x − t overflows where the average does not, and is NaN where both are infinite
+        return jnp.where(jnp.isfinite(moved), moved, weighted(x, t).astype(moved.dtype))
+
+    average = increment if form == "increment" or (form == "mixed" and order == 1) else weighted
+
+    def advance(g, t):
+        return average(trees.power_of(g, order), trees.real(t) if order == 2 else t)
+
+    return map_state(advance, updates, moments)
 
 
-def adamw(
-    learning_rate: ScalarOrSchedule,
-    b1: ArrayLike = 0.9,
-    b2: ArrayLike = 0.999,
-    eps: ArrayLike | None = None,
-    eps_root: ArrayLike | None = None,
-    mu_dtype: DTypeLike | None = None,
-    weight_decay: ScalarOrSchedule | None = None,
-    mask: Mask = None,
-    *,
-    nesterov: bool = False,
-    convention: str = "optax",
-    eps_hat: bool | None = None,
-    bias_correction: bool | None = None,
-    exact_correction: bool | None = None,
-    moment_form: str | None = None,
-    decay_form: str | None = None,
-    state_dtype: DTypeLike | None = None,
-) -> GradientTransformationExtraArgs:
-    """Adam with decoupled weight decay: w ← w − α·(Adam's direction + λw).
-
-    The paper's own form does not multiply the decay by α: w ← w − α·(Adam's direction) − λw.
-
-    Args:
-        learning_rate: α, a number at least 0 or a schedule of the step.
-        b1: see ``adam``.
-        b2: see ``adam``.
-        eps: see ``adam``.
-        eps_root: see ``adam``.
-        mu_dtype: see ``adam``.
-        weight_decay: λ, a number at least 0 or a schedule; None is the convention's (optax 1e-4, PyTorch
-            1e-2, Keras 4e-3; the paper prints none).
-        mask: which parameters decay: a tree of bools, a prefix of one or a function of the tree; None: all.
-        nesterov: see ``adam``.
-        convention: whose algorithm; see ``conventions``.
-        eps_hat: see ``adam``.
-        bias_correction: see ``adam``.
-        exact_correction: see ``adam``.
-        moment_form: see ``adam``.
-        decay_form: "joint" as above, "product" w·(1−αλ) before the step (PyTorch), "difference" w − αλw
-            before the step (Keras), "unscaled" w − λw (the paper). The first three differ in rounding only.
-        state_dtype: see ``adam``.
-
-    Raises:
-        ValueError: a number is out of range, or the convention does not define this.
-
-    Reference: Loshchilov and Hutter, Decoupled Weight Decay Regularization, 2019,
-    https://arxiv.org/abs/1711.05101. Lecture row E7.
-    """
-    stages.check(non_negative={"learning_rate": learning_rate})
-    given = {"eps": eps, "eps_root": eps_root, "eps_hat": eps_hat, "bias_correction": bias_correction}
-    given |= {"exact_correction": exact_correction, "moment_form": moment_form, "decay_form": decay_form}
-    options = resolve("adamw", convention, weight_decay=weight_decay, **given)
-    decay, form = options.pop("weight_decay"), options.pop("decay_form")
-    direction = scale_by_adam(b1, b2, mu_dtype=mu_dtype, nesterov=nesterov, **options)
-    parts = stages.decoupled(direction, learning_rate, decay, mask, form)
-    return stages.chain(*parts, state_dtype=state_dtype)
+def update_moments(updates, state, b1, b2, form: str):
+    """Return the averages of g and g² of a state with the fields ``mu`` and ``nu``. See ``update_moment``."""
+    return update_moment(updates, state.mu, b1, 1, form), update_moment(updates, state.nu, b2, 2, form)
 
 
-def scale_by_adam(
-    b1: ArrayLike = 0.9,
-    b2: ArrayLike = 0.999,
-    eps: ArrayLike = 1e-8,
-    eps_root: ArrayLike = 0.0,
-    mu_dtype: DTypeLike | None = None,
-    *,
-    nesterov: bool = False,
-    eps_hat: bool = False,
-    bias_correction: bool = True,
-    exact_correction: bool = False,
-    moment_form: str = "weighted",
-) -> GradientTransformation:
-    """Return Adam's direction m̂/(√(v̂ + eps_root) + eps) as a stage. See ``adam`` for the arguments."""
-    stages.check(decay_rates={"b1": b1, "b2": b2}, non_negative={"eps": eps, "eps_root": eps_root})
-    stages.check_moment_form(moment_form)
+def correct_bias(moments, decay, count, exact: bool = False):
+    """Divide an exponential average that started at 0 by 1 − β^count, the sum of its weights."""
+    weight = bias_weight(decay, count, exact)
+    return jax.tree.map(lambda t: t / weight.astype(trees.real(t).dtype), moments)
 
-    b1, b2, eps, eps_root = trees.hyper(b1, b2, eps, eps_root)
 
-    def init(params):
-        zeros = trees.zeros_like
-        return ScaleByAdamState(count=jnp.zeros([], jnp.int32), mu=zeros(params, mu_dtype), nu=zeros(params))
+def bias_weight(decay, count, exact: bool = False):
+    """Return 1 − β^count; ``exact`` avoids a cancellation that costs four digits at β = 0.999, count 1."""
+    if not exact:
+        return 1 - power(decay, count)
+    if isinstance(decay, int | float):
+        return -jnp.expm1(trees.as_float(count) * (math.log(decay) if decay > 0 else -math.inf))
+    return -jnp.expm1(trees.times(jnp.log(decay), trees.as_float(count)))
 
-    def update(updates, state, params):
-        del params
-        mu = stages.update_moment(updates, state.mu, b1, 1, moment_form)
-        nu = stages.update_moment(updates, state.nu, b2, 2, moment_form)
-        count = stages.increment(state.count)
-        raw = eps_hat or not bias_correction
-        mu_hat = first_moment(mu, updates, b1, count, nesterov, bias_correction, exact_correction)
-        nu_hat = nu if raw else stages.correct_bias(nu, b2, count, exact_correction)
-        if eps_hat and bias_correction:
-            root = jnp.sqrt(stages.bias_weight(b2, count, exact_correction))
-            mu_hat = jax.tree.map(lambda m: m * root.astype(trees.real(m).dtype), mu_hat)
-        direction = ratio(updates, mu_hat, nu_hat, eps, eps_root)
-        mu, nu = trees.cast_like((mu, nu), (state.mu, state.nu))
-        return direction, ScaleByAdamState(count=count, mu=mu, nu=nu)
 
-    return transformation("Adam's direction", ScaleByAdamState, init, update)
+@partial(jax.jit, inline=True)
+def power(decay, count):
+    """Return β^count, compiled: outside jit, a concrete integer exponent would compile anew for each value."""
+    count = trees.as_float(count)
+    return jnp.asarray(decay, trees.promoted(jnp.result_type(decay), count.dtype)) ** count
+
+
+def first_moment(mu, updates, b1, count, nesterov: bool, bias_correction: bool, exact: bool = False):
+    """Return the unbiased m, or Nesterov's look-ahead b1·m/(1 − b1ᵗ⁺¹) + (1 − b1)·g/(1 − b1ᵗ)."""
+    if bias_correction:
+        ahead = trees.increment(count) if nesterov else count
+        mu = correct_bias(mu, b1, ahead, exact)
+        updates = correct_bias(updates, b1, count, exact) if nesterov else updates
+    if not nesterov:
+        return mu
+    # early g/(1 − b1ᵗ) can overflow although g does not, and ∞/√∞ would be NaN; finite values are unchanged
+    return map_updates(lambda g, m: finite(trees.plus(trees.times(b1, m), trees.times(1 - b1, g))), updates, mu)
+
+
+def finite(x):
+    """Replace infinities by the largest finite value, in both parts of a complex array."""
+    if jnp.iscomplexobj(x):
+        return jax.lax.complex(finite(x.real), finite(x.imag))
+    return jnp.clip(x, jnp.finfo(x.dtype).min, jnp.finfo(x.dtype).max)
 
 
 def ratio(updates: Any, mu: Any, nu: Any, eps, eps_root) -> Any:
@@ -193,20 +100,9 @@ def ratio(updates: Any, mu: Any, nu: Any, eps, eps_root) -> Any:
     return map_updates(divide, updates, mu, nu)
 
 
-def first_moment(mu, updates, b1, count, nesterov: bool, bias_correction: bool, exact: bool = False):
-    """Return m unbiased, or with Nesterov's look-ahead b1·m/(1 − b1ᵗ⁺¹) + (1 − b1)·g/(1 − b1ᵗ)."""
-    if bias_correction:
-        ahead = stages.increment(count) if nesterov else count
-        mu = stages.correct_bias(mu, b1, ahead, exact)
-        updates = stages.correct_bias(updates, b1, count, exact) if nesterov else updates
-    if not nesterov:
-        return mu
-    # early on g/(1 − b1ᵗ) can overflow where g does not, and ∞/√∞ would be NaN; finite values pass unchanged
-    return map_updates(lambda g, m: finite(trees.plus(trees.times(b1, m), trees.times(1 - b1, g))), updates, mu)
-
-
-def finite(x):
-    """Return the array with infinities replaced by the largest finite values, in both parts of a complex one."""
-    if jnp.iscomplexobj(x):
-        return jax.lax.complex(finite(x.real), finite(x.imag))
-    return jnp.clip(x, jnp.finfo(x.dtype).min, jnp.finfo(x.dtype).max)
+def correct_ratio(mu: Any, nu: Any, b2, count, eps_hat: bool, exact: bool):
+    """Correct v's bias in the denominator, or with ``eps_hat`` as a factor of m, so that eps is not rescaled."""
+    if not eps_hat:
+        return mu, correct_bias(nu, b2, count, exact)
+    root = jnp.sqrt(bias_weight(b2, count, exact))
+    return jax.tree.map(lambda m: m * root.astype(trees.real(m).dtype), mu), nu

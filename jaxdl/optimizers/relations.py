@@ -1,39 +1,20 @@
-"""The update equations, and which conventions are one algorithm under a map of their hyperparameters.
+"""Which conventions are one algorithm under a map of their hyperparameters.
 
-``EQUATIONS`` uses the arguments' names; w the parameters, g the gradient, a the learning rate, t the step from 1.
-Each entry of ``RELATIONS`` states a map, or that there is none, with a pair of settings that shows it; a test
+Each entry of ``RELATIONS`` states a map, or that there is none, together with a pair of settings that shows it. A test
 runs every pair.
 """
+
+from __future__ import annotations
 
 from typing import Any, Final, NamedTuple
 
 from jaxdl import schedules
 
-__all__ = ["EQUATIONS", "RELATIONS", "Relation"]
-
-EQUATIONS: Final[dict[str, str]] = {
-    "sgd": "heavy_ball: v = bv + g, w -= av; velocity: v = bv - ag, w += v; ema: v = bv + (1-b)g, w -= av",
-    "nesterov": "params: w -= a(g + bv) after v = bv + g; lookahead: g taken at w + bv, v = bv - ag, w += v",
-    "adam": "m = b1 m + (1-b1)g, v = b2 v + (1-b2)g², w -= a m̂/(√(v̂ + eps_root) + eps); "
-    "eps_hat: w -= a √(1-b2ᵗ)/(1-b1ᵗ) m/(√(v + eps_root) + eps); weight_decay (torch only): g + weight_decay w for g",
-    "adamw": "w -= a(adam + weight_decay w); unscaled: w -= a adam + weight_decay w",
-    "nadam": "w -= a m̄/(√(v̂ + eps_root) + eps), m̄ = b1 m/(1-b1ᵗ⁺¹) + (1-b1)g/(1-b1ᵗ); momentum_schedule: "
-    "μₜ = b1(1 - ½·0.96^(t·momentum_decay)) for b1 in m̄",
-    "amsgrad": "w -= a m̂/(√(max v̂ + eps_root) + eps); max_of_raw: the maximum of v is corrected, not that of v̂",
-    "adamax": "u = max(b2 u, |g| + eps), w -= a m̂/u; not eps_in_max: u = max(b2 u, |g|), w -= a m̂/(u + eps)",
-    "radam": "w -= a r m̂/(√(v̂ + eps_root) + eps) where rho >= threshold, else w -= a m̂",
-    "lion": "w -= a(sign(b1 m + (1-b1)g) + weight_decay w), m = b2 m + (1-b2)g",
-    "adagrad": "s += g², w -= a g/√(s + eps); not eps_in_sqrt: w -= a g/(√s + eps)",
-    "rmsprop": "v = decay v + (1-decay)g², w -= a g/√(v + eps); not eps_in_sqrt: w -= a g/(√v + eps)",
-    "adadelta": "v = rho v + (1-rho)g², u = g √(x + eps)/√(v + eps), x = rho x + (1-rho)u², w -= a u",
-    "lars": "d = g + weight_decay w, v = bv + a c ‖w‖/‖d‖ d, w -= v; separate_norms: ‖g‖ + weight_decay ‖w‖",
-    "lamb": "d = adam + weight_decay w, w -= a ‖w‖/‖d‖ d",
-    "muon": "matrices: w -= a √max(1, out/in) (orthogonal(m̂) + weight_decay w); other arrays: adamw",
-}
+__all__ = ["RELATIONS", "Relation"]
 
 
 class Relation(NamedTuple):
-    """A statement about two settings of one optimizer, and the settings that show it."""
+    """A statement about two settings of one optimizer, and the settings that demonstrate it."""
 
     optimizer: str
     rule: str

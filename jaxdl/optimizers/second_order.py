@@ -1,147 +1,38 @@
-"""Steps from curvature: Newton, Newton-CG, damped Gauss-Newton, natural gradient, and their products. Row E8.
+"""Steps from curvature: Newton, Newton-CG, damped Gauss-Newton and natural gradient. [Lecture row E8]
 
 These transformations need the loss itself: ``update(grads, state, params, value_fn=...)`` with
 ``value_fn(params) -> scalar`` (Gauss-Newton: ``model_fn(params) -> outputs`` and ``loss_fn(outputs) -> scalar``;
-natural gradient: ``model_fn``). They go into whatever passes extra arguments on: ``chain``, ``optax.apply_if_finite``,
-and jaxdl's ``masked`` and ``partition``, which hold the other parameters fixed; not into a flax TrainState.
+natural gradient: ``model_fn``). They run inside any wrapper that passes extra arguments on: ``chain``,
+``optax.apply_if_finite``, and jaxdl's ``masked`` and ``partition``, which hold the other parameters fixed. They do not
+run inside a flax TrainState.
 
-A complex parameter is the pair of its real and imaginary parts, and its gradient is the conjugate of jax.grad's, so
-that descent subtracts it, as everywhere in optax. The arithmetic is in float32 at least.
+A complex parameter counts as the pair of its real and imaginary parts, and its gradient is the conjugate of jax.grad's,
+so that descent subtracts it, as everywhere in optax. The arithmetic is in float32 or wider.
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from __future__ import annotations
+
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
-from jaxtyping import Array, Key
+from jaxtyping import Array
 from optax import GradientTransformationExtraArgs
 
 from jaxdl.optimizers import stages, trees
+from jaxdl.optimizers.checks import check, check_whole
 from jaxdl.optimizers.contracts import require_state
-from jaxdl.optimizers.quasi_newton import backtrack
+from jaxdl.optimizers.curvature import check_distribution, fisher_product, gauss_newton_product, hessian_product
+from jaxdl.optimizers.lbfgs import backtrack
 from jaxdl.optimizers.states import EmptyState
-
-ValueFn = Callable[[Any], Array]
-
-
-def hessian_product(value_fn: ValueFn, params: Any, vector: Any) -> Any:
-    """Return H·v, the derivative of jax.grad's gradient along v, at the cost of about two gradients.
-
-    Args:
-        value_fn: params → scalar.
-        params: where H is taken.
-        vector: v, a tree like ``params``.
-
-    Reference: Pearlmutter, Fast Exact Multiplication by the Hessian, 1994. Lecture row E8.
-    """
-    return jax.jvp(jax.grad(value_fn), (params,), (vector,))[1]
-
-
-def gauss_newton_product(model_fn: Callable[[Any], Any], loss_fn: ValueFn, params: Any, vector: Any) -> Any:
-    """Return G·v = JᵀH_L J·v, J the model's Jacobian and H_L the loss's Hessian in the outputs.
-
-    G is positive semidefinite for a convex loss. For softmax cross entropy and for squared error it is the
-    Fisher matrix too, so that a Gauss-Newton step is a natural-gradient step.
-
-    Args:
-        model_fn: params → outputs.
-        loss_fn: outputs → scalar.
-        params: where G is taken.
-        vector: v, a tree like ``params``.
-
-    Reference: Martens, New Insights and Perspectives on the Natural Gradient Method, 2020,
-    https://arxiv.org/abs/1412.1193. Lecture row E8.
-    """
-    outputs, pushforward = jax.linearize(model_fn, params)
-    pullback = jax.linear_transpose(pushforward, params)
-    return pullback(hessian_product(loss_fn, outputs, pushforward(vector)))[0]
-
-
-def fisher_product(
-    model_fn: Callable[[Any], Array], params: Any, vector: Any, distribution: str = "categorical"
-) -> Any:
-    """Return F·v, F the Fisher matrix of the model's own predictions, in the mean over examples.
-
-    F = mean over x of E[∇log p(y|x) ∇log p(y|x)ᵀ], y drawn from the model, not from the data (which would be the
-    "empirical" Fisher, another matrix). It is JᵀF_z J with F_z the Fisher matrix in the outputs, known in closed form.
-
-    Args:
-        model_fn: params → outputs of shape (n, ...).
-        params: where F is taken.
-        vector: v, a tree like ``params``.
-        distribution: what the outputs parametrise: the logits of a "categorical" distribution over the last axis, a
-            "bernoulli" logit each, or the mean of a "gaussian" of variance 1 each.
-
-    Raises:
-        ValueError: there is no such distribution.
-
-    Reference: Amari, Natural Gradient Works Efficiently in Learning, 1998, and Martens, 2020; see
-    ``gauss_newton_product``, which it equals for these distributions' own losses. Lecture row E8.
-    """
-    _check_distribution(distribution)
-    outputs, pushforward = jax.linearize(model_fn, params)
-    pullback = jax.linear_transpose(pushforward, params)
-    examples = outputs.size // outputs.shape[-1] if distribution == "categorical" else outputs.shape[0]
-    return pullback(_OUTPUT_FISHER[distribution](outputs, pushforward(vector)) / examples)[0]
-
-
-def _categorical_fisher(logits, tangent):
-    p = jax.nn.softmax(logits)
-    return p * (tangent - jnp.sum(p * tangent, axis=-1, keepdims=True))
-
-
-def _bernoulli_fisher(logits, tangent):
-    return jax.nn.sigmoid(logits) * jax.nn.sigmoid(-logits) * tangent
-
-
-_OUTPUT_FISHER = {
-    "categorical": _categorical_fisher,
-    "bernoulli": _bernoulli_fisher,
-    "gaussian": lambda mean, tangent: tangent,
-}
-
-
-def _check_distribution(distribution):
-    if distribution not in _OUTPUT_FISHER:
-        raise ValueError(f"distribution is {distribution!r}: it must be one of {', '.join(_OUTPUT_FISHER)}")
-
-
-def hutchinson_diagonal(key: Key[Array, ""], value_fn: ValueFn, params: Any, samples: Any = 1) -> Any:
-    """Estimate the Hessian's diagonal as the mean of z⊙Hz over random signs z; exact if H is diagonal.
-
-    Args:
-        key: a random key.
-        value_fn: params → scalar.
-        params: where H is taken.
-        samples: number of sign vectors, a whole number at least 1.
-
-    Returns:
-        A tree like ``params``; of a complex leaf the diagonal for the real part plus i times that for the imaginary.
-
-    Raises:
-        ValueError: ``samples`` is below 1 or no whole number.
-
-    Reference: Bekas, Kokiopoulou and Saad, An estimator for the diagonal of a matrix, 2007,
-    https://doi.org/10.1016/j.apnum.2007.01.003. Lecture row E8.
-    """
-    stages.check_static(samples=samples)
-    stages.check_whole(samples=(samples, 1))
-    flat = trees.flatten(params, params)
-
-    def one(key):
-        signs = jax.random.rademacher(key, flat.params.shape, flat.params.dtype)
-        return signs * hessian_product(lambda v: value_fn(flat.point(v)), flat.params, signs)
-
-    return flat.step(jax.lax.map(one, jax.random.split(key, int(samples))).mean(0))
 
 
 def newton(learning_rate: ArrayLike = 1.0, damping: ArrayLike = 0.0) -> GradientTransformationExtraArgs:
     """Newton's method with the full Hessian: w ← w − α(H + λI)⁻¹g.
 
-    It goes to the nearest stationary point, a saddle included; a damping above −λ_min makes it descend.
-    Memory is quadratic in the number of parameters.
+    It converges to the nearest stationary point, even a saddle; with a damping above −λ_min it descends. Memory is
+    quadratic in the number of parameters.
 
     Args:
         learning_rate: α, at least 0.
@@ -150,7 +41,7 @@ def newton(learning_rate: ArrayLike = 1.0, damping: ArrayLike = 0.0) -> Gradient
     Raises:
         ValueError: a number is out of range or a schedule; at update, ``params`` or ``value_fn`` is missing.
 
-    Lecture row E8 (ENEE4584).
+    [Lecture row E8 (ENEE4584)]
     """
     _check_numbers(learning_rate, damping)
 
@@ -171,27 +62,28 @@ def newton_cg(
     max_halvings: ArrayLike = 20,
     armijo: ArrayLike = 1e-4,
 ) -> GradientTransformationExtraArgs:
-    """Newton's method by conjugate gradients on Hessian products, which stop at negative curvature.
+    """Newton's method by conjugate gradients on Hessian products, stopped at negative curvature.
 
-    The step α·d is halved until the loss falls enough, f(w + d) ≤ f(w) + c·gᵀd, so that no step ascends on the
-    examples of its own batch; if no halving is enough the parameters stay.
+    The step d is halved until the loss falls enough, f(w + d) ≤ f(w) + c·gᵀd, so no step ascends on its own batch. If
+    no
+    halving is enough, the parameters stay.
 
     Args:
         learning_rate: α, at least 0.
         damping: λ added to the curvature, at least 0.
-        max_steps: conjugate-gradient steps, each one Hessian product; a whole number at least 1.
-        tolerance: stop when the residual has fallen to this fraction of the gradient's norm, at least 0.
-        max_halvings: of the step, a whole number at least 0; each costs one evaluation of the loss.
+        max_steps: conjugate-gradient steps of one Hessian product each, a whole number of at least 1.
+        tolerance: stop once the residual has fallen to this fraction of the gradient's norm, at least 0.
+        max_halvings: maximum number of halvings, a whole number of at least 0; each costs one evaluation of the loss.
         armijo: c, in [0, 1).
 
     Raises:
         ValueError: a number is out of range or a schedule; at update, ``params`` or ``value_fn`` is missing.
 
-    Reference: Nocedal and Wright, Numerical Optimization, 2006, algorithm 7.1. Lecture row E8.
+    Reference: Nocedal and Wright, Numerical Optimization, 2006, algorithm 7.1. [Lecture row E8]
     """
     _check_cg(learning_rate, damping, max_steps, tolerance)
-    stages.check_whole(max_halvings=(max_halvings, 0))
-    stages.check(decay_rates={"armijo": armijo})
+    check_whole(max_halvings=(max_halvings, 0))
+    check(decay_rates={"armijo": armijo})
 
     def direction(flat, value_fn):
         def value_at(w):
@@ -222,34 +114,35 @@ def gauss_newton(
     *,
     adaptive: bool = True,
 ) -> GradientTransformationExtraArgs:
-    """Damped Gauss-Newton by conjugate gradients: w ← w − α(JᵀH_L J + λI)⁻¹g, λ adapted by Levenberg and Marquardt.
+    """Damped Gauss-Newton by conjugate gradients: w ← w − α(JᵀH_L J + λI)⁻¹g, with Levenberg-Marquardt damping.
 
-    The step is tried: where the loss does not fall, the parameters stay and λ is quadrupled. After a step that
-    brings more than ¾ of the fall that the quadratic model predicts, λ is halved, after one that brings less than ¼ it
-    is doubled. So no step ascends on the examples of its own batch. A try costs two evaluations of the loss and one
-    more product.
+    Each step is tried: if the loss does not fall, the parameters stay and λ is quadrupled, so no step ascends on its
+    own
+    batch. λ is halved after a step that achieves more than ¾ of the predicted decrease, and doubled after one that
+    achieves less than ¼. A trial costs two evaluations of the loss and one more product.
 
-    On small batches λ follows the noise: there take ``adaptive=False`` and the smallest λ that is stable, .1 to 1 for
-    a mean loss of classes. A constant λ of 1e-3 lets a 64-32-10 net on scikit-learn's digits diverge within 20 steps.
+    On small batches λ follows the noise. There, use ``adaptive=False`` and the smallest stable λ, 0.1 to 1 for a mean
+    loss
+    of classes. A constant λ of 1e-3 lets a 64-32-10 net on scikit-learn's digits diverge within 20 steps.
 
     Args:
         learning_rate: α, at least 0.
-        damping: λ of the first step, at least 0; with ``adaptive`` above 0.
+        damping: λ of the first step, at least 0; above 0 if ``adaptive`` is set.
         max_steps: see ``newton_cg``.
         tolerance: see ``newton_cg``.
-        adaptive: adapt λ, which is then the state; False keeps λ and every step, whatever the loss.
+        adaptive: adapt λ and store it in the state; False keeps λ and takes every step, whatever the loss.
 
     Raises:
-        ValueError: a number is out of range or a schedule; at update,
-            ``params``, ``model_fn`` or ``loss_fn`` is missing.
+        ValueError: a number is out of range or a schedule; at update, ``params``, ``model_fn`` or ``loss_fn`` is
+            missing.
 
     See ``gauss_newton_product``.
-    Reference: Marquardt, An Algorithm for Least-Squares Estimation of Nonlinear Parameters, 1963,
-    https://doi.org/10.1137/0111030; Martens, Deep learning via Hessian-free optimization, 2010. Lecture row E8.
+    References: Marquardt, An Algorithm for Least-Squares Estimation of Nonlinear Parameters, 1963,
+    https://doi.org/10.1137/0111030; Martens, Deep learning via Hessian-free optimization, 2010. [Lecture row E8]
     """
     _check_cg(learning_rate, damping, max_steps, tolerance)
     if adaptive:
-        stages.check(positive={"damping": damping})
+        check(positive={"damping": damping})
 
     def products(flat, model_fn, loss_fn):
         return lambda v: gauss_newton_product(lambda w: model_fn(flat.point(w)), loss_fn, flat.params, v)
@@ -260,18 +153,13 @@ def gauss_newton(
     if not adaptive:
         return _transformation("gauss_newton", learning_rate, ("model_fn", "loss_fn"), direction)
 
-    def init(params):
-        del params
-        return GaussNewtonState(jnp.array(damping, jnp.float32, copy=True))
-
     def update(updates, state, params=None, **extra_args):
         model_fn, loss_fn = _needed("gauss_newton", params, ("model_fn", "loss_fn"), extra_args)
         require_state(state, GaussNewtonState, "gauss_newton")
         flat = trees.flatten(updates, params)
         product = products(flat, model_fn, loss_fn)
-        step = -jnp.asarray(learning_rate, flat.params.dtype) * _solve(
-            product, flat.grads, state.damping, max_steps, tolerance
-        )
+        solution = _solve(product, flat.grads, state.damping, max_steps, tolerance)
+        step = -jnp.asarray(learning_rate, flat.params.dtype) * solution
 
         def loss(w):
             return loss_fn(model_fn(flat.point(w))).astype(flat.params.dtype)
@@ -281,11 +169,11 @@ def gauss_newton(
         state = GaussNewtonState(_adapted(state.damping, fall, predicted))
         return flat.step(jnp.where(fall > 0, step, jnp.zeros_like(step))), state
 
-    return GradientTransformationExtraArgs(init, update)
+    return GradientTransformationExtraArgs(lambda params: GaussNewtonState(jnp.array(damping, jnp.float32)), update)
 
 
 def _adapted(damping, fall, predicted):
-    """λ after a step: quadrupled if the loss did not fall, doubled after a poor and halved after a good prediction."""
+    """Quadruple λ if the loss did not fall; else double it after a poor prediction and halve it after a good one."""
     factor = jnp.where(fall > 0.75 * predicted, 0.5, jnp.where(fall < 0.25 * predicted, 2.0, 1.0))
     return damping * jnp.where(fall > 0, factor, 4.0).astype(damping.dtype)
 
@@ -300,25 +188,27 @@ def natural_gradient(
 ) -> GradientTransformationExtraArgs:
     """Natural gradient by conjugate gradients on the Fisher matrix: w ← w − α(F + λI)⁻¹g.
 
-    Without damping the step does not depend on how the model is parametrised, to first order in α. Nothing holds the
-    step back where the loss rises, and far from the optimum a small λ diverges: a 64-32-10 net on scikit-learn's digits
-    does within 20 steps at λ = 1e-3, not at .1. ``gauss_newton``, the same matrix for these losses, adapts λ.
+    Without damping, the step is independent of the model's parametrization to first order in α. Nothing restrains a
+    step
+    that raises the loss, so a small λ diverges far from the optimum: a 64-32-10 net on scikit-learn's digits diverges
+    within 20 steps at λ = 1e-3 but not at 0.1. ``gauss_newton`` uses the same matrix for these losses and adapts λ.
 
     Args:
         learning_rate: α, at least 0.
         damping: λ, at least 0.
         max_steps: see ``newton_cg``.
         tolerance: see ``newton_cg``.
-        distribution: what the model's outputs parametrise, "categorical", "bernoulli" or "gaussian".
+        distribution: the distribution that the model's outputs parametrize: "categorical", "bernoulli" or "gaussian".
 
     Raises:
-        ValueError: a number or name is out of range, or a number is a schedule;
-            at update, ``params`` or ``model_fn`` is missing.
+        ValueError: a number or name is out of range, or a number is a schedule; at update, ``params`` or ``model_fn``
+            is
+            missing.
 
-    See ``fisher_product``. Lecture row E8.
+    See ``fisher_product``. [Lecture row E8]
     """
     _check_cg(learning_rate, damping, max_steps, tolerance)
-    _check_distribution(distribution)
+    check_distribution(distribution)
 
     def direction(flat, model_fn):
         def product(v):
@@ -330,7 +220,7 @@ def natural_gradient(
 
 
 def _needed(name, params, needed, extra_args):
-    """Return the extra arguments that a method needs; the parameters must be there too."""
+    """Return the extra arguments that a method requires; the parameters are required too."""
     stages.require_params(params, name)
     for argument in needed:
         if extra_args.get(argument) is None:
@@ -351,19 +241,19 @@ def _transformation(name, learning_rate, needed, direction):
 
 def _check_cg(learning_rate, damping, max_steps, tolerance):
     _check_numbers(learning_rate, damping)
-    stages.check(non_negative={"tolerance": tolerance})
-    stages.check_whole(max_steps=(max_steps, 1))
+    check(non_negative={"tolerance": tolerance})
+    check_whole(max_steps=(max_steps, 1))
 
 
 def _check_numbers(learning_rate, damping):
     for name, value in (("learning_rate", learning_rate), ("damping", damping)):
         if callable(value):  # these methods keep no count of steps
             raise ValueError(f"{name} is a schedule: second-order methods take a number")
-    stages.check(non_negative={"learning_rate": learning_rate, "damping": damping})
+    check(non_negative={"learning_rate": learning_rate, "damping": damping})
 
 
 def _solve(product, g, damping, max_steps, tolerance):
-    """Conjugate gradients for (A + λI)x = g from x = 0; negative curvature at once gives g itself."""
+    """Solve (A + λI)x = g by conjugate gradients from x = 0; negative curvature in the first step returns g."""
     shift, share = jnp.asarray(damping, g.dtype), jnp.asarray(tolerance, g.dtype)
     limit = share**2 * (g @ g)
 

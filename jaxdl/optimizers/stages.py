@@ -1,22 +1,22 @@
-"""The parts that optimizers are put together from: chain, learning rate, decay, momentum, moments, checks.
+"""The stages that optimizers are chained from: learning rate, weight decay and momentum.
 
-A stage is an ``optax.GradientTransformation``. ``chain`` runs its stages in float32 at least: half-precision
-gradients and parameters are widened on entry, accumulators are kept in ``state_dtype``, and the updates are
-narrowed to the gradients' dtype on exit. For float32 and float64 trees all of that is no operation, so the
-arithmetic and the state's tree are optax's. What holds for the leaves of all trees stands in ``trees``.
+A stage is an ``optax.GradientTransformation``. ``chain`` runs its stages in float32 or wider: it widens half-precision
+gradients and parameters on entry, stores accumulators in ``state_dtype``, and narrows the updates to the gradients'
+dtype on exit. None of this is an operation on float32 and float64 trees, so their arithmetic and state equal optax's.
+Averages are in ``moments``, checks of arguments in ``checks``, and the rules for leaves of any tree in ``trees``.
 """
 
-import math
+from __future__ import annotations
+
 from functools import partial
-from typing import Any, Final
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.typing import ArrayLike, DTypeLike
 from optax import GradientTransformation, GradientTransformationExtraArgs
 
 from jaxdl.optimizers import contracts, trees
+from jaxdl.optimizers.checks import check
 from jaxdl.optimizers.contracts import stateless, transformation
 from jaxdl.optimizers.grouping import Mask, masked, selecting
 from jaxdl.optimizers.states import (
@@ -28,24 +28,21 @@ from jaxdl.optimizers.states import (
 from jaxdl.optimizers.trees import map_state, map_updates, times
 from jaxdl.schedules import ScalarOrSchedule
 
-MOMENT_FORMS: Final = ("weighted", "increment", "mixed")
-"""In which order of operations exponential averages are taken; see ``update_moment``."""
-
 
 def chain(*stages: GradientTransformation, state_dtype: DTypeLike | None = None):
-    """Run stages one after the other, in float32 at least; extra arguments go to the stages that take them.
+    """Run stages one after the other in float32 or wider, and pass extra arguments to the stages that accept them.
 
     Args:
         *stages: the transformations, first to last.
-        state_dtype: dtype of the accumulators; None means float32 for half-precision leaves and the leaf's
-            own dtype for all others. Complex leaves have complex accumulators.
+        state_dtype: dtype of the accumulators; None keeps float32 for half-precision leaves and the leaf's own for
+            others. Complex leaves have complex accumulators.
 
     Returns:
-        One transformation whose state is the tuple of the stages' states, which keep their dtypes.
+        One transformation. Its state is the tuple of the stages' states, whose dtypes never change.
 
     Raises:
-        ValueError: at init, a leaf is no array; at update, the state is not one of this chain, or the updates, the
-            state and the parameters are trees of different structure.
+        ValueError: at init, a leaf is not an array; at update, the state belongs to another chain, or the updates, the
+            state and the parameters differ in tree structure.
     """
 
     def init(params):
@@ -61,7 +58,7 @@ def chain(*stages: GradientTransformation, state_dtype: DTypeLike | None = None)
             takes_extra = isinstance(stage, GradientTransformationExtraArgs)
             updates, after = stage.update(updates, stage_state, params, **(extra_args if takes_extra else {}))
             new_state.append(trees.keep_dtypes(after, stage_state))
-        # lookahead answers a tree of gradients with updates of two trees of parameters
+        # lookahead returns updates for two trees of parameters
         same = jax.tree.structure(updates) == jax.tree.structure(narrow)
         return trees.cast_like(updates, narrow) if same else updates, tuple(new_state)
 
@@ -79,18 +76,12 @@ def _check_chain_state(state, stages):
 
 
 def identity() -> GradientTransformation:
-    """Pass the updates through."""
+    """Pass the updates through unchanged."""
     return stateless("identity", lambda updates, params: updates)
 
 
-def increment(count):
-    """Add one to an integer counter, which stays at its largest value instead of overflowing."""
-    count = jnp.asarray(count)
-    return jnp.minimum(count, jnp.iinfo(count.dtype).max - 1) + jnp.ones((), count.dtype)
-
-
 def scale_by_learning_rate(learning_rate: ScalarOrSchedule | None) -> GradientTransformation:
-    """Multiply by minus the learning rate, a number or a schedule of the step; None passes through."""
+    """Multiply by minus the learning rate, a number or a schedule of the step; None passes updates through."""
     if learning_rate is None:
         return identity()
     if not callable(learning_rate):
@@ -106,7 +97,7 @@ def scale_by_learning_rate(learning_rate: ScalarOrSchedule | None) -> GradientTr
         del params
         factor = -1 * schedule(state.count)
         updates = map_updates(lambda g: jnp.asarray(factor, trees.real(g).dtype) * g, updates)
-        return updates, ScaleByScheduleState(count=increment(state.count))
+        return updates, ScaleByScheduleState(count=trees.increment(state.count))
 
     return transformation("a learning rate schedule", ScaleByScheduleState, init, update)
 
@@ -114,20 +105,20 @@ def scale_by_learning_rate(learning_rate: ScalarOrSchedule | None) -> GradientTr
 def add_decayed_weights(weight_decay: ScalarOrSchedule = 0.0, mask: Mask = None) -> GradientTransformation:
     """Add λ·parameter to the updates.
 
-    Before an optimizer this is the L2 penalty ½λ‖w‖² (coupled decay); as the last stage before the learning
-    rate it is decoupled decay.
+    In front of an optimizer this is the L2 penalty ½λ‖w‖² (coupled decay); as the last stage in front of the learning
+    rate it is decoupled weight decay.
 
     Args:
-        weight_decay: λ, a number at least 0 or a schedule of the step.
-        mask: which parameters decay: a tree of bools, a prefix of one or a function of the tree, such as
-            ``mask_by_path`` makes; None: all.
+        weight_decay: λ, a number of at least 0 or a schedule of the step.
+        mask: which parameters decay: a tree of bools, a prefix of one, or a function of the tree, such as the result of
+            ``mask_by_path``; None selects all.
 
     Raises:
-        ValueError: λ is negative; at init or update, the mask selects no leaf though λ is not the constant 0; at
+        ValueError: λ is negative; at init or update, the mask selects no leaf although λ is not the constant 0; at
             update, ``params`` is missing.
 
     Reference: Loshchilov and Hutter, Decoupled Weight Decay Regularization, 2019,
-    https://arxiv.org/abs/1711.05101. Lecture rows C6, E7, G1.
+    https://arxiv.org/abs/1711.05101. [Lecture rows C6, E7, G1]
     """
     check(non_negative={"weight_decay": weight_decay})
     schedule = weight_decay if callable(weight_decay) else None
@@ -142,14 +133,14 @@ def add_decayed_weights(weight_decay: ScalarOrSchedule = 0.0, mask: Mask = None)
         if schedule is None:
             return _add_scaled(updates, constant, params), state
         decayed = _add_scaled(updates, trees.hyper(schedule(state.count)), params)
-        return decayed, WeightDecaySchedule(count=increment(state.count))
+        return decayed, WeightDecaySchedule(count=trees.increment(state.count))
 
     state_class = EmptyState if schedule is None else WeightDecaySchedule
     return _where(transformation("add_decayed_weights", state_class, init, update), mask, weight_decay)
 
 
 def _where(stage, mask, weight_decay):
-    """Apply a decay to the leaves of a mask, which has to select some, unless nothing decays."""
+    """Restrict a decay to the leaves that a mask selects; it must select some, unless nothing decays."""
     if mask is None:
         return stage
     return masked(stage, mask) if _is_zero(weight_decay) else selecting(stage, mask, "the mask of weight_decay")
@@ -160,7 +151,7 @@ def _is_zero(weight_decay):
 
 
 def _add_scaled(updates, factor, params):
-    # a constant 0 costs no pass over the parameters
+    # a constant 0 needs no pass over the parameters
     if _is_zero(factor):
         return updates
     return map_updates(lambda g, p: _decayed(g, factor, p), updates, params)
@@ -174,13 +165,13 @@ def _decayed(g, factor, p):
 def decay_first(
     learning_rate: ScalarOrSchedule, weight_decay: ScalarOrSchedule, mask: Mask, form: str
 ) -> GradientTransformation:
-    """Decay the parameters before finished updates are added, in the order of operations of a framework.
+    """Decay the parameters before adding the finished updates, in a framework's order of operations.
 
     Args:
         learning_rate: α, a number or a schedule of the step.
-        weight_decay: λ, a number at least 0 or a schedule.
-        mask: which parameters decay; None: all.
-        form: "product" w·(1 − αλ), "difference" w − α·λ·w, or "unscaled" w − λ·w.
+        weight_decay: λ, a number of at least 0 or a schedule.
+        mask: which parameters decay; None selects all.
+        form: "product" for w·(1 − αλ), "difference" for w − α·λ·w, or "unscaled" for w − λ·w.
     """
     check(non_negative={"weight_decay": weight_decay})
 
@@ -195,7 +186,7 @@ def decay_first(
         rate = trees.hyper(learning_rate(count) if callable(learning_rate) else learning_rate)
         factor = trees.hyper(weight_decay(count) if callable(weight_decay) else weight_decay)
         updates = map_updates(lambda u, w: (decayed(w, rate, factor) + u) - w, updates, params)
-        return updates, WeightDecaySchedule(count=increment(count))
+        return updates, WeightDecaySchedule(count=trees.increment(count))
 
     def init(params):
         del params
@@ -207,28 +198,45 @@ def decay_first(
 def decoupled(
     direction: GradientTransformation,
     learning_rate: ScalarOrSchedule,
+    *,
     weight_decay: ScalarOrSchedule,
     mask: Mask,
-    form: str,
+    decay_form: str,
 ) -> tuple[GradientTransformation, ...]:
     """Return the stages of a direction with decoupled weight decay and the learning rate.
 
     Args:
-        direction: the stage whose output is scaled by the learning rate.
+        direction: the stage whose output the learning rate scales.
         learning_rate: see ``decay_first``.
         weight_decay: see ``decay_first``.
         mask: see ``decay_first``.
-        form: "joint" α·(direction + λw), or a form of ``decay_first``.
-
-    Raises:
-        ValueError: there is no such form.
+        decay_form: "joint" for α·(direction + λw), or a form of ``decay_first``.
     """
     rate = scale_by_learning_rate(learning_rate)
-    if form == "joint":
+    if decay_form == "joint":
         return direction, add_decayed_weights(weight_decay, mask), rate
-    if form not in ("product", "difference", "unscaled"):
-        raise ValueError(f"decay_form is {form!r}: it must be 'joint', 'product', 'difference' or 'unscaled'")
-    return direction, rate, decay_first(learning_rate, weight_decay, mask, form)
+    return direction, rate, decay_first(learning_rate, weight_decay, mask, decay_form)
+
+
+def l2_penalty(name: str, weight_decay: ScalarOrSchedule | None, convention: str) -> tuple[GradientTransformation, ...]:
+    """Return the stage that adds the gradient λw of an L2 penalty, which PyTorch's optimizers do before anything else.
+
+    Args:
+        name: the optimizer's name, for the message.
+        weight_decay: λ; None adds no stage.
+        convention: must be "torch" if λ is given.
+
+    Raises:
+        ValueError: λ is given under another convention, where ``weight_decay`` could mean either kind of decay.
+    """
+    if weight_decay is None:
+        return ()
+    if convention != "torch":
+        raise ValueError(
+            f"weight_decay is {weight_decay} and convention {convention!r}: {name} has an L2 penalty only under "
+            f"'torch'; chain(add_decayed_weights(...), {name}(...)) is that penalty, adamw and lion decay decoupled"
+        )
+    return (add_decayed_weights(weight_decay),)
 
 
 def require_params(params, name: str) -> None:
@@ -240,13 +248,13 @@ def require_params(params, name: str) -> None:
 def trace(
     decay: ArrayLike, nesterov: bool = False, accumulator_dtype: DTypeLike | None = None, ema: bool = False
 ) -> GradientTransformation:
-    """Accumulate momentum: t ← g + β·t, or with ``ema`` t ← (1 − β)·g + β·t.
+    """Accumulate momentum: t ← g + β·t, or t ← (1 − β)·g + β·t with ``ema``.
 
     Args:
         decay: β.
-        nesterov: return the accumulation of g onto the new t instead of the new t.
-        accumulator_dtype: dtype in which t is kept; None means the parameters'.
-        ema: weigh the new gradient by 1 − β.
+        nesterov: return g accumulated onto the new t instead of the new t.
+        accumulator_dtype: dtype in which t is stored; None is the parameters' dtype.
+        ema: weight the new gradient by 1 − β.
     """
     beta = trees.hyper(decay)
 
@@ -263,119 +271,3 @@ def trace(
         return updates, TraceState(trace=trees.cast_like(new, state.trace))
 
     return transformation("momentum", TraceState, init, update)
-
-
-def update_moment(updates, moments, decay, order: int, form: str = "weighted"):
-    """Return the average after x = g^order: (1 − β)·x + β·moment, or as increment moment + (1 − β)·(x − moment).
-
-    In float32 1 − β and β do not sum to 1 (at β = .999 they miss it by 1e-8), so that the weighted average of equal
-    numbers settles 1e-5 away from them and the incremented one does not.
-
-    Args:
-        updates: g; a leaf that is None leaves its average as it is.
-        moments: the averages so far; of order 2, the real part of one counts.
-        decay: β.
-        order: 1, or 2 for |g|².
-        form: a name in ``MOMENT_FORMS``; "mixed" increments the first moment and weighs the second.
-    """
-
-    def weighted(x, t):
-        return trees.plus(times(1 - decay, x), times(decay, t))
-
-    def increment(x, t):
-        moved = trees.plus(t, times(1 - decay, trees.plus(x, -t)))
-        # x − t overflows where the average does not, and is NaN where both are infinite
-        return jnp.where(jnp.isfinite(moved), moved, weighted(x, t).astype(moved.dtype))
-
-    average = increment if form == "increment" or (form == "mixed" and order == 1) else weighted
-
-    def advance(g, t):
-        return average(trees.power_of(g, order), trees.real(t) if order == 2 else t)
-
-    return map_state(advance, updates, moments)
-
-
-def correct_bias(moments, decay, count, exact: bool = False):
-    """Divide an exponential average that started at 0 by 1 − β^count, its weights' sum."""
-    weight = bias_weight(decay, count, exact)
-    return jax.tree.map(lambda t: t / weight.astype(trees.real(t).dtype), moments)
-
-
-def bias_weight(decay, count, exact: bool = False):
-    """Return 1 − β^count; ``exact`` avoids the cancellation that costs four digits at β = .999, count 1."""
-    if not exact:
-        return 1 - power(decay, count)
-    if isinstance(decay, int | float):
-        return -jnp.expm1(trees.as_float(count) * (math.log(decay) if decay > 0 else -math.inf))
-    return -jnp.expm1(trees.times(jnp.log(decay), trees.as_float(count)))
-
-
-@partial(jax.jit, inline=True)
-def power(decay, count):
-    """Return β^count; compiled, since outside of jit a concrete integer exponent compiles anew for each value."""
-    count = trees.as_float(count)
-    return jnp.asarray(decay, trees.promoted(jnp.result_type(decay), count.dtype)) ** count
-
-
-def check_moment_form(form: str) -> None:
-    """Raise a ``ValueError`` unless the form is one of ``MOMENT_FORMS``."""
-    if form not in MOMENT_FORMS:
-        raise ValueError(f"moment_form is {form!r}: it must be one of {', '.join(MOMENT_FORMS)}")
-
-
-def check(*, positive=None, non_negative=None, decay_rates=None) -> None:
-    """Check hyperparameters that are Python or NumPy numbers; arrays, schedules and None pass, texts and lists do not.
-
-    Args:
-        positive: name → value, each must be finite and above 0.
-        non_negative: name → value, each must be finite and at least 0.
-        decay_rates: name → value, each must be at least 0 and below 1.
-
-    Raises:
-        ValueError: naming the argument, its value and what is allowed.
-    """
-    rules = (
-        (positive, lambda v: 0 < v < np.inf, "finite and above 0"),
-        (non_negative, lambda v: 0 <= v < np.inf, "finite and at least 0"),
-        (decay_rates, lambda v: 0 <= v < 1, "at least 0 and below 1"),
-    )
-    for values, allowed, words in rules:
-        for name, value in (values or {}).items():
-            if isinstance(value, int | float | np.number) and not allowed(value):
-                raise ValueError(f"{name} is {value}: it must be {words}")
-            if isinstance(value, str | bytes | list | tuple | dict | set):
-                raise ValueError(f"{name} is {value!r}: it must be a number, {words}")
-
-
-def check_whole(**at_least: tuple[Any, int]) -> None:
-    """Check arguments that are counts: ints, or integer arrays whose values pass unchecked.
-
-    Args:
-        **at_least: name → (value, smallest allowed value).
-
-    Raises:
-        ValueError: naming the argument, its value and what is allowed.
-    """
-    for name, (value, smallest) in at_least.items():
-        words = f"it must be a whole number, an int of at least {smallest}"
-        if isinstance(value, jax.Array):
-            if not jnp.issubdtype(value.dtype, jnp.integer):
-                raise ValueError(f"{name} is an array of {value.dtype}: {words}")
-        elif isinstance(value, bool) or not isinstance(value, int | np.integer):
-            raise ValueError(f"{name} is {value!r}: {words}")
-        elif value < smallest:
-            raise ValueError(f"{name} is {value}: {words}")
-
-
-def check_static(**values: Any) -> None:
-    """Check arguments that set shapes: they must be Python or NumPy numbers, since a shape cannot be traced.
-
-    Raises:
-        ValueError: naming the argument.
-    """
-    for name, value in values.items():
-        if isinstance(value, jax.Array):
-            raise ValueError(
-                f"{name} is an array: it sets shapes, so it must be an int (for optax.inject_hyperparams, "
-                f"static_args={{{name!r}}})"
-            )

@@ -1,8 +1,10 @@
-"""The optimizers' state classes: optax's own, so that a state can be swapped in mid-run.
+"""The optimizers' state classes, which are optax's own, so that a state can be swapped in mid-run.
 
-Everything that jaxdl takes from optax's private modules stands here. Those classes are not exported, but a
-pytree of another class would be another tree.
+Everything that jaxdl imports from optax's private modules is here. optax does not export those classes, but a tree of
+another class would be another tree.
 """
+
+from __future__ import annotations
 
 from typing import Any, NamedTuple
 
@@ -73,7 +75,7 @@ __all__ = [
 
 
 class ScaleByNadamState(NamedTuple):
-    """State of Nadam with a momentum schedule, which optax does not have."""
+    """State of NAdam with a momentum schedule, which optax lacks."""
 
     count: Array  # (), int32: updates so far
     mu: Any  # like params: average of g
@@ -85,7 +87,7 @@ class NesterovState(NamedTuple):
     """State of Nesterov's momentum as published, which takes the gradient ahead of the parameters."""
 
     trace: Any  # like params: v
-    momentum: Array  # (), float32 (float64 under x64): β; the gradient is taken at w + βv
+    momentum: Array  # (), float32 (float64 under x64): β; the gradient point is w + βv
 
 
 class AverageState(NamedTuple):

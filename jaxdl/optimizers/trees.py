@@ -1,10 +1,11 @@
-"""Trees of parameters, gradients and states: what every optimizer needs to map over them.
+"""Operations on trees of parameters, gradients and states that every optimizer shares.
 
-Four contracts stand here for all optimizers. A leaf of the updates that is None stays None, and its state and its
-parameter stay as they are (equinox's filtered gradients are None where a module holds a function or a string).
-Arithmetic is in float32 at least. The square of a complex gradient is |g|². A state keeps its dtypes, whatever those
-of the gradients are.
+Four contracts hold for all optimizers. Where an update is None it stays None, and its state and parameter do not
+change (equinox's filtered gradients are None where a module holds a function or a string). Arithmetic runs in float32
+or wider. The square of a complex gradient is |g|². A state keeps its dtypes, whatever the dtypes of the gradients.
 """
+
+from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
@@ -19,21 +20,21 @@ from jax.typing import DTypeLike
 
 
 def map_updates(function: Callable[..., Any], updates: Any, *rest: Any) -> Any:
-    """Map over the leaves of the updates and the same places of other trees; None stays None.
+    """Map a function over the leaves of the updates and the same places of other trees; None stays None.
 
     Args:
         function: (update, *others) → anything.
-        updates: the first tree; its None leaves are skipped, whatever the others hold there.
-        *rest: trees like the updates.
+        updates: the first tree; where its leaf is None, the leaves of the other trees are skipped.
+        *rest: trees of the same structure.
 
     Raises:
-        ValueError: the trees or their arrays' shapes differ, as when a state belongs to other parameters.
+        ValueError: the trees or the shapes of their arrays differ, for example if a state belongs to other parameters.
     """
     return _mapped(lambda g, *others: None if g is None else function(g, *others), updates, *rest)
 
 
 def map_state(function: Callable[..., Any], updates: Any, state: Any, *rest: Any) -> Any:
-    """Map as ``map_updates`` with the state second; its leaf stays as it is where the update is None."""
+    """Map like ``map_updates`` with the state second; a leaf of the state stays where its update is None."""
     return _mapped(lambda g, s, *others: s if g is None else function(g, s, *others), updates, state, *rest)
 
 
@@ -57,7 +58,7 @@ def _flattened(structure, tree):
 
 
 def promoted(*dtypes: DTypeLike) -> Any:
-    """Return the dtype that all of them fit into, also where implicit promotion is an error."""
+    """Return the dtype that all dtypes promote to, even where implicit promotion is an error."""
     kinds = {jnp.dtype(dtype) for dtype in dtypes}
     if len(kinds) == 1:
         return kinds.pop()
@@ -66,17 +67,17 @@ def promoted(*dtypes: DTypeLike) -> Any:
 
 
 def is_array(x: Any) -> bool:
-    """Return whether a leaf is an array or a number, which a static leaf of a module is not."""
+    """Return whether a leaf is an array or a number, unlike the static leaves of a module."""
     return isinstance(x, jax.Array | np.ndarray | np.generic | Number)
 
 
 def is_inexact(x: Any) -> bool:
-    """Return whether an array is floating or complex; an average of anything else has no meaning."""
+    """Return whether an array is floating or complex; averages of other arrays have no meaning."""
     return jnp.issubdtype(jnp.result_type(x), jnp.inexact)
 
 
 def widen(x: Any) -> Any:
-    """Return a floating array in float32 at least; other arrays and static leaves unchanged."""
+    """Return a floating array in float32 or wider, and other arrays and static leaves unchanged."""
     if not is_array(x):
         return x
     x = jnp.asarray(x)
@@ -85,18 +86,18 @@ def widen(x: Any) -> Any:
 
 
 def _cast(x, dtype):
-    # without an operation where there is nothing to do, which is most of the time of an update outside of jit
+    # skips no-op casts, which would take most of the time of an update outside jit
     return x if x.dtype == dtype and not x.weak_type else x.astype(dtype)
 
 
 def hyper(value: Any, *more: Any) -> Any:
-    """Return hyperparameters so that they promote no gradient: arrays widened; Python numbers and None unchanged."""
+    """Return hyperparameters that do not promote gradients: arrays widened, Python numbers and None unchanged."""
     wide = [x if x is None or isinstance(x, int | float) else widen(x) for x in (value, *more)]
     return tuple(wide) if more else wide[0]
 
 
 def cast_like(tree: Any, like: Any) -> Any:
-    """Return the tree in the dtypes of another tree's leaves.
+    """Cast a tree to the dtypes of another tree's leaves.
 
     Raises:
         ValueError: a complex leaf would lose its imaginary part.
@@ -105,7 +106,7 @@ def cast_like(tree: Any, like: Any) -> Any:
 
 
 def as_dtype_of(x: Any, like: Any) -> jax.Array:
-    """Return an array in another's dtype. See ``cast_like``."""
+    """Cast an array to another array's dtype. See ``cast_like``."""
     x, dtype = jnp.asarray(x), jnp.result_type(like)
     if jnp.iscomplexobj(x) and not jnp.issubdtype(dtype, jnp.complexfloating):
         raise ValueError(
@@ -115,21 +116,21 @@ def as_dtype_of(x: Any, like: Any) -> jax.Array:
 
 
 def keep_dtypes(new: Any, old: Any) -> Any:
-    """Return a new state in the dtypes of the one before, where the two have one structure."""
+    """Cast a new state to the dtypes of the previous one if their structures agree."""
     if jax.tree.structure(new) != jax.tree.structure(old):
         return new
     return jax.tree.map(lambda x, before: as_dtype_of(x, before) if is_array(x) and is_array(before) else x, new, old)
 
 
 def accumulator(x: Any, dtype: DTypeLike | None = None) -> jax.Array:
-    """Return a parameter in the dtype of its accumulators; integers stay integers and complex leaves complex.
+    """Cast a parameter to the dtype of its accumulators; integers stay integers and complex leaves stay complex.
 
     Args:
         x: an array or a number.
-        dtype: of the accumulator of a real leaf; None is float32 at least.
+        dtype: of the accumulator of a real leaf; None is float32 or wider.
 
     Raises:
-        ValueError: it is neither.
+        ValueError: ``x`` is neither an array nor a number.
     """
     if not is_array(x):
         raise ValueError(f"params has a leaf of type {type(x).__name__}: init needs a tree of arrays")
@@ -140,7 +141,7 @@ def accumulator(x: Any, dtype: DTypeLike | None = None) -> jax.Array:
 
 
 def zeros_like(params: Any, dtype: DTypeLike | None = None) -> Any:
-    """Return zeros of the parameters' shapes, each an array of its own; the dtype None is the leaf's."""
+    """Return zeros of the parameters' shapes, each in its own buffer; None keeps each leaf's dtype."""
     return full_like(params, 0, dtype)
 
 
@@ -150,26 +151,26 @@ def full_like(params: Any, value: Any, dtype: DTypeLike | None = None) -> Any:
 
 
 def copied(x: Any) -> jax.Array:
-    """Return a copy of an array, which can be donated while the original lives on."""
+    """Return a copy of an array, which can be donated while the original stays alive."""
     return jnp.array(x, copy=True)
 
 
 class Flat(NamedTuple):
-    """A tree of parameters and of its gradients as real vectors, complex leaves as their real and imaginary parts."""
+    """Parameters and gradients as real vectors, with complex leaves split into real and imaginary parts."""
 
-    params: jax.Array  # (n,), float32 at least
+    params: jax.Array  # (n,), float32 or wider
     grads: jax.Array  # (n,), like params
-    point: Callable[[jax.Array], Any]  # (n,) → parameters, static leaves and those without a gradient unchanged
-    step: Callable[[jax.Array], Any]  # (n,) → updates in the gradients' dtypes, None where the gradient is None
+    point: Callable[[jax.Array], Any]  # (n,) → parameters; static leaves and those without a gradient are unchanged
+    step: Callable[[jax.Array], Any]  # (n,) → updates in the gradients' dtypes; None where the gradient is None
 
 
 def flatten(updates: Any, params: Any) -> Flat:
-    """Return the parameters that have a gradient, and the gradient, as vectors.
+    """Return the parameters that have a gradient, and their gradient, as vectors.
 
     A complex gradient is the conjugate of jax.grad's, so that descent subtracts it, as everywhere in optax.
 
     Raises:
-        ValueError: the trees differ, or a parameter that has a gradient is neither floating nor complex.
+        ValueError: the trees differ, or a parameter with a gradient is neither floating nor complex.
     """
     leaves, structure = jax.tree.flatten(updates, is_leaf=lambda x: x is None)
     values = _flattened(structure, params)
@@ -202,7 +203,7 @@ def flatten(updates: Any, params: Any) -> Flat:
 
 
 def size(params: Any) -> tuple[int, Any]:
-    """Return how many real numbers a tree of arrays holds, and their common dtype, float32 at least."""
+    """Return the number of real numbers in a tree of arrays, and their common dtype, float32 or wider."""
     vector = jax.eval_shape(lambda p: _vector(jax.tree.leaves(p))[0], params)
     return vector.size, vector.dtype
 
@@ -220,7 +221,7 @@ def _vector(leaves):
 
 
 def plus(x: jax.Array, y: jax.Array) -> jax.Array:
-    """Return x + y in the wider dtype, also where implicit promotion is an error."""
+    """Return x + y in the wider dtype, even where implicit promotion is an error."""
     dtype = promoted(x.dtype, y.dtype)
     return _cast(x, dtype) + _cast(y, dtype)
 
@@ -234,29 +235,35 @@ def times(factor: Any, x: jax.Array) -> jax.Array:
 
 
 def abs_square(x: jax.Array) -> jax.Array:
-    """Return |x|², a real array for a complex one too."""
+    """Return |x|², which is real for a complex array too."""
     return jnp.square(x.real) + jnp.square(x.imag) if jnp.iscomplexobj(x) else x * x
 
 
 def power_of(x: jax.Array, order: int) -> jax.Array:
-    """Return x for order 1 and |x|² for order 2."""
+    """Return x at order 1 and |x|² at order 2."""
     return abs_square(x) if jnp.iscomplexobj(x) and order == 2 else x**order
 
 
 def real(x: jax.Array) -> jax.Array:
-    """Return the real part. optax keeps the second moment of a complex leaf as a complex number, and so do we."""
+    """Return the real part. Like optax, jaxdl stores the second moment of a complex leaf as a complex number."""
     return x.real if jnp.iscomplexobj(x) else x
 
 
 def as_float(count: Any) -> jax.Array:
-    """Return a counter as a number of the default floating dtype."""
+    """Return a counter in the default floating dtype."""
     return jnp.asarray(count).astype(jnp.result_type(float))
 
 
-def called(prefix: Any, tree: Any) -> Any:
-    """Return a mask, labels or factors for a tree: call a function of the tree, take anything else as it is.
+def increment(count):
+    """Add one to an integer counter; at its largest value it stays there instead of overflowing."""
+    count = jnp.asarray(count)
+    return jnp.minimum(count, jnp.iinfo(count.dtype).max - 1) + jnp.ones((), count.dtype)
 
-    A tree that can be called, as every equinox module, is a tree: what counts is whether its leaves are functions.
+
+def called(prefix: Any, tree: Any) -> Any:
+    """Resolve a mask, labels or factors for a tree: call a function of the tree, and return anything else unchanged.
+
+    A callable tree, such as any equinox module, counts as a tree unless its leaves are functions.
     """
     leaves = jax.tree.leaves(prefix)
     is_function = callable(prefix) and bool(leaves) and all(callable(leaf) for leaf in leaves)
@@ -264,9 +271,9 @@ def called(prefix: Any, tree: Any) -> Any:
 
 
 def is_placeholder(params: Any) -> bool:
-    """Return whether ``optax.tree_map_params`` calls ``init``: it hands over one node without children.
+    """Return whether ``optax.tree_map_params`` is calling ``init``, which it does with a single node without children.
 
-    No mask fits it; where ``init`` puts it shows where a state holds trees like the parameters.
+    No mask fits that node; where ``init`` stores it tells optax which parts of a state resemble the parameters.
     """
     structure = jax.tree.structure(params)
     childless = structure.num_leaves == 0 and structure.num_nodes == 1
@@ -274,22 +281,22 @@ def is_placeholder(params: Any) -> bool:
 
 
 def norm(leaves: Sequence[jax.Array]) -> jax.Array:
-    """Return the Euclidean norm of all entries together, infinite only above the largest float. See ``scaled_norm``."""
+    """Return the Euclidean norm of all entries together; only a norm above the largest float is infinite."""
     size, scale = scaled_norm(leaves)
     return size / scale
 
 
 def scaled_norm(leaves: Sequence[jax.Array], axis: Any = None) -> tuple[jax.Array, jax.Array]:
-    """Return the norm of scale·leaves, and the scale: a power of two, so that no square over- or underflows.
+    """Return the norm of scale·leaves and the scale, a power of two that keeps squares from over- and underflowing.
 
-    The gradient of a norm that is 0 is 0.
+    A norm of 0 has a gradient of 0.
 
     Args:
-        leaves: arrays in float32 at least.
-        axis: the axes of a norm, kept with length 1; None is all axes of all leaves.
+        leaves: arrays in float32 or wider.
+        axis: the axes of a norm, kept with length 1; None reduces all axes of all leaves.
 
     Returns:
-        (norm, scale), of shape (), or as one leaf with the axes reduced.
+        (norm, scale), of shape (), or of the shape of one leaf with the axes reduced.
     """
     keep = axis is not None
     largest = _reduced(jnp.maximum, [jnp.max(_largest_part(g), axis=axis, keepdims=keep, initial=0.0) for g in leaves])

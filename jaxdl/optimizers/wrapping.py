@@ -1,5 +1,8 @@
-"""Transformations around a whole optimizer: gradient accumulation and lookahead."""
+"""Transformations that wrap a whole optimizer: gradient accumulation and lookahead."""
 
+from __future__ import annotations
+
+from functools import partial
 from typing import Any
 
 import jax
@@ -7,27 +10,29 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from optax import GradientTransformation, GradientTransformationExtraArgs
 
-from jaxdl.optimizers import stages, trees
+from jaxdl.optimizers import trees
+from jaxdl.optimizers.checks import check, check_whole
 from jaxdl.optimizers.contracts import require_state
 from jaxdl.optimizers.states import LookaheadParams, LookaheadState, MultiStepsState
 
 
 def accumulate(inner: GradientTransformation, every: ArrayLike) -> GradientTransformationExtraArgs:
-    """Average the gradients of several calls and let the optimizer step on the last of them.
+    """Average the gradients of several calls and step on the last of them.
 
-    The updates of the other calls are zero. The state is that of ``optax.MultiSteps``. The average is kept in float32
-    at least (optax: in float32), and the optimizer gets it unrounded; its state keeps its dtypes.
+    The updates of the other calls are zero. The state is that of ``optax.MultiSteps``. The average is stored in float32
+    or
+    wider (optax: in float32) and reaches the optimizer unrounded; the optimizer's state keeps its dtypes.
 
     Args:
         inner: the optimizer.
-        every: calls per step, a whole number at least 1.
+        every: calls per step, a whole number of at least 1.
 
     Raises:
-        ValueError: ``every`` is below 1 or no whole number; at update, the state is not one of ``accumulate``.
+        ValueError: ``every`` is below 1 or not a whole number; at update, the state is not one of ``accumulate``.
 
-    Lecture row E1 (a large batch in parts).
+    [Lecture row E1 (a large batch in parts)]
     """
-    stages.check_whole(every=(every, 1))
+    check_whole(every=(every, 1))
 
     def init(params):
         sums = jax.tree.map(lambda p: jnp.zeros(jnp.shape(p), _mean_dtype(p)), params)
@@ -54,7 +59,7 @@ def accumulate(inner: GradientTransformation, every: ArrayLike) -> GradientTrans
 
         new_updates, inner_state = jax.lax.cond(last, step, wait)
         kept = jax.tree.map(lambda a: jnp.where(last, jnp.zeros_like(a), a), means)
-        steps = jnp.where(last, stages.increment(state.gradient_step), state.gradient_step)
+        steps = jnp.where(last, trees.increment(state.gradient_step), state.gradient_step)
         mini_step = (state.mini_step + 1) % every
         return new_updates, MultiStepsState(mini_step, steps, inner_state, kept, state.skip_state)
 
@@ -67,14 +72,14 @@ def _mean_dtype(p):
 
 
 def lookahead_params(params: Any) -> LookaheadParams:
-    """Return the fast and the slow parameters that ``lookahead`` starts from: two copies, which can be donated.
+    """Return the fast and slow parameters for the start of ``lookahead``, as two copies that can be donated.
 
     ``LookaheadParams.init_synced`` holds every array twice, and JAX cannot donate one buffer twice.
 
     Args:
         params: a tree of arrays.
 
-    Lecture row E7.
+    [Lecture row E7]
     """
     return LookaheadParams(fast=jax.tree.map(trees.copied, params), slow=jax.tree.map(trees.copied, params))
 
@@ -87,24 +92,25 @@ def lookahead(
 ) -> GradientTransformationExtraArgs:
     """Lookahead: every k steps slow ← slow + η(fast − slow), and fast restarts from slow.
 
-    The parameters are a ``LookaheadParams(fast, slow)``, made by ``lookahead_params(params)``; gradients are those of
-    ``fast``. An integer leaf of slow follows that of fast. See ``optax.lookahead``.
+    The parameters are a ``LookaheadParams(fast, slow)``, made by ``lookahead_params(params)``; gradients are taken at
+    ``fast``. Integer leaves of slow follow those of fast. See ``optax.lookahead``.
 
     Args:
         fast_optimizer: the optimizer of the fast parameters.
-        sync_period: k, a whole number at least 1.
+        sync_period: k, a whole number of at least 1.
         slow_step_size: η, at least 0.
-        reset_state: restart the fast optimizer's state too.
+        reset_state: restart the state of the fast optimizer too.
 
     Raises:
-        ValueError: a number is out of range or no whole number; at update, ``params`` is no ``LookaheadParams`` or the
-            state is not one of ``lookahead``.
+        ValueError: a number is out of range or not whole; at update, ``params`` is not a ``LookaheadParams``, or the
+            state
+            is not one of ``lookahead``.
 
     Reference: Zhang et al., Lookahead Optimizer: k steps forward, 1 step back, 2019,
-    https://arxiv.org/abs/1907.08610. Lecture row E7.
+    https://arxiv.org/abs/1907.08610. [Lecture row E7]
     """
-    stages.check_whole(sync_period=(sync_period, 1))
-    stages.check(non_negative={"slow_step_size": slow_step_size})
+    check_whole(sync_period=(sync_period, 1))
+    check(non_negative={"slow_step_size": slow_step_size})
     eta = trees.hyper(slow_step_size)
 
     def init(params):
@@ -132,11 +138,9 @@ def lookahead(
 
         slow, fast = trees.map_updates(slow_update, gaps), trees.map_updates(fast_update, updates, gaps)
         if reset_state:
-            fresh = fast_optimizer.init(params.fast)
-            fast_state = jax.tree.map(lambda now, new: jnp.where(sync, new, now), fast_state, fresh)
-        steps = (state.steps_since_sync + 1) % sync_period
+            fast_state = jax.tree.map(partial(jnp.where, sync), fast_optimizer.init(params.fast), fast_state)
         kept = trees.keep_dtypes(fast_state, state.fast_state)
-        return LookaheadParams(fast=fast, slow=slow), LookaheadState(kept, steps)
+        return LookaheadParams(fast=fast, slow=slow), LookaheadState(kept, (state.steps_since_sync + 1) % sync_period)
 
     return GradientTransformationExtraArgs(init, update)
 

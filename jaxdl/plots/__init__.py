@@ -1,12 +1,12 @@
 """Figures for papers, notebooks and reports: each function takes arrays and returns a matplotlib ``Figure``.
 
-The figures are built through matplotlib's object interface, never through ``pyplot``: no global state, no
-window, no backend to choose. Show one in a notebook by ending a cell with it, or write it with `save`.
-Colours are the Okabe-Ito palette and matplotlib's ``Blues`` and ``PuOr``: colour-blind readers can tell them
-apart. Names are drawn as they are: a ``$`` starts no formula, a letter that the font lacks is its code point.
+Figures use matplotlib's object interface, never ``pyplot``, so they need no global state, window or backend. Show one
+in a notebook by ending a cell with it, or write it with `save`. Colours are the Okabe-Ito palette and matplotlib's
+``Blues`` and ``PuOr``, which colour-blind readers can tell apart. Names are drawn literally: a ``$`` does not start a
+formula, and a character that the font lacks appears as its code point.
 """
 
-from jaxdl.plots.drawing import COLORS, DPI, Curve, save, shorten
+from jaxdl.plots.drawing import COLORS, DPI, Curve, png, save, shorten
 from jaxdl.plots.networks import network
 from jaxdl.plots.runs import confusion_matrix, curves, filters, image_grid, learning_curves
 from jaxdl.plots.studies import Whisker, contours, intervals, panels, tally
@@ -25,6 +25,7 @@ __all__ = [
     "learning_curves",
     "network",
     "panels",
+    "png",
     "save",
     "shorten",
     "tally",

@@ -1,4 +1,4 @@
-"""What the figures are drawn with: colours, lines that stay readable where they coincide, literal names, PNG files."""
+"""Drawing helpers: colours, lines that stay readable where they coincide, literal names, PNG files."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-# M. Okabe, K. Ito, "Color universal design", 2008; its yellow is left out: too pale for a line on white
+# M. Okabe, K. Ito, "Color universal design", 2008; without its yellow, which is too pale for lines on white
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 DPI = 120
 
-Curve = tuple[Real[ArrayLike, " _"], Real[ArrayLike, " _"]]  # x and y of the points, as many of the one as of the other
+Curve = tuple[Real[ArrayLike, " _"], Real[ArrayLike, " _"]]  # x and y of the points, equally many
 
 
 def shorten(name: str, length: int = 16) -> str:
-    """The name, or as many of its letters as leave room for the ellipsis."""
+    """Return the name, cut to a length with an ellipsis if it is longer."""
     return name if len(name) <= length else name[: length - 1] + "…"
 
 
-def save(figure: Figure, path: str | Path, *, limit: int = 200_000) -> Path:
-    """Writes the figure as a PNG of at most ``limit`` bytes, where it must in 256 colours and then smaller.
+def png(figure: Figure, *, limit: int = 200_000) -> bytes:
+    """Encode a figure as a PNG of at most ``limit`` bytes, if necessary in 256 colours and at a lower resolution.
 
-    Equal figures give equal bytes: no date or version is written.
+    Equal figures give equal bytes: the file has no date or version.
 
     Raises:
-        ValueError: a quarter of the usual resolution is still above the limit.
+        ValueError: if a quarter of the usual resolution still exceeds the limit.
     """
     for dpi, palette in ((DPI, False), (DPI, True), (100, True), (80, True), (60, True), (30, True)):
         figure.set_dpi(dpi)
@@ -44,13 +44,18 @@ def save(figure: Figure, path: str | Path, *, limit: int = 200_000) -> Path:
         buffer = io.BytesIO()
         (image.quantize(256) if palette else image).save(buffer, "PNG", optimize=True, dpi=(dpi, dpi))
         if buffer.tell() <= limit:
-            Path(path).write_bytes(buffer.getvalue())
-            return Path(path)
+            return buffer.getvalue()
     raise ValueError(f"limit must leave room for the figure, {buffer.tell()} bytes at {dpi} dpi, got {limit}")
 
 
+def save(figure: Figure, path: str | Path, *, limit: int = 200_000) -> Path:
+    """Write a figure as a PNG, see `png`, and return the path."""
+    Path(path).write_bytes(png(figure, limit=limit))
+    return Path(path)
+
+
 def draw_lines(axes: Axes, series: Mapping[str, Curve], names: list[str]) -> None:
-    """Draws each curve in the style of its place among `names`: a broad pale line under thin dashed ones."""
+    """Draw each curve in the style of its place among ``names``: a broad pale line under thin dashed ones."""
     for name, (x, y) in series.items():
         place = names.index(name)
         few = np.size(x) <= 40
@@ -72,15 +77,15 @@ def draw_lines(axes: Axes, series: Mapping[str, Curve], names: list[str]) -> Non
 
 
 def add_legend(figure: Figure, axes: Axes) -> None:
-    """A legend above the figure, of the lines that one of its panels shows."""
+    """Add a legend of the lines in one panel above the figure."""
     handles, labels = axes.get_legend_handles_labels()
-    letters = max(map(len, labels), default=0) + 8  # of a column with its line; about ten fit into an inch
+    letters = max(map(len, labels), default=0) + 8  # per column with its line; about ten fit into an inch
     columns = max(1, min(len(labels), int(10 * figure.get_figwidth() / letters)))
     figure.legend(handles, labels, loc="outside upper center", ncols=columns, frameon=False)
 
 
 def bare_cells(number: int, columns: int, *, width: float, height: float) -> tuple[Figure, list[Axes]]:
-    """A figure with `number` bare cells of so many inches, in rows of `columns`."""
+    """Return a figure with ``number`` bare cells of a size in inches, in rows of ``columns``."""
     columns = max(1, min(columns, number))
     rows = math.ceil(number / columns)
     figure = Figure(figsize=(max(4.4, width * columns + 0.9), height * rows + 0.9), layout="constrained")
@@ -93,13 +98,13 @@ def bare_cells(number: int, columns: int, *, width: float, height: float) -> tup
 
 
 def add_heading(figure: Figure, title: str) -> None:
-    """A title above the figure, cut to its width."""
+    """Add a title above the figure, cut to its width."""
     figure.suptitle(literal(shorten(title, int(10 * figure.get_figwidth()))), fontsize=11)
 
 
 def literal(name: str) -> str:
-    """The name as matplotlib must get it to draw it literally, in the letters that its font has."""
+    """Escape a name so that matplotlib draws it literally, with the characters that its font has."""
     font = font_manager.get_font(font_manager.findfont(font_manager.FontProperties()))
     letters: Iterable[str] = (c if font.get_char_index(ord(c)) else f"\\u{ord(c):04x}" for c in name)
     text = "".join(letters).replace("$", r"\$")
-    return f" {text}" if text.startswith("_") else text  # matplotlib leaves labels that start with _ out of legends
+    return f" {text}" if text.startswith("_") else text  # legends omit labels that start with _

@@ -1,4 +1,4 @@
-"""A network as blocks."""
+"""Networks drawn as blocks."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ _FILL = {"conv": COLORS[0], "dense": COLORS[1], "max_pool": _POOL, "avg_pool": _
 
 
 def network(table: analysis.Summary, *, depth: int = 1, columns: int = 10, title: str = "") -> Figure:
-    """A network as blocks, in order: the taller the larger the image, the wider the more channels.
+    """Draw a network as a row of blocks, taller for larger images and wider for more channels.
 
-    A block is what has the first ``depth`` names of the path in common; it shows its last output, its parameters and
-    its multiply-adds. Parts that keep and train nothing (ReLU, dropout, flatten) are left out. Height and width go
-    with the logarithms of the output's larger side and of its channels; colour is that of a convolution where there
-    is one, else of a dense layer, else of a pool.
+    Layers whose paths share the first ``depth`` names form a block, which shows its last output, its parameters and its
+    multiply-adds. Layers without parameters and stored activations (ReLU, dropout, flatten) are left out. Height and
+    width grow with the logarithms of the output's larger side and of its channels. The colour is that of a convolution
+    if the block has one, else of a dense layer, else of a pool.
 
     Args:
-        table: from `analysis.summary`.
-        depth: names of a path that make a block; 2 splits the stages of a ResNet into their blocks.
+        table: a result of `analysis.summary`.
+        depth: number of path names that define a block; 2 splits the stages of a ResNet into their blocks.
         columns: most blocks per row.
         title: the heading.
     """

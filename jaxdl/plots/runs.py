@@ -1,4 +1,4 @@
-"""The figures of one run: learning curves, confusion matrix, images, filters. Images have channels last."""
+"""Figures of a run: learning curves, confusion matrix, images, filters. Images have channels last."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from jaxdl.plots.drawing import Curve, add_heading, add_legend, bare_cells, draw
 
 
 def curves(series: Mapping[str, Curve], *, xlabel: str, ylabel: str, title: str = "") -> Figure:
-    """One panel with one line per name, all of them readable where they coincide.
+    """Draw a panel with a line per name, readable where lines coincide.
 
-    The first line is broad and pale and the later ones are dashed on top. The y axis is logarithmic where the
-    values are positive and span more than a factor of 30.
+    The first line is broad and pale, and later ones are dashed on top of it. The y axis is logarithmic if all values
+    are positive and span more than a factor of 30.
 
     Args:
         series: for each name in the legend the points' x and y, each of shape (n,); NaN leaves a gap.
-        xlabel: what x is, with its unit.
-        ylabel: what y is, with its unit.
+        xlabel: label of the x axis, with the unit.
+        ylabel: label of the y axis, with the unit.
         title: the heading.
     """
     figure = Figure(figsize=(8, 3), layout="constrained")
@@ -37,14 +37,14 @@ def curves(series: Mapping[str, Curve], *, xlabel: str, ylabel: str, title: str 
 
 
 def learning_curves(runs: Mapping[str, Mapping[str, Mapping[str, Curve]]], *, xlabel: str = "epoch") -> Figure:
-    """A row of panels per metric and a column per split, with one line per run in each panel.
+    """Draw a row of panels per metric and a column per split, with a line per run in each panel.
 
-    Panels of a row share their y axis, so that the gap between training and development can be read across.
+    The panels of a row share their y axis, which shows the gap between training and development.
 
     Args:
-        runs: ``runs[name][metric][split] = (x, y)`` with x and y of shape (n,). The metric is the y axis's
-            label, so give its unit: ``{"adam": {"loss (nats)": {"train": (epochs, losses)}}}``.
-        xlabel: what x is, with its unit.
+        runs: ``runs[name][metric][split] = (x, y)`` with x and y of shape (n,). The metric becomes the label of the y
+            axis, so include its unit: ``{"adam": {"loss (nats)": {"train": (epochs, losses)}}}``.
+        xlabel: label of the x axis, with the unit.
     """
     metrics = list(dict.fromkeys(m for run in runs.values() for m in run))
     splits = list(dict.fromkeys(s for run in runs.values() for curves in run.values() for s in curves))
@@ -64,13 +64,13 @@ def learning_curves(runs: Mapping[str, Mapping[str, Mapping[str, Curve]]], *, xl
 
 
 def confusion_matrix(counts: Int[ArrayLike, "k k"], classes: Sequence[str], *, title: str = "") -> Figure:
-    """How often each true class (row) is predicted as each class (column).
+    """Draw how often each true class (row) is predicted as each class (column).
 
-    Colour is the share of the true class, on a square-root scale: rare confusions stay visible. Cells carry
-    their counts up to 20 classes; beyond 35 classes only every second, third... class is named.
+    The colour is the share of the true class on a square-root scale, which keeps rare confusions visible. Up to 20
+    classes, cells show their counts; beyond 35 classes, only every second, third... class is named.
 
     Args:
-        counts: entry (t, p) counts the examples of true class t predicted as p.
+        counts: entry (t, p) is the number of examples of true class t predicted as p.
         classes: the k names.
         title: the heading.
     """
@@ -104,15 +104,15 @@ def image_grid(
     title: str = "",
     note: str = "",
 ) -> Figure:
-    """Images in rows, each with its caption above.
+    """Draw images in rows, each with a caption above it.
 
     Args:
-        images: values in [0, 1]. One channel is drawn in grey, three as RGB; of any other number the mean
-            over the channels is drawn in grey. Values outside are clipped, NaN is black.
-        captions: one per image; may hold line breaks. Lines are cut at 20 letters.
+        images: values in [0, 1]; others are clipped, and NaN is black. One channel is drawn in grey, three as RGB, and
+            of any other number the mean over channels in grey.
+        captions: one per image, possibly with line breaks; lines are cut at 20 characters.
         columns: images per row.
         title: the heading.
-        note: what the captions say; stands below the images.
+        note: an explanation of the captions, below the images.
     """
     images = np.asarray(images, np.float32)
     if len(captions) != len(images) or not len(images):
@@ -128,14 +128,14 @@ def image_grid(
 
 
 def filters(kernels: Float[ArrayLike, "kh kw c_in c_out"], *, limit: int = 64, title: str = "") -> Figure:
-    """The kernels of a convolution on one scale, symmetric about 0, so that strong filters look strong.
+    """Draw the kernels of a convolution on a common scale that is symmetric about 0.
 
-    Kernels on one channel are drawn from brown (negative) to violet (positive), on three channels as RGB with
-    grey for 0. On any other number of channels a column is a filter and its rows are its input channels.
+    Kernels of one channel are drawn from brown (negative) to violet (positive), kernels of three channels as RGB with
+    grey for 0. For any other number of channels, a column is a filter and its rows are the input channels.
 
     Args:
         kernels: the weights; an infinite or NaN weight is drawn as 0.
-        limit: at most so many panels: the first filters and, in rows, their first 8 input channels.
+        limit: most panels to draw: the first filters and, in rows, their first 8 input channels.
         title: the heading.
     """
     weights = np.nan_to_num(np.asarray(kernels, np.float32), posinf=0.0, neginf=0.0)
@@ -161,7 +161,7 @@ def filters(kernels: Float[ArrayLike, "kh kw c_in c_out"], *, limit: int = 64, t
 
 
 def _class_ticks(axes: Axes, classes: Sequence[str]) -> None:
-    """Names the classes on both axes, every `step`-th where they would run into each other."""
+    """Label both axes with classes, skipping some if labels would overlap."""
     step = math.ceil(len(classes) / 35)
     names = [literal(shorten(name)) for name in classes[::step]]
     ticks = np.arange(0, len(classes), step)

@@ -1,7 +1,7 @@
-"""The figures of a study of many optimizers: small panels side by side, intervals, a table of wins, paths on contours.
+"""Figures of a study of many optimizers: small multiples, intervals, a table of wins, paths on contour lines.
 
 Thirty curves in one panel cannot be told apart. Here each panel colours one group of names, such as one algorithm in
-two libraries, and shows all others in grey behind it, so that every group is seen against the whole field.
+two libraries, in front of all others in grey, so that every group is seen against the whole field.
 """
 
 from __future__ import annotations
@@ -36,20 +36,20 @@ def panels(
     line: float | int | None = None,
     ylim: tuple[float, float] | None = None,
 ) -> Figure:
-    """A small panel per group with its members in colour and all others in grey.
+    """Draw a small panel per group, with its members in colour and all others in grey.
 
-    The first member of a group is a broad pale line and the later ones are thin and dashed on top. Panels share their
-    axes. Where the y axis is linear, the top tenth of the values may be cut off, so that it does not flatten the rest.
+    The first member of a group is a broad pale line, and later ones are thin and dashed on top of it. Panels share
+    their axes. On a linear y axis the top tenth of the values may be cut off so as not to flatten the rest.
 
     Args:
-        groups: ``groups[panel][name] = (x, y)`` with x and y of shape (n,); NaN and infinity leave a gap. A name
-            may be in several.
-        xlabel: what x is, with its unit.
-        ylabel: what y is, with its unit.
+        groups: ``groups[panel][name] = (x, y)`` with x and y of shape (n,); NaN and infinity leave a gap. A name may be
+            in several groups.
+        xlabel: label of the x axis, with the unit.
+        ylabel: label of the y axis, with the unit.
         title: the heading.
-        logx: whether the x axis is logarithmic.
-        logy: whether the y axis is, where all values are positive.
-        steps: draw stairs that rise at the points, as for a distribution.
+        logx: make the x axis logarithmic.
+        logy: make the y axis logarithmic if all values are positive.
+        steps: draw steps that rise at the points, as for a distribution.
         line: a value of y to mark in every panel, such as a target.
         ylim: ends of the y axis; None fits them to the values.
     """
@@ -77,14 +77,14 @@ def panels(
 def intervals(
     rows: Mapping[str, Whisker], *, xlabel: str, title: str = "", line: float | int | None = None, log: bool = False
 ) -> Figure:
-    """One row per name: the estimate as a dot, its interval as a whisker, an arrow where an end is infinite.
+    """Draw a row per name: a dot for the estimate, a whisker for its interval, an arrow where an end is infinite.
 
     Args:
         rows: estimate, lower and upper end per name, drawn from top to bottom.
-        xlabel: what the values are, with their unit.
+        xlabel: label of the axis, with the unit.
         title: the heading.
         line: a value to mark, such as 0 for differences.
-        log: whether the axis is logarithmic, where all values are positive.
+        log: make the axis logarithmic if all values are positive.
     """
     if not rows:
         raise ValueError("rows must hold at least one interval, got none")
@@ -117,10 +117,10 @@ def tally(
     *,
     title: str = "",
 ) -> Figure:
-    """Who beats whom: the row's wins less its losses against the column as a colour, wins-ties-losses as text.
+    """Draw who beats whom: wins minus losses of the row against the column as colour, wins-ties-losses as text.
 
     Args:
-        wins: entry (i, j) counts the problems that i won against j.
+        wins: entry (i, j) is the number of problems that i won against j.
         ties: the ties, likewise.
         names: the s optimizers.
         title: the heading.
@@ -157,17 +157,17 @@ def contours(
     minima: Sequence[tuple[float, float]] = (),
     title: str = "",
 ) -> Figure:
-    """The paths of optimizers on the contour lines of a function of two variables, a panel per group.
+    """Draw the paths of optimizers on the contour lines of a function of two variables, a panel per group.
 
-    Levels are evenly spaced in the logarithm of the height above the lowest value. A start is a square, an end a dot,
-    and a minimum a star; what leaves the picture is cut off.
+    Levels are evenly spaced in the logarithm of the height above the lowest value. A square marks a start, a dot an end
+    and a star a minimum; paths are clipped to the picture.
 
     Args:
         x: grid of the first variable.
         y: grid of the second.
         values: the function on the grid.
         groups: ``groups[panel][name] = (x, y)``, the points of each path in order.
-        minima: where the function is lowest.
+        minima: the function's minima.
         title: the heading.
     """
     if not groups:
@@ -195,7 +195,7 @@ def contours(
 
 
 def _cells(number: int, *, width: float, height: float) -> tuple[Figure, list[Axes]]:
-    """Panels in up to four columns that share their axes."""
+    """Return panels in up to four columns that share their axes."""
     columns = min(4, number)
     rows = math.ceil(number / columns)
     figure = Figure(figsize=(max(4.5, width * columns + 0.4), height * rows + 0.9), layout="constrained")
@@ -217,7 +217,7 @@ def _group(axes: Axes, group: Mapping[str, Curve], steps: bool) -> None:
 
 
 def _names(axes: Axes, group: Mapping[str, Curve]) -> None:
-    """The members' names above the panel, each in its line's colour."""
+    """Write the members' names above the panel, each in the colour of its line."""
     for place, name in enumerate(reversed(list(group))):
         color = COLORS[(len(group) - 1 - place) % len(COLORS)]
         axes.annotate(
@@ -227,7 +227,7 @@ def _names(axes: Axes, group: Mapping[str, Curve]) -> None:
 
 
 def _scale(cells, drawn, logx, logy, line):
-    """Kinds and ends of the axes that all panels share."""
+    """Set the scales and the ends of the shared axes."""
     values = np.concatenate([y[np.isfinite(y)] for y in drawn] or [np.zeros(0)])
     logy = logy and values.size > 0 and values.min() > 0 and values.max() > 30 * values.min()
     for axes in cells:
@@ -243,7 +243,7 @@ def _scale(cells, drawn, logx, logy, line):
 
 
 def _span(values, log, line):
-    """Ends of an axis with a margin."""
+    """Return the ends of an axis with a margin."""
     values = [*values, *([line] if line is not None else [])] or [0.0]
     low, high = min(values), max(values)
     if log:

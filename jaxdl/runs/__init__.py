@@ -1,4 +1,4 @@
-"""A run of an experiment on disk: its folder, its files, its names, and what comes back from it."""
+"""The harness that experiments share: run folders, records, names, the command line, progress, pages and loading."""
 
 from jaxdl.runs.folder import (
     check_same_data,
@@ -6,23 +6,22 @@ from jaxdl.runs.folder import (
     create_dated,
     lock,
     open_folder,
-    read_json,
-    write_json,
     write_manifest,
 )
 from jaxdl.runs.loading import Run, describe, load, optimizer_folder, save_final, write_preprocessing
-from jaxdl.runs.metrics import MetricsFile, read_metrics
-from jaxdl.runs.names import check_loss, dataset, labels, loss, model, optimizer, optimizer_names, problem
-from jaxdl.runs.progress import Progress, StudyProgress
+from jaxdl.runs.names import dataset, labels, loss, model, optimizer, optimizer_names, problem
+from jaxdl.runs.progress import RunProgress, StudyProgress
+from jaxdl.runs.records import Table, read_json, read_record, read_table, write_json
 from jaxdl.runs.signals import Diverged, StopRequest, catch_stop
+from jaxdl.runs.trials import check_loss, try_update
 
 __all__ = [
     "Diverged",
-    "MetricsFile",
-    "Progress",
     "Run",
+    "RunProgress",
     "StopRequest",
     "StudyProgress",
+    "Table",
     "catch_stop",
     "check_loss",
     "check_same_data",
@@ -41,8 +40,10 @@ __all__ = [
     "optimizer_names",
     "problem",
     "read_json",
-    "read_metrics",
+    "read_record",
+    "read_table",
     "save_final",
+    "try_update",
     "write_json",
     "write_manifest",
     "write_preprocessing",

@@ -1,44 +1,65 @@
-"""What every experiment's command line shares: parsing, resuming, errors, progress."""
+"""The command line of every experiment: parsing with tyro, resuming, errors, warnings, the compilation cache."""
 
 import argparse
+import ast
 import dataclasses
+import functools
+import inspect
+import itertools
 import os
 import pathlib
 import signal
 import sys
+import textwrap
+import warnings
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_type_hints
 
 import jax
 
 from jaxdl.runs import folder as folders
-from jaxdl.runs import trust
+from jaxdl.runs import records, trust
 from jaxdl.runs.signals import Diverged
 
 Config = TypeVar("Config")
-WHERE = ("out", "resume", "trust_run")  # of this command alone, and not stored
-FORMAT = 1  # of config.json
-FREE = (*WHERE, "data_dir")  # where things lie is not what is computed
+WHERE = ("out", "resume", "trust_run")  # options of one command, which config.json does not keep
+FREE = (*WHERE, "data_dir")  # a resumed run may find its files elsewhere
 
 
-def parse(config_type: type[Config], argv: Sequence[str] | None = None, **options: Any) -> Config:
-    """Parse a command line into a frozen dataclass; with ``--resume DIR`` the run's own config is the default.
+def parse(
+    config_type: type[Config],
+    argv: Sequence[str] | None = None,
+    *,
+    description: str | None = None,
+    prog: str | None = None,
+) -> Config:
+    """Parse a command line into a frozen dataclass. With ``--resume DIR`` the config of that run gives the defaults.
+
+    Args:
+        config_type: a dataclass; the docstrings of its fields become the help of the options.
+        argv: the arguments; those of this process by default.
+        description: text above the options, usually the module's docstring.
+        prog: the command's name in the help.
 
     Raises:
-        ValueError: if options given beside ``--resume`` differ from the run's, naming them and both values; if the run
-            names functions from outside of jaxdl that the command line does not repeat, and ``--trust-run`` is not
-            given (see `trust`).
+        ValueError: if options next to ``--resume`` differ from the run's (the message has both values), or if the run
+            names functions from outside of jaxdl that the command line neither repeats nor allows by ``--trust-run``
+            (see `trust`).
     """
     import tyro
+
+    def cli(**more: Any) -> Any:
+        found = tyro.cli(_with_help(config_type), args=argv, description=_paragraphs(description), prog=prog, **more)
+        return config_type(**vars(found))
 
     argv = sys.argv[1:] if argv is None else list(argv)
     finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     finder.add_argument("--resume")
     resume = finder.parse_known_args(argv)[0].resume if "resume" in _fields(config_type) else None
     if resume is None or {"-h", "--help"} & {*argv}:
-        return tyro.cli(config_type, args=argv, **options)
+        return cli()
     stored = load_config(config_type, resume)
-    config = tyro.cli(config_type, args=argv, default=stored, **options)
+    config = cli(default=_with_help(config_type)(**vars(stored)))
     options = {name: getattr(stored, name) for name in _fields(config_type) - {*FREE}}
     typed = {*argv, *(argument.partition("=")[2] for argument in argv)}
     _check_same(stored, config, pathlib.Path(resume))
@@ -46,8 +67,33 @@ def parse(config_type: type[Config], argv: Sequence[str] | None = None, **option
     return config
 
 
+@functools.cache
+def _with_help(config_type: Any) -> Any:
+    """Copy the dataclass with each field's docstring on one line: tyro would keep the line breaks of the source."""
+    import tyro
+
+    docs: dict[str, str] = {}
+    body = ast.parse(textwrap.dedent(inspect.getsource(config_type))).body[0].body  # pyright: ignore
+    for field, text in itertools.pairwise(body):
+        if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
+            docs[ast.unparse(field.target)] = " ".join(str(text.value.value).split())
+    hints = get_type_hints(config_type, include_extras=True)
+    fields = []
+    for field in dataclasses.fields(config_type):
+        hint = Annotated[hints[field.name], tyro.conf.arg(help=docs.get(field.name))]
+        required = field.default is dataclasses.MISSING
+        fields.append((field.name, hint) if required else (field.name, hint, field.default))
+    return dataclasses.make_dataclass(config_type.__name__, fields, frozen=True)
+
+
+def _paragraphs(text: str | None) -> str | None:
+    """Put each paragraph on one line, except indented ones, such as commands."""
+    paragraphs = (text or "").strip().split("\n\n")
+    return "\n\n".join(one if one.startswith(" ") else " ".join(one.split()) for one in paragraphs) or None
+
+
 def resuming(folder: str | os.PathLike, config: Any) -> str:
-    """The arguments that go on with a run: ``--resume DIR``, and ``--trust-run`` where it names functions to trust."""
+    """Return the arguments that resume a run: ``--resume DIR``, with ``--trust-run`` if its config needs it."""
     foreign = any(trust.is_foreign(text) for value in vars(config).values() for text in trust.texts(value))
     return f"--resume {folder}{' --trust-run' if foreign else ''}"
 
@@ -63,13 +109,13 @@ def _check_same(stored: Any, config: Any, resume: pathlib.Path) -> None:
 
 
 def _same(was: Any, now: Any) -> bool:
-    """Whether two values mean the same; one learning rate stands for several that are equal."""
+    """Compare two values of an option; one learning rate stands for several equal ones."""
     stands_for_all = isinstance(was, tuple) and isinstance(now, tuple) and len(now) == 1 and {*was} == {*now}
     return was == now or stands_for_all
 
 
 def _kind(config_type: Any) -> str | None:
-    """The name of the experiment, which a config class gives as its class variable EXPERIMENT."""
+    """Return the experiment's name, the class variable EXPERIMENT of its config."""
     return getattr(config_type, "EXPERIMENT", None)
 
 
@@ -78,21 +124,17 @@ def _fields(config_type: Any) -> set[str]:
 
 
 def load_config(config_type: type[Config], folder: str | os.PathLike) -> Config:
-    """The config of an existing run.
+    """Read the config of an existing run.
 
     Raises:
-        ValueError: if the folder is no run of this experiment.
+        ValueError: if the folder is not a run of this experiment.
     """
     path = folders.open_folder(folder) / folders.CONFIG
-    read = folders.read_json(path)
-    if not isinstance(read, dict):
-        raise ValueError(f"{path}: must hold an object of names and values, got {type(read).__name__}")
+    read = records.read_json(path)
     stored = {name: tuple(v) if isinstance(v, list) else v for name, v in read.items()}
-    kind, form = stored.pop("experiment", None), stored.pop("format", FORMAT)  # folders of before have neither
+    kind = stored.pop("experiment", None)  # older folders have none
     if kind not in (None, _kind(config_type)):
         raise ValueError(f"{path}: is the config of the experiment {kind!r}, not of {_kind(config_type)!r}")
-    if form != FORMAT:
-        raise ValueError(f"{path}: has format {form!r}; this version reads {FORMAT}")
     if foreign := sorted({*stored} ^ (_fields(config_type) - {*WHERE})):
         raise ValueError(f"{path}: is the config of another experiment or version; {', '.join(foreign)} differ")
     if stored.get("data_dir") is not None:
@@ -101,22 +143,25 @@ def load_config(config_type: type[Config], folder: str | os.PathLike) -> Config:
 
 
 def save_config(folder: pathlib.Path, config: Any) -> None:
-    """Write what `load_config` reads: the experiment's name, a format number, all fields but where the run lies."""
+    """Write config.json: the experiment's name and all options except those in `WHERE`."""
     kind = _kind(type(config))
-    about = {} if kind is None else {"experiment": kind, "format": FORMAT}
+    about = {} if kind is None else {"experiment": kind}
     values = about | {name: v for name, v in dataclasses.asdict(config).items() if name not in WHERE}
     values["data_dir"] = str(values["data_dir"]) if values.get("data_dir") is not None else None
-    folders.write_json(folder / folders.CONFIG, values)
+    records.write_json(folder / folders.CONFIG, values)
 
 
 def run_main(main: Callable[[], int]) -> None:
-    """Run an experiment and exit: with 2 and a message for what a user can mend, with 1 for a diverged run.
+    """Run an experiment and exit: with code 2 and a message after a user's mistake, with code 1 if the run diverged.
 
-    Everything but `ValueError`, `OSError` and `ImportError` is a bug and ends in its traceback; the environment
-    variable JAXDL_TRACEBACK shows that of the others too.
+    A warning is one line on stderr, ``warning: text``, without the line of the library that raised it. Exceptions other
+    than `ValueError`, `OSError` and `ImportError` are bugs and keep their traceback. If the environment variable
+    JAXDL_TRACEBACK is set, every exception does.
     """
     try:
-        sys.exit(main())
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            sys.exit(main())
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(128 + signal.SIGINT)
@@ -128,6 +173,11 @@ def run_main(main: Callable[[], int]) -> None:
         sys.exit(1 if diverged else 2)
 
 
+def _show_warning(message: Warning | str, category: type[Warning], *where: Any) -> None:
+    del category, where
+    print(f"warning: {message}", file=sys.stderr)
+
+
 def _describe(error: Exception) -> str:
     text = str(error) or type(error).__name__
     if isinstance(error, ModuleNotFoundError):
@@ -136,9 +186,9 @@ def _describe(error: Exception) -> str:
 
 
 def use_compilation_cache() -> None:
-    """Let XLA's programs outlive the process, in a per-user folder, unless the user has configured a cache.
+    """Cache compiled programs in a per-user folder, unless the user has configured a cache.
 
-    Where that folder cannot be written there is no cache: it saves seconds and is not worth an error.
+    If that folder cannot be written, there is no cache: it saves seconds and is not worth an error.
     """
     if jax.config.jax_compilation_cache_dir is not None:  # pyright: ignore[reportAttributeAccessIssue]
         return

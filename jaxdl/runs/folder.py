@@ -1,37 +1,61 @@
-"""The run folder: config.json, manifest.json, and files that are written whole or not at all."""
+"""The run folder: how it is made and locked, and manifest.json, the provenance of its numbers.
+
+The lock is `fcntl.flock` on config.json, which the system releases with the process. filelock does the same on POSIX,
+but it is one more dependency and leaves a lock file in every run folder.
+"""
 
 import contextlib
 import datetime
 import fcntl
 import importlib.metadata
-import json
 import os
 import pathlib
 import platform
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jaxdl
 from jaxdl import data
+from jaxdl.runs import records
 
 Path = pathlib.Path
 CONFIG, MANIFEST = "config.json", "manifest.json"
 
 
+class DataSource(NamedTuple):
+    """The data set of a run, as its manifest records it."""
+
+    name: str
+    note: str
+    sha256: dict[str, str]  # file or array name -> digest
+
+
+class Manifest(NamedTuple):
+    """manifest.json: the provenance of a run's numbers. A field that was not recorded is None."""
+
+    command: str
+    started: str | None = None  # ISO 8601
+    seed: int | None = None
+    versions: dict[str, str] | None = None
+    devices: tuple[str, ...] | None = None
+    machine: str | None = None
+    data: DataSource | None = None
+
+
 def create(out: str | os.PathLike) -> Path:
-    """Make the folder of a new run.
+    """Make a folder for a new run.
 
     Raises:
-        ValueError: if the folder holds files already (a run is never overwritten) or cannot be written. Hidden files
-            do not count: a process killed in its first moments may leave some.
+        ValueError: if the folder has files in it (a run is never overwritten) or cannot be written. Hidden files do not
+            count: a process killed in its first moments may leave some.
     """
     folder = Path(out)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not is_empty(folder):
-            raise ValueError(f"out={folder}: holds files already; choose a new folder, or go on with --resume {folder}")
+            raise ValueError(f"out={folder}: is not empty; choose a new folder, or resume with --resume {folder}")
         probe = folder / ".probe"
         probe.touch()
         probe.unlink()
@@ -41,7 +65,7 @@ def create(out: str | os.PathLike) -> Path:
 
 
 def create_dated(parent: str | os.PathLike) -> Path:
-    """Make a folder of a new run that is called by the time; two that start in the same second get two folders.
+    """Make a folder for a new run, named by the time; runs that start in the same second get different folders.
 
     Raises:
         ValueError: see `create`.
@@ -53,7 +77,7 @@ def create_dated(parent: str | os.PathLike) -> Path:
         folder = folder.with_name(f"{name}-{number}")
     try:
         folder.mkdir(parents=True)
-    except FileExistsError:  # another process was faster
+    except FileExistsError:  # another process made it first
         return create_dated(parent)
     except OSError as error:
         raise ValueError(f"out={folder}: cannot be written ({error.strerror}); choose another with --out") from error
@@ -61,28 +85,28 @@ def create_dated(parent: str | os.PathLike) -> Path:
 
 
 def is_empty(folder: Path) -> bool:
-    """Whether a folder holds no files but hidden ones."""
+    """Return whether a folder has no files except hidden ones."""
     return all(path.name.startswith(".") for path in folder.iterdir())
 
 
 def open_folder(folder: str | os.PathLike) -> Path:
-    """The folder of an existing run.
+    """Return the folder of an existing run as a path.
 
     Raises:
-        ValueError: if it is none, naming the file that is missing.
+        ValueError: if it is not a run folder; the message names the missing file.
     """
     folder = Path(folder)
     if not (folder / CONFIG).is_file():
-        raise ValueError(f"{folder}: is no run folder, it has no {CONFIG}")
+        raise ValueError(f"{folder}: is not a run folder, it has no {CONFIG}")
     return folder
 
 
 @contextlib.contextmanager
 def lock(folder: Path) -> Iterator[None]:
-    """Keep other processes from training into the same folder; a killed process holds it no longer.
+    """Keep other processes from training into the folder. The system releases the lock of a killed process.
 
     Raises:
-        ValueError: if another process holds it.
+        ValueError: if another process holds the lock.
     """
     with (folder / CONFIG).open() as file:
         try:
@@ -94,75 +118,56 @@ def lock(folder: Path) -> Iterator[None]:
         yield
 
 
-def write_json(path: str | os.PathLike, value: Any) -> None:
-    """Write JSON under another name, then rename: a reader sees the old file or the new one."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.writing")
-    with temporary.open("w") as file:
-        json.dump(value, file, indent=2)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-
-
-def read_json(path: str | os.PathLike) -> Any:
-    """Read a JSON file of a run.
-
-    Raises:
-        ValueError: naming the file, if it is missing or no JSON.
-    """
-    try:
-        return json.loads(Path(path).read_text())
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
-        raise ValueError(f"{path}: is not valid JSON ({error})") from error
-
-
 def write_manifest(
-    folder: Path, *, seed: int, devices: list[Any], dataset: data.Dataset, argv: Sequence[str] | None = None
+    folder: Path, *, seed: int, devices: Sequence[Any], source: DataSource, argv: Sequence[str] | None = None
 ) -> None:
-    """Write where the numbers come from: versions, devices, seed, data checksums, the command and the time.
+    """Write the manifest of a new run; for a resumed one, check that its data are unchanged.
 
     Args:
-        folder: the run's.
-        seed: of everything random.
-        devices: that it runs on.
-        dataset: what it trains on.
-        argv: the command line's arguments; None is those of this process.
+        folder: the run folder.
+        seed: seed of everything random.
+        devices: the devices it runs on.
+        source: the data set it trains on.
+        argv: arguments of the command line; those of this process by default.
+
+    Raises:
+        ValueError: see `check_same_data`.
     """
-    about = {"name": dataset.name, "note": dataset.note, "sha256": dataset.checksums}
-    write_json(folder / MANIFEST, {**provenance(seed=seed, devices=devices, argv=argv), "data": about})
+    if (folder / MANIFEST).exists():
+        return check_same_data(folder, source.sha256)
+    manifest = provenance(seed=seed, devices=devices, argv=argv)._replace(data=source)
+    return records.write_json(folder / MANIFEST, manifest)
 
 
-def provenance(*, seed: int, devices: list[Any], argv: Sequence[str] | None = None) -> dict[str, Any]:
-    """Where a run's numbers come from, but for its data: versions, devices, seed, the command and the time.
+def data_source(dataset: data.Dataset) -> DataSource:
+    """Return a data set's entry in the manifest."""
+    return DataSource(dataset.name, dataset.note, dict(dataset.checksums))
 
-    See `write_manifest` for the arguments.
-    """
+
+def provenance(*, seed: int, devices: Sequence[Any], argv: Sequence[str] | None = None) -> Manifest:
+    """Return a run's manifest without its data; see `write_manifest` for the arguments."""
     packages = ("jax", "jaxlib", "flax", "optax", "numpy")
-    return {
-        "command": shlex.join(["python", "-m", _module_name(), *(sys.argv[1:] if argv is None else argv)]),
-        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "seed": seed,
-        "versions": {
+    return Manifest(
+        command=shlex.join(["python", "-m", _module_name(), *(sys.argv[1:] if argv is None else argv)]),
+        started=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        seed=seed,
+        versions={
             "python": platform.python_version(),
             "jaxdl": jaxdl.__version__,
             **{name: importlib.metadata.version(name) for name in packages},
         },
-        "devices": [f"{device.platform}:{device.id} {device.device_kind}" for device in devices],
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs",
-    }
+        devices=tuple(f"{device.platform}:{device.id} {device.device_kind}" for device in devices),
+        machine=f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs",
+    )
 
 
 def check_same_data(folder: Path, checksums: Mapping[str, str]) -> None:
-    """Raise ValueError, naming a file, unless the data are those that the run began with."""
+    """Raise ValueError, naming the file, if the data are not those that the run began with."""
     path = folder / MANIFEST
-    try:
-        before = dict(read_json(path)["data"]["sha256"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: does not say which data the run began with ({error!r})") from error
+    source = records.read_record(path, Manifest).data
+    if source is None:
+        raise ValueError(f"{path}: does not say which data the run began with")
+    before = source.sha256
     for name in sorted({*before, *checksums}):
         if before.get(name) != checksums.get(name):
             raise ValueError(

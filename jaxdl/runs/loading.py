@@ -1,8 +1,7 @@
-"""What a run leaves behind, back in memory."""
+"""Loading a finished run: its network, its weights and its preprocessing."""
 
 import os
 import pathlib
-import textwrap
 import urllib.parse
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -11,14 +10,37 @@ import jax
 
 from jaxdl import data, nn, training
 from jaxdl.runs import folder as folders
-from jaxdl.runs import names, trust
+from jaxdl.runs import names, records, trust
 
 Path = pathlib.Path
 PREPROCESSING, FINAL = "preprocessing.json", "final"
 
 
+class Preprocessing(NamedTuple):
+    """preprocessing.json: shape, classes and normalization of the inputs."""
+
+    in_shape: tuple[int, int, int]  # (height, width, channels)
+    classes: tuple[str, ...]
+    normalization: "Statistics"
+
+
+class Statistics(NamedTuple):
+    """A `data.Normalization` as plain numbers."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    scale: float
+
+
+class Trained(NamedTuple):
+    """The part of config.json that `load` needs."""
+
+    model: str
+    optimizer: tuple[str, ...]
+
+
 class Run(NamedTuple):
-    """A trained network and what its inputs have to go through."""
+    """A trained network and the preprocessing of its inputs."""
 
     layer: nn.Layer
     params: Any
@@ -27,11 +49,11 @@ class Run(NamedTuple):
     in_shape: tuple[int, ...]  # (height, width, channels)
     classes: tuple[str, ...]
     config: dict[str, Any]
-    optimizer: str  # whose weights these are
+    optimizer: str  # that trained these weights
 
 
 def save_final(folder: Path, optimizer: str, step: int, params: Any, state: Any, **meta: Any) -> None:
-    """Write the weights that a run is judged by, where `load` finds them."""
+    """Write the weights that a run is judged by, for `load`."""
     variables = {"params": params, "state": state}
     training.checkpoints.save(folder / FINAL / optimizer_folder(optimizer), step, variables, meta, keep=1)
 
@@ -39,36 +61,39 @@ def save_final(folder: Path, optimizer: str, step: int, params: Any, state: Any,
 def write_preprocessing(
     folder: Path, normalization: data.Normalization, in_shape: Sequence[int], classes: Sequence[str]
 ) -> None:
-    """Write what inputs have to go through before the network."""
-    about = {"in_shape": list(in_shape), "classes": list(classes), "normalization": normalization.to_dict()}
-    folders.write_json(folder / PREPROCESSING, about)
+    """Write preprocessing.json."""
+    height, width, channels = in_shape
+    statistics = Statistics(**normalization.to_dict())
+    about = Preprocessing((height, width, channels), tuple(classes), statistics)
+    records.write_json(folder / PREPROCESSING, about)
 
 
 def describe(
     folder: Path,
     *,
     seed: int,
-    devices: list[Any],
+    devices: Sequence[Any],
     dataset: data.Dataset,
     in_shape: Sequence[int],
     preprocessing: data.Normalization,
     argv: Sequence[str] | None = None,
 ) -> None:
-    """Write what a run is made of beside its config, or, where it has begun before, see that the data are the same.
+    """Write manifest.json and preprocessing.json of a new run; for a resumed one, check that its data are unchanged.
 
     Args:
-        folder: the run's.
+        folder: the run folder.
         seed: see `folder.write_manifest`, also for ``devices``, ``dataset`` and ``argv``.
-        in_shape: of one image.
-        preprocessing: what images go through before the network.
+        in_shape: shape of one image.
+        preprocessing: normalization of the images.
 
     Raises:
         ValueError: see `folder.check_same_data`.
     """
-    if (folder / PREPROCESSING).exists() or (folder / folders.MANIFEST).exists():
-        folders.check_same_data(folder, dataset.checksums)
+    source = folders.data_source(dataset)
+    if (folder / PREPROCESSING).exists():  # written after the manifest: if that is missing now, it was deleted
+        folders.check_same_data(folder, source.sha256)
     else:
-        folders.write_manifest(folder, seed=seed, devices=devices, dataset=dataset, argv=argv)
+        folders.write_manifest(folder, seed=seed, devices=devices, source=source, argv=argv)
     write_preprocessing(folder, preprocessing, in_shape, dataset.classes)
 
 
@@ -79,71 +104,53 @@ def load(folder: str | os.PathLike, *, optimizer: str | None = None, trust_run: 
     images ``(n, *run.in_shape)``.
 
     Args:
-        folder: the run's.
-        optimizer: whose weights, of a run with several; the first by default.
-        trust_run: whether to import and call the network if it is a ``package.module:function`` from outside of jaxdl,
-            which can be any code: True for folders that you trust alone.
+        folder: the run folder.
+        optimizer: the optimizer whose weights to load; the first one by default.
+        trust_run: whether to import and call a network that is a ``package.module:function`` from outside of jaxdl.
+            It can be any code, so pass True only for folders that you trust.
 
     Raises:
-        ValueError: for a folder that is no run, a run that has not ended, an unknown optimizer, a network from outside
-            of jaxdl without ``trust_run``, or files that are not what was written
-            (`training.checkpoints.CorruptCheckpointError`).
+        ValueError: for a folder that is not a run, a run that has not ended, an unknown optimizer, a network from
+            outside of jaxdl without ``trust_run``, or damaged files (`training.checkpoints.CorruptCheckpointError`).
     """
     folder = folders.open_folder(folder)
-    config, about = _config(folder / folders.CONFIG), _about(folder / PREPROCESSING)
-    trust.check_stored(folder / folders.CONFIG, {"model": config["model"]}, trust_run=trust_run)
-    trained = names.labels(config["optimizer"])
+    path = folder / folders.CONFIG
+    config, about = records.read_record(path, Trained), _preprocessing(folder / PREPROCESSING)
+    trust.check_stored(path, {"model": config.model}, trust_run=trust_run)
+    if not config.optimizer:
+        raise ValueError(f"{path}: optimizer must hold at least one name")
+    trained = names.labels(config.optimizer)
     name = trained[0] if optimizer is None else optimizer
     if name not in trained:
         raise ValueError(f"optimizer={name!r} is not in this run; it has {', '.join(trained)}")
     final = folder / FINAL / optimizer_folder(name)
     found = training.checkpoints.steps(final)
     if not found:
-        raise ValueError(f"{folder}: this run has not ended; go on with --resume {folder}")
-    layer = names.model(config["model"], len(about["classes"]))
-    in_shape = tuple(about["in_shape"])
+        raise ValueError(f"{folder}: this run has not finished; resume it with --resume {folder}")
+    layer = names.model(config.model, len(about.classes))
     like = jax.eval_shape(
-        lambda key: dict(zip(("params", "state"), layer.init(key, in_shape), strict=True)), jax.random.key(0)
+        lambda key: dict(zip(("params", "state"), layer.init(key, about.in_shape), strict=True)), jax.random.key(0)
     )
     variables = training.checkpoints.restore(final / f"{found[-1]:08d}", like).tree
     return Run(
         layer,
         variables["params"],
         variables["state"],
-        data.Normalization.from_dict(about["normalization"]),
-        in_shape,
-        tuple(about["classes"]),
-        config,
+        data.Normalization.from_dict(about.normalization._asdict()),
+        about.in_shape,
+        about.classes,
+        records.read_json(path),
         name,
     )
 
 
-def _config(path: Path) -> dict[str, Any]:
-    config = folders.read_json(path)
-    _check(path, config, isinstance(config, dict), "an object of names and values")
-    _check(path, config, isinstance(config.get("model"), str), "the name of a model")
-    named = config.get("optimizer")
-    _check(path, config, isinstance(named, list) and named and all(isinstance(n, str) for n in named), "optimizers")
-    return config
-
-
-def _about(path: Path) -> dict[str, Any]:
-    about = folders.read_json(path)
-    _check(path, about, isinstance(about, dict), "an object of names and values")
-    shape, classes, statistics = (about.get(name) for name in ("in_shape", "classes", "normalization"))
-    sizes = isinstance(shape, list) and len(shape) == 3 and all(type(n) is int and n > 0 for n in shape)
-    _check(path, about, sizes, "in_shape: height, width and channels")
-    _check(path, about, isinstance(classes, list) and all(isinstance(c, str) for c in classes), "classes by name")
-    given = isinstance(statistics, dict) and {*statistics} == {"mean", "std", "scale"}
-    _check(path, about, given, "normalization: mean, std and scale")
+def _preprocessing(path: Path) -> Preprocessing:
+    about = records.read_record(path, Preprocessing)
+    if min(about.in_shape) < 1:
+        raise ValueError(f"{path}: in_shape must be positive sizes, got {about.in_shape}")
     return about
 
 
-def _check(path: Path, value: Any, right: Any, wanted: str) -> None:
-    if not right:
-        raise ValueError(f"{path}: lacks {wanted}; it holds {textwrap.shorten(repr(value), 200)}")
-
-
 def optimizer_folder(name: str) -> str:
-    """A folder name for an optimizer, whose own may hold ':'; another one for every name."""
+    """Return a folder name for an optimizer, whose label may contain ':'. Different labels get different folders."""
     return urllib.parse.quote(name, safe="+")

@@ -1,47 +1,209 @@
-"""From the names of a command line to functions. The library itself has no registry: pass the function."""
+"""Names on the command line and the functions they stand for, the same for every command.
 
+A name is ``NAME``, ``library.NAME`` or ``package.module:function``, optionally with keyword arguments:
+``"jaxdl.adam(eps=1e-3)"``, ``optax.contrib.prodigy``, ``"mine:net(width=8)"``. Their values are Python literals, read
+by `ast.literal_eval`; no expression is evaluated. The library itself has no registry: in Python, pass the function.
+"""
+
+import ast
 import difflib
-import importlib
+import functools
 import inspect
-import textwrap
-from collections.abc import Callable, Iterable, Sequence
+import pkgutil
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import optax
 from flax import linen
-from jax.flatten_util import ravel_pytree
 
-from jaxdl import data, interop, losses, models, nn, optimizers, studies, training
+from jaxdl import data, interop, losses, models, nn, optimizers, studies
 
 _NEED_MORE = {"noisy_sgd"}  # wants a random key
 _DEPRECATED = {"optimistic_adam"}
+_LIBRARIES = (("optax.contrib", optax.contrib), ("optax", optax), ("jaxdl", optimizers))
 
 
-def optimizer(name: str) -> Callable[..., optax.GradientTransformation]:
-    """The factory called ``jaxdl.NAME``, ``optax.NAME`` or ``package.module:function``.
+# ---------------------------------------------------------------- any name
+
+
+class Named(NamedTuple):
+    """A parsed name. As text it has canonical spacing."""
+
+    name: str
+    keywords: dict[str, Any]
+
+    @property
+    def short(self) -> str:
+        """Return the name without its library or module."""
+        return self.name.rpartition(":")[2].rpartition(".")[2]
+
+    def __str__(self) -> str:
+        inside = ", ".join(f"{key}={value!r}" for key, value in self.keywords.items())
+        return f"{self.name}({inside})" if self.keywords else self.name
+
+
+def parse(argument: str, text: str) -> Named:
+    """Parse ``NAME`` or ``NAME(keyword=value, ...)``.
+
+    Args:
+        argument: the option, for error messages.
+        text: its value.
 
     Raises:
-        ValueError: for an unknown name, with the nearest one and the list of what there is.
+        ValueError: if the brackets hold anything but keywords with literal values.
     """
-    if ":" in name:
-        return _imported("optimizer", name)
-    known = optimizer_names()
-    if name not in known:
-        raise ValueError(_unknown("optimizer", name, known))
-    return known[name]
+    name, bracket, rest = text.strip().partition("(")
+    if not bracket:
+        return Named(name, {})
+    try:
+        call = ast.parse(f"f({rest}", mode="eval").body
+        if not isinstance(call, ast.Call) or call.args or any(k.arg is None for k in call.keywords):
+            raise ValueError("only keywords are allowed between the brackets")
+        keywords = {str(keyword.arg): _literal(keyword.value) for keyword in call.keywords}
+        if len(keywords) < len(call.keywords):
+            raise ValueError("a keyword is there twice")
+    except (SyntaxError, ValueError) as error:
+        why = error.msg if isinstance(error, SyntaxError) else error
+        raise ValueError(f"{argument}={text!r}: {why}; the form is NAME or NAME(keyword=value, ...)") from error
+    return Named(name.strip(), keywords)
 
 
+def _literal(value: ast.expr) -> Any:
+    try:
+        return ast.literal_eval(value)
+    except ValueError as error:
+        raise ValueError(f"{ast.unparse(value)} is not a literal such as 1e-3, True or 'text'") from error
+
+
+def function(
+    argument: str, text: str, known: Mapping[str, Callable[..., Any]], *, set_later: Collection[str] = ()
+) -> Callable[..., Any]:
+    """Return the function that a name stands for, with its keywords bound.
+
+    Args:
+        argument: the option, for error messages.
+        text: its value.
+        known: functions by their names, for names without a module.
+        set_later: keywords that the caller sets and the name must not.
+
+    Raises:
+        ValueError: for an unknown name (the message has the nearest one and a list of all), for a malformed one (see
+            `parse`), and for keywords that the function does not take.
+    """
+    named = parse(argument, text)
+    if ":" in named.name:
+        found = _imported(argument, named.name)
+    elif named.name in known:
+        found = known[named.name]
+    else:
+        raise ValueError(_unknown(argument, text, named.name, known))
+    if not named.keywords:
+        return found
+    parameters = inspect.signature(found).parameters
+    takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    wrong = sorted(({*named.keywords} - {*parameters}) if not takes_all else ()) + sorted(
+        {*named.keywords} & {*set_later}
+    )
+    if wrong:
+        allowed = ", ".join(name for name in parameters if name not in set_later)
+        raise ValueError(f"{argument}={text!r}: {wrong[0]} is no keyword to set here; allowed are {allowed}")
+    return functools.partial(found, **named.keywords)
+
+
+def called(argument: str, text: str, *args: Any, known: Mapping[str, Callable[..., Any]] | None = None) -> Any:
+    """Call the function that a name stands for and return its result.
+
+    Raises:
+        ValueError: see `function`; also if the function does not take the arguments.
+    """
+    found = function(argument, text, known or {})
+    try:
+        inspect.signature(found).bind(*args)
+    except TypeError as error:
+        given = f"with {args[0]}, the number of classes" if args else "without arguments"
+        raise ValueError(f"{argument}={text!r} is called {given}, but: {error}") from error
+    return found(*args)
+
+
+def _imported(argument: str, name: str) -> Callable[..., Any]:
+    try:
+        module, _, attribute = name.partition(":")
+        if not module or not attribute:
+            raise ValueError("one of the two is missing")
+        found = pkgutil.resolve_name(name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"{argument}={name!r}: {error}; the form is package.module:function") from error
+    if not callable(found):
+        raise ValueError(f"{argument}={name!r} is a {type(found).__name__}, not a function")
+    return found
+
+
+def _unknown(argument: str, text: str, name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.0)
+    nearest = f"the nearest is {near[0]!r}; " if near else ""
+    return f"{argument}={text!r} is unknown; {nearest}there are: {', '.join(sorted(known))}"
+
+
+# ---------------------------------------------------------------- optimizers
+
+
+def optimizer(text: str) -> Callable[..., optax.GradientTransformation]:
+    """Return an optimizer's factory by its name; a name without a library is jaxdl's.
+
+    Raises:
+        ValueError: see `function`; the learning rate must not be among the keywords.
+    """
+    named, known = parse_optimizer(text), optimizer_names()
+    contributed = f"optax.contrib.{named.short}"
+    if named.name == f"optax.{named.short}" and named.name not in known and contributed in known:
+        named = named._replace(name=contributed)  # the spelling in older run folders
+    try:
+        return function("optimizer", str(named), known, set_later=("learning_rate",))
+    except ValueError as error:
+        if named.name in known or ":" in named.name:
+            raise
+        raise ValueError(_unknown("optimizer", text, named.name, known)) from error
+
+
+def parse_optimizer(text: str) -> Named:
+    """Parse an optimizer's name; one without a library is jaxdl's."""
+    named = parse("optimizer", text)
+    return named if "." in named.name or ":" in named.name else named._replace(name=f"jaxdl.{named.name}")
+
+
+def optimizer_label(text: str) -> str:
+    """Return an optimizer's label in results: library, name and keywords."""
+    return str(parse_optimizer(text))
+
+
+def labels(texts: Sequence[str]) -> list[str]:
+    """Return the labels of a run's optimizers, numbered where one occurs more than once."""
+    found = [optimizer_label(text) for text in texts]
+    return [f"{n}-{found[: i + 1].count(n)}" if found.count(n) > 1 else n for i, n in enumerate(found)]
+
+
+def make_optimizer(factory: Callable[..., Any], learning_rate: Any, **options: Any) -> optax.GradientTransformation:
+    """Call a factory.
+
+    Raises:
+        TypeError: if it does not return an optimizer.
+    """
+    found = factory(learning_rate, **options)
+    if not isinstance(found, optax.GradientTransformation):
+        raise TypeError(f"it returned {type(found).__name__}, not an optax.GradientTransformation")
+    return found
+
+
+@functools.cache
 def optimizer_names() -> dict[str, Callable[..., optax.GradientTransformation]]:
-    """Every optimizer of jaxdl, optax and optax.contrib that is made from a learning rate alone, by its name.
+    """Return all optimizers of jaxdl, optax and optax.contrib that need nothing but a learning rate, by name.
 
-    What its update asks for beside gradients is for `try_update` to see.
+    `trials.try_update` finds out whether a loop can serve their updates.
     """
     found = {}
-    for prefix, module in (("optax", optax.contrib), ("optax", optax), ("jaxdl", optimizers)):
-        for short, factory in vars(module).items():  # getattr would warn of names that optax is giving up
+    for library, module in _LIBRARIES:
+        for short, factory in vars(module).items():  # getattr would raise optax's deprecation warnings
             hidden = short.startswith(("_", "scale_by_")) or short in _NEED_MORE | _DEPRECATED
             if (
                 not hidden
@@ -49,88 +211,63 @@ def optimizer_names() -> dict[str, Callable[..., optax.GradientTransformation]]:
                 and not inspect.isclass(factory)
                 and _needs_learning_rate_alone(factory)
             ):
-                found[f"{prefix}.{short}"] = factory
+                found[f"{library}.{short}"] = factory
     return dict(sorted(found.items()))
 
 
-def labels(names: Sequence[str]) -> list[str]:
-    """What a run calls its optimizers: their names, numbered where one comes more than once."""
-    names = list(names)
-    return [f"{n}-{names[: i + 1].count(n)}" if names.count(n) > 1 else n for i, n in enumerate(names)]
+def _needs_learning_rate_alone(factory: Callable[..., Any]) -> bool:
+    try:
+        parameters = [*inspect.signature(factory).parameters.values()]
+    except (TypeError, ValueError):  # without a signature it is not a factory
+        return False
+    needed = [p.name for p in parameters if p.default is p.empty and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
+    return [p.name for p in parameters][:1] == ["learning_rate"] and needed in ([], ["learning_rate"])
 
 
-def model(name: str, num_classes: int) -> nn.Layer:
-    """The network called ``NAME`` in `jaxdl.models` or ``package.module:function``, for that many classes.
-
-    Raises:
-        ValueError: for an unknown name, or a function that does not take that number or gives neither an `nn.Layer`
-            nor a flax module, which becomes one by `interop.from_linen`.
-    """
-    if ":" in name:
-        layer = called("model", name, num_classes)
-        if isinstance(layer, linen.Module):
-            return interop.from_linen(layer)
-        if not isinstance(layer, nn.Layer):
-            raise ValueError(f"model={name!r} returned {type(layer).__name__}, not a jaxdl.nn.Layer or a flax module")
-        return layer
-    if name not in models.__all__:
-        raise ValueError(_unknown("model", name, models.__all__))
-    return getattr(models, name)(num_classes)
+# ---------------------------------------------------------------- models, losses, data, problems
 
 
-def loss(name: str) -> Callable[[Any, Any], Any]:
-    """The function ``(outputs, labels) -> (n,)`` called ``NAME`` in `jaxdl.losses` or ``package.module:function``.
-
-    Whether it takes a network's outputs and class numbers is for `check_loss` to see.
+def model(text: str, num_classes: int) -> nn.Layer:
+    """Build a network by its name in `jaxdl.models` or as ``package.module:function``, for that many classes.
 
     Raises:
-        ValueError: for an unknown name, with the nearest one and the list of what there is.
+        ValueError: see `called`; also if the result is neither an `nn.Layer` nor a flax module, which
+            `interop.from_linen` turns into one.
     """
-    if ":" in name:
-        return _imported("loss", name)
-    if name not in losses.__all__:
-        raise ValueError(_unknown("loss", name, losses.__all__))
-    return getattr(losses, name)
+    layer = called("model", text, num_classes, known={name: getattr(models, name) for name in models.__all__})
+    if isinstance(layer, linen.Module):
+        return interop.from_linen(layer)
+    if not isinstance(layer, nn.Layer):
+        raise ValueError(f"model={text!r} returned {type(layer).__name__}, not a jaxdl.nn.Layer or a flax module")
+    return layer
 
 
-def check_loss(name: str, model: str, layer: nn.Layer, in_shape: Sequence[int]) -> None:
-    """Raise ValueError unless the loss gives one number per example from what the network returns, by shapes alone.
+def loss(text: str) -> Callable[[Any, Any], Any]:
+    """Return a loss ``(outputs, labels) -> (n,)`` by its name in `jaxdl.losses` or as ``package.module:function``.
 
-    Args:
-        name: of the loss.
-        model: what the message calls the network.
-        layer: the network; in training it may return more than in evaluation.
-        in_shape: of one image.
+    `trials.check_loss` finds out whether it fits a network's outputs.
+
+    Raises:
+        ValueError: see `function`.
     """
-    key, function = jax.random.key(0), loss(name)
-    images, labels = (jax.ShapeDtypeStruct((2, *in_shape), "float32"), jax.ShapeDtypeStruct((2,), "int32"))
-    for train in (False, True):
-        outputs = jax.eval_shape(
-            lambda x, train=train: layer.apply(*layer.init(key, tuple(in_shape)), x, train=train, key=key)[0], images
-        )
-        try:
-            shape = jax.eval_shape(lambda y, labels: training.per_example(function, y, labels), outputs, labels).shape
-        except (AttributeError, TypeError, ValueError) as error:
-            what = "an array" if isinstance(outputs, jax.ShapeDtypeStruct) else f"a {type(outputs).__name__}"
-            when = f"in {'training' if train else 'evaluation'}, {what}"
-            why = textwrap.shorten(str(error), 200, placeholder=" ...")
-            raise ValueError(f"loss={name!r} does not take what model={model!r} returns {when}: {why}") from error
-        if shape != (2,):
-            raise ValueError(f"loss={name!r} must give one number per example; for 2 examples it gives shape {shape}")
+    return function("loss", text, {name: getattr(losses, name) for name in losses.__all__})
 
 
 def dataset(name: str, **options: Any) -> data.Dataset:
-    """The data set of `data.load`, or what ``package.module:function`` returns: a `data.Dataset`, or images and labels.
+    """Load a data set by name or path, or call a ``package.module:function`` that returns a `data.Dataset` or a pair
+    of images and labels.
 
     Raises:
-        ValueError: see `data.load` and `data.from_arrays`; and for what is not images with classes.
+        ValueError: see `data.load` and `data.from_arrays`; also if it is not images of at least two classes.
     """
-    if ":" not in name:
-        return data.load(name, **options)
-    found = _called_dataset(name)
+    called_by_name = ":" in name.partition("(")[0]  # brackets in the name of a folder have no meaning
+    found = _called_dataset(name) if called_by_name else data.load(name, **options)
     if not found.classes or found.images.ndim != 4:
         what = f"real targets {found.labels.shape}" if not found.classes else f"features {found.images.shape}"
         raise ValueError(f"dataset={name!r} has {what}; experiments take images (N, H, W, C) and classes (N,)")
+    if len(found.classes) < 2:
+        only = "".join(found.classes)
+        raise ValueError(f"dataset={name!r} has one class, {only!r}; experiments tell at least two apart")
     return found
 
 
@@ -145,52 +282,12 @@ def _called_dataset(name: str) -> data.Dataset:
     raise ValueError(f"dataset={name!r} returned {type(value).__name__}, neither a Dataset nor (images, labels)")
 
 
-def _imported(argument: str, name: str) -> Callable[..., Any]:
-    module_name, _, attribute = name.partition(":")
-    try:
-        function = getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(f"{argument}={name!r}: {error}; the form is package.module:function") from error
-    if not callable(function):
-        raise ValueError(f"{argument}={name!r} is a {type(function).__name__}, not a function")
-    return function
-
-
-def called(argument: str, name: str, *args: Any) -> Any:
-    """What ``package.module:function`` returns.
-
-    Raises:
-        ValueError: naming the command line's argument, if there is none or it does not take the arguments.
-    """
-    function = _imported(argument, name)
-    try:
-        inspect.signature(function).bind(*args)
-    except TypeError as error:
-        given = f"with {args[0]}, the number of classes" if args else "without arguments"
-        raise ValueError(f"{argument}={name!r} is called {given}, but: {error}") from error
-    return function(*args)
-
-
-def _needs_learning_rate_alone(factory: Callable[..., Any]) -> bool:
-    try:
-        parameters = [*inspect.signature(factory).parameters.values()]
-    except (TypeError, ValueError):  # what has no signature is no factory
-        return False
-    needed = [p.name for p in parameters if p.default is p.empty and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
-    return [p.name for p in parameters][:1] == ["learning_rate"] and needed in ([], ["learning_rate"])
-
-
-def _unknown(argument: str, name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.0)
-    return f"{argument}={name!r} is unknown; the nearest is {near[0]!r}; there are: {', '.join(sorted(known))}"
-
-
-PROBLEMS: Final[dict[str, Callable[[Path | None], studies.Problem]]] = {
-    **{one.name: lambda data_dir, one=one: studies.landscape_problem(one) for one in studies.LANDSCAPES},
-    "quadratic_deep": lambda data_dir: studies.quadratic_deep(),
-    "quadratic_deep_repeated": lambda data_dir: studies.quadratic_deep(shuffle="repeated"),
-    "digits_softmax": lambda data_dir: studies.digits_softmax(),
-    "digits_mlp": lambda data_dir: studies.digits_mlp(),
+PROBLEMS: Final[dict[str, Callable[..., studies.Problem]]] = {
+    **{one.name: functools.partial(studies.landscape_problem, one) for one in studies.LANDSCAPES},
+    "quadratic_deep": studies.quadratic_deep,
+    "quadratic_deep_repeated": functools.partial(studies.quadratic_deep, shuffle="repeated"),
+    "digits_softmax": studies.digits_softmax,
+    "digits_mlp": studies.digits_mlp,
     "mnist_softmax": studies.mnist_softmax,
     "mnist_mlp": studies.mnist_mlp,
     "fashion_mnist_2c2d": studies.fashion_mnist_2c2d,
@@ -199,52 +296,26 @@ PROBLEMS: Final[dict[str, Callable[[Path | None], studies.Problem]]] = {
 }
 
 
-def problem(name: str, data_dir: Path | None = None) -> studies.Problem:
-    """The problem called ``name``, or what ``package.module:function`` returns.
+def problem(text: str, data_dir: Path | None = None) -> studies.Problem:
+    """Return a problem by its name, or the one that a ``package.module:function`` returns.
 
     Args:
-        name: one of `PROBLEMS`, or a function without arguments that returns a `studies.Problem` or the three functions
-            ``(init, loss, batches)`` of `studies.make_problem`; it is called by its name.
+        text: one of `PROBLEMS`, or a function without arguments that returns a `studies.Problem` or the three functions
+            ``(init, loss, batches)`` of `studies.make_problem`, which then has the text as its name.
         data_dir: folder of the data sets' files.
 
     Raises:
-        ValueError: for an unknown name, and a function that returns something else.
+        ValueError: see `called`; also if the function returns anything else.
     """
-    if ":" in name:
-        found = called("problem", name)
-        if isinstance(found, studies.Problem):
-            return found
-        if isinstance(found, tuple) and len(found) == 3 and all(map(callable, found)):
-            return studies.make_problem(*found, name=name)
-        parts = found if isinstance(found, tuple) else None
-        what = type(found).__name__ if parts is None else f"({', '.join(type(part).__name__ for part in parts)})"
-        raise ValueError(f"problem={name!r} returned {what}, no Problem or three functions (init, loss, batches)")
-    if name not in PROBLEMS:
-        near = difflib.get_close_matches(name, PROBLEMS, n=1, cutoff=0.0)[0]
-        raise ValueError(f"problem={name!r} is unknown; the nearest is {near!r}; there are: {', '.join(PROBLEMS)}")
-    return PROBLEMS[name](data_dir)
-
-
-def try_update(optimizer: optax.GradientTransformation, params: Any, *, functions: bool, halves: bool = True) -> Any:
-    """Update once with what a loop offers, for a loss that stands for any; to be traced with shapes.
-
-    Args:
-        optimizer: what is tried.
-        params: the network's.
-        functions: whether the loop offers functions of the parameters.
-        halves: whether it offers the network and the loss of its outputs apart, as a training step does.
-
-    Raises:
-        ValueError: see `optimizers.update`.
-    """
-
-    def total(tree):
-        return sum((jnp.sum(leaf, dtype=jnp.float32) for leaf in jax.tree.leaves(tree)), jnp.float32(0))
-
-    offered: dict[str, Any] = {"value": total(params), "grad_fn": lambda params, i=None: params}
-    if functions:
-        offered |= {"value_fn": total}
-    if functions and halves:
-        offered |= {"model_fn": lambda p: ravel_pytree(p)[0][None], "loss_fn": total}
-    carried = optimizers.start_params(optimizer, params)
-    return optimizers.update(optimizer, params, optimizer.init(carried), carried, **offered)
+    if ":" not in text.partition("(")[0]:
+        found = function("problem", text, PROBLEMS)
+        where = {"data_dir": data_dir} if "data_dir" in inspect.signature(found).parameters else {}
+        return found(**where)
+    found = called("problem", text)
+    if isinstance(found, studies.Problem):
+        return found
+    if isinstance(found, tuple) and len(found) == 3 and all(map(callable, found)):
+        return studies.make_problem(*found, name=str(parse("problem", text)))
+    parts = found if isinstance(found, tuple) else None
+    what = type(found).__name__ if parts is None else f"({', '.join(type(part).__name__ for part in parts)})"
+    raise ValueError(f"problem={text!r} returned {what}, neither a Problem nor three functions (init, loss, batches)")

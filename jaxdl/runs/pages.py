@@ -1,12 +1,11 @@
-"""Pages of reports: Markdown with tables and figures, and the same page as one HTML file that loads nothing.
+"""Report pages: Markdown with tables and figures, and the same page as one self-contained HTML file.
 
-Names from data are shown as plain text: they bring no markup, link or script.
+Names that come from data are escaped, so they cannot introduce markup, links or scripts.
 """
 
 import base64
 import html
 import re
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,24 +14,25 @@ from markdown_it import MarkdownIt
 from matplotlib.figure import Figure
 
 from jaxdl import plots
+from jaxdl.runs import records
+from jaxdl.runs.folder import Manifest
 
 
 def write(folder: Path, parts: Sequence[str]) -> Path:
-    """Writes the parts as ``report.md`` and ``report.html`` into the folder; returns the path of the latter."""
+    """Write ``report.md`` and ``report.html`` from parts in Markdown, and return the path of the latter."""
     text = "\n\n".join(parts) + "\n"
-    (folder / "report.md").write_text(text, encoding="utf-8")
+    records.write_whole(folder / "report.md", text)
     page = folder / "report.html"
-    page.write_text(_html(text, folder), encoding="utf-8")
+    records.write_whole(page, _html(text, folder))
     return page
 
 
-def made(manifest: dict[str, Any], config: dict[str, Any]) -> list[str]:
-    """How the run was made: the command first, then the rest of the manifest, then the options."""
-    command = manifest["command"]
-    command = command if isinstance(command, str) else shlex.join(map(str, command))
+def made(manifest: Manifest, config: dict[str, Any]) -> list[str]:
+    """Return the section on provenance: the command, the rest of the manifest, the options."""
+    command = manifest.command
     fence = "`" * (1 + max(2, *map(len, re.findall("`+", command)), 0))
-    recorded = [[words(k), shown(v)] for k, v in manifest.items() if k != "command"]
-    options = [[words(k), shown(v)] for k, v in config.items() if k not in ("experiment", "format")]
+    recorded = [[words(k), shown(v)] for k, v in manifest._asdict().items() if k != "command" and v is not None]
+    options = [[words(k), shown(v)] for k, v in config.items() if k != "experiment"]
     return [
         "## How this was made",
         f"{fence}sh\n{command}\n{fence}",
@@ -43,47 +43,58 @@ def made(manifest: dict[str, Any], config: dict[str, Any]) -> list[str]:
 
 
 def figure(folder: Path, name: str, drawn: Figure, alt: str) -> str:
-    """Saves the figure and returns the markdown that shows it."""
+    """Save a figure and return the Markdown that shows it."""
     (folder / "figures").mkdir(exist_ok=True)
-    plots.save(drawn, folder / "figures" / f"{name}.png")
+    records.write_whole(folder / "figures" / f"{name}.png", plots.png(drawn))
     return f"![{plain(alt)}](figures/{name}.png)"
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> str:
-    """A markdown table of plain texts, `left` columns aligned left and the numbers after them right."""
+    """Return a Markdown table of plain text: ``left`` columns aligned left, the others right."""
     rule = ["---" if i < left else "---:" for i in range(len(header))]
     lines = [[plain(cell) for cell in header], rule, *([plain(cell) for cell in row] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def plain(text: str) -> str:
-    """Markdown that shows the text as it is, on one line: a name brings no markup, link, image or HTML."""
+    """Escape a text for Markdown, on one line, so that it cannot introduce markup, links, images or HTML."""
     return re.sub(r"([\\`*_\[\]<>|&~$#])", r"\\\1", " ".join(text.split()))
 
 
 def words(name: str) -> str:
-    """A name of the code as words."""
+    """Return an identifier as words."""
     return name.replace("_", " ")
 
 
 def rounded(value: Any) -> str:
-    """Like ``shown``, with four digits where it has a fraction."""
-    return f"{value:.4g}" if isinstance(value, float) else shown(value)
+    """Format a value like `shown`, floats with four digits."""
+    return shown(value, ".4g")
 
 
-def shown(value: Any) -> str:
-    """A value of the JSON files as a reader wants it; numbers with all of their digits."""
+def shown(value: Any, digits: str = "") -> str:
+    """Format a value of a record for a reader; an undefined one is –.
+
+    Args:
+        value: a number, a text, a record, or dicts and lists of these.
+        digits: format of floats; all digits by default.
+    """
+    if hasattr(value, "_asdict"):
+        value = value._asdict()
     if isinstance(value, dict):
-        return ", ".join(f"{k}: {shown(v)}" for k, v in value.items()) or "–"
-    if isinstance(value, list):
-        return ", ".join(map(shown, value)) or "–"
-    if value is None or isinstance(value, bool):
-        return {None: "–", True: "yes", False: "no"}[value]
+        return ", ".join(f"{k}: {shown(v, digits)}" for k, v in value.items()) or "–"
+    if isinstance(value, list | tuple):
+        return ", ".join(shown(v, digits) for v in value) or "–"
+    if value is None or value != value:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return format(value, digits)
     return f"{value:,}" if isinstance(value, int) and abs(value) >= 10_000 else str(value)
 
 
 def _html(text: str, folder: Path) -> str:
-    """Renders the markdown into one file: images inline, no script, a policy against loading anything."""
+    """Render Markdown as one HTML file, with inline images, no script, and a policy that forbids loading anything."""
     markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
     tokens = markdown.parse(text)
     for token in tokens:

@@ -1,14 +1,14 @@
-"""What a person sees of a run: one bar per optimizer on a terminal, plain lines elsewhere, and the final table."""
+"""Progress on the console: a bar per optimizer on a terminal, plain lines elsewhere, and the final table."""
 
 import math
 from typing import Any
 
 
-class Progress:
-    """Shows the rows of all members as they come.
+class RunProgress:
+    """Progress of a training run.
 
     Args:
-        steps: steps of the whole run per member, for the bars.
+        steps: number of steps per optimizer, the length of the bars.
     """
 
     def __init__(self, steps: int) -> None:
@@ -28,7 +28,7 @@ class Progress:
             )
             self._bars = Progress(*columns, TextColumn("{task.fields[text]}"), console=self.console)
 
-    def __enter__(self) -> "Progress":
+    def __enter__(self) -> "RunProgress":
         if self._bars is not None:
             self._bars.start()
         return self
@@ -37,58 +37,58 @@ class Progress:
         if self._bars is not None:
             self._bars.stop()
 
-    def row(self, member: Any, row: dict[str, Any]) -> None:
-        """Show one row of metrics.csv."""
-        text = f"{row['split']} loss {row['loss']:.4f} accuracy {row['accuracy']:.2%}"
+    def row(self, member: Any, row: Any) -> None:
+        """Show one row of metrics.csv, of the trainer ``member``."""
+        text = f"{row.split} loss {row.loss:.4f} accuracy {row.accuracy:.2%}"
         if self._bars is not None:
             if member.name not in self._tasks:
                 self._tasks[member.name] = self._bars.add_task(member.name, total=self._steps, text="")
-            self._bars.update(self._tasks[member.name], completed=row["step"], text=text)
-        elif row["split"] != "train":
+            self._bars.update(self._tasks[member.name], completed=row.step, text=text)
+        elif row.split != "train":
             rate = member.clock.steps_per_second
             rate = f"{rate:.1f} steps/s" if math.isfinite(rate) else ""
-            self.line(f"{member.name:<22} epoch {row['epoch'] + 1:>3}  step {row['step']:>6}  {text}  {rate}")
+            self.line(f"{member.name:<22} epoch {row.epoch + 1:>3}  step {row.step:>6}  {text}  {rate}")
 
     def line(self, text: str) -> None:
-        """Print a line, above the bars if there are any."""
+        """Print a line above the bars."""
         self.console.print(text, markup=False)
 
-    def table(self, summary: dict[str, Any]) -> None:
+    def table(self, summary: Any) -> None:
         """Print the final table of a run."""
         from rich.table import Table
 
-        table = Table(title=f"{summary['model']} on {summary['dataset']}, {summary['parameters']:,} parameters")
+        table = Table(title=f"{summary.model} on {summary.dataset}, {summary.parameters:,} parameters")
         for name in ("optimizer", "test accuracy", "test loss", "steps/s", "steps"):
             table.add_column(name, justify="left" if name == "optimizer" else "right")
-        for row in summary["rows"]:
+        for row in summary.rows:
             table.add_row(
-                row["optimizer"],
-                f"{row['test_accuracy']:.2%}",
-                f"{row['test_loss']:.4f}",
-                f"{row['steps_per_second']:.1f}",
-                str(row["steps"]),
+                row.optimizer,
+                f"{row.test_accuracy:.2%}",
+                f"{row.test_loss:.4f}",
+                f"{row.steps_per_second:.1f}" if math.isfinite(row.steps_per_second) else "–",
+                str(row.steps),
             )
         self.console.print(table)
-        if summary["pair"] is not None:
-            self.line(describe_pair(summary["pair"]))
+        if summary.pair is not None:
+            self.line(describe_pair(summary.pair))
 
 
-def describe_pair(pair: dict[str, Any]) -> str:
-    """One sentence on how far the first two runs ended from each other, beside the noise floor."""
+def describe_pair(pair: Any) -> str:
+    """Describe in one sentence how far apart the first two optimizers ended, compared with the noise floor."""
     text = (
-        f"Final parameters of {pair['a']} and {pair['b']} differ by {pair['max_relative_difference']:.2e} "
-        f"of the largest in their leaf ({pair['max_ulps']:.3g} ulps)"
+        f"Final parameters of {pair.a} and {pair.b} differ by {pair.max_relative_difference:.2e} "
+        f"of the largest in their leaf ({pair.max_ulps:.3g} ulps)"
     )
-    if pair["noise_floor_relative"] is None:
+    if pair.noise_floor_relative is None:
         return text + "."
     return (
-        f"{text}; {pair['b']} differs from itself by {pair['noise_floor_relative']:.2e} "
-        f"({pair['noise_floor_ulps']:.3g} ulps) after moving one leaf of its start by one ulp: the noise floor."
+        f"{text}; {pair.b} differs from itself by {pair.noise_floor_relative:.2e} "
+        f"({pair.noise_floor_ulps:.3g} ulps) after moving one leaf of its start by one ulp: the noise floor."
     )
 
 
 class StudyProgress:
-    """Counts the groups of runs that are done."""
+    """Progress of a study, in groups of runs."""
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -108,15 +108,15 @@ class StudyProgress:
             self._bar.stop()
 
     def begin(self, groups: int) -> None:
-        """Show how many groups there are."""
+        """Set the number of groups."""
         if self._bar is not None:
             self._task = self._bar.add_task("groups of runs", total=groups)
 
     def advance(self) -> None:
-        """Count one group."""
+        """Count a finished group."""
         if self._bar is not None:
             self._bar.advance(self._task)
 
     def line(self, text: str) -> None:
-        """Print a line, above the bar if there is one."""
+        """Print a line above the bar."""
         self.console.print(text, markup=False)

@@ -1,4 +1,4 @@
-"""How a run ends early: Ctrl-C and SIGTERM ask it to save and stop (a second one stops it at once), or it diverges."""
+"""Early ends of a run: Ctrl-C or SIGTERM asks it to save and stop, a second one stops it at once; or it diverges."""
 
 import contextlib
 import signal
@@ -7,26 +7,26 @@ from signal import Signals
 
 
 class Diverged(ValueError):
-    """Training met a loss or a parameter that is not finite."""
+    """Training produced a loss or a parameter that is not finite."""
 
 
 class StopRequest:
-    """Whether, and by which signal, the process was asked to stop."""
+    """The signal that asked the process to stop; None if there was none."""
 
     signal: Signals | None = None
 
     @property
     def exit_code(self) -> int:
-        """128 + the signal's number, as shells report it."""
+        """Return 128 plus the signal's number, as shells do."""
         return 128 + int(self.signal or 0)
 
 
 @contextlib.contextmanager
 def catch_stop() -> Iterator[StopRequest]:
-    """Within this block SIGINT and SIGTERM only set `StopRequest.signal`; the second one acts as it usually does."""
+    """Make the first SIGINT or SIGTERM set `StopRequest.signal` only; the second one has its usual effect."""
     request = StopRequest()
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    # a process that was started to ignore a signal, as a shell's background jobs are, goes on ignoring it
+    # a shell's background jobs are started with signals ignored, and keep ignoring them
     before = {number: handler for number, handler in handlers.items() if handler not in (signal.SIG_IGN, None)}
 
     def restore() -> None:

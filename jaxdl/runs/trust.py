@@ -1,8 +1,8 @@
-"""Functions that a run folder names: a stored ``package.module:function`` is code that a reader may not want to run.
+"""Protection against code named in a run folder from someone else.
 
-A name in a config is imported and called, and any function of the machine can be named. So a name that was read from a
-folder is followed where it means a public function of this library or its experiments, and otherwise only where the
-reader says so: ``trust_run=True`` in Python, ``--trust-run`` on the command line.
+A ``package.module:function`` in a config is imported and called, and it can name any function on the machine. A name
+that was read from a folder is therefore followed without asking only if it is a public function of jaxdl or its
+experiments. Any other name needs consent: ``trust_run=True`` in Python, ``--trust-run`` on the command line.
 """
 
 import functools
@@ -11,19 +11,19 @@ import pathlib
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-OWN = ("jaxdl", "experiments")  # packages whose public functions are followed without being asked
+OWN = ("jaxdl", "experiments")  # packages whose public functions need no consent
 
 
 def check_stored(
     path: pathlib.Path, stored: Mapping[str, Any], *, trust_run: bool, typed: Collection[str] = ()
 ) -> None:
-    """Raise ValueError, before anything is imported, where stored options name functions from elsewhere.
+    """Raise ValueError, before anything is imported, if stored options name functions of other packages.
 
     Args:
-        path: the file that they were read from.
-        stored: option → its value; strings, also in lists, may name functions.
-        trust_run: whether to let them pass.
-        typed: names that the reader gave, too, which pass.
+        path: the file that holds the options, for the message.
+        stored: the value of each option; strings, also in lists, may name functions.
+        trust_run: accept all of them.
+        typed: names that the user typed as well; these are accepted.
     """
     named = [(name, text) for name, value in stored.items() for text in texts(value) if text not in typed]
     foreign = [f"{name}={text!r}" for name, text in named if is_foreign(text)]
@@ -35,7 +35,7 @@ def check_stored(
 
 
 def is_foreign(text: str) -> bool:
-    """Whether an option is a ``package.module:function``, with or without keywords, of other packages than `OWN`."""
+    """Return whether an option names a function of a package that is not in `OWN`."""
     name = text.partition("(")[0]
     module, colon, attribute = name.partition(":")
     if not colon:
@@ -47,11 +47,11 @@ def is_foreign(text: str) -> bool:
     except (ImportError, AttributeError, ValueError):
         return True
     function = found.func if isinstance(found, functools.partial) else found
-    # a module of ours also holds what it imports, such as another package's functions
+    # a module of ours also exposes its imports, such as another package's functions
     return str(getattr(function, "__module__", "")).partition(".")[0] not in OWN
 
 
 def texts(value: Any) -> Iterable[str]:
-    """The strings of an option's value, which may be a list."""
+    """Return the strings in an option's value, which may be a list."""
     values = value if isinstance(value, list | tuple) else [value]
     return [one for one in values if isinstance(one, str)]

@@ -1,4 +1,4 @@
-"""Which optimizer is better, and how sure is that? Problems, landscapes, sweeps over rates and seeds, statistics."""
+"""Which optimizer is better, and how certain is that? Problems, landscapes, sweeps over rates and seeds, statistics."""
 
 from jaxdl.studies import cost, landscapes, statistics, sweep
 from jaxdl.studies.classification import (

@@ -1,9 +1,11 @@
-"""Problems on real images: softmax regression and MLPs on digits and MNIST, and convolutional nets as published.
+"""Problems on real images: softmax regression and MLPs on digits and MNIST, and published convolutional nets.
 
-They are judged by the mean cross-entropy on the test part, without the penalty that training adds, and report the
-accuracy there beside it. Images stay on the device in the type of their source; a batch is its examples' numbers.
-Targets are the test losses that Adam, tuned, has about two thirds of the way through a full run.
+A run is judged by its mean cross-entropy on the test set, without the penalty that training adds, and reports the
+accuracy as well. Images stay on the device in the dtype of their source; a batch holds indices of examples. Targets
+are the test losses that tuned Adam reaches about two thirds of the way through a full run.
 """
+
+from __future__ import annotations
 
 import functools
 from collections.abc import Callable
@@ -37,49 +39,28 @@ def classification_problem(
     target: float | int | None = None,
     source: str = "",
 ) -> Problem:
-    """The problem of training a network on labelled images by softmax cross-entropy.
+    """Build the problem of training a network on labelled images with softmax cross-entropy.
 
     Args:
-        name: what results are called by.
-        layer: from images to logits.
-        dataset: where it has no test set, a fifth is held out for it, the same for all seeds.
+        name: the name used in results.
+        layer: network from images to logits.
+        dataset: if it has no test set, a fifth of it is held out, the same for all seeds.
         batch_size: examples per step.
-        epochs: of a full run; each ends in an evaluation.
-        prepare: from images in [0, 1] to the network's inputs; the identity by default.
-        augment: ``(key, image in [0, 1]) -> image``, for training alone.
+        epochs: epochs of a full run, each followed by an evaluation.
+        prepare: function from images in [0, 1] to the network's inputs; the identity by default.
+        augment: ``(key, image in [0, 1]) -> image``, applied in training only.
         penalty: ``params -> scalar``, added to the training loss.
         target: a test loss that a good run reaches.
-        source: where the problem comes from.
+        source: reference for the problem.
     """
     train, test = parts(dataset)
     prepare = prepare or (lambda images: images)
-    in_shape = train.images.shape[1:]
     steps = len(train.labels) // batch_size
-
-    def loss(params, state, batch, data_, key):
-        augment_key, layer_key = jax.random.split(key)
-        images, labels = data.to_unit(data_["images"][batch], dataset.scale), data_["labels"][batch]
-        if augment is not None:
-            images = augmentation.per_example(augment)(augment_key, images, batch)
-        logits, state = layer.apply(params, state, prepare(images), train=True, key=layer_key)
-        mean = losses.softmax_cross_entropy(logits, labels).mean()
-        return (mean if penalty is None else mean + penalty(params)), state
-
-    def sums(params, state, images, labels):
-        logits, _ = layer.apply(params, state, prepare(data.to_unit(images, dataset.scale)))
-        correct = jnp.argmax(logits, -1) == labels
-        return jnp.stack([losses.softmax_cross_entropy(logits, labels).sum(), correct.sum().astype(jnp.float32)])
-
-    def evaluate(params, state, data_):
-        total = _over_slices(functools.partial(sums, params, state), data_["test_images"], data_["test_labels"])
-        value, accuracy = total / len(test.labels)
-        return {"value": value, "accuracy": accuracy}
-
     return Problem(
         name=name,
-        init=lambda key: layer.init(key, in_shape),
-        loss=loss,
-        evaluate=evaluate,
+        init=lambda key: layer.init(key, train.images.shape[1:]),
+        loss=_training_loss(layer, prepare, augment, penalty, dataset.scale),
+        evaluate=_evaluation(layer, prepare, dataset.scale),
         batches=indices(len(train.labels), batch_size),
         steps=epochs * steps,
         steps_per_epoch=steps,
@@ -92,8 +73,35 @@ def classification_problem(
     )
 
 
+def _training_loss(layer, prepare, augment, penalty, scale):
+    def loss(params, state, batch, data_, key):
+        augment_key, layer_key = jax.random.split(key)
+        images, labels = data.to_unit(data_["images"][batch], scale), data_["labels"][batch]
+        if augment is not None:
+            images = augmentation.per_example(augment)(augment_key, images, batch)
+        logits, state = layer.apply(params, state, prepare(images), train=True, key=layer_key)
+        mean = losses.softmax_cross_entropy(logits, labels).mean()
+        return (mean if penalty is None else mean + penalty(params)), state
+
+    return loss
+
+
+def _evaluation(layer, prepare, scale):
+    def sums(params, state, images, labels):
+        logits, _ = layer.apply(params, state, prepare(data.to_unit(images, scale)))
+        correct = jnp.argmax(logits, -1) == labels
+        return jnp.stack([losses.softmax_cross_entropy(logits, labels).sum(), correct.sum().astype(jnp.float32)])
+
+    def evaluate(params, state, data_):
+        images, labels = data_["test_images"], data_["test_labels"]
+        value, accuracy = _over_slices(functools.partial(sums, params, state), images, labels) / len(labels)
+        return {"value": value, "accuracy": accuracy}
+
+    return evaluate
+
+
 def parts(dataset: data.Dataset) -> tuple[data.Examples, data.Examples]:
-    """The training and the test examples: the data set's own, or four fifths and one fifth of each class."""
+    """Return the training and test examples: the data set's own, or four fifths and one fifth of each class."""
     if dataset.test_images is not None and dataset.test_labels is not None:
         return data.Examples(dataset.images, dataset.labels), data.Examples(dataset.test_images, dataset.test_labels)
     splits = data.split(dataset, seed=0, dev_fraction=0.5, test_fraction=0.2)
@@ -102,13 +110,13 @@ def parts(dataset: data.Dataset) -> tuple[data.Examples, data.Examples]:
 
 
 def digits_softmax() -> Problem:
-    """Softmax regression on scikit-learn's digits, batch 64: convex, and needs no download."""
+    """Softmax regression on scikit-learn's digits, batch 64. It is convex and needs no download."""
     layer = models.softmax_regression()
     return classification_problem("digits_softmax", layer, data.load("digits"), batch_size=64, epochs=30, target=0.15)
 
 
 def digits_mlp() -> Problem:
-    """An MLP of 64 hidden ReLU units on scikit-learn's digits, batch 64."""
+    """An MLP with 64 hidden ReLU units on scikit-learn's digits, batch 64."""
     layer = models.mlp(widths=(64,))
     return classification_problem("digits_mlp", layer, data.load("digits"), batch_size=64, epochs=30, target=0.12)
 
@@ -121,7 +129,7 @@ def mnist_softmax(data_dir: Folder = None) -> Problem:
 
 
 def mnist_mlp(data_dir: Folder = None) -> Problem:
-    """An MLP of two layers of 1,000 ReLU units on MNIST, batch 128: section 6.2 of the Adam paper, without dropout."""
+    """An MLP with two layers of 1,000 ReLU units on MNIST, batch 128: section 6.2 of Adam's paper, no dropout."""
     options = {"batch_size": 128, "epochs": 10, "target": 0.07, "source": "https://arxiv.org/abs/1412.6980"}
     layer = models.mlp(widths=(1000, 1000))
     return classification_problem("mnist_mlp", layer, data.load("mnist", data_dir=data_dir), **options)
@@ -135,7 +143,7 @@ def fashion_mnist_2c2d(data_dir: Folder = None) -> Problem:
 
 
 def cifar10_3c3d(data_dir: Folder = None) -> Problem:
-    """DeepOBS's 3c3d on CIFAR-10, batch 128, 100 epochs, with its penalty, distortions and standardisation."""
+    """DeepOBS's 3c3d on CIFAR-10, batch 128, 100 epochs, with its penalty, distortions and standardization."""
     return classification_problem(
         "cifar10_3c3d",
         models.net_3c3d(),
@@ -153,7 +161,7 @@ def cifar10_3c3d(data_dir: Folder = None) -> Problem:
 def cifar10_resnet20(data_dir: Folder = None) -> Problem:
     """ResNet-20 on CIFAR-10, batch 128, 164 epochs (64,000 steps), with the paper's penalty, crops and flips.
 
-    The rate stays what it is throughout; the paper divides it by 10 after 32,000 and 48,000 steps.
+    The learning rate is constant, whereas the paper divides it by 10 after 32,000 and 48,000 steps.
     """
     dataset = data.load("cifar10", data_dir=data_dir)
     statistics = data.fit_normalization(dataset.images, dataset.scale)
@@ -172,15 +180,15 @@ def cifar10_resnet20(data_dir: Folder = None) -> Problem:
 
 
 def standardized(images: Array) -> Array:
-    """Each image minus its mean, over its standard deviation, which counts as at least 1/√(number of values)."""
+    """Standardize each image, with a standard deviation of at least 1/√(number of values)."""
     axes = (-3, -2, -1)
-    # in units of [0, 1] where TensorFlow's rule, for pixels as they come, has 1/√n for pixels up to 255
+    # TensorFlow's rule has 1/√n for pixels up to 255, and these are in [0, 1]
     least = 1 / (255 * np.sqrt(np.prod(images.shape[-3:])))
     deviation = jnp.maximum(images.std(axes, keepdims=True), jnp.float32(least))
     return (images - images.mean(axes, keepdims=True)) / deviation
 
 
-# DeepOBS changes the brightness of pixels up to 255 by up to 63/255: by next to nothing
+# DeepOBS changes the brightness of pixels up to 255 by at most 63/255, which is next to nothing
 deepobs_distortions = augmentation.compose(
     functools.partial(augmentation.crop, padding=2),
     augmentation.flip,
@@ -191,7 +199,7 @@ deepobs_distortions = augmentation.compose(
 
 
 def _over_slices(sums: Callable[[Array, Array], Array], images: Any, labels: Any) -> Array:
-    """The sums over all examples, some at a time, so that the activations of all never are in memory at once."""
+    """Sum over all examples slice by slice, so that their activations are never all in memory at once."""
     full = len(labels) // SLICE * SLICE
     total = sums(images[full:], labels[full:]) if full < len(labels) else jnp.zeros(2)
     if full:

@@ -1,4 +1,6 @@
-"""What an optimizer costs by itself: the time of an update and the memory of its state."""
+"""The cost of an optimizer by itself: the time of an update and the memory of its state."""
+
+from __future__ import annotations
 
 import math
 import statistics
@@ -17,17 +19,17 @@ UPDATES, REPEATS = 200, 7
 
 
 def state_bytes(build: Build, params: Any) -> int:
-    """Bytes of the optimizer's state for these parameters (arrays or their shapes)."""
+    """Return the bytes of the optimizer's state for these parameters (arrays or their shapes)."""
     state = jax.eval_shape(lambda params: build(jnp.float32(0.01)).init(params), params)
     return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
 
 
 def update_microseconds(build: Build, params: Any) -> float:
-    """Microseconds of one update and its application, without gradients and without Python: the median of 7 loops.
+    """Measure the microseconds of one update and its application, without gradients or Python (median of 7 loops).
 
     Args:
         build: makes the optimizer from a learning rate.
-        params: arrays; they also stand for the gradients, whose values do not matter.
+        params: arrays; they also serve as gradients, whose values do not matter here.
 
     Raises:
         ValueError: the optimizer's update needs more than gradients and parameters.
@@ -38,7 +40,7 @@ def update_microseconds(build: Build, params: Any) -> float:
         optimizer = build(rate)
 
         def body(_, carry):
-            now, opt_state, grads = jax.lax.optimization_barrier((*carry, params))  # nothing moves out of the loop
+            now, opt_state, grads = jax.lax.optimization_barrier((*carry, params))  # no hoisting
             updates, opt_state = optimizers.update(optimizer, grads, opt_state, now)
             return optax.apply_updates(now, updates), opt_state
 

@@ -1,7 +1,9 @@
-"""Functions of two variables whose valleys and saddles can be drawn: the elongated bowl, Rosenbrock, Beale, a saddle.
+"""Functions of two variables with valleys and saddles to draw: the elongated bowl, Rosenbrock, Beale and a saddle.
 
-Each `Landscape` takes points of shape (..., 2), so that a whole grid for a contour plot is one call. Lecture row E13.
+Each `Landscape` takes points of shape (..., 2), so that the grid of a contour plot is one call. [Lecture row E13]
 """
+
+from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
@@ -16,41 +18,41 @@ from jaxdl.studies.paths import descent_path
 from jaxdl.studies.problems import Problem
 
 Point = tuple[float, float]
-SOLVED: Final = 1e-3  # share of the way down from the start that may be left when a problem counts as solved
+SOLVED: Final = 1e-3  # a problem counts as solved once this share of the initial distance is left
 
 
 class Landscape(NamedTuple):
-    """A function of two variables, where it is started from, and its minimum."""
+    """A function of two variables with its starting point and minimum."""
 
     name: str
     value: Callable[[ArrayLike], Array]  # of points (..., 2)
     start: Point
     minima: tuple[Point, ...]
-    minimum: float  # the value there
-    bounds: tuple[Point, Point]  # (x from, to), (y from, to): what a contour plot should show
+    minimum: float  # the value at the minima
+    bounds: tuple[Point, Point]  # (x from, to), (y from, to): extent of a contour plot
     source: str
 
 
 def bowl_value(point: Float[ArrayLike, "... 2"], *, condition: float | int = 25.0) -> Float[Array, "..."]:
-    """½(x² + κy²): curvature 1 along, κ across."""
+    """Return ½(x² + κy²), with curvature 1 along the valley and κ across it."""
     x, y = _coordinates(point)
     return 0.5 * (x**2 + condition * y**2)
 
 
 def rosenbrock_value(point: Float[ArrayLike, "... 2"]) -> Float[Array, "..."]:
-    """(1 − x)² + 100(y − x²)²: a curved valley."""
+    """Return (1 − x)² + 100(y − x²)², a curved valley."""
     x, y = _coordinates(point)
     return (1 - x) ** 2 + 100 * (y - x**2) ** 2
 
 
 def beale_value(point: Float[ArrayLike, "... 2"]) -> Float[Array, "..."]:
-    """(1.5 − x(1 − y))² + (2.25 − x(1 − y²))² + (2.625 − x(1 − y³))²: flat plains, steep walls."""
+    """Return (1.5 − x(1 − y))² + (2.25 − x(1 − y²))² + (2.625 − x(1 − y³))²: flat plains and steep walls."""
     x, y = _coordinates(point)
     return (1.5 - x * (1 - y)) ** 2 + (2.25 - x * (1 - y**2)) ** 2 + (2.625 - x * (1 - y**3)) ** 2
 
 
 def saddle_value(point: Float[ArrayLike, "... 2"]) -> Float[Array, "..."]:
-    """½x² + ¼y⁴ − ½y²: a saddle at the origin between two minima; its gradient is (x, y³ − y)."""
+    """Return ½x² + ¼y⁴ − ½y², a saddle at the origin between two minima; its gradient is (x, y³ − y)."""
     x, y = _coordinates(point)
     return 0.5 * x**2 + 0.25 * y**4 - 0.5 * y**2
 
@@ -74,7 +76,7 @@ rosenbrock: Final = Landscape(
 beale: Final = Landscape(
     "beale", beale_value, (1.0, 1.0), ((3.0, 0.5),), 0.0, ((-0.5, 4.5), (-1.0, 1.6)), f"{MORE}, problem 5"
 )
-# off the ridge y = 0, on which plain descent would run into the saddle itself
+# starts off the ridge y = 0, along which plain descent converges to the saddle itself
 saddle: Final = Landscape(
     "saddle",
     saddle_value,
@@ -89,18 +91,18 @@ LANDSCAPES: Final = (elongated_bowl, rosenbrock, beale, saddle)
 
 
 def landscape_problem(landscape: Landscape, *, spread: float | int = 0.05, steps: int = 500) -> Problem:
-    """The problem of going down a landscape, with gradients free of noise.
+    """Build the problem of descending a landscape with noise-free gradients.
 
-    Its target is the value at which all but 1e-3 of the way from the start's value to the minimum is done, the
-    criterion of Moré and Wild, Benchmarking Derivative-Free Optimization Algorithms, 2009.
+    Its target is the value that leaves 1e-3 of the initial distance to the minimum, the criterion of Moré and Wild,
+    Benchmarking Derivative-Free Optimization Algorithms, 2009.
 
     Args:
-        landscape: of this module, or your own.
-        spread: standard deviation of the starting points about ``landscape.start``, per seed; 0 starts all there.
-        steps: of a full run; every tenth is evaluated.
+        landscape: one of this module, or your own.
+        spread: standard deviation of the starting points around ``landscape.start``, per seed; 0 starts all runs there.
+        steps: steps of a full run; every tenth is evaluated.
 
     Raises:
-        ValueError: ``spread`` is negative or ``steps`` below 1.
+        ValueError: ``spread`` is negative or ``steps`` is below 1.
     """
     if not spread >= 0 or steps < 1:
         raise ValueError(f"spread={spread}, steps={steps}: allowed are spread of at least 0 and steps of at least 1")
@@ -124,13 +126,13 @@ def landscape_problem(landscape: Landscape, *, spread: float | int = 0.05, steps
 
 
 def path(landscape: Landscape, build: Callable[[Any], Any], learning_rate: float, *, steps: int = 500) -> np.ndarray:
-    """The points that an optimizer goes through from ``landscape.start``, of shape (steps + 1, 2).
+    """Return the points that an optimizer visits from ``landscape.start``, of shape (steps + 1, 2).
 
     Args:
-        landscape: whose gradient it follows, without noise.
+        landscape: the optimizer follows its gradient, without noise.
         build: makes the optimizer from a learning rate.
         learning_rate: of all steps.
-        steps: how many; a path that leaves the numbers stays at its last point.
+        steps: number of steps; a path that stops being finite stays at its last finite point.
     """
     walk = jax.jit(lambda rate: descent_path(landscape.value, build(rate), landscape.start, steps))
     points = np.array(walk(jnp.float32(learning_rate)))

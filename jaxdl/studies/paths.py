@@ -1,4 +1,6 @@
-"""Where an optimizer goes on a function of few variables, and at which rates it stays there. Lecture row E13."""
+"""Paths of optimizers on functions of few variables, and their largest stable learning rates. [Lecture row E13]"""
+
+from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -22,20 +24,21 @@ def descent_path(
     start: ArrayLike | Sequence[float],
     steps: int,
 ) -> Float[Array, "t n"]:
-    """The points that an optimizer goes through on its exact gradients: the start, and one after each step.
+    """Return the points that an optimizer visits on exact gradients: the start, and one point after each step.
 
     Args:
-        value: the function, of a point.
-        optimizer: any; the gradient is taken where it asks for it, and it gets ``value`` and ``value_fn`` if it takes
-            them, see `optimizers.update`.
-        start: where it begins, shape (n,).
-        steps: how many.
+        value: function of a point.
+        optimizer: any optimizer. The gradient is taken where it asks for it, and it gets ``value`` and ``value_fn`` if
+            it
+            accepts them; see `optimizers.update`.
+        start: starting point, shape (n,).
+        steps: number of steps.
 
     Returns:
-        The points that the optimizer is judged by; see `optimizers.eval_params`.
+        The points at which the optimizer is evaluated; see `optimizers.eval_params`.
 
     Raises:
-        ValueError: the optimizer asks for something else, such as Gauss-Newton for the parts of the function.
+        ValueError: the optimizer asks for something else, as Gauss-Newton does for the parts of the function.
     """
     start = jnp.asarray(start, jnp.float32)
     params = optimizers.start_params(optimizer, start)
@@ -56,20 +59,20 @@ def descent_path(
 def largest_stable_rate(
     build: Callable[[Any], optax.GradientTransformation], *, steps: int = 4000, low: float = 0.1, high: float = 100.0
 ) -> float:
-    """The largest learning rate at which an optimizer does not leave the bowl ½x², found by bisection.
+    """Find by bisection the largest learning rate at which an optimizer stays in the bowl ½x².
 
-    On a bowl of curvature λ the largest rate is this divided by λ. A rate is stable if the last tenth of the steps
-    stays within the start's distance from the minimum; the error is about 1 in `steps`.
+    On a bowl of curvature λ the largest rate is this one divided by λ. A rate is stable if the last tenth of the steps
+    stays within the initial distance from the minimum; the relative error is about 1 in `steps`.
 
     Args:
         build: makes the optimizer from a learning rate, which is traced.
-        steps: how long each rate is tried.
-        low: a rate that is stable.
-        high: a rate that is not.
+        steps: number of steps for which each rate is tried.
+        low: a stable rate.
+        high: an unstable rate.
 
     Returns:
-        The rate, for plain descent 2, for momentum β as heavy ball 2(1 + β), as average 2(1 + β)/(1 − β), and for
-        Nesterov's 2(1 + β)/(1 + 2β).
+        The rate: 2 for plain descent, 2(1 + β) for momentum β as heavy ball, 2(1 + β)/(1 − β) as an average, and
+        2(1 + β)/(1 + 2β) for Nesterov's.
 
     Raises:
         ValueError: `low` is not stable or `high` is.

@@ -1,9 +1,11 @@
-"""What optimizers are compared on: a small immutable record of pure functions.
+"""Problems on which optimizers are compared: a small immutable record of pure functions.
 
-``init`` makes a starting point from a key, ``loss`` is what a step sees, ``batches`` says which examples each step of
-an epoch gets, as a function of (seed, epoch) alone, and ``evaluate`` gives the number that optimizers are judged by:
-lower is better. All optimizers that run with one seed therefore start at the same parameters and see the same batches.
+``init`` makes a starting point from a key, ``loss`` is the loss of a step, ``batches`` gives the examples of each step
+of an epoch as a function of (seed, epoch) alone, and ``evaluate`` returns the number by which optimizers are judged
+(lower is better). All optimizers with one seed therefore start at the same parameters and see the same batches.
 """
+
+from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable
@@ -16,10 +18,10 @@ from jaxdl.data import batching
 
 
 class Problem(NamedTuple):
-    """Something to minimise, and how long and by which number optimizers are judged on it."""
+    """A function to minimize, the length of a run, and the number by which optimizers are judged."""
 
     name: str
-    init: Callable[[jax.Array], tuple[Any, Any]]  # key -> (params, state); state is what is carried but not learned
+    init: Callable[[jax.Array], tuple[Any, Any]]  # key -> (params, state); state is carried but not learned
     loss: Callable[..., tuple[jax.Array, Any]]  # (params, state, batch, data, key) -> (scalar, state)
     evaluate: Callable[..., dict[str, jax.Array]]  # (params, state, data) -> {"value": scalar, maybe "accuracy": ...}
     batches: Callable[[int, int], Any]  # (seed, epoch) -> tree of numpy arrays, leading axis steps_per_epoch
@@ -27,9 +29,9 @@ class Problem(NamedTuple):
     steps_per_epoch: int = 1
     batch_size: int = 1  # examples per step
     evaluate_every: int = 1  # steps between two evaluations
-    data: Any = ()  # arrays that stay on the device, handed to loss and evaluate
+    data: Any = ()  # arrays that stay on the device, passed to loss and evaluate
     target: float | None = None  # a value that a good run reaches
-    source: str = ""  # where the problem and its numbers come from
+    source: str = ""  # reference for the problem and its numbers
 
 
 def make_problem(
@@ -43,20 +45,20 @@ def make_problem(
     batch_size: int | None = None,
     target: float | int | None = None,
 ) -> Problem:
-    """Make a problem of your own three functions.
+    """Build a problem from three functions of your own.
 
     Args:
         init: ``key -> params``.
         loss: ``(params, batch) -> scalar``.
-        batches: ``(seed, epoch) -> batches``, as many and of the same shapes in each epoch.
-        name: what results are called by.
-        epochs: of a full run; each ends in an evaluation.
-        test: a batch on which optimizers are judged; None takes the mean over the batches of seed 0, epoch 0.
-        batch_size: examples per step; None takes the first axis of a batch's first array.
-        target: a value of the loss that a good run reaches.
+        batches: ``(seed, epoch) -> batches``, equally many and of the same shapes in every epoch.
+        name: the name used in results.
+        epochs: epochs of a full run, each followed by an evaluation.
+        test: a batch on which optimizers are judged; None uses the mean over the batches of seed 0, epoch 0.
+        batch_size: examples per step; None uses the first axis of a batch's first array.
+        target: a loss that a good run reaches.
 
     Raises:
-        ValueError: ``batches`` gives none, or ``epochs`` is below 1.
+        ValueError: ``batches`` yields none, or ``epochs`` is below 1.
     """
     if epochs < 1:
         raise ValueError(f"epochs={epochs}: must be at least 1")
@@ -85,7 +87,7 @@ def make_problem(
 
 
 def stack(batches: Iterable[Any], name: str) -> Any:
-    """One tree of numpy arrays with a leading axis of steps.
+    """Stack batches into one tree of numpy arrays with a leading axis of steps.
 
     Raises:
         ValueError: there is no batch, or one without arrays.
@@ -97,17 +99,17 @@ def stack(batches: Iterable[Any], name: str) -> Any:
 
 
 def indices(count: int, batch_size: int, *, shuffle: str = "fresh") -> Callable[[int, int], np.ndarray]:
-    """Return ``(seed, epoch) -> (steps, batch_size)``: which of ``count`` examples each step gets.
+    """Return ``(seed, epoch) -> (steps, batch_size)``, the indices of the examples of each step among ``count``.
 
-    The order is that of `jaxdl.data.batches`; what is left over at the end of an epoch is dropped.
+    The order is that of `jaxdl.data.batches`; the remainder of an epoch is dropped.
 
     Args:
         count: number of examples.
         batch_size: examples per step.
-        shuffle: "fresh" draws an order per epoch, "repeated" goes through the one of epoch 0 in each.
+        shuffle: "fresh" draws a new order every epoch; "repeated" reuses the order of epoch 0.
 
     Raises:
-        ValueError: for another ``shuffle`` and a batch size that is not in [1, count].
+        ValueError: ``shuffle`` has another value, or the batch size is not in [1, count].
     """
     if shuffle not in ("fresh", "repeated"):
         raise ValueError(f"shuffle={shuffle!r}: allowed are 'fresh' and 'repeated'")
@@ -121,7 +123,7 @@ def indices(count: int, batch_size: int, *, shuffle: str = "fresh") -> Callable[
 
 
 def steps_between(problem: Problem, seed: int, start: int, stop: int) -> Any:
-    """The inputs of the steps from ``start`` to ``stop - 1`` of one seed, one tree with a leading axis of steps."""
+    """Return the inputs of steps ``start`` to ``stop - 1`` of one seed as a tree with a leading axis of steps."""
     epochs = range(start // problem.steps_per_epoch, -(-stop // problem.steps_per_epoch))
     parts = [problem.batches(seed, epoch) for epoch in epochs]
     first = start - epochs.start * problem.steps_per_epoch
@@ -129,6 +131,6 @@ def steps_between(problem: Problem, seed: int, start: int, stop: int) -> Any:
 
 
 def evaluation_steps(problem: Problem, steps: int) -> list[int]:
-    """After which steps a run of ``steps`` is evaluated: every ``evaluate_every``, and at its end."""
+    """Return the steps after which a run of ``steps`` is evaluated: every ``evaluate_every`` and the last."""
     return [*itertools.takewhile(lambda n: n < steps, itertools.count(problem.evaluate_every, problem.evaluate_every)),
             steps]  # fmt: skip

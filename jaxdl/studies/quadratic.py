@@ -1,4 +1,6 @@
-"""quadratic_deep, the stochastic quadratic of DeepOBS with the eigenvalues of a deep network's Hessian."""
+"""quadratic_deep, DeepOBS's stochastic quadratic with the eigenvalues of a deep network's Hessian."""
+
+from __future__ import annotations
 
 import functools
 
@@ -8,18 +10,18 @@ import numpy as np
 from jaxdl.studies.problems import Problem, indices
 
 DIMENSIONS, EXAMPLES, BATCH_SIZE, EPOCHS = 100, 1000, 128, 100
-TARGET = 87.7032  # DeepOBS's convergence performance, on the test set
+TARGET = 87.7032  # DeepOBS's convergence performance on the test set
 
 
 def quadratic_deep(*, shuffle: str = "fresh") -> Problem:
-    """f(θ) = mean over examples x of ½(θ − x)ᵀQ(θ − x), with 100 dimensions and ten large eigenvalues.
+    """f(θ) = mean over examples x of ½(θ − x)ᵀQ(θ − x), in 100 dimensions with ten large eigenvalues.
 
-    Gradients of a batch are Q(θ − x̄), with x̄ the batch's mean; so is the loss computed: ½(θ − x̄)ᵀQ(θ − x̄) plus what
-    does not depend on θ, which costs a hundredth of the sum over examples.
+    The gradient of a batch is Q(θ − x̄), where x̄ is the batch's mean. The loss is likewise computed as
+    ½(θ − x̄)ᵀQ(θ − x̄) plus a term without θ, at a hundredth of the cost of the sum over examples.
 
     Args:
-        shuffle: "fresh" draws a new order of the examples each epoch; "repeated" goes through the same batches in each
-            epoch, as the published runs did.
+        shuffle: "fresh" draws a new order of the examples every epoch; "repeated" reuses the same batches, as the
+            published runs did.
 
     Reference: F. Schneider, L. Balles, P. Hennig, DeepOBS: A Deep Learning Optimizer Benchmark Suite, 2019,
     https://arxiv.org/abs/1903.05499.
@@ -66,10 +68,10 @@ def quadratic_deep(*, shuffle: str = "fresh") -> Problem:
 
 @functools.cache
 def quadratic_deep_arrays() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Q (100, 100), the training examples (1000, 100) and the test examples (896, 100), in float64.
+    """Return Q (100, 100), the training examples (1000, 100) and the test examples (896, 100), in float64.
 
-    All are drawn as DeepOBS 1.1 draws them, from the legacy generators that numpy keeps as they are; examples are
-    rounded to float32. It draws 1,000 test examples and evaluates on the seven full batches among them.
+    All are drawn as in DeepOBS 1.1, from numpy's legacy generators, whose streams are frozen; examples are rounded to
+    float32. DeepOBS draws 1,000 test examples and evaluates on the seven full batches among them.
     """
     random = np.random.RandomState(42)
     eigenvalues = np.concatenate([random.uniform(0, 1, 90), random.uniform(30, 60, 10)])
@@ -87,8 +89,9 @@ def _examples(seed: int) -> np.ndarray:
 def _rotation(random: np.random.RandomState, size: int) -> np.ndarray:
     """Draw a rotation from the Haar measure by the subgroup algorithm (Diaconis and Shahshahani, 1987).
 
-    From a rotation of d dimensions to one of d + 1: put it into the lower right corner and reflect the first axis onto
-    a direction drawn evenly.
+    To extend a rotation from d dimensions to d + 1, place it in the lower right corner and reflect the first axis onto
+    a
+    uniformly drawn direction.
     """
     angle = 2 * np.pi * random.uniform()
     rotation = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])

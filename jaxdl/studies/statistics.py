@@ -1,18 +1,20 @@
-"""How sure is it that one optimizer beats another? Intervals, times to a target, profiles and tallies, in numpy.
+"""How certain is it that one optimizer beats another? Intervals, times to a target, profiles and tallies, in numpy.
 
-Lower values are better throughout. A run that diverged has the value infinity, worse than any other, and a run
-that is missing has the value NaN and is left out. Arrays may be anything that numpy turns into float64.
+Lower values are better throughout. A run that diverged has the value infinity, worse than any other; a missing run has
+the value NaN and is left out. Arrays may be anything that numpy converts to float64.
 """
+
+from __future__ import annotations
 
 import functools
 import itertools
 import math
-from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
+from scipy import special
 
 __all__ = [
     "METHODS",
@@ -30,8 +32,8 @@ __all__ = [
 ]
 
 METHODS = ("expanded", "percentile", "bca")
-RESOLUTION = 16 * 2.0**-23  # 16 ulps of float32, in which metrics are computed: no difference between equivalent runs
-EXACT = 8  # up to so many values all resamples are enumerated, at most 6,435 different ones
+RESOLUTION = 16 * 2.0**-23  # 16 ulps of float32, in which metrics are computed: equivalent runs stay below it
+EXACT = 8  # up to this many values, all resamples are enumerated: at most 6,435 distinct ones
 
 
 class Interval(NamedTuple):
@@ -42,12 +44,12 @@ class Interval(NamedTuple):
     high: float
 
     def contains(self, value: float | int) -> bool:
-        """Whether the value lies in the closed interval."""
+        """Return whether the value lies in the closed interval."""
         return self.low <= value <= self.high
 
 
 class Tally(NamedTuple):
-    """On how many problems the optimizer of the row beats, ties with and loses to that of the column."""
+    """Numbers of problems on which the row's optimizer beats, ties with and loses to the column's."""
 
     wins: Float[np.ndarray, "s s"]
     ties: Float[np.ndarray, "s s"]
@@ -63,34 +65,34 @@ def bootstrap(
     resamples: int = 10_000,
     seed: int = 0,
 ) -> Interval:
-    """The mean or median of a sample with its bootstrap interval.
+    """Return the mean or median of a sample with its bootstrap interval.
 
-    Up to 8 values all resamples are enumerated with their probabilities (Fisher & Hall 1991), so that neither
-    `resamples` nor `seed` matters; above, so many are drawn. Equal values give the interval [v, v]; one value
-    alone says nothing about its spread and gives [−∞, ∞].
+    Up to 8 values, all resamples are enumerated with their probabilities (Fisher & Hall 1991), so that neither
+    `resamples` nor `seed` matters; above, `resamples` are drawn. Equal values give the interval [v, v]. A single value
+    carries no information about its spread and gives [−∞, ∞].
 
-    What to expect of a nominal 95 % for the mean of n = 5 normal values, simulated in the tests: percentile
-    covers 84 %, bca 85 %, expanded 93 %. All three are too narrow by √((n−1)/n) and by Gauss's quantile where
-    Student's belongs; "expanded" reads the percentiles at Φ(−√(n/(n−1)) t₍ₙ₋₁₎), which undoes both.
+    The coverage of a nominal 95 % interval for the mean of n = 5 normal values, simulated in the tests, is 84 % for
+    percentile, 85 % for bca and 93 % for expanded. Percentile intervals are too narrow by √((n−1)/n), and by the normal
+    quantile in place of Student's; "expanded" reads the percentiles at Φ(−√(n/(n−1)) t₍ₙ₋₁₎), which corrects both.
 
     Args:
         values: one per run, shape (n,); infinity for a run that diverged (not with bca).
-        level: probability that the interval is to cover, between 0 and 1.
+        level: probability with which the interval is to cover, between 0 and 1.
         statistic: "mean" or "median".
         method: "expanded", "percentile" or "bca" (bias-corrected and accelerated).
-        resamples: how many are drawn where they are not enumerated.
+        resamples: number of resamples drawn if they are not enumerated.
         seed: of the drawn resamples.
 
     Returns:
-        The statistic of the values and the ends of its interval. An infinite end means that too many resamples
-        hold a diverged run to give a finite one.
+        The statistic of the values and the ends of its interval. An end is infinite if too many resamples contain a
+        diverged run for a finite one.
 
     Raises:
         ValueError: an argument is out of range, there are no values, or NaN is among them.
 
-    Reference: Efron & Tibshirani, An introduction to the bootstrap, 1993, chapters 13 and 14; Hesterberg, What
+    References: Efron & Tibshirani, An introduction to the bootstrap, 1993, chapters 13 and 14; Hesterberg, What
     teachers should know about the bootstrap, 2014, https://arxiv.org/abs/1411.5279; Fisher & Hall, Bootstrap
-    algorithms for small samples, 1991.
+    algorithms for small samples, 1991. scipy's bootstrap draws resamples and does not enumerate them.
     """
     values = np.asarray(values, np.float64)
     _check(values, level, statistic, method)
@@ -102,7 +104,7 @@ def bootstrap(
         return Interval(estimate, estimate, estimate)
     counts, weights = _resamples(values.size, resamples, seed)
     found = statistics(values, counts)
-    if np.isnan(found).any():  # runs of both sides diverged, in different seeds: anything is possible
+    if np.isnan(found).any():  # both sides diverged, on different seeds, so anything is possible
         return Interval(estimate, -math.inf, math.inf)
     tail = (1 - level) / 2
     tails = (tail, tail)
@@ -114,20 +116,21 @@ def bootstrap(
 
 
 def paired_difference(a: ArrayLike, b: ArrayLike, *, resolution: float | int = RESOLUTION, **options) -> Interval:
-    """The mean of a − b over seeds, with the interval that resampling the seeds gives.
+    """Return the mean of a − b over seeds, with the interval from resampling the seeds.
 
-    Runs of one seed share their initial parameters and batches, so that what the seed does to both cancels. A
-    difference smaller than `resolution` times the larger value counts as 0, so identical and equivalent runs give
-    [0, 0]. If both diverge, the difference is 0; if one does, it is ±∞ in favour of the other: one divergence of
-    five makes the mean infinite and leaves the interval one finite end.
+    Runs of one seed share initial parameters and batches, so the effect of the seed on both cancels. A difference
+    smaller
+    than `resolution` times the larger value counts as 0, so identical and equivalent runs give [0, 0]. If both runs
+    diverge, the difference is 0; if one does, it is ±∞ in favour of the other. One divergence among five makes the mean
+    infinite and leaves the interval one finite end.
 
-    The optimizers are told apart where the interval does not contain 0: with the expanded interval and five seeds
-    all differences must have one sign or nearly so. Of pairs that do not differ about one in fourteen is told apart
-    by chance; count that in when many pairs are looked at.
+    The optimizers are distinguishable if the interval excludes 0. With the expanded interval and five seeds, all
+    differences, or nearly all, must have one sign. About one in fourteen equal pairs is distinguished by chance, which
+    matters if you look at many pairs.
 
     Args:
         a: values of one optimizer, one per seed, shape (n,); NaN where there is no run.
-        b: values of the other for the same seeds.
+        b: values of the other optimizer for the same seeds.
         resolution: relative difference that rounding explains.
         options: see ``bootstrap``.
 
@@ -148,41 +151,42 @@ def paired_difference(a: ArrayLike, b: ArrayLike, *, resolution: float | int = R
 
 
 def time_to_target(times: ArrayLike, values: ArrayLike, target: float | int) -> float:
-    """The first time at which the value is at most the target; infinity if there is none.
+    """Return the first time at which the value is at most the target; infinity if there is none.
 
     Args:
         times: of the measurements, ascending, shape (n,); steps, examples or seconds.
-        values: what was measured, shape (n,).
-        target: to be reached.
+        values: the measurements, shape (n,).
+        target: the value to reach.
     """
     reached = np.asarray(values, np.float64) <= target
     return float(np.asarray(times)[reached.argmax()]) if reached.any() else math.inf
 
 
 def usable_rates(rates: ArrayLike, values: ArrayLike, limit: float | int) -> tuple[int, float]:
-    """How sensitive an optimizer is to its learning rate: at how many rates of the grid it does well enough.
+    """Measure the sensitivity to the learning rate by the rates of a grid that do well enough.
 
     Args:
-        rates: the learning rates that were tried, shape (n,).
+        rates: the learning rates tried, shape (n,).
         values: the final values, shape (n,).
-        limit: what is well enough.
+        limit: the largest value that is good enough.
 
     Returns:
-        The number of rates with a value of at most `limit`, and the decades between the smallest and the largest
-        of them (0 for one rate, NaN for none).
+        The number of rates with a value of at most `limit`, and the decades between the smallest and the largest of
+            them
+        (0 for one rate, NaN for none).
     """
     good = np.asarray(rates, np.float64)[np.asarray(values, np.float64) <= limit]
     return good.size, float(np.log10(good.max() / good.min())) if good.size else math.nan
 
 
 def expected_best(values: ArrayLike, *, worst: float | int) -> Float[np.ndarray, " n"]:
-    """The best value to expect of k tuning points drawn at random from those tried, for k = 1...n.
+    """Return the expected best value of k tuning points drawn at random from those tried, for k = 1...n.
 
     With the sorted values v₁ ≤ ... ≤ vₙ and drawing with replacement, E[min] = Σᵢ vᵢ (((n−i+1)/n)ᵏ − ((n−i)/n)ᵏ).
 
     Args:
         values: one per tuning point, shape (n,).
-        worst: what a point counts that diverged or did worse than this: the value before training is a good choice.
+        worst: value of a point that diverged or did worse than this; the value before training is a good choice.
 
     Reference: Dodge et al., Show your work, 2019, https://arxiv.org/abs/1909.03004, equation 3 for the minimum.
     """
@@ -190,18 +194,18 @@ def expected_best(values: ArrayLike, *, worst: float | int) -> Float[np.ndarray,
     n = values.size
     if not n:
         raise ValueError("values must hold at least one tuning point, got none")
-    above = np.arange(n, -1, -1) / n  # share of points that are as bad as the i-th or worse
+    above = np.arange(n, -1, -1) / n  # share of points at least as bad as the i-th
     powers = above[None] ** np.arange(1, n + 1)[:, None]
     return (powers[:, :-1] - powers[:, 1:]) @ values
 
 
 def performance_profile(times: ArrayLike, factors: ArrayLike) -> Float[np.ndarray, "s f"]:
-    """On which share of the problems an optimizer needs at most so many times as long as the fastest one.
+    """Return the share of problems that each optimizer solves within a factor of the fastest optimizer's time.
 
-    ρₛ(τ) = |{p: tₚₛ ≤ τ minₛ tₚₛ}| / number of problems. A problem that nobody solves counts as unsolved by all.
+    ρₛ(τ) = |{p: tₚₛ ≤ τ minₛ tₚₛ}| / number of problems. A problem that no optimizer solves counts as unsolved by all.
 
     Args:
-        times: time to target, shape (problems, optimizers); infinity where it is not reached.
+        times: time to target, shape (problems, optimizers); infinity if it is not reached.
         factors: the τ, at least 1, shape (f,).
 
     Reference: Dolan & Moré, Benchmarking optimization software with performance profiles, 2002,
@@ -212,7 +216,7 @@ def performance_profile(times: ArrayLike, factors: ArrayLike) -> Float[np.ndarra
 
 
 def profile_score(times: ArrayLike, limit: float | int = 4.0) -> Float[np.ndarray, " s"]:
-    """The area under each performance profile from 1 to `limit`, divided by limit − 1: 1 is the fastest everywhere.
+    """Return the area under each performance profile from 1 to `limit`, over limit − 1: 1 is fastest everywhere.
 
     Reference: Dahl et al., Benchmarking neural network training algorithms, 2023, https://arxiv.org/abs/2306.07179,
     section 4. See ``performance_profile``.
@@ -223,10 +227,11 @@ def profile_score(times: ArrayLike, limit: float | int = 4.0) -> Float[np.ndarra
 
 
 def win_tie_loss(values: ArrayLike, **options) -> Tally:
-    """Each optimizer against each other: won, tied and lost problems.
+    """Count the problems that each optimizer wins, ties and loses against each other.
 
-    A problem is won where the interval of the paired difference lies below 0, lost where it lies above, and tied
-    where it contains 0. Problems on which a pair shares fewer than two seeds are not counted.
+    A problem is won if the interval of the paired difference lies below 0, lost if it lies above, and tied if it
+    contains
+    0. Problems on which a pair shares fewer than two seeds do not count.
 
     Args:
         values: final values, shape (problems, optimizers, seeds); see the top of the module for infinity and NaN.
@@ -263,7 +268,7 @@ def _check(values, level, statistic, method):
 
 @functools.cache
 def _resamples(n: int, resamples: int, seed: int):
-    """How often each value is in each resample, shape (r, n), and the probability of each resample, shape (r,)."""
+    """Return how often each value is in each resample, shape (r, n), and the resamples' probabilities, shape (r,)."""
     if n > EXACT:
         counts = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=resamples)
         return counts.astype(np.float64), np.full(resamples, 1 / resamples)
@@ -274,16 +279,16 @@ def _resamples(n: int, resamples: int, seed: int):
 
 
 def _means(values, counts):
-    """The mean of each resample; NaN where it holds both infinities."""
+    """Return the mean of each resample; NaN if it contains both infinities."""
     finite = np.isfinite(values)
-    origin = values[finite][0] if finite.any() else 0.0  # equal values give exactly their mean
+    origin = values[finite][0] if finite.any() else 0.0  # the mean of equal values is then exact
     means = origin + counts @ np.where(finite, values - origin, 0.0) / values.size
     up, down = counts @ (values == np.inf) > 0, counts @ (values == -np.inf) > 0
     return np.select([up & down, up, down], [np.nan, np.inf, -np.inf], means)
 
 
 def _medians(values, counts):
-    """The median of each resample."""
+    """Return the median of each resample."""
     order = np.argsort(values)
     below, n = counts[:, order].cumsum(1), values.size
     middle = [values[order][(below >= k).argmax(1)] for k in ((n + 1) // 2, n // 2 + 1)]
@@ -292,53 +297,36 @@ def _medians(values, counts):
 
 
 def _quantile(found, weights, probability):
-    """The smallest value below or at which the resamples have at least this probability."""
+    """Return the smallest value up to which the resamples have at least this probability."""
     order = np.argsort(found)
     place = np.searchsorted(weights[order].cumsum(), probability * (1 - 1e-12))
     return float(found[order][min(place, found.size - 1)])
 
 
 def _expanded(tail, n):
-    return NormalDist().cdf(-math.sqrt(n / (n - 1)) * _student_quantile(1 - tail, n - 1))
+    student = special.stdtrit(n - 1, 1 - tail)
+    return special.ndtr(-math.sqrt(n / (n - 1)) * student)
 
 
 def _bca(values, estimate, found, weights, statistics, tail):
-    """The tails at which the bias-corrected and accelerated interval reads the resamples."""
-    normal, n = NormalDist(), values.size
+    """Return the tails at which the bias-corrected and accelerated interval reads the resamples."""
+    n = values.size
     below = float(weights[found < estimate].sum() + weights[found == estimate].sum() / 2)
-    bias = normal.inv_cdf(min(max(below, 1e-12), 1 - 1e-12))
+    bias = special.ndtri(min(max(below, 1e-12), 1 - 1e-12))
     left_out = np.array([statistics(np.delete(values, i), np.ones((1, n - 1)))[0] for i in range(n)])
     d = left_out.mean() - left_out
     spread = (d**2).sum()
     acceleration = (d**3).sum() / (6 * spread**1.5) if spread else 0.0
 
     def shifted(z):
-        return normal.cdf(bias + (bias + z) / (1 - acceleration * (bias + z)))
+        return special.ndtr(bias + (bias + z) / (1 - acceleration * (bias + z)))
 
-    z = normal.inv_cdf(1 - tail)
+    z = special.ndtri(1 - tail)
     return shifted(-z), 1 - shifted(z)
 
 
-def _student_quantile(probability, df):
-    """The point below which Student's distribution has this probability (at least ½)."""
-    low, high = 0.0, math.pi / 2
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if _student_within(middle, df) < 2 * probability - 1 else (low, middle)
-    return math.sqrt(df) * math.tan(low)
-
-
-def _student_within(angle, df):
-    """P(|T| ≤ √df tan(angle)). Abramowitz & Stegun, Handbook of mathematical functions, 26.7.3 and 26.7.4."""
-    odd, cos2 = df % 2, math.cos(angle) ** 2
-    term = math.cos(angle) if odd else 1.0
-    terms = [term := term * cos2 * (2 * j / (2 * j + 1) if odd else (2 * j - 1) / (2 * j)) for j in range(1, df // 2)]
-    total = math.sin(angle) * (sum(terms) + (math.cos(angle) if odd else 1.0)) if df > 1 else 0.0
-    return 2 / math.pi * (angle + total) if odd else total
-
-
 def _ratios(times):
-    """Each optimizer's time over the shortest of its problem; infinity where the target is not reached."""
+    """Return each optimizer's time over the shortest of its problem; infinity if the target is not reached."""
     times = np.asarray(times, np.float64)
     if times.ndim != 2 or (times <= 0).any() or np.isnan(times).any():
         raise ValueError("times must be positive numbers of shape (problems, optimizers), infinity for not reached")

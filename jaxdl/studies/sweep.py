@@ -1,11 +1,13 @@
-"""Learning rates and seeds of one optimizer on one problem, as one program where that pays.
+"""Runs of one optimizer on one problem over learning rates and seeds, in one program where that is faster.
 
 A member is a pair of a learning rate and a seed. Under "vmap" both are traced arrays: all members advance in one
-compiled `jax.lax.scan`, split over the devices where there are several. Under "loop" a Python loop calls one compiled
-step per member and step. Members do not see one another, so both give the same runs, but for rounding, as sums may be
-taken in another order: the tests hold values and losses to a relative 1e-5 over tens of steps. A member whose loss is
-not finite, or above `DIVERGED` times its first one, has diverged: it stays where it was, and the others go on.
+compiled `jax.lax.scan`, split over the devices if there are several. Under "loop" a Python loop calls one compiled
+step per member and step. Members are independent, so both methods give the same runs up to rounding, as sums may be
+taken in another order; the tests hold values and losses to a relative 1e-5 over tens of steps. A member whose loss is
+not finite, or exceeds `DIVERGED` times its first loss, has diverged: it stays where it was while the others go on.
 """
+
+from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
@@ -30,7 +32,7 @@ METHODS: Final = ("vmap", "loop")
 AXIS: Final = "members"
 
 
-_Row = tuple[int, np.ndarray | None, dict[str, np.ndarray]]  # step, mean losses, what `Sweep` measured
+_Row = tuple[int, np.ndarray | None, dict[str, np.ndarray]]  # step, mean losses, measurements
 
 
 class Member(NamedTuple):
@@ -41,7 +43,7 @@ class Member(NamedTuple):
 
 
 class Method(NamedTuple):
-    """How the members of a sweep are advanced, and why so."""
+    """How the members of a sweep are advanced, and the reason."""
 
     name: str  # one of METHODS
     reason: str
@@ -57,24 +59,24 @@ class Point(NamedTuple):
 
 
 class Trace(NamedTuple):
-    """What one member did."""
+    """The record of one member's run."""
 
     member: Member
     diverged: bool
-    steps: int  # updates done; where it diverged, those before the loss that showed it
-    points: list[Point]  # evaluations, from the start up to the end or the last one before divergence
-    seconds: float  # its share of what all members together took, without compiling and evaluating
-    compile_seconds: float  # of the sweep's program, where this was the first time that it ran, else 0
+    steps: int  # updates done; if it diverged, those before the loss that revealed it
+    points: list[Point]  # evaluations from the start to the end, or to the last one before divergence
+    seconds: float  # its share of the time of all members, without compilation and evaluation
+    compile_seconds: float  # of the sweep's program if this was its first run, else 0
 
 
 class Carry(NamedTuple):
-    """What one member takes from step to step; under "vmap" each leaf has a leading axis of members."""
+    """The state of one member between steps; under "vmap" each leaf has a leading axis of members."""
 
-    params: Any  # as its optimizer takes them, see `optimizers.start_params`
+    params: Any  # in the optimizer's form; see `optimizers.start_params`
     state: Any
     opt_state: Any
-    alive: Any  # bool: it has not diverged
-    limit: Any  # the training loss above which it has
+    alive: Any  # bool: the member has not diverged
+    limit: Any  # the training loss that counts as divergence
     steps: Any  # int32: updates done
 
 
@@ -86,20 +88,22 @@ class Placed(NamedTuple):
     data: Any
     start: Callable[[Any], tuple[Any, Any]]  # seed(s) -> (params, state)
     evaluate: Callable[..., dict[str, Any]]  # (params, state, data) -> metrics
-    split: NamedSharding  # of what has an axis of members
+    split: NamedSharding  # sharding of arrays with an axis of members
     devices: int
 
 
 def choose_method(problem: Problem, *, platform: str | None = None) -> Method:
-    """Decide how members are advanced: the one place where that is decided.
+    """Choose how members are advanced.
 
-    A convolution under vmap has a kernel per member and becomes a grouped one, for which XLA has no fast code on CPU:
-    there the loop was 0.9, 3 and 10 times as fast (2c2d, 3c3d, ResNet-20). Small problems lose most of their time to
+    Under vmap, a convolution with one kernel per member becomes a grouped convolution, for which XLA has no fast code
+    on
+    CPU: there the loop was 0.9, 3 and 10 times as fast (2c2d, 3c3d, ResNet-20). Small problems spend most of their time
+    in
     calls: one program was 3 to 6 times as fast (digits, quadratic_deep). ``benchmarks/sweeps.md`` has both, measured by
     ``python -m benchmarks.sweeps``.
 
     Args:
-        problem: what is run; its loss is traced, not run.
+        problem: the problem; its loss is traced but not run.
         platform: "cpu", "gpu" or "tpu"; None is that of the default device.
     """
     platform = platform or jax.devices()[0].platform
@@ -109,15 +113,15 @@ def choose_method(problem: Problem, *, platform: str | None = None) -> Method:
 
 
 def place(problem: Problem, *, method: str = "vmap", devices: Sequence[Any] | None = None) -> Placed:
-    """Put a problem's data on its devices and prepare what does not depend on an optimizer.
+    """Put a problem's data on its devices and prepare everything that does not depend on an optimizer.
 
     Args:
-        problem: what is run.
+        problem: the problem.
         method: "vmap" or "loop".
-        devices: over which members are split under "vmap"; the first device by default.
+        devices: devices over which members are split under "vmap"; the first device by default.
 
     Raises:
-        ValueError: for another method, or several devices under "loop".
+        ValueError: the method is another one, or there are several devices under "loop".
     """
     devices = list(devices) if devices is not None else jax.devices()[:1]
     if method not in METHODS:
@@ -147,12 +151,12 @@ class Sweep:
 
     Args:
         placed: the problem.
-        build: makes the optimizer from a learning rate, which is traced. What it may ask for beside gradients is
-            that of `optimizers.update` but for ``model_fn`` and ``loss_fn``.
-        width: members per group under "vmap": smaller groups are filled up with copies, so that all take one program.
+        build: makes the optimizer from a learning rate, which is traced. It may ask for anything that
+            `optimizers.update` offers except ``model_fn`` and ``loss_fn``.
+        width: members per group under "vmap"; smaller groups are padded with copies, so that one program serves all.
 
     Raises:
-        ValueError: for a width that is not a positive multiple of the number of devices.
+        ValueError: the width is not a positive multiple of the number of devices.
     """
 
     def __init__(self, placed: Placed, build: Build, *, width: int = 1) -> None:
@@ -163,16 +167,17 @@ class Sweep:
         self._judged = jax.jit(optimizers.eval_params if placed.method == "loop" else jax.vmap(optimizers.eval_params))
 
     def run(self, members: Sequence[Member], steps: int, *, stop: Callable[[], bool] = lambda: False) -> list[Trace]:
-        """Run members for so many steps each.
+        """Run members for a number of steps each.
 
         Args:
             members: at least one; under "vmap" at most ``width``.
             steps: updates per member.
-            stop: asked after each evaluation; where it says yes, the traces end there. Under "loop" it is also called
-                after each step, so that one that raises need not wait for an evaluation.
+            stop: called after each evaluation; if it returns True, the traces end there. Under "loop" it is also called
+                after
+                each step, so that it can raise without waiting for an evaluation.
 
         Raises:
-            ValueError: for no or too many members.
+            ValueError: there are no members, or too many.
         """
         vmapped = self.placed.method == "vmap"
         if not members or (vmapped and len(members) > self.width):
@@ -216,10 +221,10 @@ class Sweep:
             split = self.placed.split
             carry = jax.vmap(make)(*self.placed.start(jax.device_put(seeds, split)), jax.device_put(rates, split))
             carry = jax.device_put(carry, split)
-        return jax.tree.map(jnp.copy, carry)  # what is given away with the first step must not be held twice
+        return jax.tree.map(jnp.copy, carry)  # the first step donates these buffers, so no two leaves may share one
 
     def _arguments(self, members: list[Member], first: int, last: int) -> tuple[Any, ...]:
-        """Rates, seeds and batches of the steps from ``first`` to ``last - 1``, and which step is the first."""
+        """Return rates, seeds and batches of steps ``first`` to ``last - 1``, and the number of the first step."""
         rates, seeds = _columns(members)
         drawn = {seed: steps_between(self.placed.problem, seed, first, last) for seed in {m.seed for m in members}}
         batches = [drawn[member.seed] for member in members]
@@ -229,7 +234,7 @@ class Sweep:
         return (*jax.device_put((rates, seeds, stacked), self.placed.split), np.int32(first))
 
     def _compile(self, carry: Carry, arguments: tuple[Any, ...], steps: int) -> float:
-        """Compile what advances a carry by so many steps, if that has not been done; returns the seconds it took."""
+        """Compile the program that advances a carry by so many steps, if needed, and return the seconds it took."""
         began, key = time.perf_counter(), steps if self.placed.method == "vmap" else 1
         if key in self._programs:
             return 0.0
@@ -246,7 +251,7 @@ class Sweep:
     def _advance(
         self, carry: Carry, arguments: tuple[Any, ...], steps: int, stop: Callable[[], bool]
     ) -> tuple[Carry, np.ndarray]:
-        """The carry after the steps, and the mean training loss of each member."""
+        """Return the carry after the steps and the mean training loss of each member."""
         data = self.placed.data
         if self.placed.method == "vmap":
             carry, losses = self._programs[steps](carry, *arguments, data)
@@ -259,7 +264,7 @@ class Sweep:
         return carry, np.asarray(jnp.stack(losses).mean())[None]
 
     def _evaluate(self, carry: Carry) -> tuple[Carry, dict[str, np.ndarray]]:
-        """Metrics of each member; one whose value is not finite has diverged."""
+        """Return the metrics of each member; a member whose value is not finite has diverged."""
         found = self.placed.evaluate(self._judged(carry.opt_state, carry.params), carry.state, self.placed.data)
         alive = carry.alive & jnp.isfinite(found["value"])
         carry = carry._replace(alive=jax.device_put(alive, self.placed.split) if alive.ndim else alive)
@@ -268,7 +273,7 @@ class Sweep:
 
 
 def _step(problem: Problem, build: Build) -> Callable[..., tuple[Carry, jax.Array]]:
-    """One step of one member, which leaves everything as it is once the member has diverged."""
+    """Return one step of one member, which changes nothing once the member has diverged."""
 
     def step(carry: Carry, rate, seed, batch, index, data):
         key = jax.random.fold_in(jax.random.split(jax.random.key(seed))[1], index)
@@ -299,7 +304,7 @@ def _total(params: Any) -> jax.Array:
 
 
 def _scan(problem: Problem, build: Build) -> Callable[..., tuple[Carry, jax.Array]]:
-    """Several steps of one member, and the mean of their losses."""
+    """Return several steps of one member and the mean of their losses."""
     step = _step(problem, build)
 
     def scan(carry: Carry, rate, seed, batches, first, data):
@@ -336,7 +341,7 @@ def _trace(member: Member, rows: Sequence[_Row], i: int, seconds: float, compile
 
 
 def _convolves(problem: Problem) -> bool:
-    """Whether the compiled loss holds a convolution."""
+    """Return whether the compiled loss contains a convolution."""
     params, state = jax.eval_shape(problem.init, jax.random.key(0))
     batch = jax.tree.map(lambda leaf: leaf[0], problem.batches(0, 0))
     shapes = jax.eval_shape(lambda: jax.tree.map(jnp.asarray, (batch, problem.data)))

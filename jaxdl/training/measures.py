@@ -35,15 +35,24 @@ def errors(outputs: Array, targets: Array) -> dict[str, Array]:
     return {"squared_error": jnp.square(error), "absolute_error": jnp.abs(error)}
 
 
+def nothing(outputs: Any, labels: Array) -> dict[str, Array]:
+    """Return no measure: the loss of vectors and sequences is itself what there is to measure."""
+    del outputs, labels
+    return {}
+
+
 _OF_LOGITS = functools.partial(binary_hits, threshold=0.0, middle=0.5)
 _OF_PROBABILITIES = functools.partial(binary_hits, threshold=0.5, middle=0.5)
 _OF_SIGNS = functools.partial(binary_hits, threshold=0.0, middle=0.0)
 
 MEASURES: Final[dict[Callable[..., Array], Measure]] = {
     losses.softmax_cross_entropy: hits,
+    losses.softmax_focal: hits,
     losses.nll: hits,
+    losses.kl_divergence: hits,
     losses.margin: hits,
     losses.sigmoid_binary_cross_entropy: _OF_LOGITS,
+    losses.sigmoid_focal: _OF_LOGITS,
     losses.binary_cross_entropy: _OF_PROBABILITIES,
     losses.hinge: _OF_SIGNS,
     losses.perceptron: _OF_SIGNS,
@@ -51,8 +60,12 @@ MEASURES: Final[dict[Callable[..., Array], Measure]] = {
     losses.half_squared_error: errors,
     losses.absolute_error: errors,
     losses.squared_log_error: errors,
+    losses.huber: errors,
+    losses.log_cosh: errors,
+    losses.cosine_distance: nothing,
+    losses.ctc: nothing,
 }
-"""What each of the library's losses is measured by."""
+"""The measure of each loss of outputs and labels; those of `losses.embedding` that take more arguments have none."""
 
 _LABELS: Final = {
     _OF_LOGITS: ("in [0, 1]", lambda labels: (labels >= 0) & (labels <= 1)),
@@ -60,6 +73,7 @@ _LABELS: Final = {
     _OF_SIGNS: ("-1 or 1", lambda labels: np.abs(labels) == 1),
     errors: ("finite", np.isfinite),
     hits: ("at least 0", lambda labels: labels >= 0),
+    nothing: ("finite", np.isfinite),
 }
 
 

@@ -6,6 +6,8 @@ Examples of weight 0 (padding) may hold anything, NaN images and impossible labe
 in training a layer that mixes examples, such as batch norm, sees them as zeros: train on full batches.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import Any, NamedTuple
 

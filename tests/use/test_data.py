@@ -219,7 +219,7 @@ OF_ONE_IMAGE = {
     "cutout": {"size": 3},
 }
 # mix a batch, or take functions
-NOT_OF_ONE_IMAGE = {"mixup", "compose", "per_example"}
+NOT_OF_ONE_IMAGE = {"Augmentation", "mixup", "cutmix", "compose", "per_example"}
 RANDOM = sorted(set(OF_ONE_IMAGE) - NOT_OF_ONE_IMAGE)
 
 

@@ -208,6 +208,8 @@ NOT_AT_HUGE = {
     "losses.squared_log_error": "of positive numbers",
     "metrics.calibration_error": "of counts",
     "metrics.ratio": "of counts",
+    "metrics.regression_scores": "of counts",
+    "metrics.reliability": "of counts",
     "metrics.scores": "of counts",
 }
 TINY = float(np.finfo(np.float32).tiny)
@@ -252,17 +254,27 @@ def test_values_and_derivatives_at_tiny_and_huge_numbers_are_those_of_float64(na
 LIMITS = {  # of the activation, its slope and its second derivative at −∞ and +∞
     "elu": ((-1, 0, 0), (np.inf, 1, 0)),
     "gelu": ((0, 0, 0), (np.inf, 1, 0)),
+    "hard_swish": ((0, 0, 0), (np.inf, 1, 0)),
     "leaky_relu": ((-np.inf, 0.01, 0), (np.inf, 1, 0)),
     "linear": ((-np.inf, 1, 0), (np.inf, 1, 0)),
+    "mish": ((0, 0, 0), (np.inf, 1, 0)),
     "relu": ((0, 0, 0), (np.inf, 1, 0)),
     "relu6": ((0, 0, 0), (6, 0, 0)),
+    "selu": ((-1.7581, 0, 0), (np.inf, 1.0507, 0)),
     "sigmoid": ((0, 0, 0), (1, 0, 0)),
+    "silu": ((0, 0, 0), (np.inf, 1, 0)),
     "softplus": ((0, 0, 0), (np.inf, 1, 0)),
     "swish": ((0, 0, 0), (np.inf, 1, 0)),
     "tanh": ((-1, 0, 0), (1, 0, 0)),
     "threshold": ((0, 0, 0), (1, 0, 0)),
 }
-NO_LIMIT = {"noisy_relu": "random", "softmax": "∞ − ∞", "log_softmax": "∞ − ∞"}
+NO_LIMIT = {
+    "glu": "a product",
+    "noisy_relu": "random",
+    "prelu": "as leaky_relu, of the slope's sign",
+    "softmax": "∞ − ∞",
+    "log_softmax": "∞ − ∞",
+}
 
 
 @pytest.mark.parametrize("name", [*LIMITS, "gelu, approximate"])
@@ -321,20 +333,54 @@ def test_a_traced_rate_of_one_drops_everything_and_has_finite_derivatives():
 
 # ---------------------------------------------------------------- labels
 
-OF_LABELS = {
+OF_LABELS = {  # predictions, labels, and labels of another convention
     "binary_cross_entropy": (jnp.full(4, 0.3), [0, 1, 1, 0], [-1]),
     "hinge": (jnp.full(4, 0.3), [-1, 1, 1, -1], [0]),
+    "kl_divergence": (laws.Z[[0, 1, 2, 0]], [0, 1, 2, 3], None),
     "margin": (laws.Z[[0, 1, 2, 0]], [0, 1, 2, 3], None),
     "nll": (laws.Z[[0, 1, 2, 0]], [0, 1, 2, 3], None),
     "perceptron": (jnp.full(4, 0.3), [-1, 1, 1, -1], [0]),
     "sigmoid_binary_cross_entropy": (jnp.full(4, 0.3), [0, 1, 1, 0], [-1]),
+    "sigmoid_focal": (jnp.full(4, 0.3), [0, 1, 1, 0], [-1]),
     "softmax_cross_entropy": (laws.Z[[0, 1, 2, 0]], [0, 1, 2, 3], None),
+    "softmax_focal": (laws.Z[[0, 1, 2, 0]], [0, 1, 2, 3], None),
 }
-OF_TARGETS = {"absolute_error", "half_squared_error", "squared_error", "squared_log_error"}
+VECTORS = laws.Z[[0, 1, 2, 0]]
+OF_TARGETS = {  # arguments of which a mask leaves rows out
+    "absolute_error": (jnp.full(4, 0.3), jnp.arange(4.0)),
+    "contrastive": (VECTORS, VECTORS[::-1], jnp.ones(4)),
+    "cosine_distance": (VECTORS, VECTORS[::-1]),
+    "ctc": (jnp.stack([VECTORS] * 3), jnp.ones((3, 2), int)),
+    "half_squared_error": (jnp.full(4, 0.3), jnp.arange(4.0)),
+    "huber": (jnp.full(4, 0.3), jnp.arange(4.0)),
+    "info_nce": (VECTORS, VECTORS[::-1]),
+    "log_cosh": (jnp.full(4, 0.3), jnp.arange(4.0)),
+    "squared_error": (jnp.full(4, 0.3), jnp.arange(4.0)),
+    "squared_log_error": (jnp.full(4, 0.3), 1 + jnp.arange(4.0)),
+    "triplet": (VECTORS, VECTORS[::-1], 2 * VECTORS),
+}
 
 
 def test_the_losses_of_labels_are_those_named():
     assert {*OF_LABELS, *OF_TARGETS} == set(losses.__all__)
+
+
+@pytest.mark.parametrize("name", OF_TARGETS)
+def test_a_mask_leaves_rows_out_whatever_they_hold(name, untyped):
+    loss, args = getattr(losses, name), OF_TARGETS[name]
+    n = len(args[0])
+    where = jnp.arange(n) != 1
+    spoilt = [x.at[1].set(jnp.nan if laws.is_float(x) else -100) for x in map(jnp.asarray, args)]
+    kept = [jnp.asarray(x)[where] for x in args]
+    for run in (lambda f: f, jax.jit):
+        value, gradient = run(jax.value_and_grad(lambda x: (loss(x, *spoilt[1:], where=where) ** 2).sum()))(spoilt[0])
+        expected, of_kept = jax.value_and_grad(lambda x: (loss(x, *kept[1:]) ** 2).sum())(kept[0])
+        np.testing.assert_allclose(value, expected, rtol=1e-5)
+        np.testing.assert_allclose(gradient[where], of_kept, rtol=1e-4, atol=1e-6)
+        assert not np.any(gradient[1])
+    for wrong in (where[:, None], where.astype(jnp.float32), True):
+        with pytest.raises(ValueError, match="where: got shape"):
+            loss(*args, where=wrong)
 
 
 @pytest.mark.parametrize("ignored", [-1, -100])
@@ -485,6 +531,13 @@ EXACT = {  # the schedule, and its value as a function of a whole step
     "exponential, staircase": (schedules.exponential(1.0, T, 0.5, 0, True), lambda t: 0.5 ** min(t // T, 10_000)),
     "exponential, long": (schedules.exponential(1.0, BIG, 0.5, 0, True), lambda t: 0.5 ** (t // BIG)),
     "cosine": (schedules.cosine(1.0, T), lambda t: 0.5 * (1 + np.cos(np.pi * min(t, T) / T))),
+    "cosine_restarts": (schedules.cosine_restarts(1.0, T), lambda t: restarts(t, T, 1)),
+    "cosine_restarts, longer": (
+        schedules.cosine_restarts(1.0, T, period_factor=2, peak_factor=0.9, alpha=0.1),
+        lambda t: restarts(t, T, 2, 0.9, 0.1),
+    ),
+    "cosine_restarts, long": (schedules.cosine_restarts(1.0, BIG, period_factor=3), lambda t: restarts(t, BIG, 3)),
+    "cosine_restarts, long and even": (schedules.cosine_restarts(1.0, BIG), lambda t: restarts(t, BIG, 1)),
     "cosine, long": (schedules.cosine(1000.0, BIG), lambda t: 500 * (1 + np.cos(np.pi * min(t, BIG) / BIG))),
     "one_cycle": (schedules.one_cycle(100, 1.0), lambda t: one_cycle(t)),
     "one_cycle, linear": (
@@ -514,13 +567,23 @@ def one_cycle(t):
     return 0.04 + 0.96 * rise if t < 30 else 4e-6 + (1 - 4e-6) * fall
 
 
+def restarts(t, length, factor, peak_factor=1, alpha=0):
+    cycle = 0
+    while t >= length:
+        if factor == 1:
+            cycle, t = t // length, t % length
+            break
+        cycle, t, length = cycle + 1, t - length, length * factor
+    return (1 - alpha) * peak_factor**cycle * 0.5 * (1 + np.cos(np.pi * (Fraction(t, length)))) + alpha
+
+
 def close(got, steps, exact):
     expected = np.array([float(exact(t)) for t in steps])
     np.testing.assert_allclose(np.broadcast_to(got, expected.shape), expected, rtol=5e-6, atol=2e-7 * expected.max())
 
 
 def test_every_schedule_has_an_exact_twin():
-    constructors = set(schedules.__all__) - {"Schedule", "ScalarOrSchedule"}
+    constructors = set(schedules.__all__) - {"Schedule", "ScalarOrSchedule", "reduce_on_plateau"}  # no function of t
     assert {name.partition(",")[0] for name in EXACT} == constructors
 
 

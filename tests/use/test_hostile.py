@@ -115,7 +115,7 @@ def test_every_format_that_pillow_writes_is_read_or_refused(tmp_path):
 
 OPENED = {"jaxdl/data/reading/pixels.py": "formats"}  # file -> the keyword that makes Pillow's open safe
 WEIGHTS_ONLY = {"jaxdl/interop/files.py"}
-NUMPY = {"jaxdl/data/reading/decoded.py", "experiments/train_cnn/contents.py"}
+NUMPY = {"jaxdl/data/reading/decoded.py", "experiments/train_cnn/records.py"}
 IMPORTED = {
     "jaxdl/runs/names.py": "package.module:function; one that a run folder names needs trust_run",
     "jaxdl/runs/trust.py": "modules of jaxdl and experiments alone",
@@ -149,7 +149,7 @@ def test_what_could_run_something_stands_in_a_named_set():
         if name in ("np.load", "numpy.load", "jnp.load"):
             safe = keywords.get("allow_pickle", "False") == "False"
             numpy_loaded.add(file if safe else f"{file}: with pickles")
-        if last == "import_module" or name == "__import__":
+        if last in ("import_module", "resolve_name") or name == "__import__":
             imported.add(file)
         runs_code = name in ("eval", "exec", "compile", "os.system", "os.popen", "joblib.load", "yaml.load")
         runs_code |= first in ("pickle", "marshal", "shelve", "dill", "cloudpickle") or "allow_pickle" in keywords
@@ -230,7 +230,7 @@ def finished_run(folder, model):
 
 
 def test_load_and_predict_call_what_a_folder_names_only_where_it_is_trusted(tmp_path, stranger, capsys, monkeypatch):
-    for name in ("stranger:net", "os:_exit", "jaxdl.runs.names:importlib", "jaxdl.runs.folder:_module_name"):
+    for name in ("stranger:net", "os:_exit", "jaxdl.runs.names:pkgutil", "jaxdl.runs.folder:_module_name"):
         finished_run(tmp_path, name)
         for call in (lambda: runs.load(tmp_path), lambda: predict.main([str(tmp_path), "digit.png"])):
             with pytest.raises(ValueError, match=rf"model='{name}'; .*--trust-run \(in Python, trust_run=True\)$"):
@@ -245,7 +245,7 @@ def test_load_and_predict_call_what_a_folder_names_only_where_it_is_trusted(tmp_
 
 def test_reports_read_no_code(tmp_path, stranger):
     finished_run(tmp_path, "stranger:net")
-    with pytest.raises(SystemExit, match=r"manifest.json is missing"):
+    with pytest.raises(SystemExit, match=r"manifest.json: is missing"):
         report.main([str(tmp_path)])
     assert not stranger.exists()
 

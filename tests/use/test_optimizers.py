@@ -51,6 +51,20 @@ MADE = {
 DIRECT = sorted(set(ours.__all__) - OTHERS - set(MADE))
 MAKE = MADE | {name: partial(getattr(ours, name), 0.1) for name in DIRECT}
 
+
+def row_of(name):
+    return ours.conventions.TABLE.get("sgd" if name in ("gd", "momentum") else name, {})
+
+
+# weight_decay is theirs under one convention alone, so that it stands in no row of the table
+PENALIZED = [
+    name
+    for name in DIRECT
+    if "weight_decay" in (parameters := inspect.signature(getattr(ours, name)).parameters)
+    and parameters["weight_decay"].default is None
+    and not any("weight_decay" in row for row in row_of(name).values())
+]
+
 # settings with another path through the code, and what is wrapped around optax's own
 SETTINGS = {
     "adamw mask": lambda: ours.adamw(0.1, mask=MASK),
@@ -509,10 +523,51 @@ class TestMistakes:
             "head": [False, True],
         }
 
-    def test_adam_s_penalty_is_pytorch_s_alone(self):
-        for convention in set(ours.CONVENTIONS) - {"torch"}:
-            with pytest.raises(ValueError, match="take adamw for decoupled decay"):
-                ours.adam(0.1, eps_root=0.1, weight_decay=0.1, convention=convention)
+    @pytest.mark.parametrize("inner", ["optax.lbfgs", "lbfgs", "newton", "gauss_newton"])
+    @pytest.mark.parametrize("outer", ["masked", "partition"])
+    def test_a_part_that_optax_hides_from_an_optimizer_of_the_loss_is_refused_in_one_line(self, outer, inner):
+        optimizer = optax.lbfgs() if inner == "optax.lbfgs" else getattr(ours, inner)()
+        mask, labels = {"w": True, "b": False}, {"w": "a", "b": "b"}
+        params = jax.tree.map(jnp.float32, PARAMS)
+
+        def model(params):
+            return jnp.concatenate([(params["w"] - 4).ravel(), params["b"]])
+
+        def loss(outputs):
+            return (outputs**2).sum()
+
+        def step(library):
+            around = (
+                library.masked(optimizer, mask)
+                if outer == "masked"
+                else library.partition({"a": optimizer, "b": ours.set_to_zero()}, labels)
+            )
+            value, grads = jax.value_and_grad(lambda params: loss(model(params)))(params)
+            offered = {
+                "value": value,
+                "value_fn": lambda params: loss(model(params)),
+                "model_fn": model,
+                "loss_fn": loss,
+            }
+            return ours.update(around, grads, around.init(params), params, **offered)[0]
+
+        with pytest.raises(ValueError, match=r"^optimizer: optax.masked or optax.partition hides") as caught:
+            step(optax)
+        assert "\n" not in str(caught.value)
+        assert jnp.all(jnp.abs(step(ours)["w"]) > 0)
+
+    @pytest.mark.parametrize("name", PENALIZED)
+    def test_an_l2_penalty_is_an_argument_under_pytorch_s_convention_alone(self, name):
+        factory = getattr(ours, name)
+        plain = ours.chain(ours.add_decayed_weights(0.1), factory(0.1, convention="torch"))
+        penalized = factory(0.1, weight_decay=0.1, convention="torch")
+        chained, built_in = (tx.update(GRADS, tx.init(PARAMS), PARAMS)[0] for tx in (plain, penalized))
+        jax.tree.map(np.testing.assert_array_equal, chained, built_in)
+        for convention, row in row_of(name).items():
+            missing = {key: 0.5 for key, value in row.items() if value is ours.conventions.REQUIRED}
+            if convention != "torch":
+                with pytest.raises(ValueError, match=r"only under 'torch'; chain\(add_decayed_weights\(...\), "):
+                    factory(0.1, weight_decay=0.1, convention=convention, **missing)
 
 
 @pytest.mark.parametrize("value", ["0.1", [0.1], (0.1,), {"w": 0.1}])
@@ -520,4 +575,4 @@ class TestMistakes:
 def test_a_hyperparameter_that_is_no_number_is_refused_at_once(kind, value):
     # the annotations that the suite checks would say it first where an optimizer is called
     with pytest.raises(ValueError, match=r"learning_rate is .*: it must be a number"):
-        ours.stages.check(**{kind: {"learning_rate": value}})
+        ours.checks.check(**{kind: {"learning_rate": value}})

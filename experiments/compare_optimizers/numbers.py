@@ -1,0 +1,114 @@
+"""Numbers of a study's report and their formats: paired differences, times to a target, means."""
+
+import math
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from experiments.compare_optimizers.records import Result, StudyContents
+from jaxdl.studies import statistics
+from jaxdl.studies.statistics import Interval
+
+
+def differences(study: StudyContents, pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str, str, Interval]]:
+    """Return problem, first, second and the interval of first minus second, over the seeds that both have."""
+    found = []
+    for problem in study.problems:
+        for a, b in pairs:
+            first, second = ({run.seed: run.value for run in study.select(problem, n, "final")} for n in (a, b))
+            if seeds := sorted({*first} & {*second}):
+                interval = statistics.paired_difference([first[s] for s in seeds], [second[s] for s in seeds])
+                found.append((problem, a, b, interval))
+    return found
+
+
+def with_target(study: StudyContents) -> list[tuple[str, float]]:
+    """Return the problems that have a target, with it."""
+    targets = {run.problem: run.target for run in study.runs if math.isfinite(run.target)}
+    return list(targets.items())
+
+
+def to_target(runs: Sequence[Result], unit: str) -> np.ndarray:
+    """Return each run's steps, examples or seconds to the target; infinity if it was not reached."""
+    steps = np.array(
+        [max(run.steps_to_target, 1.0) if run.steps_to_target == 0 else run.steps_to_target for run in runs]
+    )
+    if unit == "examples":
+        steps = steps * [run.examples / max(run.steps, 1) for run in runs]
+    elif unit == "seconds":
+        steps = np.array([max(run.seconds_to_target, 1e-9) for run in runs])
+    return np.where(np.isnan(steps), np.inf, steps)
+
+
+def reached(runs: Sequence[Result]) -> str:
+    """Write how many of the runs reached the target."""
+    return f"{np.isfinite(to_target(runs, 'steps')).sum()} of {len(runs)}"
+
+
+def ended(runs: Sequence[Result]) -> list[float]:
+    """Return the final value of each run; infinity where it diverged."""
+    return [run.value for run in runs]
+
+
+def best(run: Result) -> float:
+    """Return the best value of a run; infinity where there is none."""
+    return math.inf if math.isnan(run.best) else run.best
+
+
+def mean(values: Sequence[float]) -> Interval:
+    """Return the mean of the known values with its bootstrap interval."""
+    known = [value for value in values if not math.isnan(value)]
+    return statistics.bootstrap(known) if known else Interval(math.nan, math.nan, math.nan)
+
+
+def median(values: Sequence[float] | np.ndarray) -> float:
+    """Return the median, which may be infinite."""
+    with np.errstate(invalid="ignore"):
+        return float(np.median(values))
+
+
+def percent(interval: Interval, scale: float) -> Interval:
+    """Return an interval in percent of a scale."""
+    return Interval(*(100 * v / scale if scale and math.isfinite(scale) else v for v in interval))
+
+
+def verdict(interval: Interval) -> str:
+    """Say what an interval of paired differences means."""
+    if interval.contains(0):
+        return "no difference" if interval == (0, 0, 0) else "not told apart"
+    return "first is better" if interval.high < 0 else "second is better"
+
+
+def both(interval: Interval) -> str:
+    """Write an estimate with its interval."""
+    shown = ends(interval)
+    return number(interval.estimate) if shown == "–" else f"{number(interval.estimate)} ({shown})"
+
+
+def ends(interval: Interval) -> str:
+    """Write the ends of an interval."""
+    if math.isnan(interval.low) or (interval.low, interval.high) == (-math.inf, math.inf):
+        return "–"
+    return f"{number(interval.low)} to {number(interval.high)}"
+
+
+def number(value: float) -> str:
+    """Write a number with five digits."""
+    if math.isinf(value):
+        return "∞" if value > 0 else "-∞"
+    return "–" if math.isnan(value) else f"{value:.5g}"
+
+
+def rate(runs: Sequence[Result]) -> str:
+    """Write the learning rate that some runs share."""
+    return f"{runs[0].rate:.4g}" if runs else "–"
+
+
+def short(name: str) -> str:
+    """Return an optimizer's label without its module."""
+    return name.split(":", 1)[-1]
+
+
+def counted(things: Sequence[str], name: str) -> str:
+    """Write how many things there are."""
+    return f"{len(things)} {name}{'' if len(things) == 1 else 's'}"

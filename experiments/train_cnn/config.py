@@ -1,0 +1,194 @@
+"""The options of `experiments.train_cnn`, their defaults per data set and optimizer, and their limits."""
+
+import dataclasses
+import math
+import re
+from pathlib import Path
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import jax
+
+from jaxdl import runs
+from jaxdl.runs import names
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """All options of a run. Those left out get defaults that suit the data set and the optimizer, and are recorded."""
+
+    EXPERIMENT: ClassVar[str] = "train_cnn"
+
+    dataset: str = "digits"
+    """digits, mnist, fashion_mnist, cifar10; a folder or tar archive with a folder of images per class; or
+    package.module:function that returns a data.Dataset or (images, labels)."""
+    model: str = ""
+    """A name in jaxdl.models, or package.module:function that takes the number of classes and returns an nn.Layer.
+    By default one that suits the data set."""
+    optimizer: tuple[str, ...] = ("jaxdl.adam", "optax.adam")
+    """NAME or jaxdl.NAME, optax.NAME, optax.contrib.NAME or package.module:function, optionally with keywords:
+    "jaxdl.adam(eps=1e-3)". Several run side by side."""
+    learning_rate: tuple[float, ...] = ()
+    """Peak of the schedule: one for all optimizers, or one for each. By default one that suits the optimizer."""
+    schedule: Literal["constant", "cosine", "one_cycle", "step", "inverse_sqrt"] = "one_cycle"
+    """Learning rate after warm-up. cosine decays to 0; step divides by 10 at 1/2 and 3/4 of the run; inverse_sqrt is
+    1 / sqrt(1 + t / T), where T is the steps of warm-up, or of an epoch if there is none; one_cycle rises during
+    warm-up from 1/25 of the peak and then falls along a cosine."""
+    warmup: int = 0
+    """Steps of linear warm-up from 0. For one_cycle, 0 means three tenths of the run."""
+    epochs: int = 0
+    """Passes over the training part. 0: as many as suit the data set."""
+    batch_size: int = 0
+    """Examples per step over all devices. 0: as many as suit the data set."""
+    weight_decay: float | None = None
+    """Weight decay; by default the optimizer's own, if it has one. An optimizer with an argument weight_decay, such as
+    adamw, gets it there, masked to kernels if it takes a mask. For any other, 1/2 * decay * (sum of squares of all
+    kernels) is added to the loss."""
+    loss: str = "softmax_cross_entropy"
+    """A name in jaxdl.losses, or package.module:function that maps (outputs, labels) to one number per example, in
+    training and in evaluation. The report's probabilities are the softmax of the outputs. For CapsNet use
+    jaxdl.models.capsnet:capsule_loss."""
+    label_smoothing: float = 0.0
+    """Probability that is spread over all classes in training; for softmax_cross_entropy only."""
+    normalization: Literal["channel", "none"] = "channel"
+    """channel: subtract the mean and divide by the standard deviation of each channel of the training part. none: keep
+    pixels in [0, 1]."""
+    augment: tuple[Literal["flip", "shift", "rotate", "cutout", "noise", "none"], ...] = ()
+    """Random augmentations of the training images, applied on the device in this order: flip (left-right), shift (up to
+    a tenth of the side), rotate (up to 10 degrees), cutout (a square of a quarter of the side), noise (standard
+    deviation 0.05); or none. By default those that suit the data set."""
+    average: float | None = None
+    """Decay per step, such as 0.999, of a Polyak average of the weights, which is then evaluated in their place."""
+    early_stop: int | None = None
+    """Patience of early stopping, in epochs without a lower development loss. The test uses the weights of the best
+    epoch."""
+    dev_fraction: float = 0.1
+    """Share of the training examples held out for development."""
+    test_fraction: float | None = None
+    """Share of all examples used as test set, if the data set has none of its own; 0.2 by default."""
+    seed: int = 0
+    """Seed of the split, the initial parameters, the data order and all random layers."""
+    noise_floor: bool | None = None
+    """Also run the second optimizer from parameters moved by one ulp. By default only if the first two are twins."""
+    devices: int = 1
+    """Number of devices. On CPU the environment variable JAX_NUM_CPU_DEVICES makes virtual ones."""
+    strategy: Literal["pmap", "jit", "shard_map"] | None = None
+    """Way to use several devices; pmap by default."""
+    log_every: int = 50
+    """Steps per train row of metrics.csv."""
+    checkpoint_every: int = 0
+    """Steps between checkpoints within an epoch. 0: only at the end of each epoch."""
+    steps_per_call: int = 0
+    """Most steps per call of the compiled program. More than 1 needs a data set that fits on the device. 0: 10, or 1 on
+    CPU if a forward pass takes over 0.1 GFLOP."""
+    data_dir: Path | None = None
+    """Folder of the data sets' files; by default the variable JAXDL_DATA_DIR, else a per-user cache."""
+    out: Path | None = None
+    """Folder of this run; by default runs/train_cnn/TIME."""
+    resume: Path | None = None
+    """Resume the run in this folder."""
+    trust_run: bool = False
+    """With --resume: import and call functions that the run's config names as package.module:function. They can be any
+    code, so use this only for folders that you trust, such as your own."""
+
+
+class Defaults(NamedTuple):
+    """Defaults of options for one data set."""
+
+    model: str = "small_cnn"
+    epochs: int = 20
+    batch_size: int = 64
+    augment: tuple[str, ...] = ("none",)
+
+
+DEFAULTS = {  # keys are names without "-", "_" and " ", as `data.load` reads it
+    "digits": Defaults("tiny_cnn", 60, 32, ("shift",)),
+    "mnist": Defaults("lecture_torch", 1),
+    "fashionmnist": Defaults("small_cnn", 10, 128, ("flip",)),
+    "cifar10": Defaults("lecture_keras", 10, 128, ("flip",)),
+}
+SMOOTHED = "softmax_cross_entropy"  # the only loss with label_smoothing
+# peaks that suit small CNNs; "other" is for all optimizers that are not listed
+LEARNING_RATES = {
+    "sgd": 0.1, "momentum": 0.03, "nesterov": 0.03, "adagrad": 0.03, "adadelta": 1.0, "lion": 3e-4, "lars": 1.0,
+    "muon": 0.02, "adamax": 5e-3, "other": 3e-3,
+}  # fmt: skip
+
+
+def resolve(config: Config) -> Config:
+    """Fill in defaults and check all options.
+
+    Raises:
+        ValueError: for an option out of range; the message names it, its value and the allowed ones.
+    """
+    given = DEFAULTS.get(re.sub("[-_ ]", "", config.dataset.lower()), Defaults())
+    config = dataclasses.replace(
+        config,
+        model=config.model or given.model,
+        epochs=config.epochs or given.epochs,
+        batch_size=config.batch_size or given.batch_size,
+        augment=config.augment or given.augment,
+        learning_rate=config.learning_rate or tuple(map(default_rate, config.optimizer)),
+        strategy=config.strategy or ("pmap" if config.devices > 1 else "jit"),
+    )
+    if len(config.learning_rate) == 1:
+        config = dataclasses.replace(config, learning_rate=config.learning_rate * len(config.optimizer))
+    check(config)
+    noise_floor = are_twins(config) if config.noise_floor is None else config.noise_floor
+    return dataclasses.replace(config, noise_floor=noise_floor)
+
+
+def default_rate(optimizer: str) -> float:
+    """Return a learning rate that suits the optimizer."""
+    named = names.parse_optimizer(optimizer)
+    return LEARNING_RATES["other"] if ":" in named.name else LEARNING_RATES.get(named.short, LEARNING_RATES["other"])
+
+
+def are_twins(config: Config) -> bool:
+    """Return whether the first two optimizers are the same algorithm, so that a noise floor is of interest."""
+    pair = [names.parse_optimizer(text) for text in config.optimizer[:2]]
+    if len(pair) < 2 or any(":" in named.name for named in pair) or len({*config.learning_rate[:2]}) > 1:
+        return False
+    return (pair[0].short, pair[0].keywords) == (pair[1].short, pair[1].keywords)
+
+
+def check(config: Config) -> None:
+    """Raise ValueError for an option that is out of range for every data set."""
+    given = config.optimizer
+    require(len(given) >= 1, "optimizer", given, "at least one name")
+    for name in given:
+        runs.optimizer(name)
+    rates = config.learning_rate
+    require(len(rates) == len(given), "learning_rate", rates, f"one, or one for each of the optimizers {given}")
+    for rate in rates:
+        require(math.isfinite(rate) and rate > 0, "learning_rate", rate, "a positive number")
+    for name in ("epochs", "batch_size", "devices", "log_every", "early_stop"):
+        value = getattr(config, name)
+        require(value is None or value >= 1, name, value, "at least 1")
+    for name in ("warmup", "checkpoint_every", "seed", "weight_decay", "steps_per_call"):
+        value = getattr(config, name)
+        require(value is None or (math.isfinite(value) and value >= 0), name, value, "at least 0")
+    runs.loss(config.loss)
+    smoothing = config.label_smoothing
+    require(0 <= smoothing < 1, "label_smoothing", smoothing, "in [0, 1)")
+    smoothed = smoothing == 0 or config.loss == SMOOTHED
+    require(smoothed, "label_smoothing", smoothing, f"0 with loss={config.loss!r}: only {SMOOTHED} has it")
+    require(config.average is None or 0 < config.average < 1, "average", config.average, "in (0, 1)")
+    require(
+        config.augment == ("none",) or "none" not in config.augment, "augment", config.augment, "none alone, or others"
+    )
+    there = len(jax.devices())
+    require(
+        config.devices <= there,
+        "devices",
+        config.devices,
+        f"at most {there}, which is how many there are; on CPU, JAX_NUM_CPU_DEVICES={config.devices} makes that many",
+    )
+    size, devices = config.batch_size, config.devices
+    require(size % devices == 0, "batch_size", size, f"a multiple of the {devices} devices")
+    require(not config.noise_floor or len(given) >= 2, "noise_floor", True, "left out with fewer than two optimizers")
+
+
+def require(right: bool, name: str, value: Any, allowed: str) -> None:
+    """Raise ValueError unless ``right``; the message names the option, its value and the allowed ones."""
+    if not right:
+        raise ValueError(f"{name}={value!r} is not allowed: it must be {allowed}")

@@ -1,0 +1,203 @@
+"""The records in the files of a run folder, and a reader of the whole folder for its report.
+
+- ``config.json``: the options, by name
+- ``manifest.json``: how the run was made, a `Manifest`
+- ``summary.json``: a `RunSummary`
+- ``metrics.csv``: a `Measurement` per row
+- ``predictions.npz``: labels (n,), classes (k,) and for the i-th row of the summary probabilities_i (n, k),
+  mistake_index_i (m,), mistake_images_i (m, H, W, C) in [0, 1] and, where the first layer is a convolution,
+  filters_i (kh, kw, c_in, c_out)
+"""
+
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, Literal, NamedTuple
+
+import numpy as np
+
+from jaxdl.analysis import LayerRow
+from jaxdl.runs import records
+from jaxdl.runs.folder import CONFIG, MANIFEST, Manifest
+
+METRICS: Final = "metrics.csv"
+SUMMARY: Final = "summary.json"
+PREDICTIONS: Final = "predictions.npz"
+
+
+class Measurement(NamedTuple):
+    """One row of metrics.csv."""
+
+    optimizer: str
+    step: int  # updates done
+    epoch: int  # from 0
+    split: Literal["train", "dev", "test"]  # a train row is the mean over the steps since the last one
+    loss: float
+    accuracy: float  # NaN for a loss without classes
+    learning_rate: float
+    seconds: float  # of training so far, without compilation, evaluation and saving
+
+
+class OptimizerResult(NamedTuple):
+    """The result of one optimizer."""
+
+    optimizer: str
+    test_accuracy: float
+    test_loss: float
+    steps: int
+    epochs: float
+    steps_per_second: float  # NaN if the only call was the first one, which compiles
+    learning_rate: float  # the peak
+    seconds: float = np.nan
+    compile_seconds: float = np.nan
+    weights: str = ""  # the ones that were tested: the last, or the best on dev; or their average
+
+
+class PairDifference(NamedTuple):
+    """The distance between the final parameters of the first two optimizers, and the noise floor if it was measured."""
+
+    a: str
+    b: str
+    max_relative_difference: float
+    max_ulps: float
+    noise_floor_relative: float | None = None
+    noise_floor_ulps: float | None = None
+
+
+class PartSizes(NamedTuple):
+    """Number of examples in each part."""
+
+    train: int
+    dev: int
+    test: int
+
+
+class RunSummary(NamedTuple):
+    """summary.json."""
+
+    dataset: str
+    model: str
+    parameters: int
+    examples: PartSizes
+    rows: list[OptimizerResult]
+    parameter_table: list[LayerRow]
+    pair: PairDifference | None = None
+    note: str = ""  # of the data set
+
+
+class RunContents(NamedTuple):
+    """The contents of a finished run folder."""
+
+    config: dict[str, Any]
+    manifest: Manifest
+    summary: RunSummary
+    metrics: dict[str, np.ndarray]  # one entry per field of `Measurement`, all of one length
+    predictions: dict[str, np.ndarray]
+
+    @property
+    def names(self) -> list[str]:
+        """Return the optimizers' labels in the order of the summary."""
+        return [row.optimizer for row in self.summary.rows]
+
+
+def keep_until(table: records.Table[Measurement], steps: Mapping[str, int]) -> None:
+    """Drop the rows that an interrupted run wrote after its last checkpoints, and all test rows."""
+    table.keep(lambda row: row.split != "test" and row.step <= steps.get(row.optimizer, -1))
+
+
+def arrange(table: records.Table[Measurement], optimizers: Sequence[str]) -> None:
+    """Sort the rows into the order of an uninterrupted run.
+
+    They are out of order if a corrupt checkpoint threw one optimizer further back than another.
+    """
+    place = {name: i for i, name in enumerate(optimizers)}
+
+    def key(row: Measurement) -> tuple[bool, int, int]:
+        test = row.split == "test"
+        return test, 0 if test else row.epoch, place[row.optimizer]
+
+    table.sort(key)
+
+
+def read(folder: Path) -> RunContents:
+    """Read and check the five files.
+
+    Raises:
+        ValueError: if one is missing or damaged; the message names it.
+    """
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is no folder; give the folder of a run")
+    config, manifest = records.read_json(folder / CONFIG), records.read_record(folder / MANIFEST, Manifest)
+    summary = read_summary(folder)
+    names = [row.optimizer for row in summary.rows]
+    metrics = _metrics(folder / METRICS, names)
+    return RunContents(config, manifest, summary, metrics, _predictions(folder / PREDICTIONS, len(names)))
+
+
+def read_summary(folder: Path) -> RunSummary:
+    """Read summary.json.
+
+    Raises:
+        ValueError: if a field is missing or wrong; the message names it.
+    """
+    summary = records.read_record(folder / SUMMARY, RunSummary)
+    names = [row.optimizer for row in summary.rows]
+    if not names or len(set(names)) < len(names):
+        path = folder / SUMMARY
+        raise ValueError(f"{path}: rows must name at least one optimizer and each only once, got {names}")
+    return summary
+
+
+def _metrics(path: Path, names: list[str]) -> dict[str, np.ndarray]:
+    rows = records.read_table(path, Measurement)
+    there = {row.optimizer for row in rows}
+    if absent := [name for name in names if name not in there]:
+        raise ValueError(f"{path}: no rows of {absent[0]!r}, which summary.json names; there are {sorted(there)}")
+    return {name: np.array([getattr(row, name) for row in rows]) for name in Measurement._fields}
+
+
+def _predictions(path: Path, count: int) -> dict[str, np.ndarray]:
+    if not path.is_file():
+        raise ValueError(f"{path}: is missing")
+    if not zipfile.is_zipfile(path):
+        raise ValueError(f"{path}: is no npz archive, or is cut off")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = dict(archive)
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"{path}: is damaged or holds something other than plain arrays: {error}") from error
+    n, k = np.size(arrays.get("labels", ())), np.size(arrays.get("classes", ()))
+    _shape(path, arrays, "labels", (n,), "iu")
+    _shape(path, arrays, "classes", (k,), "U")
+    if not n or arrays["labels"].min() < 0 or arrays["labels"].max() >= k:
+        raise ValueError(f"{path}: labels must hold at least one label, each from 0 to {k - 1} ({k} classes)")
+    for i in range(count):
+        _shape(path, arrays, f"probabilities_{i}", (n, k), "f")
+        _check_mistakes(path, arrays, i)
+        if f"filters_{i}" in arrays:
+            _shape(path, arrays, f"filters_{i}", (None, None, None, None), "f")
+    return arrays
+
+
+def _check_mistakes(path: Path, arrays: dict[str, np.ndarray], i: int) -> None:
+    n, m = len(arrays["labels"]), np.size(arrays.get(f"mistake_index_{i}", ()))
+    if m == 0 and f"mistake_index_{i}" in arrays:  # the dtype of an empty list is arbitrary
+        arrays[f"mistake_index_{i}"] = np.zeros(0, np.int64)
+        return
+    _shape(path, arrays, f"mistake_index_{i}", (m,), "iu")
+    _shape(path, arrays, f"mistake_images_{i}", (m, None, None, None), "f")
+    index = arrays[f"mistake_index_{i}"]
+    if index.min() < 0 or index.max() >= n:
+        raise ValueError(f"{path}: mistake_index_{i} must lie from 0 to {n - 1}, got {index.min()}..{index.max()}")
+
+
+def _shape(path: Path, arrays: dict[str, np.ndarray], name: str, shape: Sequence[int | None], kinds: str) -> None:
+    """Raise ValueError unless the array exists with the shape (None: any size) and one of numpy's kinds."""
+    if name not in arrays:
+        raise ValueError(f"{path}: the array {name} is missing; there are {', '.join(sorted(arrays))}")
+    array, kind = arrays[name], {"iu": "integers", "U": "text", "f": "floating-point numbers"}[kinds]
+    fits = len(array.shape) == len(shape) and all(map(lambda h, w: w in (None, h), array.shape, shape))
+    if not fits or array.dtype.kind not in kinds:
+        wanted = tuple("any" if w is None else w for w in shape)
+        raise ValueError(f"{path}: {name} must be {kind} of shape {wanted}, got {array.dtype} {array.shape}")

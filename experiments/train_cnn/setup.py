@@ -1,0 +1,200 @@
+"""From the options to what a run trains: data, network, evaluation, and each optimizer's step and initial state."""
+
+import functools
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from experiments.train_cnn import choices
+from experiments.train_cnn.config import Config, require
+from jaxdl import analysis, compare, data, nn, runs, training
+from jaxdl.runs import trials
+
+ONE_ULP = "+1ulp"  # suffix of the label of the run that measures the noise floor
+ON_CPU_TOGETHER = (
+    1e8  # FLOPs of a forward pass; above, several steps per call gain nothing (benchmarks.speed, row pipeline)
+)
+Evaluate = Callable[[Any, Any, data.Examples], tuple[dict[str, float], np.ndarray]]
+
+
+class Setup(NamedTuple):
+    """The part of a run that all its optimizers share."""
+
+    config: Config
+    dataset: data.Dataset
+    splits: data.Splits
+    preprocessing: data.Normalization
+    layer: nn.Layer
+    evaluate: Evaluate  # (params, state, examples) -> ({"loss", "accuracy"}, logits)
+    resident: data.Examples | None  # the training part on the devices, where it fits
+    steps_per_call: int
+
+    @property
+    def in_shape(self) -> tuple[int, ...]:
+        """Return the shape of one image."""
+        return self.splits.train.images.shape[1:]
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Return the number of full batches in the training part."""
+        return len(self.splits.train.labels) // self.config.batch_size
+
+    @property
+    def steps(self) -> int:
+        """Return the number of steps of the whole run."""
+        return self.config.epochs * self.steps_per_epoch
+
+    def batches(self, epoch: int, first: int) -> Iterable[Any]:
+        """Return the batches of an epoch from number ``first`` on, or their rows if the data are on the device."""
+        size, seed, train = self.config.batch_size, self.config.seed, self.splits.train
+        if self.resident is not None:
+            return data.batch_rows(len(train.labels), size, seed=seed, epoch=epoch, start=first)
+        return data.batches(train, size, seed=seed, epoch=epoch, start=first)
+
+
+class Start(NamedTuple):
+    """One optimizer: its compiled step and its initial state."""
+
+    label: str
+    learning_rate: float  # the peak
+    rate_at: Callable[[int], Any]  # step -> learning rate
+    step: training.Parallel
+    state: training.TrainState
+
+
+def prepare(config: Config) -> Setup:
+    """Load the data, and make the network and its evaluation.
+
+    Raises:
+        ValueError: if the options, the model and the data do not fit together.
+    """
+    dataset = runs.dataset(config.dataset, data_dir=config.data_dir)
+    splits = data.split(dataset, seed=config.seed, dev_fraction=config.dev_fraction, test_fraction=config.test_fraction)
+    preprocessing = fit_preprocessing(config, splits.train.images, dataset.scale)
+    layer = runs.model(config.model, len(dataset.classes))
+    evaluate = make_evaluate(config, layer, preprocessing)
+    shared = Setup(config, dataset, splits, preprocessing, layer, evaluate, None, 1)
+    check_fit(shared)
+    fits = training.fits_in_memory(splits.train, jax.devices()[: config.devices])
+    steps_per_call = choose_steps_per_call(config, layer, splits, fits)
+    resident = training.replicate(splits.train, config.devices) if fits else None
+    return shared._replace(resident=resident, steps_per_call=steps_per_call)
+
+
+def fit_preprocessing(config: Config, images: np.ndarray, scale: float) -> data.Normalization:
+    """Return the normalization of the images: by statistics of the training part, or by the scale only."""
+    if config.normalization == "none":
+        return data.no_normalization(images.shape[-1], scale)
+    return data.fit_normalization(images, scale)
+
+
+def check_fit(shared: Setup) -> None:
+    """Raise ValueError if the options, the model and the data do not fit together."""
+    config, layer, train = shared.config, shared.layer, shared.splits.train
+    training.check_labels(runs.loss(config.loss), train.labels)
+    examples, size = len(train.labels), config.batch_size
+    require(size <= examples, "batch_size", size, f"at most the {examples} training examples")
+    require(config.warmup < shared.steps, "warmup", config.warmup, f"less than the {shared.steps} steps of the run")
+    in_shape, classes = shared.in_shape, len(shared.dataset.classes)
+    try:
+        out_shape = layer.out_shape(in_shape)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"model={config.model!r} does not take images of shape {in_shape}: {error}") from error
+    require(out_shape == (classes,), "model", config.model, f"one that gives {classes} logits; it gives {out_shape}")
+    trials.check_loss(config.loss, config.model, layer, in_shape)
+
+
+def choose_steps_per_call(config: Config, layer: nn.Layer, splits: data.Splits, resident: bool) -> int:
+    """Return the number of steps per call that the config asks for, or the faster one on this backend.
+
+    Raises:
+        ValueError: for several steps per call if the data set does not fit on the devices.
+    """
+    require(resident or config.steps_per_call <= 1, "steps_per_call", config.steps_per_call, "1: the data do not fit")
+    if config.steps_per_call or not resident:
+        return max(config.steps_per_call, 1)
+    if jax.default_backend() != "cpu":
+        return 10
+    # XLA does not count the operations of foreign calls, such as oneDNN's convolutions
+    rows = analysis.summary(layer, splits.train.images.shape[1:]).rows
+    flops = 2 * config.batch_size * sum(row.multiply_adds for row in rows)
+    return 10 if flops <= ON_CPU_TOGETHER else 1
+
+
+def make_evaluate(config: Config, layer: nn.Layer, preprocessing: data.Normalization) -> Evaluate:
+    """Return ``(params, state, examples) -> ({"loss", "accuracy"}, logits)``, compiled once for all optimizers."""
+    step = training.data_parallel_eval(
+        training.eval_step(layer, loss=runs.loss(config.loss), preprocess=lambda x: data.normalize(x, preprocessing)),
+        devices=config.devices,
+    )
+
+    def evaluate(params: Any, state: Any, examples: data.Examples):
+        size = min(1024, len(examples.labels))
+        size = -(-size // config.devices) * config.devices
+        return training.evaluate(step, (params, state), data.eval_batches(examples, size))
+
+    return evaluate
+
+
+def keys(config: Config) -> jax.Array:
+    """Return the key of the initial parameters and the key of all steps."""
+    return jax.random.split(jax.random.key(config.seed))
+
+
+def make_starts(shared: Setup) -> list[Start]:
+    """Return a start per optimizer, and one for the noise floor, all from the same parameters."""
+    config = shared.config
+    params, state = shared.layer.init(keys(config)[0], shared.in_shape)
+    labels = runs.labels(config.optimizer)
+    wanted = list(zip(labels, config.optimizer, config.learning_rate, [params] * len(labels), strict=True))
+    if config.noise_floor:
+        label, name, rate, _ = wanted[1]
+        wanted.append((f"{label}{ONE_ULP}", name, rate, compare.move_one_ulp(params)))
+    starts, compiled = [], {}
+    for label, name, rate, first_params in wanted:
+        schedule = choices.schedule(
+            config.schedule, rate, steps=shared.steps, warmup=config.warmup, epoch_steps=shared.steps_per_epoch
+        )
+        optimizer, penalty = choices.optimizer(
+            name, schedule, config.weight_decay, params, functions=config.strategy == "jit"
+        )
+        if (name, rate) not in compiled:
+            compiled[name, rate] = compile_step(shared, optimizer, penalty)
+        train_state = training.start(first_params, state, optimizer, average=config.average is not None)
+        rate_at = schedule if callable(schedule) else lambda step, rate=rate: rate
+        starts.append(Start(label, rate, rate_at, compiled[name, rate], train_state))
+    return starts
+
+
+def compile_step(shared: Setup, optimizer: Any, penalty: choices.Penalty | None) -> training.Parallel:
+    """Return the training step on the config's devices; it takes rows if the examples are on the devices."""
+    config, preprocessing = shared.config, shared.preprocessing
+    augment = choices.augment(config.augment, preprocessing.scale)
+    smoothing = {"label_smoothing": config.label_smoothing} if config.label_smoothing else {}
+    normalize = data.normalize if augment is None else data.standardize  # augmented images are in [0, 1] already
+    step = training.train_step(
+        shared.layer,
+        optimizer,
+        loss=functools.partial(runs.loss(config.loss), **smoothing),
+        preprocess=lambda x: normalize(x, preprocessing),
+        augment=augment,
+        penalty=penalty,
+        average_decay=config.average,
+    )
+    return training.data_parallel(step, strategy=config.strategy, devices=config.devices, examples=shared.resident)
+
+
+def describe(folder: Path, shared: Setup, argv: Sequence[str] | None) -> None:
+    """Write the files that describe the run, or check them if it is resumed; see `runs.describe`."""
+    runs.describe(
+        folder,
+        seed=shared.config.seed,
+        devices=jax.devices()[: shared.config.devices],
+        dataset=shared.dataset,
+        in_shape=shared.in_shape,
+        preprocessing=shared.preprocessing,
+        argv=argv,
+    )

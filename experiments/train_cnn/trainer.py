@@ -1,0 +1,268 @@
+"""The training of one optimizer within a run: metrics, checkpoints, early stopping.
+
+A run has a trainer per optimizer. They start from the same parameters, see the same batches in the same order and take
+turns, an epoch at a time, so that a machine that slows down slows all of them.
+"""
+
+import collections
+import itertools
+import math
+import pathlib
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.train_cnn.records import Measurement
+from experiments.train_cnn.setup import Setup, Start, keys
+from jaxdl import data, training
+from jaxdl.runs.clock import Clock
+from jaxdl.runs.loading import optimizer_folder
+from jaxdl.runs.records import Table
+from jaxdl.runs.signals import Diverged, StopRequest
+
+
+class Trainer:
+    """Trains one optimizer, and saves enough to resume after a kill at any moment.
+
+    Args:
+        setup: the part of the run that its optimizers share.
+        start: this optimizer's step and initial state.
+        folder: the run folder.
+        table: metrics.csv.
+        request: checked after each call of the step; once it is set, training saves and stops.
+        on_row: called with (trainer, row) for every row of metrics.csv.
+    """
+
+    def __init__(
+        self,
+        setup: Setup,
+        start: Start,
+        folder: pathlib.Path,
+        table: Table[Measurement],
+        request: StopRequest,
+        *,
+        on_row: Callable[["Trainer", Measurement], None] = lambda trainer, row: None,
+    ) -> None:
+        self.setup, self.start, self.name = setup, start, start.label
+        self.folder = folder / "checkpoints" / optimizer_folder(start.label)
+        self._table, self._request, self._on_row = table, request, on_row
+        self.state, self.key = start.step.place(start.state), start.step.place(keys(setup.config)[1])
+        patience = setup.config.early_stop
+        self.stopping = training.EarlyStopping(patience) if patience else None
+        self.step = 0
+        self.epoch = 0  # the current epoch, or the next one
+        self.batch = 0  # finished batches of that epoch
+        self.clock = Clock()
+        self._best = self._judged_now() if patience else None  # weights of the epoch with the lowest development loss
+        self._window: collections.Counter[str] = collections.Counter()
+        self._sizes: collections.deque[int] = collections.deque()  # steps of each dispatched call
+        self._pending: list[tuple[int, int, Any]] = []  # last step, number of steps and metrics of each call
+        self._last_finite: tuple[int, float] | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Return whether early stopping has ended the training."""
+        return self.stopping is not None and self.stopping.stop
+
+    def resume(self, report: Callable[[str], None] = print) -> bool:
+        """Restore the newest valid checkpoint, and return False if there is none.
+
+        Corrupt ones after it are deleted, since they would displace valid ones from the few that are kept.
+
+        Raises:
+            ValueError: see `training.checkpoints.restore_newest`.
+        """
+        found = training.checkpoints.restore_newest(self.folder, self._tree(), report=report)
+        if found is None:
+            return False
+        for step in training.checkpoints.steps(self.folder):
+            if step > found.meta["step"]:
+                shutil.rmtree(self.folder / f"{step:08d}")
+        self.state = self.start.step.place(found.tree["state"])
+        self._best = None if self._best is None else self.start.step.place(found.tree["best"])
+        meta = found.meta
+        self.step, self.epoch, self.batch = meta["step"], meta["epoch"], meta["batch"]
+        self.clock.restore(meta["clock"])
+        self._window = collections.Counter(meta["window"])
+        self._last_finite = tuple(meta["last_finite"]) if meta["last_finite"] else None
+        if self.stopping is not None:
+            self.stopping = training.EarlyStopping(*meta["stopping"])
+        return True
+
+    def save(self) -> None:
+        """Write a checkpoint.
+
+        Raises:
+            Diverged: if a parameter, or a loss since the last checkpoint, is not finite; then nothing is written.
+        """
+        self._drain()
+        self.clock.stop()
+        self._check_parameters()
+        self._table.sync()  # no checkpoint is ahead of its rows
+        meta = {
+            "step": self.step,
+            "epoch": self.epoch,
+            "batch": self.batch,
+            "clock": self.clock.to_dict(),
+            "window": dict(self._window),
+            "last_finite": self._last_finite,
+            "stopping": list(self.stopping) if self.stopping else None,
+        }
+        training.checkpoints.save(self.folder, self.step, self._tree(), meta)
+
+    def _tree(self) -> dict[str, Any]:
+        return {"state": self.state, "best": self._best}
+
+    def train_epoch(self, epoch: int) -> None:
+        """Train one epoch and evaluate the development set. An epoch that is already finished is skipped.
+
+        If a stop is requested, this saves and returns early.
+
+        Raises:
+            Diverged: if a loss is not finite; the message names its step and the last finite loss.
+        """
+        if self.finished or epoch < self.epoch or self._request.signal:
+            return
+        if self.step == 0 and not training.checkpoints.steps(self.folder):
+            self.save()
+        self.clock.start()
+        self.state = training.fit(
+            self.start.step.step,
+            self.state,
+            self._epoch_batches,
+            key=self.key,
+            epochs=[epoch],
+            on_metrics=self._on_metrics,
+        )
+        jax.block_until_ready(self.state)
+        self.clock.stop()
+        if self._request.signal:
+            self.save()
+            return
+        self._drain()
+        if self._window:
+            self._write_train_row()
+        self.epoch, self.batch = epoch + 1, 0
+        self._end_of_epoch(epoch)
+        self.save()
+
+    def _epoch_batches(self, epoch: int) -> Iterator[Any]:
+        self._sizes.clear()
+        return training.prefetch(self._calls(self.setup.batches(epoch, self.batch)), self.start.step.shard)
+
+    def _calls(self, batches: Iterable[Any]) -> Iterator[Any]:
+        """Yield the argument of each call of the step. Calls end where a row or a checkpoint is due."""
+        step, batches, config = self.step, iter(batches), self.setup.config
+        while True:
+            due = [every - step % every for every in (config.log_every, config.checkpoint_every) if every]
+            together = list(itertools.islice(batches, min(self.setup.steps_per_call, *due)))
+            if not together:
+                return
+            step += len(together)
+            self._sizes.append(len(together))
+            yield (
+                together[0] if self.setup.steps_per_call == 1 else data.stack_rows(together, self.setup.steps_per_call)
+            )
+
+    def _on_metrics(self, epoch: int, state: training.TrainState, metrics: Any) -> bool:
+        del epoch
+        config, steps = self.setup.config, self._sizes.popleft()
+        self.clock.count(metrics, steps)
+        self.step, self.batch, self.state = self.step + steps, self.batch + steps, state
+        self._pending.append((self.step, steps, metrics))
+        if self.step % config.log_every == 0:
+            self._drain()
+            self.clock.stop()  # the device is idle, and the first evaluation of the schedule compiles
+            self._write_train_row()
+            self.clock.start()
+        if config.checkpoint_every and self.step % config.checkpoint_every == 0:
+            self.save()
+            self.clock.start()
+        return self._request.signal is not None
+
+    def _drain(self) -> None:
+        """Fetch and check the metrics of all steps since the last call, in order."""
+        pending, self._pending = self._pending, []
+        fetched = jax.device_get([metrics for _, _, metrics in pending])
+        for (last, steps, _), metrics in zip(pending, fetched, strict=True):
+            for step in range(steps):
+                self._note(last - steps + step + 1, {name: float(np.ravel(v)[step]) for name, v in metrics.items()})
+
+    def _note(self, step: int, sums: dict[str, float]) -> None:
+        """Check one step's metrics and add them to the next row."""
+        mean = (sums["loss"] / sums["weight"]) + sums["penalty"]
+        if not math.isfinite(mean):
+            raise Diverged(self._diverged(f"the loss is {mean} at step {step}"))
+        self._last_finite = (step, mean)
+        self._window.update({**sums, "penalty": sums["penalty"] * sums["weight"]})
+
+    def _check_parameters(self) -> None:
+        for path, leaf in jax.tree_util.tree_leaves_with_path(self.state.params):
+            if not np.isfinite(np.asarray(leaf)).all():
+                raise Diverged(
+                    self._diverged(f"params{jax.tree_util.keystr(path)} is not finite after step {self.step}")
+                )
+
+    def _diverged(self, what: str) -> str:
+        last = (
+            f"the last finite loss was {self._last_finite[1]:.6g} at step {self._last_finite[0]}"
+            if self._last_finite
+            else "no loss was finite before it"
+        )
+        kept = training.checkpoints.steps(self.folder)
+        where = f"; the checkpoint of step {kept[-1]} is kept in {self.folder}" if kept else ""
+        return f"{self.name}: {what}; {last}{where}"
+
+    def _write_train_row(self) -> None:
+        window, self._window = self._window, collections.Counter()
+        loss = (window["loss"] + window["penalty"]) / window["weight"]
+        correct = window.get("correct", math.nan)  # a loss without classes counts no hits
+        self.append("train", {"loss": loss, "accuracy": correct / window["weight"]})
+
+    def _end_of_epoch(self, epoch: int) -> None:
+        judged = self._judged_now()
+        found, _ = self.setup.evaluate(judged["params"], judged["state"], self.setup.splits.dev)
+        self.append("dev", found, epoch=epoch)
+        if not math.isfinite(found["loss"]):
+            raise Diverged(self._diverged(f"the dev loss is {found['loss']} after step {self.step}"))
+        if self.stopping is not None:
+            self.stopping, improved = self.stopping.update(found["loss"], epoch)
+            self._best = judged if improved else self._best
+
+    def _judged_now(self) -> dict[str, Any]:
+        """Return a copy of the average if there is one, or of the weights that the optimizer evaluates."""
+        params, state = training.eval_variables(self.state)
+        return _copied({"params": params, "state": state})
+
+    def append(
+        self, split: Literal["train", "dev", "test"], found: dict[str, float], *, epoch: int | None = None
+    ) -> None:
+        """Write a row of metrics.csv at the current step."""
+        row = Measurement(
+            optimizer=self.name,
+            step=self.step,
+            epoch=self.epoch if epoch is None else epoch,
+            split=split,
+            learning_rate=float(np.asarray(self.start.rate_at(max(self.step - 1, 0)))),
+            seconds=round(self.clock.seconds, 3),
+            loss=found["loss"],
+            accuracy=found.get("accuracy", math.nan),
+        )
+        self._table.append([row])
+        self._on_row(self, row)
+
+    def chosen(self) -> dict[str, Any]:
+        """Return the weights to test: the best on dev or the last ones, or their average."""
+        of_average = "" if self.state.average is None else "average, "
+        if self.stopping is not None and self._best is not None:
+            return {**self._best, "which": f"{of_average}best on dev, epoch {self.stopping.best_epoch + 1}"}
+        return {**self._judged_now(), "which": f"{of_average}last"}
+
+
+def _copied(tree: Any) -> Any:
+    """Copy all leaves, because the next step is given the buffers of the state."""
+    return jax.tree.map(jnp.copy, tree)

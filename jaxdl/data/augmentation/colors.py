@@ -1,0 +1,110 @@
+"""Random changes of pixels and colours."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxdl.data.augmentation.checking import Image, check_key, check_range, check_whole, symmetric
+from jaxdl.data.coloring import contrasted, hue_turned, saturated
+from jaxdl.data.transforms import Number, checked_image, erased
+
+
+def noise(key: Array, image: Image, *, stddev: Number = 0.05) -> Float[Array, "h w c"]:
+    """Adds N(0, stddev²) to every value, drawn in float32.
+
+    Args:
+        key: Random key.
+        image: Floats `(H, W, C)`.
+        stddev: Standard deviation, at least 0, where full brightness is 1.
+
+    Raises:
+        ValueError: If the deviation is negative, or the image is not floats of rank 3.
+
+    Reference: Lecture row G7.
+    """
+    check_key(key)
+    check_range("stddev", stddev, low=0)
+    image = checked_image(image)
+    return image + (stddev * jax.random.normal(key, image.shape)).astype(image.dtype)
+
+
+def drop_pixels(key: Array, image: Image, *, rate: Number = 0.1, fill: Number = 0.0) -> Float[Array, "h w c"]:
+    """Sets each pixel, all channels together, to `fill` with probability `rate`; nothing is rescaled.
+
+    See `flip`.
+    """
+    check_key(key)
+    check_range("rate", rate, low=0, high=1)
+    image = checked_image(image)
+    dropped = jax.random.bernoulli(key, rate, (*image.shape[:2], 1))
+    return jnp.where(dropped, jnp.asarray(fill, image.dtype), image)
+
+
+def cutout(key: Array, image: Image, *, size: int = 8, fill: Number = 0.0) -> Float[Array, "h w c"]:
+    """Fills a square whose centre is drawn evenly from all pixels; at the border a part of it falls outside.
+
+    Args:
+        key: Random key.
+        image: Floats `(H, W, C)`.
+        size: Side of the square in pixels.
+        fill: Value inside of the square.
+
+    Raises:
+        ValueError: If the size is negative, or the image is not floats of rank 3.
+
+    Reference: T. DeVries, G. Taylor, Improved Regularization of Convolutional Neural Networks with Cutout,
+    2017, https://arxiv.org/abs/1708.04552.
+    """
+    check_key(key)
+    check_whole("size", size)
+    check_range("size", size, low=0)
+    image = checked_image(image)
+    row, column = jax.random.randint(key, (2,), 0, jnp.array(image.shape[:2]))
+    return erased(image, row, column, size=size, fill=fill)
+
+
+def brightness(key: Array, image: Image, *, max_change: Number = 0.2) -> Float[Array, "h w c"]:
+    """Adds one number from U(−max_change, max_change) to all values.
+
+    Args:
+        key: Random key.
+        image: Floats `(H, W, C)`.
+        max_change: Largest change, at least 0, where full brightness is 1.
+
+    Raises:
+        ValueError: If the change is negative, or the image is not floats of rank 3.
+    """
+    check_key(key)
+    check_range("max_change", max_change, low=0)
+    image = checked_image(image)
+    return image + symmetric(key, max_change).astype(image.dtype)
+
+
+def contrast(key: Array, image: Image, *, max_change: Number = 0.2) -> Float[Array, "h w c"]:
+    """Multiplies distances from the channel's mean by one factor from U(1 − max_change, 1 + max_change).
+
+    See `brightness`; max_change lies in [0, 1].
+    """
+    check_key(key)
+    check_range("max_change", max_change, low=0, high=1)
+    return contrasted(image, 1 + symmetric(key, max_change))
+
+
+def saturation(key: Array, image: Image, *, max_change: Number = 0.2) -> Float[Array, "h w c"]:
+    """Multiplies the colours' saturation by one factor from U(1 − max_change, 1 + max_change).
+
+    See `brightness`; max_change lies in [0, 1], and pixels are at least 0.
+    """
+    check_key(key)
+    check_range("max_change", max_change, low=0, high=1)
+    return saturated(image, 1 + symmetric(key, max_change))
+
+
+def hue(key: Array, image: Image, *, max_change: Number = 0.1) -> Float[Array, "h w 3"]:
+    """Turn all hues by one share of the colour circle, drawn from U(−max_change, max_change).
+
+    See `brightness`; max_change lies in [0, 0.5], and the image has three channels, red, green and blue.
+    """
+    check_key(key)
+    check_range("max_change", max_change, low=0, high=0.5)
+    return hue_turned(image, symmetric(key, max_change))

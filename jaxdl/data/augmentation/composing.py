@@ -1,0 +1,49 @@
+"""Augmentations made of others."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+from jaxtyping import Array, Int, Num
+
+from jaxdl.data.augmentation.checking import check_key
+
+Augmentation = Callable[[Array, Array], Array]
+
+
+def compose(*augmentations: Augmentation) -> Augmentation:
+    """One augmentation that applies several from left to right, each with a key of its own.
+
+    Args:
+        augmentations: Functions of (key, image); set options with `functools.partial`.
+    """
+
+    def composed(key: Array, image: Array) -> Array:
+        check_key(key)
+        for position, augmentation in enumerate(augmentations):
+            image = augmentation(jax.random.fold_in(key, position), image)
+        return image
+
+    return composed
+
+
+def per_example(
+    augmentation: Augmentation,
+) -> Callable[[Array, Num[ArrayLike, "n h w c"], Int[ArrayLike, " n"]], Array]:
+    """The same augmentation for a batch: `f(key, images, index)`, example i with the key fold_in(key,
+    index[i]).
+
+    A result depends on the example's index and not on its place in the batch, so that it is the same on any
+    number of devices.
+
+    Args:
+        augmentation: A function of (key, image).
+    """
+
+    def batched(key: Array, images: Num[ArrayLike, "n h w c"], index: Int[ArrayLike, " n"]) -> Array:
+        check_key(key)
+        keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, jnp.asarray(index))
+        return jax.vmap(augmentation)(keys, jnp.asarray(images))
+
+    return batched

@@ -1,0 +1,305 @@
+"""Files of a run folder: records as JSON objects or as rows of CSV tables, declared once for writing and reading.
+
+A record is a NamedTuple. Its fields are the keys of an object or the columns of a table, and its annotations decide how
+they are written, read and checked: ``str``, ``int``, ``float``, ``bool``, ``Any``, ``Literal``, ``dict``, ``list[T]``,
+``tuple[T, ...]``, ``T | None`` and other records. An undefined number is NaN in memory, null in an object and an empty
+cell in a table. All other numbers keep all of their digits, so that reading restores the same bits.
+
+A whole file is written under another name, flushed to disk and renamed, so a reader sees the old file or the new one,
+and so does the next process after a kill at any moment. A table grows by whole lines. A kill leaves at most one line
+without a newline, which the next process drops.
+
+Every object carries the number `FORMAT`. The one in config.json, which is written first, also covers the tables and
+arrays of the folder, since CSV has no place for it. Objects without a number, from older versions, have format 1.
+"""
+
+import csv
+import io
+import json
+import math
+import os
+import pathlib
+import textwrap
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, Generic, Literal, TypeVar
+
+import numpy as np
+
+Path = pathlib.Path
+FORMAT: Final = 1
+Record = TypeVar("Record", bound=tuple)
+
+
+# ---------------------------------------------------------------- whole files
+
+
+def write_whole(path: str | os.PathLike, content: str | bytes) -> None:
+    """Write a file, or replace it; text is encoded as UTF-8."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.writing")
+    with temporary.open("wb") as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def write_arrays(path: str | os.PathLike, arrays: Mapping[str, Any]) -> None:
+    """Write an ``.npz`` archive, or replace it; equal arrays give equal bytes."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    write_whole(path, buffer.getvalue())
+
+
+def write_json(path: str | os.PathLike, value: Mapping[str, Any] | tuple) -> None:
+    """Write a record or a mapping as a JSON file, or replace it, with the format number.
+
+    Raises:
+        TypeError: for values that JSON cannot hold; the file is then unchanged.
+    """
+    write_whole(path, json.dumps({"format": FORMAT, **_plain(value)}, indent=2) + "\n")
+
+
+def read_json(path: str | os.PathLike) -> dict[str, Any]:
+    """Read the object in a JSON file, without its format number.
+
+    Raises:
+        ValueError: if the file is missing, is not JSON, is not an object or has another format; the message names it.
+    """
+    try:
+        value = json.loads(_content(path))
+    except ValueError as error:
+        raise ValueError(f"{path}: is not valid JSON ({error})") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"{path}: must hold an object of names and values, got a {type(value).__name__}")
+    if (found := value.pop("format", 1)) != FORMAT:
+        raise ValueError(f"{path}: has format {found!r}; this version reads {FORMAT}")
+    return value
+
+
+def read_record(path: str | os.PathLike, kind: type[Record]) -> Record:
+    """Read a record from a JSON file; unknown keys are ignored.
+
+    Raises:
+        ValueError: see `read_json`; also if a field is missing or has another type; the message names it.
+    """
+    return _decoded(read_json(path), kind, path, "")
+
+
+def _content(path: str | os.PathLike) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except FileNotFoundError as error:
+        raise ValueError(f"{path}: is missing") from error
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+# ---------------------------------------------------------------- tables
+
+
+class Table(Generic[Record]):
+    """A CSV file to which records are appended. It is created, or loses an unfinished last line, when it is opened.
+
+    Args:
+        path: the file.
+        kind: the record type, whose fields are the columns.
+
+    Raises:
+        ValueError: if the file has other columns or a damaged line; the message names the file and the line.
+    """
+
+    def __init__(self, path: str | os.PathLike, kind: type[Record]) -> None:
+        self.path, self.kind = Path(path), kind
+        content = self.path.read_bytes() if self.path.exists() else b""
+        lines, _ = _whole_lines(self.path, content)
+        self._lines = lines or [_line(_fields(kind))]
+        if (whole := self._text().encode()) != content:
+            write_whole(self.path, whole)
+        if [*_fields(kind)] != (header := _cells(self.path, 1, self._lines[0])):
+            raise ValueError(f"{self.path}: has the columns {header}, not {[*_fields(kind)]}")
+        self._rows = _rows(self.path, self._lines, kind)
+
+    @property
+    def rows(self) -> Sequence[Record]:
+        """Return all records in the order of the file."""
+        return self._rows
+
+    def append(self, rows: Iterable[Record]) -> None:
+        """Append records in one write. They survive a kill of the process, and a power cut once `sync` has returned."""
+        added = list(rows)
+        lines = [_line(map(_cell, row)) for row in added]
+        with self.path.open("a", newline="") as file:
+            file.write("".join(f"{line}\n" for line in lines))
+        self._lines += lines
+        self._rows += added
+
+    def sync(self) -> None:
+        """Wait until all records are on disk."""
+        with self.path.open("rb") as file:
+            os.fsync(file.fileno())
+
+    def keep(self, wanted: Callable[[Record], bool]) -> None:
+        """Keep the wanted records only; their lines do not change by a byte."""
+        self._choose([i for i, row in enumerate(self._rows) if wanted(row)])
+
+    def sort(self, key: Callable[[Record], Any]) -> None:
+        """Sort the records by a key, stably; their lines do not change by a byte."""
+        self._choose(sorted(range(len(self._rows)), key=lambda i: key(self._rows[i])))
+
+    def _choose(self, places: list[int]) -> None:
+        if places != [*range(len(self._rows))]:
+            self._rows = [self._rows[i] for i in places]
+            self._lines = [self._lines[0], *(self._lines[i + 1] for i in places)]
+            write_whole(self.path, self._text())
+
+    def _text(self) -> str:
+        return "".join(f"{line}\n" for line in self._lines)
+
+
+def read_table(path: str | os.PathLike, kind: type[Record], *, unfinished: bool = False) -> list[Record]:
+    """Read the records of a CSV file. It may have additional columns, and columns in any order.
+
+    Args:
+        path: the file, which is not modified.
+        kind: the record type.
+        unfinished: ignore a last line without a newline, as in a table that is being written, instead of raising.
+
+    Raises:
+        ValueError: if the file or a line is damaged; the message names both.
+    """
+    lines, rest = _whole_lines(path, _content(path).replace(b"\r\n", b"\n"))
+    if rest and not unfinished:
+        raise ValueError(f"{path}, line {len(lines) + 1}: is cut off, it has no newline")
+    return _rows(Path(path), lines or [""], kind)
+
+
+def _whole_lines(path: str | os.PathLike, content: bytes) -> tuple[list[str], bytes]:
+    """Return the complete lines, and the bytes after the last newline, which may end within a character."""
+    whole, _, rest = content.rpartition(b"\n")
+    try:
+        return (whole.decode().split("\n") if whole else []), rest
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: is no table of text ({error})") from error
+
+
+def _rows(path: Path, lines: list[str], kind: type[Record]) -> list[Record]:
+    header = _cells(path, 1, lines[0])
+    if absent := [name for name in _fields(kind) if name not in header]:
+        raise ValueError(f"{path}: the first line lacks the columns {', '.join(absent)}; got {header}")
+    places = [(header.index(name), name, hint) for name, hint in _fields(kind).items()]
+    found = []
+    for number, line in enumerate(lines[1:], 2):
+        cells = _cells(path, number, line)
+        if len(cells) != len(header):
+            raise ValueError(f"{path}, line {number}: has {len(cells)} fields, the header has {len(header)}")
+        found.append(kind(*(_read_cell(path, number, name, hint, cells[place]) for place, name, hint in places)))
+    return found
+
+
+def _cells(path: Path, number: int, line: str) -> list[str]:
+    try:
+        return next(csv.reader([line], strict=True), [])
+    except csv.Error as error:
+        raise ValueError(f"{path}, line {number}: is not what was written ({error}): {line!r}") from error
+
+
+def _read_cell(path: Path, number: int, name: str, kind: Any, text: str) -> Any:
+    allowed = typing.get_args(kind) if typing.get_origin(kind) is Literal else ()
+    try:
+        if kind in (int, float):
+            return kind(text or ("nan" if kind is float else text))
+        if text and (not allowed or text in allowed):
+            return text
+    except ValueError:
+        pass  # the error below says what is allowed
+    wanted = {int: "a whole number", float: "a number or empty"}.get(kind, " or ".join(allowed) or "a name")
+    raise ValueError(f"{path}, line {number}: {name} must be {wanted}, got {text!r}")
+
+
+def _cell(value: Any) -> str:
+    text = "" if _undefined(value) else str(value)
+    if "\n" in text or "\r" in text:
+        raise ValueError(f"a cell of a table must be one line, got {text!r}")
+    return text
+
+
+def _line(cells: Iterable[str]) -> str:
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="").writerow(cells)
+    return buffer.getvalue()
+
+
+# ---------------------------------------------------------------- records as JSON
+
+
+def _fields(kind: type) -> dict[str, Any]:
+    return {name: typing.get_type_hints(kind)[name] for name in kind._fields}  # pyright: ignore
+
+
+def _undefined(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def _plain(value: Any) -> Any:
+    """Turn records into dicts, tuples into lists and NaN into None."""
+    if hasattr(value, "_asdict"):
+        value = value._asdict()
+    if isinstance(value, Mapping):
+        return {name: _plain(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    return None if _undefined(value) else value
+
+
+NAMES: Final = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
+
+
+def _decoded(value: Any, kind: Any, path: str | os.PathLike, name: str) -> Any:
+    """Check a value from JSON and return it as a ``kind``."""
+    origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (types.UnionType, typing.Union):  # T | None
+        return None if value is None else _decoded(value, inner[0], path, name)
+    if kind is Any or (kind is float and value is None):
+        return math.nan if kind is float else value
+    if origin is Literal:
+        return _checked(value, value in inner, " or ".join(map(repr, inner)), path, name)
+    if kind in NAMES:
+        right = isinstance(value, int | float if kind is float else kind) and (kind is bool) == isinstance(value, bool)
+        return _checked(value, right, NAMES[kind], path, name)
+    if hasattr(kind, "_fields"):
+        return _decoded_record(value, kind, path, name)
+    if (origin or kind) is dict:
+        _checked(value, isinstance(value, dict), "an object", path, name)
+        return {key: _decoded(one, inner[1] if inner else Any, path, f"{name}.{key}") for key, one in value.items()}
+    return _decoded_list(value, origin or kind, inner, path, name)
+
+
+def _decoded_record(value: Any, kind: Any, path: str | os.PathLike, name: str) -> Any:
+    _checked(value, isinstance(value, dict), "an object", path, name)
+    found = {}
+    for field, hint in _fields(kind).items():
+        full = f"{name}.{field}" if name else field
+        if field in value:
+            found[field] = _decoded(value[field], hint, path, full)
+        elif field not in kind._field_defaults:
+            raise ValueError(f"{path}: {full} is missing")
+    return kind(**found)
+
+
+def _decoded_list(value: Any, kind: type, inner: tuple, path: str | os.PathLike, name: str) -> Any:
+    fixed = kind is tuple and inner and inner[-1] is not Ellipsis
+    right = isinstance(value, list) and (not fixed or len(value) == len(inner))
+    _checked(value, right, f"a list of {len(inner)}" if fixed else "a list", path, name)
+    hints = inner if fixed else [inner[0] if inner else Any] * len(value)
+    pairs = enumerate(zip(value, hints, strict=True))
+    return kind(_decoded(one, hint, path, f"{name}[{i}]") for i, (one, hint) in pairs)
+
+
+def _checked(value: Any, right: bool, wanted: str, path: str | os.PathLike, name: str) -> Any:
+    if not right:
+        got = textwrap.shorten(repr(value), 200)
+        raise ValueError(f"{path}: {name or 'it'} must be {wanted}, got {got}")
+    return value

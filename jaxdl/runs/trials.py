@@ -1,0 +1,64 @@
+"""Trials of a loss and an optimizer on a network by abstract evaluation, before a run writes anything."""
+
+import textwrap
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.flatten_util import ravel_pytree
+
+from jaxdl import nn, optimizers, training
+from jaxdl.runs.names import loss
+
+
+def check_loss(name: str, model: str, layer: nn.Layer, in_shape: Sequence[int]) -> None:
+    """Raise ValueError unless the loss maps the network's outputs to one number per example; only shapes are evaluated.
+
+    Args:
+        name: the loss, as on the command line.
+        model: name of the network for the message.
+        layer: the network, which may return more in training than in evaluation.
+        in_shape: shape of one image.
+    """
+    key, function = jax.random.key(0), loss(name)
+    images, labels = (jax.ShapeDtypeStruct((2, *in_shape), "float32"), jax.ShapeDtypeStruct((2,), "int32"))
+    for train in (False, True):
+        outputs = jax.eval_shape(
+            lambda x, train=train: layer.apply(*layer.init(key, tuple(in_shape)), x, train=train, key=key)[0], images
+        )
+        try:
+            shape = jax.eval_shape(lambda y, labels: training.per_example(function, y, labels), outputs, labels).shape
+        except (AttributeError, TypeError, ValueError) as error:
+            what = "an array" if isinstance(outputs, jax.ShapeDtypeStruct) else f"a {type(outputs).__name__}"
+            when = f"in {'training' if train else 'evaluation'}, {what}"
+            why = textwrap.shorten(str(error), 200, placeholder=" ...")
+            raise ValueError(f"loss={name!r} does not take what model={model!r} returns {when}: {why}") from error
+        if shape != (2,):
+            raise ValueError(f"loss={name!r} must give one number per example; for 2 examples it gives shape {shape}")
+
+
+def try_update(optimizer: optax.GradientTransformation, params: Any, *, functions: bool, halves: bool = True) -> Any:
+    """Update once with everything that a loop offers an optimizer, on a stand-in loss; meant for `jax.eval_shape`.
+
+    Args:
+        optimizer: the optimizer to try.
+        params: the network's parameters.
+        functions: whether the loop offers functions of the parameters.
+        halves: whether it also offers the network and the loss of its outputs separately, as a training step does.
+
+    Raises:
+        ValueError: see `optimizers.update`.
+    """
+
+    def total(tree):
+        return sum((jnp.sum(leaf, dtype=jnp.float32) for leaf in jax.tree.leaves(tree)), jnp.float32(0))
+
+    offered: dict[str, Any] = {"value": total(params), "grad_fn": lambda params, i=None: params}
+    if functions:
+        offered |= {"value_fn": total}
+    if functions and halves:
+        offered |= {"model_fn": lambda p: ravel_pytree(p)[0][None], "loss_fn": total}
+    carried = optimizers.start_params(optimizer, params)
+    return optimizers.update(optimizer, params, optimizer.init(carried), carried, **offered)

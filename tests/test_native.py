@@ -1,0 +1,325 @@
+"""oneDNN's products equal XLA's, are chosen where they pay, and fail with a sentence where they cannot run."""
+
+import concurrent.futures
+import ctypes
+import os
+import subprocess
+import sys
+import textwrap
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import NamedSharding, PartitionSpec
+
+from jaxdl import compat, layers
+from jaxdl.kernels import axes_of, choose, compute, native
+from jaxdl.kernels.native import calls, descriptors, loader, products
+
+needs_onednn = pytest.mark.skipif(not native.available(), reason=native.status())
+PRODUCTS = ("forward", "input_gradient", "kernel_gradient")
+RANDOM = np.random.default_rng(0)
+LARGE = (16, 28, 28, 16), (3, 3, 16, 16)  # 29 million products
+
+
+def normal(*shape, dtype=jnp.float32):
+    return jnp.asarray(RANDOM.normal(size=shape), dtype)
+
+
+def random_case(seed):
+    """Arrays of a random convolution along one or two axes, by product, with its axes and groups."""
+    random = np.random.default_rng(seed)
+    rank, groups = int(random.integers(1, 3)), int(random.choice([1, 1, 2, 4]))
+    c_in, c_out = (groups * int(random.integers(1, 5)) for _ in range(2))
+    if seed % 4 == 0:  # depthwise
+        groups, c_out = c_in, c_in * int(random.integers(1, 3))
+    ints = lambda low, high: tuple(map(int, random.integers(low, high, rank)))
+    lengths, window, stride, dilation = ints(5, 12), ints(1, 4), ints(1, 4), ints(1, 3)
+    axes = axes_of(lengths, window, stride, tuple(zip(ints(0, 3), ints(0, 3), strict=True)), dilation)
+    batch = int(random.integers(1, 4))
+    x, kernel = normal(batch, *lengths, c_in), normal(*window, c_in // groups, c_out)
+    cotangent = normal(batch, *(axis.outputs for axis in axes), c_out)
+    return dict(zip(PRODUCTS, ((x, kernel), (cotangent, kernel), (x, cotangent)), strict=True)), axes, groups
+
+
+def assert_close(found, expected, tolerance=3e-6):
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * abs(b).max()), found, expected)
+
+
+def conv(x, kernel, **options):
+    return layers.conv2d(x, kernel, padding="SAME", **options)
+
+
+def calls_onednn(f, *arrays, **options):
+    return calls.TARGET in jax.jit(f, **options).lower(*arrays).as_text()
+
+
+@needs_onednn
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("seed", range(12))
+def test_the_products_are_xla_s(seed, dtype):
+    arrays, axes, groups = random_case(seed)
+    for product, pair in arrays.items():
+        rounded = [array.astype(dtype) for array in pair]
+        found = compute(product, *rounded, axes, groups, method="native")
+        wide = [array.astype(jnp.float32) for array in rounded]
+        expected = np.asarray(compute(product, *wide, axes, groups, method="xla"))
+        assert found.dtype == dtype
+        # bfloat16 is summed in float32 and rounded once, by up to 2^-8
+        assert_close(np.asarray(found, np.float32), expected, 3e-6 if dtype == "float32" else 4e-3)
+
+
+@needs_onednn
+@pytest.mark.parametrize("groups", [1, 16])
+def test_derivatives_of_every_mode_are_xla_s(groups):
+    x, kernel = normal(2, 9, 9, 16), normal(3, 3, 16 // groups, 16)
+
+    def loss(method, x, kernel):
+        return jnp.sum(jnp.tanh(conv(x, kernel, groups=groups, method=method)) ** 2)
+
+    def along(method):
+        f = partial(loss, method)
+        gradient = lambda x: jax.grad(f)(x, kernel)
+        tangent = (jnp.cos(x),)
+        _, pushed = jax.linearize(gradient, x)
+        return {
+            "gradients": jax.grad(f, (0, 1))(x, kernel),
+            "jvp": jax.jvp(lambda x: f(x, kernel), (x,), tangent)[1],
+            "forward over reverse": jax.jvp(gradient, (x,), tangent)[1],
+            "reverse over reverse": jax.grad(lambda x: jnp.vdot(gradient(x), tangent[0]))(x),
+            "linearized": pushed(tangent[0]),
+            "remat": jax.grad(jax.checkpoint(f), 1)(x, kernel),
+        }
+
+    assert_close(jax.jit(along, static_argnums=0)("native"), jax.jit(along, static_argnums=0)("xla"), 5e-5)
+
+
+@needs_onednn
+def test_mapped_scanned_and_donated_it_is_the_same():
+    x, kernels = normal(4, 2, 8, 8, 4), normal(4, 3, 3, 4, 4)
+    by = lambda method: partial(conv, method=method)
+    for axes in ((0, None), (None, 0), (0, 0)):
+        pair = (x if axes[0] == 0 else x[0], kernels if axes[1] == 0 else kernels[0])
+        assert_close(jax.jit(jax.vmap(by("native"), axes))(*pair), jax.jit(jax.vmap(by("xla"), axes))(*pair))
+
+    def scanned(method, x):
+        return jax.lax.scan(lambda carried, kernel: (by(method)(carried, kernel), None), x, kernels)[0]
+
+    assert_close(jax.jit(partial(scanned, "native"))(x[0]), jax.jit(partial(scanned, "xla"))(x[0]))
+    expected = by("xla")(x[0], kernels[0])
+    donated = jax.jit(by("native"), donate_argnums=0)(jnp.copy(x[0]), kernels[0])
+    assert_close(donated, expected)
+
+
+@needs_onednn
+def test_it_is_chosen_for_large_float32_products_alone():
+    x, kernel = normal(*LARGE[0]), normal(*LARGE[1])
+    assert calls_onednn(conv, x, kernel)
+    assert not calls_onednn(partial(conv, method="xla"), x, kernel)
+    assert not calls_onednn(conv, x[:1, :4, :4], kernel)
+    assert not calls_onednn(conv, x.astype(jnp.float16), kernel.astype(jnp.float16))
+    axes = axes_of((28, 28), (3, 3), 1, "SAME", 1)
+    assert choose("forward", *LARGE, axes) != "native" == choose("forward", *LARGE, axes, native=True)
+
+
+@needs_onednn
+def test_where_xla_partitions_the_program_or_exports_it_the_other_forms_serve():
+    x, kernel = normal(*LARGE[0]), normal(*LARGE[1])
+    mesh = compat.data_mesh(jax.devices()[:2], "data")
+    split = NamedSharding(mesh, PartitionSpec("data"))
+    whole = NamedSharding(mesh, PartitionSpec())
+    assert not calls_onednn(conv, x, kernel, in_shardings=(split, whole))
+    by_hand = compat.shard_map(conv, mesh=mesh, in_specs=(PartitionSpec("data"), PartitionSpec()), out_specs=split.spec)
+    assert calls_onednn(by_hand, x, kernel)
+    assert_close(jax.jit(by_hand)(x, kernel), conv(x, kernel, method="xla"))
+    exported = jax.export.export(jax.jit(conv))(x, kernel)
+    assert calls.TARGET not in exported.mlir_module()
+    assert_close(exported.call(x, kernel), conv(x, kernel, method="xla"))
+
+
+@needs_onednn
+def test_eight_devices_and_many_threads_run_at_once():
+    x, kernel = normal(8, 4, 16, 16, 16), normal(3, 3, 16, 16)
+    by = partial(conv, method="native")
+    expected = np.asarray(jax.jit(by)(x.reshape(-1, 16, 16, 16), kernel).reshape(8, 4, 16, 16, 16))
+    np.testing.assert_array_equal(jax.pmap(by, in_axes=(0, None))(x, kernel), expected)
+    jitted = jax.jit(by)
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        for found in pool.map(lambda i: np.asarray(jitted(x[i % 8], kernel)), range(64)):
+            assert found.shape == expected.shape[1:]
+        many = list(pool.map(lambda i: np.asarray(jitted(x[i % 8], kernel)), range(64)))
+    for i, found in enumerate(many):
+        np.testing.assert_array_equal(found, expected[i % 8])
+
+
+@needs_onednn
+def test_the_same_bits_each_time_and_nothing_that_is_not_finite_is_lost():
+    x, kernel = normal(8, 12, 12, 8), normal(3, 3, 8, 8)
+    gradient = jax.jit(jax.grad(lambda kernel, x: jnp.sum(conv(x, kernel, method="native") ** 2)))
+    first = np.asarray(gradient(kernel, x))
+    for _ in range(5):
+        np.testing.assert_array_equal(gradient(kernel, x), first)
+    for value in (np.nan, np.inf):
+        odd = x.at[0, 5, 5, 3].set(value)
+        found, expected = (np.asarray(conv(odd, kernel, method=method)) for method in ("native", "xla"))
+        np.testing.assert_array_equal(np.isnan(found), np.isnan(expected))
+        np.testing.assert_array_equal(np.isinf(found), np.isinf(expected))
+
+
+@needs_onednn
+def test_an_empty_batch_gives_zeros():
+    x, kernel = jnp.zeros((0, 5, 5, 2)), jnp.ones((3, 3, 2, 4))
+    assert conv(x, kernel, method="native").shape == (0, 5, 5, 4)
+    gradient = jax.grad(lambda kernel: jnp.sum(conv(x, kernel, method="native")))(kernel)
+    np.testing.assert_array_equal(gradient, np.zeros((3, 3, 2, 4)))
+
+
+@needs_onednn
+def test_products_are_kept_within_a_bound(monkeypatch):
+    monkeypatch.setattr(products, "_MOST_PRODUCTS", 3)
+    for length in range(5, 13):
+        x = normal(1, length, length, 2)
+        assert_close(conv(x, jnp.ones((3, 3, 2, 2)), method="native"), conv(x, jnp.ones((3, 3, 2, 2)), method="xla"))
+        assert len(products._kept) <= 3
+    monkeypatch.setattr(products, "_MOST_BYTES", 1)
+    conv(normal(1, 20, 20, 2), jnp.ones((3, 3, 2, 2)), method="native")
+    assert len(products._kept) == 1
+
+
+# ---------------------------------------------------------------- mistakes
+
+
+@needs_onednn
+def test_what_it_cannot_do_it_says():
+    x, kernel = normal(1, 5, 5, 1), normal(3, 3, 1, 1)
+    with pytest.raises(ValueError, match=r'method="native": got arrays of float16, allowed are float32 and bfloat16'):
+        conv(x.astype(jnp.float16), kernel.astype(jnp.float16), method="native")
+
+
+@needs_onednn
+@pytest.mark.parametrize(
+    ("numbers", "said"),
+    [([9] * 12, "describe no product"), ([0, 0, 1, 1, 1, 1, 5, 3, 1, 1, -9, 0], "oneDNN answers: invalid arguments")],
+)
+def test_an_error_in_the_handler_is_an_error_of_xla_with_its_text(numbers, said):
+    def forged(x, kernel):
+        call = jax.ffi.ffi_call(calls.TARGET, jax.ShapeDtypeStruct((1, 3, 1), jnp.float32))
+        return call(x, kernel, descriptor=np.asarray(numbers, np.int64))
+
+    with pytest.raises(jax.errors.JaxRuntimeError, match=said):
+        jax.block_until_ready(jax.jit(forged)(normal(1, 5, 1), normal(3, 1, 1)))
+
+
+def test_descriptors_come_back_from_their_numbers():
+    for seed in range(4):
+        arrays, axes, groups = random_case(seed)
+        for product, (a, b) in arrays.items():
+            descriptor = descriptors.describe(product, a.shape, b.shape, "float32", axes, groups)
+            assert descriptors.from_numbers(descriptor.numbers()) == descriptor
+
+
+def run(code, **environment):
+    """Run code in a process of its own; returns what it printed."""
+    program = "import jax, jax.numpy as jnp\nfrom jaxdl import layers\nfrom jaxdl.kernels import native\n"
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program + textwrap.dedent(code)],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+ELSEWHERE = """
+    x, kernel = jnp.ones((16, 28, 28, 16)), jnp.ones((3, 3, 16, 16))
+    print(native.available(), native.status())
+    print(jax.jit(lambda: layers.conv2d(x, kernel, padding="SAME").sum())())
+"""
+
+
+@pytest.mark.parametrize(
+    ("named", "said"),
+    [
+        ("off", "not in use: JAXDL_ONEDNN=off turns oneDNN off"),
+        ("/nowhere/libdnnl.so.3", "not in use: /nowhere/libdnnl.so.3 cannot be loaded"),
+        (next(iter({"libc.so.6"})), "not in use: libc.so.6 is no oneDNN: it has no dnnl_version"),
+    ],
+)
+@pytest.mark.skipif(sys.platform != "linux", reason="oneDNN is looked for on Linux")
+def test_without_the_library_everything_works_and_the_reason_is_said(named, said):
+    about, total = run(ELSEWHERE, JAXDL_ONEDNN=named).splitlines()
+    assert about.startswith(f"False {said}")
+    assert float(total) == 16 * 16 * 16 * (9 * 26 * 26 + 4 * 6 * 26 + 4 * 4)
+
+
+def test_an_old_version_is_refused_by_its_number(monkeypatch):
+    class Old:
+        def __init__(self, *arguments, **options):
+            self.dnnl_version = lambda: ctypes.pointer(loader.Version(2, 6, 0))
+
+    monkeypatch.setattr(loader.c, "CDLL", Old)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loader.os, "environ", {})
+        found = loader._load("libdnnl.so.2")
+    assert found == loader.Found(None, "libdnnl.so.2 is oneDNN 2.6.0; needed is 3.1 or a later 3.x")
+
+
+@needs_onednn
+def test_the_environment_is_left_as_it_was():
+    code = "import os\nbefore = dict(os.environ)\nnative.status()\nprint(dict(os.environ) == before)"
+    assert run(code) == "True"
+
+
+@needs_onednn
+@pytest.mark.parametrize("kept", ["y = f(x)", "f(x)"])
+def test_the_interpreter_leaves_with_a_step_in_flight(kept):
+    code = f"""
+        kernel = jnp.ones((3, 3, 16, 16)) / 144
+        f = jax.jit(lambda x: jax.lax.fori_loop(
+            0, 200, lambda i, x: layers.conv2d(x, kernel, padding="SAME", method="native"), x))
+        x = jnp.ones((16, 28, 28, 16))
+        f(x).block_until_ready()
+        {kept}
+        print("left")
+    """
+    assert run(code) == "left"
+
+
+@needs_onednn
+def test_a_forked_process_is_told_so():
+    code = """
+        import os
+        f = jax.jit(lambda x: layers.conv2d(x, jnp.ones((3, 3, 8, 8)), method="native"))
+        x = jnp.ones((2, 8, 8, 8))
+        f(x).block_until_ready()
+        if (child := os.fork()) == 0:
+            try:
+                f(x).block_until_ready()
+            except (ValueError, jax.errors.JaxRuntimeError) as error:  # at dispatch or later
+                print("start processes with the method 'spawn'" in str(error), flush=True)
+            os._exit(0)
+        os.waitpid(child, 0)
+        print(float(f(x)[0, 4, 4, 0]))
+    """
+    assert run(code).split() == ["True", "72.0"]
+
+
+@needs_onednn
+def test_a_program_from_the_compilation_cache_means_the_same_in_another_process(tmp_path):
+    code = """
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+        jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+        for window in WINDOWS:
+            x, kernel = jnp.ones((1, 8, 8, 2)), jnp.ones((window, window, 2, 3))
+            print(window, float(jax.jit(lambda: layers.conv2d(x, kernel, method="native"))()[0, 4, 4, 0]))
+    """
+    cache = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path)}
+    first = run(code.replace("WINDOWS", "(1, 2, 3)"), **cache)
+    assert first.split() == ["1", "2.0", "2", "8.0", "3", "18.0"]
+    files = {path.name for path in tmp_path.rglob("*") if path.is_file()}
+    assert run(code.replace("WINDOWS", "(3, 2, 1)"), **cache).split() == ["3", "18.0", "2", "8.0", "1", "2.0"]
+    assert {path.name for path in tmp_path.rglob("*-cache")} <= files  # nothing was compiled anew

@@ -1,0 +1,61 @@
+"""What `help` and the site print of every public callable: signatures short enough to read, and few arguments."""
+
+import importlib
+import inspect
+import pkgutil
+from types import ModuleType
+
+import jaxtyping
+import pytest
+
+import jaxdl
+
+LIMIT = 550  # five lines of help
+LONG = {"jaxdl.optimizers.muon": "its keywords are optax's, among them those of the AdamW inside it"}
+MANY = 10  # arguments that users pass, outside of optimizers, whose keywords are optax's
+
+
+def public():
+    """Name → everything callable in a public namespace, modules that one exports included."""
+    found, namespaces = {}, [importlib.import_module(f"jaxdl.{m.name}") for m in pkgutil.iter_modules(jaxdl.__path__)]
+    while namespaces:
+        namespace = namespaces.pop()
+        for name in getattr(namespace, "__all__", [name for name in vars(namespace) if not name.startswith("_")]):
+            value = getattr(namespace, name)
+            if isinstance(value, ModuleType) and value.__name__.startswith("jaxdl."):
+                namespaces.append(value)
+            elif callable(value) and (getattr(value, "__module__", None) or "").startswith("jaxdl"):
+                found[f"{namespace.__name__}.{name}"] = value
+    return found
+
+
+PUBLIC = public()
+FUNCTIONS = {name: value for name, value in PUBLIC.items() if not isinstance(value, type)}  # a class is a record here
+SIGNATURES = {name: inspect.signature(value) for name, value in FUNCTIONS.items()}
+
+
+def test_the_namespaces_are_seen():
+    assert len(FUNCTIONS) > 300
+    assert {"jaxdl.losses.hinge", "jaxdl.optimizers.adamw", "jaxdl.studies.statistics.bootstrap"} <= set(FUNCTIONS)
+
+
+def test_signatures_are_short_enough_to_read():
+    long = {name: len(str(signature)) for name, signature in SIGNATURES.items() if len(str(signature)) > LIMIT}
+    assert set(long) == set(LONG), f"from __future__ import annotations prints annotations as written: {long}"
+
+
+def test_annotations_of_optimizers_are_printed_as_written():
+    signature = str(inspect.signature(jaxdl.optimizers.adamw))
+    assert "weight_decay: 'ScalarOrSchedule | None' = None, mask: 'Mask' = None, *, nesterov: 'bool'" in signature
+
+
+def test_the_suite_still_checks_postponed_annotations():
+    with pytest.raises(jaxtyping.TypeCheckError):
+        jaxdl.optimizers.adam(0.1, nesterov="yes")
+    with pytest.raises(jaxtyping.TypeCheckError):
+        jaxdl.schedules.cosine(0.1, 10, "slow")
+
+
+def test_no_function_has_more_arguments_than_a_reader_can_hold():
+    many = {name: len(s.parameters) for name, s in SIGNATURES.items() if len(s.parameters) > MANY}
+    assert {name for name in many if not name.startswith("jaxdl.optimizers.")} == set(), many
