@@ -1,4 +1,4 @@
-"""What each layer of a network gives and costs, without allocating its parameters."""
+"""Outputs, parameters and cost of each layer of a network, without allocating its parameters."""
 
 import importlib.util
 import io
@@ -115,7 +115,7 @@ class Summary(NamedTuple):
 
 
 def summary(layer: nn.Layer, in_shape: Any, *, train: bool = False, dtype: DTypeLike = jnp.float32) -> Summary:
-    """What each leaf of a network gives and costs per image, from one abstract run.
+    """Summarise the output and cost of each leaf per image, from one abstract run.
 
     - Multiply-adds count one product with its sum, of matrix products and convolutions, biases and pools left out:
       the figures that papers and torchvision call FLOPs; floating-point operations are twice as many.

@@ -1,4 +1,4 @@
-"""One abstract run of a network that says of each leaf what goes in and out, what it multiplies, and how far it sees.
+"""Abstract run of a network that records shapes, multiply-adds and the receptive field of each leaf.
 
 Every leaf is wrapped in a jit of its own, whose name is the leaf's path, and the program that comes out (a jaxpr) is
 read: shapes, products and receptive fields follow the data itself, so any combinator will do, also one that is not

@@ -1,4 +1,4 @@
-"""Networks out of layers: one after another, side by side, around a shortcut, and with heads on the way."""
+"""Combinators: layers in sequence, in parallel, around a shortcut, and with auxiliary heads."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
@@ -22,9 +22,9 @@ _FITS = {
 
 
 class WithAuxiliary(NamedTuple):
-    """What a network with auxiliary heads returns in training; `training.train_step` adds up the losses."""
+    """Training output of a network with auxiliary heads; `training.train_step` adds up the losses."""
 
-    output: Any  # what the network returns in evaluation
+    output: Any  # as returned in evaluation
     heads: tuple[Any, ...]  # the outputs of the heads, in order of application
     weights: tuple[Any, ...]  # of the heads' losses, beside the output's 1
 
@@ -173,13 +173,13 @@ def residual(body: Part, shortcut: Part = identity) -> Layer:
 
 @declared
 def auxiliary(head: Part, *, weight: float = 0.3) -> Layer:
-    """A head on the way through a `serial`: x goes on as it came, and in training its loss on head(x) is added.
+    """Auxiliary head inside a `serial`: x passes through unchanged, and training adds a loss on head(x).
 
-    In evaluation the output is the network's own: `tap` still finds the head's activations, and jit leaves out what
-    nobody asks for. Names, parameters and state are those of ``head``.
+    Evaluation returns the network's own output; `tap` still finds the activations of the head, and jit removes unused
+    computation. Names, parameters and state are those of ``head``.
 
     Args:
-        head: maps the activation at this place to what the network returns, such as logits.
+        head: maps the activation at this place to the output type of the network, such as logits.
         weight: of the head's loss, beside the network's 1.
 
     Reference: C. Szegedy et al., Going Deeper with Convolutions, 2014, https://arxiv.org/abs/1409.4842.

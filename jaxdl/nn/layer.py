@@ -22,7 +22,7 @@ _LINE = 100  # characters of a declaration before it is broken into several line
 
 
 class Op(NamedTuple):
-    """What a layer does, for tables, FLOPs, receptive fields and for `replace`."""
+    """Description of a layer, which tables, FLOPs, receptive fields and `replace` read."""
 
     kind: str  # "conv", "dense", "max_pool", "serial", ... or the name of a plain function
     window: Shape = ()  # (height, width) for what looks at a neighbourhood
@@ -80,9 +80,9 @@ def _word(value: Any) -> str:
 
 
 def checked(layer: Layer) -> Layer:
-    """The same layer, which says in a ValueError what came in a wrong place and what is wanted there.
+    """Return the same layer with checked arguments: a misplaced one raises a ValueError that names it.
 
-    All layers of this module are checked. A Layer of one's own need not be.
+    All layers of this package are checked; a user's own Layer need not be.
     """
 
     @functools.wraps(layer.init)
@@ -131,7 +131,7 @@ def _checked_shape(in_shape: Any) -> Any:
 def own_arrays(
     what: str, trees: Mapping[str, Mapping[str, Any]], tree_name: str, shapes: Mapping[str, tuple[int | None, ...]]
 ) -> dict[str, Any]:
-    """The arrays of one leaf layer, having compared their names and shapes with those it declares.
+    """Return the arrays of one leaf layer after comparing their names and shapes with the declared ones.
 
     Args:
         what: the layer's name, for messages.
@@ -177,7 +177,7 @@ def function(f: Callable[[Any], Any], *, kind: str | None = None, input_dtype: A
 
 
 def abstract_shape(what: str, f: Callable[..., Any], *in_shapes: Any, input_dtype: Any = jnp.float32) -> Any:
-    """The shape of one output (or a tree of them) of a function of batches, without computing anything."""
+    """Return the shape of one output (or a tree of them) of a function of batches, without computing it."""
     several = 2  # with one example, a sum over the batch could not be told from the batch
     outputs = jax.eval_shape(f, *(abstract_batch(shape, several, input_dtype) for shape in in_shapes))
     for y in jax.tree.leaves(outputs):
@@ -202,13 +202,13 @@ def is_shape(value: Any) -> bool:
 
 
 def no_init(key, in_shape):
-    """Initialise nothing."""
+    """Return no parameters and no state."""
     del key, in_shape
     return {}, {}
 
 
 def as_layer(child: Any) -> Layer:
-    """The layer itself, or a layer made of a plain function."""
+    """Return the layer itself, or a layer made from a plain function."""
     if isinstance(child, Layer):
         return child
     if not callable(child):
@@ -217,13 +217,13 @@ def as_layer(child: Any) -> Layer:
 
 
 def child_key(key: Array, name: str) -> Array:
-    """The key of the child of this name: crc32, unlike `hash`, is the same in every process."""
+    """Return the key of a child by name; crc32, unlike `hash`, is the same in every process."""
     return jax.random.fold_in(key, zlib.crc32(name.encode()))
 
 
 @contextlib.contextmanager
 def inside(name: str) -> Iterator[None]:
-    """Say in a ValueError which part of a network it comes from."""
+    """Prefix a ValueError with the part of the network that raised it."""
     try:
         yield
     except ValueError as error:

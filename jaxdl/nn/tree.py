@@ -1,4 +1,4 @@
-"""Tools on the tree of layers: find a part by its path, replace it, tap its activation."""
+"""Tree tools: find a part by its path, replace it, tap its activation."""
 
 import difflib
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ from jaxdl.nn.layer import Layer, abstract_batch, as_layer, checked, declared
 
 
 def at(layer: Layer, path: str) -> Layer:
-    """The part of ``layer`` at ``path``, names joined by "/"; the empty path is the layer itself.
+    """Return the part of ``layer`` at ``path``, names joined by "/"; the empty path is the layer itself.
 
     Raises:
         ValueError: for an unknown path, naming the nearest that exist.
@@ -26,7 +26,7 @@ def at(layer: Layer, path: str) -> Layer:
 
 
 def paths(layer: Layer) -> list[str]:
-    """The paths of all parts below ``layer``, parents before their children, in order of application."""
+    """Return the paths of all parts below ``layer``, parents before their children, in order of application."""
     found = []
     for name, child in layer.children.items():
         found += [name, *(f"{name}/{below}" for below in paths(child))]
@@ -34,7 +34,7 @@ def paths(layer: Layer) -> list[str]:
 
 
 def replace(layer: Layer, path: str, new: Layer | Callable[[Array], Array]) -> Layer:
-    """The same network with ``new`` in place of the part at ``path``. See `at` for paths and errors."""
+    """Return the same network with ``new`` in place of the part at ``path``. See `at` for paths and errors."""
     at(layer, path)
     names = _names(path)
     if not names:
@@ -54,9 +54,9 @@ class _Tapped(NamedTuple):
 
 @declared
 def tap(layer: Layer, wanted: Sequence[str]) -> Layer:
-    """The same network, returning ``(output, {path: activation})``: any intermediate result by name.
+    """Return the same network with output ``(output, {path: activation})``: any intermediate result by name.
 
-    Params and state are those of ``layer`` itself.
+    Params and state keep the trees of ``layer``.
 
     Args:
         layer: any network.

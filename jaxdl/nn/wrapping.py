@@ -1,4 +1,4 @@
-"""One layer around another: the same children, parameters and paths, applied in another way."""
+"""Wrappers that keep the children, parameters and paths of a layer and change how it is applied."""
 
 import contextlib
 import re
@@ -17,9 +17,9 @@ _LARGEST = 4096  # no net of this library needs larger images
 
 @declared
 def remat(layer: Layer, within: str | None = None) -> Layer:
-    """The same network, which keeps less for the gradient and computes it again when it is needed.
+    """Rematerialise activations in the backward pass instead of keeping them.
 
-    Values and gradients are those of ``layer``. What is kept falls from all its activations to its input. On CPU XLA's
+    Values and gradients equal those of ``layer``, but only its input is kept. On CPU XLA's
     pass ``cse_barrier_expander`` drops the barriers that `jax.checkpoint` puts before the second computation, which is
     then merged with the first, and nothing is gained. To keep them there compile the step by
     ``jax.jit(step, compiler_options={"xla_disable_hlo_passes": "cse_barrier_expander"})``.
@@ -55,7 +55,7 @@ def remat(layer: Layer, within: str | None = None) -> Layer:
 
 @declared
 def compute_in(dtype: DTypeLike, layer: Layer) -> Layer:
-    """The same network, computing in ``dtype``: bfloat16 halves activations and feeds matrix units.
+    """Compute in ``dtype``: bfloat16 halves the memory of activations and uses matrix units.
 
     Parameters, their gradients, running statistics and the output stay float32. Parameters of layers whose kind
     ends in "norm" are used in float32, too.
@@ -78,10 +78,10 @@ def compute_in(dtype: DTypeLike, layer: Layer) -> Layer:
 
 @declared
 def sized(name: str, layer: Layer) -> Layer:
-    """The same network, whose errors on images that are too small say the smallest size it takes.
+    """Return the same network with errors on small images that name the smallest supported size.
 
     Args:
-        name: what the message calls the network.
+        name: name of the network in the message.
         layer: a network of images (height, width, channels).
 
     Example: ``sized("net", MaxPool(2))`` takes ``(4, 4, 3)`` to ``(2, 2, 3)``.
