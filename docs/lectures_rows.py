@@ -429,7 +429,7 @@ ROWS = [
         "test_transfer::test_each_parameter_moves_by_its_own_rate_and_frozen_parts_not_at_all "
         "test_transfer::test_the_experiment_fills_its_folder "
         "test_optimizers_wrapping::test_groups_have_rates_of_their_own "
-        "test_nn::test_replace_keeps_the_rest_and_its_params_valid",
+        "test_nn_trees::test_replace_keeps_the_rest_and_its_params_valid",
     ),
     Row("G12", "Search of hyperparameters and of architectures"),
     Row(
@@ -486,7 +486,7 @@ ROWS = [
         "loops over the papers' sums",
         "test_layers_normalization::test_local_response_norm_is_the_papers_sum "
         "test_layers_normalization::test_local_contrast_norm_is_the_loop "
-        "test_zoo::test_alexnet_s_order_of_norm_and_pool",
+        "test_zoo_parts::test_alexnet_s_order_of_norm_and_pool",
     ),
     Row(
         "I",
@@ -504,7 +504,7 @@ ROWS = [
         "test_models::test_parameter_counts_are_exact test_models::test_shapes_layer_by_layer "
         "test_layers_capsule::test_dynamic_routing_is_the_papers_procedure "
         "test_zoo::test_published_parameter_counts test_zoo::test_shapes_are_those_of_the_paper "
-        "test_zoo::test_receptive_field_of_the_last_map test_zoo::test_capsule_loss_by_hand "
+        "test_zoo::test_receptive_field_of_the_last_map test_zoo_parts::test_capsule_loss_by_hand "
         "test_summary::test_the_lecture_s_table_of_vgg16_row_by_row "
         "test_summary::test_the_lecture_s_totals_and_its_erratum "
         "test_interop::test_logits_are_those_of_the_source_and_the_export_goes_back",

@@ -33,7 +33,8 @@ Made by `python -m docs.make_zoo`.
 """
 NOTES = """
 Published figures: parameters and multiply-adds of AlexNet in one tower, VGG, GoogLeNet (torch), ResNet and DenseNet
-are torchvision's; those of the 1998 and 2012 nets, of the CIFAR nets and of CapsNet are the papers' and lectures'; of
+are torchvision's, and so are those of ViT from width B on (Ti and S: timm's); GPT-2's are of the authors' file; those
+of the 1998 and 2012 nets, of the CIFAR nets and of CapsNet are the papers' and lectures'; of
 MobileNet, Inception-v4 and Inception-ResNet-v2 the reference code's trainable parameters, and MobileNet's 569 M from
 its paper. GoogLeNet's paper says about 1.5 billion; its table of sizes counts weights only and contradicts its own
 widths in three rows. The paper's ResNet-50 has its strides in the 1×1 convolutions (3.8 billion), torchvision's in the
@@ -93,6 +94,16 @@ NETS = [
     Net("inception_v4", (299, 299, 3), "42,679,816"),
     Net("inception_resnet_v2", (299, 299, 3), "55,813,192"),
     Net("small_cnn", DIGITS),
+    Net("vit_ti16", IMAGENET, "5,717,416"),
+    Net("vit_s16", IMAGENET, "22,050,664"),
+    Net("vit_b16", IMAGENET, "86,567,656", "17.564 G"),
+    Net("vit_b32", IMAGENET, "88,224,232", "4.409 G"),
+    Net("vit_l16", IMAGENET, "304,326,632", "61.555 G"),
+    Net("vit_l32", IMAGENET, "306,535,400", "15.378 G"),
+    Net("vit_h14", IMAGENET, "632,045,800", "167.295 G"),
+    Net("tiny_vit", (8, 8, 1)),
+    Net("gpt2", (1024,), "124,439,808"),
+    Net("char_transformer", (128,)),
 ]
 
 
@@ -124,9 +135,10 @@ def summary(net: Net) -> analysis.Summary:
     return analysis.summary(getattr(models, net.name)(**net.options), net.in_shape)
 
 
-def last_field(table: analysis.Summary) -> int:
-    """Return the side of what one value sees before the spatial axes end."""
-    return [row for row in table.rows if isinstance(row.output, tuple) and len(row.output) == 3][-1].receptive_field[0]
+def last_field(table: analysis.Summary) -> int | str:
+    """Return the side of what one value sees before the spatial axes end; of texts, which have none, nothing."""
+    images = [row for row in table.rows if isinstance(row.output, tuple) and len(row.output) == 3]
+    return images[-1].receptive_field[0] if images else ""
 
 
 def short(n: int) -> str:

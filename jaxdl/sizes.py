@@ -99,31 +99,48 @@ def output_length(length: int, window: int, *, stride: int = 1, padding: Padding
 
 
 def transposed_length(
-    length: int, window: int, *, stride: int = 1, padding: Padding = "VALID", dilation: int = 1
+    length: int,
+    window: int,
+    *,
+    stride: int = 1,
+    padding: Padding = "VALID",
+    dilation: int = 1,
+    output_padding: int = 0,
 ) -> int:
-    """Return the output length of a transposed convolution: s(n − 1) + d(k−1) + 1 − c_low − c_high.
+    """Return the output length of a transposed convolution: s(n − 1) + d(k−1) + 1 − c_low − c_high + o.
 
-    "SAME" gives s·n, "VALID" crops nothing, and ints and pairs are the cropped amounts c.
+    "SAME" gives s·n, "VALID" crops nothing, and ints and pairs are the cropped amounts c. The output padding o reduces
+    the crop at the end, which selects one of the lengths that the convolution maps to n.
 
     Raises:
         ValueError: an invalid argument, or a crop that leaves nothing.
     """
-    low, high = crop_amounts(window, stride=stride, padding=padding, dilation=dilation)
+    options = {"stride": stride, "padding": padding, "dilation": dilation, "output_padding": output_padding}
+    low, high = crop_amounts(window, **options)
     result = stride * (length - 1) + dilation * (window - 1) + 1 - low - high
     if result < 1:
         raise ValueError(f"padding: got {padding!r}, which leaves {result} of the output; allowed is less")
     return result
 
 
-def crop_amounts(window: int, *, stride: int, padding: Padding, dilation: int) -> tuple[int, int]:
+def crop_amounts(
+    window: int, *, stride: int, padding: Padding, dilation: int, output_padding: int = 0
+) -> tuple[int, int]:
     """Return the amounts that a transposed convolution crops, which the convolution it transposes pads.
 
-    For a window smaller than the stride, "SAME" appends −c_high zeros instead.
+    A negative amount stands for appended zeros: "SAME" appends them for a window smaller than the stride, and so does
+    an output padding larger than the crop.
+
+    Raises:
+        ValueError: an output padding that is not an int in [0, max(stride, dilation)).
     """
+    if not isinstance(output_padding, Integral) or not 0 <= output_padding < max(stride, dilation):
+        allowed = f"ints from 0 to max(stride, dilation) − 1 = {max(stride, dilation) - 1}"
+        raise ValueError(f"output_padding: got {output_padding!r}, allowed are {allowed}")
     low, high = padding_amounts(stride, window, stride=stride, padding=padding, dilation=dilation)
     if isinstance(padding, str) and padding.upper() == "SAME":
         high = dilation * (window - 1) + 1 - stride - low
-    return low, high
+    return low, high - output_padding
 
 
 def conv_parameters(

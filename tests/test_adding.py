@@ -42,9 +42,7 @@ def recipes():
     for section in re.split(r"^## ", PAGE, flags=re.M)[1:]:
         title, _, body = section.partition("\n")
         blocks = re.findall(r"^```(python|diff) (\S+)\n(.*?)^```$", body, re.M | re.S)
-        commands = re.findall(
-            r"^python -m pytest (.*)$", "".join(re.findall(r"^```sh\n(.*?)^```$", body, re.M | re.S)), re.M
-        )
+        commands = re.findall(r"^python -m (.*)$", "".join(re.findall(r"^```sh\n(.*?)^```$", body, re.M | re.S)), re.M)
         names = re.search(r"^Without the last step: `(\w+)`", body, re.M)
         found[title] = Recipe([Step(*block) for block in blocks], commands, names[1] if names else None)
     return found
@@ -98,7 +96,9 @@ def check(tree, commands):
     """Run the recipe's tests in the copy; the exit code and what was printed."""
     environment = {**os.environ, "PYTHONPATH": str(tree)}
     for command in commands:
-        program = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *shlex.split(command)]
+        module, *arguments = shlex.split(command)
+        quiet = ["-q", "-p", "no:cacheprovider"] if module == "pytest" else []
+        program = [sys.executable, "-m", module, *quiet, *arguments]
         done = subprocess.run(program, cwd=tree, env=environment, capture_output=True, text=True)
         if done.returncode:
             return done.returncode, done.stdout + done.stderr

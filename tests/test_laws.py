@@ -16,9 +16,6 @@ own: PAIRS (forward and backward, with a row in `benchmarks.backprop_examples`),
 
 import functools
 import inspect
-from collections.abc import Mapping
-from types import MappingProxyType
-from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -29,10 +26,10 @@ from jax.flatten_util import ravel_pytree
 from benchmarks import backprop_examples
 from jaxdl import activations, backprop, classical, initializers, layers, losses, metrics, regularizers
 from jaxdl.data import augmentation
+from tests import examples_layers
+from tests.examples import BOTH, CLASS, Example, N, Z, normal, one_of, positive
 
 KEY = jax.random.key(20)
-N = 3  # examples in a batch
-RANDOM = np.random.default_rng(5)
 # most of the time goes into compiling; where jit itself is not what is tested, it need not optimise
 OPTIONS = {"xla_backend_optimization_level": 0}
 if jax.__version_info__ < (0, 11):
@@ -40,28 +37,7 @@ if jax.__version_info__ < (0, 11):
 quick_jit = functools.partial(jax.jit, compiler_options=OPTIONS)
 
 
-class Example(NamedTuple):
-    args: tuple  # arrays or trees of them, floats in float32
-    batched: tuple[int, ...] = (0,)  # arguments with the batch as first axis
-    options: Mapping[str, Any] = MappingProxyType({})
-
-
-def normal(*shape):
-    return RANDOM.normal(size=shape).astype(np.float32)
-
-
-def positive(*shape):
-    return RANDOM.uniform(0.2, 0.8, size=shape).astype(np.float32)
-
-
-def one_of(choices, *shape):
-    return RANDOM.choice(np.asarray(choices, np.int32), size=shape)
-
-
-Z = normal(N, 4)
-CLASS = one_of([0, 1, 2, 3], N)
 SIGNED = np.array([[0, 1, 1, 0, 1, 0]] * N)
-IMAGE = normal(N, 5, 6, 4)
 PICTURES = positive(N, 6, 5, 3)  # with room between 0 and 1
 DEEP = ({"kernel": normal(4, 3), "bias": normal(3)}, {"kernel": normal(3, 2)})
 NETS = ({"kernel": normal(N, 4, 3), "bias": normal(N, 3)}, {"kernel": normal(N, 3, 2)})
@@ -71,7 +47,6 @@ OTHER_ACTIVATIONS = ("noisy_relu", "prelu")  # take more than x
 ELEMENTWISE = {
     f"activations.{name}": Example((3 * Z,)) for name in activations.__all__ if name not in OTHER_ACTIVATIONS
 }
-BOTH = (0, 1)  # predictions and labels carry the batch
 POSITIVE = {"pos_weight": np.array([0.5, 1, 2, 3], np.float32)}
 WEIGHED = {"class_weights": np.array([0.5, 1, 2, 3], np.float32)}
 
@@ -98,51 +73,7 @@ EXAMPLES: dict[str, Example | list[Example]] = {
     "classical.deep_linear": Example((DEEP, Z), (1,)),
     "activations.noisy_relu": [Example((Z,)), Example((Z,), options={"sigmoid_is": "deviation"})],
     "activations.prelu": Example((3 * Z, positive(4))),
-    "layers.dense": Example((Z, normal(4, 2), normal(2))),
-    "layers.conv1d": Example((normal(N, 7, 2), normal(3, 2, 2), normal(2)), options={"stride": 2}),
-    "layers.conv2d": [
-        Example((IMAGE, normal(3, 2, 4, 3), normal(3))),
-        Example(
-            (IMAGE, normal(2, 3, 2, 4), normal(4)),
-            options={"stride": (2, 1), "padding": "VALID", "dilation": (1, 2), "groups": 2},
-        ),
-    ],
-    "layers.max_pool2d": Example((IMAGE,), options={"window": 3, "stride": 2}),
-    "layers.avg_pool2d": Example((IMAGE,), options={"window": (2, 3), "padding": "SAME"}),
-    "layers.global_avg_pool2d": Example((IMAGE,)),
-    "layers.batch_norm": Example((IMAGE, normal(4), positive(4), normal(4), normal(4))),
-    "layers.batch_statistics": Example((IMAGE,)),
-    "layers.capsule_length": Example((Z,)),
-    "layers.conv_transpose2d": Example((IMAGE, normal(3, 2, 4, 2), normal(2)), options={"stride": 2}),
-    "layers.convolve1d": Example((Z, normal(3))),
-    "layers.convolve2d": Example((normal(N, 4, 5), normal(3, 2)), options={"mode": "same"}),
-    "layers.dropconnect": Example((normal(N, 4),), options={"rate": 0.4}),
-    "layers.dropout": Example((Z,), options={"rate": 0.4}),
-    "layers.dynamic_routing": Example((normal(N, 3, 2, 4),)),
-    "layers.gaussian_dropout": Example((Z,), options={"rate": 0.4}),
-    "layers.global_max_pool2d": Example((IMAGE,)),
-    "layers.group_norm": Example((IMAGE, normal(4), normal(4)), options={"groups": 2}),
-    "layers.instance_norm": Example((IMAGE, normal(4), normal(4))),
-    "layers.l2_pool2d": Example((IMAGE,), options={"padding": 1}),
-    "layers.layer_norm": Example((Z, normal(4), normal(4))),
-    "layers.local_contrast_norm": Example((IMAGE,), options={"size": 3}),
-    "layers.local_response_norm": Example((IMAGE,), options={"size": 3, "alpha": 0.3}),
-    "layers.lstm": Example(
-        (normal(N, 3, 2), (normal(N, 2), normal(N, 2)), normal(2, 8), normal(2, 8), normal(8)), BOTH
-    ),
-    "layers.lstm_cell": Example(
-        ((normal(N, 2), normal(N, 2)), normal(N, 3), normal(3, 8), normal(2, 8), normal(8)), BOTH
-    ),
-    "layers.max_pool2d_argmax": Example((IMAGE,)),
-    "layers.max_unpool2d": Example((normal(N, 2, 3, 4), one_of(range(30), N, 2, 3, 4)), BOTH, {"size": (5, 6)}),
-    "layers.rnn": Example((normal(N, 3, 2), normal(N, 4), normal(2, 4), normal(4, 4), normal(4)), BOTH),
-    "layers.rnn_cell": Example((normal(N, 4), normal(N, 3), normal(3, 4), normal(4, 4), normal(4)), BOTH),
-    "layers.shakeout": Example((normal(N, 4, 2),), options={"rate": 0.4, "c": 0.1, "per": "weight"}),
-    "layers.spatial_dropout": Example((IMAGE,), options={"rate": 0.4}),
-    "layers.squash": Example((Z,)),
-    "layers.weighted_pool2d": Example((IMAGE, normal(2, 3))),
-    "layers.whiteout": Example((Z, normal(4, 2), normal(2)), options={"sigma": 0.3, "gamma": 0.5, "ridge": 0.1}),
-    "layers.zoneout": Example((Z, normal(N, 4)), BOTH, {"rate": 0.4}),
+    **examples_layers.EXAMPLES,
     "losses.squared_error": Example((Z, normal(N, 4)), BOTH),
     "losses.half_squared_error": Example((Z, normal(N, 4)), BOTH),
     "losses.absolute_error": Example((Z, normal(N, 4)), BOTH),
@@ -250,6 +181,7 @@ KEYED = {
     "layers.gaussian_dropout",
     "layers.shakeout",
     "layers.spatial_dropout",
+    "layers.stochastic_depth",
     "layers.whiteout",
     "layers.zoneout",
 }
@@ -518,8 +450,8 @@ def test_an_empty_batch_gives_an_empty_result(name, i):
 
 
 def data_argument(example):
-    """The first argument that carries the batch and is floats alone."""
-    return next(k for k in example.batched if all(map(is_float, jax.tree.leaves(example.args[k]))))
+    """The first argument that carries the batch and is floats alone; None where only integers carry it."""
+    return next((k for k in example.batched if all(map(is_float, jax.tree.leaves(example.args[k])))), None)
 
 
 def with_data(args, k, value):
@@ -529,11 +461,12 @@ def with_data(args, k, value):
 @over_all
 def test_zeros_and_large_numbers_give_finite_values_and_gradients(name, i):
     example = examples(name)[i]
-    f = bound(name, example)
+    f, k = bound(name, example), data_argument(example)
+    if k is None:
+        return
 
     def finite(dtype, pattern):
         args = arguments(name, example, dtype)
-        k = data_argument(example)
         data = jax.tree.map(lambda x: jnp.asarray(np.resize(pattern, x.shape), x.dtype), args[k])
 
         def outputs(data):
@@ -549,11 +482,10 @@ def test_zeros_and_large_numbers_give_finite_values_and_gradients(name, i):
 
 @over_all
 def test_what_is_not_finite_stays_in_its_example(name, i):
-    if name in MIXES | SINGLE:
-        return
     example = examples(name)[i]
-    f, args = bound(name, example), cast(example.args, jnp.float32)
-    k = data_argument(example)
+    f, args, k = bound(name, example), cast(example.args, jnp.float32), data_argument(example)
+    if name in MIXES | SINGLE or k is None:
+        return
 
     def others(value):
         spoilt = jax.tree.map(lambda x: x.at[(0,) * x.ndim].set(value) if x.ndim else x, args[k])

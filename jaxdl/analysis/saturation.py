@@ -1,4 +1,4 @@
-"""How much of a layer has stopped learning (Lecture row B)."""
+"""Saturation of activations. [Lecture row B]"""
 
 from collections.abc import Callable
 
@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 def saturation(
     activation: Callable[[Array], Array], z: Float[ArrayLike, "..."], *, eps: float = 1e-2
 ) -> Float[Array, ""]:
-    """Share of units whose activation hardly moves: the mean of [|g'(z)| < eps].
+    """Return the share of saturated units, the mean of [|g'(z)| < eps].
 
     Args:
         activation: g, an elementwise function.
@@ -24,7 +24,7 @@ def saturation(
     Raises:
         ValueError: ``eps`` is not above 0.
 
-    Lecture row B: sigmoid and tanh saturate at both ends, ReLU at one.
+    Sigmoid and tanh saturate at both ends, ReLU at one. [Lecture row B]
     """
     if not eps > 0:
         raise ValueError(f"eps={eps} is not above 0")

@@ -1,4 +1,4 @@
-"""What each layer of a network gives and costs, without allocating its parameters."""
+"""Outputs, parameters and cost of each layer of a network, without allocating its parameters."""
 
 import importlib.util
 import io
@@ -13,6 +13,7 @@ from jax.typing import DTypeLike
 
 from jaxdl import nn
 from jaxdl.analysis.walk import Seen, leaves, walk
+from jaxdl.nn.layer import is_shape
 
 HEADER = ("layer", "kind", "output", "activations", "bytes", "parameters", "multiply-adds", "receptive field")
 
@@ -113,10 +114,8 @@ class Summary(NamedTuple):
         return [*cells, ("total", "", "", *_counts(totals), "")]
 
 
-def summary(
-    layer: nn.Layer, in_shape: Sequence[int], *, train: bool = False, dtype: DTypeLike = jnp.float32
-) -> Summary:
-    """What each leaf of a network gives and costs per image, from one abstract run.
+def summary(layer: nn.Layer, in_shape: Any, *, train: bool = False, dtype: DTypeLike = jnp.float32) -> Summary:
+    """Summarise the output and cost of each leaf per image, from one abstract run.
 
     - Multiply-adds count one product with its sum, of matrix products and convolutions, biases and pools left out:
       the figures that papers and torchvision call FLOPs; floating-point operations are twice as many.
@@ -127,7 +126,7 @@ def summary(
 
     Args:
         layer: the network.
-        in_shape: shape of one input, such as ``(224, 224, 3)``.
+        in_shape: shape of one input, such as ``(224, 224, 3)``, or a tuple or dict of several.
         train: as in training, with the heads that run there alone.
         dtype: of the activations, for their bytes.
 
@@ -140,11 +139,11 @@ def summary(
     Reference: the table of VGG-16 in the lectures, whose printed total of 24 M values (96 MB) is an erratum: its rows
     sum to 15.2 M (61 MB). Lecture rows H3, H6, I.
     """
-    in_shape = tuple(in_shape)
+    in_shape = tuple(in_shape) if is_shape(in_shape) else in_shape
     params, size = _abstract_params(layer, in_shape), np.dtype(dtype).itemsize
     seen, shapes = walk(layer, in_shape, train=train)
-    values = math.prod(in_shape)
-    field = (1, 1) if len(in_shape) == 3 else ()
+    values = _values(in_shape)
+    field = (1, 1) if is_shape(in_shape) and len(in_shape) == 3 else ()
     rows = [SummaryRow("input", "input", in_shape, values, values * size, 0, 0, field)]
     for path, leaf in leaves(layer).items():
         rows.append(_row(path, leaf, seen.get(path), _count(_below(params, path)), size))
@@ -157,16 +156,16 @@ def _row(path: str, leaf: nn.Layer, seen: Seen | None, parameters: int, size: in
     given, taken = _values(seen.out_shape), _values(seen.in_shape)
     in_place = not parameters and not leaf.op.window and given == taken
     kept = 0 if in_place else given
-    field = () if seen.field is None else seen.field.size
+    field = () if seen.field is None else tuple(map(math.ceil, seen.field.size))
     return SummaryRow(path, leaf.op.kind, seen.out_shape, kept, kept * size, parameters, seen.multiply_adds, field)
 
 
-def count_parameters(layer: nn.Layer, in_shape: Sequence[int]) -> int:
+def count_parameters(layer: nn.Layer, in_shape: Any) -> int:
     """Number of trained values of a network on inputs of ``in_shape`` (no batch axis)."""
     return _count(_abstract_params(layer, in_shape))
 
 
-def layer_rows(layer: nn.Layer, in_shape: Sequence[int]) -> list[LayerRow]:
+def layer_rows(layer: nn.Layer, in_shape: Any) -> list[LayerRow]:
     """One row per leaf, in order of application; a network that is a leaf itself is one row with the path "".
 
     Args:
@@ -179,8 +178,8 @@ def layer_rows(layer: nn.Layer, in_shape: Sequence[int]) -> list[LayerRow]:
     return [LayerRow(row.layer, row.kind, row.output or (), row.parameters) for row in rows]
 
 
-def _abstract_params(layer: nn.Layer, in_shape: Sequence[int]) -> Any:
-    return jax.eval_shape(lambda key: layer.init(key, tuple(in_shape))[0], jax.random.key(0))
+def _abstract_params(layer: nn.Layer, in_shape: Any) -> Any:
+    return jax.eval_shape(lambda key: layer.init(key, in_shape)[0], jax.random.key(0))
 
 
 def _below(params: Any, path: str) -> Any:
@@ -194,11 +193,7 @@ def _count(params: Any) -> int:
 
 
 def _values(shape: Any) -> int:
-    return sum(map(math.prod, jax.tree.leaves(shape, is_leaf=_is_shape)))
-
-
-def _is_shape(value: Any) -> bool:
-    return isinstance(value, tuple) and all(isinstance(n, int) for n in value)
+    return sum(map(math.prod, jax.tree.leaves(shape, is_leaf=is_shape)))
 
 
 def _counts(values: Sequence[int]) -> list[str]:
@@ -208,6 +203,6 @@ def _counts(values: Sequence[int]) -> list[str]:
 def _shape(shape: Any) -> str:
     if shape is None:
         return "not run"
-    if not _is_shape(shape):
+    if not is_shape(shape):
         return str(shape)
     return "×".join(map(str, shape))

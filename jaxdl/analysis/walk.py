@@ -1,4 +1,4 @@
-"""One abstract run of a network that says of each leaf what goes in and out, what it multiplies, and how far it sees.
+"""Abstract run of a network that records shapes, multiply-adds and the receptive field of each leaf.
 
 Every leaf is wrapped in a jit of its own, whose name is the leaf's path, and the program that comes out (a jaxpr) is
 read: shapes, products and receptive fields follow the data itself, so any combinator will do, also one that is not
@@ -8,6 +8,7 @@ jaxdl's. Nothing is computed and no parameter is allocated.
 import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
 from typing import Any, NamedTuple
 
 import jax
@@ -15,6 +16,7 @@ import jax.numpy as jnp
 
 from jaxdl import nn
 from jaxdl.layers import sizes
+from jaxdl.nn.layer import abstract_batch, is_shape
 
 Shape = tuple[int, ...]
 _MARK = "leaf of the network: "
@@ -23,8 +25,8 @@ _MARK = "leaf of the network: "
 class Field(NamedTuple):
     """What one value of an activation sees of the image, per axis (height, width)."""
 
-    size: Shape  # pixels
-    jump: Shape  # pixels between the fields of neighbours
+    size: tuple[int | Fraction, ...]  # pixels
+    jump: tuple[int | Fraction, ...]  # pixels between the fields of neighbours, less than one behind an upsampling
     folded: Shape = (1, 1)  # positions that are features by now, which a dense layer mixes
 
 
@@ -45,12 +47,12 @@ def leaves(layer: nn.Layer) -> dict[str, nn.Layer]:
     return {_join(name, path): leaf for name, found in below.items() for path, leaf in found.items()}
 
 
-def walk(layer: nn.Layer, in_shape: Sequence[int], *, train: bool = False) -> tuple[dict[str, Seen], dict[str, Any]]:
+def walk(layer: nn.Layer, in_shape: Any, *, train: bool = False) -> tuple[dict[str, Seen], dict[str, Any]]:
     """Follow one input through the network.
 
     Args:
         layer: the network.
-        in_shape: shape of one input, without a batch axis.
+        in_shape: shape of one input, without a batch axis, or a tuple or dict of them.
         train: whether to run as in training.
 
     Returns:
@@ -59,17 +61,17 @@ def walk(layer: nn.Layer, in_shape: Sequence[int], *, train: bool = False) -> tu
     """
     parts, notes, shapes = leaves(layer), {}, {}
     watched = _watch(layer, "", notes, shapes)
-    params, state = jax.eval_shape(lambda: layer.init(jax.random.key(0), tuple(in_shape)))
-    x = jax.ShapeDtypeStruct((1, *in_shape), jnp.float32)
+    params, state = jax.eval_shape(lambda: layer.init(jax.random.key(0), in_shape))
+    x = abstract_batch(in_shape, 1, layer.op.input_dtype)
 
     def run(x, params, state, key):
         return watched.apply(params, state, x, train=train, key=key)[0]
 
     program = jax.make_jaxpr(run)(x, params, state, jax.eval_shape(lambda: jax.random.key(0))).jaxpr
     fields: dict[str, Field] = {}
-    start = Field((1, 1), (1, 1)) if len(in_shape) == 3 else None
+    starts = [Field((1, 1), (1, 1)) if len(one.shape) == 4 else None for one in jax.tree.leaves(x)]
     after = functools.partial(_after_leaf, parts, notes, fields)
-    _flow(program, [start] + [None] * (len(program.invars) - 1), after)
+    _flow(program, starts + [None] * (len(program.invars) - len(starts)), after)
     used, _ = _needed(program, [True] * len(program.outvars))
     return {path: Seen(*notes[path], field=fields.get(path)) for path in parts if path in used}, shapes
 
@@ -119,6 +121,11 @@ def _shapes(values: Any) -> Any:
 def _closed_form(leaf: nn.Layer, in_shape: Any, out_shape: Any) -> int | None:
     """Multiply-adds of what jaxdl may compute in several ways, by the formula."""
     op = leaf.op
+    if not (is_shape(in_shape) and is_shape(out_shape)):
+        return None
+    if op.kind == "conv_transpose":
+        per_input = math.prod(op.window) * out_shape[-1] // op.groups
+        return math.prod(in_shape) * per_input
     if op.kind == "conv":
         return sizes.conv_multiply_adds(out_shape[:-1], op.window, in_shape[-1], out_shape[-1], groups=op.groups)
     if op.kind == "dense":
@@ -201,7 +208,10 @@ def _constant(v: Any) -> bool:
 
 def _joined(fields: Sequence[Field | None]) -> Field | None:
     there = [field for field in fields if field is not None]
-    return Field(*(tuple(map(max, *values, (1, 1))) for values in zip(*there, strict=True))) if there else None
+    if not there:
+        return None
+    size, jump = (tuple(map(max, *(field[i] for field in there), (1, 1))) for i in range(2))
+    return Field(size, jump, max(there, key=lambda field: field.size).folded)  # who sees more has mixed its positions
 
 
 def _after_leaf(parts: Mapping[str, nn.Layer], notes, fields: dict[str, Field], path: str, field: Field | None):
@@ -213,9 +223,15 @@ def _after_leaf(parts: Mapping[str, nn.Layer], notes, fields: dict[str, Field], 
 
 def _seen_through(op: nn.Op, in_shape: Any, out_shape: Any, products: int, field: Field) -> Field:
     """The field behind a leaf: r + d (k - 1) jump, where one that drops the spatial axes sees all positions."""
-    if op.window:
+    if op.kind in ("conv_transpose", "max_unpool") and len(op.window) == 2:
+        return _upsampled(field, op)
+    if op.kind == "attention":  # every place looks at all of them
+        return _widened(field, field.folded)._replace(folded=(1, 1))
+    if not (is_shape(in_shape) and is_shape(out_shape)):
+        return field
+    if len(op.window) == 2:
         return _widened(field, op.window, op.dilation or (1, 1))._replace(jump=_times(field.jump, op.stride or (1, 1)))
-    if not (_is_shape(in_shape) and _is_shape(out_shape)):
+    if op.kind == "dense" and len(in_shape) > 1:  # mixes the features of one place
         return field
     if len(in_shape) == 3 and len(out_shape) == 3:  # a function that subsamples sees one position of several
         return field._replace(
@@ -228,14 +244,18 @@ def _seen_through(op: nn.Op, in_shape: Any, out_shape: Any, products: int, field
     return _widened(field, field.folded)._replace(folded=(1, 1)) if products else field
 
 
+def _upsampled(field: Field, op: nn.Op) -> Field:
+    """The field behind a transposed convolution, whose outputs see the inputs whose windows cover them."""
+    extents = [d * (k - 1) + 1 for k, d in zip(op.window, op.dilation, strict=True)]
+    inputs = [-(-extent // s) for extent, s in zip(extents, op.stride, strict=True)]
+    jump = tuple(Fraction(j) / s for j, s in zip(field.jump, op.stride, strict=True))
+    return _widened(field, inputs)._replace(jump=jump)
+
+
 def _widened(field: Field, window: Sequence[int], dilation: Sequence[int] = (1, 1)) -> Field:
     parts = zip(field.size, field.jump, window, dilation, strict=True)
     return field._replace(size=tuple(r + d * (k - 1) * j for r, j, k, d in parts))
 
 
-def _times(a: Sequence[int], b: Sequence[int]) -> Shape:
+def _times(a: Sequence[int | Fraction], b: Sequence[int]) -> tuple[int | Fraction, ...]:
     return tuple(x * y for x, y in zip(a, b, strict=True))
-
-
-def _is_shape(value: Any) -> bool:
-    return isinstance(value, tuple) and all(isinstance(n, int) for n in value)

@@ -13,12 +13,14 @@ from jaxdl.interop import keras, torchvision
 from jaxdl.interop.files import read, write_keras, write_safetensors
 from jaxdl.interop.flaxmodules import from_linen, to_linen
 from jaxdl.interop.layouts import Mismatch, from_keras, from_torch, to_keras, to_torch
+from jaxdl.interop.nnxmodules import from_nnx, to_nnx
 from jaxdl.interop.own import load, save
 
 __all__ = [
     "Mismatch",
     "from_keras",
     "from_linen",
+    "from_nnx",
     "from_torch",
     "keras",
     "load",
@@ -26,6 +28,7 @@ __all__ = [
     "save",
     "to_keras",
     "to_linen",
+    "to_nnx",
     "to_torch",
     "torchvision",
     "write_keras",

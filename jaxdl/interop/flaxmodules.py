@@ -16,7 +16,7 @@ STATE = "batch_stats"
 
 
 def from_linen(module: Any, *, mode: str | None = None, rngs: Sequence[str] = ("dropout",)) -> nn.Layer:
-    """A flax module as a layer, which trains in every experiment of this library.
+    """Turn a flax module into a layer, which trains in every experiment of this library.
 
     Its params are the module's; its state is all other collections, such as ``{"batch_stats": ...}``. It is a leaf:
     the module's own parts cannot be tapped or replaced.
@@ -56,7 +56,7 @@ def from_linen(module: Any, *, mode: str | None = None, rngs: Sequence[str] = ("
 
 
 def to_linen(layer: nn.Layer, *, axis_name: str | None = None) -> linen.Module:
-    """A layer as a flax module, called as ``module.apply(variables, x, train=True, rngs={"dropout": key})``.
+    """Turn a layer into a flax module, called as ``module.apply(variables, x, train=True, rngs={"dropout": key})``.
 
     Its collections are params, with the tree of the layer's own, and batch_stats, which holds the layer's state.
 

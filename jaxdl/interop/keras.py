@@ -1,4 +1,4 @@
-"""What Keras' applications call the parameters of `jaxdl.models`, as of keras 3.15: for `load` and `to_keras`.
+"""Names of Keras' applications for the parameters of `jaxdl.models`, as of Keras 3.15, for `load` and `to_keras`.
 
 Each function maps the paths of the network's leaves to the names of Keras' layers; Keras itself is not needed.
 """

@@ -16,7 +16,7 @@ from jaxdl.interop import files, layouts
 def load(
     path: str | os.PathLike, layer: nn.Layer, in_shape: Sequence[int], names: layouts.Names | None = None
 ) -> tuple[Any, Any]:
-    """Params and state of a network from a file of weights.
+    """Load the params and state of a network from a file of weights.
 
     Args:
         path: see `files.read`.

@@ -1,4 +1,4 @@
-"""What torchvision calls the parameters of `jaxdl.models`, as of torchvision 0.29: for `load` and `to_torch`.
+"""Names of torchvision for the parameters of `jaxdl.models`, as of torchvision 0.29, for `load` and `to_torch`.
 
 Each function maps the paths of the network's leaves to the modules of a state dict; torchvision itself is not needed.
 """

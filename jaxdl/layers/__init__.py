@@ -4,8 +4,10 @@
 """
 
 from jaxdl import sizes
+from jaxdl.layers.attention import cached_attention, multi_head_attention, scaled_dot_product_attention
 from jaxdl.layers.capsule import capsule_length, dynamic_routing, squash
-from jaxdl.layers.convolution import conv1d, conv2d, conv_transpose2d, convolve1d, convolve2d
+from jaxdl.layers.convolution import conv1d, conv2d, conv_transpose1d, conv_transpose2d, convolve1d, convolve2d
+from jaxdl.layers.embedding import embed, rotary, sinusoidal_positions
 from jaxdl.layers.linear import dense
 from jaxdl.layers.normalization import (
     batch_norm,
@@ -15,6 +17,7 @@ from jaxdl.layers.normalization import (
     layer_norm,
     local_contrast_norm,
     local_response_norm,
+    rms_norm,
 )
 from jaxdl.layers.pooling import (
     avg_pool2d,
@@ -26,13 +29,15 @@ from jaxdl.layers.pooling import (
     max_unpool2d,
     weighted_pool2d,
 )
-from jaxdl.layers.recurrent import lstm, lstm_cell, rnn, rnn_cell
+from jaxdl.layers.recurrent import gru, gru_cell, lstm, lstm_cell, reverse_sequence, rnn, rnn_cell
+from jaxdl.layers.scaling import layer_scale, squeeze_excitation
 from jaxdl.layers.stochastic import (
     dropconnect,
     dropout,
     gaussian_dropout,
     shakeout,
     spatial_dropout,
+    stochastic_depth,
     whiteout,
     zoneout,
 )
@@ -41,9 +46,11 @@ __all__ = [
     "avg_pool2d",
     "batch_norm",
     "batch_statistics",
+    "cached_attention",
     "capsule_length",
     "conv1d",
     "conv2d",
+    "conv_transpose1d",
     "conv_transpose2d",
     "convolve1d",
     "convolve2d",
@@ -51,13 +58,17 @@ __all__ = [
     "dropconnect",
     "dropout",
     "dynamic_routing",
+    "embed",
     "gaussian_dropout",
     "global_avg_pool2d",
     "global_max_pool2d",
     "group_norm",
+    "gru",
+    "gru_cell",
     "instance_norm",
     "l2_pool2d",
     "layer_norm",
+    "layer_scale",
     "local_contrast_norm",
     "local_response_norm",
     "lstm",
@@ -65,12 +76,20 @@ __all__ = [
     "max_pool2d",
     "max_pool2d_argmax",
     "max_unpool2d",
+    "multi_head_attention",
+    "reverse_sequence",
+    "rms_norm",
     "rnn",
     "rnn_cell",
+    "rotary",
+    "scaled_dot_product_attention",
     "shakeout",
+    "sinusoidal_positions",
     "sizes",
     "spatial_dropout",
     "squash",
+    "squeeze_excitation",
+    "stochastic_depth",
     "weighted_pool2d",
     "whiteout",
     "zoneout",

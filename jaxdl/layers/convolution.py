@@ -20,7 +20,7 @@ from jaxdl.kernels.forms import check_method
 from jaxdl.kernels.windows import Axis, axes_of, check_convolution
 from jaxdl.words import own_words
 
-__all__ = ["conv1d", "conv2d", "conv_transpose2d", "convolve1d", "convolve2d"]
+__all__ = ["conv1d", "conv2d", "conv_transpose1d", "conv_transpose2d", "convolve1d", "convolve2d"]
 
 Mode = Literal["full", "same", "valid"]
 
@@ -90,6 +90,23 @@ def conv2d(
 
 
 @own_words
+def conv_transpose1d(
+    x: Inexact[ArrayLike, "*b n c_in"],
+    kernel: Inexact[ArrayLike, "k c_group c_out"],
+    bias: Inexact[ArrayLike, " c_out"] | None = None,
+    *,
+    stride: int = 1,
+    padding: sizes.Padding = "SAME",
+    dilation: int = 1,
+    groups: int = 1,
+    output_padding: int = 0,
+) -> Inexact[Array, "*b m c_out"]:
+    """Transposed convolution along one axis: y[s i + d p − c, o] += x[i, c] w[p, c, o]. See `conv_transpose2d`."""
+    per_axis = (tuple(padding),) if isinstance(padding, list | tuple) else padding
+    return _conv_transpose(x, kernel, bias, 1, stride, per_axis, dilation, groups, output_padding)
+
+
+@own_words
 def conv_transpose2d(
     x: Inexact[ArrayLike, "*b h w c_in"],
     kernel: Inexact[ArrayLike, "kh kw c_group c_out"],
@@ -99,6 +116,7 @@ def conv_transpose2d(
     padding: str | int | Sequence = "SAME",
     dilation: int | Sequence[int] = 1,
     groups: int = 1,
+    output_padding: int | Sequence[int] = 0,
 ) -> Inexact[Array, "*b h2 w2 c_out"]:
     """Transposed convolution: each input adds a multiple of the kernel to the output, `stride` apart.
 
@@ -113,23 +131,19 @@ def conv_transpose2d(
         padding: amount to crop, which is what the `conv2d` pads. "VALID" crops nothing, "SAME" leaves s·n.
         dilation: d, the distance between neighbouring weights.
         groups: as in `conv2d`.
+        output_padding: rows and columns that are cropped less at the bottom and on the right, below
+            max(stride, dilation): that `conv2d` maps several sizes to one, and this says which of them comes back.
 
     Returns:
-        s(n − 1) + d(k−1) + 1 − crops outputs per axis.
+        s(n − 1) + d(k−1) + 1 − crops + output_padding outputs per axis.
 
     Raises:
-        ValueError: as in `conv2d`, or a crop that leaves nothing.
+        ValueError: as in `conv2d`, a crop that leaves nothing, or an output padding out of its range.
 
     Reference: Zeiler et al., Deconvolutional networks, 2010. https://www.matthewzeiler.com/mattzeiler/deconvolutionalnetworks.pdf;
     Dumoulin and Visin, A guide to convolution arithmetic, 2016. https://arxiv.org/abs/1603.07285. [Lecture part J]
     """
-    x, kernel = jnp.asarray(x), jnp.asarray(kernel)
-    check_convolution(x, kernel, 2, groups)
-    along = _transposed_axes(x.shape[-3:-1], kernel.shape[:2], stride, padding, dilation)
-    dtype = numerics.result_dtype(x, kernel)
-    y = correlate_transposed(numerics.merge_leading(x, 3).astype(dtype), kernel.astype(dtype), along, groups)
-    y = y.reshape(x.shape[:-3] + y.shape[1:])
-    return numerics.add_bias(y, bias)
+    return _conv_transpose(x, kernel, bias, 2, stride, padding, dilation, groups, output_padding)
 
 
 @own_words
@@ -178,6 +192,17 @@ def _conv(x, kernel, bias, axes, stride, padding, dilation, groups, method=None)
     return numerics.add_bias(y.reshape(x.shape[: -axes - 1] + y.shape[1:]), bias)
 
 
+def _conv_transpose(x, kernel, bias, axes, stride, padding, dilation, groups, output_padding):
+    """Transpose the cross-correlation over the `axes` spatial axes before the channels."""
+    x, kernel = jnp.asarray(x), jnp.asarray(kernel)
+    check_convolution(x, kernel, axes, groups)
+    lengths, windows = x.shape[-axes - 1 : -1], kernel.shape[:axes]
+    along = _transposed_axes(lengths, windows, stride, padding, dilation, output_padding)
+    dtype = numerics.result_dtype(x, kernel)
+    y = correlate_transposed(numerics.merge_leading(x, axes + 1).astype(dtype), kernel.astype(dtype), along, groups)
+    return numerics.add_bias(y.reshape(x.shape[: -axes - 1] + y.shape[1:]), bias)
+
+
 def _convolve(x: Array, kernel: Array, mode: str, axes: int) -> Array:
     if mode not in ("full", "same", "valid"):
         raise ValueError(f"mode: got {mode!r}, allowed are 'full', 'same' and 'valid'")
@@ -189,14 +214,14 @@ def _convolve(x: Array, kernel: Array, mode: str, axes: int) -> Array:
     return _conv(x[..., None], flipped, None, axes, 1, padding, 1, 1)[..., 0]
 
 
-def _transposed_axes(lengths, windows, stride, padding, dilation) -> tuple[Axis, ...]:
+def _transposed_axes(lengths, windows, stride, padding, dilation, output_padding) -> tuple[Axis, ...]:
     """Return the windows of the convolution to transpose, whose outputs have the given lengths."""
-    named = {"stride": stride, "padding": padding, "dilation": dilation}
+    named = {"stride": stride, "padding": padding, "dilation": dilation, "output_padding": output_padding}
     values = [sizes.per_axis(name, value, len(lengths)) for name, value in named.items()]
     return tuple(_transposed_axis(*one) for one in zip(lengths, windows, *values, strict=True))
 
 
-def _transposed_axis(length: int, window: int, stride: int, padding, dilation: int) -> Axis:
-    options = {"stride": stride, "padding": padding, "dilation": dilation}
+def _transposed_axis(length: int, window: int, stride: int, padding, dilation: int, output_padding: int) -> Axis:
+    options = {"stride": stride, "padding": padding, "dilation": dilation, "output_padding": output_padding}
     result = sizes.transposed_length(length, window, **options)  # raises when nothing is left
     return Axis(result, window, stride, dilation, *sizes.crop_amounts(window, **options))

@@ -29,6 +29,7 @@ __all__ = [
     "layer_norm",
     "local_contrast_norm",
     "local_response_norm",
+    "rms_norm",
 ]
 
 
@@ -121,6 +122,36 @@ def layer_norm(
     Reference: Ba, Kiros and Hinton, Layer normalization, 2016. https://arxiv.org/abs/1607.06450. [Lecture row G5]
     """
     return batch_norm(x, *batch_statistics(x, axis=axis), scale, offset, eps=eps)
+
+
+@own_words
+def rms_norm(
+    x: Float[ArrayLike, "*x"],
+    scale: Float[ArrayLike, "*s"] | None = None,
+    *,
+    axis: int | Sequence[int] = -1,
+    eps: float | Float[Array, ""] = 1e-6,
+) -> Float[Array, "*x"]:
+    """Divide each example by its root mean square over `axis`: y = γ x / √(mean(x²) + ε).
+
+    `layer_norm` without the mean and the offset.
+
+    Args:
+        x: inputs, any shape.
+        scale: γ, of a shape that broadcasts against x from the right; None for 1.
+        axis: axis or axes that the mean runs over.
+        eps: ε; 1e-6 is flax's, PyTorch takes the machine's epsilon.
+
+    Raises:
+        ValueError: a shape that does not broadcast to that of x, or an axis that x has not.
+
+    Reference: Zhang and Sennrich, Root mean square layer normalization, 2019. https://arxiv.org/abs/1910.07467.
+    """
+    numerics.refuse_complex(x=x, scale=scale)
+    x = jnp.asarray(x)
+    wide = numerics.widen(x)
+    power = jnp.mean(jnp.square(wide), axis=numerics.reduced_axes(axis, x.ndim), keepdims=True)
+    return _affine(wide * lax.rsqrt(power + eps), x, scale, None)
 
 
 @own_words

@@ -1,7 +1,9 @@
 """Recurrent cells, and scans of them over a sequence.
 
 A cell maps a state and the input of one time step to the next state. Sequences are `(..., t, d)` and states
-`(..., units)`, with the same leading dimensions, if any. [Lecture row A8]
+`(..., units)`, with the same leading dimensions, if any. Sequences of different lengths are padded at the end and come
+with `lengths` `(...)`: the state of a sequence stops changing at its end, so `[..., -1, :]` is its last state.
+[Lecture row A8]
 """
 
 from __future__ import annotations
@@ -13,14 +15,14 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from jaxdl import numerics
 from jaxdl.layers.linear import dense
-from jaxdl.layers.stochastic import Rate, check_rate, zoneout
+from jaxdl.layers.stochastic import Rate, check_rate, zoneout, zoneout_mean
 from jaxdl.words import own_words
 
-__all__ = ["lstm", "lstm_cell", "rnn", "rnn_cell"]
+__all__ = ["gru", "gru_cell", "lstm", "lstm_cell", "reverse_sequence", "rnn", "rnn_cell"]
 
 
 @own_words
@@ -79,12 +81,54 @@ def lstm_cell(
 
 
 @own_words
+def gru_cell(
+    h: Float[ArrayLike, "*b units"],
+    x: Float[ArrayLike, "*b d"],
+    kernel: Float[ArrayLike, "d gates"],
+    recurrent_kernel: Float[ArrayLike, "units gates"],
+    bias: Float[ArrayLike, " gates"] | None = None,
+    recurrent_bias: Float[ArrayLike, " units"] | None = None,
+) -> Float[Array, "*b units"]:
+    """Gated recurrent unit: h_t = (1 − z) n + z h_{t−1}, n = tanh(a_n + r (u_n + c)).
+
+    a = Wᵀ x_t + b and u = Uᵀ h_{t−1} have three parts each, in the order r, z, n; the gates are r = σ(a_r + u_r) and
+    z = σ(a_z + u_z). The reset gate r multiplies after the
+    recurrent product, as in PyTorch, cuDNN and flax; the paper multiplies h_{t−1} itself. PyTorch's two biases are
+    b = bias_ih + (bias_hh of r and z, 0) and c = bias_hh of n; flax's are those of ir, iz, in and hn.
+
+    Args:
+        h: output of the last step.
+        x: one input.
+        kernel, recurrent_kernel, bias: W, U, b for both gates and the candidate, 3 · units columns.
+        recurrent_bias: c, inside the reset gate.
+
+    Raises:
+        ValueError: a number of columns that is not 3 · units.
+
+    Reference: Cho et al., Learning phrase representations using RNN encoder-decoder, 2014.
+    https://arxiv.org/abs/1406.1078.
+    """
+    h = jnp.asarray(h)
+    numerics.refuse_complex(h=h, x=x, kernel=kernel, recurrent_kernel=recurrent_kernel, bias=bias, c=recurrent_bias)
+    units = h.shape[-1]
+    if jnp.shape(kernel)[-1] != 3 * units:
+        raise ValueError(f"kernel: got {jnp.shape(kernel)[-1]} columns, allowed are 3 · units = {3 * units}")
+    if recurrent_bias is not None:
+        recurrent_bias = jnp.pad(jnp.asarray(recurrent_bias), (2 * units, 0))
+    of_x, of_h = dense(x, kernel, bias), dense(h, recurrent_kernel, recurrent_bias)
+    r, z = jnp.split(lax.logistic(of_x[..., : 2 * units] + of_h[..., : 2 * units]), 2, axis=-1)
+    n = jnp.tanh(of_x[..., 2 * units :] + r * of_h[..., 2 * units :])
+    return (1 - z) * n + z * h
+
+
+@own_words
 def rnn(
     x: Float[ArrayLike, "*b t d"],
     h: Float[ArrayLike, "*b units"],
     kernel: Float[ArrayLike, "d units"],
     recurrent_kernel: Float[ArrayLike, "units units"],
     bias: Float[ArrayLike, " units"] | None = None,
+    lengths: Int[ArrayLike, "*b"] | None = None,
     *,
     activation: Callable[[Array], Array] = jnp.tanh,
     zoneout_rate: Rate = 0.0,
@@ -97,12 +141,14 @@ def rnn(
         x: inputs.
         h: state before the first step.
         kernel, recurrent_kernel, bias, activation: see `rnn_cell`.
+        lengths: steps of each sequence; None for all t.
         zoneout_rate: probability that a unit keeps its last value.
         train: whether zoneout draws units; otherwise it uses the expected state. See `zoneout`.
         key: a PRNG key, required for zoneout in training; step t draws with `fold_in(key, t)`.
 
     Raises:
-        ValueError: a rate outside [0, 1), or zoneout in training without a key.
+        ValueError: a rate outside [0, 1), zoneout in training without a key, or lengths that are no integers or not
+            one for each sequence.
 
     [Lecture row A8]
     """
@@ -110,7 +156,39 @@ def rnn(
     def cell(h, x, parameters):
         return rnn_cell(h, x, *parameters, activation=activation)
 
-    return _run(cell, h, x, (kernel, recurrent_kernel, bias), zoneout_rate, train, key)
+    return _run(cell, h, x, (kernel, recurrent_kernel, bias), lengths, zoneout_rate, train, key)
+
+
+def gru(
+    x: Float[ArrayLike, "*b t d"],
+    h: Float[ArrayLike, "*b units"],
+    kernel: Float[ArrayLike, "d gates"],
+    recurrent_kernel: Float[ArrayLike, "units gates"],
+    bias: Float[ArrayLike, " gates"] | None = None,
+    recurrent_bias: Float[ArrayLike, " units"] | None = None,
+    lengths: Int[ArrayLike, "*b"] | None = None,
+    *,
+    zoneout_rate: Rate = 0.0,
+    train: bool = False,
+    key: jax.Array | None = None,
+) -> Float[Array, "*b t units"]:
+    """Run `gru_cell` over a sequence; the state of every step comes back. See `rnn`.
+
+    Args:
+        x: inputs.
+        h: state before the first step.
+        kernel, recurrent_kernel, bias, recurrent_bias: see `gru_cell`.
+        lengths, zoneout_rate, train, key: as in `rnn`.
+
+    Raises:
+        ValueError: as in `rnn` and `gru_cell`.
+    """
+
+    def cell(h, x, parameters):
+        return gru_cell(h, x, *parameters)
+
+    parameters = (kernel, recurrent_kernel, bias, recurrent_bias)
+    return _run(cell, h, x, parameters, lengths, zoneout_rate, train, key)
 
 
 @own_words
@@ -120,6 +198,7 @@ def lstm(
     kernel: Float[ArrayLike, "d gates"],
     recurrent_kernel: Float[ArrayLike, "units gates"],
     bias: Float[ArrayLike, " gates"] | None = None,
+    lengths: Int[ArrayLike, "*b"] | None = None,
     *,
     zoneout_rate: Rate | tuple[Rate, Rate] = 0.0,
     train: bool = False,
@@ -132,7 +211,7 @@ def lstm(
         state: (h, c) before the first step.
         kernel, recurrent_kernel, bias: see `lstm_cell`.
         zoneout_rate: one probability for h and c, or a pair.
-        train, key: as in `rnn`.
+        lengths, train, key: as in `rnn`.
 
     Raises:
         ValueError: as in `rnn`.
@@ -144,12 +223,35 @@ def lstm(
         return lstm_cell(state, x, *parameters)
 
     rates = zoneout_rate if isinstance(zoneout_rate, tuple) else (zoneout_rate, zoneout_rate)
-    return _run(cell, state, x, (kernel, recurrent_kernel, bias), rates, train, key)
+    return _run(cell, state, x, (kernel, recurrent_kernel, bias), lengths, rates, train, key)
 
 
-def _run(
-    cell: Callable, state: Any, x: ArrayLike, parameters: tuple, rates: Any, train: bool, key: jax.Array | None
-) -> Any:
+def reverse_sequence(
+    x: Float[ArrayLike, "*b t d"], lengths: Int[ArrayLike, "*b"] | None = None
+) -> Float[Array, "*b t d"]:
+    """Reverse each sequence within its own length: y_i = x_{n−1−i} for i < n; the padding behind it stays in place.
+
+    Its own inverse; a bidirectional network runs a second cell over the reversed input and reverses what comes out.
+
+    Args:
+        x: sequences, padded at their end.
+        lengths: n, steps of each; None for all t.
+
+    Raises:
+        ValueError: fewer than two axes, or lengths as in `rnn`.
+
+    Reference: Schuster and Paliwal, Bidirectional recurrent neural networks, 1997. https://doi.org/10.1109/78.650093.
+    """
+    numerics.refuse_complex(x=x)
+    x = _sequences(x)
+    if lengths is None:
+        return jnp.flip(x, axis=-2)
+    n, place = jnp.minimum(_lengths(lengths, x), x.shape[-2])[..., None], _places(x)
+    source = jnp.where(place < n, n - 1 - place, place)
+    return jnp.take_along_axis(x, source[..., None], axis=-2)
+
+
+def _run(cell: Callable, state: Any, x: ArrayLike, parameters: tuple, lengths, rates, train, key) -> Any:
     """Scan a cell over the time axis, with zoneout on each array of its state.
 
     The scan closes over 16-bit parameters in float32 and rounds them at every step, which is exact, so that reverse
@@ -157,9 +259,8 @@ def _run(
     """
     still = all(isinstance(rate, float | int) and rate == 0 for rate in jax.tree.leaves(rates))
     jax.tree.map(check_rate, rates)
-    x = jnp.asarray(x)
-    if x.ndim < 2:
-        raise ValueError(f"x: got shape {x.shape}, allowed are (..., t, d)")
+    x = _sequences(x)
+    running = None if lengths is None else _places(x) < _lengths(lengths, x)[..., None]
     keys = _keys(key, x.shape[-2]) if train and not still else None
 
     rates = jax.tree.map(lambda rate: numerics.widen(rate) if isinstance(rate, jax.Array) else rate, rates)
@@ -167,16 +268,42 @@ def _run(
     wide = jax.tree.map(numerics.widen, parameters)
 
     def step(state, inputs):
-        x, key = inputs
+        x, key, runs = inputs
         new = cell(state, x, jax.tree.map(lambda w, own: w.astype(own.dtype), wide, parameters))
         new = new if still else _zoned(new, state, rates, key)
+        if runs is not None:
+            new = jax.tree.map(lambda new, old: jnp.where(runs[..., None], new, old), new, state)
         return new, new
 
     one_input = jax.ShapeDtypeStruct((*x.shape[:-2], x.shape[-1]), x.dtype)
     state = jax.tree.map(jnp.asarray, state)
     state = jax.tree.map(lambda a, b: a.astype(b.dtype), state, jax.eval_shape(cell, state, one_input, parameters))
-    _, states = lax.scan(step, state, (jnp.moveaxis(x, -2, 0), keys))
+    running = None if running is None else jnp.moveaxis(running, -1, 0)
+    _, states = lax.scan(step, state, (jnp.moveaxis(x, -2, 0), keys, running))
     return jax.tree.map(lambda states: jnp.moveaxis(states, 0, -2), states)
+
+
+def _sequences(x: ArrayLike) -> Array:
+    """Return x as an array, or raise ValueError where it has no time axis."""
+    x = jnp.asarray(x)
+    if x.ndim < 2:
+        raise ValueError(f"x: got shape {x.shape}, allowed are (..., t, d)")
+    return x
+
+
+def _places(x: Array) -> Array:
+    """Return the number of each step, (..., t)."""
+    return lax.broadcasted_iota(jnp.int32, x.shape[:-1], x.ndim - 2)
+
+
+def _lengths(lengths: ArrayLike, x: Array) -> Array:
+    """Return one length per sequence as an array, or raise ValueError."""
+    lengths = jnp.asarray(lengths)
+    if not jnp.issubdtype(lengths.dtype, jnp.integer):
+        raise ValueError(f"lengths: got dtype {lengths.dtype}, allowed are integers")
+    if lengths.shape != x.shape[:-2]:
+        raise ValueError(f"lengths: got shape {lengths.shape}, allowed is one for each sequence, {x.shape[:-2]}")
+    return lengths
 
 
 def _keys(key: jax.Array | None, steps: int) -> jax.Array:
@@ -186,17 +313,11 @@ def _keys(key: jax.Array | None, steps: int) -> jax.Array:
     return jax.vmap(lambda step: jax.random.fold_in(key, step))(jnp.arange(steps))
 
 
-def _expected(new: Array, old: Array, rate: Rate) -> Array:
-    wide = numerics.widen(new)
-    rate = jnp.asarray(rate, wide.dtype)
-    return (rate * old.astype(wide.dtype) + (1 - rate) * wide).astype(new.dtype)
-
-
 def _zoned(new: Any, old: Any, rates: Any, key: jax.Array | None) -> Any:
     """Return the new state after zoneout: drawn with a key, the expected state without one."""
     parts, structure = jax.tree.flatten(new)
     pairs = zip(parts, jax.tree.leaves(old), jax.tree.leaves(rates), strict=True)
     if key is None:
-        return structure.unflatten([_expected(*pair) for pair in pairs])
+        return structure.unflatten([zoneout_mean(*pair) for pair in pairs])
     keys = jax.random.split(key, len(parts))
     return structure.unflatten([zoneout(k, *pair) for k, pair in zip(keys, pairs, strict=True)])

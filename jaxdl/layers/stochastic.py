@@ -26,6 +26,7 @@ __all__ = [
     "gaussian_dropout",
     "shakeout",
     "spatial_dropout",
+    "stochastic_depth",
     "whiteout",
     "zoneout",
 ]
@@ -73,6 +74,23 @@ def spatial_dropout(
     if x.ndim < 3:
         raise ValueError(f"x: got shape {x.shape}, allowed are (..., h, w, c)")
     return _drop(key, x, (*x.shape[:-3], 1, 1, x.shape[-1]), rate, mode)
+
+
+@own_words
+def stochastic_depth(
+    key: jax.Array, x: Float[ArrayLike, "n *x"], rate: Rate, *, mode: Mode = "inverted"
+) -> Float[Array, "n *x"]:
+    """Drop whole examples of a batch: one draw for each entry of the first axis. See `dropout`.
+
+    On the branch of a residual block it skips the block, x + 0, for the examples that are drawn.
+
+    Reference: Huang et al., Deep networks with stochastic depth, 2016. https://arxiv.org/abs/1603.09382; one draw per
+    example as in Tan and Le, EfficientNet, 2019, https://arxiv.org/abs/1905.11946.
+    """
+    x = jnp.asarray(x)
+    if x.ndim < 1:
+        raise ValueError("x: got a scalar, allowed are batches (n, ...)")
+    return _drop(key, x, (x.shape[0], *(1,) * (x.ndim - 1)), rate, mode)
 
 
 @own_words
@@ -182,7 +200,7 @@ def whiteout(
     Reference: Li and Liu, Whiteout: Gaussian adaptive noise regularization in deep neural networks, 2016, sections
     II.A (additive) and II.C (multiplicative) of version 4. https://arxiv.org/abs/1612.01490. [Lecture row G4]
     """
-    _check_whiteout(sigma, gamma, ridge, mode)
+    check_whiteout(sigma, gamma, ridge, mode)
     numerics.check_key(key)
     numerics.refuse_complex(x=x, kernel=kernel, bias=bias)
     x, kernel = jnp.asarray(x), jnp.asarray(kernel)
@@ -221,6 +239,13 @@ def zoneout(
     if new.shape != previous.shape:
         raise ValueError(f"previous: got shape {previous.shape}, allowed is that of new, {new.shape}")
     return jnp.where(_bernoulli(key, rate, new.shape), previous, new)
+
+
+def zoneout_mean(new: Array, previous: Array, rate: Rate) -> Array:
+    """Return the mean of `zoneout` over its draws."""
+    wide = numerics.widen(new)
+    rate = jnp.asarray(rate, wide.dtype)
+    return (rate * previous.astype(wide.dtype) + (1 - rate) * wide).astype(new.dtype)
 
 
 def _drop(key, x: Array, mask_shape: tuple[int, ...], rate: Rate, mode: Mode) -> Array:
@@ -263,7 +288,8 @@ def check_at_least_zero(name: str, value) -> None:
         raise ValueError(f"{name}: got {value}, allowed are numbers ≥ 0")
 
 
-def _check_whiteout(sigma, gamma, ridge, mode) -> None:
+def check_whiteout(sigma, gamma, ridge, mode) -> None:
+    """Raise ValueError for a Python number out of its range, or an unknown mode."""
     check_at_least_zero("sigma", sigma)
     check_at_least_zero("ridge", ridge)
     if isinstance(gamma, _NUMBERS) and not 0 <= gamma < 2:

@@ -6,6 +6,7 @@ from jaxdl.models.cnn import small_cnn, tiny_cnn
 from jaxdl.models.deepobs import net_2c2d, net_3c3d
 from jaxdl.models.densenet import densenet40, densenet121, densenet161, densenet169, densenet201, densenet_bc100
 from jaxdl.models.googlenet import googlenet
+from jaxdl.models.gpt import char_transformer, gpt2
 from jaxdl.models.inception_v4 import inception_resnet_v2, inception_v4
 from jaxdl.models.lecture import cifar_demo, lecture_keras, lecture_torch
 from jaxdl.models.lenet import lenet5
@@ -32,11 +33,13 @@ from jaxdl.models.resnet import (
     resnet152,
 )
 from jaxdl.models.vgg import vgg11, vgg13, vgg16, vgg19
+from jaxdl.models.vit import tiny_vit, vit_b16, vit_b32, vit_h14, vit_l16, vit_l32, vit_s16, vit_ti16
 
 __all__ = [
     "alexnet",
     "alexnet_2012",
     "capsnet",
+    "char_transformer",
     "cifar_demo",
     "densenet40",
     "densenet121",
@@ -45,6 +48,7 @@ __all__ = [
     "densenet201",
     "densenet_bc100",
     "googlenet",
+    "gpt2",
     "inception_resnet_v2",
     "inception_v4",
     "lecture_keras",
@@ -75,8 +79,16 @@ __all__ = [
     "small_cnn",
     "softmax_regression",
     "tiny_cnn",
+    "tiny_vit",
     "vgg11",
     "vgg13",
     "vgg16",
     "vgg19",
+    "vit_b16",
+    "vit_b32",
+    "vit_h14",
+    "vit_l16",
+    "vit_l32",
+    "vit_s16",
+    "vit_ti16",
 ]

@@ -1,4 +1,4 @@
-"""AlexNet in one tower, and the net of 2012 with its two towers and local response norm (Lecture row I)."""
+"""AlexNet in one tower, and the net of 2012 with its two towers and local response norm. [Lecture row I]"""
 
 from typing import Any
 
@@ -55,7 +55,7 @@ def alexnet_2012(
 
     Args:
         num_classes: number of logits.
-        order: "norm_pool" is the paper's; the lecture draws "pool_norm" (Lecture row H8).
+        order: "norm_pool" is the paper's; the lecture draws "pool_norm". [Lecture row H8]
         dropout: probability of dropping a hidden unit of fc6 and fc7.
         width: factor on every number of channels.
 

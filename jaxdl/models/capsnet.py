@@ -1,4 +1,4 @@
-"""CapsNet: two layers of capsules with routing between them, and a decoder (Lecture row I)."""
+"""CapsNet: two layers of capsules with routing between them, and a decoder. [Lecture row I]"""
 
 import math
 from collections.abc import Sequence

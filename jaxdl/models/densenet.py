@@ -1,4 +1,4 @@
-"""DenseNet for ImageNet and for CIFAR: every layer sees the outputs of all layers before it (Lecture row I).
+"""DenseNet for ImageNet and for CIFAR: every layer sees the outputs of all layers before it. [Lecture row I]
 
 Reference for all: G. Huang, Z. Liu, L. van der Maaten, K. Weinberger, Densely Connected Convolutional Networks, 2016,
 https://arxiv.org/abs/1608.06993.

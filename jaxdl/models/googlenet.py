@@ -1,4 +1,4 @@
-"""GoogLeNet: Inception modules, reduced or naive, and auxiliary heads (Lecture row I)."""
+"""GoogLeNet: Inception modules, reduced or naive, and auxiliary heads. [Lecture row I]"""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Inception-v4 and Inception-ResNet-v2 (Lecture row I).
+"""Inception-v4 and Inception-ResNet-v2. [Lecture row I]
 
 Reference for both: C. Szegedy, S. Ioffe, V. Vanhoucke, A. Alemi, Inception-v4, Inception-ResNet and the Impact of
 Residual Connections on Learning, 2016, https://arxiv.org/abs/1602.07261. Kernels start by He's rule, as in the

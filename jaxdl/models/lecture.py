@@ -1,4 +1,4 @@
-"""The small convolutional nets that the lectures train or show (Lecture row I)."""
+"""The small convolutional nets that the lectures train or show. [Lecture row I]"""
 
 from jaxdl import activations, initializers, nn
 

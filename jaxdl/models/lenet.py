@@ -1,4 +1,4 @@
-"""LeNet-5 (Lecture row I)."""
+"""LeNet-5. [Lecture row I]"""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""LeNet-5 as published: trained subsampling, a partial connection table and RBF units (Lecture row I)."""
+"""LeNet-5 as published: trained subsampling, a partial connection table and RBF units. [Lecture row I]"""
 
 import jax.numpy as jnp
 import numpy as np

@@ -1,4 +1,4 @@
-"""Fully connected nets (Lecture rows A2, A4)."""
+"""Fully connected nets. [Lecture rows A2, A4]"""
 
 from collections.abc import Callable, Sequence
 
@@ -32,5 +32,5 @@ def mlp(
 
 
 def softmax_regression(num_classes: int = 10) -> nn.Layer:
-    """One affine map to the logits, starting at zero: the convex model (Lecture row A2)."""
+    """One affine map to the logits, starting at zero: the convex model. [Lecture row A2]"""
     return mlp(num_classes, widths=(), kernel_init=initializers.zeros())

@@ -1,4 +1,4 @@
-"""MobileNet: depthwise and pointwise convolutions in turn (Lecture row I)."""
+"""MobileNet: depthwise and pointwise convolutions in turn. [Lecture row I]"""
 
 from jaxdl import activations, initializers, nn
 from jaxdl.models.options import scaled

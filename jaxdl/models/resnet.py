@@ -1,4 +1,4 @@
-"""ResNet for ImageNet and for CIFAR, the plain nets of the same depths, and pre-activation (Lecture row I).
+"""ResNet for ImageNet and for CIFAR, the plain nets of the same depths, and pre-activation. [Lecture row I]
 
 Reference for all: K. He, X. Zhang, S. Ren, J. Sun, Deep Residual Learning for Image Recognition, 2015,
 https://arxiv.org/abs/1512.03385; pre-activation: by the same, Identity Mappings in Deep Residual Networks, 2016,

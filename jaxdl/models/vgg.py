@@ -1,4 +1,4 @@
-"""VGG: nothing but 3x3 convolutions, 2x2 pools and three affine layers (Lecture row I)."""
+"""VGG: nothing but 3x3 convolutions, 2x2 pools and three affine layers. [Lecture row I]"""
 
 import functools
 from collections.abc import Sequence

@@ -18,34 +18,78 @@ A random key reaches a child as ``fold_in(key, crc32(name))``, so what a layer d
     logits, state = net.apply(params, state, images, train=True, key=key)
 """
 
-from jaxdl.nn.combinators import WithAuxiliary, auxiliary, parallel, residual, serial
+from jaxdl.nn.attention import Attention, MultiHeadAttention, TransformerBlock
+from jaxdl.nn.combinators import WithAuxiliary, auxiliary, parallel, pick, residual, serial
+from jaxdl.nn.convolution import Conv, Conv1d, ConvTranspose, ConvTranspose1d
+from jaxdl.nn.embedding import ClassToken, Embedding, PositionEmbedding, SinusoidalPositions, Unembedding
 from jaxdl.nn.layer import Layer, Op, child_key, function
-from jaxdl.nn.leaves import (
-    AvgPool,
+from jaxdl.nn.leaves import Dense, flatten, identity
+from jaxdl.nn.normalization import (
     BatchNorm,
-    Conv,
-    Dense,
-    Dropout,
+    GroupNorm,
+    InstanceNorm,
+    LayerNorm,
+    LocalContrastNorm,
     LocalResponseNorm,
-    MaxPool,
-    flatten,
-    global_avg_pool,
-    identity,
+    RMSNorm,
+)
+from jaxdl.nn.pooling import AvgPool, MaxPool, MaxUnpool, global_avg_pool
+from jaxdl.nn.recurrent import GRU, LSTM, RNN
+from jaxdl.nn.scaling import LayerScale, SqueezeExcitation
+from jaxdl.nn.sharing import shared
+from jaxdl.nn.stochastic import (
+    DropConnect,
+    Dropout,
+    GaussianDropout,
+    Shakeout,
+    SpatialDropout,
+    StochasticDepth,
+    Whiteout,
+    Zoneout,
 )
 from jaxdl.nn.tree import at, paths, replace, tap
 from jaxdl.nn.wrapping import compute_in, remat, sized
 
 __all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
+    "Attention",
     "AvgPool",
     "BatchNorm",
+    "ClassToken",
     "Conv",
+    "Conv1d",
+    "ConvTranspose",
+    "ConvTranspose1d",
     "Dense",
+    "DropConnect",
     "Dropout",
+    "Embedding",
+    "GaussianDropout",
+    "GroupNorm",
+    "InstanceNorm",
     "Layer",
+    "LayerNorm",
+    "LayerScale",
+    "LocalContrastNorm",
     "LocalResponseNorm",
     "MaxPool",
+    "MaxUnpool",
+    "MultiHeadAttention",
     "Op",
+    "PositionEmbedding",
+    "RMSNorm",
+    "Shakeout",
+    "SinusoidalPositions",
+    "SpatialDropout",
+    "SqueezeExcitation",
+    "StochasticDepth",
+    "TransformerBlock",
+    "Unembedding",
+    "Whiteout",
     "WithAuxiliary",
+    "Zoneout",
     "at",
     "auxiliary",
     "child_key",
@@ -56,10 +100,12 @@ __all__ = [
     "identity",
     "parallel",
     "paths",
+    "pick",
     "remat",
     "replace",
     "residual",
     "serial",
+    "shared",
     "sized",
     "tap",
 ]

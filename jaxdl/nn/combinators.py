@@ -1,16 +1,15 @@
-"""Networks out of layers: one after another, side by side, around a shortcut, and with heads on the way."""
+"""Combinators: layers in sequence, in parallel, around a shortcut, and with auxiliary heads."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
 
-from jaxdl.nn.layer import Layer, Op, Tree, abstract_shape, as_layer, checked, child_key, inside
+from jaxdl.nn.layer import Layer, Op, Tree, abstract_shape, as_layer, checked, child_key, declared, inside, is_shape
 from jaxdl.nn.leaves import identity
 
-Part = Layer | Callable[[Array], Any]
+Part = Layer | Callable[[Any], Any]
 
 _COMBINE = {
     "sum": lambda outputs: sum(outputs[1:], outputs[0]),
@@ -23,17 +22,20 @@ _FITS = {
 
 
 class WithAuxiliary(NamedTuple):
-    """What a network with auxiliary heads returns in training; `training.train_step` adds up the losses."""
+    """Training output of a network with auxiliary heads; `training.train_step` adds up the losses."""
 
-    output: Any  # what the network returns in evaluation
+    output: Any  # as returned in evaluation
     heads: tuple[Any, ...]  # the outputs of the heads, in order of application
     weights: tuple[Any, ...]  # of the heads' losses, beside the output's 1
 
 
+@declared
 def serial(**children: Part) -> Layer:
     """Apply the children one after another, in the order given. A plain function becomes a layer by `function`.
 
     With an `auxiliary` head among them it returns `WithAuxiliary` in training.
+
+    Example: ``serial(fc=Dense(4), act=jnp.tanh)`` takes ``(3,)`` to ``(4,)``.
     """
     parts = _as_layers(children)
 
@@ -55,25 +57,30 @@ def serial(**children: Part) -> Layer:
         return (WithAuxiliary(x, heads, weights) if heads else x), new_state
 
     def out_shape(in_shape):
-        in_shape = tuple(in_shape)
         for name, child in parts.items():
             with inside(name):
                 in_shape = child.out_shape(in_shape)
         return in_shape
 
-    return checked(Layer(init, apply, out_shape, parts, Op("serial", rebuild=lambda new: serial(**new))))
+    first = next(iter(parts.values()), identity)
+    op = Op("serial", rebuild=lambda new: serial(**new), input_dtype=first.op.input_dtype)
+    return checked(Layer(init, apply, out_shape, parts, op))
 
 
+@declared
 def parallel(combine: str | Callable[[list[Any]], Any], /, **branches: Part) -> Layer:
     """Apply all branches to the same input and combine their outputs.
 
     Args:
         combine: "sum", "concat" (along the last axis), or a function of the list of outputs.
-        branches: layers or plain functions, by name; at least one.
+        branches: layers or plain functions, by name; at least one. See `pick` for branches that take a part of a tuple
+            or dict of inputs.
 
     Raises:
         ValueError: for another ``combine`` or no branch, and from ``init`` and ``out_shape`` where the branches'
             shapes do not fit together.
+
+    Example: ``parallel("concat", a=Dense(4), b=Dense(2))`` takes ``(3,)`` to ``(6,)``.
     """
     merge = _COMBINE.get(combine) if isinstance(combine, str) else combine
     if not callable(merge):
@@ -104,33 +111,80 @@ def parallel(combine: str | Callable[[list[Any]], Any], /, **branches: Part) -> 
         shapes = {}
         for name, child in parts.items():
             with inside(name):
-                shapes[name] = child.out_shape(tuple(in_shape))
-        if isinstance(combine, str) and not _FITS[combine](list(shapes.values())):
+                shapes[name] = child.out_shape(in_shape)
+        arrays = all(map(is_shape, shapes.values()))
+        if isinstance(combine, str) and not (arrays and _FITS[combine](list(shapes.values()))):
             raise ValueError(f"branches: {combine!r} does not fit outputs of the shapes {shapes}")
         return abstract_shape("combine", lambda *outputs: merge([*outputs]), *shapes.values())
 
-    return checked(Layer(init, apply, out_shape, parts, Op("parallel", rebuild=lambda new: parallel(combine, **new))))
+    dtype = _input_dtype(parts.values())
+    op = Op("parallel", rebuild=lambda new: parallel(combine, **new), input_dtype=dtype)
+    return checked(Layer(init, apply, out_shape, parts, op))
 
 
+@declared
+def pick(which: int | str, layer: Part = identity, *, input_dtype: Any = None) -> Layer:
+    """Apply a layer to one of several inputs: to x[which] of a tuple or dict of arrays.
+
+    Names, parameters and state are those of the layer. With `parallel` it brings several inputs together:
+    ``parallel("concat", a=pick("image", cnn), b=pick("table", Dense(8)))`` takes ``{"image": ..., "table": ...}``.
+
+    Args:
+        which: index or name of the input.
+        layer: what is applied to it; the identity picks the input alone.
+        input_dtype: of that input, as in `function`; by default the layer's own.
+
+    Raises:
+        ValueError: from ``init`` and ``out_shape`` for inputs without such a part.
+
+    Example: ``pick(1, Dense(4))`` takes ``((3,), (2,))`` to ``(4,)``.
+    """
+    layer = as_layer(layer)
+
+    def part(in_shape):
+        several = not is_shape(in_shape)
+        there = several and (which in in_shape if isinstance(in_shape, Mapping) else which in range(len(in_shape)))
+        if not there:
+            raise ValueError(f"in_shape: got {in_shape!r}, of which pick({which!r}, ...) takes a part")
+        return in_shape[which]
+
+    def apply(params, state, x, *, train=False, key=None, axis_name=None):
+        return layer.apply(params, state, x[which], train=train, key=key, axis_name=axis_name)
+
+    rebuild = layer.op.rebuild
+    again = None if rebuild is None else lambda new: pick(which, rebuild(new), input_dtype=input_dtype)
+    op = layer.op._replace(rebuild=again, input_dtype={which: input_dtype or layer.op.input_dtype})
+    init = lambda key, in_shape: layer.init(key, part(in_shape))
+    out_shape = lambda in_shape: layer.out_shape(part(in_shape))
+    return checked(layer._replace(init=init, apply=apply, out_shape=out_shape, op=op))
+
+
+@declared
 def residual(body: Part, shortcut: Part = identity) -> Layer:
     """``body(x) + shortcut(x)``, with children named body and shortcut.
 
     Reference: K. He et al., Deep Residual Learning, 2015, https://arxiv.org/abs/1512.03385.
+
+    Example: ``residual(Dense(3))`` takes ``(3,)`` to ``(3,)``.
     """
-    return parallel("sum", body=body, shortcut=shortcut)
+    layer = parallel("sum", body=body, shortcut=shortcut)
+    return layer._replace(op=layer.op._replace(rebuild=lambda new: residual(**new)))
 
 
+@declared
 def auxiliary(head: Part, *, weight: float = 0.3) -> Layer:
-    """A head on the way through a `serial`: x goes on as it came, and in training its loss on head(x) is added.
+    """Auxiliary head inside a `serial`: x passes through unchanged, and training adds a loss on head(x).
 
-    In evaluation the output is the network's own: `tap` still finds the head's activations, and jit leaves out what
-    nobody asks for. Names, parameters and state are those of ``head``.
+    Evaluation returns the network's own output; `tap` still finds the activations of the head, and jit removes unused
+    computation. Names, parameters and state are those of ``head``.
 
     Args:
-        head: maps the activation at this place to what the network returns, such as logits.
+        head: maps the activation at this place to the output type of the network, such as logits.
         weight: of the head's loss, beside the network's 1.
 
     Reference: C. Szegedy et al., Going Deeper with Convolutions, 2014, https://arxiv.org/abs/1409.4842.
+
+    Example: ``auxiliary(Dense(4))`` takes ``(3,)`` to ``(3,)``.
     """
     head = as_layer(head)
 
@@ -140,11 +194,18 @@ def auxiliary(head: Part, *, weight: float = 0.3) -> Layer:
 
     def out_shape(in_shape):
         head.out_shape(in_shape)  # raises where the activation is too small for the head
-        return tuple(in_shape)
+        return in_shape
 
     rebuild = head.op.rebuild
     again = None if rebuild is None else lambda new: auxiliary(rebuild(new), weight=weight)
     return checked(head._replace(apply=apply, out_shape=out_shape, op=head.op._replace(rebuild=again)))
+
+
+def _input_dtype(branches: Iterable[Layer]) -> Any:
+    """Return the dtypes that the branches ask for, together, by input where they pick one each."""
+    wanted = [one.op.input_dtype for one in branches if one.op.input_dtype != jnp.float32]
+    parts = [one for one in wanted if isinstance(one, Mapping)]
+    return {name: dtype for one in parts for name, dtype in one.items()} if parts else next(iter(wanted), jnp.float32)
 
 
 def _apply_child(child: Layer, name: str, params, state, x, train, key, axis_name):

@@ -2,23 +2,28 @@
 
 import contextlib
 import functools
+import textwrap
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from numbers import Integral
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, ParamSpec, cast
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
 from jaxdl import numerics
+from jaxdl.words import own_words
 
 Shape = tuple[int, ...]
 Tree = dict[str, Any]
+P = ParamSpec("P")
+
+_LINE = 100  # characters of a declaration before it is broken into several lines
 
 
 class Op(NamedTuple):
-    """What a layer does, for tables, FLOPs, receptive fields and for `replace`."""
+    """Description of a layer, which tables, FLOPs, receptive fields and `replace` read."""
 
     kind: str  # "conv", "dense", "max_pool", "serial", ... or the name of a plain function
     window: Shape = ()  # (height, width) for what looks at a neighbourhood
@@ -28,6 +33,8 @@ class Op(NamedTuple):
     groups: int = 1
     momentum: float | None = None  # of batch norm: the share of the old running statistics that a step keeps
     rebuild: Callable[[Mapping[str, "Layer"]], "Layer"] | None = None  # the same combinator over other children
+    input_dtype: Any = jnp.float32  # of the input, or by index or name of a part of it; parts left out are float32
+    declaration: tuple[str, tuple[Any, ...], dict[str, Any]] | None = None  # constructor and arguments, for repr
 
 
 class Layer(NamedTuple):
@@ -39,11 +46,45 @@ class Layer(NamedTuple):
     children: Mapping[str, "Layer"]
     op: Op
 
+    def __repr__(self) -> str:
+        if self.op.declaration is not None:
+            name, args, options = self.op.declaration
+            return _written(name, args, options)
+        return _written(self.op.kind, (), self.children) if self.children else self.op.kind
+
+
+def declared(make: Callable[P, Layer]) -> Callable[P, Layer]:
+    """Let a constructor's layers print as they were declared, and answer other libraries' keywords."""
+    called = own_words(make)
+
+    @functools.wraps(make)
+    def declaring(*args: P.args, **options: P.kwargs) -> Layer:
+        layer = called(*args, **options)
+        return layer._replace(op=layer.op._replace(declaration=(make.__name__, args, options)))
+
+    return declaring
+
+
+def _written(name: str, args: tuple[Any, ...], options: Mapping[str, Any]) -> str:
+    words = [*map(_word, args), *(f"{option}={_word(value)}" for option, value in options.items())]
+    line = f"{name}({', '.join(words)})"
+    if len(line) <= _LINE and "\n" not in line:
+        return line
+    return f"{name}(\n{textwrap.indent(f',{chr(10)}'.join(words), '    ')},\n)"
+
+
+def _word(value: Any) -> str:
+    """Return an argument as it may have been written: a function by its name, one made by another by that one's."""
+    if isinstance(value, Layer) or not callable(value):
+        return repr(value)
+    name = getattr(value, "__qualname__", type(value).__name__)
+    return name.replace(".<locals>.", "(...).") if not name.startswith("<") else name
+
 
 def checked(layer: Layer) -> Layer:
-    """The same layer, which says in a ValueError what came in a wrong place and what is wanted there.
+    """Return the same layer with checked arguments: a misplaced one raises a ValueError that names it.
 
-    All layers of this module are checked. A Layer of one's own need not be.
+    All layers of this package are checked; a user's own Layer need not be.
     """
 
     @functools.wraps(layer.init)
@@ -80,19 +121,19 @@ def _described(value: Any) -> str:
 
 def _checked_shape(in_shape: Any) -> Any:
     """Return a shape, or a tree of shapes, in Python ints."""
-    leaves = jax.tree.leaves(in_shape, is_leaf=_is_shape)
-    if not leaves or not all(map(_is_shape, leaves)):
+    leaves = jax.tree.leaves(in_shape, is_leaf=is_shape)
+    if not leaves or not all(map(is_shape, leaves)):
         got = repr(in_shape) if isinstance(in_shape, int | float | list | tuple) else _described(in_shape)
         raise ValueError(
             f"in_shape: got {got}, allowed are tuples of ints, the shape of one example, such as (28, 28, 1) or (64,)"
         )
-    return jax.tree.map(lambda shape: tuple(map(int, shape)), in_shape, is_leaf=_is_shape)
+    return jax.tree.map(lambda shape: tuple(map(int, shape)), in_shape, is_leaf=is_shape)
 
 
 def own_arrays(
     what: str, trees: Mapping[str, Mapping[str, Any]], tree_name: str, shapes: Mapping[str, tuple[int | None, ...]]
 ) -> dict[str, Any]:
-    """The arrays of one leaf layer, having compared their names and shapes with those it declares.
+    """Return the arrays of one leaf layer after comparing their names and shapes with the declared ones.
 
     Args:
         what: the layer's name, for messages.
@@ -115,7 +156,7 @@ def own_arrays(
     return {name: tree[name] for name in shapes}
 
 
-def function(f: Callable[[Array], Array], *, kind: str | None = None) -> Layer:
+def function(f: Callable[[Any], Any], *, kind: str | None = None, input_dtype: Any = jnp.float32) -> Layer:
     """Turn a function of one batch of arrays into a layer without parameters.
 
     Combinators do this by themselves to any plain function among their children.
@@ -123,6 +164,7 @@ def function(f: Callable[[Array], Array], *, kind: str | None = None) -> Layer:
     Args:
         f: maps a batch ``(n, ...)`` to a batch ``(n, ...)``, or to a tree of them.
         kind: the name in tables; by default the function's own.
+        input_dtype: what `tap` and `analysis.summary` try it on: a dtype, or one by index or name of a tuple or dict.
 
     ``out_shape`` raises ValueError for a function that does not keep the batch axis.
     """
@@ -132,35 +174,43 @@ def function(f: Callable[[Array], Array], *, kind: str | None = None) -> Layer:
         del params, train, key, axis_name
         return f(x), state
 
-    return checked(Layer(no_init, apply, lambda in_shape: abstract_shape(name, f, in_shape), {}, Op(name)))
+    out_shape = lambda in_shape: abstract_shape(name, f, in_shape, input_dtype=input_dtype)
+    return checked(Layer(no_init, apply, out_shape, {}, Op(name, input_dtype=input_dtype)))
 
 
-def abstract_shape(what: str, f: Callable[..., Any], *in_shapes: Any) -> Any:
-    """The shape of one output (or a tree of them) of a function of batches, without computing anything."""
+def abstract_shape(what: str, f: Callable[..., Any], *in_shapes: Any, input_dtype: Any = jnp.float32) -> Any:
+    """Return the shape of one output (or a tree of them) of a function of batches, without computing it."""
     several = 2  # with one example, a sum over the batch could not be told from the batch
-    outputs = jax.eval_shape(f, *(_abstract_batch(shape, several) for shape in in_shapes))
+    outputs = jax.eval_shape(f, *(abstract_batch(shape, several, input_dtype) for shape in in_shapes))
     for y in jax.tree.leaves(outputs):
         if y.shape[:1] != (several,):
             raise ValueError(f"{what}: a batch of {several} gave an output of shape {y.shape}: the batch axis is lost")
     return jax.tree.map(lambda y: tuple(y.shape[1:]), outputs)
 
 
-def _abstract_batch(shape: Any, size: int) -> Any:
-    return jax.tree.map(lambda s: jax.ShapeDtypeStruct((size, *s), jnp.float32), shape, is_leaf=_is_shape)
+def abstract_batch(in_shape: Any, size: int, dtype: Any = jnp.float32) -> Any:
+    """Return the shapes and dtypes of a batch of inputs, a tree where ``in_shape`` is one. See `Op.input_dtype`."""
+    if not isinstance(dtype, Mapping):
+        return jax.tree.map(lambda s: jax.ShapeDtypeStruct((size, *s), dtype), in_shape, is_leaf=is_shape)
+    part = lambda which: abstract_batch(in_shape[which], size, dtype.get(which, jnp.float32))
+    if isinstance(in_shape, Mapping):
+        return {name: part(name) for name in in_shape}
+    return tuple(part(i) for i in range(len(in_shape)))
 
 
-def _is_shape(value: Any) -> bool:
+def is_shape(value: Any) -> bool:
+    """Whether it is the shape of one array, not a tree of them."""
     return isinstance(value, list | tuple) and all(isinstance(n, Integral) for n in value)
 
 
 def no_init(key, in_shape):
-    """Initialise nothing."""
+    """Return no parameters and no state."""
     del key, in_shape
     return {}, {}
 
 
 def as_layer(child: Any) -> Layer:
-    """The layer itself, or a layer made of a plain function."""
+    """Return the layer itself, or a layer made from a plain function."""
     if isinstance(child, Layer):
         return child
     if not callable(child):
@@ -169,13 +219,13 @@ def as_layer(child: Any) -> Layer:
 
 
 def child_key(key: Array, name: str) -> Array:
-    """The key of the child of this name: crc32, unlike `hash`, is the same in every process."""
+    """Return the key of a child by name; crc32, unlike `hash`, is the same in every process."""
     return jax.random.fold_in(key, zlib.crc32(name.encode()))
 
 
 @contextlib.contextmanager
 def inside(name: str) -> Iterator[None]:
-    """Say in a ValueError which part of a network it comes from."""
+    """Prefix a ValueError with the part of the network that raised it."""
     try:
         yield
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""Tools on the tree of layers: find a part by its path, replace it, tap its activation."""
+"""Tree tools: find a part by its path, replace it, tap its activation."""
 
 import difflib
 from collections.abc import Callable, Sequence
@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from jaxdl.nn.layer import Layer, Shape, as_layer, checked
+from jaxdl.nn.layer import Layer, abstract_batch, as_layer, checked, declared
 
 
 def at(layer: Layer, path: str) -> Layer:
-    """The part of ``layer`` at ``path``, names joined by "/"; the empty path is the layer itself.
+    """Return the part of ``layer`` at ``path``, names joined by "/"; the empty path is the layer itself.
 
     Raises:
         ValueError: for an unknown path, naming the nearest that exist.
@@ -26,7 +26,7 @@ def at(layer: Layer, path: str) -> Layer:
 
 
 def paths(layer: Layer) -> list[str]:
-    """The paths of all parts below ``layer``, parents before their children, in order of application."""
+    """Return the paths of all parts below ``layer``, parents before their children, in order of application."""
     found = []
     for name, child in layer.children.items():
         found += [name, *(f"{name}/{below}" for below in paths(child))]
@@ -34,7 +34,7 @@ def paths(layer: Layer) -> list[str]:
 
 
 def replace(layer: Layer, path: str, new: Layer | Callable[[Array], Array]) -> Layer:
-    """The same network with ``new`` in place of the part at ``path``. See `at` for paths and errors."""
+    """Return the same network with ``new`` in place of the part at ``path``. See `at` for paths and errors."""
     at(layer, path)
     names = _names(path)
     if not names:
@@ -52,10 +52,11 @@ class _Tapped(NamedTuple):
     activation: Any
 
 
+@declared
 def tap(layer: Layer, wanted: Sequence[str]) -> Layer:
-    """The same network, returning ``(output, {path: activation})``: any intermediate result by name.
+    """Return the same network with output ``(output, {path: activation})``: any intermediate result by name.
 
-    Params and state are those of ``layer`` itself.
+    Params and state keep the trees of ``layer``.
 
     Args:
         layer: any network.
@@ -63,6 +64,8 @@ def tap(layer: Layer, wanted: Sequence[str]) -> Layer:
 
     Raises:
         ValueError: for an unknown path, or a layer that is tapped already: name all paths in one call.
+
+    Example: ``tap(serial(a=Dense(4), b=Dense(2)), ["a"])`` takes ``(3,)`` to ``((2,), {"a": (4,)})``.
     """
     if isinstance(wanted, str) or "" in wanted:
         raise ValueError(f"wanted: got {wanted!r}, allowed are lists of paths below the layer")
@@ -76,7 +79,7 @@ def tap(layer: Layer, wanted: Sequence[str]) -> Layer:
         return (y, {path: seen[path] for path in wanted}), new_state
 
     def out_shape(in_shape):
-        _, taps = jax.eval_shape(lambda: _run_abstract(tapped, tuple(in_shape)))
+        _, taps = jax.eval_shape(lambda: _run_abstract(tapped, in_shape))
         seen = _take_out(taps, "")[1]
         shapes = jax.tree.map(lambda y: tuple(y.shape[1:]), {path: seen[path] for path in wanted})
         return layer.out_shape(in_shape), shapes
@@ -85,9 +88,10 @@ def tap(layer: Layer, wanted: Sequence[str]) -> Layer:
     return checked(layer._replace(apply=apply, out_shape=out_shape, op=layer.op._replace(rebuild=None)))
 
 
-def _run_abstract(layer: Layer, in_shape: Shape):
+def _run_abstract(layer: Layer, in_shape: Any):
     params, state = layer.init(jax.random.key(0), in_shape)
-    return layer.apply(params, state, jnp.zeros((1, *in_shape), jnp.float32))
+    x = jax.tree.map(lambda one: jnp.zeros(one.shape, one.dtype), abstract_batch(in_shape, 1, layer.op.input_dtype))
+    return layer.apply(params, state, x)
 
 
 def _recording(layer: Layer) -> Layer:

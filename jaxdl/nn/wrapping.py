@@ -1,24 +1,25 @@
-"""One layer around another: the same children, parameters and paths, applied in another way."""
+"""Wrappers that keep the children, parameters and paths of a layer and change how it is applied."""
 
 import contextlib
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from jaxdl.nn.layer import Layer, Shape, checked
+from jaxdl.nn.layer import Layer, Shape, checked, declared, is_shape
 from jaxdl.nn.tree import at, paths, replace
 
 _LARGEST = 4096  # no net of this library needs larger images
 
 
+@declared
 def remat(layer: Layer, within: str | None = None) -> Layer:
-    """The same network, which keeps less for the gradient and computes it again when it is needed.
+    """Rematerialise activations in the backward pass instead of keeping them.
 
-    Values and gradients are those of ``layer``. What is kept falls from all its activations to its input. On CPU XLA's
+    Values and gradients equal those of ``layer``, but only its input is kept. On CPU XLA's
     pass ``cse_barrier_expander`` drops the barriers that `jax.checkpoint` puts before the second computation, which is
     then merged with the first, and nothing is gained. To keep them there compile the step by
     ``jax.jit(step, compiler_options={"xla_disable_hlo_passes": "cse_barrier_expander"})``.
@@ -32,6 +33,8 @@ def remat(layer: Layer, within: str | None = None) -> Layer:
         ValueError: no path matches.
 
     Reference: T. Chen et al., Training Deep Nets with Sublinear Memory Cost, 2016, https://arxiv.org/abs/1604.06174.
+
+    Example: ``remat(Dense(4))`` takes ``(3,)`` to ``(4,)``.
     """
     if within is not None:
         matching = [path for path in paths(layer) if re.fullmatch(within, path)]
@@ -50,14 +53,17 @@ def remat(layer: Layer, within: str | None = None) -> Layer:
     return checked(layer._replace(apply=apply, op=_rebuilt_by(layer, remat)))
 
 
+@declared
 def compute_in(dtype: DTypeLike, layer: Layer) -> Layer:
-    """The same network, computing in ``dtype``: bfloat16 halves activations and feeds matrix units.
+    """Compute in ``dtype``: bfloat16 halves the memory of activations and uses matrix units.
 
     Parameters, their gradients, running statistics and the output stay float32. Parameters of layers whose kind
     ends in "norm" are used in float32, too.
 
     Raises:
         ValueError: for a dtype that is not floating.
+
+    Example: ``compute_in(jnp.bfloat16, Dense(4))`` takes ``(3,)`` to ``(4,)``.
     """
     if not jnp.issubdtype(dtype, jnp.floating):
         raise ValueError(f"dtype: got {dtype!r}, allowed are floating dtypes such as jnp.bfloat16")
@@ -70,12 +76,15 @@ def compute_in(dtype: DTypeLike, layer: Layer) -> Layer:
     return checked(layer._replace(apply=apply, op=_rebuilt_by(layer, lambda new: compute_in(dtype, new))))
 
 
+@declared
 def sized(name: str, layer: Layer) -> Layer:
-    """The same network, whose errors on images that are too small say the smallest size it takes.
+    """Return the same network with errors on small images that name the smallest supported size.
 
     Args:
-        name: what the message calls the network.
+        name: name of the network in the message.
         layer: a network of images (height, width, channels).
+
+    Example: ``sized("net", MaxPool(2))`` takes ``(4, 4, 3)`` to ``(2, 2, 3)``.
     """
 
     def init(key, in_shape):
@@ -83,7 +92,7 @@ def sized(name: str, layer: Layer) -> Layer:
             return layer.init(key, in_shape)
 
     def apply(params, state, x, **options):
-        with _saying_the_smallest(name, layer, jnp.shape(x)[1:]):
+        with _saying_the_smallest(name, layer, jax.tree.map(lambda one: jnp.shape(one)[1:], x)):
             return layer.apply(params, state, x, **options)
 
     def out_shape(in_shape):
@@ -116,11 +125,11 @@ def _cast_kernels(layer: Layer, params: Any, dtype: DTypeLike) -> Any:
 
 
 @contextlib.contextmanager
-def _saying_the_smallest(name: str, layer: Layer, in_shape: Sequence[int]) -> Iterator[None]:
+def _saying_the_smallest(name: str, layer: Layer, in_shape: Any) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        shape = tuple(in_shape)
+        shape = tuple(in_shape) if is_shape(in_shape) else ()
         smallest = _smallest(layer, shape[2]) if len(shape) == 3 else 0
         if smallest <= min(shape[:2], default=0):
             raise

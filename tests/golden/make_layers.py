@@ -90,4 +90,70 @@ for name, f in {
 }.items():  # fmt: skip
     record(name, f, 2 * logits)
 
+
+def recurrent(module, bidirectional=False):
+    """The outputs of a recurrent module as a function of its input and its weights, biases last, of one layer."""
+    net = module(3, 2, batch_first=True, bidirectional=bidirectional)
+    names = [name for name, _ in net.named_parameters()]
+    f = lambda x, *weights: torch.func.functional_call(net, dict(zip(names, weights, strict=True)), x)[0]
+    return f, [tuple(p.shape) for p in net.parameters()]
+
+
+steps = draw(10, 2, 5, 3)
+for name, (f, shapes) in {
+    "rnn": recurrent(torch.nn.RNN), "gru": recurrent(torch.nn.GRU), "lstm": recurrent(torch.nn.LSTM),
+    "bidirectional_gru": recurrent(torch.nn.GRU, True),
+}.items():  # fmt: skip
+    record(name, f, steps, *[draw(20 + i, *shape) / 2 for i, shape in enumerate(shapes)])
+lengths = torch.tensor([3, 5])
+
+
+def packed(x, *weights):
+    """An LSTM over sequences of different length: outputs with zeros behind the end, and the last state."""
+    net = torch.nn.LSTM(3, 2, batch_first=True)
+    names = [name for name, _ in net.named_parameters()]
+    x = torch.nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+    y, (h, _) = torch.func.functional_call(net, dict(zip(names, weights, strict=True)), (x,))
+    y, _ = torch.nn.utils.rnn.pad_packed_sequence(y, batch_first=True)
+    return torch.cat([y, h[0][:, None]], 1)
+
+
+record("packed_lstm", packed, steps, *[draw(20 + i, *s) / 2 for i, s in enumerate(recurrent(torch.nn.LSTM)[1])])
+
+
+def transposed(f, **options):
+    return lambda x, w, b: f(x.movedim(-1, 1), w.movedim((-2, -1), (0, 1)), b, **options).movedim(1, -1)
+
+
+deconv = draw(11, 3, 2, 4, 2)
+record("conv_transpose", transposed(F.conv_transpose2d, stride=(2, 3), padding=(1, 0), output_padding=(1, 2)),
+       x, deconv, draw(12, 2))  # fmt: skip
+record("conv_transpose_groups", transposed(F.conv_transpose2d, stride=2, padding=1, output_padding=1, groups=2),
+       x, deconv, draw(12, 4))  # fmt: skip
+record("conv_transpose_1d", transposed(F.conv_transpose1d, stride=2, dilation=2, padding=1, output_padding=1),
+       x[0], draw(13, 3, 4, 2), draw(12, 2))  # fmt: skip
+q, k, v = draw(14, 2, 3, 5, 4), draw(15, 2, 3, 5, 4), draw(16, 2, 3, 5, 6)
+mask = torch.tensor(np.random.RandomState(17).randint(0, 2, (2, 1, 5, 5)) > 0) | torch.eye(5, dtype=torch.bool)
+stored["attention_masked.mask"] = mask.numpy()
+record("attention", F.scaled_dot_product_attention, q, k, v)
+record("attention_causal", lambda q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=True), q, k, v)
+record("attention_masked", lambda q, k, v: F.scaled_dot_product_attention(q, k, v, attn_mask=mask), q, k, v)
+
+
+def multi_head(x, *weights):
+    net = torch.nn.MultiheadAttention(4, 2, batch_first=True)
+    names = [name for name, _ in net.named_parameters()]
+    return torch.func.functional_call(net, dict(zip(names, weights, strict=True)), (x, x, x))[0]
+
+
+shapes = [(12, 4), (12,), (4, 4), (4,)]
+record("multi_head", multi_head, q[0], *[draw(30 + i, *shape) / 2 for i, shape in enumerate(shapes)])
+record("rms_norm", lambda x, s: F.rms_norm(x, (4,), s, eps=1e-6), x, draw(4, 4))
+record("instance_norm", lambda x, s, o: last(F.instance_norm(first(x), weight=s, bias=o)), x, draw(4, 4), draw(5, 4))
+table, symbols = draw(18, 6, 3), torch.tensor([[0, 5, 5], [2, 1, 0]])
+record("embedding", lambda i, e: F.embedding(i, e), symbols, table)
+argmax = F.max_pool2d(first(x), 2, return_indices=True)[1]
+record("max_unpool", lambda y: last(F.max_unpool2d(first(y), argmax, 2, output_size=(8, 7))), draw(19, 2, 4, 3, 4))
+stored["max_unpool.argmax"] = last(argmax).numpy()
+
 np.savez_compressed(HERE / "torch_layers.npz", **stored)

@@ -1,6 +1,8 @@
 """Layers as people use them: half precision over many examples, donated buffers, arguments in wrong places."""
 
 import functools
+import inspect
+import re
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +10,8 @@ import jaxtyping
 import numpy as np
 import pytest
 
-from jaxdl import activations, layers, models, nn
+from jaxdl import activations, analysis, layers, models, nn
+from jaxdl.nn.layer import abstract_batch
 from tests import test_laws as laws
 
 KEY = jax.random.key(0)
@@ -35,22 +38,27 @@ SHARED = {
     "batch_norm": (layers.batch_norm, (ones(32, 16, 16, 3), *[ones(3)] * 4)),
     "conv1d": (layers.conv1d, (ones(16, 512, 3), ones(3, 3, 4), ones(4))),
     "conv2d": (layers.conv2d, (ones(32, 16, 16, 3), ones(3, 3, 3, 4), ones(4))),
+    "conv_transpose1d": (layers.conv_transpose1d, (ones(16, 512, 3), ones(3, 3, 4), ones(4))),
     "conv_transpose2d": (layers.conv_transpose2d, (ones(32, 16, 16, 3), ones(3, 3, 3, 4), ones(4))),
     "convolve1d": (layers.convolve1d, (ones(16, 512), ones(3))),
     "convolve2d": (layers.convolve2d, (ones(32, 16, 16), ones(3, 3))),
     "dense": (layers.dense, (ones(MANY, 3), ones(3, 4), ones(4))),
     "dropconnect": (lambda x, rate: layers.dropconnect(KEY, x, rate), (ones(64, 128), ones() / 2)),
     "dropout": (lambda x, rate: layers.dropout(KEY, x, rate), (ones(MANY), ones() / 2)),
+    "embed": (functools.partial(layers.embed, np.zeros(MANY, np.int32)), (ones(3, 4),)),
     "gaussian_dropout": (lambda x, rate: layers.gaussian_dropout(KEY, x, rate), (ones(MANY), ones() / 2)),
     "group_norm": (
         functools.partial(layers.group_norm, groups=1),
         (np.linspace(0, 1, MANY * 3, dtype=np.float32).reshape(-1, 16, 16, 3), ones(3), ones(3)),
     ),
+    "gru": (layers.gru, (ones(2, TIME, 3), ones(2, 2), ones(3, 6) / 8, ones(2, 6) / 8, ones(6) / 8, ones(2))),
+    "gru_cell": (layers.gru_cell, (ones(MANY, 2), ones(MANY, 3), ones(3, 6) / 8, ones(2, 6) / 8, ones(6) / 8, ones(2))),
     "instance_norm": (
         layers.instance_norm,
         (np.linspace(0, 1, MANY * 3, dtype=np.float32).reshape(-1, 16, 16, 3), ones(3), ones(3)),
     ),
     "layer_norm": (layers.layer_norm, (np.resize(np.float32([1, 2, 4]), (MANY, 3)), ones(3), ones(3))),
+    "layer_scale": (layers.layer_scale, (ones(MANY, 3), ones(3))),
     "local_response_norm": (
         lambda x, alpha, beta, k: layers.local_response_norm(x, alpha=alpha, beta=beta, k=k),
         (ones(32, 16, 16, 3), ones(), ones(), ones()),
@@ -63,16 +71,30 @@ SHARED = {
         lambda h, c, x, *parameters: layers.lstm_cell((h, c), x, *parameters)[0],
         (ones(MANY, 2), ones(MANY, 2), ones(MANY, 3), ones(3, 8), ones(2, 8), ones(8)),
     ),
+    "multi_head_attention": (
+        functools.partial(layers.multi_head_attention, heads=2),
+        (ones(MANY, 4), np.resize(np.float32([1, 2, 0]), (2, 4)), np.resize(np.float32([1, 3, 0]), (2, 4))),
+    ),
+    "rms_norm": (layers.rms_norm, (np.resize(np.float32([1, 2, 4]), (MANY, 3)), ones(3))),
     "rnn": (
         functools.partial(layers.rnn, activation=lambda z: z / 2),
         (ones(2, TIME, 3), ones(2, 2), ones(3, 2) / 8, ones(2, 2) / 8, ones(2)),
     ),
     "rnn_cell": (layers.rnn_cell, (ones(MANY, 2), ones(MANY, 3), ones(3, 2), ones(2, 2), ones(2))),
+    "scaled_dot_product_attention": (
+        layers.scaled_dot_product_attention,
+        (ones(MANY, 4), np.resize(np.float32([1, 2, 0]), (2, 4)), np.resize(np.float32([1, 3, 0]), (2, 4))),
+    ),
     "shakeout": (lambda w, rate, c: layers.shakeout(KEY, w, rate, c=c), (ones(64, 128), ones() / 2, ones())),
     "spatial_dropout": (
         lambda x, rate: layers.spatial_dropout(KEY, x, rate),
         (ones(32, 4, 4, 16), ones() / 2),
     ),
+    "squeeze_excitation": (
+        layers.squeeze_excitation,
+        (ones(MANY, 2, 2, 3), ones(3, 2), ones(2), ones(2, 3), ones(3)),
+    ),
+    "stochastic_depth": (lambda x, rate: layers.stochastic_depth(KEY, x, rate), (ones(MANY, 1), ones() / 2)),
     "weighted_pool2d": (
         layers.weighted_pool2d,
         (np.resize(np.float32([1, 2, 4, 0, 3]), (32, 16, 16, 3)), np.float32([[1, 2], [3, 5]])),
@@ -83,8 +105,17 @@ SHARED = {
     ),
 }
 SHARE_NOTHING = {  # no argument of theirs is broadcast over entries of another
-    *("avg_pool2d", "batch_statistics", "capsule_length", "dynamic_routing", "global_avg_pool2d", "global_max_pool2d"),
+    *(
+        "avg_pool2d",
+        "batch_statistics",
+        "cached_attention",
+        "capsule_length",
+        "dynamic_routing",
+        "global_avg_pool2d",
+        "global_max_pool2d",
+    ),
     *("l2_pool2d", "local_contrast_norm", "max_pool2d", "max_pool2d_argmax", "max_unpool2d", "squash"),
+    *("reverse_sequence", "rotary", "sinusoidal_positions"),
     "zoneout",  # whose draws have no gradient
 }
 ACTIVATIONS = {  # their learned slopes
@@ -151,40 +182,144 @@ def test_float32_adds_nothing_to_what_is_computed():
 
 # ---------------------------------------------------------------- every layer: donation, checks
 
-LEAVES = {
-    "AvgPool": (nn.AvgPool(2), (4, 4, 2)),
-    "BatchNorm": (nn.BatchNorm(), (3,)),
-    "Conv": (nn.Conv(4, 3), (5, 5, 2)),
-    "Dense": (nn.Dense(4), (3,)),
-    "Dropout": (nn.Dropout(0.5), (3,)),
-    "LocalResponseNorm": (nn.LocalResponseNorm(), (3,)),
-    "MaxPool": (nn.MaxPool(2), (4, 4, 2)),
-    "flatten": (nn.flatten, (2, 2)),
-    "function": (nn.function(jnp.tanh), (3,)),
-    "global_avg_pool": (nn.global_avg_pool, (4, 4, 2)),
-    "identity": (nn.identity, (3,)),
+EXAMPLE = re.compile(r"Example: ``(.+?)`` takes ``(.+?)`` to ``(.+?)``", re.S)
+PLAIN = {  # layers, not what makes them, and functions that are layers
+    "flatten": (nn.flatten, (2, 2), (4,)),
+    "function": (nn.function(jnp.tanh), (3,), (3,)),
+    "global_avg_pool": (nn.global_avg_pool, (4, 4, 2), (2,)),
+    "identity": (nn.identity, (3,), (3,)),
 }
+NO_LAYERS = {"Layer", "Op", "WithAuxiliary", "at", "child_key", "paths", "replace"}  # types, tools on trees
+
+
+def from_docstring(name):
+    """The example in a constructor's docstring: the layer, the shape of its input, and that of its output."""
+    found = EXAMPLE.search(inspect.getdoc(getattr(nn, name)))
+    return tuple(eval(" ".join(words.split()), {**vars(nn), "jnp": jnp}) for words in found.groups()) if found else None
+
+
+DOCUMENTED = {name: from_docstring(name) for name in nn.__all__ if name not in {*PLAIN, *NO_LAYERS}}
+EXAMPLES = {**PLAIN, **{name: found for name, found in DOCUMENTED.items() if found}}
 BODY = {"a": nn.Dense(3), "b": nn.BatchNorm()}
-NETS = {
-    "auxiliary": (nn.serial(a=nn.auxiliary(nn.Dense(2)), b=nn.Dense(3)), (3,)),
+FORMS = {  # options that change what a layer takes, holds or does
+    "GRU, both ways, with lengths": (nn.GRU(2, depth=2, bidirectional=True, lengths=True), ((4, 3), ())),
+    "LSTM, last": (nn.LSTM(2, output="last", zoneout_rate=0.2), (4, 3)),
+    "MultiHeadAttention, masked": (nn.MultiHeadAttention(4, 2, cross=True, masked=True), ((3, 4), (5, 2), (3, 5))),
+    "MultiHeadAttention, cached": (nn.MultiHeadAttention(4, 2, causal=True, rotary=True, cache=(2, 8)), (3, 4)),
+    "PositionEmbedding, cached": (nn.PositionEmbedding(8, cache=True), (3, 4)),
     "compute_in": (nn.compute_in(jnp.bfloat16, nn.serial(**BODY)), (3,)),
-    "parallel": (nn.parallel("sum", **BODY), (3,)),
+    "inputs by name": (
+        nn.parallel("concat", a=nn.pick("table", nn.Dense(2)), b=nn.pick("word", nn.Embedding(5, 2))),
+        {"table": (3,), "word": ()},
+    ),
     "remat": (nn.remat(nn.serial(**BODY)), (3,)),
     "residual": (nn.residual(nn.serial(**BODY)), (3,)),
-    "serial": (nn.serial(**BODY), (3,)),
-    "sized": (nn.sized("net", nn.Conv(4, 3)), (5, 5, 2)),
-    "tap": (nn.tap(nn.serial(**BODY), ["a"]), (3,)),
+    "shared": (nn.shared(nn.serial(a=BODY["a"], norm=BODY["b"], b=BODY["a"], again=BODY["b"])), (3,)),
+    "TransformerBlock": (
+        nn.TransformerBlock(
+            nn.MultiHeadAttention(4, 2), nn.Dense(4), norm_first=False, dropout=0.1, depth_rate=0.1, layer_scale=0.1
+        ),
+        (3, 4),
+    ),
 }
+ALL = {**{name: (layer, in_shape) for name, (layer, in_shape, _) in EXAMPLES.items()}, **FORMS}
 MODELS = {  # with leaves of their own
     "lenet5_1998": (models.lenet5_1998(), (28, 28, 1)),
     "capsnet": (models.capsnet(2, image_shape=(28, 28, 1), width=1 / 32), (28, 28, 1)),
 }
-NO_LAYERS = {"Layer", "Op", "WithAuxiliary", "at", "child_key", "paths", "replace"}  # types, tools on trees
-ALL = {**LEAVES, **NETS}
 
 
-def test_all_of_nn_is_here():
-    assert set(nn.__all__) - NO_LAYERS == {*ALL}
+def batch(layer, in_shape, size=2):
+    """Inputs that the layer takes: ones, which are also symbols, places and lengths."""
+    return jax.tree.map(
+        lambda one: jnp.ones(one.shape, one.dtype), abstract_batch(in_shape, size, layer.op.input_dtype)
+    )
+
+
+def test_every_layer_has_an_example_in_its_docstring():
+    assert [name for name, found in DOCUMENTED.items() if not found] == []
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_the_example_gives_the_shape_that_it_says(name):
+    layer, in_shape, expected = EXAMPLES[name]
+    assert layer.out_shape(in_shape) == expected
+
+
+def leaf_shapes(y):
+    return jax.tree.map(lambda a: a.shape[1:], y)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_apply_gives_the_shape_that_out_shape_says_also_of_an_empty_batch(name):
+    layer, in_shape = ALL[name]
+    size = 2 if "cached" in name else 0  # a cache is made for a number of examples
+    y = jax.eval_shape(lambda: layer.apply(*layer.init(KEY, in_shape), batch(layer, in_shape, size))[0])
+    assert leaf_shapes(y) == layer.out_shape(in_shape)
+    assert {a.shape[0] for a in jax.tree.leaves(y)} == {size}
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_laws_of_layers(name):
+    """Ensembles by vmap, jit, gradients, remat, and the summary's count of parameters."""
+    layer, in_shape = ALL[name]
+    x = batch(layer, in_shape)
+    params, state = jax.vmap(lambda key: layer.init(key, in_shape))(jax.random.split(KEY, 2))
+    floats = [a for a in jax.tree.leaves(x) if laws.is_float(a)]
+
+    def outputs(params, state, x):
+        y, new_state = layer.apply(params, state, x, train=True, key=KEY)
+        again = nn.remat(layer).apply(params, state, x, train=True, key=KEY)[0]
+        return y, again, new_state
+
+    def total(params, state, x):
+        y, new_state = layer.apply(params, state, x, train=True, key=KEY)
+        return sum(jnp.sum(jnp.square(a)) for a in jax.tree.leaves(y) if laws.is_float(a)), (y, new_state)
+
+    def everything(params, state):
+        grads, (y, new_state) = jax.grad(total, (0, 2), has_aux=True, allow_int=True)(params, state, x)
+        finite = [jnp.isfinite(g).all() for g in jax.tree.leaves(grads) if laws.is_float(g)]
+        return (y, y, new_state), finite
+
+    (mapped, finite), one = laws.quick_jit(
+        lambda params, state: (
+            jax.vmap(everything, axis_size=2)(params, state),
+            outputs(*jax.tree.map(lambda a: a[1], (params, state)), x),
+        )
+    )(params, state)
+    assert all(np.array(ok).all() for ok in finite)
+    for a, b in zip(jax.tree.leaves(mapped), jax.tree.leaves(one), strict=True):
+        np.testing.assert_allclose(a[1], b, rtol=2e-5, atol=2e-6)
+    y, again, new_state = one
+    for a, b in zip(jax.tree.leaves(y), jax.tree.leaves(again), strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-6)
+    assert jax.tree.map(jnp.shape, new_state) == jax.tree.map(lambda a: a.shape[1:], state)
+    counted = sum(a.size for a in jax.tree.leaves(params)) // 2
+    if "cached" not in name:  # which is made for a number of examples; parameters are those of the same without
+        assert analysis.summary(layer, in_shape, train=True).parameters == counted
+    assert floats or layer.op.input_dtype == jnp.int32
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_half_precision_stays_half_precision(name):
+    layer, in_shape = ALL[name]
+    narrow = functools.partial(jax.tree.map, lambda a: a.astype(jnp.bfloat16) if laws.is_float(a) else a)
+    params, state = layer.init(KEY, in_shape)
+    statistics = narrow(state) if "cached" in name else state
+    y, new_state = jax.eval_shape(
+        functools.partial(layer.apply, train=True, key=KEY), narrow(params), statistics, narrow(batch(layer, in_shape))
+    )
+    kept = jnp.float32 if name == "compute_in" else jnp.bfloat16
+    arrays = [a for a in jax.tree.leaves(y) if a.shape]  # the weights of auxiliary losses are numbers
+    assert {a.dtype for a in arrays if laws.is_float(a)} <= {jnp.dtype(kept)}
+    assert jax.tree.map(lambda a: a.dtype, new_state) == jax.tree.map(lambda a: a.dtype, statistics)
+
+
+@pytest.mark.parametrize("name", {*DOCUMENTED} - {"tap"})
+def test_a_layer_prints_as_it_was_declared(name):
+    words = " ".join(EXAMPLE.search(inspect.getdoc(getattr(nn, name))).group(1).split())
+    said = repr(DOCUMENTED[name][0])
+    assert "".join(said.split()).replace(",)", ")") == "".join(words.replace("jnp.", "").replace('"', "'").split())
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -210,8 +345,8 @@ def test_an_initialiser_that_keeps_its_array_can_be_donated():
 @pytest.mark.parametrize("name", [*ALL, *MODELS])
 def test_arguments_in_wrong_places_are_named(name, untyped):
     layer, in_shape = {**ALL, **MODELS}[name]
-    params, state = jax.jit(layer.init, static_argnums=1)(KEY, in_shape)
-    x = jnp.ones((2, *in_shape))
+    params, state = jax.jit(lambda key: layer.init(key, in_shape))(KEY)
+    x = batch(layer, in_shape)
     wrong = {
         r"key: got 0, allowed are PRNG keys": [
             lambda: layer.init(0, in_shape),
@@ -219,12 +354,14 @@ def test_arguments_in_wrong_places_are_named(name, untyped):
         ],
         r"in_shape: got 4, allowed are tuples of ints": [lambda: layer.init(KEY, 4), lambda: layer.out_shape(4)],
         r"in_shape: got \(4\.0,\), allowed": [lambda: layer.init(KEY, (4.0,))],
-        r"in_shape: got an array of shape": [lambda: layer.init(KEY, x)],
+        r"in_shape: got an array of shape": [lambda: layer.init(KEY, jnp.ones((2, 3)))],
         r"params: got None, allowed are dicts": [lambda: layer.apply(None, state, x)],
-        r"params: got an array of shape": [lambda: layer.apply(x, params, state)],
+        r"params: got an array of shape": [lambda: layer.apply(jnp.ones((2, 3)), params, state)],
         r"params: got a tuple, allowed are dicts": [lambda: layer.apply((params, state), x)],
         r"state: got None, allowed are dicts": [lambda: layer.apply(params, None, x)],
-        r"state: got an array of shape .*apply takes \(params, state, x\)": [lambda: layer.apply(params, x)],
+        r"state: got an array of shape .*apply takes \(params, state, x\)": [
+            lambda: layer.apply(params, jnp.ones((2, 3)))
+        ],
         r"x: got None, allowed are arrays; apply takes": [lambda: layer.apply(params, state)],
     }
     for message, calls in wrong.items():
@@ -271,5 +408,5 @@ def test_layers_run_under_strict_promotion():
         with jax.numpy_dtype_promotion("strict"):
             params, state = jax.eval_shape(functools.partial(layer.init, in_shape=in_shape), KEY)
             run = functools.partial(layer.apply, train=True, key=KEY)
-            y, _ = jax.eval_shape(run, params, state, jax.ShapeDtypeStruct((2, *in_shape), jnp.float32))
+            y, _ = jax.eval_shape(run, params, state, abstract_batch(in_shape, 2, layer.op.input_dtype))
         assert all(laws.is_float(leaf) for leaf in jax.tree.leaves(y)), name

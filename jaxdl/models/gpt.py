@@ -1,0 +1,70 @@
+"""GPT: a Transformer that predicts the next symbol of a text."""
+
+import functools
+import math
+
+from jaxdl import activations, initializers, nn
+
+INIT = initializers.normal(0.02)
+
+
+def gpt(
+    num_classes: int = 128,
+    *,
+    length: int = 256,
+    depth: int = 6,
+    features: int = 384,
+    heads: int = 6,
+    dropout: float = 0.0,
+    tied: bool = True,
+    rotary: bool = False,
+    cache: int | None = None,
+) -> nn.Layer:
+    """GPT-2's form of a Transformer: texts ``(steps,)`` of symbol numbers to logits ``(steps, num_classes)``.
+
+    The logits of a step depend on the symbols up to it and predict the next one. gpt2 has 124,439,808 parameters.
+
+    Args:
+        num_classes: number of symbols: 128 for ASCII characters.
+        length: of the longest text.
+        depth: number of blocks.
+        features: length of a symbol's vector, a multiple of ``heads``.
+        heads: number of heads of attention.
+        dropout: rate of dropping the vectors at the start and the outputs of both parts of a block.
+        tied: whether the logits are products with the vectors of the symbols, or have a table of their own.
+        rotary: whether places are told by rotations of queries and keys instead of learned vectors.
+        cache: number of texts in a batch that comes in pieces, such as one symbol at a time. The state then holds what
+            the steps so far leave behind, and parameters are those of the same network without a cache.
+
+    Kernels start from N(0, .02²), those whose outputs are added up by 1/√(2 · depth) of that.
+
+    Reference: A. Radford et al., Language Models are Unsupervised Multitask Learners, 2019,
+    https://cdn.openai.com/better-language-models/language_models_are_unsupervised_multitask_learners.pdf.
+    """
+    added = initializers.normal(0.02 / math.sqrt(2 * depth))
+
+    def block():
+        options = {"causal": True, "rotary": rotary, "cache": None if cache is None else (cache, length)}
+        attention = nn.MultiHeadAttention(features, heads, kernel_init=INIT, **options)
+        attention = nn.replace(attention, "out", nn.Dense(features, kernel_init=added))
+        mlp = nn.serial(
+            fc1=nn.Dense(4 * features, kernel_init=INIT),
+            gelu=functools.partial(activations.gelu, approximate=True),
+            fc2=nn.Dense(features, kernel_init=added),
+        )
+        return nn.TransformerBlock(attention, mlp, dropout=dropout)
+
+    places = nn.identity if rotary else nn.PositionEmbedding(length, cache=cache is not None, table_init=INIT)
+    net = nn.serial(
+        embed=nn.Embedding(num_classes, features, table_init=INIT),
+        places=places,
+        drop=nn.Dropout(dropout),
+        **{f"block{i}": block() for i in range(1, depth + 1)},
+        norm=nn.LayerNorm(),
+        unembed=nn.Unembedding(num_classes, table_init=INIT),
+    )
+    return nn.shared(net, {"unembed": "embed"}) if tied else net
+
+
+gpt2 = functools.partial(gpt, 50_257, length=1024, depth=12, features=768, heads=12)
+char_transformer = functools.partial(gpt, depth=4, features=128, heads=4, length=128)  # 826,112 parameters
