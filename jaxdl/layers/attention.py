@@ -14,12 +14,14 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxdl import numerics, sizes
+from jaxdl.words import own_words
 
 __all__ = ["cached_attention", "multi_head_attention", "scaled_dot_product_attention"]
 
 Mask = Bool[ArrayLike, "..."] | None
 
 
+@own_words
 def scaled_dot_product_attention(
     queries: Float[ArrayLike, "*b t d"],
     keys: Float[ArrayLike, "*b s d"],
@@ -57,6 +59,7 @@ def scaled_dot_product_attention(
     return jnp.einsum("...ts,...se->...te", weights.astype(dtype), v, preferred_element_type=wide).astype(dtype)
 
 
+@own_words
 def multi_head_attention(
     queries: Float[ArrayLike, "*b t hd"],
     keys: Float[ArrayLike, "*b s hd"],
@@ -87,6 +90,7 @@ def multi_head_attention(
     return _merge(scaled_dot_product_attention(q, k, v, mask, causal=causal))
 
 
+@own_words
 def cached_attention(
     queries: Float[ArrayLike, "*b t hd"],
     keys: Float[ArrayLike, "*b t hd"],

@@ -7,10 +7,12 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, Real
 
 from jaxdl import numerics, sizes
+from jaxdl.words import own_words
 
 __all__ = ["embed", "rotary", "sinusoidal_positions"]
 
 
+@own_words
 def embed(indices: Int[ArrayLike, "*b"], table: Float[ArrayLike, "symbols d"]) -> Float[Array, "*b d"]:
     """Look up one row of a table for each index: y = E[i], the product of a one-hot row with E.
 
@@ -37,6 +39,7 @@ def embed(indices: Int[ArrayLike, "*b"], table: Float[ArrayLike, "symbols d"]) -
     return jnp.where(inside[..., None], rows, jnp.nan).astype(numerics.result_dtype(table))
 
 
+@own_words
 def sinusoidal_positions(
     positions: Real[ArrayLike, "*b"], *, features: int, base: float = 10_000.0
 ) -> Float[Array, "*b features"]:
@@ -59,6 +62,7 @@ def sinusoidal_positions(
     return waves.reshape(*waves.shape[:-2], features).astype(numerics.result_dtype(positions))
 
 
+@own_words
 def rotary(
     x: Float[ArrayLike, "*b t d"],
     positions: Real[ArrayLike, " t"] | None = None,

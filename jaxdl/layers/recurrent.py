@@ -159,6 +159,7 @@ def rnn(
     return _run(cell, h, x, (kernel, recurrent_kernel, bias), lengths, zoneout_rate, train, key)
 
 
+@own_words
 def gru(
     x: Float[ArrayLike, "*b t d"],
     h: Float[ArrayLike, "*b units"],
@@ -226,6 +227,7 @@ def lstm(
     return _run(cell, state, x, (kernel, recurrent_kernel, bias), lengths, rates, train, key)
 
 
+@own_words
 def reverse_sequence(
     x: Float[ArrayLike, "*b t d"], lengths: Int[ArrayLike, "*b"] | None = None
 ) -> Float[Array, "*b t d"]:

@@ -12,10 +12,12 @@ from jaxtyping import Array, Float
 from jaxdl import numerics
 from jaxdl.layers.linear import dense
 from jaxdl.layers.pooling import global_avg_pool2d
+from jaxdl.words import own_words
 
 __all__ = ["layer_scale", "squeeze_excitation"]
 
 
+@own_words
 def layer_scale(x: Float[ArrayLike, "*b c"], scale: Float[ArrayLike, " c"]) -> Float[Array, "*b c"]:
     """Multiply each channel by its own factor: y = γ x.
 
@@ -39,6 +41,7 @@ def layer_scale(x: Float[ArrayLike, "*b c"], scale: Float[ArrayLike, " c"]) -> F
     return (wide * factor).astype(numerics.result_dtype(x, scale))
 
 
+@own_words
 def squeeze_excitation(
     x: Float[ArrayLike, "*b h w c"],
     reduce_kernel: Float[ArrayLike, "c r"],

@@ -315,7 +315,7 @@ def test_half_precision_stays_half_precision(name):
     assert jax.tree.map(lambda a: a.dtype, new_state) == jax.tree.map(lambda a: a.dtype, statistics)
 
 
-@pytest.mark.parametrize("name", {*DOCUMENTED} - {"tap"})
+@pytest.mark.parametrize("name", sorted({*DOCUMENTED} - {"tap"}))
 def test_a_layer_prints_as_it_was_declared(name):
     words = " ".join(EXAMPLE.search(inspect.getdoc(getattr(nn, name))).group(1).split())
     said = repr(DOCUMENTED[name][0])
