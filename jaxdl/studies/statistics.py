@@ -14,7 +14,6 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
-from scipy import special
 
 __all__ = [
     "METHODS",
@@ -304,12 +303,16 @@ def _quantile(found, weights, probability):
 
 
 def _expanded(tail, n):
+    from scipy import special  # slow to import, and `--help` need not wait for it
+
     student = special.stdtrit(n - 1, 1 - tail)
     return special.ndtr(-math.sqrt(n / (n - 1)) * student)
 
 
 def _bca(values, estimate, found, weights, statistics, tail):
     """Return the tails at which the bias-corrected and accelerated interval reads the resamples."""
+    from scipy import special  # see _expanded
+
     n = values.size
     below = float(weights[found < estimate].sum() + weights[found == estimate].sum() / 2)
     bias = special.ndtri(min(max(below, 1e-12), 1 - 1e-12))
