@@ -218,6 +218,20 @@ def test_no_two_classes_have_one_name():
     assert {name for name in SHARED_NAMES if len(places[name]) < 2} == set()
 
 
+def test_files_and_functions_are_short_enough_to_read():
+    """400 lines for a file of ours, 600 for one of tests, 40 for a function without its docstring."""
+    long = [label(path) for path in FILES + OUTSIDE if len(path.read_text().splitlines()) > 400]
+    tests = sorted((REPOSITORY / "tests").rglob("*.py"))
+    long += [label(path) for path in tests if len(path.read_text().splitlines()) > 600]
+    for path in FILES + OUTSIDE:
+        for node in ast.walk(tree(path)):
+            if isinstance(node, ast.FunctionDef):
+                said = node.body[0] if ast.get_docstring(node) else None
+                lines = node.end_lineno - node.lineno + 1 - (said.end_lineno - said.lineno + 1 if said else 0)
+                long += [f"{label(path)}: {node.name} has {lines} lines"] if lines > 40 else []
+    assert not long
+
+
 # ---------------------------------------------------------------- public names and their documentation
 
 

@@ -62,17 +62,8 @@ def googlenet(
     def head(name):
         return {name: nn.auxiliary(_head(num_classes, batch_norm, width), weight=0.3)} if auxiliary else {}
 
-    def norm(name):
-        return {} if batch_norm else {name: nn.LocalResponseNorm(alpha=1e-4 / 5, k=1.0)}
-
     net = nn.serial(
-        conv1=_conv(scaled(64, width), 7, batch_norm, stride=2),
-        pool1=nn.MaxPool(3, stride=2, padding=CEIL),
-        **norm("norm1"),
-        conv2_reduce=_conv(scaled(64, width), 1, batch_norm),
-        conv2=_conv(scaled(192, width), 3, batch_norm),
-        **norm("norm2"),
-        pool2=nn.MaxPool(3, stride=2, padding=CEIL),
+        **_stem(batch_norm, width),
         **chosen("3a", "3b"),
         pool3=nn.MaxPool(3, stride=2, padding=CEIL),
         **chosen("4a"),
@@ -87,6 +78,21 @@ def googlenet(
         fc=nn.Dense(num_classes, kernel_init=initializers.glorot_uniform()),
     )
     return nn.sized("GoogLeNet", net)
+
+
+def _stem(batch_norm: bool, width: float) -> dict[str, nn.Layer]:
+    def norm(name):
+        return {} if batch_norm else {name: nn.LocalResponseNorm(alpha=1e-4 / 5, k=1.0)}
+
+    return {
+        "conv1": _conv(scaled(64, width), 7, batch_norm, stride=2),
+        "pool1": nn.MaxPool(3, stride=2, padding=CEIL),
+        **norm("norm1"),
+        "conv2_reduce": _conv(scaled(64, width), 1, batch_norm),
+        "conv2": _conv(scaled(192, width), 3, batch_norm),
+        **norm("norm2"),
+        "pool2": nn.MaxPool(3, stride=2, padding=CEIL),
+    }
 
 
 def _module(c1, reduce3, c3, reduce5, c5, pool, naive: bool, variant: str, width: float) -> nn.Layer:

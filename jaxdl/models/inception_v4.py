@@ -28,18 +28,6 @@ def inception_v4(
         width: factor on every number of channels.
     """
     conv = functools.partial(_conv, width=width)
-    stem = nn.serial(
-        conv1=conv(32, 3, stride=2, padding="VALID"),
-        conv2=conv(32, 3, padding="VALID"),
-        conv3=conv(64, 3),
-        mixed3=nn.parallel("concat", pool=nn.MaxPool(3, stride=2), branch3=conv(96, 3, stride=2, padding="VALID")),
-        mixed4=nn.parallel(
-            "concat",
-            branch3=_row(conv(64, 1), conv(96, 3, padding="VALID")),
-            branch7=_row(conv(64, 1), conv(64, (1, 7)), conv(64, (7, 1)), conv(96, 3, padding="VALID")),
-        ),
-        mixed5=nn.parallel("concat", branch3=conv(192, 3, stride=2, padding="VALID"), pool=nn.MaxPool(3, stride=2)),
-    )
     a = nn.parallel(
         "concat",
         branch1=conv(96, 1),
@@ -54,14 +42,6 @@ def inception_v4(
         branch13=_row(conv(192, 1), conv(192, (7, 1)), conv(224, (1, 7)), conv(224, (7, 1)), conv(256, (1, 7))),
         pool=_row(nn.AvgPool(3, stride=1, padding=1), conv(128, 1)),
     )
-    split = nn.parallel("concat", wide=conv(256, (1, 3)), high=conv(256, (3, 1)))
-    c = nn.parallel(
-        "concat",
-        branch1=conv(256, 1),
-        branch3=_row(conv(384, 1), split),
-        branch5=_row(conv(384, 1), conv(448, (3, 1)), conv(512, (1, 3)), split),
-        pool=_row(nn.AvgPool(3, stride=1, padding=1), conv(256, 1)),
-    )
     reduction_b = nn.parallel(
         "concat",
         branch3=_row(conv(192, 1), conv(192, 3, stride=2, padding="VALID")),
@@ -69,15 +49,41 @@ def inception_v4(
         pool=nn.MaxPool(3, stride=2),
     )
     net = nn.serial(
-        stem=stem,
+        stem=_stem_v4(conv),
         a=_times(depths[0], a),
         reduction_a=_reduction_a(conv, 384, 192, 224, 256),
         b=_times(depths[1], b),
         reduction_b=reduction_b,
-        c=_times(depths[2], c),
+        c=_times(depths[2], _module_c(conv)),
         **_end(num_classes, dropout),
     )
     return nn.sized("Inception-v4", net)
+
+
+def _stem_v4(conv) -> nn.Layer:
+    return nn.serial(
+        conv1=conv(32, 3, stride=2, padding="VALID"),
+        conv2=conv(32, 3, padding="VALID"),
+        conv3=conv(64, 3),
+        mixed3=nn.parallel("concat", pool=nn.MaxPool(3, stride=2), branch3=conv(96, 3, stride=2, padding="VALID")),
+        mixed4=nn.parallel(
+            "concat",
+            branch3=_row(conv(64, 1), conv(96, 3, padding="VALID")),
+            branch7=_row(conv(64, 1), conv(64, (1, 7)), conv(64, (7, 1)), conv(96, 3, padding="VALID")),
+        ),
+        mixed5=nn.parallel("concat", branch3=conv(192, 3, stride=2, padding="VALID"), pool=nn.MaxPool(3, stride=2)),
+    )
+
+
+def _module_c(conv) -> nn.Layer:
+    split = nn.parallel("concat", wide=conv(256, (1, 3)), high=conv(256, (3, 1)))
+    return nn.parallel(
+        "concat",
+        branch1=conv(256, 1),
+        branch3=_row(conv(384, 1), split),
+        branch5=_row(conv(384, 1), conv(448, (3, 1)), conv(512, (1, 3)), split),
+        pool=_row(nn.AvgPool(3, stride=1, padding=1), conv(256, 1)),
+    )
 
 
 def inception_resnet_v2(
@@ -97,22 +103,6 @@ def inception_resnet_v2(
     conv = functools.partial(_conv, width=width, scale=False)
     channels = [scaled(n, width) for n in (96, 64, 64, 96)]  # of the four branches of mixed5
     out_a = sum(channels)
-    stem = nn.serial(
-        conv1=conv(32, 3, stride=2, padding="VALID"),
-        conv2=conv(32, 3, padding="VALID"),
-        conv3=conv(64, 3),
-        pool1=nn.MaxPool(3, stride=2),
-        conv4=conv(80, 1),
-        conv5=conv(192, 3, padding="VALID"),
-        pool2=nn.MaxPool(3, stride=2),
-        mixed5=nn.parallel(
-            "concat",
-            branch1=conv(96, 1),
-            branch5=_row(conv(48, 1), conv(64, 5)),
-            branch3=_row(conv(64, 1), conv(96, 3), conv(96, 3)),
-            pool=_row(nn.AvgPool(3, stride=1, padding=1), conv(64, 1)),
-        ),
-    )
     block35 = nn.parallel(
         "concat",
         branch1=conv(32, 1),
@@ -135,7 +125,7 @@ def inception_resnet_v2(
     out_b = out_a + 2 * scaled(384, width)
     out_c = out_b + sum(scaled(n, width) for n in (384, 288, 320))
     net = nn.serial(
-        stem=stem,
+        stem=_stem_resnet(conv),
         a=_times(depths[0], _residual(block35, out_a, 0.17)),
         reduction_a=_reduction_a(conv, 384, 256, 256, 384),
         b=_times(depths[1], _residual(block17, out_b, 0.1)),
@@ -146,6 +136,25 @@ def inception_resnet_v2(
         **_end(num_classes, dropout),
     )
     return nn.sized("Inception-ResNet-v2", net)
+
+
+def _stem_resnet(conv) -> nn.Layer:
+    return nn.serial(
+        conv1=conv(32, 3, stride=2, padding="VALID"),
+        conv2=conv(32, 3, padding="VALID"),
+        conv3=conv(64, 3),
+        pool1=nn.MaxPool(3, stride=2),
+        conv4=conv(80, 1),
+        conv5=conv(192, 3, padding="VALID"),
+        pool2=nn.MaxPool(3, stride=2),
+        mixed5=nn.parallel(
+            "concat",
+            branch1=conv(96, 1),
+            branch5=_row(conv(48, 1), conv(64, 5)),
+            branch3=_row(conv(64, 1), conv(96, 3), conv(96, 3)),
+            pool=_row(nn.AvgPool(3, stride=1, padding=1), conv(64, 1)),
+        ),
+    )
 
 
 def _reduction_a(conv, n: int, k: int, m: int, last: int) -> nn.Layer:

@@ -1,6 +1,8 @@
 """Attention over sequences (steps, features), and the blocks of a Transformer."""
 
+import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax.numpy as jnp
 from jaxtyping import Array
@@ -8,7 +10,7 @@ from jaxtyping import Array
 from jaxdl import layers, sizes
 from jaxdl.nn import shapes
 from jaxdl.nn.combinators import parallel, pick, residual, serial
-from jaxdl.nn.layer import Layer, Op, checked, declared, own_arrays
+from jaxdl.nn.layer import Layer, Op, Shape, checked, declared, own_arrays
 from jaxdl.nn.leaves import Dense
 from jaxdl.nn.normalization import LayerNorm
 from jaxdl.nn.scaling import LayerScale
@@ -44,16 +46,7 @@ def Attention(
     if cache is not None and (masked or not causal or len(cache) != 2):
         raise ValueError(f"cache: got {cache!r}, allowed are (examples, steps) of causal attention without a mask")
 
-    def check(in_shape):
-        parts = "queries, keys and values" + masked * " and of a mask"
-        queries, keys, values, *mask = (
-            shapes.sequence_shape("Attention", one)
-            for one in shapes.several("Attention", in_shape, parts, 4 if masked else 3)
-        )
-        fits = queries[1] == keys[1] and keys[0] == values[0] and mask in ([], [(queries[0], keys[0])])
-        if not fits or keys[1] % heads or values[1] % heads or (rotary and keys[1] // heads % 2):
-            raise ValueError(f"in_shape: got {in_shape}, which do not fit one another or {heads} heads")
-        return queries[0], values[1]
+    check = functools.partial(_attention_shape, heads=heads, masked=masked, rotary=rotary)
 
     def init(key, in_shape):
         del key
@@ -66,24 +59,34 @@ def Attention(
     def apply(params, state, x, *, train=False, key=None, axis_name=None):
         del train, key, axis_name
         queries, keys, values, *mask = map(jnp.asarray, x)
-        trees = {"params": params, "state": state}
         if cache is None:
             if rotary:
                 queries, keys = (_rotated(a, heads, jnp.arange(a.shape[1])) for a in (queries, keys))
             return layers.multi_head_attention(queries, keys, values, *mask, heads=heads, causal=causal), state
         wanted = {"keys": (*cache, keys.shape[-1]), "values": (*cache, values.shape[-1]), "position": ()}
-        old = own_arrays("Attention", trees, "state", wanted)
+        *old, position = own_arrays("Attention", {"params": params, "state": state}, "state", wanted).values()
         if queries.shape[0] != cache[0]:
             raise ValueError(f"x: got {queries.shape[0]} examples, allowed are {cache[0]}, those that the cache is for")
-        position = old["position"]
         if rotary:
             queries, keys = (_rotated(a, heads, position + jnp.arange(a.shape[1])) for a in (queries, keys))
-        before = (old["keys"], old["values"], position)
-        y, new_keys, new_values = layers.cached_attention(queries, keys, values, *before, heads=heads)
+        y, new_keys, new_values = layers.cached_attention(queries, keys, values, *old, position, heads=heads)
         return y, {"keys": new_keys, "values": new_values, "position": position + queries.shape[1]}
 
     op = Op("attention", input_dtype={3: jnp.bool_} if masked else jnp.float32)
     return checked(Layer(init, apply, check, {}, op))
+
+
+def _attention_shape(in_shape: Any, *, heads: int, masked: bool, rotary: bool) -> Shape:
+    """Return the shape of one output, having compared the shapes of the inputs."""
+    parts = "queries, keys and values" + masked * " and of a mask"
+    queries, keys, values, *mask = (
+        shapes.sequence_shape("Attention", one)
+        for one in shapes.several("Attention", in_shape, parts, 4 if masked else 3)
+    )
+    fits = queries[1] == keys[1] and keys[0] == values[0] and mask in ([], [(queries[0], keys[0])])
+    if not fits or keys[1] % heads or values[1] % heads or (rotary and keys[1] // heads % 2):
+        raise ValueError(f"in_shape: got {in_shape}, which do not fit one another or {heads} heads")
+    return queries[0], values[1]
 
 
 @declared

@@ -172,15 +172,8 @@ def _direction(cell: _Cell, options: _Options, *, reverse: bool) -> Layer:
     """Return the leaf that runs one cell over the sequences, in one direction."""
     units, columns = options.units, cell.gates * options.units
 
-    def sequence(in_shape: Any) -> Shape:
-        if options.lengths:
-            in_shape, one = shapes.several(cell.what, in_shape, "the sequences and of their lengths", 2)
-            if one != ():
-                raise ValueError(f"in_shape: got {one} for the lengths, allowed is (): one number for each sequence")
-        return shapes.sequence_shape(cell.what, in_shape)
-
     def init(key, in_shape):
-        features = sequence(in_shape)[-1]
+        features = _sequence_shape(cell, options, in_shape)[-1]
         kernel_key, recurrent_key = child_key(key, "kernel"), child_key(key, "recurrent_kernel")
         kernel = (options.kernel_init or initializers.lecun_normal())(kernel_key, (features, columns))
         gate = options.recurrent_init or initializers.orthogonal()
@@ -205,11 +198,20 @@ def _direction(cell: _Cell, options: _Options, *, reverse: bool) -> Layer:
         return (layers.reverse_sequence(y, lengths) if reverse else y), state
 
     def out_shape(in_shape):
-        steps, _ = sequence(in_shape)
+        steps, _ = _sequence_shape(cell, options, in_shape)
         return (units,) if options.output == "last" else (steps, units)
 
     op = Op(cell.kind, input_dtype={1: jnp.int32} if options.lengths else jnp.float32)
     return checked(Layer(init, apply, out_shape, {}, op))
+
+
+def _sequence_shape(cell: _Cell, options: _Options, in_shape: Any) -> Shape:
+    """Return (steps, features) of the sequences, which may come with their lengths."""
+    if options.lengths:
+        in_shape, one = shapes.several(cell.what, in_shape, "the sequences and of their lengths", 2)
+        if one != ():
+            raise ValueError(f"in_shape: got {one} for the lengths, allowed is (): one number for each sequence")
+    return shapes.sequence_shape(cell.what, in_shape)
 
 
 def _stack(parts: dict[str, Layer], options: _Options) -> Layer:
