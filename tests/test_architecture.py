@@ -9,6 +9,7 @@ import functools
 import importlib
 import inspect
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -109,6 +110,12 @@ def declared(path):
 def test_every_module_has_one_level():
     assert {part(path) for path in FILES} - {"__init__"} <= set(LEVEL)
     assert sum(map(len, LEVELS)) == len(LEVEL)
+
+
+def test_the_page_on_the_architecture_shows_these_levels():
+    text = (REPOSITORY / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| \d \| (.*?) \|", text, re.M)
+    assert [set(re.findall(r"`(\w+)`", row)) for row in rows] == LEVELS
 
 
 def test_imports_go_down_only():
