@@ -132,7 +132,10 @@ def own_words(function: F) -> F:
         TypeError: when the decorated function is called with a keyword that it does not have and that is in `MEANT`
             or `WITHOUT_COUNTERPART`; any other unknown keyword is left to Python.
     """
-    names = frozenset(inspect.signature(function).parameters)
+    parameters = inspect.signature(function).parameters
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return function  # such as `serial(reduce=...)`: its keywords are the caller's names
+    names = frozenset(parameters)
 
     @functools.wraps(function)
     def called(*args: Any, **kwargs: Any) -> Any:

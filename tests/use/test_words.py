@@ -156,3 +156,8 @@ def test_paddings_may_be_written_in_lower_case(padding):
         np.testing.assert_array_equal(call(padding), call(padding.upper()))
     with pytest.raises(ValueError, match="padding: got 'Some', allowed are 'SAME'"):
         layers.conv2d(X, KERNEL, padding="Some")
+
+
+def test_names_of_the_caller_s_own_are_no_words():
+    net = nn.serial(reduce=nn.Dense(2), name=activations.relu, dtype=nn.Dense(3))
+    assert list(net.children) == ["reduce", "name", "dtype"]
