@@ -141,7 +141,7 @@ def test_no_automatic_differentiation_inside(path):
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: f"{path.parent.stem}.{path.stem}")
 def test_imports_jax_only(path):
-    allowed = {"jax", "jaxtyping", "math", "numbers", "functools", "typing", "collections", "dataclasses"}
+    allowed = {"__future__", "jax", "jaxtyping", "math", "numbers", "functools", "typing", "collections", "dataclasses"}
     for node in ast.walk(ast.parse(path.read_text())):
         modules = [a.name for a in node.names] if isinstance(node, ast.Import) else []
         if isinstance(node, ast.ImportFrom):
