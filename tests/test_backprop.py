@@ -348,7 +348,7 @@ IMAGE, KERNEL = jnp.ones((5, 5, 4)), jnp.ones((3, 3, 4, 2))
         (lambda: backprop.conv2d_forward(IMAGE, KERNEL, groups=3), "groups: got 3"),
         (lambda: backprop.conv2d_forward(IMAGE, KERNEL, stride=0), "stride: got 0"),
         (lambda: backprop.conv2d_forward(IMAGE, KERNEL, stride=(1, 2, 3)), r"stride: got \(1, 2, 3\)"),
-        (lambda: backprop.conv2d_forward(IMAGE, KERNEL, padding="same"), "padding: got 'same'"),
+        (lambda: backprop.conv2d_forward(IMAGE, KERNEL, padding="half"), "padding: got 'half'"),
         (lambda: backprop.conv2d_forward(IMAGE, KERNEL, dilation=3, padding="VALID"), r"window: got 3 \(dilation 3"),
         (
             lambda: backprop.conv2d_backward(*backprop.conv2d_forward(IMAGE, KERNEL)[::-1], method="fft"),

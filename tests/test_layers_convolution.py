@@ -231,7 +231,7 @@ IMAGE, KERNEL = jnp.ones((5, 5, 4)), jnp.ones((3, 3, 4, 2))
         (lambda: layers.conv2d(IMAGE, KERNEL, stride=-1), "stride: got -1, allowed are ints ≥ 1"),
         (lambda: layers.conv2d(IMAGE, KERNEL, stride=(1, 2, 3)), r"stride: got \(1, 2, 3\)"),
         (lambda: layers.conv2d(IMAGE, KERNEL, dilation=0), "dilation: got 0"),
-        (lambda: layers.conv2d(IMAGE, KERNEL, padding="same"), "padding: got 'same', allowed are 'SAME'"),
+        (lambda: layers.conv2d(IMAGE, KERNEL, padding="half"), "padding: got 'half', allowed are 'SAME'"),
         (lambda: layers.conv2d(IMAGE, KERNEL, padding=-1), "padding: got -1"),
         (lambda: layers.conv2d(IMAGE, KERNEL, dilation=3, padding="VALID"), r"window: got 3 \(dilation 3.*length 5"),
         (lambda: layers.conv2d(IMAGE, KERNEL, jnp.ones(4)), r"bias: got shape \(4,\), allowed is \(2,\)"),

@@ -317,7 +317,7 @@ def test_mistakes_are_named(monkeypatch, pool):
         (lambda: pool(IMAGE, window=0), "window: got 0, allowed are ints ≥ 1"),
         (lambda: pool(IMAGE, stride=-2), "stride: got -2, allowed are ints ≥ 1"),
         (lambda: pool(IMAGE, padding=2), "padding: got 2, allowed is less than the window 2"),
-        (lambda: pool(IMAGE, padding="same"), "padding: got 'same'"),
+        (lambda: pool(IMAGE, padding="half"), "padding: got 'half'"),
         (lambda: pool(IMAGE, window=(2, 2, 2)), r"window: got \(2, 2, 2\)"),
         (lambda: pool(IMAGE * 1j), "x: got dtype complex64, allowed are ints and floats"),
     ]:

@@ -148,7 +148,7 @@ def test_a_tapped_layer_cannot_be_taken_apart_silently(tapped):
         (lambda: nn.Conv(2, (3, 3, 3)), r"window: got \(3, 3, 3\)"),
         (lambda: nn.Conv(2, 3, stride=0), "stride: got 0"),
         (lambda: nn.Conv(2, 3, dilation=(1, 0)), "dilation: got 0"),
-        (lambda: nn.Conv(2, 3, padding="same"), "padding: got 'same', allowed are 'SAME'"),
+        (lambda: nn.Conv(2, 3, padding="half"), "padding: got 'half', allowed are 'SAME'"),
         (lambda: nn.Conv(2, 3, padding=-1), "padding: got -1"),
         (lambda: nn.Conv(2, 3, padding=(1, 1, 1)), r"padding: got \(1, 1, 1\)"),
         (lambda: nn.Conv(2, 3, groups=0), "groups: got 0"),
