@@ -39,7 +39,7 @@ def status() -> str:
     Example:
         >>> from jaxdl.kernels import native
         >>> native.status()  # doctest: +SKIP
-        'convolutions on CPU use oneDNN 3.2.0 (/home/me/.venv/lib/libdnnl.so.3)'
+        'convolutions on CPU use oneDNN 3.2.0 (.venv/lib/libdnnl.so.3)'
     """
     problem = _problem()
     return f"convolutions on CPU use {loader.find().reason}" if problem is None else f"not in use: {problem}"
