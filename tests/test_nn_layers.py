@@ -77,6 +77,14 @@ def test_squeeze_excitation_and_layer_scale_by_hand():
     np.testing.assert_allclose(nn.LayerScale().apply({"scale": scale}, {}, x)[0], x * scale, rtol=1e-6)
 
 
+def test_prelu_by_hand():
+    layer, x = nn.PReLU(0.5), normal(2, 3, 5)
+    params, _ = layer.init(KEY, (3, 5))
+    np.testing.assert_array_equal(params["slope"], np.full(5, 0.5))
+    slope = normal(5)
+    np.testing.assert_allclose(layer.apply({"slope": slope}, {}, x)[0], np.where(x > 0, x, slope * x), rtol=1e-6)
+
+
 def test_reversing_within_the_length_is_its_own_inverse():
     x = np.arange(8.0).reshape(2, 4, 1)
     y = layers.reverse_sequence(x, np.array([3, 1]))

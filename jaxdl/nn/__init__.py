@@ -35,7 +35,7 @@ from jaxdl.nn.normalization import (
 )
 from jaxdl.nn.pooling import AvgPool, MaxPool, MaxUnpool, global_avg_pool
 from jaxdl.nn.recurrent import GRU, LSTM, RNN
-from jaxdl.nn.scaling import LayerScale, SqueezeExcitation
+from jaxdl.nn.scaling import LayerScale, PReLU, SqueezeExcitation
 from jaxdl.nn.sharing import shared
 from jaxdl.nn.stochastic import (
     DropConnect,
@@ -78,6 +78,7 @@ __all__ = [
     "MaxUnpool",
     "MultiHeadAttention",
     "Op",
+    "PReLU",
     "PositionEmbedding",
     "RMSNorm",
     "Shakeout",

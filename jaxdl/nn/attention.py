@@ -65,12 +65,12 @@ def Attention(
             return layers.multi_head_attention(queries, keys, values, *mask, heads=heads, causal=causal), state
         wanted = {"keys": (*cache, keys.shape[-1]), "values": (*cache, values.shape[-1]), "position": ()}
         trees = {"params": params, "state": state}
-        seen_keys, seen, position = own_arrays("Attention", trees, "state", wanted).values()
+        ks, vs, position = own_arrays("Attention", trees, "state", wanted).values()
         if queries.shape[0] != cache[0]:
             raise ValueError(f"x: got {queries.shape[0]} examples, allowed are {cache[0]}, those that the cache is for")
         if rotary:
             queries, keys = (_rotated(a, heads, position + jnp.arange(a.shape[1])) for a in (queries, keys))
-        y, new_keys, new_values = layers.cached_attention(queries, keys, values, seen_keys, seen, position, heads=heads)
+        y, new_keys, new_values = layers.cached_attention(queries, keys, values, ks, vs, position, heads=heads)
         return y, {"keys": new_keys, "values": new_values, "position": position + queries.shape[1]}
 
     op = Op("attention", input_dtype={3: jnp.bool_} if masked else jnp.float32)

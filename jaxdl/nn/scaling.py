@@ -1,4 +1,4 @@
-"""Factors on the channels: learned ones, and ones that depend on the image."""
+"""Factors on the channels: learned ones, slopes below 0, and ones that depend on the image."""
 
 import jax.numpy as jnp
 
@@ -28,6 +28,30 @@ def LayerScale(start: float = 1e-4) -> Layer:
         return layers.layer_scale(x, own["scale"]), state
 
     return checked(Layer(init, apply, shapes.same_shape, {}, Op("layer_scale")))
+
+
+@declared
+def PReLU(start: float = 0.25) -> Layer:
+    """Rectify with a slope for each channel below 0 that is learned; params ``slope (c,)``. See `activations.prelu`.
+
+    Args:
+        start: initial value of all slopes.
+
+    Example: ``PReLU()`` takes ``(5, 4)`` to ``(5, 4)``.
+    """
+
+    def init(key, in_shape):
+        del key
+        return {"slope": jnp.full(shapes.channels("PReLU", in_shape), start, jnp.float32)}, {}
+
+    def apply(params, state, x, *, train=False, key=None, axis_name=None):
+        del train, key, axis_name
+        shape = (shapes.channels("PReLU", jnp.shape(x)),)
+        own = own_arrays("PReLU", {"params": params, "state": state}, "params", {"slope": shape})
+        slope = own["slope"].astype(jnp.result_type(x))
+        return activations.prelu(x, slope), state
+
+    return checked(Layer(init, apply, shapes.same_shape, {}, Op("prelu")))
 
 
 @declared
