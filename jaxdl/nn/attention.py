@@ -45,7 +45,6 @@ def Attention(
     sizes.check_at_least_one("heads", heads)
     if cache is not None and (masked or not causal or len(cache) != 2):
         raise ValueError(f"cache: got {cache!r}, allowed are (examples, steps) of causal attention without a mask")
-
     check = functools.partial(_attention_shape, heads=heads, masked=masked, rotary=rotary)
 
     def init(key, in_shape):
