@@ -379,3 +379,29 @@ def test_a_network_prints_as_it_was_declared():
     foreign = nn.Layer(net.init, net.apply, net.out_shape, {"a": nn.Dense(2)}, nn.Op("mine"))
     assert repr(foreign) == "mine(a=Dense(2))"
     assert repr(functools.reduce(lambda one, _: nn.remat(one), range(2), nn.Dense(1))) == "remat(remat(Dense(1)))"
+
+
+@pytest.mark.parametrize("make", [nn.RNN, nn.GRU, nn.LSTM])
+def test_a_sequence_without_a_batch_is_refused_and_so_are_missing_lengths(make):
+    layer = make(4)
+    params, state = layer.init(KEY, (6, 5))
+    for shape in ((6, 5), (2, 6, 5, 1)):
+        with pytest.raises(ValueError, match=r"x: got shape .*, allowed for .* are batches \(n, steps, features\)"):
+            layer.apply(params, state, np.ones(shape, np.float32))
+    layer = make(4, lengths=True)
+    params, state = layer.init(KEY, ((6, 5), ()))
+    with pytest.raises(ValueError, match="are pairs"):
+        layer.apply(params, state, np.ones((2, 6, 5), np.float32))
+
+
+def test_parts_that_are_not_there_and_sums_that_would_broadcast_are_refused():
+    net = nn.parallel("sum", a=nn.pick(0, nn.Dense(2)), b=nn.pick(1, nn.Dense(2)))
+    params, state = net.init(KEY, ((3,), (3,)))
+    with pytest.raises(ValueError, match=r"x: got an array of shape \(4, 3\), allowed for pick\(0, ...\)"):
+        net.apply(params, state, np.ones((4, 3), np.float32))
+    with pytest.raises(ValueError, match="allowed for a sum is one shape"):
+        net.apply(params, state, (np.ones((4, 3), np.float32), np.ones((1, 3), np.float32)))
+    named = nn.pick("table", nn.Dense(2))
+    params, state = named.init(KEY, {"table": (3,)})
+    with pytest.raises(ValueError, match="got a dict"):
+        named.apply(params, state, {"image": np.ones((4, 3), np.float32)})

@@ -178,3 +178,17 @@ def test_a_plateau_of_validation_losses_needs_no_parameters():
         _, state = plateau.update({}, state, value=value)
         scales.append(round(float(state.scale), 6))
     assert scales == [1, 1, 1, 0.1, 0.1, 0.1, 0.01]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"patience": 0}, "patience is 0: it must be a whole number of at least 1"),
+        ({"patience": 2.5}, "patience is 2.5"),
+        ({"cooldown": -1}, "cooldown is -1"),
+        ({"accumulation_size": 0}, "accumulation_size is 0"),
+    ],
+)
+def test_a_plateau_of_no_values_is_refused(options, said):
+    with pytest.raises(ValueError, match=said):
+        schedules.reduce_on_plateau(**options)

@@ -51,6 +51,8 @@ def from_nnx(module: Any, *, input_dtype: Any = jnp.float32) -> nn.Layer:
     def apply(params, state, x, *, train=False, key=None, axis_name=None):
         del axis_name  # an nnx module has its own
         graph, *empty = parts[train]
+        if train and key is None and jax.tree.leaves(empty[1]):
+            raise ValueError("key: got None, but the module draws at random: apply(..., train=True) needs a key")
         filled = (_filled(empty[0], params), _streams(empty[1], key), _filled(empty[2], state))
         running = nnx.merge(graph, *filled)
         y = running(x)  # pyright: ignore[reportCallIssue]

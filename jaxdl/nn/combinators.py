@@ -1,7 +1,7 @@
 """Combinators: layers in sequence, in parallel, around a shortcut, and with auxiliary heads."""
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -12,13 +12,19 @@ from jaxdl.nn.leaves import identity
 Part = Layer | Callable[[Any], Any]
 
 _COMBINE = {
-    "sum": lambda outputs: sum(outputs[1:], outputs[0]),
+    "sum": lambda outputs: _added(outputs),
     "concat": lambda outputs: jnp.concatenate(outputs, axis=-1),
 }
 _FITS = {
     "sum": lambda shapes: len(set(shapes)) == 1,
     "concat": lambda shapes: len({shape[:-1] for shape in shapes}) == 1 and all(map(len, shapes)),
 }
+
+
+def _added(outputs: list[Any]) -> Any:
+    if len(found := {jnp.shape(output) for output in outputs}) > 1:  # they would broadcast silently
+        raise ValueError(f"branches: got outputs of shapes {sorted(found)}, allowed for a sum is one shape")
+    return sum(outputs[1:], outputs[0])
 
 
 class WithAuxiliary(NamedTuple):
@@ -149,7 +155,13 @@ def pick(which: int | str, layer: Part = identity, *, input_dtype: Any = None) -
         return in_shape[which]
 
     def apply(params, state, x, *, train=False, key=None, axis_name=None):
-        return layer.apply(params, state, x[which], train=train, key=key, axis_name=axis_name)
+        there = which in x if isinstance(x, Mapping) else isinstance(x, tuple | list) and which in range(len(x))
+        if not there:
+            shape = getattr(x, "shape", None)
+            got = f"a {type(x).__name__}" if shape is None else f"an array of shape {shape}"
+            raise ValueError(f"x: got {got}, allowed for pick({which!r}, ...) are tuples and dicts with that part")
+        chosen = cast(Any, x)[which]
+        return layer.apply(params, state, chosen, train=train, key=key, axis_name=axis_name)
 
     rebuild = layer.op.rebuild
     again = None if rebuild is None else lambda new: pick(which, rebuild(new), input_dtype=input_dtype)

@@ -183,7 +183,7 @@ def _direction(cell: _Cell, options: _Options, *, reverse: bool) -> Layer:
 
     def apply(params, state, x, *, train=False, key=None, axis_name=None):
         del axis_name
-        x, lengths = (jnp.asarray(x[0]), x[1]) if options.lengths else (jnp.asarray(x), None)
+        x, lengths = _sequences(cell, options, x)
         wanted = {"kernel": (None, columns), "recurrent_kernel": (units, columns)}
         wanted |= {name: bias.shape for name, bias in cell.biases(units).items()}
         own = own_arrays(cell.what, {"params": params, "state": state}, "params", wanted)
@@ -203,6 +203,17 @@ def _direction(cell: _Cell, options: _Options, *, reverse: bool) -> Layer:
 
     op = Op(cell.kind, input_dtype={1: jnp.int32} if options.lengths else jnp.float32)
     return checked(Layer(init, apply, out_shape, {}, op))
+
+
+def _sequences(cell: _Cell, options: _Options, x: Any) -> tuple[Array, Any]:
+    """Return the sequences (n, steps, features) and their lengths, or None."""
+    if options.lengths and not (isinstance(x, tuple | list) and len(x) == 2):
+        raise ValueError(f"x: got a {type(x).__name__}, allowed for {cell.what} are pairs (sequences, lengths)")
+    x, lengths = x if options.lengths else (x, None)
+    x = jnp.asarray(x)
+    if x.ndim != 3:
+        raise ValueError(f"x: got shape {x.shape}, allowed for {cell.what} are batches (n, steps, features)")
+    return x, lengths
 
 
 def _sequence_shape(cell: _Cell, options: _Options, in_shape: Any) -> Shape:

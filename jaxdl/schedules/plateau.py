@@ -48,7 +48,7 @@ def reduce_on_plateau(
 
     Args:
         factor: in (0, 1).
-        patience: values without improvement after which the rate falls.
+        patience: values without improvement after which the rate falls, at least 1.
         rtol: relative improvement that counts, in [0, 1].
         atol: absolute improvement that counts, at least 0; not both may be 0.
         cooldown: values to ignore after the rate has fallen.
@@ -63,6 +63,7 @@ def reduce_on_plateau(
         ValueError: an argument is out of range; in ``update``, ``value`` is missing.
     """
     _check(factor, rtol, atol)
+    _check_counts(patience=(patience, 1), cooldown=(cooldown, 0), accumulation_size=(accumulation_size, 1))
     rule = _Rule(factor, patience, rtol, atol, cooldown, accumulation_size, min_scale)
 
     def init(params) -> ReduceLROnPlateauState:
@@ -118,3 +119,10 @@ def _check(factor: float, rtol: float, atol: float) -> None:
         raise ValueError(f"atol is {atol}: it must be at least 0")
     if rtol == 0 and atol == 0:
         raise ValueError("rtol and atol are 0: one of them must be above 0, or no value is an improvement on its equal")
+
+
+def _check_counts(**at_least: tuple[ArrayLike, int]) -> None:
+    """Refuse Python numbers that count nothing; the values of arrays are not looked at."""
+    for name, (value, least) in at_least.items():
+        if isinstance(value, int | float) and not (value == int(value) and value >= least):
+            raise ValueError(f"{name} is {value}: it must be a whole number of at least {least}")

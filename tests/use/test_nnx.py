@@ -361,3 +361,12 @@ def test_a_text_in_pieces_through_the_cache_gives_the_logits_of_the_whole(rotary
     np.testing.assert_allclose(np.concatenate(found, 1), expected, rtol=1e-4, atol=1e-5)
     beyond, _ = pieces.apply(params, state, text[:, :1])
     assert np.isnan(beyond).all()
+
+
+def test_a_module_that_draws_needs_a_key_in_training():
+    layer = interop.from_nnx(lambda rngs: nnx.Dropout(0.5, rngs=rngs))
+    params, state = layer.init(jax.random.key(0), (8,))
+    x = np.ones((1, 8), np.float32)
+    np.testing.assert_array_equal(layer.apply(params, state, x)[0], x)
+    with pytest.raises(ValueError, match="the module draws at random"):
+        layer.apply(params, state, x, train=True)
