@@ -259,7 +259,7 @@ def test_without_the_library_everything_works_and_the_reason_is_said(named, said
 def test_an_old_version_is_refused_by_its_number(monkeypatch):
     class Old:
         def __init__(self, *arguments, **options):
-            self.dnnl_version = lambda: ctypes.pointer(loader.Version(2, 6, 0))
+            self.dnnl_version = lambda: ctypes.pointer(loader.OneDNNVersion(2, 6, 0))
 
     monkeypatch.setattr(loader.c, "CDLL", Old)
     with pytest.MonkeyPatch.context() as patch:
