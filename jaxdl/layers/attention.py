@@ -117,7 +117,7 @@ def cached_attention(
     Raises:
         ValueError: as in `multi_head_attention`, or more steps than places.
     """
-    numerics.refuse_complex(key_cache=key_cache, value_cache=value_cache)
+    numerics.refuse_complex(queries=queries, keys=keys, values=values, key_cache=key_cache, value_cache=value_cache)
     queries, key_cache, value_cache = jnp.asarray(queries), jnp.asarray(key_cache), jnp.asarray(value_cache)
     position = jnp.asarray(position)
     t, n = queries.shape[-2], key_cache.shape[-2]

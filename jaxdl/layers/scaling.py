@@ -66,7 +66,8 @@ def squeeze_excitation(
 
     Reference: Hu, Shen and Sun, Squeeze-and-excitation networks, 2018. https://arxiv.org/abs/1709.01507.
     """
-    numerics.refuse_complex(x=x, reduce_kernel=reduce_kernel, expand_kernel=expand_kernel)
+    numerics.refuse_complex(x=x, reduce_kernel=reduce_kernel, reduce_bias=reduce_bias)
+    numerics.refuse_complex(expand_kernel=expand_kernel, expand_bias=expand_bias)
     x = jnp.asarray(x)
     if jnp.shape(expand_kernel)[-1:] != x.shape[-1:]:
         raise ValueError(f"expand_kernel: got shape {jnp.shape(expand_kernel)}, allowed are (r, {x.shape[-1]})")

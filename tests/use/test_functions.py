@@ -99,6 +99,7 @@ LINEAR = {  # f(a + ib) = f(a) + i f(b), in each argument by itself
     "classical.deep_linear": (),  # beside the biases
     "layers.conv1d": (0, 1),
     "layers.conv2d": (0, 1),
+    "layers.conv_transpose1d": (0, 1),
     "layers.conv_transpose2d": (0, 1),
     "layers.convolve1d": (0, 1),
     "layers.convolve2d": (0, 1),
@@ -122,7 +123,7 @@ def test_complex_numbers_are_refused_or_right(name, untyped):
                 f(*laws.with_data(args, k, with_imaginary_part(args[k])))
     for k in LINEAR.get(name, ()):
         rest = args
-        if name in ("layers.dense", "layers.conv1d", "layers.conv2d", "layers.conv_transpose2d"):
+        if name == "layers.dense" or (name.startswith("layers.conv") and not name.startswith("layers.convolve")):
             rest = (*args[:2], jnp.zeros_like(args[2]))
         both = with_imaginary_part(rest[k])
         got = f(*laws.with_data(rest, k, both))
@@ -197,12 +198,15 @@ NOT_AT_HUGE = {
     "classical.collapse_linear": "a product of two huge matrices overflows",
     "layers.capsule_length": "squares of 1e-38 are 0, so its gradient is the 0 of a vector without direction",
     "layers.dynamic_routing": "as layers.squash",
+    "layers.embed": "rows are copied, and nothing is computed",
     "layers.group_norm": SQUARES,
     "layers.instance_norm": SQUARES,
     "layers.l2_pool2d": SQUARES,
     "layers.layer_norm": SQUARES,
     "layers.local_contrast_norm": SQUARES,
     "layers.local_response_norm": SQUARES,
+    "layers.rms_norm": SQUARES,
+    "layers.sinusoidal_positions": "a float32 place of that size is millions of turns away from its neighbour",
     "layers.squash": "squares of 1e-38 are 0, so its second derivative is the 0 of a vector without direction",
     "losses.squared_log_error": "of positive numbers",
     "metrics.calibration_error": "of counts",
