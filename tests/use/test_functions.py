@@ -312,7 +312,7 @@ def test_losses_at_infinity():
 
 
 def test_a_traced_rate_of_one_drops_everything_and_has_finite_derivatives():
-    dropping = ("dropout", "spatial_dropout", "dropconnect", "shakeout", "zoneout")
+    dropping = ("dropout", "spatial_dropout", "stochastic_depth", "dropconnect", "shakeout", "zoneout")
     assert {n for n in laws.KEYED if n.startswith("layers.")} == {
         *(f"layers.{name}" for name in dropping),
         "layers.gaussian_dropout",  # the noise of its limit is infinite
