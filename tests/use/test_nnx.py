@@ -46,11 +46,11 @@ def test_a_module_is_a_layer_with_its_outputs_statistics_and_gradients():
     module.eval()
     np.testing.assert_array_equal(layer.apply(params, state, x)[0], module(x))
     module.train()
-    ours, moved = quick_jit(functools.partial(layer.apply, train=True))(params, state, x)
+    ours, moved = quick_jit(functools.partial(layer.apply, train=True, key=KEY))(params, state, x)
     np.testing.assert_allclose(ours, module(x), **CLOSE)
     np.testing.assert_allclose(moved["norm"]["mean"], module.norm.mean[...], **CLOSE)
     theirs = nnx.grad(lambda module: module(x).sum())(module)
-    gradient = jax.grad(lambda params: layer.apply(params, state, x, train=True)[0].sum())(params)
+    gradient = jax.grad(lambda params: layer.apply(params, state, x, train=True, key=KEY)[0].sum())(params)
     for a, b in zip(jax.tree.leaves(gradient), jax.tree.leaves(nnx.to_pure_dict(theirs)), strict=True):
         np.testing.assert_allclose(a, b, **CLOSE)
 
