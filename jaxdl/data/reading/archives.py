@@ -29,11 +29,11 @@ def files(path: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[str, bytes | 
     archive in its own.
 
     Args:
-        path: The folder or archive.
-        suffixes: Ends of the names of the files to read, in lower case.
+        path: the folder or archive.
+        suffixes: ends of the names of the files to read, in lower case.
 
     Raises:
-        ValueError: If an archive is damaged or has a member that could lead out of it.
+        ValueError: if an archive is damaged or has a member that could lead out of it.
     """
     if path.is_file():
         yield from _members(path, suffixes)

@@ -26,16 +26,16 @@ def load_cifar10(folder: Path, *, allow_download: bool) -> Dataset:
     """CIFAR-10 from the data folder: binary archive, its unpacked folder, images, or else a download.
 
     Args:
-        folder: The data folder; a sub-folder `cifar10` (or `cifar-10`) is looked into as well.
+        folder: the data folder; a sub-folder `cifar10` (or `cifar-10`) is looked into as well.
         allow_download: False never goes to the network.
 
     Returns:
         "cifar10", or "cifar10-jpeg" with a note where the images are JPEG files.
 
     Raises:
-        FileNotFoundError: If nothing is found and downloads are not allowed.
-        ConnectionError: If the download fails.
-        ValueError: If what is found is damaged.
+        FileNotFoundError: if nothing is found and downloads are not allowed.
+        ConnectionError: if the download fails.
+        ValueError: if what is found is damaged.
     """
     inside = sorted(folder.iterdir()) if folder.is_dir() else []
     ours = [path for path in inside if re.match(r"cifar[-_]?10(?!\d)", path.name.lower())]
@@ -72,7 +72,7 @@ def load_binary(path: Path) -> Dataset:
     """CIFAR-10 from the binary archive, or from the folder that it unpacks to.
 
     Raises:
-        ValueError: If a file is missing, has another length than 10,000 records, or a label above 9.
+        ValueError: if a file is missing, has another length than 10,000 records, or a label above 9.
     """
     found = {Path(name).name: data for name, data in files(path, (".bin",)) if data is not None}
     missing = [name for name in (*TRAIN_FILES, TEST_FILE) if name not in found]

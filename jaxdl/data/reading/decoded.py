@@ -21,12 +21,12 @@ def store(path: Path, fingerprint: str, dataset: Dataset) -> None:
     """Writes a decoded data set, whole or not at all.
 
     Args:
-        path: Where to.
-        fingerprint: What identifies the source's contents.
-        dataset: What was decoded.
+        path: where to.
+        fingerprint: what identifies the source's contents.
+        dataset: what was decoded.
 
     Warns:
-        RuntimeWarning: If the cache cannot be written; the data set is good all the same, only slower to load
+        RuntimeWarning: if the cache cannot be written; the data set is good all the same, only slower to load
             again.
     """
     arrays = {key: value for key, value in dataset._asdict().items() if isinstance(value, np.ndarray)}
@@ -50,8 +50,8 @@ def restore(path: Path, fingerprint: str) -> Dataset | None:
     """The data set cached there, or None if there is none, it is of other contents, or it is damaged.
 
     Args:
-        path: Where from.
-        fingerprint: What identifies the source's contents now.
+        path: where from.
+        fingerprint: what identifies the source's contents now.
     """
     try:
         # every member of the zip file has a CRC that is checked while reading

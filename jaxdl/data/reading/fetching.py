@@ -26,7 +26,7 @@ def need(module: str, *, purpose: str) -> ModuleType:
     """Imports an optional library, or says which extra brings it.
 
     Raises:
-        ImportError: If it is not installed; the message names the extra.
+        ImportError: if it is not installed; the message names the extra.
     """
     top = module.split(".")[0]
     try:
@@ -59,14 +59,14 @@ def fetch(
     next.
 
     Args:
-        urls: Addresses of the same file, tried in this order.
-        path: Where the file goes.
-        check: Called with the temporary file; raises ValueError if the bytes are wrong.
-        files: All the files that are missing, for the message; () is this one.
-        timeout: Seconds to wait for a connection, and between two pieces of data.
+        urls: addresses of the same file, tried in this order.
+        path: where the file goes.
+        check: called with the temporary file; raises ValueError if the bytes are wrong.
+        files: all the files that are missing, for the message; () is this one.
+        timeout: seconds to wait for a connection, and between two pieces of data.
 
     Raises:
-        ConnectionError: If no address gave the file; the message lists why, and where to put it by hand.
+        ConnectionError: if no address gave the file; the message lists why, and where to put it by hand.
     """
     pooch = need("pooch", purpose=f"downloading {path.name}")
     problems = []

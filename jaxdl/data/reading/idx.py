@@ -22,8 +22,8 @@ def read_idx(path: str | Path, *, ndim: int, digest: str | None = None) -> tuple
     """Reads one IDX file of unsigned bytes, gzipped or not (told by its first bytes, not by its name).
 
     Args:
-        path: The file.
-        ndim: Number of dimensions it must have: 3 for images, 1 for labels.
+        path: the file.
+        ndim: number of dimensions it must have: 3 for images, 1 for labels.
         digest: SHA-256 that the unpacked bytes must have, so that a re-compressed copy is accepted; None
             accepts any.
 
@@ -31,7 +31,7 @@ def read_idx(path: str | Path, *, ndim: int, digest: str | None = None) -> tuple
         The array (read-only) and the SHA-256 of the unpacked bytes.
 
     Raises:
-        ValueError: If the file is damaged, truncated, too long, of another format or not the one expected;
+        ValueError: if the file is damaged, truncated, too long, of another format or not the one expected;
             the message names the file and what is wrong.
     """
     data = unpacked(path)
@@ -49,7 +49,7 @@ def unpacked(path: str | Path) -> bytes:
     """The bytes of a file, gunzipped if it starts as gzip does.
 
     Raises:
-        ValueError: If the gzip stream is truncated or damaged.
+        ValueError: if the gzip stream is truncated or damaged.
     """
     data = Path(path).read_bytes()
     if data[:2] != b"\x1f\x8b":
@@ -66,12 +66,12 @@ def parse_idx(data: bytes, *, ndim: int, name: str) -> np.ndarray:
     """The array in the bytes of an IDX file, without copying it.
 
     Args:
-        data: The unpacked file.
-        ndim: Number of dimensions it must have.
-        name: The file's name for messages.
+        data: the unpacked file.
+        ndim: number of dimensions it must have.
+        name: the file's name for messages.
 
     Raises:
-        ValueError: See `read_idx`.
+        ValueError: see `read_idx`.
     """
     start = 4 + 4 * ndim
     if len(data) < 4 or data[:2] != b"\0\0" or data[2] not in _TYPES:

@@ -40,13 +40,13 @@ def load_images(path: Path) -> Dataset:
     If any image has colours all become RGB; transparency is dropped. Other files are left alone.
 
     Args:
-        path: The folder or archive.
+        path: the folder or archive.
 
     Raises:
-        ValueError: For another layout, an empty class, classes that differ between train and test, an image
+        ValueError: for another layout, an empty class, classes that differ between train and test, an image
             that cannot be read, is of another format than `pixels.FORMATS`, or has another size; the message names
             the file.
-        ImportError: If Pillow is not installed.
+        ImportError: if Pillow is not installed.
     """
     fingerprint = file_digest(path) if path.is_file() else listing(path)
     key = fingerprint if path.is_file() else hashlib.sha256(str(path.resolve()).encode()).hexdigest()

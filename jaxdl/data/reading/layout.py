@@ -22,12 +22,12 @@ def sort_entries(where: str, names: list[str], folders: list[str]) -> list[Entry
     """Images in the order of the data set.
 
     Args:
-        where: The folder or archive, for messages.
-        names: Paths of the images, relative to the top.
-        folders: Paths of all folders, so that empty classes are seen.
+        where: the folder or archive, for messages.
+        names: paths of the images, relative to the top.
+        folders: paths of all folders, so that empty classes are seen.
 
     Raises:
-        ValueError: For an image that lies elsewhere, an empty class, or classes that differ between train and
+        ValueError: for an image that lies elsewhere, an empty class, or classes that differ between train and
             test.
     """
     top = _wrapping(names)

@@ -29,19 +29,19 @@ def load(source: str | Path, *, data_dir: str | Path | None = None, download: bo
     """Loads a known data set, a folder or an archive, and checks it.
 
     Args:
-        source: A name ("digits", "mnist", "fashion_mnist", "cifar10"; `-`, `_` and case do not matter), or
+        source: a name ("digits", "mnist", "fashion_mnist", "cifar10"; `-`, `_` and case do not matter), or
             the path of a folder or tar archive with one folder of images per class (`CLASS/*.png` or
             `train|test/CLASS/*.png`), of a folder of IDX files, or of CIFAR-10's binary archive.
-        data_dir: Folder in which named data sets are looked for, and downloaded to; None is
+        data_dir: folder in which named data sets are looked for, and downloaded to; None is
             `$JAXDL_DATA_DIR`, else the user's cache folder. "digits" comes with scikit-learn and needs
             neither.
         download: False never goes to the network.
 
     Raises:
-        ValueError: If the name is unknown, or a file is damaged; the message names it and what is wrong.
-        FileNotFoundError: If files are missing and `download` is False, or a path does not exist.
-        ConnectionError: If a download fails; the message says where to put which files by hand.
-        ImportError: If a library is missing that reading this source needs.
+        ValueError: if the name is unknown, or a file is damaged; the message names it and what is wrong.
+        FileNotFoundError: if files are missing and `download` is False, or a path does not exist.
+        ConnectionError: if a download fails; the message says where to put which files by hand.
+        ImportError: if a library is missing that reading this source needs.
     """
     if not isinstance(source, str | Path):
         raise ValueError(f"source is a {type(source).__name__}; expected a name or a path")

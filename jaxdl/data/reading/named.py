@@ -20,7 +20,7 @@ def load_digits() -> Dataset:
     """scikit-learn's bundled handwritten digits: 1,797 grey images of 8 x 8, values 0 to 16, no test set.
 
     Raises:
-        ImportError: If scikit-learn is not installed.
+        ImportError: if scikit-learn is not installed.
 
     Reference: E. Alpaydin, C. Kaynak, Optical Recognition of Handwritten Digits, UCI Machine Learning
     Repository, 1998, https://doi.org/10.24432/C50P49 (its test part).
@@ -49,15 +49,15 @@ def load_idx_source(name: str, source: IdxSource, folder: Path, *, allow_downloa
     missing.
 
     Args:
-        name: The data set's name.
-        source: Its mirrors and SHA-256s.
-        folder: The data folder; the files are looked for in its sub-folder (`-` and `_` are alike).
+        name: the data set's name.
+        source: its mirrors and SHA-256s.
+        folder: the data folder; the files are looked for in its sub-folder (`-` and `_` are alike).
         allow_download: False never goes to the network.
 
     Raises:
-        FileNotFoundError: If a file is missing and downloads are not allowed.
-        ConnectionError: If no mirror gave a file.
-        ValueError: If a file is damaged.
+        FileNotFoundError: if a file is missing and downloads are not allowed.
+        ConnectionError: if no mirror gave a file.
+        ValueError: if a file is damaged.
     """
     place = subfolder(folder, source.folder)
     paths = {stem: find_idx(place, stem) for stem in source.digests}
@@ -76,7 +76,7 @@ def load_idx_folder(folder: Path) -> Dataset:
     """Any folder with the four IDX files (or only the two for training), without knowing their SHA-256.
 
     Raises:
-        ValueError: If a file is damaged, or images have no labels.
+        ValueError: if a file is damaged, or images have no labels.
     """
     paths = {stem: find_idx(folder, stem) for stem in (*_TRAIN, *_TEST)}
     wanted = [stem for part in (_TRAIN, _TEST) for stem in part if part is _TRAIN or any(paths[s] for s in _TEST)]

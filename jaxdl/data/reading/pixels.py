@@ -21,12 +21,12 @@ def opened(file: Path | io.BytesIO, where: str) -> Iterator[Any]:
     """A Pillow image of one of `FORMATS`; whatever Pillow says against it becomes an error that names the file.
 
     Args:
-        file: The file, or its contents.
-        where: What messages call it.
+        file: the file, or its contents.
+        where: what messages call it.
 
     Raises:
-        ValueError: If the file is missing, damaged or of another format, also while the pixels are read.
-        ImportError: If Pillow is not installed.
+        ValueError: if the file is missing, damaged or of another format, also while the pixels are read.
+        ImportError: if Pillow is not installed.
     """
     pillow = need("PIL.Image", purpose="reading images")
     try:
