@@ -15,7 +15,7 @@ from jaxdl.nn.layer import checked, own_arrays
 
 
 class Capsules(NamedTuple):
-    """CapsNet's output in training, which `capsule_loss` takes; in evaluation it returns the lengths alone."""
+    """CapsNet's output in training, for `capsule_loss`; its output in evaluation is the lengths alone."""
 
     lengths: Float[Array, "n classes"]  # capsule lengths, the scores of the classes
     vectors: Float[Array, "n classes d"]  # the capsules themselves

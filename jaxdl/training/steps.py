@@ -262,7 +262,9 @@ def _mean_of_each(name: str, values: Array, weight: Array, counts: Array | None)
     values = values.astype(weight.dtype) if values.dtype == bool else _wide(values)
     if counts is not None:
         if values.shape != counts.shape:
-            raise ValueError(f"{name}: got shape {values.shape}, must be the labels' {counts.shape} to ignore some")
+            raise ValueError(
+                f"{name}: got shape {values.shape}, must be the labels' shape {counts.shape} for ignore_label to apply"
+            )
         values = jnp.where(counts, values, 0)
     return values if values.ndim == 1 else jnp.mean(values.reshape(len(weight), -1), axis=1)
 

@@ -176,4 +176,4 @@ def _central(height: int, width: int, ratio: tuple[Number, Number]) -> tuple[int
 def _check_pair(name: str, pair: tuple[Number, Number], *, most: Number) -> None:
     low, high = pair
     if not 0 < low <= high <= most:
-        raise ValueError(f"{name} is {pair}; it must be a smallest and a largest number above 0, at most {most}")
+        raise ValueError(f"{name} is {pair}; it must hold a smallest and a largest number above 0, at most {most}")

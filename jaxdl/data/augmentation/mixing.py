@@ -93,7 +93,7 @@ def _checked(key: Array, images: ArrayLike, targets: ArrayLike, alpha: Number) -
         raise ValueError(f"alpha is {alpha}; it must be above 0")
     images, targets = jnp.asarray(images), jnp.asarray(targets)
     if images.shape[:1] != targets.shape[:1]:
-        raise ValueError(f"targets has shape {targets.shape}; it must be one row for each of {images.shape[:1]} images")
+        raise ValueError(f"targets has shape {targets.shape}; it must have one row for each image, {images.shape[:1]}")
     if not jnp.issubdtype(images.dtype, jnp.floating):
         raise ValueError(f"images has type {images.dtype}; expected floats (data.to_unit makes them from bytes)")
     if not jnp.issubdtype(targets.dtype, jnp.floating):
