@@ -1,4 +1,4 @@
-"""The contents of `docs/lectures.md`: what the lectures teach, and where jaxdl has it.
+"""The contents of `docs/lectures.md`: the topics of the lectures, and their places in jaxdl.
 
 One Row per id that docstrings cite as "Lecture row X". Functions are paths within `jaxdl`; tests are `module::name`
 within `tests`. A row without functions is an experiment. `tests/test_lectures_page.py` holds all of this to the code.

@@ -8,8 +8,8 @@ PAGE = Path(__file__).with_name("conventions.md")
 INTRODUCTION = """# Optimizer conventions
 
 Frameworks, papers and lectures print different algorithms under one name. `jaxdl.optimizers.NAME(..., convention=...)`
-selects one of them. This page has the update equations, the defaults side by side, and the conventions that are one
-algorithm under a map of hyperparameters; `tests/test_conventions.py` runs every statement.
+selects one of them. This page lists the update equations, the defaults side by side, and which conventions are one
+algorithm under a map of hyperparameters; `tests/test_conventions.py` checks every statement.
 
 Rows such as `form["moment_form"]` are entries of the argument `form=`, which sets the order of operations in one
 formula: `adam(1e-3, form={"moment_form": "mixed"})`. Under `convention="torch"`, the other optimizers that have a

@@ -10,7 +10,7 @@ from docs.lectures_rows import ERRATA, LECTURES, ROWS, Row
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "lectures.md"
 EXPERIMENT = "an experiment; not part of this release"
-HEAD = ("row", "what it is", "formula", "functions", "oracle", "tests")
+HEAD = ("row", "topic", "formula", "functions", "oracle", "tests")
 INTRODUCTION = """# The lectures, row by row
 
 jaxdl follows five courses on deep learning. Docstrings cite the rows below, as "Lecture row C2", and the courses by
@@ -18,20 +18,20 @@ letter:
 
 {lectures}
 
-Each row names the formula, the functions that compute it, who says what they have to give (the oracle, which is never
-jaxdl itself) and the tests that compare; `tests/test_laws.py` adds what holds for every function. A row that is an
-experiment, a run with figures rather than a formula, says so.
+Each row names the formula, the functions that compute it, the oracle of the expected values (never jaxdl itself) and
+the tests that compare the two; `tests/test_laws.py` checks the properties that hold for every function. Some rows are
+experiments, which are runs with figures rather than formulas, and say so.
 
 Made by `python -m docs.make_lectures`.
 """
 
 
 def page() -> str:
-    """Return the page as Markdown; raise ValueError if a function or test that it names does not exist."""
+    """Return the page as Markdown; raise ValueError if it names a function or test that does not exist."""
     lectures = "\n".join(f"- {letter}: {title}" for letter, title in LECTURES.items())
     table = [_line(HEAD), _line(["---"] * len(HEAD)), *(_line(cells(row)) for row in ROWS)]
-    errata = [_line(("row", "what is printed")), _line(("---", "---")), *map(_line, ERRATA)]
-    explained = "Where the lectures print something else than what they mean, jaxdl has what is meant."
+    errata = [_line(("row", "erratum")), _line(("---", "---")), *map(_line, ERRATA)]
+    explained = "Where the lectures print a formula wrongly, jaxdl computes the intended one."
     parts = [INTRODUCTION.format(lectures=lectures), *table, "", "## Errata", "", explained, "", *errata]
     return "\n".join(parts) + "\n"
 

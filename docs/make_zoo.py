@@ -14,44 +14,44 @@ HEADER = ("network", "image", "parameters", "published", "multiply-adds", "publi
           "trained here: test accuracy", "the paper's")  # fmt: skip
 INTRODUCTION = """# The networks
 
-Every row is counted from the network itself by `jaxdl.analysis.summary`, without allocating it; beside it stands what
-the paper, its authors' code or torchvision publishes. `python -m experiments.summary NAME` prints a network layer by
-layer.
+`jaxdl.analysis.summary` counts every row from the network itself, without allocating it; the columns beside show the
+figures that the paper, its authors' code or torchvision publishes. `python -m experiments.summary NAME` prints a
+network layer by layer.
 
 - Multiply-adds are those of matrix products and convolutions for one image, which papers and torchvision call FLOPs.
-- Activations are the values that one image keeps in evaluation, its own pixels among them: outputs of convolutions,
-  pools, norms and affine layers; ReLU, dropout and flatten work in place.
-- The receptive field is the side, in pixels, of what one value sees just before the spatial axes end (before the global
-  pool or flatten).
-- Accuracy is of whole runs on real data, from [benchmarks/accuracy.md](../benchmarks/accuracy.md), of the network with
-  the row's parameters; an empty cell was not trained to the end here. The paper's stands beside it where it is of the
-  same kind of images: MNIST and CIFAR-10, there of the original images and after many times the epochs (ResNet: 182,
-  DenseNet: 300).
+- Activations are the values that one image keeps in evaluation, including its own pixels: outputs of convolutions,
+  pools, norms and dense layers. ReLU, dropout and flatten work in place.
+- The receptive field is the side, in pixels, of the region that one value depends on, just before the spatial axes end
+  (before the global pool or flatten).
+- Accuracy is that of complete runs on real data with the network of that row, from
+  [benchmarks/accuracy.md](../benchmarks/accuracy.md); an empty cell was not trained to the end here. The paper's
+  accuracy is given for MNIST and CIFAR-10; on CIFAR-10 it is for the original images and many more epochs (ResNet:
+  182, DenseNet: 300).
 
 Made by `python -m docs.make_zoo`.
 
 """
 NOTES = """
-Published figures: parameters and multiply-adds of AlexNet in one tower, VGG, GoogLeNet (torch), ResNet and DenseNet
-are torchvision's, and so are those of ViT from width B on (Ti and S: timm's); GPT-2's are of the authors' file; those
-of the 1998 and 2012 nets, of the CIFAR nets and of CapsNet are the papers' and lectures'; of
-MobileNet, Inception-v4 and Inception-ResNet-v2 the reference code's trainable parameters, and MobileNet's 569 M from
-its paper. GoogLeNet's paper says about 1.5 billion; its table of sizes counts weights only and contradicts its own
-widths in three rows. The paper's ResNet-50 has its strides in the 1×1 convolutions (3.8 billion), torchvision's in the
-3×3.
+The published figures of AlexNet with one tower, VGG, GoogLeNet (torch), ResNet, DenseNet and ViT from width B on are
+torchvision's; those of ViT Ti and S are timm's, and GPT-2's come from the authors' file. Those of the 1998 and 2012
+networks, the CIFAR networks and CapsNet are from the papers and lectures. MobileNet, Inception-v4 and
+Inception-ResNet-v2 have the reference code's trainable parameters, and MobileNet's 569 M is from its paper.
+GoogLeNet's paper states about 1.5 billion multiply-adds; its table of sizes counts weights only and contradicts its
+own widths in three rows. The paper's ResNet-50 has its strides in the 1×1 convolutions (3.8 billion), torchvision's
+in the 3×3.
 """
 IMAGENET, CIFAR, DIGITS = (224, 224, 3), (32, 32, 3), (28, 28, 1)
 
 
 class Net(NamedTuple):
-    """One row: how the network is made, and what others say of it."""
+    """One row: the network and its published figures."""
 
     name: str
     in_shape: tuple[int, ...]
     parameters: str = ""  # as published
     multiply_adds: str = ""
     options: Mapping[str, Any] = {}
-    accuracy: str = ""  # as the paper has it, on MNIST or CIFAR-10
+    accuracy: str = ""  # the paper's, on MNIST or CIFAR-10
 
 
 NETS = [
@@ -136,7 +136,7 @@ def summary(net: Net) -> analysis.Summary:
 
 
 def last_field(table: analysis.Summary) -> int | str:
-    """Return the side of what one value sees before the spatial axes end; of texts, which have none, nothing."""
+    """Return the receptive field just before the spatial axes end, or nothing for texts, which have none."""
     images = [row for row in table.rows if isinstance(row.output, tuple) and len(row.output) == 3]
     return images[-1].receptive_field[0] if images else ""
 
@@ -150,7 +150,7 @@ def short(n: int) -> str:
 
 
 def accuracy(net: Net, parameters: int) -> str:
-    """Return what the committed table of accuracies says of a network of that name and size, if anything."""
+    """Return the accuracy of a network of that name and size from the committed table, if it has one."""
     if net.options:
         return ""
     rows = [line.split(" | ") for line in ACCURACY.read_text(encoding="utf-8").splitlines() if "--model" in line]

@@ -39,7 +39,7 @@ class Config:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Parse the command line, predict and print; returns the exit code."""
+    """Parse the command line, predict, print, and return the exit code."""
     config = commandline.parse(Config, argv, description=__doc__, prog="python -m experiments.predict")
     if not config.images:
         raise ValueError("images: give at least one image file")

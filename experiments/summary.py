@@ -36,7 +36,7 @@ class Config:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Parse the command line and print the table; returns the exit code."""
+    """Parse the command line, print the table, and return the exit code."""
     config = commandline.parse(Config, argv, description=__doc__, prog="python -m experiments.summary")
     table = analysis.summary(runs.model(config.model, config.classes), config.in_shape)
     shown = table.compact() if config.compact else table

@@ -182,7 +182,7 @@ def test_without_permission_nothing_is_downloaded(server, mnist, tmp_path):
 
 def test_a_folder_that_cannot_be_made_is_named(mnist, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(OSError, match=r"the data folder .*file.* cannot be made"):
+    with pytest.raises(OSError, match=r"the data folder .*file.* cannot be created"):
         data.load("mnist", data_dir=tmp_path / "file")
 
 

@@ -233,7 +233,7 @@ def test_a_truncated_archive_is_named(tmp_path, suffix, mode):
 
 def test_what_is_no_archive_is_named(tmp_path):
     (tmp_path / "pets.tar").write_bytes(b"hello " * 1000)
-    with pytest.raises(ValueError, match=r"pets.tar: the archive is truncated or damaged, or is none"):
+    with pytest.raises(ValueError, match=r"pets.tar: the file is truncated, damaged or not an archive"):
         data.load(tmp_path / "pets.tar")
 
 
@@ -243,7 +243,7 @@ def test_a_file_twice_in_an_archive_is_named(tmp_path):
         member = tarfile.TarInfo("train/cat/0.png")
         member.size = len(FILES["train/cat/0.png"])
         tar.addfile(member, io.BytesIO(FILES["train/cat/0.png"]))
-    with pytest.raises(ValueError, match=r"train/cat/0.png is there twice"):
+    with pytest.raises(ValueError, match=r"train/cat/0.png occurs twice"):
         data.load(path)
 
 

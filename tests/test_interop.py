@@ -127,11 +127,11 @@ def test_every_full_network_of_torchvision_and_keras_is_among_them():
 
 
 def test_a_network_of_another_family_is_named():
-    with pytest.raises(ValueError, match=r"layer: is no ResNet of jaxdl.models; it has conv1_1, conv2_1"):
+    with pytest.raises(ValueError, match=r"layer: expected ResNet of jaxdl.models; got .* conv1_1, conv2_1"):
         torchvision.resnet(models.vgg11())
-    with pytest.raises(ValueError, match=r"is no VGG without batch norm .*norm1_1"):
+    with pytest.raises(ValueError, match=r"expected VGG without batch norm .*norm1_1"):
         keras.vgg(models.vgg11(batch_norm=True))
-    with pytest.raises(ValueError, match="is no ResNet"):
+    with pytest.raises(ValueError, match="expected ResNet"):
         torchvision.resnet(models.plain18())
 
 
@@ -146,7 +146,7 @@ def test_weights_of_another_architecture_are_listed_in_full():
     assert caught.value.shapes == {"conv1.weight": ((8, 2, 7, 7), (8, 3, 7, 7))}
     assert str(caught.value) == (
         "weights of another architecture; 1 not in the weights: fc.bias; 1 not in the network: extra.weight; "
-        "1 of another shape: conv1.weight is (8, 2, 7, 7), needed is (8, 3, 7, 7)"
+        "1 of another shape: conv1.weight is (8, 2, 7, 7), expected (8, 3, 7, 7)"
     )
     with pytest.raises(interop.Mismatch, match=r"not in the weights: .*, ... and .* more; .* not in the network: "):
         interop.from_torch(tensors, models.vgg11(10), (224, 224, 3), torchvision.vgg)
@@ -154,7 +154,7 @@ def test_weights_of_another_architecture_are_listed_in_full():
 
 def test_a_naming_that_leaves_something_out_is_no_mismatch_of_the_file():
     layer, in_shape = nn.serial(a=nn.Dense(2), b=nn.Dense(2)), (3,)
-    with pytest.raises(ValueError, match=r"names: leave out .*'b'"):
+    with pytest.raises(ValueError, match=r"names: must cover the network, but leave out .*'b'"):
         interop.from_torch({"x.weight": np.ones((2, 3)), "x.bias": np.ones(2)}, layer, in_shape, lambda _: {"a": "x"})
 
 
@@ -232,11 +232,11 @@ def test_files_that_torch_wrote(tmp_path):
     evil = tmp_path / "evil.pth"
     touched = tmp_path / "touched"
     pickled(evil, touched)
-    with pytest.raises(ValueError, match=r"evil.pth: holds other Python objects than tensors"):
+    with pytest.raises(ValueError, match=r"evil.pth: holds Python objects other than tensors"):
         interop.read(evil)
     assert not touched.exists()
     truncated(GOLDEN / "torch_model.pth", tmp_path / "half.pth")
-    with pytest.raises(ValueError, match=r"half.pth: is not a whole PyTorch file"):
+    with pytest.raises(ValueError, match=r"half.pth: is not a complete PyTorch file"):
         interop.read(tmp_path / "half.pth")
 
 
@@ -266,7 +266,7 @@ def test_truncated_empty_missing_and_foreign_files_are_named(suffix, tmp_path):
     (tmp_path / f"empty{suffix}").touch()
     (tmp_path / f"text{suffix}").write_text("<html>" * 1000)
     for name in ("half", "empty", "text"):
-        with pytest.raises(ValueError, match=rf"{name}{suffix}: is not a whole"):
+        with pytest.raises(ValueError, match=rf"{name}{suffix}: is not a complete"):
             interop.read(tmp_path / f"{name}{suffix}")
     with pytest.raises(ValueError, match=rf"none{suffix}: there is no such file"):
         interop.read(tmp_path / f"none{suffix}")
@@ -277,11 +277,11 @@ def test_other_suffixes_and_other_contents_are_named(tmp_path):
         interop.read(tmp_path / "weights.pkl")
     with h5py.File(tmp_path / "data.h5", "w") as file:
         file["x"] = np.ones(3)
-    with pytest.raises(ValueError, match=r"data.h5: is no file of Keras' weights; it has x in it"):
+    with pytest.raises(ValueError, match=r"data.h5: is not a Keras weights file; it contains x"):
         interop.read(tmp_path / "data.h5")
     with zipfile.ZipFile(tmp_path / "code.keras", "w") as archive:
         archive.writestr("config.json", "{}")
-    with pytest.raises(ValueError, match=r"code.keras: is not a whole Keras archive with a model.weights.h5"):
+    with pytest.raises(ValueError, match=r"code.keras: is not a complete Keras archive with a model.weights.h5"):
         interop.read(tmp_path / "code.keras")
     with pytest.raises(ValueError, match=r"Keras loads by name from files that end in .h5"):
         interop.write_keras(tmp_path / "a.weights.h5", {"a/kernel": np.ones(1)})

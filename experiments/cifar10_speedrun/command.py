@@ -51,7 +51,7 @@ class SpeedrunResult(NamedTuple):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Parse the command line, run, and print mean and deviation; returns the exit code."""
+    """Parse the command line, run, print mean and deviation, and return the exit code."""
     config = commandline.parse(Config, argv, description=__doc__, prog="python -m experiments.cifar10_speedrun")
     commandline.use_compilation_cache()
     config = resolve(config)

@@ -113,7 +113,7 @@ def budget(text: str) -> dict[str, Any]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Parse the command line and run; returns the exit code."""
+    """Parse the command line, run, and return the exit code."""
     config = commandline.parse(Config, argv, description=__doc__, prog="python -m experiments.compare_optimizers")
     commandline.use_compilation_cache()
     config = resolve(config)
@@ -138,7 +138,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run(config: Config, problems: list[studies.Problem], chosen: list[contenders.Contender], folder: Path) -> int:
-    """Make all runs that the folder lacks; returns the exit code."""
+    """Make all runs that the folder lacks, and return the exit code."""
     settings = study.StudySettings(
         rates=rows.points(*config.rates, config.points, search=config.search),
         seeds=config.seeds,

@@ -22,7 +22,7 @@ from jaxdl.runs import commandline
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Parse the command line and run; returns the exit code."""
+    """Parse the command line, run, and return the exit code."""
     config = commandline.parse(Config, argv, description=__doc__, prog="python -m experiments.train_cnn")
     commandline.use_compilation_cache()
     config = resolve(config)
@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run(config: Config, folder: Path, argv: Sequence[str] | None = None, *, resume: bool = False) -> int:
-    """Train, evaluate and report into ``folder``; returns the exit code."""
+    """Train, evaluate and report into ``folder``, and return the exit code."""
     shared = setup.prepare(config)
     starts = setup.make_starts(shared)
     # nothing is written before this line, so a user's mistake leaves no files; config.json comes first and is enough to

@@ -1,4 +1,4 @@
-"""From the options to what a run trains: data, network, evaluation, and each optimizer's step and initial state."""
+"""Turn the options into a run's data, network, evaluation, and each optimizer's step and initial state."""
 
 import functools
 from collections.abc import Callable, Iterable, Sequence

@@ -99,7 +99,7 @@ class Task(NamedTuple):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Parse the command line and run; returns the exit code."""
+    """Parse the command line, run, and return the exit code."""
     config = commandline.parse(Config, argv, description=__doc__, prog="python -m experiments.transfer")
     commandline.use_compilation_cache()
     check(config)

@@ -1,4 +1,4 @@
-"""The report of `experiments.transfer`: the lecture's four cells, curves and all means. (Lecture row G11.)"""
+"""The report of `experiments.transfer`: the lecture's four cells, curves and all means. [Lecture row G11]"""
 
 import math
 from collections.abc import Callable, Sequence

@@ -16,13 +16,13 @@ def saturation(
     Args:
         activation: g, an elementwise function.
         z: inputs of the units before the activation, any shape, such as those of a batch from `nn.tap`.
-        eps: how small a derivative counts as none, above 0; the sigmoid's is below .01 from |z| = 4.6 on.
+        eps: derivatives below this count as 0; above 0. The sigmoid's derivative is below .01 from |z| = 4.6 on.
 
     Returns:
         A number in [0, 1]; NaN for no units.
 
     Raises:
-        ValueError: ``eps`` is not above 0.
+        ValueError: if ``eps`` is not above 0.
 
     Sigmoid and tanh saturate at both ends, ReLU at one. [Lecture row B]
     """

@@ -28,27 +28,27 @@ class LayerRow(NamedTuple):
 
 
 class SummaryRow(NamedTuple):
-    """One leaf of a network, for one image; the first row is the input itself."""
+    """The cost of one leaf of a network for one image; the first row is the input itself."""
 
     layer: str  # path
     kind: str
     output: Any  # shape of one output; None for a leaf that does not run, such as an auxiliary head in evaluation
-    activations: int  # values that it has to keep; 0 for what works in place
+    activations: int  # values that it keeps; 0 if it works in place
     bytes: int  # of these values
     parameters: int  # number of trained values
     multiply_adds: int
-    receptive_field: tuple[int, ...]  # (height, width) in pixels; () where the input is no image
+    receptive_field: tuple[int, ...]  # (height, width) in pixels; () if the input is not an image
 
 
 class Summary(NamedTuple):
-    """The table of a network: rows as data, ``print`` for reading (by rich where it is installed), `markdown`."""
+    """The table of a network: ``rows`` as data, ``print`` for reading (with rich if it is installed), `markdown`."""
 
     rows: tuple[SummaryRow, ...]
-    shapes: dict[str, Any]  # path of every part, also of those that have parts themselves → shape of one output
+    shapes: dict[str, Any]  # path of every part, including those with parts of their own → shape of one output
 
     @property
     def activations(self) -> int:
-        """Values that one image keeps, its own pixels among them."""
+        """Values that one image keeps, including its own pixels."""
         return sum(row.activations for row in self.rows)
 
     @property
@@ -67,11 +67,11 @@ class Summary(NamedTuple):
         return sum(row.multiply_adds for row in self.rows)
 
     def compact(self) -> "Summary":
-        """The rows that keep or train something: without ReLU, dropout, flatten and the like."""
+        """Return the table without rows that neither keep nor train anything, such as ReLU, dropout and flatten."""
         return self._replace(rows=tuple(row for row in self.rows if row.activations or row.parameters))
 
     def markdown(self) -> str:
-        """The table in Markdown, aligned, with a row of totals."""
+        """Return the table as aligned Markdown with a row of totals."""
         lines = [HEADER, *self._cells()]
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         rule = ["-" * width if i < 3 else "-" * (width - 1) + ":" for i, width in enumerate(widths)]
@@ -80,7 +80,7 @@ class Summary(NamedTuple):
         return "\n".join("| " + " | ".join(pad(i, cell) for i, cell in enumerate(line)) + " |" for line in lines)
 
     def __str__(self) -> str:
-        """The table as text."""
+        """Return the table as text."""
         if importlib.util.find_spec("rich") is None:
             return self.markdown()
         from rich.console import Console
@@ -91,7 +91,7 @@ class Summary(NamedTuple):
         return "\n".join(line.rstrip() for line in captured.get().splitlines())
 
     def __rich__(self) -> Any:
-        """The table for rich's console."""
+        """Return the table for rich's console."""
         from rich import box
         from rich.table import Table
 
@@ -117,18 +117,18 @@ class Summary(NamedTuple):
 def summary(layer: nn.Layer, in_shape: Any, *, train: bool = False, dtype: DTypeLike = jnp.float32) -> Summary:
     """Summarise the output and cost of each leaf per image, from one abstract run.
 
-    - Multiply-adds count one product with its sum, of matrix products and convolutions, biases and pools left out:
-      the figures that papers and torchvision call FLOPs; floating-point operations are twice as many.
-    - Activations are what a leaf has to keep. One that has no parameters and no window and gives as many values as it
-      takes (ReLU, dropout, flatten) works in place and keeps none; merges of branches are not counted.
-    - The receptive field is that of one output in pixels, r + d (k - 1) ∏ strides along the path that sees most,
-      padding counted as if it were image.
+    - A multiply-add is one product with its addition, in matrix products and convolutions; biases and pools are left
+      out. Papers and torchvision call these figures FLOPs; floating-point operations are twice as many.
+    - Activations are the values that a leaf keeps. A leaf without parameters and window that returns as many values as
+      it takes (ReLU, dropout, flatten) works in place and keeps none; merges of branches are not counted.
+    - The receptive field is that of one output in pixels, r + d (k - 1) ∏ strides along the path that sees most, with
+      padding counted as image.
 
     Args:
         layer: the network.
         in_shape: shape of one input, such as ``(224, 224, 3)``, or a tuple or dict of several.
-        train: as in training, with the heads that run there alone.
-        dtype: of the activations, for their bytes.
+        train: whether to run as in training, with the heads that run only there.
+        dtype: dtype of the activations, which sets their bytes.
 
     Returns:
         A `Summary`: ``print(summary(...))``, ``.markdown()``, ``.rows``.
@@ -137,7 +137,7 @@ def summary(layer: nn.Layer, in_shape: Any, *, train: bool = False, dtype: DType
         ValueError: for an input that the network does not take.
 
     Reference: the table of VGG-16 in the lectures, whose printed total of 24 M values (96 MB) is an erratum: its rows
-    sum to 15.2 M (61 MB). Lecture rows H3, H6, I.
+    sum to 15.2 M (61 MB). [Lecture rows H3, H6, I]
     """
     in_shape = tuple(in_shape) if is_shape(in_shape) else in_shape
     params, size = _abstract_params(layer, in_shape), np.dtype(dtype).itemsize
@@ -161,18 +161,18 @@ def _row(path: str, leaf: nn.Layer, seen: Seen | None, parameters: int, size: in
 
 
 def count_parameters(layer: nn.Layer, in_shape: Any) -> int:
-    """Number of trained values of a network on inputs of ``in_shape`` (no batch axis)."""
+    """Return the number of trained values of a network on inputs of ``in_shape``, without a batch axis."""
     return _count(_abstract_params(layer, in_shape))
 
 
 def layer_rows(layer: nn.Layer, in_shape: Any) -> list[LayerRow]:
-    """One row per leaf, in order of application; a network that is a leaf itself is one row with the path "".
+    """Return one row per leaf, in order of application; a network that is a leaf itself is one row with the path "".
 
     Args:
         layer: the network.
         in_shape: shape of one input, such as ``(28, 28, 1)``.
 
-    See `summary`, whose rows also say what each layer costs.
+    See `summary`, whose rows include the cost of each layer.
     """
     rows = summary(layer, in_shape).rows[1:]
     return [LayerRow(row.layer, row.kind, row.output or (), row.parameters) for row in rows]

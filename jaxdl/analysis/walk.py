@@ -1,7 +1,7 @@
 """Abstract run of a network that records shapes, multiply-adds and the receptive field of each leaf.
 
-Every leaf is wrapped in a jit of its own, whose name is the leaf's path, and the program that comes out (a jaxpr) is
-read: shapes, products and receptive fields follow the data itself, so any combinator will do, also one that is not
+Every leaf is wrapped in a jit of its own that is named by the leaf's path, and the resulting program (a jaxpr) is read.
+Shapes, products and receptive fields follow the data itself, so this works for any combinator, even one that is not
 jaxdl's. Nothing is computed and no parameter is allocated.
 """
 
@@ -23,24 +23,24 @@ _MARK = "leaf of the network: "
 
 
 class Field(NamedTuple):
-    """What one value of an activation sees of the image, per axis (height, width)."""
+    """The region of the image that one value of an activation depends on, per axis (height, width)."""
 
     size: tuple[int | Fraction, ...]  # pixels
-    jump: tuple[int | Fraction, ...]  # pixels between the fields of neighbours, less than one behind an upsampling
-    folded: Shape = (1, 1)  # positions that are features by now, which a dense layer mixes
+    jump: tuple[int | Fraction, ...]  # pixels between the fields of neighbours; may be below 1 after upsampling
+    folded: Shape = (1, 1)  # positions that have become features, which a dense layer mixes
 
 
 class Seen(NamedTuple):
-    """What one leaf did in the run."""
+    """The record of one leaf in the run."""
 
     in_shape: Any
     out_shape: Any
     multiply_adds: int
-    field: Field | None  # None where the network's input is no image
+    field: Field | None  # None if the network's input is not an image
 
 
 def leaves(layer: nn.Layer) -> dict[str, nn.Layer]:
-    """The parts without children by path, in order; also those whose children cannot be replaced, which are opaque."""
+    """Return the leaves by path, in order; parts whose children cannot be replaced are opaque and count as leaves."""
     if layer.op.rebuild is None:
         return {"": layer}
     below = {name: leaves(child) for name, child in layer.children.items()}
@@ -56,8 +56,8 @@ def walk(layer: nn.Layer, in_shape: Any, *, train: bool = False) -> tuple[dict[s
         train: whether to run as in training.
 
     Returns:
-        What each leaf did, by path, without those that the output does not depend on (auxiliary heads in evaluation);
-        and the output shapes of all parts that ran, by path.
+        The record of each leaf by path, except leaves on which the output does not depend (auxiliary heads in
+        evaluation); and the output shapes of all parts that ran, by path.
     """
     parts, notes, shapes = leaves(layer), {}, {}
     watched = _watch(layer, "", notes, shapes)
@@ -81,7 +81,7 @@ def _join(*names: str) -> str:
 
 
 def _watch(layer: nn.Layer, path: str, notes: dict[str, Any], shapes: dict[str, Any]) -> nn.Layer:
-    """The same network with all its leaves watched, whose parts note the shapes of their outputs."""
+    """Return the network with all leaves watched, whose parts record the shapes of their outputs."""
     if layer.op.rebuild is None:
         return _watched(path, layer, notes, shapes)
     below = {name: _watch(child, _join(path, name), notes, shapes) for name, child in layer.children.items()}
@@ -96,7 +96,7 @@ def _watch(layer: nn.Layer, path: str, notes: dict[str, Any], shapes: dict[str, 
 
 
 def _watched(path: str, leaf: nn.Layer, notes: dict[str, Any], shapes: dict[str, Any]) -> nn.Layer:
-    """The same leaf, which notes its shapes and products as it is traced."""
+    """Return the leaf, which records its shapes and products when it is traced."""
 
     def apply(params, state, x, *, train=False, key=None, axis_name=None):
         def run(params, state, x, key):
@@ -119,7 +119,7 @@ def _shapes(values: Any) -> Any:
 
 
 def _closed_form(leaf: nn.Layer, in_shape: Any, out_shape: Any) -> int | None:
-    """Multiply-adds of what jaxdl may compute in several ways, by the formula."""
+    """Return by formula the multiply-adds of leaves that jaxdl may compute in several ways."""
     op = leaf.op
     if not (is_shape(in_shape) and is_shape(out_shape)):
         return None
@@ -130,11 +130,11 @@ def _closed_form(leaf: nn.Layer, in_shape: Any, out_shape: Any) -> int | None:
         return sizes.conv_multiply_adds(out_shape[:-1], op.window, in_shape[-1], out_shape[-1], groups=op.groups)
     if op.kind == "dense":
         return math.prod(out_shape[:-1]) * sizes.dense_multiply_adds(in_shape[-1], out_shape[-1])
-    return 0 if op.window else None  # pools multiply nothing, however they are computed
+    return 0 if op.window else None  # pools count no products, however they are computed
 
 
 def _products(program: Any) -> int:
-    """Multiply-adds of the matrix products and convolutions of a jaxpr; of branches the most, of a while loop one."""
+    """Count a jaxpr's multiply-adds, with the costliest branch of each cond and one iteration of each while loop."""
     total = 0
     for equation in program.eqns:
         name, below = equation.primitive.name, [_products(inner) for inner in _inner(equation)]
@@ -157,14 +157,14 @@ def _products(program: Any) -> int:
 
 
 def _inner(equation: Any) -> list[Any]:
-    """The jaxprs inside an equation."""
+    """Return the jaxprs inside an equation."""
     values = [one for value in equation.params.values() for one in (value if isinstance(value, tuple) else (value,))]
     inner = [getattr(value, "jaxpr", value) for value in values]
     return [value for value in inner if hasattr(value, "eqns")]
 
 
 def _flow(program: Any, given: Sequence[Field | None], after: Callable[[str, Field | None], Field | None]) -> list:
-    """Carry the fields of a jaxpr's inputs to its outputs; ``after`` says what a leaf makes of one."""
+    """Carry the fields of a jaxpr's inputs to its outputs; ``after`` maps a field through a leaf."""
     known: dict[Any, Field | None] = dict(zip(program.invars, given, strict=True))
     of = lambda v: None if _constant(v) else known.get(v)
     for equation in program.eqns:
@@ -174,14 +174,14 @@ def _flow(program: Any, given: Sequence[Field | None], after: Callable[[str, Fie
             out = [after(name.removeprefix(_MARK), _joined(here))] * len(equation.outvars)
         elif _is_call(equation, inner):
             out = _flow(inner[0], here, after)
-        else:  # sums and concatenations see what any of their parts sees
+        else:  # a sum or concatenation sees all that its parts see
             out = [_joined(here)] * len(equation.outvars)
         known |= zip(equation.outvars, out, strict=True)
     return [of(v) for v in program.outvars]
 
 
 def _needed(program: Any, wanted: Sequence[bool]) -> tuple[set[str], list[bool]]:
-    """The leaves that the wanted outputs of a jaxpr depend on, and which of its inputs they do."""
+    """Return the leaves on which the wanted outputs of a jaxpr depend, and a flag for each of its inputs."""
     used, needed = set(), {v for v, wants in zip(program.outvars, wanted, strict=True) if wants and not _constant(v)}
     for equation in reversed(program.eqns):
         here = [v in needed for v in equation.outvars]
@@ -211,7 +211,7 @@ def _joined(fields: Sequence[Field | None]) -> Field | None:
     if not there:
         return None
     size, jump = (tuple(map(max, *(field[i] for field in there), (1, 1))) for i in range(2))
-    return Field(size, jump, max(there, key=lambda field: field.size).folded)  # who sees more has mixed its positions
+    return Field(size, jump, max(there, key=lambda field: field.size).folded)  # the larger has mixed its positions
 
 
 def _after_leaf(parts: Mapping[str, nn.Layer], notes, fields: dict[str, Field], path: str, field: Field | None):
@@ -222,16 +222,16 @@ def _after_leaf(parts: Mapping[str, nn.Layer], notes, fields: dict[str, Field], 
 
 
 def _seen_through(op: nn.Op, in_shape: Any, out_shape: Any, products: int, field: Field) -> Field:
-    """The field behind a leaf: r + d (k - 1) jump, where one that drops the spatial axes sees all positions."""
+    """Return the field after a leaf: r + d (k - 1) jump; a leaf that drops the spatial axes sees all positions."""
     if op.kind in ("conv_transpose", "max_unpool") and len(op.window) == 2:
         return _upsampled(field, op)
-    if op.kind == "attention":  # every place looks at all of them
+    if op.kind == "attention":  # every position attends to all of them
         return _widened(field, field.folded)._replace(folded=(1, 1))
     if not (is_shape(in_shape) and is_shape(out_shape)):
         return field
     if len(op.window) == 2:
         return _widened(field, op.window, op.dilation or (1, 1))._replace(jump=_times(field.jump, op.stride or (1, 1)))
-    if op.kind == "dense" and len(in_shape) > 1:  # mixes the features of one place
+    if op.kind == "dense" and len(in_shape) > 1:  # mixes the features of one position
         return field
     if len(in_shape) == 3 and len(out_shape) == 3:  # a function that subsamples sees one position of several
         return field._replace(
@@ -245,7 +245,7 @@ def _seen_through(op: nn.Op, in_shape: Any, out_shape: Any, products: int, field
 
 
 def _upsampled(field: Field, op: nn.Op) -> Field:
-    """The field behind a transposed convolution, whose outputs see the inputs whose windows cover them."""
+    """Return the field after a transposed convolution, whose outputs see the inputs whose windows cover them."""
     extents = [d * (k - 1) + 1 for k, d in zip(op.window, op.dilation, strict=True)]
     inputs = [-(-extent // s) for extent, s in zip(extents, op.stride, strict=True)]
     jump = tuple(Fraction(j) / s for j, s in zip(field.jump, op.stride, strict=True))

@@ -1,4 +1,4 @@
-"""What is built from trained networks."""
+"""Applications of trained networks."""
 
 from jaxdl.applications import transfer
 

@@ -1,12 +1,13 @@
-"""Transfer learning: a trained trunk under a new head, parts that stay as they are, learning rates by path.
+"""Transfer learning: a trained trunk under a new head, frozen parts, learning rates by path.
 
     layer = transfer.with_head(trained, "relu", nn.Dense(5))
     params, state = transfer.start(key, layer, in_shape, trained_params, trained_state)
     optimizer = transfer.by_path(optimizers.adam, 1e-3, {"head/.*": 1.0, "fc1/.*": 0.1, ".*": 0.0})
     step = training.train_step(transfer.hold(layer, "stage1", "stage2", "stage3"), optimizer)
 
-Lecture row G11: with little data and a similar task train a linear classifier on top, with little data and another task
-one on an earlier layer; with much data fine-tune few layers, or many where the task is another, at a tenth of the rate.
+With little data, train a linear classifier on top if the tasks are similar, and on an earlier layer if they differ.
+With much data, fine-tune at a tenth of the rate: few layers if the tasks are similar, many if they differ.
+[Lecture row G11]
 """
 
 import re
@@ -24,7 +25,7 @@ __all__ = ["by_path", "hold", "start", "trunk", "with_head"]
 
 
 def trunk(layer: nn.Layer, after: str) -> nn.Layer:
-    """The first part of a network, up to and with the part at the path ``after``. Names stay what they were.
+    """Return the first part of a network, up to and including the part at the path ``after``, with names unchanged.
 
     Raises:
         ValueError: for an unknown path, or one that leads through anything but `nn.serial`.
@@ -41,10 +42,10 @@ def trunk(layer: nn.Layer, after: str) -> nn.Layer:
 
 
 def with_head(layer: nn.Layer, after: str, head: nn.Layer, *, name: str = "head") -> nn.Layer:
-    """The network up to ``after`` with a new part behind it, called ``name``. See `trunk`.
+    """Return the network up to ``after``, followed by a new part called ``name``. See `trunk`.
 
     Raises:
-        ValueError: see `trunk`; or the trunk has a part of that name.
+        ValueError: as in `trunk`, or if the trunk has a part of that name.
     """
     kept = trunk(layer, after)
     if name in kept.children:
@@ -55,17 +56,17 @@ def with_head(layer: nn.Layer, after: str, head: nn.Layer, *, name: str = "head"
 def start(
     key: Array, layer: nn.Layer, in_shape: Sequence[int], params: Any, state: Any, *, new: Sequence[str] = ("head",)
 ) -> tuple[Any, Any]:
-    """Params and state that are those of a trained network but for new parts, which are drawn.
+    """Return the params and state of a trained network, with new parts initialised from ``key``.
 
     Args:
-        key: for the new parts.
+        key: random key for the new parts.
         layer: the network, as from `with_head`.
         in_shape: shape of one input.
-        params, state: trained; what the network does not have is left out.
-        new: names of the parts that start afresh.
+        params, state: trained trees; entries that the network does not have are dropped.
+        new: names of the new parts.
 
     Raises:
-        ValueError: naming what the trained weights lack or have in another shape.
+        ValueError: naming the entries that the trained trees lack or have in another shape.
     """
     fresh = layer.init(key, tuple(in_shape))
     taken = tuple(_taken(own, given, new) for own, given in zip(fresh, (params, state), strict=True))
@@ -73,9 +74,10 @@ def start(
 
 
 def hold(layer: nn.Layer, *paths: str) -> nn.Layer:
-    """The same network with parts that apply as in evaluation also while it trains.
+    """Return the network with parts that run in evaluation mode even in training.
 
-    Frozen parts have to be held, too: else batch norm would use the batch and move its statistics, and dropout drop.
+    Hold frozen parts, too; otherwise their batch norms would use and track the batch's statistics, and dropout would
+    drop units.
     """
     for path in paths:
         layer = nn.replace(layer, path, _held(nn.at(layer, path)))
@@ -85,16 +87,16 @@ def hold(layer: nn.Layer, *paths: str) -> nn.Layer:
 def by_path(
     make: Callable[[Any], GradientTransformation], learning_rate: Any, factors: Mapping[str, float]
 ) -> GradientTransformation:
-    """An optimizer whose learning rate depends on the parameter's path; factor 0 freezes.
+    """Return an optimizer whose learning rate depends on the parameter's path; a factor of 0 freezes.
 
     Args:
         make: learning rate → optimizer, such as `optimizers.adam`.
         learning_rate: a number or a schedule.
-        factors: regular expression → factor on the learning rate. The first that matches a whole path, such as
-            ``stage1/conv/kernel``, counts; fine-tuning at a tenth of the rate is ``{"head/.*": 1.0, ".*": 0.1}``.
+        factors: regular expression → factor of the learning rate. The first that matches a whole path, such as
+            ``stage1/conv/kernel``, counts; ``{"head/.*": 1.0, ".*": 0.1}`` fine-tunes at a tenth of the rate.
 
     Raises:
-        ValueError: for a negative factor; at ``init`` for a parameter that no expression matches.
+        ValueError: for a negative factor, and at ``init`` for a parameter that no expression matches.
     """
     for pattern, factor in factors.items():
         if not factor >= 0:

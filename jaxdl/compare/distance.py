@@ -19,8 +19,8 @@ def leaf_ulps(a: ArrayLike, b: ArrayLike) -> float:
     """Return ``max|a - b| / spacing(max(|a|, |b|))`` for two arrays of one shape and dtype.
 
     Equal arrays give 0. Otherwise the result is NaN if an entry is not finite, and inf for integers, bools and all
-    other
-    dtypes that are not real floating point. Below the smallest normal number the spacing is the smallest subnormal.
+    other dtypes that are not real floating point. Below the smallest normal number the spacing is the smallest
+    subnormal.
 
     Raises:
         ValueError: the shapes or dtypes differ.
@@ -60,10 +60,8 @@ def move_one_ulp(tree: Any) -> Any:
     """Move every element of a tree's largest leaf up by one ulp, the smallest possible disturbance.
 
     The distance that a run then departs from itself is the noise floor of any comparison of two training runs. Leaves
-    of
-    integers are skipped, and so are leaves of zeros, because the next number after 0 is subnormal: XLA on CPU treats it
-    as
-    0, and it would vanish in the first step anyway. If all leaves are zero, the largest moves by one ulp of 1.
+    of integers are skipped, and so are leaves of zeros, because the next number after 0 is subnormal: XLA on CPU treats
+    it as 0, and it would vanish in the first step anyway. If all leaves are zero, the largest moves by one ulp of 1.
 
     Raises:
         ValueError: no leaf holds floating point numbers.

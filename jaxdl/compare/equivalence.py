@@ -40,9 +40,8 @@ def equivalence(
     """Run two optimizers on the same gradients, decide whether they are one algorithm, and if not, say why.
 
     The parameters are compared after every step. Updates would differ in many digits where sums cancel, and anything
-    below
-    half an ulp of a parameter is lost in it. In each leaf, ``max|a − b|`` is divided by the spacing of floating point
-    numbers at the leaf's scale, its largest magnitude so far. All zeros is "identical"; up to 16 (bfloat16: 2) is
+    below half an ulp of a parameter is lost in it. In each leaf, ``max|a − b|`` is divided by the spacing of floating
+    point numbers at the leaf's scale, its largest magnitude so far. All zeros is "identical"; up to 16 (bfloat16: 2) is
     "equivalent". No map of hyperparameters is applied. NaN in the same place on both sides counts as equal.
 
     The verdict therefore holds for this stream. An eps of 1e-8 next to gradients of 1 is below one ulp, and ``unseen``
@@ -53,8 +52,7 @@ def equivalence(
             0.1})``.
         b: likewise. The cause is found for pairs of jaxdl's or optax's factories, by running ``a`` with the fewest of
             b's keywords that make it equivalent to ``b``. The cause of an opaque side is reported as unknown. Neither
-                side
-            may need more than gradients and parameters, as a line search does.
+            side may need more than gradients and parameters, as a line search does.
         params: the starting point of both.
         gradients: trees like ``params``, shared by both; they are held in memory.
         steps: how many of them to use; None uses all.

@@ -1,4 +1,4 @@
-"""Batches of equal size, so that a jitted step is compiled once (Lecture row G9's parts, one at a time)."""
+"""Batches of equal size, so that a jitted step is compiled once. [Lecture row G9]"""
 
 from collections.abc import Iterator, Sequence
 from numbers import Integral
@@ -15,15 +15,15 @@ class Batch(NamedTuple):
     image: np.ndarray  # (B, H, W, C), uint8 or float32, or float32 (B, features)
     label: np.ndarray  # (B,) int32; of real targets float32 (B,) or (B, targets)
     weight: np.ndarray  # (B,) float32: 1, or 0 for padding, which must not count
-    index: np.ndarray  # (B,) int32: position in the epoch, the same on any number of devices
+    index: np.ndarray  # (B,) int32: position in the epoch, independent of the number of devices
 
 
 class Rows(NamedTuple):
-    """A batch by the numbers of its examples, which `take` reads, or several in columns, as from `stack_rows`."""
+    """The row numbers of a batch, which `take` reads, or of several batches in columns, as from `stack_rows`."""
 
-    row: np.ndarray  # (B,) or (B, K) int32: places in the data set; -1 in a column that is no batch
-    weight: np.ndarray  # float32, and
-    index: np.ndarray  # int32, of the same shape: as in `Batch`
+    row: np.ndarray  # (B,) or (B, K) int32: positions in the data set; -1 in an unused column
+    weight: np.ndarray  # float32 of the same shape, as in `Batch`
+    index: np.ndarray  # int32 of the same shape, as in `Batch`
 
 
 def batches(
@@ -35,21 +35,21 @@ def batches(
     shuffle: bool = True,
     start: int = 0,
 ) -> Iterator[Batch]:
-    """Full training batches of one epoch, in an order that is a function of (seed, epoch) alone.
+    """Yield the full training batches of one epoch, in an order that is a function of (seed, epoch) alone.
 
-    The examples left over at the end are dropped; another order lets them come in the next epoch.
+    Examples left over at the end are dropped; the next epoch's order differs and may include them.
 
     Args:
-        examples: What to draw from.
-        batch_size: Examples per batch.
-        seed: Chooses the orders of all epochs, a non-negative integer.
-        epoch: Which of them, counted from 0.
-        shuffle: False keeps the order of `examples`.
-        start: Number of batches to skip without reading them: where to resume.
+        examples: the examples to draw from.
+        batch_size: examples per batch.
+        seed: determines the orders of all epochs, a non-negative integer.
+        epoch: number of the epoch, counted from 0.
+        shuffle: whether to shuffle; False keeps the order of `examples`.
+        start: number of batches to skip without reading them, in order to resume.
 
     Raises:
-        ValueError: If the batch size is not in [1, number of examples], seed, epoch or start are out of range,
-            one of them is no whole number, or `examples` are none.
+        ValueError: if the batch size is not in [1, number of examples], seed, epoch or start is out of range or not
+            a whole number, or `examples` has no images and labels.
     """
     check_examples(examples)
     found = batch_rows(len(examples.labels), batch_size, seed=seed, epoch=epoch, shuffle=shuffle, start=start)
@@ -59,7 +59,7 @@ def batches(
 def batch_rows(
     count: int, batch_size: int, *, seed: int, epoch: int, shuffle: bool = True, start: int = 0
 ) -> Iterator[Rows]:
-    """What `batches` draws from ``count`` examples, by number, and with the same errors."""
+    """Yield the row numbers of the batches that `batches` draws from ``count`` examples, with the same errors."""
     steps = steps_per_epoch(count, batch_size)
     check_whole("seed", seed)
     check_whole("epoch", epoch)
@@ -71,14 +71,14 @@ def batch_rows(
 
 
 def take(examples: Examples, rows: Rows) -> Batch:
-    """The batch of these rows, of numpy arrays or, within a compiled function, of JAX's.
+    """Return the batch of these rows, as numpy arrays or, within a compiled function, as JAX arrays.
 
     Args:
-        examples: what the rows count.
-        rows: of one batch. JAX reads places that do not exist as the nearest one, and numpy raises IndexError.
+        examples: the examples that the rows number.
+        rows: rows of one batch. For a row out of range, JAX reads the nearest example and numpy raises IndexError.
 
     Raises:
-        ValueError: If rows are no `Rows`.
+        ValueError: if rows is not a `Rows`.
     """
     if not isinstance(rows, Rows):
         raise ValueError(f"rows is a {type(rows).__name__}; expected data.Rows, as data.batch_rows gives them")
@@ -86,10 +86,10 @@ def take(examples: Examples, rows: Rows) -> Batch:
 
 
 def stack_rows(batches: Sequence[Rows], columns: int) -> Rows:
-    """Put up to ``columns`` batches of one size side by side, and columns of -1 and weight 0 after them.
+    """Stack up to ``columns`` batches of one size as columns, followed by unused columns of row -1 and weight 0.
 
     Raises:
-        ValueError: If there are none, or more than columns.
+        ValueError: if there are no batches, or more than columns.
     """
     if not 1 <= len(batches) <= columns:
         raise ValueError(f"there are {len(batches)} batches; with columns={columns} there may be 1 to {columns}")
@@ -99,10 +99,10 @@ def stack_rows(batches: Sequence[Rows], columns: int) -> Rows:
 
 
 def steps_per_epoch(count: int, batch_size: int) -> int:
-    """Number of full batches in `count` examples: the floor of their ratio.
+    """Return the number of full batches in `count` examples.
 
     Raises:
-        ValueError: If the batch size is not in [1, count].
+        ValueError: if the batch size is not in [1, count].
     """
     check_whole("count", count)
     if not isinstance(batch_size, Integral) or not 1 <= batch_size <= count:
@@ -113,27 +113,27 @@ def steps_per_epoch(count: int, batch_size: int) -> int:
 
 
 def eval_batches(examples: Examples, batch_size: int) -> Iterator[Batch]:
-    """All examples once, in order; the last batch is filled up to full size with weight 0.
+    """Yield all examples once, in order; the last batch is padded to full size with weight 0.
 
-    The filling repeats the last example: its numbers are finite wherever a real example's are, so that weight
-    0 really takes it away (0 times infinity would not).
+    The padding repeats the last example, so that its loss is as finite as a real one's and weight 0 removes it (0
+    times infinity would not).
 
     Args:
-        examples: What to read.
-        batch_size: Examples per batch; it may exceed their number.
+        examples: the examples to read.
+        batch_size: examples per batch; it may exceed their number.
 
     Raises:
-        ValueError: If the batch size is no whole number of at least 1, or there are no examples.
+        ValueError: if the batch size is not a whole number of at least 1, or there are no examples.
     """
     check_examples(examples)
     if len(examples.labels) == 0:
-        raise ValueError("examples are none; there must be at least one")
+        raise ValueError("examples is empty; there must be at least one")
     check_whole("batch_size", batch_size, low=1)
     return _padded_batches(examples, batch_size)
 
 
 def order(count: int, *, seed: int, epoch: int) -> np.ndarray:
-    """The order of ``count`` examples in one epoch, a function of (seed, epoch) alone."""
+    """Return the order of ``count`` examples in one epoch, a function of (seed, epoch) alone."""
     return permutation(np.random.Philox(np.random.SeedSequence([seed, 2, epoch])), count)
 
 

@@ -1,4 +1,4 @@
-"""The deterministic changes of one image's colours that `augmentation` makes at random; see `transforms`."""
+"""Deterministic changes of one image's colours, which `augmentation` makes at random; see `transforms`."""
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ def contrasted(image: Num[ArrayLike, "..."], factor: Num[ArrayLike, ""]) -> Floa
     """Scale the distances from the mean of each channel: out = mean + factor · (image − mean).
 
     Args:
-        image: Floats `(H, W, C)`.
+        image: floats `(H, W, C)`.
         factor: 1 changes nothing, 0 leaves the mean of every channel.
     """
     image = checked_image(image)
@@ -27,7 +27,7 @@ def saturated(image: Num[ArrayLike, "..."], factor: Num[ArrayLike, ""]) -> Float
     The saturation (max − min) / max cannot exceed 1, so f is at most max / (max − min).
 
     Args:
-        image: Floats `(H, W, C)`, at least 0.
+        image: floats `(H, W, C)`, at least 0.
         factor: 1 changes nothing, 0 makes every pixel grey, as bright as its brightest channel.
     """
     image = checked_image(image)
@@ -38,14 +38,14 @@ def saturated(image: Num[ArrayLike, "..."], factor: Num[ArrayLike, ""]) -> Float
 
 
 def hue_turned(image: Num[ArrayLike, "..."], turns: Num[ArrayLike, ""]) -> Float[Array, "h w 3"]:
-    """Turn the hue by a share of the colour circle and keep value and saturation (of HSV).
+    """Rotate the hue by a share of the colour circle, keeping value and saturation (of HSV).
 
     Args:
-        image: Floats `(H, W, 3)`: red, green and blue.
+        image: floats `(H, W, 3)`: red, green and blue.
         turns: 1/3 turns red into green and 1/2 into cyan; whole numbers change nothing.
 
     Raises:
-        ValueError: If the image is not floats of rank 3 with three channels.
+        ValueError: if the image is not floats of rank 3 with three channels.
     """
     image = checked_image(image)
     if image.shape[-1] != 3:
@@ -53,7 +53,7 @@ def hue_turned(image: Num[ArrayLike, "..."], turns: Num[ArrayLike, ""]) -> Float
     x = numerics.widen(image)
     red, green, blue = x[..., 0], x[..., 1], x[..., 2]
     top, span = x.max(-1), x.max(-1) - x.min(-1)
-    chroma = jnp.where(span > 0, span, 1)  # grey has no hue, and any will do
+    chroma = jnp.where(span > 0, span, 1)  # grey has no hue, so any chroma will do
     sixths = jnp.where(
         top == red,
         (green - blue) / chroma,
@@ -68,7 +68,7 @@ def hue_turned(image: Num[ArrayLike, "..."], turns: Num[ArrayLike, ""]) -> Float
 
 
 def luma(image: Num[ArrayLike, "..."]) -> Float[Array, "h w 1"]:
-    """Return the brightness 0.299 R + 0.587 G + 0.114 B of each pixel, or the mean of other numbers of channels.
+    """Return the brightness 0.299 R + 0.587 G + 0.114 B of each pixel; unless there are three channels, their mean.
 
     Reference: ITU-R, Recommendation BT.601, 2011.
     """
@@ -79,7 +79,7 @@ def luma(image: Num[ArrayLike, "..."]) -> Float[Array, "h w 1"]:
 
 
 def smoothed(image: Num[ArrayLike, "..."]) -> Float[Array, "h w c"]:
-    """Return the mean of each pixel, weighted 5, with its eight neighbours, weighted 1; the border stays."""
+    """Average each pixel, with weight 5, and its eight neighbours, with weight 1; the border stays as it is."""
     image = checked_image(image)
     if min(image.shape[:2]) < 3:
         return image
@@ -92,15 +92,15 @@ def smoothed(image: Num[ArrayLike, "..."]) -> Float[Array, "h w c"]:
 def blended(
     image: Num[ArrayLike, "..."], other: Num[ArrayLike, "..."], factor: Num[ArrayLike, ""]
 ) -> Float[Array, "h w c"]:
-    """Return other + factor · (image − other): 0 gives the other, 1 the image, more goes beyond it.
+    """Return other + factor · (image − other): 0 gives `other`, 1 the image, and more than 1 extrapolates.
 
-    Of black it changes the brightness, of the mean luma the contrast, of the luma the colour, and of the smoothed
-    image the sharpness, as Pillow's `ImageEnhance` does.
+    Blending with black changes the brightness, with the mean luma the contrast, with the luma the colour, and with the
+    smoothed image the sharpness, as Pillow's `ImageEnhance` does.
 
     Args:
-        image: Floats `(H, W, C)`.
-        other: Of the same rank, to be broadcast to the image.
-        factor: A number.
+        image: floats `(H, W, C)`.
+        other: floats of the same rank, broadcast to the image.
+        factor: a number.
     """
     image = checked_image(image)
     other = jnp.asarray(other, image.dtype)
@@ -116,7 +116,7 @@ def autocontrasted(image: Num[ArrayLike, "..."]) -> Float[Array, "h w c"]:
 
 
 def solarized(image: Num[ArrayLike, "..."], threshold: Num[ArrayLike, ""]) -> Float[Array, "h w c"]:
-    """Invert the pixels from a threshold up: x becomes 1 − x where x ≥ threshold."""
+    """Invert the pixels at or above a threshold: x becomes 1 − x where x ≥ threshold."""
     image = checked_image(image)
     return jnp.where(image >= jnp.asarray(threshold, image.dtype), 1 - image, image)
 
@@ -125,8 +125,8 @@ def posterized(image: Num[ArrayLike, "..."], bits: Num[ArrayLike, ""]) -> Float[
     """Keep the highest bits of each byte; the gradient is 0.
 
     Args:
-        image: Floats `(H, W, C)` in [0, 1].
-        bits: From 0 to 8, a whole number, which may be traced.
+        image: floats `(H, W, C)` in [0, 1].
+        bits: a whole number from 0 to 8, which may be traced.
     """
     image = checked_image(image)
     step = jnp.exp2(8 - jnp.asarray(bits, jnp.float32))
@@ -139,7 +139,7 @@ def equalized(image: Num[ArrayLike, "..."]) -> Float[Array, "h w c"]:
     A channel of one value, or of fewer than 255 pixels beside those of its brightest value, stays as it is.
 
     Args:
-        image: Floats `(H, W, C)` in [0, 1].
+        image: floats `(H, W, C)` in [0, 1].
     """
     image = checked_image(image)
 
@@ -154,5 +154,5 @@ def equalized(image: Num[ArrayLike, "..."]) -> Float[Array, "h w c"]:
 
 
 def _bytes(image: Array) -> Array:
-    """Return what a byte holds, as float32."""
+    """Return the nearest byte values, as float32."""
     return jnp.round(jnp.clip(image, 0, 1).astype(jnp.float32) * 255)

@@ -1,9 +1,9 @@
-"""One data set in memory, and the checks that everything loaded has to pass.
+"""A data set in memory, and the checks that all loaded data must pass.
 
-Images are `(N, H, W, C)` in the type that the source stores (uint8 wherever possible: a quarter of float32's
-memory); `scale` is the pixel value that means 1.0. The user's own data may be tables `(N, features)` of float32 as
-well, and labels may be real targets instead of classes. Values are checked here, once, because functions under
-trace never check them.
+Images are `(N, H, W, C)` in the type that the source stores, uint8 if possible, which takes a quarter of float32's
+memory; `scale` is the pixel value that means 1.0. The user's own data may also be float32 tables `(N, features)`, and
+labels may be real targets instead of classes. Values are checked here, once, because functions under trace never
+check them.
 """
 
 import hashlib
@@ -16,18 +16,18 @@ import numpy as np
 
 
 class Dataset(NamedTuple):
-    """Examples with, where the source has one, a test set of its own.
+    """Examples, with a test set if the source has one.
 
     Attributes:
-        name: What to print beside every number, e.g. "mnist".
+        name: name to print beside results, e.g. "mnist".
         images: uint8 or float32 `(N, H, W, C)`, or float32 features `(N, features)`.
         labels: int32 `(N,)`, each in `[0, len(classes))`; or real targets, float32 `(N,)` or `(N, targets)`.
-        test_images: Like `images`, or None where the source has no test set.
-        test_labels: Like `labels`, or None.
-        classes: Names of the classes; a label is an index into it. Empty for real targets.
-        scale: The pixel value that means 1.0: 255.0 for bytes, 16.0 for digits, 1.0 for floats and features.
-        checksums: File name -> SHA-256 of the bytes that were read (of IDX files: of the unpacked bytes).
-        note: What a reader of a result has to know, e.g. that the images are lossy copies; else "".
+        test_images: like `images`, or None if the source has no test set.
+        test_labels: like `labels`, or None.
+        classes: names of the classes; a label is an index into it. Empty for real targets.
+        scale: the pixel value that means 1.0: 255.0 for bytes, 16.0 for digits, 1.0 for floats and features.
+        checksums: file name -> SHA-256 of the bytes that were read (for IDX files, of the unpacked bytes).
+        note: a caveat for readers of results, e.g. that the images are lossy copies; else "".
     """
 
     name: str
@@ -42,7 +42,7 @@ class Dataset(NamedTuple):
 
 
 def sha256(data: bytes | memoryview | np.ndarray) -> str:
-    """SHA-256 of some bytes as 64 hexadecimal digits."""
+    """Return the SHA-256 of some bytes as 64 hexadecimal digits."""
     view = np.ascontiguousarray(data).data if isinstance(data, np.ndarray) else data
     return hashlib.sha256(view).hexdigest()
 
@@ -57,24 +57,23 @@ def from_arrays(
     name: str = "arrays",
     scale: float | int | None = None,
 ) -> Dataset:
-    """A data set from the user's own arrays, checked.
+    """Make a data set from the user's own arrays, and check it.
 
     Args:
         images: uint8, or floats in `[0, 1]` (kept as float32), `(N, H, W)` or `(N, H, W, C)`; or the features of a
             table `(N, features)`, any finite numbers (kept as float32).
-        labels: Integers `(N,)`, counted from 0, or bools: classes. Floats `(N,)` or `(N, targets)` (kept as
-            float32): real targets.
-        test_images: Like `images`, or None.
-        test_labels: Like `labels`, or None.
-        classes: Names of the classes; None numbers them. `()` says that there are none: whole numbers are real
-            targets, too.
-        name: What to print beside every number.
-        scale: The pixel value that means 1.0; None is 255 for uint8 images and 1 for all else.
+        labels: classes as integers `(N,)` counted from 0, or as bools; or real targets as floats `(N,)` or
+            `(N, targets)` (kept as float32).
+        test_images: like `images`, or None.
+        test_labels: like `labels`, or None.
+        classes: names of the classes; None numbers them. `()` makes integer labels real targets, too.
+        name: name to print beside results.
+        scale: the pixel value that means 1.0; None stands for 255 with uint8 images and 1 otherwise.
 
     Raises:
-        ValueError: For other types or ranks, pixels that are not finite or not in `[0, scale]`, labels that
-            are not whole numbers although classes are named, that are not finite, out of range or not as many as
-            the images.
+        ValueError: for other types or ranks; pixels that are not finite or not in `[0, scale]`; labels that are out
+            of range, not finite, or not whole numbers although classes are named; and if images and labels differ in
+            number.
     """
     if (test_images is None) != (test_labels is None):
         raise ValueError("test_images and test_labels must be given together; only one of them came")
@@ -95,7 +94,7 @@ def from_arrays(
 
 
 def _class_names(labels: np.ndarray, test_labels: np.ndarray | None) -> tuple[str, ...]:
-    """The numbers of the classes; none for real targets."""
+    """Return the class numbers as names, or none for real targets."""
     if labels.dtype.kind == "f":
         return ()
     count = 1 + max(int(y.max(initial=0)) for y in (labels, test_labels) if y is not None)
@@ -103,33 +102,33 @@ def _class_names(labels: np.ndarray, test_labels: np.ndarray | None) -> tuple[st
 
 
 def is_classes(labels: Any) -> bool:
-    """Whether labels are class numbers, and not real targets."""
+    """Return whether labels are class numbers rather than real targets."""
     return np.dtype(labels.dtype).kind in "iu"
 
 
 def checked(dataset: Dataset, *, where: str | None = None) -> Dataset:
-    """The data set itself, after checking that its parts fit together.
+    """Check that the parts of a data set fit together, and return it.
 
     Args:
-        dataset: What a source has read.
-        where: The file or folder that messages name; None is the data set's name.
+        dataset: the data set as read.
+        where: the file or folder to name in messages; None stands for the data set's name.
 
     Raises:
-        ValueError: If there are no images, lengths differ, a label has no class, or train and test images
-            or labels differ in size or type.
+        ValueError: if there are no images, lengths differ, a label has no class, or train and test images or labels
+            differ in size or type.
     """
     where = dataset.name if where is None else where
     _check_part(f"{where} (train)", dataset.images, dataset.labels, dataset.classes)
     if dataset.test_images is not None and dataset.test_labels is not None:
         one, other = (f"{y.shape[1:]} {y.dtype}" for y in (dataset.labels, dataset.test_labels))
         if one != other:
-            raise ValueError(f"{where}: train labels are {one}, test labels are {other}; both must be alike")
+            raise ValueError(f"{where}: train labels are {one}, test labels are {other}; they must match")
         _check_part(f"{where} (test)", dataset.test_images, dataset.test_labels, dataset.classes)
         train, test = dataset.images, dataset.test_images
         if train.shape[1:] != test.shape[1:] or train.dtype != test.dtype:
             raise ValueError(
                 f"{where}: train images are {train.shape[1:]} {train.dtype}, test images are "
-                f"{test.shape[1:]} {test.dtype}; both must be alike"
+                f"{test.shape[1:]} {test.dtype}; they must match"
             )
     return dataset
 
@@ -153,7 +152,7 @@ def _check_part(where: str, images: np.ndarray, labels: np.ndarray, classes: tup
 
 
 def _signs(labels: np.ndarray) -> str:
-    """What to do about classes called -1 and 1."""
+    """Return advice for classes called -1 and 1, else nothing."""
     if not np.isin(labels, (-1, 1)).all():
         return ""
     return "; classes -1 and 1 are (labels + 1) // 2 here, and as floats they are the targets that losses.hinge takes"
@@ -216,12 +215,12 @@ def _array(argument: str, values: Any) -> np.ndarray:
 
 
 def _is_kind(array: np.ndarray, kinds: str) -> bool:
-    """Whether an array is of one of numpy's kinds; bfloat16 and its like, which numpy does not know, are floats."""
+    """Return whether an array is of one of numpy's kinds; bfloat16 and its like, unknown to numpy, are floats."""
     return array.dtype.kind in kinds or ("f" in kinds and jnp.issubdtype(array.dtype, jnp.floating))
 
 
 def _float32(argument: str, values: np.ndarray, what: str) -> np.ndarray:
-    with np.errstate(over="ignore"):  # an overflow is an infinity, which is refused
+    with np.errstate(over="ignore"):  # an overflow becomes infinite, which is refused below
         narrow = values.astype(np.float32, copy=False)
     if not np.isfinite(narrow).all():
         bad = tuple(int(i) for i in np.argwhere(~np.isfinite(narrow))[0])

@@ -1,7 +1,7 @@
-"""Input normalisation with statistics of the training part alone (Lecture row G6).
+"""Input normalisation with statistics of the training part alone. [Lecture row G6]
 
-Raw pixels go to the device as they are stored (bytes are a quarter of float32's traffic); scaling and
-normalisation are functions of arrays to be called inside the jitted step.
+Raw pixels go to the device as they are stored, because bytes need a quarter of float32's traffic. Scaling and
+normalisation are functions of arrays to call inside the jitted step.
 """
 
 import math
@@ -24,7 +24,7 @@ class Normalization(NamedTuple):
     scale: Any  # the raw pixel value that means 1.0
 
     def to_dict(self) -> dict[str, Any]:
-        """Lists and numbers for JSON; `from_dict` gives back exactly the same statistics."""
+        """Return lists and numbers for JSON, from which `from_dict` restores the statistics exactly."""
         return {
             "mean": np.asarray(self.mean, np.float32).tolist(),
             "std": np.asarray(self.std, np.float32).tolist(),
@@ -33,25 +33,25 @@ class Normalization(NamedTuple):
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Normalization":
-        """The statistics that `to_dict` wrote."""
+        """Restore the statistics that `to_dict` returned."""
         return cls(np.asarray(values["mean"], np.float32), np.asarray(values["std"], np.float32), values["scale"])
 
 
 def fit_normalization(images: np.ndarray, scale: float | int) -> Normalization:
-    """Mean and standard deviation of every channel over images and positions: σ² = (1/m) Σ (x − μ)².
+    """Return the mean and standard deviation of every channel over images and positions: σ² = (1/m) Σ (x − μ)².
 
     Args:
-        images: The training images `(N, H, W, C)`, raw, or features `(N, C)`.
-        scale: The raw pixel value that means 1.0, a positive number.
+        images: the raw training images `(N, H, W, C)`, or features `(N, C)`.
+        scale: the raw pixel value that means 1.0, a positive number.
 
     Returns:
-        Statistics of `images / scale`, summed in float64 a slice at a time (no float copy of the data set is
-        made). A channel that varies by rounding errors alone has standard deviation 0.
+        Statistics of `images / scale`, summed in float64 slice by slice, without a float copy of the data set. A
+        channel that varies by rounding errors alone has standard deviation 0.
 
     Raises:
-        ValueError: If there are no images, the rank is another, or the scale is not positive.
+        ValueError: if there are no images, they have another rank, or the scale is not positive.
 
-    Reference: Lecture row G6.
+    [Lecture row G6]
     """
     if isinstance(images, tuple):
         raise ValueError(f"images is a {type(images).__name__}; expected an array, such as splits.train.images")
@@ -68,14 +68,14 @@ def fit_normalization(images: np.ndarray, scale: float | int) -> Normalization:
 
 
 def no_normalization(channels: int, scale: float | int) -> Normalization:
-    """Mean 0 and standard deviation 1, with which `normalize` gives raw pixels in [0, 1] and nothing else.
+    """Return mean 0 and standard deviation 1, with which `normalize` only scales raw pixels to [0, 1].
 
     Args:
-        channels: how many, at least 1.
-        scale: The raw pixel value that means 1.0.
+        channels: number of channels, at least 1.
+        scale: the raw pixel value that means 1.0.
 
     Raises:
-        ValueError: If there are no channels, or the scale is not positive.
+        ValueError: if there are no channels, or the scale is not positive.
     """
     if not isinstance(channels, Integral) or channels < 1:
         raise ValueError(f"channels is {shown(channels)}; must be an integer of at least 1")
@@ -97,14 +97,14 @@ def _channel_sums(images: np.ndarray, center: Any, power: int) -> np.ndarray:
 
 
 def to_unit(x: ArrayLike, scale: Any) -> Float[Array, "..."]:
-    """Raw pixels in [0, 1]: x / scale, in float32 for bytes, in the type of x for floats.
+    """Scale raw pixels to [0, 1]: x / scale, in float32 for bytes and in the type of x for floats.
 
     Args:
-        x: Raw pixels of any shape; 16-bit floats are divided in float32.
-        scale: The raw pixel value that means 1.0.
+        x: raw pixels of any shape; 16-bit floats are divided in float32.
+        scale: the raw pixel value that means 1.0.
 
     Raises:
-        ValueError: If x is complex.
+        ValueError: if x is complex.
     """
     x = jnp.asarray(x)
     if jnp.issubdtype(x.dtype, jnp.complexfloating):
@@ -115,16 +115,16 @@ def to_unit(x: ArrayLike, scale: Any) -> Float[Array, "..."]:
 
 
 def standardize(x: ArrayLike, stats: Normalization) -> Float[Array, "..."]:
-    """(x − mean) / std per channel, for pixels in [0, 1]; see `normalize`, which starts from raw pixels.
+    """Return (x − mean) / std per channel, for pixels in [0, 1]; `normalize` starts from raw pixels.
 
     A channel that is constant in the training part (std 0) is only centred.
 
     Args:
-        x: Floats `(..., C)`, pixels in [0, 1]; 16-bit ones are computed with in float32.
-        stats: Statistics of the training part.
+        x: pixels in [0, 1] as floats `(..., C)`; the computation is in float32 for 16-bit floats.
+        stats: statistics of the training part.
 
     Raises:
-        ValueError: If the channels of x and stats differ in number, or x is not floats.
+        ValueError: if the channels of x and stats differ in number, or x is not floats.
     """
     x = jnp.asarray(x)
     if not jnp.issubdtype(x.dtype, jnp.floating):
@@ -140,16 +140,16 @@ def standardize(x: ArrayLike, stats: Normalization) -> Float[Array, "..."]:
 
 
 def normalize(x: ArrayLike, stats: Normalization) -> Float[Array, "..."]:
-    """Raw pixels to inputs of a network: (x / scale − mean) / std, per channel.
+    """Turn raw pixels into inputs of a network: (x / scale − mean) / std, per channel.
 
     Args:
-        x: Raw pixels or features `(..., C)`; bytes become float32.
-        stats: Statistics of the training part; applied unchanged to the test part.
+        x: raw pixels or features `(..., C)`; bytes become float32.
+        stats: statistics of the training part; applied unchanged to the test part.
 
     Raises:
-        ValueError: If the channels of x and stats differ in number.
+        ValueError: if the channels of x and stats differ in number.
 
-    Reference: Lecture row G6.
+    [Lecture row G6]
     """
     _check_stats(stats)
     return standardize(to_unit(x, stats.scale), stats)

@@ -1,4 +1,4 @@
-"""Stratified, seeded splits into training, development and test examples (Lecture row G9)."""
+"""Stratified, seeded splits into training, development and test examples. [Lecture row G9]"""
 
 import warnings
 from collections.abc import Sequence
@@ -26,29 +26,28 @@ class Splits(NamedTuple):
 
 
 def split(dataset: Dataset, *, seed: int, dev_fraction: float, test_fraction: float | None = None) -> Splits:
-    """Splits a data set so that every part has the classes in the proportions of the whole.
+    """Split a data set so that every part has the classes in the proportions of the whole.
 
-    Of every class a part has the rounded-up or the rounded-down share, and the part as a whole the rounded one. The
-    largest remainders are rounded up, and the seed breaks their ties. No class gives away its last training
-    example. Real targets have no classes: the parts are drawn from all examples alike.
+    A part has each class's share rounded up or down, and its total is the rounded share of all examples. The largest
+    remainders are rounded up, and the seed breaks ties. Every class keeps its last training example. Real targets have
+    no classes, so their parts are drawn from all examples.
 
     The parts are a function of the labels, the fractions and the seed alone; examples keep their order.
 
     Args:
-        dataset: What to split. Its own test set, where it has one, is the test part and is never mixed with
-            the rest.
-        seed: Chooses the examples, a non-negative integer.
-        dev_fraction: Share of the examples that are not test, in (0, 1).
-        test_fraction: Share of all examples, in (0, 1), for a data set without a test set; None is 0.2.
+        dataset: the data set. If it has a test set, that is the test part and is never mixed with the rest.
+        seed: determines the parts, a non-negative integer.
+        dev_fraction: share of the examples that are not test examples, in (0, 1).
+        test_fraction: share of all examples, in (0, 1), for a data set without a test set; None stands for 0.2.
 
     Raises:
-        ValueError: If a fraction is out of range, a part would be empty, a class that has examples would have
-            none in the training part, or a test fraction is given for a data set that has its own test set.
+        ValueError: if a fraction is out of range, a part would be empty, a class would lose its last training example,
+            or a test fraction is given for a data set with its own test set.
 
     Warns:
-        RuntimeWarning: If classes have no example in a part; it names them.
+        RuntimeWarning: if classes have no example in a part; it names them.
 
-    Reference: Lecture row G9.
+    [Lecture row G9]
     """
     if not isinstance(dataset, Dataset):
         raise ValueError(
@@ -73,17 +72,17 @@ def split(dataset: Dataset, *, seed: int, dev_fraction: float, test_fraction: fl
 
 
 def permutation(bits: np.random.BitGenerator, count: int) -> np.ndarray:
-    """A random order of `count` things that depends on nothing but the bit generator's stream.
+    """Return a random order of `count` items that depends on the bit generator's raw stream alone.
 
-    numpy promises that raw streams stay the same from version to version; it does not promise so for
-    `Generator.permutation`, and a data order has to survive an upgrade between a run and its resumption.
+    numpy guarantees raw streams across versions but not `Generator.permutation`, and a data order must survive an
+    upgrade between a run and its resumption.
     """
     return np.argsort(bits.random_raw(count), kind="stable")
 
 
 _PURPOSES = {"test": 0, "dev": 1}  # 2 is the order of batches
-# of ties between classes; of the streams up to 40 the one with which seed 0 splits the digits as it always did, so that
-# the published numbers stand
+# stream for ties between classes; of the streams up to 40, the one with which seed 0 splits the digits as it did before
+# ties were drawn, so that published numbers stay valid
 _TIES = 32
 
 
@@ -92,19 +91,19 @@ def _stream(*words: int) -> np.random.Philox:
 
 
 def check_whole(name: str, value: Any, low: int = 0) -> None:
-    """Raise ValueError unless an argument is a whole number, at least low."""
+    """Raise ValueError unless an argument is a whole number of at least low."""
     if isinstance(value, bool) or not isinstance(value, Integral) or value < low:
         kind = "a non-negative integer" if low == 0 else f"an integer of at least {low}"
         raise ValueError(f"{name} is {shown(value)}; it must be {kind}")
 
 
 def shown(value: Any) -> str:
-    """A wrong argument in a message: its value where that is short, else its type."""
+    """Return a wrong argument as a message shows it: its value if that is short, else its type."""
     return repr(value) if value is None or isinstance(value, Real | str) else f"a {type(value).__name__}"
 
 
 def check_examples(examples: Any) -> None:
-    """Raise ValueError unless an argument has images and labels, as many of both."""
+    """Raise ValueError unless an argument has equally many images and labels."""
     if isinstance(examples, Splits):
         raise ValueError("examples is a Splits; expected one of its parts, such as splits.train")
     if not (hasattr(examples, "images") and hasattr(examples, "labels")):
@@ -114,7 +113,7 @@ def check_examples(examples: Any) -> None:
 
 
 def _divide(examples: Examples, fraction: float, seed: int, dataset: Dataset, part: str) -> tuple[Examples, Examples]:
-    """(the rest, the part with that fraction of every class)."""
+    """Return the rest, and the part with that fraction of every class."""
     if not isinstance(fraction, Real) or not 0 < fraction < 1:
         raise ValueError(f"{part}_fraction is {shown(fraction)}; it must lie between 0 and 1, both excluded")
     about = f"{part}_fraction={fraction} of {len(examples.labels)} examples of {dataset.name}"
@@ -128,8 +127,8 @@ def _divide(examples: Examples, fraction: float, seed: int, dataset: Dataset, pa
     if missing > 0 and len(present) > 1:
         used_up = [dataset.classes[label] for label in present[taken + 1 == sizes]]
         raise ValueError(
-            f"{about} takes {missing} more than there are without a class's last training example; "
-            f"{_listed(used_up)} would be left with none: give them more examples, or leave them out"
+            f"{about} takes {missing} more than it can without a class's last training example; "
+            f"{_listed(used_up)} would be left with none: add examples, or leave these classes out"
         )
     starts = np.cumsum(sizes) - sizes
     rank = np.arange(len(order)) - np.repeat(starts, sizes)
@@ -142,20 +141,20 @@ def _divide(examples: Examples, fraction: float, seed: int, dataset: Dataset, pa
 
 
 def _apportion(sizes: np.ndarray, fraction: float, ties: np.ndarray) -> np.ndarray:
-    """How many of each class: the largest remainders are rounded up, so that the total is right too.
+    """Return how many examples to take from each class, rounding up the largest remainders to reach the total.
 
     Args:
-        sizes: Examples of each class.
-        fraction: The share of all.
-        ties: A rank for each class, lowest first, by which equal remainders are rounded up.
+        sizes: number of examples of each class.
+        fraction: the share to take.
+        ties: a rank for each class; of equal remainders, those of low rank are rounded up first.
 
     Returns:
-        Numbers whose sum is too small only where more of them would take a class's last example.
+        Numbers whose sum falls short only if more would take a class's last example.
     """
     exact = sizes * fraction
     taken = np.minimum(np.floor(exact).astype(np.int64), sizes - 1)
     missing = round(float(exact.sum())) - int(taken.sum())
-    # remainders that differ by rounding errors alone are equal
+    # remainders that differ by rounding errors alone count as equal
     by_need = np.lexsort((ties, np.round(taken - exact, 9)))
     spare = by_need[(taken + 1 < sizes)[by_need]]
     taken[spare[:missing]] += 1
@@ -163,7 +162,7 @@ def _apportion(sizes: np.ndarray, fraction: float, ties: np.ndarray) -> np.ndarr
 
 
 def _check_classes(parts: Splits, dataset: Dataset) -> None:
-    """Raise ValueError, or warn, where classes have no example in a part."""
+    """Raise ValueError for classes without a training example, and warn of those without one in another part."""
     counts = [np.bincount(part.labels, minlength=len(dataset.classes)) for part in parts]
     untrained = [
         name for name, train, *others in zip(dataset.classes, *counts, strict=True) if train == 0 and any(others)

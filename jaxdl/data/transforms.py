@@ -1,8 +1,7 @@
-"""The deterministic changes of one image that `augmentation` makes at random.
+"""Deterministic changes of one image, which `augmentation` makes at random.
 
-Images are floats `(H, W, C)` with row 0 on top, and pixels from outside the image have the value `fill`. Every
-function keeps shape and type, is differentiable in the pixels, and takes its amounts as Python numbers or traced
-arrays.
+Images are floats `(H, W, C)` with row 0 at the top, and pixels from outside the image have the value `fill`. Every
+function keeps shape and type, is differentiable in the pixels, and takes amounts as Python numbers or traced arrays.
 """
 
 import jax
@@ -21,7 +20,7 @@ def checked_image(image: ArrayLike) -> Array:
     """Return the image as an array.
 
     Raises:
-        ValueError: If it is not floats of rank 3.
+        ValueError: if it does not hold floats of rank 3.
     """
     image = jnp.asarray(image)
     if image.ndim != 3 or not jnp.issubdtype(image.dtype, jnp.floating):
@@ -36,12 +35,12 @@ def warped(image: Num[ArrayLike, "..."], matrix: Num[ArrayLike, "2 2"], *, fill:
     """Resample the image bilinearly about its centre c: out(o) = image(M (o − c) + c), o = (row, column).
 
     Args:
-        image: Floats `(H, W, C)`.
+        image: floats `(H, W, C)`.
         matrix: M, from output to input positions.
-        fill: Value of every pixel outside the image, which takes part in the interpolation at the border.
+        fill: value of every pixel outside the image, which takes part in the interpolation at the border.
 
     Raises:
-        ValueError: If the image is not floats of rank 3.
+        ValueError: if the image is not floats of rank 3.
     """
     image = checked_image(image)
     height, width, _ = image.shape
@@ -62,9 +61,9 @@ def rotated(image: Num[ArrayLike, "..."], degrees: Num[ArrayLike, ""], *, fill: 
     """Rotate the image counter-clockwise about its centre, keeping the size; see `warped`.
 
     Args:
-        image: Floats `(H, W, C)`.
-        degrees: Angle; 90 is `numpy.rot90` of a square image.
-        fill: Value outside the image.
+        image: floats `(H, W, C)`.
+        degrees: angle; 90 is `numpy.rot90` of a square image.
+        fill: value outside the image.
     """
     angle = jnp.asarray(degrees, jnp.float32) * _DEGREE
     cos, sin = jnp.cos(angle), jnp.sin(angle)
@@ -75,9 +74,9 @@ def scaled(image: Num[ArrayLike, "..."], factor: Num[ArrayLike, ""], *, fill: Nu
     """Enlarge (factor above 1) or shrink the image about its centre, keeping the size; see `warped`.
 
     Args:
-        image: Floats `(H, W, C)`.
-        factor: How many times larger things become; above 0.
-        fill: Value outside the image.
+        image: floats `(H, W, C)`.
+        factor: magnification, above 0.
+        fill: value outside the image.
     """
     return warped(image, jnp.eye(2) / jnp.asarray(factor, jnp.float32), fill=fill)
 
@@ -88,10 +87,10 @@ def shifted(
     """Translate the image by whole pixels: out(y, x) = image(y − down, x − right).
 
     Args:
-        image: Floats `(H, W, C)`.
-        down: Pixels to move down, an integer; negative moves up.
-        right: Pixels to move right, an integer; negative moves left.
-        fill: Value of the pixels that come in.
+        image: floats `(H, W, C)`.
+        down: pixels to move down, an integer; negative moves up.
+        right: pixels to move right, an integer; negative moves left.
+        fill: value of the pixels that come in.
     """
     image = checked_image(image)
     rows = jnp.arange(image.shape[0]) - down
@@ -109,8 +108,8 @@ def flipped(image: Num[ArrayLike, "..."], *, vertically: bool = False) -> Float[
     """Mirror the image left to right, or upside down.
 
     Args:
-        image: Floats `(H, W, C)`.
-        vertically: Upside down instead.
+        image: floats `(H, W, C)`.
+        vertically: whether to turn the image upside down instead.
     """
     image = checked_image(image)
     return image[::-1] if vertically else image[:, ::-1]
@@ -127,11 +126,11 @@ def erased(
     """Fill a square with sides of `size` pixels, clipped at the border of the image.
 
     Args:
-        image: Floats `(H, W, C)`.
-        row: Row of the square's centre: it begins `size // 2` above.
-        column: Column of the square's centre.
-        size: Side of the square in pixels.
-        fill: Value inside the square.
+        image: floats `(H, W, C)`.
+        row: row of the square's centre; the square begins `size // 2` rows above.
+        column: column of the square's centre.
+        size: side of the square in pixels.
+        fill: value inside the square.
     """
     image = checked_image(image)
     rows = _within(jnp.arange(image.shape[0]) - (row - size // 2), size)
@@ -146,12 +145,12 @@ def mixed(
     """Return weight · values + (1 − weight) · partners.
 
     Args:
-        values: Images or one-hot targets, floats.
-        partners: As many of the same shape.
-        weight: In [0, 1].
+        values: images or one-hot targets, floats.
+        partners: floats of the same shape.
+        weight: in [0, 1].
 
     Raises:
-        ValueError: If they are not floats: whole numbers could not hold the mixture.
+        ValueError: if they are not floats, since whole numbers cannot hold the mixture.
     """
     values, partners = jnp.asarray(values), jnp.asarray(partners)
     for name, array in (("values", values), ("partners", partners)):
@@ -167,10 +166,10 @@ def sheared(
     """Shear the image about its centre: out(y, x) = image(y − down · x, x − right · y); see `warped`.
 
     Args:
-        image: Floats `(H, W, C)`.
-        right: Pixels to the right per row further down.
-        down: Pixels down per column further right.
-        fill: Value outside the image.
+        image: floats `(H, W, C)`.
+        right: pixels to the right per row further down.
+        down: pixels down per column further right.
+        fill: value outside the image.
     """
     down, right = jnp.asarray(down, jnp.float32), jnp.asarray(right, jnp.float32)
     return warped(image, jnp.array([[1.0, -down], [-right, 1.0]]), fill=fill)
@@ -186,17 +185,17 @@ def resized_crop(
     """Cut a window and resize it, bilinearly, to the size of the image.
 
     Pixels are areas: the centre of output row i is row (i + ½) · height / H − ½ of the window, whose border is
-    repeated. Nothing is smoothed, as a window within the image is only ever enlarged.
+    repeated. There is no smoothing, because a window within the image is only ever enlarged.
 
     Args:
-        image: Floats `(H, W, C)`.
-        top: First row of the window.
-        left: First column of the window.
-        height: Rows of the window, at least 1.
-        width: Columns of the window, at least 1.
+        image: floats `(H, W, C)`.
+        top: first row of the window.
+        left: first column of the window.
+        height: rows of the window, at least 1.
+        width: columns of the window, at least 1.
 
     Raises:
-        ValueError: If the image is not floats of rank 3.
+        ValueError: if the image is not floats of rank 3.
     """
     image = checked_image(image)
     dtype = numerics.wide_dtype(image.dtype)
@@ -223,10 +222,10 @@ def patched(
     """Paste a rectangle of other images: rows[0] ≤ row < rows[1] and columns[0] ≤ column < columns[1].
 
     Args:
-        images: Floats `(..., H, W, C)`.
-        others: Of the same shape.
-        rows: First row, and the row after the last one.
-        columns: First column, and the column after the last one.
+        images: floats `(..., H, W, C)`.
+        others: of the same shape.
+        rows: the first row, and the one after the last.
+        columns: the first column, and the one after the last.
     """
     images, others = jnp.asarray(images), jnp.asarray(others)
     height, width = images.shape[-3:-1]

@@ -5,8 +5,8 @@
     named = interop.to_torch(models.resnet50(), params, state, (224, 224, 3), interop.torchvision.resnet)
     interop.write_safetensors("theirs.safetensors", named)
 
-What a file holds is a dict of arrays by name. Which name belongs to which of the network's parameters is said by a
-function of this package's `torchvision` or `keras`, or by your own: ``layer -> {path of a leaf: its name there}``.
+A file is read as a dict of arrays by name. A function of `torchvision` or `keras`, or one of your own, maps the paths
+of the network's leaves to those names: ``layer -> {path of a leaf: its name in the file}``.
 """
 
 from jaxdl.interop import keras, torchvision

@@ -1,4 +1,4 @@
-"""Files of weights as dicts of numpy arrays by name. No code that a file may hold is run."""
+"""Read and write files of weights as dicts of numpy arrays by name, without running code that a file contains."""
 
 import functools
 import io
@@ -25,13 +25,14 @@ _IN_ARCHIVE = "model.weights.h5"
 def read(path: str | os.PathLike) -> Tensors:
     """Read all arrays of a file of weights by name.
 
-    ``.safetensors``; PyTorch's ``.pth`` and ``.pt``, of which only tensors are read (``weights_only=True``; needs
-    torch); Keras' ``.h5``, ``.weights.h5`` and ``.keras`` (needs h5py), as ``LAYER/kernel``, ``LAYER/gamma``, ...,
-    in models within models as ``MODEL/LAYER/kernel`` and in recurrent layers as ``LAYER/CELL/kernel``.
+    The formats are ``.safetensors``; PyTorch's ``.pth`` and ``.pt`` (needs torch; only tensors are read, with
+    ``weights_only=True``); and Keras' ``.h5``, ``.weights.h5`` and ``.keras`` (needs h5py). Keras' names are
+    ``LAYER/kernel``, ``LAYER/gamma``, ..., in nested models ``MODEL/LAYER/kernel``, in recurrent layers
+    ``LAYER/CELL/kernel``.
 
     Raises:
-        ValueError: naming the file, for one that is missing, truncated, of another format, or that holds anything but
-            tensors: pickled objects, or links to other files; for arrays of a Keras layer that cannot be named.
+        ValueError: naming the file, if it is missing, truncated, of another format or holds anything but tensors, such
+            as pickled objects or links to other files, or if the arrays of a Keras layer cannot be named.
     """
     path = Path(path)
     readers = {".safetensors": _read_safetensors, ".pth": _read_torch, ".pt": _read_torch, ".keras": _read_archive}
@@ -50,10 +51,10 @@ def write_safetensors(
     Args:
         path: the file; its folder must exist.
         tensors: name → array.
-        metadata: strings that go along, such as where the weights come from.
+        metadata: strings to store in the header, such as the origin of the weights.
 
     Raises:
-        ValueError: for a type that safetensors has not, such as complex128, and for random keys.
+        ValueError: for a dtype that safetensors does not support, such as complex128, and for random keys.
     """
     from safetensors.numpy import save
 
@@ -62,22 +63,22 @@ def write_safetensors(
 
 
 def _storable(name: str, array: Any) -> np.ndarray:
-    """An array as safetensors takes it: of a type that it has, in C order, with the machine's order of bytes."""
+    """Return an array as safetensors takes it: of a supported dtype, in C order and native byte order."""
     if name == "__metadata__":
         raise ValueError("tensors: the name '__metadata__' is safetensors' own")
     if isinstance(array, jax.Array) and jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
         raise ValueError(f"tensors: {name} is a random key; jax.random.key_data gives an array that can be stored")
-    # not ascontiguousarray, which makes (1,) of shape ()
+    # ascontiguousarray would turn shape () into (1,)
     plain = np.asarray(array, order="C")
     plain = plain.astype(plain.dtype.newbyteorder("="), copy=False)
     if plain.dtype not in _dtypes().values():
-        raise ValueError(f"tensors: {name} is {plain.dtype}, which safetensors has not; it has {_listed_dtypes()}")
+        raise ValueError(f"tensors: {name} is {plain.dtype}; safetensors supports {_listed_dtypes()}")
     return plain
 
 
 @functools.cache
 def _dtypes() -> dict[str, np.dtype]:
-    """Safetensors' name of a type → numpy's type."""
+    """Return numpy's dtype for each dtype name of safetensors."""
     plain = {"BOOL": "bool", "C64": "complex64"}
     plain |= {
         f"{kind}{bits}": f"{name}{bits}" for kind, name in (("I", "int"), ("U", "uint")) for bits in (8, 16, 32, 64)
@@ -93,19 +94,19 @@ def _listed_dtypes() -> str:
 
 
 def write_keras(path: str | os.PathLike, tensors: Mapping[str, ArrayLike]) -> None:
-    """Write arrays called ``LAYER/kernel``, ... into an HDF5 file for Keras' ``load_weights(path, by_name=True)``.
+    """Write arrays named ``LAYER/kernel``, ... into an HDF5 file for Keras' ``load_weights(path, by_name=True)``.
 
-    Keras takes the arrays of a layer by their order. For a model within the model, ``MODEL/LAYER/kernel``, they are
-    written in the given order, which has to be the network's, but with running statistics last, as Keras counts them.
+    Keras assigns the arrays of a layer by their order. Those of a nested model, ``MODEL/LAYER/kernel``, are written in
+    the given order, which must be the network's, except that running statistics come last, as Keras expects.
 
     Raises:
-        ValueError: for a path that does not end in ``.h5``, a name without a layer, one that lies within another, or
-            an array that is not of numbers as Keras has them.
+        ValueError: if the path does not end in ``.h5``, a name lacks its layer or lies within another name, or Keras
+            does not support an array's dtype.
     """
     import h5py
 
     if Path(path).suffix != ".h5" or Path(path).name.endswith(".weights.h5"):
-        raise ValueError(f"{path}: Keras loads by name from files that end in .h5, and not in .weights.h5")
+        raise ValueError(f"{path}: Keras loads by name from files that end in .h5 but not in .weights.h5")
     layers: dict[str, list[str]] = {}
     for name in tensors:
         layer, _, _ = name.partition("/")
@@ -141,9 +142,9 @@ def _read_safetensors(path: Path) -> Tensors:
     try:
         stored = deserialize(path.read_bytes())
     except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path}: is not a whole safetensors file ({error})") from error
+        raise ValueError(f"{path}: is not a complete safetensors file ({error})") from error
     tensors = {}
-    for name, about in stored:  # safetensors' own numpy functions know no float8
+    for name, about in stored:  # safetensors' own numpy functions do not support float8
         if about["dtype"] not in _dtypes():
             raise ValueError(f"{path}: {name} is {about['dtype']}; allowed are {', '.join(_dtypes())}")
         values = np.frombuffer(about["data"], _dtypes()[about["dtype"]])
@@ -158,14 +159,14 @@ def _read_torch(path: Path) -> Tensors:
 
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:  # torch's own message recommends to load it all the same
-        raise ValueError(f"{path}: holds other Python objects than tensors, which are not loaded") from error
+    except pickle.UnpicklingError as error:  # torch's own message suggests loading it anyway
+        raise ValueError(f"{path}: holds Python objects other than tensors, which are not loaded") from error
     except (RuntimeError, OSError, EOFError, KeyError, ValueError) as error:
         why = f"{error}".partition(". ")[0] or type(error).__name__
-        raise ValueError(f"{path}: is not a whole PyTorch file ({why})") from error
+        raise ValueError(f"{path}: is not a complete PyTorch file ({why})") from error
     loaded = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else loaded
     if not isinstance(loaded, dict) or not all(isinstance(value, torch.Tensor) for value in loaded.values()):
-        raise ValueError(f"{path}: holds a {type(loaded).__name__}, allowed is a dict of tensors by name")
+        raise ValueError(f"{path}: holds a {type(loaded).__name__}; expected a dict of tensors by name")
     return {name: value.float().numpy() if value.dtype is torch.bfloat16 else value.numpy()
             for name, value in loaded.items()}  # fmt: skip
 
@@ -176,7 +177,7 @@ def _read_archive(path: Path) -> Tensors:
             content = archive.read(_IN_ARCHIVE)
             config = json.loads(archive.read("config.json")) if "config.json" in archive.namelist() else None
     except (zipfile.BadZipFile, zlib.error, KeyError, OSError, EOFError, ValueError, NotImplementedError) as error:
-        raise ValueError(f"{path}: is not a whole Keras archive with a {_IN_ARCHIVE} in it ({error})") from error
+        raise ValueError(f"{path}: is not a complete Keras archive with a {_IN_ARCHIVE} ({error})") from error
     return _read_hdf5(path, io.BytesIO(content), _inner(config))
 
 
@@ -190,7 +191,7 @@ def _model_config(path: Path, file: Any) -> Any:
 
 
 def _inner(config: Any) -> Any:
-    """The config of a model's layers, without the model's own name, which no path has."""
+    """Return the config of a model's layers, without the model's own name, which paths omit."""
     return config.get("config") if isinstance(config, dict) else None
 
 
@@ -205,16 +206,16 @@ def _read_hdf5(path: Path, content: io.BytesIO | None = None, config: Any = None
                 return kerasfiles.read_listed(str(path), root, _model_config(path, file))
             return kerasfiles.read_numbered(str(path), root, config)
     except (OSError, RuntimeError, KeyError) as error:
-        raise ValueError(f"{path}: is not a whole HDF5 file of Keras' weights ({error})") from error
+        raise ValueError(f"{path}: is not a complete HDF5 file of Keras weights ({error})") from error
 
 
 def _check_links(path: Path, group: Any) -> None:
-    """Raise ValueError where a file leads to other files, whose contents would come along."""
+    """Raise ValueError if a file links to other files, whose contents h5py would read as its own."""
     import h5py
 
     for name in group:
         if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-            raise ValueError(f"{path}: {group.name}/{name} is a link to somewhere else, which is not followed")
+            raise ValueError(f"{path}: {group.name}/{name} is a link, which is not followed")
         item = group[name]
         if isinstance(item, h5py.Group):
             _check_links(path, item)

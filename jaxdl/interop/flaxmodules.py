@@ -10,7 +10,7 @@ from flax import core, linen
 
 from jaxdl import nn
 
-# what flax modules call the argument that says whether they train, and whether it says so or the contrary
+# names of the argument with which flax modules are told to train, and its value in training
 _MODES = {"train": True, "training": True, "is_training": True, "deterministic": False, "use_running_average": False}
 STATE = "batch_stats"
 
@@ -18,17 +18,17 @@ STATE = "batch_stats"
 def from_linen(module: Any, *, mode: str | None = None, rngs: Sequence[str] = ("dropout",)) -> nn.Layer:
     """Turn a flax module into a layer, which trains in every experiment of this library.
 
-    Its params are the module's; its state is all other collections, such as ``{"batch_stats": ...}``. It is a leaf:
-    the module's own parts cannot be tapped or replaced.
+    The layer's params are the module's, and its state is all other collections, such as ``{"batch_stats": ...}``. It is
+    a leaf: the module's own parts cannot be tapped or replaced.
 
     Args:
-        module: an instance of a `flax.linen.Module` whose call takes one batch of arrays.
-        mode: the argument of its call that says whether it trains; by default the one called train, training,
-            is_training, or (saying the contrary) deterministic or use_running_average; none where there is none.
+        module: an instance of `flax.linen.Module` whose call takes one batch of arrays.
+        mode: the argument of its call that turns training on or off. By default it is the one called train, training
+            or is_training, or their opposites deterministic and use_running_average, if the module has any of them.
         rngs: the names under which the module asks for random keys in training.
 
     Raises:
-        ValueError: for what is no flax module, or a ``mode`` that its call does not take.
+        ValueError: if the module is not a flax module, or its call does not take ``mode``.
     """
     if not isinstance(module, linen.Module):
         raise ValueError(f"module: got {type(module).__name__}, allowed are instances of flax.linen.Module")
@@ -58,11 +58,11 @@ def from_linen(module: Any, *, mode: str | None = None, rngs: Sequence[str] = ("
 def to_linen(layer: nn.Layer, *, axis_name: str | None = None) -> linen.Module:
     """Turn a layer into a flax module, called as ``module.apply(variables, x, train=True, rngs={"dropout": key})``.
 
-    Its collections are params, with the tree of the layer's own, and batch_stats, which holds the layer's state.
+    The collection params has the tree of the layer's params, and batch_stats holds its state.
 
     Args:
         layer: the network or part of one.
-        axis_name: of the mapped axis over which batch statistics are synchronised.
+        axis_name: name of the mapped axis over which batch statistics are synchronised.
     """
     return _LayerModule(layer.init, layer.apply, axis_name)
 
@@ -76,7 +76,7 @@ class _LayerModule(linen.Module):
 
     @linen.compact
     def __call__(self, x, *, train: bool = False):
-        """Apply the layer; in training, with the collection batch_stats mutable, also move its state."""
+        """Apply the layer and, in training with a mutable collection batch_stats, update its state."""
         if self.is_initializing():
             params, state = self.init_layer(self.make_rng("params"), tuple(x.shape[1:]))
             for name, value in params.items():

@@ -1,6 +1,6 @@
-"""Names of Keras' applications for the parameters of `jaxdl.models`, as of Keras 3.15, for `load` and `to_keras`.
+"""Keras' names for the parameters of `jaxdl.models`, as of the applications of Keras 3.15, for `load` and `to_keras`.
 
-Each function maps the paths of the network's leaves to the names of Keras' layers; Keras itself is not needed.
+Each function maps the paths of the network's leaves to the names of Keras' layers. Keras need not be installed.
 """
 
 from jaxdl import nn
@@ -9,7 +9,7 @@ from jaxdl.interop.torchvision import by_rules
 
 
 def vgg(layer: nn.Layer) -> dict[str, str]:
-    """VGG16 and VGG19."""
+    """Return Keras' names for VGG16 and VGG19."""
     rules = [
         (r"conv(\d)_(\d)", lambda match: f"block{match[1]}_conv{match[2]}"),
         (r"fc([67])", lambda match: f"fc{int(match[1]) - 5}"),
@@ -19,7 +19,7 @@ def vgg(layer: nn.Layer) -> dict[str, str]:
 
 
 def resnet(layer: nn.Layer) -> dict[str, str]:
-    """ResNet50, ResNet101 and ResNet152, of the networks' ``variant="keras"``."""
+    """Return Keras' names for ResNet50, ResNet101 and ResNet152, which are ``variant="keras"`` here."""
     kinds = {"conv": "conv", "norm": "bn"}
     body = r"conv(\d)/block(\d+)/residual/body/(conv|norm)(\d)"
     shortcut = r"conv(\d)/block(\d+)/residual/shortcut/(conv|norm)"
@@ -33,7 +33,7 @@ def resnet(layer: nn.Layer) -> dict[str, str]:
 
 
 def densenet(layer: nn.Layer) -> dict[str, str]:
-    """DenseNet121, DenseNet169 and DenseNet201, of the networks' ``variant="keras"``."""
+    """Return Keras' names for DenseNet121, DenseNet169 and DenseNet201, which are ``variant="keras"`` here."""
     kinds = {"conv": "conv", "norm": "bn"}
     rules = [
         (r"(conv|norm)0", lambda match: f"conv1_{kinds[match[1]]}"),

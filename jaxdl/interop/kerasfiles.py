@@ -1,9 +1,9 @@
-"""Keras' HDF5 files of weights as arrays by full path: ``LAYER/kernel``, ``MODEL/LAYER/kernel``, ``LSTM/CELL/kernel``.
+"""Read Keras' HDF5 files as arrays by full path: ``LAYER/kernel``, ``MODEL/LAYER/kernel``, ``LSTM/CELL/kernel``.
 
-Files of ``Model.save`` to .h5 (and of Keras 1 and 2) list the names of all weights. Those of Keras 3 (.keras and
-.weights.h5) hold a tree of layers whose arrays are numbered: their names follow from the layer's class, and where that
-leaves a choice, such as the one array of a norm without scale or without offset, from the model's config, which .keras
-has alone. Every array of the file is read once, under its own name; what cannot be named is an error.
+Files from ``Model.save`` to .h5, and from Keras 1 and 2, list the names of all weights. Files of Keras 3 (.keras and
+.weights.h5) hold a tree of layers with numbered arrays, whose names follow from the layer's class. Where the class
+leaves a choice, such as for a norm without scale or offset, the model's config decides, which only .keras contains.
+Every array is read once, under its own name; an array that cannot be named is an error.
 """
 
 import re
@@ -17,7 +17,7 @@ Tensors = dict[str, np.ndarray]
 _AFFINE = ("kernel", "bias")
 _CELL = ("kernel", "recurrent_kernel", "bias")
 _SEPARABLE = ("depthwise_kernel", "pointwise_kernel", "bias")
-# class of a layer as Keras 3 spells it in files -> its variables in order, of which the last may lack
+# class of a layer as Keras 3 spells it in files -> its variables in order, of which the last may be missing
 _NAMES: dict[str, tuple[str, ...]] = {
     **{f"conv{n}d": _AFFINE for n in (1, 2, 3)},
     **{f"conv{n}d_transpose": _AFFINE for n in (1, 2, 3)},
@@ -30,7 +30,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "p_re_lu": ("alpha",),
     "rms_normalization": ("scale",),
 }
-# of these, gamma and beta may each be missing
+# norm -> its statistics; gamma and beta come first, and each may be missing
 _NORMS = {
     "batch_normalization": ("moving_mean", "moving_variance"),
     "layer_normalization": (),
@@ -42,23 +42,23 @@ _TOP = "top_level_model_weights"
 
 
 class _Layer(NamedTuple):
-    """One layer of a Keras 3 file that has arrays of its own."""
+    """A layer of a Keras 3 file with arrays of its own."""
 
-    path: str  # of names, as the model's user knows it
-    kind: str  # its place's name in the file, which is its class, or the attribute that holds it
+    path: str  # names of the layers that lead to it
+    kind: str  # its group's name in the file: its class, or the attribute that holds it
     arrays: list[np.ndarray]
 
 
 def read_listed(where: str, root: Any, config: Mapping[str, Any] | None = None) -> Tensors:
-    """The weights of Keras 1, 2 and of ``Model.save`` to .h5: a group per layer, whose attribute lists its weights.
+    """Read weights of Keras 1, 2 and ``Model.save`` to .h5, with a group per layer whose attribute lists its weights.
 
     Args:
-        where: the file, for messages.
-        root: the HDF5 group that has the layers.
-        config: the model's, of which layers within models get their full path; None where the file has none.
+        where: the file's name in messages.
+        root: the HDF5 group of the layers.
+        config: the model's config, which gives layers of nested models their full path; None if the file has none.
 
     Raises:
-        ValueError: for weights that the lists do not name, or name alike.
+        ValueError: if the lists leave a weight unnamed, or name two alike.
     """
     tensors: Tensors = {}
     known = [] if config is None else [path for path, _ in _configs(config, ())]
@@ -80,42 +80,42 @@ def _of_list(where: str, layer: str, listed: list[str]) -> list[str]:
     if any(len(part) == 1 for part in parts):  # Keras 1 wrote conv_W and conv_b
         if layer == _TOP or len(listed) > len(_AFFINE):
             raise ValueError(
-                f"{where}: the layer {layer!r} has {len(listed)} arrays ({', '.join(listed)}), whose names do not say "
-                f"which is which; expected are {', '.join(_AFFINE)}"
+                f"{where}: the layer {layer!r} has {len(listed)} arrays ({', '.join(listed)}), whose names do not tell "
+                f"them apart; expected {', '.join(_AFFINE)}"
             )
         return [f"{layer}/{name}" for name in _AFFINE[: len(listed)]]
-    # names begin above the layer, with it, or, where the layer is a model, below it
+    # names begin above the layer, at it or, if the layer is a model, below it
     below = [part[part.index(layer) + 1 :] if layer in part[:-1] else part for part in parts]
     return ["/".join(part if layer == _TOP else [layer, *part]) for part in below]
 
 
 def _full(where: str, name: str, known: list[str]) -> str:
-    """The name with the models between the layer and what is below it, which a list leaves out."""
+    """Insert into a name the nested models that the list leaves out."""
     layer, _, below = name.partition("/")
     first, slash, _ = below.partition("/")
     if not slash or f"{layer}/{first}" in known:
         return name
     places = {path for path in known if path.startswith(f"{layer}/") and path.endswith(f"/{first}")}
     if len(places) > 1:
-        raise ValueError(f"{where}: {name} may be in {' or '.join(sorted(places))}; give layers names of their own")
+        raise ValueError(f"{where}: {name} may belong to {' or '.join(sorted(places))}; give layers unique names")
     return f"{places.pop().removesuffix(first)}{below}" if places else name
 
 
 def read_numbered(where: str, root: Any, config: Mapping[str, Any] | None = None) -> Tensors:
-    """The weights of a Keras 3 file: a tree of layers, whose variables are numbered.
+    """Read the weights of a Keras 3 file, a tree of layers with numbered variables.
 
     Args:
-        where: the file, for messages.
+        where: the file's name in messages.
         root: the HDF5 file.
-        config: the model's, as config.json of a .keras archive has it; None where the file has none.
+        config: the model's config from config.json of a .keras archive; None if the file has none.
 
     Raises:
-        ValueError: for another file, and for a layer whose variables cannot be named.
+        ValueError: if the file holds no Keras weights, or the variables of a layer cannot be named.
     """
     if not any(isinstance(group, _group_type()) and "vars" in group for group in [root, *_children(root)]) and (
         "layers" not in root
     ):
-        raise ValueError(f"{where}: is no file of Keras' weights; it has {', '.join(sorted(root)) or 'nothing'} in it")
+        raise ValueError(f"{where}: is not a Keras weights file; it contains {', '.join(sorted(root)) or 'nothing'}")
     known = {} if config is None else dict(_configs(config, ()))
     tensors: Tensors = {}
     for layer in _layers(where, root, ()):
@@ -126,7 +126,7 @@ def read_numbered(where: str, root: Any, config: Mapping[str, Any] | None = None
 
 
 def _layers(where: str, group: Any, path: tuple[str, ...]) -> Iterator[_Layer]:
-    """All layers with arrays below a group, in the file's order."""
+    """Yield all layers with arrays below a group, in the file's order."""
     for kind, child in group.items():
         if kind in _NO_WEIGHTS or kind == "vars":
             continue
@@ -140,16 +140,16 @@ def _layers(where: str, group: Any, path: tuple[str, ...]) -> Iterator[_Layer]:
         if len(values):
             wanted = [str(i) for i in range(len(values))]
             if {*values} != {*wanted}:
-                raise ValueError(f"{where}: {values.name} has {', '.join(values)}; expected are {', '.join(wanted)}")
+                raise ValueError(f"{where}: {values.name} has {', '.join(values)}; expected {', '.join(wanted)}")
             yield _Layer("/".join(below), kind, [values[i][()] for i in wanted])
         yield from _layers(where, child, below)
     own = group.get("vars", {}) if not path else {}
     if len(own):
-        raise ValueError(f"{where}: the model has {len(own)} arrays that belong to no layer, which are not named")
+        raise ValueError(f"{where}: the model has {len(own)} arrays that belong to no layer and cannot be named")
 
 
 def _of_class(where: str, layer: _Layer, config: tuple[str, Mapping[str, Any]] | None) -> list[str]:
-    """The names of a layer's variables."""
+    """Return the names of a layer's variables."""
     number = len(layer.arrays)
     spelled = [layer.kind, layer.path.rpartition("/")[2]]
     kinds = [_snake(config[0])] if config is not None else [re.sub(r"_\d+$", "", kind) for kind in spelled]
@@ -160,10 +160,10 @@ def _of_class(where: str, layer: _Layer, config: tuple[str, Mapping[str, Any]] |
         kind = "einsum_dense"
     names = _NAMES.get(kind or "", ())
     if not max(1, len(names) - 1) <= number <= len(names):
-        about = f"expected are {', '.join(names)}" if kind else "its class is not among those whose arrays are known"
+        about = f"expected {', '.join(names)}" if kind else "its class is unknown, and so are their names"
         raise ValueError(
-            f"{where}: the layer {layer.path!r} ({kinds[0]}) has {number} numbered arrays; {about}. A file of "
-            "Model.save(NAME.h5) says their names"
+            f"{where}: the layer {layer.path!r} ({kinds[0]}) has {number} numbered arrays; {about}. "
+            "Model.save(NAME.h5) writes a file with the names"
         )
     return list(names[:number])
 
@@ -174,16 +174,14 @@ def _of_norm(where: str, layer: _Layer, kind: str, config: Mapping[str, Any]) ->
     if "scale" not in config and number == len(statistics):
         given = []
     if number != len(given) + len(statistics):
-        why = (
-            "" if "scale" in config else "; whether scale or offset is missing only .keras and Model.save(NAME.h5) say"
-        )
+        why = "" if "scale" in config else "; only .keras and Model.save(NAME.h5) say which of scale and offset it has"
         expected = ", ".join((*given, *statistics))
-        raise ValueError(f"{where}: the norm {layer.path!r} has {number} arrays; expected are {expected}{why}")
+        raise ValueError(f"{where}: the norm {layer.path!r} has {number} arrays; expected {expected}{why}")
     return [*given, *statistics]
 
 
 def _configs(config: Any, path: tuple[str, ...]) -> Iterator[tuple[str, tuple[str, Mapping[str, Any]]]]:
-    """(path of names, (class, config)) of every layer below a model."""
+    """Yield (path of names, (class, config)) of every layer below a model."""
     if isinstance(config, list | tuple):
         for value in config:
             yield from _configs(value, path)
@@ -198,7 +196,7 @@ def _configs(config: Any, path: tuple[str, ...]) -> Iterator[tuple[str, tuple[st
 
 
 def _snake(name: str) -> str:
-    """A class's name as Keras writes it in files: BatchNormalization is batch_normalization, PReLU is p_re_lu."""
+    """Return a class name as Keras spells it in files: batch_normalization, p_re_lu."""
     words = re.sub(r"\W+", "", name)
     words = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", words)
     return re.sub("([a-z])([A-Z])", r"\1_\2", words).lower()
@@ -206,7 +204,7 @@ def _snake(name: str) -> str:
 
 def _add(where: str, tensors: Tensors, name: str, array: np.ndarray) -> None:
     if name in tensors:
-        raise ValueError(f"{where}: two arrays are called {name}; give the model's layers names of their own")
+        raise ValueError(f"{where}: two arrays are called {name}; give the model's layers unique names")
     tensors[name] = array
 
 

@@ -1,4 +1,4 @@
-"""Between a network's params and state and another framework's flat dict of arrays by name."""
+"""Convert between a network's params and state and another framework's flat dict of arrays by name."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -14,95 +14,96 @@ from jaxdl import nn
 Names = Callable[[nn.Layer], Mapping[str, str]]
 """layer → {path of a leaf with parameters: its name in the other framework}."""
 
-_SHOWN = 20  # names of a mismatch that the message lists; the exception has all of them
+_SHOWN = 20  # how many names of a mismatch the message lists; the exception holds all of them
 
 
 class Mismatch(ValueError):
-    """The file's weights are not the network's: see ``missing``, ``unexpected`` and ``shapes``.
+    """A file's weights do not fit the network.
 
     Attributes:
-        missing: names that the network needs and the file lacks.
-        unexpected: names that the file has and the network has no place for.
+        missing: names that the network needs but the file lacks.
+        unexpected: names in the file that the network does not have.
         shapes: name → (shape in the file, shape that the network needs).
     """
 
     def __init__(self, missing: list[str], unexpected: list[str], shapes: dict[str, tuple[Any, Any]]):
         self.missing, self.unexpected, self.shapes = missing, unexpected, shapes
-        differ = [f"{name} is {there}, needed is {needed}" for name, (there, needed) in shapes.items()]
+        differ = [f"{name} is {there}, expected {needed}" for name, (there, needed) in shapes.items()]
         parts = [("not in the weights", missing), ("not in the network", unexpected), ("of another shape", differ)]
         said = [f"{len(names)} {what}: {_listed(names)}" for what, names in parts if names]
         super().__init__("weights of another architecture; " + "; ".join(said))
 
 
 class _Slot(NamedTuple):
-    """One array of the network and what it is in the other framework."""
+    """An array of the network and its counterpart in the other framework."""
 
     tree: str  # "params" or "state"
     path: tuple[str, ...]
-    name: str  # there
+    name: str  # in the other framework
     to_ours: Callable[[Any], Any]
     to_theirs: Callable[[Any], Any]
-    like: Any = None  # its shape and dtype here
+    like: Any = None  # the network's shape and dtype
 
 
 def from_torch(
     tensors: Mapping[str, ArrayLike], layer: nn.Layer, in_shape: Sequence[int], names: Names
 ) -> tuple[Any, Any]:
-    """Params and state of ``layer`` from a PyTorch state dict.
+    """Convert a PyTorch state dict to the params and state of ``layer``.
 
-    Convolutions go from (o, i, h, w) to (h, w, i, o), dense layers from (o, i) to (i, o); behind a flatten their rows
-    go from the order (c, h, w) to (h, w, c). Counters (``num_batches_tracked``) are left out.
+    Convolution kernels are transposed from (o, i, h, w) to (h, w, i, o) and dense kernels from (o, i) to (i, o); after
+    a flatten, a dense kernel's rows are reordered from (c, h, w) to (h, w, c). ``num_batches_tracked`` is ignored.
 
     Args:
         tensors: name → array, as from `read`.
         layer: the network.
-        in_shape: shape of one input, such as ``(224, 224, 3)``: the one that the weights are for.
-        names: which name belongs to which leaf, such as `torchvision.resnet`.
+        in_shape: shape of the one input that the weights are for, such as ``(224, 224, 3)``.
+        names: maps paths of leaves to names in ``tensors``, such as `torchvision.resnet`.
 
     Returns:
         ``(params, state)`` of float32 arrays.
 
     Raises:
-        Mismatch: names or shapes differ; all of them are listed.
+        Mismatch: if names or shapes differ; it lists all of them.
     """
     wanted = {_present_name(name): a for name, a in tensors.items() if not name.endswith("num_batches_tracked")}
     return _fill(wanted, layer, in_shape, _slots(layer, in_shape, names(layer), _torch_slots))
 
 
 def to_torch(layer: nn.Layer, params: Any, state: Any, in_shape: Sequence[int], names: Names) -> dict[str, Any]:
-    """The PyTorch state dict of a network, as arrays by name. See `from_torch`."""
+    """Return the PyTorch state dict of a network, as arrays by name. See `from_torch`."""
     return _export(params, state, _slots(layer, in_shape, names(layer), _torch_slots))
 
 
 def from_keras(
     tensors: Mapping[str, ArrayLike], layer: nn.Layer, in_shape: Sequence[int], names: Names
 ) -> tuple[Any, Any]:
-    """Params and state of ``layer`` from Keras' arrays ``LAYER/kernel``, ... See `from_torch`; layouts are the same."""
+    """Convert Keras' arrays ``LAYER/kernel``, ... to params and state. See `from_torch`; Keras' layouts are ours."""
     return _fill(dict(tensors), layer, in_shape, _slots(layer, in_shape, names(layer), _keras_slots))
 
 
 def to_keras(layer: nn.Layer, params: Any, state: Any, in_shape: Sequence[int], names: Names) -> dict[str, Any]:
-    """Keras' arrays ``LAYER/kernel``, ... of a network, for `write_keras`. See `from_keras`."""
+    """Return a network's arrays under Keras' names ``LAYER/kernel``, ..., for `write_keras`. See `from_keras`."""
     return _export(params, state, _slots(layer, in_shape, names(layer), _keras_slots))
 
 
 def renamed(layer: nn.Layer, rename: Callable[[str], str | None], what: str) -> dict[str, str]:
-    """The names of all leaves that can have parameters.
+    """Return the new names of all leaves that can have parameters.
 
     Args:
         layer: the network.
-        rename: path → name, or None for a path that is not of this family of networks.
-        what: the family, for the message.
+        rename: path → name, or None for a path that this family of networks does not have.
+        what: the family's name in the message.
 
     Raises:
-        ValueError: the network is of another family.
+        ValueError: if the network is of another family.
     """
     kinds = ("conv", "dense", "batch_norm")
     paths = [path for path in nn.paths(layer) if nn.at(layer, path).op.kind in kinds]
     names = {path: rename(path) for path in paths}
     foreign = [path for path, name in names.items() if name is None]
     if foreign or not paths:
-        raise ValueError(f"layer: is no {what} of jaxdl.models; it has {_listed(foreign or list(layer.children))}")
+        found = _listed(foreign or list(layer.children))
+        raise ValueError(f"layer: expected {what} of jaxdl.models; got a network with {found}")
     return {path: name for path, name in names.items() if name is not None}
 
 
@@ -114,12 +115,12 @@ def _fill(tensors: dict[str, ArrayLike], layer: nn.Layer, in_shape: Sequence[int
         _put(filled[slot.tree], slot.path, slot.to_ours(jnp.asarray(tensors[slot.name], jnp.float32)))
     like = dict(zip(("params", "state"), _abstract(layer, in_shape), strict=True))
     if left := _structure(like) ^ _structure(filled):
-        raise ValueError(f"names: leave out {_listed(sorted(left))} of the network")
+        raise ValueError(f"names: must cover the network, but leave out {_listed(sorted(left))}")
     return filled["params"], filled["state"]
 
 
 def check_match(there: Mapping[str, tuple[int, ...]], needed: Mapping[str, tuple[int, ...]]) -> None:
-    """Raise Mismatch unless both have the same names and shapes."""
+    """Raise Mismatch unless a file's names and shapes are those that the network needs."""
     missing, unexpected = ([n for n in a if n not in b] for a, b in ((needed, there), (there, needed)))
     differ = {name: (there[name], shape) for name, shape in needed.items() if name in there and there[name] != shape}
     if missing or unexpected or differ:
@@ -132,7 +133,7 @@ def _export(params: Any, state: Any, slots: list[_Slot]) -> dict[str, Any]:
 
 
 def _slots(layer: nn.Layer, in_shape: Sequence[int], names: Mapping[str, str], of_leaf) -> list[_Slot]:
-    """The arrays of all named leaves, in the network's order."""
+    """Return the arrays of all named leaves, in the network's order."""
     seen: list[tuple[str, str, Any]] = []
     trees = dict(zip(("params", "state"), _abstract(_noting(layer, "", seen), in_shape), strict=True))
     flattened, slots = _flattened(seen), []
@@ -164,12 +165,12 @@ def _torch_slots(kind: str, name: str, flattened: tuple[int, ...] | None) -> lis
 
 
 def _present_name(name: str) -> str:
-    """Torchvision's files of DenseNet are older than its module names: there it is norm.1 instead of norm1."""
+    """Rename norm.1 to norm1: torchvision's DenseNet files are older than its module names."""
     return re.sub(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)", r"\1\2", name)
 
 
 def _keras_slots(kind: str, name: str, flattened: tuple[int, ...] | None) -> list[_Slot]:
-    del flattened  # channels last, as here
+    del flattened  # Keras is channels last, as jaxdl is
     here = [("params", "kernel", "kernel"), ("params", "bias", "bias")]
     if kind == "batch_norm":
         here = [("params", "scale", "gamma"), ("params", "offset", "beta")]
@@ -178,7 +179,7 @@ def _keras_slots(kind: str, name: str, flattened: tuple[int, ...] | None) -> lis
 
 
 def _flattened(seen: list[tuple[str, str, Any]]) -> dict[str, tuple[int, ...]]:
-    """For dense layers behind a flatten the shape of the image that it flattens."""
+    """Return, for each dense layer that follows a flatten, the shape of the flattened image."""
     found, image = {}, None
     for path, kind, shape in seen:
         if kind == "flatten":
@@ -191,7 +192,7 @@ def _flattened(seen: list[tuple[str, str, Any]]) -> dict[str, tuple[int, ...]]:
 
 
 def _noting(layer: nn.Layer, path: str, seen: list[tuple[str, str, Any]]) -> nn.Layer:
-    """The same network, whose leaves note what shapes ``init`` gives them."""
+    """Return the network with leaves that record the input shapes that ``init`` passes them."""
     if layer.op.rebuild is not None:
         below = {name: _noting(child, f"{path}/{name}".lstrip("/"), seen) for name, child in layer.children.items()}
         return layer.op.rebuild(below)

@@ -14,18 +14,18 @@ from jaxdl.nn.layer import abstract_batch, checked
 def from_nnx(module: Any, *, input_dtype: Any = jnp.float32) -> nn.Layer:
     """Turn a flax.nnx module into a layer, which trains in every experiment of this library.
 
-    Its params are the module's `nnx.Param`, nested by attribute; its state is all other variables, such as running
-    statistics. It is a leaf: the module's own parts cannot be tapped or replaced. Training calls ``module.train()``,
-    evaluation ``module.eval()``; random streams start from the key of each call, and so do not belong to the state.
+    The layer's params are the module's `nnx.Param`, nested by attribute, and its state is all other variables, such as
+    running statistics. It is a leaf: the module's own parts cannot be tapped or replaced. Training calls
+    ``module.train()``, evaluation ``module.eval()``. Random streams start from the key of each call, so they are not
+    part of the state.
 
     Args:
         module: a function ``rngs -> module``, such as ``lambda rngs: Net(10, rngs=rngs)``, whose parameters ``init``
-            draws; or a module, with whose present parameters ``init`` starts, whatever its key. The module's call takes
-            one batch.
-        input_dtype: of the batch, as in `nn.function`.
+            draws; or a module, whose present parameters ``init`` returns for any key. Its call takes one batch.
+        input_dtype: dtype of the batch, as in `nn.function`.
 
     Raises:
-        ValueError: for something else.
+        ValueError: if ``module`` is neither.
     """
     if isinstance(module, nnx.Module):
         make = lambda rngs: module
@@ -70,14 +70,14 @@ def from_nnx(module: Any, *, input_dtype: Any = jnp.float32) -> nn.Layer:
 def to_nnx(layer: nn.Layer, in_shape: Any, *, rngs: nnx.Rngs, axis_name: str | None = None) -> nnx.Module:
     """Turn a layer into a flax.nnx module, called as ``module(x)``, with ``module.train()`` and ``module.eval()``.
 
-    Its attributes are ``params``, with the tree of the layer's own as `nnx.Param`, and ``state``, with the layer's as
-    `nnx.BatchStat`, which a call in training moves.
+    Its attribute ``params`` holds the layer's params as `nnx.Param`, and ``state`` the layer's state as
+    `nnx.BatchStat`, which a call in training updates.
 
     Args:
         layer: the network or part of one.
         in_shape: shape of one input, without a batch axis.
-        rngs: draws the parameters by its stream params, and in training what the layer draws by its stream dropout.
-        axis_name: of the mapped axis over which batch statistics are synchronised.
+        rngs: source of random keys: its stream params draws the parameters, its stream dropout serves training.
+        axis_name: name of the mapped axis over which batch statistics are synchronised.
     """
     return _LayerModule(layer, in_shape, rngs, axis_name)
 
@@ -95,7 +95,7 @@ class _LayerModule(nnx.Module):
         self.deterministic = False
 
     def __call__(self, x):
-        """Apply the layer; in training also move its state."""
+        """Apply the layer and, in training, update its state."""
         train = not self.deterministic
         values = (jax.tree.map(lambda one: one[...], tree, is_leaf=_is_variable) for tree in (self.params, self.state))
         key = self.rngs.dropout() if train else None

@@ -1,4 +1,4 @@
-"""A network's weights in one call: from any file that `read` reads, and into safetensors."""
+"""Load a network's weights from any file that `read` understands, and save them as safetensors."""
 
 import os
 from collections.abc import Sequence
@@ -19,17 +19,18 @@ def load(
     """Load the params and state of a network from a file of weights.
 
     Args:
-        path: see `files.read`.
+        path: the file; see `files.read`.
         layer: the network.
-        in_shape: shape of one input that the weights are for.
-        names: which name there belongs to which leaf here, such as `torchvision.resnet` or, for Keras' files,
+        in_shape: shape of the one input that the weights are for.
+        names: maps paths of leaves to names in the file, such as `torchvision.resnet` or, for Keras' files,
             `keras.resnet`; None for a file that `save` wrote.
 
     Returns:
-        ``(params, state)`` of float32 arrays; of a file of `save` in the types that it holds.
+        ``(params, state)`` of float32 arrays; from a file of `save`, arrays keep their dtypes.
 
     Raises:
-        ValueError: for a file that cannot be read, and `Mismatch` for weights of another architecture; both name it.
+        ValueError: for a file that cannot be read, and its subclass `Mismatch` for weights of another architecture;
+            both name the file.
     """
     tensors = files.read(path)
     try:
@@ -45,7 +46,7 @@ def load(
 def save(path: str | os.PathLike, params: Any, state: Any) -> None:
     """Write params and state into a safetensors file, named by their paths: ``params/conv1/kernel``.
 
-    Shapes and types stay as they are, bit for bit.
+    Shapes, dtypes and bits are kept.
 
     Args:
         path: the file; its folder must exist.
@@ -53,8 +54,8 @@ def save(path: str | os.PathLike, params: Any, state: Any) -> None:
         state: pytree of arrays.
 
     Raises:
-        ValueError: for a leaf that is no array, two leaves of one path (``{"a/b": ...}`` beside ``{"a": {"b": ...}}``),
-            and types that safetensors has not, such as complex128 and int4.
+        ValueError: for a leaf that is not an array, two leaves with one path (``{"a/b": ...}`` beside
+            ``{"a": {"b": ...}}``), and dtypes that safetensors does not support, such as complex128 and int4.
     """
     tree = {"params": params, "state": state}
     named = _named(tree)
@@ -77,15 +78,15 @@ def _own(path: str | os.PathLike, tensors: files.Tensors, layer: nn.Layer, in_sh
 
 
 def _named(tree: Any) -> dict[str, Any]:
-    """Path → leaf, in the tree's order.
+    """Return path → leaf, in the tree's order.
 
     Raises:
-        ValueError: for two leaves of one path.
+        ValueError: if two leaves have one path.
     """
     named: dict[str, Any] = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
         name = "/".join(jax.tree_util.keystr((key,), simple=True) for key in path)
         if name in named:
-            raise ValueError(f"two leaves have the path {name}; give them names without '/', or other names")
+            raise ValueError(f"two leaves have the path {name}; rename one, or drop '/' from names")
         named[name] = leaf
     return named

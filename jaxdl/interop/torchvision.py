@@ -1,6 +1,6 @@
-"""Names of torchvision for the parameters of `jaxdl.models`, as of torchvision 0.29, for `load` and `to_torch`.
+"""Torchvision's names for the parameters of `jaxdl.models`, as of torchvision 0.29, for `load` and `to_torch`.
 
-Each function maps the paths of the network's leaves to the modules of a state dict; torchvision itself is not needed.
+Each function maps the paths of the network's leaves to the modules of a state dict. Torchvision need not be installed.
 """
 
 import re
@@ -11,14 +11,14 @@ from jaxdl.interop.layouts import renamed
 
 
 def alexnet(layer: nn.Layer) -> dict[str, str]:
-    """AlexNet in one tower."""
+    """Return torchvision's names for AlexNet with one tower."""
     features = {f"conv{i}": f"features.{place}" for i, place in enumerate((0, 3, 6, 8, 10), 1)}
     table = features | {"fc6": "classifier.1", "fc7": "classifier.4", "fc8": "classifier.6"}
-    return renamed(layer, table.get, "AlexNet in one tower")
+    return renamed(layer, table.get, "AlexNet with one tower")
 
 
 def vgg(layer: nn.Layer) -> dict[str, str]:
-    """VGG-11 to VGG-19, with and without batch norm: ``features.N`` by place, ``classifier.0``, ``.3``, ``.6``."""
+    """Return torchvision's names for VGG-11 to VGG-19, with or without batch norm."""
     features = [name for name in layer.children if re.match(r"(conv|norm|relu)\d_|pool\d", name)]
     table = {name: f"features.{i}" for i, name in enumerate(features)}
     table |= {"fc6": "classifier.0", "fc7": "classifier.3", "fc8": "classifier.6"}
@@ -26,7 +26,7 @@ def vgg(layer: nn.Layer) -> dict[str, str]:
 
 
 def resnet(layer: nn.Layer) -> dict[str, str]:
-    """ResNet-18 to ResNet-152 with projections (shortcut "B")."""
+    """Return torchvision's names for ResNet-18 to ResNet-152 with projections (``shortcut="B"``)."""
     stage = lambda match: f"layer{int(match[1]) - 1}.{int(match[2]) - 1}"
     rules = [
         (r"conv1|fc", lambda match: match[0]),
@@ -40,9 +40,10 @@ def resnet(layer: nn.Layer) -> dict[str, str]:
 
 
 def googlenet(layer: nn.Layer) -> dict[str, str]:
-    """GoogLeNet of ``variant="torch"``; torchvision's own file holds the auxiliary heads, too (``auxiliary=True``).
+    """Return torchvision's names for GoogLeNet with ``variant="torch"``.
 
-    That file is for images that torchvision scales to [-1, 1] inside the network (``transform_input``).
+    Torchvision's own file includes the auxiliary heads (``auxiliary=True``) and expects images scaled to [-1, 1], which
+    torchvision does inside the network (``transform_input``).
     """
     modules = {"conv": "conv", "norm": "bn"}
     branches = {"branch1": "branch1", "branch3/reduce": "branch2.0", "branch3/conv": "branch2.1",
@@ -62,7 +63,7 @@ def googlenet(layer: nn.Layer) -> dict[str, str]:
 
 
 def densenet(layer: nn.Layer) -> dict[str, str]:
-    """DenseNet-121 to DenseNet-201."""
+    """Return torchvision's names for DenseNet-121 to DenseNet-201."""
     dense = lambda match: f"features.denseblock{match[1]}.denselayer{match[2]}.{match[3]}"
     rules = [
         (r"conv0|norm0", lambda match: f"features.{match[0]}"),
@@ -75,7 +76,7 @@ def densenet(layer: nn.Layer) -> dict[str, str]:
 
 
 def by_rules(rules: Sequence[tuple[str, Callable[[re.Match], str]]]) -> Callable[[str], str | None]:
-    """A function from a path to the name by the first rule (regular expression, match → name) that fits it whole."""
+    """Return a function that renames a path by the first rule (regular expression, match → name) that matches fully."""
 
     def rename(path: str) -> str | None:
         for pattern, name in rules:

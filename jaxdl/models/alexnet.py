@@ -1,4 +1,4 @@
-"""AlexNet in one tower, and the net of 2012 with its two towers and local response norm. [Lecture row I]"""
+"""AlexNet with one tower, and the network of 2012 with two towers and local response norm. [Lecture row I]"""
 
 from typing import Any
 
@@ -7,14 +7,15 @@ from jaxdl.models.options import check_choice, scaled
 
 
 def alexnet(num_classes: int = 1000, *, dropout: float = 0.5, width: float = 1.0) -> nn.Layer:
-    """AlexNet in one tower, for images of 224x224: convolutions 64-192-384-256-256, then 4096-4096-classes.
+    """AlexNet with one tower for 224x224 images: convolutions 64-192-384-256-256, then 4096-4096-classes.
 
-    61,100,840 parameters at 1000 classes on three channels. Kernels start by He's rule, biases at 0.
+    It has 61,100,840 parameters for 1000 classes and three channels. Kernels are initialised by He's rule, biases
+    at 0.
 
     Args:
         num_classes: number of logits.
         dropout: probability of dropping an input of fc6 and fc7.
-        width: factor on every number of channels.
+        width: multiplier of every channel count.
 
     Reference: A. Krizhevsky, One weird trick for parallelizing convolutional neural networks, 2014,
     https://arxiv.org/abs/1404.5997.
@@ -49,21 +50,22 @@ def alexnet(num_classes: int = 1000, *, dropout: float = 0.5, width: float = 1.0
 def alexnet_2012(
     num_classes: int = 1000, *, order: str = "norm_pool", dropout: float = 0.5, width: float = 1.0
 ) -> nn.Layer:
-    """AlexNet as it won in 2012: convolutions 96-256-384-384-256 in two groups, local response norm, 4096-4096.
+    """AlexNet of 2012: convolutions 96-256-384-384-256 in two groups, local response norm, then 4096-4096-classes.
 
-    60,965,224 parameters at 1000 classes on 227x227x3. The paper's 224 does not give its own 55x55 maps; 227 does.
+    It has 60,965,224 parameters for 1000 classes on 227x227x3. The paper states 224x224, from which its 55x55 maps do
+    not follow.
 
     Args:
         num_classes: number of logits.
-        order: "norm_pool" is the paper's; the lecture draws "pool_norm". [Lecture row H8]
+        order: "norm_pool" as in the paper, or "pool_norm" as the lecture draws it.
         dropout: probability of dropping a hidden unit of fc6 and fc7.
-        width: factor on every number of channels.
+        width: multiplier of every channel count.
 
-    Kernels start from N(0, .01²); biases at 1 in conv2, conv4, conv5 and the hidden affine layers, so that their
-    ReLUs start alive, and at 0 elsewhere, as in the paper.
+    As in the paper, kernels are drawn from N(0, .01²). Biases start at 1 in conv2, conv4, conv5 and the hidden dense
+    layers, which keeps their ReLUs active at first, and at 0 elsewhere.
 
     Reference: A. Krizhevsky, I. Sutskever, G. Hinton, ImageNet Classification with Deep Convolutional Neural
-    Networks, 2012, https://papers.nips.cc/paper/4824.
+    Networks, 2012, https://papers.nips.cc/paper/4824. [Lecture row H8]
     """
     check_choice("order", order, ("norm_pool", "pool_norm"))
     start: dict[str, Any] = {"kernel_init": initializers.normal(0.01)}

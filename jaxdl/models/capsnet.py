@@ -15,11 +15,11 @@ from jaxdl.nn.layer import checked, own_arrays
 
 
 class Capsules(NamedTuple):
-    """What CapsNet returns in training, for `capsule_loss`; in evaluation it returns the lengths alone."""
+    """CapsNet's output in training, for `capsule_loss`; its output in evaluation is the lengths alone."""
 
-    lengths: Float[Array, "n classes"]  # of the capsules: the scores of the classes
+    lengths: Float[Array, "n classes"]  # capsule lengths, the scores of the classes
     vectors: Float[Array, "n classes d"]  # the capsules themselves
-    images: Float[Array, "n h w c"]  # the network's input, which the decoder is to give back
+    images: Float[Array, "n h w c"]  # the network's input, which the decoder reconstructs
     decode: jax.tree_util.Partial  # (n, classes d) -> (n, h w c), with the decoder's parameters
 
 
@@ -32,15 +32,15 @@ def capsnet(
 ) -> nn.Layer:
     """CapsNet: a 9x9 convolution, 32 maps of 8-d primary capsules, a 16-d capsule per class, and a decoder.
 
-    8,215,568 parameters on 28x28x1: 6,804,224 and the decoder's 1,411,344. The decoder gives an image back from one
-    capsule, the others being masked: the longest in evaluation, the labelled one in `capsule_loss`. Its result is
-    not part of the output: ``nn.tap(net, ["decoder"])`` returns it too, and where nobody asks, jit leaves it out.
+    It has 8,215,568 parameters on 28x28x1, of which 1,411,344 are the decoder's. The decoder reconstructs the image
+    from one capsule, with the others masked: the longest in evaluation, the labelled one in `capsule_loss`. The
+    reconstruction is not part of the output; ``nn.tap(net, ["decoder"])`` returns it, and jit drops it when unused.
 
     Args:
-        num_classes: number of capsules, whose lengths are the output.
-        image_shape: (height, width, channels) of the images, which the decoder has to know.
-        iterations: of the routing.
-        width: factor on the number of channels and hidden units; capsules keep 8 and 16 entries.
+        num_classes: number of output capsules, whose lengths are the output.
+        image_shape: ``(height, width, channels)`` of the images, which sizes the decoder.
+        iterations: number of routing iterations.
+        width: multiplier of channel and hidden unit counts; capsules keep 8 and 16 entries.
 
     The paper reaches .25 % error on MNIST with three iterations, reconstruction and shifts by up to 2 pixels.
 
@@ -73,16 +73,16 @@ def capsule_loss(
     reconstruction: float = 5e-4,
     where: ArrayLike | None = None,
 ) -> Float[Array, " n"]:
-    """Margin loss of the lengths, plus in training ``reconstruction · Σ (image - decoded)²`` over the pixels.
+    """Margin loss of the lengths; in training plus ``reconstruction · Σ (image - decoded)²`` over the pixels.
 
     Args:
-        outputs: what CapsNet returns in training, or the lengths that it returns in evaluation.
-        labels: class numbers ``(n,)``; they choose the capsule that is decoded.
-        reconstruction: weight of the squared error, of images in [0, 1].
-        where: which examples count, as in `losses.margin`.
+        outputs: the `Capsules` that CapsNet returns in training, or the lengths that it returns in evaluation.
+        labels: class numbers ``(n,)``; the decoder sees the labelled capsule alone.
+        reconstruction: weight of the squared error, for images in [0, 1].
+        where: mask of the examples that count, as in `losses.margin`.
 
     Returns:
-        One number per example, for `training.train_step`. See `losses.margin`.
+        The loss of each example, ``(n,)``, for `training.train_step`.
     """
     if not isinstance(outputs, Capsules):
         return losses.margin(outputs, labels, where=where)
@@ -93,7 +93,7 @@ def capsule_loss(
 
 
 def _with_decoder(encoder: nn.Layer, decoder: nn.Layer, num_classes: int, image_shape: tuple[int, ...]) -> nn.Layer:
-    parts = nn.serial(encoder=encoder, masked=_flat_capsules, decoder=decoder)  # where their parameters come from
+    parts = nn.serial(encoder=encoder, masked=_flat_capsules, decoder=decoder)  # initialises the parameters of both
 
     def check(in_shape):
         encoder.out_shape(in_shape)
@@ -136,19 +136,19 @@ def _flat_capsules(vectors: Array) -> Array:
 
 
 def _masked(vectors: Array, labels: ArrayLike) -> Array:
-    """Keep one capsule of each example and put the others to 0, all in one row."""
+    """Zero every capsule of an example except the labelled one, and flatten them."""
     kept = jax.nn.one_hot(labels, vectors.shape[1], dtype=vectors.dtype)
     return _flat_capsules(vectors * kept[:, :, None])
 
 
 def _primary_capsules(x: Array) -> Array:
-    """Read groups of 8 channels as capsules: (n, h, w, 8 m) -> (n, h w m, 8), squashed."""
+    """Reshape groups of 8 channels into squashed capsules: (n, h, w, 8 m) -> (n, h w m, 8)."""
     n, height, width, channels = x.shape
     return layers.squash(x.reshape(n, height * width * channels // 8, 8))
 
 
 def _routed_capsules(number: int, size: int, iterations: int) -> nn.Layer:
-    """Return a layer of capsules: each lower one votes for each of these by a matrix of its own."""
+    """Return a routed capsule layer: each input capsule votes for each output capsule through its own matrix."""
 
     def init(key, in_shape):
         n_in, d_in = in_shape

@@ -1,4 +1,4 @@
-"""A small convolutional net with batch norm, for small images."""
+"""A small convolutional network with batch norm for small images."""
 
 import functools
 from collections.abc import Sequence
@@ -15,8 +15,8 @@ def small_cnn(
 ) -> nn.Layer:
     """Stages of 3x3 convolution, 2x2 max pool, batch norm and ReLU; then one hidden layer with dropout.
 
-    The pool comes before the batch norm, so that norm and ReLU see a quarter of the values; the maximum and ReLU
-    commute. With the defaults it has 390,634 parameters on 28x28x1. Kernels start by He's rule.
+    The pool comes before the batch norm, so that norm and ReLU process a quarter of the values; max pooling and ReLU
+    commute. With the defaults it has 390,634 parameters on 28x28x1. Kernels are initialised by He's rule.
 
     Args:
         num_classes: number of logits.

@@ -1,4 +1,4 @@
-"""The two convolutional nets on which DeepOBS compares optimizers.
+"""The two convolutional networks on which DeepOBS compares optimizers.
 
 Reference: F. Schneider, L. Balles, P. Hennig, DeepOBS: A Deep Learning Optimizer Benchmark Suite, 2019,
 https://arxiv.org/abs/1903.05499.
@@ -12,8 +12,8 @@ from jaxdl import activations, initializers, nn
 def net_2c2d(num_classes: int = 10) -> nn.Layer:
     """Two 5x5 convolutions (32, 64), each with ReLU and a 2x2 max pool, then 1,024 hidden units.
 
-    On 28x28x1 images it has 3,274,634 parameters. Kernels start from a normal of deviation .05 cut off at two
-    deviations, biases at .05.
+    On 28x28x1 images it has 3,274,634 parameters. Kernels are drawn from a normal distribution of standard deviation
+    .05, truncated at two deviations; biases start at .05.
 
     Args:
         num_classes: number of logits.
@@ -39,8 +39,9 @@ def net_2c2d(num_classes: int = 10) -> nn.Layer:
 def net_3c3d(num_classes: int = 10) -> nn.Layer:
     """Three convolutions (64, 96, 128), each with ReLU and a 3x3 max pool of stride 2, then 512 and 256 hidden units.
 
-    On 32x32x3 images it has 895,210 parameters. Kernels start by Glorot's rule: cut-off normal in convolutions,
-    uniform in the affine layers; biases at 0. DeepOBS trains it with the penalty ½·.002·‖W‖² on all kernels.
+    On 32x32x3 images it has 895,210 parameters. Kernels are initialised by Glorot's rule, from a truncated normal in
+    convolutions and uniformly in dense layers; biases start at 0. DeepOBS trains it with the penalty ½·.002·‖W‖² on
+    all kernels.
 
     Args:
         num_classes: number of logits.

@@ -22,19 +22,19 @@ def densenet(
     variant: str = "torch",
     dropout: float = 0.0,
 ) -> nn.Layer:
-    """DenseNet for images of 224x224: a 7x7 convolution, a pool, four dense blocks with transitions between them.
+    """DenseNet for 224x224 images: a 7x7 convolution, a pool, four dense blocks with transitions between them.
 
-    Parameters at 1000 classes on three channels: densenet121 7,978,856, densenet161 28,681,000, densenet169
+    Parameter counts for 1000 classes and three channels: densenet121 7,978,856, densenet161 28,681,000, densenet169
     14,149,480, densenet201 20,013,928.
 
     Args:
         num_classes: number of logits.
         depths: layers in each block; a layer is a 1x1 convolution to 4·growth channels and a 3x3 to ``growth``.
         growth: channels that each layer adds.
-        variant: "keras" differs from "torch" in the constants of batch norm alone.
+        variant: "torch" or "keras", which differ in batch norm's eps and momentum alone.
         dropout: probability of dropping a unit after each 3x3 convolution.
 
-    Transitions halve the channels and the image. Kernels start by He's rule, the last bias at 0.
+    Transitions halve channels, height and width. Kernels are initialised by He's rule, the last bias at 0.
     """
     check_choice("variant", variant, VARIANTS)
     eps, momentum = VARIANTS[variant]
@@ -54,21 +54,21 @@ def densenet(
 def densenet_cifar(
     num_classes: int = 10, *, depth: int = 40, growth: int = 12, bottleneck: bool = False, dropout: float = 0.0
 ) -> nn.Layer:
-    """DenseNet for images of 32x32: three dense blocks; with ``bottleneck`` the paper's BC form.
+    """DenseNet for 32x32 images with three dense blocks; ``bottleneck`` makes it the paper's BC form.
 
-    Parameters on three channels: depth 40, growth 12 1,019,722 (error 5.24 % with augmentation); BC of depth 100,
-    growth 12 769,162 (4.51 %).
+    Parameter counts on three channels: 1,019,722 at depth 40 and growth 12 (the paper's error is 5.24 % with
+    augmentation), 769,162 for BC at depth 100 and growth 12 (4.51 %).
 
     Args:
         num_classes: number of logits.
-        depth: layers with weights, 3n + 4, or 6n + 4 with ``bottleneck``.
+        depth: number of layers with weights: 3n + 4, or 6n + 4 with ``bottleneck``.
         growth: channels that each layer adds.
-        bottleneck: 1x1 convolutions before the 3x3, and transitions that halve the channels.
-        dropout: as in `densenet`; the paper takes .2 without augmentation.
+        bottleneck: whether 1x1 convolutions precede the 3x3 ones and transitions halve the channels.
+        dropout: as in `densenet`; the paper uses .2 without augmentation.
     """
     layers_each = 2 if bottleneck else 1
     if depth < 4 + 3 * layers_each or (depth - 4) % (3 * layers_each):
-        raise ValueError(f"depth: got {depth}, allowed are {3 * layers_each}n + 4 with n ≥ 1, three equal blocks")
+        raise ValueError(f"depth: got {depth}, allowed are {3 * layers_each}n + 4 with n ≥ 1, for three equal blocks")
     depths = [(depth - 4) // (3 * layers_each)] * 3
     first = 2 * growth if bottleneck else 16
     compression = 0.5 if bottleneck else 1.0
@@ -90,7 +90,7 @@ densenet_bc100 = functools.partial(densenet_cifar, depth=100, bottleneck=True)
 
 
 def _blocks(depths, channels, growth, bottleneck, compression, dropout, norm: Callable[[], nn.Layer]):
-    """Return block1, transition1, block2, ... and the norm and ReLU that end them."""
+    """Return block1, transition1, block2, ... and the norm and ReLU that follow them."""
     parts = {}
     for i, depth in enumerate(depths, 1):
         layers = {f"layer{j}": _dense_layer(growth, bottleneck, dropout, norm) for j in range(1, depth + 1)}

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from jaxdl import activations, initializers, nn
 from jaxdl.models.options import check_choice, scaled
 
-# the paper's table 1: 1x1; 3x3 reduce, 3x3; 5x5 reduce, 5x5; projection after the pool
+# widths from the paper's table 1: 1x1; 3x3 reduce, 3x3; 5x5 reduce, 5x5; projection after the pool
 MODULES = {
     "3a": (64, 96, 128, 16, 32, 32),
     "3b": (128, 128, 192, 32, 96, 64),
@@ -17,7 +17,7 @@ MODULES = {
     "5a": (256, 160, 320, 32, 128, 128),
     "5b": (384, 192, 384, 48, 128, 128),
 }
-CEIL = ((0, 1), (0, 1))  # for pools of 3 with stride 2: lengths are rounded up
+CEIL = ((0, 1), (0, 1))  # padding with which a pool of stride 2 rounds its output length up
 
 
 def googlenet(
@@ -30,23 +30,23 @@ def googlenet(
     dropout: float = 0.4,
     width: float = 1.0,
 ) -> nn.Layer:
-    """GoogLeNet for images of 224x224: two convolutions, nine Inception modules, one affine layer.
+    """GoogLeNet for 224x224 images: a convolutional stem, nine Inception modules, one dense layer.
 
-    Parameters at 1000 classes on three channels, without and with the auxiliary heads: "paper" 6,998,552 and
+    Parameter counts for 1000 classes and three channels, without and with the auxiliary heads: "paper" 6,998,552 and
     13,378,280; "batch_norm" 7,005,832 and 13,385,816; "torch" 6,624,904 and 13,004,888.
 
     Args:
         num_classes: number of logits.
-        variant: "paper" has biases and local response norm; "batch_norm" has batch norm instead of both; "torch" is
-            as torchvision has it, with batch norm, 3x3 where the paper has 5x5, and a 2x2 pool before 5a.
-        auxiliary: whether heads stand on 4a and 4d. In training the net then returns `nn.WithAuxiliary`, whose
-            losses weigh .3; in evaluation it returns the logits alone.
-        naive: whether the modules lack the 1x1 reductions and the projection, as in the paper's figure 2a.
-        modules: the names of those to build, all nine for the paper's net.
-        dropout: probability of dropping an input of the last layer; .7 in the heads.
-        width: factor on every number of channels.
+        variant: "paper" has biases and local response norm; "batch_norm" has batch norm instead of both; "torch"
+            follows torchvision, with batch norm, 3x3 in place of 5x5 convolutions, and a 2x2 pool before 5a.
+        auxiliary: whether to put heads on 4a and 4d. The network then returns `nn.WithAuxiliary` in training, where
+            each head's loss has weight .3, and the logits alone in evaluation.
+        naive: whether to leave out the modules' 1x1 reductions and projection, as in the paper's figure 2a.
+        modules: names of the modules to build; the paper's network has all nine.
+        dropout: probability of dropping an input of the last layer; the heads use .7.
+        width: multiplier of every channel count.
 
-    Kernels start by Glorot's rule, biases at 0; the paper does not say.
+    Kernels are initialised by Glorot's rule, biases at 0; the paper specifies neither.
 
     Reference: C. Szegedy et al., Going Deeper with Convolutions, 2014, https://arxiv.org/abs/1409.4842.
     """
@@ -104,12 +104,12 @@ def _module(c1, reduce3, c3, reduce5, c5, pool, naive: bool, variant: str, width
 def inception(
     c1: int, reduce3: int, c3: int, reduce5: int, c5: int, pool: int, *, variant: str = "paper", width: float = 1.0
 ) -> nn.Layer:
-    """An Inception module: 1x1, 3x3 and 5x5 convolutions and a 3x3 pool side by side, 1x1 convolutions for economy.
+    """Inception module: parallel 1x1, 3x3 and 5x5 convolutions and a 3x3 pool, with 1x1 convolutions to save work.
 
     Args:
         c1: channels of the 1x1 branch.
         reduce3, c3: channels of the 1x1 convolution before the 3x3, and of the 3x3.
-        reduce5, c5: ditto for the 5x5.
+        reduce5, c5: the same for the 5x5 branch.
         pool: channels of the 1x1 convolution after the pool.
         variant, width: as in `googlenet`.
     """
@@ -125,7 +125,7 @@ def inception(
 
 
 def naive_inception(c1: int, c3: int, c5: int, *, variant: str = "paper", width: float = 1.0) -> nn.Layer:
-    """An Inception module without reductions; the pool passes all channels on, so that each module adds to them.
+    """Inception module without reductions; its pool keeps all channels, so each module adds to their number.
 
     See `inception`.
     """

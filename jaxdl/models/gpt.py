@@ -1,4 +1,4 @@
-"""GPT: a Transformer that predicts the next symbol of a text."""
+"""GPT: a Transformer that predicts the next token of a text."""
 
 import functools
 import math
@@ -20,23 +20,23 @@ def gpt(
     rotary: bool = False,
     cache: int | None = None,
 ) -> nn.Layer:
-    """GPT-2's form of a Transformer: texts ``(steps,)`` of symbol numbers to logits ``(steps, num_classes)``.
+    """GPT-2's decoder-only Transformer, from token ids ``(steps,)`` to logits ``(steps, num_classes)``.
 
-    The logits of a step depend on the symbols up to it and predict the next one. gpt2 has 124,439,808 parameters.
+    The logits of a step depend on the tokens up to it and predict the next one. gpt2 has 124,439,808 parameters.
 
     Args:
-        num_classes: number of symbols: 128 for ASCII characters.
-        length: of the longest text.
+        num_classes: size of the vocabulary; 128 covers ASCII characters.
+        length: length of the longest text, in tokens.
         depth: number of blocks.
-        features: length of a symbol's vector, a multiple of ``heads``.
-        heads: number of heads of attention.
-        dropout: rate of dropping the vectors at the start and the outputs of both parts of a block.
-        tied: whether the logits are products with the vectors of the symbols, or have a table of their own.
-        rotary: whether places are told by rotations of queries and keys instead of learned vectors.
-        cache: number of texts in a batch that comes in pieces, such as one symbol at a time. The state then holds what
-            the steps so far leave behind, and parameters are those of the same network without a cache.
+        features: size of the embedding, a multiple of ``heads``.
+        heads: number of attention heads.
+        dropout: dropout rate of the embeddings and of the outputs of both halves of a block.
+        tied: whether the output layer shares the embedding's table.
+        rotary: whether positions rotate queries and keys instead of adding learned vectors.
+        cache: batch size for decoding in pieces, such as one token at a time; None for whole texts. The state then
+            holds the keys and values of earlier steps. Parameters are the same with and without a cache.
 
-    Kernels start from N(0, .02²), those whose outputs are added up by 1/√(2 · depth) of that.
+    Kernels are drawn from N(0, .02²), those that feed a residual sum from 1/√(2 · depth) of that deviation.
 
     Reference: A. Radford et al., Language Models are Unsupervised Multitask Learners, 2019,
     https://cdn.openai.com/better-language-models/language_models_are_unsupervised_multitask_learners.pdf.

@@ -1,8 +1,8 @@
 """Inception-v4 and Inception-ResNet-v2. [Lecture row I]
 
 Reference for both: C. Szegedy, S. Ioffe, V. Vanhoucke, A. Alemi, Inception-v4, Inception-ResNet and the Impact of
-Residual Connections on Learning, 2016, https://arxiv.org/abs/1602.07261. Kernels start by He's rule, as in the
-authors' code: a normal distribution cut at two deviations.
+Residual Connections on Learning, 2016, https://arxiv.org/abs/1602.07261. As in the authors' code, kernels are
+initialised by He's rule from a normal distribution truncated at two deviations.
 """
 
 import functools
@@ -17,15 +17,15 @@ HE = initializers.variance_scaling(2.0, "fan_in", "truncated_normal")
 def inception_v4(
     num_classes: int = 1000, *, depths: Sequence[int] = (4, 7, 3), dropout: float = 0.2, width: float = 1.0
 ) -> nn.Layer:
-    """Inception-v4 for images of 299x299.
+    """Inception-v4 for 299x299 images.
 
-    42,679,816 parameters at 1000 classes on three channels.
+    It has 42,679,816 parameters for 1000 classes and three channels.
 
     Args:
         num_classes: number of logits.
         depths: number of modules A, B and C.
         dropout: probability of dropping an input of the last layer.
-        width: factor on every number of channels.
+        width: multiplier of every channel count.
     """
     conv = functools.partial(_conv, width=width)
     a = nn.parallel(
@@ -89,16 +89,16 @@ def _module_c(conv) -> nn.Layer:
 def inception_resnet_v2(
     num_classes: int = 1000, *, depths: Sequence[int] = (10, 20, 9), dropout: float = 0.2, width: float = 1.0
 ) -> nn.Layer:
-    """Inception-ResNet-v2 for images of 299x299, as in the authors' code, whose widths differ from the paper's figures.
+    """Inception-ResNet-v2 for 299x299 images, as in the authors' code, whose widths differ from the paper's figures.
 
-    55,813,192 trained parameters at 1000 classes on three channels; batch norm learns no scale.
+    It has 55,813,192 trained parameters for 1000 classes and three channels; its batch norms have no scale.
 
     Args:
         num_classes: number of logits.
-        depths: number of residual blocks of 35x35, 17x17 and 8x8; one 8x8 block without scale and ReLU follows.
+        depths: number of residual blocks at 35x35, 17x17 and 8x8; one 8x8 block without scaling and ReLU follows.
         dropout, width: as in `inception_v4`.
 
-    The residuals are multiplied by .17, .1 and .2, without which training became unstable.
+    Residuals are multiplied by .17, .1 and .2; without this, the paper found training unstable.
     """
     conv = functools.partial(_conv, width=width, scale=False)
     channels = [scaled(n, width) for n in (96, 64, 64, 96)]  # of the four branches of mixed5
@@ -158,7 +158,7 @@ def _stem_resnet(conv) -> nn.Layer:
 
 
 def _reduction_a(conv, n: int, k: int, m: int, last: int) -> nn.Layer:
-    """Return the paper's figure 7, which both nets share but for its widths."""
+    """Return the reduction of the paper's figure 7, which both networks use with different widths."""
     return nn.parallel(
         "concat",
         branch3=conv(n, 3, stride=2, padding="VALID"),
@@ -168,7 +168,7 @@ def _reduction_a(conv, n: int, k: int, m: int, last: int) -> nn.Layer:
 
 
 def _residual(branches: nn.Layer, channels: int, scale: float | None) -> nn.Layer:
-    """Return x + scale · (1x1 convolution of the branches), then ReLU; neither scale nor ReLU for None."""
+    """Return ReLU(x + scale · (1x1 convolution of the branches)); None leaves out scale and ReLU."""
     up = nn.Conv(channels, 1, kernel_init=HE)
     if scale is None:
         return nn.residual(nn.serial(branches=branches, up=up))

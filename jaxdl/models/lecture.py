@@ -1,4 +1,4 @@
-"""The small convolutional nets that the lectures train or show. [Lecture row I]"""
+"""The small convolutional networks that the lectures train or show. [Lecture row I]"""
 
 from jaxdl import activations, initializers, nn
 
@@ -6,12 +6,12 @@ from jaxdl import activations, initializers, nn
 def lecture_keras(num_classes: int = 10, *, dropout: float = 0.0) -> nn.Layer:
     """The Keras lecture's net 32-64-1024-10: two 3x3 'valid' convolutions, each with a 2x2 max pool, one hidden layer.
 
-    On 28x28x1 images it has 1,668,490 parameters. Kernels start as Keras starts them (Glorot uniform), biases at 0.
+    On 28x28x1 images it has 1,668,490 parameters. Kernels are initialised as in Keras (Glorot uniform), biases at 0.
     The lecture writes ``filter_size`` where Keras says ``kernel_size``.
 
     Args:
         num_classes: number of logits.
-        dropout: probability of dropping a hidden unit before the last layer; the lecture has none.
+        dropout: probability of dropping a hidden unit before the last layer; the lecture uses none.
     """
     return _two_convolutions(num_classes, 3, (32, 64, 1024), initializers.glorot_uniform(), dropout)
 
@@ -19,21 +19,22 @@ def lecture_keras(num_classes: int = 10, *, dropout: float = 0.0) -> nn.Layer:
 def lecture_torch(num_classes: int = 10, *, dropout: float = 0.0) -> nn.Layer:
     """The PyTorch lecture's net 20-50-500-10: two 5x5 convolutions without padding, each with a 2x2 max pool.
 
-    On 28x28x1 images it has 431,080 parameters. Kernels start as PyTorch starts them, uniform in +-1/sqrt(fan_in);
-    biases start at 0, where PyTorch draws them too. The lecture reports 97.71 % on MNIST after one epoch.
+    On 28x28x1 images it has 431,080 parameters. Kernels are initialised as in PyTorch, uniformly in ±1/sqrt(fan_in);
+    biases start at 0, whereas PyTorch draws them too. The lecture reports 97.71 % on MNIST after one epoch.
 
     Args:
         num_classes: number of logits.
-        dropout: probability of dropping a hidden unit before the last layer; the lecture has none.
+        dropout: probability of dropping a hidden unit before the last layer; the lecture uses none.
     """
     init = initializers.variance_scaling(1 / 3, "fan_in", "uniform")
     return _two_convolutions(num_classes, 5, (20, 50, 500), init, dropout)
 
 
 def cifar_demo(num_classes: int = 10) -> nn.Layer:
-    """The demonstration net that the lectures show on CIFAR-10: 5x5 convolutions 16, 20 and 20, each with a pool.
+    """The CIFAR-10 demonstration that the lectures show: 5x5 convolutions 16, 20 and 20, each with a 2x2 max pool.
 
-    22,466 parameters on 32x32x3. Kernels start by He's rule, biases at 0; the lecture does not say.
+    It has 22,466 parameters on 32x32x3. Kernels are initialised by He's rule, biases at 0; the lecture specifies
+    neither.
 
     Args:
         num_classes: number of logits.

@@ -15,13 +15,13 @@ def lenet5(
 ) -> nn.Layer:
     """LeNet-5 as it is used today: convolutions 6 and 16, then 120-84-10, on 28x28 images padded to 32x32.
 
-    61,706 parameters on 28x28x1. ``activation=activations.tanh, pool=nn.AvgPool`` is nearer to the paper, whose
-    subsampling has trainable weights, whose second convolution is partially connected and whose output is RBF units.
+    It has 61,706 parameters on 28x28x1. ``activation=activations.tanh, pool=nn.AvgPool`` is closer to the paper;
+    `lenet5_1998` is the paper's own network, with trained subsampling, partial connections and RBF outputs.
 
     Args:
         num_classes: number of logits.
         activation: the non-linearity of the four hidden layers.
-        pool: a constructor of a pooling layer from its window.
+        pool: constructor of a pooling layer, called with its window.
 
     Reference: Y. LeCun, L. Bottou, Y. Bengio, P. Haffner, Gradient-Based Learning Applied to Document Recognition,
     1998, https://doi.org/10.1109/5.726791.

@@ -7,7 +7,7 @@ from jaxtyping import Array
 from jaxdl import initializers, layers, nn, numerics
 from jaxdl.nn.layer import checked, own_arrays
 
-# the paper's table I: the maps of S2 that each of the sixteen maps of C3 sees
+# the paper's table I: the maps of S2 that feed each of the sixteen maps of C3
 CONNECTIONS = [
     *[(0, 1, 2), (1, 2, 3), (2, 3, 4), (3, 4, 5), (0, 4, 5), (0, 1, 5)],
     *[(0, 1, 2, 3), (1, 2, 3, 4), (2, 3, 4, 5), (0, 3, 4, 5), (0, 1, 4, 5), (0, 1, 2, 5)],
@@ -15,7 +15,7 @@ CONNECTIONS = [
     (0, 1, 2, 3, 4, 5),
 ]
 
-# 7x12 drawings of the digits, the centres of the RBF units; ours, as the paper shows its own in a figure only
+# 7x12 drawings of the digits, the centres of the RBF units; drawn anew, because the paper has them only in a figure
 DIGITS = """
 .#####. ...##.. .#####. .#####. ....##. ####### ..####. ####### .#####. .#####.
 ##...## ..###.. ##...## ##...## ...###. ##..... .##.... .....## ##...## ##...##
@@ -35,14 +35,14 @@ DIGITS = """
 def lenet5_1998(num_classes: int = 10) -> nn.Layer:
     """LeNet-5 of 1998, on 28x28 images padded to 32x32: C1, S2, C3, S4, C5, F6 and RBF outputs.
 
-    60,000 trained parameters on one channel: 156 + 12 + 1,516 + 32 + 48,120 + 10,164. The logits are minus the
-    squared distances to the classes' drawings, so that `losses.softmax_cross_entropy` is the paper's criterion
-    without its constant for a rubbish class.
+    It has 60,000 trained parameters on one channel: 156 + 12 + 1,516 + 32 + 48,120 + 10,164. The logits are the
+    negative squared distances to the classes' drawings, so that `losses.softmax_cross_entropy` is the paper's
+    criterion without the constant of its rubbish class.
 
     Args:
-        num_classes: number of classes, at most 10: there are drawings for the digits alone.
+        num_classes: number of classes, at most 10, because only digits have a drawing.
 
-    Weights start uniform in ±2.4/fan_in, biases at 0. The sigmoid is 1.7159 tanh(2x/3).
+    Weights are drawn uniformly from ±2.4/fan_in; biases start at 0. The squashing function is 1.7159 tanh(2x/3).
 
     Reference: Y. LeCun, L. Bottou, Y. Bengio, P. Haffner, Gradient-Based Learning Applied to Document Recognition,
     1998, https://doi.org/10.1109/5.726791.
@@ -70,12 +70,12 @@ def lenet5_1998(num_classes: int = 10) -> nn.Layer:
 
 
 def scaled_tanh(x: Array) -> Array:
-    """A tanh(S x) with A = 1.7159 and S = 2/3, which takes ±1 to ±1."""
+    """Return A tanh(S x) with A = 1.7159 and S = 2/3, which maps ±1 to ±1."""
     return 1.7159 * jnp.tanh(2 / 3 * x)
 
 
 def drawings() -> np.ndarray:
-    """The centres of the RBF units: ten rows of 84 values, +1 for ink and -1 for paper."""
+    """Return the centres of the RBF units: ten rows of 84 values, +1 for ink and -1 for paper."""
     rows = [line.split() for line in DIGITS.split("\n") if line]
     return np.stack([[1.0 if dot == "#" else -1.0 for row in rows for dot in row[i]] for i in range(10)])
 
@@ -90,7 +90,7 @@ def _uniform(key, shape, dtype=jnp.float32):
 
 
 def _subsample() -> nn.Layer:
-    """Return a layer that sums 2x2 windows, times a coefficient and plus a bias that belong to the channel."""
+    """Return a layer that sums 2x2 windows, then applies one trained coefficient and one bias per channel."""
 
     def init(key, in_shape):
         scale = initializers.uniform(2.4 / 4)(nn.child_key(key, "scale"), (in_shape[-1],))
@@ -100,7 +100,7 @@ def _subsample() -> nn.Layer:
         del train, key, axis_name
         shape = jnp.shape(x)[-1:]
         own = own_arrays("subsample", {"params": params, "state": state}, "params", {"scale": shape, "bias": shape})
-        total = numerics.widen(4 * layers.avg_pool2d(x, window=2))  # the two gradients are sums over all places
+        total = numerics.widen(4 * layers.avg_pool2d(x, window=2))  # both gradients sum over all positions
         scale, bias = (own[name].astype(total.dtype)[None, None, None, :] for name in ("scale", "bias"))
         return (total * scale + bias).astype(numerics.result_dtype(x, own["scale"])), state
 
@@ -109,9 +109,9 @@ def _subsample() -> nn.Layer:
 
 
 def _table_conv(table, window: int) -> nn.Layer:
-    """Return a convolution whose output channel o sees the input channels ``table[o]`` alone.
+    """Return a convolution whose output channel o sees only the input channels ``table[o]``.
 
-    Its kernel is ``(window, window, connections)``, the pairs of input and output in the table's order.
+    Its kernel is ``(window, window, connections)``, with one connection per (input, output) pair in the table's order.
     """
     sources = np.array([i for inputs in table for i in inputs])
     targets = np.array([o for o, inputs in enumerate(table) for _ in inputs])

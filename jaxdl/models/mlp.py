@@ -1,4 +1,4 @@
-"""Fully connected nets. [Lecture rows A2, A4]"""
+"""Fully connected networks. [Lecture rows A2, A4]"""
 
 from collections.abc import Callable, Sequence
 
@@ -16,13 +16,15 @@ def mlp(
 ) -> nn.Layer:
     """Hidden layers ``a = g(W^T a + b)`` of the given widths, then one affine layer to the logits.
 
+    The lectures' formula for one hidden layer omits g by mistake.
+
     Args:
         num_classes: number of logits.
-        widths: hidden units per layer; empty makes softmax regression.
+        widths: hidden units per layer; empty for softmax regression.
         activation: g.
         kernel_init: `initializers.he_normal` by default, which suits ReLU.
 
-    The lectures' formula of the one-hidden-layer net lacks g (erratum, Lecture row A4); it is applied here.
+    [Lecture row A4]
     """
     kernel_init = kernel_init or initializers.he_normal()
     hidden = {}
@@ -32,5 +34,5 @@ def mlp(
 
 
 def softmax_regression(num_classes: int = 10) -> nn.Layer:
-    """One affine map to the logits, starting at zero: the convex model. [Lecture row A2]"""
+    """Softmax regression, a convex model: one affine map to the logits, initialised at zero. [Lecture row A2]"""
     return mlp(num_classes, widths=(), kernel_init=initializers.zeros())

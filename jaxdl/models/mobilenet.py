@@ -1,4 +1,4 @@
-"""MobileNet: depthwise and pointwise convolutions in turn. [Lecture row I]"""
+"""MobileNet: alternating depthwise and pointwise convolutions. [Lecture row I]"""
 
 from jaxdl import activations, initializers, nn
 from jaxdl.models.options import scaled
@@ -8,16 +8,16 @@ SEPARABLE = [(64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *[(512, 
 
 
 def mobilenet(num_classes: int = 1000, *, width: float = 1.0, dropout: float = 1e-3) -> nn.Layer:
-    """MobileNet v1 for images of 224x224: a 3x3 convolution and thirteen depthwise separable ones.
+    """MobileNet v1 for 224x224 images: a 3x3 convolution and thirteen depthwise separable ones.
 
-    4,231,976 parameters at 1000 classes on three channels.
+    It has 4,231,976 parameters for 1000 classes and three channels.
 
     Args:
         num_classes: number of logits.
-        width: the paper's α, a factor on every number of channels.
+        width: the paper's α, a multiplier of every channel count.
         dropout: probability of dropping an input of the last layer, as in the authors' code.
 
-    Kernels start from N(0, .09²) cut off at two deviations, as in the authors' code.
+    Kernels are drawn from N(0, .09²) truncated at two deviations, as in the authors' code.
 
     Reference: A. Howard et al., MobileNets: Efficient Convolutional Neural Networks for Mobile Vision Applications,
     2017, https://arxiv.org/abs/1704.04861.

@@ -1,4 +1,4 @@
-"""What the nets' options have in common: scaled widths and checked choices."""
+"""Helpers for the networks' options: scaled widths and checked choices."""
 
 import math
 from collections.abc import Iterable
@@ -6,13 +6,13 @@ from typing import Any
 
 
 def scaled(channels: int, width: float, *, multiple: int = 1) -> int:
-    """``channels * width`` rounded half up to a multiple of ``multiple``, and at least that.
+    """Return ``channels * width`` rounded half up to a multiple of ``multiple``, at least ``multiple`` itself.
 
     Raises:
         ValueError: for a width that is not above 0.
     """
     if not width > 0:
-        raise ValueError(f"width: got {width}, allowed are numbers above 0, the factor on every number of channels")
+        raise ValueError(f"width: got {width}, allowed are numbers above 0; it multiplies every channel count")
     return max(1, math.floor(channels * width / multiple + 0.5)) * multiple
 
 

@@ -1,8 +1,8 @@
-"""ResNet for ImageNet and for CIFAR, the plain nets of the same depths, and pre-activation. [Lecture row I]
+"""ResNet for ImageNet and for CIFAR, plain networks of the same depths, and pre-activation. [Lecture row I]
 
 Reference for all: K. He, X. Zhang, S. Ren, J. Sun, Deep Residual Learning for Image Recognition, 2015,
-https://arxiv.org/abs/1512.03385; pre-activation: by the same, Identity Mappings in Deep Residual Networks, 2016,
-https://arxiv.org/abs/1603.05027.
+https://arxiv.org/abs/1512.03385. For pre-activation: the same authors, Identity Mappings in Deep Residual Networks,
+2016, https://arxiv.org/abs/1603.05027.
 """
 
 import functools
@@ -13,10 +13,10 @@ import jax.numpy as jnp
 from jaxdl import activations, initializers, nn
 from jaxdl.models.options import check_choice, scaled
 
-HE = initializers.variance_scaling(2.0, "fan_out", "normal")  # the authors' code takes the fan that goes out
-HEAD = initializers.variance_scaling(1 / 3, "fan_in", "uniform")  # and leaves the last layer as PyTorch starts it
+HE = initializers.variance_scaling(2.0, "fan_out", "normal")  # over fan-out, as in the authors' code
+HEAD = initializers.variance_scaling(1 / 3, "fan_in", "uniform")  # PyTorch's default, which that code keeps
 
-# stride in which convolution of a bottleneck, bias in convolutions, eps and momentum of the batch norm
+# number of a bottleneck's strided convolution, bias in convolutions, eps and momentum of batch norm
 VARIANTS = {
     "torch": (2, False, 1e-5, 0.9),
     "paper": (1, False, 1e-5, 0.9),
@@ -37,25 +37,25 @@ def resnet(
     preactivation: bool = False,
     width: float = 1.0,
 ) -> nn.Layer:
-    """ResNet for images of 224x224: a 7x7 convolution, a pool, four stages of residual blocks, one affine layer.
+    """ResNet for 224x224 images: a 7x7 convolution, a pool, four stages of residual blocks, one dense layer.
 
-    Parameters at 1000 classes on three channels: resnet18 11,689,512, resnet34 21,797,672, resnet50 25,557,032,
-    resnet101 44,549,160, resnet152 60,192,808.
+    Parameter counts for 1000 classes and three channels: resnet18 11,689,512, resnet34 21,797,672, resnet50
+    25,557,032, resnet101 44,549,160, resnet152 60,192,808.
 
     Args:
         num_classes: number of logits.
-        depths: blocks in conv2, conv3, ...
-        bottleneck: blocks of 1x1, 3x3 and 1x1 convolutions, the last four times as wide, instead of two 3x3.
-        shortcut: where the shape changes, "A" subsamples and appends zero channels, "B" projects by a 1x1
-            convolution, "C" projects everywhere; None makes the plain net, which has no shortcuts.
-        variant: in which convolution of a bottleneck the stride is: the first in the "paper", the 3x3 in "torch"
-            (called v1.5; 4.1 instead of 3.8 billion multiply-adds for resnet50). "keras" is the paper's with
-            biases in the convolutions, and Keras' constants of batch norm.
-        preactivation: norm and ReLU before each convolution instead of after, as in the paper of 2016.
-        width: factor on every number of channels.
+        depths: number of blocks in conv2, conv3, ...
+        bottleneck: whether blocks are 1x1, 3x3 and 1x1 convolutions, the last four times as wide, instead of two 3x3.
+        shortcut: where the shape changes, "A" subsamples and appends zero channels and "B" projects by a 1x1
+            convolution; "C" projects everywhere; None makes the plain network without shortcuts.
+        variant: "paper" puts a bottleneck's stride in the first convolution, "torch" in the 3x3 (known as v1.5; 4.1
+            instead of 3.8 billion multiply-adds for resnet50). "keras" is "paper" with biases in the convolutions
+            and Keras' batch norm constants.
+        preactivation: whether norm and ReLU precede each convolution, as in the paper of 2016, instead of following.
+        width: multiplier of every channel count.
 
-    Convolutions start by He's rule over the fan that goes out, as in the authors' code; the last layer uniform in
-    ±1/sqrt(fan_in), bias 0.
+    Convolutions are initialised by He's rule over fan-out, as in the authors' code, the last layer uniformly in
+    ±1/sqrt(fan_in) with bias 0.
     """
     check_choice("variant", variant, VARIANTS)
     _, bias, eps, momentum = VARIANTS[variant]
@@ -83,22 +83,24 @@ def resnet_cifar(
     preactivation: bool = False,
     width: float = 1.0,
 ) -> nn.Layer:
-    """ResNet for images of 32x32: a 3x3 convolution, three stages of 16, 32 and 64 channels, one affine layer.
+    """ResNet for 32x32 images: a 3x3 convolution, three stages of 16, 32 and 64 channels, one dense layer.
 
-    Parameters on three channels: 20 layers 269,722, 32 464,154, 44 658,586, 56 853,018, 110 1,727,962.
+    Parameter counts on three channels: resnet20 269,722, resnet32 464,154, resnet44 658,586, resnet56 853,018,
+    resnet110 1,727,962.
 
     Args:
         num_classes: number of logits.
-        depth: layers with weights, 6n + 2.
-        shortcut, preactivation, width: as in `resnet`; None makes the plain net.
+        depth: number of layers with weights, 6n + 2.
+        shortcut, preactivation, width: as in `resnet`.
 
-    Initial values are as in `resnet`: a last layer by He's rule over the 10 classes would start with a loss near 6.
+    Initialisation is as in `resnet`; He's rule over the 10 outputs of the last layer would start at a loss near 6.
 
-    The paper trains with decay 1e-4, momentum .9, batches of 128, padded crops and flips, and learning rate .1 divided
-    by 10 after 32,000 and 48,000 of 64,000 steps; errors 8.75 (20), 7.51 (32), 7.17 (44), 6.97 (56), 6.43 % (110).
+    The paper trains with weight decay 1e-4, momentum .9, batches of 128, padded crops and flips, and a learning rate of
+    .1 divided by 10 after 32,000 and 48,000 of 64,000 steps. Its errors are 8.75 (20), 7.51 (32), 7.17 (44), 6.97 (56)
+    and 6.43 % (110).
     """
     if depth < 8 or depth % 6 != 2:
-        raise ValueError(f"depth: got {depth}, allowed are 8, 14, 20, ...: three stages of n blocks of two, and two")
+        raise ValueError(f"depth: got {depth}, allowed are 8, 14, 20, ...: 6n + 2 layers for stages of n blocks")
     widths = [scaled(16 * 2**i, width) for i in range(3)]
     depths = [(depth - 2) // 6] * 3
     net = nn.serial(
@@ -133,7 +135,7 @@ plain110 = functools.partial(resnet110, shortcut=None)
 
 
 def _stages(channels, depths, widths, bottleneck, shortcut, strided, preactivation, conv: Conv, norm: Norm):
-    """Return conv2, conv3, ... and, with pre-activation, the norm and ReLU that end them."""
+    """Return conv2, conv3, ... and, with pre-activation, the norm and ReLU that follow them."""
     check_choice("shortcut", shortcut, ("A", "B", "C", None))
     stages = {}
     for i, (depth, width) in enumerate(zip(depths, widths, strict=True)):
@@ -176,7 +178,7 @@ def _postactivated(convs: Sequence[nn.Layer], shortcut: nn.Layer, norm: Norm) ->
 
 
 def _preactivated(convs: Sequence[nn.Layer], shortcut: nn.Layer, norm: Norm, first: bool) -> nn.Layer:
-    """Let body and shortcut share the first norm and ReLU where the shape changes; the first block has the stem's."""
+    """Share the first norm and ReLU of body and shortcut where the shape changes; the first block uses the stem's."""
     body = {}
     for i, conv in enumerate(convs, 1):
         body |= {f"norm{i}": norm(), f"relu{i}": activations.relu, f"conv{i}": conv}

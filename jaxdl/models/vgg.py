@@ -1,4 +1,4 @@
-"""VGG: nothing but 3x3 convolutions, 2x2 pools and three affine layers. [Lecture row I]"""
+"""VGG: 3x3 convolutions, 2x2 max pools and three dense layers. [Lecture row I]"""
 
 import functools
 from collections.abc import Sequence
@@ -17,20 +17,20 @@ def vgg(
     dropout: float = 0.5,
     width: float = 1.0,
 ) -> nn.Layer:
-    """VGG for images of 224x224: five groups of 3x3 convolutions, each ended by a pool, then 4096-4096-classes.
+    """VGG for 224x224 images: five groups of 3x3 convolutions, each followed by a pool, then 4096-4096-classes.
 
-    The paper's columns A, B, D and E are vgg11, vgg13, vgg16 and vgg19: 132,863,336, 133,047,848, 138,357,544 and
-    143,667,240 parameters at 1000 classes on three channels. Layers are named as in the authors' files, conv1_1 to
-    conv5_3 and fc6 to fc8.
+    The paper's columns A, B, D and E are vgg11, vgg13, vgg16 and vgg19, with 132,863,336, 133,047,848, 138,357,544
+    and 143,667,240 parameters for 1000 classes and three channels. Layers are named as in the authors' files,
+    conv1_1 to conv5_3 and fc6 to fc8.
 
     Args:
         num_classes: number of logits.
-        depths: convolutions in each group.
-        batch_norm: whether batch norm comes before each ReLU of a convolution; the paper is older than it.
+        depths: number of convolutions in each group.
+        batch_norm: whether batch norm precedes each convolution's ReLU; the paper is older than batch norm.
         dropout: probability of dropping a hidden unit of fc6 and fc7.
-        width: factor on every number of channels.
+        width: multiplier of every channel count.
 
-    Kernels start by Glorot's rule, which the paper found to need no pre-training; biases at 0.
+    Kernels are initialised by Glorot's rule, which the paper found to make pre-training unnecessary; biases start at 0.
 
     Reference: K. Simonyan, A. Zisserman, Very Deep Convolutional Networks for Large-Scale Image Recognition, 2014,
     https://arxiv.org/abs/1409.1556.

@@ -23,26 +23,26 @@ def vit(
     dropout: float = 0.0,
     depth_rate: float = 0.0,
 ) -> nn.Layer:
-    """ViT for images of 224x224: one vector for each patch, learned places, Transformer blocks, one affine layer.
+    """ViT for 224x224 images: patch embeddings, learned positions, Transformer blocks, one dense layer.
 
-    Parameters at 1000 classes on three channels: vit_b16 86,567,656, vit_b32 88,224,232, vit_l16 304,326,632, vit_l32
-    306,535,400, vit_h14 632,045,800; vit_ti16 5,717,416 and vit_s16 22,050,664 of the smaller widths of DeiT.
+    Parameter counts for 1000 classes and three channels: vit_b16 86,567,656, vit_b32 88,224,232, vit_l16 304,326,632,
+    vit_l32 306,535,400, vit_h14 632,045,800, and with DeiT's smaller widths vit_ti16 5,717,416, vit_s16 22,050,664.
 
     Args:
         num_classes: number of logits.
-        patch: side of a patch in pixels; what is left at the right and at the bottom is not seen.
+        patch: side of a patch in pixels; pixels left over at the right and bottom are dropped.
         depth: number of blocks.
-        features: length of a vector, a multiple of ``heads``.
-        heads: number of heads of attention.
-        hidden: features inside a block's second part; None for 4 · features.
-        pool: "token" classifies by a vector put in front of the patches, "mean" by the mean over the patches.
-        dropout: rate of dropping the vectors at the start and the outputs of both parts of a block.
-        depth_rate: rate of skipping each part of a block.
+        features: size of the embedding, a multiple of ``heads``.
+        heads: number of attention heads.
+        hidden: hidden units of a block's MLP; None for 4 · features.
+        pool: "token" classifies by a token that precedes the patches, "mean" by the mean over the patches.
+        dropout: dropout rate of the embeddings and of the outputs of both halves of a block.
+        depth_rate: probability of skipping each half of a block (stochastic depth).
 
-    Kernels start by Glorot's rule, the patches' by LeCun's, places from N(0, .02²), the last layer at 0.
+    Kernels are initialised by Glorot's rule, the patches' by LeCun's, positions from N(0, .02²), the last layer at 0.
 
-    Reference: A. Dosovitskiy et al., An Image is Worth 16x16 Words, 2020, https://arxiv.org/abs/2010.11929; widths of
-    vit_ti16 and vit_s16: H. Touvron et al., 2020, https://arxiv.org/abs/2012.12877.
+    Reference: A. Dosovitskiy et al., An Image is Worth 16x16 Words, 2020, https://arxiv.org/abs/2010.11929. For the
+    widths of vit_ti16 and vit_s16: H. Touvron et al., 2020, https://arxiv.org/abs/2012.12877.
     """
     check_choice("pool", pool, ("token", "mean"))
     norm = functools.partial(nn.LayerNorm, eps=1e-6)

@@ -49,8 +49,7 @@ def adam(
         mu_dtype: dtype in which m is stored; None follows ``state_dtype``.
         nesterov: look one step ahead in m, as ``nadam`` does.
         weight_decay: λ of PyTorch's L2 penalty, which adds λw to the gradient first. It requires
-            ``convention="torch"``;
-            use ``adamw`` for decoupled decay.
+            ``convention="torch"``; use ``adamw`` for decoupled decay.
         convention: whose algorithm and defaults, a name in ``CONVENTIONS``.
         eps_hat: use the second formula; None takes the convention's (True for Keras only).
         bias_correction: False is the lectures' "almost" Adam; None takes the convention's (True).
@@ -60,8 +59,7 @@ def adam(
 
     Raises:
         ValueError: a number is out of range, the convention does not define this optimizer, or ``weight_decay`` is
-            given
-            under another convention than "torch".
+            given under another convention than "torch".
 
     Errata: ENEE4584 divides by ρ instead of 1−ρᵗ, and CS2020 corrects V_db with β2. The corrected forms run here.
     Reference: Kingma and Ba, Adam: A Method for Stochastic Optimization, 2015,

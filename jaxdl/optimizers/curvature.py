@@ -32,8 +32,7 @@ def gauss_newton_product(model_fn: Callable[[Any], Any], loss_fn: ValueFn, param
     """Return G·v = JᵀH_L J·v, where J is the model's Jacobian and H_L the loss's Hessian in the outputs.
 
     G is positive semidefinite for a convex loss. For softmax cross entropy and squared error it equals the Fisher
-    matrix,
-    so that a Gauss-Newton step is a natural-gradient step.
+    matrix, so that a Gauss-Newton step is a natural-gradient step.
 
     Args:
         model_fn: params → outputs.
@@ -55,8 +54,7 @@ def fisher_product(
     """Return F·v, where F is the Fisher matrix of the model's own predictions, averaged over examples.
 
     F is the mean over x of E[∇log p(y|x) ∇log p(y|x)ᵀ] with y drawn from the model. Drawing y from the data would give
-    the
-    "empirical" Fisher, another matrix. F = JᵀF_z J, where the Fisher matrix F_z in the outputs has a closed form.
+    the "empirical" Fisher, another matrix. F = JᵀF_z J, where the Fisher matrix F_z in the outputs has a closed form.
 
     Args:
         model_fn: params → outputs of shape (n, ...).
@@ -111,7 +109,7 @@ def hutchinson_diagonal(key: Key[Array, ""], value_fn: ValueFn, params: Any, sam
 
     Returns:
         A tree like ``params``. For a complex leaf, the diagonal of the real part plus i times that of the imaginary
-            part.
+        part.
 
     Raises:
         ValueError: ``samples`` is below 1 or not a whole number.

@@ -53,9 +53,8 @@ def masked(inner: GradientTransformation, mask: Mask) -> GradientTransformationE
     """Apply a transformation to the leaves where the mask is true; the others pass through unchanged.
 
     Extra arguments that are functions of all parameters (``value_fn``, ``grad_fn``, ``model_fn``) become functions of
-    the
-    visible ones with the others held at ``params``, and ``grad`` shows the visible ones. Line searches and second-order
-    methods therefore work on a part of the parameters.
+    the visible ones with the others held at ``params``, and ``grad`` shows the visible ones. Line searches and
+    second-order methods therefore work on a part of the parameters.
 
     Args:
         inner: the transformation.
@@ -173,8 +172,7 @@ def partition(
 
     Raises:
         ValueError: at init or update, a label has no transformation, the labels do not fit the tree, or the state is
-            not
-            one of this ``partition``.
+            not one of this ``partition``.
 
     See ``optax.partition``. [Lecture row E10 (rates per group)]
     """
@@ -222,8 +220,7 @@ def scale_by_group(factors: Any) -> GradientTransformation:
 
     Args:
         factors: a tree of numbers, a prefix of one (a number for a subtree), or a function of the tree that returns
-            one.
-            ``{"backbone": 0.1, "head": 1.0}`` fine-tunes the backbone at a tenth of the learning rate.
+            one. ``{"backbone": 0.1, "head": 1.0}`` fine-tunes the backbone at a tenth of the learning rate.
 
     [Lecture rows E10, G11]
     """

@@ -1,4 +1,4 @@
-"""What an optimizer may ask of the loop that runs it, and functions that let a loop answer.
+"""The demands that an optimizer may make of the loop that runs it, and functions with which a loop meets them.
 
 Most optimizers need the gradient at the parameters and are evaluated at them. Some need more:
 
@@ -157,14 +157,11 @@ def update(optimizer: GradientTransformation, grads: Any, state: Any, params: An
     """Call ``optimizer.update`` with the offered arguments that it accepts.
 
     The names are optax's: ``value``, the loss at the gradient point; ``value_fn(params)`` and ``grad_fn(params, i)``,
-    loss
-    and gradient at any parameters on the same batch; ``model_fn(params)`` and ``loss_fn(outputs)``, the two halves of
-    ``value_fn``. A loop offers those that it has. Derived from them are ``grad``, the gradients, and from ``value_fn``
-    its
-    other name ``obj_fn`` and a ``grad_fn``. Under ``accumulate`` and ``optax.MultiSteps`` the optimizer steps on the
-    mean
-    gradient of several batches, to which no function of the last batch belongs: a plateau schedule then gets the
-    ``value``, and nothing else is offered.
+    loss and gradient at any parameters on the same batch; ``model_fn(params)`` and ``loss_fn(outputs)``, the two halves
+    of ``value_fn``. A loop offers those that it has. Derived from them are ``grad``, the gradients, and from
+    ``value_fn`` its other name ``obj_fn`` and a ``grad_fn``. Under ``accumulate`` and ``optax.MultiSteps`` the
+    optimizer steps on the mean gradient of several batches, to which no function of the last batch belongs: a plateau
+    schedule then gets the ``value``, and nothing else is offered.
 
     Args:
         optimizer: any transformation.
@@ -178,8 +175,7 @@ def update(optimizer: GradientTransformation, grads: Any, state: Any, params: An
 
     Raises:
         ValueError: the optimizer does not run on the offered arguments, which the message lists; or a mask of optax
-            hides
-            parameters from an optimizer that needs the loss.
+            hides parameters from an optimizer that needs the loss.
     """
     offered = {name: argument for name, argument in offered.items() if argument is not None}
     if found_in(state, MultiStepsState):

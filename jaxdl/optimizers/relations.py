@@ -1,4 +1,4 @@
-"""Which conventions are one algorithm under a map of their hyperparameters.
+"""Conventions that are one algorithm under a map of their hyperparameters.
 
 Each entry of ``RELATIONS`` states a map, or that there is none, together with a pair of settings that shows it. A test
 runs every pair.

@@ -68,8 +68,7 @@ def newton_cg(
     """Newton's method by conjugate gradients on Hessian products, stopped at negative curvature.
 
     The step d is halved until the loss falls enough, f(w + d) ≤ f(w) + c·gᵀd, so no step ascends on its own batch. If
-    no
-    halving is enough, the parameters stay.
+    no halving is enough, the parameters stay.
 
     Args:
         learning_rate: α, at least 0.
@@ -121,13 +120,11 @@ def gauss_newton(
     """Damped Gauss-Newton by conjugate gradients: w ← w − α(JᵀH_L J + λI)⁻¹g, with Levenberg-Marquardt damping.
 
     Each step is tried: if the loss does not fall, the parameters stay and λ is quadrupled, so no step ascends on its
-    own
-    batch. λ is halved after a step that achieves more than ¾ of the predicted decrease, and doubled after one that
+    own batch. λ is halved after a step that achieves more than ¾ of the predicted decrease, and doubled after one that
     achieves less than ¼. A trial costs two evaluations of the loss and one more product.
 
     On small batches λ follows the noise. There, use ``adaptive=False`` and the smallest stable λ, 0.1 to 1 for a mean
-    loss
-    of classes. A constant λ of 1e-3 lets a 64-32-10 net on scikit-learn's digits diverge within 20 steps.
+    loss of classes. A constant λ of 1e-3 lets a 64-32-10 net on scikit-learn's digits diverge within 20 steps.
 
     Args:
         learning_rate: α, at least 0.
@@ -194,9 +191,9 @@ def natural_gradient(
     """Natural gradient by conjugate gradients on the Fisher matrix: w ← w − α(F + λI)⁻¹g.
 
     Without damping, the step is independent of the model's parametrization to first order in α. Nothing restrains a
-    step
-    that raises the loss, so a small λ diverges far from the optimum: a 64-32-10 net on scikit-learn's digits diverges
-    within 20 steps at λ = 1e-3 but not at 0.1. ``gauss_newton`` uses the same matrix for these losses and adapts λ.
+    step that raises the loss, so a small λ diverges far from the optimum: a 64-32-10 net on scikit-learn's digits
+    diverges within 20 steps at λ = 1e-3 but not at 0.1. ``gauss_newton`` uses the same matrix for these losses and
+    adapts λ.
 
     Args:
         learning_rate: α, at least 0.
@@ -207,8 +204,7 @@ def natural_gradient(
 
     Raises:
         ValueError: a number or name is out of range, or a number is a schedule; at update, ``params`` or ``model_fn``
-            is
-            missing.
+            is missing.
 
     See ``fisher_product``. [Lecture row E8]
     """

@@ -20,8 +20,7 @@ def accumulate(inner: GradientTransformation, every: ArrayLike) -> GradientTrans
     """Average the gradients of several calls and step on the last of them.
 
     The updates of the other calls are zero. The state is that of ``optax.MultiSteps``. The average is stored in float32
-    or
-    wider (optax: in float32) and reaches the optimizer unrounded; the optimizer's state keeps its dtypes.
+    or wider (optax: in float32) and reaches the optimizer unrounded; the optimizer's state keeps its dtypes.
 
     Args:
         inner: the optimizer.
@@ -103,8 +102,7 @@ def lookahead(
 
     Raises:
         ValueError: a number is out of range or not whole; at update, ``params`` is not a ``LookaheadParams``, or the
-            state
-            is not one of ``lookahead``.
+            state is not one of ``lookahead``.
 
     Reference: Zhang et al., Lookahead Optimizer: k steps forward, 1 step back, 2019,
     https://arxiv.org/abs/1907.08610. [Lecture row E7]

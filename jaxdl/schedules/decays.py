@@ -131,9 +131,9 @@ def cosine(init_value: ArrayLike, decay_steps: int, alpha: ArrayLike = 0.0, expo
     Raises:
         ValueError: ``decay_steps`` is out of range.
 
-    See ``optax.cosine_decay_schedule``. [Lecture row E10]
+    See ``optax.cosine_decay_schedule``.
     Reference: Loshchilov and Hutter, SGDR: Stochastic Gradient Descent with Warm Restarts, 2017,
-    https://arxiv.org/abs/1608.03983
+    https://arxiv.org/abs/1608.03983. [Lecture row E10]
     """
     steps = whole("decay_steps", decay_steps, 1)
 

@@ -1,4 +1,4 @@
-"""A rate that falls where a measured value has stopped to improve."""
+"""A rate that falls when a measured value stops improving."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def reduce_on_plateau(
     scale ← max(scale · factor, min_scale) after ``patience`` values in a row of which none was below
     (1 − rtol)·best − atol
 
-    The value depends on what is measured, not on the step, so this is no function of the step but a transformation
-    with a state. Two ways to use it:
+    The scale depends on a measured value, not on the step, so this is a transformation with a state rather than a
+    function of the step. There are two ways to use it:
 
     * per step, behind an optimizer: ``optax.chain(optimizers.adam(1e-3), reduce_on_plateau(accumulation_size=100))``.
       `training.train_step` hands the loss of the batch to it as ``value``.

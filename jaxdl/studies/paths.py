@@ -29,8 +29,7 @@ def descent_path(
     Args:
         value: function of a point.
         optimizer: any optimizer. The gradient is taken where it asks for it, and it gets ``value`` and ``value_fn`` if
-            it
-            accepts them; see `optimizers.update`.
+            it accepts them; see `optimizers.update`.
         start: starting point, shape (n,).
         steps: number of steps.
 

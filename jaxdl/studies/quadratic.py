@@ -90,8 +90,7 @@ def _rotation(random: np.random.RandomState, size: int) -> np.ndarray:
     """Draw a rotation from the Haar measure by the subgroup algorithm (Diaconis and Shahshahani, 1987).
 
     To extend a rotation from d dimensions to d + 1, place it in the lower right corner and reflect the first axis onto
-    a
-    uniformly drawn direction.
+    a uniformly drawn direction.
     """
     angle = 2 * np.pi * random.uniform()
     rotation = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])

@@ -118,10 +118,9 @@ def paired_difference(a: ArrayLike, b: ArrayLike, *, resolution: float | int = R
     """Return the mean of a − b over seeds, with the interval from resampling the seeds.
 
     Runs of one seed share initial parameters and batches, so the effect of the seed on both cancels. A difference
-    smaller
-    than `resolution` times the larger value counts as 0, so identical and equivalent runs give [0, 0]. If both runs
-    diverge, the difference is 0; if one does, it is ±∞ in favour of the other. One divergence among five makes the mean
-    infinite and leaves the interval one finite end.
+    smaller than `resolution` times the larger value counts as 0, so identical and equivalent runs give [0, 0]. If both
+    runs diverge, the difference is 0; if one does, it is ±∞ in favour of the other. One divergence among five makes the
+    mean infinite and leaves the interval one finite end.
 
     The optimizers are distinguishable if the interval excludes 0. With the expanded interval and five seeds, all
     differences, or nearly all, must have one sign. About one in fourteen equal pairs is distinguished by chance, which
@@ -171,8 +170,7 @@ def usable_rates(rates: ArrayLike, values: ArrayLike, limit: float | int) -> tup
 
     Returns:
         The number of rates with a value of at most `limit`, and the decades between the smallest and the largest of
-            them
-        (0 for one rate, NaN for none).
+        them (0 for one rate, NaN for none).
     """
     good = np.asarray(rates, np.float64)[np.asarray(values, np.float64) <= limit]
     return good.size, float(np.log10(good.max() / good.min())) if good.size else math.nan
@@ -229,8 +227,7 @@ def win_tie_loss(values: ArrayLike, **options) -> Tally:
     """Count the problems that each optimizer wins, ties and loses against each other.
 
     A problem is won if the interval of the paired difference lies below 0, lost if it lies above, and tied if it
-    contains
-    0. Problems on which a pair shares fewer than two seeds do not count.
+    contains 0. Problems on which a pair shares fewer than two seeds do not count.
 
     Args:
         values: final values, shape (problems, optimizers, seeds); see the top of the module for infinity and NaN.

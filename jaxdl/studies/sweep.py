@@ -96,11 +96,9 @@ def choose_method(problem: Problem, *, platform: str | None = None) -> Method:
     """Choose how members are advanced.
 
     Under vmap, a convolution with one kernel per member becomes a grouped convolution, for which XLA has no fast code
-    on
-    CPU: there the loop was 0.9, 3 and 10 times as fast (2c2d, 3c3d, ResNet-20). Small problems spend most of their time
-    in
-    calls: one program was 3 to 6 times as fast (digits, quadratic_deep). ``benchmarks/sweeps.md`` has both, measured by
-    ``python -m benchmarks.sweeps``.
+    on CPU: there the loop was 0.9, 3 and 10 times as fast (2c2d, 3c3d, ResNet-20). Small problems spend most of their
+    time in calls: one program was 3 to 6 times as fast (digits, quadratic_deep). ``benchmarks/sweeps.md`` has both,
+    measured by ``python -m benchmarks.sweeps``.
 
     Args:
         problem: the problem; its loss is traced but not run.
@@ -173,8 +171,7 @@ class Sweep:
             members: at least one; under "vmap" at most ``width``.
             steps: updates per member.
             stop: called after each evaluation; if it returns True, the traces end there. Under "loop" it is also called
-                after
-                each step, so that it can raise without waiting for an evaluation.
+                after each step, so that it can raise without waiting for an evaluation.
 
         Raises:
             ValueError: there are no members, or too many.

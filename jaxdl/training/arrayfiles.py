@@ -1,4 +1,4 @@
-"""Arrays of a pytree in files, through orbax, and what orbax cannot hold: empty arrays, empty trees, random keys."""
+"""Write and read a pytree's arrays through orbax, and what orbax cannot store: empty arrays and trees, random keys."""
 
 import contextlib
 import logging
@@ -15,14 +15,14 @@ Path = pathlib.Path
 
 
 def describe(argument: str, tree: Any) -> dict[str, list[Any]]:
-    """Return ``{path: [shape, dtype]}``, which JSON can hold.
+    """Return ``{path: [shape, dtype]}``, ready for JSON.
 
     Args:
-        argument: what the caller names the tree, for messages.
+        argument: name of the tree in messages.
         tree: a pytree of arrays, or of `jax.ShapeDtypeStruct`.
 
     Raises:
-        ValueError: for a leaf that is no array, or of a dtype that would come back narrower.
+        ValueError: if a leaf is not an array, or would come back in a narrower dtype.
     """
     described = {}
     for name, leaf in _by_path(tree).items():
@@ -40,8 +40,8 @@ def write(path: Path, tree: Any) -> None:
     """Write all arrays of ``tree`` into a new folder.
 
     Raises:
-        ValueError: for a dtype that orbax has not.
-        OSError: for a full disk and the like.
+        ValueError: for a dtype that orbax does not support.
+        OSError: if writing fails, such as on a full disk.
     """
     arrays = _stored(tree)
     if not arrays:
@@ -49,9 +49,9 @@ def write(path: Path, tree: Any) -> None:
     import orbax.checkpoint as ocp
 
     try:
-        with _quiet(), ocp.StandardCheckpointer() as checkpointer:  # leaving the block waits until all is written
+        with _quiet(), ocp.StandardCheckpointer() as checkpointer:  # leaving the block waits for the write
             checkpointer.save(path, arrays)
-    except ValueError as error:  # also what orbax makes of a full disk
+    except ValueError as error:  # orbax turns a full disk into a ValueError, too
         code = re.search(r"os_error_code='(\d+)'", str(error))
         if code is None:
             raise ValueError(f"tree: orbax cannot write it ({error})") from error
@@ -61,7 +61,7 @@ def write(path: Path, tree: Any) -> None:
 def read(path: Path, like: Any, name_of: Callable[[str], str] = str) -> Any:
     """Read what `write` wrote, into the structure of ``like`` and onto the first device.
 
-    ``name_of`` maps a leaf's path to the one under which the file holds it.
+    ``name_of`` maps a leaf's path to its path in the file.
     """
     abstract = jax.eval_shape(_stored, like)
     arrays = _read(path, {name_of(name): leaf for name, leaf in abstract.items()})
@@ -74,7 +74,7 @@ def _by_path(tree: Any) -> dict[str, Any]:
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
         name = jax.tree_util.keystr(path)
         if name in named:  # keys of two types may look alike
-            raise ValueError(f"tree: two leaves have the path {name}; give them other keys")
+            raise ValueError(f"tree: two leaves have the path {name}; rename one of the keys")
         named[name] = leaf
     return named
 
@@ -84,7 +84,7 @@ def _is_key(leaf: Any) -> bool:
 
 
 def _stored(tree: Any) -> dict[str, Any]:
-    """Return what orbax can hold: no empty arrays, and no keys but their bits."""
+    """Return the arrays that orbax stores: random keys as their bits, and no empty arrays."""
     arrays = {name: jax.random.key_data(leaf) if _is_key(leaf) else leaf for name, leaf in _by_path(tree).items()}
     return {name: leaf for name, leaf in arrays.items() if leaf.size}
 

@@ -1,4 +1,4 @@
-"""Batch norm's running statistics for parameters that no training step has seen, such as an average of weights."""
+"""Estimate batch norm's statistics for parameters that no training step has seen, such as averaged weights."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -14,22 +14,22 @@ from jaxdl.nn import Layer
 def reestimate_batch_norm(
     layer: Layer, params: Any, state: Any, batches: Iterable[Array], *, key: Array | None = None
 ) -> Any:
-    """Return the state with running statistics measured anew: the plain mean of the batches' own.
+    """Return the state with running statistics estimated anew, as the plain mean of the batches' own statistics.
 
-    Averaged weights need it: the statistics that training tracked belong to the weights along the way.
+    Averaged weights need this, because training tracked the statistics of the weights along the way.
 
     Args:
         layer: a network with batch norm.
         params: its parameters, for example from ``optimizers.averaged_params``.
-        state: its state; what does not belong to batch norm stays as it is.
-        batches: inputs ``(n, ...)`` as the network takes them, with no padding; each counts the same.
+        state: its state, of which only batch norm's entries change.
+        batches: inputs ``(n, ...)`` of the network, without padding; every batch has the same weight.
         key: for layers that draw at random in training, such as dropout.
 
     Raises:
-        ValueError: there is no batch norm in the layer, or no batch.
+        ValueError: if the layer has no batch norm, or there are no batches.
 
     Reference: Izmailov et al., Averaging Weights Leads to Wider Optima and Better Generalization, 2018, section 3.2,
-    https://arxiv.org/abs/1803.05407. Lecture row E12.
+    https://arxiv.org/abs/1803.05407. [Lecture row E12]
     """
     momenta = {path: part.op.momentum for path, part in _parts(layer) if part.op.momentum is not None}
     if not momenta:
@@ -41,7 +41,7 @@ def reestimate_batch_norm(
     @jax.jit
     def statistics(x, key):
         _, moved = layer.apply(params, empty, x, train=True, key=key)
-        # from 0 a step moves the statistics to (1 - momentum) of the batch's
+        # starting at 0, a step moves the statistics to (1 - momentum) times the batch's
         return {path: _divided(_found(moved, path), 1 - momentum) for path, momentum in momenta.items()}
 
     total, count = None, 0

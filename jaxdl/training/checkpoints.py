@@ -1,11 +1,11 @@
 """Checkpoints that are complete or absent, and verified before they are used.
 
-A checkpoint is a folder named by its step: the arrays (written by orbax), ``meta.json``, and ``manifest.json`` with the
-SHA-256 of every file. It is written under another name and renamed when complete, and one that is to be replaced or
-deleted is renamed first, so that a process killed at any moment leaves whole checkpoints alone. orbax by itself
-restores a flipped bit without a word; the manifest does not.
+A checkpoint is a folder named after its step. It holds the arrays (written by orbax), ``meta.json``, and
+``manifest.json`` with the SHA-256 of every file. It is written under a temporary name and renamed when complete; a
+checkpoint is renamed before it is replaced or deleted. A process killed at any moment therefore leaves only complete
+checkpoints. orbax itself restores a flipped bit silently; the manifest catches it.
 
-One process writes into a folder at a time.
+Only one process may write into a folder at a time.
 """
 
 import contextlib
@@ -22,34 +22,34 @@ from jaxdl.training import arrayfiles
 
 Path = pathlib.Path
 MANIFEST = "manifest.json"
-FORMAT = 2  # of meta.json; format 1, which said no number, called the network's state in a TrainState ".state"
-WRITING, REPLACED, REMOVING = ".writing-", ".replaced-", ".removing-"  # names of what is under way
+FORMAT = 2  # of meta.json; format 1 carries no number and calls TrainState's ".layer_state" ".state"
+WRITING, REPLACED, REMOVING = ".writing-", ".replaced-", ".removing-"  # prefixes of unfinished work
 
 
 class Checkpoint(NamedTuple):
-    """What `restore` gives back."""
+    """A restored checkpoint."""
 
     tree: Any  # arrays, in the structure of ``like``
-    meta: dict[str, Any]  # what was saved beside them
+    meta: dict[str, Any]  # the metadata saved with them
 
 
 class CorruptCheckpointError(ValueError):
-    """A checkpoint whose files are not what was written."""
+    """The files of a checkpoint differ from what was written."""
 
 
 def save(folder: str | os.PathLike, step: int, tree: Any, meta: dict[str, Any], *, keep: int = 3) -> Path:
-    """Write the checkpoint of ``step`` into ``folder`` and keep the newest ``keep - 1`` beside it.
+    """Write the checkpoint of ``step`` into ``folder``, and delete all others but the newest ``keep - 1``.
 
     Args:
-        folder: holds the checkpoints of one run; made if absent.
-        step: names the checkpoint, at least 0; one of the same step is replaced.
-        tree: any pytree of arrays, typed random keys among them.
+        folder: folder of one run's checkpoints, created if absent.
+        step: number of the checkpoint, at least 0; an existing one of this step is replaced.
+        tree: any pytree of arrays, typed random keys included.
         meta: values that JSON keeps exactly, such as ints, floats and strings.
-        keep: how many to keep, at least 1.
+        keep: number of checkpoints to keep, at least 1.
 
     Raises:
-        ValueError: for a leaf that is no array or that would come back narrower, and for what JSON cannot hold.
-        OSError: naming the path, for a full disk and the like; the checkpoints of before are there.
+        ValueError: if a leaf is not an array or would come back in a narrower dtype, or JSON cannot hold ``meta``.
+        OSError: naming the path, if writing fails, such as on a full disk; earlier checkpoints survive.
     """
     if keep < 1:
         raise ValueError(f"keep={keep} is less than 1")
@@ -71,7 +71,7 @@ def save(folder: str | os.PathLike, step: int, tree: Any, meta: dict[str, Any], 
             _write(temporary / MANIFEST, json.dumps({name: _digest(temporary / name) for name in _files(temporary)}))
             _replace(temporary, final)
         finally:
-            shutil.rmtree(temporary, ignore_errors=True)  # half of a checkpoint that could not be written
+            shutil.rmtree(temporary, ignore_errors=True)  # what an error has left of it
         others = [other for other in steps(folder) if other != step]
         for old in others[: max(0, len(others) - keep + 1)]:
             _remove(folder / f"{old:08d}")
@@ -79,7 +79,7 @@ def save(folder: str | os.PathLike, step: int, tree: Any, meta: dict[str, Any], 
 
 
 def steps(folder: str | os.PathLike) -> list[int]:
-    """The steps of the checkpoints in ``folder``, oldest first; empty where there is none."""
+    """Return the steps of the checkpoints in ``folder``, oldest first; an empty list if there are none."""
     names = {path.name.removeprefix(REPLACED) for path in Path(folder).glob("*") if path.is_dir()}
     return sorted(int(name) for name in names if re.fullmatch(r"[0-9]{8}|[1-9][0-9]{8,}", name))
 
@@ -88,7 +88,7 @@ def verify(checkpoint: str | os.PathLike) -> None:
     """Compare every file of one checkpoint with its manifest.
 
     Raises:
-        CorruptCheckpointError: naming the first file that is missing, changed, foreign or cannot be read.
+        CorruptCheckpointError: naming the first file that is missing, changed, foreign or unreadable.
     """
     checkpoint = _present(Path(checkpoint))
     try:
@@ -96,7 +96,7 @@ def verify(checkpoint: str | os.PathLike) -> None:
     except (OSError, ValueError) as error:
         raise CorruptCheckpointError(f"{checkpoint / MANIFEST}: cannot be read ({error})") from error
     if not isinstance(wanted, dict):
-        raise CorruptCheckpointError(f"{checkpoint / MANIFEST}: is no manifest")
+        raise CorruptCheckpointError(f"{checkpoint / MANIFEST}: is not a manifest")
     there = _files(checkpoint)
     for name in sorted(set(wanted) ^ set(there)):
         raise CorruptCheckpointError(f"{checkpoint / name}: {'missing' if name in wanted else 'not in the manifest'}")
@@ -106,7 +106,7 @@ def verify(checkpoint: str | os.PathLike) -> None:
         except OSError as error:
             raise CorruptCheckpointError(f"{checkpoint / name}: cannot be read ({error})") from error
         if found != digest:
-            raise CorruptCheckpointError(f"{checkpoint / name}: its SHA-256 is not that of what was written")
+            raise CorruptCheckpointError(f"{checkpoint / name}: its SHA-256 differs from the one in the manifest")
 
 
 def restore(checkpoint: str | os.PathLike, like: Any) -> Checkpoint:
@@ -114,15 +114,15 @@ def restore(checkpoint: str | os.PathLike, like: Any) -> Checkpoint:
 
     Args:
         checkpoint: the folder of one step.
-        like: a pytree of arrays or `jax.ShapeDtypeStruct` of the structure that was saved.
+        like: a pytree of arrays or `jax.ShapeDtypeStruct` in the structure that was saved.
 
     Returns:
-        The arrays on the first device, and what was saved beside them.
+        The arrays, on the first device, and the metadata saved with them.
 
     Raises:
         CorruptCheckpointError: see `verify`.
-        ValueError: where the saved arrays are not those of ``like``, naming the paths, shapes and dtypes, and for a
-            checkpoint of a newer format.
+        ValueError: if the saved arrays differ from ``like``, naming their paths, shapes and dtypes, or the checkpoint
+            has a newer format.
     """
     checkpoint = _present(Path(checkpoint).absolute())
     verify(checkpoint)
@@ -142,15 +142,15 @@ def restore(checkpoint: str | os.PathLike, like: Any) -> Checkpoint:
 
 
 def restore_newest(folder: str | os.PathLike, like: Any, *, report=print) -> Checkpoint | None:
-    """Restore the newest checkpoint that is whole; None where none was ever saved.
+    """Restore the newest intact checkpoint; return None if the folder has no checkpoints.
 
     Args:
-        folder: holds the checkpoints of one run.
+        folder: folder of one run's checkpoints.
         like: see `restore`.
         report: called with one line for every corrupt checkpoint that is passed over.
 
     Raises:
-        CorruptCheckpointError: where there are checkpoints and all are corrupt.
+        CorruptCheckpointError: if there are checkpoints and all are corrupt.
         ValueError: see `restore`.
     """
     there = steps(folder)
@@ -165,7 +165,7 @@ def restore_newest(folder: str | os.PathLike, like: Any, *, report=print) -> Che
 
 
 def _names_of_format(checkpoint: Path, number: Any, found: dict[str, Any]) -> Callable[[str], str]:
-    """Return the function from a leaf's path to the one under which a checkpoint of that format holds it."""
+    """Return a function from a leaf's path to its path in a checkpoint of that format."""
     if number not in (1, FORMAT):
         raise ValueError(f"{checkpoint}: has format {number!r}; this version reads 1 to {FORMAT}")
     if number == FORMAT:
@@ -179,7 +179,7 @@ def _about(described: list[Any] | None) -> str:
 
 @contextlib.contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """Give an OSError the path where it has none, as when a write meets a full disk."""
+    """Add the path to an OSError that lacks one, as a write to a full disk raises it."""
     try:
         yield
     except OSError as error:
@@ -189,7 +189,7 @@ def _naming(path: Path) -> Iterator[None]:
 
 
 def _present(checkpoint: Path) -> Path:
-    """Return where the checkpoint is: under its name, or set aside by a save killed between two renames."""
+    """Return the checkpoint's folder: its own, or the one set aside by a save that was killed between two renames."""
     aside = checkpoint.with_name(REPLACED + checkpoint.name)
     return aside if aside.exists() and not checkpoint.exists() else checkpoint
 
@@ -197,7 +197,7 @@ def _present(checkpoint: Path) -> Path:
 def _replace(temporary: Path, final: Path) -> None:
     aside = final.with_name(REPLACED + final.name)
     if final.exists():
-        final.rename(aside)  # a folder that is not empty cannot be renamed over
+        final.rename(aside)  # rename cannot overwrite a folder that is not empty
     temporary.rename(final)
     if aside.exists():
         _remove(aside)
@@ -211,7 +211,7 @@ def _remove(checkpoint: Path) -> None:
 
 
 def _tidy(folder: Path) -> None:
-    """Finish what a killed process left under way."""
+    """Finish or undo what a killed process left unfinished."""
     for leftover in [*folder.glob(f"{WRITING}*"), *folder.glob(f"{REMOVING}*")]:
         shutil.rmtree(leftover)
     for aside in folder.glob(f"{REPLACED}*"):

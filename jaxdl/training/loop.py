@@ -1,4 +1,4 @@
-"""The loop as a function, and evaluation over a whole set."""
+"""The training loop as a function, and evaluation over a whole data set."""
 
 import collections
 import itertools
@@ -26,17 +26,17 @@ def fit(
 ) -> State:
     """Run ``step`` over all batches of all epochs and return the last state.
 
-    The loop itself never waits for the device. The callbacks get what the device may still be computing: reading a
-    value waits for it. The state they see is donated to the next step, so they copy what they keep.
+    The loop itself never waits for the device. Callbacks receive values that the device may still be computing, and
+    reading one waits for it. The next step donates the state that they receive, so they must copy what they keep.
 
     Args:
         step: ``(state, batch, key) -> (state, metrics)``, as from `data_parallel`.
-        state: where to start; it is donated when ``step`` donates.
-        batches: the batches of one epoch, from its number.
-        key: handed to every step, which folds in its own number.
+        state: the initial state, donated if ``step`` donates.
+        batches: function from an epoch's number to its batches.
+        key: passed to every step, which folds in its own number.
         epochs: the numbers of the epochs to run, such as ``range(10)``; a resumed run starts later.
-        on_metrics: called after every step with (epoch, state, metrics); a true result ends training.
-        on_epoch: called after every epoch with (epoch, state); a true result ends training.
+        on_metrics: called after every step with (epoch, state, metrics); a true return value ends training.
+        on_epoch: called after every epoch with (epoch, state); a true return value ends training.
     """
     for epoch in epochs:
         for batch in batches(epoch):
@@ -51,26 +51,26 @@ def fit(
 def evaluate(
     step: Callable[..., tuple[Any, Any]], variables: tuple[Any, Any], batches: Iterable[data.Batch]
 ) -> tuple[dict[str, float], Any]:
-    """Mean loss and metrics over all batches, and the network's outputs.
+    """Return mean loss and metrics over all batches, and the network's outputs.
 
     Args:
-        step: from `eval_step`, best jitted.
-        variables: ``(params, state)``, as from `variables`.
+        step: as from `eval_step`, preferably jitted.
+        variables: ``(params, state)``, as from `eval_variables`.
         batches: padded batches, as from `data.eval_batches`.
 
     Returns:
-        ``{"loss", ...}``, and the outputs of the examples of positive weight, numpy arrays ``(n, ...)`` in the
-        network's own tree, such as a tuple or a dict. Beside the loss stand the means of what the step measures:
-        "accuracy" of its "correct", for real targets "squared_error", "absolute_error" and "r_squared",
-        1 − Σ(y − ŷ)² / Σ(y − ȳ)² in float64 in the mean over the outputs (NaN for a constant target; left out where
-        labels are ignored or of another shape than the outputs), and those of one's own metrics under their names.
+        The means ``{"loss", ...}``, and the outputs of the examples of positive weight as numpy arrays ``(n, ...)`` in
+        the structure of the network's output. Metrics keep their names, except that the mean of "correct" is
+        "accuracy". For real targets, "r_squared" joins "squared_error" and "absolute_error": it is
+        1 − Σ(y − ŷ)² / Σ(y − ȳ)² in float64, averaged over the outputs, NaN for a constant target, and left out if
+        labels are ignored or differ in shape from the outputs.
 
     Raises:
         ValueError: if no example has positive weight, or every label is ignored.
     """
     totals: collections.Counter[str] = collections.Counter()
     outputs, seen, ignored = [], [], False
-    # a batch is read when the next one has been dispatched, so that the device neither waits nor holds all of them
+    # results are read once the next batch has been dispatched, so that the device neither idles nor holds all of them
     for (sums, y), batch in prefetch(batches, lambda batch: (step(variables, batch), batch)):
         totals.update({name: float(value) for name, value in sums.items()})
         counts = np.asarray(batch.weight) > 0
@@ -83,14 +83,14 @@ def evaluate(
     means = {"accuracy" if name == "correct" else name: total / weight for name, total in totals.items()}
     predictions = jax.tree.map(lambda *parts: np.concatenate(parts), *outputs)
     targets, weights = map(np.concatenate, zip(*seen, strict=True))
-    ignored &= targets.dtype.kind in "iu"  # no others can be ignored; sums of other weights may differ by rounding
+    ignored &= targets.dtype.kind in "iu"  # only integers can be ignored; other sums of weights may differ by rounding
     if "squared_error" in means and not ignored and getattr(predictions, "shape", None) == targets.shape:
         means["r_squared"] = _r_squared(predictions, targets, weights)
     return means, predictions
 
 
 def _r_squared(predictions: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> float:
-    """Return the share of the targets' variance that is predicted; in float64, as it is a difference of sums."""
+    """Return the explained share of the targets' variance, in float64 because it is a difference of sums."""
     y, p = (a.reshape(len(a), -1).astype(np.float64) for a in (targets, predictions))
     w = weights.astype(np.float64)[:, None]
     unexplained, spread = (w * (y - p) ** 2).sum(0), (w * (y - (w * y).sum(0) / w.sum()) ** 2).sum(0)
@@ -98,12 +98,12 @@ def _r_squared(predictions: np.ndarray, targets: np.ndarray, weights: np.ndarray
 
 
 def prefetch(batches: Iterable[Any], place: Callable[[Any], Any] = jax.device_put, *, size: int = 2) -> Iterator[Any]:
-    """Yield the batches in order, with ``size`` of them on the device at a time, the one that is yielded included.
+    """Yield the batches in order, keeping ``size`` of them on the device, including the one yielded.
 
     Args:
-        batches: read no further ahead than that.
+        batches: the source, read no further ahead than that.
         place: puts one batch on the device, such as `Parallel.shard`.
-        size: at least 1, which reads each batch when it is asked for.
+        size: number of batches, at least 1; 1 reads each batch on demand.
     """
     if size < 1:
         raise ValueError(f"size={size} is less than 1")

@@ -1,7 +1,7 @@
-"""What is measured beside the loss: the loss decides it, or the caller's own function.
+"""Measures beside the loss, which the loss determines unless the caller passes a function.
 
-A measure is ``(outputs, labels) -> {name: values}`` with values ``(n, ...)``, one per example or per output. The steps
-turn them into weighted sums, each example's own axes averaged, and `evaluate` divides.
+A measure is ``(outputs, labels) -> {name: values}`` with values ``(n, ...)``, one per example or output. The steps
+average them over each example's own axes and sum them by weight, and `evaluate` divides.
 """
 
 import functools
@@ -19,13 +19,13 @@ Measure = Callable[[Any, Array], dict[str, Array]]
 
 
 def hits(outputs: Array, labels: Array) -> dict[str, Array]:
-    """Return "correct": whether the largest output is the label's, or where labels are distributions, their largest."""
+    """Return "correct": whether the largest output is at the label, or at the largest entry of a soft label."""
     given = labels if labels.ndim < outputs.ndim else jnp.argmax(labels, -1)
     return {"correct": jnp.argmax(outputs, -1) == given}
 
 
 def binary_hits(outputs: Array, labels: Array, *, threshold: float, middle: float) -> dict[str, Array]:
-    """Return "correct" per output: whether it lies on the side of ``threshold`` on which the label is of ``middle``."""
+    """Return "correct" per output: whether it exceeds ``threshold`` exactly if the label exceeds ``middle``."""
     return {"correct": (outputs > threshold) == (labels > middle)}
 
 
@@ -36,7 +36,7 @@ def errors(outputs: Array, targets: Array) -> dict[str, Array]:
 
 
 def nothing(outputs: Any, labels: Array) -> dict[str, Array]:
-    """Return no measure: the loss of vectors and sequences is itself what there is to measure."""
+    """Return no measure, for losses of vectors and sequences, which are measured by the loss alone."""
     del outputs, labels
     return {}
 
@@ -65,7 +65,7 @@ MEASURES: Final[dict[Callable[..., Array], Measure]] = {
     losses.cosine_distance: nothing,
     losses.ctc: nothing,
 }
-"""The measure of each loss of outputs and labels; those of `losses.embedding` that take more arguments have none."""
+"""The measure of each loss of outputs and labels. Losses of `losses.embedding` with more arguments have none."""
 
 _LABELS: Final = {
     _OF_LOGITS: ("in [0, 1]", lambda labels: (labels >= 0) & (labels <= 1)),
@@ -78,27 +78,27 @@ _LABELS: Final = {
 
 
 def measure_of(loss: Callable[..., Any]) -> Measure:
-    """Return what to measure for a loss, which may be a ``functools.partial`` of one of `jaxdl.losses`.
+    """Return the measure for a loss, which may be a ``functools.partial`` of one of `jaxdl.losses`.
 
-    An unknown loss is measured by hits where labels are class numbers, ``(n, ...)`` integers beside outputs
-    ``(n, ..., classes)``, and by nothing but itself elsewhere.
+    For an unknown loss it is `hits` if labels are class numbers, that is ``(n, ...)`` integers for outputs
+    ``(n, ..., classes)``, and `nothing` otherwise.
     """
     known = _known(loss)
     return _guessed if known is None else known
 
 
 def check_labels(loss: Callable[..., Any], labels: ArrayLike, *, ignore_label: int | None = None) -> None:
-    """Raise a ValueError for labels that a loss does not take; call it once, on the host, before training.
+    """Raise ValueError for labels that a loss does not accept; call this once, on the host, before training.
 
-    A compiled step cannot look at values: there, labels out of range make the loss NaN.
+    A compiled step cannot check values; in it, labels out of range make the loss NaN.
 
     Args:
-        loss: one of `jaxdl.losses`, or a partial of one; of any other nothing is known.
-        labels: of the whole set, any shape.
-        ignore_label: a label that is left out of the check, see `train_step`.
+        loss: one of `jaxdl.losses`, or a partial of one; any other loss passes unchecked.
+        labels: labels of the whole data set, of any shape.
+        ignore_label: a label to exclude from the check, as in `train_step`.
 
     Raises:
-        ValueError: naming the loss, the first label that does not fit and those that do.
+        ValueError: naming the loss, the first label that does not fit and the labels allowed.
     """
     known = _known(loss)
     if known is None:

@@ -1,9 +1,9 @@
 """One step on several devices: pmap, jit with a sharded batch, or shard_map, behind one call.
 
-All three compute the same: the batch is split evenly, parameters are replicated, gradients and metrics are summed
-over the devices. They differ in what a network sees. Under "pmap" and "shard_map" each device runs the program on its
-own part: batch statistics are synchronised over the axis name, and dropout draws its own mask per device. Under "jit"
-the program is written for the whole batch and XLA splits it: statistics and masks are those of one device.
+All three split the batch evenly, replicate the parameters, and sum gradients and metrics over the devices. They differ
+in what a network sees. Under "pmap" and "shard_map", each device runs the program on its own part: batch statistics
+are synchronised over the axis name, and dropout draws a mask per device. Under "jit", the program is written for the
+whole batch and XLA splits it: statistics and masks are those of one device.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -41,19 +41,19 @@ def data_parallel(
 
     Args:
         step: as from `train_step`. It is called with ``axis_name=None`` under "jit".
-        strategy: "pmap", "jit" or "shard_map"; None is "jit" on one device and "pmap" on several.
-        devices: which, or how many of `jax.devices()`; all by default.
-        examples: a data set to keep on the devices, whole on each; see `replicate`. Instead of a batch the compiled
-            step then takes `data.Rows` of it, of shape (B,) for one step or (B, K) for up to K steps in one call,
-            whose metrics have a leading axis of K, with zeros for the columns that are no step.
+        strategy: "pmap", "jit" or "shard_map"; None selects "jit" on one device and "pmap" on several.
+        devices: the devices, or how many of `jax.devices()`; all by default.
+        examples: a data set to keep on the devices, whole on each; see `replicate`. The compiled step then takes
+            `data.Rows` of it instead of a batch, of shape (B,) for one step or (B, K) for up to K steps in one call.
+            Metrics of the latter have a leading axis of K, with zeros for unused columns.
 
     Returns:
         A `Parallel`. Pass the state through ``place`` once, before the first step: a state that is not replicated
-        would make the second step compile again. ``place`` copies; ``step`` donates: the state passed in is gone.
+        would make the second step compile again. ``place`` copies; ``step`` donates the state that it receives.
 
     Raises:
-        ValueError: for an unknown strategy, and for no devices or more than there are; ``shard`` raises one for a
-            batch that the devices do not divide, and for rows that the examples do not have.
+        ValueError: for an unknown strategy, and for no devices or more than exist; ``shard`` raises it for a batch
+            size that the number of devices does not divide, and for rows out of range.
     """
     devices = _devices(devices)
     if strategy is None:
@@ -62,7 +62,7 @@ def data_parallel(
         raise ValueError(f"strategy={strategy!r} is not one of {', '.join(STRATEGIES)}")
     mesh = compat.data_mesh(devices, AXIS)
     replicated, split = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec(AXIS))
-    # one device's own call moves what lies in the same memory already sooner than a separate transfer would
+    # one CPU device reads host memory in the call itself, faster than after a separate transfer
     at_hand = strategy == "jit" and len(devices) == 1 and devices[0].platform == "cpu"
 
     def shard(batch: Any) -> Any:
@@ -82,7 +82,7 @@ def data_parallel(
         compiled = lambda state, rows, key: on_placed(state, (placed, rows), key)
     return Parallel(
         compiled,
-        # a shard may lie in the original's own buffer, may_alias=False or not, and donating it deletes the original
+        # a shard may share the original's buffer, even with may_alias=False, and donating it would delete the original
         lambda tree: jax.device_put(jax.tree.map(jnp.copy, tree), replicated),
         shard,
         len(devices),
@@ -90,7 +90,7 @@ def data_parallel(
 
 
 def replicate(tree: Any, devices: Sequence[Any] | int | None = None) -> Any:
-    """Put arrays on devices, whole on each; what lies there already is not copied. See `data_parallel`."""
+    """Put arrays on devices, whole on each, without copying what is there already. See `data_parallel`."""
     return jax.device_put(tree, NamedSharding(compat.data_mesh(_devices(devices), AXIS), PartitionSpec()))
 
 
@@ -99,7 +99,7 @@ def data_parallel_eval(
 ) -> Callable[..., tuple[Any, Any]]:
     """Compile ``step(variables, batch)``, as from `eval_step`, with the batch split over the devices.
 
-    The devices must divide the batch size, and the variables may lie on any of them. See `data_parallel` for
+    The number of devices must divide the batch size; the variables may be on any of them. See `data_parallel` for
     ``devices`` and its errors.
     """
     mesh = compat.data_mesh(_devices(devices), AXIS)
@@ -120,13 +120,13 @@ def _check_divisible(batch: Any, devices: int) -> None:
 
 
 def _check_rows(rows: data.Rows, count: int) -> None:
-    """No error would come from the device, which reads the nearest example instead."""
+    """Raise ValueError for rows out of range, for which a device would silently read the nearest example."""
     row = np.asarray(rows.row)
     columns = row.reshape(len(row), -1)
     real = columns[:, : np.count_nonzero(columns[0] >= 0)]
     if not (real.size and real.min() >= 0 and real.max() < count and (columns[:, real.shape[1] :] == -1).all()):
         raise ValueError(
-            f"rows: must lie in [0, {count - 1}], before whole columns of -1 if there are any; got some in "
+            f"rows: must lie in [0, {count - 1}], with any whole columns of -1 at the end; got values in "
             f"[{row.min()}, {row.max()}], of shape {row.shape}"
         )
 

@@ -1,4 +1,4 @@
-"""Training on examples that lie on the device: a step is told their numbers, and one call may do several steps."""
+"""Train on examples that stay on the device: a step receives row numbers, and one call may run several steps."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -14,16 +14,16 @@ _ON_CPU = 1 << 30  # bytes
 
 
 def on_rows(step: Callable[..., tuple[Any, Any]]) -> Callable[..., tuple[Any, Any]]:
-    """Make of ``step(state, batch, key, *, axis_name)`` one of ``(state, (examples, rows), key, *, axis_name)``.
+    """Turn ``step(state, batch, key, *, axis_name)`` into one of ``(state, (examples, rows), key, *, axis_name)``.
 
-    Rows of shape (B, K) are as many steps, in order. How many of the columns are batches is found at run time, so that
-    one program does any number up to K, and a run cut into other pieces goes through the same numbers.
+    Rows of shape (B, K) make up to K steps, in order. The number of used columns is read at run time, so that one
+    program serves any number up to K, and a run divided into calls differently computes the same numbers.
 
     Args:
         step: as from `train_step`.
 
     Returns:
-        A function whose metrics have a leading axis of K where the rows have columns: zeros where there was no step.
+        A function whose metrics have a leading axis of K if the rows have columns, with zeros for unused columns.
     """
 
     def steps(state: Any, batch: tuple[data.Examples, data.Rows], key: Array, *, axis_name: str | None = None):
@@ -49,10 +49,10 @@ def on_rows(step: Callable[..., tuple[Any, Any]]) -> Callable[..., tuple[Any, An
 
 
 def fits_in_memory(examples: data.Examples, devices: Sequence[Any]) -> bool:
-    """Whether a copy of the examples on each device takes at most a quarter of its memory.
+    """Return whether a copy of the examples on each device takes at most a quarter of its memory.
 
-    On CPU all devices share the host's memory, of which the copies may take a gigabyte. A device that does not say how
-    much memory it has is taken to have too little.
+    On CPU all devices share the host's memory, of which the copies may take a gigabyte. A device that does not report
+    its memory is assumed to have too little.
     """
     size = sum(leaf.nbytes for leaf in examples)
     if devices[0].platform == "cpu":

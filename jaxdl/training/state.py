@@ -1,4 +1,4 @@
-"""What training carries from step to step."""
+"""The state that training carries from step to step."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -17,7 +17,7 @@ class TrainState(NamedTuple):
     step: Int[Array, ""]  # number of updates done, int32
     params: Any  # nested dicts of arrays; a LookaheadParams of two such for lookahead
     layer_state: Any  # the network's non-trained state, such as running statistics
-    opt_state: Any  # of the optimizer
+    opt_state: Any  # the optimizer's state
     average: Any  # {"params", "state"} averaged over steps, at least float32; or None
 
 
@@ -29,21 +29,21 @@ def create(
     *,
     average: bool = False,
 ) -> TrainState:
-    """Initial state of training ``layer`` on inputs of ``in_shape`` (no batch axis).
+    """Create the initial state for training ``layer`` on inputs of ``in_shape``.
 
     Args:
         key: random key for the parameters.
         layer: the network.
         optimizer: any optax transformation.
-        in_shape: shape of one input.
-        average: whether to keep a Polyak average, which starts at the initial values; the decay is `train_step`'s.
+        in_shape: shape of one input, without a batch axis.
+        average: whether to keep a Polyak average, which starts at the initial values; `train_step` sets its decay.
     """
     params, state = layer.init(key, tuple(in_shape))
     return start(params, state, optimizer, average=average)
 
 
 def start(params: Any, state: Any, optimizer: optax.GradientTransformation, *, average: bool = False) -> TrainState:
-    """Like `create`, from parameters that exist; they are copied, so that several runs may start from the same."""
+    """Create the initial state from existing parameters, which are copied so that several runs may share them."""
     params, state = _own((optimizers.start_params(optimizer, params), state))
     opt_state = _own(optimizer.init(params))
     judged = optimizers.eval_params(opt_state, params)
@@ -52,9 +52,9 @@ def start(params: Any, state: Any, optimizer: optax.GradientTransformation, *, a
 
 
 def eval_variables(train_state: TrainState) -> tuple[Any, Any]:
-    """Return ``(params, state)`` to evaluate: the Polyak average if there is one, else what the optimizer judges by.
+    """Return ``(params, state)`` for evaluation: the Polyak average if there is one, else the optimizer's choice.
 
-    See `optimizers.eval_params`. The arrays may be the state's own, which the next step donates: copy what is kept.
+    See `optimizers.eval_params`. The arrays may be the state's own, which the next step donates; copy what you keep.
     """
     if train_state.average is not None:
         return train_state.average["params"], train_state.average["state"]
@@ -62,7 +62,7 @@ def eval_variables(train_state: TrainState) -> tuple[Any, Any]:
 
 
 def _own(tree: Any) -> Any:
-    """Copy every leaf: a step donates its state, and one buffer under two names cannot be donated.
+    """Copy every leaf: a step donates its state, in which no buffer may appear twice.
 
     Some optimizers keep the parameters themselves in their state.
     """
@@ -70,7 +70,7 @@ def _own(tree: Any) -> Any:
 
 
 def strong(tree: Any) -> Any:
-    """Make weak types strong: a state whose types change between steps would compile the step again."""
+    """Make weak types strong, because a state whose types change between steps would compile the step again."""
     return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.result_type(leaf)), tree)
 
 

@@ -1,9 +1,9 @@
 """One step of training and one of evaluation, as pure functions.
 
-The gradient is psum(gradient of the weighted sum of losses) / psum(weights): right for any weights and any number of
-devices, where a mean of per-device means is not. Metrics are sums and counts, so that they add up the same way.
-Examples of weight 0 (padding) may hold anything, NaN images and impossible labels too. They count nowhere, except that
-in training a layer that mixes examples, such as batch norm, sees them as zeros: train on full batches.
+The gradient is psum(gradient of the weighted sum of losses) / psum(weights), which is right for any weights and any
+number of devices, unlike a mean of per-device means. Metrics are sums and counts, so that they add up the same way.
+Examples of weight 0 (padding) may hold anything, including NaN images and impossible labels. They count nowhere, except
+that in training a layer that mixes examples, such as batch norm, sees them as zeros; train on full batches.
 """
 
 from __future__ import annotations
@@ -43,36 +43,36 @@ def train_step(
     Random numbers depend on (key, state.step) alone. Augmentation is keyed per example by its index in the epoch, so
     that it is the same on any number of devices; with ``axis_name`` the network's own key differs per device.
 
-    The gradient is taken where the optimizer asks for it (`optimizers.gradient_point`); `variables` returns what to
-    evaluate. An optimizer that needs the function itself, such as L-BFGS, gets it without ``axis_name``, that is on
-    one device or under ``strategy="jit"``, as a function of the parameters on the same batch with the same key.
+    The gradient is taken where the optimizer asks for it (`optimizers.gradient_point`); `eval_variables` returns the
+    parameters to evaluate. An optimizer that needs the loss as a function, such as L-BFGS, gets it for the same batch
+    and key, but only without ``axis_name``, that is on one device or under ``strategy="jit"``.
 
     Args:
-        layer: the network; its output goes to ``loss``. Of `nn.WithAuxiliary` the loss is that of the output plus
-            the weighted losses of the heads; another tuple goes to ``loss`` whole, its first entry being the scores.
-        optimizer: any optax transformation. One that takes extra arguments gets what `optimizers.update` describes:
+        layer: the network, whose output goes to ``loss``. For `nn.WithAuxiliary`, the weighted losses of the heads are
+            added to that of the output. Any other tuple goes to ``loss`` whole; its first entry goes to ``metrics``.
+        optimizer: any optax transformation. One that takes extra arguments gets those of `optimizers.update`:
             ``value`` (the mean loss with the penalty), ``grad`` and ``grad_fn``, and without ``axis_name`` also
             ``value_fn``, ``model_fn`` and ``loss_fn`` (the mean loss without the penalty).
-        loss: ``(outputs, labels) -> (n,)``, one number per example; one per output, ``(n, ...)``, is averaged over
+        loss: ``(outputs, labels) -> (n,)``, one number per example. Values per output, ``(n, ...)``, are averaged over
             each example's own axes.
-        metrics: ``(outputs, labels) -> {name: values}``, values like the loss's, under other names than "loss",
-            "weight" and "penalty", and not both "correct" and "accuracy", its name in `evaluate`. None measures what
-            suits the loss: "correct" for classes, logits of two classes and several labels, "squared_error" and
-            "absolute_error" for real targets, nothing for an unknown loss whose labels are no class numbers.
-        ignore_label: integer labels of this value, such as -1, count nowhere: not in the loss, the gradient, the
-            metrics or the weight, so that a mean is one over the other labels.
+        metrics: ``(outputs, labels) -> {name: values}`` with values shaped like the loss's. "loss", "weight" and
+            "penalty" are reserved names, and "correct" rules out "accuracy", its name in `evaluate`. None selects by
+            the loss: "correct" for classes, logits of two classes and several labels, "squared_error" and
+            "absolute_error" for real targets, nothing for an unknown loss whose labels are not class numbers.
+        ignore_label: integer labels of this value, such as -1, are left out of the loss, the gradient, the metrics
+            and the weight, so that means are over the other labels.
         preprocess: maps the batch's images, after augmentation, to the network's input, on the device.
-        augment: ``(key, image) -> image`` for one example as it comes in the batch.
+        augment: ``(key, image) -> image`` for one example of the batch.
         penalty: ``params -> scalar``, added to the mean loss.
-        average_decay: keep ``average = decay * average + (1 - decay) * new`` of the state and of the parameters by
-            which the optimizer judges (`optimizers.eval_params`), decay in [0, 1].
+        average_decay: decay in [0, 1] of the running average ``decay * average + (1 - decay) * new`` of the state and
+            of the parameters to evaluate (`optimizers.eval_params`); None keeps no average.
 
     Returns:
         A function ready for `data_parallel` or ``jax.jit``. Its metrics are sums over the batch, in float32 or wider:
-        "loss" (without the penalty), "weight", those of ``metrics``, and the scalar "penalty". Where all examples have
-        weight 0 the gradient is that of the penalty. It raises ValueError unless the TrainState was created with
-        ``average=True`` just where there is an ``average_decay``, for losses and metrics of another shape or name, for
-        an ``ignore_label`` that no label can be, and for an optimizer that asks for what is not offered.
+        "loss" (without the penalty), "weight", those of ``metrics``, and the scalar "penalty". If all examples have
+        weight 0, the gradient is the penalty's. The function raises ValueError if only one of ``average_decay`` and the
+        TrainState's average exists, if losses or metrics have a wrong shape or name, if no label can equal
+        ``ignore_label``, or if the optimizer needs an argument that is not offered.
 
     Raises:
         ValueError: for an ``average_decay`` out of range.
@@ -114,7 +114,7 @@ class _Objective(NamedTuple):
     mean: Callable[[Metrics], Array]  # sums -> mean loss with the penalty
 
     def offered(self, sums: Metrics, axis_name: str | None) -> dict[str, Any]:
-        """What an optimizer may have beside the gradient; the parts of a batch know no function of the whole."""
+        """Return the optimizer's extra arguments; one part of a split batch offers no functions of the whole."""
         found = {"value": self.mean(sums), "grad_fn": lambda params, i=None: self.differentiate(params)[0]}
         if axis_name is None:
             found |= {"value_fn": self.value_fn, "model_fn": self.model_fn, "loss_fn": self.loss_fn}
@@ -122,7 +122,7 @@ class _Objective(NamedTuple):
 
 
 def _objective(forward, sums_of, penalty, axis_name: str | None) -> _Objective:
-    def count(sums):  # of a batch that counts nothing, such as one of padding, the gradient is 0
+    def count(sums):  # makes the gradient 0 for a batch without weight, such as one of padding
         return jnp.where(sums["weight"] == 0, 1, sums["weight"])
 
     def weighted_sum(params):
@@ -165,10 +165,9 @@ def eval_step(
     ignore_label: int | None = None,
     preprocess: Callable[[Array], Array] | None = None,
 ) -> Callable[..., tuple[Metrics, Any]]:
-    """Make ``step(variables, batch) -> (metrics, outputs)`` with ``variables = (params, state)``, as from `variables`.
+    """Make ``step(variables, batch) -> (metrics, outputs)`` for ``variables = (params, state)`` of `eval_variables`.
 
-    Rows of ``outputs (n, ...)`` that belong to examples of weight 0 are to be dropped by weight. See `train_step` for
-    the arguments.
+    The caller drops the rows of ``outputs (n, ...)`` whose examples have weight 0. See `train_step` for the arguments.
     """
     sums_of = _summing(loss, metrics, ignore_label)
 
@@ -190,13 +189,13 @@ def _prepare(batch: data.Batch, preprocess, augment, key) -> Array:
 
 
 def _without_padding(x: Array, weight: ArrayLike) -> Array:
-    """Put 0 where the weight is 0: backward, the weight's 0 would meet a NaN and give NaN, whatever is done after."""
+    """Zero the examples of weight 0: a NaN would survive the product with that 0 in the backward pass."""
     counts = (jnp.asarray(weight) > 0).reshape(-1, *[1] * (x.ndim - 1))
     return jnp.where(counts, x, jnp.zeros((), x.dtype))
 
 
 def _summing(loss, metrics: Measure | None, ignore_label: int | None) -> Callable[[Any, data.Batch], Metrics]:
-    """Make ``(outputs, batch) -> sums`` of the loss, of what is measured beside it, and of the weights."""
+    """Make ``(outputs, batch) -> sums`` of the loss, the metrics and the weights."""
     measure = measure_of(loss) if metrics is None else metrics
 
     def sums_of(y: Any, batch: data.Batch) -> Metrics:
@@ -204,7 +203,7 @@ def _summing(loss, metrics: Measure | None, ignore_label: int | None) -> Callabl
         counts = None
         if ignore_label is not None:
             counts = _counted(label, ignore_label)
-            label = jnp.where(counts, label, jnp.zeros((), label.dtype))  # a label that every loss takes
+            label = jnp.where(counts, label, jnp.zeros((), label.dtype))  # a label that every loss accepts
         measured = measure(y[0] if isinstance(y, tuple) else y, label)
         _check_names(measured)
         found = {"loss": per_example(loss, y, label), **measured}
@@ -225,12 +224,12 @@ def _counted(label: Array, ignore_label: int) -> Array:
         int(ignore_label) != ignore_label
         or not jnp.iinfo(label.dtype).min <= ignore_label <= jnp.iinfo(label.dtype).max
     ):
-        raise ValueError(f"ignore_label={ignore_label}: these labels are {label.dtype}, and none can be that")
+        raise ValueError(f"ignore_label={ignore_label}: these labels are {label.dtype}, which cannot hold it")
     return label != ignore_label
 
 
 def _check_names(measured: Metrics) -> None:
-    """Raise a ValueError for metrics that would take the place of what a step itself returns."""
+    """Raise ValueError for metrics that would overwrite a step's own."""
     taken = [name for name in _RESERVED if name in measured]
     if taken or {"correct", "accuracy"} <= set(measured):
         raise ValueError(
@@ -240,7 +239,7 @@ def _check_names(measured: Metrics) -> None:
 
 
 def _check_pairs(found: Metrics, of: Any) -> None:
-    """Raise a ValueError for values of all pairs of examples, as (n, 1) outputs and (n,) labels broadcast to them."""
+    """Raise ValueError for values per pair of examples, as (n, 1) outputs and (n,) labels give by broadcasting."""
     shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(of)]
     for name, values in found.items():
         shape = jnp.shape(values)
@@ -248,12 +247,12 @@ def _check_pairs(found: Metrics, of: Any) -> None:
         if pairs and not any(shape == other[: len(shape)] for other in shapes):
             given = ", ".join(map(str, shapes))
             raise ValueError(
-                f"{name}: got shape {shape} of outputs and labels {given}: it compares all pairs of examples"
+                f"{name}: got shape {shape} for outputs and labels {given}: it compares all pairs of examples"
             )
 
 
 def _mean_of_each(name: str, values: Array, weight: Array, counts: Array | None) -> Array:
-    """Return ``(n,)`` of values ``(n, ...)``: the mean over each example's own axes, with 0 for what does not count."""
+    """Return the mean of values ``(n, ...)`` over each example's own axes, ``(n,)``; ignored labels count as 0."""
     values = jnp.asarray(values)
     if values.shape[:1] != weight.shape:
         raise ValueError(
@@ -263,13 +262,15 @@ def _mean_of_each(name: str, values: Array, weight: Array, counts: Array | None)
     values = values.astype(weight.dtype) if values.dtype == bool else _wide(values)
     if counts is not None:
         if values.shape != counts.shape:
-            raise ValueError(f"{name}: got shape {values.shape}, must be the labels', {counts.shape}, to ignore some")
+            raise ValueError(
+                f"{name}: got shape {values.shape}, must be the labels' shape {counts.shape} for ignore_label to apply"
+            )
         values = jnp.where(counts, values, 0)
     return values if values.ndim == 1 else jnp.mean(values.reshape(len(weight), -1), axis=1)
 
 
 def per_example(loss: Callable[[Any, Array], Array], y: Any, label: Array) -> Array:
-    """Return ``loss(y, label)``, ``(n,)``, to which the auxiliary heads of `nn.WithAuxiliary` add theirs, weighted."""
+    """Return ``loss(y, label)``, ``(n,)``, plus the weighted losses of the auxiliary heads of `nn.WithAuxiliary`."""
     if not isinstance(y, nn.WithAuxiliary):
         return loss(y, label)
     of_heads = [weight * loss(head, label) for head, weight in zip(y.heads, y.weights, strict=True)]
@@ -282,7 +283,7 @@ def _wide(x: Array) -> Array:
 
 def _check_average(average: Any, decay: float | None) -> None:
     if (decay is None) != (average is None):
-        has = "no average" if average is None else "an average, which would stay as it is"
+        has = "no average" if average is None else "an average, which would never change"
         raise ValueError(f"average_decay={decay}, but the state has {has}: create it with average={decay is not None}")
 
 

@@ -368,7 +368,7 @@ WRONG = {
     "eval_batches": [
         (lambda: data.eval_batches(PARTS, 2), "examples is a Splits"),
         (lambda: data.eval_batches(EXAMPLES, 2.5), "batch_size is 2.5; it must be an integer of at least 1"),
-        (lambda: data.eval_batches(data.Examples(X[:0], Y[:0]), 2), "examples are none"),
+        (lambda: data.eval_batches(data.Examples(X[:0], Y[:0]), 2), "examples is empty"),
     ],
     "stack_rows": [(lambda: data.stack_rows([], 1), "there are 0 batches")],
     "take": [(lambda: data.take(EXAMPLES, np.arange(3)), "rows is a ndarray; expected data.Rows")],

@@ -20,7 +20,7 @@ def symmetric(key: Array, limit: Number) -> Array:
 
 
 def check_key(key: Any) -> None:
-    """Refuse what is no random key, such as a seed or, where arguments are swapped, an image."""
+    """Refuse anything but a random key, such as a seed or, if arguments were swapped, an image."""
     typed = isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and key.ndim == 0
     raw = isinstance(key, jax.Array | np.ndarray) and key.dtype == jnp.uint32 and key.ndim == 1
     if not (typed or raw):
@@ -39,7 +39,7 @@ def check_whole(name: str, value: Any) -> None:
 def check_range(
     name: str, value: Number, *, low: Number, high: Number | None = None, below: Number | None = None
 ) -> None:
-    """Refuse Python numbers outside of [low, high] or [low, below); traced ones are not looked at."""
+    """Refuse Python numbers outside of [low, high] or [low, below); traced numbers pass."""
     if not isinstance(value, Real):
         return
     limit = f", at most {high}" if high is not None else f", below {below}" if below is not None else ""

@@ -13,12 +13,12 @@ def noise(key: Array, image: Image, *, stddev: Number = 0.05) -> Float[Array, "h
     """Add noise from N(0, stddev²), drawn in float32, to every value.
 
     Args:
-        key: Random key.
-        image: Floats `(H, W, C)`.
-        stddev: Standard deviation, at least 0, where full brightness is 1.
+        key: random key.
+        image: floats `(H, W, C)`.
+        stddev: standard deviation, at least 0, where full brightness is 1.
 
     Raises:
-        ValueError: If the deviation is negative, or the image is not floats of rank 3.
+        ValueError: if the deviation is negative, or the image is not floats of rank 3.
 
     [Lecture row G7]
     """
@@ -44,13 +44,13 @@ def cutout(key: Array, image: Image, *, size: int = 8, fill: Number = 0.0) -> Fl
     """Fill a square whose centre is drawn evenly from all pixels; at the border a part of it lies outside the image.
 
     Args:
-        key: Random key.
-        image: Floats `(H, W, C)`.
-        size: Side of the square in pixels.
-        fill: Value inside the square.
+        key: random key.
+        image: floats `(H, W, C)`.
+        size: side of the square in pixels.
+        fill: value inside the square.
 
     Raises:
-        ValueError: If the size is negative, or the image is not floats of rank 3.
+        ValueError: if the size is negative, or the image is not floats of rank 3.
 
     Reference: T. DeVries, G. Taylor, Improved Regularization of Convolutional Neural Networks with Cutout,
     2017, https://arxiv.org/abs/1708.04552.
@@ -67,12 +67,12 @@ def brightness(key: Array, image: Image, *, max_change: Number = 0.2) -> Float[A
     """Add one number from U(−max_change, max_change) to all values.
 
     Args:
-        key: Random key.
-        image: Floats `(H, W, C)`.
-        max_change: Largest change, at least 0, where full brightness is 1.
+        key: random key.
+        image: floats `(H, W, C)`.
+        max_change: largest change, at least 0, where full brightness is 1.
 
     Raises:
-        ValueError: If the change is negative, or the image is not floats of rank 3.
+        ValueError: if the change is negative, or the image is not floats of rank 3.
     """
     check_key(key)
     check_range("max_change", max_change, low=0)

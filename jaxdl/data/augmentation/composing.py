@@ -1,4 +1,4 @@
-"""Augmentations made of others."""
+"""Augmentations built from others."""
 
 from collections.abc import Callable
 
@@ -16,7 +16,7 @@ def compose(*augmentations: Augmentation) -> Augmentation:
     """Return an augmentation that applies several from left to right, each with a key of its own.
 
     Args:
-        augmentations: Functions of (key, image); set options with `functools.partial`.
+        augmentations: functions of (key, image); set options with `functools.partial`.
     """
 
     def composed(key: Array, image: Array) -> Array:
@@ -37,7 +37,7 @@ def per_example(
     the same results.
 
     Args:
-        augmentation: A function of (key, image).
+        augmentation: a function of (key, image).
     """
 
     def batched(key: Array, images: Num[ArrayLike, "n h w c"], index: Int[ArrayLike, " n"]) -> Array:

@@ -1,4 +1,4 @@
-"""Random changes of where things are in the image."""
+"""Random changes of an image's geometry."""
 
 import math
 
@@ -15,13 +15,13 @@ def rotate(key: Array, image: Image, *, max_degrees: Number = 15.0, fill: Number
     """Rotate the image, bilinearly, by an angle drawn from U(−max_degrees, max_degrees).
 
     Args:
-        key: Random key.
-        image: Floats `(H, W, C)`.
-        max_degrees: Largest angle, at least 0.
-        fill: Value outside the image.
+        key: random key.
+        image: floats `(H, W, C)`.
+        max_degrees: largest angle, at least 0.
+        fill: value outside the image.
 
     Raises:
-        ValueError: If the angle is negative, or the image is not floats of rank 3.
+        ValueError: if the angle is negative, or the image is not floats of rank 3.
 
     [Lecture row G7]
     """
@@ -56,12 +56,12 @@ def flip(key: Array, image: Image, *, rate: Number = 0.5) -> Float[Array, "h w c
     """Mirror the image left to right with probability `rate`.
 
     Args:
-        key: Random key.
-        image: Floats `(H, W, C)`.
-        rate: Probability in [0, 1].
+        key: random key.
+        image: floats `(H, W, C)`.
+        rate: probability in [0, 1].
 
     Raises:
-        ValueError: If the rate is not in [0, 1], or the image is not floats of rank 3.
+        ValueError: if the rate is not in [0, 1], or the image is not floats of rank 3.
 
     [Lecture row G7]
     """
@@ -81,12 +81,12 @@ def alternating_flip(key: Array, image: Image, *, epoch: Int[ArrayLike, ""]) -> 
     """Mirror at random in epoch 0 and alternate from then on, so that any two epochs in a row show both sides.
 
     Args:
-        key: Random key of this example, the same in all epochs.
-        image: Floats `(H, W, C)`.
-        epoch: Counted from 0; may be traced.
+        key: random key of this example, the same in all epochs.
+        image: floats `(H, W, C)`.
+        epoch: counted from 0; may be traced.
 
     Raises:
-        ValueError: If the image is not floats of rank 3.
+        ValueError: if the image is not floats of rank 3.
 
     Reference: K. Jordan, 94% on CIFAR-10 in 3.29 Seconds on a Single GPU, 2024,
     https://arxiv.org/abs/2404.00498.
@@ -100,13 +100,13 @@ def crop(key: Array, image: Image, *, padding: int = 4, mode: str = "constant") 
     """Pad all four sides, then crop a random window of the original size.
 
     Args:
-        key: Random key.
-        image: Floats `(H, W, C)`.
-        padding: Pixels added on every side.
+        key: random key.
+        image: floats `(H, W, C)`.
+        padding: pixels added on every side.
         mode: "constant" (zeros), "reflect" or "edge".
 
     Raises:
-        ValueError: If the padding is negative (or does not fit into a reflection), or the mode is another.
+        ValueError: if the padding is negative (or does not fit into a reflection), or the mode is unknown.
 
     [Lecture row G7]
     """
@@ -134,13 +134,13 @@ def random_resized_crop(
     taken; where none fits, the largest central one of an allowed ratio.
 
     Args:
-        key: Random key.
-        image: Floats `(H, W, C)`.
-        area: Smallest and largest share of the image's area, in (0, 1].
-        ratio: Smallest and largest width over height, above 0.
+        key: random key.
+        image: floats `(H, W, C)`.
+        area: smallest and largest share of the image's area, in (0, 1].
+        ratio: smallest and largest width over height, above 0.
 
     Raises:
-        ValueError: If a range is empty or out of bounds, or the image is not floats of rank 3.
+        ValueError: if a range is empty or out of bounds, or the image is not floats of rank 3.
 
     Reference: C. Szegedy et al., Going Deeper with Convolutions, 2014, https://arxiv.org/abs/1409.4842. The ten
     draws are torchvision's.
@@ -176,4 +176,4 @@ def _central(height: int, width: int, ratio: tuple[Number, Number]) -> tuple[int
 def _check_pair(name: str, pair: tuple[Number, Number], *, most: Number) -> None:
     low, high = pair
     if not 0 < low <= high <= most:
-        raise ValueError(f"{name} is {pair}; it must be a smallest and a largest number above 0, at most {most}")
+        raise ValueError(f"{name} is {pair}; it must hold a smallest and a largest number above 0, at most {most}")

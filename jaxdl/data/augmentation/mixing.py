@@ -1,4 +1,4 @@
-"""Mixtures of the examples of a batch, which change the targets, too."""
+"""Mixtures of a batch's examples, which mix the targets, too."""
 
 from numbers import Real
 
@@ -21,15 +21,15 @@ def mixup(
     """Mix every example and its target with another of the batch: λ x_i + (1 − λ) x_π(i), λ ~ Beta(α, α).
 
     Args:
-        key: Random key.
-        images: Floats `(n, H, W, C)`, or features `(n, features)`.
-        targets: One-hot or soft targets `(n, classes)`, of which whole numbers and bools become float32; or real
-            targets, floats `(n,)`. Class numbers cannot be mixed: `jax.nn.one_hot(labels, classes)` can.
-        alpha: Above 0; small values leave examples nearly as they are. One λ and one permutation π per batch.
+        key: random key.
+        images: floats `(n, H, W, C)`, or features `(n, features)`.
+        targets: one-hot or soft targets `(n, classes)`, of which whole numbers and bools become float32; or real
+            targets, floats `(n,)`. Class numbers cannot be mixed, `jax.nn.one_hot(labels, classes)` can.
+        alpha: above 0; small values leave examples nearly as they are. One λ and one permutation π per batch.
 
     Raises:
-        ValueError: If alpha is not positive, images are not floats, targets are class numbers, or there are not as
-            many of them as images.
+        ValueError: if alpha is not positive, images are not floats, targets are class numbers, or targets and images
+            differ in number.
 
     Reference: H. Zhang et al., mixup: Beyond Empirical Risk Minimization, 2018,
     https://arxiv.org/abs/1710.09412.
@@ -54,13 +54,13 @@ def cutmix(
     pixels; what falls outside is cut off, and the targets' weight is the share of pixels that are left.
 
     Args:
-        key: Random key.
-        images: Floats `(n, H, W, C)`.
-        targets: As in `mixup`.
-        alpha: Above 0. One rectangle and one permutation per batch.
+        key: random key.
+        images: floats `(n, H, W, C)`.
+        targets: as in `mixup`.
+        alpha: above 0. One rectangle and one permutation per batch.
 
     Raises:
-        ValueError: As in `mixup`, or if the images are not of rank 4.
+        ValueError: as in `mixup`, or if the images are not of rank 4.
 
     Reference: S. Yun et al., CutMix: Regularization Strategy to Train Strong Classifiers with Localizable Features,
     2019, https://arxiv.org/abs/1905.04899.
@@ -80,7 +80,7 @@ def cutmix(
 
 
 def _span(centre: Array, side: Array, size: int) -> tuple[Array, Array]:
-    """Return the first and the last plus one of the pixels of a side that lie in the image."""
+    """Return the first pixel of a side that lies in the image, and the one after the last."""
     length = jnp.floor(side * size).astype(jnp.int32)
     first = centre - length // 2
     return jnp.clip(first, 0, size), jnp.clip(first + length, 0, size)
@@ -93,7 +93,7 @@ def _checked(key: Array, images: ArrayLike, targets: ArrayLike, alpha: Number) -
         raise ValueError(f"alpha is {alpha}; it must be above 0")
     images, targets = jnp.asarray(images), jnp.asarray(targets)
     if images.shape[:1] != targets.shape[:1]:
-        raise ValueError(f"targets has shape {targets.shape}; it must be one row for each of {images.shape[:1]} images")
+        raise ValueError(f"targets has shape {targets.shape}; it must have one row for each image, {images.shape[:1]}")
     if not jnp.issubdtype(images.dtype, jnp.floating):
         raise ValueError(f"images has type {images.dtype}; expected floats (data.to_unit makes them from bytes)")
     if not jnp.issubdtype(targets.dtype, jnp.floating):

@@ -62,15 +62,15 @@ def rand_augment(
     shear and translate in both directions. Those with a direction, and a factor above or below 1, draw it.
 
     Args:
-        key: Random key.
-        image: Floats `(H, W, C)` in [0, 1]; the result is clipped to [0, 1], as bytes would be.
-        num_ops: Operations one after the other, at least 0.
-        magnitude: Share in [0, 1] of the largest change: 30 degrees, a shear of 0.3, 45 % of a side, a factor of
+        key: random key.
+        image: floats `(H, W, C)` in [0, 1]; the result is clipped to [0, 1], as bytes would be.
+        num_ops: number of operations in a row, at least 0.
+        magnitude: share in [0, 1] of the largest change: 30 degrees, a shear of 0.3, 45 % of a side, a factor of
             1 ± 0.9, a threshold of 0, 4 bits. 0.3 is torchvision's magnitude 9 of 30. It may be traced.
-        fill: Value outside of the image.
+        fill: value outside of the image.
 
     Raises:
-        ValueError: If `num_ops` or `magnitude` is out of range, or the image is not floats of rank 3.
+        ValueError: if `num_ops` or `magnitude` is out of range, or the image is not floats of rank 3.
 
     Under `jax.vmap` every operation is computed for every image.
 

@@ -1,4 +1,4 @@
-"""Reading data sets: named ones, files, folders, archives; downloads, checksums, a cache of decoded images."""
+"""Read data sets by name or from files, folders and archives, with downloads, checksums and a cache of images."""
 
 from jaxdl.data.reading.loading import NAMES, load
 

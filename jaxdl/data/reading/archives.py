@@ -1,7 +1,7 @@
-"""Files of a folder or of a tar archive as one stream of (name, bytes), without unpacking anything to disk.
+"""Read the files of a folder or tar archive as one stream of (name, bytes), without unpacking to disk.
 
-An archive is read member by member in memory: no member can be written outside of anything, and links,
-devices and names that lead out of the archive are refused all the same, because no honest data set has them.
+An archive is read member by member in memory, so no member can be written anywhere. Links, devices and names that lead
+out of the archive are refused nevertheless, because no honest data set contains them.
 """
 
 import gzip
@@ -14,26 +14,25 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2")
-DEPTH = 4  # folders below this depth are not looked into: the deepest layout is ROOT/train/CLASS/IMAGE
+DEPTH = 4  # deeper folders are ignored: the deepest layout is ROOT/train/CLASS/IMAGE
 
 
 def is_archive(path: Path) -> bool:
-    """Whether the name is that of a tar archive that can be read."""
+    """Return whether the name is that of a readable tar archive."""
     return path.name.lower().endswith(ARCHIVES)
 
 
 def files(path: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[str, bytes | None]]:
-    """(name relative to the top, contents) of every file that ends so, and (name, None) of every folder.
+    """Yield (name relative to the top, contents) of every file with these suffixes, and (name, None) of every folder.
 
-    Hidden files, and the ones that macOS puts beside others, are left out. A folder comes in sorted order, an
-    archive in its own.
+    Hidden files, and those that macOS adds, are left out. A folder is read in sorted order, an archive in its own.
 
     Args:
-        path: The folder or archive.
-        suffixes: Ends of the names of the files to read, in lower case.
+        path: the folder or archive.
+        suffixes: suffixes of the files to read, in lower case.
 
     Raises:
-        ValueError: If an archive is damaged or has a member that could lead out of it.
+        ValueError: if an archive is damaged or has a member that leads out of it.
     """
     if path.is_file():
         yield from _members(path, suffixes)
@@ -44,7 +43,7 @@ def files(path: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[str, bytes | 
 
 
 def listing(folder: Path) -> str:
-    """A fingerprint of a folder from its files' names, sizes and times of change, without reading them."""
+    """Return a fingerprint of a folder from its files' names, sizes and modification times, without reading them."""
     digest = hashlib.sha256()
     for name, file in _walk(folder):
         state = file.stat() if file is not None else None
@@ -53,7 +52,7 @@ def listing(folder: Path) -> str:
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file, read a piece at a time."""
+    """Return the SHA-256 of a file, read in pieces."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -85,7 +84,7 @@ def _members(path: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[str, bytes
                     yield name, _read(path, archive, member)
             _check_end(path, archive)
     except (tarfile.TarError, EOFError, lzma.LZMAError, zlib.error, gzip.BadGzipFile) as error:
-        raise ValueError(f"{path}: the archive is truncated or damaged, or is none ({error})") from error
+        raise ValueError(f"{path}: the file is truncated, damaged or not an archive ({error})") from error
 
 
 def _read(path: Path, archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
@@ -97,7 +96,7 @@ def _read(path: Path, archive: tarfile.TarFile, member: tarfile.TarInfo) -> byte
 
 
 def _check_end(path: Path, archive: tarfile.TarFile) -> None:
-    """Refuses an archive cut off between two members, which tarfile takes for its end."""
+    """Refuse an archive cut off between two members, which tarfile takes for its end."""
     file = archive.fileobj
     if file is not None:
         file.seek(archive.offset)

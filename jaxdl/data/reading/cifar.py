@@ -1,4 +1,4 @@
-"""CIFAR-10 from its binary archive (no unpickling of foreign files), or from an archive of re-encoded images.
+"""Read CIFAR-10 from its binary archive, which needs no unpickling, or from an archive of re-encoded images.
 
 A binary file holds records of 3,073 bytes: the label, then 32 x 32 red, green and blue values, row by row.
 Reference: A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009,
@@ -23,19 +23,19 @@ _LOSSY_NOTE = "CIFAR-10 (JPEG): lossy copies, not comparable with published CIFA
 
 
 def load_cifar10(folder: Path, *, allow_download: bool) -> Dataset:
-    """CIFAR-10 from the data folder: binary archive, its unpacked folder, images, or else a download.
+    """Load CIFAR-10 from the data folder: its binary archive, unpacked or not, or images, or else a download.
 
     Args:
-        folder: The data folder; a sub-folder `cifar10` (or `cifar-10`) is looked into as well.
-        allow_download: False never goes to the network.
+        folder: the data folder; a sub-folder `cifar10` (or `cifar-10`) is searched as well.
+        allow_download: whether to download; False never goes to the network.
 
     Returns:
-        "cifar10", or "cifar10-jpeg" with a note where the images are JPEG files.
+        The data set named "cifar10", or "cifar10-jpeg" with a note if the images are JPEG files.
 
     Raises:
-        FileNotFoundError: If nothing is found and downloads are not allowed.
-        ConnectionError: If the download fails.
-        ValueError: If what is found is damaged.
+        FileNotFoundError: if nothing is found and downloads are not allowed.
+        ConnectionError: if the download fails.
+        ValueError: if a file found is damaged.
     """
     inside = sorted(folder.iterdir()) if folder.is_dir() else []
     ours = [path for path in inside if re.match(r"cifar[-_]?10(?!\d)", path.name.lower())]
@@ -57,22 +57,22 @@ def load_cifar10(folder: Path, *, allow_download: bool) -> Dataset:
 
 
 def is_binary_folder(path: Path) -> bool:
-    """Whether a folder holds the binary files."""
+    """Return whether a folder holds the binary files."""
     return (path / TRAIN_FILES[0]).is_file()
 
 
 def is_binary_archive(path: Path) -> bool:
-    """Whether an archive holds the binary files: its first file that is an image or binary decides."""
+    """Return whether an archive holds the binary files, which its first image or binary file decides."""
     suffixes = (".bin", ".png", ".jpg", ".jpeg")
     first = next((name for name, contents in files(path, suffixes) if contents is not None), "")
     return Path(first).name in (*TRAIN_FILES, TEST_FILE)
 
 
 def load_binary(path: Path) -> Dataset:
-    """CIFAR-10 from the binary archive, or from the folder that it unpacks to.
+    """Load CIFAR-10 from the binary archive, or from the folder that it unpacks to.
 
     Raises:
-        ValueError: If a file is missing, has another length than 10,000 records, or a label above 9.
+        ValueError: if a file is missing, does not have 10,000 records, or has a label above 9.
     """
     found = {Path(name).name: data for name, data in files(path, (".bin",)) if data is not None}
     missing = [name for name in (*TRAIN_FILES, TEST_FILE) if name not in found]

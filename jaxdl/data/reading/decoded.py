@@ -1,4 +1,4 @@
-"""A cache of decoded images: one `.npz` file per source, whose checksums are verified when it is read."""
+"""A cache of decoded images, with one `.npz` file per source whose checksums are verified on reading."""
 
 import json
 import os
@@ -14,20 +14,19 @@ import numpy as np
 from jaxdl.data.dataset import Dataset
 from jaxdl.data.reading.fetching import partial_path
 
-_FORMAT = 1  # raise it when decoding changes, so that older files are decoded again
+_FORMAT = 1  # raise this when decoding changes, so that sources are decoded again
 
 
 def store(path: Path, fingerprint: str, dataset: Dataset) -> None:
-    """Writes a decoded data set, whole or not at all.
+    """Write a decoded data set, whole or not at all.
 
     Args:
-        path: Where to.
-        fingerprint: What identifies the source's contents.
-        dataset: What was decoded.
+        path: the file to write.
+        fingerprint: identifies the source's contents.
+        dataset: the decoded data set.
 
     Warns:
-        RuntimeWarning: If the cache cannot be written; the data set is good all the same, only slower to load
-            again.
+        RuntimeWarning: if the cache cannot be written, in which case the source is decoded again next time.
     """
     arrays = {key: value for key, value in dataset._asdict().items() if isinstance(value, np.ndarray)}
     rest = {key: value for key, value in dataset._asdict().items() if key not in arrays}
@@ -47,14 +46,14 @@ def store(path: Path, fingerprint: str, dataset: Dataset) -> None:
 
 
 def restore(path: Path, fingerprint: str) -> Dataset | None:
-    """The data set cached there, or None if there is none, it is of other contents, or it is damaged.
+    """Return the cached data set, or None if the file is missing, damaged or of other contents.
 
     Args:
-        path: Where from.
-        fingerprint: What identifies the source's contents now.
+        path: the file to read.
+        fingerprint: identifies the source's present contents.
     """
     try:
-        # every member of the zip file has a CRC that is checked while reading
+        # reading checks the CRC of every member of the zip file
         with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
             meta = json.loads(str(file["meta"]))
             if (meta["format"], meta["fingerprint"]) != (_FORMAT, fingerprint):

@@ -1,4 +1,4 @@
-"""Downloads with checks, and the folders that data lives in."""
+"""Checked downloads, and the folders that hold data."""
 
 import importlib
 import os
@@ -11,22 +11,22 @@ VARIABLE = "JAXDL_DATA_DIR"
 
 
 def cache_folder() -> Path:
-    """The user's cache folder for jaxdl: `$XDG_CACHE_HOME/jaxdl`, else `~/.cache/jaxdl`."""
+    """Return the user's cache folder for jaxdl: `$XDG_CACHE_HOME/jaxdl`, else `~/.cache/jaxdl`."""
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "jaxdl"
 
 
 def data_folder(data_dir: str | Path | None = None) -> Path:
-    """Where data sets are found and downloaded to: the argument, else `$JAXDL_DATA_DIR`, else the cache."""
+    """Return the folder to find and download data sets in: the argument, else `$JAXDL_DATA_DIR`, else the cache."""
     chosen = data_dir if data_dir is not None else os.environ.get(VARIABLE)
     return Path(chosen).expanduser() if chosen else cache_folder()
 
 
 def need(module: str, *, purpose: str) -> ModuleType:
-    """Imports an optional library, or says which extra brings it.
+    """Import an optional library.
 
     Raises:
-        ImportError: If it is not installed; the message names the extra.
+        ImportError: if it is not installed; the message names the extra that provides it.
     """
     top = module.split(".")[0]
     try:
@@ -39,7 +39,7 @@ def need(module: str, *, purpose: str) -> ModuleType:
 
 
 def partial_path(path: Path) -> Path:
-    """A hidden name beside a file, for what is not finished; nobody else uses it at the same time."""
+    """Return a hidden, unique name beside a file, for writing it until it is complete."""
     return path.with_name(f".{path.name}.{uuid4().hex}.part")
 
 
@@ -51,22 +51,21 @@ def fetch(
     files: Sequence[str] = (),
     timeout: float = 10.0,
 ) -> Path:
-    """Downloads one file from the first address that gives the right bytes.
+    """Download one file from the first address that provides the right bytes.
 
-    The bytes go to a temporary file beside the target, are checked there and only then renamed, so that a
-    broken download never looks like a file. A download that breaks off, or whose bytes are wrong, is started
-    again once from the beginning; an address that does not answer, or answers with an error, is left for the
-    next.
+    The bytes go to a temporary file beside the target, are checked there and only then renamed, so that a broken
+    download never looks complete. A download that breaks off or has wrong bytes is repeated once from the start. If an
+    address does not answer, or answers with an error, the next one is tried.
 
     Args:
-        urls: Addresses of the same file, tried in this order.
-        path: Where the file goes.
-        check: Called with the temporary file; raises ValueError if the bytes are wrong.
-        files: All the files that are missing, for the message; () is this one.
-        timeout: Seconds to wait for a connection, and between two pieces of data.
+        urls: addresses of the same file, tried in this order.
+        path: the target.
+        check: called with the temporary file; raises ValueError if the bytes are wrong.
+        files: names of all missing files, for the message; () stands for this one.
+        timeout: seconds to wait for a connection, and between two pieces of data.
 
     Raises:
-        ConnectionError: If no address gave the file; the message lists why, and where to put it by hand.
+        ConnectionError: if no address provides the file; the message lists why, and where to put the file by hand.
     """
     pooch = need("pooch", purpose=f"downloading {path.name}")
     problems = []
@@ -90,7 +89,7 @@ def fetch(
 def _attempt(
     downloader: Callable[..., object], url: str, path: Path, check: Callable[[Path], object]
 ) -> tuple[str | None, bool]:
-    """One download: (None, False) when the file is in place, else (what went wrong, whether to try again)."""
+    """Try one download; return (None, False) if the file is in place, else (the problem, whether to try again)."""
     from requests import exceptions
 
     part = partial_path(path)
@@ -113,6 +112,6 @@ def _make(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OSError(f"the data folder {folder} cannot be made ({error}); set --data-dir or {VARIABLE}") from error
+        raise OSError(f"the data folder {folder} cannot be created ({error}); set --data-dir or {VARIABLE}") from error
     if not os.access(folder, os.W_OK):
         raise PermissionError(f"the data folder {folder} cannot be written; set --data-dir or {VARIABLE}")

@@ -19,20 +19,19 @@ _TYPES = {0x08: "uint8", 0x09: "int8", 0x0B: "int16", 0x0C: "int32", 0x0D: "floa
 
 
 def read_idx(path: str | Path, *, ndim: int, digest: str | None = None) -> tuple[np.ndarray, str]:
-    """Reads one IDX file of unsigned bytes, gzipped or not (told by its first bytes, not by its name).
+    """Read one IDX file of unsigned bytes, gzipped or not, as its first bytes tell.
 
     Args:
-        path: The file.
-        ndim: Number of dimensions it must have: 3 for images, 1 for labels.
-        digest: SHA-256 that the unpacked bytes must have, so that a re-compressed copy is accepted; None
-            accepts any.
+        path: the file.
+        ndim: number of dimensions that it must have: 3 for images, 1 for labels.
+        digest: SHA-256 that the unpacked bytes must have, so that a re-compressed copy is accepted; None accepts any.
 
     Returns:
         The array (read-only) and the SHA-256 of the unpacked bytes.
 
     Raises:
-        ValueError: If the file is damaged, truncated, too long, of another format or not the one expected;
-            the message names the file and what is wrong.
+        ValueError: if the file is damaged, truncated, too long, of another format or not the one expected; the message
+            names the file and the fault.
     """
     data = unpacked(path)
     values = parse_idx(data, ndim=ndim, name=str(path))
@@ -40,16 +39,16 @@ def read_idx(path: str | Path, *, ndim: int, digest: str | None = None) -> tuple
     if digest is not None and found != digest:
         raise ValueError(
             f"{path}: its contents are not the official ones (SHA-256 of the unpacked bytes is {found}, "
-            f"expected {digest}); some bytes were changed, or it is another file under this name"
+            f"expected {digest}); the file was changed, or is another one under this name"
         )
     return values, found
 
 
 def unpacked(path: str | Path) -> bytes:
-    """The bytes of a file, gunzipped if it starts as gzip does.
+    """Return the bytes of a file, unzipped if it starts like a gzip file.
 
     Raises:
-        ValueError: If the gzip stream is truncated or damaged.
+        ValueError: if the gzip stream is truncated or damaged.
     """
     data = Path(path).read_bytes()
     if data[:2] != b"\x1f\x8b":
@@ -63,15 +62,15 @@ def unpacked(path: str | Path) -> bytes:
 
 
 def parse_idx(data: bytes, *, ndim: int, name: str) -> np.ndarray:
-    """The array in the bytes of an IDX file, without copying it.
+    """Return the array in the bytes of an IDX file, without copying it.
 
     Args:
-        data: The unpacked file.
-        ndim: Number of dimensions it must have.
-        name: The file's name for messages.
+        data: the unpacked file.
+        ndim: number of dimensions that it must have.
+        name: the file's name in messages.
 
     Raises:
-        ValueError: See `read_idx`.
+        ValueError: see `read_idx`.
     """
     start = 4 + 4 * ndim
     if len(data) < 4 or data[:2] != b"\0\0" or data[2] not in _TYPES:

@@ -1,6 +1,6 @@
-"""Folders and tar archives with one folder of images per class; see `layout` for how they may lie.
+"""Read folders and tar archives with one folder of images per class; see `layout` for the layouts.
 
-Decoded images are kept in the user's cache, so that the second load takes as long as reading an array.
+Decoded images are kept in the user's cache, so that the second load takes only as long as reading an array.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ _COLOUR = ("RGB", "RGBA", "P", "PA", "LA", "CMYK", "YCbCr")
 
 
 class _Survey(NamedTuple):
-    """What the first pass over the files has found."""
+    """The findings of the first pass over the files."""
 
     names: list[str]
     folders: list[str]
@@ -35,18 +35,17 @@ class _Survey(NamedTuple):
 
 
 def load_images(path: Path) -> Dataset:
-    """A folder or tar archive of images per class; all images must have one size.
+    """Load a folder or tar archive with one folder of images per class; all images must have one size.
 
-    If any image has colours all become RGB; transparency is dropped. Other files are left alone.
+    If any image has colours, all become RGB. Transparency is dropped. Other files are ignored.
 
     Args:
-        path: The folder or archive.
+        path: the folder or archive.
 
     Raises:
-        ValueError: For another layout, an empty class, classes that differ between train and test, an image
-            that cannot be read, is of another format than `pixels.FORMATS`, or has another size; the message names
-            the file.
-        ImportError: If Pillow is not installed.
+        ValueError: for another layout, an empty class, classes that differ between train and test, or an image that
+            cannot be read, has a format outside of `pixels.FORMATS` or another size; the message names the file.
+        ImportError: if Pillow is not installed.
     """
     fingerprint = file_digest(path) if path.is_file() else listing(path)
     key = fingerprint if path.is_file() else hashlib.sha256(str(path.resolve()).encode()).hexdigest()
@@ -62,7 +61,7 @@ def load_images(path: Path) -> Dataset:
 
 
 def _name(path: Path) -> str:
-    """The folder's or archive's name without what says that it is an archive."""
+    """Return the name of the folder, or of the archive without its suffix."""
     name = path.resolve().name
     return next((name[: -len(end)] for end in ARCHIVES if path.is_file() and name.lower().endswith(end)), name)
 
@@ -102,7 +101,7 @@ def _assemble(path: Path, entries: list[Entry], images: np.ndarray, digest: str)
 
 
 def _survey(path: Path) -> _Survey:
-    """Names, folders, common size and mode of all images, from their headers."""
+    """Return names, folders, common size and mode of all images, from their headers."""
     names: list[str] = []
     folders: list[str] = []
     size, first, colour = (0, 0), "", False
@@ -125,7 +124,7 @@ def _survey(path: Path) -> _Survey:
         raise ValueError(f"{path}: no images; looked for {', '.join(EXTENSIONS)}")
     if len(set(names)) != len(names):
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"{path}: {twice} is there twice")
+        raise ValueError(f"{path}: {twice} occurs twice")
     return _Survey(names, folders, size, "RGB" if colour else "L", digest.hexdigest())
 
 
@@ -135,7 +134,7 @@ def _image_files(path: Path) -> Iterator[tuple[str, bytes]]:
 
 @contextmanager
 def _opened(path: Path, name: str, contents: bytes) -> Iterator[Any]:
-    """A Pillow image of 8 bits per channel, or an error that names the file."""
+    """Open a Pillow image of 8 bits per channel, or raise an error that names the file."""
     with opened(io.BytesIO(contents), f"{path}: the image {name}") as image:
         if image.mode not in _GREY + _COLOUR:
             raise ValueError(

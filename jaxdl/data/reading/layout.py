@@ -1,8 +1,8 @@
-"""Which part and class an image belongs to, told by the folders it lies in.
+"""Tell the part and class of an image from its folders.
 
-Two layouts: `CLASS/IMAGE`, and `train/CLASS/IMAGE` beside `test/CLASS/IMAGE`; either may lie in one more
-folder. Classes are sorted by name, images by class and name, so that a folder and its archive give the same
-data set.
+There are two layouts, `CLASS/IMAGE` and `train/CLASS/IMAGE` beside `test/CLASS/IMAGE`, each of which may be inside
+further folders. Classes are sorted by name, and images by class and name, so that a folder and its archive give the
+same data set.
 """
 
 from typing import NamedTuple
@@ -19,16 +19,15 @@ class Entry(NamedTuple):
 
 
 def sort_entries(where: str, names: list[str], folders: list[str]) -> list[Entry]:
-    """Images in the order of the data set.
+    """Return the images in the order of the data set.
 
     Args:
-        where: The folder or archive, for messages.
-        names: Paths of the images, relative to the top.
-        folders: Paths of all folders, so that empty classes are seen.
+        where: the folder's or archive's name in messages.
+        names: paths of the images, relative to the top.
+        folders: paths of all folders, which reveal empty classes.
 
     Raises:
-        ValueError: For an image that lies elsewhere, an empty class, or classes that differ between train and
-            test.
+        ValueError: for an image in another place, an empty class, or classes that differ between train and test.
     """
     top = _wrapping(names)
     tails = [name.split("/")[top:] for name in names]
@@ -48,7 +47,7 @@ def sort_entries(where: str, names: list[str], folders: list[str]) -> list[Entry
 
 
 def _wrapping(names: list[str]) -> int:
-    """Number of folders around the whole data set."""
+    """Return the number of folders around the whole data set."""
     parts = [name.split("/") for name in names]
     top = 0
     while min(map(len, parts)) - top > 2 and parts[0][top] not in PARTS and len({p[top] for p in parts}) == 1:

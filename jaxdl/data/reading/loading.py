@@ -1,4 +1,4 @@
-"""`load`: a data set by name, from a folder or from an archive."""
+"""Load a data set by name, from a folder or from an archive."""
 
 import difflib
 import re
@@ -13,7 +13,7 @@ from jaxdl.data.reading.images import load_images
 from jaxdl.data.reading.named import find_idx, load_digits, load_idx_folder, load_idx_source
 from jaxdl.data.reading.sources import FASHION_MNIST, MNIST
 
-# how each named data set is read: (data folder, whether downloads are allowed) -> Dataset
+# reader of each named data set: (data folder, whether downloads are allowed) -> Dataset
 _NAMED: dict[str, Callable[[Path, bool], Dataset]] = {
     "digits": lambda folder, download: load_digits(),
     "mnist": lambda folder, download: load_idx_source("mnist", MNIST, folder, allow_download=download),
@@ -26,22 +26,21 @@ NAMES = tuple(_NAMED)
 
 
 def load(source: str | Path, *, data_dir: str | Path | None = None, download: bool = True) -> Dataset:
-    """Loads a known data set, a folder or an archive, and checks it.
+    """Load a named data set, a folder or an archive, and check it.
 
     Args:
-        source: A name ("digits", "mnist", "fashion_mnist", "cifar10"; `-`, `_` and case do not matter), or
-            the path of a folder or tar archive with one folder of images per class (`CLASS/*.png` or
-            `train|test/CLASS/*.png`), of a folder of IDX files, or of CIFAR-10's binary archive.
-        data_dir: Folder in which named data sets are looked for, and downloaded to; None is
-            `$JAXDL_DATA_DIR`, else the user's cache folder. "digits" comes with scikit-learn and needs
-            neither.
-        download: False never goes to the network.
+        source: a name ("digits", "mnist", "fashion_mnist", "cifar10"; `-`, `_` and case do not matter), or the path of
+            a folder or tar archive with one folder of images per class (`CLASS/*.png` or `train|test/CLASS/*.png`),
+            of a folder of IDX files, or of CIFAR-10's binary archive.
+        data_dir: folder in which to find and download named data sets; None stands for `$JAXDL_DATA_DIR`, else the
+            user's cache folder. "digits" comes with scikit-learn and needs neither.
+        download: whether to download missing files; False never goes to the network.
 
     Raises:
-        ValueError: If the name is unknown, or a file is damaged; the message names it and what is wrong.
-        FileNotFoundError: If files are missing and `download` is False, or a path does not exist.
-        ConnectionError: If a download fails; the message says where to put which files by hand.
-        ImportError: If a library is missing that reading this source needs.
+        ValueError: if the name is unknown, or a file is damaged; the message names the file and the fault.
+        FileNotFoundError: if files are missing and `download` is False, or a path does not exist.
+        ConnectionError: if a download fails; the message says where to put which files by hand.
+        ImportError: if a library that this source needs is not installed.
     """
     if not isinstance(source, str | Path):
         raise ValueError(f"source is a {type(source).__name__}; expected a name or a path")

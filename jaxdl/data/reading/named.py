@@ -1,4 +1,4 @@
-"""The named data sets made of single files: scikit-learn's digits, MNIST and Fashion-MNIST."""
+"""Load the named data sets that consist of single files: scikit-learn's digits, MNIST and Fashion-MNIST."""
 
 import gzip
 import importlib.util
@@ -17,10 +17,10 @@ _TEST = ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 
 
 def load_digits() -> Dataset:
-    """scikit-learn's bundled handwritten digits: 1,797 grey images of 8 x 8, values 0 to 16, no test set.
+    """Load scikit-learn's bundled handwritten digits: 1,797 grey images of 8 x 8, values 0 to 16, no test set.
 
     Raises:
-        ImportError: If scikit-learn is not installed.
+        ImportError: if scikit-learn is not installed.
 
     Reference: E. Alpaydin, C. Kaynak, Optical Recognition of Handwritten Digits, UCI Machine Learning
     Repository, 1998, https://doi.org/10.24432/C50P49 (its test part).
@@ -32,12 +32,12 @@ def load_digits() -> Dataset:
 
 
 def _digits_table() -> np.ndarray:
-    """The 1797 x 65 table of pixels and label as uint8."""
+    """Return the 1797 x 65 table of pixels and label as uint8."""
     spec = importlib.util.find_spec("sklearn")
     origin = spec.origin if spec is not None else None
     path = Path(origin).parent / "datasets" / "data" / "digits.csv.gz" if origin else None
     if path is not None and path.is_file():
-        # reading the file itself takes milliseconds; importing scikit-learn takes seconds
+        # reading the file takes milliseconds, importing scikit-learn takes seconds
         text = gzip.decompress(path.read_bytes()).decode("ascii")
         return np.loadtxt(text.splitlines(), delimiter=",", dtype=np.uint8)
     bunch = need("sklearn.datasets", purpose="the data set digits").load_digits()
@@ -45,19 +45,18 @@ def _digits_table() -> np.ndarray:
 
 
 def load_idx_source(name: str, source: IdxSource, folder: Path, *, allow_download: bool) -> Dataset:
-    """MNIST or Fashion-MNIST from the official files in the data folder, downloaded first where they are
-    missing.
+    """Load MNIST or Fashion-MNIST from the official files in the data folder, downloading missing ones first.
 
     Args:
-        name: The data set's name.
-        source: Its mirrors and SHA-256s.
-        folder: The data folder; the files are looked for in its sub-folder (`-` and `_` are alike).
-        allow_download: False never goes to the network.
+        name: the data set's name.
+        source: its mirrors and SHA-256s.
+        folder: the data folder, whose sub-folder of the source has the files (`-` and `_` are alike).
+        allow_download: whether to download; False never goes to the network.
 
     Raises:
-        FileNotFoundError: If a file is missing and downloads are not allowed.
-        ConnectionError: If no mirror gave a file.
-        ValueError: If a file is damaged.
+        FileNotFoundError: if a file is missing and downloads are not allowed.
+        ConnectionError: if no mirror provides a file.
+        ValueError: if a file is damaged.
     """
     place = subfolder(folder, source.folder)
     paths = {stem: find_idx(place, stem) for stem in source.digests}
@@ -73,10 +72,10 @@ def load_idx_source(name: str, source: IdxSource, folder: Path, *, allow_downloa
 
 
 def load_idx_folder(folder: Path) -> Dataset:
-    """Any folder with the four IDX files (or only the two for training), without knowing their SHA-256.
+    """Load any folder with the four IDX files, or only the two for training, without checking their SHA-256.
 
     Raises:
-        ValueError: If a file is damaged, or images have no labels.
+        ValueError: if a file is damaged, or images have no labels.
     """
     paths = {stem: find_idx(folder, stem) for stem in (*_TRAIN, *_TEST)}
     wanted = [stem for part in (_TRAIN, _TEST) for stem in part if part is _TRAIN or any(paths[s] for s in _TEST)]
@@ -87,7 +86,7 @@ def load_idx_folder(folder: Path) -> Dataset:
 
 
 def find_idx(folder: Path, stem: str) -> Path | None:
-    """The IDX file of that official name in a folder, gzipped or not, also with a dot before `idx`."""
+    """Find the IDX file of that official name in a folder, gzipped or not, also with a dot before `idx`."""
     for name in (stem, stem + ".gz", stem.replace("-idx", ".idx"), stem.replace("-idx", ".idx") + ".gz"):
         if (folder / name).is_file():
             return folder / name
@@ -95,7 +94,7 @@ def find_idx(folder: Path, stem: str) -> Path | None:
 
 
 def subfolder(folder: Path, name: str) -> Path:
-    """The sub-folder of that name, with `-` and `_` alike; `folder / name` if there is none yet."""
+    """Return the sub-folder of that name, with `-` and `_` alike, or `folder / name` if there is none yet."""
     for spelling in (name, name.replace("-", "_"), name.replace("_", "-")):
         if (folder / spelling).is_dir():
             return folder / spelling

@@ -1,7 +1,7 @@
-"""Image files through Pillow, limited to formats that Pillow decodes by itself.
+"""Open image files with Pillow, limited to formats that Pillow decodes by itself.
 
-Pillow chooses a format by a file's content, whatever its name says, and hands some formats (PostScript, for one) to
-programs of the machine. Every image file is therefore opened here, with the allowed formats named.
+Pillow selects the format by a file's content, whatever its name, and passes some formats, such as PostScript, to
+external programs. All image files are therefore opened here, with an explicit list of formats.
 """
 
 import io
@@ -18,15 +18,15 @@ FORMATS = ("PNG", "JPEG", "BMP", "PPM", "WEBP", "TIFF", "GIF")
 
 @contextmanager
 def opened(file: Path | io.BytesIO, where: str) -> Iterator[Any]:
-    """A Pillow image of one of `FORMATS`; whatever Pillow says against it becomes an error that names the file.
+    """Open a Pillow image of one of `FORMATS`; any error of Pillow's becomes one that names the file.
 
     Args:
-        file: The file, or its contents.
-        where: What messages call it.
+        file: the file, or its contents.
+        where: the file's name in messages.
 
     Raises:
-        ValueError: If the file is missing, damaged or of another format, also while the pixels are read.
-        ImportError: If Pillow is not installed.
+        ValueError: if the file is missing, damaged or of another format, also while the pixels are read.
+        ImportError: if Pillow is not installed.
     """
     pillow = need("PIL.Image", purpose="reading images")
     try:

@@ -1,10 +1,10 @@
-"""Where the known data sets are published, and the SHA-256 by which their files are recognised."""
+"""Addresses of the named data sets, and the SHA-256 digests of their files."""
 
 from typing import NamedTuple
 
 
 class IdxSource(NamedTuple):
-    """A data set of four IDX files: where to find them and what they must contain."""
+    """A data set of four IDX files, with their addresses and digests."""
 
     folder: str  # name of its folder under the data folder
     mirrors: tuple[str, ...]  # addresses ending in "/", tried in this order
