@@ -475,3 +475,13 @@ def test_a_folder_that_cannot_be_written(tmp_path):
         (tmp_path / "closed").mkdir(mode=0o500)
         with pytest.raises(PermissionError, match=re.escape(str(tmp_path / "closed"))):
             checkpoints.save(tmp_path / "closed", 1, TREE, {})
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_checkpoint_under_another_step_s_name_is_passed_over(tmp_path):
+    for step in (99, 100):
+        checkpoints.save(tmp_path, step, scaled(step), {"saved": step})
+    (tmp_path / f"{100:08d}").rename(tmp_path / f"{999:08d}")
+    said = []
+    assert checkpoints.restore_newest(tmp_path, TREE, report=said.append).meta == {"saved": 99}
+    assert "is the checkpoint of step 100 under another name" in said[0]

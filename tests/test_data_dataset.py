@@ -72,6 +72,7 @@ NAN[1, 2, 3] = np.nan
             r"labels has shape \(6, 6\) .* expected integers \(N,\) for classes, or floats",
         ),
         ((BYTES, LABELS + 2**40), {}, "labels has the value 10995116"),
+        ((BYTES, np.array([0, 1, 2**31 - 2, 0, 1, 2])), {}, "arrays: label 214748364. is too large for 6 examples"),
         ((BYTES[:0], LABELS[:0]), {}, "no images"),
         ((BYTES, LABELS), {"test_images": BYTES}, "must be given together"),
         ((BYTES, LABELS), {"test_images": BYTES[:, :4], "test_labels": LABELS}, r"train images are \(5, 4, 1\)"),

@@ -224,7 +224,8 @@ def test_rows_past_a_checkpoint_are_dropped_and_the_rest_stays_to_the_byte(tmp_p
     lines = path.read_text().replace("0.5\n", "0.500\n").splitlines(keepends=True)  # as folders of before have it
     path.write_text("".join(lines) + "a,3,0,train,0.")  # cut off by a kill
     table = records.Table(path, Measurement)
-    train_cnn.keep_until(table, {"a": 2, "b": 1})
+    assert train_cnn.rows_until(table, "a", 2) == 2
+    train_cnn.keep_first(table, {"a": 2, "b": 1})
     table.append([row("a", 3, 0)])
     assert path.read_text().startswith("".join(lines[:4]))
     found = records.read_table(path, Measurement)
@@ -235,7 +236,7 @@ def test_rows_past_a_checkpoint_are_dropped_and_the_rest_stays_to_the_byte(tmp_p
 def test_a_file_killed_in_its_first_line_is_begun_again(tmp_path, content):
     (tmp_path / "metrics.csv").write_text(content)
     table = records.Table(tmp_path / "metrics.csv", Measurement)
-    train_cnn.keep_until(table, {})
+    train_cnn.keep_first(table, {})
     table.append([row("a", 1, 0)])
     assert len(records.read_table(tmp_path / "metrics.csv", Measurement)) == 1
 

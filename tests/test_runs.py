@@ -1,17 +1,19 @@
 """The parts of a run one by one: folder, metrics, clock, signals, names, choices, and a member's training."""
 
+import errno
 import json
 import math
 import multiprocessing
 import os
 import re
 import signal
+import time
 
 import jax.numpy as jnp
 import pytest
 
 from experiments.train_cnn.records import OptimizerResult, PartSizes, RunSummary
-from jaxdl.runs import clock, folder, loading, pages, progress, signals
+from jaxdl.runs import clock, folder, loading, pages, progress, records, signals
 
 # --- clock
 
@@ -138,6 +140,51 @@ def test_two_processes_do_not_train_into_one_folder(tmp_path):
     other.kill()
     other.join()
     with folder.lock(tmp_path):  # a killed process holds nothing
+        pass
+
+
+def begin(path, barrier, said):
+    """Start a new run in the folder, all processes at once, as the commands do."""
+    barrier.wait(60)
+    try:
+        with folder.lock(folder.create(path), new=True):
+            records.write_json(path / folder.CONFIG, {"by": os.getpid()})
+            time.sleep(0.2)
+        said.put("ran")
+    except ValueError as error:
+        said.put(str(error))
+
+
+def test_of_processes_that_begin_in_one_new_folder_one_runs(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    for attempt in range(3):
+        path, barrier, said = tmp_path / str(attempt), context.Barrier(4), context.Queue()
+        others = [context.Process(target=begin, args=(path, barrier, said)) for _ in range(4)]
+        for other in others:
+            other.start()
+        answers = [said.get(timeout=60) for _ in others]
+        for other in others:
+            other.join()
+        assert answers.count("ran") == 1
+        assert all("another process" in one or "is not empty" in one for one in answers if one != "ran")
+
+
+def test_a_new_run_is_refused_where_another_has_begun_since(tmp_path):
+    path = folder.create(tmp_path)
+    with folder.lock(path, new=True):
+        records.write_json(path / folder.CONFIG, {})
+    before = (path / folder.CONFIG).read_bytes()
+    with pytest.raises(ValueError, match="is not empty"), folder.lock(path, new=True):
+        pytest.fail("the lock of a new run was given twice")
+    assert (path / folder.CONFIG).read_bytes() == before
+
+
+def test_a_file_system_without_locks_is_said(tmp_path, monkeypatch):
+    def refuse(file, operation):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(folder.fcntl, "flock", refuse)
+    with pytest.warns(UserWarning, match="has no locks .No locks available"), folder.lock(tmp_path, new=True):
         pass
 
 

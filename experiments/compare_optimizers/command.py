@@ -130,8 +130,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     else:
         parent = Path("runs") / "compare_optimizers"
         folder = runs.create_dated(parent) if config.out is None else runs.create(config.out)
-        commandline.save_config(folder, config)
-    with runs.lock(folder):
+    with runs.lock(folder, new=config.resume is None):
+        if config.resume is None:
+            commandline.save_config(folder, config)
         study.describe_folder(folder, problems, devices=jax.devices()[: config.devices], argv=argv)
         return run(config, problems, chosen, folder)
 

@@ -42,9 +42,9 @@ def run(config: Config, folder: Path, argv: Sequence[str] | None = None, *, resu
     starts = setup.make_starts(shared)
     # nothing is written before this line, so a user's mistake leaves no files; config.json comes first and is enough to
     # resume from, so a process killed at any moment leaves no run or one that can be resumed
-    if not resume:
-        commandline.save_config(folder, config)
-    with runs.lock(folder):
+    with runs.lock(folder, new=not resume):
+        if not resume:
+            commandline.save_config(folder, config)
         setup.describe(folder, shared, argv)
         table = runs.Table(folder / records.METRICS, records.Measurement)
         with runs.RunProgress(shared.steps) as progress, runs.catch_stop() as request:
@@ -55,7 +55,7 @@ def run(config: Config, folder: Path, argv: Sequence[str] | None = None, *, resu
                 progress.line(f"resuming {folder}")
                 for trainer in trainers:
                     trainer.resume(report=progress.line)
-                records.keep_until(table, {trainer.name: trainer.step for trainer in trainers})
+                records.keep_first(table, {trainer.name: trainer.rows for trainer in trainers})
             for epoch in range(config.epochs):
                 for trainer in trainers:
                     trainer.train_epoch(epoch)

@@ -9,6 +9,7 @@
   filters_i (kh, kw, c_in, c_out)
 """
 
+import collections
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -101,9 +102,26 @@ class RunContents(NamedTuple):
         return [row.optimizer for row in self.summary.rows]
 
 
-def keep_until(table: records.Table[Measurement], steps: Mapping[str, int]) -> None:
-    """Drop the rows that an interrupted run wrote after its last checkpoints, and all test rows."""
-    table.keep(lambda row: row.split != "test" and row.step <= steps.get(row.optimizer, -1))
+def keep_first(table: records.Table[Measurement], counts: Mapping[str, int]) -> None:
+    """Drop the rows that an interrupted run wrote after its last checkpoints, and all test rows.
+
+    Args:
+        table: metrics.csv.
+        counts: number of rows of each optimizer at its checkpoint. The step does not tell: a checkpoint at the last
+            step of an epoch may be from before or after that step's rows.
+    """
+    seen = collections.Counter()
+
+    def wanted(row: Measurement) -> bool:
+        seen[row.optimizer] += 1
+        return row.split != "test" and seen[row.optimizer] <= counts.get(row.optimizer, 0)
+
+    table.keep(wanted)
+
+
+def rows_until(table: records.Table[Measurement], optimizer: str, step: int) -> int:
+    """Return an optimizer's rows up to a step: those of a checkpoint by a version that did not count them."""
+    return sum(row.optimizer == optimizer and row.split != "test" and row.step <= step for row in table.rows)
 
 
 def arrange(table: records.Table[Measurement], optimizers: Sequence[str]) -> None:

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.train_cnn import records
 from experiments.train_cnn.records import Measurement
 from experiments.train_cnn.setup import Setup, Start, keys
 from jaxdl import data, training
@@ -56,6 +57,7 @@ class Trainer:
         self.step = 0
         self.epoch = 0  # the current epoch, or the next one
         self.batch = 0  # finished batches of that epoch
+        self.rows = 0  # in metrics.csv; a kill between a row and the next checkpoint leaves more
         self.clock = Clock()
         self._best = self._judged_now() if patience else None  # weights of the epoch with the lowest development loss
         self._window: collections.Counter[str] = collections.Counter()
@@ -86,6 +88,7 @@ class Trainer:
         self._best = None if self._best is None else self.start.step.place(found.tree["best"])
         meta = found.meta
         self.step, self.epoch, self.batch = meta["step"], meta["epoch"], meta["batch"]
+        self.rows = meta.get("rows", records.rows_until(self._table, self.name, self.step))
         self.clock.restore(meta["clock"])
         self._window = collections.Counter(meta["window"])
         self._last_finite = tuple(meta["last_finite"]) if meta["last_finite"] else None
@@ -107,6 +110,7 @@ class Trainer:
             "step": self.step,
             "epoch": self.epoch,
             "batch": self.batch,
+            "rows": self.rows,
             "clock": self.clock.to_dict(),
             "window": dict(self._window),
             "last_finite": self._last_finite,
@@ -253,6 +257,7 @@ class Trainer:
             accuracy=found.get("accuracy", math.nan),
         )
         self._table.append([row])
+        self.rows += 1
         self._on_row(self, row)
 
     def chosen(self) -> dict[str, Any]:

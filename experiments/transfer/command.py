@@ -110,9 +110,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         folder = runs.open_folder(config.resume)
     else:
         folder = runs.create_dated(Path("runs") / "transfer") if config.out is None else runs.create(config.out)
-        commandline.save_config(folder, config)
     dataset = both(*sets.values())
-    with runs.lock(folder), runs.catch_stop() as request:
+    with runs.lock(folder, new=config.resume is None), runs.catch_stop() as request:
+        if config.resume is None:
+            commandline.save_config(folder, config)
         source = folders.data_source(dataset)
         runs.write_manifest(folder, seed=0, devices=jax.devices()[:1], source=source, argv=argv)
         table = runs.Table(folder / RESULTS, TransferResult)

@@ -85,7 +85,7 @@ def from_arrays(
     train_x, train_y = _images("images", images, scale), _labels("labels", labels, classes)
     test_x = None if test_images is None else _images("test_images", test_images, scale)
     test_y = None if test_labels is None else _labels("test_labels", test_labels, classes)
-    names = _class_names(train_y, test_y) if classes is None else tuple(classes)
+    names = numbered_classes(name, train_y, test_y) if classes is None else tuple(classes)
     if scale is None:
         scale = 255.0 if train_x.dtype == np.uint8 else 1.0
     parts = {"images": train_x, "labels": train_y, "test_images": test_x, "test_labels": test_y}
@@ -93,11 +93,25 @@ def from_arrays(
     return checked(Dataset(name, train_x, train_y, test_x, test_y, names, float(scale), sums))
 
 
-def _class_names(labels: np.ndarray, test_labels: np.ndarray | None) -> tuple[str, ...]:
-    """Return the class numbers as names, or none for real targets."""
+MOST_CLASSES = 10_000  # that are numbered without names, unless there are more examples
+
+
+def numbered_classes(where: str, labels: np.ndarray, test_labels: np.ndarray | None) -> tuple[str, ...]:
+    """Return the class numbers as names, or none for real targets.
+
+    Raises:
+        ValueError: if a label is so far beyond the number of examples that it cannot count classes; a single one
+            would otherwise make tables of billions of classes.
+    """
     if labels.dtype.kind == "f":
         return ()
     count = 1 + max(int(y.max(initial=0)) for y in (labels, test_labels) if y is not None)
+    most = max(MOST_CLASSES, len(labels))
+    if count > most:
+        raise ValueError(
+            f"{where}: label {count - 1} is too large for {len(labels)} examples; without names of the classes, "
+            f"labels go up to {most - 1}"
+        )
     return tuple(str(i) for i in range(count))
 
 

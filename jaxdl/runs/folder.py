@@ -1,7 +1,7 @@
 """The run folder: how it is made and locked, and manifest.json, the provenance of its numbers.
 
-The lock is `fcntl.flock` on config.json, which the system releases with the process. filelock does the same on POSIX,
-but it is one more dependency and leaves a lock file in every run folder.
+The lock is `fcntl.flock` on the hidden file .lock, which is made once and never replaced or removed, so all processes
+lock the same file; the system releases it with the process. filelock does the same on POSIX and is one more dependency.
 """
 
 import contextlib
@@ -13,6 +13,7 @@ import pathlib
 import platform
 import shlex
 import sys
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -21,7 +22,7 @@ from jaxdl import data
 from jaxdl.runs import records
 
 Path = pathlib.Path
-CONFIG, MANIFEST = "config.json", "manifest.json"
+CONFIG, MANIFEST, LOCK = "config.json", "manifest.json", ".lock"
 
 
 class DataSource(NamedTuple):
@@ -54,8 +55,7 @@ def create(out: str | os.PathLike) -> Path:
     folder = Path(out)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if not is_empty(folder):
-            raise ValueError(f"out={folder}: is not empty; choose a new folder, or resume with --resume {folder}")
+        _check_empty(folder)
         probe = folder / ".probe"
         probe.touch()
         probe.unlink()
@@ -102,20 +102,36 @@ def open_folder(folder: str | os.PathLike) -> Path:
 
 
 @contextlib.contextmanager
-def lock(folder: Path) -> Iterator[None]:
+def lock(folder: Path, *, new: bool = False) -> Iterator[None]:
     """Keep other processes from training into the folder. The system releases the lock of a killed process.
 
+    Args:
+        folder: the run folder.
+        new: whether it is that of a new run, which must still be empty once the lock is held: take the lock before
+            anything is written.
+
     Raises:
-        ValueError: if another process holds the lock.
+        ValueError: if another process holds the lock, or has begun a run in the folder of a new one.
+
+    Where the file system has no locks, a warning says so, and nothing keeps two processes apart.
     """
-    with (folder / CONFIG).open() as file:
+    with (folder / LOCK).open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise ValueError(f"{folder}: another process is training into this folder") from error
-        except OSError:  # a file system without locks
-            pass
+        except OSError as error:
+            warnings.warn(
+                f"{folder}: the file system has no locks ({error.strerror}); let one process write", stacklevel=3
+            )
+        if new:
+            _check_empty(folder)
         yield
+
+
+def _check_empty(folder: Path) -> None:
+    if not is_empty(folder):
+        raise ValueError(f"out={folder}: is not empty; choose a new folder, or resume with --resume {folder}")
 
 
 def write_manifest(

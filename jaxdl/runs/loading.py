@@ -1,5 +1,6 @@
 """Loading a finished run: its network, its weights and its preprocessing."""
 
+import math
 import os
 import pathlib
 import urllib.parse
@@ -148,6 +149,13 @@ def _preprocessing(path: Path) -> Preprocessing:
     about = records.read_record(path, Preprocessing)
     if min(about.in_shape) < 1:
         raise ValueError(f"{path}: in_shape must be positive sizes, got {about.in_shape}")
+    mean, std, scale = about.normalization
+    if not (math.isfinite(scale) and scale > 0):
+        raise ValueError(f"{path}: normalization.scale must be a positive number, got {scale}")
+    for name, values, right in (("mean", mean, all), ("std", std, lambda ok: all(ok) and min(std) >= 0)):
+        if len(values) != about.in_shape[-1] or not right(map(math.isfinite, values)):
+            wanted = "numbers" if name == "mean" else "numbers of at least 0"
+            raise ValueError(f"{path}: normalization.{name} must be {about.in_shape[-1]} {wanted}, got {values}")
     return about
 
 

@@ -1,7 +1,10 @@
 """Progress on the console: a bar per optimizer on a terminal, plain lines elsewhere, and the final table."""
 
 import math
+import time
 from typing import Any
+
+QUIET = 60.0  # seconds after which a train row is printed where there are no bars; a log shall not look dead
 
 
 class RunProgress:
@@ -19,6 +22,7 @@ class RunProgress:
         self._steps = steps
         self._tasks: dict[str, Any] = {}
         self._bars = None
+        self._said = time.monotonic()  # when the last line was printed
         if self.console.is_terminal:
             columns = (
                 TextColumn("{task.description}"),
@@ -44,7 +48,7 @@ class RunProgress:
             if member.name not in self._tasks:
                 self._tasks[member.name] = self._bars.add_task(member.name, total=self._steps, text="")
             self._bars.update(self._tasks[member.name], completed=row.step, text=text)
-        elif row.split != "train":
+        elif row.split != "train" or time.monotonic() - self._said >= QUIET:
             rate = member.clock.steps_per_second
             rate = f"{rate:.1f} steps/s" if math.isfinite(rate) else ""
             self.line(f"{member.name:<22} epoch {row.epoch + 1:>3}  step {row.step:>6}  {text}  {rate}")
@@ -52,6 +56,7 @@ class RunProgress:
     def line(self, text: str) -> None:
         """Print a line above the bars."""
         self.console.print(text, markup=False)
+        self._said = time.monotonic()
 
     def table(self, summary: Any) -> None:
         """Print the final table of a run."""

@@ -70,7 +70,7 @@ def read_json(path: str | os.PathLike) -> dict[str, Any]:
     """
     try:
         value = json.loads(_content(path))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: is not valid JSON ({error})") from error
     if not isinstance(value, dict):
         raise ValueError(f"{path}: must hold an object of names and values, got a {type(value).__name__}")

@@ -55,7 +55,7 @@ def save(folder: str | os.PathLike, step: int, tree: Any, meta: dict[str, Any], 
         raise ValueError(f"keep={keep} is less than 1")
     if step < 0:
         raise ValueError(f"step={step} is less than 0")
-    described, encoded = {"format": FORMAT, "arrays": arrayfiles.describe("tree", tree), "meta": meta}, ""
+    described, encoded = {"format": FORMAT, "step": step, "arrays": arrayfiles.describe("tree", tree), "meta": meta}, ""
     try:
         encoded = json.dumps(described)
     except TypeError as error:
@@ -127,6 +127,9 @@ def restore(checkpoint: str | os.PathLike, like: Any) -> Checkpoint:
     checkpoint = _present(Path(checkpoint).absolute())
     verify(checkpoint)
     saved = json.loads((checkpoint / "meta.json").read_text())
+    name = checkpoint.name.removeprefix(REPLACED)
+    if name.isdecimal() and int(name) != (step := saved.get("step", int(name))):  # older ones do not say
+        raise CorruptCheckpointError(f"{checkpoint}: is the checkpoint of step {step} under another name")
     found = saved["arrays"]
     name_of = _names_of_format(checkpoint, saved.get("format", 1), found)
     asked = {name_of(name): leaf for name, leaf in arrayfiles.describe("like", like).items()}

@@ -317,7 +317,7 @@ def test_a_stop_within_calls_of_several_steps_is_gone_on_with_to_the_bit(tmp_pat
             assert stop_at <= trainer.step < stop_at + 4, "the call that was under way is the last"
             trainer, table, judged = make_trainer(path, steps=7, steps_per_call=4, log_every=5)
             assert trainer.resume()
-            train_cnn.keep_until(table, {"m": trainer.step})
+            train_cnn.keep_first(table, {"m": trainer.rows})
             train(trainer, 2)
         rows = [row._replace(seconds=0) for row in measured(path)]
         ended.append((rows, judged[-1]))
@@ -344,10 +344,59 @@ def test_a_stop_at_any_batch_is_saved_and_gone_on_with(tmp_path, stop_at):
     assert stopped.step == stop_at
     again, table, judged_again = make_trainer(tmp_path)
     assert again.resume()
-    train_cnn.keep_until(table, {"m": again.step})
+    train_cnn.keep_first(table, {"m": again.rows})
     train(again, 2)
     assert same(judged_again[-1], judged[-1])
     tables = [measured(path) for path in (tmp_path / "whole", tmp_path)]
     timeless = [[r._replace(seconds=0) for r in found] for found in tables]
     assert timeless[0] == timeless[1]
     assert [(r.step, r.split) for r in tables[0]][:3] == [(2, "train"), (3, "train"), (3, "dev")]
+
+
+class Killed(BaseException):
+    """What no handler of errors stops."""
+
+
+@pytest.mark.parametrize("checkpoint_every", [2, 3, 4])
+def test_a_run_killed_at_any_row_or_checkpoint_ends_with_the_same_rows_and_weights(
+    tmp_path, monkeypatch, checkpoint_every
+):
+    """Among the moments: the last step of an epoch is saved before its rows are written, and again behind them."""
+    options = {"steps": 4, "log_every": 3, "checkpoint_every": checkpoint_every}
+    whole, _, judged = make_trainer(tmp_path, **options)
+    train(whole, 2)
+    expected, weights = [row._replace(seconds=0) for row in measured(tmp_path)], judged[-1]
+    left = 0
+
+    def limited(real):
+        def call(*args, **kwargs):
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise Killed
+            return real(*args, **kwargs)
+
+        return call
+
+    for allowed in range(100):
+        path = tmp_path / f"dies after {allowed}"
+        path.mkdir()
+        trainer, _, _ = make_trainer(path, **options)
+        with monkeypatch.context() as patch:
+            left = allowed
+            patch.setattr(records.Table, "append", limited(records.Table.append))
+            patch.setattr(training.checkpoints, "save", limited(training.checkpoints.save))
+            patch.setattr(training.checkpoints, "_replace", limited(training.checkpoints._replace))
+            try:
+                train(trainer, 2)
+            except Killed:
+                pass
+            else:
+                break
+        again, table, judged = make_trainer(path, **options)
+        again.resume(report=pytest.fail)
+        train_cnn.keep_first(table, {"m": again.rows})
+        train(again, 2)
+        assert [row._replace(seconds=0) for row in measured(path)] == expected, allowed
+        assert same(judged[-1], weights), allowed
+    assert allowed > 12

@@ -287,15 +287,27 @@ def test_a_name_that_the_reader_gives_too_is_trusted(tmp_path, monkeypatch):
     assert not seen
 
 
+STATISTICS = {"mean": [0.5], "std": [0.1], "scale": 16.0}
 BAD = {
     "config.json": [
+        "[" * 100_000,
         "[]",
         '{"model": 3}',
         '{"model": "cnn", "optimizer": []}',
         '{"model": "cnn", "optimizer": [3]}',
         "{",
     ],
-    "preprocessing.json": ["[]", "{}", '{"in_shape": [8, 8, "x"]}', '{"in_shape": [8, 8, 1], "classes": 3}'],
+    "preprocessing.json": [
+        "[]",
+        "{}",
+        "[" * 100_000,
+        '{"in_shape": [8, 8, "x"]}',
+        '{"in_shape": [8, 8, 1], "classes": 3}',
+        *(
+            json.dumps({"in_shape": [8, 8, 1], "classes": ["a"] * 10, "normalization": {**STATISTICS, **wrong}})
+            for wrong in ({"scale": None}, {"scale": 0}, {"mean": [0, 0]}, {"std": [-1]}, {"std": [None]})
+        ),
+    ],
 }
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxdl.data.dataset import Dataset, checked, sha256
+from jaxdl.data.dataset import Dataset, checked, numbered_classes, sha256
 from jaxdl.data.reading.fetching import fetch, need
 from jaxdl.data.reading.idx import read_idx
 from jaxdl.data.reading.sources import IdxSource
@@ -120,8 +120,7 @@ def _read_four(
                 f"{len(arrays[labels])} labels; there must be one label per image"
             )
     if classes is None:
-        count = 1 + max(int(arrays[s].max(initial=0)) for s in (_TRAIN[1], _TEST[1]) if s in arrays)
-        classes = tuple(str(i) for i in range(count))
+        classes = numbered_classes(where, arrays[_TRAIN[1]], arrays.get(_TEST[1]))
     train_x, test_x = arrays[_TRAIN[0]][..., None], arrays.get(_TEST[0])
     test_y = arrays.get(_TEST[1])
     return checked(
