@@ -111,11 +111,16 @@ def lock(folder: Path, *, new: bool = False) -> Iterator[None]:
             anything is written.
 
     Raises:
-        ValueError: if another process holds the lock, or has begun a run in the folder of a new one.
+        ValueError: if another process holds the lock, or has begun a run in the folder of a new one, or the folder
+            cannot be written.
 
     Where the file system has no locks, a warning says so, and nothing keeps two processes apart.
     """
-    with (folder / LOCK).open("a") as file:
+    try:
+        opened = (folder / LOCK).open("a")
+    except OSError as error:
+        raise ValueError(f"{folder}: cannot be written ({error.strerror})") from error
+    with opened as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
