@@ -120,7 +120,8 @@ def assert_same(folder, reference):
 
 
 def leftovers(folder):
-    return [path for path in folder.rglob("*") if path.name.startswith(".") or path.name.endswith(("~", ".part"))]
+    found = [path for path in folder.rglob("*") if path.name.startswith(".") or path.name.endswith(("~", ".part"))]
+    return [path for path in found if path != folder / ".lock"]
 
 
 @pytest.fixture(scope="module")

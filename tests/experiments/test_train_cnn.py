@@ -71,7 +71,15 @@ def rows(folder):
 
 def test_the_folder_of_a_run_holds_what_the_readme_promises(finished):
     there = {p.name for p in finished.iterdir()}
-    files = {"config.json", "manifest.json", "metrics.csv", "summary.json", "predictions.npz", "preprocessing.json"}
+    files = {
+        "config.json",
+        "manifest.json",
+        "metrics.csv",
+        "summary.json",
+        "predictions.npz",
+        "preprocessing.json",
+        ".lock",
+    }
     assert there == files | {"report.md", "report.html", "figures", "checkpoints", "final"}
 
 
