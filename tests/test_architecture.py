@@ -289,6 +289,7 @@ def test_the_version_stands_once():
 # ---------------------------------------------------------------- what an import brings along
 
 
+@pytest.mark.process
 def test_the_core_imports_none_of_the_extras():
     program = f"""if True:
         import importlib, sys

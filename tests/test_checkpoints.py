@@ -405,6 +405,7 @@ SAVE_IN_A_LOOP = """
 """
 
 
+@pytest.mark.process
 @pytest.mark.slow
 def test_sigkill_at_random_moments_leaves_a_whole_newest_checkpoint(tmp_path):
     chance, step = random.Random(1), 0

@@ -111,6 +111,7 @@ DATA = os.environ.get("JAXDL_DATA_DIR")
 TINY = ["--epochs", "2", "--batch-size", "64", "--examples", "192", "--test-examples", "100", "--width", "0.125"]
 
 
+@pytest.mark.trains
 @pytest.mark.slow
 @pytest.mark.skipif(not DATA or not any(pathlib.Path(DATA).glob("*cifar*")), reason="CIFAR-10 is not there")
 @pytest.mark.parametrize("optimizer", ["nesterov", "muon"])

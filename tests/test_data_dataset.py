@@ -83,6 +83,7 @@ def test_mistakes_are_named(arguments, options, message):
         data.from_arrays(*arguments, **options)
 
 
+@pytest.mark.process
 def test_importing_the_module_imports_none_of_the_optional_libraries():
     code = (
         "import sys, jaxdl.data\n"

@@ -15,6 +15,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
+pytestmark = [pytest.mark.slow, pytest.mark.process]
+
 ROOT = Path(__file__).parents[1]
 NET = """
 from jaxdl import activations, nn
@@ -134,7 +136,6 @@ def reference(work):
     return work / "reference"
 
 
-@pytest.mark.slow
 def test_killed_four_times_then_resumed_is_the_uninterrupted_run_bit_for_bit(work, reference):
     folder, pause = work / "killed", np.random.default_rng().uniform(0, 0.2)
     moments = [
@@ -157,7 +158,6 @@ def test_killed_four_times_then_resumed_is_the_uninterrupted_run_bit_for_bit(wor
     assert_same(folder, reference)
 
 
-@pytest.mark.slow
 def test_ctrl_c_and_sigterm_save_exit_with_the_usual_code_and_can_be_resumed(work, reference):
     folder = work / "stopped"
     process = command(work, *OPTIONS, "--out", folder)
@@ -175,7 +175,6 @@ def test_ctrl_c_and_sigterm_save_exit_with_the_usual_code_and_can_be_resumed(wor
     assert_same(folder, reference)
 
 
-@pytest.mark.slow
 def test_flipped_bits_are_passed_over_said_so_and_trained_again(work, reference):
     folder = work / "flipped"
     shutil.copytree(reference, folder)

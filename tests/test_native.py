@@ -241,6 +241,7 @@ ELSEWHERE = """
 """
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("named", "said"),
     [
@@ -268,12 +269,14 @@ def test_an_old_version_is_refused_by_its_number(monkeypatch):
     assert found == loader.Found(None, "libdnnl.so.2 is oneDNN 2.6.0; needed is 3.1 or a later 3.x")
 
 
+@pytest.mark.process
 @needs_onednn
 def test_the_environment_is_left_as_it_was():
     code = "import os\nbefore = dict(os.environ)\nnative.status()\nprint(dict(os.environ) == before)"
     assert run(code) == "True"
 
 
+@pytest.mark.process
 @needs_onednn
 @pytest.mark.parametrize("kept", ["y = f(x)", "f(x)"])
 def test_the_interpreter_leaves_with_a_step_in_flight(kept):
@@ -289,6 +292,7 @@ def test_the_interpreter_leaves_with_a_step_in_flight(kept):
     assert run(code) == "left"
 
 
+@pytest.mark.process
 @needs_onednn
 def test_a_forked_process_is_told_so():
     code = """
@@ -308,6 +312,7 @@ def test_a_forked_process_is_told_so():
     assert run(code).split() == ["True", "72.0"]
 
 
+@pytest.mark.process
 @needs_onednn
 def test_a_program_from_the_compilation_cache_means_the_same_in_another_process(tmp_path):
     code = """

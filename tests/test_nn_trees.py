@@ -208,6 +208,7 @@ MISTAKEN_TYPES = {
 }
 
 
+@pytest.mark.process
 def test_wrong_types_are_named_where_nothing_checks_annotations():
     program = f"""if True:
         from jaxdl.nn import *

@@ -40,6 +40,7 @@ def dry(tmp_path_factory):
     return out, ran.stdout
 
 
+@pytest.mark.process
 @pytest.mark.slow
 def test_a_dry_run_finishes_every_part(dry):
     out, printed = dry
@@ -57,6 +58,7 @@ def test_a_dry_run_finishes_every_part(dry):
     assert all(row["losses_apart"] < 0.1 for name in ("steps", "resnet50") for row in found[name].rows)
 
 
+@pytest.mark.process
 @pytest.mark.slow
 def test_all_of_a_dry_run_is_there_and_is_not_repeated(dry, capsys):
     out, _ = dry
@@ -64,6 +66,7 @@ def test_all_of_a_dry_run_is_there_and_is_not_repeated(dry, capsys):
     assert capsys.readouterr().out.count("done before") == len(PARTS)
 
 
+@pytest.mark.process
 @pytest.mark.slow
 def test_the_page_of_a_dry_run_has_every_table_and_no_measurement(dry):
     out, _ = dry
@@ -112,6 +115,7 @@ WRITES = """
 """
 
 
+@pytest.mark.process
 def test_a_part_that_fails_says_why_and_the_next_goes_on(fake, tmp_path, capsys):
     bad = fake("bad", WRITES.format(name="bad", then="raise RuntimeError('no such kernel')"))
     dead = fake("dead", "import os, signal; os.kill(os.getpid(), signal.SIGABRT)")
@@ -126,6 +130,7 @@ def test_a_part_that_fails_says_why_and_the_next_goes_on(fake, tmp_path, capsys)
     assert capsys.readouterr().out.splitlines()[-1] == "not done: bad, dead; the same command goes on"
 
 
+@pytest.mark.process
 def test_a_part_that_hangs_is_stopped_with_all_it_started_and_keeps_its_rows(fake, tmp_path):
     hang = """import subprocess, sys, time
     child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])
@@ -142,6 +147,7 @@ def test_a_part_that_hangs_is_stopped_with_all_it_started_and_keeps_its_rows(fak
     assert not state.exists() or state.read_text().split()[2] == "Z"
 
 
+@pytest.mark.process
 def test_what_does_not_fit_is_skipped_and_what_is_done_is_not_repeated(fake, tmp_path, capsys):
     good, large = fake("good", WRITES.format(name="good", then="")), fake("large", "raise SystemExit(3)", least=1e6)
     assert runner.run(tmp_path, [large, good], 1.0, dry_run=False) == 1
@@ -154,6 +160,7 @@ def test_what_does_not_fit_is_skipped_and_what_is_done_is_not_repeated(fake, tmp
     assert (tmp_path / "good.json").read_bytes() == before
 
 
+@pytest.mark.process
 def test_those_never_tried_come_first(fake, tmp_path, capsys):
     bad, good = fake("bad", "raise SystemExit(3)"), fake("good", WRITES.format(name="good", then=""))
     runner.run(tmp_path, [bad], 1.0, dry_run=False)
@@ -161,6 +168,7 @@ def test_those_never_tried_come_first(fake, tmp_path, capsys):
     assert [line.split(":")[0] for line in capsys.readouterr().out.splitlines()][2:4] == ["good", "bad"]
 
 
+@pytest.mark.process
 def test_a_file_of_a_dry_run_is_no_measurement(fake, tmp_path):
     good = fake("good", WRITES.format(name="good", then=""))
     record.Record(tmp_path / "good.json", "good", dry_run=True, status=record.DONE, rows=[{"value": 0}]).write()
@@ -214,6 +222,7 @@ def test_the_chosen_tests_exist():
     assert [name for name in laws.FILES if not (ROOT / name).is_file()] == []
 
 
+@pytest.mark.process
 def test_the_reporter_counts_and_stops_when_the_time_is_up(tmp_path):
     (tmp_path / "test_it.py").write_text("def test_a(): pass\ndef test_b(): assert 1 == 2\ndef test_c(): pass\n")
     command_line = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "benchmarks.on_gpu.reporter"]
@@ -247,6 +256,8 @@ def unoptimised():
     jax.config.update("jax_disable_most_optimizations", False)
 
 
+@pytest.mark.slow
+@pytest.mark.process
 def test_tests_that_hang_are_cut_and_what_was_counted_counts(tmp_path):
     (tmp_path / "test_it.py").write_text("import time\ndef test_a(): pass\ndef test_b(): time.sleep(600)\n")
     told = {"JAXDL_TESTS_FILE": str(tmp_path / "counts"), "JAXDL_TESTS_SECONDS": "60", "PYTHONPATH": str(ROOT)}
@@ -351,6 +362,7 @@ def options(**given):
     return argparse.Namespace(**{"present": None, "python": "3.12", "data": [], "limit": 64.0, **given})
 
 
+@pytest.mark.process
 def test_a_pack_has_data_wheels_and_a_command(pip, tmp_path, monkeypatch, capsys):
     source = tmp_path / "data"
     folder = source / "cifar10"

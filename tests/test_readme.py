@@ -31,10 +31,12 @@ def run(folder, *command):
     return done.stdout
 
 
+@pytest.mark.process
 def test_the_example_runs_and_learns(mine):
     assert ast.literal_eval(run(mine, "mine.py"))["accuracy"] > 0.85
 
 
+@pytest.mark.process
 def test_its_parts_go_into_the_experiment(mine):
     (command,) = re.findall(r"python (-m experiments.train_cnn --dataset mine:my_data .*)", README)
     text = run(mine, *command.split(), "--epochs", "2", "--out", "run")

@@ -341,6 +341,7 @@ def test_the_command_prints_the_path_or_the_fault(copy, capsys):
         command.main([str(copy)])
 
 
+@pytest.mark.process
 def test_jaxdl_needs_no_plotting_and_plots_needs_no_pyplot():
     code = (
         "import sys, jaxdl, experiments.train_cnn.records; assert 'matplotlib' not in sys.modules\n"

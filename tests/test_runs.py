@@ -126,6 +126,7 @@ def hold(path, ready, done):
         done.wait(60)
 
 
+@pytest.mark.process
 def test_two_processes_do_not_train_into_one_folder(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     context = multiprocessing.get_context("spawn")

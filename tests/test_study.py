@@ -114,6 +114,7 @@ def whole(here):
 # ---------------------------------------------------------------- what is written
 
 
+@pytest.mark.trains
 def test_every_run_is_in_results_csv_once_and_in_order(whole):
     rows = table(whole / "results.csv")
     expected = []
@@ -129,6 +130,7 @@ def test_every_run_is_in_results_csv_once_and_in_order(whole):
     assert tuple(table(whole / "results.csv", ())[0]) == records.Result._fields
 
 
+@pytest.mark.trains
 def test_a_row_says_what_the_run_did(whole):
     curves = table(whole / "curves.csv")
     assert tuple(curves[0]) == records.Evaluation._fields
@@ -160,6 +162,7 @@ def test_a_row_says_what_the_run_did(whole):
     assert any(row["steps_to_target"] for row in table(whole / "results.csv"))
 
 
+@pytest.mark.trains
 def test_runs_are_those_of_a_loop(whole):
     """The user's problem by hand: plain descent on the mean square has the gradient 2/3 of the mean difference."""
     import mine
@@ -188,6 +191,7 @@ def test_the_plan_names_steps_methods_and_pairs(here, tmp_path):
     assert table(tmp_path / "results.csv") == []
 
 
+@pytest.mark.trains
 def test_paths_on_a_landscape_are_descent_from_its_start_at_the_best_rate(here, tmp_path):
     chosen = [contenders.contender(name) for name in ("jaxdl.sgd", "optax.adam")]
     found = [known_names.problem("elongated_bowl")._replace(steps=20)]
@@ -228,6 +232,7 @@ def killer(after, monkeypatch, what):
     monkeypatch.setattr(Table, "append", maybe)
 
 
+@pytest.mark.trains
 @pytest.mark.parametrize(("what", "after"), [("results.csv", 2), ("curves.csv", 4)])
 def test_a_killed_study_goes_on_where_it_was(what, after, whole, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
@@ -248,6 +253,7 @@ def test_a_killed_study_goes_on_where_it_was(what, after, whole, tmp_path, monke
         assert table(tmp_path / name) == table(whole / name)
 
 
+@pytest.mark.trains
 @pytest.mark.parametrize("lost", [1, 60, 300])
 def test_a_truncated_file_is_mended(lost, whole, tmp_path):
     """The last bytes are missing: of a line, of a whole line, of lines of one group."""
@@ -260,6 +266,7 @@ def test_a_truncated_file_is_mended(lost, whole, tmp_path):
         assert table(tmp_path / name) == table(whole / name)
 
 
+@pytest.mark.trains
 def test_a_finished_study_changes_nothing(whole, tmp_path):
     before = {name: (whole / name).read_bytes() for name in ("results.csv", "curves.csv", records.PLAN)}
     small_study(whole).run()
@@ -284,6 +291,8 @@ def start(here, *arguments):
         signal.signal(signal.SIGINT, before)
 
 
+@pytest.mark.process
+@pytest.mark.trains
 @pytest.mark.slow
 def test_processes_that_are_killed_and_stopped(here):
     """kill -9 after the first rows, then Ctrl-C after more, then to the end: the uninterrupted study's rows."""
@@ -315,6 +324,7 @@ def test_processes_that_are_killed_and_stopped(here):
 # ---------------------------------------------------------------- budgets
 
 
+@pytest.mark.trains
 def test_a_budget_of_steps(here, tmp_path):
     small_study(tmp_path, SETTINGS._replace(budget_steps=4), names=["jaxdl.sgd"]).run()
     rows = table(tmp_path / "results.csv")
@@ -322,6 +332,7 @@ def test_a_budget_of_steps(here, tmp_path):
     assert {row["steps"] for row in rows if row["status"] == "stopped"} == {"4"}
 
 
+@pytest.mark.trains
 @pytest.mark.parametrize(("seconds", "steps"), [(1e-3, [4, 7]), (1e6, [12, 14])])
 def test_a_budget_of_time_is_steps_that_all_optimizers_share(here, tmp_path, seconds, steps):
     """However short, up to the first evaluation; however long, no more than a full run."""
@@ -480,6 +491,7 @@ def test_mistakes_are_named_and_leave_nothing(arguments, here, tmp_path, capsys)
     assert not out.exists()
 
 
+@pytest.mark.trains
 def test_a_resumed_study_keeps_its_options_and_its_data(here, tmp_path, capsys):
     folder = tmp_path / "run"
     assert compare_optimizers.main([*COMMAND, "--budget", "4steps", "--out", str(folder)]) == 0

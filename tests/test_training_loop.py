@@ -36,6 +36,7 @@ def counting_step(calls):
     return step
 
 
+@pytest.mark.trains
 def test_fit_runs_all_batches_of_all_epochs_in_order():
     calls, metrics, epochs = [], [], []
     end = training.fit(
@@ -54,6 +55,7 @@ def test_fit_runs_all_batches_of_all_epochs_in_order():
     assert epochs == [(1, [10, 11, 12]), (2, end)]
 
 
+@pytest.mark.trains
 def test_fit_without_callbacks_or_work():
     calls = []
     assert training.fit(counting_step(calls), [], lambda epoch: [epoch], key=KEY, epochs=[]) == []
@@ -62,6 +64,7 @@ def test_fit_without_callbacks_or_work():
     assert training.fit(counting_step(calls), [], lambda epoch: [epoch], key=KEY, epochs=range(3)) == [0, 1, 2]
 
 
+@pytest.mark.trains
 def test_a_true_result_of_on_metrics_ends_training_at_once():
     read, epochs = [], []
 
@@ -84,6 +87,7 @@ def test_a_true_result_of_on_metrics_ends_training_at_once():
     assert epochs == [0]  # the epoch that was broken off did not end
 
 
+@pytest.mark.trains
 def test_a_true_result_of_on_epoch_ends_training():
     ends = []
     end = training.fit(
@@ -98,6 +102,7 @@ def test_a_true_result_of_on_epoch_ends_training():
     assert ends == [0, 1, 2]
 
 
+@pytest.mark.trains
 def test_a_step_that_fails_is_not_hidden():
     def step(state, batch, key):
         raise RuntimeError(f"batch {batch}")
@@ -106,6 +111,7 @@ def test_a_step_that_fails_is_not_hidden():
         training.fit(step, [], lambda epoch: range(2), key=KEY, epochs=range(1))
 
 
+@pytest.mark.trains
 def test_a_run_resumed_within_an_epoch_equals_the_uninterrupted_one_to_the_bit(tmp_path):
     layer = nn.serial(
         flat=nn.flatten, hidden=nn.Dense(16), norm=nn.BatchNorm(), drop=nn.Dropout(0.3), logits=nn.Dense(10)

@@ -123,6 +123,7 @@ def upside_down():
 OPTIONS = ["--source", "digits", "--different", "other:upside_down", "--examples", "3", "20", "--steps", "30"]
 
 
+@pytest.mark.trains
 @pytest.mark.slow
 def test_the_experiment_fills_its_folder(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "other", types.SimpleNamespace(upside_down=upside_down))

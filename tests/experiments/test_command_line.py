@@ -258,6 +258,7 @@ def refuse(urls, path, **options):
     raise ConnectionError(f"{path.name} could not be downloaded; put {path.name} into {path.parent} by hand")
 
 
+@pytest.mark.process
 def test_help_imports_and_computes_nothing_that_it_does_not_need(process):
     """Which is what makes it quick: an experiment's other libraries take three times as long to import as jax."""
     program = """if True:
@@ -296,6 +297,7 @@ def test_help_imports_and_computes_nothing_that_it_does_not_need(process):
 IMPORTS = "import experiments.train_cnn, experiments.compare_optimizers; from experiments.transfer import main"
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("arguments", "variables", "restarts"),
     [
@@ -327,6 +329,7 @@ def test_a_command_that_trains_asks_for_huge_pages_and_an_import_does_not(tmp_pa
     assert {argv for _, _, argv in starts} == {str(arguments)}
 
 
+@pytest.mark.process
 def test_the_restart_comes_before_anything_slow_is_imported():
     """In every command that trains, and in the benchmark of speed."""
     program = """if True:

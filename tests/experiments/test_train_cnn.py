@@ -24,6 +24,8 @@ from experiments.train_cnn import report, setup
 from jaxdl import data, runs
 from jaxdl.runs import commandline
 
+pytestmark = pytest.mark.trains
+
 # --- one real run
 
 OPTIONS = [
@@ -417,6 +419,7 @@ def test_predict_names_what_it_cannot_use(run, finished, tmp_path, kind):
 # --- real processes
 
 
+@pytest.mark.process
 @pytest.mark.slow
 def test_eight_devices_give_the_losses_of_one(process, here):
     """With pmap, batch norm's statistics synchronised and augmentation keyed per example; and nothing on stderr."""
@@ -468,6 +471,7 @@ def test_data_on_the_device_and_on_the_host_give_the_same_batches(tmp_path, monk
     np.testing.assert_allclose(*found, rtol=1e-5)
 
 
+@pytest.mark.process
 @pytest.mark.slow
 def test_a_terminal_sees_bars_and_the_table(process, here, finished):
     folder = here / "terminal"

@@ -159,6 +159,7 @@ def same(a, b):
     return all(map(np.array_equal, jax.tree.leaves(a), jax.tree.leaves(b)))
 
 
+@pytest.mark.trains
 def test_early_stopping_judges_the_weights_of_the_best_epoch(tmp_path):
     trainer, _, judged = make_trainer(tmp_path, [3.0, 1.0, 2.0, 1.5, 0.5], early_stop=2)
     train(trainer, 5)
@@ -173,6 +174,7 @@ def test_early_stopping_judges_the_weights_of_the_best_epoch(tmp_path):
     assert same(resumed.chosen()["params"], judged[1])
 
 
+@pytest.mark.trains
 def test_the_average_is_what_is_measured_and_judged(tmp_path):
     trainer, _, judged = make_trainer(tmp_path, [1.0, 2.0], early_stop=5, average=0.5)
     train(trainer, 2)
@@ -182,6 +184,7 @@ def test_the_average_is_what_is_measured_and_judged(tmp_path):
     assert not same(trainer.state.params, judged[1])
 
 
+@pytest.mark.trains
 def test_without_early_stopping_the_last_weights_are_judged(tmp_path):
     trainer, _, judged = make_trainer(tmp_path, [1.0, 2.0])
     train(trainer, 2)
@@ -189,6 +192,7 @@ def test_without_early_stopping_the_last_weights_are_judged(tmp_path):
     assert same(trainer.chosen()["params"], judged[1])
 
 
+@pytest.mark.trains
 def test_train_rows_are_means_over_the_steps_since_the_last_one(tmp_path):
     trainer, _, _ = make_trainer(tmp_path, optimizer=optax.sgd(0.0))
     train(trainer, 1)
@@ -203,6 +207,7 @@ def test_train_rows_are_means_over_the_steps_since_the_last_one(tmp_path):
     np.testing.assert_allclose((2 * found[0].loss + found[1].loss) / 3, every.mean(), rtol=1e-6)
 
 
+@pytest.mark.trains
 def test_a_dev_loss_that_is_not_finite_stops_the_run(tmp_path):
     trainer, _, _ = make_trainer(tmp_path, [1.0, math.nan])
     with pytest.raises(runs.Diverged, match=r"m: the dev loss is nan after step 6; the last finite loss .* at step 6"):
@@ -221,6 +226,7 @@ def nan_parameters():
     )
 
 
+@pytest.mark.trains
 def test_a_checkpoint_with_parameters_that_are_not_finite_is_never_written(tmp_path):
     trainer, _, _ = make_trainer(tmp_path, [1.0], optimizer=nan_parameters())
     with pytest.raises(runs.Diverged, match=r"params.*(kernel|bias).* is not finite after step 3"):
@@ -232,6 +238,7 @@ def corrupt(checkpoint):
     (checkpoint / "meta.json").write_text("{}")
 
 
+@pytest.mark.trains
 def test_corrupt_checkpoints_are_passed_over_and_do_not_push_out_whole_ones(tmp_path):
     whole, _, judged = make_trainer(tmp_path, early_stop=9, checkpoint_every=1)
     train(whole, 2)
@@ -249,6 +256,7 @@ def test_corrupt_checkpoints_are_passed_over_and_do_not_push_out_whole_ones(tmp_
     assert same(judged_again[-1], judged[-1])
 
 
+@pytest.mark.trains
 def test_without_a_whole_checkpoint_a_run_cannot_be_resumed(tmp_path):
     trainer, _, _ = make_trainer(tmp_path)
     assert not trainer.resume(), "a run that was killed before its first checkpoint begins again"
@@ -281,6 +289,7 @@ def nan_loss(at):
     )
 
 
+@pytest.mark.trains
 @pytest.mark.parametrize("log_every", [2, 5, 100])
 def test_several_steps_per_call_write_the_same_rows_and_weights(tmp_path, log_every):
     found = []
@@ -304,6 +313,7 @@ def test_several_steps_per_call_write_the_same_rows_and_weights(tmp_path, log_ev
     assert (counted, counted_of_calls) == (14 - 1, 14 - first_call), "the first call compiles, and is set aside"
 
 
+@pytest.mark.trains
 def test_a_stop_within_calls_of_several_steps_is_gone_on_with_to_the_bit(tmp_path):
     ended = []
     for stop_at in (None, 1, 6, 9):
@@ -326,12 +336,14 @@ def test_a_stop_within_calls_of_several_steps_is_gone_on_with_to_the_bit(tmp_pat
         assert same(weights, ended[0][1])
 
 
+@pytest.mark.trains
 def test_a_loss_that_is_not_finite_within_a_call_is_named_by_its_step(tmp_path):
     trainer, _, _ = make_trainer(tmp_path, steps=7, steps_per_call=4, log_every=100, optimizer=nan_loss(2))
     with pytest.raises(runs.Diverged, match=r"m: the loss is nan at step 3; the last finite loss was .* at step 2"):
         train(trainer, 1)
 
 
+@pytest.mark.trains
 @pytest.mark.parametrize("stop_at", [1, 3])
 def test_a_stop_at_any_batch_is_saved_and_gone_on_with(tmp_path, stop_at):
     (tmp_path / "whole").mkdir()

@@ -276,6 +276,7 @@ def problem():
     )
 
 
+@pytest.mark.trains
 @pytest.mark.parametrize("method", sweep.METHODS)
 @pytest.mark.parametrize("name", ["paper", "optax partition", "schedule_free", "jaxdl lookahead", "polyak_average",
                                   "SAM, opaque", "backtracking", "jaxdl.lbfgs"])  # fmt: skip
@@ -446,6 +447,7 @@ def test_a_polyak_average_is_of_the_judged_parameters(name):
     assert_close(training.eval_variables(state)[0], average)
 
 
+@pytest.mark.trains
 def test_a_sweep_refuses_what_it_has_no_halves_for():
     found = sweep.Sweep(sweep.place(problem(), method="loop"), lambda rate: optimizers.gauss_newton())
     with pytest.raises(ValueError, match="model_fn"):
@@ -482,7 +484,7 @@ def test_losses_are_measured_as_before():
     assert sums["loss"] == pytest.approx(64 * float(losses.softmax_cross_entropy(jnp.zeros(10), jnp.int32(0))))
 
 
-@pytest.mark.parametrize("method", ["train_step", "sweep", "SAM"])
+@pytest.mark.parametrize("method", ["train_step", pytest.param("sweep", marks=pytest.mark.trains), "SAM"])
 def test_complex_parameters_descend(method):
     # |w − c|² has the gradient 2(w − c): with rate .25 the distance halves at each step
     start, goal = {"w": jnp.array([1 + 1j, 2 - 1j], jnp.complex64)}, 0.5 + 0.25j
