@@ -1,4 +1,4 @@
-"""CIFAR-10 from its binary files and from images, found in a data folder in every usual place."""
+"""CIFAR-10 from its binary files and from images, in every usual place of a data folder."""
 
 import io
 import shutil

@@ -1,4 +1,4 @@
-"""Arrays that users bring: what is accepted, what is kept, and every mistake with its own message."""
+"""Users' own arrays: accepted shapes, kept dtypes, and a message for every mistake."""
 
 import hashlib
 import subprocess

@@ -1,4 +1,4 @@
-"""Downloads from a local server that misbehaves in every way that a real one does."""
+"""Downloads from a local server that misbehaves in every way a real one does."""
 
 import builtins
 import gzip
@@ -30,7 +30,7 @@ FIRST = "/train-images-idx3-ubyte.gz"
 
 
 class Server(ThreadingHTTPServer):
-    """Serves `pages`; what `faults` holds for a path is played first, one per request."""
+    """Serve `pages`; the `faults` of a path come first, one per request."""
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
@@ -71,7 +71,7 @@ def server(monkeypatch):
 
 @pytest.fixture
 def mnist(server, monkeypatch):
-    """Lets "mnist" come from the local server."""
+    """Redirect "mnist" to the local server."""
 
     def use(*mirrors):
         digests = {name: hashlib.sha256(value).hexdigest() for name, value in CONTENT.items()}
@@ -83,7 +83,7 @@ def mnist(server, monkeypatch):
 
 
 def refused():
-    """An address at which nobody listens."""
+    """Return an address at which nobody listens."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return f"http://127.0.0.1:{free.getsockname()[1]}/"

@@ -1,4 +1,4 @@
-"""Folders and archives of images per class: layouts, the cache, and every way in which they can be wrong."""
+"""Folders and archives of images per class: layouts, the cache, and every way they can be wrong."""
 
 import hashlib
 import io
@@ -75,7 +75,7 @@ def test_a_folder_with_train_and_test(tmp_path):
 @pytest.mark.parametrize(("suffix", "mode"), [("tar", "w"), ("tar.gz", "w:gz"), ("tgz", "w:gz"), ("tar.xz", "w:xz")])
 @pytest.mark.parametrize("top", ["", "pets-1.0/"])
 def test_an_archive_gives_the_same_as_its_folder(tmp_path, suffix, mode, top):
-    # members in an order of their own, perhaps inside of one more folder, and with what macOS adds
+    # an arbitrary order of members, perhaps one more folder around them, and the files that macOS adds
     members = {top + name: FILES[name] for name in sorted(FILES, reverse=True)}
     path = archive(tmp_path / f"pets-1.0.{suffix}", members | {f"{top}train/ant/._0.png": b"junk"}, mode=mode)
     dataset = data.load(str(path))
@@ -129,8 +129,8 @@ def test_a_damaged_cache_is_noticed_and_made_anew(tmp_path, cache):
     data.load(path)
     (cached,) = cache.iterdir()
     good = cached.read_bytes()
-    # every sixteenth byte: headers, pixels, names and checksums of the zip file alike; then cuts
-    # and the flags (8, 10) of a member's entry, which zipfile answers with errors of its own
+    # flip every sixteenth byte, in headers, pixels, names and checksums alike; then truncate
+    # the flags (8, 10) of a member's entry make zipfile raise errors of its own
     entry = good.index(b"PK\x01\x02")
     for position in [*range(0, len(good), 16), entry + 8, entry + 10]:
         cached.write_bytes(good[:position] + bytes([good[position] ^ 1]) + good[position + 1 :])

@@ -1,4 +1,4 @@
-"""Command lines as a user meets them: mistakes are named in one message and leave nothing; help; huge pages."""
+"""Command lines as a user meets them: one message names a mistake and nothing is left behind; help; huge pages."""
 
 import ast
 import dataclasses
@@ -230,7 +230,7 @@ def test_help_breaks_lines_where_the_width_ends_and_nowhere_else(command, run, m
     monkeypatch.setenv("COLUMNS", "100")
     code, out, _ = run(command.main, "--help")
     assert code == 0
-    lines = [line.strip("│ ") for line in out.splitlines()]  # the frame is there where the terminal can draw it
+    lines = [line.strip("│ ") for line in out.splitlines()]  # a terminal that can draw frames gets one
     told = [line.strip("│ ") if re.match("│? {12}", line) else "" for line in out.splitlines()]
     width = max(map(len, told))
     assert width > 60
@@ -260,7 +260,7 @@ def refuse(urls, path, **options):
 
 @pytest.mark.process
 def test_help_imports_and_computes_nothing_that_it_does_not_need(process):
-    """Which is what makes it quick: an experiment's other libraries take three times as long to import as jax."""
+    """An experiment's other libraries take three times as long to import as jax, so help would be slow with them."""
     program = """if True:
         import runpy, sys
         sys.argv = ["train_cnn", "--help"]
@@ -270,7 +270,7 @@ def test_help_imports_and_computes_nothing_that_it_does_not_need(process):
             print(*{name.split(".")[0] for name in sys.modules}, file=sys.stderr)
     """
     ended = subprocess.run(
-        # no such platform: whatever wants a device, be it for a constant in a module, fails
+        # this platform does not exist, so anything that asks for a device fails, even a constant of a module
         **process("-c", program, JAX_PLATFORMS="none"),
         capture_output=True,
         text=True,
@@ -309,7 +309,7 @@ IMPORTS = "import experiments.train_cnn, experiments.compare_optimizers; from ex
     ],
 )
 def test_a_command_that_trains_asks_for_huge_pages_and_an_import_does_not(tmp_path, arguments, variables, restarts):
-    """What every start of the interpreter imports first says how it was started."""
+    """Every interpreter imports `sitecustomize` first, which records how it was started."""
     (tmp_path / "sitecustomize.py").write_text(
         "import os, sys\n"
         "with open(os.environ['STARTS'], 'a') as file:\n"
@@ -331,7 +331,7 @@ def test_a_command_that_trains_asks_for_huge_pages_and_an_import_does_not(tmp_pa
 
 @pytest.mark.process
 def test_the_restart_comes_before_anything_slow_is_imported():
-    """In every command that trains, and in the benchmark of speed."""
+    """This holds for every command that trains and for the speed benchmark."""
     program = """if True:
         import os, runpy, sys
         import experiments

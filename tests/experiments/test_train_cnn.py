@@ -1,4 +1,4 @@
-"""`python -m experiments.train_cnn` and `experiments.predict`: real runs, what they leave, and how they go on."""
+"""`python -m experiments.train_cnn` and `experiments.predict`: real runs, the files they leave, and resuming."""
 
 import csv
 import dataclasses
@@ -60,7 +60,7 @@ OPTIONS = [
 
 @pytest.fixture(scope="module")
 def finished(here):
-    """A finished run, in process."""
+    """Return the folder of a run that finished in this process."""
     folder = here / "finished"
     assert train_cnn.main([*OPTIONS, "--out", str(folder)]) == 0
     return folder
@@ -127,7 +127,7 @@ def test_the_summary_agrees_with_scikit_learn_on_the_predictions(finished):
         loss = -np.log(probabilities[np.arange(len(probabilities)), arrays["labels"]].astype(np.float64)).mean()
         np.testing.assert_allclose(row["test_loss"], loss, rtol=1e-4)
         assert (row["steps"], row["epochs"], row["learning_rate"]) == (60, 3, 0.3)
-        assert row["steps_per_second"] == pytest.approx((60 - 10) / row["seconds"])  # the first call, of ten, compiles
+        assert row["steps_per_second"] == pytest.approx((60 - 10) / row["seconds"])  # the first 10 compile
         assert row["weights"].startswith("average, best on dev, epoch ")
         wrong = arrays[f"mistake_index_{i}"]
         assert (probabilities[wrong].argmax(1) != arrays["labels"][wrong]).all()
@@ -174,7 +174,7 @@ def test_load_refuses_a_flipped_bit(finished, tmp_path):
     shutil.copytree(finished / "final", tmp_path / "final")
     for name in ("config.json", "preprocessing.json"):
         shutil.copy(finished / name, tmp_path)
-    files = (tmp_path / "final" / "jaxdl.sgd").glob("*/arrays/**/*")  # not the manifest, which may be the largest
+    files = (tmp_path / "final" / "jaxdl.sgd").glob("*/arrays/**/*")  # the manifest may be larger than the arrays
     file = max((p for p in files if p.is_file()), key=lambda p: p.stat().st_size)
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 4
@@ -327,7 +327,7 @@ def test_a_loss_that_becomes_nan_stops_the_run_and_keeps_the_last_finite_checkpo
     folder = tmp_path / "run"
     args = ["--dataset", "mine:blobs", "--model", "mine:net", "--optimizer", "mine:nan_at_7", "--schedule", "constant"]
     code, _, err = run(train_cnn.main, *args, "--batch-size", 16, "--epochs", 3, "--log-every", 1, "--out", folder)
-    # the seventh update is NaN, so that the eighth loss is
+    # the seventh update is NaN, which the eighth loss shows
     assert code == 1
     assert "mine:nan_at_7: the loss is nan at step 8; the last finite loss was" in err
     assert "at step 7; the checkpoint of step 5 is kept" in err
@@ -422,7 +422,7 @@ def test_predict_names_what_it_cannot_use(run, finished, tmp_path, kind):
 @pytest.mark.process
 @pytest.mark.slow
 def test_eight_devices_give_the_losses_of_one(process, here):
-    """With pmap, batch norm's statistics synchronised and augmentation keyed per example; and nothing on stderr."""
+    """pmap synchronises batch norm's statistics and keys augmentation per example; stderr stays empty."""
     options = [
         "--model",
         "mine:net",
@@ -458,7 +458,7 @@ def test_eight_devices_give_the_losses_of_one(process, here):
 
 @pytest.mark.slow
 def test_data_on_the_device_and_on_the_host_give_the_same_batches(tmp_path, monkeypatch):
-    """In every epoch, which have an order each."""
+    """This holds in every epoch, each of which has its own order."""
     found = []
     for fits in (True, False):
         monkeypatch.setattr(setup.training, "fits_in_memory", lambda *_, fits=fits: fits)
@@ -489,7 +489,7 @@ def test_a_terminal_sees_bars_and_the_table(process, here, finished):
     while True:
         try:
             chunk = os.read(master, 4096)
-        except OSError:  # the terminal's way to say that the other end is gone
+        except OSError:  # a terminal raises this once the other end is closed
             break
         if not chunk:
             break

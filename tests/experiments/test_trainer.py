@@ -1,4 +1,4 @@
-"""The training of one optimizer: schedules, weight decay, early stopping, checkpoints, and stops at any step."""
+"""Training with one optimizer: schedules, weight decay, early stopping, checkpoints, and stops at any step."""
 
 import inspect
 import math
@@ -48,7 +48,7 @@ PARAMS = {"kernel": jnp.array([[1.0, -2.0]]), "bias": jnp.array([3.0])}
 
 
 def shrunk(name, weight_decay):
-    """Change of the parameters where the loss has no gradient, and the penalty's gradient."""
+    """Return the update for a zero gradient of the loss, and the gradient of the penalty."""
     optimizer, penalty = choices.optimizer(name, 0.1, weight_decay, PARAMS)
     zeros = jax.tree.map(jnp.zeros_like, PARAMS)
     updates, _ = optimizer.update(zeros, optimizer.init(PARAMS), PARAMS)
@@ -75,7 +75,7 @@ def test_weight_decay_is_a_penalty_where_the_optimizer_has_none(name):
     assert shrunk(name, None)[1] is None
 
 
-PENALISED = {  # jaxdl's whose weight_decay is PyTorch's convention, which adds it to the gradient
+PENALISED = {  # optimizers whose weight_decay follows PyTorch's convention and is added to the gradient
     f"jaxdl.{name}"
     for name in "sgd gd momentum nesterov adagrad adadelta rmsprop adam adamax nadam amsgrad radam".split()  # noqa: SIM905
 }
@@ -115,7 +115,7 @@ def test_augmentations_change_images_within_their_range():
 
 
 def make_trainer(path, losses=None, *, optimizer=None, steps=3, steps_per_call=None, request=None, **options):
-    """Softmax regression on noise: three batches an epoch; ``losses`` stand for those of the development set."""
+    """Build a trainer of softmax regression on noise, three batches an epoch; ``losses`` replace the dev losses."""
     rng = np.random.default_rng(0)
     examples = data.Examples(rng.random((steps * 8, 2, 2, 1)).astype(np.float32), np.arange(steps * 8) % 3)
     layer = nn.serial(flatten=nn.flatten, fc=nn.Dense(3))
@@ -216,7 +216,7 @@ def test_a_dev_loss_that_is_not_finite_stops_the_run(tmp_path):
 
 
 def nan_parameters():
-    """Makes a parameter infinite in the third step, which no loss has seen yet when the epoch ends."""
+    """Make a parameter infinite in the third step; the epoch ends before any loss shows it."""
     return optax.chain(
         optax.sgd(0.1),
         optax.GradientTransformation(
@@ -268,7 +268,7 @@ def test_without_a_whole_checkpoint_a_run_cannot_be_resumed(tmp_path):
 
 
 class StopAt(runs.StopRequest):
-    """A signal that comes during a step of a trainer."""
+    """A stop request as if a signal arrived during a step of the trainer."""
 
     def __init__(self, step):
         self.step, self.trainer = step, None
@@ -279,7 +279,7 @@ class StopAt(runs.StopRequest):
 
 
 def nan_loss(at):
-    """Makes the parameters NaN in step `at`, which the loss of the next one sees."""
+    """Make the parameters NaN in step `at`; the loss of the next step shows it."""
     return optax.chain(
         optax.sgd(0.1),
         optax.GradientTransformation(
