@@ -1,4 +1,4 @@
-"""oneDNN's products equal XLA's, are chosen where they pay, and fail with a sentence where they cannot run."""
+"""oneDNN's products equal XLA's, are chosen where they pay, and fail with a clear message where they cannot run."""
 
 import concurrent.futures
 import ctypes
@@ -29,7 +29,7 @@ def normal(*shape, dtype=jnp.float32):
 
 
 def random_case(seed):
-    """Arrays of a random convolution along one or two axes, by product, with its axes and groups."""
+    """Return the arrays of a random convolution along one or two axes, by product, with its axes and groups."""
     random = np.random.default_rng(seed)
     rank, groups = int(random.integers(1, 3)), int(random.choice([1, 1, 2, 4]))
     c_in, c_out = (groups * int(random.integers(1, 5)) for _ in range(2))
@@ -221,7 +221,7 @@ def test_descriptors_come_back_from_their_numbers():
 
 
 def run(code, **environment):
-    """Run code in a process of its own; returns what it printed."""
+    """Run code in a process of its own and return its output."""
     program = "import jax, jax.numpy as jnp\nfrom jaxdl import layers\nfrom jaxdl.kernels import native\n"
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", program + textwrap.dedent(code)],

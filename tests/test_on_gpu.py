@@ -1,4 +1,4 @@
-"""benchmarks.on_gpu: parts, budget, resumption, packing and page; and a dry run of all parts, so that none rots."""
+"""`benchmarks.on_gpu`: parts, budget, resumption, packing and page; a dry run keeps every part working."""
 
 import argparse
 import dataclasses
@@ -26,7 +26,7 @@ PARTS = list(parts.PARTS.values())
 
 @pytest.fixture(scope="module")
 def dry(tmp_path_factory):
-    """The folder of a dry run, and what the command printed."""
+    """Return the folder of a dry run and the command's output."""
     out = tmp_path_factory.mktemp("dry")
     told = {**os.environ, "PYTHONPATH": str(ROOT)}
     told.pop("JAXDL_DATA_DIR", None)
@@ -79,12 +79,12 @@ def test_the_page_of_a_dry_run_has_every_table_and_no_measurement(dry):
         page.publish(out)
 
 
-# ---------------------------------------------------------------- budget, failure, resumption, without any JAX
+# ---------------------------------------------------------------- budget, failure and resumption, without JAX
 
 
 @pytest.fixture
 def fake(tmp_path, monkeypatch):
-    """Parts that are small programs, run as the true ones are."""
+    """Return a function that makes a part of a small program; the runner runs it as a real one."""
     programs = {}
     monkeypatch.setattr(runner, "TAIL", 200)
     begin = runner.in_group
@@ -250,7 +250,7 @@ def test_the_reporter_counts_and_stops_when_the_time_is_up(tmp_path):
 
 @pytest.fixture
 def unoptimised():
-    """Compiling is most of the time."""
+    """Turn optimisations off, as compiling takes most of the time."""
     jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", False)
@@ -330,7 +330,7 @@ def test_a_list_of_what_is_there_is_read(form):
 
 @pytest.fixture
 def pip(monkeypatch):
-    """A pip that resolves to two packages and downloads empty wheels."""
+    """Replace pip by one that resolves three packages and downloads empty wheels."""
     calls = []
 
     def instead(*arguments):

@@ -1,4 +1,4 @@
-"""What the README says can be done is done."""
+"""The README's example, commands, links and table hold."""
 
 import ast
 import os
@@ -15,7 +15,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 @pytest.fixture(scope="module")
 def mine(tmp_path_factory):
-    """The README's mine.py in a folder of its own."""
+    """Return a folder with the README's mine.py."""
     folder = tmp_path_factory.mktemp("mine")
     (code,) = re.findall(r"Save this as `mine.py`:\n\n```python\n(.*?)```", README, re.S)
     (folder / "mine.py").write_text(code)

@@ -1,4 +1,4 @@
-"""Records: what is written is what is read, whole files, and tables that a kill at any byte leaves readable."""
+"""Records are read as they were written, files are whole, and a kill at any byte leaves a table readable."""
 
 import json
 import math
@@ -20,7 +20,7 @@ from jaxdl.runs import commandline, records
 
 
 class Cell(NamedTuple):
-    """A row of every kind."""
+    """A row with every kind of field."""
 
     name: str
     kind: Literal["a", "b"]
@@ -36,7 +36,7 @@ class Inner(NamedTuple):
 
 
 class Outer(NamedTuple):
-    """An object of every kind."""
+    """An object with every kind of field."""
 
     text: str
     number: float
@@ -221,7 +221,7 @@ def test_rows_past_a_checkpoint_are_dropped_and_the_rest_stays_to_the_byte(tmp_p
     for name, step in (("a", 1), ("b", 1), ("a", 2), ("b", 2), ("c", 1)):
         table.append([row(name, step, 0, loss=step / 3)])
     table.append([row("a", 1, 0, "test")])
-    lines = path.read_text().replace("0.5\n", "0.500\n").splitlines(keepends=True)  # as folders of before have it
+    lines = path.read_text().replace("0.5\n", "0.500\n").splitlines(keepends=True)  # older folders have this form
     path.write_text("".join(lines) + "a,3,0,train,0.")  # cut off by a kill
     table = records.Table(path, Measurement)
     train_cnn.keep_until(table, {"a": 2, "b": 1})
@@ -241,7 +241,7 @@ def test_a_file_killed_in_its_first_line_is_begun_again(tmp_path, content):
 
 
 def test_rows_are_arranged_as_an_uninterrupted_run_writes_them(tmp_path):
-    epochs = [(0, 2), (1, 4)]  # with their last steps
+    epochs = [(0, 2), (1, 4)]  # (epoch, its last step)
     wanted = [row(n, last, e, split) for e, last in epochs for n in "ba" for split in ("train", "dev")]
     wanted += [row("b", 6, 2), row("b", 6, 2, "test"), row("a", 4, 1, "test")]  # a has stopped early
     mixed = [wanted[i] for i in (0, 1, 2, 3, 6, 7, 8, 4, 5, 9, 10)]  # b fell back to its first epoch
@@ -253,7 +253,7 @@ def test_rows_are_arranged_as_an_uninterrupted_run_writes_them(tmp_path):
 
 # ---------------------------------------------------------------- folders of before
 
-OLD = pathlib.Path(__file__).parent / "old_runs"  # of commit 59cbe2f, before every file had a number
+OLD = pathlib.Path(__file__).parent / "old_runs"  # written by commit 59cbe2f, before files had a format number
 
 
 def test_run_folders_of_before_load_and_their_reports_are_made(tmp_path):

@@ -1,4 +1,4 @@
-"""The parts of a run one by one: folder, metrics, clock, signals, names, choices, and a member's training."""
+"""The parts of a run one by one: clock, signals, progress and folder."""
 
 import json
 import math
@@ -26,7 +26,7 @@ def test_the_clock_leaves_out_the_first_step_of_every_process(monkeypatch):
             now[0] += s
             c.count(jnp.zeros(()))
         c.stop()
-        now[0] += 1000  # measuring, saving, waiting for the other optimizers
+        now[0] += 1000  # time for evaluation, checkpoints and the other optimizers
 
     first = clock.Clock()
     assert math.isnan(first.steps_per_second)
@@ -57,7 +57,7 @@ def test_the_clock_can_be_read_while_it_runs(monkeypatch):
 
 @pytest.fixture
 def handlers():
-    """Known handlers of both signals, whatever pytest runs in."""
+    """Install known handlers of both signals, and return the list of signals that reach them."""
     before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
     seen = []
     for number in before:
