@@ -1,4 +1,4 @@
-"""Sweeps against loops written out in numpy, against one another, and with members that diverge."""
+"""Sweeps against numpy loops and against one another, with members that diverge, too."""
 
 import functools
 import math
@@ -14,7 +14,7 @@ from jaxdl.studies import classification, cost, quadratic, sweep
 from jaxdl.studies.sweep import Member, Sweep, place
 
 MEMBERS = [Member(0.01, 0), Member(0.001, 1), Member(0.02, 2), Member(0.01, 1)]
-TOLERANCE = 1e-5  # relative: what the docstring of the module calls rounding, over the tens of steps taken here
+TOLERANCE = 1e-5  # relative: the rounding that the module's docstring allows over tens of steps
 
 
 def run(problem, build, members=MEMBERS, steps=21, *, method="vmap", width=None, devices=None, **options):
@@ -68,7 +68,7 @@ def test_each_member_is_gradient_descent_on_its_own_batches_at_its_own_rate():
 
 @pytest.mark.trains
 def test_optimizers_are_paired():
-    """The same start and, as a vanishing step changes nothing, the same losses on the same batches."""
+    """Two optimizers start alike and, with vanishing steps, have the same losses on the same batches."""
     problem = studies.digits_mlp()
     members = [Member(1e-12, seed) for seed in range(3)]
     one, other = (run(problem, build, members, 44) for build in (optax.sgd, optax.adam))
@@ -121,7 +121,7 @@ def test_members_split_over_devices():
 
 
 def random_layer_problem():
-    """A network with state and with dropout."""
+    """Return the problem of a network with state and dropout."""
     dataset = classification.data.load("digits")
     layer = nn.serial(flatten=nn.flatten, norm=nn.BatchNorm(), drop=nn.Dropout(0.5), fc=nn.Dense(10))
     return studies.classification_problem("random", layer, dataset, batch_size=64, epochs=1)
@@ -139,7 +139,7 @@ def test_state_and_randomness_are_members_own():
 @pytest.mark.trains
 @pytest.mark.parametrize("method", sweep.METHODS)
 def test_each_seed_and_step_has_a_key_of_its_own(method):
-    """The loss is a number drawn from the key; it comes in whole chunks of steps and in single ones."""
+    """The loss is drawn from the key, over whole chunks of steps and over single steps."""
     drawn = studies.quadratic_deep()._replace(
         loss=lambda params, state, batch, data, key: (1 + jax.random.uniform(key) + 0 * params["theta"].sum(), state)
     )
@@ -169,7 +169,7 @@ def test_a_diverged_member_is_frozen_and_the_others_do_not_notice(method):
 
 
 def growing(factor):
-    """The loss is multiplied by ``factor`` per step, whatever the optimizer does."""
+    """Return a problem whose loss grows by ``factor`` per step, whatever the optimizer does."""
 
     def loss(params, batch):
         return jnp.float32(factor) ** batch[0] + 0.0 * params
@@ -184,7 +184,7 @@ def growing(factor):
 @pytest.mark.trains
 @pytest.mark.parametrize(("factor", "last"), [(9.0, 4), (-9.0, 4), (1.5, 18), (1.2, None)])
 def test_a_loss_above_a_thousand_times_the_first_has_diverged(factor, last):
-    """9 to the third is 729, 1.5 to the 17th 985, 1.2 to the 19th 32."""
+    """9³ is 729, 1.5¹⁷ is 985 and 1.2¹⁹ is 32."""
     (trace,) = run(growing(factor), optax.sgd, [Member(0.1, 0)], 20)
     assert (trace.diverged, trace.steps) == (last is not None, last or 20)
 

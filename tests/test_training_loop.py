@@ -27,7 +27,7 @@ def _quick_compilation():
 
 
 def counting_step(calls):
-    """A step of plain Python: the state is the list of what it has seen."""
+    """Return a step of plain Python whose state is the list of its batches."""
 
     def step(state, batch, key):
         calls.append((batch, key))
@@ -83,8 +83,8 @@ def test_a_true_result_of_on_metrics_ends_training_at_once():
         on_epoch=lambda epoch, state: epochs.append(epoch),
     )
     assert end == [0, 1, 2, 0, 1]
-    assert read[-1] == (1, 1)  # nothing is read for steps that never come
-    assert epochs == [0]  # the epoch that was broken off did not end
+    assert read[-1] == (1, 1)  # no batch is read for steps that never come
+    assert epochs == [0]  # the interrupted epoch does not count as ended
 
 
 @pytest.mark.trains
@@ -228,7 +228,7 @@ def test_prefetch_keeps_order_and_reads_only_so_far_ahead(size):
         return 10 * i
 
     ahead = training.prefetch(source(), place, size=size)
-    assert read == []  # nothing before the first is asked for
+    assert read == []  # nothing is read before the first request
     for i, found in enumerate(ahead):
         assert found == 10 * i
         assert len(placed) == min(20, i + size)
@@ -258,7 +258,7 @@ def test_prefetch_hands_on_an_error_of_the_source():
 
 
 def stops(values, patience):
-    """Epochs run, the best epoch and which epochs improved, by the definition."""
+    """Return the epochs run, the best epoch, and which epochs improved."""
     stopping, improved = training.EarlyStopping(patience), []
     for epoch, value in enumerate(values):
         stopping, better = stopping.update(float(value), epoch)
@@ -274,7 +274,7 @@ def stops(values, patience):
         ([3, 2, 1, 0], 1, (4, 3, [True] * 4)),
         ([1, 2, 0], 1, (2, 0, [True, False])),
         ([1, 2, 0, 5, 5, 5], 2, (5, 2, [True, False, True, False, False])),
-        ([1, 1, 1], 2, (3, 0, [True, False, False])),  # as low as before is no improvement
+        ([1, 1, 1], 2, (3, 0, [True, False, False])),  # an equal value is no improvement
         ([math.nan, 1, math.nan, math.nan, 0], 2, (4, 1, [False, True, False, False])),
         ([math.nan, math.nan, 1], 2, (2, -1, [False, False])),
         ([math.inf, 1, 2], 2, (3, 1, [False, True, False])),

@@ -1,4 +1,4 @@
-"""Transfer: what is carried over, what stays, which rate each parameter gets; and the experiment on bundled data."""
+"""Transfer: parts that move, parts that stay, the rate of each parameter, and the experiment on bundled data."""
 
 import csv
 import os
@@ -77,7 +77,7 @@ def test_each_parameter_moves_by_its_own_rate_and_frozen_parts_not_at_all():
     optimizer = transfer.by_path(lambda rate: optimizers.sgd(rate), 0.5, factors)
     held = transfer.hold(layer, "stage1", "stage2", "dropout")
     after = step_of(held, optimizer, params, state)
-    plain = step_of(held, optax.sgd(0.5), params, state)  # optax is the oracle of the plain step
+    plain = step_of(held, optax.sgd(0.5), params, state)  # optax is the oracle of a plain step
     change = lambda new: jax.tree.map(lambda a, b: a - b, new.params, params)
     jax.tree.map(np.testing.assert_array_equal, (after.params["stage1"], after.layer_state), (params["stage1"], state))
     jax.tree.map(np.testing.assert_array_equal, after.params["stage2"], params["stage2"])
@@ -87,7 +87,7 @@ def test_each_parameter_moves_by_its_own_rate_and_frozen_parts_not_at_all():
             change(after)[name], change(plain)[name],
         )  # fmt: skip
     assert np.abs(change(plain)["stage1"]["conv"]["kernel"]).max() > 0
-    moving = step_of(layer, optimizer, params, state)  # what is frozen and not held moves its statistics
+    moving = step_of(layer, optimizer, params, state)  # frozen parts that are not held update their statistics
     assert np.abs(moving.layer_state["stage1"]["norm"]["mean"] - state["stage1"]["norm"]["mean"]).max() > 0
 
 
@@ -115,7 +115,7 @@ def test_held_parts_can_be_tapped_and_replaced():
 
 
 def upside_down():
-    """Another data set for the test: the digits turned by half and in negative."""
+    """Return a second data set: the digits upside down and inverted."""
     digits = data.load("digits")
     return data.from_arrays(16 - digits.images[:, ::-1, ::-1], digits.labels, scale=16.0, name="upside down")
 
@@ -140,7 +140,7 @@ def test_the_experiment_fills_its_folder(tmp_path, monkeypatch, capsys):
     assert text.count("fine-tune many") >= 3
     assert (tmp_path / "run" / "figures" / "accuracy.png").exists()
     assert "report: " in capsys.readouterr().out
-    # killed while a row was written: what is finished is kept, the rest comes out the same
+    # after a kill while a row was written, finished rows are kept and the rest comes out the same
     whole = (tmp_path / "run" / "results.csv").read_bytes()
     cut = whole.rindex(b"from scratch") + 5
     (tmp_path / "run" / "results.csv").write_bytes(whole[:cut])
@@ -161,7 +161,7 @@ def test_the_experiment_fills_its_folder(tmp_path, monkeypatch, capsys):
 
 
 def test_a_stop_request_ends_after_the_network_under_way(tmp_path, monkeypatch, capsys):
-    """Ctrl-C while the second row's network is trained: its row is written, the next network is not begun."""
+    """On Ctrl-C during the second network, its row is written and the third network never starts."""
     seen = []
 
     def few(config, tasks, folder, done):
