@@ -286,7 +286,7 @@ def test_the_version_stands_once():
     assert [label(path) for path in FILES if f'"{jaxdl.__version__}"' in path.read_text()] == ["jaxdl/__init__.py"]
 
 
-# ---------------------------------------------------------------- what an import brings along
+# ---------------------------------------------------------------- the cost of an import
 
 
 @pytest.mark.process

@@ -105,7 +105,7 @@ def assert_trees_close(found, expected, tolerance):
         np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * max(abs(finite).max(initial=0), 1e-3))
 
 
-# ---------------------------------------------------------------- what there is
+# ---------------------------------------------------------------- public names
 
 
 # no lecture differentiates the others by hand, which are compositions

@@ -140,7 +140,7 @@ def test_an_array_that_is_spread_over_devices_is_saved_whole(tmp_path):
     assert len(found["x"].devices()) == 1
 
 
-def test_what_cannot_come_back_is_an_error_before_anything_is_written(tmp_path):
+def test_unrestorable_trees_are_an_error_before_anything_is_written(tmp_path):
     mistakes = [
         ({"tree": {"a": [1.5]}}, r"tree\['a'\]\[0\] is a float; allowed are arrays"),
         ({"tree": {"a": "text"}}, r"tree\['a'\] is a str; allowed are arrays"),
@@ -245,7 +245,7 @@ def test_a_file_that_cannot_be_read_counts_as_corrupt(saved, monkeypatch):
         checkpoints.restore(saved, TREE)
 
 
-def test_the_checkpoint_before_is_used_and_it_is_said_so(saved, tmp_path):
+def test_an_older_checkpoint_replaces_a_corrupt_one_with_a_report(saved, tmp_path):
     for step in (1, 2, 10):
         shutil.copytree(saved, tmp_path / f"{step:08d}")
     lines = []

@@ -161,7 +161,7 @@ def test_the_next_mirror_is_tried_at_once(server, mnist, tmp_path, fault):
     assert len(server.asked) == (4 if fault == "refused" else 8)
 
 
-def test_without_a_network_the_message_says_what_to_put_where(mnist, tmp_path):
+def test_without_a_network_the_message_says_where_to_put_files(mnist, tmp_path):
     first, second = refused(), refused()
     mnist(first, second)
     with pytest.raises(ConnectionError) as caught:

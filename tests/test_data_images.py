@@ -141,7 +141,7 @@ def test_a_damaged_cache_is_noticed_and_made_anew(tmp_path, cache):
         assert len(cached.read_bytes()) == len(good)
 
 
-def test_a_cache_that_cannot_be_written_is_said(tmp_path, monkeypatch):
+def test_an_unwritable_cache_gives_a_warning(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     with pytest.warns(RuntimeWarning, match="decoded images could not be cached in"):
@@ -177,7 +177,7 @@ BAD = {
 
 @pytest.mark.parametrize("kind", ["folder", "archive"])
 @pytest.mark.parametrize("case", BAD)
-def test_what_is_wrong_is_named(tmp_path, case, kind):
+def test_faulty_folders_and_archives_are_named(tmp_path, case, kind):
     files, message = BAD[case]
     path = write(tmp_path / "pets", files) if kind == "folder" else archive(tmp_path / "pets.tar", files)
     with pytest.raises(ValueError, match=message) as caught:
@@ -231,7 +231,7 @@ def test_a_truncated_archive_is_named(tmp_path, suffix, mode):
         data.load(path)
 
 
-def test_what_is_no_archive_is_named(tmp_path):
+def test_a_file_that_is_no_archive_is_named_as_such(tmp_path):
     (tmp_path / "pets.tar").write_bytes(b"hello " * 1000)
     with pytest.raises(ValueError, match=r"pets.tar: the archive is truncated or damaged, or is none"):
         data.load(tmp_path / "pets.tar")

@@ -70,7 +70,7 @@ def test_leaf_ulps_by_hand():
         ([], [], 0),
     ],
 )
-def test_what_is_not_finite(a, b, expected):
+def test_distances_of_infinities_and_nan(a, b, expected):
     for dtype in DTYPES:
         x, y = np.asarray(a, dtype), np.asarray(b, dtype)
         for pair in ((x, y), (y, x)):

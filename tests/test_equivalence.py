@@ -252,7 +252,7 @@ def test_decay_coupled_to_the_gradient_or_to_the_rate():
     assert record.mapping == {"weight_decay": pytest.approx(0.1 * 0.01)}
 
 
-def test_what_is_opaque():
+def test_opaque_sides():
     a, b = optax.adam(0.01), (optax.adam, rate(b1=0.5))
     assert run(a, ours.adam(0.1)).cause.startswith("cannot know: both sides are opaque")
     record = run(a, b)

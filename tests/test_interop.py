@@ -290,7 +290,7 @@ def test_other_suffixes_and_other_contents_are_named(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["soft", "external", "storage"])
-def test_what_leads_out_of_a_file_is_not_followed(kind, tmp_path):
+def test_links_out_of_a_file_are_not_followed(kind, tmp_path):
     (tmp_path / "secret").write_bytes(bytes(64))
     shutil.copy(GOLDEN / "keras_model.h5", tmp_path / "secret.h5")
     with h5py.File(tmp_path / "links.h5", "w") as file:
@@ -321,7 +321,7 @@ class Net(linen.Module):
         return linen.Dense(self.num_classes)(linen.Dropout(0.2, deterministic=not train)(x))
 
 
-def test_a_flax_module_computes_as_a_layer_what_it_computes():
+def test_a_flax_module_computes_the_same_as_a_layer():
     layer, x = interop.from_linen(Net(3)), jnp.asarray(images(8))
     params, state = layer.init(jax.random.key(0), (8, 8, 3))
     assert set(params) == {"Conv_0", "BatchNorm_0", "Dense_0"}

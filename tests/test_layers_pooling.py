@@ -247,7 +247,7 @@ def test_unpooling_adds_where_windows_overlap_and_drops_what_lies_outside():
     np.testing.assert_array_equal(unpooled[..., 0], [[0, 5], [0, 0]])
 
 
-# ---------------------------------------------------------------- derivatives, in the modes that the laws do not reach
+# ---------------------------------------------------------------- derivatives, in the modes that the laws do not cover
 
 POOLS = {
     "max": layers.max_pool2d,

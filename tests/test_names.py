@@ -116,7 +116,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_no_name_is_said_in_one_line(kind, tmp_path, monkeypatch):
+def test_a_wrong_name_gives_one_line(kind, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for text, said in WRONG.items():
         with pytest.raises(ValueError, match=said) as caught:

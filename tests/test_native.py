@@ -192,7 +192,7 @@ def test_products_are_kept_within_a_bound(monkeypatch):
 
 
 @needs_onednn
-def test_what_it_cannot_do_it_says():
+def test_an_unsupported_dtype_is_named():
     x, kernel = normal(1, 5, 5, 1), normal(3, 3, 1, 1)
     with pytest.raises(ValueError, match=r'method="native": got arrays of float16, allowed are float32 and bfloat16'):
         conv(x.astype(jnp.float16), kernel.astype(jnp.float16), method="native")

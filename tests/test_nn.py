@@ -194,7 +194,7 @@ def test_a_child_s_key_is_fold_in_of_the_crc32_of_its_name():
         assert_trees_equal(params["outer"][name], nn.Dense(3).init(key, (2,))[0])
 
 
-def test_what_a_layer_draws_depends_on_its_path_alone():
+def test_a_layer_s_draws_depend_on_its_path_alone():
     def parts(**first):
         return nn.serial(**first, fc=nn.Dense(8), drop=nn.Dropout(0.5), block=nn.parallel("sum", drop=nn.Dropout(0.5)))
 

@@ -148,7 +148,7 @@ def test_a_part_that_hangs_is_stopped_with_all_it_started_and_keeps_its_rows(fak
 
 
 @pytest.mark.process
-def test_what_does_not_fit_is_skipped_and_what_is_done_is_not_repeated(fake, tmp_path, capsys):
+def test_parts_over_budget_are_skipped_and_finished_ones_not_repeated(fake, tmp_path, capsys):
     good, large = fake("good", WRITES.format(name="good", then="")), fake("large", "raise SystemExit(3)", least=1e6)
     assert runner.run(tmp_path, [large, good], 1.0, dry_run=False) == 1
     out = capsys.readouterr().out
@@ -161,7 +161,7 @@ def test_what_does_not_fit_is_skipped_and_what_is_done_is_not_repeated(fake, tmp
 
 
 @pytest.mark.process
-def test_those_never_tried_come_first(fake, tmp_path, capsys):
+def test_untried_parts_come_first(fake, tmp_path, capsys):
     bad, good = fake("bad", "raise SystemExit(3)"), fake("good", WRITES.format(name="good", then=""))
     runner.run(tmp_path, [bad], 1.0, dry_run=False)
     runner.run(tmp_path, [bad, good], 1.0, dry_run=False)
@@ -258,7 +258,7 @@ def unoptimised():
 
 @pytest.mark.slow
 @pytest.mark.process
-def test_tests_that_hang_are_cut_and_what_was_counted_counts(tmp_path):
+def test_hanging_tests_are_cut_and_finished_ones_count(tmp_path):
     (tmp_path / "test_it.py").write_text("import time\ndef test_a(): pass\ndef test_b(): time.sleep(600)\n")
     told = {"JAXDL_TESTS_FILE": str(tmp_path / "counts"), "JAXDL_TESTS_SECONDS": "60", "PYTHONPATH": str(ROOT)}
     pytest_ = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "benchmarks.on_gpu.reporter"]
@@ -322,7 +322,7 @@ LISTS = {
 
 
 @pytest.mark.parametrize("form", LISTS)
-def test_a_list_of_what_is_there_is_read(form):
+def test_a_list_of_installed_packages_is_read(form):
     found = packing.present(LISTS[form])
     assert set(found) == {"flax", "jaxlib", "pyyaml"}
     assert found["flax"] == ("" if form == "names" else "0.12.8")
@@ -349,7 +349,7 @@ def pip(monkeypatch):
     return calls
 
 
-def test_only_what_is_missing_is_fetched(pip):
+def test_only_missing_packages_are_fetched(pip):
     there = {"typing-extensions": "1.0", **dict.fromkeys(map(packing.plain, packing.NEEDED), "")}
     assert packing.missing(there, "3.12") == []
     assert not pip

@@ -224,7 +224,7 @@ class TestMembership:
             if callable(getattr(ours, name))
         }
         of_gradients = {name for name, taken in parameters.items() if "learning_rate" in taken}
-        assert of_gradients - NEED_THE_LOSS - {"gd"} == set(PLAIN), "a row of conventions.TABLE is missing, or too many"
+        assert of_gradients - NEED_THE_LOSS - {"gd"} == set(PLAIN), "conventions.TABLE lacks a row, or has one too many"
         assert {name for name in of_gradients if {"convention", "state_dtype"} <= parameters[name]} == {"gd", *PLAIN}
         assert set(conventions.EQUATIONS) == set(conventions.TABLE)
 

@@ -270,7 +270,7 @@ def test_rows_that_the_examples_do_not_have_are_an_error(row):
     assert parallel.shard(data.Rows(right, right, right)).row is right
 
 
-def test_what_lies_on_the_devices_is_not_copied_again():
+def test_arrays_on_the_devices_are_not_copied_again():
     whole = training.replicate(EXAMPLES, 4)
     assert whole.images.sharding.is_fully_replicated
     assert len(whole.images.sharding.device_set) == 4

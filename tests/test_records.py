@@ -61,7 +61,7 @@ def test_an_object_comes_back_bit_for_bit(tmp_path):
     written = json.loads((tmp_path / "a.json").read_text())
     assert written["format"] == records.FORMAT
     records.write_json(tmp_path / "a.json", OUTER._replace(number=math.nan, maybe=None))
-    assert "NaN" not in (tmp_path / "a.json").read_text(), "which JSON does not know"
+    assert "NaN" not in (tmp_path / "a.json").read_text(), "JSON has no NaN"
     again = records.read_record(tmp_path / "a.json", Outer)
     assert math.isnan(again.number)
     assert again.maybe is None
@@ -119,7 +119,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("message", WRONG)
-def test_a_field_that_is_not_what_is_declared_is_named(message, tmp_path):
+def test_a_field_of_another_type_than_declared_is_named(message, tmp_path):
     records.write_json(tmp_path / "a.json", OUTER)
     value = json.loads((tmp_path / "a.json").read_text()) | WRONG[message]
     (tmp_path / "a.json").write_text(json.dumps(value))
@@ -208,7 +208,7 @@ def test_a_reader_takes_other_orders_and_more_columns(tmp_path):
         records.read_table(tmp_path / "t.csv", Cell)
 
 
-# ---------------------------------------------------------------- metrics.csv of a run that goes on
+# ---------------------------------------------------------------- metrics.csv of a resumed run
 
 
 def row(optimizer, step, epoch, split="train", **more):
@@ -251,12 +251,12 @@ def test_rows_are_arranged_as_an_uninterrupted_run_writes_them(tmp_path):
     assert (tmp_path / "mixed").read_text() == (tmp_path / "wanted").read_text()
 
 
-# ---------------------------------------------------------------- folders of before
+# ---------------------------------------------------------------- older folders
 
 OLD = pathlib.Path(__file__).parent / "old_runs"  # written by commit 59cbe2f, before files had a format number
 
 
-def test_run_folders_of_before_load_and_their_reports_are_made(tmp_path):
+def test_older_run_folders_load_and_get_reports(tmp_path):
     for name, command in (("train_cnn", train_command), ("compare_optimizers", compare), ("transfer", transfer)):
         folder = pathlib.Path(shutil.copytree(OLD / name, tmp_path / name))
         remake_report([str(folder)])

@@ -112,7 +112,7 @@ def test_folders_of_the_same_second_differ(tmp_path):
         folder.create_dated(tmp_path / "file")
 
 
-def test_what_a_kill_leaves_in_its_first_moments_does_not_count(tmp_path):
+def test_leftovers_of_an_early_kill_do_not_count(tmp_path):
     (tmp_path / ".config.json.writing").touch()
     assert folder.create(tmp_path) == tmp_path
     (tmp_path / "config.json").touch()

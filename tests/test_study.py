@@ -111,7 +111,7 @@ def whole(here):
     return folder
 
 
-# ---------------------------------------------------------------- what is written
+# ---------------------------------------------------------------- the files
 
 
 @pytest.mark.trains
@@ -131,7 +131,7 @@ def test_every_run_is_in_results_csv_once_and_in_order(whole):
 
 
 @pytest.mark.trains
-def test_a_row_says_what_the_run_did(whole):
+def test_a_row_describes_its_run(whole):
     curves = table(whole / "curves.csv")
     assert tuple(curves[0]) == records.Evaluation._fields
     for row in table(whole / "results.csv", ()):
@@ -247,7 +247,7 @@ def test_a_killed_study_goes_on_where_it_was(what, after, whole, tmp_path, monke
         sweep.Sweep, "run", lambda self, members, *a, **k: made.extend(members) or original(self, members, *a, **k)
     )
     small_study(tmp_path).run()
-    assert table(tmp_path / "results.csv", ())[: len(before)] == before, "nothing that was saved is made again"
+    assert table(tmp_path / "results.csv", ())[: len(before)] == before, "saved runs are not repeated"
     assert len(made) == len(table(whole / "results.csv")) - len(before)
     for name in ("results.csv", "curves.csv"):
         assert table(tmp_path / name) == table(whole / name)
@@ -411,7 +411,7 @@ def test_twins():
     assert contenders.twins(["jaxdl.adam", "optax.sgd", "jaxdl.sgd"]) == [("jaxdl.sgd", "optax.sgd")]
 
 
-def test_the_default_study_is_all_of_ours_their_twins_and_what_is_planted():
+def test_the_default_study_is_all_of_ours_their_twins_and_the_planted_ones():
     names = compare_optimizers.default_optimizers()
     everything = {*vars(optimizers)} & {*contenders.FIRST_ORDER}
     assert everything == {*contenders.FIRST_ORDER}

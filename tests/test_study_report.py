@@ -220,7 +220,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("message", FAULTS)
-def test_what_is_wrong_with_a_file_is_named(bare, message):
+def test_a_faulty_file_is_named(bare, message):
     FAULTS[message](bare)
     with pytest.raises(ValueError, match=re.escape(message)):
         records.read(bare)

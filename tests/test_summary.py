@@ -143,7 +143,7 @@ def attention(x):
     return jax.lax.cond(x.sum() > 0, lambda v: v @ jnp.ones((6, 6)), lambda v: v, y)
 
 
-def test_products_of_foreign_functions_are_counted_from_what_they_trace_to():
+def test_products_of_foreign_functions_are_counted_from_their_traces():
     net = nn.serial(attention=attention, conv=nn.Conv(3, 3, groups=3), kernel=blur)
     with pytest.raises(ValueError, match="Conv takes images"):
         analysis.summary(net, (5, 6))
@@ -182,7 +182,7 @@ def head_in_training(body, head):
     return parts._replace(apply=apply, op=nn.Op("head", rebuild=lambda new: head_in_training(**new)))
 
 
-def test_what_the_output_does_not_depend_on_does_not_run():
+def test_layers_without_effect_on_the_output_do_not_run():
     def both(children):
         first, second = children.values()
         unused = nn.parallel(lambda outputs: outputs[0], **children)
@@ -194,7 +194,7 @@ def test_what_the_output_does_not_depend_on_does_not_run():
     assert rows["fork/b"] == analysis.SummaryRow("fork/b", "dense", None, 0, 0, 25, 0, ())
 
 
-def test_what_does_not_run_in_evaluation_is_counted_as_parameters_alone():
+def test_layers_that_do_not_run_in_evaluation_count_as_parameters_alone():
     rows = analysis.summary(head_in_training(nn.Dense(4), nn.Dense(2)), (3,)).rows
     assert rows[-1] == analysis.SummaryRow("head", "dense", None, 0, 0, 10, 0, ())
     assert analysis.summary(head_in_training(nn.Dense(4), nn.Dense(2)), (3,), train=True).rows[-1].multiply_adds == 8

@@ -42,7 +42,7 @@ def descent():
     return run(studies.quadratic_deep(), optax.sgd)
 
 
-# ---------------------------------------------------------------- what a member does
+# ---------------------------------------------------------------- one member
 
 
 @pytest.mark.trains
@@ -228,7 +228,7 @@ def test_convolutions_on_cpu_are_looped_and_nothing_else_is():
     assert "cpu" in sweep.choose_method(studies.quadratic_deep(), platform="cpu").reason
 
 
-def test_what_an_optimizer_costs():
+def test_the_cost_of_an_optimizer():
     params = {"a": jnp.zeros((3, 4)), "b": jnp.zeros(5, jnp.bfloat16)}
     assert cost.state_bytes(optax.sgd, params) == 0
     assert cost.state_bytes(functools.partial(optax.sgd, momentum=0.9), params) == 12 * 4 + 5 * 2

@@ -27,7 +27,7 @@ def trained():
     return layer, jax.tree.map(lambda leaf: leaf + 0.25, params), jax.tree.map(lambda leaf: leaf + 0.5, state)
 
 
-def test_the_trunk_computes_what_a_tap_sees():
+def test_the_trunk_computes_a_tap_s_values():
     layer, params, state = trained()
     x = jnp.asarray(np.random.RandomState(0).rand(2, *IN_SHAPE), jnp.float32)
     for after in ("stage1/norm", "stage2", "relu", "fc2"):
@@ -46,7 +46,7 @@ def test_a_trunk_ends_within_serial_alone():
         transfer.with_head(trained()[0], "relu", nn.Dense(2), name="relu")
 
 
-def test_what_is_carried_over_and_what_is_new():
+def test_carried_and_new_parameters():
     layer, params, state = trained()
     moved = transfer.with_head(layer, "relu", nn.Dense(3))
     new_params, new_state = transfer.start(jax.random.key(7), moved, IN_SHAPE, params, state)

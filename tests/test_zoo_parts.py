@@ -245,7 +245,7 @@ def test_the_identity_runs_through_a_net_with_preactivation():
     assert float(seen["conv2/block1"].min()) < 0  # no ReLU after the sum
 
 
-def test_a_dense_layer_appends_to_what_it_got():
+def test_a_dense_layer_appends_to_its_input():
     layer, in_shape = tiny("densenet121")
     params, state = initial(layer, in_shape)
     wanted = ["pool0", "block1/layer1/new", "block1/layer2/new", "block1"]
@@ -419,7 +419,7 @@ def test_a_capsnet_trains_by_the_step_and_its_reconstruction_is_a_feature():
 
 
 @pytest.mark.parametrize("name", ["resnet50", "googlenet", "densenet_bc", "mobilenet", "vgg11"])
-def test_features_by_name_are_what_the_parts_compute_one_after_another(name):
+def test_features_by_name_are_those_of_the_parts_in_turn(name):
     layer, in_shape = tiny(name)
     params, state = initial(layer, in_shape)
     x = digits(in_shape)[0]

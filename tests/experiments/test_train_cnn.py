@@ -71,7 +71,7 @@ def rows(folder):
         return list(csv.DictReader(file))
 
 
-def test_the_folder_of_a_run_holds_what_the_readme_promises(finished):
+def test_the_folder_of_a_run_holds_the_files_of_the_readme(finished):
     there = {p.name for p in finished.iterdir()}
     files = {"config.json", "manifest.json", "metrics.csv", "summary.json", "predictions.npz", "preprocessing.json"}
     assert there == files | {"report.md", "report.html", "figures", "checkpoints", "final"}
@@ -160,7 +160,7 @@ def test_load_gives_back_the_network_that_was_judged(finished, optimizer):
     assert (loaded.optimizer, loaded.config["seed"]) == (row["optimizer"], 5)
 
 
-def test_load_refuses_what_is_no_finished_run(finished, tmp_path):
+def test_load_refuses_an_unfinished_run(finished, tmp_path):
     with pytest.raises(ValueError, match=r"optimizer='adam' is not in this run; it has jaxdl.sgd, optax.sgd"):
         runs.load(finished, optimizer="adam", trust_run=True)
     with pytest.raises(ValueError, match=r"is not a run folder, it has no config.json"):
@@ -205,7 +205,7 @@ def test_resume_of_a_finished_run_makes_its_report_again_without_training(capsys
         ("--out elsewhere", ("stays in its folder, but --out is elsewhere",)),
     ],
 )
-def test_resume_with_another_config_says_what_differs(run, finished, options, said):
+def test_resume_with_another_config_lists_the_differences(run, finished, options, said):
     code, out, err = run(train_cnn.main, "--resume", finished, "--trust-run", *options.split())
     assert (code, out) == (2, "")
     for part in said:
@@ -386,7 +386,7 @@ def test_predict_takes_colours_and_other_sizes(run, finished, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["missing", "text", "cut", "deep", "folder", "top", "none", "run", "optimizer"])
-def test_predict_names_what_it_cannot_use(run, finished, tmp_path, kind):
+def test_predict_names_unusable_arguments(run, finished, tmp_path, kind):
     good = write_digit(tmp_path / "good.png", load_digits().images[0])
     path, args = tmp_path / "bad.png", []
     if kind == "text":

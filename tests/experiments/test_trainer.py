@@ -27,7 +27,7 @@ def rates(name, steps=100, warmup=0, epoch_steps=10):
     return [float(chosen(i)) if callable(chosen) else chosen for i in range(steps)]
 
 
-def test_schedules_are_what_the_help_says():
+def test_schedules_match_the_help():
     assert rates("constant") == [0.5] * 100
     t = np.arange(100)
     np.testing.assert_allclose(rates("constant", warmup=10)[:11], [*(0.05 * t[:10]), 0.5], rtol=1e-6)
@@ -66,7 +66,7 @@ def test_weight_decay_is_decoupled_where_the_optimizer_has_it(name):
 
 
 @pytest.mark.parametrize("name", ["jaxdl.sgd", "jaxdl.adam", "optax.adam"])
-def test_weight_decay_is_a_penalty_where_the_optimizer_has_none(name):
+def test_weight_decay_becomes_a_penalty_of_optimizers_without_one(name):
     updates, penalty = shrunk(name, 0.5)
     assert not np.any(updates["kernel"])
     assert penalty is not None
@@ -175,7 +175,7 @@ def test_early_stopping_judges_the_weights_of_the_best_epoch(tmp_path):
 
 
 @pytest.mark.trains
-def test_the_average_is_what_is_measured_and_judged(tmp_path):
+def test_the_average_is_measured_and_judged(tmp_path):
     trainer, _, judged = make_trainer(tmp_path, [1.0, 2.0], early_stop=5, average=0.5)
     train(trainer, 2)
     assert trainer.chosen()["which"] == "average, best on dev, epoch 1"
@@ -314,7 +314,7 @@ def test_several_steps_per_call_write_the_same_rows_and_weights(tmp_path, log_ev
 
 
 @pytest.mark.trains
-def test_a_stop_within_calls_of_several_steps_is_gone_on_with_to_the_bit(tmp_path):
+def test_a_run_stopped_within_calls_of_several_steps_resumes_to_the_bit(tmp_path):
     ended = []
     for stop_at in (None, 1, 6, 9):
         path = tmp_path / str(stop_at)
@@ -324,7 +324,7 @@ def test_a_stop_within_calls_of_several_steps_is_gone_on_with_to_the_bit(tmp_pat
         request.trainer = trainer
         train(trainer, 2)
         if stop_at:
-            assert stop_at <= trainer.step < stop_at + 4, "the call that was under way is the last"
+            assert stop_at <= trainer.step < stop_at + 4, "the call under way is the last"
             trainer, table, judged = make_trainer(path, steps=7, steps_per_call=4, log_every=5)
             assert trainer.resume()
             train_cnn.keep_until(table, {"m": trainer.step})
@@ -345,7 +345,7 @@ def test_a_loss_that_is_not_finite_within_a_call_is_named_by_its_step(tmp_path):
 
 @pytest.mark.trains
 @pytest.mark.parametrize("stop_at", [1, 3])
-def test_a_stop_at_any_batch_is_saved_and_gone_on_with(tmp_path, stop_at):
+def test_a_run_stopped_at_any_batch_resumes(tmp_path, stop_at):
     (tmp_path / "whole").mkdir()
     whole, _, judged = make_trainer(tmp_path / "whole")
     train(whole, 2)

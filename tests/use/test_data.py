@@ -275,7 +275,7 @@ def test_mixup_of_one_hot_rows_of_any_type(dtype):
     np.testing.assert_allclose(mixed, np.einsum("ij,jhwc->ihwc", expected, images), rtol=1e-5)
 
 
-def test_mixup_of_what_cannot_be_mixed_is_refused(monkeypatch):
+def test_mixup_of_whole_numbers_is_refused(monkeypatch):
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     images = np.ones((4, 2, 2, 1), np.float32)
     with pytest.raises(ValueError, match=r"targets has shape \(4,\) and type int32; .* jax.nn.one_hot makes them"):

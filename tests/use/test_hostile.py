@@ -138,7 +138,7 @@ def calls():
                 yield str(path.relative_to(ROOT)), ast.unparse(node.func), keywords
 
 
-def test_what_could_run_something_stands_in_a_named_set():
+def test_calls_that_could_run_code_stand_in_a_named_set():
     opened, loaded, numpy_loaded, imported, run = {}, set(), set(), set(), set()
     for file, name, keywords in calls():
         first, _, last = name.rpartition(".")
@@ -300,7 +300,7 @@ BAD = {
 
 
 @pytest.mark.parametrize(("file", "text"), [(file, text) for file, texts in BAD.items() for text in texts])
-def test_files_of_a_run_that_are_not_what_was_written_are_named(file, text, tmp_path):
+def test_damaged_files_of_a_run_are_named(file, text, tmp_path):
     finished_run(tmp_path, "tiny_cnn")
     (tmp_path / file).write_text(text)
     with pytest.raises(ValueError, match=rf"{file}: "):

@@ -161,7 +161,7 @@ def test_no_array_of_a_file_is_passed_over(tmp_path):
         interop.read(listed)
 
 
-def test_what_the_config_of_an_archive_says_holds(tmp_path):
+def test_the_config_of_an_archive_decides(tmp_path):
     """Two norms have one array each, and config.json alone tells the scale from the offset."""
     norms = {"layers/layer_normalization": ("a", 1), "layers/layer_normalization_1": ("b", 1)}
     weights = numbered(tmp_path / "x.weights.h5", norms).read_bytes()
@@ -303,7 +303,7 @@ def test_types_that_the_format_has_not_are_named(dtype, tmp_path):
 
 
 @pytest.mark.parametrize("dtype", [*WIDE, ">f4"])
-def test_what_jax_would_narrow_is_kept_in_the_file_and_refused_on_loading(dtype, tmp_path):
+def test_wide_types_are_kept_in_the_file_and_refused_on_loading(dtype, tmp_path):
     value = np.arange(3).astype(dtype)
     interop.save(tmp_path / "x.safetensors", {"a": value}, {})
     stored = interop.read(tmp_path / "x.safetensors")["params/a"]

@@ -39,7 +39,7 @@ def tree_map(function, *trees):
     return jax.tree.map(function, *trees)
 
 
-# --- loops by hand: (parameters, those that are judged) after STEPS steps ---
+# --- loops by hand: (parameters, judged parameters) after STEPS steps ---
 
 
 def published_nesterov(rate=0.5, beta=0.9, start=START, gradient=gradient, steps=STEPS):
@@ -398,7 +398,7 @@ def _wants_more(updates, state, params=None, *, wanted):
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_a_loop_cannot_serve_is_refused_before_the_first_step(name):
+def test_unservable_optimizers_are_refused_before_the_first_step(name):
     build, match = REFUSED[name]
     with pytest.raises(ValueError, match=match):
         training.eval_variables(jax.eval_shape(lambda: _first_step(build())))

@@ -257,7 +257,7 @@ def test_labels_that_a_loss_does_not_take_are_named_before_training(name):
         training.check_labels(losses.softmax_cross_entropy, np.array([0, -1]), ignore_label=-1)
 
 
-# --- whole trainings that could not be done before ---
+# --- whole trainings ---
 
 
 def test_mixup_trains_with_the_library_s_own_step():
@@ -300,7 +300,7 @@ REFUSED_METRICS = {
 
 
 @pytest.mark.parametrize("name", REFUSED_METRICS)
-def test_metrics_do_not_take_the_names_of_what_a_step_returns(name):
+def test_metrics_do_not_take_the_names_of_a_step_s_results(name):
     with pytest.raises(ValueError, match=r"metrics: got '.*, must be other names than loss, weight, penalty"):
         measured(losses.softmax_cross_entropy, X, np.zeros(N, np.int32), metrics=REFUSED_METRICS[name])
 
@@ -330,7 +330,7 @@ def test_a_batch_that_counts_nothing_leaves_the_parameters_to_the_penalty(size):
     assert sums["loss"] == sums["weight"] == 0
 
 
-def test_r_squared_is_of_what_counts_or_is_left_out():
+def test_r_squared_is_of_counted_targets_or_is_left_out():
     judge = lambda labels, **options: training.evaluate(
         training.eval_step(EYE, **options), ({}, {}), [batch(X, labels, np.ones(N, np.float32))]
     )[0]

@@ -113,7 +113,7 @@ def test_there_and_back_is_the_same_layer():
 
 
 @pytest.mark.parametrize(("wrong", "said"), [(3, "got int"), (Net, "got Net"), (lambda rngs: 3, "returns no module")])
-def test_what_is_no_module_is_named(wrong, said):
+def test_other_objects_than_modules_are_named(wrong, said):
     with pytest.raises(ValueError, match=f"module: .*{said}"):
         interop.from_nnx(wrong)
 

@@ -85,7 +85,7 @@ def also(what):
     return value
 
 
-def test_what_was_also_measured():
+def test_the_also_measured_rows():
     beyond = median("import", "jaxdl") - median("import", "flax.linen, optax")
     assert also("imports of a training script") == f"{beyond / 1000:.2f} s"
     names = ("jaxdl, cold", "jaxdl, with cache", "flax.linen, cold", "flax.linen, with cache")
