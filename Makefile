@@ -1,8 +1,9 @@
 # `make demo` and `make test` do all the set-up they need: a virtual environment in .venv and the packages.
 PYTHON ?= python3
 BIN := .venv/bin
+CONVOLUTIONS := -k "conv or Conv" tests/test_laws.py tests/test_layers_convolution.py tests/test_nn_layers.py tests/use
 
-.PHONY: demo test test-fast lint bench bench-speed bench-check docs golden clean
+.PHONY: demo test test-fast test-onednn lint bench bench-speed bench-check docs golden clean
 
 demo: .venv/experiments
 	$(BIN)/python -m experiments.train_cnn $(ARGS)
@@ -13,6 +14,11 @@ test: .venv/dev
 # no process is started and nothing is trained: for every save
 test-fast: .venv/dev
 	$(BIN)/python -m pytest -n $${PYTEST_WORKERS:-2} --fast $(ARGS)
+
+# laws, gradients and shapes of convolutions, all on oneDNN, and none
+test-onednn: .venv/dev
+	$(BIN)/python -m pytest -n $${PYTEST_WORKERS:-2} --onednn $(CONVOLUTIONS)
+	JAXDL_ONEDNN=off $(BIN)/python -m pytest -n $${PYTEST_WORKERS:-2} $(CONVOLUTIONS)
 
 lint: .venv/dev
 	$(BIN)/ruff check .

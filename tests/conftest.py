@@ -1,10 +1,13 @@
 """Strict settings for every test: eight virtual CPU devices, and implicit rank promotion is an error.
 
-With ``--fast`` (`make test-fast`) the tests marked slow, process or trains are left out, and one that starts a process
-or runs `training.fit` without its mark fails.
+With ``--fast`` (`make test-fast`) the tests marked slow, process or trains are left out, and one that starts a process,
+runs `training.fit` or a sweep without its mark fails. With ``--onednn`` convolutions of any size run on oneDNN.
 """
 
 import ctypes
+import inspect
+import multiprocessing
+import os
 import pathlib
 import resource
 import subprocess
@@ -21,6 +24,21 @@ LEFT_OUT = ("slow", "process", "trains")
 
 def pytest_addoption(parser):
     parser.addoption("--fast", action="store_true", help=f"leave out tests marked {', '.join(LEFT_OUT)}")
+    parser.addoption("--onednn", action="store_true", help="choose oneDNN for all products, also for the smallest")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _onednn_for_all(request):
+    if not request.config.getoption("--onednn"):
+        yield
+        return
+    from jaxdl.kernels import choice, native
+
+    if not native.available():
+        pytest.fail(f"--onednn: {native.status()}")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(choice, "_native_pays", lambda *arguments: True)
+        yield
 
 
 def pytest_collection_modifyitems(config, items):
@@ -59,11 +77,16 @@ def resident_memory():
     return int(statm.read_text().split()[1]) * resource.getpagesize() if statm.exists() else 0
 
 
-@pytest.fixture(autouse=True)
-def _fast_means_fast(request, monkeypatch):
+@pytest.fixture(autouse=True, scope="session")
+def _fast_means_fast(request):
+    """Patch what every start of a process and every loop of training goes through, however it was imported.
+
+    The scope is the session's, because a fixture of a module is set up before those of a single test.
+    """
     if not request.config.getoption("--fast"):
+        yield
         return
-    from jaxdl import training  # after jaxtyping's import hook, which checks the shapes
+    from jaxdl import studies, training  # after jaxtyping's import hook, which checks the shapes
 
     def refuse(what, mark):
         def refused(*arguments, **options):
@@ -71,5 +94,18 @@ def _fast_means_fast(request, monkeypatch):
 
         return refused
 
-    monkeypatch.setattr(subprocess, "Popen", refuse("a process is started", "process"))
-    monkeypatch.setattr(training, "fit", refuse("training.fit runs", "trains"))
+    with pytest.MonkeyPatch.context() as patch:
+        starts = refuse("a process is started", "process")
+        patch.setattr(subprocess.Popen, "__init__", starts)
+        patch.setattr(multiprocessing.process.BaseProcess, "start", starts)
+        patch.setattr(os, "fork", starts)
+        patch.setattr(studies.sweep.Sweep, "run", refuse("a sweep runs", "trains"))
+        # the code, because `from jaxdl.training import fit` holds on to the function, and jaxtyping to what it wraps
+        patch.setattr(inspect.unwrap(training.fit), "__code__", _refuse_to_fit.__code__)
+        yield
+
+
+def _refuse_to_fit(*arguments, **options):
+    import pytest  # this code runs with the globals of `jaxdl.training.loop`
+
+    pytest.fail("training.fit runs: mark this test with pytest.mark.trains")

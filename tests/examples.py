@@ -1,4 +1,4 @@
-"""Arguments to call the library's functions with: what the laws of `tests/test_laws.py` are tried on."""
+"""Example arguments for every public function; `tests/test_laws.py` tries its laws on them."""
 
 from collections.abc import Mapping
 from types import MappingProxyType

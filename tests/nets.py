@@ -1,4 +1,4 @@
-"""What the tests of `jaxdl.nn` share: a net with every kind of leaf and combinator, and comparisons of trees."""
+"""Helpers of the `jaxdl.nn` tests: a net with every kind of leaf and combinator, and comparisons of trees."""
 
 import functools
 
@@ -15,7 +15,7 @@ quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimizati
 
 
 def net():
-    """Every kind of leaf and of combinator, names out of alphabetical order."""
+    """Build a net with every kind of leaf and combinator, its names out of alphabetical order."""
     return nn.serial(
         stem=nn.serial(z=nn.Conv(4, 3, stride=2), norm=nn.BatchNorm(), a=activations.relu),
         block=nn.residual(

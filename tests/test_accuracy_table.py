@@ -1,4 +1,4 @@
-"""benchmarks.accuracy: the committed table is of its rows, lines that were not measured anew stay, the figure."""
+"""`benchmarks.accuracy`: the committed table matches its rows, unmeasured lines stay, and the figure is drawn."""
 
 import csv
 

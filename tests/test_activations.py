@@ -1,4 +1,4 @@
-"""Activations against jax.nn, scipy and the lectures' numbers; what they do at kinks and extremes."""
+"""Activations against jax.nn, scipy and the lectures' numbers, and their behaviour at kinks and extremes."""
 
 import jax
 import jax.numpy as jnp
@@ -122,7 +122,7 @@ def test_gradient_at_the_kinks():
 
 def test_relu_at_zeros_infinities_and_nan_in_both_modes():
     z = jnp.array([-0.0, 0.0, 1e-30, np.inf, -np.inf, np.nan])
-    expected = [0, 0, 1, 1, 0, 1]  # NaN: what comes goes on
+    expected = [0, 0, 1, 1, 0, 1]  # NaN propagates
     _, forward = jax.jvp(activations.relu, (z,), (jnp.ones(6),))
     assert forward.tolist() == derivative("relu", z).tolist() == expected
     twice = jax.jacfwd(jax.grad(lambda z: jnp.sum(activations.relu(z) ** 2)))(z[1:4])
@@ -131,7 +131,7 @@ def test_relu_at_zeros_infinities_and_nan_in_both_modes():
 
 @pytest.mark.parametrize("name", ["relu", "leaky_relu", "relu6"])
 def test_nan_stays_between_two_matrix_products_in_one_program(name):
-    """XLA on CPU makes one kernel of products and a maximum, and that maximum is 0 for NaN (seen in jaxlib 0.10.2)."""
+    """XLA on CPU fuses products and a maximum, and the fused maximum turns NaN into 0 (seen in jaxlib 0.10.2)."""
     f = getattr(activations, name)
     x = np.ones((64, 32), np.float32)
     x[5, 7] = np.nan
@@ -202,7 +202,7 @@ def test_softmax_sums_to_one_and_sigmoids_do_not():
     np.testing.assert_allclose(activations.softmax(z, axis=0), scipy.special.softmax(z, 0), rtol=1e-5)
     np.testing.assert_allclose(activations.log_softmax(z), scipy.special.log_softmax(z, -1), rtol=1e-5)
     np.testing.assert_allclose(activations.softmax(z).sum(-1), 1, rtol=1e-6)
-    moved = z.at[:, 0].add(5.0)  # the other sigmoids do not notice, the other probabilities do
+    moved = z.at[:, 0].add(5.0)  # sigmoids are independent of each other, probabilities are not
     np.testing.assert_array_equal(activations.sigmoid(moved)[:, 1:], activations.sigmoid(z)[:, 1:])
     assert (activations.softmax(moved)[:, 1:] < activations.softmax(z)[:, 1:]).all()
 

@@ -1,4 +1,4 @@
-"""The recipes of docs/adding.md work, and a forgotten step is named by a test."""
+"""The recipes of docs/adding.md work, and a test names a forgotten step."""
 
 import os
 import pathlib
@@ -33,11 +33,11 @@ class Recipe(NamedTuple):
 
     steps: list[Step]
     commands: list[str]
-    names: str | None  # the test that names the last step where it is forgotten
+    names: str | None  # the test that fails without the last step
 
 
 def recipes():
-    """Each section with its blocks."""
+    """Return each section of the page with its blocks."""
     found = {}
     for section in re.split(r"^## ", PAGE, flags=re.M)[1:]:
         title, _, body = section.partition("\n")
@@ -60,7 +60,7 @@ def test_every_kind_has_a_recipe_within_its_number_of_files():
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory):
-    """A copy of the tree."""
+    """Return a copy of the repository."""
     copy = tmp_path_factory.mktemp("adding") / "jaxdl"
     for name in FOLDERS:
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -81,7 +81,7 @@ def patched(text, patch, path):
 
 
 def follow(tree, steps):
-    """Write the files and apply the patches; returns what the files were before."""
+    """Write the files, apply the patches, and return the old contents by path."""
     before = {}
     for step in steps:
         path = tree / step.path
@@ -93,7 +93,7 @@ def follow(tree, steps):
 
 
 def check(tree, commands):
-    """Run the recipe's tests in the copy; the exit code and what was printed."""
+    """Run the recipe's tests in the copy; return the exit code and the output."""
     environment = {**os.environ, "PYTHONPATH": str(tree)}
     for command in commands:
         module, *arguments = shlex.split(command)

@@ -1,4 +1,4 @@
-"""How the modules stand to one another, read from their source: levels, privacy, public names, what an import costs.
+"""The architecture, read from the sources: levels, privacy, public names, and the cost of an import.
 
 Each law collects its offenders as "file: what", so that a failure names all of them at once.
 """
@@ -20,7 +20,7 @@ import jaxdl
 ROOT = pathlib.Path(jaxdl.__file__).parent
 REPOSITORY = ROOT.parent
 
-# imports go down only, and what stands on one level does not import one another
+# a module imports from lower levels alone, never from its own
 LEVELS = [
     {"compat", "numerics", "sizes", "words"},
     {"primitives"},
@@ -40,10 +40,10 @@ CORE += ["schedules", "kernels", "backprop", "layers", "optimizers", "nn", "mode
 DEPENDENCIES = {"jax", "flax", "optax", "numpy", "scipy", "jaxtyping"}
 EXTRAS = {"matplotlib", "sklearn", "orbax", "PIL", "pooch", "rich", "tyro", "optuna", "chex", "beartype", "pytest"}
 EXTRAS |= {"safetensors", "h5py", "torch", "keras"}
-# imported where a table is printed, which is Markdown without it
+# imported when a table is printed; without it the table is Markdown
 EXTRAS_ALLOWED = {("jaxdl/analysis/summary.py", "rich")}
 VERSION_DEPENDENT = ("jax.experimental", "jax.extend", "jax.interpreters")
-# optax does not export all of its state classes, and a pytree of another class would be another tree
+# optax does not export these state classes, and a state of another class would be a different pytree
 STATES = "jaxdl/optimizers/states.py"
 PRIVATE_ALLOWED = {(STATES, "optax._src.transform"), (STATES, "optax.transforms._adding")}
 
@@ -67,13 +67,13 @@ def module_name(path):
 
 
 def part(path):
-    """The package or module directly below jaxdl that a file belongs to."""
+    """Return the package or module directly below jaxdl that a file belongs to."""
     return path.relative_to(ROOT).parts[0].removesuffix(".py")
 
 
 @functools.cache
 def imports(path):
-    """(module, name or None, bound as) of every import, also of those inside functions."""
+    """Yield (module, name or None, bound as) for every import, including those inside functions."""
     found = []
     for node in ast.walk(tree(path)):
         if isinstance(node, ast.Import):
@@ -162,7 +162,7 @@ def test_a_module_takes_its_neighbours_things_from_the_neighbour_not_from_their_
 
 
 def foreign_imports(path):
-    """(full name, bound as) of what is imported from another package."""
+    """Yield (full name, bound as) for every import from another package."""
     own = module_name(path).split(".")[:2] if path in FILES else module_name(path)
     pairs = zip(full_names(path), imports(path), strict=True)
     return [(full, bound) for full, (_, _, bound) in pairs if full.split(".")[:2] != own]
@@ -215,7 +215,7 @@ SHARED_NAMES = {"Config": "the options of an experiment, which tyro and the mani
 
 
 def test_no_two_classes_have_one_name():
-    """In jaxdl and the experiments, so that a name in a traceback or a signature means one thing."""
+    """A class name in a traceback or a signature means one thing in jaxdl and the experiments."""
     places = collections.defaultdict(list)
     for path in [*FILES, *(REPOSITORY / "experiments").rglob("*.py")]:
         for node in ast.walk(tree(path)):
@@ -226,7 +226,7 @@ def test_no_two_classes_have_one_name():
 
 
 def test_files_and_functions_are_short_enough_to_read():
-    """400 lines for a file of ours, 600 for one of tests, 40 for a function without its docstring."""
+    """The limits are 400 lines for a source file, 600 for a test file, 40 for a function without its docstring."""
     long = [label(path) for path in FILES + OUTSIDE if len(path.read_text().splitlines()) > 400]
     tests = sorted((REPOSITORY / "tests").rglob("*.py"))
     long += [label(path) for path in tests if len(path.read_text().splitlines()) > 600]
@@ -273,7 +273,7 @@ def test_every_public_name_is_documented():
         module = importlib.import_module(module_name(path))
         for name in declared(path) or [n for n in vars(module) if not n.startswith("_")]:
             value = getattr(module, name)
-            value = value.func if isinstance(value, functools.partial) else value  # a variant of what is documented
+            value = value.func if isinstance(value, functools.partial) else value  # a variant of a documented function
             if callable(value) and value.__module__.startswith("jaxdl"):
                 said = inspect.getdoc(value) or ""
                 generated = isinstance(value, type) and said.startswith(f"{value.__name__}(")  # as NamedTuple does
@@ -286,9 +286,10 @@ def test_the_version_stands_once():
     assert [label(path) for path in FILES if f'"{jaxdl.__version__}"' in path.read_text()] == ["jaxdl/__init__.py"]
 
 
-# ---------------------------------------------------------------- what an import brings along
+# ---------------------------------------------------------------- the cost of an import
 
 
+@pytest.mark.process
 def test_the_core_imports_none_of_the_extras():
     program = f"""if True:
         import importlib, sys

@@ -31,7 +31,7 @@ DIFFERENTIATION = {
     *("custom_vjp", "custom_jvp", "custom_gradient", "custom_derivatives", "custom_transpose", "checkpoint"),
     *("stop_gradient", "ad", "interpreters", "extend"),
 }
-# most of the time goes into compiling; where jit itself is not what is tested, it need not optimise
+# compiling takes most of the time, and only the tests of jit need optimised programs
 OPTIONS = {"xla_backend_optimization_level": 0}
 if jax.__version_info__ < (0, 11):
     OPTIONS["xla_cpu_use_fusion_emitters"] = False  # later versions of XLA have no such option
@@ -54,7 +54,7 @@ def is_float(x):
 
 
 def floats(example):
-    """Positions of the arguments that have a gradient."""
+    """Return the positions of the arguments that have a gradient."""
     return [k for k, x in enumerate(example.args) if is_float(x)]
 
 
@@ -66,7 +66,7 @@ def with_floats(example, values):
 
 
 def cotangents(backward, residuals, cotangent, example):
-    """Those of the float arguments; there must be one for each argument, and None for the others."""
+    """Return the cotangents of the float arguments; all other arguments must have None."""
     found = backward(residuals, cotangent)
     found = found if isinstance(found, tuple) else (found,)
     assert [k for k, one in enumerate(found) if one is not None] == floats(example)
@@ -80,7 +80,7 @@ def random_like(tree, seed=0):
 
 
 def both(name, example, dtype):
-    """The function that gives output and cotangents by hand, and the same of the namesake under `jax.vjp`."""
+    """Return two functions to output and cotangents: the hand-written one, and its namesake under `jax.vjp`."""
     forward, backward = bound(name, example)
     values = [jnp.asarray(example.args[k], dtype) for k in floats(example)]
 
@@ -105,10 +105,10 @@ def assert_trees_close(found, expected, tolerance):
         np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * max(abs(finite).max(initial=0), 1e-3))
 
 
-# ---------------------------------------------------------------- what there is
+# ---------------------------------------------------------------- public names
 
 
-# the others are compositions that no lecture differentiates by hand
+# no lecture differentiates the others by hand, which are compositions
 LECTURED = set(activations.__all__) - {"glu", "hard_swish", "mish", "prelu", "selu", "silu"}
 
 
@@ -123,7 +123,7 @@ def test_every_forward_has_its_backward_and_its_examples():
 
 
 def names_in(tree):
-    """Every name, attribute and imported name."""
+    """Yield every name, attribute and imported name."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Name):
             yield node.id
@@ -188,7 +188,7 @@ def test_float32_and_bfloat16_are_kept(name):
     narrow, half = (both(name, EXAMPLES[name][0], dtype) for dtype in (jnp.float32, jnp.bfloat16))
     narrow, half = quick_jit(lambda: (narrow(), half()))()
     assert_trees_close(*narrow, 2e-6)
-    assert_trees_close(*half, 3e-2)  # a sum of bfloat16 numbers that cancels has few digits
+    assert_trees_close(*half, 3e-2)  # cancellation leaves a bfloat16 sum few digits
 
 
 def test_vmap_over_arguments_and_residuals():
@@ -233,7 +233,7 @@ def test_gradients_are_finite_at_extremes():
 
 
 def test_a_logits_gradient_keeps_its_digits_where_sigmoid_is_saturated():
-    """sigmoid(z) − 1 = −e⁻ᶻ to first order; as 1 − 1 it would be 0."""
+    """sigmoid(z) − 1 is −e⁻ᶻ to first order; computed as 1 − 1 it would be 0."""
     y, residuals = backprop.sigmoid_binary_cross_entropy_forward(jnp.array([30.0]), jnp.array([1.0]))
     slope, _ = backprop.sigmoid_binary_cross_entropy_backward(residuals, jnp.ones_like(y))
     np.testing.assert_allclose(slope, [-np.exp(-30)], rtol=1e-6)
@@ -241,14 +241,14 @@ def test_a_logits_gradient_keeps_its_digits_where_sigmoid_is_saturated():
 
 @pytest.mark.parametrize("name", ["batch_norm_train", "batch_statistics"])
 def test_statistics_of_all_devices_have_the_gradient_of_the_whole_batch(name):
-    """Two devices with three examples each, against one with six, by hand and by JAX."""
+    """Two devices with three examples each equal one device with six, by hand and by JAX."""
     forward, backward = pair(name)
     x = random_like(jnp.ones((6, 2, 3)))
     extra = () if name == "batch_statistics" else (random_like(jnp.ones(3), 1), random_like(jnp.ones(3), 2))
     parts = x.reshape(2, 3, 2, 3)
     whole, residuals = forward(x, *extra)
     delta = random_like(whole, 4)
-    if name == "batch_statistics":  # every device has a copy of the statistics, and each copy a cotangent
+    if name == "batch_statistics":  # every device has a copy of the statistics, and each copy has a cotangent
         deltas = jax.tree.map(lambda d: jnp.stack([0.2 * d, 0.8 * d]), delta)
     else:
         deltas = delta.reshape(parts.shape)

@@ -61,7 +61,7 @@ def test_chain_rule_of_one_hidden_layer():
 
 
 def test_errata_of_the_algorithm():
-    """Row D1: W − α∂E/∂W descends and the printed W + α∂E/∂W ascends; W⁽⁰⁾ has a gradient of its own to follow."""
+    """W − α∂E/∂W descends, the printed W + α∂E/∂W ascends, and W⁽⁰⁾ follows its own gradient (row D1)."""
     x, y, w, v = draw((4, 2), (4, 1), (2, 3), (3, 1))
     loss, to_w, to_v = one_hidden_layer(x, y, w, v)
     down, up = (one_hidden_layer(x, y, w - s * 0.01 * to_w, v - s * 0.01 * to_v)[0] for s in (1, -1))
@@ -70,7 +70,7 @@ def test_errata_of_the_algorithm():
 
 
 def test_delta_is_the_error_for_half_squared_error_only():
-    """Row D1: behind a sigmoid, E's δ = ŷ − y lacks the factor ŷ(1 − ŷ); with cross entropy it is right."""
+    """Behind a sigmoid, E's δ = ŷ − y lacks the factor ŷ(1 − ŷ); with cross entropy it is right (row D1)."""
     z, y = jnp.array([0.5, -1.0, 2.0]), jnp.array([1.0, 0.0, 0.0])
     p = 1 / (1 + np.exp(-np.asarray(z)))
     output, last = backprop.sigmoid_forward(z)
@@ -101,7 +101,7 @@ def test_softmax_with_cross_entropy_step_by_step():
 
 
 def test_convolution_as_a_matrix_has_its_transpose_as_backward():
-    """Row D4: y = M x with one row per output; then ∂E/∂x = Mᵀ δ, and both are the lecture's sums."""
+    """With y = M x and one row per output, ∂E/∂x = Mᵀ δ; both are the lecture's sums (row D4)."""
     x, w, delta = draw((5, 6), (3, 2), (3, 5))
     matrix = np.zeros((3 * 5, 5 * 6))
     for i, j, p, q in itertools.product(range(3), range(5), range(3), range(2)):
@@ -113,7 +113,7 @@ def test_convolution_as_a_matrix_has_its_transpose_as_backward():
     sums_w, sums_x = np.zeros((3, 2)), np.zeros((5, 6))
     for m, n in itertools.product(range(3), range(2)):
         sums_w[m, n] = sum(x[m + p, n + q] * delta[p, q] for p in range(3) for q in range(5))
-    # p and q end at k − 1: the lecture's k would read a weight that there is not
+    # p and q end at k − 1: the lecture's k would read past the kernel
     for m, n, p, q in itertools.product(range(5), range(6), range(3), range(2)):
         if 0 <= m - p < 3 and 0 <= n - q < 5:
             sums_x[m, n] += w[p, q] * delta[m - p, n - q]
@@ -122,7 +122,7 @@ def test_convolution_as_a_matrix_has_its_transpose_as_backward():
 
 
 def test_pools_of_the_worked_example():
-    """Row H5: the maxima 6, 8, 3, 4 take the gradient; of the two ones in the first window none does."""
+    """The maxima 6, 8, 3, 4 take the gradient; neither one of the first window does (row H5)."""
     x = jnp.array([[1.0, 1, 2, 4], [5, 6, 7, 8], [3, 2, 1, 0], [1, 2, 3, 4]])[..., None]
     delta = jnp.array([[1.0, 2], [3, 4]])[..., None]
     y, residuals = backprop.max_pool2d_forward(x)
@@ -155,12 +155,12 @@ def test_batch_norm_in_full_is_the_papers_six_lines():
     through = backprop.batch_statistics_backward(statistics, (to_mean, to_variance))
     np.testing.assert_allclose(to_variance, to_var, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(direct + through, to_x, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(found[0].sum(0), np.zeros(3), atol=1e-5)  # a bias before it has the gradient 0
+    np.testing.assert_allclose(found[0].sum(0), np.zeros(3), atol=1e-5)  # a bias before batch norm has the gradient 0
 
 
 @pytest.mark.parametrize("batch", [1, 3, 8, 19])
 def test_the_kernels_gradient_is_the_same_by_every_method(batch):
-    """Slices of unequal size and fewer examples than slices, against the sum over windows in numpy."""
+    """Unequal slices, and fewer examples than slices, equal the sum over windows in numpy."""
     x, kernel, delta = draw((batch, 6, 5, 4), (3, 2, 2, 6), (batch, 3, 5, 6))
     options = {"stride": (2, 1), "padding": "SAME", "groups": 2}
     padded = np.pad(x, ((0, 0), (0, 1), (0, 1), (0, 0)))

@@ -1,4 +1,4 @@
-"""LeNet-5 trained on hand-written gradients alone follows the run with `jax.grad` (Lecture row D4)."""
+"""LeNet-5 trained on hand-written gradients alone follows the run with `jax.grad` [Lecture row D4]."""
 
 import functools
 
@@ -31,7 +31,7 @@ SMOOTH = {"relu": "tanh", "max_pool2d": "avg_pool2d"}  # LeNet of 1998 had no ki
 
 
 def by_hand(params, images, labels, replaced=None):
-    """Mean cross entropy and its gradient: all layers forward, then all layers backward."""
+    """Return the mean cross entropy and its gradient: all layers forward, then all layers backward."""
     x, kept, named = images, {}, replaced or {}
     for name, layer in LAYERS.items():
         if layer is None:
@@ -56,7 +56,7 @@ def by_hand(params, images, labels, replaced=None):
 
 
 def by_jax(net, params, images, labels):
-    """The same by automatic differentiation of `jaxdl`'s layers."""
+    """Return the same by automatic differentiation of `jaxdl`'s layers."""
 
     def loss(params):
         logits, _ = net.apply(params, {}, images)
@@ -66,7 +66,7 @@ def by_jax(net, params, images, labels):
 
 
 def digits():
-    """scikit-learn's real handwritten digits, 8×8 pixels enlarged three times and padded to 28×28, in a fixed order."""
+    """Return scikit-learn's handwritten digits in a fixed order, enlarged three times and padded to 28×28."""
     data = load_digits()
     images = np.pad(np.kron(data.images, np.ones((1, 3, 3))), ((0, 0), (2, 2), (2, 2))) / 16
     order = np.random.default_rng(0).permutation(len(images))
@@ -92,7 +92,7 @@ def descend(params, grads):
 
 
 def trained(gradient, params, dtype):
-    """Losses of 200 steps of gradient descent, and the parameters at the end."""
+    """Return the losses of 200 steps of gradient descent, and the last parameters."""
 
     @jax.jit
     def step(params, images, labels):
@@ -107,18 +107,18 @@ def trained(gradient, params, dtype):
 
 
 def distance(tree, other):
-    """The largest |a − b| / max|b| of all leaves."""
+    """Return the largest |a − b| / max|b| of all leaves."""
     pairs = zip(jax.tree.leaves(tree), jax.tree.leaves(other), strict=True)
     return max(np.abs(np.asarray(a) - np.asarray(b)).max() / np.abs(b).max() for a, b in pairs)
 
 
 @pytest.mark.slow
 def test_lenet_on_hand_written_gradients_follows_autodiff():
-    """200 steps, each run going its own way, in float64.
+    """The two runs never exchange parameters, over 200 steps in float64.
 
-    In float32 this run follows too, but of ten other first parameters only two or three do: in the others rounding
-    takes an input across a kink of ReLU or a tie of the maximum, and the runs part. Autodiff's run parts from itself
-    in the same way where one bias starts at 1e-8.
+    In float32 this start works, too, but only two or three of ten other starts do: in the others rounding takes an
+    input across a kink of ReLU or a tie of the maximum, and the runs part. Autodiff's run parts from itself in the
+    same way if one bias starts at 1e-8.
     """
     with jax.enable_x64(True):
         auto, params = start(np.float64)
@@ -133,7 +133,7 @@ def test_lenet_on_hand_written_gradients_follows_autodiff():
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_lenet_without_kinks_follows_autodiff_in_float32(seed):
-    """The same with tanh and average pooling, as in 1998: no kink, so rounding stays rounding."""
+    """With tanh and average pooling, as in 1998, there is no kink that could amplify rounding."""
     auto, params = start(np.float32, seed, models.lenet5(activation=activations.tanh, pool=nn.AvgPool))
     losses_by_hand, by_hand_at_end = trained(functools.partial(by_hand, replaced=SMOOTH), params, np.float32)
     losses_by_jax, by_jax_at_end = trained(auto, params, np.float32)
@@ -145,10 +145,10 @@ def test_lenet_without_kinks_follows_autodiff_in_float32(seed):
 
 @pytest.mark.slow
 def test_gradients_agree_at_every_step_in_float32():
-    """Both gradients at the parameters of the hand-written run, 200 times.
+    """Both gradients are compared at the parameters of the hand-written run, 200 times.
 
-    Where two inputs of a ReLU or a pool are equal but for rounding, one network takes the one and the other the
-    other, and a row of the gradient differs: that happens in a few steps of the 200, and in no other way.
+    If two inputs of a ReLU or a pool differ by rounding alone, the two networks may choose different ones, and a row
+    of the gradient differs. A few of the 200 steps do so, and nothing else differs.
     """
     auto, params = start(np.float32)
 
@@ -170,7 +170,7 @@ def test_gradients_agree_at_every_step_in_float32():
 
 @pytest.mark.slow
 def test_no_jax_grad_was_needed(monkeypatch):
-    """The hand-written step computes a gradient while every entrance to JAX's differentiation is shut."""
+    """The hand-written step computes a gradient while every function of JAX that differentiates raises."""
 
     def shut(*_, **__):
         raise AssertionError("automatic differentiation was called")

@@ -1,4 +1,4 @@
-"""A sample of the mutants of `benchmarks.mutants`: mechanical errors in hand-written gradients are found."""
+"""A sample of `benchmarks.mutants`: the checks find mechanical errors in hand-written gradients."""
 
 import random
 

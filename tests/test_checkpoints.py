@@ -1,4 +1,4 @@
-"""Checkpoints come back to the bit, are whole or passed over, and no bad luck while saving loses one."""
+"""Checkpoints restore to the bit, damaged ones are skipped, and an interrupted save loses none."""
 
 import errno
 import os
@@ -68,7 +68,7 @@ ODD = {
     "no keys": jax.random.split(jax.random.key(1), 3)[:0],
     "fortran": np.asfortranarray(RANDOM.normal(size=(3, 4)).astype(np.float32)),
     "strided": RANDOM.normal(size=(6, 4)).astype(np.float32)[::2, ::-1],
-    # names that would be paths, separators or quotes
+    # keys that look like paths, separators or quotes
     "names": {name: jnp.asarray(np.full(2, i)) for i, name in enumerate(NAMES)},
     "numbers": {1: jnp.ones(1), 2: {1: jnp.zeros(1)}},
     "1": jnp.ones(3),
@@ -140,7 +140,7 @@ def test_an_array_that_is_spread_over_devices_is_saved_whole(tmp_path):
     assert len(found["x"].devices()) == 1
 
 
-def test_what_cannot_come_back_is_an_error_before_anything_is_written(tmp_path):
+def test_unrestorable_trees_are_an_error_before_anything_is_written(tmp_path):
     mistakes = [
         ({"tree": {"a": [1.5]}}, r"tree\['a'\]\[0\] is a float; allowed are arrays"),
         ({"tree": {"a": "text"}}, r"tree\['a'\] is a str; allowed are arrays"),
@@ -199,7 +199,7 @@ def files_of(folder):
 
 
 def test_flipped_bits_are_detected(saved, tmp_path):
-    """In every file: each 19th bit of the manifest, which nothing else guards, and each 97th of the others."""
+    """Flip each 19th bit of the manifest, which nothing else guards, and each 97th of every other file."""
     copy = shutil.copytree(saved, tmp_path / saved.name)
     checkpoints.verify(copy)
     for path in files_of(copy):
@@ -220,7 +220,7 @@ def test_missing_truncated_emptied_and_foreign_files_are_named(saved, tmp_path):
         whole = path.read_bytes()
         for content in (None, b"", whole[:-1], whole + b"\n"):
             path.unlink() if content is None else path.write_bytes(content)
-            # a manifest with a blank line at its end still says the same
+            # a trailing blank line does not change the manifest's meaning
             if not (path.name == checkpoints.MANIFEST and content == whole + b"\n"):
                 with pytest.raises(checkpoints.CorruptCheckpointError, match=re.escape(str(path))):
                     checkpoints.restore(copy, TREE)
@@ -245,7 +245,7 @@ def test_a_file_that_cannot_be_read_counts_as_corrupt(saved, monkeypatch):
         checkpoints.restore(saved, TREE)
 
 
-def test_the_checkpoint_before_is_used_and_it_is_said_so(saved, tmp_path):
+def test_an_older_checkpoint_replaces_a_corrupt_one_with_a_report(saved, tmp_path):
     for step in (1, 2, 10):
         shutil.copytree(saved, tmp_path / f"{step:08d}")
     lines = []
@@ -268,7 +268,7 @@ def test_the_checkpoint_before_is_used_and_it_is_said_so(saved, tmp_path):
     with pytest.raises(checkpoints.CorruptCheckpointError, match=r"all checkpoints are corrupt.*\[1, 2, 10\]"):
         newest()
     assert len(lines) == 3
-    shutil.copytree(saved, tmp_path / "00000011")  # whole, but of something else: not passed over
+    shutil.copytree(saved, tmp_path / "00000011")  # an intact checkpoint of another tree is an error, never skipped
     with pytest.raises(ValueError, match="holds other arrays"):
         checkpoints.restore_newest(tmp_path, {"other": jnp.ones(2)}, report=lines.append)
 
@@ -284,7 +284,7 @@ def test_steps_of_a_folder(tmp_path):
 
 @pytest.fixture
 def quick(monkeypatch):
-    """Write and read arrays without orbax: for tests of folders alone."""
+    """Write and read arrays without orbax, for tests of the folders alone."""
 
     def write(path, tree):
         path.mkdir()
@@ -304,7 +304,7 @@ def test_keep_counts_the_one_just_saved(tmp_path):
     for step in range(5):
         checkpoints.save(tmp_path, step, TREE, {}, keep=3)
     assert checkpoints.steps(tmp_path) == [2, 3, 4]
-    # after going back, the steps of before lie ahead: what was just saved stays all the same
+    # after a restart from an older step, later steps still exist; the new save must stay all the same
     assert checkpoints.save(tmp_path, 1, TREE, {}, keep=2).exists()
     assert checkpoints.steps(tmp_path) == [1, 4]
     checkpoints.save(tmp_path, 3, TREE, {}, keep=1)
@@ -323,7 +323,7 @@ def test_saving_a_step_again_replaces_it(tmp_path):
 
 
 class Killed(BaseException):
-    """What no handler of errors stops."""
+    """An exception that no handler of errors catches."""
 
 
 @pytest.mark.usefixtures("quick")
@@ -360,17 +360,17 @@ def test_a_process_that_dies_between_any_two_file_operations_loses_nothing(tmp_p
         found = checkpoints.restore_newest(folder, TREE, report=pytest.fail)
         outcomes.append(found.meta["saved"])
         assert_same(found.tree, scaled(found.meta["saved"]))
-        for known in checkpoints.steps(folder):  # none is half there
+        for known in checkpoints.steps(folder):  # no checkpoint is half written
             checkpoints.verify(folder / f"{known:08d}")
         if not died:
             break
-        # the next save cleans up and goes on
+        # the next save cleans up
         checkpoints.save(folder, 4, scaled(4), {"saved": 4}, keep=2)
         assert sorted(os.listdir(folder)) == [f"{known:08d}" for known in checkpoints.steps(folder)]
         assert len(checkpoints.steps(folder)) == 2
         assert checkpoints.restore_newest(folder, TREE, report=pytest.fail).meta == {"saved": 4}
-    assert 12 < len(outcomes) < 200  # it died at many places, and in the end it did not
-    assert outcomes == sorted(outcomes)  # the old one up to some operation, the new one from then on
+    assert 12 < len(outcomes) < 200  # it died at many places, and the last try finished
+    assert outcomes == sorted(outcomes)  # the old one before some operation, the new one after it
     assert set(outcomes) == {2, 9}
 
 
@@ -405,6 +405,7 @@ SAVE_IN_A_LOOP = """
 """
 
 
+@pytest.mark.process
 @pytest.mark.slow
 def test_sigkill_at_random_moments_leaves_a_whole_newest_checkpoint(tmp_path):
     chance, step = random.Random(1), 0
@@ -431,7 +432,7 @@ def contents(folder):
 
 @pytest.fixture
 def full_disk():
-    """No file may grow beyond 100 kB, as on a disk with that much left."""
+    """Limit every file to 100 kB, as if the disk had no more space."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
     yield
@@ -443,13 +444,13 @@ def full_disk():
 def test_a_full_disk_while_orbax_writes(saved, tmp_path, caplog, step):
     shutil.copytree(saved, tmp_path / saved.name)
     before = contents(tmp_path)
-    noise = {"x": jnp.asarray(RANDOM.normal(size=100_000), jnp.float32)}  # which no compression makes small
+    noise = {"x": jnp.asarray(RANDOM.normal(size=100_000), jnp.float32)}  # noise does not compress
     with pytest.raises(OSError, match=re.escape(str(tmp_path))) as caught:
         checkpoints.save(tmp_path, step, noise, {})
     assert caught.value.errno == errno.EFBIG
     assert contents(tmp_path) == before
     assert os.listdir(tmp_path) == [saved.name]
-    assert caplog.records == []  # the error is said once
+    assert caplog.records == []  # the error is reported once
 
 
 @pytest.mark.usefixtures("quick")

@@ -1,4 +1,4 @@
-"""The fast CIFAR-10 recipe in form: on a GPU it takes seconds, here its parts are checked, and a tiny run."""
+"""The fast CIFAR-10 recipe: its parts against closed forms, and a tiny run. A GPU trains the real one in seconds."""
 
 import dataclasses
 import os
@@ -89,14 +89,14 @@ def test_the_others_rates_are_those_of_the_summed_loss():
     ones = jnp.ones(3)
     for kind, rate, end in (("whiten", 0.053, 75), ("norm", 0.053, 200), ("head", 0.67, 200)):
         state, w, buffer = kinds[kind].init(ones), np.ones(3), 0.0
-        for step in range(2):  # the mean's gradient is 1 / 2000 of the sum's, which is 1
+        for step in range(2):  # the gradient of the sum is 1, that of the mean 1 / 2000
             updates, state = kinds[kind].update(ones / 2000, state, jnp.asarray(w))
             g = 1 + 2e-6 * 2000 / rate * w
             buffer = 0.85 * buffer + g
             w = w - rate * (1 - step / end) * (g + 0.85 * buffer)
             np.testing.assert_allclose(updates, -rate * (1 - step / end) * (g + 0.85 * buffer), rtol=1e-5)
     late = jax.tree.map(lambda x: x if x.ndim else jnp.full_like(x, 90), kinds["whiten"].init(ones))
-    assert not kinds["whiten"].update(ones, late, ones)[0].any()  # the whitening's bias has stopped
+    assert not kinds["whiten"].update(ones, late, ones)[0].any()  # the whitening bias trains for the first epochs only
 
 
 def test_the_head_of_the_form_with_muon_starts_at_unit_deviation():
@@ -111,6 +111,7 @@ DATA = os.environ.get("JAXDL_DATA_DIR")
 TINY = ["--epochs", "2", "--batch-size", "64", "--examples", "192", "--test-examples", "100", "--width", "0.125"]
 
 
+@pytest.mark.trains
 @pytest.mark.slow
 @pytest.mark.skipif(not DATA or not any(pathlib.Path(DATA).glob("*cifar*")), reason="CIFAR-10 is not there")
 @pytest.mark.parametrize("optimizer", ["nesterov", "muon"])

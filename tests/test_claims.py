@@ -81,7 +81,7 @@ def test_the_published_baselines_are_reproduced(name):
 
 def test_fresh_orders_spread_momentum_s_results():
     losses = quadratic_deep.final_losses(quadratic_deep.BASELINES["momentum"].build, shuffle="fresh")
-    # 88.55 ± 1.04 elsewhere; the mean of ten seeds is known to a third of that
+    # published: 88.55 ± 1.04; the mean of ten seeds has a third of that deviation
     assert losses.mean() == pytest.approx(88.55, abs=1.0)
     assert losses.std() > 0.5
 

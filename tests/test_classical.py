@@ -1,7 +1,7 @@
-"""Classical models against scikit-learn, numpy and scipy on its real data sets; separable data; derivatives.
+"""Classical models against scikit-learn, numpy and scipy on real data sets; separable data; derivatives.
 
-Features are standardised, (x − mean) / deviation, except where a test says that they are not: gradient descent on raw
-ones would take millions of steps, and the penalty of scikit-learn and ours weighs features of different scale alike.
+Features are standardised, (x − mean) / deviation, unless a test says otherwise: gradient descent on raw features would
+take millions of steps, and a penalty would weigh features of different scale alike.
 """
 
 import functools
@@ -31,18 +31,18 @@ DIABETES = load_diabetes(return_X_y=True)
 
 @pytest.fixture(autouse=True)
 def _x64():
-    """Let arrays keep float64; those of float32 stay what they are."""
+    """Keep float64 arrays as they are; float32 ones stay float32."""
     with jax.enable_x64(True):
         yield
 
 
 def jitted(function, **options):
-    jit = jax.jit if options.get("method") == "gradient_descent" else quick_jit  # its many steps pay for optimising
+    jit = jax.jit if options.get("method") == "gradient_descent" else quick_jit  # its many steps repay it
     return jit(functools.partial(function, **options))
 
 
 def distance(fit, coefficients, intercept):
-    """The largest difference from scikit-learn's parameters, over their largest."""
+    """Return the largest difference from scikit-learn's parameters, relative to their largest."""
     expected = np.concatenate([np.ravel(coefficients), np.ravel(intercept)])
     ours = np.concatenate([np.ravel(fit.coefficients), np.ravel(fit.intercept)])
     return np.max(np.abs(ours - expected)) / np.max(np.abs(expected))
@@ -76,7 +76,7 @@ def test_linear_regression_equals_sklearn_on_diabetes(method, standardised, dtyp
 
 
 def test_linear_gradient_descent_makes_the_lectures_steps():
-    """θ ← θ − α/m Σ (h − y) x, five times, in a numpy loop."""
+    """A numpy loop makes five steps θ ← θ − α/m Σ (h − y) x."""
     x, y = scale(DIABETES[0]), DIABETES[1]
     theta, ones = np.zeros(11), np.concatenate([x, np.ones((len(x), 1))], 1)
     for _ in range(5):
@@ -147,7 +147,7 @@ def test_softmax_gradient_descent_reaches_newtons_optimum():
 
 
 def test_unpenalised_overlapping_classes_have_an_optimum():
-    """Two features of the breast cancer data, on which the classes overlap; iris, raw, whose last two do."""
+    """The classes overlap on two features of the breast cancer data; the last two of raw iris overlap."""
     x, y = scale(BREAST_CANCER[0][:, :2]), BREAST_CANCER[1]
     expected = sklearn.linear_model.LogisticRegression(C=np.inf, solver="newton-cholesky", tol=1e-12).fit(x, y)
     fit = jitted(classical.logistic_regression, C=jnp.inf)(x, y)
@@ -184,14 +184,14 @@ def test_unpenalised_digits_are_separable(method):
     np.testing.assert_array_equal(logits.argmax(1), y)
 
 
-# x, labels, whether a line separates them up to examples on it; found by hand
+# x, labels, and whether a threshold separates them, examples on it allowed; found by hand
 ONE_FEATURE = [
     ([-2, -1, 1, 2], [0, 0, 1, 1], True),
     ([-2, 0, 0, 2], [0, 0, 1, 1], True),  # quasi: both classes at 0
     ([-2, 0.001, -0.001, 2], [0, 0, 1, 1], False),  # overlap by a thousandth
     ([-2, 1, -1, 2], [0, 0, 1, 1], False),
-    ([3, 3, 3, 3], [0, 0, 1, 1], False),  # a constant feature says nothing
-    ([1, 2, 3, 4], [1, 1, 1, 1], True),  # the intercept alone separates one class from none
+    ([3, 3, 3, 3], [0, 0, 1, 1], False),  # a constant feature tells nothing apart
+    ([1, 2, 3, 4], [1, 1, 1, 1], True),  # with one class, the intercept alone separates
 ]
 
 
@@ -208,7 +208,7 @@ def test_separable_quasi_separable_and_overlapping_data_by_hand(dtype):
 
 
 def test_separability_agrees_with_linear_programming():
-    """Random integer points with many ties: a direction with all margins ≥ 0, some > 0, exists or not."""
+    """On random integer points with many ties, linear programming decides if a direction has margins ≥ 0, one > 0."""
     rng = np.random.default_rng(0)
     x = rng.integers(-1, 2, size=(60, 7, 2)).astype(float)
     y = rng.integers(0, 2, size=(60, 7))
@@ -237,7 +237,7 @@ def test_impossible_labels_give_nan():
 
 
 def test_two_thousand_fits_to_impossible_labels_at_once_have_not_converged():
-    """So many gradients are reduced by another kernel of XLA's on CPU, whose maximum of NaN is −inf (jaxlib 0.10.2)."""
+    """XLA on CPU reduces so many gradients by another kernel, whose maximum of NaN is −inf (jaxlib 0.10.2)."""
     x, labels = np.linspace(-1, 1, 4)[:, None], np.tile([0, 1, 2, 1], (2100, 1))
     fit = quick_jit(jax.vmap(lambda one: classical.logistic_regression(x, one)))(labels)
     assert np.isnan(fit.coefficients).all()
@@ -246,7 +246,7 @@ def test_two_thousand_fits_to_impossible_labels_at_once_have_not_converged():
 
 @pytest.mark.parametrize("model", ["linear", "logistic", "softmax"])
 def test_the_optimum_is_differentiable_in_both_modes(model):
-    """∂(optimum)/∂(data, C) by the implicit function theorem, against differences of refits."""
+    """∂(optimum)/∂(data, C) by the implicit function theorem equals finite differences of refits."""
     rng = np.random.default_rng(1)
     x, labels = rng.normal(size=(30, 2)), rng.integers(0, 3, size=30)
     y = rng.normal(size=30)
@@ -295,7 +295,7 @@ def numpy_perceptron(x, y, max_passes):
 
 
 def test_perceptron_converges_on_separable_digits():
-    """Zeros against ones, pixels of 0 to 16, so that all sums are exact."""
+    """The digits 0 and 1 have pixels from 0 to 16, so all sums are exact."""
     x, labels = load_digits(n_class=2, return_X_y=True)
     y = 2 * labels - 1
     w, b, mistakes, passes = numpy_perceptron(x, y, 100)
@@ -306,7 +306,7 @@ def test_perceptron_converges_on_separable_digits():
     assert bool(fit.converged)
     assert float(fit.margin) == pytest.approx(np.min(y * (x @ w + b)) / np.linalg.norm(w), rel=1e-5)
     assert float(fit.margin) > 0
-    # Novikoff's bound, with the separating hyperplane that was found
+    # Novikoff's bound for the hyperplane that was found
     norm = np.sqrt(w @ w + b * b)
     radius = np.sqrt((x**2).sum(1).max() + 1)
     assert mistakes <= (radius * norm / np.min(y * (x @ w + b))) ** 2
@@ -326,7 +326,7 @@ def test_perceptron_never_ends_on_overlapping_classes():
 
 
 def test_deep_linear_net_is_one_linear_map_exactly():
-    """Small integers, so that every float is exact; the numpy product of matrices is the oracle."""
+    """Small integers keep every float exact; numpy's matrix product is the oracle."""
     rng = np.random.default_rng(2)
     sizes = [5, 7, 3, 6, 2]
     kernels = [rng.integers(-3, 4, size=pair) for pair in itertools.pairwise(sizes)]

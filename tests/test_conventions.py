@@ -39,9 +39,9 @@ def rate(scheduled):
 
 
 def trajectory(tx, grads, start=stream.INITIAL):
-    """The parameters after every step, shape (steps, ...), operation by operation.
+    """Return the parameters after every step, shape (steps, ...), computed operation by operation.
 
-    A compiled scan would contract products and sums into fused ones, whose roundings no framework shares.
+    A compiled scan would contract products and sums to fused multiply-adds, which round differently.
     """
     params = jnp.broadcast_to(jnp.asarray(start), grads[0].shape)
     state, found = tx.init(params), []
@@ -53,13 +53,13 @@ def trajectory(tx, grads, start=stream.INITIAL):
 
 
 def ulps(a, b):
-    """|a − b| / spacing(max|b|) for each row."""
+    """Return |a − b| / spacing(max|b|) of each row."""
     spacing = np.spacing(np.abs(np.asarray(b, np.float32)).max(-1))
     return np.abs(np.asarray(a, np.float64) - np.asarray(b, np.float64)).max(-1) / spacing
 
 
 def saved_steps(tx):
-    """Both streams at once: the optimizers here work entry by entry."""
+    """Run both streams at once, as these optimizers treat entries independently."""
     found = trajectory(tx, np.stack([GRADS["random"], GRADS["adverse"]], 1))[np.array(stream.SAVED) - 1]
     return {"random": found[:, 0], "adverse": found[:, 1]}
 
@@ -78,7 +78,7 @@ def test_equals_the_framework(framework, case):
 
 @pytest.mark.parametrize("framework", RECORDS)
 def test_the_vectors_tell_conventions_apart(framework):
-    """The default convention fails the same comparison where the table differs: the test above can fail."""
+    """The default convention fails the comparison wherever the table differs, so the test above can fail."""
     for case in ("amsgrad", "nadam", "adamw"):
         factory, options = CASES[case]
         expected = np.array(RECORDS[framework]["runs"][case]["random"], np.float32)
@@ -141,7 +141,7 @@ def test_weight_decay_is_pytorch_s_penalty_under_its_convention(name):
 
 
 def loop(update, grads, steps=30):
-    """A numpy float64 loop over ``update(w, g, memory, t) -> (w, memory)``, t from 1."""
+    """Loop over ``update(w, g, memory, t) -> (w, memory)`` in float64 numpy, with t from 1."""
     w, memory, found = stream.INITIAL.astype(np.float64), None, []
     for t, g in enumerate(grads[:steps].astype(np.float64), start=1):
         w, memory = update(w, g, memory, t)
@@ -273,7 +273,7 @@ def test_equals_the_printed_formula(name):
 
 
 def test_nesterov_s_published_form_is_the_rewritten_one_at_the_looked_ahead_point():
-    """V = βV − αg(W + βV), W = W + V on a quadratic; the rewritten form holds W + βV as its parameters."""
+    """On a quadratic, V = βV − αg(W + βV), W = W + V; the rewritten form holds W + βV as its parameters."""
     curvature = np.linspace(1.0, 20.0, 8)
     w, v, published = stream.INITIAL.astype(np.float64), np.zeros(8), []
     for _ in range(30):
@@ -297,7 +297,7 @@ def test_nesterov_s_published_form_is_the_rewritten_one_at_the_looked_ahead_poin
 
 
 def test_the_nesterov_loop_that_ENEE4584_prints_is_plain_momentum_rotated():
-    """W = W + V, then g at W, then V = βV − αg: the gradients and points are those of momentum."""
+    """The loop W = W + V, g at W, V = βV − αg visits the points and gradients of momentum."""
     curvature = np.linspace(1.0, 20.0, 8)
     w, v, printed = stream.INITIAL.astype(np.float64), np.zeros(8), []
     for _ in range(30):
@@ -313,7 +313,7 @@ def test_the_nesterov_loop_that_ENEE4584_prints_is_plain_momentum_rotated():
 
 
 def test_momentum_forms_are_one_algorithm_only_under_the_stated_maps():
-    """EMA at α/(1−β) is heavy ball always; velocity is heavy ball while α is constant, and departs after."""
+    """EMA at α/(1−β) is always heavy ball; velocity is heavy ball only while α is constant."""
     grads = GRADS["random"][:40]
 
     def schedule(count):
@@ -413,7 +413,7 @@ class TestTable:
                     factory(0.1, form={entry: value})
 
     def test_a_form_that_is_no_mapping_is_named(self):
-        resolve = inspect.unwrap(conventions.resolve)  # the suite's checks of annotations would say it first
+        resolve = inspect.unwrap(conventions.resolve)  # the suite's annotation checks would raise first
         with pytest.raises(ValueError, match="form is 'mixed': it must be a mapping; for rmsprop it may hold"):
             resolve("rmsprop", "optax", "mixed")
         with pytest.raises(ValueError, match="for sgd it may hold nothing"):

@@ -121,7 +121,7 @@ def test_translate_reaches_all_shifts_evenly():
     image[2, 2] = 1
     keys = jax.random.split(KEY, 2500)
     total = jax.vmap(lambda key: aug.translate(key, jnp.asarray(image), max_shift=2))(keys).sum(axis=0)
-    # 25 cells of 100 expected each: χ² with 24 degrees of freedom is above 51.2 once in a thousand
+    # 25 cells expect 100 each: χ² with 24 degrees of freedom exceeds 51.2 once in a thousand
     assert ((np.asarray(total) - 100) ** 2 / 100).sum() < 51.2
 
 
@@ -141,7 +141,7 @@ def test_alternating_flip_shows_both_sides_in_two_epochs():
 def test_amounts_have_the_documented_distributions():
     flat = jnp.full((50, 40, 2), 0.5)
     noisy = np.asarray(aug.noise(KEY, flat, stddev=0.1)) - 0.5
-    # standard error of a mean of 4000 values, and of their standard deviation; five of them
+    # five standard errors of a mean of 4000 values, and of their standard deviation
     assert abs(noisy.mean()) < 5 * 0.1 / 4000**0.5
     assert abs(noisy.std() - 0.1) < 5 * 0.1 / 8000**0.5
     dropped = np.asarray(aug.drop_pixels(KEY, flat, rate=0.3, fill=9.0)) == 9
@@ -171,7 +171,7 @@ def test_mixup_mixes_images_and_targets_with_one_weight():
     targets = np.eye(8, dtype=np.float32)
     mixed, soft = map(np.asarray, aug.mixup(KEY, images, targets, alpha=1.0))
     np.testing.assert_allclose(soft.sum(axis=1), 1, rtol=1e-6)
-    # the targets are one-hot and distinct, so that they say how the images were mixed
+    # the targets are one-hot and distinct, so they show how the images were mixed
     np.testing.assert_allclose(mixed, np.einsum("ij,jhwc->ihwc", soft, images), rtol=1e-5)
     assert len(np.unique(soft.round(5))) == 3
     np.testing.assert_allclose(soft.sum(axis=0), 1, rtol=1e-6)
@@ -259,7 +259,7 @@ def test_a_resized_crop_is_pillow_s(window):
 
 def test_random_windows_have_the_areas_and_ratios_that_are_asked_for():
     rows, columns = np.mgrid[:40, :60].astype(np.float32)
-    image = jnp.stack([rows, columns], -1)  # a pixel says where it comes from
+    image = jnp.stack([rows, columns], -1)  # each pixel holds its own position
     crops = jax.vmap(lambda key: aug.random_resized_crop(key, image, area=(0.2, 0.5), ratio=(0.5, 2.0)))
     windows = np.asarray(crops(jax.random.split(KEY, 300)))
     low, high = windows.min((1, 2)), windows.max((1, 2))
@@ -272,7 +272,7 @@ def test_random_windows_have_the_areas_and_ratios_that_are_asked_for():
     assert 0.48 < ratio.min() < 0.65
     assert 1.5 < ratio.max() < 2.1
     assert low[:, 0].min() == low[:, 1].min() == 0
-    wide = jnp.broadcast_to(image[:3], (3, 60, 2))  # no ratio from 3/4 to 4/3 has a tenth of this area
+    wide = jnp.broadcast_to(image[:3], (3, 60, 2))  # no window with a ratio from 3/4 to 4/3 has a tenth of this area
     only = np.asarray(aug.random_resized_crop(KEY, wide, area=(1.0, 1.0)))
     assert only[..., 1].max() - only[..., 1].min() == pytest.approx(3, abs=0.1)  # 4 of 60 columns
     np.testing.assert_allclose(aug.random_resized_crop(KEY, IMAGE, area=(1, 1), ratio=(4 / 3, 4 / 3)), IMAGE, atol=1e-6)

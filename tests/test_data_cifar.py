@@ -1,4 +1,4 @@
-"""CIFAR-10 from its binary files and from images, found in a data folder in every usual place."""
+"""CIFAR-10 from its binary files and from images, in every usual place of a data folder."""
 
 import io
 import shutil
@@ -139,7 +139,7 @@ def test_images_of_other_classes_are_refused(tmp_path):
         data.load("cifar10", data_dir=tmp_path)
 
 
-def test_what_is_not_there_is_named(tmp_path):
+def test_missing_files_are_named(tmp_path):
     (tmp_path / "cifar100.tar.gz").write_bytes(b"another data set")
     with pytest.raises(FileNotFoundError, match=r"cifar-10-binary.tar.gz not found in .*; put it there by hand"):
         data.load("cifar10", data_dir=tmp_path, download=False)

@@ -1,4 +1,4 @@
-"""Arrays that users bring: what is accepted, what is kept, and every mistake with its own message."""
+"""Users' own arrays: accepted shapes, kept dtypes, and a message for every mistake."""
 
 import hashlib
 import subprocess
@@ -84,6 +84,7 @@ def test_mistakes_are_named(arguments, options, message):
         data.from_arrays(*arguments, **options)
 
 
+@pytest.mark.process
 def test_importing_the_module_imports_none_of_the_optional_libraries():
     code = (
         "import sys, jaxdl.data\n"

@@ -1,4 +1,4 @@
-"""Downloads from a local server that misbehaves in every way that a real one does."""
+"""Downloads from a local server that misbehaves in every way a real one does."""
 
 import builtins
 import gzip
@@ -30,7 +30,7 @@ FIRST = "/train-images-idx3-ubyte.gz"
 
 
 class Server(ThreadingHTTPServer):
-    """Serves `pages`; what `faults` holds for a path is played first, one per request."""
+    """Serve `pages`; the `faults` of a path come first, one per request."""
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
@@ -71,7 +71,7 @@ def server(monkeypatch):
 
 @pytest.fixture
 def mnist(server, monkeypatch):
-    """Lets "mnist" come from the local server."""
+    """Redirect "mnist" to the local server."""
 
     def use(*mirrors):
         digests = {name: hashlib.sha256(value).hexdigest() for name, value in CONTENT.items()}
@@ -83,7 +83,7 @@ def mnist(server, monkeypatch):
 
 
 def refused():
-    """An address at which nobody listens."""
+    """Return an address at which nobody listens."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return f"http://127.0.0.1:{free.getsockname()[1]}/"
@@ -161,7 +161,7 @@ def test_the_next_mirror_is_tried_at_once(server, mnist, tmp_path, fault):
     assert len(server.asked) == (4 if fault == "refused" else 8)
 
 
-def test_without_a_network_the_message_says_what_to_put_where(mnist, tmp_path):
+def test_without_a_network_the_message_says_where_to_put_files(mnist, tmp_path):
     first, second = refused(), refused()
     mnist(first, second)
     with pytest.raises(ConnectionError) as caught:

@@ -1,4 +1,4 @@
-"""IDX files: good ones, and every way in which one can be bad."""
+"""IDX files: valid ones, and every way one can be damaged."""
 
 import gzip
 import hashlib

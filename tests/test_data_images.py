@@ -1,4 +1,4 @@
-"""Folders and archives of images per class: layouts, the cache, and every way in which they can be wrong."""
+"""Folders and archives of images per class: layouts, the cache, and every way they can be wrong."""
 
 import hashlib
 import io
@@ -75,7 +75,7 @@ def test_a_folder_with_train_and_test(tmp_path):
 @pytest.mark.parametrize(("suffix", "mode"), [("tar", "w"), ("tar.gz", "w:gz"), ("tgz", "w:gz"), ("tar.xz", "w:xz")])
 @pytest.mark.parametrize("top", ["", "pets-1.0/"])
 def test_an_archive_gives_the_same_as_its_folder(tmp_path, suffix, mode, top):
-    # members in an order of their own, perhaps inside of one more folder, and with what macOS adds
+    # an arbitrary order of members, perhaps one more folder around them, and the files that macOS adds
     members = {top + name: FILES[name] for name in sorted(FILES, reverse=True)}
     path = archive(tmp_path / f"pets-1.0.{suffix}", members | {f"{top}train/ant/._0.png": b"junk"}, mode=mode)
     dataset = data.load(str(path))
@@ -129,8 +129,8 @@ def test_a_damaged_cache_is_noticed_and_made_anew(tmp_path, cache):
     data.load(path)
     (cached,) = cache.iterdir()
     good = cached.read_bytes()
-    # every sixteenth byte: headers, pixels, names and checksums of the zip file alike; then cuts
-    # and the flags (8, 10) of a member's entry, which zipfile answers with errors of its own
+    # flip every sixteenth byte, in headers, pixels, names and checksums alike; then truncate
+    # the flags (8, 10) of a member's entry make zipfile raise errors of its own
     entry = good.index(b"PK\x01\x02")
     for position in [*range(0, len(good), 16), entry + 8, entry + 10]:
         cached.write_bytes(good[:position] + bytes([good[position] ^ 1]) + good[position + 1 :])
@@ -141,7 +141,7 @@ def test_a_damaged_cache_is_noticed_and_made_anew(tmp_path, cache):
         assert len(cached.read_bytes()) == len(good)
 
 
-def test_a_cache_that_cannot_be_written_is_said(tmp_path, monkeypatch):
+def test_an_unwritable_cache_gives_a_warning(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     with pytest.warns(RuntimeWarning, match="decoded images could not be cached in"):
@@ -177,7 +177,7 @@ BAD = {
 
 @pytest.mark.parametrize("kind", ["folder", "archive"])
 @pytest.mark.parametrize("case", BAD)
-def test_what_is_wrong_is_named(tmp_path, case, kind):
+def test_faulty_folders_and_archives_are_named(tmp_path, case, kind):
     files, message = BAD[case]
     path = write(tmp_path / "pets", files) if kind == "folder" else archive(tmp_path / "pets.tar", files)
     with pytest.raises(ValueError, match=message) as caught:
@@ -231,7 +231,7 @@ def test_a_truncated_archive_is_named(tmp_path, suffix, mode):
         data.load(path)
 
 
-def test_what_is_no_archive_is_named(tmp_path):
+def test_a_file_that_is_no_archive_is_named_as_such(tmp_path):
     (tmp_path / "pets.tar").write_bytes(b"hello " * 1000)
     with pytest.raises(ValueError, match=r"pets.tar: the file is truncated, damaged or not an archive"):
         data.load(tmp_path / "pets.tar")

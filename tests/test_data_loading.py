@@ -1,4 +1,4 @@
-"""`load` by name: digits, the real MNIST family where there is a copy, and names that do not exist."""
+"""`load` by name: digits, the real MNIST family if a copy is there, and unknown names."""
 
 import gzip
 import os
@@ -14,7 +14,7 @@ DATA_DIR = os.environ.get("JAXDL_DATA_DIR", "")
 
 
 def need_real(*names):
-    """The data folder, or a skip that says what is missing."""
+    """Return the data folder, or skip with the name of the missing file."""
     if not DATA_DIR or not any((Path(DATA_DIR) / name).exists() for name in names):
         pytest.skip(f"JAXDL_DATA_DIR={DATA_DIR!r} has no {names[0]}")
     return Path(DATA_DIR)
@@ -35,7 +35,7 @@ def test_every_named_data_set_stands_in_the_table_of_published_sizes():
 
 @pytest.mark.parametrize("name", sorted(set(data.NAMES) - {"cifar10"}))
 def test_a_named_data_set_has_its_published_size(name):
-    if name in ("mnist", "fashion_mnist"):  # CIFAR-10, which takes long to decode, stands in test_data_cifar
+    if name in ("mnist", "fashion_mnist"):  # CIFAR-10 takes long to decode; test_data_cifar has it
         need_real(name.replace("_", "-"))
     dataset = data.load(name, data_dir=DATA_DIR or None, download=False)
     test = None if dataset.test_labels is None else len(dataset.test_labels)
@@ -72,7 +72,7 @@ def test_digits_without_scikit_learn_name_the_extra(monkeypatch):
         data.load("digits")
 
 
-# means and deviations that everybody uses with these sets, to their printed digits
+# the usual means and deviations of these sets, to their printed digits
 @pytest.mark.parametrize(
     ("name", "folder", "mean", "std", "first"),
     [

@@ -1,4 +1,4 @@
-"""Splits and batches: who is where, in which order, and that nothing is lost or seen twice."""
+"""Splits and batches: membership, order, and no example lost or repeated."""
 
 import jax
 import numpy as np
@@ -8,7 +8,7 @@ from jaxdl import data
 
 
 def numbered(count, *, classes=3, test=0):
-    """A data set whose every image carries its own number."""
+    """Return a data set in which every image holds its own number."""
     images = np.arange(count + test, dtype=np.float32).reshape(-1, 1, 1, 1) / (count + test)
     labels = np.arange(count + test) % classes
     own = {"test_images": images[count:], "test_labels": labels[count:]} if test else {}
@@ -36,7 +36,7 @@ def test_parts_are_stratified_disjoint_and_complete():
 def test_remainders_go_to_the_classes_that_are_owed_most():
     labels = np.repeat([0, 1, 2, 3], [7, 7, 5, 1])
     dataset = data.from_arrays(np.zeros((20, 1, 1)), labels)
-    # a quarter of 7, 7, 5, 1 is 1.75, 1.75, 1.25, 0.25: five in all, 1 + 1 + 1 + 0 and the two largest remainders
+    # a quarter of 7, 7, 5, 1 is 1.75, 1.75, 1.25, 0.25: five, as 1 + 1 + 1 + 0 plus the two largest remainders
     with pytest.warns(RuntimeWarning, match=r"dev has no example of 1 class \('3'\); test has no example of 1 class"):
         parts = data.split(dataset, seed=0, dev_fraction=0.5, test_fraction=0.25)
     np.testing.assert_array_equal(np.bincount(parts.test.labels, minlength=4), [2, 2, 1, 0])
@@ -48,7 +48,7 @@ def test_the_split_is_a_function_of_the_seed():
     assert numbers(first.dev) == numbers(again.dev)
     assert numbers(first.dev) != numbers(other.dev)
     assert numbers(first.test) != numbers(other.test)
-    # pinned, so that a change of numpy or of this module that would move examples is seen
+    # pinned: a change of numpy or of this module that moves examples must fail
     chosen = np.rint(first.test.images.ravel() * 60).astype(int)
     assert chosen.tolist() == [8, 10, 18, 27, 37, 40, 43, 44, 47, 48, 54, 59]
 

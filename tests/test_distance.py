@@ -1,4 +1,4 @@
-"""Distances of trees against numpy.spacing, hand-worked bits and the documented corners."""
+"""Distances of trees against numpy.spacing, bits worked by hand, and the documented corners."""
 
 import math
 
@@ -15,7 +15,7 @@ NAN, INF = math.nan, math.inf
 
 
 def spacing(scale, dtype):
-    """The gap above |scale|: numpy's own, and for bfloat16, which numpy.spacing does not know, from the next bits."""
+    """Return the gap above |scale|; numpy.spacing lacks bfloat16, whose gap comes from the next bit pattern."""
     scale = np.asarray(scale, dtype)
     if dtype is not ml_dtypes.bfloat16:
         return float(np.spacing(scale))
@@ -24,7 +24,7 @@ def spacing(scale, dtype):
 
 
 def scales(dtype):
-    """Normal and subnormal magnitudes, powers of two and neither."""
+    """Return normal and subnormal magnitudes, powers of two and others."""
     info = ml_dtypes.finfo(dtype)
     exponents = np.linspace(info.minexp - info.nmant, info.maxexp - 1, 12).astype(int)
     values = [f * 2.0 ** int(e) for e in exponents for f in (1.0, 1.3, 1.99)]
@@ -70,7 +70,7 @@ def test_leaf_ulps_by_hand():
         ([], [], 0),
     ],
 )
-def test_what_is_not_finite(a, b, expected):
+def test_distances_of_infinities_and_nan(a, b, expected):
     for dtype in DTYPES:
         x, y = np.asarray(a, dtype), np.asarray(b, dtype)
         for pair in ((x, y), (y, x)):
@@ -108,7 +108,7 @@ def test_trees():
 def test_leaves_must_be_alike(distance):
     ones = np.ones(3, np.float32)
     with pytest.raises(ValueError, match=r"float32\(3,\) and float32\(1,\), allowed are one shape"):
-        distance(ones, ones[:1])  # numpy would broadcast
+        distance(ones, ones[:1])  # numpy would broadcast these
     with pytest.raises(ValueError, match=r"float32.* and float64"):
         distance(ones, ones.astype(np.float64))
 
@@ -129,7 +129,7 @@ def test_move_one_ulp_takes_each_entry_of_the_largest_leaf_to_the_next_number(dt
     np.testing.assert_array_equal(moved["small"], small)
     assert moved["large"].dtype == dtype
     fraction = {jnp.float32: 2**-23, jnp.float16: 2**-10, jnp.bfloat16: 2**-7}[dtype]
-    up = np.array([1, 0.5, 1, 2, 512]) * fraction  # −1 moves towards 0, by the half as large gap below it
+    up = np.array([1, 0.5, 1, 2, 512]) * fraction  # −1 moves towards 0, where the gap is half as large
     np.testing.assert_array_equal(np.asarray(moved["large"], np.float64), np.asarray(large, dtype).astype(float) + up)
 
 
@@ -150,7 +150,7 @@ def test_move_one_ulp_passes_over_zeros_which_would_not_move():
     moved = compare.move_one_ulp(tree)
     np.testing.assert_array_equal(moved["kernel"], np.zeros((10, 10)))
     np.testing.assert_array_equal(moved["bias"], np.full(3, 2 + 2**-22, np.float32))
-    start = {"kernel": jnp.zeros((10, 10)), "bias": jnp.zeros(3)}  # softmax regression: no scale to speak of
+    start = {"kernel": jnp.zeros((10, 10)), "bias": jnp.zeros(3)}  # softmax regression starts at 0, so it has no scale
     moved = compare.move_one_ulp(start)
     np.testing.assert_array_equal(moved["kernel"], np.full((10, 10), 2.0**-23))
     np.testing.assert_array_equal(moved["bias"], np.zeros(3))

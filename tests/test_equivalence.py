@@ -1,4 +1,4 @@
-"""Is it the same algorithm: verdicts by hand and by numpy loops, planted causes, maps, streams and mistakes."""
+"""Are two optimizers the same algorithm? Verdicts by hand and numpy, planted causes, maps, streams, mistakes."""
 
 import math
 from functools import cache, partial
@@ -63,7 +63,7 @@ def test_every_optimizer_is_its_optax_namesake(name):
 
 
 def test_the_measure_by_hand():
-    # g = 1 from w = 1: rates 2⁻⁷ and 2⁻⁷ + 2⁻²⁰ part by exactly t·2⁻²⁰, 8t spacings of float32 at 1
+    # with g = 1 from w = 1, the rates 2⁻⁷ and 2⁻⁷ + 2⁻²⁰ part by exactly t·2⁻²⁰, 8t spacings of float32 at 1
     sides = (optax.sgd, {"learning_rate": 2**-7}), (optax.sgd, {"learning_rate": 2**-7 + 2**-20})
     params, gradients = {"x": jnp.ones(3), "y": jnp.ones(2)}, [{"x": jnp.zeros(3), "y": jnp.ones(2)}] * 4
     record = run(*sides, gradients, params)
@@ -85,7 +85,7 @@ def test_the_measure_by_hand():
 
 
 def test_the_scale_is_the_largest_so_far():
-    # both pass zero, where 1 ulp of the way would be many ulps of the place
+    # both pass zero, where 1 ulp of the distance travelled is many ulps of the position
     small = {"learning_rate": 2**-7}
     record = run((optax.sgd, small), (optax.sgd, {"learning_rate": 2**-7 + 2**-30}), [jnp.ones(())] * 140, jnp.ones(()))
     assert record.verdict == "equivalent"
@@ -149,7 +149,7 @@ def test_a_zero_gradient_in_float16_breaks_optax_alone():
 
 
 def test_bfloat16_has_two_ulps():
-    # spacing at 1 is 2⁻⁷: rates that part by 3 of them in one step are rounding in no sense
+    # the spacing at 1 is 2⁻⁷, and no rounding makes a difference of 3 spacings in one step
     params, gradients = jnp.ones(2, jnp.bfloat16), [-jnp.ones(2, jnp.bfloat16)]
     for steps, verdict in ((2, "equivalent"), (3, "different")):
         record = run(optax.sgd(2**-6), optax.sgd(2**-6 + steps * 2**-7), gradients, params)
@@ -210,7 +210,7 @@ def test_a_planted_difference_is_named(case):
 
 
 def test_the_fewest_keywords_are_named():
-    # b differs in four keywords, of which only the rate of averaging matters on this stream
+    # b differs in four keywords, but only the averaging rate matters on this stream
     b = (ours.adam, rate(b2=0.9, eps=2e-8, eps_root=1e-18, form={"exact_correction": True}))
     record = run((optax.adam, RATE), b)
     assert record.cause == "averaging rate: b2=0.999 against 0.9"
@@ -230,7 +230,7 @@ def test_optimizers_that_are_cases_of_another():
     record = run((optax.nadam, RATE), (ours.adam, rate(nesterov=True)))
     assert (record.verdict, record.unseen) == ("identical", {})
     record = run((optax.adam, RATE), (optax.adamw, rate(weight_decay=0.1)))
-    assert (record.cause, record.mapping) == ("decay value: weight_decay=0.0 against 0.1", None)  # adam has no such
+    assert (record.cause, record.mapping) == ("decay value: weight_decay=0.0 against 0.1", None)  # adam has no decay
     assert run((optax.rmsprop, RATE), (optax.adam, RATE)).cause == "algorithm: rmsprop against adam"
 
 
@@ -252,7 +252,7 @@ def test_decay_coupled_to_the_gradient_or_to_the_rate():
     assert record.mapping == {"weight_decay": pytest.approx(0.1 * 0.01)}
 
 
-def test_what_is_opaque():
+def test_opaque_sides():
     a, b = optax.adam(0.01), (optax.adam, rate(b1=0.5))
     assert run(a, ours.adam(0.1)).cause.startswith("cannot know: both sides are opaque")
     record = run(a, b)
@@ -263,7 +263,7 @@ def test_what_is_opaque():
 
 
 def test_an_implementation_that_departs_from_its_keywords():
-    # optax's adadelta without a rate climbs, which no keyword of ours expresses
+    # optax's adadelta without a rate climbs, and no keyword of ours does that
     assert run((optax.adadelta, {}), (ours.adadelta, {})).cause.startswith("implementation: no keyword differs")
     record = run((optax.adadelta, {}), (ours.adadelta, {"learning_rate": 0.5}))
     assert record.cause.startswith("learning rate: learning_rate=1.0 against 0.5; implementation: a does not")
@@ -294,7 +294,7 @@ def test_velocity_is_heavy_ball_while_the_rate_is_constant_and_has_no_map_after(
     assert record.step == 5
     assert record.cause == "momentum form: momentum_form='velocity' against 'heavy_ball'"
     assert record.mapping is None
-    # the rate at which an average is a sum is proposed here, and is wrong
+    # the search proposes the rate that turns an average into a sum, which is wrong here
     record = run((ours.sgd, forms[0] | falling), (ours.sgd, rate(momentum=0.9, momentum_form="ema") | falling))
     assert record.cause == "momentum form: momentum_form='velocity' against 'ema'"
     assert record.mapping is None
@@ -342,7 +342,7 @@ def test_streams_are_what_they_say():
     assert (sparse != 0).mean() == pytest.approx(0.2, abs=0.01)
     assert sparse[sparse != 0].std() == pytest.approx(1, abs=0.03)
     for name, low, high in (("tiny", 1e-10, 1e-3), ("huge", 1e3, 1e15)):
-        # E log10|N(0, 1)| = (ψ(½) + ln 2)/(2 ln 10) = -0.2758; the size of an entry stays the same over the steps
+        # E log10|N(0, 1)| = (ψ(½) + ln 2)/(2 ln 10) = -0.2758; an entry keeps its magnitude over the steps
         logs = np.log10(np.abs(drawn(name)))
         assert logs.mean() == pytest.approx((math.log10(low) + math.log10(high)) / 2 - 0.2758, abs=0.1)
         assert logs.std(0).mean() < 1 < logs.std() < 6
@@ -351,7 +351,7 @@ def test_streams_are_what_they_say():
 def test_the_gradients_of_a_run():
     rng = np.random.RandomState(0)
     images, labels = rng.uniform(size=(6, 5)).astype(np.float32), rng.randint(3, size=6)
-    # a batch of all examples, in whatever order, has the mean loss of them all
+    # a batch of all examples has their mean loss in any order
     layer = nn.serial(fc=nn.Dense(3))
     params, gradients = streams.recorded(KEY, layer, images, labels, 3, batch_size=6, learning_rate=0.5)
     weights, bias = (np.float64(params["fc"][name]) for name in ("kernel", "bias"))

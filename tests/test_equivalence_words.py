@@ -1,6 +1,6 @@
-"""What `equivalence` says of two conventions, held to the words that were recorded of every pair.
+"""The words of `equivalence` about two conventions, compared with the recorded ones.
 
-``tests/golden/make_words.py`` records all of them in ten minutes; here is a sample of them.
+``tests/golden/make_words.py`` records all pairs in ten minutes; the tests compare a sample.
 """
 
 import importlib.util
@@ -17,7 +17,7 @@ make_words = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(make_words)
 RECORDED = json.loads(make_words.FILE.read_text(encoding="utf-8"))
 
-# a pair for each entry of form=, for each kind of cause and of map, and for each optimizer that has two conventions
+# one pair for each entry of form=, each kind of cause and of map, and each optimizer with two conventions
 SAMPLE = (
     "sgd: torch → lecture_p",
     "nesterov: paper → keras",

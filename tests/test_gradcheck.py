@@ -1,4 +1,4 @@
-"""The gradient checker finds planted bugs, says where they are, and raises no false alarm."""
+"""The gradient checker finds planted bugs, names their place, and raises no false alarm."""
 
 import functools
 from typing import NamedTuple
@@ -20,7 +20,7 @@ def normal(*shape):
 
 
 class Pair(NamedTuple):
-    """A function, a point, its gradient by hand, and the same with bugs in it."""
+    """A function, a point, its hand-written gradient, and versions of it with bugs."""
 
     f: object
     tree: dict
@@ -94,7 +94,7 @@ def of_logits(f, right, **wrong):
 CROSS_ENTROPY = of_logits(
     lambda z: -(Y * jax.nn.log_softmax(z)).sum(-1),
     lambda z: jax.nn.softmax(z) - Y,
-    label_factor_forgotten=lambda z: D * jax.nn.softmax(z) - 1,  # as the lecture prints it
+    label_factor_forgotten=lambda z: D * jax.nn.softmax(z) - 1,  # the lecture's printed form
     labels_minus_outputs=lambda z: Y - jax.nn.softmax(z),
 )
 SQUARED = of_logits(
@@ -112,7 +112,7 @@ BINARY = of_logits(
 
 LENGTH, WINDOW = 9, 3
 STARTS = np.arange(0, LENGTH - WINDOW + 1, 2)
-TAPS = STARTS[:, None] + np.arange(WINDOW)[None, :]  # input index of every tap of every output
+TAPS = STARTS[:, None] + np.arange(WINDOW)[None, :]  # the input index of every tap of every output
 
 
 def conv_backward(t, ct, shift=0, flip=False, lost_tap=False):
@@ -137,7 +137,7 @@ CONV = Pair(
 
 
 def pooled(f, slopes, **wrong):
-    """Pooling over the rows of (6, 4); slopes(x) is dy_i/dx_ij."""
+    """Build a pooling over the rows of (6, 4); slopes(x) is dy_i/dx_ij."""
 
     def backward(slopes):
         return lambda t, ct: {"x": ct[:, None] * slopes(t["x"])}

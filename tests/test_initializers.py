@@ -30,7 +30,7 @@ EXCESS_KURTOSIS = {"normal": 0.0, "uniform": -1.2}
 
 
 def check_moments(sample, variance, distribution):
-    """Mean, variance, skewness and kurtosis within five standard errors of the formula's."""
+    """Hold mean, variance, skewness and kurtosis to the formula within five standard errors."""
     x = np.asarray(sample, np.float64).ravel()
     n, excess = x.size, EXCESS_KURTOSIS[distribution]
     assert abs(x.mean()) < 5 * math.sqrt(variance / n)
@@ -103,7 +103,7 @@ def test_orthogonal_is_orthogonal(shape):
 
 
 def test_orthogonal_is_uniform_over_the_rotations():
-    # Haar: each entry has mean 0 and variance 1/n; raw QR would give the diagonal one sign
+    # under Haar measure an entry has mean 0 and variance 1/n; raw QR would give the diagonal one sign
     draws = jax.vmap(lambda key: initializers.orthogonal()(key, (3, 3)))(jax.random.split(KEY, 3000))
     np.testing.assert_allclose(draws.mean(0), 0, atol=5 * math.sqrt(1 / 3 / 3000))
     np.testing.assert_allclose(draws.var(0), 1 / 3, atol=0.05)

@@ -1,4 +1,4 @@
-"""Other frameworks' weights: their logits, their names at full size, their files; flax modules as layers and back.
+"""Weights of other frameworks: logits, names at full size and files; flax modules as layers and back.
 
 Expected numbers come from torchvision and Keras (`golden/make_weights.py`) or from flax itself.
 """
@@ -62,7 +62,7 @@ SMALL = {
 
 
 def small(case):
-    """The network, its in_shape, the naming, and the tensors that the source drew by name."""
+    """Return the network, its in_shape, the naming, and the tensors drawn by their names."""
     make, names, size = SMALL[case]
     shapes = json.loads(bytes(STORED[f"{case}.shapes"]))
     tensors = {name: draw(name, tuple(shape)) if shape else np.array(0) for name, shape in shapes.items()}
@@ -98,7 +98,7 @@ OPTIONS |= {f"vgg{depth}_bn": {"batch_norm": True} for depth in (11, 13, 16, 19)
 
 @pytest.mark.parametrize("case", FULL)
 def test_names_and_shapes_at_full_size(case):
-    """Of every full network that torchvision or Keras has, too."""
+    """This holds for every full network that torchvision or Keras has, too."""
     source, name = case.split(".")
     options = OPTIONS.get(name, {})
     if source == "keras" and not name.startswith("VGG"):
@@ -121,7 +121,7 @@ def test_every_full_network_of_torchvision_and_keras_is_among_them():
     assert in_torch | {f"torch.vgg{depth}_bn" for depth in (11, 13, 16, 19)} == {
         n for n in FULL if n.startswith("torch.")
     }
-    lacking = {"alexnet", "googlenet", "vgg11", "vgg13", "resnet18", "resnet34", "densenet161"}  # in keras.applications
+    lacking = {"alexnet", "googlenet", "vgg11", "vgg13", "resnet18", "resnet34", "densenet161"}  # not in keras
     in_keras = {f"keras.{name}" for name in set(families) - of_cifar - lacking}
     assert in_keras == {name.lower() for name in FULL if name.startswith("keras.")}
 
@@ -241,7 +241,7 @@ def test_files_that_torch_wrote(tmp_path):
 
 
 def pickled(path, touched):
-    """Write an object whose unpickling would make a file."""
+    """Write an object that makes a file when it is unpickled."""
     import torch
 
     class Evil:
@@ -290,7 +290,7 @@ def test_other_suffixes_and_other_contents_are_named(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["soft", "external", "storage"])
-def test_what_leads_out_of_a_file_is_not_followed(kind, tmp_path):
+def test_links_out_of_a_file_are_not_followed(kind, tmp_path):
     (tmp_path / "secret").write_bytes(bytes(64))
     shutil.copy(GOLDEN / "keras_model.h5", tmp_path / "secret.h5")
     with h5py.File(tmp_path / "links.h5", "w") as file:
@@ -310,7 +310,7 @@ def test_what_leads_out_of_a_file_is_not_followed(kind, tmp_path):
 
 
 class Net(linen.Module):
-    """A flax module with batch norm and dropout, called with train."""
+    """A flax module with batch norm and dropout that takes ``train``."""
 
     num_classes: int
 
@@ -321,7 +321,7 @@ class Net(linen.Module):
         return linen.Dense(self.num_classes)(linen.Dropout(0.2, deterministic=not train)(x))
 
 
-def test_a_flax_module_computes_as_a_layer_what_it_computes():
+def test_a_flax_module_computes_the_same_as_a_layer():
     layer, x = interop.from_linen(Net(3)), jnp.asarray(images(8))
     params, state = layer.init(jax.random.key(0), (8, 8, 3))
     assert set(params) == {"Conv_0", "BatchNorm_0", "Dense_0"}
@@ -340,7 +340,7 @@ def test_a_flax_module_computes_as_a_layer_what_it_computes():
 
 
 class Inverted(linen.Module):
-    """Says the contrary of train, and has no state."""
+    """A module without state that takes ``deterministic``, the opposite of ``train``."""
 
     @linen.compact
     def __call__(self, x, deterministic: bool):
@@ -348,7 +348,7 @@ class Inverted(linen.Module):
 
 
 class Silent(linen.Module):
-    """Says nothing, calls its random key by another name, and takes the mode by another."""
+    """A module with other names for its mode and its random key."""
 
     @linen.compact
     def __call__(self, x, learn: bool = False):

@@ -1,4 +1,4 @@
-"""Runs that are killed, stopped or damaged, with real processes: what comes after --resume is the uninterrupted run."""
+"""Killed, stopped and damaged runs in real processes: resumed, they equal the uninterrupted run."""
 
 import csv
 import os
@@ -15,6 +15,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
+pytestmark = [pytest.mark.slow, pytest.mark.process]
+
 ROOT = Path(__file__).parents[1]
 NET = """
 from jaxdl import activations, nn
@@ -25,14 +27,14 @@ def net(classes):
         flatten=nn.flatten, drop=nn.Dropout(0.2), fc=nn.Dense(classes),
     )
 """
-# batch norm, dropout, augmentation, two optimizers, early stopping, Polyak average, weight decay, checkpoints within an
-# epoch that fall neither on its end nor on the rows; Adam's rate is so high that its best epoch is not its last
+# batch norm, dropout, augmentation, two optimizers, early stopping, Polyak average, weight decay, and checkpoints that
+# fall neither on the end of an epoch nor on a row; Adam's rate is so high that its best epoch is not its last
 OPTIONS = """
     --model net:net --optimizer jaxdl.adam optax.sgd --learning-rate 0.3 0.1 --batch-size 128 --epochs 4
     --early-stop 1 --average 0.5 --augment shift noise --schedule cosine --warmup 3 --checkpoint-every 4
     --log-every 3 --weight-decay 1e-4
 """.split()  # noqa: SIM905 (one option a line would fill the screen)
-LAST = 40  # the last step: 1,294 training examples make 10 batches, four times
+LAST = 40  # the last step: 1,294 training examples make 10 batches in each of 4 epochs
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +51,7 @@ def command(work, *args):
         "JAX_COMPILATION_CACHE_DIR": str(work / "xla"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     }
-    # where pytest itself is to ignore Ctrl-C, as in the background of a shell, its children would do so too
+    # children inherit an ignored Ctrl-C, as pytest has it in the background of a shell
     before = signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         return subprocess.Popen(
@@ -65,14 +67,14 @@ def command(work, *args):
 
 
 def finish(process, code=0):
-    """Its output, after checking how it ended and that nothing was said on stderr."""
+    """Wait for the process, check its exit code and its empty stderr, and return its output."""
     out, err = process.communicate(timeout=300)
     assert (process.returncode, err) == (code, ""), out + err
     return out
 
 
 def stop_when(process, condition, number):
-    """Send a signal at the moment that a condition on the run folder is met."""
+    """Send a signal as soon as the run folder meets a condition."""
     until = time.monotonic() + 200
     while not condition():
         assert process.poll() is None, process.communicate()
@@ -94,13 +96,13 @@ def writing(folder, optimizer, after):
 
 
 def table(folder):
-    """All columns of metrics.csv but the seconds, as text."""
+    """Return all columns of metrics.csv except the seconds, as text."""
     with (folder / "metrics.csv").open(newline="") as file:
         return [line[:-1] for line in csv.reader(file)]
 
 
 def weights(folder):
-    """Bytes of all that was trained: the judged weights, and parameters, moments, average and best of the last step."""
+    """Return the bytes of the judged weights and of the last checkpoint: parameters, moments, average and best."""
     found = {}
     for path in [*folder.glob(f"final/*/{LAST:08d}"), *folder.glob(f"checkpoints/*/{LAST:08d}")]:
         with ocp.StandardCheckpointer() as checkpointer:
@@ -126,7 +128,7 @@ def leftovers(folder):
 
 @pytest.fixture(scope="module")
 def reference(work):
-    """The uninterrupted run."""
+    """Return the folder of the uninterrupted run."""
     out = finish(command(work, *OPTIONS, "--out", work / "reference"))
     assert "report:" in out
     assert leftovers(work / "reference") == []
@@ -135,14 +137,13 @@ def reference(work):
     return work / "reference"
 
 
-@pytest.mark.slow
 def test_killed_four_times_then_resumed_is_the_uninterrupted_run_bit_for_bit(work, reference):
     folder, pause = work / "killed", np.random.default_rng().uniform(0, 0.2)
     moments = [
-        lambda: (folder / "config.json").exists(),  # before it has begun
-        writing(folder, "jaxdl.adam", 0),  # the first checkpoint within an epoch is being written
+        lambda: (folder / "config.json").exists(),  # before training begins
+        writing(folder, "jaxdl.adam", 0),  # while the first checkpoint within an epoch is written
         reached(folder, "jaxdl.adam", 8),  # within the first epoch
-        writing(folder, "optax.sgd", 24),  # the other optimizer is further on
+        writing(folder, "optax.sgd", 24),  # while the other optimizer is ahead
     ]
     for i, moment in enumerate(moments):
         start = ["--resume", folder, "--trust-run"] if i else [*OPTIONS, "--out", folder]
@@ -158,7 +159,6 @@ def test_killed_four_times_then_resumed_is_the_uninterrupted_run_bit_for_bit(wor
     assert_same(folder, reference)
 
 
-@pytest.mark.slow
 def test_ctrl_c_and_sigterm_save_exit_with_the_usual_code_and_can_be_resumed(work, reference):
     folder = work / "stopped"
     process = command(work, *OPTIONS, "--out", folder)
@@ -176,7 +176,6 @@ def test_ctrl_c_and_sigterm_save_exit_with_the_usual_code_and_can_be_resumed(wor
     assert_same(folder, reference)
 
 
-@pytest.mark.slow
 def test_flipped_bits_are_passed_over_said_so_and_trained_again(work, reference):
     folder = work / "flipped"
     shutil.copytree(reference, folder)
@@ -184,7 +183,7 @@ def test_flipped_bits_are_passed_over_said_so_and_trained_again(work, reference)
         (folder / name).unlink()
     shutil.rmtree(folder / "final")
     steps = sorted(p.name for p in (folder / "checkpoints" / "jaxdl.adam").glob("[0-9]*"))
-    for step in steps[-2:]:  # Adam falls back within the last epoch, SGD not at all: rows come in another order
+    for step in steps[-2:]:  # Adam falls back within the last epoch and SGD does not, so rows come in another order
         flip_bit(folder / "checkpoints" / "jaxdl.adam" / step)
     process = command(work, "--resume", folder, "--trust-run")
     out = finish(process)
@@ -194,7 +193,7 @@ def test_flipped_bits_are_passed_over_said_so_and_trained_again(work, reference)
 
 
 def flip_bit(checkpoint):
-    """One bit in the middle of the largest file: the arrays."""
+    """Flip one bit in the middle of the largest file, which holds the arrays."""
     file = max((p for p in checkpoint.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1

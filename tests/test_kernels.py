@@ -1,4 +1,4 @@
-"""Convolution by every method and by the choice between them, in the modes that the laws do not reach."""
+"""Convolution by every method, and the choice between methods, in the modes that the laws do not cover."""
 
 import csv
 import functools
@@ -17,7 +17,7 @@ from jaxdl.kernels import METHODS, Axis, axes_of, choose, compute, native, tuned
 
 
 def plain(x, kernel, *, stride=1):
-    """XLA's own convolution with XLA's own gradients: the oracle."""
+    """The oracle: XLA's own convolution with XLA's own gradients."""
     return jax.lax.conv_general_dilated(x, kernel, (stride,) * 2, "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
 
@@ -35,7 +35,7 @@ def arrays(b=6, h=9, c_in=3, c_out=4, k=3):
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("stride", [1, 2])
 def test_gradients_and_second_derivatives_are_xlas_own_for_every_method(method, stride):
-    x, kernel = arrays(h=8)  # which two and four divide, so that columns can be folded
+    x, kernel = arrays(h=8)  # two and four divide 8, so columns can be folded
 
     def both(f):
         loss = lambda x, kernel: jnp.sum(jnp.sin(f(x, kernel)))
@@ -53,25 +53,25 @@ def test_gradients_and_second_derivatives_are_xlas_own_for_every_method(method, 
 SAME3 = [Axis(n, 3, 1, 1, 1, 1) for n in (8, 40)]
 VALID5, HALVING = Axis(12, 5, 1, 1, 0, 0), Axis(32, 3, 2, 1, 0, 1)
 CHOICES = [  # (x, kernel, window, groups) -> (kernel's gradient, forward)
-    ((64, 8, 8, 16), (3, 3, 16, 32), SAME3[0], 1, "folded", "xla"),  # small rows
-    ((128, 40, 40, 16), (3, 3, 16, 32), SAME3[1], 1, "blocked", "xla"),  # large ones
-    ((128, 40, 40, 16), (3, 3, 16, 16), SAME3[1], 1, "sliced", "xla"),  # few columns of a product
-    ((128, 40, 40, 3), (3, 3, 3, 16), SAME3[1], 1, "blocked", "xla"),  # as many again when folded
+    ((64, 8, 8, 16), (3, 3, 16, 32), SAME3[0], 1, "folded", "xla"),  # the rows fit in the cache
+    ((128, 40, 40, 16), (3, 3, 16, 32), SAME3[1], 1, "blocked", "xla"),  # they do not
+    ((128, 40, 40, 16), (3, 3, 16, 16), SAME3[1], 1, "sliced", "xla"),  # too thin a product
+    ((128, 40, 40, 3), (3, 3, 3, 16), SAME3[1], 1, "blocked", "xla"),  # folded columns widen it
     ((64, 40, 40, 1), (3, 3, 1, 6), SAME3[1], 1, "folded", "folded"),  # one channel, few kernels
     ((64, 9, 9, 64), (1, 1, 64, 128), Axis(9, 1, 1, 1, 0, 0), 1, "patches", "patches"),
     ((8, 8, 8, 16), (3, 3, 4, 32), SAME3[0], 4, "sliced", "sliced"),
     ((8, 8, 8, 32), (3, 3, 2, 32), SAME3[0], 16, "xla", "xla"),
     ((8, 8, 8, 16), (3, 3, 1, 16), SAME3[0], 16, "xla", "patches"),
-    ((64, 40, 40, 64), (3, 3, 64, 96), SAME3[1], 1, "blocked", "padded"),  # a row more than the image has
+    ((64, 40, 40, 64), (3, 3, 64, 96), SAME3[1], 1, "blocked", "padded"),  # one row is appended
     ((64, 12, 12, 20), (5, 5, 20, 50), VALID5, 1, "folded", "padded"),
-    ((64, 40, 40, 128), (3, 3, 128, 96), SAME3[1], 1, "sliced", "xla"),  # as large a sum for every block
-    ((8, 40, 40, 512), (3, 3, 512, 2048), SAME3[1], 1, "xla", "xla"),  # even for four slices
+    ((64, 40, 40, 128), (3, 3, 128, 96), SAME3[1], 1, "sliced", "xla"),  # a large kernel, so adding blocks takes longer
+    ((8, 40, 40, 512), (3, 3, 512, 2048), SAME3[1], 1, "xla", "xla"),  # a kernel larger than the batch
 ]
 INPUT_CHOICES = [  # (cotangent, kernel, window, groups) -> input's gradient
     ((64, 8, 8, 50), (5, 5, 20, 50), VALID5, 1, "patches"),
     ((64, 16, 16, 32), (3, 3, 16, 32), HALVING, 1, "patches"),
     ((64, 16, 16, 32), (3, 3, 8, 32), HALVING, 2, "patches"),
-    ((64, 16, 16, 64), (3, 3, 3, 64), HALVING, 1, "xla"),  # an image's own gradient is hardly asked for
+    ((64, 16, 16, 64), (3, 3, 3, 64), HALVING, 1, "xla"),  # the gradient of an image is rarely needed
     ((64, 40, 40, 64), (3, 3, 64, 64), SAME3[1], 1, "padded"),
     ((64, 40, 40, 16), (3, 3, 16, 16), SAME3[1], 1, "xla"),
 ]
@@ -125,7 +125,7 @@ def test_the_choice_is_made(monkeypatch):
         *(((examples, 6, 6, 8), sizes) for examples, sizes in ((39, {13}), (40, {10}), (14, {14}), (1, {1}))),
         *(((examples, 6, 6, 8), sizes) for examples, sizes in ((37, {13, 11}), (49, {13, 10}))),  # no good divisor
         *(((examples, 6, 6, 16), sizes) for examples, sizes in ((39, {7, 4}), (40, {5}))),
-        ((4, 6, 6, 128), {1}),  # of which one alone is too many
+        ((4, 6, 6, 128), {1}),  # one example alone exceeds the block
         ((100, 9, 8), {50}),
     ],
 )
@@ -139,14 +139,14 @@ def test_blocks_of_the_batch_add_up(monkeypatch, shape, sizes):
     assert set(map(int, sliced)) == sizes
     own = functools.partial(compute, "kernel_gradient", axes=axes)
     assert_close(jax.jit(of_blocks)(x, delta), own(x, delta))
-    # it is linear in both, also where JAX differentiates the loop itself
+    # the product is linear in both, and JAX differentiates the loop itself
     loss = lambda f: lambda x, delta: jnp.sum(jnp.sin(f(x, delta)))
     assert_close(jax.grad(loss(of_blocks), (0, 1))(x, delta), jax.grad(loss(own), (0, 1))(x, delta))
 
 
 @pytest.mark.parametrize("examples", [16, 14])  # blocks of 2, and of 2 with one left over
 def test_blocks_add_up_on_each_device_of_a_shard_map(monkeypatch, examples):
-    """Also with the check of what varies between devices, which is the default."""
+    """The default check of what varies between devices accepts it."""
     monkeypatch.setattr(tuned, "BLOCK", 2 * 8 * 6 * 3 * 8)
     x, delta = (jax.random.normal(jax.random.key(c), (examples, 6, 6, c)) for c in (8, 4))
     own = functools.partial(compute, "kernel_gradient", axes=axes_of((6, 6), (3, 3), 1, "SAME", 1))
@@ -261,7 +261,7 @@ def test_folded_columns_of_odd_and_even_windows(h, k, padding):
 @pytest.mark.parametrize("options", [{}, {"groups": 2}, {"dilation": 2}, {"padding": ((0, 1), (2, 0))}], ids=str)
 @pytest.mark.parametrize("k", [1, 2, 3])
 def test_transposed_convolutions_gradients_and_second_derivatives_are_xlas_own(k, options):
-    """With "SAME" and a window of one place the crop is negative: zeros are appended."""
+    """With "SAME" and a 1×1 window the crop is negative, so zeros are appended."""
     groups = options.get("groups", 1)
     x, kernel = arrays(b=2, h=4, c_in=4, c_out=2, k=k)
     kernel = kernel[:, :, : 4 // groups]
@@ -295,7 +295,7 @@ def test_transposed_convolutions_gradients_and_second_derivatives_are_xlas_own(k
 
 @pytest.mark.parametrize("groups", [1, 2])
 def test_no_zeros_are_put_between_what_a_strided_convolution_gives_back(groups):
-    """XLA reads them as a dilation, and on CPU skips them; given a padded array it would multiply by them."""
+    """XLA on CPU skips the zeros of a dilation, but would multiply by those of a padded array."""
     x, kernel = arrays(c_in=4)
     kernel = kernel[:, :, : 4 // groups]
     forward = functools.partial(layers.conv2d, stride=2, groups=groups)
@@ -385,4 +385,4 @@ def test_of_two_rounds_each_program_counts_with_its_faster_time():
         [{"method": m, "milliseconds": t} for m, t in zip("ab", times, strict=True)]
         for times in (("9", "2"), ("10", "1"))
     )
-    assert conv_methods.faster(first, second) == [first[0], second[1]]  # as numbers: "10" comes before "9" as text
+    assert conv_methods.faster(first, second) == [first[0], second[1]]  # numbers, because "10" sorts before "9" as text

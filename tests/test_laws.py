@@ -2,15 +2,15 @@
 
 A function of the modules below needs a row in EXAMPLES or INITIALIZERS, or a name in a set of those with laws of their
 own: PAIRS (forward and backward, with a row in `benchmarks.backprop_examples`), FITS (a search for an optimum), PLAIN
-(takes or gives Python values or functions). Without one, a test fails the day it is added. What the laws say:
+(takes or gives Python values or functions). Without one, a test fails the day it is added. The laws:
 
 * jit, eager, vmap over any stack of arguments and a loop agree to 16 ulps at leaf scale (bfloat16: 2);
 * a batch is a loop over its examples, unless the function mixes examples (MIXES), draws noise (KEYED), or takes one
-  example (or one batch) at a time, to be mapped (SINGLE);
-* float32 and bfloat16 stay what they are, unless the result is a statistic in float32 (WIDE);
+  example (or one batch) at a time and is mapped by the user (SINGLE);
+* float32 and bfloat16 are kept, unless the result is a statistic in float32 (WIDE);
 * every mode of differentiation runs, and they agree with one another and with finite differences in float64;
 * an empty batch gives an empty result; `key` comes first; options are keyword-only;
-* 0 and ±1e4 give finite values and gradients in float32 and bfloat16, where the function is defined there (UNDEFINED);
+* 0 and ±1e4 give finite values and gradients in float32 and bfloat16, unless the function is UNDEFINED there;
   inf and NaN in one example change no other.
 """
 
@@ -30,7 +30,7 @@ from tests import examples_layers
 from tests.examples import BOTH, CLASS, Example, N, Z, normal, one_of, positive
 
 KEY = jax.random.key(20)
-# most of the time goes into compiling; where jit itself is not what is tested, it need not optimise
+# compiling takes most of the time, and only the tests of jit need optimised programs
 OPTIONS = {"xla_backend_optimization_level": 0}
 if jax.__version_info__ < (0, 11):
     OPTIONS["xla_cpu_use_fusion_emitters"] = False  # later versions of XLA have no such option
@@ -38,12 +38,12 @@ quick_jit = functools.partial(jax.jit, compiler_options=OPTIONS)
 
 
 SIGNED = np.array([[0, 1, 1, 0, 1, 0]] * N)
-PICTURES = positive(N, 6, 5, 3)  # with room between 0 and 1
+PICTURES = positive(N, 6, 5, 3)  # away from 0 and 1
 DEEP = ({"kernel": normal(4, 3), "bias": normal(3)}, {"kernel": normal(3, 2)})
 NETS = ({"kernel": normal(N, 4, 3), "bias": normal(N, 3)}, {"kernel": normal(N, 3, 2)})
 TREE = {"kernel": normal(N, 2, 3), "bias": normal(3)}
 
-OTHER_ACTIVATIONS = ("noisy_relu", "prelu")  # take more than x
+OTHER_ACTIVATIONS = ("noisy_relu", "prelu")  # these take more than x
 ELEMENTWISE = {
     f"activations.{name}": Example((3 * Z,)) for name in activations.__all__ if name not in OTHER_ACTIVATIONS
 }
@@ -253,13 +253,13 @@ over_all = pytest.mark.parametrize(("name", "i"), [(name, i) for name in EXAMPLE
 
 
 def bound(name, example):
-    """The function of the example's arguments alone."""
+    """Return the function with the example's options, and a key if it takes one, bound."""
     f = functools.partial(FUNCTIONS[name], **example.options)
     return functools.partial(f, KEY) if name in KEYED else f
 
 
 def arguments(name, example, dtype):
-    """What the function is called with: the batch, or one example of it."""
+    """Return the arguments of a call: the batch, or one example of it."""
     return cast(take(example.args, example.batched, 0) if name in SINGLE else example.args, dtype)
 
 
@@ -272,7 +272,7 @@ def cast(tree, dtype):
 
 
 def ulps(a, b):
-    """|a − b| in units of the spacing at the largest finite entry; inf where they differ in kind."""
+    """Return |a − b| in units of the spacing at the largest finite entry; inf if shape, dtype or infinities differ."""
     if a.shape != b.shape or a.dtype != b.dtype:
         return np.inf
     if not is_float(a):
@@ -304,7 +304,7 @@ def take(args, which, i):
 
 @functools.cache
 def mapped_and_looped(name, i):
-    """The batch as written, mapped and looped over; and pairs (mapped, looped) for a stack of each argument."""
+    """Return the batch as written, mapped and looped over, and pairs (mapped, looped) for a stack of each argument."""
     example = examples(name)[i]
     f, args, batch = bound(name, example), arguments(name, example, jnp.float32), cast(example.args, jnp.float32)
     count = range(len(args))
@@ -340,10 +340,10 @@ def test_key_comes_first_and_options_are_keyword_only(name):
     names = [p.name for p in parameters]
     assert (names[:1] == ["key"]) == (name in KEYED | KEYED_ELSEWHERE)
     for p in parameters:
-        if p.name == "key" and name not in KEYED | KEYED_ELSEWHERE:  # noise on request only
+        if p.name == "key" and name not in KEYED | KEYED_ELSEWHERE:  # noise is optional here
             assert (p.kind, p.default) == (p.KEYWORD_ONLY, None)
         assert p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) or name == "augmentation.compose"
-        if p.kind == p.POSITIONAL_OR_KEYWORD:  # an array that may be left out has the default None
+        if p.kind == p.POSITIONAL_OR_KEYWORD:  # the default of an optional array is None
             assert p.default in (p.empty, None)
 
 
@@ -394,7 +394,7 @@ def test_every_mode_of_differentiation_agrees_with_finite_differences(name, i):
 
 
 def derivatives(name, example):
-    """All modes of differentiation of a weighted sum of the outputs in float64, each beside what it must equal."""
+    """Differentiate a weighted sum of the outputs in float64 in every mode; pair each result with its oracle."""
     f, args = bound(name, example), arguments(name, example, jnp.float64)
     floats = tuple(k for k, a in enumerate(args) if all(map(is_float, jax.tree.leaves(a))))
     x, unravel = ravel_pytree([args[k] for k in floats])
@@ -450,7 +450,7 @@ def test_an_empty_batch_gives_an_empty_result(name, i):
 
 
 def data_argument(example):
-    """The first argument that carries the batch and is floats alone; None where only integers carry it."""
+    """Return the first argument that carries the batch and holds floats alone, or None."""
     return next((k for k in example.batched if all(map(is_float, jax.tree.leaves(example.args[k])))), None)
 
 
@@ -501,7 +501,7 @@ def test_what_is_not_finite_stays_in_its_example(name, i):
 
 @pytest.mark.parametrize("name", backprop_examples.EXAMPLES)
 def test_laws_of_pairs(name):
-    """Forward and backward together; dtypes, derivatives and oracles are those of test_backprop."""
+    """Forward and backward run together here; test_backprop has dtypes, derivatives and oracles."""
     example = backprop_examples.EXAMPLES[name][0]
     forward = functools.partial(FUNCTIONS[f"backprop.{name}_forward"], **example.options)
     backward = functools.partial(FUNCTIONS[f"backprop.{name}_backward"], **example.backward_options)
@@ -526,7 +526,7 @@ def test_laws_of_pairs(name):
 
 @pytest.mark.parametrize("name", FITS)
 def test_laws_of_fits(name):
-    """What was found, not the way there; their derivatives are those of test_classical."""
+    """The optimum obeys the laws, its path need not; test_classical has the derivatives."""
     x, y = FITS[name].args
     f = functools.partial(FUNCTIONS[name], **FITS[name].options)
     with jax.enable_x64(True):

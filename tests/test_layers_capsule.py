@@ -15,7 +15,7 @@ def squash(s):
 
 
 def route(votes, iterations):
-    """The paper's procedure 1 for one example, capsule by capsule."""
+    """Run the paper's procedure 1 on one example, capsule by capsule."""
     n_in, n_out, _ = votes.shape
     b = np.zeros((n_in, n_out))
     for _ in range(iterations):

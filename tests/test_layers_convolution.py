@@ -17,18 +17,18 @@ SETTINGS = settings(max_examples=25, deadline=None, derandomize=True)
 
 
 def amounts(n, k, s, d, padding):
-    """What the names of paddings stand for, from their definitions."""
+    """Return the amounts that a padding's name stands for, by its definition."""
     extent = (k - 1) * d + 1
     if padding == "SAME":
         total = 0
-        while (n + total - extent) // s + 1 < -(-n // s):  # the least that gives ceil(n / s) outputs
+        while (n + total - extent) // s + 1 < -(-n // s):  # the least padding that gives ceil(n / s) outputs
             total += 1
         return total // 2, total - total // 2
     return {"VALID": (0, 0), "FULL": (extent - 1, extent - 1)}.get(padding, (padding, padding))
 
 
 def loop_conv2d(x, kernel, stride, padding, dilation, groups):
-    """Cross-correlation of one image, one multiplication at a time over space and in groups over channels."""
+    """Cross-correlate one image, place by place and group by group."""
     pads = [amounts(n, k, stride, dilation, padding) for n, k in zip(x.shape, kernel.shape[:2], strict=False)]
     x = np.pad(x, [*pads, (0, 0)])
     kh, kw, c_group, c_out = kernel.shape
@@ -43,7 +43,7 @@ def loop_conv2d(x, kernel, stride, padding, dilation, groups):
 
 @st.composite
 def convolutions(draw):
-    """A draw of shapes and options in which the window fits."""
+    """Draw shapes and options such that the window fits."""
     k, s, d = (draw(st.tuples(*[st.integers(1, 3)] * 2)), draw(st.integers(1, 3)), draw(st.integers(1, 2)))
     padding = draw(st.sampled_from(["SAME", "VALID", "FULL", 1, 2]))
     h, w = (draw(st.integers((one - 1) * d + 1, 7)) for one in k)
@@ -65,13 +65,13 @@ def test_conv2d_is_the_loop(drawn):
 @SETTINGS
 @given(convolutions())
 def test_conv_transpose2d_is_the_transpose_of_conv2d(drawn):
-    """⟨conv(u, k), x⟩ = ⟨u, convT(x, k with its channel axes exchanged)⟩ where the shapes of u fit."""
+    """⟨conv(u, k), x⟩ = ⟨u, convT(x, k with exchanged channel axes)⟩ for every u of a fitting shape."""
     x, kernel, options = drawn
     options["groups"] = 1
     if (options["padding"] != "SAME" and np.isscalar(options["padding"])) or options["padding"] == "FULL":
         options["padding"] = "VALID"
     kernel = np.float32(kernel)
-    exchanged = kernel.swapaxes(2, 3)  # takes x's kind of channels in, as many as kernel puts out
+    exchanged = kernel.swapaxes(2, 3)  # its input channels are x's, its outputs as many as the kernel's
     x = np.float32(np.random.default_rng(1).normal(size=(*x.shape[:2], kernel.shape[3])))
     y = layers.conv_transpose2d(x, exchanged, **options)
     u = np.random.default_rng(2).normal(size=y.shape)
@@ -120,7 +120,7 @@ def test_paddings_per_axis():
 
 
 def test_gradients_are_those_of_the_loop():
-    """Both gradients of ⟨conv(x, k), g⟩ by the loop on unit vectors: it is linear in each argument."""
+    """⟨conv(x, k), g⟩ is linear in each argument, so the loop on unit vectors gives both gradients."""
     rng = np.random.default_rng(0)
     x, kernel = rng.normal(size=(4, 4, 2)), rng.normal(size=(2, 2, 1, 2))
     options = {"stride": 2, "padding": 1, "dilation": 1, "groups": 2}
@@ -155,20 +155,20 @@ LECTURE_S = [[1, 1, 1, 0, 0], [0, 1, 1, 1, 0], [0, 0, 1, 1, 1], [0, 0, 1, 1, 0],
     ],
 )
 def test_worked_cross_correlations(image, kernel, expected):
-    """Lecture row H2."""
+    """The lecture's worked numbers [Lecture row H2]."""
     y = layers.conv2d(jnp.array(image, float)[..., None], jnp.array(kernel, float)[..., None, None], padding="VALID")
     np.testing.assert_array_equal(y[..., 0], expected)
 
 
 def test_worked_full_convolution():
-    """Lecture row H2, full convolution."""
+    """The lecture's full convolution [Lecture row H2]."""
     x, kernel = jnp.array([[1.0, 3, 1], [0, -1, 1], [2, 2, -1]]), jnp.array([[1.0, 2], [0, -1]])
     expected = [[1, 5, 7, 2], [0, -2, -4, 1], [2, 6, 4, -3], [0, -2, -2, 1]]
     np.testing.assert_array_equal(layers.convolve2d(x, kernel), expected)
 
 
 def test_lecture_filter_with_stride_two():
-    """Lecture rows H2, H3: a 4×4 filter with stride 2 on 8×8; 6 filters of 5×5 take 32×32×3 to 28×28×6."""
+    """A 4×4 filter with stride 2 on 8×8; 6 filters of 5×5 take 32×32×3 to 28×28×6 [Lecture rows H2, H3]."""
     assert layers.conv2d(jnp.ones((8, 8, 1)), jnp.ones((4, 4, 1, 1)), stride=2, padding="VALID").shape == (3, 3, 1)
     y = jax.eval_shape(lambda x, k: layers.conv2d(x, k, padding="VALID"), jnp.ones((32, 32, 3)), jnp.ones((5, 5, 3, 6)))
     assert y.shape == (28, 28, 6)
@@ -188,7 +188,7 @@ def test_convolve_is_scipys(mode, shape):
 
 
 def test_conv1d_of_the_lecture():
-    """Lecture row H1: kernels in one layer, a causal average, and options as in two dimensions."""
+    """Several kernels in one layer, a causal average, and the options of two dimensions [Lecture row H1]."""
     x = np.float32(np.random.default_rng(0).normal(size=(2, 9, 1)))
     kernels = np.array([[-1, 0, 1], [1, -1, 1], [0.5, 1, 2], [0, 1, 3]], np.float32)
     y = layers.conv1d(x, kernels.T[:, None, :], padding="VALID")

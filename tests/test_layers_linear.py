@@ -19,7 +19,7 @@ def test_dense_is_the_matrix_product(leading):
 
 
 def test_linear_network_of_the_lecture_has_its_worked_gradients():
-    """Lecture row D2: a linear 2-3-1 net of ones at x = (1, 1), y = 0, loss ½(ŷ − y)²."""
+    """A linear 2-3-1 net of ones at x = (1, 1), y = 0, with the loss ½(ŷ − y)² [Lecture row D2]."""
     params = [(jnp.ones((2, 3)), jnp.ones(3)), (jnp.ones((3, 1)), jnp.ones(1))]
 
     def loss(params):

@@ -52,7 +52,7 @@ def value_and_vjp(f, arguments):
 
 
 def test_second_derivatives_of_batch_norm_are_those_of_its_formula():
-    """∂²σ²/∂x_i∂x_j = 2/m (δ_ij − 1/m); and the formula written out, which JAX differentiates as it stands."""
+    """∂²σ²/∂x_i∂x_j = 2/m (δ_ij − 1/m), and JAX's own derivative of the formula written out."""
     x, scale, offset = images(5, 2), *affine(2)
     hessian = jax.hessian(lambda x: layers.batch_statistics(x[:, None])[1][0])(x[:, 0])
     np.testing.assert_allclose(hessian, 2 / 5 * (np.eye(5) - 1 / 5), atol=1e-6)
@@ -71,7 +71,7 @@ def test_second_derivatives_of_batch_norm_are_those_of_its_formula():
 
 
 def test_batch_norm_backward_sums_the_cotangent_and_one_product_with_it():
-    """Each other array that is to be summed would be written out first, by XLA on CPU."""
+    """XLA on CPU would write any other summand to memory first."""
     x = images(4, 3, 2)
     ours = lambda x, scale, offset: layers.batch_norm(x, *layers.batch_statistics(x), scale, offset)
     _, pullback = jax.vjp(ours, x, *affine(2))
@@ -105,7 +105,7 @@ def test_statistics_are_the_mean_and_the_biased_variance():
 
 @pytest.mark.parametrize("size", [1, 2, 8])
 def test_statistics_over_devices_are_those_of_the_whole_batch(size):
-    """Shards of very different means: nothing but the right combination gives the whole batch's variance."""
+    """The shards' means differ so much that only the right combination gives the whole batch's variance."""
     x = images(16, 3) + np.linspace(-1000, 1000, 16, dtype=np.float32)[:, None]
     shards = x.reshape(size, 16 // size, 3)
     mean, var = jax.pmap(lambda x: layers.batch_statistics(x, axis_name="d"), axis_name="d")(shards)
@@ -146,7 +146,7 @@ def test_statistics_of_narrow_types_are_float32(dtype):
 
 
 def test_the_lecture_says_when_batch_norm_is_the_identity_and_that_a_bias_is_lost():
-    """Lecture row G5."""
+    """With scale √var and offset mean, batch norm is the identity [Lecture row G5]."""
     x = images(32, 4)
     mean, var = layers.batch_statistics(x)
     np.testing.assert_allclose(layers.batch_norm(x, mean, var, jnp.sqrt(var + 1e-5), mean), x, **CLOSE)
@@ -199,7 +199,7 @@ def test_local_response_norm_is_the_papers_sum(size, per_size):
 
 
 def test_local_response_norm_has_alexnets_defaults():
-    """One pixel of one channel, x = 100: 100 / (2 + 1e-4 · 10⁴)^¾ (Lecture row H8)."""
+    """One pixel of one channel, x = 100, gives 100 / (2 + 1e-4 · 10⁴)^¾ [Lecture row H8]."""
     np.testing.assert_allclose(layers.local_response_norm(jnp.array([100.0])), [100 / 3**0.75], rtol=1e-6)
     np.testing.assert_allclose(
         layers.local_response_norm(jnp.array([100.0]), per_size=True), [100 / 2.2**0.75], rtol=1e-6
@@ -207,7 +207,7 @@ def test_local_response_norm_has_alexnets_defaults():
 
 
 def test_local_response_norm_of_a_channel_knows_its_neighbours_alone():
-    x = jnp.ones(9).at[0].set(1e30).at[8].set(jnp.nan)  # whose square is infinite, which times 0 would be NaN
+    x = jnp.ones(9).at[0].set(1e30).at[8].set(jnp.nan)  # its square is infinite, and ∞ · 0 would be NaN
     y = layers.local_response_norm(x, size=3, alpha=1.0, k=1.0)
     assert y[:2].tolist() == [0, 0]
     np.testing.assert_allclose(y[2:7], 4**-0.75, rtol=1e-6)
@@ -216,7 +216,7 @@ def test_local_response_norm_of_a_channel_knows_its_neighbours_alone():
 
 @pytest.mark.parametrize("size", [3, 4])
 def test_local_response_norm_has_the_gradient_of_the_papers_sum_in_every_argument(size):
-    """δ_i d_i^−β − 2αβ x_i Σ_j δ_j x_j d_j^(−β−1) in numpy; finite differences for the numbers."""
+    """Numpy has δ_i d_i^−β − 2αβ x_i Σ_j δ_j x_j d_j^(−β−1); the scalars' gradients are finite differences."""
     x, g = images(2, 7), images(2, 7, seed=1)
     near = np.array([[-(size // 2) <= j - i <= (size - 1) // 2 for j in range(7)] for i in range(7)], float)
     d = 1.5 + 0.1 * (x.astype(float) ** 2) @ near.T
@@ -237,7 +237,7 @@ def test_local_response_norm_has_the_gradient_of_the_papers_sum_in_every_argumen
 
 
 def contrast_norm_loop(x, size, across_channels):
-    """Jarrett's two steps for one image, pixel by pixel."""
+    """Apply Jarrett's two steps to one image, pixel by pixel."""
     r = size // 2
 
     def local_mean(v):

@@ -1,4 +1,4 @@
-"""Pools against a plain numpy loop and the lectures' worked example; ties, NaN, infinities, borders."""
+"""Pools against a numpy loop and the lectures' worked example; ties, NaN, infinities, borders."""
 
 import functools
 import itertools
@@ -17,7 +17,7 @@ SETTINGS = settings(max_examples=20, deadline=None, derandomize=True)
 
 
 def windows(shape, window, stride, padding):
-    """The pixels of each window that lie in the image, in row-major order: {(i, j): [(row, column), ...]}."""
+    """Return the pixels of each window inside the image, in row-major order: {(i, j): [(row, column), ...]}."""
     lows, counts = [], []
     for n, k, s, p in zip(shape, window, stride, padding, strict=True):
         if p == "SAME":
@@ -60,7 +60,7 @@ def loop_max_gradient(x, g, window, stride, padding):
 
 @st.composite
 def pools(draw):
-    """A draw of an image with many ties, and options that fit."""
+    """Draw an image with many ties, and fitting options."""
     window = draw(st.tuples(st.integers(1, 4), st.integers(1, 4)))
     stride = draw(st.sampled_from([window, (1, 1), (2, 2), (1, 3)]))
     padding = tuple(draw(st.sampled_from(["VALID", "SAME", (k // 2, 0), k // 2])) for k in window)
@@ -123,7 +123,7 @@ def test_weighted_pool_is_the_loop(drawn):
 
 
 def place_of_first(shape, window, i, j, options):
-    """Where in the image (also outside) the window (i, j) begins."""
+    """Return where the window (i, j) begins, possibly outside the image."""
     begins = []
     for index, n, k, s, p in zip((i, j), shape, window, options["stride"], options["padding"], strict=True):
         total = max((-(-n // s) - 1) * s + k - n, 0)
@@ -133,7 +133,7 @@ def place_of_first(shape, window, i, j, options):
 
 
 def test_worked_example():
-    """Lecture row H5."""
+    """The lecture's numbers [Lecture row H5]."""
     x = jnp.array([[1.0, 1, 2, 4], [5, 6, 7, 8], [3, 2, 1, 0], [1, 2, 3, 4]])[..., None]
     np.testing.assert_array_equal(layers.max_pool2d(x)[..., 0], [[6, 8], [3, 4]])
     np.testing.assert_array_equal(layers.avg_pool2d(x)[..., 0], [[3.25, 5.25], [2, 2]])
@@ -154,7 +154,7 @@ def test_global_pools():
 
 
 def test_where_max_fails_and_where_average_fails():
-    """Lecture row H5: a black line on white vanishes under the maximum, a white dot on black under the average."""
+    """The maximum loses a black line on white, the average a white dot on black [Lecture row H5]."""
     line = jnp.ones((4, 4, 1)).at[0].set(0)
     np.testing.assert_array_equal(layers.max_pool2d(line), np.ones((2, 2, 1)))
     assert layers.avg_pool2d(line).min() == 0.5
@@ -175,7 +175,7 @@ def test_nan_propagates_from_any_place(place, options):
 
 @pytest.mark.parametrize("differentiated", [False, True])
 def test_nan_goes_through_a_convolution_a_rectifier_and_a_pool_in_one_program(differentiated):
-    """XLA on CPU makes one kernel of the three if the pool is a `reduce_window`, and loses NaN (jaxlib 0.10.2)."""
+    """XLA on CPU fuses the three if the pool is a `reduce_window`, and the fused kernel loses NaN (jaxlib 0.10.2)."""
     x = np.random.default_rng(0).normal(size=(8, 28, 28, 1)).astype(np.float32)
     x[3, 5, 6] = np.nan
     kernel = np.random.default_rng(1).normal(size=(5, 5, 1, 32)).astype(np.float32)
@@ -247,7 +247,7 @@ def test_unpooling_adds_where_windows_overlap_and_drops_what_lies_outside():
     np.testing.assert_array_equal(unpooled[..., 0], [[0, 5], [0, 0]])
 
 
-# ---------------------------------------------------------------- derivatives, in the modes that the laws do not reach
+# ---------------------------------------------------------------- derivatives, in the modes that the laws do not cover
 
 POOLS = {
     "max": layers.max_pool2d,

@@ -57,7 +57,7 @@ def test_lstm_is_flaxs_with_its_gradient():
 
 
 def test_lstm_memory_is_kept_by_an_open_forget_gate():
-    """Gates forced by the bias: forget 1, input 0 keep c; output 1 shows tanh(c)."""
+    """The bias forces the gates: forget 1 and input 0 keep c, output 1 shows tanh(c)."""
     bias = np.repeat(np.float32([-50, 50, 0, 50]), UNITS)
     hs, cs = layers.lstm(X, (H, C), W4 * 0, U4 * 0, bias)
     np.testing.assert_allclose(cs, np.repeat(C[:, None], T, 1), rtol=1e-6)
@@ -93,7 +93,7 @@ def test_bfloat16_is_kept_and_float32_states_follow_the_promotion():
 
 
 def test_gradients_through_time_vanish_and_explode():
-    """Lecture rows A8, D5: a linear cell h ← a h gives ∂h_T/∂h_0 = a^T."""
+    """A linear cell h ← a h gives ∂h_T/∂h_0 = a^T [Lecture rows A8, D5]."""
     for a in (0.5, 1.0, 1.5):
         slope = jax.grad(
             lambda h, a=a: layers.rnn(

@@ -1,4 +1,4 @@
-"""Noise against its exact distribution: what is drawn, how often, with which mean and variance."""
+"""Noise against its exact distribution: values, frequencies, mean and variance."""
 
 import jax
 import jax.numpy as jnp
@@ -10,18 +10,18 @@ from jaxdl import backprop, layers
 
 KEY = jax.random.key(7)
 N = 40_000
-SIGMAS = 5  # a right implementation fails a bound of 5 standard errors once in two million draws
+SIGMAS = 5  # a correct implementation exceeds 5 standard errors once in two million draws
 
 
 def assert_share(event, probability):
-    """The share of true entries is within the bound of a binomial of this probability."""
+    """Hold the share of true entries to the bound of a binomial of this probability."""
     event = np.asarray(event)
     error = np.sqrt(probability * (1 - probability) / event.size)
     assert abs(event.mean() - probability) <= SIGMAS * error
 
 
 def assert_moments(sample, mean, var):
-    """Mean and variance of a sample (along axis 0) of a nearly normal quantity fit."""
+    """Hold mean and variance of a nearly normal sample, along axis 0, to their values."""
     sample = np.asarray(sample, np.float64)
     n = len(sample)
     assert (abs(sample.mean(0) - mean) <= SIGMAS * np.sqrt(var / n) + 1e-6).all()
@@ -56,7 +56,7 @@ def test_rate_zero_is_the_identity_and_extremes_stay_where_they_are():
 
 
 def test_integers_are_dropped_as_floats(monkeypatch):
-    """1 − rate as an int is 0, and what is kept would be infinite."""
+    """1 − rate as an int is 0, and dividing by it would give infinity."""
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     x = np.arange(-3, 5)
     for drop in (lambda x: layers.dropout(KEY, x, 0.5), lambda x: backprop.dropout_forward(KEY, x, rate=0.5)[0]):
@@ -72,7 +72,7 @@ def test_the_rate_may_be_traced():
 
 
 def test_dropout_is_an_ensemble_of_linear_nets():
-    """Lecture row G8: the mean of all 2⁴ subnets of a linear net is the net in evaluation."""
+    """The mean of all 2⁴ subnets of a linear net is the net in evaluation [Lecture row G8]."""
     x, w = np.arange(1, 5.0), np.array([2.0, -1, 0.5, 3])
     masks = np.array(np.meshgrid(*[[0, 1]] * 4)).reshape(4, -1).T
     np.testing.assert_allclose((masks * x @ w).mean(), 0.5 * x @ w)
@@ -107,7 +107,7 @@ def test_dropconnect_drops_weights():
 
 @pytest.mark.parametrize("per", ["unit", "weight"])
 def test_shakeout_enhances_or_reverses(per):
-    """Lecture row G4, with Kang's sgn(w)."""
+    """Shakeout as in the lecture, with Kang's sgn(w) [Lecture row G4]."""
     rate, c = 0.3, 0.2
     alpha = 1 / (1 - rate)
     kernel = np.random.default_rng(0).normal(size=(400, 30)).astype(np.float32)
@@ -140,7 +140,7 @@ def test_shakeout_without_c_is_inverted_dropout():
 
 @pytest.mark.parametrize("mode", ["additive", "multiplicative"])
 def test_whiteout_has_the_moments_of_noise_on_each_connection(mode):
-    """Lecture row G4; the sums are over connections drawn one by one: x + N(0, v), or x times N(1, v)."""
+    """The oracle draws connections one by one: x + N(0, v), or x times N(1, v) [Lecture row G4]."""
     x, kernel = np.float32([1, -2, 0.5]), np.float32([[1, 0.3], [-0.2, 0], [2, -1]])
     sigma, gamma, ridge = 0.7, 0.5, 0.1
     noise_var = np.where(kernel == 0, 0, sigma**2 * np.where(kernel == 0, 1, abs(kernel)) ** -gamma + ridge)

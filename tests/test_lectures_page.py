@@ -1,4 +1,4 @@
-"""docs/lectures.md: it is what the command makes, complete, and every row that a docstring cites is there."""
+"""docs/lectures.md: the committed page is the generated one, it is complete, and every cited row exists."""
 
 import re
 import string
@@ -16,7 +16,7 @@ CITATION = re.compile(r"[Ll]ecture\s+rows?\s+([A-Z]\d*(?:(?:\s*[,-]\s*|\s+and\s+
 
 
 def cited(text):
-    """The ids that a text cites, ranges written out."""
+    """Return the ids that a text cites, with ranges expanded."""
     ids = set()
     for match in CITATION.finditer(text):
         for part in re.split(r"\s*,\s*|\s+and\s+", match[1]):

@@ -147,7 +147,7 @@ def test_impossible_class_numbers_give_nan_and_do_not_touch_other_examples(loss)
 )
 def test_impossible_binary_labels_give_nan(loss, bad):
     values = loss(jnp.array([0.3, 0.3]), jnp.array([bad, 1]))
-    assert np.isnan(values).tolist() == [True, True]  # the other one only looks as if it followed the convention
+    assert np.isnan(values).tolist() == [True, True]  # one bad label spoils the whole call
     assert np.isnan(jax.grad(lambda p: loss(p, jnp.float32(bad)))(0.3))
 
 
@@ -161,12 +161,12 @@ def test_hinge_and_perceptron_equal_optax_and_move_off_zero():
 
 
 OF_CLASSES = {"softmax_cross_entropy", "softmax_focal", "nll", "kl_divergence", "margin"}
-OF_SEQUENCES = {"ctc"}  # a scan, which nothing is fused into
+OF_SEQUENCES = {"ctc"}  # nothing is fused into a scan
 
 
 @pytest.mark.parametrize("name", sorted(set(losses.__all__) - OF_SEQUENCES))
 def test_nan_reaches_the_mean_of_a_large_batch(name):
-    """XLA on CPU fuses a loss into its sum, in a kernel whose maximum of NaN and 0 is 0 (jaxlib 0.10.2)."""
+    """XLA on CPU fuses a loss into its sum, and the fused maximum of NaN and 0 is 0 (jaxlib 0.10.2)."""
     predictions = np.random.default_rng(0).uniform(size=(1024, 10)).astype(np.float32)
     predictions[5, 3] = np.nan
     targets = np.full(1024, 3) if name in OF_CLASSES else np.ones((1024, 10), np.float32)
@@ -374,7 +374,7 @@ def test_info_nce_equals_optax_s_cross_entropy_of_cosines():
 
 
 def paths(z, labels, blank=0):
-    """−ln of the sum of the probabilities of all paths that collapse to the labels."""
+    """Return −ln of the summed probabilities of all paths that collapse to the labels."""
     log_p, total = scipy.special.log_softmax(np.asarray(z, np.float64), -1), 0.0
     for path in itertools.product(range(z.shape[-1]), repeat=len(z)):
         merged = [k for k, before in zip(path, (None, *path), strict=False) if k != before]

@@ -1,7 +1,7 @@
-"""Programs for a GPU and a TPU, written on a machine that has neither.
+"""Programs for a GPU and a TPU, lowered on a machine that has neither.
 
-Lowering for "cuda" and "tpu" finds an operation that has no rule there, and CPU's forms of convolution where they
-should not be. It compiles nothing. Functions come from the table of `tests/test_laws.py`, optimizers from
+Lowering for "cuda" and "tpu" finds operations without a rule there, and the CPU's forms of convolution in programs that
+must not have them. It compiles nothing. Functions come from the table of `tests/test_laws.py`, optimizers from
 `jaxdl.optimizers.__all__`.
 """
 
@@ -29,7 +29,7 @@ _spec.loader.exec_module(laws)
 
 
 def lowered(f, *args):
-    """StableHLO for each platform, of one trace."""
+    """Return the StableHLO of one trace for each platform."""
     traced = jax.jit(f).trace(*args)
     return {platform: traced.lower(lowering_platforms=(platform,)).as_text() for platform in PLATFORMS}
 
@@ -66,7 +66,7 @@ SPATIAL = {
 
 @pytest.mark.parametrize("options", SPATIAL.values(), ids=SPATIAL)
 def test_a_convolution_and_its_gradients_are_the_three_that_jax_s_own_autodiff_writes(options):
-    """So that XLA finds cuDNN's for each: windows, dilations and groups agree, and no product is unfolded."""
+    """XLA maps these three to cuDNN: windows, dilations and groups agree, and no product is unfolded."""
     groups, padding = options.get("groups", 1), options.get("padding", "SAME")
     x, kernel = jnp.ones((4, 9, 9, 8)), jnp.ones((3, 3, 8 // groups, 16))
 
@@ -90,7 +90,7 @@ def test_a_convolution_and_its_gradients_are_the_three_that_jax_s_own_autodiff_w
 
 
 def convolutions(text):
-    """Window and groups of each convolution, and the shapes of its first argument and of its result."""
+    """Return window and groups of each convolution, and the shapes of its first argument and of its result."""
     pattern = r"stablehlo\.convolution\(.*?window = (\{.*?\}) \{(batch_group_count.*?), precision.*: \((\S+),.*-> (\S+)"
     return sorted(re.findall(pattern, text))
 
@@ -138,7 +138,7 @@ def value_fn(params):
 
 
 SGD = optimizers.sgd(0.1)
-# what takes no learning rate first
+# transformations whose first argument is no learning rate
 STAGES = {
     "accumulate": optimizers.accumulate(SGD, 2),
     "adaptive_grad_clip": optimizers.adaptive_grad_clip(0.1),
@@ -158,7 +158,7 @@ STAGES = {
     "set_to_zero": optimizers.set_to_zero(),
     "tail_average": optimizers.tail_average(2),
 }
-# functions of arrays, and of states, that the transformations above are made of or that read their states
+# functions of arrays or states: parts of the transformations above, and readers of their states
 NO_TRANSFORMATION = {
     "LookaheadParams", "apply_updates", "averaged_params", "eval_params", "exponential_average", "fisher_product",
     "gauss_newton_product", "gradient_point", "hessian_product", "hutchinson_diagonal", "lookahead", "lookahead_params",

@@ -36,7 +36,7 @@ def test_confusion_matrix_and_scores_equal_sklearn():
 
 @pytest.mark.parametrize("dtype", [jnp.uint8, jnp.int8])
 def test_a_confusion_matrix_of_many_classes_takes_labels_in_bytes(dtype):
-    """Neither a cell's number, row · classes + column, nor the number of classes fits into a byte."""
+    """A byte holds neither the number of a cell, row · classes + column, nor the number of classes."""
     labels = jnp.array([0, 19, 100, 119], dtype)
     logits = jnp.eye(300)[jnp.array([0, 3, 100, 118])]
     matrix = metrics.confusion_matrix(logits, labels)
@@ -311,7 +311,7 @@ def test_reliability_and_binary_calibration_equal_sklearn():
 
 
 def sums_of(logits, labels, weights):
-    """Every metric that is a sum, of the same examples."""
+    """Return every metric that is a sum, of the same examples."""
     one, binary = logits[..., 0], labels % 2
     several = jnp.stack([binary, 1 - binary], -1)
     return {

@@ -1,4 +1,4 @@
-"""Every network: its published size, its shapes, and that it learns on real images."""
+"""Every small network: its published size, its shapes, and learning on real images."""
 
 import functools
 import math
@@ -48,7 +48,7 @@ STATEFUL = {"small_cnn", "tiny_cnn"}
 
 @functools.cache
 def batch(size, n=64):
-    """Real handwritten digits, 8x8, or enlarged three times with a border of two."""
+    """Return real handwritten digits, 8x8, or enlarged three times with a border of two."""
     images, labels = load_digits(return_X_y=True)
     images = (images[:n].reshape(n, 8, 8) / 16).astype(np.float32)
     if size == 28:
@@ -162,11 +162,11 @@ def test_two_steps_of_gradient_descent_reduce_the_loss_on_real_digits(name):
     history, new_state = descend(params, state)
     values = [float(value) for value, _, _ in history]
     assert values[2] < values[1] < values[0]
-    assert values[0] < 4  # near log 10 at the start: no exploding activations
+    assert values[0] < 4  # the loss starts near log 10, so no activation explodes
     for _, grads, y in history:
         assert y.shape == (64, 10)
         assert all(bool(jnp.isfinite(g).all()) for g in jax.tree.leaves(grads))
-    # every part learns, but softmax regression's symmetric start leaves nothing out either
+    # every part learns, even from softmax regression's symmetric start
     assert all(float(jnp.abs(g).max()) > 0 for g in jax.tree.leaves(history[0][1]))
     assert jax.tree.structure(new_state) == jax.tree.structure(state)
     if name == "softmax_regression":

@@ -1,4 +1,4 @@
-"""Names of the command line: what each means, for every kind alike, and that nothing in them is run."""
+"""Names on the command line: they mean the same for every kind, and nothing in them is executed."""
 
 import sys
 import types
@@ -116,14 +116,14 @@ WRONG = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_no_name_is_said_in_one_line(kind, tmp_path, monkeypatch):
+def test_a_wrong_name_gives_one_line(kind, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for text, said in WRONG.items():
         with pytest.raises(ValueError, match=said) as caught:
             KINDS[kind](text)
         assert str(caught.value).startswith(f"{kind}=")
         assert "\n" not in str(caught.value)
-    if kind != "dataset":  # whose other names are folders
+    if kind != "dataset":  # other names of data sets are folders
         with pytest.raises(ValueError, match=f"{kind}='nothing_of_this' is unknown; the nearest is"):
             KINDS[kind]("nothing_of_this")
 

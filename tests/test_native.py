@@ -1,4 +1,4 @@
-"""oneDNN's products equal XLA's, are chosen where they pay, and fail with a sentence where they cannot run."""
+"""oneDNN's products equal XLA's, are chosen where they pay, and fail with a clear message where they cannot run."""
 
 import concurrent.futures
 import ctypes
@@ -29,7 +29,7 @@ def normal(*shape, dtype=jnp.float32):
 
 
 def random_case(seed):
-    """Arrays of a random convolution along one or two axes, by product, with its axes and groups."""
+    """Return the arrays of a random convolution along one or two axes, by product, with its axes and groups."""
     random = np.random.default_rng(seed)
     rank, groups = int(random.integers(1, 3)), int(random.choice([1, 1, 2, 4]))
     c_in, c_out = (groups * int(random.integers(1, 5)) for _ in range(2))
@@ -192,7 +192,7 @@ def test_products_are_kept_within_a_bound(monkeypatch):
 
 
 @needs_onednn
-def test_what_it_cannot_do_it_says():
+def test_an_unsupported_dtype_is_named():
     x, kernel = normal(1, 5, 5, 1), normal(3, 3, 1, 1)
     with pytest.raises(ValueError, match=r'method="native": got arrays of float16, allowed are float32 and bfloat16'):
         conv(x.astype(jnp.float16), kernel.astype(jnp.float16), method="native")
@@ -221,7 +221,7 @@ def test_descriptors_come_back_from_their_numbers():
 
 
 def run(code, **environment):
-    """Run code in a process of its own; returns what it printed."""
+    """Run code in a process of its own and return its output."""
     program = "import jax, jax.numpy as jnp\nfrom jaxdl import layers\nfrom jaxdl.kernels import native\n"
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", program + textwrap.dedent(code)],
@@ -241,6 +241,7 @@ ELSEWHERE = """
 """
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("named", "said"),
     [
@@ -268,12 +269,14 @@ def test_an_old_version_is_refused_by_its_number(monkeypatch):
     assert found == loader.Found(None, "libdnnl.so.2 is oneDNN 2.6.0; needed is 3.1 or a later 3.x")
 
 
+@pytest.mark.process
 @needs_onednn
 def test_the_environment_is_left_as_it_was():
     code = "import os\nbefore = dict(os.environ)\nnative.status()\nprint(dict(os.environ) == before)"
     assert run(code) == "True"
 
 
+@pytest.mark.process
 @needs_onednn
 @pytest.mark.parametrize("kept", ["y = f(x)", "f(x)"])
 def test_the_interpreter_leaves_with_a_step_in_flight(kept):
@@ -289,6 +292,7 @@ def test_the_interpreter_leaves_with_a_step_in_flight(kept):
     assert run(code) == "left"
 
 
+@pytest.mark.process
 @needs_onednn
 def test_a_forked_process_is_told_so():
     code = """
@@ -308,6 +312,7 @@ def test_a_forked_process_is_told_so():
     assert run(code).split() == ["True", "72.0"]
 
 
+@pytest.mark.process
 @needs_onednn
 def test_a_program_from_the_compilation_cache_means_the_same_in_another_process(tmp_path):
     code = """

@@ -42,7 +42,7 @@ images = st.tuples(st.integers(1, 9), st.integers(1, 9), st.sampled_from([2, 4])
 
 
 def built_and_fitting(make, in_shape):
-    """The layer, or no example where its options do not go together or the image is too small: then apply agrees."""
+    """Return the layer; skip conflicting options, and images too small for it, which apply must refuse, too."""
     complaint = why_not(make)
     assume(not complaint)
     complaint, applys = why_not(lambda: make().out_shape(in_shape)), why_not(lambda: applied_shape(make(), in_shape))
@@ -186,7 +186,7 @@ def test_initialisers_are_used_and_have_a_key_each():
 
 
 def test_a_child_s_key_is_fold_in_of_the_crc32_of_its_name():
-    # the top bit is set in one and not in the other: a signed number would go wrong
+    # the top bit is set in one hash only, which signed numbers would get wrong
     assert zlib.crc32(b"a") > 2**31 > zlib.crc32(b"b")
     for name in ("a", "b"):
         params, _ = nn.serial(outer=nn.serial(**{name: nn.Dense(3)})).init(KEY, (2,))
@@ -194,7 +194,7 @@ def test_a_child_s_key_is_fold_in_of_the_crc32_of_its_name():
         assert_trees_equal(params["outer"][name], nn.Dense(3).init(key, (2,))[0])
 
 
-def test_what_a_layer_draws_depends_on_its_path_alone():
+def test_a_layer_s_draws_depend_on_its_path_alone():
     def parts(**first):
         return nn.serial(**first, fc=nn.Dense(8), drop=nn.Dropout(0.5), block=nn.parallel("sum", drop=nn.Dropout(0.5)))
 
@@ -446,7 +446,7 @@ def test_dropout_as_layer():
 
 
 def test_bfloat16_inputs():
-    """bfloat16 params keep bfloat16; float32 params promote, as everywhere in jax; statistics stay float32."""
+    """bfloat16 params keep bfloat16, float32 params promote as everywhere in jax, statistics stay float32."""
     layer = net()
     params, state = initial(layer)
     low = functools.partial(jax.tree.map, lambda a: a.astype(jnp.bfloat16))

@@ -1,4 +1,4 @@
-"""Layers of sequences, noise and scaling by their formulas in numpy; several inputs and shared parameters."""
+"""Layers of sequences, noise and scaling against numpy formulas; several inputs and shared parameters."""
 
 import functools
 
@@ -112,7 +112,7 @@ def test_out_shape_of_transposed_convolutions(n, window, stride, dilation, paddi
 
 
 def outcome(run):
-    """The result, or what the error says, whichever layer it names."""
+    """Return the result, or the message of its error."""
     try:
         return run()
     except ValueError as error:
@@ -120,7 +120,7 @@ def outcome(run):
 
 
 def test_a_convolution_and_its_transpose_are_adjoint():
-    """⟨conv(x), y⟩ = ⟨x, transposed(y)⟩ for every size that the convolution maps to y's."""
+    """⟨conv(x), y⟩ = ⟨x, transposed(y)⟩ for every size of x that gives y's size."""
     options = {"stride": 3, "padding": 1}
     kernel = normal(4, 4, 2, 3)
     for size, more in ((5, 0), (6, 1), (7, 2)):
@@ -193,7 +193,7 @@ def test_dropconnect_of_a_network_draws_each_kernel_by_itself_and_leaves_biases(
     params = jax.tree.map(jnp.ones_like, params)
     tapped = nn.tap(net, ["a"])
     (_, seen), _ = tapped.apply(params, {}, jnp.eye(50), train=True, key=KEY)
-    assert set(np.unique(seen["a"])) == {1, 3}  # a bias of 1, and weights of 0 or 2
+    assert set(np.unique(seen["a"])) == {1, 3}  # the bias is 1, the weights are 0 or 2
     with pytest.raises(ValueError, match="which has no kernel that DropConnect could change"):
         nn.DropConnect(nn.LayerNorm(), 0.5).init(KEY, (3,))
 

@@ -1,4 +1,4 @@
-"""Tools on the tree of layers, and what a mistake is told."""
+"""Tools on the tree of layers, and their error messages."""
 
 import functools
 import subprocess
@@ -52,7 +52,7 @@ def test_replace_keeps_the_rest_and_its_params_valid():
 
     wide, (y, taps), (y_deep, taps_deep) = outputs(params, state, IMAGES, new_params["head"])
     assert wide.shape == (4, 11)
-    assert y.shape == (4, 5)  # the original is as it was
+    assert y.shape == (4, 5)  # the original is unchanged
     np.testing.assert_allclose(taps_deep["block/shortcut"], taps["block/shortcut"], rtol=1e-6, atol=1e-6)
     np.testing.assert_allclose(taps_deep["block/body/drop"], np.tanh(taps["block/body/drop"]), rtol=1e-5, atol=1e-6)
     assert (np.asarray(y) != np.asarray(y_deep)).any()
@@ -208,6 +208,7 @@ MISTAKEN_TYPES = {
 }
 
 
+@pytest.mark.process
 def test_wrong_types_are_named_where_nothing_checks_annotations():
     program = f"""if True:
         from jaxdl.nn import *

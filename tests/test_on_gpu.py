@@ -1,4 +1,4 @@
-"""benchmarks.on_gpu: parts, budget, resumption, packing and page; and a dry run of all parts, so that none rots."""
+"""`benchmarks.on_gpu`: parts, budget, resumption, packing and page; a dry run keeps every part working."""
 
 import argparse
 import dataclasses
@@ -26,7 +26,7 @@ PARTS = list(parts.PARTS.values())
 
 @pytest.fixture(scope="module")
 def dry(tmp_path_factory):
-    """The folder of a dry run, and what the command printed."""
+    """Return the folder of a dry run and the command's output."""
     out = tmp_path_factory.mktemp("dry")
     told = {**os.environ, "PYTHONPATH": str(ROOT)}
     told.pop("JAXDL_DATA_DIR", None)
@@ -40,6 +40,7 @@ def dry(tmp_path_factory):
     return out, ran.stdout
 
 
+@pytest.mark.process
 @pytest.mark.slow
 def test_a_dry_run_finishes_every_part(dry):
     out, printed = dry
@@ -57,6 +58,7 @@ def test_a_dry_run_finishes_every_part(dry):
     assert all(row["losses_apart"] < 0.1 for name in ("steps", "resnet50") for row in found[name].rows)
 
 
+@pytest.mark.process
 @pytest.mark.slow
 def test_all_of_a_dry_run_is_there_and_is_not_repeated(dry, capsys):
     out, _ = dry
@@ -64,6 +66,7 @@ def test_all_of_a_dry_run_is_there_and_is_not_repeated(dry, capsys):
     assert capsys.readouterr().out.count("done before") == len(PARTS)
 
 
+@pytest.mark.process
 @pytest.mark.slow
 def test_the_page_of_a_dry_run_has_every_table_and_no_measurement(dry):
     out, _ = dry
@@ -76,12 +79,12 @@ def test_the_page_of_a_dry_run_has_every_table_and_no_measurement(dry):
         page.publish(out)
 
 
-# ---------------------------------------------------------------- budget, failure, resumption, without any JAX
+# ---------------------------------------------------------------- budget, failure and resumption, without JAX
 
 
 @pytest.fixture
 def fake(tmp_path, monkeypatch):
-    """Parts that are small programs, run as the true ones are."""
+    """Return a function that makes a part of a small program; the runner runs it as a real one."""
     programs = {}
     monkeypatch.setattr(runner, "TAIL", 200)
     begin = runner.in_group
@@ -112,6 +115,7 @@ WRITES = """
 """
 
 
+@pytest.mark.process
 def test_a_part_that_fails_says_why_and_the_next_goes_on(fake, tmp_path, capsys):
     bad = fake("bad", WRITES.format(name="bad", then="raise RuntimeError('no such kernel')"))
     dead = fake("dead", "import os, signal; os.kill(os.getpid(), signal.SIGABRT)")
@@ -126,6 +130,7 @@ def test_a_part_that_fails_says_why_and_the_next_goes_on(fake, tmp_path, capsys)
     assert capsys.readouterr().out.splitlines()[-1] == "not done: bad, dead; the same command goes on"
 
 
+@pytest.mark.process
 def test_a_part_that_hangs_is_stopped_with_all_it_started_and_keeps_its_rows(fake, tmp_path):
     hang = """import subprocess, sys, time
     child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])
@@ -142,7 +147,8 @@ def test_a_part_that_hangs_is_stopped_with_all_it_started_and_keeps_its_rows(fak
     assert not state.exists() or state.read_text().split()[2] == "Z"
 
 
-def test_what_does_not_fit_is_skipped_and_what_is_done_is_not_repeated(fake, tmp_path, capsys):
+@pytest.mark.process
+def test_parts_over_budget_are_skipped_and_finished_ones_not_repeated(fake, tmp_path, capsys):
     good, large = fake("good", WRITES.format(name="good", then="")), fake("large", "raise SystemExit(3)", least=1e6)
     assert runner.run(tmp_path, [large, good], 1.0, dry_run=False) == 1
     out = capsys.readouterr().out
@@ -154,13 +160,15 @@ def test_what_does_not_fit_is_skipped_and_what_is_done_is_not_repeated(fake, tmp
     assert (tmp_path / "good.json").read_bytes() == before
 
 
-def test_those_never_tried_come_first(fake, tmp_path, capsys):
+@pytest.mark.process
+def test_untried_parts_come_first(fake, tmp_path, capsys):
     bad, good = fake("bad", "raise SystemExit(3)"), fake("good", WRITES.format(name="good", then=""))
     runner.run(tmp_path, [bad], 1.0, dry_run=False)
     runner.run(tmp_path, [bad, good], 1.0, dry_run=False)
     assert [line.split(":")[0] for line in capsys.readouterr().out.splitlines()][2:4] == ["good", "bad"]
 
 
+@pytest.mark.process
 def test_a_file_of_a_dry_run_is_no_measurement(fake, tmp_path):
     good = fake("good", WRITES.format(name="good", then=""))
     record.Record(tmp_path / "good.json", "good", dry_run=True, status=record.DONE, rows=[{"value": 0}]).write()
@@ -214,6 +222,7 @@ def test_the_chosen_tests_exist():
     assert [name for name in laws.FILES if not (ROOT / name).is_file()] == []
 
 
+@pytest.mark.process
 def test_the_reporter_counts_and_stops_when_the_time_is_up(tmp_path):
     (tmp_path / "test_it.py").write_text("def test_a(): pass\ndef test_b(): assert 1 == 2\ndef test_c(): pass\n")
     command_line = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "benchmarks.on_gpu.reporter"]
@@ -241,13 +250,15 @@ def test_the_reporter_counts_and_stops_when_the_time_is_up(tmp_path):
 
 @pytest.fixture
 def unoptimised():
-    """Compiling is most of the time."""
+    """Turn optimisations off, as compiling takes most of the time."""
     jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", False)
 
 
-def test_tests_that_hang_are_cut_and_what_was_counted_counts(tmp_path):
+@pytest.mark.slow
+@pytest.mark.process
+def test_hanging_tests_are_cut_and_finished_ones_count(tmp_path):
     (tmp_path / "test_it.py").write_text("import time\ndef test_a(): pass\ndef test_b(): time.sleep(600)\n")
     told = {"JAXDL_TESTS_FILE": str(tmp_path / "counts"), "JAXDL_TESTS_SECONDS": "60", "PYTHONPATH": str(ROOT)}
     pytest_ = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "benchmarks.on_gpu.reporter"]
@@ -312,7 +323,7 @@ LISTS = {
 
 
 @pytest.mark.parametrize("form", LISTS)
-def test_a_list_of_what_is_there_is_read(form):
+def test_a_list_of_installed_packages_is_read(form):
     found = packing.present(LISTS[form])
     assert set(found) == {"flax", "jaxlib", "pyyaml"}
     assert found["flax"] == ("" if form == "names" else "0.12.8")
@@ -320,7 +331,7 @@ def test_a_list_of_what_is_there_is_read(form):
 
 @pytest.fixture
 def pip(monkeypatch):
-    """A pip that resolves to two packages and downloads empty wheels."""
+    """Replace pip by one that resolves three packages and downloads empty wheels."""
     calls = []
 
     def instead(*arguments):
@@ -339,7 +350,7 @@ def pip(monkeypatch):
     return calls
 
 
-def test_only_what_is_missing_is_fetched(pip):
+def test_only_missing_packages_are_fetched(pip):
     there = {"typing-extensions": "1.0", **dict.fromkeys(map(packing.plain, packing.NEEDED), "")}
     assert packing.missing(there, "3.12") == []
     assert not pip
@@ -352,6 +363,7 @@ def options(**given):
     return argparse.Namespace(**{"present": None, "python": "3.12", "data": [], "limit": 64.0, **given})
 
 
+@pytest.mark.process
 def test_a_pack_has_data_wheels_and_a_command(pip, tmp_path, monkeypatch, capsys):
     source = tmp_path / "data"
     folder = source / "cifar10"

@@ -1,6 +1,6 @@
-"""Every optimizer against its optax namesake: state tree, signature, 1,000 steps, and whatever wraps it.
+"""Every optimizer against its optax namesake: state tree, signature, 1,000 steps, and every wrapper.
 
-The gradients are fixed and adverse: columns that are zero, tiny, huge, sparse, and change in scale.
+The gradients are fixed and adverse: some columns are zero, tiny, huge or sparse, and scales change.
 """
 
 import ast
@@ -28,7 +28,7 @@ MASK = {"conv": True, "dense": {"kernel": True, "bias": False}, "scale": False}
 
 
 def namesake(name):
-    """optax's factory of that name; None where it has none."""
+    """Return optax's factory of that name, or None."""
     if name in ("momentum", "nesterov"):
         return partial(optax.sgd, momentum=0.9, nesterov=name == "nesterov")
     return getattr(optax, name, None) or getattr(optax.contrib, name, None)
@@ -40,7 +40,7 @@ WITHOUT_NAMESAKE = set()
 NAMES = [name for name in PLAIN if name not in WITHOUT_NAMESAKE]
 FACTORIES = [getattr(ours, name) for name in PLAIN]
 RATES = {"nesterov": SCHEDULE, "lion": 1e-3, "adadelta": 0.1, "lars": 0.1, "lamb": 1e-3}  # 0.01 for all others
-# name -> (ours, optax's): every optimizer with its defaults, then settings with another path through the code
+# name -> (ours, optax's): every optimizer with its defaults, then settings that take other branches
 TWINS = {name: (getattr(ours, name)(RATES.get(name, 0.01)), namesake(name)(RATES.get(name, 0.01))) for name in NAMES}
 TWINS |= {
     "adam_options": (
@@ -99,7 +99,7 @@ def initial_params():
 
 
 def gradient(params, step):
-    """A fixed gradient per step: normal entries, column 0 zero, 1 tiny, 2 huge at times, the rest sparse at times."""
+    """Return the fixed gradient of a step: normal entries; columns are zero, tiny, huge at times, sparse at times."""
     key = jax.random.fold_in(jax.random.key(7), step)
 
     def leaf(i, x):
@@ -114,7 +114,7 @@ def gradient(params, step):
 
 
 def leaf_scale_ulps(a, b):
-    """|a − b| / spacing(max|leaf|), the largest over all leaves."""
+    """Return the largest |a − b| / spacing(max|leaf|) of all leaves."""
 
     def leaf(x, y):
         x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
@@ -215,7 +215,7 @@ def test_locked_steps_stay_within_four_ulps(name):
 
 
 class TestMembership:
-    """What a new optimizer needs beside its own file; each test names what is missing."""
+    """A new optimizer needs rows beside its own file; each test names a missing one."""
 
     def test_every_optimizer_of_gradients_has_a_row_and_an_equation(self):
         parameters = {
@@ -224,7 +224,7 @@ class TestMembership:
             if callable(getattr(ours, name))
         }
         of_gradients = {name for name, taken in parameters.items() if "learning_rate" in taken}
-        assert of_gradients - NEED_THE_LOSS - {"gd"} == set(PLAIN), "a row of conventions.TABLE is missing, or too many"
+        assert of_gradients - NEED_THE_LOSS - {"gd"} == set(PLAIN), "conventions.TABLE lacks a row, or has one too many"
         assert {name for name in of_gradients if {"convention", "state_dtype"} <= parameters[name]} == {"gd", *PLAIN}
         assert set(conventions.EQUATIONS) == set(conventions.TABLE)
 
@@ -242,7 +242,7 @@ class TestMembership:
     def test_every_optimizer_is_a_contender_with_a_rate(self):
         assert set(contenders.FIRST_ORDER) == set(PLAIN)
         rates = {name: contenders.contender(f"jaxdl.{name}").default_rate for name in PLAIN}
-        assert {name for name, rate in rates.items() if rate is None} == {"lars"}  # of which no framework has one
+        assert {name for name, rate in rates.items() if rate is None} == {"lars"}  # no framework has a default for it
 
 
 @pytest.mark.parametrize("name", [n for n in NAMES if n not in ("momentum", "nesterov")])
@@ -252,10 +252,10 @@ def test_the_signature_is_optax_s_with_keywords_added(name):
     assert [n for n in mine if n in theirs] == list(theirs)
     for key, parameter in theirs.items():
         assert mine[key].kind == parameter.kind, key
-        # None stands for the convention's value, which is optax's in the table
+        # None means the convention's value, and the table holds optax's
         row = ours.conventions.TABLE.get(name, {}).get("optax", {})
         default = row.get(key, mine[key].default) if mine[key].default is None else mine[key].default
-        if (name, key) != ("adadelta", "learning_rate"):  # optax's None climbs; see the docstring
+        if (name, key) != ("adadelta", "learning_rate"):  # optax climbs with None; see the docstring
             assert default == parameter.default or parameter.default is inspect.Parameter.empty, key
     added = [p for key, p in mine.items() if key not in theirs]
     assert all(p.kind == inspect.Parameter.KEYWORD_ONLY for p in added)
@@ -276,7 +276,7 @@ def test_only_types_states_and_apply_updates_come_from_optax():
 
 
 class TestComposition:
-    """Every optimizer inside whatever optax, flax and jax wrap around one."""
+    """Every optimizer works inside the wrappers of optax, flax and jax."""
 
     @pytest.mark.parametrize("name", NAMES)
     def test_optax_s_wrappers(self, name):
@@ -315,7 +315,7 @@ class TestComposition:
 
 
 class TestLowPrecision:
-    """No NaN, and half precision follows the float32 run."""
+    """Half precision makes no NaN and follows the float32 run."""
 
     @pytest.mark.parametrize("name", NAMES)
     def test_no_nan(self, name):

@@ -1,4 +1,4 @@
-"""Clipping, averages, groups, accumulation and lookahead: against optax's namesakes and closed forms."""
+"""Clipping, averages, groups, accumulation and lookahead against optax's namesakes and closed forms."""
 
 from functools import partial
 

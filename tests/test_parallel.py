@@ -1,4 +1,4 @@
-"""One law for data parallelism: 1, 2, 4 and 8 devices compute the same, whatever the strategy."""
+"""One law of data parallelism: 1, 2, 4 and 8 devices compute the same under every strategy."""
 
 import contextlib
 import functools
@@ -26,7 +26,7 @@ MOMENTUM = 0.8  # of the running statistics
 
 
 def weights(step):
-    """Different on every device; the last batch is padded so that of 8 devices two hold padding alone."""
+    """Return weights that differ on every device; in the last batch, two of 8 devices hold padding alone."""
     drawn = np.random.default_rng(step).uniform(0.2, 2, N).astype(np.float32)
     return np.where(np.arange(N) < 22, drawn, 0).astype(np.float32) if step == STEPS - 1 else drawn
 
@@ -40,7 +40,7 @@ def batch(step):
 
 
 def witness():
-    """A layer that hands x on and keeps, from all devices, its input and the units a dropout would keep."""
+    """Return a layer that passes x on and keeps its input, and the units a dropout would keep, of all devices."""
 
     def apply(params, state, x, *, train=False, key=None, axis_name=None):
         del params, state, train
@@ -62,7 +62,7 @@ def witness():
 NET = nn.serial(
     seen=witness(),
     norm0=nn.BatchNorm(momentum=MOMENTUM, scale=False, offset=False),
-    conv=nn.Conv(4, 3, stride=2, bias=False),  # its gradient would be pure rounding: batch norm takes it out
+    conv=nn.Conv(4, 3, stride=2, bias=False),  # batch norm removes a bias, whose gradient would be rounding
     norm1=nn.BatchNorm(momentum=MOMENTUM),
     relu=jax.nn.relu,
     flat=nn.flatten,
@@ -76,13 +76,13 @@ class Run(NamedTuple):
     history: list[dict[str, float]]
     seen: list[dict[str, np.ndarray]]
     donated: dict[str, bool]  # by leaf of the first state
-    reused: bool  # the new parameters lie where the old ones were
+    reused: bool  # the new parameters lie in the memory of the old ones
     compilations: int  # after the first step
 
 
 @contextlib.contextmanager
 def counted_compilations():
-    """Count what XLA compiles, whatever called it."""
+    """Count the programs that XLA compiles, whoever asks for them."""
     events = []
 
     def listen(event: str, duration: float, **_: Any) -> None:
@@ -128,9 +128,9 @@ def run(strategy, count) -> Run:
     return Run(jax.tree.map(np.array, state), history, seen, donated, reused, len(events))
 
 
-# Devices sum in another order. Each of 6 steps rounds its sums of 32 examples anew, by some 2**-24 of the largest term;
+# Devices sum in another order. Each of 6 steps rounds its sums of 32 examples by some 2**-24 of the largest term,
 # momentum 0.9 adds up to 4.7 of these steps, and batch norm divides by small deviations. Measured: up to 93 ulps.
-# A mean of means, a penalty added per device or local statistics are off by more than 100,000.
+# A mean of means, a penalty per device or local statistics would be off by more than 100,000.
 def assert_same(found, expected, *, ulps=512):
     for (path, leaf), wanted in zip(jax.tree_util.tree_leaves_with_path(found), jax.tree.leaves(expected), strict=True):
         distance = np.abs(np.float64(leaf) - wanted).max() / np.spacing(np.abs(np.float32(wanted)).max())
@@ -212,7 +212,7 @@ def rows(i):
 
 @functools.cache
 def run_on_rows(strategy, count, calls) -> tuple[training.TrainState, dict[str, np.ndarray], int]:
-    """The steps of `run`, in calls of so many; with one number, of rows that have no columns."""
+    """Make the steps of `run` in calls of these sizes; calls of one step each take rows without columns."""
     parallel = training.data_parallel(step(), strategy=strategy, devices=count, examples=EXAMPLES)
     first = state = parallel.place(start())
     key = parallel.place(KEY)
@@ -245,7 +245,7 @@ def test_steps_on_examples_that_lie_on_the_devices_are_those_on_batches(strategy
     for part in ("step", "params", "opt_state"):
         assert_same(getattr(state, part), getattr(expected.state, part))
     assert_same(without(state.layer_state, "seen"), without(expected.state.layer_state, "seen"))
-    # as everywhere, the noise of an example is its own, to the bit
+    # the noise of an example is its own, to the bit
     np.testing.assert_array_equal(
         np.sort(state.layer_state["seen"]["x"].ravel()), np.sort(run(*REFERENCE).seen[-1]["x"].ravel())
     )
@@ -270,7 +270,7 @@ def test_rows_that_the_examples_do_not_have_are_an_error(row):
     assert parallel.shard(data.Rows(right, right, right)).row is right
 
 
-def test_what_lies_on_the_devices_is_not_copied_again():
+def test_arrays_on_the_devices_are_not_copied_again():
     whole = training.replicate(EXAMPLES, 4)
     assert whole.images.sharding.is_fully_replicated
     assert len(whole.images.sharding.device_set) == 4
@@ -309,7 +309,7 @@ def test_nothing_is_compiled_after_the_first_step(strategy, count):
 def test_compilations_are_really_counted():
     parallel = training.data_parallel(softmax_step(), strategy="pmap", devices=2)
     state = training.start(SOFTMAX_START, {}, RECORDER)
-    state, _ = parallel.step(state, parallel.shard(batch(0)), KEY)  # not placed: the next step has other shardings
+    state, _ = parallel.step(state, parallel.shard(batch(0)), KEY)  # an unplaced key: new shardings follow
     with counted_compilations() as events:
         parallel.step(state, parallel.shard(batch(1)), KEY)
     assert events
@@ -318,7 +318,7 @@ def test_compilations_are_really_counted():
 @pytest.mark.parametrize(("strategy", "count"), RUNS)
 def test_the_old_state_is_donated_and_its_memory_used_again(strategy, count):
     found = run(strategy, count)
-    # the witness' old state is no input of the compiled step, which has nothing to do with it
+    # the compiled step never reads the witness' old state, so that is no input
     assert all(deleted for name, deleted in found.donated.items() if "seen" not in name)
     assert found.reused
 
@@ -332,7 +332,7 @@ def test_place_copies_so_that_donation_leaves_the_original():
 SOFTMAX = nn.serial(flat=nn.flatten, logits=nn.Dense(10))
 SOFTMAX_START = {"logits": {"kernel": np.random.default_rng(5).normal(size=(64, 10)).astype(np.float32)}}
 SOFTMAX_START["logits"]["bias"] = np.linspace(-1, 1, 10, dtype=np.float32)
-RECORDER = optax.GradientTransformation(  # keeps the gradient and changes nothing
+RECORDER = optax.GradientTransformation(  # keeps the gradient and leaves the parameters alone
     lambda params: params, lambda grads, state, params: (jax.tree.map(jnp.zeros_like, grads), grads)
 )
 
@@ -397,7 +397,7 @@ def test_dropout_trains_alike_on_any_number_of_devices_under_jit(count):
 def test_eval_step_over_devices(count):
     step = training.data_parallel_eval(training.eval_step(SOFTMAX), devices=count)
     last = batch(STEPS - 1)
-    # parameters that lie on one device, as a restored checkpoint's do, and others in the next call
+    # the parameters lie on one device, as a restored checkpoint's do, and on another in the next call
     for device in jax.devices()[:2]:
         metrics, outputs = step((jax.device_put(SOFTMAX_START, device), {}), last)
         counts = last.weight > 0

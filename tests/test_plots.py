@@ -1,4 +1,4 @@
-"""What the figures show: the drawn numbers are the given ones, names are literal, and files stay small."""
+"""Figures draw the given numbers, show names literally, and stay small as files."""
 
 import io
 
@@ -26,7 +26,7 @@ def photograph():
 
 
 def png(figure):
-    """Draws the figure in full: warnings, such as of a missing letter, are errors here."""
+    """Draw the figure in full; a warning, such as of a missing glyph, is an error here."""
     buffer = io.BytesIO()
     figure.savefig(buffer)
     return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""A linear primitive whose transpose is given: every mode of differentiation is JAX's own of the same code."""
+"""A linear primitive with a given transpose: every mode of differentiation equals JAX's own of the same code."""
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ def positive(w):
 @positive.defjvp
 def _positive_jvp(primals, tangents):
     del tangents
-    return positive(*primals), np.zeros(primals[0].shape, jax.dtypes.float0)  # as JAX wants the tangent of a bool
+    return positive(*primals), np.zeros(primals[0].shape, jax.dtypes.float0)  # JAX's tangent of a bool
 
 
 W, X = jnp.array([0.7, -1.3, 2.1]), jnp.array([1.5, 2.5, -0.5])

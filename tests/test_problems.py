@@ -218,7 +218,7 @@ NAMED = {
 
 @pytest.mark.parametrize("name", NAMED)
 def test_named_image_problems_are_the_papers(name, monkeypatch):
-    """On zeros in the shapes of the data: what is checked are the network, the lengths and that a step can be taken."""
+    """Zeros in the shapes of the data suffice to check the network, the lengths and one step."""
     epochs, count, parameters = NAMED[name]
     size, channels = (32, 3) if "cifar" in name else (28, 1)
 
@@ -244,7 +244,7 @@ def test_named_image_problems_are_the_papers(name, monkeypatch):
 
 
 def line_batches(seed, epoch):
-    """Two batches of points near y = 2x."""
+    """Return two batches of points near y = 2x."""
     random = np.random.default_rng([seed, epoch])
     for _ in range(2):
         x = random.normal(size=3).astype(np.float32)

@@ -1,4 +1,4 @@
-"""L-BFGS on problems whose minimum is known in closed form."""
+"""L-BFGS on problems with a minimum in closed form."""
 
 import jax
 import jax.numpy as jnp

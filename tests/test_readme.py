@@ -1,4 +1,4 @@
-"""What the README says can be done is done."""
+"""The README's example, commands, links and table hold."""
 
 import ast
 import os
@@ -15,7 +15,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 @pytest.fixture(scope="module")
 def mine(tmp_path_factory):
-    """The README's mine.py in a folder of its own."""
+    """Return a folder with the README's mine.py."""
     folder = tmp_path_factory.mktemp("mine")
     (code,) = re.findall(r"Save this as `mine.py`:\n\n```python\n(.*?)```", README, re.S)
     (folder / "mine.py").write_text(code)
@@ -31,10 +31,12 @@ def run(folder, *command):
     return done.stdout
 
 
+@pytest.mark.process
 def test_the_example_runs_and_learns(mine):
     assert ast.literal_eval(run(mine, "mine.py"))["accuracy"] > 0.85
 
 
+@pytest.mark.process
 def test_its_parts_go_into_the_experiment(mine):
     (command,) = re.findall(r"python (-m experiments.train_cnn --dataset mine:my_data .*)", README)
     text = run(mine, *command.split(), "--epochs", "2", "--out", "run")

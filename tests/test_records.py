@@ -1,4 +1,4 @@
-"""Records: what is written is what is read, whole files, and tables that a kill at any byte leaves readable."""
+"""Records are read as they were written, files are whole, and a kill at any byte leaves a table readable."""
 
 import json
 import math
@@ -20,7 +20,7 @@ from jaxdl.runs import commandline, records
 
 
 class Cell(NamedTuple):
-    """A row of every kind."""
+    """A row with every kind of field."""
 
     name: str
     kind: Literal["a", "b"]
@@ -36,7 +36,7 @@ class Inner(NamedTuple):
 
 
 class Outer(NamedTuple):
-    """An object of every kind."""
+    """An object with every kind of field."""
 
     text: str
     number: float
@@ -61,7 +61,7 @@ def test_an_object_comes_back_bit_for_bit(tmp_path):
     written = json.loads((tmp_path / "a.json").read_text())
     assert written["format"] == records.FORMAT
     records.write_json(tmp_path / "a.json", OUTER._replace(number=math.nan, maybe=None))
-    assert "NaN" not in (tmp_path / "a.json").read_text(), "which JSON does not know"
+    assert "NaN" not in (tmp_path / "a.json").read_text(), "JSON has no NaN"
     again = records.read_record(tmp_path / "a.json", Outer)
     assert math.isnan(again.number)
     assert again.maybe is None
@@ -119,7 +119,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("message", WRONG)
-def test_a_field_that_is_not_what_is_declared_is_named(message, tmp_path):
+def test_a_field_of_another_type_than_declared_is_named(message, tmp_path):
     records.write_json(tmp_path / "a.json", OUTER)
     value = json.loads((tmp_path / "a.json").read_text()) | WRONG[message]
     (tmp_path / "a.json").write_text(json.dumps(value))
@@ -208,7 +208,7 @@ def test_a_reader_takes_other_orders_and_more_columns(tmp_path):
         records.read_table(tmp_path / "t.csv", Cell)
 
 
-# ---------------------------------------------------------------- metrics.csv of a run that goes on
+# ---------------------------------------------------------------- metrics.csv of a resumed run
 
 
 def row(optimizer, step, epoch, split="train", **more):
@@ -221,7 +221,7 @@ def test_rows_past_a_checkpoint_are_dropped_and_the_rest_stays_to_the_byte(tmp_p
     for name, step in (("a", 1), ("b", 1), ("a", 2), ("b", 2), ("c", 1)):
         table.append([row(name, step, 0, loss=step / 3)])
     table.append([row("a", 1, 0, "test")])
-    lines = path.read_text().replace("0.5\n", "0.500\n").splitlines(keepends=True)  # as folders of before have it
+    lines = path.read_text().replace("0.5\n", "0.500\n").splitlines(keepends=True)  # older folders have this form
     path.write_text("".join(lines) + "a,3,0,train,0.")  # cut off by a kill
     table = records.Table(path, Measurement)
     assert train_cnn.rows_until(table, "a", 2) == 2
@@ -242,7 +242,7 @@ def test_a_file_killed_in_its_first_line_is_begun_again(tmp_path, content):
 
 
 def test_rows_are_arranged_as_an_uninterrupted_run_writes_them(tmp_path):
-    epochs = [(0, 2), (1, 4)]  # with their last steps
+    epochs = [(0, 2), (1, 4)]  # (epoch, its last step)
     wanted = [row(n, last, e, split) for e, last in epochs for n in "ba" for split in ("train", "dev")]
     wanted += [row("b", 6, 2), row("b", 6, 2, "test"), row("a", 4, 1, "test")]  # a has stopped early
     mixed = [wanted[i] for i in (0, 1, 2, 3, 6, 7, 8, 4, 5, 9, 10)]  # b fell back to its first epoch
@@ -252,12 +252,12 @@ def test_rows_are_arranged_as_an_uninterrupted_run_writes_them(tmp_path):
     assert (tmp_path / "mixed").read_text() == (tmp_path / "wanted").read_text()
 
 
-# ---------------------------------------------------------------- folders of before
+# ---------------------------------------------------------------- older folders
 
-OLD = pathlib.Path(__file__).parent / "old_runs"  # of commit 59cbe2f, before every file had a number
+OLD = pathlib.Path(__file__).parent / "old_runs"  # written by commit 59cbe2f, before files had a format number
 
 
-def test_run_folders_of_before_load_and_their_reports_are_made(tmp_path):
+def test_older_run_folders_load_and_get_reports(tmp_path):
     for name, command in (("train_cnn", train_command), ("compare_optimizers", compare), ("transfer", transfer)):
         folder = pathlib.Path(shutil.copytree(OLD / name, tmp_path / name))
         remake_report([str(folder)])

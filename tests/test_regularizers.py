@@ -1,4 +1,4 @@
-"""Penalties against hand-worked sums and scikit-learn; what their steps do to weights."""
+"""Penalties against sums by hand and scikit-learn, and the effect of their steps on weights."""
 
 import jax
 import jax.numpy as jnp

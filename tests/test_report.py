@@ -1,4 +1,4 @@
-"""The report of real runs: scikit-learn's logistic regression on its digits and on patches of one photo."""
+"""Reports of real runs of scikit-learn's logistic regression on digits and on patches of a photo."""
 
 import base64
 import csv
@@ -26,12 +26,12 @@ ITERATIONS = (1, 2, 4, 8, 16, 32)
 
 def fit(x, y, solver, iterations):
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # too few iterations is the point: it makes the learning curve
+        warnings.simplefilter("ignore")  # stopping early is intended: it makes the learning curve
         return LogisticRegression(solver=solver, max_iter=iterations).fit(x.reshape(len(x), -1), y)
 
 
 def build(folder, images, labels, classes, solvers=("lbfgs", "newton-cg"), *, filters=True, iterations=ITERATIONS):
-    """Trains by scikit-learn and writes the five files of a run folder."""
+    """Train with scikit-learn and write the five files of a run folder."""
     x, test_x, y, test_y = train_test_split(images, labels, test_size=0.3, stratify=labels, random_state=0)
     x, dev_x, y, dev_y = train_test_split(x, y, test_size=0.2, stratify=y, random_state=0)
     parts = {"train": (x, y), "dev": (dev_x, dev_y), "test": (test_x, test_y)}
@@ -81,7 +81,7 @@ def digits():
 
 
 def patches(cells, size=8, count=12):
-    """RGB patches of a photograph; the class is the cell of a cells × cells grid that a patch is cut from."""
+    """Return RGB patches of a photograph; the class of a patch is its cell in a cells × cells grid."""
     image = load_sample_images().images[0] / 255
     height, width = image.shape[0] // cells, image.shape[1] // cells
     rng, images, labels = np.random.default_rng(0), [], []
@@ -116,7 +116,7 @@ def edit(path, change):
 
 
 class Page(HTMLParser):
-    """Collects the tags with their attributes, the images' alternative texts and the tables' cells."""
+    """Collect the tags with their attributes, the text and the cells of tables."""
 
     def __init__(self, path):
         super().__init__()
@@ -259,7 +259,7 @@ def test_a_hundred_classes_of_rgb_images(tmp_path):
 
 
 def broken(change):
-    """A change of one array of predictions.npz."""
+    """Return a function that changes one array of predictions.npz."""
 
     def apply(folder):
         arrays = dict(np.load(folder / "predictions.npz"))
@@ -341,6 +341,7 @@ def test_the_command_prints_the_path_or_the_fault(copy, capsys):
         command.main([str(copy)])
 
 
+@pytest.mark.process
 def test_jaxdl_needs_no_plotting_and_plots_needs_no_pyplot():
     code = (
         "import sys, jaxdl, experiments.train_cnn.records; assert 'matplotlib' not in sys.modules\n"

@@ -1,4 +1,4 @@
-"""The parts of a run one by one: folder, metrics, clock, signals, names, choices, and a member's training."""
+"""The parts of a run one by one: clock, signals, progress and folder."""
 
 import errno
 import json
@@ -28,7 +28,7 @@ def test_the_clock_leaves_out_the_first_step_of_every_process(monkeypatch):
             now[0] += s
             c.count(jnp.zeros(()))
         c.stop()
-        now[0] += 1000  # measuring, saving, waiting for the other optimizers
+        now[0] += 1000  # time for evaluation, checkpoints and the other optimizers
 
     first = clock.Clock()
     assert math.isnan(first.steps_per_second)
@@ -59,7 +59,7 @@ def test_the_clock_can_be_read_while_it_runs(monkeypatch):
 
 @pytest.fixture
 def handlers():
-    """Known handlers of both signals, whatever pytest runs in."""
+    """Install known handlers of both signals, and return the list of signals that reach them."""
     before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
     seen = []
     for number in before:
@@ -114,7 +114,7 @@ def test_folders_of_the_same_second_differ(tmp_path):
         folder.create_dated(tmp_path / "file")
 
 
-def test_what_a_kill_leaves_in_its_first_moments_does_not_count(tmp_path):
+def test_leftovers_of_an_early_kill_do_not_count(tmp_path):
     (tmp_path / ".config.json.writing").touch()
     assert folder.create(tmp_path) == tmp_path
     (tmp_path / "config.json").touch()
@@ -128,6 +128,7 @@ def hold(path, ready, done):
         done.wait(60)
 
 
+@pytest.mark.process
 def test_two_processes_do_not_train_into_one_folder(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     context = multiprocessing.get_context("spawn")

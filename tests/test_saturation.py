@@ -16,7 +16,7 @@ def test_share_of_saturated_units_by_the_closed_form_of_each_derivative():
     }
     for activation, slope in closed.items():
         for eps in (1e-1, 1e-2, 1e-3):
-            # a unit within rounding of the threshold may fall on either side
+            # rounding may put a unit at the threshold on either side
             assert abs(float(saturation(activation, z, eps=eps)) - np.mean(np.abs(slope) < eps)) <= 2 / z.size
 
 

@@ -1,4 +1,4 @@
-"""Schedules against optax's namesakes, closed forms in numpy, and the traps of traced and huge steps."""
+"""Schedules against optax's namesakes and closed forms in numpy, at traced and huge steps, too."""
 
 import jax
 import jax.numpy as jnp
@@ -168,7 +168,7 @@ def test_small_improvements_count_beside_narrow_parameters():
 
 
 def test_a_plateau_lowers_the_rate_of_a_training():
-    """A loss that never changes is a plateau from its second value on."""
+    """A constant loss is a plateau from its second value on."""
     layer, labels = nn.serial(out=nn.Dense(2)), np.array([0, 1, 1, 0])
     for wrap in (lambda one: one, jax.jit):
         optimizer = optax.chain(optimizers.sgd(0.0), schedules.reduce_on_plateau(0.5, patience=2))

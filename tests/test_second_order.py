@@ -134,12 +134,12 @@ def three_classes(params):
 
 
 def expected_score_products(outcomes):
-    """E[s sᵀ] by summing over every example and every outcome: (chance (n,), score (n, 3)) for each outcome."""
+    """Return E[s sᵀ], summed over all examples and outcomes; an outcome is (chance (n,), score (n, 3))."""
     return sum(np.einsum("n,ni,nj->ij", chance, score, score) for chance, score in outcomes) / len(X)
 
 
 def test_the_fisher_matrix_is_the_expected_product_of_scores():
-    """By enumerating what the model may draw; scores in numpy from d log p / dz = onehot - p, y - sigma, y - mean."""
+    """Enumerate the model's outcomes; numpy has the scores d log p / dz = onehot - p, y - sigma and y - mean."""
     vector = {"a": jnp.array([0.5, 2.0]), "b": jnp.array(-1.0)}
     v, w = np.asarray(flat(vector), np.float64), np.asarray(flat(START), np.float64)
 
@@ -156,7 +156,7 @@ def test_the_fisher_matrix_is_the_expected_product_of_scores():
     found = flat(ours.fisher_product(model, START, vector, "bernoulli"))
     np.testing.assert_allclose(found, expected @ v, rtol=1e-4)
 
-    # y = mean ± 1 has a Gaussian's first two moments, which is all that the score's square takes
+    # y = mean ± 1 has a Gaussian's first two moments, and the squared score depends on no other
     expected = expected_score_products([(np.full(20, 0.5), X), (np.full(20, 0.5), -X)])
     found = flat(ours.fisher_product(model, START, vector, "gaussian"))
     np.testing.assert_allclose(found, expected @ v, rtol=1e-4)

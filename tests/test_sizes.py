@@ -24,7 +24,7 @@ LENGTHS = {
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(**LENGTHS)
 def test_output_length_counts_the_places_of_the_window(length, window, stride, dilation, padding):
-    """By counting: the starts, `stride` apart, from which the dilated window ends inside."""
+    """Count the starts, `stride` apart, from which the dilated window ends inside."""
     low, high = sizes.padding_amounts(length, window, stride=stride, padding=padding, dilation=dilation)
     end = length + low + high
     starts = [start for start in range(0, end, stride) if start + (window - 1) * dilation < end]
@@ -57,7 +57,7 @@ def test_transposed_length_is_conv_transposes(length, window, stride, dilation, 
 
 
 def test_the_lectures_sizes():
-    """Lecture row H3."""
+    """The lecture's output sizes [Lecture row H3]."""
     assert sizes.output_length(32, 5) == 28
     assert sizes.conv_parameters((5, 5), 3, 6) == 5 * 5 * 3 * 6 + 6
     assert sizes.output_length(7, 3, stride=2, padding=1) == 4
@@ -65,7 +65,7 @@ def test_the_lectures_sizes():
 
 
 def test_the_lectures_dense_layers():
-    """Lecture row H6."""
+    """The lecture's dense layers [Lecture row H6]."""
     assert sizes.dense_parameters(200 * 200 * 3, 1000, bias=False) == 120_000_000
     assert sizes.dense_parameters(256 * 256, 1000, bias=False) == 65_536_000
     widths = (256 * 256, 15_000, 15_000)
@@ -75,7 +75,7 @@ def test_the_lectures_dense_layers():
 
 
 def test_receptive_fields():
-    """Two layers of 3 see 5 (lecture row H1); VGG-16 up to its last pool sees 212, AlexNet 195."""
+    """Two layers of 3 see 5, VGG-16 up to its last pool sees 212, AlexNet 195 [Lecture row H1]."""
     assert sizes.receptive_field([]) == 1
     assert sizes.receptive_field([(3,), (3,)]) == 5
     assert sizes.receptive_field([(3, 1, 2), (3, 1, 4)]) == 13
@@ -105,7 +105,7 @@ def test_integers_of_numpy_are_integers(monkeypatch):
     assert sizes.output_length(9, np.int64(3), stride=np.int32(2)) == 4
     found = sizes.per_axis("padding", [np.int64(1), (np.uint8(2), 0), "SAME"], 3)
     assert found == (1, (2, 0), "SAME")
-    assert [type(one) for one in (found[0], found[1][0])] == [int, int]  # which hash alike and are static under jit
+    assert [type(one) for one in (found[0], found[1][0])] == [int, int]  # these hash alike and are static under jit
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The statistics of a study, against scipy, closed forms, cases worked by hand and simulated coverage."""
+"""The statistics of a study against scipy, closed forms, cases by hand and simulated coverage."""
 
 import itertools
 import math
@@ -16,7 +16,7 @@ TWELVE = np.random.default_rng(1).gamma(2.0, size=12)
 
 
 def enumerated(values, statistic):
-    """All n^n resamples, one after the other."""
+    """Return all n^n resamples, one after the other."""
     return np.sort([statistic(one) for one in itertools.product(values, repeat=len(values))])
 
 
@@ -25,7 +25,7 @@ def test_five_values_have_the_interval_of_all_their_resamples(statistic):
     found = enumerated(FIVE, getattr(np, statistic))
     interval = bootstrap(FIVE, statistic=statistic, method="percentile")
     assert interval.estimate == pytest.approx(getattr(np, statistic)(FIVE))
-    # the 79th of 3,125 is the first one below or at which 2.5 % lie
+    # 2.5 % of the 3,125 resamples lie at or below the 79th
     assert interval[1:] == pytest.approx((found[78], found[-79]))
     assert bootstrap(FIVE, statistic=statistic, method="percentile", resamples=7, seed=3) == interval
 
@@ -38,7 +38,7 @@ def test_equals_scipys_bootstrap(values, method, level):
         (values,), np.mean, method=method, confidence_level=level, n_resamples=20_000, rng=np.random.default_rng(0)
     )
     ours = bootstrap(values, method=method, level=level, resamples=20_000)
-    # both are quantiles of a lumpy distribution, of which scipy interpolates 20,000 draws
+    # both are quantiles of a lumpy distribution; scipy interpolates 20,000 draws of it
     assert ours[1:] == pytest.approx(tuple(theirs.confidence_interval), abs=0.03 * np.ptp(values))
 
 
@@ -48,7 +48,7 @@ def test_the_expanded_interval_is_students_for_many_normal_values():
     assert bootstrap(values, resamples=40_000)[1:] == pytest.approx((-half, half), rel=0.03)
 
 
-# the numbers of the docstring; a share of 2,000 has a standard error below .9 %
+# the docstring's numbers; a share of 2,000 trials has a standard error below .9 %
 @pytest.mark.parametrize(("method", "coverage"), [("percentile", 0.84), ("bca", 0.85), ("expanded", 0.93)])
 def test_coverage_of_five_normal_values(method, coverage):
     samples = np.random.default_rng(0).normal(size=(2000, 5))
@@ -98,7 +98,7 @@ def test_the_paired_difference_is_that_of_the_differences():
     other = FIVE + np.array([0.2, 0.1, 0.3, 0.2, 0.1])
     assert paired_difference(FIVE, other) == pytest.approx(bootstrap([-0.2, -0.1, -0.3, -0.2, -0.1]))
     assert not paired_difference(FIVE, other).contains(0)
-    # the seeds differ among themselves by more: unpaired the two cannot be told apart
+    # the seeds differ by more than that, so an unpaired test cannot tell the two apart
     assert bootstrap(FIVE).high > bootstrap(other).low
 
 

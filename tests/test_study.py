@@ -1,4 +1,4 @@
-"""Studies: what results.csv holds, that interrupted ones end with the same file, and what mistakes say."""
+"""Studies: the contents of results.csv, resuming to the same file, and messages for mistakes."""
 
 import csv
 import math
@@ -71,7 +71,7 @@ OPTIMIZERS = ("jaxdl.sgd", "optax.adam", "mine:sgd(scale=0.5)")
 
 @pytest.fixture(scope="module")
 def here(tmp_path_factory):
-    """A folder with a user's own module, on the import path, and where compiled programs are kept."""
+    """Return a folder on the import path that holds a user's module and the compilation cache."""
     folder = tmp_path_factory.mktemp("study")
     (folder / "mine.py").write_text(MINE)
     sys.path.insert(0, str(folder))
@@ -98,22 +98,23 @@ def table(path, without=records.TIMES):
 
 
 def run_of(row):
-    """Which run a row is of."""
+    """Return the run that a row belongs to."""
     return tuple(row[name] for name in records.Result._fields[:5])
 
 
 @pytest.fixture(scope="module")
 def whole(here):
-    """The folder of an uninterrupted study."""
+    """Return the folder of an uninterrupted study."""
     folder = here / "whole"
     folder.mkdir()
     small_study(folder).run()
     return folder
 
 
-# ---------------------------------------------------------------- what is written
+# ---------------------------------------------------------------- the files
 
 
+@pytest.mark.trains
 def test_every_run_is_in_results_csv_once_and_in_order(whole):
     rows = table(whole / "results.csv")
     expected = []
@@ -129,7 +130,8 @@ def test_every_run_is_in_results_csv_once_and_in_order(whole):
     assert tuple(table(whole / "results.csv", ())[0]) == records.Result._fields
 
 
-def test_a_row_says_what_the_run_did(whole):
+@pytest.mark.trains
+def test_a_row_describes_its_run(whole):
     curves = table(whole / "curves.csv")
     assert tuple(curves[0]) == records.Evaluation._fields
     for row in table(whole / "results.csv", ()):
@@ -160,8 +162,9 @@ def test_a_row_says_what_the_run_did(whole):
     assert any(row["steps_to_target"] for row in table(whole / "results.csv"))
 
 
+@pytest.mark.trains
 def test_runs_are_those_of_a_loop(whole):
-    """The user's problem by hand: plain descent on the mean square has the gradient 2/3 of the mean difference."""
+    """A numpy loop solves the user's problem: the mean square's gradient is 2/3 of the mean difference."""
     import mine
 
     test = np.concatenate(mine.batches(0, 0))
@@ -188,11 +191,12 @@ def test_the_plan_names_steps_methods_and_pairs(here, tmp_path):
     assert table(tmp_path / "results.csv") == []
 
 
+@pytest.mark.trains
 def test_paths_on_a_landscape_are_descent_from_its_start_at_the_best_rate(here, tmp_path):
     chosen = [contenders.contender(name) for name in ("jaxdl.sgd", "optax.adam")]
     found = [known_names.problem("elongated_bowl")._replace(steps=20)]
     settings = study.StudySettings(rates=(0.01, 0.05, 1e3), seeds=1)
-    for _ in range(2):  # the second time nothing is left to do
+    for _ in range(2):  # the second study finds nothing left to do
         study.Study(tmp_path, found, chosen, settings, line=lambda text: None).run()
     rows = table(tmp_path / "paths.csv")
     assert [int(row["step"]) for row in rows] == [*range(21), *range(21)]
@@ -211,11 +215,11 @@ def test_a_path_that_diverges_stays_at_its_last_finite_point():
 
 
 class Killed(BaseException):
-    """A process that ends between two things it does."""
+    """Stands for the end of the process between two operations."""
 
 
 def killer(after, monkeypatch, what):
-    """Let the process end in place of the call of ``Table.append`` number ``after`` of the tables called ``what``."""
+    """Raise `Killed` in place of call number ``after`` of ``Table.append`` on tables called ``what``."""
     append, left = Table.append, [after]
 
     def maybe(self, rows):
@@ -228,6 +232,7 @@ def killer(after, monkeypatch, what):
     monkeypatch.setattr(Table, "append", maybe)
 
 
+@pytest.mark.trains
 @pytest.mark.parametrize(("what", "after"), [("results.csv", 2), ("curves.csv", 4)])
 def test_a_killed_study_goes_on_where_it_was(what, after, whole, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
@@ -242,15 +247,16 @@ def test_a_killed_study_goes_on_where_it_was(what, after, whole, tmp_path, monke
         sweep.Sweep, "run", lambda self, members, *a, **k: made.extend(members) or original(self, members, *a, **k)
     )
     small_study(tmp_path).run()
-    assert table(tmp_path / "results.csv", ())[: len(before)] == before, "nothing that was saved is made again"
+    assert table(tmp_path / "results.csv", ())[: len(before)] == before, "saved runs are not repeated"
     assert len(made) == len(table(whole / "results.csv")) - len(before)
     for name in ("results.csv", "curves.csv"):
         assert table(tmp_path / name) == table(whole / name)
 
 
+@pytest.mark.trains
 @pytest.mark.parametrize("lost", [1, 60, 300])
 def test_a_truncated_file_is_mended(lost, whole, tmp_path):
-    """The last bytes are missing: of a line, of a whole line, of lines of one group."""
+    """The lost bytes are part of a line, a whole line, or several lines of a group."""
     for name in ("results.csv", "curves.csv", records.PLAN):
         shutil.copy(whole / name, tmp_path / name)
     data = (tmp_path / "results.csv").read_bytes()
@@ -260,6 +266,7 @@ def test_a_truncated_file_is_mended(lost, whole, tmp_path):
         assert table(tmp_path / name) == table(whole / name)
 
 
+@pytest.mark.trains
 def test_a_finished_study_changes_nothing(whole, tmp_path):
     before = {name: (whole / name).read_bytes() for name in ("results.csv", "curves.csv", records.PLAN)}
     small_study(whole).run()
@@ -274,7 +281,7 @@ def start(here, *arguments):
     environment = {"PYTHONPATH": f"{here}{os.pathsep}{ROOT}", "PYTHONWARNINGS": "error", "JAX_PLATFORMS": "cpu",
                    "JAX_COMPILATION_CACHE_DIR": str(here / "xla"),
                    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}  # fmt: skip
-    before = signal.signal(signal.SIGINT, signal.SIG_DFL)  # where pytest ignores Ctrl-C its children would do so too
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)  # children inherit an ignored Ctrl-C
     try:
         return subprocess.Popen(
             [sys.executable, "-m", "experiments.compare_optimizers", *map(str, arguments)],
@@ -284,9 +291,11 @@ def start(here, *arguments):
         signal.signal(signal.SIGINT, before)
 
 
+@pytest.mark.process
+@pytest.mark.trains
 @pytest.mark.slow
 def test_processes_that_are_killed_and_stopped(here):
-    """kill -9 after the first rows, then Ctrl-C after more, then to the end: the uninterrupted study's rows."""
+    """A kill -9 after the first rows, Ctrl-C after more, and a last resume give the uninterrupted study's rows."""
     reference, folder = here / "reference", here / "interrupted"
     assert compare_optimizers.main([*COMMAND, "--out", str(reference)]) == 0
     arguments = [*COMMAND, "--out", folder]
@@ -315,6 +324,7 @@ def test_processes_that_are_killed_and_stopped(here):
 # ---------------------------------------------------------------- budgets
 
 
+@pytest.mark.trains
 def test_a_budget_of_steps(here, tmp_path):
     small_study(tmp_path, SETTINGS._replace(budget_steps=4), names=["jaxdl.sgd"]).run()
     rows = table(tmp_path / "results.csv")
@@ -322,9 +332,10 @@ def test_a_budget_of_steps(here, tmp_path):
     assert {row["steps"] for row in rows if row["status"] == "stopped"} == {"4"}
 
 
+@pytest.mark.trains
 @pytest.mark.parametrize(("seconds", "steps"), [(1e-3, [4, 7]), (1e6, [12, 14])])
 def test_a_budget_of_time_is_steps_that_all_optimizers_share(here, tmp_path, seconds, steps):
-    """However short, up to the first evaluation; however long, no more than a full run."""
+    """Even the shortest budget reaches the first evaluation, and the longest one ends with a full run."""
     names = ["jaxdl.sgd", "optax.adam"]
     small_study(tmp_path, SETTINGS._replace(budget_seconds=seconds), names=names).run()
     assert [*runs.read_json(tmp_path / records.PLAN)["steps"].values()] == steps
@@ -334,7 +345,7 @@ def test_a_budget_of_time_is_steps_that_all_optimizers_share(here, tmp_path, sec
 
 
 def test_time_is_divided_evenly_and_what_is_left_goes_to_the_others(here, tmp_path, monkeypatch):
-    """A group takes half a second and one more per evaluation; there are four groups per problem."""
+    """Each of the four groups of a problem takes half a second, and one more per evaluation."""
     one = small_study(tmp_path, names=["jaxdl.sgd"])
     every = {"bowl": 4, "quadratic_deep": 7}
     monkeypatch.setattr(one, "_time", lambda group, steps: 0.5 + steps / every[group.problem])
@@ -372,7 +383,7 @@ def test_contenders_by_name_with_keywords(here):
 
 
 def test_every_first_order_optimizer_has_a_twin_that_makes_the_same_steps():
-    """So that the default study compares what is the same algorithm; three steps, eagerly."""
+    """The default study compares pairs of the same algorithm; three eager steps show it."""
     params, state = {"w": jnp.linspace(-1.0, 1.0, 6).reshape(2, 3), "b": jnp.ones(3)}, {}
     for name in contenders.FIRST_ORDER:
         pair = [contenders.contender(text) for text in (f"jaxdl.{name}", contenders.twin(f"jaxdl.{name}"))]
@@ -400,7 +411,7 @@ def test_twins():
     assert contenders.twins(["jaxdl.adam", "optax.sgd", "jaxdl.sgd"]) == [("jaxdl.sgd", "optax.sgd")]
 
 
-def test_the_default_study_is_all_of_ours_their_twins_and_what_is_planted():
+def test_the_default_study_is_all_of_ours_their_twins_and_the_planted_ones():
     names = compare_optimizers.default_optimizers()
     everything = {*vars(optimizers)} & {*contenders.FIRST_ORDER}
     assert everything == {*contenders.FIRST_ORDER}
@@ -480,6 +491,7 @@ def test_mistakes_are_named_and_leave_nothing(arguments, here, tmp_path, capsys)
     assert not out.exists()
 
 
+@pytest.mark.trains
 def test_a_resumed_study_keeps_its_options_and_its_data(here, tmp_path, capsys):
     folder = tmp_path / "run"
     assert compare_optimizers.main([*COMMAND, "--budget", "4steps", "--out", str(folder)]) == 0

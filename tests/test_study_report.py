@@ -1,4 +1,4 @@
-"""The report of a study: gradient descent on three bowls, whose values are known, written as a study's files."""
+"""The report of a study, from files of gradient descent on two bowls whose values have a closed form."""
 
 import csv
 import json
@@ -15,21 +15,21 @@ from jaxdl import plots
 
 RATES = (0.01, 0.1, 1.0, 3.0)
 STEPS, EVERY, TARGET = 60, 10, 0.05
-# factor on the rate: the twins are equal, the planted one is slow at any rate, the last one diverges at all
+# factors on the rate: the twins are equal, the planted one is slow at any rate, the last one always diverges
 SPEEDS = {"jaxdl.sgd": 1.0, "optax.sgd": 1.0, "jaxdl.sgd(slow=True)": 0.01, "my.module:wild(x=1)": 1000.0}
 PROBLEMS = {"bowl_1": 1.0, "bowl_half": 0.5}
 NO = ""
 
 
 def descend(curvature, rate, seed):
-    """½·curvature·x² + .01 after 0, 10, ... steps of plain descent, which multiplies x by (1 − curvature·rate)."""
+    """Return ½·curvature·x² + .01 after 0, 10, ... steps; a step multiplies x by (1 − curvature·rate)."""
     steps = np.arange(0, STEPS + 1, EVERY)
     x = (2 + 0.1 * seed) * np.clip((1 - curvature * rate) ** steps, -1e100, 1e100)
     return steps, 0.5 * curvature * x**2 + 0.01
 
 
 def runs_of(problem, optimizer):
-    """(stage, rate, seed) of all runs."""
+    """Return (stage, rate, seed) of all runs."""
     speed, curvature = SPEEDS[optimizer], PROBLEMS[problem]
     finals = {rate: descend(curvature, speed * rate, 0)[1][-1] for rate in RATES}
     best = min(finals, key=finals.get)
@@ -38,7 +38,7 @@ def runs_of(problem, optimizer):
 
 
 def build(folder):
-    """Writes results.csv, curves.csv, plan.json and paths.csv."""
+    """Write results.csv, curves.csv, plan.json and paths.csv."""
     results, curves = [], []
     for problem, curvature in PROBLEMS.items():
         for optimizer, speed in SPEEDS.items():
@@ -86,7 +86,7 @@ def bare(tmp_path):
 
 
 class Page(HTMLParser):
-    """The tables' cells, the text and the images' sources."""
+    """Collect the cells of tables, the text and the images' sources."""
 
     def __init__(self, path):
         super().__init__()
@@ -112,7 +112,7 @@ class Page(HTMLParser):
             self._row[-1] += data
 
     def table(self, *first):
-        """The rows whose first cells are these."""
+        """Return the rows that begin with these cells, without them."""
         return [row[len(first) :] for row in self.rows if tuple(row[: len(first)]) == first]
 
 
@@ -186,7 +186,7 @@ def test_remade_by_the_command_from_the_tables_alone_with_the_same_bytes(study, 
 
 def test_an_unfinished_study_with_one_seed_has_a_report(bare):
     rows = (bare / "results.csv").read_text().splitlines(keepends=True)
-    (bare / "results.csv").write_text("".join(rows[:11]))  # default and tuning and one final run of the first optimizer
+    (bare / "results.csv").write_text("".join(rows[:11]))  # of one optimizer: default, tuning, one final
     page = Page(report.write(bare))
     assert "10 runs (5 default, 4 tuning, 1 final)" in page.text
     (bare / "results.csv").write_text("".join(rows[:3]))
@@ -220,7 +220,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("message", FAULTS)
-def test_what_is_wrong_with_a_file_is_named(bare, message):
+def test_a_faulty_file_is_named(bare, message):
     FAULTS[message](bare)
     with pytest.raises(ValueError, match=re.escape(message)):
         records.read(bare)
@@ -241,5 +241,5 @@ def test_the_figures_refuse_nothing_to_draw_and_draw_the_extremes(tmp_path):
     x = np.array([1, 2])
     figure = plots.panels([{"a": (x, x + 2)}, {"b": (x, x + 4)}], xlabel="x", ylabel="y")
     lines = [line.get_ydata().tolist() for line in figure.axes[0].lines]
-    assert lines == [[5, 6], [3, 4]]  # the other in grey, then its own
+    assert lines == [[5, 6], [3, 4]]  # the other panel's curve in grey, then its own
     assert Path(tmp_path / "c.png").stat().st_size > 1000

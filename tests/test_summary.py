@@ -1,4 +1,4 @@
-"""`analysis.summary` against the lecture's table, published figures, hand-worked nets and gradients that are not 0."""
+"""`analysis.summary` against the lecture's table, published figures, nets by hand, and nonzero gradients."""
 
 import importlib.util
 
@@ -10,7 +10,7 @@ import pytest
 from experiments import summary as command
 from jaxdl import activations, analysis, initializers, models, nn, plots
 
-# the lecture's table of VGG-16: layer, output, memory in values, weights (biases not counted)
+# the lecture's table of VGG-16: layer, output, memory in values, weights without biases
 LECTURE_VGG16 = [
     ("INPUT", (224, 224, 3), 224 * 224 * 3, 0),
     ("CONV3-64", (224, 224, 64), 224 * 224 * 64, 1_728),
@@ -97,7 +97,7 @@ def test_published_receptive_fields(layer, path, field):
 
 
 def branched():
-    """Strides, dilation, unequal windows, branches of unequal reach, a subsampling function."""
+    """Build a net with strides, dilation, unequal windows and branches, and a subsampling function."""
     ones = {"kernel_init": initializers.constant(1.0)}
     far = nn.serial(a=nn.Conv(2, (3, 5), dilation=(2, 1), **ones), b=nn.AvgPool(3, stride=1, padding=1))
     return nn.serial(
@@ -136,14 +136,14 @@ def test_a_dense_layer_behind_flatten_and_a_global_pool_see_everything():
 
 
 def attention(x):
-    """q q' v by hand: 2 * n * n * d products; then a scan of 4 products of (n, d) with (d, d), and a branch."""
+    """Compute q q' v in 2 * n * n * d products, scan 4 products of (n, d) with (d, d), and branch."""
     weights = jnp.einsum("bnd,bmd->bnm", x, x)
     y = jnp.einsum("bnm,bmd->bnd", weights, x)
     y, _ = jax.lax.scan(lambda c, _: (jnp.matmul(c, jnp.ones((6, 6))), None), y, None, length=4)
     return jax.lax.cond(x.sum() > 0, lambda v: v @ jnp.ones((6, 6)), lambda v: v, y)
 
 
-def test_products_of_foreign_functions_are_counted_from_what_they_trace_to():
+def test_products_of_foreign_functions_are_counted_from_their_traces():
     net = nn.serial(attention=attention, conv=nn.Conv(3, 3, groups=3), kernel=blur)
     with pytest.raises(ValueError, match="Conv takes images"):
         analysis.summary(net, (5, 6))
@@ -154,7 +154,7 @@ def test_products_of_foreign_functions_are_counted_from_what_they_trace_to():
 
 
 def blur(x):
-    """A fixed 5x5 filter on each channel."""
+    """Apply a fixed 5x5 filter to each channel."""
     kernel = jnp.ones((5, 5, 1, x.shape[-1]))
     return jax.lax.conv_general_dilated(
         x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"), feature_group_count=x.shape[-1]
@@ -172,7 +172,7 @@ def test_wrapped_and_opaque_networks():
 
 
 def head_in_training(body, head):
-    """A net whose head runs in training alone."""
+    """Build a net whose head runs in training alone."""
     parts = nn.serial(body=body, head=head)
 
     def apply(params, state, x, *, train=False, key=None, axis_name=None):
@@ -182,7 +182,7 @@ def head_in_training(body, head):
     return parts._replace(apply=apply, op=nn.Op("head", rebuild=lambda new: head_in_training(**new)))
 
 
-def test_what_the_output_does_not_depend_on_does_not_run():
+def test_layers_without_effect_on_the_output_do_not_run():
     def both(children):
         first, second = children.values()
         unused = nn.parallel(lambda outputs: outputs[0], **children)
@@ -194,7 +194,7 @@ def test_what_the_output_does_not_depend_on_does_not_run():
     assert rows["fork/b"] == analysis.SummaryRow("fork/b", "dense", None, 0, 0, 25, 0, ())
 
 
-def test_what_does_not_run_in_evaluation_is_counted_as_parameters_alone():
+def test_layers_that_do_not_run_in_evaluation_count_as_parameters_alone():
     rows = analysis.summary(head_in_training(nn.Dense(4), nn.Dense(2)), (3,)).rows
     assert rows[-1] == analysis.SummaryRow("head", "dense", None, 0, 0, 10, 0, ())
     assert analysis.summary(head_in_training(nn.Dense(4), nn.Dense(2)), (3,), train=True).rows[-1].multiply_adds == 8

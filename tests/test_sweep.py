@@ -1,4 +1,4 @@
-"""Sweeps against loops written out in numpy, against one another, and with members that diverge."""
+"""Sweeps against numpy loops and against one another, with members that diverge, too."""
 
 import functools
 import math
@@ -14,7 +14,7 @@ from jaxdl.studies import classification, cost, quadratic, sweep
 from jaxdl.studies.sweep import Member, Sweep, place
 
 MEMBERS = [Member(0.01, 0), Member(0.001, 1), Member(0.02, 2), Member(0.01, 1)]
-TOLERANCE = 1e-5  # relative: what the docstring of the module calls rounding, over the tens of steps taken here
+TOLERANCE = 1e-5  # relative: the rounding that the module's docstring allows over tens of steps
 
 
 def run(problem, build, members=MEMBERS, steps=21, *, method="vmap", width=None, devices=None, **options):
@@ -42,9 +42,10 @@ def descent():
     return run(studies.quadratic_deep(), optax.sgd)
 
 
-# ---------------------------------------------------------------- what a member does
+# ---------------------------------------------------------------- one member
 
 
+@pytest.mark.trains
 def test_each_member_is_gradient_descent_on_its_own_batches_at_its_own_rate():
     problem = studies.quadratic_deep()
     hessian, train, test = quadratic.quadratic_deep_arrays()
@@ -65,8 +66,9 @@ def test_each_member_is_gradient_descent_on_its_own_batches_at_its_own_rate():
         assert trace.points[0].value == pytest.approx(353.45, abs=0.01)
 
 
+@pytest.mark.trains
 def test_optimizers_are_paired():
-    """The same start and, as a vanishing step changes nothing, the same losses on the same batches."""
+    """Two optimizers start alike and, with vanishing steps, have the same losses on the same batches."""
     problem = studies.digits_mlp()
     members = [Member(1e-12, seed) for seed in range(3)]
     one, other = (run(problem, build, members, 44) for build in (optax.sgd, optax.adam))
@@ -81,6 +83,7 @@ def test_optimizers_are_paired():
 # ---------------------------------------------------------------- one program, separate runs, a loop, several devices
 
 
+@pytest.mark.trains
 @pytest.mark.parametrize("build", [optimizers.adam, optax.adam, optimizers.muon], ids=["jaxdl", "optax", "muon"])
 def test_a_sweep_is_its_members_run_alone(build):
     problem = studies.digits_mlp()._replace(evaluate_every=5)
@@ -89,16 +92,19 @@ def test_a_sweep_is_its_members_run_alone(build):
     assert_same(together, [trace for member in MEMBERS for trace in alone.run([member], 10)])
 
 
+@pytest.mark.trains
 def test_a_run_that_ends_between_two_evaluations_is_evaluated_at_its_end():
     (trace,) = run(studies.quadratic_deep(), optax.sgd, MEMBERS[:1], 10)
     assert [p.step for p in trace.points] == [0, 7, 10]
     assert trace.points[1][:3] == pytest.approx(descent()[0].points[1][:3], rel=TOLERANCE)
 
 
+@pytest.mark.trains
 def test_a_loop_is_a_sweep():
     assert_same(run(studies.quadratic_deep(), optax.sgd, method="loop"), descent())
 
 
+@pytest.mark.trains
 def test_groups_are_filled_up_and_programs_kept():
     whole = Sweep(place(studies.quadratic_deep()), optax.sgd, width=4)
     first, second = whole.run(MEMBERS[:3], 21), whole.run(MEMBERS[3:], 21)
@@ -107,6 +113,7 @@ def test_groups_are_filled_up_and_programs_kept():
     assert second[0].compile_seconds == 0
 
 
+@pytest.mark.trains
 def test_members_split_over_devices():
     members = [Member(0.001 * (i + 1), i) for i in range(8)]
     many = run(studies.quadratic_deep(), optax.adam, members, devices=jax.devices())
@@ -114,12 +121,13 @@ def test_members_split_over_devices():
 
 
 def random_layer_problem():
-    """A network with state and with dropout."""
+    """Return the problem of a network with state and dropout."""
     dataset = classification.data.load("digits")
     layer = nn.serial(flatten=nn.flatten, norm=nn.BatchNorm(), drop=nn.Dropout(0.5), fc=nn.Dense(10))
     return studies.classification_problem("random", layer, dataset, batch_size=64, epochs=1)
 
 
+@pytest.mark.trains
 def test_state_and_randomness_are_members_own():
     problem = random_layer_problem()
     twice = run(problem, optax.sgd, [Member(0.1, 0), Member(0.1, 0), Member(0.1, 1)], 22)
@@ -128,9 +136,10 @@ def test_state_and_randomness_are_members_own():
     assert_same(twice, run(problem, optax.sgd, [Member(0.1, 0), Member(0.1, 0), Member(0.1, 1)], 22, method="loop"))
 
 
+@pytest.mark.trains
 @pytest.mark.parametrize("method", sweep.METHODS)
 def test_each_seed_and_step_has_a_key_of_its_own(method):
-    """The loss is a number drawn from the key; it comes in whole chunks of steps and in single ones."""
+    """The loss is drawn from the key, over whole chunks of steps and over single steps."""
     drawn = studies.quadratic_deep()._replace(
         loss=lambda params, state, batch, data, key: (1 + jax.random.uniform(key) + 0 * params["theta"].sum(), state)
     )
@@ -147,6 +156,7 @@ def test_each_seed_and_step_has_a_key_of_its_own(method):
 # ---------------------------------------------------------------- divergence
 
 
+@pytest.mark.trains
 @pytest.mark.parametrize("method", sweep.METHODS)
 def test_a_diverged_member_is_frozen_and_the_others_do_not_notice(method):
     problem = studies.quadratic_deep()
@@ -159,7 +169,7 @@ def test_a_diverged_member_is_frozen_and_the_others_do_not_notice(method):
 
 
 def growing(factor):
-    """The loss is multiplied by ``factor`` per step, whatever the optimizer does."""
+    """Return a problem whose loss grows by ``factor`` per step, whatever the optimizer does."""
 
     def loss(params, batch):
         return jnp.float32(factor) ** batch[0] + 0.0 * params
@@ -171,19 +181,22 @@ def growing(factor):
     return studies.make_problem(lambda key: jnp.ones(()), loss, batches, epochs=2, test=test)
 
 
+@pytest.mark.trains
 @pytest.mark.parametrize(("factor", "last"), [(9.0, 4), (-9.0, 4), (1.5, 18), (1.2, None)])
 def test_a_loss_above_a_thousand_times_the_first_has_diverged(factor, last):
-    """9 to the third is 729, 1.5 to the 17th 985, 1.2 to the 19th 32."""
+    """9³ is 729, 1.5¹⁷ is 985 and 1.2¹⁹ is 32."""
     (trace,) = run(growing(factor), optax.sgd, [Member(0.1, 0)], 20)
     assert (trace.diverged, trace.steps) == (last is not None, last or 20)
 
 
+@pytest.mark.trains
 def test_losses_may_be_negative():
     problem = growing(1.2)
     below = problem._replace(loss=lambda *arguments: (-problem.loss(*arguments)[0], ()))
     assert not run(below, optax.sgd, [Member(0.1, 0)], 20)[0].diverged
 
 
+@pytest.mark.trains
 def test_a_value_that_is_not_finite_has_diverged_too():
     problem = growing(1.0)._replace(
         evaluate=lambda params, state, data: {"value": jnp.where(params < 1, jnp.nan, params)},
@@ -194,6 +207,7 @@ def test_a_value_that_is_not_finite_has_diverged_too():
     assert (still.diverged, [p.step for p in still.points]) == (False, [0, 10, 20])
 
 
+@pytest.mark.trains
 def test_a_run_can_be_stopped_at_an_evaluation():
     asked = iter([False, True])
     stopped = run(studies.quadratic_deep(), optax.sgd, stop=lambda: next(asked))
@@ -214,7 +228,7 @@ def test_convolutions_on_cpu_are_looped_and_nothing_else_is():
     assert "cpu" in sweep.choose_method(studies.quadratic_deep(), platform="cpu").reason
 
 
-def test_what_an_optimizer_costs():
+def test_the_cost_of_an_optimizer():
     params = {"a": jnp.zeros((3, 4)), "b": jnp.zeros(5, jnp.bfloat16)}
     assert cost.state_bytes(optax.sgd, params) == 0
     assert cost.state_bytes(functools.partial(optax.sgd, momentum=0.9), params) == 12 * 4 + 5 * 2
@@ -223,6 +237,7 @@ def test_what_an_optimizer_costs():
     assert 0 < cost.update_microseconds(optimizers.adam, params) < 1e4
 
 
+@pytest.mark.trains
 def test_mistakes():
     placed = place(studies.quadratic_deep())
     with pytest.raises(ValueError, match="method='both'"):

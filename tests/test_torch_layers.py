@@ -1,4 +1,4 @@
-"""Layers, losses and activations against values and gradients that PyTorch wrote (tests/golden/make_layers.py)."""
+"""Layers, losses and activations against PyTorch's values and gradients (tests/golden/make_layers.py)."""
 
 import pathlib
 
@@ -17,7 +17,7 @@ def batch_norm(x, scale, offset):
 
 
 def recurrent(run):
-    """A recurrent function with PyTorch's four arrays: kernels (gates, d), and two biases that are summed."""
+    """Call a recurrent function with PyTorch's arrays: two kernels (gates, d), and two biases to be summed."""
 
     def call(x, w, u, b, c):
         start = jnp.zeros((x.shape[0], u.shape[1]))
@@ -27,7 +27,7 @@ def recurrent(run):
 
 
 def gru(x, w, u, b, c):
-    """PyTorch's GRU: of the recurrent biases those of r and z go to the others, that of n stays."""
+    """Call the GRU with PyTorch's arrays: the recurrent biases of r and z join the others, that of n stays."""
     units = u.shape[1]
     bias = b + jnp.concatenate([c[: 2 * units], jnp.zeros(units)])
     return layers.gru(x, jnp.zeros((x.shape[0], units)), w.T, u.T, bias, c[2 * units :])

@@ -19,7 +19,7 @@ def test_statistics_are_the_mean_of_the_batches_own():
         drop=nn.Dropout(0.5),
     )
     params, state = net.init(jax.random.key(0), (8, 8, 1))
-    _, state = net.apply(params, state, BATCHES[2] * 7, train=True, key=jax.random.key(1))  # stale ones
+    _, state = net.apply(params, state, BATCHES[2] * 7, train=True, key=jax.random.key(1))  # stale statistics
     found = training.reestimate_batch_norm(net, params, state, BATCHES, key=jax.random.key(2))
 
     batches = [np.asarray(b, np.float64) for b in BATCHES]

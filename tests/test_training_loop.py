@@ -27,7 +27,7 @@ def _quick_compilation():
 
 
 def counting_step(calls):
-    """A step of plain Python: the state is the list of what it has seen."""
+    """Return a step of plain Python whose state is the list of its batches."""
 
     def step(state, batch, key):
         calls.append((batch, key))
@@ -36,6 +36,7 @@ def counting_step(calls):
     return step
 
 
+@pytest.mark.trains
 def test_fit_runs_all_batches_of_all_epochs_in_order():
     calls, metrics, epochs = [], [], []
     end = training.fit(
@@ -54,6 +55,7 @@ def test_fit_runs_all_batches_of_all_epochs_in_order():
     assert epochs == [(1, [10, 11, 12]), (2, end)]
 
 
+@pytest.mark.trains
 def test_fit_without_callbacks_or_work():
     calls = []
     assert training.fit(counting_step(calls), [], lambda epoch: [epoch], key=KEY, epochs=[]) == []
@@ -62,6 +64,7 @@ def test_fit_without_callbacks_or_work():
     assert training.fit(counting_step(calls), [], lambda epoch: [epoch], key=KEY, epochs=range(3)) == [0, 1, 2]
 
 
+@pytest.mark.trains
 def test_a_true_result_of_on_metrics_ends_training_at_once():
     read, epochs = [], []
 
@@ -80,10 +83,11 @@ def test_a_true_result_of_on_metrics_ends_training_at_once():
         on_epoch=lambda epoch, state: epochs.append(epoch),
     )
     assert end == [0, 1, 2, 0, 1]
-    assert read[-1] == (1, 1)  # nothing is read for steps that never come
-    assert epochs == [0]  # the epoch that was broken off did not end
+    assert read[-1] == (1, 1)  # no batch is read for steps that never come
+    assert epochs == [0]  # the interrupted epoch does not count as ended
 
 
+@pytest.mark.trains
 def test_a_true_result_of_on_epoch_ends_training():
     ends = []
     end = training.fit(
@@ -98,6 +102,7 @@ def test_a_true_result_of_on_epoch_ends_training():
     assert ends == [0, 1, 2]
 
 
+@pytest.mark.trains
 def test_a_step_that_fails_is_not_hidden():
     def step(state, batch, key):
         raise RuntimeError(f"batch {batch}")
@@ -106,6 +111,7 @@ def test_a_step_that_fails_is_not_hidden():
         training.fit(step, [], lambda epoch: range(2), key=KEY, epochs=range(1))
 
 
+@pytest.mark.trains
 def test_a_run_resumed_within_an_epoch_equals_the_uninterrupted_one_to_the_bit(tmp_path):
     layer = nn.serial(
         flat=nn.flatten, hidden=nn.Dense(16), norm=nn.BatchNorm(), drop=nn.Dropout(0.3), logits=nn.Dense(10)
@@ -222,7 +228,7 @@ def test_prefetch_keeps_order_and_reads_only_so_far_ahead(size):
         return 10 * i
 
     ahead = training.prefetch(source(), place, size=size)
-    assert read == []  # nothing before the first is asked for
+    assert read == []  # nothing is read before the first request
     for i, found in enumerate(ahead):
         assert found == 10 * i
         assert len(placed) == min(20, i + size)
@@ -252,7 +258,7 @@ def test_prefetch_hands_on_an_error_of_the_source():
 
 
 def stops(values, patience):
-    """Epochs run, the best epoch and which epochs improved, by the definition."""
+    """Return the epochs run, the best epoch, and which epochs improved."""
     stopping, improved = training.EarlyStopping(patience), []
     for epoch, value in enumerate(values):
         stopping, better = stopping.update(float(value), epoch)
@@ -268,7 +274,7 @@ def stops(values, patience):
         ([3, 2, 1, 0], 1, (4, 3, [True] * 4)),
         ([1, 2, 0], 1, (2, 0, [True, False])),
         ([1, 2, 0, 5, 5, 5], 2, (5, 2, [True, False, True, False, False])),
-        ([1, 1, 1], 2, (3, 0, [True, False, False])),  # as low as before is no improvement
+        ([1, 1, 1], 2, (3, 0, [True, False, False])),  # an equal value is no improvement
         ([math.nan, 1, math.nan, math.nan, 0], 2, (4, 1, [False, True, False, False])),
         ([math.nan, math.nan, 1], 2, (2, -1, [False, False])),
         ([math.inf, 1, 2], 2, (3, 1, [False, True, False])),

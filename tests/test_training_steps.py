@@ -13,7 +13,7 @@ from sklearn.datasets import load_digits
 from jaxdl import data, losses, nn, regularizers, training
 from jaxdl.data import augmentation
 
-# most of the time goes into compiling, which need not optimise
+# compiling takes most of the time, so it does not optimise
 quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 KEY = jax.random.key(3)
 N = 40
@@ -37,14 +37,14 @@ def batch_of(rows, weight=None):
 
 
 def spoiled(batch):
-    """The same batch with padding that no arithmetic survives."""
+    """Return the batch with padding that turns any arithmetic into NaN."""
     padding = batch.weight == 0
     image = np.where(padding[:, None, None, None], np.float32(np.nan), batch.image)
     return batch._replace(image=image, label=np.where(padding, np.int32(999), batch.label))
 
 
 def closed_form(params, batch):
-    """Sums of weighted losses and hits, the sum of weights and the gradient of the weighted mean, in float64."""
+    """Return the sums of weighted losses, hits and weights, and the gradient of the weighted mean, in float64."""
     counts = batch.weight > 0
     x, label = batch.image[counts].reshape(counts.sum(), -1).astype(np.float64), batch.label[counts]
     weight = batch.weight[counts].astype(np.float64)
@@ -58,7 +58,7 @@ def closed_form(params, batch):
 
 
 def recorder(**names):
-    """An optimizer that changes nothing and keeps the gradient, and the extra arguments of these names."""
+    """Return an optimizer that keeps the gradient and the named extra arguments, and changes nothing."""
 
     def update(grads, state, params=None, **extra_args):
         del state, params
@@ -104,7 +104,7 @@ def test_gradient_and_metrics_are_those_of_the_closed_form(weights):
 
 
 def test_padding_poisons_no_gradient_of_a_deep_net():
-    # a derivative of relu, sqrt or max at NaN times a cotangent of 0 is NaN: the padding must be gone before them
+    # relu, sqrt and max have NaN derivatives at NaN, and NaN · 0 is NaN: the padding must go before them
     layer = nn.serial(
         conv=nn.Conv(3, 3), root=lambda x: jnp.sqrt(1e-3 + x**2), pool=nn.MaxPool(2), flat=nn.flatten, out=nn.Dense(10)
     )
@@ -213,7 +213,7 @@ def test_average_decay_out_of_range_is_an_error(decay):
 
 
 def witness():
-    """A layer that hands x on and keeps what it saw: the input and 4 bits of its key."""
+    """Return a layer that passes x on and keeps its input and 4 bits of its key."""
 
     def apply(params, state, x, *, train=False, key=None, axis_name=None):
         del params, state, train, axis_name
@@ -253,7 +253,7 @@ def test_augmentation_follows_the_example_and_not_its_place():
     noise = (found - batch.image).reshape(N, -1)
     assert len(np.unique(noise.round(4), axis=0)) == N  # each example has its own
     moved = np.asarray(seen(batch._replace(index=batch.index + 1))["x"]) - batch.image
-    np.testing.assert_allclose(moved.reshape(N, -1)[:-1], noise[1:], atol=1e-6)  # it is the index that counts
+    np.testing.assert_allclose(moved.reshape(N, -1)[:-1], noise[1:], atol=1e-6)  # the index counts, not the place
 
 
 def test_random_numbers_depend_on_key_and_step_alone():
@@ -274,7 +274,7 @@ def test_half_precision_parameters_get_the_float32_gradient_rounded_once(dtype):
     found = state.opt_state["grads"]["logits"]
     assert {leaf.dtype for leaf in jax.tree.leaves(found)} == {jnp.dtype(dtype)}
     assert {leaf.dtype for leaf in jax.tree.leaves(metrics)} == {jnp.dtype(jnp.float32)}
-    for name, expected in grads.items():  # the layer's own roundings: logits and cotangents in half precision
+    for name, expected in grads.items():  # logits and cotangents are rounded to half precision
         error = np.abs(np.asarray(found[name], np.float64) - expected).max()
         assert error <= 8 * float(jnp.finfo(dtype).eps) * np.abs(expected).max()
 
@@ -297,7 +297,7 @@ def test_half_precision_gradient_is_divided_by_the_true_sum_of_weights():
 
 
 def strict():
-    """An optimizer that takes one extra argument and refuses all others, against optax's custom."""
+    """Return an optimizer that takes one extra argument and, unlike optax's, refuses all others."""
 
     def update(updates, state, params=None, *, value):
         del params
@@ -307,7 +307,7 @@ def strict():
 
 
 def weak():
-    """An optimizer whose state is weakly typed at first, then strongly, then weakly."""
+    """Return an optimizer whose state is weakly typed, then strongly, then weakly."""
 
     def update(updates, state, params=None):
         del params

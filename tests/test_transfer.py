@@ -1,4 +1,4 @@
-"""Transfer: what is carried over, what stays, which rate each parameter gets; and the experiment on bundled data."""
+"""Transfer: parts that move, parts that stay, the rate of each parameter, and the experiment on bundled data."""
 
 import csv
 import os
@@ -27,7 +27,7 @@ def trained():
     return layer, jax.tree.map(lambda leaf: leaf + 0.25, params), jax.tree.map(lambda leaf: leaf + 0.5, state)
 
 
-def test_the_trunk_computes_what_a_tap_sees():
+def test_the_trunk_computes_a_tap_s_values():
     layer, params, state = trained()
     x = jnp.asarray(np.random.RandomState(0).rand(2, *IN_SHAPE), jnp.float32)
     for after in ("stage1/norm", "stage2", "relu", "fc2"):
@@ -46,7 +46,7 @@ def test_a_trunk_ends_within_serial_alone():
         transfer.with_head(trained()[0], "relu", nn.Dense(2), name="relu")
 
 
-def test_what_is_carried_over_and_what_is_new():
+def test_carried_and_new_parameters():
     layer, params, state = trained()
     moved = transfer.with_head(layer, "relu", nn.Dense(3))
     new_params, new_state = transfer.start(jax.random.key(7), moved, IN_SHAPE, params, state)
@@ -77,7 +77,7 @@ def test_each_parameter_moves_by_its_own_rate_and_frozen_parts_not_at_all():
     optimizer = transfer.by_path(lambda rate: optimizers.sgd(rate), 0.5, factors)
     held = transfer.hold(layer, "stage1", "stage2", "dropout")
     after = step_of(held, optimizer, params, state)
-    plain = step_of(held, optax.sgd(0.5), params, state)  # optax is the oracle of the plain step
+    plain = step_of(held, optax.sgd(0.5), params, state)  # optax is the oracle of a plain step
     change = lambda new: jax.tree.map(lambda a, b: a - b, new.params, params)
     jax.tree.map(np.testing.assert_array_equal, (after.params["stage1"], after.layer_state), (params["stage1"], state))
     jax.tree.map(np.testing.assert_array_equal, after.params["stage2"], params["stage2"])
@@ -87,7 +87,7 @@ def test_each_parameter_moves_by_its_own_rate_and_frozen_parts_not_at_all():
             change(after)[name], change(plain)[name],
         )  # fmt: skip
     assert np.abs(change(plain)["stage1"]["conv"]["kernel"]).max() > 0
-    moving = step_of(layer, optimizer, params, state)  # what is frozen and not held moves its statistics
+    moving = step_of(layer, optimizer, params, state)  # frozen parts that are not held update their statistics
     assert np.abs(moving.layer_state["stage1"]["norm"]["mean"] - state["stage1"]["norm"]["mean"]).max() > 0
 
 
@@ -115,7 +115,7 @@ def test_held_parts_can_be_tapped_and_replaced():
 
 
 def upside_down():
-    """Another data set for the test: the digits turned by half and in negative."""
+    """Return a second data set: the digits upside down and inverted."""
     digits = data.load("digits")
     return data.from_arrays(16 - digits.images[:, ::-1, ::-1], digits.labels, scale=16.0, name="upside down")
 
@@ -123,6 +123,7 @@ def upside_down():
 OPTIONS = ["--source", "digits", "--different", "other:upside_down", "--examples", "3", "20", "--steps", "30"]
 
 
+@pytest.mark.trains
 @pytest.mark.slow
 def test_the_experiment_fills_its_folder(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "other", types.SimpleNamespace(upside_down=upside_down))
@@ -139,7 +140,7 @@ def test_the_experiment_fills_its_folder(tmp_path, monkeypatch, capsys):
     assert text.count("fine-tune many") >= 3
     assert (tmp_path / "run" / "figures" / "accuracy.png").exists()
     assert "report: " in capsys.readouterr().out
-    # killed while a row was written: what is finished is kept, the rest comes out the same
+    # after a kill while a row was written, finished rows are kept and the rest comes out the same
     whole = (tmp_path / "run" / "results.csv").read_bytes()
     cut = whole.rindex(b"from scratch") + 5
     (tmp_path / "run" / "results.csv").write_bytes(whole[:cut])
@@ -160,7 +161,7 @@ def test_the_experiment_fills_its_folder(tmp_path, monkeypatch, capsys):
 
 
 def test_a_stop_request_ends_after_the_network_under_way(tmp_path, monkeypatch, capsys):
-    """Ctrl-C while the second row's network is trained: its row is written, the next network is not begun."""
+    """On Ctrl-C during the second network, its row is written and the third network never starts."""
     seen = []
 
     def few(config, tasks, folder, done):

@@ -1,4 +1,4 @@
-"""The networks of the papers: sizes and shapes of the full ones without allocating them, learning on tiny ones."""
+"""The papers' networks: sizes and shapes of the full ones, unallocated, and learning by tiny ones."""
 
 from functools import partial
 from types import MappingProxyType
@@ -25,7 +25,7 @@ from tests.zoo import (
     total_loss,
 )
 
-# full network -> its images and its parameters, as published (Lecture row I)
+# full network -> its images and its parameters, as published [Lecture row I]
 PUBLISHED = {
     "resnet18": (IMAGENET, 11_689_512),
     "resnet34": (IMAGENET, 21_797_672),
@@ -70,12 +70,12 @@ PUBLISHED = {
     "vit_l16": (IMAGENET, 304_326_632),
     "vit_l32": (IMAGENET, 306_535_400),
     "vit_h14": (IMAGENET, 632_045_800),
-    "gpt2": ((1024,), 124_439_808),  # the authors' file, the logits by the vectors of the symbols
+    "gpt2": ((1024,), 124_439_808),  # the authors' file; the logits are products with the symbols' vectors
 }
 ELSEWHERE = {"lecture_keras", "lecture_torch", "lenet5", "mlp", "small_cnn", "softmax_regression", "tiny_cnn"}
 ELSEWHERE |= {"net_2c2d", "net_3c3d", "char_transformer", "tiny_vit"}
 
-# other forms: torchvision 0.27's and Keras 3.15's own counts of trained values
+# other forms: trained values as torchvision 0.27 and Keras 3.15 count them
 VARIANTS = {
     "vgg16 with batch norm": (partial(models.vgg16, batch_norm=True), IMAGENET, 138_365_992),
     "vgg11 with batch norm": (partial(models.vgg11, batch_norm=True), IMAGENET, 132_868_840),
@@ -88,7 +88,7 @@ VARIANTS = {
     "that with heads": (partial(models.googlenet, variant="batch_norm", auxiliary=True), IMAGENET, 13_385_816),
 }
 
-# output of the stages: the papers' tables and figures
+# outputs of the stages, from the papers' tables and figures
 SHAPES = {
     "alexnet": {"conv1": (55, 55, 64), "pool1": (27, 27, 64), "pool2": (13, 13, 192), "pool5": (6, 6, 256)},
     "alexnet_2012": {
@@ -170,7 +170,7 @@ def test_shapes_are_those_of_the_paper(name):
     assert nn.tap(layer, list(SHAPES[name])).out_shape(in_shape)[1] == SHAPES[name]
 
 
-# pixels that the last map before the classifier sees. Published: A. Araujo, W. Norris, J. Sim, Computing Receptive
+# receptive field of the last map before the classifier, in pixels: A. Araujo, W. Norris, J. Sim, Computing Receptive
 # Fields of Convolutional Neural Networks, 2019, https://distill.pub/2019/computing-receptive-fields
 FIELDS = {
     "alexnet": (models.alexnet, 195),
@@ -191,7 +191,7 @@ FIELDS = {
     "capsnet": (models.capsnet, 9 + 8),
     "lenet5_1998": (models.lenet5_1998, 5 + 1 + 4 * 2 + 2 + 4 * 4),
     "cifar_demo": (models.cifar_demo, 5 + 1 + 4 * 2 + 2 + 4 * 4 + 4),
-    "vit_b16": (partial(models.vit_b16, pool="mean"), 224),  # attention sees all of the image
+    "vit_b16": (partial(models.vit_b16, pool="mean"), 224),  # attention sees the whole image
 }
 
 
@@ -200,7 +200,7 @@ def test_receptive_field_of_the_last_map(name):
     make, size = FIELDS[name]
     rows = analysis.summary(make(), PUBLISHED[name.split()[0]][0]).rows
     end = next(i for i, r in enumerate(rows) if r.kind in ("global_avg_pool", "flatten", "primary_capsules", "_mean"))
-    fields = [row.receptive_field for row in rows[:end]]  # branches side by side may each be wide along one axis
+    fields = [row.receptive_field for row in rows[:end]]  # parallel branches may each be wide along one axis
     assert tuple(max(axis) for axis in zip(*fields, strict=True)) == (size, size)
 
 
@@ -211,7 +211,7 @@ def test_parameters_of_the_layers_of_1998():
 
 
 def test_reductions_make_an_inception_module_cheaper():
-    """The example of 28x28x256 in many lectures: 854 million multiply-adds and 672 channels without them."""
+    """Without reductions, 28x28x256 takes 854 million multiply-adds and gives 672 channels, as lectures say."""
     naive, reduced = naive_inception(128, 192, 96), inception(128, 64, 192, 64, 96, 64)
     assert naive.out_shape((28, 28, 256)) == (28, 28, 672)
     assert reduced.out_shape((28, 28, 256)) == (28, 28, 480)

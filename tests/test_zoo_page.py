@@ -1,4 +1,4 @@
-"""docs/zoo.md: it is what the command makes, and it holds every network."""
+"""docs/zoo.md: the committed page is the generated one and holds every network."""
 
 import inspect
 

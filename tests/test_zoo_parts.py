@@ -1,4 +1,4 @@
-"""The networks of the papers in detail: how they start, their constants and their parts, heads, features, memory."""
+"""The papers' networks in detail: initial values, constants, parts, heads, features and memory."""
 
 import math
 from functools import partial
@@ -34,7 +34,7 @@ def spread(kernel):
 
 
 def test_kernels_start_as_in_the_papers():
-    """Normal: the deviation, known to some per cent from thousands of draws; uniform: the bound."""
+    """Thousands of draws give a normal's deviation to a few per cent, and a uniform's bound."""
     resnet, _ = initial(models.resnet18(10, depths=(1, 1)), CIFAR)
     first = resnet["conv2"]["block1"]["residual"]["body"]["conv1"]["kernel"]
     projection = resnet["conv3"]["block1"]["residual"]["shortcut"]["conv"]["kernel"]
@@ -94,7 +94,7 @@ STARTS = {
 
 @pytest.mark.parametrize("name", STARTS)
 def test_all_kernels_of_inception_start_by_the_rule(name):
-    """The variance of n values of kurtosis k is known to within sqrt((k - 1) / n); each kernel, and all together."""
+    """n values of kurtosis k give the variance to within sqrt((k - 1) / n), for each kernel and for all together."""
     make, in_shape, deviation, kurtosis = STARTS[name]
     params, _ = initial(make(), in_shape)
     drawn = []
@@ -148,7 +148,7 @@ def test_every_batch_norm_has_the_source_s_constants(name):
 
 
 def test_rates_of_dropout():
-    """The papers': half of the hidden units of AlexNet and VGG; in GoogLeNet .4, and .7 in the heads; else .2."""
+    """AlexNet and VGG drop half of the hidden units, GoogLeNet .4 and .7 in the heads, MobileNet .001, others .2."""
     rates = {
         models.alexnet: {"drop6": 0.5, "drop7": 0.5},
         models.alexnet_2012: {"drop6": 0.5, "drop7": 0.5},
@@ -167,7 +167,7 @@ def test_rates_of_dropout():
 
 
 def test_local_response_norms():
-    """Among five channels of 100 the middle one is divided by (k + alpha 50,000)^.75: 7 in AlexNet, 2 in GoogLeNet."""
+    """The middle of five channels of 100 is divided by (k + alpha 50,000)^.75: 7 in AlexNet, 2 in GoogLeNet."""
     x = jnp.full((1, 1, 1, 5), 100.0)
     for layer, base in ((models.alexnet_2012(), 2 + 1e-4 * 50_000), (models.googlenet(), 1 + 1e-4 / 5 * 50_000)):
         for name in ("norm1", "norm2"):
@@ -245,7 +245,7 @@ def test_the_identity_runs_through_a_net_with_preactivation():
     assert float(seen["conv2/block1"].min()) < 0  # no ReLU after the sum
 
 
-def test_a_dense_layer_appends_to_what_it_got():
+def test_a_dense_layer_appends_to_its_input():
     layer, in_shape = tiny("densenet121")
     params, state = initial(layer, in_shape)
     wanted = ["pool0", "block1/layer1/new", "block1/layer2/new", "block1"]
@@ -419,7 +419,7 @@ def test_a_capsnet_trains_by_the_step_and_its_reconstruction_is_a_feature():
 
 
 @pytest.mark.parametrize("name", ["resnet50", "googlenet", "densenet_bc", "mobilenet", "vgg11"])
-def test_features_by_name_are_what_the_parts_compute_one_after_another(name):
+def test_features_by_name_are_those_of_the_parts_in_turn(name):
     layer, in_shape = tiny(name)
     params, state = initial(layer, in_shape)
     x = digits(in_shape)[0]

@@ -1,4 +1,4 @@
-"""What the tests of the networks share: tiny forms of them, and real digits in any size."""
+"""Helpers of the networks' tests: tiny forms, and real digits in any size."""
 
 from functools import cache, partial
 
@@ -18,7 +18,7 @@ BASIC_PROJECTIONS = 64 * 128 + 128 * 256 + 256 * 512 + 2 * (128 + 256 + 512)  # 
 
 @cache
 def digits(shape, n=8):
-    """Real handwritten digits, repeated to the size and number of channels, at variance about 1."""
+    """Return real handwritten digits of the given size and channels, with variance about 1."""
     images, labels = load_digits(return_X_y=True)
     images = (images[:n].reshape(n, 8, 8) / 8 - 1).astype(np.float32)
     height, width, channels = shape
@@ -71,13 +71,13 @@ TINY = {
 
 @cache
 def tiny(name):
-    """One of them and the shape of its images. Made when asked for: all of them take ten seconds."""
+    """Return a tiny network and the shape of its images; making all of them takes ten seconds."""
     make, in_shape = TINY[name]
     return make(), in_shape
 
 
 def total_loss(y, labels):
-    """Mean loss of what a network returns in training, auxiliary heads weighing .3."""
+    """Return the mean training loss of a network's output; auxiliary heads weigh .3."""
     if isinstance(y, Capsules):
         return capsule_loss(y, labels).mean()
     heads = y.heads if isinstance(y, nn.WithAuxiliary) else ()

@@ -1,4 +1,4 @@
-"""Shared by the tests of experiments: a user's own module, command lines and processes."""
+"""Fixtures of the experiments' tests: a user's own module, command lines and processes."""
 
 import gzip
 import os
@@ -91,7 +91,7 @@ number = 3
 
 @pytest.fixture(scope="module")
 def here(tmp_path_factory):
-    """A folder with a user's own module, on the import path, and where compiled programs are kept."""
+    """Return a folder on the import path that holds a user's module and the compilation cache."""
     folder = tmp_path_factory.mktemp("command_line")
     (folder / "mine.py").write_text(MINE)
     sys.path.insert(0, str(folder))
@@ -105,7 +105,7 @@ def here(tmp_path_factory):
 
 @pytest.fixture
 def run(capsys):
-    """``(main, *args) -> (exit code, stdout, stderr)`` of a command line."""
+    """Return a function that runs a command line: ``(main, *args) -> (exit code, stdout, stderr)``."""
 
     def call(main, *args):
         with pytest.raises(SystemExit) as end:
@@ -118,7 +118,7 @@ def run(capsys):
 
 @pytest.fixture
 def write_idx():
-    """``(folder, images, labels)``: files as MNIST's."""
+    """Return a function ``(folder, images, labels)`` that writes files in MNIST's format."""
 
     def write(folder, images, labels, part="train"):
         folder.mkdir(parents=True, exist_ok=True)
@@ -132,7 +132,7 @@ def write_idx():
 
 @pytest.fixture
 def process(here):
-    """``(*args, **variables)``: the keyword arguments of `subprocess.run` for a process of its own."""
+    """Return a function from arguments and environment variables to the keywords of `subprocess.run`."""
 
     def arguments(*args, **variables):
         env = {

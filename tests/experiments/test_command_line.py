@@ -1,4 +1,4 @@
-"""Command lines as a user meets them: mistakes are named in one message and leave nothing; help; huge pages."""
+"""Command lines as a user meets them: one message names a mistake and nothing is left behind; help; huge pages."""
 
 import ast
 import dataclasses
@@ -99,7 +99,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("options", MISTAKES)
-def test_a_mistake_is_one_clear_message_and_leaves_nothing_behind(run, here, tmp_path, monkeypatch, options):
+def test_a_mistake_gives_one_clear_message_and_leaves_nothing_behind(run, here, tmp_path, monkeypatch, options):
     monkeypatch.chdir(tmp_path)
     code, out, err = run(train_cnn.main, *options.split(), *([] if "--resume" in options else ["--out", "run"]))
     assert (code, out) == (2, "")
@@ -111,7 +111,7 @@ def test_a_mistake_is_one_clear_message_and_leaves_nothing_behind(run, here, tmp
     assert [*tmp_path.iterdir()] == []
 
 
-def test_an_option_that_is_no_option_is_explained_by_the_parser(run, here):
+def test_the_parser_explains_an_unknown_option(run, here):
     code, out, err = run(train_cnn.main, "--learning-rte", "1")
     assert code == 2
     assert "--learning-rate" in out + err
@@ -121,7 +121,7 @@ def test_an_option_that_is_no_option_is_explained_by_the_parser(run, here):
 
 
 @pytest.mark.parametrize("name", ["a file", "in a file", "not empty"])
-def test_an_output_folder_that_cannot_be_used(run, here, tmp_path, name):
+def test_an_unusable_output_folder_is_named(run, here, tmp_path, name):
     (tmp_path / "file").write_text("mine")
     out = {"a file": tmp_path / "file", "in a file": tmp_path / "file" / "run", "not empty": tmp_path}[name]
     code, _, err = run(train_cnn.main, "--out", out)
@@ -148,7 +148,7 @@ def test_bugs_keep_their_traceback():
         ImportError("reading a.gz needs pillow"),
     ],
 )
-def test_files_networks_and_missing_libraries_are_no_bugs(run, monkeypatch, error):
+def test_errors_of_files_networks_and_libraries_show_no_traceback(run, monkeypatch, error):
     def fail(argv):
         raise error
 
@@ -230,7 +230,7 @@ def test_help_breaks_lines_where_the_width_ends_and_nowhere_else(command, run, m
     monkeypatch.setenv("COLUMNS", "100")
     code, out, _ = run(command.main, "--help")
     assert code == 0
-    lines = [line.strip("│ ") for line in out.splitlines()]  # the frame is there where the terminal can draw it
+    lines = [line.strip("│ ") for line in out.splitlines()]  # a terminal that can draw frames gets one
     told = [line.strip("│ ") if re.match("│? {12}", line) else "" for line in out.splitlines()]
     width = max(map(len, told))
     assert width > 60
@@ -247,7 +247,7 @@ def test_help_breaks_lines_where_the_width_ends_and_nowhere_else(command, run, m
         assert paragraph.startswith(" ") or " ".join(paragraph.split()) in out
 
 
-def test_named_data_without_files_or_network_says_where_to_put_them(run, here, tmp_path, monkeypatch):
+def test_missing_named_data_says_where_to_put_its_files(run, here, tmp_path, monkeypatch):
     monkeypatch.setattr("jaxdl.data.reading.named.fetch", refuse, raising=True)
     code, _, err = run(train_cnn.main, "--dataset", "mnist", "--data-dir", tmp_path, "--out", tmp_path / "run")
     assert code == 2
@@ -258,8 +258,9 @@ def refuse(urls, path, **options):
     raise ConnectionError(f"{path.name} could not be downloaded; put {path.name} into {path.parent} by hand")
 
 
-def test_help_imports_and_computes_nothing_that_it_does_not_need(process):
-    """Which is what makes it quick: an experiment's other libraries take three times as long to import as jax."""
+@pytest.mark.process
+def test_help_imports_few_libraries_and_computes_nothing(process):
+    """An experiment's other libraries take three times as long to import as jax, so help would be slow with them."""
     program = """if True:
         import runpy, sys
         sys.argv = ["train_cnn", "--help"]
@@ -269,7 +270,7 @@ def test_help_imports_and_computes_nothing_that_it_does_not_need(process):
             print(*{name.split(".")[0] for name in sys.modules}, file=sys.stderr)
     """
     ended = subprocess.run(
-        # no such platform: whatever wants a device, be it for a constant in a module, fails
+        # this platform does not exist, so anything that asks for a device fails, even a constant of a module
         **process("-c", program, JAX_PLATFORMS="none"),
         capture_output=True,
         text=True,
@@ -296,6 +297,7 @@ def test_help_imports_and_computes_nothing_that_it_does_not_need(process):
 IMPORTS = "import experiments.train_cnn, experiments.compare_optimizers; from experiments.transfer import main"
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("arguments", "variables", "restarts"),
     [
@@ -307,7 +309,7 @@ IMPORTS = "import experiments.train_cnn, experiments.compare_optimizers; from ex
     ],
 )
 def test_a_command_that_trains_asks_for_huge_pages_and_an_import_does_not(tmp_path, arguments, variables, restarts):
-    """What every start of the interpreter imports first says how it was started."""
+    """Every interpreter imports `sitecustomize` first, which records how it was started."""
     (tmp_path / "sitecustomize.py").write_text(
         "import os, sys\n"
         "with open(os.environ['STARTS'], 'a') as file:\n"
@@ -327,8 +329,9 @@ def test_a_command_that_trains_asks_for_huge_pages_and_an_import_does_not(tmp_pa
     assert {argv for _, _, argv in starts} == {str(arguments)}
 
 
+@pytest.mark.process
 def test_the_restart_comes_before_anything_slow_is_imported():
-    """In every command that trains, and in the benchmark of speed."""
+    """This holds for every command that trains and for the speed benchmark."""
     program = """if True:
         import os, runpy, sys
         import experiments

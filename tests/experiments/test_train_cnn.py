@@ -1,4 +1,4 @@
-"""`python -m experiments.train_cnn` and `experiments.predict`: real runs, what they leave, and how they go on."""
+"""`python -m experiments.train_cnn` and `experiments.predict`: real runs, the files they leave, and resuming."""
 
 import csv
 import dataclasses
@@ -23,6 +23,8 @@ from experiments.train_cnn import command as train_cnn
 from experiments.train_cnn import report, setup
 from jaxdl import data, runs
 from jaxdl.runs import commandline
+
+pytestmark = pytest.mark.trains
 
 # --- one real run
 
@@ -58,7 +60,7 @@ OPTIONS = [
 
 @pytest.fixture(scope="module")
 def finished(here):
-    """A finished run, in process."""
+    """Return the folder of a run that finished in this process."""
     folder = here / "finished"
     assert train_cnn.main([*OPTIONS, "--out", str(folder)]) == 0
     return folder
@@ -69,7 +71,7 @@ def rows(folder):
         return list(csv.DictReader(file))
 
 
-def test_the_folder_of_a_run_holds_what_the_readme_promises(finished):
+def test_the_folder_of_a_run_holds_the_files_of_the_readme(finished):
     there = {p.name for p in finished.iterdir()}
     files = {
         "config.json",
@@ -133,7 +135,7 @@ def test_the_summary_agrees_with_scikit_learn_on_the_predictions(finished):
         loss = -np.log(probabilities[np.arange(len(probabilities)), arrays["labels"]].astype(np.float64)).mean()
         np.testing.assert_allclose(row["test_loss"], loss, rtol=1e-4)
         assert (row["steps"], row["epochs"], row["learning_rate"]) == (60, 3, 0.3)
-        assert row["steps_per_second"] == pytest.approx((60 - 10) / row["seconds"])  # the first call, of ten, compiles
+        assert row["steps_per_second"] == pytest.approx((60 - 10) / row["seconds"])  # the first 10 compile
         assert row["weights"].startswith("average, best on dev, epoch ")
         wrong = arrays[f"mistake_index_{i}"]
         assert (probabilities[wrong].argmax(1) != arrays["labels"][wrong]).all()
@@ -166,7 +168,7 @@ def test_load_gives_back_the_network_that_was_judged(finished, optimizer):
     assert (loaded.optimizer, loaded.config["seed"]) == (row["optimizer"], 5)
 
 
-def test_load_refuses_what_is_no_finished_run(finished, tmp_path):
+def test_load_refuses_an_unfinished_run(finished, tmp_path):
     with pytest.raises(ValueError, match=r"optimizer='adam' is not in this run; it has jaxdl.sgd, optax.sgd"):
         runs.load(finished, optimizer="adam", trust_run=True)
     with pytest.raises(ValueError, match=r"is not a run folder, it has no config.json"):
@@ -180,7 +182,7 @@ def test_load_refuses_a_flipped_bit(finished, tmp_path):
     shutil.copytree(finished / "final", tmp_path / "final")
     for name in ("config.json", "preprocessing.json"):
         shutil.copy(finished / name, tmp_path)
-    files = (tmp_path / "final" / "jaxdl.sgd").glob("*/arrays/**/*")  # not the manifest, which may be the largest
+    files = (tmp_path / "final" / "jaxdl.sgd").glob("*/arrays/**/*")  # the manifest may be larger than the arrays
     file = max((p for p in files if p.is_file()), key=lambda p: p.stat().st_size)
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 4
@@ -211,7 +213,7 @@ def test_resume_of_a_finished_run_makes_its_report_again_without_training(capsys
         ("--out elsewhere", ("stays in its folder, but --out is elsewhere",)),
     ],
 )
-def test_resume_with_another_config_says_what_differs(run, finished, options, said):
+def test_resume_with_another_config_lists_the_differences(run, finished, options, said):
     code, out, err = run(train_cnn.main, "--resume", finished, "--trust-run", *options.split())
     assert (code, out) == (2, "")
     for part in said:
@@ -333,7 +335,7 @@ def test_a_loss_that_becomes_nan_stops_the_run_and_keeps_the_last_finite_checkpo
     folder = tmp_path / "run"
     args = ["--dataset", "mine:blobs", "--model", "mine:net", "--optimizer", "mine:nan_at_7", "--schedule", "constant"]
     code, _, err = run(train_cnn.main, *args, "--batch-size", 16, "--epochs", 3, "--log-every", 1, "--out", folder)
-    # the seventh update is NaN, so that the eighth loss is
+    # the seventh update is NaN, which the eighth loss shows
     assert code == 1
     assert "mine:nan_at_7: the loss is nan at step 8; the last finite loss was" in err
     assert "at step 7; the checkpoint of step 5 is kept" in err
@@ -392,7 +394,7 @@ def test_predict_takes_colours_and_other_sizes(run, finished, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["missing", "text", "cut", "deep", "folder", "top", "none", "run", "optimizer"])
-def test_predict_names_what_it_cannot_use(run, finished, tmp_path, kind):
+def test_predict_names_unusable_arguments(run, finished, tmp_path, kind):
     good = write_digit(tmp_path / "good.png", load_digits().images[0])
     path, args = tmp_path / "bad.png", []
     if kind == "text":
@@ -425,9 +427,10 @@ def test_predict_names_what_it_cannot_use(run, finished, tmp_path, kind):
 # --- real processes
 
 
+@pytest.mark.process
 @pytest.mark.slow
 def test_eight_devices_give_the_losses_of_one(process, here):
-    """With pmap, batch norm's statistics synchronised and augmentation keyed per example; and nothing on stderr."""
+    """pmap synchronises batch norm's statistics and keys augmentation per example; stderr stays empty."""
     options = [
         "--model",
         "mine:net",
@@ -463,7 +466,7 @@ def test_eight_devices_give_the_losses_of_one(process, here):
 
 @pytest.mark.slow
 def test_data_on_the_device_and_on_the_host_give_the_same_batches(tmp_path, monkeypatch):
-    """In every epoch, which have an order each."""
+    """This holds in every epoch, each of which has its own order."""
     found = []
     for fits in (True, False):
         monkeypatch.setattr(setup.training, "fits_in_memory", lambda *_, fits=fits: fits)
@@ -476,6 +479,7 @@ def test_data_on_the_device_and_on_the_host_give_the_same_batches(tmp_path, monk
     np.testing.assert_allclose(*found, rtol=1e-5)
 
 
+@pytest.mark.process
 @pytest.mark.slow
 def test_a_terminal_sees_bars_and_the_table(process, here, finished):
     folder = here / "terminal"
@@ -493,7 +497,7 @@ def test_a_terminal_sees_bars_and_the_table(process, here, finished):
     while True:
         try:
             chunk = os.read(master, 4096)
-        except OSError:  # the terminal's way to say that the other end is gone
+        except OSError:  # a terminal raises this once the other end is closed
             break
         if not chunk:
             break

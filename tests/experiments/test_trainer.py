@@ -1,4 +1,4 @@
-"""The training of one optimizer: schedules, weight decay, early stopping, checkpoints, and stops at any step."""
+"""Training with one optimizer: schedules, weight decay, early stopping, checkpoints, and stops at any step."""
 
 import inspect
 import math
@@ -27,7 +27,7 @@ def rates(name, steps=100, warmup=0, epoch_steps=10):
     return [float(chosen(i)) if callable(chosen) else chosen for i in range(steps)]
 
 
-def test_schedules_are_what_the_help_says():
+def test_schedules_match_the_help():
     assert rates("constant") == [0.5] * 100
     t = np.arange(100)
     np.testing.assert_allclose(rates("constant", warmup=10)[:11], [*(0.05 * t[:10]), 0.5], rtol=1e-6)
@@ -48,7 +48,7 @@ PARAMS = {"kernel": jnp.array([[1.0, -2.0]]), "bias": jnp.array([3.0])}
 
 
 def shrunk(name, weight_decay):
-    """Change of the parameters where the loss has no gradient, and the penalty's gradient."""
+    """Return the update for a zero gradient of the loss, and the gradient of the penalty."""
     optimizer, penalty = choices.optimizer(name, 0.1, weight_decay, PARAMS)
     zeros = jax.tree.map(jnp.zeros_like, PARAMS)
     updates, _ = optimizer.update(zeros, optimizer.init(PARAMS), PARAMS)
@@ -66,7 +66,7 @@ def test_weight_decay_is_decoupled_where_the_optimizer_has_it(name):
 
 
 @pytest.mark.parametrize("name", ["jaxdl.sgd", "jaxdl.adam", "optax.adam"])
-def test_weight_decay_is_a_penalty_where_the_optimizer_has_none(name):
+def test_weight_decay_becomes_a_penalty_of_optimizers_without_one(name):
     updates, penalty = shrunk(name, 0.5)
     assert not np.any(updates["kernel"])
     assert penalty is not None
@@ -75,7 +75,7 @@ def test_weight_decay_is_a_penalty_where_the_optimizer_has_none(name):
     assert shrunk(name, None)[1] is None
 
 
-PENALISED = {  # jaxdl's whose weight_decay is PyTorch's convention, which adds it to the gradient
+PENALISED = {  # optimizers whose weight_decay follows PyTorch's convention and is added to the gradient
     f"jaxdl.{name}"
     for name in "sgd gd momentum nesterov adagrad adadelta rmsprop adam adamax nadam amsgrad radam".split()  # noqa: SIM905
 }
@@ -115,7 +115,7 @@ def test_augmentations_change_images_within_their_range():
 
 
 def make_trainer(path, losses=None, *, optimizer=None, steps=3, steps_per_call=None, request=None, **options):
-    """Softmax regression on noise: three batches an epoch; ``losses`` stand for those of the development set."""
+    """Build a trainer of softmax regression on noise, three batches an epoch; ``losses`` replace the dev losses."""
     rng = np.random.default_rng(0)
     examples = data.Examples(rng.random((steps * 8, 2, 2, 1)).astype(np.float32), np.arange(steps * 8) % 3)
     layer = nn.serial(flatten=nn.flatten, fc=nn.Dense(3))
@@ -159,6 +159,7 @@ def same(a, b):
     return all(map(np.array_equal, jax.tree.leaves(a), jax.tree.leaves(b)))
 
 
+@pytest.mark.trains
 def test_early_stopping_judges_the_weights_of_the_best_epoch(tmp_path):
     trainer, _, judged = make_trainer(tmp_path, [3.0, 1.0, 2.0, 1.5, 0.5], early_stop=2)
     train(trainer, 5)
@@ -173,7 +174,8 @@ def test_early_stopping_judges_the_weights_of_the_best_epoch(tmp_path):
     assert same(resumed.chosen()["params"], judged[1])
 
 
-def test_the_average_is_what_is_measured_and_judged(tmp_path):
+@pytest.mark.trains
+def test_the_average_is_measured_and_judged(tmp_path):
     trainer, _, judged = make_trainer(tmp_path, [1.0, 2.0], early_stop=5, average=0.5)
     train(trainer, 2)
     assert trainer.chosen()["which"] == "average, best on dev, epoch 1"
@@ -182,6 +184,7 @@ def test_the_average_is_what_is_measured_and_judged(tmp_path):
     assert not same(trainer.state.params, judged[1])
 
 
+@pytest.mark.trains
 def test_without_early_stopping_the_last_weights_are_judged(tmp_path):
     trainer, _, judged = make_trainer(tmp_path, [1.0, 2.0])
     train(trainer, 2)
@@ -189,6 +192,7 @@ def test_without_early_stopping_the_last_weights_are_judged(tmp_path):
     assert same(trainer.chosen()["params"], judged[1])
 
 
+@pytest.mark.trains
 def test_train_rows_are_means_over_the_steps_since_the_last_one(tmp_path):
     trainer, _, _ = make_trainer(tmp_path, optimizer=optax.sgd(0.0))
     train(trainer, 1)
@@ -203,6 +207,7 @@ def test_train_rows_are_means_over_the_steps_since_the_last_one(tmp_path):
     np.testing.assert_allclose((2 * found[0].loss + found[1].loss) / 3, every.mean(), rtol=1e-6)
 
 
+@pytest.mark.trains
 def test_a_dev_loss_that_is_not_finite_stops_the_run(tmp_path):
     trainer, _, _ = make_trainer(tmp_path, [1.0, math.nan])
     with pytest.raises(runs.Diverged, match=r"m: the dev loss is nan after step 6; the last finite loss .* at step 6"):
@@ -211,7 +216,7 @@ def test_a_dev_loss_that_is_not_finite_stops_the_run(tmp_path):
 
 
 def nan_parameters():
-    """Makes a parameter infinite in the third step, which no loss has seen yet when the epoch ends."""
+    """Make a parameter infinite in the third step; the epoch ends before any loss shows it."""
     return optax.chain(
         optax.sgd(0.1),
         optax.GradientTransformation(
@@ -221,6 +226,7 @@ def nan_parameters():
     )
 
 
+@pytest.mark.trains
 def test_a_checkpoint_with_parameters_that_are_not_finite_is_never_written(tmp_path):
     trainer, _, _ = make_trainer(tmp_path, [1.0], optimizer=nan_parameters())
     with pytest.raises(runs.Diverged, match=r"params.*(kernel|bias).* is not finite after step 3"):
@@ -232,6 +238,7 @@ def corrupt(checkpoint):
     (checkpoint / "meta.json").write_text("{}")
 
 
+@pytest.mark.trains
 def test_corrupt_checkpoints_are_passed_over_and_do_not_push_out_whole_ones(tmp_path):
     whole, _, judged = make_trainer(tmp_path, early_stop=9, checkpoint_every=1)
     train(whole, 2)
@@ -249,6 +256,7 @@ def test_corrupt_checkpoints_are_passed_over_and_do_not_push_out_whole_ones(tmp_
     assert same(judged_again[-1], judged[-1])
 
 
+@pytest.mark.trains
 def test_without_a_whole_checkpoint_a_run_cannot_be_resumed(tmp_path):
     trainer, _, _ = make_trainer(tmp_path)
     assert not trainer.resume(), "a run that was killed before its first checkpoint begins again"
@@ -260,7 +268,7 @@ def test_without_a_whole_checkpoint_a_run_cannot_be_resumed(tmp_path):
 
 
 class StopAt(runs.StopRequest):
-    """A signal that comes during a step of a trainer."""
+    """A stop request as if a signal arrived during a step of the trainer."""
 
     def __init__(self, step):
         self.step, self.trainer = step, None
@@ -271,7 +279,7 @@ class StopAt(runs.StopRequest):
 
 
 def nan_loss(at):
-    """Makes the parameters NaN in step `at`, which the loss of the next one sees."""
+    """Make the parameters NaN in step `at`; the loss of the next step shows it."""
     return optax.chain(
         optax.sgd(0.1),
         optax.GradientTransformation(
@@ -281,6 +289,7 @@ def nan_loss(at):
     )
 
 
+@pytest.mark.trains
 @pytest.mark.parametrize("log_every", [2, 5, 100])
 def test_several_steps_per_call_write_the_same_rows_and_weights(tmp_path, log_every):
     found = []
@@ -304,7 +313,8 @@ def test_several_steps_per_call_write_the_same_rows_and_weights(tmp_path, log_ev
     assert (counted, counted_of_calls) == (14 - 1, 14 - first_call), "the first call compiles, and is set aside"
 
 
-def test_a_stop_within_calls_of_several_steps_is_gone_on_with_to_the_bit(tmp_path):
+@pytest.mark.trains
+def test_a_run_stopped_within_calls_of_several_steps_resumes_to_the_bit(tmp_path):
     ended = []
     for stop_at in (None, 1, 6, 9):
         path = tmp_path / str(stop_at)
@@ -314,7 +324,7 @@ def test_a_stop_within_calls_of_several_steps_is_gone_on_with_to_the_bit(tmp_pat
         request.trainer = trainer
         train(trainer, 2)
         if stop_at:
-            assert stop_at <= trainer.step < stop_at + 4, "the call that was under way is the last"
+            assert stop_at <= trainer.step < stop_at + 4, "the call under way is the last"
             trainer, table, judged = make_trainer(path, steps=7, steps_per_call=4, log_every=5)
             assert trainer.resume()
             train_cnn.keep_first(table, {"m": trainer.rows})
@@ -326,14 +336,16 @@ def test_a_stop_within_calls_of_several_steps_is_gone_on_with_to_the_bit(tmp_pat
         assert same(weights, ended[0][1])
 
 
+@pytest.mark.trains
 def test_a_loss_that_is_not_finite_within_a_call_is_named_by_its_step(tmp_path):
     trainer, _, _ = make_trainer(tmp_path, steps=7, steps_per_call=4, log_every=100, optimizer=nan_loss(2))
     with pytest.raises(runs.Diverged, match=r"m: the loss is nan at step 3; the last finite loss was .* at step 2"):
         train(trainer, 1)
 
 
+@pytest.mark.trains
 @pytest.mark.parametrize("stop_at", [1, 3])
-def test_a_stop_at_any_batch_is_saved_and_gone_on_with(tmp_path, stop_at):
+def test_a_run_stopped_at_any_batch_resumes(tmp_path, stop_at):
     (tmp_path / "whole").mkdir()
     whole, _, judged = make_trainer(tmp_path / "whole")
     train(whole, 2)

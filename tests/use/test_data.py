@@ -1,4 +1,4 @@
-"""Tables and real targets, splits as laws, and what every public function of `jaxdl.data` says to wrong arguments."""
+"""Tables and real targets, laws of splits, and the errors of every public function of `jaxdl.data`."""
 
 import inspect
 
@@ -19,7 +19,7 @@ LAWS = settings(max_examples=60, deadline=None, derandomize=True)
 
 
 def numbered(sizes, *, seed=0):
-    """A data set whose every image carries its own number, the classes mixed."""
+    """Return a data set in which every image holds its own number, with the classes mixed."""
     labels = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(sizes)), sizes))
     images = np.arange(len(labels), dtype=np.float32).reshape(-1, 1) + 1
     names = [str(i) for i in range(len(sizes))]
@@ -67,17 +67,17 @@ def test_parts_are_proportional_disjoint_whole_and_of_the_seed(sizes, seed, dev,
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_rare_classes_are_drawn_by_the_seed():
-    """100 classes of 3: 60 of them have a test example, each as often as any other."""
+    """Of 100 classes of 3 examples, 60 have a test example, all equally often."""
     dataset = numbered([3] * 100)
     chosen = np.array(
         [counts(data.split(dataset, seed=seed, dev_fraction=0.1).test, 100) for seed in range(200)], np.int64
     )
     assert (chosen.sum(axis=1) == 60).all()
     assert len({row.tobytes() for row in chosen}) == 200
-    # 120 of 200 in the mean, with a standard deviation of 7
+    # the mean is 120 of 200, with a standard deviation of 7
     assert chosen.sum(axis=0).min() > 85
     assert chosen.sum(axis=0).max() < 155
-    # and so for dev, whatever the test took
+    # the same holds for dev, independent of test
     chosen = [counts(data.split(dataset, seed=seed, dev_fraction=0.1).dev, 100) for seed in range(50)]
     assert (np.sum(chosen, axis=0) > 0).all()
 
@@ -158,12 +158,12 @@ def test_a_feature_that_is_constant_but_for_rounding_is_only_centred():
 
 
 def single(layer):
-    """The network's one output as a number per example."""
+    """Return the network with its single output as a number per example."""
     return nn.serial(net=layer, number=lambda y: y[..., 0])
 
 
 def test_house_prices_from_data_to_a_trained_line():
-    """The lectures' first example, on a real table that is bundled: the closed form is the oracle."""
+    """The lectures' first example on a bundled real table; the closed form is the oracle."""
     table = load_diabetes()
     dataset = data.from_arrays(table.data, table.target, name="diabetes")
     parts = data.split(dataset, seed=0, dev_fraction=0.2)
@@ -192,7 +192,7 @@ def test_house_prices_from_data_to_a_trained_line():
 
 
 def test_will_i_pass_this_class():
-    """The lectures' second: lectures heard and hours worked, one logit."""
+    """The lectures' second example: one logit of lectures heard and hours worked."""
     dataset = data.from_arrays([[4, 5], [2, 1], [5, 8]], [1, 0, 1], classes=["fail", "pass"])
     examples = data.Examples(dataset.images, dataset.labels)
     stats = data.fit_normalization(examples.images, dataset.scale)
@@ -218,7 +218,7 @@ OF_ONE_IMAGE = {
     "crop": {"padding": 2},
     "cutout": {"size": 3},
 }
-# mix a batch, or take functions
+# these mix a batch or take functions
 NOT_OF_ONE_IMAGE = {"Augmentation", "mixup", "cutmix", "compose", "per_example"}
 RANDOM = sorted(set(OF_ONE_IMAGE) - NOT_OF_ONE_IMAGE)
 
@@ -275,7 +275,7 @@ def test_mixup_of_one_hot_rows_of_any_type(dtype):
     np.testing.assert_allclose(mixed, np.einsum("ij,jhwc->ihwc", expected, images), rtol=1e-5)
 
 
-def test_mixup_of_what_cannot_be_mixed_is_refused(monkeypatch):
+def test_mixup_of_whole_numbers_is_refused(monkeypatch):
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     images = np.ones((4, 2, 2, 1), np.float32)
     with pytest.raises(ValueError, match=r"targets has shape \(4,\) and type int32; .* jax.nn.one_hot makes them"):

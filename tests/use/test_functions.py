@@ -24,7 +24,7 @@ HALVES = (jnp.bfloat16, jnp.float16)
 
 @pytest.fixture
 def untyped():
-    """Let wrong dtypes reach the functions, as they do outside of tests."""
+    """Turn annotation checks off, so that wrong dtypes reach the functions as they do outside of tests."""
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
@@ -220,7 +220,7 @@ TINY = float(np.finfo(np.float32).tiny)
 
 @pytest.mark.parametrize("name", sorted(set(laws.EXAMPLES) - laws.KEYED - set(NOT_AT_HUGE)))
 def test_values_and_derivatives_at_tiny_and_huge_numbers_are_those_of_float64(name):
-    """Both are computed at the same numbers, of which only float32 can overflow; its largest value stands for more."""
+    """Both dtypes compute at the same numbers; where float32 overflows, its largest value is expected."""
     example = laws.examples(name)[0]
     k = laws.data_argument(example)
 
@@ -301,7 +301,7 @@ def test_losses_at_infinity():
         assert [float(loss(right, label)), float(jax.grad(loss)(right, label))] == [0, 0]
         assert float(loss(wrong, label)) == np.inf
         assert float(jax.grad(loss)(wrong, label)) == (1 if label == 0 else -1)
-        # the derivative with respect to the label is not lost
+        # the label keeps its derivative
         assert float(jax.grad(loss, 1)(jnp.float32(2), jnp.float32(label))) == pytest.approx(-2)
         value, _ = laws.FUNCTIONS["backprop.sigmoid_binary_cross_entropy_forward"](right, label)
         assert float(value) == 0
@@ -315,7 +315,7 @@ def test_a_traced_rate_of_one_drops_everything_and_has_finite_derivatives():
     dropping = ("dropout", "spatial_dropout", "stochastic_depth", "dropconnect", "shakeout", "zoneout")
     assert {n for n in laws.KEYED if n.startswith("layers.")} == {
         *(f"layers.{name}" for name in dropping),
-        "layers.gaussian_dropout",  # the noise of its limit is infinite
+        "layers.gaussian_dropout",  # its noise grows without bound
         "layers.whiteout",  # has no rate
     }
     for name in dropping:
@@ -330,7 +330,7 @@ def test_a_traced_rate_of_one_drops_everything_and_has_finite_derivatives():
         at_one = jax.jit(jax.grad(total, (0, 1)))(x, jnp.float32(1))
         second = jax.jit(jax.grad(lambda x, r, t=total: jax.grad(t)(x, r).sum(), 1))(x, jnp.float32(1))
         assert all(np.isfinite(leaf).all() for leaf in (*at_one, second)), name
-        if name != "shakeout":  # whose weights become −c sgn(w)
+        if name != "shakeout":  # its weights become −c sgn(w)
             assert (np.asarray(at_one[0]) == 0).all(), name
 
 
@@ -349,7 +349,7 @@ OF_LABELS = {  # predictions, labels, and labels of another convention
     "softmax_focal": (laws.Z[[0, 1, 2, 0]], [0, 1, 2, 3], None),
 }
 VECTORS = laws.Z[[0, 1, 2, 0]]
-OF_TARGETS = {  # arguments of which a mask leaves rows out
+OF_TARGETS = {  # arguments whose rows a mask can leave out
     "absolute_error": (jnp.full(4, 0.3), jnp.arange(4.0)),
     "contrastive": (VECTORS, VECTORS[::-1], jnp.ones(4)),
     "cosine_distance": (VECTORS, VECTORS[::-1]),
@@ -524,7 +524,7 @@ def test_a_gradient_that_rounding_hides_is_never_ok():
 
 def test_every_random_function_says_what_a_key_is(untyped):
     for name in sorted(laws.KEYED):
-        if name.startswith("augmentation."):  # said by the tests of `data`
+        if name.startswith("augmentation."):  # the tests of `data` have these
             continue
         example = laws.examples(name)[0]
         with pytest.raises(ValueError, match="key: got 0, allowed are PRNG keys"):

@@ -1,7 +1,7 @@
-"""Files from strangers: whatever the library opens, nothing in it is run.
+"""Files from strangers: the library opens them and runs nothing in them.
 
-The laws read the sources: every opener that could run something, or that chooses a decoder by content, stands in a
-named set with what makes it safe.
+The laws read the sources: every opener that could run code, or that chooses a decoder by content, stands in a named set
+with the reason why it is safe.
 """
 
 import ast
@@ -37,7 +37,7 @@ POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n0
 
 @pytest.fixture
 def ghostscript(tmp_path, monkeypatch):
-    """A program called gs, first on the path, that leaves a mark when it is run."""
+    """Put a program called gs first on the path, and return the file that it makes when it is run."""
     from PIL import EpsImagePlugin
 
     program, mark = tmp_path / "bin" / "gs", tmp_path / "gs-was-run"
@@ -46,7 +46,7 @@ def ghostscript(tmp_path, monkeypatch):
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(program.parent), prepend=":")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(EpsImagePlugin, "gs_binary", None)  # what Pillow remembers of an earlier look
+    monkeypatch.setattr(EpsImagePlugin, "gs_binary", None)  # Pillow remembers an earlier search
     return mark
 
 
@@ -92,10 +92,10 @@ def test_postscript_called_png_is_refused_and_runs_nothing(reader, tmp_path, gho
 
 
 def test_every_format_that_pillow_writes_is_read_or_refused(tmp_path):
-    """What Pillow decodes beyond the named formats, by content, however the file is called."""
+    """Pillow chooses its decoder by content, whatever the name of the file."""
     Image.init()
     refused = set()
-    for kind in sorted(set(Image.SAVE) - {"PDF"}):  # which Pillow cannot open
+    for kind in sorted(set(Image.SAVE) - {"PDF"}):  # Pillow writes PDF and cannot open it
         path = tmp_path / "image.png"
         try:
             path.write_bytes(contents(kind))
@@ -130,7 +130,7 @@ COMPILED = {"benchmarks/mutants/running.py": "mutants of jaxdl's own sources"}
 
 
 def calls():
-    """(file, name of what is called, its keywords) of every call in the sources."""
+    """Yield (file, called name, keywords) for every call in the sources."""
     for path in SOURCES:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call):
@@ -138,7 +138,7 @@ def calls():
                 yield str(path.relative_to(ROOT)), ast.unparse(node.func), keywords
 
 
-def test_what_could_run_something_stands_in_a_named_set():
+def test_calls_that_could_run_code_stand_in_a_named_set():
     opened, loaded, numpy_loaded, imported, run = {}, set(), set(), set(), set()
     for file, name, keywords in calls():
         first, _, last = name.rpartition(".")
@@ -181,7 +181,7 @@ OTHERS = {"predict", "report", "summary", "cifar10_speedrun", "__init__"}  # tes
 
 @pytest.fixture
 def stranger(tmp_path, monkeypatch):
-    """A module that leaves a mark when it is imported."""
+    """Put a module on the path, and return the file that it makes when it is imported."""
     (tmp_path / "stranger.py").write_text(STRANGER.format(mark=tmp_path / "imported"))
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "stranger", raising=False)
@@ -312,7 +312,7 @@ BAD = {
 
 
 @pytest.mark.parametrize(("file", "text"), [(file, text) for file, texts in BAD.items() for text in texts])
-def test_files_of_a_run_that_are_not_what_was_written_are_named(file, text, tmp_path):
+def test_damaged_files_of_a_run_are_named(file, text, tmp_path):
     finished_run(tmp_path, "tiny_cnn")
     (tmp_path / file).write_text(text)
     with pytest.raises(ValueError, match=rf"{file}: "):

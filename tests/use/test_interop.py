@@ -1,4 +1,4 @@
-"""Weights as other people's programs leave them: whole Keras models, and any tree of arrays there and back."""
+"""Weights as other programs write them: whole Keras models, and any tree of arrays there and back."""
 
 import gzip
 import importlib.util
@@ -68,7 +68,7 @@ def check(found, shapes):
 @pytest.mark.parametrize("suffix", [".keras", ".h5", ".weights.h5"])
 def test_models_within_models_have_every_array_under_its_full_path(suffix, tmp_path):
     found = interop.read(golden(f"keras_nested{suffix}", tmp_path))
-    if suffix == ".h5":  # this format stores a model in each of the places that share it
+    if suffix == ".h5":  # this format stores a shared model at each of its places
         for name in ("kernel", "bias"):
             again = found.pop(f"around/functional/shared/{name}")
             np.testing.assert_array_equal(again, found[f"functional/shared/{name}"])
@@ -100,14 +100,14 @@ def test_a_net_with_a_model_inside_is_loaded_and_written_as_keras_orders_it(tmp_
     exported = interop.to_keras(layer, params, state, (2, 1, 3), lambda _: names)
     interop.write_keras(tmp_path / "mine.h5", exported)
     check(interop.read(tmp_path / "mine.h5"), NESTED)
-    # Keras reads a layer's arrays by their order: all that are trained, then the running statistics
+    # Keras reads a layer's arrays in order: all trained ones, then the running statistics
     with h5py.File(golden("keras_nested.h5", tmp_path)) as theirs, h5py.File(tmp_path / "mine.h5") as ours:
         listed = theirs["model_weights"]["inner"].attrs["weight_names"].tolist()
         assert ours["inner"].attrs["weight_names"].astype(str).tolist() == [str(name) for name in listed]
 
 
 def numbered(path, layers):
-    """A Keras 3 file: {path of groups: (name or None, number of arrays)}."""
+    """Write a Keras 3 file from {path of groups: (name or None, number of arrays)}."""
     with h5py.File(path, "w") as file:
         for place, (name, number) in layers.items():
             group = file.create_group(f"{place}/vars")
@@ -161,8 +161,8 @@ def test_no_array_of_a_file_is_passed_over(tmp_path):
         interop.read(listed)
 
 
-def test_what_the_config_of_an_archive_says_holds(tmp_path):
-    """Of two norms with one array each, config.json alone says that one is a scale and one an offset."""
+def test_the_config_of_an_archive_decides(tmp_path):
+    """Two norms have one array each, and config.json alone tells the scale from the offset."""
     norms = {"layers/layer_normalization": ("a", 1), "layers/layer_normalization_1": ("b", 1)}
     weights = numbered(tmp_path / "x.weights.h5", norms).read_bytes()
 
@@ -227,7 +227,7 @@ WIDE = ["int64", "uint64", "float64"]  # JAX narrows them
 
 
 def bits(shape, dtype, seed):
-    """An array of any bits: NaNs of all kinds, subnormals, negative zeros."""
+    """Return an array of random bits, with NaNs of all kinds, subnormals and negative zeros."""
     random, dtype = np.random.default_rng(seed), jnp.dtype(dtype)
     if dtype.kind == "b":
         return random.integers(0, 2, shape).astype(bool)
@@ -255,7 +255,7 @@ TREES = st.recursive(
 
 
 def layer_of(params, state):
-    """A layer whose params and state are of these trees."""
+    """Return a layer whose params and state have these trees."""
     return nn.function(jnp.abs)._replace(init=lambda key, in_shape: jax.tree.map(jnp.zeros_like, (params, state)))
 
 
@@ -303,7 +303,7 @@ def test_types_that_the_format_has_not_are_named(dtype, tmp_path):
 
 
 @pytest.mark.parametrize("dtype", [*WIDE, ">f4"])
-def test_what_jax_would_narrow_is_kept_in_the_file_and_refused_on_loading(dtype, tmp_path):
+def test_wide_types_are_kept_in_the_file_and_refused_on_loading(dtype, tmp_path):
     value = np.arange(3).astype(dtype)
     interop.save(tmp_path / "x.safetensors", {"a": value}, {})
     stored = interop.read(tmp_path / "x.safetensors")["params/a"]

@@ -19,7 +19,7 @@ KEY = jax.random.key(0)
 
 @pytest.fixture
 def untyped():
-    """Let wrong arguments reach the layers, as they do outside of tests."""
+    """Turn annotation checks off, so that wrong arguments reach the layers as they do outside of tests."""
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
@@ -33,7 +33,7 @@ def ones(*shape):
 
 
 MANY, TIME = 8192, 2000
-# functions of an input and of parameters that many of its entries share
+# functions of an input and of parameters that many entries share
 SHARED = {
     "batch_norm": (layers.batch_norm, (ones(32, 16, 16, 3), *[ones(3)] * 4)),
     "conv1d": (layers.conv1d, (ones(16, 512, 3), ones(3, 3, 4), ones(4))),
@@ -104,7 +104,7 @@ SHARED = {
         (ones(MANY, 3), ones(3, 4), ones(4), ones()),
     ),
 }
-SHARE_NOTHING = {  # no argument of theirs is broadcast over entries of another
+SHARE_NOTHING = {  # functions that broadcast no argument over entries of another
     *(
         "avg_pool2d",
         "batch_statistics",
@@ -116,7 +116,7 @@ SHARE_NOTHING = {  # no argument of theirs is broadcast over entries of another
     ),
     *("l2_pool2d", "local_contrast_norm", "max_pool2d", "max_pool2d_argmax", "max_unpool2d", "squash"),
     *("reverse_sequence", "rotary", "sinusoidal_positions"),
-    "zoneout",  # whose draws have no gradient
+    "zoneout",  # its draws have no gradient
 }
 ACTIVATIONS = {  # their learned slopes
     "elu": lambda x, alpha: activations.elu(x, alpha=alpha),
@@ -126,7 +126,7 @@ ACTIVATIONS = {  # their learned slopes
 
 
 def gradients(f, args, dtype):
-    """Of the sum over everything, divided by 16 so that no 16-bit number is near its end."""
+    """Return the gradients of the sum of all outputs, divided by 16 so that no 16-bit number overflows."""
 
     def total(args):
         return jax.tree.leaves(f(*args))[0].astype(jnp.float32).sum() / 16
@@ -146,7 +146,7 @@ def test_sums_over_many_entries_are_made_in_float32(name):
     for got, exact in zip(gradients(f, args, jnp.bfloat16), gradients(f, args, jnp.float32), strict=True):
         assert got.dtype == jnp.bfloat16
         scale = np.abs(exact).max()
-        # one rounding is 2⁻⁹, 2,000 steps of a 16-bit state are some more; a sum that stops growing loses most of it
+        # one rounding is 2⁻⁹, and 2,000 steps of a 16-bit state add a few; a saturated sum would lose most of its value
         np.testing.assert_allclose(got.astype(np.float32), exact, atol=0.03 * scale + 1e-6)
 
 
@@ -173,7 +173,7 @@ def test_compute_in_has_float32_gradients_of_many_places():
 
 
 def test_float32_adds_nothing_to_what_is_computed():
-    """The widening is by dtype: of float32 the program has no conversion."""
+    """Widening depends on the dtype, so a float32 program has no conversion."""
     for name in ("conv2d", "dense", "rnn", "lstm"):
         f, args = SHARED[name]
         program = str(jax.make_jaxpr(lambda *args, f=f: jax.vjp(f, *args)[0])(*args))
@@ -193,7 +193,7 @@ NO_LAYERS = {"Layer", "Op", "WithAuxiliary", "at", "child_key", "paths", "replac
 
 
 def from_docstring(name):
-    """The example in a constructor's docstring: the layer, the shape of its input, and that of its output."""
+    """Return the example in a constructor's docstring: the layer, its input shape and its output shape."""
     found = EXAMPLE.search(inspect.getdoc(getattr(nn, name)))
     return tuple(eval(" ".join(words.split()), {**vars(nn), "jnp": jnp}) for words in found.groups()) if found else None
 
@@ -201,7 +201,7 @@ def from_docstring(name):
 DOCUMENTED = {name: from_docstring(name) for name in nn.__all__ if name not in {*PLAIN, *NO_LAYERS}}
 EXAMPLES = {**PLAIN, **{name: found for name, found in DOCUMENTED.items() if found}}
 BODY = {"a": nn.Dense(3), "b": nn.BatchNorm()}
-FORMS = {  # options that change what a layer takes, holds or does
+FORMS = {  # options that change a layer's inputs, parameters or computation
     "GRU, both ways, with lengths": (nn.GRU(2, depth=2, bidirectional=True, lengths=True), ((4, 3), ())),
     "LSTM, last": (nn.LSTM(2, output="last", zoneout_rate=0.2), (4, 3)),
     "MultiHeadAttention, masked": (nn.MultiHeadAttention(4, 2, cross=True, masked=True), ((3, 4), (5, 2), (3, 5))),
@@ -230,7 +230,7 @@ MODELS = {  # with leaves of their own
 
 
 def batch(layer, in_shape, size=2):
-    """Inputs that the layer takes: ones, which are also symbols, places and lengths."""
+    """Return inputs for the layer: ones are valid symbols, places and lengths, too."""
     return jax.tree.map(
         lambda one: jnp.ones(one.shape, one.dtype), abstract_batch(in_shape, size, layer.op.input_dtype)
     )
@@ -253,7 +253,7 @@ def leaf_shapes(y):
 @pytest.mark.parametrize("name", ALL)
 def test_apply_gives_the_shape_that_out_shape_says_also_of_an_empty_batch(name):
     layer, in_shape = ALL[name]
-    size = 2 if "cached" in name else 0  # a cache is made for a number of examples
+    size = 2 if "cached" in name else 0  # a cache has a fixed number of examples
     y = jax.eval_shape(lambda: layer.apply(*layer.init(KEY, in_shape), batch(layer, in_shape, size))[0])
     assert leaf_shapes(y) == layer.out_shape(in_shape)
     assert {a.shape[0] for a in jax.tree.leaves(y)} == {size}
@@ -261,7 +261,7 @@ def test_apply_gives_the_shape_that_out_shape_says_also_of_an_empty_batch(name):
 
 @pytest.mark.parametrize("name", ALL)
 def test_laws_of_layers(name):
-    """Ensembles by vmap, jit, gradients, remat, and the summary's count of parameters."""
+    """Every layer works in ensembles by vmap, under jit, grad and remat, and the summary counts its parameters."""
     layer, in_shape = ALL[name]
     x = batch(layer, in_shape)
     params, state = jax.vmap(lambda key: layer.init(key, in_shape))(jax.random.split(KEY, 2))
@@ -393,7 +393,7 @@ def test_parameters_of_another_shape_are_refused():
         with pytest.raises(ValueError, match=message):
             used.apply(params, state, data)
     norm = nn.BatchNorm()
-    params, state = norm.init(KEY, (1,))  # which would broadcast
+    params, state = norm.init(KEY, (1,))  # this shape would broadcast
     for train in (False, True):
         with pytest.raises(ValueError, match=r"BatchNorm got 'mean' of shape \(1,\), allowed is \(3,\)"):
             norm.apply(params, state, x, train=train)

@@ -39,7 +39,7 @@ def tree_map(function, *trees):
     return jax.tree.map(function, *trees)
 
 
-# --- loops by hand: (parameters, those that are judged) after STEPS steps ---
+# --- loops by hand: (parameters, judged parameters) after STEPS steps ---
 
 
 def published_nesterov(rate=0.5, beta=0.9, start=START, gradient=gradient, steps=STEPS):
@@ -52,7 +52,7 @@ def published_nesterov(rate=0.5, beta=0.9, start=START, gradient=gradient, steps
 
 
 def nesterov_of_the_bias_alone():
-    """The bias by published Nesterov, the kernel by plain descent, at the mixed point."""
+    """Train the bias by published Nesterov and the kernel by plain descent, with gradients at the mixed point."""
     w, v = START, jnp.zeros(10)
     for _ in range(STEPS):
         ahead = {"logits": {**w["logits"], "bias": w["logits"]["bias"] + 0.9 * v}}
@@ -63,7 +63,7 @@ def nesterov_of_the_bias_alone():
 
 
 def nesterov_every_second():
-    return published_nesterov(steps=STEPS // 2)  # the batches are equal, and so is their mean
+    return published_nesterov(steps=STEPS // 2)  # all batches are equal, and so is their mean
 
 
 def schedule_free():
@@ -113,7 +113,7 @@ def sharpness_aware(steps=STEPS):
 
 
 def sharpness_aware_in_the_open():
-    """An odd number of calls would end at the adversarial weights; the judged ones are those before."""
+    """An odd number of calls ends at the adversarial weights; the weights before them are judged."""
     judged = sharpness_aware(2)[0]
     g = gradient(judged)
     length = optax.tree.norm(g)
@@ -121,7 +121,7 @@ def sharpness_aware_in_the_open():
 
 
 def by_own_loop(build, *, halves=False):
-    """Optimizers of the function itself, called as their docstrings say."""
+    """Call an optimizer that needs the function itself, as its docstring says."""
     tx = build()
     w, state = START, tx.init(START)
 
@@ -226,7 +226,7 @@ CASES = {
     ),
     "polyak_sgd": (lambda: optax.polyak_sgd(1.0), lambda: by_own_loop(lambda: optax.polyak_sgd(1.0))),
 }
-HALVES = {  # these ask for the network and the loss apart, which a training step alone has
+HALVES = {  # these need the network and the loss apart, which only a training step has
     "gauss_newton": lambda: optimizers.gauss_newton(damping=0.1),
     "natural_gradient": lambda: optimizers.natural_gradient(damping=0.1),
 }
@@ -276,6 +276,7 @@ def problem():
     )
 
 
+@pytest.mark.trains
 @pytest.mark.parametrize("method", sweep.METHODS)
 @pytest.mark.parametrize("name", ["paper", "optax partition", "schedule_free", "jaxdl lookahead", "polyak_average",
                                   "SAM, opaque", "backtracking", "jaxdl.lbfgs"])  # fmt: skip
@@ -397,7 +398,7 @@ def _wants_more(updates, state, params=None, *, wanted):
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_a_loop_cannot_serve_is_refused_before_the_first_step(name):
+def test_unservable_optimizers_are_refused_before_the_first_step(name):
     build, match = REFUSED[name]
     with pytest.raises(ValueError, match=match):
         training.eval_variables(jax.eval_shape(lambda: _first_step(build())))
@@ -446,6 +447,7 @@ def test_a_polyak_average_is_of_the_judged_parameters(name):
     assert_close(training.eval_variables(state)[0], average)
 
 
+@pytest.mark.trains
 def test_a_sweep_refuses_what_it_has_no_halves_for():
     found = sweep.Sweep(sweep.place(problem(), method="loop"), lambda rate: optimizers.gauss_newton())
     with pytest.raises(ValueError, match="model_fn"):
@@ -472,7 +474,7 @@ def test_the_loop_in_the_docstring_serves_them_all():
 
 
 def test_a_plateau_schedule_gets_the_loss_also_where_gradients_are_accumulated():
-    plateau = optax.contrib.reduce_on_plateau(factor=0.5, patience=1, rtol=1.0)  # nothing is an improvement
+    plateau = optax.contrib.reduce_on_plateau(factor=0.5, patience=1, rtol=1.0)  # no value counts as an improvement
     state = trained(optax.chain(optax.MultiSteps(optax.sgd(0.5), 2).gradient_transformation(), plateau))
     assert float(optax.tree.get(state.opt_state, "scale")) < 1
 
@@ -482,7 +484,7 @@ def test_losses_are_measured_as_before():
     assert sums["loss"] == pytest.approx(64 * float(losses.softmax_cross_entropy(jnp.zeros(10), jnp.int32(0))))
 
 
-@pytest.mark.parametrize("method", ["train_step", "sweep", "SAM"])
+@pytest.mark.parametrize("method", ["train_step", pytest.param("sweep", marks=pytest.mark.trains), "SAM"])
 def test_complex_parameters_descend(method):
     # |w − c|² has the gradient 2(w − c): with rate .25 the distance halves at each step
     start, goal = {"w": jnp.array([1 + 1j, 2 - 1j], jnp.complex64)}, 0.5 + 0.25j

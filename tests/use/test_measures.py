@@ -1,4 +1,4 @@
-"""Losses of every shape, labels of every kind: what a training step and an evaluation make of them, against numpy."""
+"""Training and evaluation steps with losses of every shape and labels of every kind, against numpy."""
 
 import functools
 
@@ -134,7 +134,7 @@ def test_the_loss_decides_what_is_measured(kind):
     assert set(found) == {"loss", "correct", "weight"}
 
 
-OF_VECTORS = {"contrastive", "info_nce", "triplet"}  # take more, or other, arguments than outputs and labels
+OF_VECTORS = {"contrastive", "info_nce", "triplet"}  # these take other arguments than outputs and labels
 
 
 def test_every_loss_of_the_library_has_a_measure():
@@ -157,7 +157,7 @@ def test_one_s_own_metrics_are_summed_and_averaged():
 
 
 def test_evaluation_of_a_regression_gives_r_squared():
-    y = 1e4 + RANDOM.normal(size=(N, 2)).astype(np.float32)  # sums of squares in float32 would have no digit left
+    y = 1e4 + RANDOM.normal(size=(N, 2)).astype(np.float32)  # float32 sums of squares would have no correct digit
     p = y + RANDOM.normal(size=(N, 2), scale=0.5).astype(np.float32)
     step = training.eval_step(EYE, loss=losses.half_squared_error)
     halves = [batch(p[:5], y[:5], WEIGHT[:5]), batch(p[5:], y[5:], WEIGHT[5:])]
@@ -257,7 +257,7 @@ def test_labels_that_a_loss_does_not_take_are_named_before_training(name):
         training.check_labels(losses.softmax_cross_entropy, np.array([0, -1]), ignore_label=-1)
 
 
-# --- whole trainings that could not be done before ---
+# --- whole trainings ---
 
 
 def test_mixup_trains_with_the_library_s_own_step():
@@ -300,7 +300,7 @@ REFUSED_METRICS = {
 
 
 @pytest.mark.parametrize("name", REFUSED_METRICS)
-def test_metrics_do_not_take_the_names_of_what_a_step_returns(name):
+def test_metrics_do_not_take_the_names_of_a_step_s_results(name):
     with pytest.raises(ValueError, match=r"metrics: got '.*, must be other names than loss, weight, penalty"):
         measured(losses.softmax_cross_entropy, X, np.zeros(N, np.int32), metrics=REFUSED_METRICS[name])
 
@@ -330,7 +330,7 @@ def test_a_batch_that_counts_nothing_leaves_the_parameters_to_the_penalty(size):
     assert sums["loss"] == sums["weight"] == 0
 
 
-def test_r_squared_is_of_what_counts_or_is_left_out():
+def test_r_squared_is_of_counted_targets_or_is_left_out():
     judge = lambda labels, **options: training.evaluate(
         training.eval_step(EYE, **options), ({}, {}), [batch(X, labels, np.ones(N, np.float32))]
     )[0]
@@ -359,7 +359,7 @@ def test_weights_that_round_do_not_hide_r_squared():
     y = RANDOM.normal(size=n).astype(np.float32)
     step = training.eval_step(EYE, loss=losses.squared_error)
 
-    def rounded(variables, batch):  # as far off as float32 may be where it sums one after the other
+    def rounded(variables, batch):  # the error of a sequential float32 sum
         sums, outputs = step(variables, batch)
         return {**sums, "weight": sums["weight"] * (1 - 1e-5)}, outputs
 

@@ -1,4 +1,4 @@
-"""flax.nnx modules as layers and back, and layers beside nnx's own: one by one, and whole Transformers that train."""
+"""flax.nnx modules as layers and back, and layers against nnx's own, up to Transformers that train."""
 
 import functools
 import sysconfig
@@ -113,7 +113,7 @@ def test_there_and_back_is_the_same_layer():
 
 
 @pytest.mark.parametrize(("wrong", "said"), [(3, "got int"), (Net, "got Net"), (lambda rngs: 3, "returns no module")])
-def test_what_is_no_module_is_named(wrong, said):
+def test_other_objects_than_modules_are_named(wrong, said):
     with pytest.raises(ValueError, match=f"module: .*{said}"):
         interop.from_nnx(wrong)
 
@@ -132,7 +132,7 @@ def test_a_module_without_a_stream_for_dropout_trains_what_draws_nothing():
 
 
 def to_heads(dense, heads):
-    """nnx's projections have the heads as an axis of their own."""
+    """Split the heads off as an axis, as nnx's projections have them."""
     d_in, d_out = dense["kernel"].shape
     return {"kernel": dense["kernel"].reshape(d_in, heads, d_out // heads), "bias": dense["bias"].reshape(heads, -1)}
 
@@ -148,7 +148,7 @@ def norm_of(params):
 
 
 def filled(module, values):
-    """The module with these parameters."""
+    """Return the module with these parameters."""
     state = nnx.state(module, nnx.Param)
     nnx.replace_by_pure_dict(state, values)
     nnx.update(module, state)
@@ -157,7 +157,7 @@ def filled(module, values):
 
 
 def noisy(params):
-    """No parameter at 0 or 1, so that each of them counts."""
+    """Move all parameters away from 0 and 1, so that each of them matters."""
     return jax.tree.map(lambda p: p + 0.3 * normal(*p.shape), params)
 
 
@@ -306,7 +306,7 @@ def digits():
 
 
 def licence():
-    """Characters of Python's own licence, in rows of 25: 24 and the next one of each."""
+    """Return characters of Python's licence in rows of 25: 24 inputs, each with the next one as target."""
     text = (Path(sysconfig.get_paths()["stdlib"]) / "LICENSE.txt").read_bytes()
     symbols = np.frombuffer(text, np.uint8)[: 5 * 16 * 25].reshape(5, 16, 25).astype(np.int32) % 128
     return symbols[..., :-1], symbols[..., 1:]
@@ -325,7 +325,7 @@ def test_a_transformer_trains_on_real_data_as_its_form_in_nnx(name):
     layer, in_shape, module, translate, data = TRANSFORMERS[name]
     inputs, labels = data()
     params, state = quick_jit(lambda: layer.init(KEY, in_shape))()
-    params = jax.tree.map(lambda p: p + 0.02 * normal(*p.shape), params)  # a last layer of 0 would hide what is before
+    params = jax.tree.map(lambda p: p + 0.02 * normal(*p.shape), params)  # a zero head would hide the rest
     theirs = filled(module(nnx.Rngs(0)), translate(params))
     optimizer, theirs_optimizer = optax.adam(3e-3), nnx.Optimizer(theirs, optax.adam(3e-3), wrt=nnx.Param)
 

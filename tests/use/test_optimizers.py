@@ -20,14 +20,14 @@ LABELS = {"w": "a", "b": "b"}
 NUMBERS = {"w": states.MuonDimensionNumbers(), "b": None}
 ADAM_AND_MOMENTUM = {"a": ours.adam(0.1), "b": ours.momentum(0.1)}
 
-# what stands in `optimizers` and is no transformation
+# public names that are no transformations
 OTHERS = {
     "CONVENTIONS", "LookaheadParams", "apply_updates", "averaged_params", "eval_params", "exponential_average",
     "fisher_product", "gauss_newton_product", "gradient_point", "hessian_product", "hutchinson_diagonal",
     "lookahead_params", "mask_by_path", "orthogonalize", "start_params", "update",
 }  # fmt: skip
 
-# those that take something else than a learning rate
+# factories that take other arguments than a learning rate
 MADE = {
     "accumulate": lambda: ours.accumulate(ours.adam(0.1), 2),
     "adaptive_grad_clip": lambda: ours.adaptive_grad_clip(0.1),
@@ -56,7 +56,7 @@ def row_of(name):
     return ours.conventions.TABLE.get("sgd" if name in ("gd", "momentum") else name, {})
 
 
-# weight_decay is theirs under one convention alone, so that it stands in no row of the table
+# only one convention has their weight_decay, so the table has no row for it
 PENALIZED = [
     name
     for name in DIRECT
@@ -65,7 +65,7 @@ PENALIZED = [
     and not any("weight_decay" in row for row in row_of(name).values())
 ]
 
-# settings with another path through the code, and what is wrapped around optax's own
+# settings that take other branches, and wrappers around optax's own
 SETTINGS = {
     "adamw mask": lambda: ours.adamw(0.1, mask=MASK),
     "adamw mask function": lambda: ours.adamw(0.1, mask=lambda tree: jax.tree.map(lambda x: jnp.ndim(x) > 1, tree)),
@@ -116,7 +116,7 @@ def loss(outputs):
 
 
 def extra(params):
-    """What a second-order method may ask for, in optax's names."""
+    """Return the extra arguments of second-order methods, in optax's names."""
     return {"value": value(params), "value_fn": value, "model_fn": model, "loss_fn": loss}
 
 
@@ -126,7 +126,7 @@ def whole(tx, params):
 
 
 def update(tx, grads, state, params):
-    """One update, with extra arguments for those that take them."""
+    """Make one update, with extra arguments if the optimizer takes them."""
     point = params.fast if isinstance(params, ours.LookaheadParams) else params
     takes_extra = isinstance(tx, optax.GradientTransformationExtraArgs)
     return tx.update(grads, state, params, **(extra(point) if takes_extra else {}))
@@ -152,7 +152,7 @@ COMPLEX_PAIRS = {False: ["complex64 complex64"], True: ["complex64 complex128", 
 @pytest.mark.parametrize("x64", [False, True], ids=["x32", "x64"])
 @pytest.mark.parametrize("name", ALL)
 def test_a_state_keeps_its_dtypes_under_any_gradient(name, x64):
-    """Also its weak types, so that scan and cond take it; traced only, so that nothing is compiled."""
+    """Weak types are kept, too, so scan and cond accept the state; tracing compiles nothing."""
     tx = ALL[name]()
     pairs = PAIRS[x64] + ([] if name in COMPLEX_REFUSED else COMPLEX_PAIRS[x64])
     with jax.enable_x64(x64):
@@ -165,7 +165,7 @@ def test_a_state_keeps_its_dtypes_under_any_gradient(name, x64):
 
 
 def test_accumulated_half_precision_gradients_are_averaged_and_applied_unrounded():
-    """256 gradients of 1 + i/256 in bfloat16, whose steps are 1/128: the mean by hand from the rounded values."""
+    """256 gradients of 1 + i/256 are rounded to steps of 1/128 in bfloat16; numpy has the mean of the rounded ones."""
     grads = np.asarray(jnp.asarray(1 + np.arange(256) / 256, jnp.bfloat16), np.float64)
     for inner in (ours.sgd(1.0), optax.sgd(1.0)):
         tx = ours.accumulate(inner, 256)
@@ -198,7 +198,7 @@ def test_a_fresh_state_and_its_parameters_can_be_donated_again_and_again(name):
     for init in (tx.init, jax.jit(tx.init)):
         for _ in range(2):
             params = whole(tx, as_dtype(PARAMS, jnp.float32))
-            # looked at on the host as well: what donation of a shared buffer would take away
+            # the host reads them as well, which donating a shared buffer would prevent
             stepped = step(params, init(params))
             assert all(np.isfinite(x).all() for x in jax.tree.leaves(stepped))
     assert not any(x.is_deleted() for x in jax.tree.leaves(grads))
@@ -208,7 +208,7 @@ def test_a_fresh_state_and_its_parameters_can_be_donated_again_and_again(name):
 
 
 class Net(eqx.Module):
-    """A module that can be called, with leaves that are no arrays."""
+    """A callable module with leaves that are no arrays."""
 
     w: object
     b: object
@@ -261,7 +261,7 @@ PLAIN = {
 
 @pytest.mark.parametrize("name", CALLABLE)
 def test_masks_labels_and_factors_may_be_modules(name):
-    """The same numbers as with dictionaries; the updates of the static leaves are None, the parameters the module."""
+    """A module gives the numbers of a dictionary; updates of static leaves are None, parameters stay a module."""
     tx, plain = CALLABLE[name](), PLAIN[name]()
     params, grads = as_dtype(PARAMS, jnp.float32), as_dtype(GRADS, jnp.float32)
     module = net(params)
@@ -314,7 +314,7 @@ WHOLE_TREES |= {"partition lbfgs", "masked newton"}
 
 @pytest.mark.parametrize("name", sorted(set(ALL) - {n for n in ALL if "optax" in n}))
 def test_an_update_that_is_none_leaves_the_leaf_and_its_state_alone(name):
-    """The other leaf's update does not change, unless all leaves are one vector; the state keeps its structure."""
+    """The other leaf has the same update, unless all leaves form one vector; the state keeps its structure."""
     tx = ALL[name]()
     params, grads = whole(tx, as_dtype(PARAMS, jnp.float32)), as_dtype(GRADS, jnp.float32)
     if name in {"lbfgs", "partition lbfgs"}:
@@ -332,7 +332,7 @@ def test_an_update_that_is_none_leaves_the_leaf_and_its_state_alone(name):
 
 @pytest.mark.parametrize("name", ALL)
 def test_optax_s_tree_map_params_reads_every_state(name):
-    """People build sharding specs with it: every tree like the parameters takes their specs."""
+    """Sharding specs are built with it: every tree like the parameters gets their specs."""
     tx = ALL[name]()
     params = as_dtype(PARAMS, jnp.float32)
     state = tx.init(whole(tx, params))
@@ -375,7 +375,7 @@ def test_inject_hyperparams_runs_under_jit(name):
 
 @pytest.mark.parametrize("name", sorted(set(ALL) - {n for n in ALL if "optax" in n or "schedule" in n}))
 def test_strict_promotion_allows_half_precision(name):
-    """jax's and equinox's own tests run with it; traced only."""
+    """jax's and equinox's own tests run under it; tracing suffices."""
     for dtype in ("float16", "bfloat16", "float32"):
         with jax.numpy_dtype_promotion("strict"):
             tx = ALL[name]()
@@ -406,7 +406,7 @@ def test_a_learning_rate_of_zero_is_a_control_that_stays(name):
 
 
 class TestMistakes:
-    """What came, and what is wanted."""
+    """Errors name the argument, its value and the allowed ones."""
 
     @pytest.mark.parametrize("name", ALL)
     def test_swapped_arguments_and_foreign_states_are_named(self, name):
@@ -458,7 +458,7 @@ class TestMistakes:
                 make(wrong)
 
     def test_counts_are_all_checked(self):
-        """Every argument of a public function whose default is a whole number, or whose name says so, is above."""
+        """The tests above have every argument of a public function whose default is a whole number."""
         counts = {"every", "sync_period", "start", "memory_size", "max_halvings", "max_steps", "ns_steps", "samples"}
         for name in ours.__all__:
             if callable(getattr(ours, name)) and not inspect.isclass(getattr(ours, name)):
@@ -573,6 +573,6 @@ class TestMistakes:
 @pytest.mark.parametrize("value", ["0.1", [0.1], (0.1,), {"w": 0.1}])
 @pytest.mark.parametrize("kind", ["positive", "non_negative", "decay_rates"])
 def test_a_hyperparameter_that_is_no_number_is_refused_at_once(kind, value):
-    # the annotations that the suite checks would say it first where an optimizer is called
+    # in an optimizer's call the suite's annotation checks would raise first
     with pytest.raises(ValueError, match=r"learning_rate is .*: it must be a number"):
         ours.checks.check(**{kind: {"learning_rate": value}})

@@ -1,4 +1,4 @@
-"""Numbers that were wrong where people use the optimizers: complex leaves, clips at the ends of float32, averages."""
+"""Numerical edge cases of optimizers: complex leaves, clips at the ends of float32, averages."""
 
 from functools import partial
 
@@ -16,7 +16,7 @@ GRADS = {"w": np.array([[0.5, 1.0, -2.0], [0.25, -0.5, 4.0]]), "b": np.array([1.
 PARAMS, GRADS = (jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), tree) for tree in (PARAMS, GRADS))
 MASK = {"w": True, "b": False}
 
-# what takes a gradient and no more; the members of tests/use/test_optimizers.py that need the loss are below
+# optimizers that take a gradient alone; the members of tests/use/test_optimizers.py that need the loss are below
 FIRST_ORDER = {name: getattr(ours, name)(0.1) for name in ("gd", "momentum", *ours.conventions.TABLE)} | {
     "accumulate": ours.accumulate(ours.adam(0.1), 2), "adaptive_grad_clip": ours.adaptive_grad_clip(0.1),
     "add_decayed_weights": ours.add_decayed_weights(0.1),
@@ -42,8 +42,8 @@ SETTINGS = {
 }  # fmt: skip
 NEED_THE_LOSS = {"gauss_newton", "lbfgs", "natural_gradient", "newton", "newton_cg"}
 NOT_EQUIVARIANT = {
-    "clip_by_value",  # refuses complex leaves, which have no order
-    "lookahead",  # its parameters are pairs; its arithmetic is linear, and its own test is below
+    "clip_by_value",  # complex leaves have no order, so it refuses them
+    "lookahead",  # its parameters are pairs; its own test is below
 }
 
 
@@ -74,7 +74,7 @@ def two_steps(tx, params, grads):
 
 @pytest.mark.parametrize("name", FIRST_ORDER | SETTINGS)
 def test_a_complex_leaf_counts_by_its_absolute_value(name):
-    """A real problem turned in the complex plane is the same problem turned, which g² for |g|² would break."""
+    """Updates turn with a real problem in the complex plane, which g² in place of |g|² would break."""
     tx = (FIRST_ORDER | SETTINGS)[name]
     turn = partial(jax.tree.map, lambda x: jnp.asarray(PHASE * np.asarray(x), jnp.complex64))
     found = two_steps(tx, turn(PARAMS), turn(GRADS))
@@ -131,7 +131,7 @@ def descend(tx, f, start, steps, **extra):
     def step(carry, _):
         params, state = carry
         value, grads = jax.value_and_grad(f)(params)
-        # jax.grad of a complex leaf is the conjugate of what descent subtracts
+        # descent subtracts the conjugate of jax.grad of a complex leaf
         grads = jax.tree.map(jnp.conj, grads)
         updates, state = tx.update(grads, state, params, value=value, grad=grads, value_fn=f, **extra)
         return (optax.apply_updates(params, updates), state), None
@@ -155,7 +155,7 @@ def test_methods_that_need_the_loss_solve_a_complex_problem(tx, steps):
     ],
 )
 def test_they_solve_for_a_part_with_the_rest_held_fixed(make, steps):
-    """The loss is a function of all parameters; what `masked` passes through is subtracted again by the test."""
+    """The loss depends on all parameters; the test subtracts the updates that `masked` passes through."""
     tx = ours.chain(make(), ours.freeze({"z": False, "rest": True}))
     start = {"z": jnp.zeros(2, jnp.complex64), "rest": jnp.float32(3.0)}
     found = descend(tx, lambda p: complex_quadratic(p["z"]) * (1 + p["rest"] ** 2), start, steps)
@@ -212,7 +212,7 @@ def expected_clip(name, g, bound):
 
 @pytest.mark.parametrize("name", CLIPS)
 def test_clips_are_right_and_differentiable_over_all_of_float32(name):
-    """Against float64, whose range holds the squares; the bound is traced, so that it may be 0."""
+    """float64, whose range holds the squares, is the oracle; the bound is traced, so it may be 0."""
     points = np.array([[a, b] for a in POINTS for b in (0.0, 1.0, -1e20, LARGEST, a)], np.float32)
     for bound in (0.0, 1e-3, 1.0, 500.0):
         found = jax.jit(jax.vmap(lambda g, b: clipped(name, g, b), (0, None)))(points, jnp.float32(bound))
@@ -237,12 +237,12 @@ def test_the_examples_of_clips():
     # the derivative of g·bound/‖g‖ at (3, 4), by hand: bound·(I − ĝĝᵀ)/‖g‖
     jacobian = jax.jacobian(lambda g: ours.clip_by_norm(1.0).update(g, None)[0])(jnp.array([3.0, 4.0]))
     np.testing.assert_allclose(jacobian, np.array([[0.64, -0.48], [-0.48, 0.36]]) / 5, atol=1e-6)
-    for name in CLIPS:  # what is infinite stays visible, as in optax
+    for name in CLIPS:  # an infinite gradient stays visible, as in optax
         assert not jnp.isfinite(clipped(name, jnp.array([jnp.inf, 1.0]), 1.0)).all() or name == "clip_by_value"
     np.testing.assert_array_equal(clipped("clip_by_value", jnp.array([jnp.inf, -jnp.inf]), 2.0), [2.0, -2.0])
 
 
-# those left out take most of the time to compile and differ from muon in nothing
+# the omitted ones take most of the time to compile and differ from muon in nothing
 # that a scale could show
 STEPS_OF_FINITE = sorted(set(FIRST_ORDER | SETTINGS) - {"muon schatten", "muon spectral"})
 # √v, whose slope at 0 is infinite, stands in them as in optax; `eps_root` is the remedy and its docstring says so
@@ -275,7 +275,7 @@ def test_steps_are_finite_for_all_finite_gradients(name):
 
 
 def test_eps_root_makes_meta_gradients_finite():
-    """d step/d g of Adam at g = 0 is −α/√eps_root by hand, where it is NaN without."""
+    """By hand, Adam's d step/d g at g = 0 is −α/√eps_root; without eps_root it is NaN."""
 
     def step(g, eps_root):
         tx = ours.adam(0.1, eps=0.0, eps_root=eps_root)

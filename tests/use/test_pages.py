@@ -1,4 +1,4 @@
-"""Numbers on the pages that people read are those of the committed file that each of them cites."""
+"""Numbers in README and docs equal those of the committed files that they cite."""
 
 import functools
 import pathlib
@@ -22,20 +22,20 @@ def flat(name):
 
 
 def table(name, *, columns):
-    """The rows of a page's tables that have so many columns, as texts."""
+    """Return the rows of a page's tables with this number of columns, as texts."""
     lines = [line.strip().strip("|") for line in page(name).splitlines() if line.startswith("|")]
     rows = [[cell.strip() for cell in line.split(" | ")] for line in lines]
     return [row for row in rows if len(row) == columns]
 
 
 def targets(pattern):
-    """Measured numbers of `benchmarks/speed.md` by row, of the targets that the pattern matches."""
+    """Return the measured numbers of `benchmarks/speed.md` by row, for targets that match the pattern."""
     found = [(row, measured.partition(" ")) for row, measured, *_ in table("benchmarks/speed.md", columns=4)]
     return {row: float(number) for row, (number, _, what) in found if re.search(pattern, what)}
 
 
 def median(row, who):
-    """Milliseconds of one line of `benchmarks/speed.md`."""
+    """Return the milliseconds of one line of `benchmarks/speed.md`."""
     (found,) = [float(cells[2]) for cells in table("benchmarks/speed.md", columns=9) if cells[:2] == [row, who]]
     return found
 
@@ -80,12 +80,12 @@ def test_speed_beside_other_libraries():
 
 
 def also(what):
-    """The value of a row of "also measured"."""
+    """Return the value of a row of "also measured"."""
     (value,) = [row[1] for row in table("README.md", columns=3) if row[0].startswith(what)]
     return value
 
 
-def test_what_was_also_measured():
+def test_the_also_measured_rows():
     beyond = median("import", "jaxdl") - median("import", "flax.linen, optax")
     assert also("imports of a training script") == f"{beyond / 1000:.2f} s"
     names = ("jaxdl, cold", "jaxdl, with cache", "flax.linen, cold", "flax.linen, with cache")

@@ -1,4 +1,4 @@
-"""What `help` and the site print of every public callable: signatures short enough to read, and few arguments."""
+"""Signatures as `help` and the site print them: short enough to read, with few arguments."""
 
 import importlib
 import inspect
@@ -13,11 +13,11 @@ import jaxdl
 
 LIMIT = 550  # five lines of help
 LONG = {"jaxdl.optimizers.muon": "its keywords are optax's, among them those of the AdamW inside it"}
-MANY = 10  # arguments that users pass, outside of optimizers, whose keywords are optax's
+MANY = 10  # arguments of a function; optimizers are exempt, as their keywords are optax's
 
 
 def public():
-    """Name → everything callable in a public namespace, modules that one exports included."""
+    """Return every callable of the public namespaces by name, including those of exported modules."""
     found, namespaces = {}, [importlib.import_module(f"jaxdl.{m.name}") for m in pkgutil.iter_modules(jaxdl.__path__)]
     while namespaces:
         namespace = namespaces.pop()

@@ -1,4 +1,4 @@
-"""Calls with the words of PyTorch, Keras, flax and optax: the error names the argument that is meant."""
+"""Calls with the words of PyTorch, Keras, flax and optax: the error names the right argument."""
 
 import functools
 import inspect
@@ -18,7 +18,7 @@ KERNEL = jnp.ones((3, 3, 3, 4))
 Z, Y = jnp.zeros((2, 3)), jnp.array([0, 1])
 P, T = jnp.ones(3), jnp.zeros(3)
 
-CALLED = [  # a wrong call, its word, and the argument that is meant
+CALLED = [  # a wrong call, its word, and the right argument
     (lambda: nn.Conv(8, kernel_size=3), "kernel_size", "window"),
     (lambda: nn.Conv(8, 3, strides=2), "strides", "stride"),
     (lambda: nn.Conv(8, 3, use_bias=False), "use_bias", "bias"),
@@ -136,8 +136,13 @@ def test_any_other_unknown_keyword_is_python_s_error():
 
 
 def members():
+<<<<<<< HEAD
     """Every public function that takes words of other libraries."""
     for module in (activations, losses, metrics, schedules, optimizers):
+=======
+    """Return every public function that recognises words of other libraries."""
+    for module in (activations, losses, optimizers):
+>>>>>>> e030cd0ec396f007204347523f07aa855675a287
         for name in module.__all__:
             value = getattr(module, name)
             ours = inspect.isfunction(inspect.unwrap(value)) and value.__module__.startswith("jaxdl.")
