@@ -136,13 +136,8 @@ def test_any_other_unknown_keyword_is_python_s_error():
 
 
 def members():
-<<<<<<< HEAD
-    """Every public function that takes words of other libraries."""
-    for module in (activations, losses, metrics, schedules, optimizers):
-=======
     """Return every public function that recognises words of other libraries."""
-    for module in (activations, losses, optimizers):
->>>>>>> e030cd0ec396f007204347523f07aa855675a287
+    for module in (activations, losses, metrics, schedules, optimizers):
         for name in module.__all__:
             value = getattr(module, name)
             ours = inspect.isfunction(inspect.unwrap(value)) and value.__module__.startswith("jaxdl.")
