@@ -102,11 +102,13 @@ def _input_gradient(cotangent: Shape, kernel: Shape, axes: Axes, groups: int) ->
     wasted = math.prod(axis.length for axis in axes) / math.prod(axis.outputs for axis in axes)
     wide = c_in >= tuned.UNFOLD_INPUTS and axes[-1].size * c_in >= tuned.UNFOLD_ROW
     window = math.prod(axis.size for axis in axes)
-    if groups == 1 and c_in < tuned.UNFOLD_INPUTS and cotangent[-1] >= tuned.UNFOLD_OUTPUTS and window > 1:
+    strided = any(axis.stride > 1 for axis in axes)
+    thin = c_in < tuned.UNFOLD_INPUTS and cotangent[-1] >= tuned.UNFOLD_OUTPUTS
+    if groups == 1 and thin and window > 1 and (strided or window <= tuned.WINDOW):
         return "patches"
     if groups <= tuned.FEW_GROUPS and wasted > tuned.WASTED and wide:
         return "patches"
-    if groups == 1 and any(axis.stride > 1 for axis in axes):
+    if groups == 1 and strided:
         return "xla"  # it skips the zeros between the cotangents, which the other methods would multiply
     exchanged = (*kernel[:-2], kernel[-1] // groups, kernel[-2] * groups)
     return _forward(cotangent, exchanged, transposed_axes(axes), groups)

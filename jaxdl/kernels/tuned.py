@@ -35,6 +35,8 @@ FOLD_KERNEL = 2  # the same for the kernel gradient
 SLICES = 4  # 8 ran up to a quarter faster on some shapes, slower on others, and compiled 1.5 to 2 times as long
 BLOCK = 5 << 17  # unfolded entries per block; 2.5 MB
 THIN = 8  # longest unfolded row for which one wide product beats a product per place, which reads δ each time
+SIDE_BY_SIDE = 16  # longest strided window whose places are added one by one in an input gradient
+WINDOW = 64  # most places of a window without a stride for matrix products of an image of few channels
 UNROLLED = 32  # longest mapped axis to unroll; compile time grows with it
 
 # pools; measured with `python -m benchmarks.speed --rows "step 20-50-500-10"`

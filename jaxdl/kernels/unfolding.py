@@ -11,7 +11,6 @@ Reference: Chellapilla, Puri and Simard, High performance convolutional neural n
 (the unfolding); Cho and Brand, MEC: Memory-efficient convolution, 2017, https://arxiv.org/abs/1706.06873 (rows alone).
 """
 
-from collections.abc import Iterable
 from functools import reduce
 
 import jax.numpy as jnp
@@ -140,8 +139,16 @@ def _read(x: Array, axis: Axis, number: int) -> list[Array]:
     return [lax.slice_in_dim(x, start, start + axis.reach, axis.stride, number) for start in starts]
 
 
-def _put_all(places: Iterable[Array], axis: Axis, number: int) -> Array:
-    """Apply the transpose of `_read` along a padded axis: add the entries of every place where they were read."""
+def _put_all(places: Array | list[Array], axis: Axis, number: int) -> Array:
+    """Apply the transpose of `_read` along a padded axis: add the entries of every place where they were read.
+
+    In a long window that moves by several entries, as many places side by side fill the axis without gaps; only
+    window / stride of such lines are added.
+    """
+    if axis.dilation == 1 < axis.stride and axis.size > tuned.SIDE_BY_SIDE:
+        lines = jnp.stack(places) if isinstance(places, list) else places
+        beside = range(0, axis.size, axis.stride)
+        return reduce(jnp.add, [_put_beside(lines[i : i + axis.stride], i, axis, number) for i in beside])
     put = []
     for place, array in enumerate(places):
         start = axis.dilation * place - axis.low
@@ -149,6 +156,16 @@ def _put_all(places: Iterable[Array], axis: Axis, number: int) -> Array:
         around[number] = (start, axis.length - axis.reach - start, axis.stride - 1)
         put.append(lax.pad(array, jnp.zeros((), array.dtype), around))
     return reduce(jnp.add, put)
+
+
+def _put_beside(places: Array, first: int, axis: Axis, number: int) -> Array:
+    """Put neighbouring places, from the `first` on and at most as many as the stride, into one line."""
+    missing = [(0, axis.stride - len(places)), *[(0, 0)] * (places.ndim - 1)]
+    line = jnp.moveaxis(jnp.pad(places, missing), 0, number + 1)
+    line = line.reshape(*line.shape[:number], axis.outputs * axis.stride, *line.shape[number + 2 :])
+    around = [(0, 0, 0)] * line.ndim
+    around[number] = (first - axis.low, axis.length - line.shape[number] - first + axis.low, 0)
+    return lax.pad(line, jnp.zeros((), line.dtype), around)
 
 
 def _product(rows: Array, matrix: Array) -> Array:
