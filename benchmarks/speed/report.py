@@ -23,35 +23,27 @@ LIMITS = """## What is between
 
 Seen in measurements:
 
-* XLA on CPU gives most convolutions to YNNPACK, which ran them on one of the two cores where the outputs are not
-  longer than the inputs: half of the machine's matrix-product peak. Up to 127 channels jaxdl appends rows of padding,
-  and XLA takes Eigen's convolution on both (`conv_methods.md`). The kernel's gradient has no such way: Eigen is not
-  asked there, and what XLA does instead ran at 2-3 GFLOP/s. As products of unfolded rows, for so much of the batch at a
-  time that they stay in the cache, it reaches 24-115; XLA's own 20-180, faster than when the target was set. Inside a
-  loop XLA does not call YNNPACK: a step of 32-64-1024-10 with its convolutions alone takes 112 ms there (`scan`,
-  "sliced"), with jaxdl's choice 14.
-* What PyTorch is ahead in is these three products, at 150 GFLOP/s and more for shapes that reach 60-110 here. Half of
-  ResNet-20's step is its seven convolutions of 16 channels, too few for a matrix product; none of six ways was faster
-  than XLA's. An earlier run of that row gave 1.81 and 0.66 where this one has 1.67 and 0.62.
-* 2c2d's step runs at half of the matrix-product peak; the kernel's gradient of its second convolution, at 113 GFLOP/s,
-  is more than a quarter of it. For twice the peers' speed all of it would have to run at 61 %.
-* A step's temporaries are allocated anew each time and their pages cleared by the system, which huge pages make
-  cheap: `python -m benchmarks.huge_pages`. All rows are with them. The best JAX peer of 32-64-1024-10 wins a third of
-  its step by them, jaxdl little: it was 3.1 times as fast without.
-* 2c2d's inference takes 25 against 20 ms, because XLA on CPU makes one YNNPACK kernel of convolution, bias, ReLU and
+* With oneDNN, a convolution's three products run at 100-280 GFLOP/s where XLA's kernel gradient reaches 4-100
+  (`conv_methods.md`). What is left of PyTorch's lead is outside: memory, and products that oneDNN, which PyTorch
+  calls, too, does no faster there.
+* LeNet-5's second convolution has six input channels, so that its input gradient fills six of sixteen places of a
+  vector register: 24 GFLOP/s by oneDNN, 20 by matrix products, and a quarter of the step.
+* ResNet-20's step spends two thirds in convolutions. The rest passes over memory: the batch norms' statistics, their
+  gradients, ReLU and the residual sums, which XLA and PyTorch do alike.
+* 3c3d's and 2c2d's steps are convolutions at 140-280 GFLOP/s and dense layers at the speed of the matrix product; the
+  same library computes PyTorch's.
+* 2c2d's inference takes 21 ms against 24 of flax's: XLA on CPU makes one YNNPACK kernel of convolution, bias, ReLU and
   pool where the pool is a `reduce_window`, as it is in the peers. That kernel's maximum loses NaN (jaxlib 0.10.2: a NaN
-  in an image leaves no trace in flax's logits). In jaxdl NaN stays NaN, so the pool is made of slices and the ReLU a
-  selection. With `reduce_window` and a maximum jaxdl took 22.2 ms beside linen's 22.0; in training they win nothing.
+  in an image leaves no trace in flax's logits). In jaxdl NaN stays NaN.
+* A depthwise convolution of 512 channels reads and writes 63 MB: 3.5 ms, 2.6 for PyTorch. Each call of XLA's allocates
+  its result anew, and the system clears its pages; huge pages make that cheap, and all rows are with them
+  (`python -m benchmarks.huge_pages`).
+* The transposed 1-d convolution is one matrix product and four sums of its lines; PyTorch's sums run on both cores.
 * No way to write a dense layer's three products (operands exchanged, transposed before, another precision) was faster
-  than XLA's dot by more than noise on four shapes of the MLP: all JAX libraries take the same time there. In earlier
-  tables jaxdl seemed slower: it always came right after PyTorch, whose threads spin on for a while.
+  than XLA's dot by more than noise on four shapes of the MLP: all JAX libraries take the same time there.
 * 8 seeds of the MLP took 0.98-1.13 of eight runs one after the other under one `vmap`, 1.02 in a `lax.map`, 0.86 and
   0.78 as eight steps in one program with and without stacking the results. The operations of a single step take 0.67 of
   its 0.76 ms, so there is little that members could share.
-* 8 seeds of LeNet-5 under one `vmap` take 1.13 of a single run each (1.65 in an earlier table; why was not looked
-  into): one after the other is still the faster form, which `studies.sweep` takes for convolutions on CPU, and says so.
-* A step's compilation grows with the number of kernels that XLA writes: LeNet-5's input gradient is five products and
-  their sums where XLA has one call, and most of ResNet-20's kernel gradients are loops of several kernels.
 * `update adam` is of 25 seconds. In 6 the quartiles of both were 16-22 ms, and the medians 20.2 and 18.2.
 * LeNet-5's epoch takes a tenth less than its steps one by one where ten go to a call, as `experiments.train_cnn` does.
 """
