@@ -76,6 +76,7 @@ READERS = {
 }
 
 
+@pytest.mark.process
 def test_the_file_does_run_a_program_where_pillow_may_choose(tmp_path, ghostscript):
     path = folder_of(tmp_path) / "b" / "digit.png"
     with Image.open(path) as image, pytest.raises(OSError):
@@ -123,7 +124,7 @@ IMPORTED = {
     "benchmarks/mutants/making.py": "modules of jaxdl, named in the sources",
     "experiments/report.py": "the reports of experiments that have one",
     "benchmarks/on_gpu/parts.py": "modules of benchmarks, named in the sources",
-    "benchmarks/speed/rows.py": "modules of benchmarks, named in the sources",
+    "benchmarks/speed/alone.py": "modules of benchmarks, named in the sources",
     "docs/make_lectures.py": "modules of jaxdl, named in the sources",
 }
 COMPILED = {"benchmarks/mutants/running.py": "mutants of jaxdl's own sources"}
