@@ -8,12 +8,15 @@ CONVOLUTIONS := -k "conv or Conv" tests/test_laws.py tests/test_layers_convoluti
 demo: .venv/experiments
 	$(BIN)/python -m experiments.train_cnn $(ARGS)
 
-test: .venv/dev
-	$(BIN)/python -m pytest -n $${PYTEST_WORKERS:-2} $(ARGS)
+# a file stays on one worker, whose fixtures and compiled programs its tests share
+PYTEST = $(BIN)/python -m pytest -n $${PYTEST_WORKERS:-2} --dist loadfile
 
-# no process is started and nothing is trained: for every save
+test: .venv/dev
+	$(PYTEST) $(ARGS)
+
+# starts no process, trains nothing, and runs two members of each parametrised test: for every save
 test-fast: .venv/dev
-	$(BIN)/python -m pytest -n $${PYTEST_WORKERS:-2} --fast $(ARGS)
+	$(PYTEST) --fast $(ARGS)
 
 # laws, gradients and shapes of convolutions, all on oneDNN, and none
 test-onednn: .venv/dev

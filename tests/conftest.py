@@ -1,7 +1,8 @@
 """Strict settings for every test: eight virtual CPU devices, and implicit rank promotion is an error.
 
-With ``--fast`` (`make test-fast`) the tests marked slow, process or trains are left out, and one that starts a process,
-runs `training.fit` or a sweep without its mark fails. With ``--onednn`` convolutions of any size run on oneDNN.
+With ``--fast`` (`make test-fast`) the tests marked slow, process or trains are left out, and two members of each
+parametrised test run. A test that starts a process, runs `training.fit` or a sweep without its mark fails.
+With ``--onednn`` convolutions of any size run on oneDNN.
 """
 
 import ctypes
@@ -20,10 +21,13 @@ jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 LEFT_OUT = ("slow", "process", "trains")
+MEMBERS = 2  # of each parametrised test that --fast runs
 
 
 def pytest_addoption(parser):
-    parser.addoption("--fast", action="store_true", help=f"leave out tests marked {', '.join(LEFT_OUT)}")
+    parser.addoption(
+        "--fast", action="store_true", help=f"leave out tests marked {', '.join(LEFT_OUT)}, and most members"
+    )
     parser.addoption("--onednn", action="store_true", help="choose oneDNN for all products, also for the smallest")
 
 
@@ -41,14 +45,20 @@ def _onednn_for_all(request):
         yield
 
 
+@pytest.hookimpl(trylast=True)  # after -k and -m, which choose the members
 def pytest_collection_modifyitems(config, items):
     if config.getoption("--fast"):
-        out = [item for item in items if any(item.get_closest_marker(mark) for mark in LEFT_OUT)]
-        config.hook.pytest_deselected(items=out)
-        items[:] = [item for item in items if item not in set(out)]
+        functions = {}
+        for item in items:
+            if not any(item.get_closest_marker(mark) for mark in LEFT_OUT):
+                functions.setdefault(item.nodeid.partition("[")[0], []).append(item)
+        kept = {item for members in functions.values() for item in members[:: -(-len(members) // MEMBERS)]}
+        config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+        items[:] = [item for item in items if item in kept]
 
 
-MOST_MEMORY = 1 << 30  # bytes, of one worker
+MOST_MEMORY = 1 << 30  # bytes of one worker from which programs are freed within a module
+GROWTH = 1 << 28  # bytes; a worker whose libraries alone fill MOST_MEMORY would otherwise recompile in every test
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -57,11 +67,18 @@ def _forget_a_module_s_programs():
     forget_programs()
 
 
+@pytest.fixture(scope="session")
+def _left():
+    """Return one number in a list: the bytes that remained when programs were last freed."""
+    return [0]
+
+
 @pytest.fixture(autouse=True)
-def _forget_programs_where_they_fill_the_memory():
+def _forget_programs_where_they_fill_the_memory(_left):
     yield
-    if resident_memory() > MOST_MEMORY:
+    if resident_memory() > max(MOST_MEMORY, _left[0] + GROWTH):
         forget_programs()
+        _left[0] = resident_memory()
 
 
 def forget_programs():

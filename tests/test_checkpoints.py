@@ -245,9 +245,12 @@ def test_a_file_that_cannot_be_read_counts_as_corrupt(saved, monkeypatch):
         checkpoints.restore(saved, TREE)
 
 
-def test_an_older_checkpoint_replaces_a_corrupt_one_with_a_report(saved, tmp_path):
-    for step in (1, 2, 10):
-        shutil.copytree(saved, tmp_path / f"{step:08d}")
+def test_an_older_checkpoint_replaces_a_corrupt_one_with_a_report(tmp_path):
+    steps = (1, 2, 10, 11)
+    for step in steps:
+        checkpoints.save(tmp_path / "saved", step, TREE, {"loss": 0.25}, keep=4)
+    for step in steps[:3]:
+        shutil.copytree(tmp_path / "saved" / f"{step:08d}", tmp_path / f"{step:08d}")
     lines = []
 
     def newest():
@@ -268,7 +271,11 @@ def test_an_older_checkpoint_replaces_a_corrupt_one_with_a_report(saved, tmp_pat
     with pytest.raises(checkpoints.CorruptCheckpointError, match=r"all checkpoints are corrupt.*\[1, 2, 10\]"):
         newest()
     assert len(lines) == 3
-    shutil.copytree(saved, tmp_path / "00000011")  # an intact checkpoint of another tree is an error, never skipped
+    shutil.copytree(
+        tmp_path / "saved" / "00000011",
+        tmp_path / "00000011",
+        # an intact checkpoint of another tree is an error, never skipped
+    )
     with pytest.raises(ValueError, match="holds other arrays"):
         checkpoints.restore_newest(tmp_path, {"other": jnp.ones(2)}, report=lines.append)
 

@@ -177,7 +177,9 @@ def test_mixup_mixes_images_and_targets_with_one_weight():
     np.testing.assert_allclose(soft.sum(axis=0), 1, rtol=1e-6)
 
 
-@pytest.mark.parametrize("name", RANDOM)
+@pytest.mark.parametrize(
+    "name", [n if n != "rand_augment" else pytest.param(n, marks=pytest.mark.slow) for n in RANDOM]
+)
 def test_jit_vmap_and_loop_agree_and_keep_the_type(name):
     augment = RANDOM[name]
     images = jnp.asarray(np.random.default_rng(4).random((3, 9, 12, 3)), jnp.float32)
@@ -260,7 +262,7 @@ def test_a_resized_crop_is_pillow_s(window):
 def test_random_windows_have_the_areas_and_ratios_that_are_asked_for():
     rows, columns = np.mgrid[:40, :60].astype(np.float32)
     image = jnp.stack([rows, columns], -1)  # each pixel holds its own position
-    crops = jax.vmap(lambda key: aug.random_resized_crop(key, image, area=(0.2, 0.5), ratio=(0.5, 2.0)))
+    crops = jax.jit(jax.vmap(lambda key: aug.random_resized_crop(key, image, area=(0.2, 0.5), ratio=(0.5, 2.0))))
     windows = np.asarray(crops(jax.random.split(KEY, 300)))
     low, high = windows.min((1, 2)), windows.max((1, 2))
     assert low.min() >= 0

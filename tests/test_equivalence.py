@@ -238,6 +238,7 @@ def l2_adam(learning_rate, weight_decay):
     return optax.chain(optax.add_decayed_weights(weight_decay), optax.adam(learning_rate))
 
 
+@pytest.mark.slow
 def test_decay_coupled_to_the_gradient_or_to_the_rate():
     decay = rate(weight_decay=0.1)
     record = run((optax.adamw, decay), (l2_adam, decay))
@@ -363,6 +364,7 @@ def test_the_gradients_of_a_run():
         weights, bias = weights - 0.5 * images.T @ error, bias - 0.5 * error.sum(0)
 
 
+@pytest.mark.slow
 def test_optimizers_on_the_gradients_of_a_lenet_run():
     rng = np.random.RandomState(0)
     images, labels = rng.uniform(size=(3, 16, 16, 1)).astype(np.float32), rng.randint(10, size=3)

@@ -17,6 +17,7 @@ import zipfile
 import h5py
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import optax
 import pytest
@@ -96,9 +97,14 @@ OPTIONS = {"googlenet": {"variant": "torch", "auxiliary": True}}
 OPTIONS |= {f"vgg{depth}_bn": {"batch_norm": True} for depth in (11, 13, 16, 19)}
 
 
-@pytest.mark.parametrize("case", FULL)
-def test_names_and_shapes_at_full_size(case):
+DEEP = pytest.mark.slow  # tracing the deepest of them takes longest
+
+
+@pytest.mark.parametrize("case", [pytest.param(n, marks=DEEP) if re.search("(?i)densenet|152", n) else n for n in FULL])
+def test_names_and_shapes_at_full_size(case, monkeypatch):
     """This holds for every full network that torchvision or Keras has, too."""
+    # tracing hundreds of layers takes twice as long with checked annotations, which the small networks have tried
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     source, name = case.split(".")
     options = OPTIONS.get(name, {})
     if source == "keras" and not name.startswith("VGG"):

@@ -12,6 +12,7 @@ import re
 from functools import partial
 
 import jax
+import jax.extend.core
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -19,6 +20,7 @@ import pytest
 from jax import lax
 
 from jaxdl import data, layers, models, optimizers, training
+from jaxdl.kernels.native import calls
 
 PLATFORMS = ("cuda", "tpu")
 _spec = importlib.util.spec_from_file_location("laws", pathlib.Path(__file__).with_name("test_laws.py"))
@@ -29,13 +31,22 @@ _spec.loader.exec_module(laws)
 
 
 def lowered(f, *args):
-    """Return the StableHLO of one trace for each platform."""
+    """Return the StableHLO of one trace for each platform; the CPU's own convolution must not be in it."""
     traced = jax.jit(f).trace(*args)
-    return {platform: traced.lower(lowering_platforms=(platform,)).as_text() for platform in PLATFORMS}
+    texts = {platform: traced.lower(lowering_platforms=(platform,)).as_text() for platform in PLATFORMS}
+    assert not any(calls.TARGET in text for text in texts.values())
+    return texts
 
 
 def count(text, operation):
     return len(re.findall(rf"stablehlo\.{operation}\b", text))
+
+
+def test_an_operation_without_a_rule_there_is_found():
+    nowhere = jax.extend.core.Primitive("nowhere")
+    nowhere.def_abstract_eval(lambda x: x)
+    with pytest.raises(NotImplementedError, match="nowhere"):
+        lowered(nowhere.bind, jnp.ones(3))
 
 
 @pytest.mark.parametrize("module", sorted({name.partition(".")[0] for name in laws.EXAMPLES}))

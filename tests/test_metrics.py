@@ -1,5 +1,7 @@
 """Metrics against scikit-learn and numpy loops; sums that add over batches and devices; padding and NaN."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import jaxtyping
@@ -11,6 +13,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxdl import metrics
 
+quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 N, CLASSES = 200, 5
 RANDOM = np.random.default_rng(11)
 LABELS = jnp.asarray(RANDOM.integers(0, CLASSES, N))
@@ -79,17 +82,20 @@ def all_sums(logits, labels, weights):
     }
 
 
+added = quick_jit(all_sums)  # operation by operation it compiles some fifty programs for each shape
+
+
 def assert_equal(a, b):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), a, b)
 
 
 def test_batches_add_up_and_padding_does_not_count():
-    whole = all_sums(LOGITS, LABELS, jnp.ones(N))
-    assert_equal(whole, all_sums(LOGITS, LABELS, None))
-    first = all_sums(LOGITS[:120], LABELS[:120], jnp.ones(120))
+    whole = added(LOGITS, LABELS, jnp.ones(N))
+    assert_equal(whole, added(LOGITS, LABELS, None))
+    first = added(LOGITS[:120], LABELS[:120], jnp.ones(120))
     padded_logits = jnp.concatenate([LOGITS[120:], jnp.full((40, CLASSES), jnp.nan)])
     padded_labels = jnp.concatenate([LABELS[120:], jnp.full(40, -1)])
-    last = all_sums(padded_logits, padded_labels, jnp.repeat(jnp.array([1.0, 0.0]), jnp.array([80, 40])))
+    last = added(padded_logits, padded_labels, jnp.repeat(jnp.array([1.0, 0.0]), jnp.array([80, 40])))
     assert_equal(whole, jax.tree.map(jnp.add, first, last))
 
 
@@ -99,10 +105,10 @@ def test_sums_add_over_devices_under_psum():
 
     split = LOGITS.reshape(4, 50, CLASSES), LABELS.reshape(4, 50)
     total = jax.pmap(on_device, axis_name="d", devices=jax.devices()[:4])(*split)
-    assert_equal(jax.tree.map(lambda x: x[0], total), all_sums(LOGITS, LABELS, None))
+    assert_equal(jax.tree.map(lambda x: x[0], total), added(LOGITS, LABELS, None))
     placed = NamedSharding(Mesh(np.array(jax.devices()[:4]), ("d",)), PartitionSpec("d"))
     sharded = jax.jit(all_sums)(jax.device_put(LOGITS, placed), jax.device_put(LABELS, placed), None)
-    assert_equal(sharded, all_sums(LOGITS, LABELS, None))
+    assert_equal(sharded, added(LOGITS, LABELS, None))
 
 
 def test_weights_weigh():
@@ -326,18 +332,21 @@ def sums_of(logits, labels, weights):
     }
 
 
+summed = quick_jit(sums_of)
+
+
 def test_the_metrics_that_are_sums_are_exactly_those_that_are_added_here():
-    made = {type(value).__name__ for value in sums_of(LOGITS, LABELS, None).values()} - {"ArrayImpl"}
+    made = {type(value).__name__ for value in summed(LOGITS, LABELS, None).values()} - {"ArrayImpl"}
     kinds = {name for name in metrics.__all__ if "__add__" in vars(getattr(metrics, name))}
     assert made == kinds == {"CalibrationBins", "Ratio", "RegressionSums", "ScoreHistogram"}
 
 
 def test_plus_adds_batches_and_padding_does_not_count():
-    whole = sums_of(LOGITS, LABELS, jnp.ones(N))
+    whole = summed(LOGITS, LABELS, jnp.ones(N))
     weights = jnp.repeat(jnp.array([1.0, 0.0]), jnp.array([80, 40]))
     labels = jnp.concatenate([LABELS[120:], jnp.full(40, -2)])
-    last = sums_of(jnp.concatenate([LOGITS[120:], jnp.full((40, CLASSES), jnp.nan)]), labels, weights)
-    first, second = (sums_of(LOGITS[a : a + 60], LABELS[a : a + 60], None) for a in (0, 60))
+    last = summed(jnp.concatenate([LOGITS[120:], jnp.full((40, CLASSES), jnp.nan)]), labels, weights)
+    first, second = (summed(LOGITS[a : a + 60], LABELS[a : a + 60], None) for a in (0, 60))
     for name, total in whole.items():
         assert_equal(first[name] + second[name] + last[name], total)
         assert_equal(sum([first[name], second[name], last[name]]), total)
@@ -348,7 +357,7 @@ def test_plus_adds_batches_and_padding_does_not_count():
 
 @pytest.mark.parametrize("placed", ["pmap", "shard_map"])
 def test_all_sums_add_over_devices(placed):
-    whole = sums_of(LOGITS, LABELS, None)
+    whole = summed(LOGITS, LABELS, None)
     on_device = lambda logits, labels: jax.lax.psum(sums_of(logits, labels, None), "d")
     if placed == "pmap":
         split = LOGITS.reshape(4, 50, CLASSES), LABELS.reshape(4, 50)

@@ -153,7 +153,7 @@ def test_a_thousand_steps_equal_optax(name):
     assert leaf_scale_ulps(mine, theirs) <= 16
 
 
-@pytest.mark.parametrize("preconditioning", ["aol", "schatten"])
+@pytest.mark.parametrize("preconditioning", ["aol", pytest.param("schatten", marks=pytest.mark.slow)])
 def test_muon_s_other_preconditionings_equal_optax_s_and_stand_huge_gradients(preconditioning):
     mine = ours.muon(0.01, preconditioning=preconditioning)
     theirs = optax.contrib.muon(0.01, preconditioning=preconditioning)

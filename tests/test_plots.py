@@ -146,7 +146,12 @@ def test_filters_on_many_channels_are_rows_of_channels():
 @pytest.mark.parametrize("channels", [1, 2, 3])
 @pytest.mark.parametrize("weight", [0.0, np.nan, np.inf])
 def test_dead_and_broken_filters_are_drawn(channels, weight):
-    png(plots.filters(np.full((3, 3, channels, 1), weight, np.float32)))
+    figure = plots.filters(np.full((3, 3, channels, 1), weight, np.float32))
+    png(figure)
+    panels = [axes.images[0].get_array() for axes in figure.axes if axes.images]
+    assert len(panels) == (1 if channels == 3 else channels)
+    for panel in panels:  # a weight of 0 is grey among colours
+        np.testing.assert_array_equal(panel, np.full(panel.shape, 0.5 if channels == 3 else 0.0))
 
 
 def test_names_are_drawn_literally(digits):
@@ -169,6 +174,7 @@ def test_a_long_name_is_cut():
     assert plots.shorten("conv", 4) == "conv"
 
 
+@pytest.mark.slow
 def test_a_file_is_small_whatever_it_shows(photograph, tmp_path):
     rng = np.random.default_rng(0)
     crops = [photograph[t : t + 224, s : s + 224] for t, s in rng.integers((200, 410), size=(24, 2))]

@@ -178,6 +178,7 @@ def test_runs_are_those_of_a_loop(whole):
             assert float(row["final"]) == pytest.approx(((params - test) ** 2).mean(), rel=1e-5)
 
 
+@pytest.mark.trains
 def test_the_plan_names_steps_methods_and_pairs(here, tmp_path):
     names = ("jaxdl.adam", "optax.adam", "jaxdl.momentum", "optax.sgd(momentum=0.9)")
     one = small_study(tmp_path, names=names, planted=[("a", "b")], stop=lambda: True)

@@ -20,8 +20,7 @@ THEIRS = {"offset": "beta", "scale": "gamma"}
 def build(net: nets.Net, params, state, batch, *, compilations: int = 3):
     nets.only(net, "block")
     own = nets.in_order(net.layer(), params)
-    made = []
-    inputs = keras.Input(net.in_shape)
+    made, inputs = [], keras.Input(net.in_shape)
     model = keras.Model(inputs, run(net.operations, inputs, made))
     for layer, one in zip(made, own, strict=True):
         for name, value in one.items():

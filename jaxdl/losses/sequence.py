@@ -57,9 +57,10 @@ def ctc(
     frames = _lengths("logit_lengths", logit_lengths, batch, z.shape[-2])
     used = _lengths("label_lengths", label_lengths, batch, labels.shape[-1])
     mask = mask_of(where, batch)
+    within = (frames >= 0) & (frames <= z.shape[-2]) & (used >= 0) & (used <= labels.shape[-1])
+    frames, used = jnp.where(within, frames, z.shape[-2]), jnp.where(within, used, labels.shape[-1])
     frame_pads = jnp.arange(z.shape[-2], dtype=jnp.int32).reshape(_row(batch)) >= frames[..., None]
     label_pads = jnp.arange(labels.shape[-1], dtype=jnp.int32).reshape(_row(batch)) >= used[..., None]
-    within = (frames >= 0) & (frames <= z.shape[-2]) & (used >= 0) & (used <= labels.shape[-1])
     possible = within & ((labels >= 0) & (labels < z.shape[-1]) & (labels != blank) | label_pads).all(-1)
     repeated = ((labels[..., 1:] == labels[..., :-1]) & ~label_pads[..., 1:]).sum(-1).astype(jnp.int32)
     fits = used + repeated <= frames

@@ -76,6 +76,7 @@ READERS = {
 }
 
 
+@pytest.mark.process
 def test_the_file_does_run_a_program_where_pillow_may_choose(tmp_path, ghostscript):
     path = folder_of(tmp_path) / "b" / "digit.png"
     with Image.open(path) as image, pytest.raises(OSError):
@@ -115,7 +116,7 @@ def test_every_format_that_pillow_writes_is_read_or_refused(tmp_path):
 
 OPENED = {"jaxdl/data/reading/pixels.py": "formats"}  # file -> the keyword that makes Pillow's open safe
 WEIGHTS_ONLY = {"jaxdl/interop/files.py"}
-NUMPY = {"jaxdl/data/reading/decoded.py", "experiments/train_cnn/records.py"}
+NUMPY = {"jaxdl/data/reading/decoded.py", "experiments/train_cnn/records.py", "benchmarks/speed/rows.py"}
 IMPORTED = {
     "jaxdl/runs/names.py": "package.module:function; one that a run folder names needs trust_run",
     "jaxdl/runs/trust.py": "modules of jaxdl and experiments alone",
@@ -123,7 +124,7 @@ IMPORTED = {
     "benchmarks/mutants/making.py": "modules of jaxdl, named in the sources",
     "experiments/report.py": "the reports of experiments that have one",
     "benchmarks/on_gpu/parts.py": "modules of benchmarks, named in the sources",
-    "benchmarks/speed/rows.py": "modules of benchmarks, named in the sources",
+    "benchmarks/speed/alone.py": "modules of benchmarks, named in the sources",
     "docs/make_lectures.py": "modules of jaxdl, named in the sources",
 }
 COMPILED = {"benchmarks/mutants/running.py": "mutants of jaxdl's own sources"}
