@@ -14,6 +14,7 @@ import csv
 import pathlib
 import statistics
 import time
+from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -21,12 +22,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl.kernels import METHODS, axes_of, choose, native
+from jaxdl.kernels import METHODS, axes_of, choose, native, tuned
 from jaxdl.layers import conv2d
 
 TABLE = pathlib.Path(__file__).with_suffix(".csv")
 PRODUCTS = ("forward", "input gradient", "kernel gradient")
 RUN = (*METHODS, "native") if native.available() else METHODS
+OF_MANY_GROUPS = [method for method in RUN if method in ("xla", "patches", "native")]  # the others take minutes
 FIELDS = ("shape", "product", "method", "chosen", "chosen_native", "gflop", "milliseconds", "compile_seconds")
 
 
@@ -76,6 +78,10 @@ SHAPES = {
     "2 groups": Shape(16, 14, 96, 5, 256, groups=2),
     "4 groups": Shape(32, 16, 64, 3, 64, groups=4),
     "depthwise": Shape(32, 16, 64, 3, 64, groups=64),
+    "depthwise.64": Shape(32, 48, 64, 3, 64, groups=64),
+    "depthwise.256": Shape(1, 124, 256, 3, 256, groups=256),
+    "depthwise.512": Shape(32, 6, 512, 3, 512, groups=512),
+    "depthwise stride 2": Shape(32, 24, 128, 3, 128, stride=2, groups=128),
 }
 
 
@@ -92,7 +98,7 @@ def programs(shape: Shape, x, kernel, delta) -> dict[tuple[str, str], jax.stages
     """Return, for each product and method, a function of (x, kernel, δ) that computes this product alone."""
     options = {name: getattr(shape, name) for name in ("padding", "stride", "dilation", "groups")}
     found = {}
-    for method in RUN:
+    for method in methods_of(shape):
         conv = partial(conv2d, method=method, **options)
         found["forward", method] = jax.jit(lambda x, w, d, conv=conv: conv(x, w))
         found["input gradient", method] = jax.jit(
@@ -102,6 +108,10 @@ def programs(shape: Shape, x, kernel, delta) -> dict[tuple[str, str], jax.stages
             lambda x, w, d, conv=conv: jax.linear_transpose(lambda w: conv(x, w), w)(d)[0]
         )
     return found
+
+
+def methods_of(shape: Shape) -> Sequence[str]:
+    return RUN if shape.groups <= tuned.FEW_GROUPS else OF_MANY_GROUPS
 
 
 def chosen(shape: Shape, product: str, x, kernel, delta, axes, **options) -> str:
@@ -121,7 +131,7 @@ def measure(name: str, seconds: float) -> list[dict]:
         compile_seconds[key] = time.perf_counter() - start
         check(name, key, compiled[key](x, kernel, delta), compiled[key[0], "xla"](x, kernel, delta))
     for product in PRODUCTS:
-        times = in_turn({m: compiled[product, m] for m in RUN}, (x, kernel, delta), seconds)
+        times = in_turn({m: compiled[product, m] for m in methods_of(shape)}, (x, kernel, delta), seconds)
         choices = [chosen(shape, product, x, kernel, delta, axes, native=native) for native in (False, True)]
         for method, values in times.items():
             row = [name, product, method, *("yes" if method == choice else "" for choice in choices), f"{gflop:.4g}"]

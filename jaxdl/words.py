@@ -33,8 +33,6 @@ MEANT: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "feature_group_count": ("groups",),
         "use_bias": ("bias", "offset"),
         "use_scale": ("scale",),
-        "affine": ("scale",),
-        "elementwise_affine": ("scale",),
         "center": ("offset",),
         "weight": ("kernel", "class_weights", "pos_weight", "scale"),
         "filters": ("features",),
@@ -43,6 +41,20 @@ MEANT: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "out_channels": ("features",),
         "hidden_size": ("features", "units"),
         "num_heads": ("heads",),
+        "embed_dim": ("features",),
+        "d_model": ("features",),
+        "hidden_dim": ("features", "hidden"),
+        "num_embeddings": ("symbols",),
+        "vocab_size": ("symbols", "num_classes"),
+        "embedding_dim": ("features",),
+        "max_length": ("length",),
+        "patch_size": ("patch",),
+        "num_layers": ("depth",),
+        "return_sequences": ("output",),
+        "sequence_lengths": ("lengths",),
+        "is_causal": ("causal",),
+        "stochastic_depth": ("depth_rate",),
+        "drop_path": ("depth_rate",),
         "kernel_initializer": ("kernel_init",),
         "bias_initializer": ("bias_init",),
         "pad": ("padding",),
@@ -80,18 +92,40 @@ MEANT: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "anchor": ("anchors",),
         "positive": ("positives",),
         "negative": ("negatives",),
-        "lr": ("learning_rate",),
+        "top_k": ("k",),
+        "n_bins": ("bins",),
+        "num_bins": ("bins",),
+        "y_score": ("logits", "probabilities"),
+        "lr": ("learning_rate", "init_value", "peak_value"),
+        "base_lr": ("init_value",),
+        "max_lr": ("peak_value",),
+        "initial_learning_rate": ("init_value",),
+        "T_0": ("decay_steps",),
+        "T_max": ("decay_steps",),
+        "T_mult": ("period_factor",),
+        "eta_min": ("alpha",),
+        "min_lr": ("min_scale",),
+        "threshold": ("rtol",),
+        "gamma": ("decay_rate", "factor"),
+        "milestones": ("boundaries_and_scales",),
+        "total_steps": ("transition_steps", "decay_steps"),
         "step_size": ("learning_rate",),
         "beta1": ("b1",),
         "beta2": ("b2",),
         "beta_1": ("b1",),
         "beta_2": ("b2",),
+        "beta": ("delta", "b1", "momentum"),
         "rho": ("decay", "b2"),
         "wd": ("weight_decay",),
         "l2": ("weight_decay",),
         "use_nesterov": ("nesterov",),
     }
 )
+
+TOGETHER: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
+    {"affine": ("scale", "offset"), "elementwise_affine": ("scale", "offset")}
+)
+"""Words that two arguments here stand for, where a function has both; the first alone where it has but that."""
 
 WITHOUT_COUNTERPART: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -117,6 +151,12 @@ WITHOUT_COUNTERPART: Final[Mapping[str, str]] = MappingProxyType(
         "amsgrad": "optimizers.amsgrad is an optimizer of its own",
         "clipnorm": "chain(clip_by_global_norm(...), optimizer) clips",
         "clipvalue": "chain(clip(...), optimizer) clips",
+        "use_bias": "it always has one, which may start and stay at 0",
+        "dropout": "dropout is a layer of its own, such as serial(lstm=LSTM(10), dropout=Dropout(0.5))",
+        "batch_first": "the order of axes is (batch, time, features)",
+        "return_state": "output='last' returns the last output; layers.lstm returns the states of every step",
+        "mode": "a falling value is an improvement; negate one that should grow",
+        "average": "the figures are per class: the caller takes their mean",
         "betas": "b1 and b2 are two arguments",
         "params": "the parameters come with init(params) and update(grads, state, params)",
         "name": "a layer is named where it is used, as in serial(name=layer)",
@@ -129,6 +169,7 @@ def own_words(function: F) -> F:
     """Answer a keyword of another library with the name of the argument that is meant.
 
     Raises:
+        ValueError: when the decorated function is called with a string for a flag.
         TypeError: when the decorated function is called with a keyword that it does not have and that is in `MEANT`
             or `WITHOUT_COUNTERPART`; any other unknown keyword is left to Python.
     """
@@ -136,11 +177,15 @@ def own_words(function: F) -> F:
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         return function  # such as `serial(reduce=...)`: its keywords are the caller's names
     names = frozenset(parameters)
+    flags = frozenset(name for name, one in parameters.items() if one.annotation in ("bool", bool))
 
     @functools.wraps(function)
     def called(*args: Any, **kwargs: Any) -> Any:
         if not names.issuperset(kwargs):
             _explain(function, names, kwargs)
+        for flag in flags.intersection(kwargs):
+            if isinstance(kwargs[flag], str):  # "none" would count as true
+                raise ValueError(f"{flag}: got {kwargs[flag]!r}, allowed are True and False")
         return function(*args, **kwargs)
 
     return called  # type: ignore[return-value]
@@ -152,6 +197,10 @@ def _explain(function: Callable[..., Any], names: frozenset[str], given: Mapping
         if word in names:
             continue
         meant = [name for name in MEANT.get(word, ()) if name in names]
+        pair = TOGETHER.get(word, ())
+        if pair and names.issuperset(pair):
+            raise TypeError(f"{function.__name__}: got {word}=, the arguments are called {' and '.join(pair)}")
+        meant = meant or [name for name in pair if name in names]
         if meant:
             raise TypeError(f"{function.__name__}: got {word}=, the argument is called {meant[0]}")
         if word in WITHOUT_COUNTERPART:

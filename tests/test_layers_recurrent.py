@@ -103,6 +103,27 @@ def test_gradients_through_time_vanish_and_explode():
         np.testing.assert_allclose(slope, [a**20], rtol=1e-5)
 
 
+W3, U3, B3 = np.split(W4, [3 * UNITS], 1)[0], np.split(U4, [3 * UNITS], 1)[0], B4[: 3 * UNITS]
+NETWORKS = {
+    "rnn": lambda x, n: layers.rnn(x, H, W, U, B, n),
+    "gru": lambda x, n: layers.gru(x, H, W3, U3, B3, B, n),
+    "lstm": lambda x, n: layers.lstm(x, (H, C), W4, U4, B4, n)[0],
+    "reversed": lambda x, n: layers.reverse_sequence(x, n)[:, :2],
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_padding_may_be_nan_and_lengths_outside_the_data_are(name):
+    network, lengths = NETWORKS[name], jnp.array([2, T])
+    spoilt = jnp.asarray(X).at[0, 2:].set(jnp.nan)
+    np.testing.assert_array_equal(network(spoilt, lengths), network(X, lengths))
+    slopes = [jax.grad(lambda x: jnp.square(network(x, lengths)).sum())(x) for x in (spoilt, jnp.asarray(X))]
+    np.testing.assert_array_equal(*slopes)
+    assert not np.any(slopes[0][0, 2:])
+    for bad in (-1, T + 1):
+        assert np.isnan(network(X, jnp.array([bad, T]))).all((1, 2)).tolist() == [True, False]
+
+
 def test_an_empty_sequence_and_an_empty_batch():
     assert layers.rnn(X[:, :0], H, W, U, B).shape == (2, 0, UNITS)
     assert layers.lstm(X[:0], (H[:0], C[:0]), W4, U4, B4)[0].shape == (0, T, UNITS)

@@ -415,6 +415,42 @@ def test_ctc_of_what_cannot_be():
         assert np.isnan(slopes).all((1, 2)).tolist() == [True, False]
 
 
+@pytest.mark.parametrize("lengths", [{"logit_lengths": n} for n in (-1, 4)] + [{"label_lengths": n} for n in (-1, 3)])
+def test_ctc_with_lengths_outside_the_data_is_nan(lengths):
+    z, labels = jnp.zeros((2, 3, 4)), jnp.array([[1, 2], [1, 2]])
+    inside = {"logit_lengths": 3, "label_lengths": 2}
+    options = {name: jnp.array([lengths.get(name, inside[name]), inside[name]]) for name in lengths}
+    values, slopes = losses.ctc(z, labels, **options), jax.grad(lambda z: losses.ctc(z, labels, **options).sum())(z)
+    assert np.isnan(values).tolist() == [True, False]
+    assert np.isnan(slopes).all((1, 2)).tolist() == [True, False]
+    masked = losses.ctc(z, labels, **options, where=jnp.array([False, True]))
+    np.testing.assert_allclose(masked, [0, values[1]])
+
+
+FOCAL = [
+    (losses.softmax_focal, [30.0, -30.0], 0),
+    (losses.softmax_focal, [0.0, -jnp.inf], 0),
+    (losses.softmax_focal, [3e38, -3e38], 0),
+    (losses.softmax_focal, [3e38, 1.0], 1),
+    (losses.sigmoid_focal, jnp.inf, 1),
+    (losses.sigmoid_focal, -jnp.inf, 0),
+    (losses.sigmoid_focal, 3e38, 1),
+    (losses.sigmoid_focal, 3e38, 0),
+    (losses.sigmoid_focal, -3e38, 1),
+]
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
+@pytest.mark.parametrize(("loss", "z", "label"), FOCAL)
+def test_focal_losses_of_extreme_logits_have_the_limit_s_gradient(loss, z, label, gamma):
+    """Right and certain: 0 and slope 0. Wrong and certain: the logit's size, and slopes of cross entropy."""
+    z, label = jnp.asarray(z), jnp.asarray(label)
+    value, slope = jax.value_and_grad(lambda z: loss(z, label, gamma=gamma))(z)
+    plain = losses.softmax_cross_entropy if loss is losses.softmax_focal else losses.sigmoid_binary_cross_entropy
+    np.testing.assert_allclose(value, plain(z, label), rtol=1e-6, atol=1e-12)
+    np.testing.assert_allclose(slope, jax.grad(lambda z: plain(z, label))(z), rtol=1e-5, atol=1e-12)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [

@@ -225,6 +225,18 @@ def test_curves_and_their_areas_equal_sklearn(scores, weights):
         np.testing.assert_allclose(curve.recall[at + 1], r, rtol=1e-5)
 
 
+def test_areas_of_integer_scores_and_of_what_is_missing():
+    large = jnp.array([2**24, 2**24 + 1, 2**24 + 2, 7])  # the first two are one number in float32
+    labels = jnp.array([0, 1, 0, 0])
+    expected = sklearn.metrics.roc_auc_score(labels, np.asarray(large))
+    assert float(metrics.roc_auc(large, labels)) == pytest.approx(expected)
+    padded = metrics.roc_auc(large, labels, jnp.array([1, 1, 1, 0]))
+    assert float(padded) == pytest.approx(sklearn.metrics.roc_auc_score(labels[:3], np.asarray(large)[:3]))
+    for scores, given in ((jnp.zeros(0), jnp.zeros(0, int)), (jnp.zeros(2), jnp.zeros(2, int))):
+        assert np.isnan(metrics.roc_auc(scores, given))
+        assert np.isnan(metrics.average_precision(scores, given))
+
+
 def test_curves_over_several_labels_are_a_vmap():
     per_label = jax.jit(jax.vmap(metrics.roc_auc, in_axes=-1))(MANY, SEVERAL)
     np.testing.assert_allclose(per_label, sklearn.metrics.roc_auc_score(SEVERAL, MANY, average=None), rtol=1e-5)

@@ -281,3 +281,27 @@ def test_images_that_do_not_fit_are_named(make, in_shape, where):
 def test_mistakes_are_named(mistake, message):
     with pytest.raises(ValueError, match=message):
         mistake()
+
+
+def test_a_transformer_for_images_takes_no_other_size():
+    """Fewer patches would get the places of another grid."""
+    layer = models.tiny_vit()
+    params, state = layer.init(KEY, (8, 8, 1))
+    assert layer.apply(params, state, jnp.zeros((1, 8, 8, 1)))[0].shape == (1, 10)
+    for size in (6, 10):
+        with pytest.raises(ValueError, match=r"places: in_shape: got \d+ steps, but .* was made for 17"):
+            layer.apply(params, state, jnp.zeros((1, size, size, 1)))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: models.tiny_vit(depth=0), "depth: got 0"),
+        (lambda: models.tiny_vit(hidden=0), "features: got 0"),
+        (lambda: models.char_transformer(depth=0), "depth: got 0"),
+        (lambda: models.tiny_vit(pool="max"), "pool: got 'max', allowed are 'token', 'mean'"),
+    ],
+)
+def test_transformers_without_blocks_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

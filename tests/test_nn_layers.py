@@ -277,6 +277,11 @@ def test_a_dict_of_inputs_by_name():
         (nn.GRU(2), (4,), r"but GRU takes sequences \(steps, features\)"),
         (nn.MultiHeadAttention(4, 2, cross=True), (3, 4), r"pick\(0, ...\) takes a part"),
         (nn.PositionEmbedding(3), (4, 2), "got 4 steps, but PositionEmbedding was made for at most 3"),
+        (
+            nn.PositionEmbedding(3, exact=True),
+            (2, 2),
+            r"got 2 steps, but PositionEmbedding\(exact=True\) was made for 3",
+        ),
         (nn.SinusoidalPositions(), (4, 3), "got 3 features, but SinusoidalPositions takes an even number"),
         (nn.GroupNorm(2), (4, 4, 3), "groups: got 2"),
         (nn.Attention(3), ((2, 4), (2, 4), (2, 4)), "do not fit one another or 3 heads"),
@@ -292,6 +297,7 @@ def test_inputs_that_do_not_fit_are_named(layer, in_shape, message):
     [
         (lambda: nn.ConvTranspose(2, 3, output_padding=1), "output_padding: got 1, allowed are ints from 0 to"),
         (lambda: nn.LSTM(0), "units: got 0"),
+        (lambda: nn.PositionEmbedding(3, exact=True, cache=True), "exact: got True with cache=True"),
         (lambda: nn.RNN(2, depth=0), "depth: got 0"),
         (lambda: nn.GRU(2, zoneout_rate=1.0), "rate: got 1.0"),
         (lambda: nn.MultiHeadAttention(6, 4), "features: got 6, allowed are multiples of the number of heads, 4"),

@@ -138,7 +138,7 @@ RULES = {
 @pytest.mark.parametrize("name", RULES)
 def test_reduce_on_plateau_goes_through_the_states_of_optax(name):
     ours, theirs = schedules.reduce_on_plateau(**RULES[name]), optax.contrib.reduce_on_plateau(**RULES[name])
-    params = {"w": jnp.ones(3), "b": jnp.ones((), jnp.bfloat16)}
+    params = {"w": jnp.ones(3), "b": jnp.ones(())}
     a, b = ours.init(params), theirs.init(params)
     values = jnp.asarray(np.random.default_rng(0).normal(size=60) * 0.2 + 1 / (1 + np.arange(60)), jnp.float32)
 
@@ -156,6 +156,15 @@ def test_reduce_on_plateau_goes_through_the_states_of_optax(name):
         assert x.dtype == y.dtype
         np.testing.assert_allclose(x.astype(jnp.float32), y.astype(jnp.float32), rtol=1e-6)
     assert float(ours[0].scale) < 1
+
+
+def test_small_improvements_count_beside_narrow_parameters():
+    plateau = schedules.reduce_on_plateau(patience=2)
+    state = plateau.init({"w": jnp.ones(3, jnp.bfloat16), "n": jnp.ones((), jnp.int32)})
+    for value in np.linspace(1, 0.99, 12, dtype=np.float32):  # in bfloat16 most of them are equal
+        updates, state = plateau.update({"w": jnp.ones(3, jnp.bfloat16)}, state, value=value)
+    assert float(state.scale) == 1
+    assert (state.scale.dtype, updates["w"].dtype) == (jnp.float32, jnp.bfloat16)
 
 
 def test_a_plateau_lowers_the_rate_of_a_training():
@@ -187,6 +196,8 @@ def test_a_plateau_of_validation_losses_needs_no_parameters():
         ({"patience": 2.5}, "patience is 2.5"),
         ({"cooldown": -1}, "cooldown is -1"),
         ({"accumulation_size": 0}, "accumulation_size is 0"),
+        ({"min_scale": -0.1}, r"min_scale is -0.1: it must be in \[0, 1\]"),
+        ({"min_scale": 2}, "min_scale is 2"),
     ],
 )
 def test_a_plateau_of_no_values_is_refused(options, said):

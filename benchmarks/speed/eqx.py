@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.speed import jitted, nets
-from benchmarks.speed.nnx import owners
 from benchmarks.speed.peer import Missing
 
 try:
@@ -14,12 +13,13 @@ except ImportError as error:
     raise Missing("not installed") from error
 
 
-def build(net: nets.Net, params, state, batch):
+def build(net: nets.Net, params, state, batch, *, compilations: int = 3):
     if any(operation[0] == "block" for operation in net.operations):
         raise Missing("not compared: its batch norm keeps other statistics")
+    nets.only(net)
     own = nets.in_order(net.layer(), params)
     flattened = nets.flattened_shapes(net)
-    layers = [make(*one) for one in zip(own, owners(net.operations), flattened, strict=True)]
+    layers = [make(*one) for one in zip(own, nets.owners(net.operations), flattened, strict=True)]
 
     def forward(layers, image):
         remaining = iter(layers)
@@ -44,7 +44,9 @@ def build(net: nets.Net, params, state, batch):
     arrays, static = equinox.partition(layers, equinox.is_array)
     with_static = lambda f: lambda arrays, *rest: f(equinox.combine(arrays, static), *rest)
     channels_first = np.ascontiguousarray(x.transpose(0, 3, 1, 2)), labels
-    return jitted.peer(with_static(loss), with_static(infer), arrays, {}, channels_first, to_leaves)
+    return jitted.peer(
+        with_static(loss), with_static(infer), arrays, {}, channels_first, to_leaves, compilations=compilations
+    )
 
 
 def make(own, operation, shape):

@@ -6,7 +6,6 @@ import jax
 import numpy as np
 
 from benchmarks.speed import jitted, nets
-from benchmarks.speed.nnx import owners
 from benchmarks.speed.peer import Missing, Peer
 
 os.environ["KERAS_BACKEND"] = "jax"
@@ -18,7 +17,8 @@ except ImportError as error:
 THEIRS = {"offset": "beta", "scale": "gamma"}
 
 
-def build(net: nets.Net, params, state, batch):
+def build(net: nets.Net, params, state, batch, *, compilations: int = 3):
+    nets.only(net, "block")
     own = nets.in_order(net.layer(), params)
     made = []
     inputs = keras.Input(net.in_shape)
@@ -43,7 +43,7 @@ def build(net: nets.Net, params, state, batch):
     values = lambda variables: [v.value for v in variables]
     start_values = [values(model.trainable_variables), values(model.non_trainable_variables)]
     carried = jax.tree.map(jax.numpy.array, [*start_values, values(optimizer.variables)])
-    compiled, seconds = jitted.donating(step, *carried, x, labels)
+    compiled, seconds = jitted.donating(step, *carried, x, labels, compilations=compilations)
     infer = jax.jit(lambda trainable, rest, x: model.stateless_call(trainable, rest, x, training=False)[0])
 
     def advance():
@@ -66,7 +66,7 @@ def run(operations, x, made):
         if kind == "block":
             body, stride, outputs = options
             x = keras.layers.ReLU()(keras.layers.Add()([run(body, x, made), shortcut(x, stride, outputs)]))
-        elif list(owners([operation])):
+        elif list(nets.owners([operation])):
             x = with_parameters(kind, options, x, made)
         elif kind == "pool":
             window, stride, padding = options

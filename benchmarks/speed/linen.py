@@ -32,8 +32,13 @@ class Net(linen.Module):
                 x = linen.Conv(outputs, (window,) * 2, stride, padding, **options)(x)
             elif kind == "dense":
                 x = linen.Dense(options[0], dtype=self.dtype, name=next(names))(x)
+            elif kind == "depthwise":
+                window, stride = options
+                options = {"use_bias": False, "dtype": self.dtype, "name": next(names)}
+                channels = x.shape[-1]
+                x = linen.Conv(channels, (window,) * 2, stride, feature_group_count=channels, **options)(x)
             elif kind == "norm":
-                constants = {"momentum": 0.9, "epsilon": 1e-5, "dtype": self.dtype}
+                constants = {"momentum": 0.9, "epsilon": options[0] if options else 1e-5, "dtype": self.dtype}
                 x = linen.BatchNorm(use_running_average=not train, **constants, name=next(names))(x)
             elif kind == "pool":
                 window, stride, padding = options

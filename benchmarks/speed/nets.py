@@ -1,19 +1,23 @@
 """The nets of the comparison in a form that every framework can build, and the corresponding models of jaxdl.
 
 A net is a tuple of operations in order: ("conv", outputs, window, stride, padding, bias), ("dense", outputs),
-("pool", window, stride, padding), ("norm",), ("relu",), ("flatten",), ("mean",) and ("block", operations, stride,
-outputs): a residual block with shortcut A and ReLU at its end; ("projected", operations, operations): one whose
-shortcut is operations, too, which flax.linen alone reads. Parameters are a list in the order in which jaxdl's
-model holds them: {"kernel", "bias"} or {"scale", "offset"}.
+("pool", window, stride, padding), ("norm",) or ("norm", eps), ("relu",), ("flatten",), ("mean",) and ("block",
+operations, stride, outputs): a residual block with shortcut A and ReLU at its end. flax.linen and PyTorch read two
+more: ("projected", operations, operations), a block whose shortcut is operations, too, and ("depthwise", window,
+stride). Parameters are a list in the order in which jaxdl's model holds them: {"kernel", "bias"} or {"scale",
+"offset"}.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
+from benchmarks.speed.peer import Missing
 from jaxdl import models, nn
+from jaxdl.models.mobilenet import SEPARABLE
 
 Operation = tuple
 RELU, FLATTEN, MEAN, NORM = ("relu",), ("flatten",), ("mean",), ("norm",)
@@ -74,6 +78,26 @@ def resnet50(depths=(3, 4, 6, 3), width: int = 64, classes: int = 1000):
     return (*found, MEAN, ("dense", classes))
 
 
+def resnet18(classes: int = 10):
+    found = [conv(64, 7, 3, stride=2, bias=False), NORM, RELU, ("pool", 3, 2, 1)]
+    for stage in range(4):
+        width = 64 << stage
+        for block in range(2):
+            stride = 2 if stage and not block else 1
+            body = (conv(width, 3, 1, stride=stride, bias=False), NORM, RELU, conv(width, 3, 1, bias=False), NORM)
+            projection = (conv(width, 1, 0, stride=stride, bias=False), NORM) if stride > 1 else ()
+            found.append(("projected", body, projection))
+    return (*found, MEAN, ("dense", classes))
+
+
+def mobilenet(classes: int = 10):
+    norm = ("norm", 1e-3)
+    found = [conv(32, 3, "SAME", stride=2, bias=False), norm, RELU]
+    for width, stride in SEPARABLE:
+        found += [("depthwise", 3, stride), norm, RELU, conv(width, 1, "SAME", bias=False), norm, RELU]
+    return (*found, MEAN, ("dense", classes))
+
+
 def mlp(*widths: int):
     hidden = tuple(one for width in widths for one in (("dense", width), RELU))
     return (FLATTEN, *hidden, ("dense", 10))
@@ -88,6 +112,8 @@ NETS = {
     "3c3d": Net(net_3c3d(), models.net_3c3d, CIFAR, 128),
     "resnet20": Net(resnet(20), models.resnet20, CIFAR, 128),
     "resnet56": Net(resnet(56), models.resnet56, CIFAR, 128),
+    "resnet18": Net(resnet18(), partial(models.resnet18, 10), (64, 64, 3), 32),
+    "mobilenet": Net(mobilenet(), partial(models.mobilenet, 10, dropout=0.0), (96, 96, 3), 32),
     "mlp": Net(mlp(256, 128), models.mlp, MNIST, 64),
 }
 OPTIMIZER = {"learning_rate": 0.01, "momentum": 0.9}
@@ -112,6 +138,23 @@ def in_order(layer: nn.Layer, params: Any) -> list[dict[str, np.ndarray]]:
     return [jax.tree.map(np.asarray, own) for _, own in leaves(layer, params)]
 
 
+def owners(operations: Iterable[Operation]) -> Iterator[Operation]:
+    """Yield the operations that own parameters, in order."""
+    for operation in operations:
+        if operation[0] in ("block", "projected"):
+            yield from owners(operation[1])
+            yield from owners(operation[2] if operation[0] == "projected" else ())
+        elif operation[0] in ("conv", "dense", "norm", "depthwise"):
+            yield operation
+
+
+def only(net: Net, *allowed: str) -> None:
+    """Raise Missing for a net with rarer operations than the allowed ones and the sequential ones."""
+    rare = {operation[0] for operation in net.operations} & {"block", "projected", "depthwise"} - set(allowed)
+    if rare:
+        raise Missing(f"not compared: {', '.join(sorted(rare))} is not written for it")
+
+
 def flattened_shapes(net: Net) -> list[tuple[int, ...]]:
     """Return for each leaf with parameters the (h, w, c) flattened right before it, or ()."""
     shape, found, flattened = net.in_shape, [], ()
@@ -119,17 +162,17 @@ def flattened_shapes(net: Net) -> list[tuple[int, ...]]:
         kind = operation[0]
         if kind == "flatten":
             flattened = shape
-        elif kind in ("conv", "pool"):
-            window, stride, padding = operation[2:5] if kind == "conv" else operation[1:4]
+        elif kind in ("conv", "pool", "depthwise"):
+            window, stride, padding = (*(operation[2:5] if kind == "conv" else operation[1:4]), "SAME")[:3]
             channels = operation[1] if kind == "conv" else shape[2]
             shape = (*(length(n, window, stride, padding) for n in shape[:2]), channels)
-        if kind in ("conv", "norm"):
+        if kind in ("conv", "norm", "depthwise"):
             found.append(())
         elif kind == "dense":
             found.append(flattened)
             flattened = ()
-        elif kind == "block":
-            found += [()] * 4
+        elif kind in ("block", "projected"):
+            found += [()] * len(list(owners([operation])))
     return found
 
 

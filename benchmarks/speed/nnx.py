@@ -13,7 +13,9 @@ class Net(nnx.Module):
     def __init__(self, operations, own):
         self.operations = operations
         rngs = nnx.Rngs(0)
-        self.layers = nnx.List([make(one, options, rngs) for one, options in zip(own, owners(operations), strict=True)])
+        self.layers = nnx.List(
+            [make(one, options, rngs) for one, options in zip(own, nets.owners(operations), strict=True)]
+        )
 
     def __call__(self, x):
         """Return logits."""
@@ -35,14 +37,6 @@ class Net(nnx.Module):
         return x
 
 
-def owners(operations):
-    for operation in operations:
-        if operation[0] == "block":
-            yield from owners(operation[1])
-        elif operation[0] in ("conv", "dense", "norm"):
-            yield operation
-
-
 def make(own, operation, rngs):
     kind, *options = operation
     if kind == "norm":
@@ -54,7 +48,8 @@ def make(own, operation, rngs):
     return nnx.Conv(c_in, c_out, (window,) * 2, stride, padding=padding, use_bias=bias, rngs=rngs)
 
 
-def build(net: nets.Net, params, state, batch):
+def build(net: nets.Net, params, state, batch, *, compilations: int = 3):
+    nets.only(net, "block")
     own = nets.in_order(net.layer(), params)
     module = Net(net.operations, own)
     for layer, one in zip(module.layers, own, strict=True):
@@ -79,4 +74,4 @@ def build(net: nets.Net, params, state, batch):
         ]
 
     infer = lambda params, rest, x: nnx.merge(evaluation, params, rest, copy=True)(x)
-    return jitted.peer(loss, infer, theirs, rest, batch, to_leaves)
+    return jitted.peer(loss, infer, theirs, rest, batch, to_leaves, compilations=compilations)

@@ -1,12 +1,78 @@
 """Rows that need processes of their own: imports, and the time to the end of the first step."""
 
+import contextlib
+import json
 import os
+import random
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Collection, Sequence
 
 from benchmarks.speed.table import entry
+
+BLOCKS = 5
+ENVIRONMENT = {"jaxdl, no oneDNN": {"JAXDL_ONEDNN": "off"}}  # of a peer's processes
+
+
+def alternating(
+    module: str,
+    arguments: tuple[str, ...],
+    peers: tuple[str, ...],
+    seconds: float,
+    folder: str,
+    contenders: Callable[[dict[str, dict]], Collection[str]] = tuple,
+) -> tuple[dict[str, list[dict]], dict[str, str]]:
+    """Start one process for each peer, and let them measure `BLOCKS` times in turn, in another order each round.
+
+    After the first round the contenders alone go on: ``contenders`` picks them from that round's answers. A process
+    that waits for its turn waits for a line on its standard input, with all of its threads asleep.
+
+    Returns:
+        Each peer's answers, and the reasons of those that are missing.
+    """
+    order, found, missing = random.Random(0), {}, {}
+    with contextlib.ExitStack() as stack:
+        running = {}
+        for peer in peers:
+            command = [
+                sys.executable,
+                "-m",
+                f"benchmarks.speed.{module}",
+                *arguments,
+                peer,
+                str(seconds / BLOCKS),
+                folder,
+            ]
+            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+            environment = os.environ | ENVIRONMENT.get(peer, {})
+            process = stack.enter_context(subprocess.Popen(command, env=environment, **pipes))
+            about = answer(process, command)  # before the next one starts, so that none disturbs another's compilation
+            if "missing" in about:
+                missing[peer] = about["missing"]
+            else:
+                running[peer], found[peer] = (process, command, about), []
+        for block in range(BLOCKS):
+            going_on = sorted(contenders({peer: said[0] for peer, said in found.items()}) if block else running)
+            for peer in order.sample(going_on, len(going_on)):
+                process, command, about = running[peer]
+                print("measure", file=process.stdin, flush=True)
+                found[peer].append(about | answer(process, command))
+    return found, missing
+
+
+def answer(process: subprocess.Popen, command: Sequence[str]) -> dict:
+    """Return the object that a process prints next.
+
+    Raises:
+        RuntimeError: where it has ended instead; what it said is on standard error.
+    """
+    line = process.stdout.readline() if process.stdout is not None else ""
+    if not line:
+        raise RuntimeError(f"{' '.join(command)} failed")
+    return json.loads(line)
+
 
 FIRST_STEP = {
     "jaxdl": """

@@ -4,7 +4,6 @@ import numpy as np
 
 from benchmarks.speed import nets
 from benchmarks.speed.eqx import channels_first_rows, channels_last_rows
-from benchmarks.speed.nnx import owners
 from benchmarks.speed.peer import Missing, Peer
 
 try:
@@ -19,7 +18,7 @@ def build(net: nets.Net, params, state, batch, *, layout):
     torch.set_num_threads(2)
     own = nets.in_order(net.layer(), params)
     flattened = nets.flattened_shapes(net)
-    made = torch.nn.ModuleList([make(*one) for one in zip(own, owners(net.operations), flattened, strict=True)])
+    made = torch.nn.ModuleList([make(*one) for one in zip(own, nets.owners(net.operations), flattened, strict=True)])
     made = made.to(memory_format=layout)
     x = torch.from_numpy(batch[0].transpose(0, 3, 1, 2).copy()).to(memory_format=layout)
     labels = torch.from_numpy(batch[1]).long()
@@ -51,10 +50,18 @@ def build(net: nets.Net, params, state, batch, *, layout):
 def make(own, operation, shape):
     kind, *options = operation
     if kind == "norm":
-        return torch.nn.BatchNorm2d(len(own["scale"]), eps=1e-5, momentum=0.1)
+        return torch.nn.BatchNorm2d(len(own["scale"]), eps=options[0] if options else 1e-5, momentum=0.1)
     *_, c_in, c_out = own["kernel"].shape
     if kind == "dense":
         layer, weight = torch.nn.Linear(c_in, c_out), channels_first_rows(own["kernel"], shape).T
+    elif kind == "depthwise":
+        window, stride = options
+        layer = SamePadded(c_out, c_out, window, stride, groups=c_out, bias=False)
+        weight = own["kernel"].transpose(3, 2, 0, 1)
+    elif options[2] > 1 and options[3] == "SAME":
+        outputs, window, stride, _, bias = options
+        layer = SamePadded(c_in, outputs, window, stride, bias=bias)
+        weight = own["kernel"].transpose(3, 2, 0, 1)
     else:
         _, window, stride, padding, bias = options
         same = (window - 1) // 2 if padding == "SAME" else 0
@@ -68,6 +75,16 @@ def make(own, operation, shape):
     return layer
 
 
+class SamePadded(torch.nn.Conv2d):
+    """A convolution with TensorFlow's padding, which is not symmetric where the stride is 2."""
+
+    def forward(self, x):
+        """Pad and convolve."""
+        window, stride = self.kernel_size[0], self.stride[0]
+        (top, bottom), (left, right) = (nets.amounts(n, window, stride, "SAME") for n in x.shape[2:])
+        return super().forward(F.pad(x, (left, right, top, bottom)))
+
+
 def back(layer, shape):
     """Return the gradients in jaxdl's order and axes."""
     weight = layer.weight.grad.numpy()
@@ -79,7 +96,7 @@ def back(layer, shape):
 
 def run(operations, x, made):
     for kind, *options in operations:
-        if kind in ("conv", "dense", "norm"):
+        if kind in ("conv", "dense", "norm", "depthwise"):
             x = next(made)(x)
         elif kind == "pool":
             x = pool(x, *options)
@@ -87,6 +104,9 @@ def run(operations, x, made):
             body, stride, outputs = options
             kept = x[:, :, ::stride, ::stride]
             x = F.relu(run(body, x, made) + F.pad(kept, (0, 0, 0, 0, 0, outputs - x.shape[1])))
+        elif kind == "projected":
+            body, projection = options
+            x = F.relu(run(body, x, made) + run(projection, x, made))
         else:
             x = {"relu": F.relu, "flatten": lambda x: torch.flatten(x, 1), "mean": lambda x: x.mean((2, 3))}[kind](x)
     return x

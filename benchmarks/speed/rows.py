@@ -1,6 +1,10 @@
 """The rows of the comparison: each is a function of the seconds to spend and returns lines of the table."""
 
-import importlib
+import functools
+import itertools
+import math
+import statistics
+import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
@@ -11,14 +15,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from benchmarks.speed import nets, ours
-from benchmarks.speed.peer import Missing, Peer
-from benchmarks.speed.processes import first_step, imports
+from benchmarks.speed import alone, nets, operations, ours, report
+from benchmarks.speed.processes import alternating, first_step, imports
 from benchmarks.speed.table import entry
 from jaxdl import data, layers, losses, models, optimizers, studies, training
 from jaxdl.runs import names
 
-MODULES = {"jaxdl": "ours", "flax.linen": "linen", "flax.nnx": "nnx", "equinox": "eqx", "Keras": "keras3"}
 CALLS = 3  # of a framework in its turn
 
 
@@ -42,33 +44,12 @@ def in_turn(programs: dict[str, Callable[[], object]], seconds: float) -> dict[s
     return times
 
 
-def peers(net: nets.Net, size: int) -> tuple[dict[str, Peer], dict[str, str]]:
-    """Build the net in every framework, and return the missing ones with a reason."""
-    layer = net.layer()
-    params, state = layer.init(jax.random.key(0), net.in_shape)
-    batch = nets.batch(net, size)
-    found, missing = {}, {}
-    for name, module in MODULES.items():
-        try:
-            found[name] = importlib.import_module(f"benchmarks.speed.{module}").build(net, params, state, batch)
-        except Missing as reason:
-            missing[name] = str(reason)
-    try:
-        pytorch = importlib.import_module("benchmarks.speed.pytorch")
-    except Missing as reason:
-        return found, missing | {"PyTorch": str(reason)}
-    for name, layout in pytorch.LAYOUTS.items():
-        found[name] = pytorch.build(net, params, state, batch, layout=layout)
-    return found, missing
-
-
-def agree(found: dict[str, Peer], tolerance: float) -> None:
-    """Raise ValueError unless loss and gradients equal jaxdl's within the rounding of float32 sums in another order."""
-    loss, grads = found["jaxdl"].first()
+def agree(found: dict[str, tuple[float, list[np.ndarray]]], tolerance: float) -> None:
+    """Raise ValueError unless losses and gradients equal jaxdl's within the rounding of sums in another order."""
+    loss, grads = found["jaxdl"]
     # gradients that nearly cancel, as before a batch norm, consist of rounding errors of larger ones
     floor = 0.05 * max(float(np.abs(leaf).max()) for leaf in grads)
-    for name, peer in found.items():
-        theirs, their_grads = peer.first()
+    for name, (theirs, their_grads) in found.items():
         close(f"{name}: loss", np.float32(theirs), np.float32(loss), 1e-4)
         for number, (mine, other) in enumerate(zip(grads, their_grads, strict=True)):
             close(f"{name}: gradient {number}", other, mine, tolerance, floor)
@@ -81,19 +62,60 @@ def close(what: str, got, expected, tolerance: float, floor: float = 1e-6) -> No
 
 
 def training_step(name: str, seconds: float, kind: str = "step") -> list[dict]:
-    net = nets.NETS[name]
-    found, missing = peers(net, net.batch)
-    deep = any(operation[0] == "block" for operation in net.operations)
-    # in a deep net the input of some ReLU is within rounding errors of 0, so frameworks disagree on its gradient
-    agree(found, 5e-2 if deep else 2e-3)
-    times = in_turn({peer: getattr(one, kind) for peer, one in found.items()}, seconds)
-    gflop = found["jaxdl"].flops / 1e9 if kind == "step" else float("nan")
+    """Time single steps of every peer, alternating in blocks; each block is a new process (`benchmarks.speed.alone`).
+
+    An entry's median and quartiles are those of its blocks' medians.
+    """
+    blocks, missing = blocks_of(name, seconds)
+    gflop = blocks["jaxdl, no oneDNN"][0]["flops"] / 1e9 if kind == "step" else math.nan
     lines = []
-    for peer, one in found.items():
-        compiled, temporary = one.compile_seconds, one.temporary_bytes / 2**20
-        if kind == "infer":
-            compiled = temporary = float("nan")
-        lines.append(entry(peer, times[peer], gflop=gflop, compile_seconds=compiled, temporary_mb=temporary))
+    for peer, found in blocks.items():
+        cold = found[0] if kind == "step" else {"compile_seconds": math.nan, "temporary_bytes": math.nan}
+        temporary = cold["temporary_bytes"] / 2**20
+        medians = [statistics.median(block[kind]) for block in found]
+        more = {"compile_seconds": cold["compile_seconds"], "temporary_mb": temporary}
+        note = "" if len(found) > 1 else "one block"
+        lines.append(entry(peer, medians, note=note, gflop=gflop, **more))
+    return lines + [entry(peer, note=reason) for peer, reason in missing.items()]
+
+
+NEAR = 1.25  # a peer this much slower than the best of its kind in the first block is measured no further
+
+
+def contenders(first: dict[str, dict]) -> set[str]:
+    """Return the peers that may be the best of their kind, and jaxdl's."""
+    found = {peer for peer in first if peer not in (*report.JAX_PEERS, *report.PYTORCH)}
+    for kind, group in itertools.product(("step", "infer"), (report.JAX_PEERS, report.PYTORCH)):
+        medians = {peer: statistics.median(first[peer][kind]) for peer in group if peer in first}
+        found |= {peer for peer, value in medians.items() if value <= NEAR * min(medians.values())}
+    return found
+
+
+@functools.cache
+def blocks_of(name: str, seconds: float) -> tuple[dict[str, list[dict]], dict[str, str]]:
+    """Measure a net's steps and inferences, after the peers' first losses and gradients have been compared."""
+    deep = any(operation[0] in ("block", "projected", "depthwise") for operation in nets.NETS[name].operations)
+    with tempfile.TemporaryDirectory() as folder:
+        blocks, missing = alternating("alone", (name,), tuple(alone.MODULES), seconds, folder, contenders)
+        firsts = {}
+        for peer in blocks:
+            with np.load(f"{folder}/{peer}.npz") as file:
+                loss, *grads = (file[key] for key in file.files)
+            firsts[peer] = float(loss), grads
+    # in a deep net the input of some ReLU is within rounding errors of 0, so frameworks disagree on its gradient
+    agree(firsts, 5e-2 if deep else 2e-3)
+    return blocks, missing
+
+
+def single_operation(name: str, seconds: float) -> list[dict]:
+    """Time one operation's forward pass by every peer, each block in a new process (`benchmarks.speed.operations`)."""
+    with tempfile.TemporaryDirectory() as folder:
+        blocks, missing = alternating("operations", (name,), tuple(operations.PEERS), seconds, folder)
+        expected = np.load(f"{folder}/jax.lax.npy")
+        for peer in blocks:
+            close(f"{name}, {peer}", np.load(f"{folder}/{peer}.npy"), expected, 1e-4)
+    gflop = operations.gflop(name)
+    lines = [entry(who, [statistics.median(b["times"]) for b in found], gflop=gflop) for who, found in blocks.items()]
     return lines + [entry(peer, note=reason) for peer, reason in missing.items()]
 
 
@@ -327,6 +349,7 @@ def peak(seconds: float) -> list[dict]:
 
 ROWS: dict[str, Callable[[float], list[dict]]] = {"peak": peak}
 ROWS |= {f"step {name}": partial(training_step, name) for name in nets.NETS if name != "resnet56"}
+ROWS |= {name: partial(single_operation, name) for name in operations.OPERATIONS}
 ROWS |= {f"infer {name}": partial(training_step, name, kind="infer") for name in ("lenet5", "2c2d", "resnet20")}
 POOLS = [(64, 24, 24, 20), (64, 26, 26, 32), (128, 28, 28, 32), (128, 32, 32, 16), (32, 32, 32, 64)]
 ROWS |= {f"pool {'x'.join(map(str, shape))}": partial(pool, shape) for shape in POOLS}

@@ -98,7 +98,7 @@ class _LayerModule(nnx.Module):
         """Apply the layer and, in training, update its state."""
         train = not self.deterministic
         values = (jax.tree.map(lambda one: one[...], tree, is_leaf=_is_variable) for tree in (self.params, self.state))
-        key = self.rngs.dropout() if train else None
+        key = self.rngs.dropout() if train and hasattr(self.rngs, "dropout") else None  # a layer that draws says so
         y, new_state = self.apply_layer(*values, x, train=train, key=key, axis_name=self.axis_name)
         if train:
             variables = jax.tree.leaves(self.state, is_leaf=_is_variable)

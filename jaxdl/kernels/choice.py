@@ -10,9 +10,12 @@
   YNNPACK, which runs on one core; appending rows of padding makes it call Eigen on all cores, up to three times as
   fast, and the extra outputs are dropped ("padded").
 * The input gradient is the forward pass of another convolution. With a stride, or with windows that stay inside a small
-  image, that convolution would mostly multiply zeros, so matrix products are added up instead ("patches").
+  image, that convolution would mostly multiply zeros, so matrix products are added up instead ("patches"). So they
+  are for images of few channels, such as the network's own input, which leave vector registers empty.
 * Up to 8 groups run one after the other. A depthwise convolution multiplies and adds one place of the window at a time,
   in the forward pass and in the input gradient.
+* oneDNN ("native", where it is installed) is faster for all but small products, 1×1 convolutions whose result is no
+  kernel, sums of few terms, and input gradients of small strided images.
 """
 
 import math
@@ -38,9 +41,8 @@ def choose(product: str, a: Shape, b: Shape, axes: Axes, groups: int = 1, *, nat
         groups: number of channel groups.
         native: whether oneDNN may be chosen (`native.serves`).
     """
-    if native and _native_pays(product, a, b, axes, groups):
-        return "native"
-    return _CHOICES[product](a, b, axes, groups)
+    otherwise = _CHOICES[product](a, b, axes, groups)
+    return "native" if native and _native_pays(product, a, b, axes, groups, otherwise) else otherwise
 
 
 def rows_to_append(axis: Axis) -> int:
@@ -57,12 +59,24 @@ def folds_blocks(c_in: int, axes: Axes) -> bool:
     return c_in <= tuned.FOLD_BLOCK_INPUTS or axes[-1].size >= tuned.FOLD_BLOCK_WINDOW
 
 
-def _native_pays(product: str, a: Shape, b: Shape, axes: Axes, groups: int) -> bool:
+def _native_pays(product: str, a: Shape, b: Shape, axes: Axes, groups: int, otherwise: str) -> bool:
     c_in, c_out = (b[-2] * groups, a[-1]) if product == "input_gradient" else (a[-1], b[-1])
-    window = math.prod(axis.size for axis in axes)
-    products = a[0] * math.prod(axis.outputs for axis in axes) * window * c_in * c_out // groups
-    slow = product == "kernel_gradient" and groups == 1 and c_in < tuned.NATIVE_KERNEL_INPUTS
-    return products >= tuned.NATIVE_PRODUCTS and window > 1 and not slow
+    window, places = (math.prod(sizes) for sizes in zip(*((axis.size, axis.outputs) for axis in axes), strict=True))
+    products = a[0] * places * window * c_in * c_out // groups
+    if groups == c_in == c_out != 1:
+        return products >= tuned.NATIVE_DEPTHWISE
+    if products < tuned.NATIVE_PRODUCTS:
+        return False
+    if product == "kernel_gradient":
+        return True
+    if window == 1:
+        return False
+    if product == "forward":
+        return window * c_in // groups >= tuned.NATIVE_TERMS
+    strided = any(axis.stride > 1 for axis in axes)
+    few = places <= tuned.NATIVE_PLACES or c_in <= tuned.NATIVE_INPUTS
+    kept = otherwise == "patches" and groups == 1 and ((strided and few) or c_in < tuned.UNFOLD_INPUTS)
+    return otherwise != "folded" and not kept
 
 
 def _forward(x: Shape, kernel: Shape, axes: Axes, groups: int) -> str:
@@ -87,6 +101,9 @@ def _input_gradient(cotangent: Shape, kernel: Shape, axes: Axes, groups: int) ->
     c_in = kernel[-2]
     wasted = math.prod(axis.length for axis in axes) / math.prod(axis.outputs for axis in axes)
     wide = c_in >= tuned.UNFOLD_INPUTS and axes[-1].size * c_in >= tuned.UNFOLD_ROW
+    window = math.prod(axis.size for axis in axes)
+    if groups == 1 and c_in < tuned.UNFOLD_INPUTS and cotangent[-1] >= tuned.UNFOLD_OUTPUTS and window > 1:
+        return "patches"
     if groups <= tuned.FEW_GROUPS and wasted > tuned.WASTED and wide:
         return "patches"
     if groups == 1 and any(axis.stride > 1 for axis in axes):

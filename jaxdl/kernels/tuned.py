@@ -1,6 +1,6 @@
 """The tuned numbers by which kernels decide how to compute on CPU. GPU and TPU use none of those of convolutions.
 
-Measured on 21 November 2026 on two cores with jax 0.10.2 in float32. `python -m benchmarks.conv_methods` measures every
+Measured on 28 November 2026 on two cores with jax 0.10.2 in float32. `python -m benchmarks.conv_methods` measures every
 method on 31 shapes and writes `benchmarks/conv_methods.md`; after a change of machine or version, run it and adjust the
 numbers here. Sizes count array entries.
 """
@@ -15,6 +15,7 @@ PAD_ROWS = 0.3  # largest share of the outputs to compute and drop
 WASTED = 1.7  # multiplications per necessary one above which the input gradient leaves XLA's convolution
 UNFOLD_INPUTS = 6  # fewest input channels for an input gradient by matrix products
 UNFOLD_ROW = 16  # smallest row of a window, channels included, for one
+UNFOLD_OUTPUTS = 16  # fewest output channels for one where the input has fewer channels than that
 UNFOLDED_IN_CACHE = 3 << 18  # largest unfolded input for a kernel gradient by one product; 3 MB
 LARGE_KERNEL = 100_000  # smallest kernel for which adding blocks takes longer than multiplying them
 FOLD_BLOCK_INPUTS = 8  # most input channels for which a block folds its columns
@@ -22,8 +23,11 @@ FOLD_BLOCK_WINDOW = 5  # narrowest window for which it does, whatever the channe
 NARROW_OUTPUTS = 16  # most output channels that make the product of a block too thin without folding
 
 # oneDNN, where it is available
-NATIVE_PRODUCTS = 10_000_000  # fewest multiplications that are worth a call
-NATIVE_KERNEL_INPUTS = 3  # fewest input channels for its kernel gradient, which is slow for fewer
+NATIVE_PRODUCTS = 5_000_000  # fewest multiplications that are worth a call
+NATIVE_DEPTHWISE = 1_000_000  # the same for depthwise convolutions, which are slow otherwise
+NATIVE_TERMS = 16  # fewest multiplications per output for its forward pass
+NATIVE_PLACES = 64  # most outputs per image and channel for which a strided input gradient stays with "patches"
+NATIVE_INPUTS = 16  # most input channels for which it does, too
 
 # parameters of the methods
 FOLD_FORWARD = 4  # most columns to fold into one in the forward pass

@@ -2,7 +2,8 @@
 
 A cell maps a state and the input of one time step to the next state. Sequences are `(..., t, d)` and states
 `(..., units)`, with the same leading dimensions, if any. Sequences of different lengths are padded at the end and come
-with `lengths` `(...)`: the state of a sequence stops changing at its end, so `[..., -1, :]` is its last state.
+with `lengths` `(...)`: the state of a sequence stops changing at its end, so `[..., -1, :]` is its last state. The
+padding may hold anything, NaN included; a length below 0 or above t makes its sequence NaN.
 [Lecture row A8]
 """
 
@@ -248,9 +249,10 @@ def reverse_sequence(
     x = _sequences(x)
     if lengths is None:
         return jnp.flip(x, axis=-2)
-    n, place = jnp.minimum(_lengths(lengths, x), x.shape[-2])[..., None], _places(x)
-    source = jnp.where(place < n, n - 1 - place, place)
-    return jnp.take_along_axis(x, source[..., None], axis=-2)
+    lengths = _lengths(lengths, x)
+    n, place = lengths[..., None], _places(x)
+    source = jnp.clip(jnp.where(place < n, n - 1 - place, place), 0, max(x.shape[-2] - 1, 0))
+    return _nan_beyond(jnp.take_along_axis(x, source[..., None], axis=-2), lengths)
 
 
 def _run(cell: Callable, state: Any, x: ArrayLike, parameters: tuple, lengths, rates, train, key) -> Any:
@@ -262,7 +264,10 @@ def _run(cell: Callable, state: Any, x: ArrayLike, parameters: tuple, lengths, r
     still = all(isinstance(rate, float | int) and rate == 0 for rate in jax.tree.leaves(rates))
     jax.tree.map(check_rate, rates)
     x = _sequences(x)
-    running = None if lengths is None else _places(x) < _lengths(lengths, x)[..., None]
+    lengths = None if lengths is None else _lengths(lengths, x)
+    running = None if lengths is None else _places(x) < lengths[..., None]
+    if running is not None:
+        x = jnp.where(running[..., None], x, 0)  # NaN in the padding would reach the gradients
     keys = _keys(key, x.shape[-2]) if train and not still else None
 
     rates = jax.tree.map(lambda rate: numerics.widen(rate) if isinstance(rate, jax.Array) else rate, rates)
@@ -282,7 +287,14 @@ def _run(cell: Callable, state: Any, x: ArrayLike, parameters: tuple, lengths, r
     state = jax.tree.map(lambda a, b: a.astype(b.dtype), state, jax.eval_shape(cell, state, one_input, parameters))
     running = None if running is None else jnp.moveaxis(running, -1, 0)
     _, states = lax.scan(step, state, (jnp.moveaxis(x, -2, 0), keys, running))
-    return jax.tree.map(lambda states: jnp.moveaxis(states, 0, -2), states)
+    states = jax.tree.map(lambda states: jnp.moveaxis(states, 0, -2), states)
+    return states if lengths is None else jax.tree.map(lambda one: _nan_beyond(one, lengths), states)
+
+
+def _nan_beyond(x: Array, lengths: Array) -> Array:
+    """Make sequences NaN whose length cannot be."""
+    possible = (lengths >= 0) & (lengths <= x.shape[-2])
+    return x + jnp.where(possible, 0, jnp.nan).astype(x.dtype)[..., None, None]
 
 
 def _sequences(x: ArrayLike) -> Array:

@@ -10,6 +10,7 @@ from jaxdl import numerics
 from jaxdl.losses.checking import (
     Weights,
     Where,
+    certain_logit,
     check_number,
     mask_of,
     nan_unless,
@@ -126,8 +127,11 @@ def sigmoid_focal(
     z, y = only(mask, z), shares(only(mask, y))
     gamma = jnp.asarray(gamma, z.dtype)
     ones, zeros = numerics.softplus(-z), numerics.softplus(z)  # −ln p and −ln(1 − p)
-    of_ones = y * without_infinity(y, ones) * jnp.exp(-gamma * zeros)
-    of_zeros = (1 - y) * without_infinity(1 - y, zeros) * jnp.exp(-gamma * ones)
+    certain = certain_logit(z.dtype)
+    inside = jnp.clip(z, -certain, certain)  # beyond, the slope of p^γ is 0 and its product with a huge loss NaN
+    p, q = (jnp.exp(-gamma * numerics.softplus(one)) for one in (-inside, inside))  # p^γ and (1 − p)^γ
+    of_ones = y * without_infinity(y, ones) * q
+    of_zeros = (1 - y) * without_infinity(1 - y, zeros) * p
     if alpha is not None:
         alpha = weights_of("alpha", alpha, z.shape, z.dtype)
         of_ones, of_zeros = alpha * of_ones, (1 - alpha) * of_zeros

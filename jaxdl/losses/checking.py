@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from numbers import Real
 from typing import Any
 
@@ -76,6 +77,11 @@ def shares(labels: Array) -> Array:
 def without_infinity(share: Array, surprise: Array) -> Array:
     """Return the surprise, with 0 in place of infinity where its share is 0, so that their product is 0."""
     return jnp.where((share == 0) & jnp.isinf(surprise), 0, surprise)
+
+
+def certain_logit(dtype: DTypeLike) -> float:
+    """Return a logit whose sigmoid is 1 and that of its negative 0, both by a margin."""
+    return -2 * math.log(float(jnp.finfo(dtype).tiny))
 
 
 def weights_of(name: str, weights: ArrayLike, shape: tuple[int, ...], dtype: DTypeLike) -> Array:

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Shaped
 from jaxdl.losses.checking import (
     Weights,
     Where,
+    certain_logit,
     check_number,
     class_scores,
     class_weights_of,
@@ -38,7 +39,8 @@ def softmax_cross_entropy(
         labels: class numbers, of the shape of logits without the last axis, or a distribution over the
             classes (one-hot, mixed, soft) of the shape of logits. A class number that no class has gives NaN. The
             sum of a distribution is not checked.
-        label_smoothing: ε: y becomes (1 − ε) y + ε / classes.
+        label_smoothing: ε: y becomes (1 − ε) y + ε / classes. An excluded class then has a share, too, and the loss
+            is infinite.
         class_weights: w `(classes,)`, 1 by default. PyTorch's mean is then
             `losses.sum() / class_weights[labels].sum()`.
         where: the examples that count, of the shape of logits without the last axis; see `jaxdl.losses`.
@@ -144,7 +146,7 @@ def softmax_focal(
     z, dtype, mask = class_scores(where, logits=logits)
     y = _smoothed(distribution(labels, z, "logits", mask), label_smoothing)
     log_p = jax.nn.log_softmax(z)
-    wrong = -jnp.expm1(log_p)
+    wrong = -jnp.expm1(jnp.maximum(log_p, -certain_logit(z.dtype)))  # see `sigmoid_focal`
     tiny = float(jnp.finfo(z.dtype).tiny)
     # a root of 1 − ŷ = 0 would have an infinite slope; NaN is kept by ln ŷ
     factor = jnp.exp(jnp.asarray(gamma, z.dtype) * jnp.log(jnp.where(wrong > tiny, wrong, tiny)))

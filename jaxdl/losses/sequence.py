@@ -36,7 +36,8 @@ def ctc(
         labels: class numbers l, padded at the end with anything; a number within its length that is the blank's or
             of no class gives NaN.
         logit_lengths: frames of each sequence, all of them by default.
-        label_lengths: labels of each sequence, all of them by default; 0 is the probability of blanks alone.
+        label_lengths: labels of each sequence, all of them by default; 0 is the probability of blanks alone. A
+            length below 0 or above the axis gives NaN, as one of `logit_lengths` does.
         blank: the class number of the blank.
         where: the sequences that count; see `jaxdl.losses`.
 
@@ -58,14 +59,15 @@ def ctc(
     mask = mask_of(where, batch)
     frame_pads = jnp.arange(z.shape[-2], dtype=jnp.int32).reshape(_row(batch)) >= frames[..., None]
     label_pads = jnp.arange(labels.shape[-1], dtype=jnp.int32).reshape(_row(batch)) >= used[..., None]
-    possible = ((labels >= 0) & (labels < z.shape[-1]) & (labels != blank) | label_pads).all(-1)
+    within = (frames >= 0) & (frames <= z.shape[-2]) & (used >= 0) & (used <= labels.shape[-1])
+    possible = within & ((labels >= 0) & (labels < z.shape[-1]) & (labels != blank) | label_pads).all(-1)
     repeated = ((labels[..., 1:] == labels[..., :-1]) & ~label_pads[..., 1:]).sum(-1).astype(jnp.int32)
     fits = used + repeated <= frames
     z = jnp.where(frame_pads[..., None], 0, only(mask, z))  # padding may hold NaN, which 0 · NaN would keep
     z = jnp.where(z == -jnp.inf, jax.lax.stop_gradient(z.max(-1, keepdims=True)) + _IMPOSSIBLE, z)
     z = z + only(mask, jnp.where(possible, 0, jnp.nan).astype(z.dtype))[..., None, None]  # NaN in the gradient, too
     loss = _optax_ctc(z, frame_pads, jnp.where(label_pads, blank, labels), label_pads, blank)
-    return only(mask, jnp.where(fits, loss, jnp.inf).astype(dtype))
+    return only(mask, jnp.where(fits | ~within, loss, jnp.inf).astype(dtype))
 
 
 def _optax_ctc(z: Array, frame_pads: Array, labels: Array, label_pads: Array, blank: int) -> Array:

@@ -8,6 +8,7 @@ from jaxtyping import Array, Float, Num, Shaped
 
 from jaxdl import numerics
 from jaxdl.metrics.sums import Ratio, mean, weights_of, wide_type
+from jaxdl.words import own_words
 
 
 def checked_binary(logits: ArrayLike, labels: ArrayLike, weights: ArrayLike | None) -> tuple[Array, Array, Array]:
@@ -31,6 +32,7 @@ def _hits(logits: Array, labels: Array, threshold: ArrayLike) -> Array:
     return jnp.where(jnp.isnan(logits) | jnp.isnan(labels), jnp.nan, right)
 
 
+@own_words
 def binary_accuracy(
     logits: Num[ArrayLike, "..."],
     labels: Shaped[ArrayLike, "..."],
@@ -56,6 +58,7 @@ def binary_accuracy(
     return mean(_hits(logits, labels, threshold), weights=weights)
 
 
+@own_words
 def subset_accuracy(
     logits: Num[ArrayLike, "... labels"],
     labels: Shaped[ArrayLike, "... labels"],
@@ -79,6 +82,7 @@ def subset_accuracy(
     return mean(_hits(logits, labels, threshold).prod(-1), weights=weights)
 
 
+@own_words
 def binary_confusion_matrix(
     logits: Num[ArrayLike, "..."],
     labels: Shaped[ArrayLike, "..."],

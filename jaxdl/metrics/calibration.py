@@ -14,6 +14,7 @@ from jaxdl import numerics
 from jaxdl.metrics.binary import checked_binary
 from jaxdl.metrics.classification import checked, rank_of_label, right
 from jaxdl.metrics.sums import added, added_to_zero
+from jaxdl.words import own_words
 
 
 class CalibrationBins(NamedTuple):
@@ -35,6 +36,7 @@ class Reliability(NamedTuple):
     share: Float[Array, "... bins"]  # share of all examples
 
 
+@own_words
 def calibration_bins(
     logits: Float[ArrayLike, "... classes"],
     labels: Integer[ArrayLike, "..."],
@@ -59,6 +61,7 @@ def calibration_bins(
     return _binned(confidence, right(rank_of_label(logits, labels), 1), weights, bins)
 
 
+@own_words
 def binary_calibration_bins(
     logits: Float[ArrayLike, "..."],
     labels: Shaped[ArrayLike, "..."],
@@ -90,6 +93,7 @@ def _binned(confidence: Array, hit: Array, weights: Array, bins: int) -> Calibra
     return CalibrationBins(summed(confidence), summed(hit), summed(jnp.ones_like(confidence)))
 
 
+@own_words
 def calibration_error(sums: CalibrationBins) -> Float[Array, ""]:
     """Expected calibration error: Σ_b (n_b / n) |accuracy_b − confidence_b|, NaN if nothing was counted.
 
@@ -100,6 +104,7 @@ def calibration_error(sums: CalibrationBins) -> Float[Array, ""]:
     return jnp.abs(sums.correct - sums.confidence).sum() / sums.count.sum()
 
 
+@own_words
 def reliability(sums: CalibrationBins) -> Reliability:
     """Divide the bins' sums: return the mean confidence, the accuracy and the share of the examples of each bin.
 

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int, Integer, Num
 
 from jaxdl import numerics
 from jaxdl.metrics.sums import Ratio, mean, weights_of, wide_type
+from jaxdl.words import own_words
 
 
 class Scores(NamedTuple):
@@ -47,6 +48,7 @@ def valid(logits: Array, labels: Array) -> Array:
     return (labels >= 0) & (labels < logits.shape[-1]) & ~jnp.isnan(logits).any(-1)
 
 
+@own_words
 def rank_of_label(logits: Num[ArrayLike, "... classes"], labels: Integer[ArrayLike, "..."]) -> Float[Array, "..."]:
     """Return per example how many classes stand before the right one: 0 means that it is the prediction."""
     logits, labels, _ = checked(logits, labels, None)
@@ -57,6 +59,7 @@ def rank_of_label(logits: Num[ArrayLike, "... classes"], labels: Integer[ArrayLi
     return jnp.where(valid(logits, labels), before.sum(-1).astype(wide_type(logits)), jnp.nan)
 
 
+@own_words
 def accuracy(
     logits: Num[ArrayLike, "... classes"],
     labels: Integer[ArrayLike, "..."],
@@ -67,6 +70,7 @@ def accuracy(
     return top_k_accuracy(logits, labels, k=1, weights=weights)
 
 
+@own_words
 def top_k_accuracy(
     logits: Num[ArrayLike, "... classes"],
     labels: Integer[ArrayLike, "..."],
@@ -101,6 +105,7 @@ def _check_k(k, classes):
         raise ValueError(f"k: got {k}, allowed are ints from 1 to the number of classes, {classes}")
 
 
+@own_words
 def top_k_classes(
     logits: Float[ArrayLike, "... classes"], *, k: int = 3
 ) -> tuple[Int[Array, "... k"], Float[Array, "... k"]]:
@@ -115,6 +120,7 @@ def top_k_classes(
     return classes, jnp.take_along_axis(jax.nn.softmax(numerics.widen(logits)), classes, -1)
 
 
+@own_words
 def confusion_matrix(
     logits: Num[ArrayLike, "... classes"],
     labels: Integer[ArrayLike, "..."],
@@ -134,6 +140,7 @@ def confusion_matrix(
     return jnp.zeros(n * n, weights.dtype).at[cells.ravel()].add(weights.ravel()).reshape(n, n) + lost
 
 
+@own_words
 def scores(confusion: Num[ArrayLike, "... classes classes"]) -> Scores:
     """Turn a confusion matrix into precision, recall and F1 per class, 0 where a share of nothing is asked.
 

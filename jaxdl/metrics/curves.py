@@ -18,6 +18,7 @@ from jaxtyping import Array, Float, Num, Shaped
 from jaxdl import numerics
 from jaxdl.metrics.binary import checked_binary
 from jaxdl.metrics.sums import added, added_to_zero, wide_type
+from jaxdl.words import own_words
 
 
 class RocCurve(NamedTuple):
@@ -53,10 +54,14 @@ def _ranked(logits: ArrayLike, labels: ArrayLike, weights: ArrayLike | None):
     logits, labels, weights = checked_binary(logits, labels, weights)
     scores = jnp.where(weights == 0, -jnp.inf, numerics.widen(logits))  # padding counts nowhere, even if it is NaN
     lost = (jnp.isnan(scores) | jnp.isnan(labels) & (weights != 0)).any()
-    order = jnp.argsort(scores, descending=True)
-    scores, weights, labels = scores[order], weights[order], jnp.where(weights == 0, 0, labels)[order]
+    places = scores
+    if jnp.issubdtype(logits.dtype, jnp.integer):  # those above 2²⁴ are ties in float32, and their places are not
+        places = jnp.where(weights == 0, -1, jnp.searchsorted(jnp.sort(logits), logits))
+    order = jnp.argsort(places, descending=True)
+    places, scores, weights = places[order], scores[order], weights[order]
+    labels = jnp.where(weights == 0, 0, labels[order])
     # equal scores pass a threshold together: each gets the sums at the last of its kind
-    last = jnp.searchsorted(-scores, -scores, side="right") - 1
+    last = jnp.searchsorted(-places, -places, side="right") - 1
     positives, negatives = (jnp.cumsum(weights * one)[last] for one in (labels, 1 - labels))
     nan = jnp.where(lost, jnp.nan, 0)
     return scores, positives + nan, negatives + nan
@@ -70,6 +75,7 @@ def _from(first: int, rest: Array) -> Array:
     return jnp.concatenate([jnp.full(1, first, rest.dtype), rest])
 
 
+@own_words
 def roc_curve(
     logits: Num[ArrayLike, " n"], labels: Shaped[ArrayLike, " n"], weights: Num[ArrayLike, " n"] | None = None
 ) -> RocCurve:
@@ -92,6 +98,7 @@ def roc_curve(
     return RocCurve(_from(0, false), _from(0, true), scores)
 
 
+@own_words
 def precision_recall_curve(
     logits: Num[ArrayLike, " n"], labels: Shaped[ArrayLike, " n"], weights: Num[ArrayLike, " n"] | None = None
 ) -> PrecisionRecallCurve:
@@ -105,6 +112,7 @@ def precision_recall_curve(
     return PrecisionRecallCurve(_from(1, precision), _from(0, positives / _total(positives)), scores)
 
 
+@own_words
 def roc_auc(
     logits: Num[ArrayLike, " n"], labels: Shaped[ArrayLike, " n"], weights: Num[ArrayLike, " n"] | None = None
 ) -> Float[Array, ""]:
@@ -112,24 +120,30 @@ def roc_auc(
 
     See `roc_curve` for the arguments.
 
+    It is NaN unless there are examples of both classes.
+
     Example:
         `roc_auc(jnp.array([0.1, 0.4, 0.35, 0.8]), jnp.array([0, 0, 1, 1]))` is 0.75.
     """
     curve = roc_curve(logits, labels, weights)
-    return area_under_curve(curve.false_positive_rate, curve.true_positive_rate)
+    area = area_under_curve(curve.false_positive_rate, curve.true_positive_rate)
+    return area if len(curve.thresholds) else jnp.full_like(area, jnp.nan)
 
 
+@own_words
 def average_precision(
     logits: Num[ArrayLike, " n"], labels: Shaped[ArrayLike, " n"], weights: Num[ArrayLike, " n"] | None = None
 ) -> Float[Array, ""]:
     """Average precision Σ_i (R_i − R_{i−1}) P_i, the area under the precision-recall curve without interpolation.
 
-    See `roc_curve` for the arguments.
+    See `roc_curve` for the arguments. It is NaN without positives, for which scikit-learn returns 0 and a warning.
     """
     curve = precision_recall_curve(logits, labels, weights)
-    return (jnp.diff(curve.recall) * curve.precision[1:]).sum()
+    area = (jnp.diff(curve.recall) * curve.precision[1:]).sum()
+    return area if len(curve.thresholds) else jnp.full_like(area, jnp.nan)
 
 
+@own_words
 def area_under_curve(x: Num[ArrayLike, "... n"], y: Num[ArrayLike, "... n"]) -> Float[Array, "..."]:
     """Area under a curve by the trapezoid rule, Σ_i (x_i − x_{i−1}) (y_i + y_{i−1}) / 2, along the last axis.
 
@@ -143,6 +157,7 @@ def area_under_curve(x: Num[ArrayLike, "... n"], y: Num[ArrayLike, "... n"]) -> 
     return (jnp.diff(x) * (0.5 * (y[..., 1:] + y[..., :-1]))).sum(-1)
 
 
+@own_words
 def score_histogram(
     probabilities: Float[ArrayLike, "..."],
     labels: Shaped[ArrayLike, "..."],
@@ -172,6 +187,7 @@ def score_histogram(
     return ScoreHistogram(positive + lost, negative + lost)
 
 
+@own_words
 def histogram_examples(
     histogram: ScoreHistogram,
 ) -> tuple[Float[Array, " examples"], Float[Array, " examples"], Float[Array, " examples"]]:

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Num
 
 from jaxdl import numerics
 from jaxdl.metrics.sums import added, added_to_zero, weights_of, wide_type
+from jaxdl.words import own_words
 
 
 class RegressionSums(NamedTuple):
@@ -33,6 +34,7 @@ class RegressionScores(NamedTuple):
     r_squared: Float[Array, "*outputs"]  # 1 − Σ (ŷ − y)² / Σ (y − ȳ)², NaN for a constant target
 
 
+@own_words
 def regression_sums(
     predictions: Num[ArrayLike, "n *outputs"],
     targets: Num[ArrayLike, "n *outputs"],
@@ -46,7 +48,8 @@ def regression_sums(
         predictions: ŷ, `(n,)` or `(n, ...)`.
         targets: y, of the same shape.
         center: c, a number or one per output, near the targets' mean and the same for all batches: the variance is
-            a difference of sums, which for targets far from c loses digits (10⁴ ± 1 loses all of float32's).
+            a difference of sums, which for targets far from c loses digits: of float32's seven, 10³ ± 1 keeps one or
+            two and 10⁴ ± 1 none.
         weights: per example, 1 by default, 0 for padding, which then may hold NaN.
 
     Raises:
@@ -70,6 +73,7 @@ def regression_sums(
     return RegressionSums(*((w * part).sum(0) for part in parts))
 
 
+@own_words
 def regression_scores(sums: RegressionSums) -> RegressionScores:
     """Divide: return the mean absolute and squared error and R² of each output, NaN if nothing was counted.
 

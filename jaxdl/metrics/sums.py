@@ -11,6 +11,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Num
 
 from jaxdl import numerics
+from jaxdl.words import own_words
 
 T = TypeVar("T")
 
@@ -63,6 +64,7 @@ def weights_of(weights: ArrayLike | None, shape: tuple[int, ...], dtype: jnp.dty
     return jnp.broadcast_to(weights.reshape(weights.shape + (1,) * (len(shape) - weights.ndim)), shape)
 
 
+@own_words
 def mean(values: Num[ArrayLike, "..."], *, weights: Num[ArrayLike, "..."] | None = None) -> Ratio:
     """Sum values over examples: Σ w v and Σ w. A value of weight 0 does not count, even if it is NaN."""
     numerics.refuse_complex(values=values)
@@ -71,6 +73,7 @@ def mean(values: Num[ArrayLike, "..."], *, weights: Num[ArrayLike, "..."] | None
     return Ratio(jnp.where(w == 0, 0, w * values).sum(), w.sum())
 
 
+@own_words
 def ratio(sums: Ratio) -> Float[Array, "..."]:
     """Divide: return the weighted mean that a `Ratio` stands for, NaN if nothing was counted."""
     numerics.refuse_complex(total=sums.total, count=sums.count)

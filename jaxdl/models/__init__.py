@@ -1,4 +1,8 @@
-"""Networks, each declared with `jaxdl.nn`'s combinators: ``NAME(num_classes=10, *, options) -> nn.Layer``."""
+"""Networks, each declared with `jaxdl.nn`'s combinators: ``NAME(num_classes=10, *, options) -> nn.Layer``.
+
+Depths and widths of one's own go to the general functions in the modules: `models.resnet.resnet`, `models.vit.vit`,
+`models.gpt.gpt`, `models.vgg.vgg`, `models.densenet.densenet`.
+"""
 
 from jaxdl.models.alexnet import alexnet, alexnet_2012
 from jaxdl.models.capsnet import capsnet

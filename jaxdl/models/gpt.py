@@ -3,11 +3,13 @@
 import functools
 import math
 
-from jaxdl import activations, initializers, nn
+from jaxdl import activations, initializers, nn, sizes
+from jaxdl.words import own_words
 
 INIT = initializers.normal(0.02)
 
 
+@own_words
 def gpt(
     num_classes: int = 128,
     *,
@@ -41,6 +43,7 @@ def gpt(
     Reference: A. Radford et al., Language Models are Unsupervised Multitask Learners, 2019,
     https://cdn.openai.com/better-language-models/language_models_are_unsupervised_multitask_learners.pdf.
     """
+    sizes.check_at_least_one("depth", depth)
     added = initializers.normal(0.02 / math.sqrt(2 * depth))
 
     def block():

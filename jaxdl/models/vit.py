@@ -5,12 +5,14 @@ import math
 
 from jaxtyping import Array
 
-from jaxdl import activations, initializers, nn
+from jaxdl import activations, initializers, nn, sizes
 from jaxdl.models.options import check_choice
+from jaxdl.words import own_words
 
 GLOROT = initializers.glorot_uniform()
 
 
+@own_words
 def vit(
     num_classes: int = 1000,
     *,
@@ -27,6 +29,8 @@ def vit(
 
     Parameter counts for 1000 classes and three channels: vit_b16 86,567,656, vit_b32 88,224,232, vit_l16 304,326,632,
     vit_l32 306,535,400, vit_h14 632,045,800, and with DeiT's smaller widths vit_ti16 5,717,416, vit_s16 22,050,664.
+
+    A network is for images of the size that ``init`` is given.
 
     Args:
         num_classes: number of logits.
@@ -45,11 +49,13 @@ def vit(
     widths of vit_ti16 and vit_s16: H. Touvron et al., 2020, https://arxiv.org/abs/2012.12877.
     """
     check_choice("pool", pool, ("token", "mean"))
+    sizes.check_at_least_one("depth", depth)
     norm = functools.partial(nn.LayerNorm, eps=1e-6)
+    wide = 4 * features if hidden is None else hidden
 
     def block():
         mlp = nn.serial(
-            fc1=nn.Dense(hidden or 4 * features, kernel_init=GLOROT, bias_init=initializers.normal(1e-6)),
+            fc1=nn.Dense(wide, kernel_init=GLOROT, bias_init=initializers.normal(1e-6)),
             gelu=activations.gelu,
             drop=nn.Dropout(dropout),
             fc2=nn.Dense(features, kernel_init=GLOROT, bias_init=initializers.normal(1e-6)),
@@ -62,7 +68,7 @@ def vit(
         patches=nn.Conv(features, patch, stride=patch, padding="VALID"),
         sequence=_sequence,
         **token,
-        places=nn.PositionEmbedding(),
+        places=nn.PositionEmbedding(exact=True),
         drop=nn.Dropout(dropout),
         **{f"block{i}": block() for i in range(1, depth + 1)},
         norm=norm(),

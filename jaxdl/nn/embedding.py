@@ -73,27 +73,33 @@ def Unembedding(symbols: int, *, table_init=None) -> Layer:
 
 
 @declared
-def PositionEmbedding(length: int | None = None, *, cache: bool = False, table_init=None) -> Layer:
+def PositionEmbedding(length: int | None = None, *, cache: bool = False, exact: bool = False, table_init=None) -> Layer:
     """Add a learned vector to each place of a sequence; params ``table (length, features)``.
 
     Args:
         length: of the longest sequence; None for those that ``init`` is made for.
         cache: whether the layer is applied to a sequence in pieces: its state then counts the steps so far. Beyond
             the table the result is NaN.
+        exact: whether a shorter sequence is an error, too, as for patches of an image, whose places depend on its
+            width; not together with ``cache``.
         table_init: an initialiser, normal with deviation .02 by default.
 
     Raises:
-        ValueError: from ``init`` and ``apply`` for a longer sequence.
+        ValueError: for ``exact`` with a cache; from ``init`` and ``apply`` for a sequence that does not fit.
 
     Example: ``PositionEmbedding(8)`` takes ``(5, 4)`` to ``(5, 4)``.
     """
     if length is not None:
         sizes.check_at_least_one("length", length)
+    if exact and cache:
+        raise ValueError("exact: got True with cache=True, whose sequences come in pieces; allowed is one of them")
 
     def check(in_shape, longest=length):
         steps, features = shapes.sequence_shape("PositionEmbedding", in_shape)
         if longest is not None and steps > longest:
             raise ValueError(f"in_shape: got {steps} steps, but PositionEmbedding was made for at most {longest}")
+        if exact and longest is not None and steps != longest:
+            raise ValueError(f"in_shape: got {steps} steps, but PositionEmbedding(exact=True) was made for {longest}")
         return steps, features
 
     def init(key, in_shape):

@@ -20,8 +20,10 @@ from jaxdl.schedules.counting import (
     whole,
 )
 from jaxdl.schedules.decays import constant, linear
+from jaxdl.words import own_words
 
 
+@own_words
 def one_cycle(
     transition_steps: int,
     peak_value: ArrayLike,
@@ -64,6 +66,7 @@ def one_cycle(
     return partial(_interpolate, boundaries, values, anneal)
 
 
+@own_words
 def cosine_restarts(
     init_value: ArrayLike,
     decay_steps: int,
@@ -104,6 +107,7 @@ def cosine_restarts(
     return schedule
 
 
+@own_words
 def warmup(schedule: ScalarOrSchedule, warmup_steps: int, init_value: ArrayLike = 0.0) -> Schedule:
     """Rise linearly for some steps, then follow a schedule that starts where the rise ended.
 
@@ -126,6 +130,7 @@ def warmup(schedule: ScalarOrSchedule, warmup_steps: int, init_value: ArrayLike 
     return joined([linear(init_value, after(0), warmup_steps), after], [warmup_steps])
 
 
+@own_words
 def joined(schedules: Sequence[Schedule], boundaries: Sequence[int]) -> Schedule:
     """Follow one schedule after the other, each counting from 0 at its boundary.
 
@@ -155,6 +160,7 @@ def joined(schedules: Sequence[Schedule], boundaries: Sequence[int]) -> Schedule
     return schedule
 
 
+@own_words
 def range_test(init_value: float, end_value: float, transition_steps: int) -> Schedule:
     """Grow geometrically from a tiny to a huge rate, to find by one run where training diverges.
 

@@ -6,13 +6,16 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jaxdl.schedules.counting import Schedule, exponent_of, reached, remaining, time_of, value_of, whole
+from jaxdl.words import own_words
 
 
+@own_words
 def constant(value: ArrayLike) -> Schedule:
     """Return ``value`` at every step. See ``optax.constant_schedule``."""
     return lambda count: value
 
 
+@own_words
 def step(init_value: ArrayLike, boundaries_and_scales: dict[int, float] | None = None) -> Schedule:
     """Multiply the value by a factor at each boundary (staircase annealing).
 
@@ -41,6 +44,7 @@ def step(init_value: ArrayLike, boundaries_and_scales: dict[int, float] | None =
     return schedule
 
 
+@own_words
 def polynomial(
     init_value: ArrayLike,
     end_value: ArrayLike,
@@ -74,11 +78,13 @@ def polynomial(
     return schedule
 
 
+@own_words
 def linear(init_value: ArrayLike, end_value: ArrayLike, transition_steps: int, transition_begin: int = 0) -> Schedule:
     """Interpolate linearly from one value to another. See ``polynomial`` with power 1."""
     return polynomial(init_value, end_value, 1, transition_steps, transition_begin)
 
 
+@own_words
 def exponential(
     init_value: ArrayLike,
     transition_steps: int,
@@ -117,6 +123,7 @@ def exponential(
     return schedule
 
 
+@own_words
 def cosine(init_value: ArrayLike, decay_steps: int, alpha: ArrayLike = 0.0, exponent: ArrayLike = 1.0) -> Schedule:
     """Decay along half a cosine.
 
@@ -145,6 +152,7 @@ def cosine(init_value: ArrayLike, decay_steps: int, alpha: ArrayLike = 0.0, expo
     return schedule
 
 
+@own_words
 def inverse_time(
     init_value: ArrayLike, transition_steps: int, decay_rate: ArrayLike = 1.0, staircase: bool = False
 ) -> Schedule:
@@ -171,6 +179,7 @@ def inverse_time(
     return schedule
 
 
+@own_words
 def inverse_sqrt(init_value: ArrayLike, timescale: int = 1) -> Schedule:
     """Decay as one over the square root of time.
 

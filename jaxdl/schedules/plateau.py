@@ -11,6 +11,9 @@ from jax.typing import ArrayLike
 from jaxtyping import Array
 from optax.contrib import ReduceLROnPlateauState
 
+from jaxdl import numerics
+from jaxdl.words import own_words
+
 
 class _Rule(NamedTuple):
     """The numbers of `reduce_on_plateau`."""
@@ -24,6 +27,7 @@ class _Rule(NamedTuple):
     min_scale: ArrayLike
 
 
+@own_words
 def reduce_on_plateau(
     factor: float = 0.1,
     patience: ArrayLike = 10,
@@ -53,26 +57,26 @@ def reduce_on_plateau(
         atol: absolute improvement that counts, at least 0; not both may be 0.
         cooldown: values to ignore after the rate has fallen.
         accumulation_size: values whose mean is one value; the steps of an epoch where they are losses of batches.
-        min_scale: the scale below which the rate does not fall.
+        min_scale: the scale below which the rate does not fall, in [0, 1].
 
     Returns:
         A transformation whose ``update`` needs ``value=`` and scales the updates. Names, defaults and the state
-        (`optax.contrib.ReduceLROnPlateauState`) are those of ``optax.contrib.reduce_on_plateau``.
+        (`optax.contrib.ReduceLROnPlateauState`) are those of ``optax.contrib.reduce_on_plateau``; the state is of
+        float32 or wider, also where the parameters are narrower.
 
     Raises:
         ValueError: an argument is out of range; in ``update``, ``value`` is missing.
     """
-    _check(factor, rtol, atol)
+    _check(factor, rtol, atol, min_scale)
     _check_counts(patience=(patience, 1), cooldown=(cooldown, 0), accumulation_size=(accumulation_size, 1))
     rule = _Rule(factor, patience, rtol, atol, cooldown, accumulation_size, min_scale)
 
     def init(params) -> ReduceLROnPlateauState:
-        some = bool(jax.tree.leaves(params))
-        low, high = (optax.tree.dtype(params, which) if some else jnp.float32 for which in ("lowest", "highest"))
+        dtypes = [numerics.wide_dtype(jnp.result_type(leaf)) for leaf in jax.tree.leaves(params)]
+        dtype = jnp.result_type(jnp.float32, *dtypes)  # bfloat16 would round small improvements away
         zero = jnp.zeros((), jnp.int32)
-        return ReduceLROnPlateauState(
-            jnp.ones((), low), jnp.full((), jnp.inf, high), zero, zero, zero, jnp.zeros((), high)
-        )
+        one, best, mean = (jnp.full((), value, dtype) for value in (1, jnp.inf, 0))
+        return ReduceLROnPlateauState(one, best, zero, zero, zero, mean)
 
     def update(updates, state, params=None, *, value: ArrayLike | None = None, **others):
         del params, others
@@ -110,13 +114,15 @@ def _counted(count: Array) -> Array:
     return count.astype(jnp.int32)
 
 
-def _check(factor: float, rtol: float, atol: float) -> None:
+def _check(factor: float, rtol: float, atol: float, min_scale: ArrayLike) -> None:
     if not 0 < factor < 1:
         raise ValueError(f"factor is {factor}: it must lie between 0 and 1")
     if not 0 <= rtol <= 1:
         raise ValueError(f"rtol is {rtol}: it must be in [0, 1]")
     if not atol >= 0:
         raise ValueError(f"atol is {atol}: it must be at least 0")
+    if isinstance(min_scale, int | float) and not 0 <= min_scale <= 1:
+        raise ValueError(f"min_scale is {min_scale}: it must be in [0, 1], a share of the rate at the start")
     if rtol == 0 and atol == 0:
         raise ValueError("rtol and atol are 0: one of them must be above 0, or no value is an improvement on its equal")
 

@@ -118,6 +118,16 @@ def test_what_is_no_module_is_named(wrong, said):
         interop.from_nnx(wrong)
 
 
+def test_a_module_without_a_stream_for_dropout_trains_what_draws_nothing():
+    x, rngs = jnp.ones((2, 3)), nnx.Rngs(params=0)
+    assert interop.to_nnx(nn.Dense(2), (3,), rngs=rngs)(x).shape == (2, 2)
+    drawing = interop.to_nnx(nn.serial(fc=nn.Dense(2), drop=nn.Dropout(0.5)), (3,), rngs=rngs)
+    with pytest.raises(ValueError, match="key: got None"):
+        drawing(x)
+    drawing.eval()
+    assert drawing(x).shape == (2, 2)
+
+
 # ---------------------------------------------------------------- layer by layer
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxdl import activations, layers, losses, nn, optimizers, sizes, words
+from jaxdl import activations, layers, losses, metrics, models, nn, optimizers, schedules, sizes, words
 
 X = jnp.ones((2, 8, 8, 3))
 KERNEL = jnp.ones((3, 3, 3, 4))
@@ -55,6 +55,22 @@ CALLED = [  # a wrong call, its word, and the argument that is meant
     (lambda: losses.squared_error(P, y_true=T), "y_true", "targets"),
     (lambda: losses.squared_error(P, labels=T), "labels", "targets"),
     (lambda: losses.huber(P, T, mask=P > 0), "mask", "where"),
+    (lambda: nn.LSTM(8, num_layers=2), "num_layers", "depth"),
+    (lambda: nn.GRU(8, return_sequences=True), "return_sequences", "output"),
+    (lambda: nn.MultiHeadAttention(8, num_heads=2), "num_heads", "heads"),
+    (lambda: nn.MultiHeadAttention(embed_dim=8, heads=2), "embed_dim", "features"),
+    (lambda: nn.MultiHeadAttention(8, 2, is_causal=True), "is_causal", "causal"),
+    (lambda: nn.Embedding(num_embeddings=8, features=2), "num_embeddings", "symbols"),
+    (lambda: nn.Embedding(8, embedding_dim=2), "embedding_dim", "features"),
+    (lambda: nn.RMSNorm(elementwise_affine=False), "elementwise_affine", "scale"),
+    (lambda: schedules.cosine_restarts(0.1, T_0=10), "T_0", "decay_steps"),
+    (lambda: schedules.cosine(0.1, 10, eta_min=0.0), "eta_min", "alpha"),
+    (lambda: schedules.reduce_on_plateau(min_lr=0.1), "min_lr", "min_scale"),
+    (lambda: schedules.reduce_on_plateau(threshold=0.1), "threshold", "rtol"),
+    (lambda: metrics.roc_auc(y_score=P, labels=Y), "y_score", "logits"),
+    (lambda: metrics.accuracy(Z, y_true=Y), "y_true", "labels"),
+    (lambda: metrics.top_k_accuracy(Z, Y, top_k=2), "top_k", "k"),
+    (lambda: metrics.calibration_bins(Z, Y, n_bins=2), "n_bins", "bins"),
     (lambda: optimizers.adam(lr=1e-3), "lr", "learning_rate"),
     (lambda: optimizers.adam(1e-3, beta_1=0.8), "beta_1", "b1"),
     (lambda: optimizers.adam(1e-3, epsilon=1e-7), "epsilon", "eps"),
@@ -72,6 +88,10 @@ REFUSED = [  # a wrong call, its word, and why there is no such argument
     (lambda: losses.softmax_cross_entropy(Z, Y, reduction="mean"), "reduction", "per example"),
     (lambda: losses.binary_cross_entropy(P, T, from_logits=True), "from_logits", "sigmoid_binary_cross_entropy"),
     (lambda: activations.relu(Z, inplace=True), "inplace", "nothing is changed in place"),
+    (lambda: nn.LSTM(8, use_bias=False), "use_bias", "always has one"),
+    (lambda: nn.LSTM(8, dropout=0.1), "dropout", "a layer of its own"),
+    (lambda: nn.LSTM(8, batch_first=True), "batch_first", "(batch, time, features)"),
+    (lambda: schedules.reduce_on_plateau(mode="max"), "mode", "negate"),
     (lambda: optimizers.adam(1e-3, betas=(0.9, 0.999)), "betas", "b1 and b2"),
     (lambda: optimizers.adam(1e-3, amsgrad=True), "amsgrad", "an optimizer of its own"),
     (lambda: optimizers.adam(1e-3, params={}), "params", "init(params)"),
@@ -90,6 +110,26 @@ def test_a_word_without_a_counterpart_is_answered_with_the_reason(call, word, wh
         call()
 
 
+@pytest.mark.parametrize("word", ["affine", "elementwise_affine"])
+def test_a_word_for_two_arguments_is_answered_with_both(word):
+    with pytest.raises(TypeError, match=f"^LayerNorm: got {word}=, the arguments are called scale and offset$"):
+        nn.LayerNorm(**{word: False})
+
+
+@pytest.mark.parametrize(
+    ("call", "flag"),
+    [
+        (lambda: activations.gelu(Z, approximate="none"), "approximate"),
+        (lambda: nn.LSTM(2, bidirectional="no"), "bidirectional"),
+        (lambda: layers.rnn(Z, Z[0], Z, Z, train="false"), "train"),
+        (lambda: optimizers.sgd(0.1, 0.9, nesterov="off"), "nesterov"),
+    ],
+)
+def test_a_string_is_no_flag(call, flag):
+    with pytest.raises(ValueError, match=f"^{flag}: got '.*', allowed are True and False$"):
+        call()
+
+
 def test_any_other_unknown_keyword_is_python_s_error():
     with pytest.raises(TypeError, match=r"got an unexpected keyword argument 'colour'"):
         layers.dense(Z, Z, T, colour=1)
@@ -97,7 +137,7 @@ def test_any_other_unknown_keyword_is_python_s_error():
 
 def members():
     """Every public function that takes words of other libraries."""
-    for module in (activations, losses, optimizers):
+    for module in (activations, losses, metrics, schedules, optimizers):
         for name in module.__all__:
             value = getattr(module, name)
             ours = inspect.isfunction(inspect.unwrap(value)) and value.__module__.startswith("jaxdl.")
@@ -105,6 +145,7 @@ def members():
                 yield value
 
 
+MODULES = (activations, losses, layers, nn, optimizers, metrics, schedules, models)
 FOR_LAYERS_TO_COME = {"heads", "units", "size"}
 
 
@@ -120,9 +161,7 @@ def test_every_activation_loss_and_optimizer_is_asked_by_its_own_words():
 
 
 def test_the_table_names_arguments_that_exist_and_words_that_are_foreign():
-    functions = [
-        getattr(module, name) for module in (activations, losses, layers, nn, optimizers) for name in module.__all__
-    ]
+    functions = [getattr(module, name) for module in MODULES for name in module.__all__]
     functions = [f for f in functions if inspect.isfunction(inspect.unwrap(f))]
     arguments = {name for f in functions for name in inspect.signature(f).parameters}
     assert {name for meant in words.MEANT.values() for name in meant} - arguments <= FOR_LAYERS_TO_COME
