@@ -228,7 +228,7 @@ def texts(file):
 HDF5 = {
     "a lazy array": (lazy, "its arrays claim 137,438,953,472 bytes, far more than the file has"),
     "2**40 paths": (doubled, "is another name of a group, which is not followed"),
-    "a circle": (circle, "is another name of a group|is not"),
+    "a circle": (circle, "is another name of a group, which is not followed"),
     "a type": (named_type, "/layers/dense/vars/0 is a Datatype, neither a group nor an array"),
     "a text": (texts, r"dense/kernel is (object|\|S4); expected numbers"),
     "names that are numbers": (listed(layer_names=3), "is not a complete HDF5 file of Keras weights"),
