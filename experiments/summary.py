@@ -14,6 +14,7 @@ from typing import Annotated
 import tyro
 
 from jaxdl import analysis, runs
+from jaxdl.data.dataset import channels_last_hint
 from jaxdl.runs import commandline
 
 
@@ -24,7 +25,7 @@ class Config:
     model: Annotated[str, tyro.conf.Positional]
     """A name in jaxdl.models, or package.module:function that takes the number of classes and returns an nn.Layer."""
     in_shape: tuple[int, ...] = (224, 224, 3)
-    """Shape of one input: height, width, channels."""
+    """Shape of one input: height, width, channels, in this order."""
     classes: int = 1000
     """Number of classes."""
     compact: bool = False
@@ -38,6 +39,8 @@ class Config:
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse the command line, print the table, and return the exit code."""
     config = commandline.parse(Config, argv, description=__doc__, prog="python -m experiments.summary")
+    if hint := channels_last_hint(config.in_shape):
+        raise ValueError(f"in_shape={config.in_shape}: {hint}")
     table = analysis.summary(runs.model(config.model, config.classes), config.in_shape)
     shown = table.compact() if config.compact else table
     print(shown.markdown() if config.markdown else shown)

@@ -12,6 +12,7 @@ import pathlib
 import re
 import subprocess
 import sys
+import tomllib
 
 import pytest
 
@@ -22,7 +23,7 @@ REPOSITORY = ROOT.parent
 
 # a module imports from lower levels alone, never from its own
 LEVELS = [
-    {"compat", "numerics", "sizes", "words"},
+    {"compat", "disk", "numerics", "sizes", "words"},
     {"primitives"},
     {"activations", "initializers", "losses", "regularizers", "metrics", "schedules", "gradcheck"}
     | {"kernels", "data"},
@@ -309,3 +310,28 @@ def test_the_core_s_source_imports_only_what_the_package_depends_on():
     core = [path for path in FILES if part(path) in {*CORE, "__init__", "compat"}]
     foreign = {(label(path), one.split(".")[0]) for path in core for one in full_names(path)}
     assert {(file, package) for file, package in foreign if package not in known} == EXTRAS_ALLOWED
+
+
+PACKAGES_OF = {"PIL": "pillow", "markdown_it": "markdown-it-py", "orbax": "orbax-checkpoint", "sklearn": "scikit-learn"}
+
+
+def of_extra(name, project):
+    """The packages of an extra, those of the extras in it included."""
+    found = set()
+    for wanted in project["optional-dependencies"][name]:
+        package, brackets, inside = re.match(r"([\w-]+)(\[(.*)\])?", wanted).groups()
+        found |= {p for one in inside.split(",") for p in of_extra(one, project)} if brackets else {package}
+    return found
+
+
+def test_the_extra_of_the_documentation_has_all_that_an_import_of_every_module_needs():
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    there = {re.match(r"[\w-]+", one)[0] for one in project["dependencies"]} | of_extra("docs", project)
+    needed = set()
+    for path in [*FILES, *(REPOSITORY / "docs").glob("*.py")]:
+        for node in tree(path).body:
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module]
+                needed |= {name.partition(".")[0] for name in names}
+    packages = {PACKAGES_OF.get(name, name) for name in needed - {"jaxdl", "docs", *sys.stdlib_module_names}}
+    assert packages - there == set()

@@ -1,6 +1,8 @@
 """Checkpoints restore to the bit, damaged ones are skipped, and an interrupted save loses none."""
 
 import errno
+import hashlib
+import json
 import os
 import pathlib
 import random
@@ -130,6 +132,57 @@ def test_a_train_state_of_the_first_format_is_restored_and_a_newer_format_is_ref
     monkeypatch.undo()
     with pytest.raises(ValueError, match="has format 3; this version reads 1 to 2"):
         checkpoints.restore(new, TREE)
+
+
+METAS = {
+    "of a later format": (
+        lambda meta: {"format": 9, "tensors": []},
+        ValueError,
+        "has format 9; this version reads 1 to 2",
+    ),
+    "of another step": (
+        lambda meta: meta | {"step": 100},
+        checkpoints.CorruptCheckpointError,
+        "checkpoint of step 100",
+    ),
+    "without arrays": (
+        lambda meta: {"format": 2, "meta": {}},
+        checkpoints.CorruptCheckpointError,
+        "no object 'arrays'",
+    ),
+    "a list": (lambda meta: [meta], checkpoints.CorruptCheckpointError, "holds a list; expected an object"),
+}
+
+
+@pytest.mark.parametrize("case", METAS)
+def test_what_describes_a_checkpoint_is_checked_before_it_is_used(case, tmp_path):
+    change, error, said = METAS[case]
+    folder = checkpoints.save(tmp_path, 999, {"x": jnp.ones(2)}, {})
+    meta = folder / "meta.json"
+    meta.write_text(json.dumps(change(json.loads(meta.read_text()))))
+    digests = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in checkpoints._files(folder)}
+    (folder / checkpoints.MANIFEST).write_text(json.dumps(digests))
+    with pytest.raises(error, match=said) as caught:
+        checkpoints.restore(folder, {"x": jnp.ones(2)})
+    assert str(folder) in str(caught.value)
+    assert type(caught.value) is error
+
+
+def test_two_leaves_of_one_path_are_named_by_their_argument(tmp_path):
+    class Alike(str):
+        __slots__ = ()
+        __eq__ = object.__eq__
+        __hash__ = object.__hash__
+
+        def __lt__(self, other):
+            return id(self) < id(other)
+
+    folder = checkpoints.save(tmp_path, 1, {"a": jnp.ones(1)}, {})
+    twice = {Alike("a"): jnp.ones(1), Alike("a"): jnp.zeros(1)}
+    with pytest.raises(ValueError, match=r"^like: two leaves have the path"):
+        checkpoints.restore(folder, twice)
+    with pytest.raises(ValueError, match=r"^tree: two leaves have the path"):
+        checkpoints.save(tmp_path, 2, twice, {})
 
 
 def test_an_array_that_is_spread_over_devices_is_saved_whole(tmp_path):
@@ -271,11 +324,8 @@ def test_an_older_checkpoint_replaces_a_corrupt_one_with_a_report(tmp_path):
     with pytest.raises(checkpoints.CorruptCheckpointError, match=r"all checkpoints are corrupt.*\[1, 2, 10\]"):
         newest()
     assert len(lines) == 3
-    shutil.copytree(
-        tmp_path / "saved" / "00000011",
-        tmp_path / "00000011",
-        # an intact checkpoint of another tree is an error, never skipped
-    )
+    # an intact checkpoint of another tree is an error, never skipped
+    shutil.copytree(tmp_path / "saved" / "00000011", tmp_path / "00000011")
     with pytest.raises(ValueError, match="holds other arrays"):
         checkpoints.restore_newest(tmp_path, {"other": jnp.ones(2)}, report=lines.append)
 
@@ -492,4 +542,4 @@ def test_a_checkpoint_under_another_step_s_name_is_passed_over(tmp_path):
     (tmp_path / f"{100:08d}").rename(tmp_path / f"{999:08d}")
     said = []
     assert checkpoints.restore_newest(tmp_path, TREE, report=said.append).meta == {"saved": 99}
-    assert "is the checkpoint of step 100 under another name" in said[0]
+    assert "holds the checkpoint of step 100" in said[0]

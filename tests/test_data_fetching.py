@@ -1,6 +1,7 @@
 """Downloads from a local server that misbehaves in every way a real one does."""
 
 import builtins
+import contextlib
 import gzip
 import hashlib
 import os
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 from jaxdl import data
-from jaxdl.data.reading import fetching, loading
+from jaxdl.data.reading import fetching, loading, sources
 from jaxdl.data.reading.sources import IdxSource
 
 pytest.importorskip("pooch", reason="downloads need pooch")
@@ -35,6 +36,7 @@ class Server(ThreadingHTTPServer):
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
         self.pages, self.faults, self.asked = dict(GOOD), {}, []
+        self.over = threading.Event()
         self.address = f"http://127.0.0.1:{self.server_port}/"
 
 
@@ -50,9 +52,19 @@ class Handler(BaseHTTPRequestHandler):
             self.send_error(404)
             return
         self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
+        if fault != "endless":
+            self.send_header("Content-Length", str(10**12 if fault == "huge" else len(body)))
         self.end_headers()
-        self.wfile.write(body[: len(body) // 2] if fault == "break" else body)
+        with contextlib.suppress(ConnectionError):  # the client has had enough
+            self.send_body(fault, body)
+
+    def send_body(self, fault, body):
+        self.wfile.write(body[: len(body) // 2] if fault in ("break", "stall", "drip") else body)
+        if fault == "stall":
+            self.server.over.wait(5)
+        while fault in ("drip", "endless") and not self.server.over.is_set():
+            self.wfile.write(b"x" if fault == "drip" else bytes(1 << 16))
+            self.server.over.wait(0.05 if fault == "drip" else 0)
 
     def log_message(self, format, *args):
         del format, args
@@ -65,6 +77,7 @@ def server(monkeypatch):
         thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         yield running
+        running.over.set()
         running.shutdown()
         thread.join()
 
@@ -146,6 +159,47 @@ def test_wrong_bytes_are_refused_and_not_kept(server, mnist, tmp_path, wrong, me
     with pytest.raises(ConnectionError, match=message):
         data.load("mnist", data_dir=tmp_path)
     assert kept(tmp_path) == []
+
+
+def test_a_download_that_stalls_is_started_again_once(server, tmp_path):
+    server.faults[FIRST] = ["stall"]
+    fetching.fetch([server.address + FIRST[1:]], tmp_path / "x.gz", check=len_of, timeout=0.3)
+    assert (tmp_path / "x.gz").read_bytes() == GOOD[FIRST]
+    server.faults[FIRST] = ["stall"] * 9
+    with pytest.raises(ConnectionError, match=r"broken off after \d+ bytes \(.*timed out"):
+        fetching.fetch([server.address + FIRST[1:]], tmp_path / "y.gz", check=len_of, timeout=0.3)
+    assert server.asked == [FIRST] * 4
+    assert kept(tmp_path) == ["x.gz"]
+
+
+def len_of(path):
+    return path.stat().st_size
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("huge", r"it has 1,000,000,000,000 bytes; at most 1,048,576 are downloaded"),
+        ("endless", r"stopped after \d+ bytes, beyond 1,048,576 bytes"),
+        ("drip", r"stopped after \d+ bytes, beyond the time for one download"),
+    ],
+)
+def test_a_download_beyond_its_limits_is_left_for_the_next_mirror(server, tmp_path, fault, said):
+    server.faults[FIRST] = [fault] * 9
+    urls, limits = [server.address + FIRST[1:]], {"most_bytes": 1 << 20, "most_seconds": 0.3}
+    with pytest.raises(ConnectionError, match=said):
+        fetching.fetch(urls, tmp_path / "x.gz", check=len_of, timeout=2.0, **limits)
+    assert (server.asked, kept(tmp_path)) == ([FIRST], [])
+    server.pages["/other.gz"] = GOOD[FIRST]
+    fetching.fetch([*urls, server.address + "other.gz"], tmp_path / "x.gz", check=len_of, timeout=2.0, **limits)
+    assert (tmp_path / "x.gz").read_bytes() == GOOD[FIRST]
+
+
+def test_every_mirror_is_encrypted():
+    found = [mirror for value in vars(sources).values() if isinstance(value, IdxSource) for mirror in value.mirrors]
+    found += [mirror for name, value in vars(sources).items() if name.endswith("_MIRRORS") for mirror in value]
+    assert len(found) >= 5
+    assert [mirror for mirror in found if not mirror.startswith("https://")] == []
 
 
 def test_another_compression_of_the_right_bytes_is_accepted(server, mnist, tmp_path):

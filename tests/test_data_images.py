@@ -111,7 +111,9 @@ def test_lossy_images_are_noted(tmp_path):
 def test_images_are_decoded_once_and_again_when_the_source_changes(tmp_path, cache, monkeypatch):
     decoded = []
     real = images_module._decode_all
-    monkeypatch.setattr(images_module, "_decode_all", lambda path: decoded.append(path) or real(path))
+    monkeypatch.setattr(
+        images_module, "_decode_all", lambda path, **options: decoded.append(path) or real(path, **options)
+    )
     folder = write(tmp_path / "pets", FILES)
     first, second = data.load(folder), data.load(folder)
     check(second)
@@ -152,9 +154,10 @@ def without(*prefixes):
     return {name: value for name, value in FILES.items() if not name.startswith(prefixes)}
 
 
-def bmp16():
+def deep():
+    """A TIFF file of 32 bits per pixel."""
     file = io.BytesIO()
-    Image.fromarray(np.zeros((6, 5), np.uint16)).save(file, "png")
+    Image.fromarray(np.zeros((6, 5), np.int32)).save(file, "tiff")
     return file.getvalue()
 
 
@@ -164,12 +167,13 @@ BAD = {
     "no image": (FILES | {"train/cat/2.png": b"hello"}, "image train/cat/2.png cannot be read"),
     "truncated": ({"a/0.png": BROKEN, "b/0.png": BROKEN[:2000]}, "image b/0.png cannot be read"),
     "flipped": ({"a/0.png": BROKEN, "b/0.png": BROKEN[:900] + b"!!" + BROKEN[902:]}, "image b/0.png cannot be read"),
-    "depth": (FILES | {"train/cat/2.png": bmp16()}, "image train/cat/2.png has mode I;16; expected 8 bits"),
+    "depth": (FILES | {"train/cat/2.tif": deep()}, "image train/cat/2.tif has mode I; expected 8 or 16 bits"),
     "classes": (without("test/cat"), "different classes; only in train: cat; only in test: none"),
     "no train": (without("train"), "images in a folder test, but none in a folder train"),
     "flat": ({"0.png": FILES["train/cat/0.png"]}, "0.png is not at CLASS/IMAGE"),
-    "flat train": ({"train/0.png": FILES["train/cat/0.png"]}, r"train/0.png is not at train\|test/CLASS/IMAGE"),
-    "val": (FILES | {"val/cat/0.png": FILES["train/cat/0.png"]}, "the top folders are test, train, val"),
+    "flat train": ({"train/0.png": FILES["train/cat/0.png"]}, r"train/0.png is not at train\|val\|test/CLASS/IMAGE"),
+    "val": (FILES | {"val/cat/0.png": FILES["train/cat/0.png"]}, "train and dev have different classes; only in train"),
+    "more": (FILES | {"more/cat/0.png": FILES["train/cat/0.png"]}, "the top folders are more, test, train"),
     "mixed": (FILES | {"train/0.png": FILES["train/cat/0.png"]}, "train/0.png is not at"),
     "nothing": ({"a/notes.txt": b"x"}, "no images; looked for .png"),
 }

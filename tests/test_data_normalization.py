@@ -21,6 +21,14 @@ def test_statistics_are_numpys_and_inputs_become_standard():
     np.testing.assert_allclose(x.std(axis=(0, 1, 2)), 1, atol=1e-5)
 
 
+@pytest.mark.parametrize("make", [jnp.asarray, jax.device_put], ids=["array", "device"])
+def test_statistics_are_the_same_of_any_array(make):
+    wide = (IMAGES.astype(np.float32) + 5000) / 3
+    expected, found = data.fit_normalization(wide, 1.0), data.fit_normalization(make(wide), 1.0)
+    np.testing.assert_array_equal(found.mean, expected.mean)
+    np.testing.assert_array_equal(found.std, expected.std)
+
+
 def test_a_worked_pixel_and_its_types():
     stats = data.Normalization(np.float32([0.5, 0.25]), np.float32([0.5, 0.125]), 16.0)
     pixel = np.array([[[16, 4]]], np.uint8)

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import optax
 import pytest
@@ -424,13 +425,18 @@ def test_a_batch_that_the_devices_do_not_divide_is_an_error(strategy):
         ({"devices": 0}, "devices=0: must be at least 1 and at most 8"),
         ({"devices": -1}, "devices=-1: must be at least 1"),
         ({"devices": 9}, r"devices=9: must be at least 1 and at most 8 \(cpu\).*JAX_NUM_CPU_DEVICES=9"),
+        ({"devices": 2.0}, r"devices=2\.0: must be a whole number, or a sequence of devices"),
+        ({"devices": True}, "devices=True: must be a whole number, or a sequence of devices"),
+        ({"devices": [0, 1]}, r"devices=\[0, 1\]: 0 is a int, not a device"),
+        ({"devices": "cpu"}, "devices='cpu': must be a whole number"),
         ({"devices": []}, "must name at least one device"),
         ({"devices": jax.devices()[:1] * 2}, "none twice"),
         ({"strategy": "dmap"}, "strategy='dmap' is not one of pmap, jit, shard_map"),
         ({"strategy": ""}, "strategy='' is not one of"),
     ],
 )
-def test_mistakes_are_named(options, text):
+def test_mistakes_are_named(options, text, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     with pytest.raises(ValueError, match=text):
         training.data_parallel(softmax_step(), **options)
     if "devices" in options:
@@ -438,7 +444,7 @@ def test_mistakes_are_named(options, text):
             training.data_parallel_eval(training.eval_step(SOFTMAX), **options)
 
 
-def test_default_strategy_and_devices():
+def test_default_strategy_and_devices(monkeypatch):
     assert training.data_parallel(softmax_step()).size == len(jax.devices())
     chosen = training.data_parallel(softmax_step(), devices=jax.devices()[4:6])
     state = chosen.place(training.start(SOFTMAX_START, {}, RECORDER))
@@ -446,4 +452,6 @@ def test_default_strategy_and_devices():
     assert sharded.image.shape == (2, N // 2, 8, 8, 1)  # pmap, the default for several
     state, _ = chosen.step(state, sharded, chosen.place(KEY))
     assert state.step.sharding.device_set == set(jax.devices()[4:6])
-    assert training.data_parallel(softmax_step(), devices=1).shard(batch(0)).image.shape == (N, 8, 8, 1)  # jit
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    for one in (1, np.int64(1)):  # jit
+        assert training.data_parallel(softmax_step(), devices=one).shard(batch(0)).image.shape == (N, 8, 8, 1)

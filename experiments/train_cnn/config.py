@@ -17,6 +17,7 @@ class Config:
     """All options of a run. Those left out get defaults that suit the data set and the optimizer, and are recorded."""
 
     EXPERIMENT: ClassVar[str] = "train_cnn"
+    ADDED: ClassVar[tuple[str, ...]] = ("skip_unreadable",)  # options that older run folders lack
 
     dataset: str = "digits"
     """digits, mnist, fashion_mnist, cifar10; a folder or tar archive with a folder of images per class; or
@@ -80,6 +81,8 @@ class Config:
     steps_per_call: int = 0
     """Most steps per call of the compiled program. More than 1 needs a data set that fits on the device. 0: 10, or 1 on
     CPU if a forward pass takes over 0.1 GFLOP."""
+    skip_unreadable: bool = False
+    """Leave out image files of a folder or archive that cannot be read, and say how many."""
     data_dir: Path | None = None
     """Folder of the data sets' files; by default the variable JAXDL_DATA_DIR, else a per-user cache."""
     out: Path | None = None

@@ -71,7 +71,7 @@ def prepare(config: Config) -> Setup:
     Raises:
         ValueError: if the options, the model and the data do not fit together.
     """
-    dataset = runs.dataset(config.dataset, data_dir=config.data_dir)
+    dataset = runs.dataset(config.dataset, data_dir=config.data_dir, skip_unreadable=config.skip_unreadable)
     splits = data.split(dataset, seed=config.seed, dev_fraction=config.dev_fraction, test_fraction=config.test_fraction)
     preprocessing = fit_preprocessing(config, splits.train.images, dataset.scale)
     layer = runs.model(config.model, len(dataset.classes))

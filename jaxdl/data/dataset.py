@@ -16,7 +16,7 @@ import numpy as np
 
 
 class Dataset(NamedTuple):
-    """Examples, with a test set if the source has one.
+    """Examples, with a test set and a development set if the source has them.
 
     Attributes:
         name: name to print beside results, e.g. "mnist".
@@ -28,6 +28,8 @@ class Dataset(NamedTuple):
         scale: the pixel value that means 1.0: 255.0 for bytes, 16.0 for digits, 1.0 for floats and features.
         checksums: file name -> SHA-256 of the bytes that were read (for IDX files, of the unpacked bytes).
         note: a caveat for readers of results, e.g. that the images are lossy copies; else "".
+        dev_images: like `images`, or None if the source has no development set of its own.
+        dev_labels: like `labels`, or None.
     """
 
     name: str
@@ -39,6 +41,8 @@ class Dataset(NamedTuple):
     scale: float
     checksums: dict[str, str]
     note: str = ""
+    dev_images: np.ndarray | None = None
+    dev_labels: np.ndarray | None = None
 
 
 def sha256(data: bytes | memoryview | np.ndarray) -> str:
@@ -128,21 +132,24 @@ def checked(dataset: Dataset, *, where: str | None = None) -> Dataset:
         where: the file or folder to name in messages; None stands for the data set's name.
 
     Raises:
-        ValueError: if there are no images, lengths differ, a label has no class, or train and test images or labels
-            differ in size or type.
+        ValueError: if there are no images, lengths differ, a label has no class, or images or labels of the test or
+            development set differ from the training set's in size or type.
     """
     where = dataset.name if where is None else where
-    _check_part(f"{where} (train)", dataset.images, dataset.labels, dataset.classes)
-    if dataset.test_images is not None and dataset.test_labels is not None:
-        one, other = (f"{y.shape[1:]} {y.dtype}" for y in (dataset.labels, dataset.test_labels))
+    train, labels = dataset.images, dataset.labels
+    _check_part(f"{where} (train)", train, labels, dataset.classes)
+    others = {"test": (dataset.test_images, dataset.test_labels), "dev": (dataset.dev_images, dataset.dev_labels)}
+    for part, (x, y) in others.items():
+        if x is None or y is None:
+            continue
+        one, other = (f"{each.shape[1:]} {each.dtype}" for each in (labels, y))
         if one != other:
-            raise ValueError(f"{where}: train labels are {one}, test labels are {other}; they must match")
-        _check_part(f"{where} (test)", dataset.test_images, dataset.test_labels, dataset.classes)
-        train, test = dataset.images, dataset.test_images
-        if train.shape[1:] != test.shape[1:] or train.dtype != test.dtype:
+            raise ValueError(f"{where}: train labels are {one}, {part} labels are {other}; they must match")
+        _check_part(f"{where} ({part})", x, y, dataset.classes)
+        if train.shape[1:] != x.shape[1:] or train.dtype != x.dtype:
             raise ValueError(
-                f"{where}: train images are {train.shape[1:]} {train.dtype}, test images are "
-                f"{test.shape[1:]} {test.dtype}; they must match"
+                f"{where}: train images are {train.shape[1:]} {train.dtype}, {part} images are {x.shape[1:]} "
+                f"{x.dtype}; they must match"
             )
     return dataset
 
@@ -165,6 +172,13 @@ def _check_part(where: str, images: np.ndarray, labels: np.ndarray, classes: tup
         )
 
 
+def channels_last_hint(shape: Sequence[int]) -> str:
+    """Return a hint for a shape that must be a square image of 1 or 3 channels with the channels first, else ""."""
+    if len(shape) == 3 and shape[0] in (1, 3) and shape[1] == shape[2] > 4:
+        return f"channels come last here: {(*shape[1:], shape[0])} instead of {tuple(shape)}"
+    return ""
+
+
 def _signs(labels: np.ndarray) -> str:
     """Return advice for classes called -1 and 1, else nothing."""
     if not np.isin(labels, (-1, 1)).all():
@@ -184,6 +198,8 @@ def _images(argument: str, images: Any, scale: float | int | None) -> np.ndarray
             f"{argument} has shape {images.shape}; expected (N, H, W), (N, H, W, C) or, for a table, (N, features)"
             f"{column}"
         )
+    if hint := channels_last_hint(images.shape[1:]):
+        raise ValueError(f"{argument} has shape {images.shape}; {hint}, as x.transpose(0, 2, 3, 1) gives them")
     allowed = "fiub" if images.ndim == 2 else "f"
     if images.dtype != np.uint8 or images.ndim == 2:
         if not _is_kind(images, allowed):

@@ -37,7 +37,7 @@ class Normalization(NamedTuple):
         return cls(np.asarray(values["mean"], np.float32), np.asarray(values["std"], np.float32), values["scale"])
 
 
-def fit_normalization(images: np.ndarray, scale: float | int) -> Normalization:
+def fit_normalization(images: ArrayLike, scale: float | int) -> Normalization:
     """Return the mean and standard deviation of every channel over images and positions: σ² = (1/m) Σ (x − μ)².
 
     Args:
@@ -60,6 +60,7 @@ def fit_normalization(images: np.ndarray, scale: float | int) -> Normalization:
             f"images has shape {np.shape(images)}; expected (N, H, W, C) or (N, features) with N of at least 1"
         )
     _check_scale(scale)
+    images = np.asarray(images)  # JAX would keep the sums of its own arrays in float32
     count = images.size // images.shape[-1]
     mean = _channel_sums(images, 0.0, 1) / count
     std = np.sqrt(_channel_sums(images, mean, 2) / count)

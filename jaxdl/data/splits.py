@@ -35,9 +35,11 @@ def split(dataset: Dataset, *, seed: int, dev_fraction: float, test_fraction: fl
     The parts are a function of the labels, the fractions and the seed alone; examples keep their order.
 
     Args:
-        dataset: the data set. If it has a test set, that is the test part and is never mixed with the rest.
+        dataset: the data set. If it has a test set, that is the test part and is never mixed with the rest; and so for
+            a development set.
         seed: determines the parts, a non-negative integer.
-        dev_fraction: share of the examples that are not test examples, in (0, 1).
+        dev_fraction: share of the examples that are not test examples, in (0, 1). It is not used if the data set has
+            its own development set.
         test_fraction: share of all examples, in (0, 1), for a data set without a test set; None stands for 0.2.
 
     Raises:
@@ -64,7 +66,10 @@ def split(dataset: Dataset, *, seed: int, dev_fraction: float, test_fraction: fl
     else:
         share = 0.2 if test_fraction is None else test_fraction
         rest, test = _divide(rest, share, seed, dataset, "test")
-    train, dev = _divide(rest, dev_fraction, seed, dataset, "dev")
+    if dataset.dev_images is not None and dataset.dev_labels is not None:
+        train, dev = rest, Examples(dataset.dev_images, dataset.dev_labels)
+    else:
+        train, dev = _divide(rest, dev_fraction, seed, dataset, "dev")
     parts = Splits(train, dev, test)
     if dataset.classes:
         _check_classes(parts, dataset)

@@ -2,10 +2,7 @@
 
 import functools
 import io
-import json
 import os
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,32 +12,46 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from jaxdl.interop import kerasfiles
+from jaxdl import disk
+from jaxdl.interop import hdf5files, torchfiles
 
 Tensors = dict[str, np.ndarray]
-SUFFIXES = (".safetensors", ".pth", ".pt", ".h5", ".hdf5", ".keras")
-_IN_ARCHIVE = "model.weights.h5"
+# suffix -> reader; names may be in upper case
+READERS = {
+    **dict.fromkeys((".pth", ".pt", ".pth.tar", ".pt.tar", ".ckpt", ".bin"), torchfiles.read),
+    ".h5": hdf5files.read_hdf5,
+    ".hdf5": hdf5files.read_hdf5,
+    ".keras": hdf5files.read_archive,
+}
+SUFFIXES = (".safetensors", *READERS)
+KERAS = (".h5", ".hdf5", ".keras")
 
 
 def read(path: str | os.PathLike) -> Tensors:
     """Read all arrays of a file of weights by name.
 
-    The formats are ``.safetensors``; PyTorch's ``.pth`` and ``.pt`` (needs torch; only tensors are read, with
-    ``weights_only=True``); and Keras' ``.h5``, ``.weights.h5`` and ``.keras`` (needs h5py). Keras' names are
-    ``LAYER/kernel``, ``LAYER/gamma``, ..., in nested models ``MODEL/LAYER/kernel``, in recurrent layers
-    ``LAYER/CELL/kernel``.
+    The formats are ``.safetensors``; PyTorch's ``.pth``, ``.pt``, ``.pth.tar``, ``.ckpt`` and ``.bin`` (needs torch;
+    only tensors are read, with ``weights_only=True``; of a checkpoint with other things, the one dict of tensors under
+    ``model``, ``state_dict`` or ``model_state_dict``); and Keras' ``.h5``, ``.weights.h5`` and ``.keras`` (needs h5py).
+    Keras' names are ``LAYER/kernel``, ``LAYER/gamma``, ..., in nested models ``MODEL/LAYER/kernel``, in recurrent
+    layers ``LAYER/CELL/kernel``.
 
     Raises:
-        ValueError: naming the file, if it is missing, truncated, of another format or holds anything but tensors, such
-            as pickled objects or links to other files, or if the arrays of a Keras layer cannot be named.
+        ValueError: naming the file, if it is missing, not a regular file, truncated, of another format or holds
+            anything but tensors, such as pickled objects or links to other files; if it claims sizes beyond its own; or
+            if the arrays of a Keras layer cannot be named.
     """
     path = Path(path)
-    readers = {".safetensors": _read_safetensors, ".pth": _read_torch, ".pt": _read_torch, ".keras": _read_archive}
-    if path.suffix not in SUFFIXES:
+    suffix = next((end for end in SUFFIXES if path.name.lower().endswith(end)), None)
+    if suffix is None:
         raise ValueError(f"{path}: the name ends in {path.suffix!r}, allowed are {', '.join(SUFFIXES)}")
-    if not path.is_file():
-        raise ValueError(f"{path}: there is no such file")
-    return readers.get(path.suffix, _read_hdf5)(path)
+    disk.check_regular(path)
+    return READERS.get(suffix, _read_safetensors)(path)
+
+
+def is_keras(path: str | os.PathLike) -> bool:
+    """Return whether a file's name is that of Keras' weights."""
+    return Path(path).name.lower().endswith(KERAS)
 
 
 def write_safetensors(
@@ -59,7 +70,7 @@ def write_safetensors(
     from safetensors.numpy import save
 
     arrays = {name: _storable(name, array) for name, array in tensors.items()}
-    _write_whole(path, save(arrays, None if metadata is None else dict(metadata)))
+    disk.write_whole(path, save(arrays, None if metadata is None else dict(metadata)), shared=True)
 
 
 def _storable(name: str, array: Any) -> np.ndarray:
@@ -126,14 +137,7 @@ def write_keras(path: str | os.PathLike, tensors: Mapping[str, ArrayLike]) -> No
             group.attrs["weight_names"] = [name.encode() for name in names]
             for name in names:
                 group[name] = np.asarray(tensors[name])
-    _write_whole(path, buffer.getvalue())
-
-
-def _write_whole(path: str | os.PathLike, content: bytes) -> None:
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.writing")
-    temporary.write_bytes(content)
-    temporary.replace(path)
+    disk.write_whole(path, buffer.getvalue(), shared=True)
 
 
 def _read_safetensors(path: Path) -> Tensors:
@@ -141,7 +145,7 @@ def _read_safetensors(path: Path) -> Tensors:
 
     try:
         stored = deserialize(path.read_bytes())
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, ValueError, TypeError, OverflowError, MemoryError) as error:
         raise ValueError(f"{path}: is not a complete safetensors file ({error})") from error
     tensors = {}
     for name, about in stored:  # safetensors' own numpy functions do not support float8
@@ -150,74 +154,3 @@ def _read_safetensors(path: Path) -> Tensors:
         values = np.frombuffer(about["data"], _dtypes()[about["dtype"]])
         tensors[name] = values.reshape(about["shape"])
     return tensors
-
-
-def _read_torch(path: Path) -> Tensors:
-    import pickle
-
-    import torch  # pyright: ignore[reportMissingImports]
-
-    try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:  # torch's own message suggests loading it anyway
-        raise ValueError(f"{path}: holds Python objects other than tensors, which are not loaded") from error
-    except (RuntimeError, OSError, EOFError, KeyError, ValueError) as error:
-        why = f"{error}".partition(". ")[0] or type(error).__name__
-        raise ValueError(f"{path}: is not a complete PyTorch file ({why})") from error
-    loaded = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else loaded
-    if not isinstance(loaded, dict) or not all(isinstance(value, torch.Tensor) for value in loaded.values()):
-        raise ValueError(f"{path}: holds a {type(loaded).__name__}; expected a dict of tensors by name")
-    return {name: value.float().numpy() if value.dtype is torch.bfloat16 else value.numpy()
-            for name, value in loaded.items()}  # fmt: skip
-
-
-def _read_archive(path: Path) -> Tensors:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            content = archive.read(_IN_ARCHIVE)
-            config = json.loads(archive.read("config.json")) if "config.json" in archive.namelist() else None
-    except (zipfile.BadZipFile, zlib.error, KeyError, OSError, EOFError, ValueError, NotImplementedError) as error:
-        raise ValueError(f"{path}: is not a complete Keras archive with a {_IN_ARCHIVE} ({error})") from error
-    return _read_hdf5(path, io.BytesIO(content), _inner(config))
-
-
-def _model_config(path: Path, file: Any) -> Any:
-    if "model_config" not in file.attrs:
-        return None
-    try:
-        return _inner(json.loads(file.attrs["model_config"]))
-    except ValueError as error:
-        raise ValueError(f"{path}: its model_config is not JSON ({error})") from error
-
-
-def _inner(config: Any) -> Any:
-    """Return the config of a model's layers, without the model's own name, which paths omit."""
-    return config.get("config") if isinstance(config, dict) else None
-
-
-def _read_hdf5(path: Path, content: io.BytesIO | None = None, config: Any = None) -> Tensors:
-    import h5py
-
-    try:
-        with h5py.File(path if content is None else content, "r") as file:
-            _check_links(path, file)
-            root: Any = file.get("model_weights", file)
-            if "layer_names" in root.attrs:
-                return kerasfiles.read_listed(str(path), root, _model_config(path, file))
-            return kerasfiles.read_numbered(str(path), root, config)
-    except (OSError, RuntimeError, KeyError) as error:
-        raise ValueError(f"{path}: is not a complete HDF5 file of Keras weights ({error})") from error
-
-
-def _check_links(path: Path, group: Any) -> None:
-    """Raise ValueError if a file links to other files, whose contents h5py would read as its own."""
-    import h5py
-
-    for name in group:
-        if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-            raise ValueError(f"{path}: {group.name}/{name} is a link, which is not followed")
-        item = group[name]
-        if isinstance(item, h5py.Group):
-            _check_links(path, item)
-        elif item.external or item.is_virtual:
-            raise ValueError(f"{path}: {item.name} keeps its values in another file, which is not read")

@@ -202,7 +202,10 @@ def _snake(name: str) -> str:
     return re.sub("([a-z])([A-Z])", r"\1_\2", words).lower()
 
 
-def _add(where: str, tensors: Tensors, name: str, array: np.ndarray) -> None:
+def _add(where: str, tensors: Tensors, name: str, array: Any) -> None:
+    array = np.asarray(array)
+    if array.dtype.kind not in "fiub":
+        raise ValueError(f"{where}: {name} is {array.dtype}; expected numbers")
     if name in tensors:
         raise ValueError(f"{where}: two arrays are called {name}; give the model's layers unique names")
     tensors[name] = array

@@ -31,6 +31,10 @@ class Mismatch(ValueError):
         differ = [f"{name} is {there}, expected {needed}" for name, (there, needed) in shapes.items()]
         parts = [("not in the weights", missing), ("not in the network", unexpected), ("of another shape", differ)]
         said = [f"{len(names)} {what}: {_listed(names)}" for what, names in parts if names]
+        if prefix := _prefix(missing, unexpected):
+            said.append(f"without the prefix {prefix!r} the names in the file would match")
+        elif prefix := _prefix(unexpected, missing):
+            said.append(f"with the prefix {prefix!r} the names in the file would match")
         super().__init__("weights of another architecture; " + "; ".join(said))
 
 
@@ -51,7 +55,8 @@ def from_torch(
     """Convert a PyTorch state dict to the params and state of ``layer``.
 
     Convolution kernels are transposed from (o, i, h, w) to (h, w, i, o) and dense kernels from (o, i) to (i, o); after
-    a flatten, a dense kernel's rows are reordered from (c, h, w) to (h, w, c). ``num_batches_tracked`` is ignored.
+    a flatten, a dense kernel's rows are reordered from (c, h, w) to (h, w, c). ``num_batches_tracked`` is ignored, and
+    so are the prefixes ``module.`` and ``_orig_mod.`` that DataParallel and `torch.compile` put before every name.
 
     Args:
         tensors: name → array, as from `read`.
@@ -66,7 +71,8 @@ def from_torch(
         Mismatch: if names or shapes differ; it lists all of them.
     """
     wanted = {_present_name(name): a for name, a in tensors.items() if not name.endswith("num_batches_tracked")}
-    return _fill(wanted, layer, in_shape, _slots(layer, in_shape, names(layer), _torch_slots))
+    slots = _slots(layer, in_shape, names(layer), _torch_slots)
+    return _fill(_unwrapped(wanted, {slot.name for slot in slots}), layer, in_shape, slots)
 
 
 def to_torch(layer: nn.Layer, params: Any, state: Any, in_shape: Sequence[int], names: Names) -> dict[str, Any]:
@@ -125,6 +131,23 @@ def check_match(there: Mapping[str, tuple[int, ...]], needed: Mapping[str, tuple
     differ = {name: (there[name], shape) for name, shape in needed.items() if name in there and there[name] != shape}
     if missing or unexpected or differ:
         raise Mismatch(missing, unexpected, differ)
+
+
+def _unwrapped(tensors: dict[str, ArrayLike], needed: set[str]) -> dict[str, ArrayLike]:
+    """Return the tensors without PyTorch's wrappers in their names, unless the network's own names have them."""
+    if not any("_orig_mod." in name for name in needed):  # which may stand before any compiled part
+        plain = {re.sub(r"(^|\.)_orig_mod\.", r"\1", name): array for name, array in tensors.items()}
+        tensors = plain if len(plain) == len(tensors) else tensors
+    while tensors and not needed & {*tensors} and all(name.startswith("module.") for name in tensors):
+        tensors = {name.removeprefix("module."): array for name, array in tensors.items()}
+    return tensors
+
+
+def _prefix(short: Sequence[str], long: Sequence[str]) -> str:
+    """Return the prefix that turns all the short names into long ones, or ""."""
+    found = {name[: -len(short[0])] for name in long if name.endswith(short[0])} if short else set()
+    fits = [prefix for prefix in found if prefix[-1:] in (".", "/") and {prefix + name for name in short} <= {*long}]
+    return min(fits, default="")
 
 
 def _export(params: Any, state: Any, slots: list[_Slot]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -10,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl import nn
+from jaxdl.data.dataset import channels_last_hint
 from jaxdl.interop import files, layouts
 
 
@@ -36,11 +36,15 @@ def load(
     try:
         if names is None:
             return _own(path, tensors, layer, in_shape)
-        of_keras = Path(path).suffix in (".h5", ".hdf5", ".keras")
-        return (layouts.from_keras if of_keras else layouts.from_torch)(tensors, layer, in_shape, names)
+        convert = layouts.from_keras if files.is_keras(path) else layouts.from_torch
+        return convert(tensors, layer, in_shape, names)
     except layouts.Mismatch as error:
-        error.args = (f"{path}: {error.args[0]}",)
+        error.args = (f"{path}: {error.args[0]}{_advice(in_shape)}",)
         raise
+    except ValueError as error:
+        if not (advice := _advice(in_shape)):
+            raise
+        raise ValueError(f"{error}{advice}") from error
 
 
 def save(path: str | os.PathLike, params: Any, state: Any) -> None:
@@ -63,6 +67,11 @@ def save(path: str | os.PathLike, params: Any, state: Any) -> None:
         if not isinstance(leaf, jax.Array | np.ndarray | np.generic):
             raise ValueError(f"{name} is a {type(leaf).__name__}; allowed are arrays")
     files.write_safetensors(path, named, metadata={"format": "jaxdl"})
+
+
+def _advice(in_shape: Sequence[int]) -> str:
+    hint = channels_last_hint(in_shape)
+    return f"; in_shape={tuple(in_shape)}: {hint}" if hint else ""
 
 
 def _own(path: str | os.PathLike, tensors: files.Tensors, layer: nn.Layer, in_shape: Sequence[int]) -> tuple[Any, Any]:

@@ -135,7 +135,8 @@ def load_config(config_type: type[Config], folder: str | os.PathLike) -> Config:
     kind = stored.pop("experiment", None)  # older folders have none
     if kind not in (None, _kind(config_type)):
         raise ValueError(f"{path}: is the config of the experiment {kind!r}, not of {_kind(config_type)!r}")
-    if foreign := sorted({*stored} ^ (_fields(config_type) - {*WHERE})):
+    added = {*getattr(config_type, "ADDED", ())} - {*stored}  # since that folder was written
+    if foreign := sorted({*stored} ^ (_fields(config_type) - {*WHERE} - added)):
         raise ValueError(f"{path}: is the config of another experiment or version; {', '.join(foreign)} differ")
     if stored.get("data_dir") is not None:
         stored["data_dir"] = pathlib.Path(str(stored["data_dir"]))

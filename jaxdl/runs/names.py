@@ -18,6 +18,7 @@ import optax
 from flax import linen
 
 from jaxdl import data, interop, losses, models, nn, optimizers, studies
+from jaxdl.runs import trust
 
 _NEED_MORE = {"noisy_sgd"}  # wants a random key
 _DEPRECATED = {"optimistic_adam"}
@@ -255,12 +256,13 @@ def loss(text: str) -> Callable[[Any, Any], Any]:
 
 def dataset(name: str, **options: Any) -> data.Dataset:
     """Load a data set by name or path, or call a ``package.module:function`` that returns a `data.Dataset` or a pair
-    of images and labels.
+    of images and labels. A path that exists wins over a function of that name.
 
     Raises:
         ValueError: see `data.load` and `data.from_arrays`; also if it is not images of at least two classes.
     """
-    called_by_name = ":" in name.partition("(")[0]  # brackets in the name of a folder have no meaning
+    # brackets in the name of a folder have no meaning, nor has a colon in the path of one that exists
+    called_by_name = ":" in name.partition("(")[0] and not trust.is_path(name)
     found = _called_dataset(name) if called_by_name else data.load(name, **options)
     if not found.classes or found.images.ndim != 4:
         what = f"real targets {found.labels.shape}" if not found.classes else f"features {found.images.shape}"
@@ -276,7 +278,8 @@ def _called_dataset(name: str) -> data.Dataset:
     if isinstance(value, data.Dataset):
         options = {key: getattr(value, key) for key in ("test_images", "test_labels", "classes", "name", "scale")}
         checked = data.from_arrays(value.images, value.labels, **options)
-        return checked._replace(note=value.note, checksums=value.checksums or checked.checksums)
+        kept = {key: getattr(value, key) for key in ("note", "dev_images", "dev_labels")}
+        return checked._replace(**kept, checksums=value.checksums or checked.checksums)
     if isinstance(value, tuple) and len(value) == 2:
         return data.from_arrays(*value, name=name)
     raise ValueError(f"dataset={name!r} returned {type(value).__name__}, neither a Dataset nor (images, labels)")

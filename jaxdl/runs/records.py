@@ -27,23 +27,14 @@ from typing import Any, Final, Generic, Literal, TypeVar
 
 import numpy as np
 
+from jaxdl.disk import write_whole
+
 Path = pathlib.Path
 FORMAT: Final = 1
 Record = TypeVar("Record", bound=tuple)
 
 
 # ---------------------------------------------------------------- whole files
-
-
-def write_whole(path: str | os.PathLike, content: str | bytes) -> None:
-    """Write a file, or replace it; text is encoded as UTF-8."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.writing")
-    with temporary.open("wb") as file:
-        file.write(content.encode() if isinstance(content, str) else content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def write_arrays(path: str | os.PathLike, arrays: Mapping[str, Any]) -> None:

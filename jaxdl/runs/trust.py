@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 OWN = ("jaxdl", "experiments")  # packages whose public functions need no consent
+PATHS = ("dataset", "source", "different")  # options that `names.dataset` reads, where a path wins over a function
 
 
 def check_stored(
@@ -26,7 +27,8 @@ def check_stored(
         typed: names that the user typed as well; these are accepted.
     """
     named = [(name, text) for name, value in stored.items() for text in texts(value) if text not in typed]
-    foreign = [f"{name}={text!r}" for name, text in named if is_foreign(text)]
+    # a data set's path may have a colon, and is then never called
+    foreign = [f"{n}={text!r}" for n, text in named if is_foreign(text) and not (n in PATHS and is_path(text))]
     if foreign and not trust_run:
         raise ValueError(
             f"{path}: names code from outside of jaxdl, which would be imported and called: {', '.join(foreign)}; if "
@@ -49,6 +51,14 @@ def is_foreign(text: str) -> bool:
     function = found.func if isinstance(found, functools.partial) else found
     # a module of ours also exposes its imports, such as another package's functions
     return str(getattr(function, "__module__", "")).partition(".")[0] not in OWN
+
+
+def is_path(text: str) -> bool:
+    """Return whether a path of this name exists."""
+    try:
+        return pathlib.Path(text).expanduser().exists()
+    except (OSError, ValueError, RuntimeError):  # too long, a null character, an unknown user
+        return False
 
 
 def texts(value: Any) -> Iterable[str]:

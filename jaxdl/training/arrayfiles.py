@@ -25,7 +25,7 @@ def describe(argument: str, tree: Any) -> dict[str, list[Any]]:
         ValueError: if a leaf is not an array, or would come back in a narrower dtype.
     """
     described = {}
-    for name, leaf in _by_path(tree).items():
+    for name, leaf in _by_path(tree, argument).items():
         if not (hasattr(leaf, "shape") and hasattr(leaf, "dtype")):
             raise ValueError(f"{argument}{name} is a {type(leaf).__name__}; allowed are arrays")
         if not _is_key(leaf) and leaf.dtype.kind in "OSUMm":
@@ -69,12 +69,12 @@ def read(path: Path, like: Any, name_of: Callable[[str], str] = str) -> Any:
     return jax.tree.unflatten(jax.tree.structure(like), leaves)
 
 
-def _by_path(tree: Any) -> dict[str, Any]:
+def _by_path(tree: Any, argument: str = "tree") -> dict[str, Any]:
     named: dict[str, Any] = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
         name = jax.tree_util.keystr(path)
         if name in named:  # keys of two types may look alike
-            raise ValueError(f"tree: two leaves have the path {name}; rename one of the keys")
+            raise ValueError(f"{argument}: two leaves have the path {name}; rename one of the keys")
         named[name] = leaf
     return named
 

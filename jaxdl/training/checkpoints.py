@@ -126,12 +126,7 @@ def restore(checkpoint: str | os.PathLike, like: Any) -> Checkpoint:
     """
     checkpoint = _present(Path(checkpoint).absolute())
     verify(checkpoint)
-    saved = json.loads((checkpoint / "meta.json").read_text())
-    name = checkpoint.name.removeprefix(REPLACED)
-    if name.isdecimal() and int(name) != (step := saved.get("step", int(name))):  # older ones do not say
-        raise CorruptCheckpointError(f"{checkpoint}: is the checkpoint of step {step} under another name")
-    found = saved["arrays"]
-    name_of = _names_of_format(checkpoint, saved.get("format", 1), found)
+    found, meta, name_of = _read_meta(checkpoint / "meta.json")
     asked = {name_of(name): leaf for name, leaf in arrayfiles.describe("like", like).items()}
     if found != asked:
         differ = [
@@ -141,7 +136,7 @@ def restore(checkpoint: str | os.PathLike, like: Any) -> Checkpoint:
         ]
         more = f"; and {len(differ) - 5} more" if len(differ) > 5 else ""
         raise ValueError(f"{checkpoint}: holds other arrays than asked for: {'; '.join(differ[:5])}{more}")
-    return Checkpoint(arrayfiles.read(checkpoint / "arrays", like, name_of), saved["meta"])
+    return Checkpoint(arrayfiles.read(checkpoint / "arrays", like, name_of), meta)
 
 
 def restore_newest(folder: str | os.PathLike, like: Any, *, report=print) -> Checkpoint | None:
@@ -167,13 +162,32 @@ def restore_newest(folder: str | os.PathLike, like: Any, *, report=print) -> Che
     return None
 
 
-def _names_of_format(checkpoint: Path, number: Any, found: dict[str, Any]) -> Callable[[str], str]:
-    """Return a function from a leaf's path to its path in a checkpoint of that format."""
+def _read_meta(path: Path) -> tuple[dict[str, Any], dict[str, Any], Callable[[str], str]]:
+    """Return the saved arrays' descriptions, the metadata, and a function from a leaf's path to its path in the file.
+
+    Raises:
+        ValueError: if the checkpoint has a newer format, whose other keys are then unknown.
+        CorruptCheckpointError: if the file is not what `save` writes.
+    """
+    try:
+        saved = json.loads(path.read_text())
+    except ValueError as error:
+        raise CorruptCheckpointError(f"{path}: is not JSON ({error})") from error
+    if not isinstance(saved, dict):
+        raise CorruptCheckpointError(f"{path}: holds a {type(saved).__name__}; expected an object")
+    number = saved.get("format", 1)
     if number not in (1, FORMAT):
-        raise ValueError(f"{checkpoint}: has format {number!r}; this version reads 1 to {FORMAT}")
+        raise ValueError(f"{path.parent}: has format {number!r}; this version reads 1 to {FORMAT}")
+    name = path.parent.name.removeprefix(REPLACED)
+    if name.isdecimal() and (step := saved.get("step", int(name))) != int(name):  # older ones do not say it
+        raise CorruptCheckpointError(f"{path.parent}: holds the checkpoint of step {step!r}")
+    for key in ("arrays", "meta"):
+        if not isinstance(saved.get(key), dict):
+            raise CorruptCheckpointError(f"{path}: has no object {key!r}")
+    found = saved["arrays"]
     if number == FORMAT:
-        return str
-    return lambda name: name if name in found else name.replace(".layer_state", ".state")
+        return found, saved["meta"], str
+    return found, saved["meta"], lambda name: name if name in found else name.replace(".layer_state", ".state")
 
 
 def _about(described: list[Any] | None) -> str:

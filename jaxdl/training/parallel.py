@@ -7,6 +7,7 @@ whole batch and XLA splits it: statistics and masks are those of one device.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from numbers import Integral
 from typing import Any, NamedTuple
 
 import jax
@@ -135,17 +136,22 @@ def _devices(devices: Sequence[Any] | int | None) -> list[Any]:
     there = jax.devices()
     if devices is None:
         return there
-    if isinstance(devices, Iterable):
+    if isinstance(devices, Iterable) and not isinstance(devices, str):
         chosen = list(devices)
+        if wrong := [one for one in chosen if not isinstance(one, jax.Device)]:
+            raise ValueError(f"devices={devices}: {wrong[0]!r} is a {type(wrong[0]).__name__}, not a device")
         if not chosen or len(set(chosen)) < len(chosen):
             raise ValueError(f"devices={devices}: must name at least one device and none twice")
         return chosen
-    if not 1 <= devices <= len(there):
+    if isinstance(devices, bool) or not isinstance(devices, Integral):
+        raise ValueError(f"devices={devices!r}: must be a whole number, or a sequence of devices")
+    count = int(devices)
+    if not 1 <= count <= len(there):
         raise ValueError(
             f"devices={devices}: must be at least 1 and at most {len(there)} ({there[0].platform}); on CPU, the "
             f"environment variable JAX_NUM_CPU_DEVICES={devices} makes that many virtual ones"
         )
-    return there[:devices]
+    return there[:count]
 
 
 def _pmap(step, mesh, *, resident: bool):

@@ -402,7 +402,8 @@ def test_predict_names_unusable_arguments(run, finished, tmp_path, kind):
     elif kind == "cut":
         path.write_bytes(good.read_bytes()[:-30])
     elif kind == "deep":
-        Image.fromarray(np.full((8, 8), 40000, np.uint16)).save(path)
+        path = path.with_suffix(".tif")
+        Image.fromarray(np.full((8, 8), 40000, np.int32)).save(path)
     elif kind == "folder":
         path.mkdir()
     args = {

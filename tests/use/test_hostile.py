@@ -8,6 +8,7 @@ import ast
 import dataclasses
 import io
 import json
+import os
 import pathlib
 import sys
 import tarfile
@@ -115,7 +116,7 @@ def test_every_format_that_pillow_writes_is_read_or_refused(tmp_path):
 # ---------------------------------------------------------------- the sources
 
 OPENED = {"jaxdl/data/reading/pixels.py": "formats"}  # file -> the keyword that makes Pillow's open safe
-WEIGHTS_ONLY = {"jaxdl/interop/files.py"}
+WEIGHTS_ONLY = {"jaxdl/interop/torchfiles.py"}
 NUMPY = {"jaxdl/data/reading/decoded.py", "experiments/train_cnn/records.py", "benchmarks/speed/rows.py"}
 IMPORTED = {
     "jaxdl/runs/names.py": "package.module:function; one that a run folder names needs trust_run",
@@ -240,7 +241,11 @@ def test_load_and_predict_call_what_a_folder_names_only_where_it_is_trusted(tmp_
     layer = finished_run(tmp_path, "mine:net")
     monkeypatch.setitem(sys.modules, "mine", types.SimpleNamespace(net=lambda classes: layer))
     (tmp_path / "digit.png").write_bytes(contents())
-    assert predict.main([str(tmp_path), str(tmp_path / "digit.png"), "--top", "1", "--trust-run"]) == 0
+    (tmp_path / "digit.png").rename(odd := tmp_path / os.fsdecode(b"digit-\xe9.png"))
+    assert predict.main([str(tmp_path), str(odd), "--trust-run"]) == 0
+    said = capsys.readouterr().out
+    assert said.count("%") == 2, "by default three classes, or all of two"
+    assert "digit-\N{LATIN SMALL LETTER E WITH ACUTE}.png: " in said
     assert runs.load(tmp_path, trust_run=True).classes == ("a", "b")
 
 

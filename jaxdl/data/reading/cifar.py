@@ -14,7 +14,8 @@ from jaxdl.data.dataset import Dataset, checked, sha256
 from jaxdl.data.reading.archives import file_digest, files, is_archive
 from jaxdl.data.reading.fetching import fetch
 from jaxdl.data.reading.images import load_images
-from jaxdl.data.reading.sources import CIFAR10_ARCHIVE, CIFAR10_CLASSES, CIFAR10_MIRRORS, CIFAR10_SHA256
+from jaxdl.data.reading.pixels import SUFFIXES
+from jaxdl.data.reading.sources import CIFAR10_ARCHIVE, CIFAR10_BYTES, CIFAR10_CLASSES, CIFAR10_MIRRORS, CIFAR10_SHA256
 
 TRAIN_FILES = tuple(f"data_batch_{i}.bin" for i in range(1, 6))
 TEST_FILE = "test_batch.bin"
@@ -53,7 +54,7 @@ def load_cifar10(folder: Path, *, allow_download: bool) -> Dataset:
         raise FileNotFoundError(f"cifar10: {CIFAR10_ARCHIVE} not found in {folder}; put it there by hand")
     target = folder / "cifar10" / CIFAR10_ARCHIVE
     urls = [mirror + CIFAR10_ARCHIVE for mirror in CIFAR10_MIRRORS]
-    return load_binary(fetch(urls, target, check=_check_archive))
+    return load_binary(fetch(urls, target, check=_check_archive, most_bytes=CIFAR10_BYTES))
 
 
 def is_binary_folder(path: Path) -> bool:
@@ -63,8 +64,7 @@ def is_binary_folder(path: Path) -> bool:
 
 def is_binary_archive(path: Path) -> bool:
     """Return whether an archive holds the binary files, which its first image or binary file decides."""
-    suffixes = (".bin", ".png", ".jpg", ".jpeg")
-    first = next((name for name, contents in files(path, suffixes) if contents is not None), "")
+    first = next((name for name, _ in files(path, (".bin", *SUFFIXES))), "")
     return Path(first).name in (*TRAIN_FILES, TEST_FILE)
 
 
@@ -74,7 +74,7 @@ def load_binary(path: Path) -> Dataset:
     Raises:
         ValueError: if a file is missing, does not have 10,000 records, or has a label above 9.
     """
-    found = {Path(name).name: data for name, data in files(path, (".bin",)) if data is not None}
+    found = {Path(name).name: data for name, data in files(path, (".bin",))}
     missing = [name for name in (*TRAIN_FILES, TEST_FILE) if name not in found]
     if missing:
         raise ValueError(f"{path}: {', '.join(missing)} missing")

@@ -1,52 +1,51 @@
 """A cache of decoded images, with one `.npz` file per source whose checksums are verified on reading."""
 
 import json
-import os
 import warnings
 import zipfile
 import zlib
-from contextlib import suppress
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from jaxdl.data.dataset import Dataset
-from jaxdl.data.reading.fetching import partial_path
+from jaxdl import disk
+from jaxdl.data.dataset import Dataset, checked
 
-_FORMAT = 1  # raise this when decoding changes, so that sources are decoded again
+_FORMAT = 2  # raise this when decoding changes, so that sources are decoded again
+_DAMAGE = (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, MemoryError)
+_DAMAGE += (zipfile.BadZipFile, zlib.error)
 
 
-def store(path: Path, fingerprint: str, dataset: Dataset) -> None:
+def store(path: Path, fingerprint: str, dataset: Dataset, left_out: Sequence[str] = ()) -> None:
     """Write a decoded data set, whole or not at all.
 
     Args:
         path: the file to write.
         fingerprint: identifies the source's contents.
         dataset: the decoded data set.
+        left_out: sentences on what it leaves out, to be said at every load.
 
     Warns:
         RuntimeWarning: if the cache cannot be written, in which case the source is decoded again next time.
     """
     arrays = {key: value for key, value in dataset._asdict().items() if isinstance(value, np.ndarray)}
     rest = {key: value for key, value in dataset._asdict().items() if key not in arrays}
-    meta = json.dumps({"format": _FORMAT, "fingerprint": fingerprint, "fields": rest})
+    meta = json.dumps({"format": _FORMAT, "fingerprint": fingerprint, "fields": rest, "left_out": list(left_out)})
     contents: dict[str, Any] = {"meta": np.array(meta), **arrays}
-    part = partial_path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(part, "wb") as file:
+        with disk.replacing(path, shared=True) as part, open(part, "wb") as file:
             np.savez(file, **contents)
-        os.replace(part, path)
     except OSError as error:
         warnings.warn(f"decoded images could not be cached in {path} ({error})", RuntimeWarning, stacklevel=3)
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
 
 
-def restore(path: Path, fingerprint: str) -> Dataset | None:
-    """Return the cached data set, or None if the file is missing, damaged or of other contents.
+def restore(path: Path, fingerprint: str) -> tuple[Dataset, list[str]] | None:
+    """Return the cached data set and the sentences on what it leaves out, or None.
+
+    None stands for a file that is missing, damaged, of other contents, or inconsistent in itself.
 
     Args:
         path: the file to read.
@@ -54,12 +53,31 @@ def restore(path: Path, fingerprint: str) -> Dataset | None:
     """
     try:
         # reading checks the CRC of every member of the zip file
+        disk.check_regular(path)
         with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
             meta = json.loads(str(file["meta"]))
             if (meta["format"], meta["fingerprint"]) != (_FORMAT, fingerprint):
                 return None
             arrays = {key: file[key] for key in file.files if key != "meta"}
         fields = meta["fields"] | arrays
-        return Dataset(**(fields | {"classes": tuple(fields["classes"])}))
-    except (OSError, EOFError, ValueError, KeyError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error):
+        dataset = Dataset(**(fields | {"classes": tuple(fields["classes"])}))
+        return (checked(dataset), meta["left_out"]) if _is_decoded(dataset, meta["left_out"]) else None
+    except _DAMAGE:
         return None
+
+
+def _is_decoded(dataset: Dataset, left_out: Any) -> bool:
+    """Return whether a data set has the types and ranks that `store` is given."""
+    pairs = [(dataset.test_images, dataset.test_labels), (dataset.dev_images, dataset.dev_labels)]
+    parts = [(dataset.images, dataset.labels), *(pair for pair in pairs if any(one is not None for one in pair))]
+    texts = [dataset.name, dataset.note, *dataset.classes, *dataset.checksums, *dataset.checksums.values(), *left_out]
+    return (
+        all(_is_array(images, np.uint8, 4) and _is_array(labels, np.int32, 1) for images, labels in parts)
+        and all(isinstance(text, str) for text in texts)
+        and isinstance(left_out, list)
+        and dataset.scale == 255.0
+    )
+
+
+def _is_array(value: Any, dtype: Any, ndim: int) -> bool:
+    return isinstance(value, np.ndarray) and value.dtype == dtype and value.ndim == ndim

@@ -3,141 +3,224 @@
 Decoded images are kept in the user's cache, so that the second load takes only as long as reading an array.
 """
 
+import collections
 import hashlib
-import io
-from collections.abc import Iterator
-from contextlib import contextmanager
+import math
+import os
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 
 from jaxdl.data.dataset import Dataset, checked
-from jaxdl.data.reading import decoded
-from jaxdl.data.reading.archives import ARCHIVES, file_digest, files, listing
+from jaxdl.data.reading import decoded, pixels
+from jaxdl.data.reading.archives import ARCHIVES, file_digest, listing, readable, survey
 from jaxdl.data.reading.fetching import cache_folder
-from jaxdl.data.reading.layout import Entry, sort_entries
-from jaxdl.data.reading.pixels import opened
+from jaxdl.data.reading.layout import Entry, sort_entries, suffix_of
 
-EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".pgm", ".webp", ".tif", ".tiff")
-_GREY = ("1", "L")
-_COLOUR = ("RGB", "RGBA", "P", "PA", "LA", "CMYK", "YCbCr")
+MOST_DECODED: Final = 16 << 30  # bytes of all images of a data set, decoded
 
 
 class _Survey(NamedTuple):
     """The findings of the first pass over the files."""
 
-    names: list[str]
+    names: list[str]  # of the images
     folders: list[str]
+    others: list[str]  # files that are not images by their suffix
+    unreadable: list[str]  # messages, each of which names a file
+    animated: list[str]  # images of which only the first frame counts
     size: tuple[int, int]  # width and height of every image, pixels
     mode: str  # "L" or "RGB"
     digest: str  # SHA-256 over names and contents
 
 
-def load_images(path: Path) -> Dataset:
+def load_images(path: Path, *, skip_unreadable: bool = False) -> Dataset:
     """Load a folder or tar archive with one folder of images per class; all images must have one size.
 
-    If any image has colours, all become RGB. Transparency is dropped. Other files are ignored.
+    If any image has colours, all become RGB. Transparency is dropped, the EXIF orientation is applied, and 16 bits
+    become 8; see `pixels`.
 
     Args:
         path: the folder or archive.
+        skip_unreadable: whether to leave out image files that cannot be read.
 
     Raises:
-        ValueError: for another layout, an empty class, classes that differ between train and test, or an image that
-            cannot be read, has a format outside of `pixels.FORMATS` or another size; the message names the file.
+        ValueError: for another layout, an empty class, classes that differ between the parts, images of two sizes or
+            of more than `MOST_DECODED` bytes together, and files that cannot be read unless they are skipped; the
+            message names the first of them and how many more there are.
         ImportError: if Pillow is not installed.
+
+    Warns:
+        RuntimeWarning: once for each kind of file or frame that is left out, with the number of them.
     """
-    fingerprint = file_digest(path) if path.is_file() else listing(path)
-    key = fingerprint if path.is_file() else hashlib.sha256(str(path.resolve()).encode()).hexdigest()
+    fingerprint = (file_digest(path) if path.is_file() else listing(path)) + ("-skipping" if skip_unreadable else "")
+    key = fingerprint if path.is_file() else hashlib.sha256(os.fsencode(path.resolve())).hexdigest()
     cache = cache_folder() / "decoded" / f"{key}.npz"
-    dataset = decoded.restore(cache, fingerprint)
-    if dataset is None:
-        dataset = _decode_all(path)
-        decoded.store(cache, fingerprint, dataset)
+    found = decoded.restore(cache, fingerprint)
+    if found is None:
+        found = _decode_all(path, skip_unreadable=skip_unreadable)
+        decoded.store(cache, fingerprint, *found)
+    dataset, left_out = found
+    for one in left_out:
+        warnings.warn(f"{readable(str(path))}: {one}", RuntimeWarning, stacklevel=2)
     name = _name(path)
     # an archive may have been renamed since its images were cached
-    sums = {path.name: fingerprint} if path.is_file() else dataset.checksums
+    sums = {readable(path.name): fingerprint.partition("-")[0]} if path.is_file() else dataset.checksums
     return dataset._replace(name=name, checksums=sums)
 
 
 def _name(path: Path) -> str:
     """Return the name of the folder, or of the archive without its suffix."""
-    name = path.resolve().name
+    name = readable(path.resolve().name)
     return next((name[: -len(end)] for end in ARCHIVES if path.is_file() and name.lower().endswith(end)), name)
 
 
-def _decode_all(path: Path) -> Dataset:
-    survey = _survey(path)
-    entries = sort_entries(str(path), survey.names, survey.folders)
+def _decode_all(path: Path, *, skip_unreadable: bool) -> tuple[Dataset, list[str]]:
+    """Return the data set, and a sentence for each kind of thing that it leaves out."""
+    where, found = readable(str(path)), _survey(path)
+    _check_unreadable(found, skip_unreadable)
+    entries = sort_entries(where, found.names, found.folders, found.others)
+    images, problems = _decode(path, found, entries)
+    if problems:
+        kept = [name for name in found.names if name not in problems]
+        found = found._replace(names=kept, unreadable=[*found.unreadable, *problems.values()])
+        _check_unreadable(found, skip_unreadable)
+        keep = np.array([entry.name not in problems for entry in entries])
+        # the layout again, because a class may have lost its last image
+        entries, images = sort_entries(where, kept, found.folders, found.others), images[keep]
+    return _assemble(path, entries, images, found), _left_out(found)
+
+
+def _check_unreadable(found: _Survey, skip: bool) -> None:
+    """Raise ValueError if files cannot be read and are not to be skipped, or if no others are left."""
+    if not found.unreadable or (skip and len(found.names) > 0):
+        return
+    more, total = len(found.unreadable) - 1, len(found.names) + len(found.unreadable)
+    rest = f"; {more} more of {total} image files cannot be read either" if more else ""
+    advice = "" if skip else "; skip_unreadable=True (--skip-unreadable) leaves such files out"
+    raise ValueError(f"{found.unreadable[0]}{rest}{advice}")
+
+
+def _decode(path: Path, found: _Survey, entries: Sequence[Entry]) -> tuple[np.ndarray, dict[str, str]]:
+    """Return the images in the order of the entries, and name -> message for those that cannot be decoded."""
     row = {entry.name: i for i, entry in enumerate(entries)}
-    width, height = survey.size
-    images = np.empty((len(entries), height, width, 1 if survey.mode == "L" else 3), np.uint8)
-    for name, contents in _image_files(path):
-        with _opened(path, name, contents) as image:
-            images[row[name]] = np.asarray(image.convert(survey.mode)).reshape(images.shape[1:])
-    return _assemble(path, entries, images, survey.digest)
+    width, height = found.size
+    shape = (len(entries), height, width, 1 if found.mode == "L" else 3)
+    if (total := math.prod(shape)) > MOST_DECODED:
+        raise ValueError(
+            f"{readable(str(path))}: {len(entries)} images of {width} x {height} pixels take {total:,} bytes; at most "
+            f"{MOST_DECODED:,} are kept in memory"
+        )
+    images, problems = np.empty(shape, np.uint8), {}
+    for each in survey(path, pixels.SUFFIXES):
+        if each.kind != "file" or each.name not in row:
+            continue
+        where = _where(path, each.name)
+        try:
+            one = pixels.decode(each.contents, where, found.mode)
+        except pixels.UnreadableImage as error:
+            problems[each.name] = str(error)
+            continue
+        if one.shape[:2] != (height, width):
+            problems[each.name] = f"{where} has {one.shape[1]} x {one.shape[0]} pixels, unlike its header"
+            continue
+        images[row[each.name]] = one.reshape(shape[1:])
+    return images, problems
 
 
-def _assemble(path: Path, entries: list[Entry], images: np.ndarray, digest: str) -> Dataset:
+def _assemble(path: Path, entries: Sequence[Entry], images: np.ndarray, found: _Survey) -> Dataset:
     classes = sorted({entry.label for entry in entries})
-    labels = np.array([classes.index(entry.label) for entry in entries], np.int32)
-    count = sum(entry.part == "train" for entry in entries)
-    test = (images[count:], labels[count:]) if count < len(entries) else (None, None)
-    lossy = any(entry.name.lower().endswith((".jpg", ".jpeg")) for entry in entries)
-    note = "decoded from JPEG files, which are lossy copies" if lossy else ""
+    number = {label: i for i, label in enumerate(classes)}
+    labels = np.array([number[entry.label] for entry in entries], np.int32)
+    counts = collections.Counter(entry.part for entry in entries)
+    train, dev = counts["train"], counts["train"] + counts["dev"]
+    lossy = any(entry.name.lower().endswith(pixels.LOSSY) for entry in entries)
+    notes = ["decoded from JPEG files, which are lossy copies"] if lossy else []
+    notes += [f"without {len(found.unreadable)} files that cannot be read"] if found.unreadable else []
     return checked(
         Dataset(
             _name(path),
-            images[:count],
-            labels[:count],
-            *test,
+            images[:train],
+            labels[:train],
+            *((images[dev:], labels[dev:]) if dev < len(entries) else (None, None)),
             tuple(classes),
             255.0,
-            {_name(path): digest},
-            note,
+            {_name(path): found.digest},
+            "; ".join(notes),
+            *((images[train:dev], labels[train:dev]) if train < dev else (None, None)),
         ),
-        where=str(path),
+        where=readable(str(path)),
     )
+
+
+def _left_out(found: _Survey) -> list[str]:
+    """Return a sentence for each kind of thing that the data set leaves out."""
+    beside = {name.rpartition("/")[0] for name in found.names}
+    others = [name for name in found.others if name.rpartition("/")[0] in beside]
+    said = []
+    if others:
+        said.append(
+            f"{len(others)} files beside the images were skipped ({_counted(others)}), the first is {others[0]}; "
+            f"images end in {', '.join(pixels.SUFFIXES)}"
+        )
+    if found.animated:
+        said.append(f"{len(found.animated)} files have several frames, of which the first counts: {found.animated[0]}")
+    if found.unreadable:
+        total = len(found.names) + len(found.unreadable)
+        said.append(f"{len(found.unreadable)} of {total} image files were skipped; the first: {found.unreadable[0]}")
+    return said
+
+
+def _counted(names: Sequence[str]) -> str:
+    """Return how many of the files have each suffix."""
+    ends = collections.Counter(map(suffix_of, names))
+    return ", ".join(f"{count} {end}" for end, count in ends.most_common(10))
 
 
 def _survey(path: Path) -> _Survey:
     """Return names, folders, common size and mode of all images, from their headers."""
-    names: list[str] = []
-    folders: list[str] = []
-    size, first, colour = (0, 0), "", False
+    found = _Survey([], [], [], [], [], (0, 0), "L", "")
     digest = hashlib.sha256()
-    for name, contents in files(path, EXTENSIONS):
-        if contents is None:
-            folders.append(name)
-            continue
-        with _opened(path, name, contents) as image:
-            if names and image.size != size:
-                raise ValueError(
-                    f"{path}: {name} is {image.size[0]} x {image.size[1]} pixels, but {first} is {size[0]} x "
-                    f"{size[1]}; all images must have one size"
-                )
-            size, first = image.size, first or name
-            colour |= image.mode not in _GREY
-        digest.update(f"{name}\0{len(contents)}\0".encode() + contents)
-        names.append(name)
-    if not names:
-        raise ValueError(f"{path}: no images; looked for {', '.join(EXTENSIONS)}")
-    if len(set(names)) != len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"{path}: {twice} occurs twice")
-    return _Survey(names, folders, size, "RGB" if colour else "L", digest.hexdigest())
+    for each in survey(path, pixels.SUFFIXES):
+        match each.kind:
+            case "folder":
+                found.folders.append(each.name)
+            case "other":
+                found.others.append(each.name)
+            case "unreadable":
+                found.unreadable.append(f"{_where(path, each.name)} {each.problem}")
+            case "file":
+                digest.update(f"{each.name}\0{len(each.contents)}\0".encode() + each.contents)
+                found = _with_header(path, found, each.name, each.contents)
+    if not found.names and not found.unreadable:
+        there = f"; there are {len(found.others)} other files ({_counted(found.others)})" if found.others else ""
+        raise ValueError(f"{readable(str(path))}: no images; looked for {', '.join(pixels.SUFFIXES)}{there}")
+    if len(set(found.names)) != len(found.names):
+        twice = next(name for name, count in collections.Counter(found.names).items() if count > 1)
+        raise ValueError(f"{readable(str(path))}: {twice} occurs twice")
+    return found._replace(digest=digest.hexdigest())
 
 
-def _image_files(path: Path) -> Iterator[tuple[str, bytes]]:
-    return ((name, contents) for name, contents in files(path, EXTENSIONS) if contents is not None)
+def _with_header(path: Path, found: _Survey, name: str, contents: bytes) -> _Survey:
+    """Return the findings with one more image."""
+    where = _where(path, name)
+    try:
+        header = pixels.read_header(contents, where)
+    except pixels.UnreadableImage as error:
+        found.unreadable.append(str(error))
+        return found
+    if found.names and header.size != found.size:
+        raise ValueError(
+            f"{readable(str(path))}: {name} is {header.size[0]} x {header.size[1]} pixels, but {found.names[0]} is "
+            f"{found.size[0]} x {found.size[1]}; all images must have one size"
+        )
+    found.names.append(name)
+    if header.has_frames:
+        found.animated.append(name)
+    return found._replace(size=header.size, mode="RGB" if "RGB" in (found.mode, header.mode) else "L")
 
 
-@contextmanager
-def _opened(path: Path, name: str, contents: bytes) -> Iterator[Any]:
-    """Open a Pillow image of 8 bits per channel, or raise an error that names the file."""
-    with opened(io.BytesIO(contents), f"{path}: the image {name}") as image:
-        if image.mode not in _GREY + _COLOUR:
-            raise ValueError(
-                f"{path}: the image {name} has mode {image.mode}; expected 8 bits per channel, grey or colour"
-            )
-        yield image
+def _where(path: Path, name: str) -> str:
+    return f"{readable(str(path))}: the image {name}"

@@ -25,22 +25,33 @@ _NAMED: dict[str, Callable[[Path, bool], Dataset]] = {
 NAMES = tuple(_NAMED)
 
 
-def load(source: str | Path, *, data_dir: str | Path | None = None, download: bool = True) -> Dataset:
+def load(
+    source: str | Path,
+    *,
+    data_dir: str | Path | None = None,
+    download: bool = True,
+    skip_unreadable: bool = False,
+) -> Dataset:
     """Load a named data set, a folder or an archive, and check it.
 
     Args:
         source: a name ("digits", "mnist", "fashion_mnist", "cifar10"; `-`, `_` and case do not matter), or the path of
-            a folder or tar archive with one folder of images per class (`CLASS/*.png` or `train|test/CLASS/*.png`),
-            of a folder of IDX files, or of CIFAR-10's binary archive.
+            a folder or tar archive with one folder of images per class (`CLASS/*.png` or `train|val|test/CLASS/*.png`,
+            where val is the development set), of a folder of IDX files, or of CIFAR-10's binary archive.
         data_dir: folder in which to find and download named data sets; None stands for `$JAXDL_DATA_DIR`, else the
             user's cache folder. "digits" comes with scikit-learn and needs neither.
         download: whether to download missing files; False never goes to the network.
+        skip_unreadable: whether to leave out, with a warning, image files of a folder or archive that cannot be read.
 
     Raises:
-        ValueError: if the name is unknown, or a file is damaged; the message names the file and the fault.
+        ValueError: if the name is unknown, or a file is damaged; the message names the file and the fault, and of
+            several images that cannot be read the first and their number.
         FileNotFoundError: if files are missing and `download` is False, or a path does not exist.
         ConnectionError: if a download fails; the message says where to put which files by hand.
         ImportError: if a library that this source needs is not installed.
+
+    Warns:
+        RuntimeWarning: if files beside images, or frames of a file, are left out; it says how many.
     """
     if not isinstance(source, str | Path):
         raise ValueError(f"source is a {type(source).__name__}; expected a name or a path")
@@ -50,7 +61,7 @@ def load(source: str | Path, *, data_dir: str | Path | None = None, download: bo
         return _NAMED[known[key]](data_folder(data_dir), download)
     path = Path(source).expanduser()
     if path.exists():
-        return _at(path)
+        return _at(path, skip_unreadable)
     if isinstance(source, Path) or len(path.parts) > 1 or path.name.lower().endswith(ARCHIVES):
         raise FileNotFoundError(f"{source}: there is no such folder or archive")
     near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)
@@ -64,11 +75,11 @@ def _plain(name: str) -> str:
     return re.sub(r"[-_ ]", "", name.lower())
 
 
-def _at(path: Path) -> Dataset:
+def _at(path: Path, skip_unreadable: bool) -> Dataset:
     if path.is_dir():
         if find_idx(path, "train-images-idx3-ubyte") is not None:
             return load_idx_folder(path)
-        return load_binary(path) if is_binary_folder(path) else load_images(path)
+        return load_binary(path) if is_binary_folder(path) else load_images(path, skip_unreadable=skip_unreadable)
     if not is_archive(path):
         raise ValueError(f"{path} is neither a folder nor an archive; archives end in {', '.join(ARCHIVES)}")
-    return load_binary(path) if is_binary_archive(path) else load_images(path)
+    return load_binary(path) if is_binary_archive(path) else load_images(path, skip_unreadable=skip_unreadable)

@@ -7,7 +7,7 @@ class IdxSource(NamedTuple):
     """A data set of four IDX files, with their addresses and digests."""
 
     folder: str  # name of its folder under the data folder
-    mirrors: tuple[str, ...]  # addresses ending in "/", tried in this order
+    mirrors: tuple[str, ...]  # addresses of https ending in "/", tried in this order
     classes: tuple[str, ...]
     digests: dict[str, str]  # official file name without ".gz" -> SHA-256 of the unpacked bytes
 
@@ -17,7 +17,6 @@ MNIST = IdxSource(
     mirrors=(
         "https://ossci-datasets.s3.amazonaws.com/mnist/",
         "https://storage.googleapis.com/cvdf-datasets/mnist/",
-        "http://yann.lecun.com/exdb/mnist/",
     ),
     classes=tuple("0123456789"),
     digests={
@@ -31,7 +30,6 @@ MNIST = IdxSource(
 FASHION_MNIST = IdxSource(
     folder="fashion-mnist",
     mirrors=(
-        "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
         "https://storage.googleapis.com/tensorflow/tf-keras-datasets/",
         "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
     ),
@@ -69,4 +67,5 @@ CIFAR10_CLASSES = (
 )
 CIFAR10_ARCHIVE = "cifar-10-binary.tar.gz"
 CIFAR10_MIRRORS = ("https://www.cs.toronto.edu/~kriz/",)
+CIFAR10_BYTES = 200 << 20  # at most; the archive has 170 million
 CIFAR10_SHA256 = "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"
