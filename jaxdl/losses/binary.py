@@ -128,7 +128,8 @@ def sigmoid_focal(
     gamma = jnp.asarray(gamma, z.dtype)
     ones, zeros = numerics.softplus(-z), numerics.softplus(z)  # −ln p and −ln(1 − p)
     certain = certain_logit(z.dtype)
-    inside = jnp.clip(z, -certain, certain)  # beyond, the slope of p^γ is 0 and its product with a huge loss NaN
+    # beyond, the slope of p^γ is 0 and its product with an infinite loss NaN, which a choice drops and `clip` keeps
+    inside = jnp.where(jnp.abs(z) <= certain, z, certain * jnp.sign(z))
     p, q = (jnp.exp(-gamma * numerics.softplus(one)) for one in (-inside, inside))  # p^γ and (1 − p)^γ
     of_ones = y * without_infinity(y, ones) * q
     of_zeros = (1 - y) * without_infinity(1 - y, zeros) * p

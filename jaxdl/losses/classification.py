@@ -146,7 +146,8 @@ def softmax_focal(
     z, dtype, mask = class_scores(where, logits=logits)
     y = _smoothed(distribution(labels, z, "logits", mask), label_smoothing)
     log_p = jax.nn.log_softmax(z)
-    wrong = -jnp.expm1(jnp.maximum(log_p, -certain_logit(z.dtype)))  # see `sigmoid_focal`
+    least = -certain_logit(z.dtype)
+    wrong = -jnp.expm1(jnp.where(log_p >= least, log_p, least))  # see `sigmoid_focal`
     tiny = float(jnp.finfo(z.dtype).tiny)
     # a root of 1 − ŷ = 0 would have an infinite slope; NaN is kept by ln ŷ
     factor = jnp.exp(jnp.asarray(gamma, z.dtype) * jnp.log(jnp.where(wrong > tiny, wrong, tiny)))
