@@ -86,6 +86,9 @@ def multi_head_attention(
     """
     named = {"queries": queries, "keys": keys, "values": values}
     q, k, v = (_split(name, value, heads) for name, value in named.items())
+    if mask is not None and jnp.ndim(mask) >= q.ndim:
+        allowed = (*q.shape[:-3], q.shape[-2], k.shape[-2])
+        raise ValueError(f"mask: got shape {jnp.shape(mask)}, allowed are shapes that broadcast to {allowed}: no heads")
     mask = mask if mask is None or jnp.ndim(mask) < 3 else jnp.expand_dims(jnp.asarray(mask), -3)  # for all heads
     return _merge(scaled_dot_product_attention(q, k, v, mask, causal=causal))
 
