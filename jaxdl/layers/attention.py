@@ -122,7 +122,7 @@ def cached_attention(
     """
     numerics.refuse_complex(queries=queries, keys=keys, values=values, key_cache=key_cache, value_cache=value_cache)
     queries, key_cache, value_cache = jnp.asarray(queries), jnp.asarray(key_cache), jnp.asarray(value_cache)
-    position = jnp.asarray(position)
+    position = numerics.class_numbers(jnp.asarray(position))  # 8 bits cannot hold every n, with which it is compared
     t, n = queries.shape[-2], key_cache.shape[-2]
     if t > n:
         raise ValueError(f"key_cache: got {n} places, allowed are at least as many as there are steps, {t}")

@@ -220,3 +220,11 @@ def test_a_mask_with_an_axis_of_heads_is_told_that_it_is_for_all_of_them():
     x = jnp.ones((2, 3, 4))
     with pytest.raises(ValueError, match=r"mask: got shape \(2, 1, 3, 3\), allowed .* broadcast to \(2, 3, 3\)"):
         layers.multi_head_attention(x, x, x, jnp.ones((2, 1, 3, 3), bool), heads=2)
+
+
+def test_a_position_of_eight_bits_serves_a_cache_of_any_length():
+    new, cache = jnp.ones((1, 4)), jnp.linspace(-1, 1, 1200).reshape(300, 4)
+    y, _, _ = layers.cached_attention(new, new, new, cache, cache, jnp.array(100, jnp.int8), heads=2)
+    expected, _, _ = layers.cached_attention(new, new, new, cache, cache, jnp.array(100), heads=2)
+    np.testing.assert_array_equal(y, expected)
+    assert np.isfinite(y).all()
