@@ -72,7 +72,7 @@ def reduce_on_plateau(
     rule = _Rule(factor, patience, rtol, atol, cooldown, accumulation_size, min_scale)
 
     def init(params) -> ReduceLROnPlateauState:
-        dtypes = [numerics.wide_dtype(jnp.result_type(leaf)) for leaf in jax.tree.leaves(params)]
+        dtypes = [numerics.wide_dtype(numerics.result_dtype(leaf)) for leaf in jax.tree.leaves(params)]
         dtype = jnp.result_type(jnp.float32, *dtypes)  # bfloat16 would round small improvements away
         zero = jnp.zeros((), jnp.int32)
         one, best, mean = (jnp.full((), value, dtype) for value in (1, jnp.inf, 0))
