@@ -66,7 +66,11 @@ def bilinear(
         )
         return x.update(shape=z.shape, dtype=z.dtype, weak_type=False)
 
-    primitive.def_impl(lambda x, y, /, **options: jax.jit(partial(primitive.bind, **options))(x, y))
+    def run(x, y, /, **options):
+        with jax.disable_jit(False):  # where it is true, jit would come back here without end
+            return jax.jit(partial(primitive.bind, **options))(x, y)
+
+    primitive.def_impl(run)
     primitive.def_abstract_eval(abstract)
     mlir.register_lowering(primitive, mlir.lower_fun(f, multiple_results=False))
     mlir.register_lowering(primitive, _lower_on_cpu(cpu), platform="cpu")

@@ -113,8 +113,9 @@ def transposed_length(
     the crop at the end, which selects one of the lengths that the convolution maps to n.
 
     Raises:
-        ValueError: an invalid argument, or a crop that leaves nothing.
+        ValueError: an invalid argument, no input, or a crop that leaves nothing.
     """
+    check_at_least_one("length", length)
     options = {"stride": stride, "padding": padding, "dilation": dilation, "output_padding": output_padding}
     low, high = crop_amounts(window, **options)
     result = stride * (length - 1) + dilation * (window - 1) + 1 - low - high

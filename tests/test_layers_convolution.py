@@ -245,3 +245,12 @@ def test_mistakes_are_named(monkeypatch, call, message):
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_a_convolution_and_its_gradient_run_with_jit_disabled():
+    x, kernel = jnp.arange(32.0).reshape(1, 4, 4, 2), jnp.ones((3, 3, 2, 3))
+    loss = lambda x, kernel: jnp.sum(layers.conv2d(x, kernel) ** 2)
+    expected = jax.grad(loss, (0, 1))(x, kernel)
+    with jax.disable_jit():  # as one does to debug
+        found = jax.grad(loss, (0, 1))(x, kernel)
+    jax.tree.map(np.testing.assert_array_equal, found, expected)

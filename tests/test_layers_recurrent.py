@@ -143,3 +143,10 @@ def test_mistakes_are_named(monkeypatch, call, message):
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "uint32"])
+def test_lengths_of_few_bits_count_sequences_of_any_length(dtype):
+    x = jnp.arange(300.0).reshape(1, 300, 1)
+    reversed_ = layers.reverse_sequence(x, jnp.array([100], dtype))[0, :, 0]
+    np.testing.assert_array_equal(reversed_, [*range(99, -1, -1), *range(100, 300)])

@@ -441,6 +441,10 @@ FOCAL = [
     (losses.sigmoid_focal, 3e38, 1),
     (losses.sigmoid_focal, 3e38, 0),
     (losses.sigmoid_focal, -3e38, 1),
+    (losses.softmax_focal, [0.0, -jnp.inf], 1),
+    (losses.softmax_focal, [-3e38, 3e38], 0),
+    (losses.sigmoid_focal, jnp.inf, 0),
+    (losses.sigmoid_focal, -jnp.inf, 1),
 ]
 
 

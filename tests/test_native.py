@@ -177,6 +177,27 @@ def test_an_empty_batch_gives_zeros():
 
 
 @needs_onednn
+@pytest.mark.parametrize("stride", [1, 2])
+def test_an_output_padding_that_onednn_refuses_is_left_to_the_other_forms(stride):
+    x, kernel = normal(2, 64, 32), normal(3, 32, 1024)  # 12 million products
+    options = {"stride": stride, "dilation": 5, "padding": "VALID"}
+    transposed = lambda x, kernel, more: layers.conv_transpose1d(x, kernel, output_padding=more, **options)
+    shorter = transposed(x, kernel, 0)
+    pad = lambda y: jnp.pad(y, ((0, 0), (0, 4), (0, 0)))  # appended entries are no sum of anything
+    assert_close(transposed(x, kernel, 4), pad(shorter))
+    loss = lambda f: lambda x, kernel: jnp.sum(jnp.sin(f(x, kernel)))
+    gradients = (jax.grad(loss(partial(transposed, more=more)), (0, 1))(x, kernel) for more in (4, 0))
+    assert_close(*gradients)
+
+
+@needs_onednn
+def test_windows_that_onednn_refuses_are_named():
+    (axis,) = axes_of((11,), (3,), 1, "VALID", 1)
+    with pytest.raises(ValueError, match=r'method="native": got windows that end too early'):
+        compute("forward", normal(1, 11, 2), normal(3, 2, 2), (axis._replace(high=-1),), method="native")
+
+
+@needs_onednn
 def test_products_are_kept_within_a_bound(monkeypatch):
     monkeypatch.setattr(products, "_MOST_PRODUCTS", 3)
     for length in range(5, 13):

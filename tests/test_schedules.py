@@ -194,6 +194,7 @@ def test_a_plateau_of_validation_losses_needs_no_parameters():
     [
         ({"patience": 0}, "patience is 0: it must be a whole number of at least 1"),
         ({"patience": 2.5}, "patience is 2.5"),
+        ({"patience": float("inf")}, "patience is inf"),
         ({"cooldown": -1}, "cooldown is -1"),
         ({"accumulation_size": 0}, "accumulation_size is 0"),
         ({"min_scale": -0.1}, r"min_scale is -0.1: it must be in \[0, 1\]"),

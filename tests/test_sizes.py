@@ -117,6 +117,7 @@ def test_integers_of_numpy_are_integers(monkeypatch):
         (lambda: sizes.output_length(4, 1, padding=(1, -1)), r"padding: got \(1, -1\)"),
         (lambda: sizes.output_length(4, 1, padding="causal"), "padding: got 'causal'"),
         (lambda: sizes.transposed_length(1, 3, padding=2), "padding: got 2, which leaves -1"),
+        (lambda: sizes.transposed_length(0, 3, stride=2), "length: got 0, allowed are ints ≥ 1"),
         (lambda: sizes.conv_parameters((3, 3), 6, 8, groups=4), "groups: got 4, allowed are common divisors of 6"),
         (lambda: sizes.receptive_field([(3, 0)]), "stride: got 0"),
         (lambda: sizes.output_length(4, 1, stride=2.0), "stride: got 2.0, allowed are ints ≥ 1"),

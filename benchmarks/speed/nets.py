@@ -163,7 +163,9 @@ def flattened_shapes(net: Net) -> list[tuple[int, ...]]:
         if kind == "flatten":
             flattened = shape
         elif kind in ("conv", "pool", "depthwise"):
-            window, stride, padding = (*(operation[2:5] if kind == "conv" else operation[1:4]), "SAME")[:3]
+            first = 2 if kind == "conv" else 1
+            window, stride = operation[first : first + 2]
+            padding = "SAME" if kind == "depthwise" else operation[first + 2]
             channels = operation[1] if kind == "conv" else shape[2]
             shape = (*(length(n, window, stride, padding) for n in shape[:2]), channels)
         if kind in ("conv", "norm", "depthwise"):

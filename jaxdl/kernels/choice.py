@@ -22,6 +22,7 @@ import math
 
 from jaxdl.kernels import tuned
 from jaxdl.kernels.folding import foldable
+from jaxdl.kernels.native.descriptors import crops_fit
 from jaxdl.kernels.unfolding import transposed_axes
 from jaxdl.kernels.windows import Axis
 
@@ -63,6 +64,8 @@ def _native_pays(product: str, a: Shape, b: Shape, axes: Axes, groups: int, othe
     c_in, c_out = (b[-2] * groups, a[-1]) if product == "input_gradient" else (a[-1], b[-1])
     window, places = (math.prod(sizes) for sizes in zip(*((axis.size, axis.outputs) for axis in axes), strict=True))
     products = a[0] * places * window * c_in * c_out // groups
+    if not crops_fit(axes):
+        return False
     if groups == c_in == c_out != 1:
         return products >= tuned.NATIVE_DEPTHWISE
     if products < tuned.NATIVE_PRODUCTS:

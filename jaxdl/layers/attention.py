@@ -86,6 +86,9 @@ def multi_head_attention(
     """
     named = {"queries": queries, "keys": keys, "values": values}
     q, k, v = (_split(name, value, heads) for name, value in named.items())
+    if mask is not None and jnp.ndim(mask) >= q.ndim:
+        allowed = (*q.shape[:-3], q.shape[-2], k.shape[-2])
+        raise ValueError(f"mask: got shape {jnp.shape(mask)}, allowed are shapes that broadcast to {allowed}: no heads")
     mask = mask if mask is None or jnp.ndim(mask) < 3 else jnp.expand_dims(jnp.asarray(mask), -3)  # for all heads
     return _merge(scaled_dot_product_attention(q, k, v, mask, causal=causal))
 
@@ -119,7 +122,7 @@ def cached_attention(
     """
     numerics.refuse_complex(queries=queries, keys=keys, values=values, key_cache=key_cache, value_cache=value_cache)
     queries, key_cache, value_cache = jnp.asarray(queries), jnp.asarray(key_cache), jnp.asarray(value_cache)
-    position = jnp.asarray(position)
+    position = numerics.class_numbers(jnp.asarray(position))  # 8 bits cannot hold every n, with which it is compared
     t, n = queries.shape[-2], key_cache.shape[-2]
     if t > n:
         raise ValueError(f"key_cache: got {n} places, allowed are at least as many as there are steps, {t}")

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Integer
 
 from jaxdl import numerics
 from jaxdl.layers.linear import dense
@@ -129,7 +129,7 @@ def rnn(
     kernel: Float[ArrayLike, "d units"],
     recurrent_kernel: Float[ArrayLike, "units units"],
     bias: Float[ArrayLike, " units"] | None = None,
-    lengths: Int[ArrayLike, "*b"] | None = None,
+    lengths: Integer[ArrayLike, "*b"] | None = None,
     *,
     activation: Callable[[Array], Array] = jnp.tanh,
     zoneout_rate: Rate = 0.0,
@@ -168,7 +168,7 @@ def gru(
     recurrent_kernel: Float[ArrayLike, "units gates"],
     bias: Float[ArrayLike, " gates"] | None = None,
     recurrent_bias: Float[ArrayLike, " units"] | None = None,
-    lengths: Int[ArrayLike, "*b"] | None = None,
+    lengths: Integer[ArrayLike, "*b"] | None = None,
     *,
     zoneout_rate: Rate = 0.0,
     train: bool = False,
@@ -200,7 +200,7 @@ def lstm(
     kernel: Float[ArrayLike, "d gates"],
     recurrent_kernel: Float[ArrayLike, "units gates"],
     bias: Float[ArrayLike, " gates"] | None = None,
-    lengths: Int[ArrayLike, "*b"] | None = None,
+    lengths: Integer[ArrayLike, "*b"] | None = None,
     *,
     zoneout_rate: Rate | tuple[Rate, Rate] = 0.0,
     train: bool = False,
@@ -230,7 +230,7 @@ def lstm(
 
 @own_words
 def reverse_sequence(
-    x: Float[ArrayLike, "*b t d"], lengths: Int[ArrayLike, "*b"] | None = None
+    x: Float[ArrayLike, "*b t d"], lengths: Integer[ArrayLike, "*b"] | None = None
 ) -> Float[Array, "*b t d"]:
     """Reverse each sequence within its own length: y_i = x_{n−1−i} for i < n; the padding behind it stays in place.
 
@@ -317,7 +317,7 @@ def _lengths(lengths: ArrayLike, x: Array) -> Array:
         raise ValueError(f"lengths: got dtype {lengths.dtype}, allowed are integers")
     if lengths.shape != x.shape[:-2]:
         raise ValueError(f"lengths: got shape {lengths.shape}, allowed is one for each sequence, {x.shape[:-2]}")
-    return lengths
+    return numerics.class_numbers(lengths)  # 8 bits cannot hold every t, with which lengths are compared
 
 
 def _keys(key: jax.Array | None, steps: int) -> jax.Array:

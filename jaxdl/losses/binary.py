@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import jax.numpy as jnp
-from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Shaped
 
@@ -129,10 +128,9 @@ def sigmoid_focal(
     gamma = jnp.asarray(gamma, z.dtype)
     ones, zeros = numerics.softplus(-z), numerics.softplus(z)  # −ln p and −ln(1 − p)
     certain = certain_logit(z.dtype)
-    inside = jnp.clip(z, -certain, certain)
+    # beyond, the slope of p^γ is 0 and its product with an infinite loss NaN, which a choice drops and `clip` keeps
+    inside = jnp.where(jnp.abs(z) <= certain, z, certain * jnp.sign(z))
     p, q = (jnp.exp(-gamma * numerics.softplus(one)) for one in (-inside, inside))  # p^γ and (1 − p)^γ
-    # beyond, their slopes are 0, and the product of that with a huge loss would be NaN
-    p, q = (jnp.where(jnp.abs(z) > certain, lax.stop_gradient(one), one) for one in (p, q))
     of_ones = y * without_infinity(y, ones) * q
     of_zeros = (1 - y) * without_infinity(1 - y, zeros) * p
     if alpha is not None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Shaped
 
@@ -147,12 +146,11 @@ def softmax_focal(
     z, dtype, mask = class_scores(where, logits=logits)
     y = _smoothed(distribution(labels, z, "logits", mask), label_smoothing)
     log_p = jax.nn.log_softmax(z)
-    certain = certain_logit(z.dtype)
-    wrong = -jnp.expm1(jnp.maximum(log_p, -certain))
+    least = -certain_logit(z.dtype)
+    wrong = -jnp.expm1(jnp.where(log_p >= least, log_p, least))  # see `sigmoid_focal`
     tiny = float(jnp.finfo(z.dtype).tiny)
     # a root of 1 − ŷ = 0 would have an infinite slope; NaN is kept by ln ŷ
     factor = jnp.exp(jnp.asarray(gamma, z.dtype) * jnp.log(jnp.where(wrong > tiny, wrong, tiny)))
-    factor = jnp.where(log_p < -certain, lax.stop_gradient(factor), factor)  # see `sigmoid_focal`
     return only(mask, _cross_entropy(log_p, y, class_weights, factor).astype(dtype))
 
 

@@ -130,5 +130,5 @@ def _check(factor: float, rtol: float, atol: float, min_scale: ArrayLike) -> Non
 def _check_counts(**at_least: tuple[ArrayLike, int]) -> None:
     """Refuse Python numbers that count nothing; the values of arrays are not looked at."""
     for name, (value, least) in at_least.items():
-        if isinstance(value, int | float) and not (value == int(value) and value >= least):
-            raise ValueError(f"{name} is {value}: it must be a whole number of at least {least}")
+        if isinstance(value, str) or (isinstance(value, int | float) and not (value % 1 == 0 and value >= least)):
+            raise ValueError(f"{name} is {value!r}: it must be a whole number of at least {least}")

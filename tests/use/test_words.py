@@ -7,6 +7,7 @@ import re
 
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import optax
 import pytest
@@ -202,3 +203,30 @@ def test_paddings_may_be_written_in_lower_case(padding):
 def test_names_of_the_caller_s_own_are_no_words():
     net = nn.serial(reduce=nn.Dense(2), name=activations.relu, dtype=nn.Dense(3))
     assert list(net.children) == ["reduce", "name", "dtype"]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: nn.Dropout("0.5"), "rate: got '0.5', allowed is 0 ≤ rate < 1"),
+        (lambda: schedules.reduce_on_plateau(patience="10"), "patience is '10': it must be a whole number"),
+    ],
+)
+def test_a_string_is_no_number(monkeypatch, call, message):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_a_mask_with_an_axis_of_heads_is_told_that_it_is_for_all_of_them():
+    x = jnp.ones((2, 3, 4))
+    with pytest.raises(ValueError, match=r"mask: got shape \(2, 1, 3, 3\), allowed .* broadcast to \(2, 3, 3\)"):
+        layers.multi_head_attention(x, x, x, jnp.ones((2, 1, 3, 3), bool), heads=2)
+
+
+def test_a_position_of_eight_bits_serves_a_cache_of_any_length():
+    new, cache = jnp.ones((1, 4)), jnp.linspace(-1, 1, 1200).reshape(300, 4)
+    y, _, _ = layers.cached_attention(new, new, new, cache, cache, jnp.array(100, jnp.int8), heads=2)
+    expected, _, _ = layers.cached_attention(new, new, new, cache, cache, jnp.array(100), heads=2)
+    np.testing.assert_array_equal(y, expected)
+    assert np.isfinite(y).all()

@@ -75,14 +75,24 @@ def describe(product: str, a: Shape, b: Shape, dtype: str, axes: tuple[Axis, ...
     """Return the descriptor of a product of arrays of these shapes; see `kernels.compute`.
 
     Raises:
-        ValueError: other dtypes than `DTYPES`, more than two spatial axes.
+        ValueError: other dtypes than `DTYPES`, more than two spatial axes, or inputs that no window reaches.
     """
     if dtype not in DTYPES:
         raise ValueError(f'method="native": got arrays of {dtype}, allowed are {" and ".join(DTYPES)}')
     if len(axes) > 2:
         raise ValueError(f'method="native": got {len(axes)} spatial axes, allowed are 1 and 2')
+    if not crops_fit(axes):
+        raise ValueError(f'method="native": got windows that end too early, {axes}; see `crops_fit`')
     c_in, c_out = (b[-2] * groups, a[-1]) if product == "input_gradient" else (a[-1], b[-1])
     return Descriptor(product, dtype, a[0], c_in, c_out, groups, axes)
+
+
+def crops_fit(axes: tuple[Axis, ...]) -> bool:
+    """Return whether oneDNN takes the padding, which a transposed convolution's output padding may make negative.
+
+    It refuses one below 0 before the inputs, and one that leaves a whole stride of inputs behind the last window.
+    """
+    return all(axis.low >= 0 and axis.high > -axis.stride for axis in axes)
 
 
 def from_numbers(numbers: Sequence[int]) -> Descriptor:
