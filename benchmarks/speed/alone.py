@@ -32,7 +32,7 @@ MODULES = {
     "PyTorch": "pytorch",
     "PyTorch, channels last": "pytorch",
 }
-WARM = 2  # calls that are not counted
+WARM, LEAST = 1, 3  # calls that are not counted, and that are
 
 
 def build(net: nets.Net, name: str):
@@ -43,11 +43,11 @@ def build(net: nets.Net, name: str):
 
 
 def times(call, seconds: float) -> list[float]:
-    """Return the seconds of single calls, at least five."""
+    """Return the seconds of single calls."""
     for _ in range(WARM):
         call()
     found, end = [], time.perf_counter() + seconds
-    while time.perf_counter() < end or len(found) < 5:
+    while time.perf_counter() < end or len(found) < LEAST:
         start = time.perf_counter()
         call()
         found.append(time.perf_counter() - start)

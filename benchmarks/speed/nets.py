@@ -113,7 +113,7 @@ NETS = {
     "resnet20": Net(resnet(20), models.resnet20, CIFAR, 128),
     "resnet56": Net(resnet(56), models.resnet56, CIFAR, 128),
     "resnet18": Net(resnet18(), partial(models.resnet18, 10), (64, 64, 3), 32),
-    "mobilenet": Net(mobilenet(), partial(models.mobilenet, 10, dropout=0.0), (96, 96, 3), 32),
+    "mobilenet": Net(mobilenet(), lambda: nn.replace(models.mobilenet(10), "dropout", nn.identity), (96, 96, 3), 32),
     "mlp": Net(mlp(256, 128), models.mlp, MNIST, 64),
 }
 OPTIMIZER = {"learning_rate": 0.01, "momentum": 0.9}

@@ -22,12 +22,15 @@ def alternating(
     peers: tuple[str, ...],
     seconds: float,
     folder: str,
+    *,
+    ready: Callable[[Collection[str]], None] = lambda peers: None,
     contenders: Callable[[dict[str, dict]], Collection[str]] = tuple,
 ) -> tuple[dict[str, list[dict]], dict[str, str]]:
     """Start one process for each peer, and let them measure `BLOCKS` times in turn, in another order each round.
 
-    After the first round the contenders alone go on: ``contenders`` picks them from that round's answers. A process
-    that waits for its turn waits for a line on its standard input, with all of its threads asleep.
+    ``ready`` is called with the peers once all of them are built. After the first round the contenders alone go on:
+    ``contenders`` picks them from that round's answers. A process that waits for its turn waits for a line on its
+    standard input, with all of its threads asleep.
 
     Returns:
         Each peer's answers, and the reasons of those that are missing.
@@ -53,6 +56,7 @@ def alternating(
                 missing[peer] = about["missing"]
             else:
                 running[peer], found[peer] = (process, command, about), []
+        ready(running)
         for block in range(BLOCKS):
             going_on = sorted(contenders({peer: said[0] for peer, said in found.items()}) if block else running)
             for peer in order.sample(going_on, len(going_on)):
