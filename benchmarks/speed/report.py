@@ -235,14 +235,14 @@ def draw(rows: list[dict[str, str]]) -> None:
     matplotlib.use("Agg")
     names = [name for name in dict.fromkeys(r["row"] for r in rows) if name.startswith("step ")]
     who = ["jaxdl", "jaxdl, no oneDNN", *JAX_PEERS, *PYTORCH]
-    figure, axes = plt.subplots(figsize=(9, 3.6), layout="constrained")
+    figure, axes = plt.subplots(figsize=(10, 3.6), layout="constrained")
     for place, peer in enumerate(who):
         heights = [times_of(rows, name).get(peer, math.nan) for name in names]
         own = [times_of(rows, name).get("jaxdl", math.nan) for name in names]
         at = [i + 0.12 * (place - len(who) / 2) for i in range(len(names))]
         axes.bar(at, [h / o for h, o in zip(heights, own, strict=True)], 0.11, label=peer)
     axes.axhline(1, color="black", linewidth=0.5)
-    axes.set_xticks(range(len(names)), [name.removeprefix("step ") for name in names])
+    axes.set_xticks(range(len(names)), [name.removeprefix("step ") for name in names], fontsize=7)
     axes.set_ylabel("time of a training step / jaxdl's")
     axes.legend(fontsize=8)
     figure.savefig(table.CSV.with_suffix(".png"), dpi=110)
