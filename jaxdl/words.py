@@ -53,6 +53,13 @@ MEANT: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "return_sequences": ("output",),
         "sequence_lengths": ("lengths",),
         "is_causal": ("causal",),
+        "nhead": ("heads",),
+        "attn_mask": ("mask", "masked"),
+        "qkv_features": ("features",),
+        "nonlinearity": ("activation",),
+        "pos_weights": ("pos_weight",),
+        "logit_paddings": ("logit_lengths",),
+        "label_paddings": ("label_lengths",),
         "stochastic_depth": ("depth_rate",),
         "drop_path": ("depth_rate",),
         "kernel_initializer": ("kernel_init",),
@@ -152,7 +159,14 @@ WITHOUT_COUNTERPART: Final[Mapping[str, str]] = MappingProxyType(
         "clipnorm": "chain(clip_by_global_norm(...), optimizer) clips",
         "clipvalue": "chain(clip(...), optimizer) clips",
         "use_bias": "it always has one, which may start and stay at 0",
-        "dropout": "dropout is a layer of its own, such as serial(lstm=LSTM(10), dropout=Dropout(0.5))",
+        "dropout": "dropout is a layer of its own, such as serial(one=..., dropout=Dropout(0.5))",
+        "padding_idx": "the padding is left out by where= in the loss, and by lengths or masks in the layers",
+        "ceil_mode": "padding=((0, 1), (0, 1)) keeps the last, shorter window",
+        "count_include_pad": "padding does not count in an average",
+        "zero_infinity": "labels that do not fit have the loss inf and no gradient; jnp.where replaces it",
+        "log_target": "the targets are probabilities; exp gives them",
+        "normalize": "the matrix holds counts, which the caller divides",
+        "use_running_average": "apply(..., train=False) uses the running statistics",
         "batch_first": "the order of axes is (batch, time, features)",
         "return_state": "output='last' returns the last output; layers.lstm returns the states of every step",
         "mode": "a falling value is an improvement; negate one that should grow",
@@ -165,11 +179,19 @@ WITHOUT_COUNTERPART: Final[Mapping[str, str]] = MappingProxyType(
 )
 
 
+_FUNCTIONS: Final = ("activation", "gate")
+
+
+def _where(name: str) -> str:
+    return ".activations" if name in _FUNCTIONS else ".initializers"
+
+
 def own_words(function: F) -> F:
     """Answer a keyword of another library with the name of the argument that is meant.
 
     Raises:
-        ValueError: when the decorated function is called with a string for a flag.
+        ValueError: when the decorated function is called with a string for a flag, or for a function such as
+            an activation or an initializer.
         TypeError: when the decorated function is called with a keyword that it does not have and that is in `MEANT`
             or `WITHOUT_COUNTERPART`; any other unknown keyword is left to Python.
     """
@@ -178,6 +200,7 @@ def own_words(function: F) -> F:
         return function  # such as `serial(reduce=...)`: its keywords are the caller's names
     names = frozenset(parameters)
     flags = frozenset(name for name, one in parameters.items() if one.annotation in ("bool", bool))
+    functions = frozenset(name for name in names if name in _FUNCTIONS or name.endswith("_init"))
 
     @functools.wraps(function)
     def called(*args: Any, **kwargs: Any) -> Any:
@@ -186,6 +209,11 @@ def own_words(function: F) -> F:
         for flag in flags.intersection(kwargs):
             if isinstance(kwargs[flag], str):  # "none" would count as true
                 raise ValueError(f"{flag}: got {kwargs[flag]!r}, allowed are True and False")
+        for name in functions.intersection(kwargs):
+            if isinstance(kwargs[name], str):
+                raise ValueError(
+                    f"{name}: got {kwargs[name]!r}, allowed are functions, such as those of jaxdl{_where(name)}"
+                )
         return function(*args, **kwargs)
 
     return called  # type: ignore[return-value]

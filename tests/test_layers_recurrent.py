@@ -1,5 +1,7 @@
 """Recurrent cells against flax.linen and a numpy loop; zoneout's draws and expectation."""
 
+import inspect
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -8,6 +10,7 @@ import numpy as np
 import pytest
 
 from jaxdl import layers
+from jaxdl import nn as jaxdl_nn
 
 T, D, UNITS = 5, 3, 4
 RNG = np.random.default_rng(0)
@@ -122,6 +125,17 @@ def test_padding_may_be_nan_and_lengths_outside_the_data_are(name):
     assert not np.any(slopes[0][0, 2:])
     for bad in (-1, T + 1):
         assert np.isnan(network(X, jnp.array([bad, T]))).all((1, 2)).tolist() == [True, False]
+
+
+def test_what_cannot_be_marked_by_nan_is_refused():
+    with pytest.raises(ValueError, match="x: got dtype int32 and lengths; allowed are floats"):
+        inspect.unwrap(layers.reverse_sequence)(jnp.arange(12).reshape(2, 6, 1), jnp.array([3, 9]))
+    last = jaxdl_nn.LSTM(4, output="last")
+    params, state = last.init(jax.random.key(0), (3, 2))
+    with pytest.raises(
+        ValueError, match=r"x: got shape \(2, 0, 2\), but LSTM\(output='last'\) takes at least one step"
+    ):
+        last.apply(params, state, jnp.zeros((2, 0, 2)))
 
 
 def test_an_empty_sequence_and_an_empty_batch():

@@ -241,7 +241,7 @@ def reverse_sequence(
         lengths: n, steps of each; None for all t.
 
     Raises:
-        ValueError: fewer than two axes, or lengths as in `rnn`.
+        ValueError: fewer than two axes, integers with lengths, or lengths as in `rnn`.
 
     Reference: Schuster and Paliwal, Bidirectional recurrent neural networks, 1997. https://doi.org/10.1109/78.650093.
     """
@@ -249,6 +249,10 @@ def reverse_sequence(
     x = _sequences(x)
     if lengths is None:
         return jnp.flip(x, axis=-2)
+    if not jnp.issubdtype(x.dtype, jnp.inexact):
+        raise ValueError(
+            f"x: got dtype {x.dtype} and lengths; allowed are floats, whose NaN marks an impossible length"
+        )
     lengths = _lengths(lengths, x)
     n, place = lengths[..., None], _places(x)
     source = jnp.clip(jnp.where(place < n, n - 1 - place, place), 0, max(x.shape[-2] - 1, 0))

@@ -213,6 +213,8 @@ def _sequences(cell: _Cell, options: _Options, x: Any) -> tuple[Array, Any]:
     x = jnp.asarray(x)
     if x.ndim != 3:
         raise ValueError(f"x: got shape {x.shape}, allowed for {cell.what} are batches (n, steps, features)")
+    if options.output == "last" and not x.shape[1]:
+        raise ValueError(f"x: got shape {x.shape}, but {cell.what}(output='last') takes at least one step")
     return x, lengths
 
 

@@ -68,6 +68,9 @@ CALLED = [  # a wrong call, its word, and the right argument
     (lambda: schedules.cosine(0.1, 10, eta_min=0.0), "eta_min", "alpha"),
     (lambda: schedules.reduce_on_plateau(min_lr=0.1), "min_lr", "min_scale"),
     (lambda: schedules.reduce_on_plateau(threshold=0.1), "threshold", "rtol"),
+    (lambda: nn.MultiHeadAttention(8, nhead=2), "nhead", "heads"),
+    (lambda: nn.RNN(8, nonlinearity=jnp.tanh), "nonlinearity", "activation"),
+    (lambda: losses.sigmoid_binary_cross_entropy(Z, Z, pos_weights=P), "pos_weights", "pos_weight"),
     (lambda: metrics.roc_auc(y_score=P, labels=Y), "y_score", "logits"),
     (lambda: metrics.accuracy(Z, y_true=Y), "y_true", "labels"),
     (lambda: metrics.top_k_accuracy(Z, Y, top_k=2), "top_k", "k"),
@@ -89,6 +92,12 @@ REFUSED = [  # a wrong call, its word, and why there is no such argument
     (lambda: losses.softmax_cross_entropy(Z, Y, reduction="mean"), "reduction", "per example"),
     (lambda: losses.binary_cross_entropy(P, T, from_logits=True), "from_logits", "sigmoid_binary_cross_entropy"),
     (lambda: activations.relu(Z, inplace=True), "inplace", "nothing is changed in place"),
+    (lambda: nn.BatchNorm(use_running_average=True), "use_running_average", "train=False"),
+    (lambda: nn.Embedding(8, 2, padding_idx=0), "padding_idx", "where="),
+    (lambda: nn.MaxPool(2, ceil_mode=True), "ceil_mode", "padding"),
+    (lambda: losses.ctc(Z[None], Y[None], zero_infinity=True), "zero_infinity", "jnp.where"),
+    (lambda: losses.kl_divergence(Z, Y, log_target=True), "log_target", "exp"),
+    (lambda: metrics.confusion_matrix(Z, Y, normalize="true"), "normalize", "divides"),
     (lambda: nn.LSTM(8, use_bias=False), "use_bias", "always has one"),
     (lambda: nn.LSTM(8, dropout=0.1), "dropout", "a layer of its own"),
     (lambda: nn.LSTM(8, batch_first=True), "batch_first", "(batch, time, features)"),
@@ -128,6 +137,20 @@ def test_a_word_for_two_arguments_is_answered_with_both(word):
 )
 def test_a_string_is_no_flag(call, flag):
     with pytest.raises(ValueError, match=f"^{flag}: got '.*', allowed are True and False$"):
+        call()
+
+
+@pytest.mark.parametrize(
+    ("call", "name"),
+    [
+        (lambda: nn.RNN(4, activation="tanh"), "activation"),
+        (lambda: nn.Conv(32, 3, kernel_init="he_normal"), "kernel_init"),
+        (lambda: nn.SqueezeExcitation(4, gate="sigmoid"), "gate"),
+        (lambda: layers.rnn(Z[None], Z, Z.T, Z, activation="relu"), "activation"),
+    ],
+)
+def test_a_string_is_no_function(call, name):
+    with pytest.raises(ValueError, match=rf"^{name}: got '\w+', allowed are functions, such as those of jaxdl\."):
         call()
 
 
