@@ -58,7 +58,7 @@ def create(out: str | os.PathLike) -> Path:
         _check_empty(folder)
         probe = folder / ".probe"
         probe.touch()
-        probe.unlink()
+        probe.unlink(missing_ok=True)  # another process may begin here, too
     except OSError as error:
         raise ValueError(f"out={folder}: cannot be written ({error.strerror})") from error
     return folder
