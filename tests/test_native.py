@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
-from jaxdl import compat, layers
+from jaxdl import compat, layers, models
 from jaxdl.kernels import axes_of, choose, compute, native
 from jaxdl.kernels.native import calls, descriptors, loader, products
 
@@ -122,6 +122,14 @@ def test_it_is_chosen_for_large_float32_products_alone():
     assert not calls_onednn(conv, x.astype(jnp.float16), kernel.astype(jnp.float16))
     axes = axes_of((28, 28), (3, 3), 1, "SAME", 1)
     assert choose("forward", *LARGE, axes) != "native" == choose("forward", *LARGE, axes, native=True)
+
+
+@needs_onednn
+def test_the_demo_s_net_keeps_its_forms_and_so_its_bits():
+    net = models.tiny_cnn()
+    params, state = net.init(jax.random.key(0), (8, 8, 1))
+    loss = lambda params, x: net.apply(params, state, x, train=True, key=jax.random.key(1))[0].sum()
+    assert not calls_onednn(jax.grad(loss), params, jnp.zeros((32, 8, 8, 1)))
 
 
 @needs_onednn

@@ -68,7 +68,7 @@ def _native_pays(product: str, a: Shape, b: Shape, axes: Axes, groups: int, othe
         return False
     if groups == c_in == c_out != 1:
         return products >= tuned.NATIVE_DEPTHWISE
-    if products < tuned.NATIVE_PRODUCTS:
+    if products < tuned.NATIVE_PRODUCTS * (2 if places <= tuned.NATIVE_PLACES else 1):
         return False
     if product == "kernel_gradient":
         return True

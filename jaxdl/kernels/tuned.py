@@ -23,10 +23,10 @@ FOLD_BLOCK_WINDOW = 5  # narrowest window for which it does, whatever the channe
 NARROW_OUTPUTS = 16  # most output channels that make the product of a block too thin without folding
 
 # oneDNN, where it is available
-NATIVE_PRODUCTS = 5_000_000  # fewest multiplications that are worth a call
+NATIVE_PRODUCTS = 5_000_000  # fewest multiplications that are worth a call; twice as many for small images
 NATIVE_DEPTHWISE = 1_000_000  # the same for depthwise convolutions, which are slow otherwise
 NATIVE_TERMS = 16  # fewest multiplications per output for its forward pass
-NATIVE_PLACES = 64  # most outputs per image and channel for which a strided input gradient stays with "patches"
+NATIVE_PLACES = 64  # most outputs per image and channel of a small image, whose strided input gradient stays "patches"
 NATIVE_INPUTS = 16  # most input channels for which it does, too
 
 # parameters of the methods
