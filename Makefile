@@ -9,7 +9,7 @@ demo: .venv/experiments
 	$(BIN)/python -m experiments.train_cnn $(ARGS)
 
 # a file stays on one worker, whose fixtures and compiled programs its tests share
-PYTEST = $(BIN)/python -m pytest -n $${PYTEST_WORKERS:-2} --dist loadfile
+PYTEST = $(BIN)/python -m pytest -n $${PYTEST_WORKERS:-2}
 
 test: .venv/dev
 	$(PYTEST) $(ARGS)
