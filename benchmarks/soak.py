@@ -68,8 +68,8 @@ def main() -> int:
         parser.error(native.status())
     parts = {f"{steps:,} steps of LeNet-5": watched(lenet5(), steps)}
     parts[f"{steps // 10:,} shapes"] = watched(new_shapes, steps // 10)
-    lines = ["# Memory of long runs with oneDNN", "", f"`python -m benchmarks.soak --steps {steps}` on {platform.machine()}, jax"]
-    lines[-1] += f" {jax.__version__}: resident MB of the process after each tenth."
+    lines = ["# Memory of long runs with oneDNN", "", f"`python -m benchmarks.soak --steps {steps}` on"]
+    lines[-1] += f" {platform.machine()}, jax {jax.__version__}: resident MB of the process after each tenth."
     lines += ["", "| part | " + " | ".join(f"{i}/{MARKS}" for i in range(1, MARKS + 1)) + " |", "|---" * 11 + "|"]
     lines += [f"| {name} | {' | '.join(f'{value:.0f}' for value in found)} |" for name, found in parts.items()]
     pathlib.Path(__file__).with_suffix(".md").write_text("\n".join(lines) + "\n")
