@@ -386,3 +386,19 @@ def test_of_two_rounds_each_program_counts_with_its_faster_time():
         for times in (("9", "2"), ("10", "1"))
     )
     assert conv_methods.faster(first, second) == [first[0], second[1]]  # numbers, because "10" sorts before "9" as text
+
+
+@pytest.mark.parametrize(
+    ("window", "stride", "low", "high"), [(17, 2, 0, 0), (40, 7, 5, 3), (33, 16, 2, 9), (20, 30, 0, 4)]
+)
+def test_a_long_strided_window_s_input_gradient_is_the_loop(window, stride, low, high):
+    axes = axes_of((100,), (window,), stride, ((low, high),), 1)
+    random = np.random.default_rng(0)
+    delta = random.normal(size=(2, axes[0].outputs, 5)).astype(np.float32)
+    kernel = random.normal(size=(window, 3, 5)).astype(np.float32)
+    expected = np.zeros((2, 100 + low + high, 3))
+    for i in range(axes[0].outputs):
+        for p in range(window):
+            expected[:, i * stride + p] += delta[:, i] @ kernel[p].T
+    found = compute("input_gradient", jnp.asarray(delta), jnp.asarray(kernel), axes, method="patches")
+    np.testing.assert_allclose(found, expected[:, low : low + 100], rtol=1e-4, atol=1e-4)
