@@ -99,6 +99,7 @@ MEANT: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "anchor": ("anchors",),
         "positive": ("positives",),
         "negative": ("negatives",),
+        "count_include_pad": ("count_padding",),
         "top_k": ("k",),
         "n_bins": ("bins",),
         "num_bins": ("bins",),
