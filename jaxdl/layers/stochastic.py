@@ -273,7 +273,8 @@ def _bernoulli(key: jax.Array, probability: Rate, shape: tuple[int, ...]) -> Arr
 def check_rate(rate: Rate) -> None:
     """Raise ValueError for a string and for a Python number outside [0, 1)."""
     if isinstance(rate, str) or (isinstance(rate, _NUMBERS) and not 0 <= rate < 1):
-        raise ValueError(f"rate: got {rate!r}, allowed is 0 ≤ rate < 1, the probability of dropping")
+        got = repr(rate) if isinstance(rate, str) else str(rate)  # repr of NumPy's 1.5 is "np.float32(1.5)"
+        raise ValueError(f"rate: got {got}, allowed is 0 ≤ rate < 1, the probability of dropping")
 
 
 def check_mode(mode: str) -> None:
