@@ -1,16 +1,21 @@
 """Strict settings for every test: eight virtual CPU devices, and implicit rank promotion is an error.
 
+Most of a test's time goes into compiling small programs, so the workers share them in pytest's cache folder; a second
+run finds those of the first (`pytest --cache-clear` forgets them).
+
 With ``--fast`` (`make test-fast`) the tests marked slow, process or trains are left out, and two members of each
 parametrised test run. A test that starts a process, runs `training.fit` or a sweep without its mark fails.
 With ``--onednn`` convolutions of any size run on oneDNN.
 """
 
 import ctypes
+import gc
 import inspect
 import multiprocessing
 import os
 import pathlib
 import resource
+import shutil
 import subprocess
 import sys
 
@@ -29,6 +34,30 @@ def pytest_addoption(parser):
         "--fast", action="store_true", help=f"leave out tests marked {', '.join(LEFT_OUT)}, and most members"
     )
     parser.addoption("--onednn", action="store_true", help="choose oneDNN for all products, also for the smallest")
+
+
+MOST_PROGRAMS = 1 << 30  # bytes on disk, from which the next run begins anew
+
+
+def pytest_configure(config):
+    if not config.pluginmanager.hasplugin("cacheprovider"):
+        return
+    folder = config.cache.mkdir("programs")
+    if not hasattr(config, "workerinput") and sum(path.stat().st_size for path in folder.iterdir()) > MOST_PROGRAMS:
+        shutil.rmtree(folder)
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+
+
+def pytest_collection_finish(session):
+    """Spare the garbage collector what lives until the end: tests, and modules checked by beartype.
+
+    With Python's thresholds its passes over them took a quarter of the laws' time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 100)
 
 
 @pytest.fixture(autouse=True, scope="session")

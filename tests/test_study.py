@@ -11,7 +11,6 @@ import sys
 import time
 from pathlib import Path
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -71,14 +70,11 @@ OPTIMIZERS = ("jaxdl.sgd", "optax.adam", "mine:sgd(scale=0.5)")
 
 @pytest.fixture(scope="module")
 def here(tmp_path_factory):
-    """Return a folder on the import path that holds a user's module and the compilation cache."""
+    """Return a folder on the import path that holds a user's module."""
     folder = tmp_path_factory.mktemp("study")
     (folder / "mine.py").write_text(MINE)
     sys.path.insert(0, str(folder))
-    before = jax.config.jax_compilation_cache_dir
-    jax.config.update("jax_compilation_cache_dir", str(folder / "xla"))
     yield folder
-    jax.config.update("jax_compilation_cache_dir", before)
     sys.path.remove(str(folder))
     sys.modules.pop("mine", None)
 

@@ -6,7 +6,6 @@ import struct
 import sys
 from pathlib import Path
 
-import jax
 import pytest
 
 from jaxdl.runs import commandline
@@ -91,14 +90,11 @@ number = 3
 
 @pytest.fixture(scope="module")
 def here(tmp_path_factory):
-    """Return a folder on the import path that holds a user's module and the compilation cache."""
+    """Return a folder on the import path that holds a user's module."""
     folder = tmp_path_factory.mktemp("command_line")
     (folder / "mine.py").write_text(MINE)
     sys.path.insert(0, str(folder))
-    before = jax.config.jax_compilation_cache_dir
-    jax.config.update("jax_compilation_cache_dir", str(folder / "xla"))
     yield folder
-    jax.config.update("jax_compilation_cache_dir", before)
     sys.path.remove(str(folder))
     sys.modules.pop("mine", None)
 
