@@ -96,10 +96,10 @@ def _read_apart(path: Path, content: bytes | None) -> kerasfiles.Group:
     if done.returncode:
         raise ValueError(f"{path}: is not a complete HDF5 file of Keras weights ({why})")
     header, _, values = done.stdout.partition(b"\n")
-    return _group(json.loads(header), memoryview(values))
+    return group_of(json.loads(header), memoryview(values))
 
 
-def _group(tree: dict[str, Any], values: memoryview) -> kerasfiles.Group:
+def group_of(tree: dict[str, Any], values: memoryview) -> kerasfiles.Group:
     """Return a group of the other process's tree, whose arrays lie one after the other in its output."""
     offset = 0
 
