@@ -2,6 +2,7 @@
 
 import functools
 import gzip
+import hashlib
 import io
 import json
 import pathlib
@@ -134,7 +135,7 @@ def _keras(here: Path) -> list[bytes]:
     return found
 
 
-def _here(path: Path, content: bytes | None) -> kerasfiles.Group:
+def _here(path: Path, content: bytes | None) -> kerasfiles.StoredGroup:
     """Read HDF5 in this process, which the fuzzer bounds as `hdf5files` bounds its own."""
     arrays: list[Any] = []
     try:
@@ -231,7 +232,8 @@ def _restore(path: Path) -> None:
         _checkpoint_meta(home)
     there = home / "00000003"
     (there / "meta.json").write_bytes(path.read_bytes())
-    sums = {name: checkpoints._digest(there / name) for name in checkpoints._files(there)}
+    held = [file for file in there.rglob("*") if file.is_file() and file.name != checkpoints.MANIFEST]
+    sums = {file.relative_to(there).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest() for file in held}
     (there / checkpoints.MANIFEST).write_text(json.dumps(sums))
     try:
         checkpoints.restore(there, SHAPES)

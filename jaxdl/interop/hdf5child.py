@@ -121,10 +121,8 @@ def main(path: str) -> None:
 
 
 def _exit(code: int, why: str) -> None:
-    """Exit without closing the file, in which libhdf5 may not return either."""
     sys.stderr.buffer.write(" ".join(why.split()).encode(errors="backslashreplace"))
-    sys.stderr.flush()
-    os._exit(code)
+    sys.exit(code)
 
 
 if __name__ == "__main__":
