@@ -10,8 +10,6 @@
 """
 
 import collections
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
@@ -176,15 +174,7 @@ def _metrics(path: Path, names: list[str]) -> dict[str, np.ndarray]:
 
 
 def _predictions(path: Path, count: int) -> dict[str, np.ndarray]:
-    if not path.is_file():
-        raise ValueError(f"{path}: is missing")
-    if not zipfile.is_zipfile(path):
-        raise ValueError(f"{path}: is no npz archive, or is cut off")
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = dict(archive)
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"{path}: is damaged or holds something other than plain arrays: {error}") from error
+    arrays = records.read_arrays(path)
     n, k = np.size(arrays.get("labels", ())), np.size(arrays.get("classes", ()))
     _shape(path, arrays, "labels", (n,), "iu")
     _shape(path, arrays, "classes", (k,), "U")
