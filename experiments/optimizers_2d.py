@@ -4,8 +4,8 @@
 
 The lectures say that momentum damps oscillations, allows larger rates and almost never hurts, and that descent is slow
 at saddles and gets stuck in false minima. Each seed draws starting points. Steps to a target are those of the best of
-60 rates for every form, so that no form wins by its rate. From the false well, each form runs at rate .1 and at its best
-rate of one grid, at which even plain descent jumps over the barrier. Half a minute on one core; the figures show paths,
+60 rates for every form, so that no form wins by its rate. From the false well, each form runs at rate .1 and at its
+best rate of one grid, at which even plain descent jumps the barrier. Half a minute on one core; the figures show paths,
 and an animation the escape from the false minimum.
 
 (Lecture rows E2-E8, E13; the measuring functions are those of `benchmarks.claims`.)
