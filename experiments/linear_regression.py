@@ -12,6 +12,7 @@ rates on J and the fitted line.
 """
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -38,12 +39,6 @@ class Config(demonstrations.Options):
     """Number of seeds, each of which draws the training examples."""
     steps: int = 1000
     """Steps after which a rate counts as diverging if J is above its first value."""
-
-
-def check(config: Config) -> None:
-    """Raise ValueError for an option out of range."""
-    if config.steps < 1:
-        raise ValueError(f"steps={config.steps} is not allowed: it must be at least 1")
 
 
 def load(config: Config) -> tuple[data.Dataset, Any]:
@@ -166,6 +161,7 @@ def draw(config: Config, outcomes: demonstrations.Outcomes) -> Sequence[demonstr
     ]  # fmt: skip
 
 
+check = functools.partial(demonstrations.check_at_least, steps=1)
 DEMONSTRATION = demonstrations.Demonstration(Config, load, lambda config: CASES, run, judge, draw, check)
 main, write = demonstrations.commands(DEMONSTRATION, __doc__)
 

@@ -47,8 +47,7 @@ class Config(demonstrations.Options):
 
 def check(config: Config) -> None:
     """Raise ValueError for an option out of range."""
-    if config.grid < 2:
-        raise ValueError(f"grid={config.grid} is not allowed: it must be at least 2")
+    demonstrations.check_at_least(config, grid=2)
     if not 0 < config.C < float("inf"):
         raise ValueError(f"C={config.C} is not allowed: it must be a positive number")
 

@@ -46,13 +46,6 @@ class Config(demonstrations.Options):
     """Steps within which a form has to reach the target on a bowl."""
 
 
-def check(config: Config) -> None:
-    """Raise ValueError for an option out of range."""
-    for name in ("starts", "steps"):
-        if getattr(config, name) < 1:
-            raise ValueError(f"{name}={getattr(config, name)} is not allowed: it must be at least 1")
-
-
 def load(config: Config) -> tuple[str, Any]:
     """Return the name of the functions, and the stable rates, which no seed changes."""
     del config
@@ -170,6 +163,7 @@ def draw(config: Config, outcomes: demonstrations.Outcomes) -> Sequence[demonstr
     ]  # fmt: skip
 
 
+check = functools.partial(demonstrations.check_at_least, starts=1, steps=1)
 DEMONSTRATION = demonstrations.Demonstration(Config, load, lambda config: CASES, run, judge, draw, check)
 main, write = demonstrations.commands(DEMONSTRATION, __doc__)
 

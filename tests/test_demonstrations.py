@@ -116,6 +116,7 @@ def test_a_number_is_inside_outside_or_undecided():
 def test_a_printed_number_is_one_more_draw():
     values = np.random.default_rng(0).normal(size=12)
     claim = claims.consistent("", "F", ("std", values), printed=0.5, unit="1")
+    assert claims.described(claim).endswith("]"), "a number without a unit"
     half = stats.t.ppf(0.975, 11) * values.std(ddof=1) * np.sqrt(1 + 1 / 12)
     np.testing.assert_allclose(claim.interval, [values.mean(), values.mean() - half, values.mean() + half])
     assert claim.verdict == claims.HOLDS

@@ -10,11 +10,13 @@ from jaxdl import runs
 from jaxdl.runs import demonstrations
 
 TINY = {  # options of a run of a few seconds
+    "signals": ["--depth", "4", "--width", "8", "--times", "5"],
     "linear_regression": ["--steps", "100"],
     "logistic_regression": ["--grid", "9"],
     "optimizers_2d": ["--starts", "3", "--steps", "200"],
 }
 OUT_OF_RANGE = {  # options that are refused, with the message
+    "signals": (["--depth", "1"], "depth=1 is not allowed: it must be at least 2"),
     "linear_regression": (["--steps", "0"], "steps=0 is not allowed"),
     "logistic_regression": (["--C", "-1"], r"C=-1\.0 is not allowed: it must be a positive number"),
     "optimizers_2d": (["--starts", "0"], "starts=0 is not allowed: it must be at least 1"),

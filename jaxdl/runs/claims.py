@@ -34,7 +34,7 @@ class Claim(NamedTuple):
     lecture: str  # its rows, such as "E2, E13"
     measured: str  # the numbers in words
     interval: Interval  # of the number that decides; see `described`
-    unit: str  # of the interval
+    unit: str  # of the interval; "1", which is not shown, if there is none
     verdict: str  # one of `VERDICTS`
 
 
@@ -47,7 +47,7 @@ def compare(text: str, lecture: str, a: Values, b: Values, *, claimed: str, unit
         a: name and values of one side, one value per seed; NaN where there is no run.
         b: name and values of the other side for the same seeds.
         claimed: "less" or "more", the side on which the statement sees a.
-        unit: of the values.
+        unit: of the values; "1" if they have none.
 
     Raises:
         ValueError: an unknown side, or values that do not pair; see `statistics.paired_difference`.
@@ -55,7 +55,7 @@ def compare(text: str, lecture: str, a: Values, b: Values, *, claimed: str, unit
     if claimed not in ("less", "more"):
         raise ValueError(f"claimed={claimed!r}: allowed are 'less' and 'more'")
     interval = statistics.paired_difference(a[1], b[1])
-    measured = f"{a[0]} {_mean(a[1])}, {b[0]} {_mean(b[1])} {unit}"
+    measured = f"{a[0]} {_mean(a[1])}, {b[0]} {_mean(b[1])}{_after(unit)}"
     return Claim(text, lecture, measured, interval, unit, _side(interval, 1 if claimed == "more" else -1))
 
 
@@ -76,7 +76,7 @@ def within(
     outside = interval.high < low or interval.low > high
     ends = f"at least {number(low)}" if high == math.inf else f"{number(low)} to {number(high)}"
     ends = f"at most {number(high)}" if low == -math.inf else ends
-    measured = f"{values[0]} {_mean(values[1])} {unit} (claimed: {ends})"
+    measured = f"{values[0]} {_mean(values[1])}{_after(unit)} (claimed: {ends})"
     return Claim(text, lecture, measured, interval, unit, HOLDS if inside else FAILS if outside else OPEN)
 
 
@@ -97,7 +97,7 @@ def consistent(text: str, lecture: str, values: Values, *, printed: float | int,
     mean, n = float(drawn.mean()), drawn.size
     half = float(special.stdtrit(n - 1, 0.975) * drawn.std(ddof=1) * math.sqrt(1 + 1 / n))
     interval = Interval(mean, mean - half, mean + half)
-    measured = f"{values[0]} {_mean(drawn)} {unit} (printed: {number(printed)}; the interval is that of one more draw)"
+    measured = f"{values[0]} {_mean(drawn)}{_after(unit)} (printed: {number(printed)}; interval of one more draw)"
     return Claim(text, lecture, measured, interval, unit, HOLDS if interval.contains(printed) else FAILS)
 
 
@@ -122,7 +122,7 @@ def depends(text: str, lecture: str, conditions: Mapping[str, Claim]) -> Claim:
 def described(claim: Claim) -> str:
     """Return the interval in words: "−12.3 [−14.1, −10.2] steps"; "–" if it is undefined."""
     estimate, low, high = claim.interval
-    return "–" if math.isnan(estimate) else f"{number(estimate)} [{number(low)}, {number(high)}] {claim.unit}"
+    return "–" if math.isnan(estimate) else f"{number(estimate)} [{number(low)}, {number(high)}]{_after(claim.unit)}"
 
 
 def number(value: float | int) -> str:
@@ -130,6 +130,10 @@ def number(value: float | int) -> str:
     if math.isinf(value):
         return "∞" if value > 0 else "−∞"
     return f"{value:.4g}".replace("-", "−")
+
+
+def _after(unit: str) -> str:
+    return "" if unit == "1" else f" {unit}"
 
 
 def _mean(values: ArrayLike) -> str:

@@ -209,14 +209,23 @@ def checked(demonstration: Demonstration, config: Any) -> Any:
         default = demonstration.config()
         left = {k: v for k, v in demonstration.full.items() if getattr(config, k) == getattr(default, k)}
         config = dataclasses.replace(config, **left)
-    if config.seeds < 1:
-        raise ValueError(f"seeds={config.seeds} is not allowed: it must be at least 1")
+    check_at_least(config, seeds=1)
     if not seconds_of(config.budget):
         raise ValueError(
             f"budget={config.budget!r} is not allowed: it must be a time above 0, such as 90s, 10m or 1h30m"
         )
     demonstration.check(config)
     return config
+
+
+def check_at_least(config: Any, **least: float | int) -> None:
+    """Raise ValueError for an option below its least value; NaN is refused, too.
+
+    Example: ``check_at_least(config, depth=2, width=1)``.
+    """
+    for name, bound in least.items():
+        if not getattr(config, name) >= bound:
+            raise ValueError(f"{name}={getattr(config, name)} is not allowed: it must be at least {bound}")
 
 
 def measure(
