@@ -43,7 +43,7 @@ class Config:
     """Folder of the data sets' files; by default the variable JAXDL_DATA_DIR, else a per-user cache."""
 
 
-class Result(NamedTuple):
+class CommittedResult(NamedTuple):
     """The committed result of an experiment."""
 
     name: str
@@ -137,13 +137,13 @@ def keep(folder: Path, place: Path) -> None:
         shutil.copyfile(folder / "figures" / caption.file, place / caption.file)
 
 
-def results(docs: Path) -> list[Result]:
+def results(docs: Path) -> list[CommittedResult]:
     """Read the results in docs/results, in alphabetical order."""
     found = []
     for place in sorted(path.parent for path in (docs / "results").glob(f"*/{demonstrations.RESULTS}")):
         rows = records.read_table(place / demonstrations.RESULTS, demonstrations.ClaimRow)
         captions = records.read_table(place / demonstrations.FIGURES, demonstrations.Caption)
-        found.append(Result(place.name, rows, captions))
+        found.append(CommittedResult(place.name, rows, captions))
     return found
 
 
@@ -154,7 +154,7 @@ def write_pages(docs: Path) -> None:
     records.write_whole(docs / "gallery.md", gallery_page(found))
 
 
-def results_page(found: Sequence[Result]) -> str:
+def results_page(found: Sequence[CommittedResult]) -> str:
     """Return the page of all claims as Markdown."""
     from jaxdl.runs import pages  # matplotlib takes a second to import, which --help need not wait for
 
@@ -169,7 +169,7 @@ def results_page(found: Sequence[Result]) -> str:
     ]
     for one in found:
         first = one.rows[0]
-        rows = [[r.claim, r.lecture, r.measured, claims.described(_claim(r)), r.verdict] for r in one.rows]
+        rows = [[r.claim, r.lecture, r.measured, claims.described(r.interval, r.unit), r.verdict] for r in one.rows]
         title = catalogue.first_line(one.name) if one.name in catalogue.names() else one.name
         parts += [
             f"## {one.name}",
@@ -180,7 +180,7 @@ def results_page(found: Sequence[Result]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def gallery_page(found: Sequence[Result]) -> str:
+def gallery_page(found: Sequence[CommittedResult]) -> str:
     """Return the page of all figures as Markdown."""
     from jaxdl.runs import pages  # see results_page
 
@@ -191,11 +191,6 @@ def gallery_page(found: Sequence[Result]) -> str:
             text = pages.plain(caption.caption)
             parts += [f"![{text}](results/{one.name}/{caption.file})", text]
     return "\n\n".join(parts) + "\n"
-
-
-def _claim(row: demonstrations.ClaimRow) -> claims.Claim:
-    interval = claims.Interval(row.estimate, row.low, row.high)
-    return claims.Claim(row.claim, row.lecture, row.measured, interval, row.unit, row.verdict)
 
 
 if __name__ == "__main__":

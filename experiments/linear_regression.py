@@ -19,8 +19,6 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from sklearn import datasets
-from sklearn.linear_model import LinearRegression
 
 from jaxdl import analysis, classical, data, optimizers, studies
 from jaxdl.runs import claims, commandline, demonstrations
@@ -43,6 +41,8 @@ class Config(demonstrations.Options):
 
 def load(config: Config) -> tuple[data.Dataset, Any]:
     """Load scikit-learn's diabetes data with columns of variance 1."""
+    from sklearn import datasets  # it takes seconds to import, which --help need not wait for
+
     del config
     x, y = datasets.load_diabetes(return_X_y=True)
     dataset = data.from_arrays(x * len(x) ** 0.5, y.astype(np.float32), name="scikit-learn's diabetes; drawn lines")
@@ -61,13 +61,15 @@ def examples(case: str, dataset: data.Dataset, seed: int) -> tuple[np.ndarray, n
     return x.astype(np.float32), np.asarray(y, np.float32), random.permutation(len(x)) < 0.8 * len(x)
 
 
-def cost(theta: jax.Array, x: np.ndarray, y: np.ndarray) -> jax.Array:
+def cost(theta: Any, x: Any, y: Any) -> jax.Array:
     """Return J, where θ begins with the constant."""
     return 0.5 * jnp.mean((theta[0] + x @ theta[1:] - y) ** 2)
 
 
 def run(config: Config, dataset: data.Dataset, case: str, seed: int) -> Mapping[str, float]:
     """Fit in both ways, and measure the largest stable rate."""
+    from sklearn.linear_model import LinearRegression
+
     x, y, chosen = examples(case, dataset, seed)
     rest, target, x, y = x[~chosen], y[~chosen], x[chosen], y[chosen]
     closed = classical.linear_regression(x, y)
@@ -90,18 +92,18 @@ def run(config: Config, dataset: data.Dataset, case: str, seed: int) -> Mapping[
 
 def largest_rate(x: np.ndarray, y: np.ndarray, steps: int) -> float:
     """Find by bisection the largest rate at which J is below its first value after so many steps."""
-    start = jnp.zeros(x.shape[1] + 1)
-
-    @jax.jit
-    def falls(rate):
-        path = studies.descent_path(lambda theta: cost(theta, x, y), optimizers.sgd(rate), start, steps)
-        return cost(path[-1], x, y) <= cost(start, x, y)  # NaN is not
-
     low, high = 1e-3, 1e3
     while high > 1.001 * low:
         middle = (low * high) ** 0.5
-        low, high = (middle, high) if falls(middle) else (low, middle)
+        low, high = (middle, high) if _falls(middle, x, y, steps) else (low, middle)
     return low
+
+
+@functools.partial(jax.jit, static_argnames="steps")
+def _falls(rate: Any, x: Any, y: Any, steps: int) -> jax.Array:
+    start = jnp.zeros(x.shape[1] + 1)
+    path = studies.descent_path(lambda theta: cost(theta, x, y), optimizers.sgd(rate), start, steps)
+    return cost(path[-1], x, y) <= cost(start, x, y)  # NaN is not
 
 
 def judge(config: Config, outcomes: demonstrations.Outcomes) -> list[claims.Claim]:

@@ -20,8 +20,6 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from sklearn import datasets
-from sklearn.linear_model import LogisticRegression
 
 from jaxdl import analysis, classical, data, losses
 from jaxdl.runs import claims, commandline, demonstrations
@@ -54,6 +52,8 @@ def check(config: Config) -> None:
 
 def load(config: Config) -> tuple[data.Dataset, Any]:
     """Load scikit-learn's breast cancer data with standardised columns."""
+    from sklearn import datasets  # it takes seconds to import, which --help need not wait for
+
     del config
     x, y = datasets.load_breast_cancer(return_X_y=True)
     x = (x - x.mean(0)) / x.std(0)
@@ -87,6 +87,8 @@ def _curvatures(name: str) -> Any:
 
 def run(config: Config, dataset: data.Dataset, case: str, seed: int) -> Mapping[str, float]:
     """Measure the curvature of both surfaces, or fit the seed's part of the data."""
+    from sklearn.linear_model import LogisticRegression
+
     if case == "three points":
         line = np.linspace(-REACH, REACH, config.grid, dtype=np.float32)
         thetas, (x, y) = np.stack(np.meshgrid(line, line), -1).reshape(-1, 2), points(seed)

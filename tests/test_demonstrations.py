@@ -16,6 +16,7 @@ from experiments import all as every
 from experiments import catalogue, report
 from jaxdl import runs
 from jaxdl.runs import claims, commandline, demonstrations
+from jaxdl.runs import folder as folders
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,7 +98,7 @@ def test_one_rule_decides_all_verdicts():
     assert compared([1.0] * 3, [np.inf] * 3).verdict == claims.HOLDS, "a run that diverged is the largest"
     paired = compared([1.0, 11.0, 101.0], [2.0, 12.0, 102.0])
     assert paired.interval == (-1.0, -1.0, -1.0)
-    assert claims.described(paired) == "−1 [−1, −1] m"
+    assert claims.described(paired.interval, paired.unit) == "−1 [−1, −1] m"
     assert paired.measured == "a 37.67, b 38.67 m"
     with pytest.raises(ValueError, match="claimed='below': allowed are 'less' and 'more'"):
         compared(apart, same, "below")
@@ -116,7 +117,7 @@ def test_a_number_is_inside_outside_or_undecided():
 def test_a_printed_number_is_one_more_draw():
     values = np.random.default_rng(0).normal(size=12)
     claim = claims.consistent("", "F", ("std", values), printed=0.5, unit="1")
-    assert claims.described(claim).endswith("]"), "a number without a unit"
+    assert claims.described(claim.interval, claim.unit).endswith("]"), "a number without a unit"
     half = stats.t.ppf(0.975, 11) * values.std(ddof=1) * np.sqrt(1 + 1 / 12)
     np.testing.assert_allclose(claim.interval, [values.mean(), values.mean() - half, values.mean() + half])
     assert claim.verdict == claims.HOLDS
@@ -132,7 +133,7 @@ def test_a_claim_depends_on_conditions_with_opposite_verdicts_alone():
     assert verdict(yes, yes) == claims.HOLDS
     assert verdict(no, no) == claims.FAILS
     assert verdict(yes, open_) == claims.OPEN
-    assert claims.described(claims.depends("", "A1", {"x": yes, "y": no})) == "–"
+    assert claims.described(claims.depends("", "A1", {"x": yes, "y": no}).interval, "m") == "–"
     with pytest.raises(ValueError, match="at least two"):
         claims.depends("", "A1", {"x": yes})
 
@@ -223,6 +224,13 @@ def test_an_error_before_the_first_number_leaves_what_was_there(tmp_path):
     assert [path.name for path in (tmp_path / "run").iterdir()] == [".mine"]
 
 
+def test_a_folder_in_which_another_process_begins_is_left_alone(tmp_path):
+    (tmp_path / "run").mkdir()
+    with folders.lock(tmp_path / "run", new=True), pytest.raises(ValueError, match="another process is training into"):
+        main(["--out", str(tmp_path / "run")])
+    assert [path.name for path in (tmp_path / "run").iterdir()] == [".lock"]
+
+
 def test_inherited_options_have_their_help(capsys):
     with pytest.raises(SystemExit):
         main(["--help"])
@@ -309,7 +317,7 @@ def test_the_list_names_every_experiment_and_what_it_is_for(monkeypatch, capsys)
     monkeypatch.setattr("sys.argv", ["experiments", "transfer"])
     with pytest.raises(ValueError, match=r"run python -m experiments\.transfer"):
         listing.main()
-    with pytest.raises(ValueError, match="experiment 'nothing' does not exist; there are cifar10_speedrun, "):
+    with pytest.raises(ValueError, match=r"experiment 'nothing' does not exist; there are .*cifar10_speedrun, "):
         catalogue.load("nothing")
 
 

@@ -114,15 +114,18 @@ def depends(text: str, lecture: str, conditions: Mapping[str, Claim]) -> Claim:
         raise ValueError(f"conditions must be at least two, got {list(conditions)}")
     verdicts = {claim.verdict for claim in conditions.values()}
     verdict = DEPENDS if {HOLDS, FAILS} <= verdicts else verdicts.pop() if len(verdicts) == 1 else OPEN
-    parts = (f"{name}: {one.measured}, {described(one)}, {one.verdict}" for name, one in conditions.items())
+    parts = (
+        f"{name}: {one.measured}, {described(one.interval, one.unit)}, {one.verdict}"
+        for name, one in conditions.items()
+    )
     unit = next(iter(conditions.values())).unit
     return Claim(text, lecture, "; ".join(parts), UNDEFINED, unit, verdict)
 
 
-def described(claim: Claim) -> str:
-    """Return the interval in words: "−12.3 [−14.1, −10.2] steps"; "–" if it is undefined."""
-    estimate, low, high = claim.interval
-    return "–" if math.isnan(estimate) else f"{number(estimate)} [{number(low)}, {number(high)}]{_after(claim.unit)}"
+def described(interval: Interval, unit: str) -> str:
+    """Return an interval in words: "−12.3 [−14.1, −10.2] steps"; "–" if it is undefined."""
+    estimate, low, high = interval
+    return "–" if math.isnan(estimate) else f"{number(estimate)} [{number(low)}, {number(high)}]{_after(unit)}"
 
 
 def number(value: float | int) -> str:

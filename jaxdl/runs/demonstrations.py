@@ -19,7 +19,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Final, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import numpy as np
@@ -29,13 +29,19 @@ from jaxdl.runs import claims, commandline, records
 from jaxdl.runs import folder as folders
 from jaxdl.runs.claims import Claim
 from jaxdl.runs.clock import seconds_of
+from jaxdl.runs.outcomes import (
+    ARRAYS,
+    FIGURES,
+    MEASUREMENTS,
+    RESULTS,
+    SECONDS,
+    Caption,
+    CaseNumber,
+    ClaimRow,
+    Outcomes,
+    arrays_file,
+)
 from jaxdl.runs.signals import StopRequest, catch_stop
-
-MEASUREMENTS: Final = "measurements.csv"
-RESULTS: Final = "results.csv"
-FIGURES: Final = "figures.csv"
-ARRAYS: Final = "arrays"
-SECONDS: Final = "CPU seconds"  # the last number of each run, which marks it as finished
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,84 +67,6 @@ class Options:
     trust_run: bool = False
     """With --resume: import and call functions that the run's config names as package.module:function. They can be any
     code, so use this only for folders that you trust, such as your own."""
-
-
-class CaseNumber(NamedTuple):
-    """A row of measurements.csv: one number of one run."""
-
-    case: str
-    seed: int
-    quantity: str
-    value: float
-
-
-class ClaimRow(NamedTuple):
-    """A row of results.csv: one claim, and all that its numbers need to be believed."""
-
-    experiment: str
-    claim: str
-    lecture: str
-    measured: str
-    estimate: float
-    low: float
-    high: float
-    unit: str
-    verdict: str
-    seeds: int
-    data: str
-    cpu_seconds: float  # of all runs of the experiment
-    command: str
-
-
-class Caption(NamedTuple):
-    """A row of figures.csv: a file in the folder figures, and its caption."""
-
-    file: str
-    caption: str
-
-
-class Outcomes:
-    """The numbers and arrays of the seeds that finished all cases, by case and quantity."""
-
-    def __init__(self, folder: Path, cases: Sequence[str]) -> None:
-        rows = records.read_table(folder / MEASUREMENTS, CaseNumber, unfinished=True)
-        self._folder, self.cases = folder, list(cases)
-        self._numbers = {(row.case, row.seed, row.quantity): row.value for row in rows}
-        finished = {(row.case, row.seed) for row in rows if row.quantity == SECONDS}
-        seeds = sorted({seed for _, seed in finished})
-        self.seeds = [seed for seed in seeds if all((case, seed) in finished for case in cases)]
-        self.cpu_seconds = sum(row.value for row in rows if row.quantity == SECONDS)
-
-    def numbers(self, case: str, quantity: str) -> np.ndarray:
-        """Return a quantity of a case, one value per seed.
-
-        Raises:
-            ValueError: if the case has no such quantity; the message has those that it has.
-        """
-        try:
-            return np.array([self._numbers[case, seed, quantity] for seed in self.seeds])
-        except KeyError as error:
-            there = sorted({q for c, _, q in self._numbers if c == case})
-            raise ValueError(f"{self._folder}: {case!r} has no {quantity!r}; it has {', '.join(there)}") from error
-
-    def arrays(self, case: str, name: str) -> np.ndarray:
-        """Return an array of a case, stacked over the seeds.
-
-        Raises:
-            ValueError: if its file is missing or damaged, or has no such array.
-        """
-        found = []
-        for seed in self.seeds:
-            path = _arrays_file(self._folder, self.cases, case, seed)
-            arrays = records.read_arrays(path)
-            if name not in arrays:
-                raise ValueError(f"{path}: has no array {name!r}; it has {', '.join(arrays)}")
-            found.append(arrays[name])
-        return np.stack(found)
-
-    def quantities(self, case: str) -> list[str]:
-        """Return the names of the numbers of a case, in the order in which they were measured."""
-        return list(dict.fromkeys(q for c, _, q in self._numbers if c == case))
 
 
 class Drawing(NamedTuple):
@@ -170,10 +98,8 @@ def commands(
     demonstration: Demonstration, description: str | None
 ) -> tuple[Callable[[Sequence[str] | None], int], Callable[[Path], Path]]:
     """Return the ``main`` and ``write`` of an experiment's module."""
-    return (
-        functools.partial(main, demonstration, description),
-        functools.partial(write, demonstration, description),
-    )  # pyright: ignore[reportReturnType]
+    run, report = (functools.partial(one, demonstration, description) for one in (main, write))
+    return run, report  # pyright: ignore[reportReturnType]
 
 
 def main(demonstration: Demonstration, description: str | None, argv: Sequence[str] | None = None) -> int:
@@ -256,16 +182,16 @@ def measure(
     new = not (folder / folders.CONFIG).exists()
     dataset, context = loaded
     source = folders.DataSource(dataset, "", {}) if isinstance(dataset, str) else folders.data_source(dataset)
-    try:
-        with folders.lock(folder, new=new):
+    with folders.lock(folder, new=new):  # outside of try: a folder that another process holds is not ours to discard
+        try:
             if new:
                 commandline.save_config(folder, config)
             folders.write_manifest(folder, seed=0, devices=jax.devices()[:1], source=source, argv=argv)
             return _run_all(demonstration, config, context, folder, request or StopRequest())
-    except (ValueError, OSError, ImportError) as error:
-        if new and (isinstance(error, OutOfBudget) or not _has_numbers(folder)):
-            _discard(folder)
-        raise
+        except (ValueError, OSError, ImportError) as error:
+            if new and (isinstance(error, OutOfBudget) or not _has_numbers(folder)):
+                _discard(folder)
+            raise
 
 
 def _run_all(demonstration: Demonstration, config: Any, context: Any, folder: Path, request: StopRequest) -> int:
@@ -302,7 +228,7 @@ def _run_one(
     numbers = {name: float(value) for name, value in found.items() if not np.ndim(value)}
     if arrays:
         (folder / ARRAYS).mkdir(exist_ok=True)
-        records.write_arrays(_arrays_file(folder, demonstration.cases(config), case, seed), arrays)
+        records.write_arrays(arrays_file(folder, demonstration.cases(config), case, seed), arrays)
     numbers[SECONDS] = round(time.process_time() - begun, 2)
     table.append([CaseNumber(case, seed, name, value) for name, value in numbers.items()])
     table.sync()
@@ -336,7 +262,7 @@ def write(demonstration: Demonstration, description: str | None, folder: Path) -
     _write_captions(folder, shown)
     figures = [part for one in shown for part in (pages.figure(folder, one.name, one.drawn, one.caption), one.caption)]
     title, *about = (description or _name(config)).strip().split("\n\n")
-    rows = [[c.text, c.lecture, c.measured, claims.described(c), c.verdict] for c in judged]
+    rows = [[c.text, c.lecture, c.measured, claims.described(c.interval, c.unit), c.verdict] for c in judged]
     header = ["claim", "row", "measured", "estimate [95 % interval]", "verdict"]
     return pages.write(folder, [
         f"# {pages.plain(title).rstrip('.')}",
@@ -408,10 +334,6 @@ def _discard(folder: Path) -> None:
     shutil.rmtree(folder / ARRAYS, ignore_errors=True)
     if not any(folder.iterdir()):
         folder.rmdir()
-
-
-def _arrays_file(folder: Path, cases: Sequence[str], case: str, seed: int) -> Path:
-    return folder / ARRAYS / f"{list(cases).index(case)}_{seed}.npz"
 
 
 def _name(config: Any) -> str:
