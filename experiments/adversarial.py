@@ -143,26 +143,26 @@ def run(config: Config, loaded: Any, case: str, seed: int) -> Mapping[str, Any]:
 def judge(config: Config, outcomes: demonstrations.Outcomes) -> list[claims.Claim]:
     """Hold the claims to the errors."""
     of = lambda case, what: (f"{what} ({case})", outcomes.numbers(case, what))
-    percent, eps = {"unit": "% wrong"}, f"ε = {config.eps:g}"
+    percent, eps = "% wrong", f"ε = {config.eps:g}"
     return [
         claims.within(f"the sign of the gradient fools softmax regression, {eps}, not clipped", "J",
-                      of(SOFTMAX, "FGSM"), low=99, **percent),
+                      of(SOFTMAX, "FGSM"), low=99, unit=percent),
         claims.within("with high confidence", "J", of(SOFTMAX, "confidence when fooled"), low=50, unit="%"),
         claims.compare("its direction matters: random signs of the same size do less", "J", of(SOFTMAX, "random signs"),
-                       of(SOFTMAX, "FGSM"), claimed="less", **percent),
+                       of(SOFTMAX, "FGSM"), claimed="less", unit=percent),
         claims.within("the target class can be chosen", "J", of(SOFTMAX, "led to the target"), low=50, unit="%"),
         claims.compare("examples that fool one model fool another, more than random signs do", "J", of(MLP, "transfer"),
-                       of(MLP, "random signs"), claimed="more", **percent),
+                       of(MLP, "random signs"), claimed="more", unit=percent),
         claims.compare("adversarial training protects", "J", of(TRAINED, "FGSM"), of(MLP, "FGSM"), claimed="less",
-                       **percent),
+                       unit=percent),
         claims.within("it leaves an error of 17.9 % (published for maxout), here at most 20 %", "J",
-                      of(TRAINED, "FGSM"), high=20, **percent),
+                      of(TRAINED, "FGSM"), high=20, unit=percent),
         claims.compare("it costs accuracy on clean images", "J", of(TRAINED, "clean"), of(MLP, "clean"),
-                       claimed="more", **percent),
+                       claimed="more", unit=percent),
         claims.compare("the protection is one of this attack alone: projected gradient does more", "J",
-                       of(TRAINED, "PGD"), of(TRAINED, "FGSM"), claimed="more", **percent),
+                       of(TRAINED, "PGD"), of(TRAINED, "FGSM"), claimed="more", unit=percent),
         claims.compare("clipping to the range of pixels weakens the attack on the trained net", "J",
-                       of(TRAINED, "FGSM, clipped"), of(TRAINED, "FGSM"), claimed="less", **percent),
+                       of(TRAINED, "FGSM, clipped"), of(TRAINED, "FGSM"), claimed="less", unit=percent),
     ]  # fmt: skip
 
 

@@ -126,34 +126,34 @@ def choosing(config: Config, random: np.random.Generator, seed: int) -> dict[str
 
 def judge(config: Config, outcomes: demonstrations.Outcomes) -> list[claims.Claim]:
     """Hold the lectures' sentences to the numbers."""
-    of, square = outcomes.numbers, {"unit": "squared error"}
+    of, square = outcomes.numbers, "squared error"
     side = lambda degree, what: (f"degree {degree}", of(f"degree {degree}", what))
     parts = of(f"degree {MIDDLE}", "bias²") + of(f"degree {MIDDLE}", "variance") + config.noise**2
     chosen = lambda what: (what, of(CHOICE, what))
     gap = lambda degree, size: (f"degree {degree}, n = {size}", of(LEARNING, f"gap of degree {degree}, n = {size}"))
     return [
         claims.compare("too little capacity has a high bias", "G10", side(LOW, "bias²"), side(MIDDLE, "bias²"),
-                       claimed="more", **square),
+                       claimed="more", unit=square),
         claims.compare("too much capacity has a high variance", "G10", side(HIGH, "variance"),
-                       side(MIDDLE, "variance"), claimed="more", **square),
+                       side(MIDDLE, "variance"), claimed="more", unit=square),
         claims.compare("more capacity means less bias, even beyond the best degree: in means", "G10",
-                       side(HIGH, "bias²"), side(MIDDLE, "bias²"), claimed="less", **square),
+                       side(HIGH, "bias²"), side(MIDDLE, "bias²"), claimed="less", unit=square),
         claims.compare("so it does in medians", "G10", side(HIGH, "median bias²"), side(MIDDLE, "median bias²"),
-                       claimed="less", **square),
+                       claimed="less", unit=square),
         claims.within("the error is bias² + variance + noise", "G10",
                       (f"their sum over the error, degree {MIDDLE}", parts / of(f"degree {MIDDLE}", "test error")),
                       low=0.97, high=1.03, unit="1"),
         claims.compare("more data closes the gap of a model of high variance", "G10", gap(HIGH, SIZES[-1]),
-                       gap(HIGH, SIZES[0]), claimed="less", **square),
+                       gap(HIGH, SIZES[0]), claimed="less", unit=square),
         claims.within(f"more data does not help a model of high bias: degree 1 stays above the noise, n = {SIZES[-1]}",
                       "G10", ("training error", of(LEARNING, f"train error of degree {LOW}")),
-                      low=1.5 * config.noise**2, **square),
+                      low=1.5 * config.noise**2, unit=square),
         claims.compare("the data that chose a model flatters it", "G9", chosen("dev error of the chosen"),
-                       chosen("its test error"), claimed="less", **square),
+                       chosen("its test error"), claimed="less", unit=square),
         claims.compare("development data of another distribution chooses worse", "G9", chosen("chosen elsewhere"),
-                       chosen("its test error"), claimed="more", **square),
+                       chosen("its test error"), claimed="more", unit=square),
         claims.compare("five folds choose better than one split", "G9", chosen("5 folds"), chosen("one split"),
-                       claimed="less", **square),
+                       claimed="less", unit=square),
     ]  # fmt: skip
 
 

@@ -45,7 +45,9 @@ def load(config: Config) -> tuple[data.Dataset, Any]:
 
     del config
     x, y = datasets.load_diabetes(return_X_y=True)
-    dataset = data.from_arrays(x * len(x) ** 0.5, y.astype(np.float32), name="scikit-learn's diabetes; drawn lines")
+    dataset = data.from_arrays(
+        x * len(x) ** 0.5, np.asarray(y, np.float32), name="scikit-learn's diabetes; drawn lines"
+    )
     return dataset, dataset
 
 

@@ -121,19 +121,19 @@ def judge(config: Config, outcomes: demonstrations.Outcomes) -> list[claims.Clai
     del config
     of = lambda case: (case, outcomes.numbers(case, "accuracy"))
     far = np.max([outcomes.numbers(f"{s}, deep linear", "distance from one linear map") for s in SHAPES], axis=0)
-    percent = {"unit": "% right"}
+    percent = "% right"
     return [
         claims.within("a deep linear net is one linear map", "A5", ("largest relative difference", 100 * far),
                       high=0.01, unit="%"),
         *(claims.compare(f"a ReLU net separates what linear nets cannot ({shape})", "A5", of(f"{shape}, ReLU"),
-                         of(f"{shape}, {net}"), claimed="more", **percent)
+                         of(f"{shape}, {net}"), claimed="more", unit=percent)
           for shape in SHAPES for net in NETS[:2]),
         claims.within("no line separates rings: linear accuracy near chance", "A5", of("rings, linear"), high=65,
-                      **percent),
+                      unit=percent),
         claims.depends("polar coordinates make the classes easy for a linear classifier", "A7", {
-            "rings": claims.compare("", "", of("rings, polar"), of("rings, linear"), claimed="more", **percent),
+            "rings": claims.compare("", "", of("rings, polar"), of("rings, linear"), claimed="more", unit=percent),
             "sides of a line": claims.compare("", "", of("line, polar"), of("line, Cartesian"), claimed="more",
-                                              **percent),
+                                              unit=percent),
         }),
     ]  # fmt: skip
 

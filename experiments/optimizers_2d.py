@@ -139,7 +139,7 @@ def draw(config: Config, outcomes: demonstrations.Outcomes) -> Sequence[demonstr
     from jaxdl import plots
 
     def contours(one, paths):
-        x, y = (np.linspace(*ends, 121) for ends in one.bounds)
+        x, y = (np.linspace(low, high, 121) for low, high in one.bounds)
         grid = np.asarray(one.value(np.stack(np.meshgrid(x, y), -1)))
         return plots.contours(x, y, grid, paths, minima=one.minima, title=one.name.replace("_", " "))
 

@@ -145,17 +145,17 @@ def judge(config: Config, outcomes: demonstrations.Outcomes) -> list[claims.Clai
     of = lambda case, what: (f"{what} ({case})", outcomes.numbers(case, what))
     of_zeros = lambda case: ("zeros", outcomes.arrays(case, "zeros")[:, LAMBDAS.index(SHOWN)])
     (gradient, proximal), best = PENALTIES[1:], "error at the best"
-    error, zeros = {"unit": "% wrong"}, {"unit": "% of weights"}
+    error, zeros = "% wrong", "% of weights"
     return [
         *(claims.compare(f"{case} lowers the test error", "G1" if case in PENALTIES else "G4",
-                         of(case, "error at the best"), of(case, "error without"), claimed="less", **error)
+                         of(case, "error at the best"), of(case, "error without"), claimed="less", unit=error)
           for case in CASES),
         *(claims.compare(f"too much {case} raises it", "G1", of(case, "error at the largest"),
-                         of(case, "error at the best"), claimed="more", **error) for case in PENALTIES),
+                         of(case, "error at the best"), claimed="more", unit=error) for case in PENALTIES),
         claims.within(f"L1 makes weights exactly zero (λ = {SHOWN:g}): by its proximal step", "C6", of_zeros(proximal),
-                      low=10, **zeros),
-        claims.within("by its gradient, too", "C6", of_zeros(gradient), low=10, **zeros),
-        claims.within("L2 makes none zero", "C6", of_zeros("L2"), high=0.1, **zeros),
+                      low=10, unit=zeros),
+        claims.within("by its gradient, too", "C6", of_zeros(gradient), low=10, unit=zeros),
+        claims.within("L2 makes none zero", "C6", of_zeros("L2"), high=0.1, unit=zeros),
         claims.within("the proximal step costs no accuracy against the gradient, within half a point", "C6",
                       ("difference at the best", of(proximal, best)[1] - of(gradient, best)[1]), low=-0.5, high=0.5,
                       unit="percentage points"),

@@ -130,32 +130,32 @@ def _ratio(norms: np.ndarray) -> float:
 
 def judge(config: Config, outcomes: demonstrations.Outcomes) -> list[claims.Claim]:
     """Hold the lectures' sentences to the numbers."""
-    of, decades = outcomes.numbers, {"unit": "decades"}
+    of, decades = outcomes.numbers, "decades"
     z = lambda case: (case, of(case, Z))
     return [
         claims.within(f"each of {config.depth} sigmoid layers leaves at most 1/4 of the gradient (Glorot)", "D5, B",
                       ("factor per layer", of("sigmoid, Glorot", "per layer")), high=0.25, unit="per layer"),
         claims.compare("Glorot's rule lets gradients of a deep ReLU net vanish, He's does not", "F",
-                       z("ReLU, Glorot"), z("ReLU, He"), claimed="less", **decades),
+                       z("ReLU, Glorot"), z("ReLU, He"), claimed="less", unit=decades),
         claims.within("with He's rule ∂L/∂z of a ReLU net stays within a factor of 10", "F", z("ReLU, He"), low=-1,
-                      high=1, **decades),
+                      high=1, unit=decades),
         claims.within("∂L/∂W alone shows it: with Glorot's rule it falls by a factor of 10 or more", "D5",
-                      ("ReLU, Glorot", of("ReLU, Glorot", W)), high=-1, **decades),
+                      ("ReLU, Glorot", of("ReLU, Glorot", W)), high=-1, unit=decades),
         claims.within("variance 1/n keeps gradients of a tanh net within a factor of 10", "F", z("tanh, Glorot"),
-                      low=-1, high=1, **decades),
+                      low=-1, high=1, unit=decades),
         claims.compare("weights of N(0, .01²) lose more of the gradient than Glorot's (tanh)", "F",
-                       z("tanh, N(0, .01²)"), z("tanh, Glorot"), claimed="less", **decades),
+                       z("tanh, N(0, .01²)"), z("tanh, Glorot"), claimed="less", unit=decades),
         claims.within("a residual net keeps ∂L/∂z within a factor of 10, without normalisation", "D5",
-                      z(SHORTCUTS[0]), low=-1, high=1, **decades),
+                      z(SHORTCUTS[0]), low=-1, high=1, unit=decades),
         claims.compare("shortcuts bring the gradient to the first layer: residual against plain (ReLU, Glorot)", "D5",
-                       z(SHORTCUTS[0]), z("ReLU, Glorot"), claimed="more", **decades),
+                       z(SHORTCUTS[0]), z("ReLU, Glorot"), claimed="more", unit=decades),
         claims.compare("dense connections do, too", "D5", z(SHORTCUTS[1]), z("ReLU, Glorot"), claimed="more",
-                       **decades),
+                       unit=decades),
         claims.compare(f"information decays through time: an RNN's gradient over {config.times} steps", "A8",
                        ("RNN, first step", of("RNN", TIME)), ("last step", np.zeros(len(outcomes.seeds))),
-                       claimed="less", **decades),
+                       claimed="less", unit=decades),
         claims.compare("an LSTM keeps more of it", "A8", ("LSTM", of("LSTM", TIME)), ("RNN", of("RNN", TIME)),
-                       claimed="more", **decades),
+                       claimed="more", unit=decades),
         claims.consistent("100 tanh layers with variance 1/n: the printed standard deviation", "F",
                           ("std", of(LECTURE, "std")), printed=0.0613, unit="1"),
     ]  # fmt: skip

@@ -16,6 +16,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 
+from jaxdl import disk
 from jaxdl.analysis import LayerRow
 from jaxdl.runs import records
 from jaxdl.runs.folder import CONFIG, MANIFEST, Manifest
@@ -148,7 +149,7 @@ def read(folder: Path) -> RunContents:
     summary = read_summary(folder)
     names = [row.optimizer for row in summary.rows]
     metrics = _metrics(folder / METRICS, names)
-    return RunContents(config, manifest, summary, metrics, _predictions(folder / PREDICTIONS, len(names)))
+    return RunContents(config, manifest, summary, metrics, read_predictions(folder / PREDICTIONS, len(names)))
 
 
 def read_summary(folder: Path) -> RunSummary:
@@ -173,8 +174,13 @@ def _metrics(path: Path, names: list[str]) -> dict[str, np.ndarray]:
     return {name: np.array([getattr(row, name) for row in rows]) for name in Measurement._fields}
 
 
-def _predictions(path: Path, count: int) -> dict[str, np.ndarray]:
-    arrays = records.read_arrays(path)
+def read_predictions(path: Path, count: int) -> dict[str, np.ndarray]:
+    """Read and check the predictions of a number of optimizers.
+
+    Raises:
+        ValueError: naming the file, if it is damaged or its arrays do not fit each other.
+    """
+    arrays = disk.read_arrays(path)
     n, k = np.size(arrays.get("labels", ())), np.size(arrays.get("classes", ()))
     _shape(path, arrays, "labels", (n,), "iu")
     _shape(path, arrays, "classes", (k,), "U")

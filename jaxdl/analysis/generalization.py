@@ -98,4 +98,5 @@ def diagnose(
     }
     largest = max(gaps, key=lambda name: gaps[name])
     problem = largest if gaps[largest] > tolerance else "none"
-    return Diagnosis(*map(float, gaps.values()), problem, ADVICE[problem])
+    bias, variance, mismatch = map(float, gaps.values())
+    return Diagnosis(bias, variance, mismatch, problem, ADVICE[problem])

@@ -108,7 +108,8 @@ def adversarial_loss(
     if isinstance(alpha, int | float) and not 0 <= alpha <= 1:
         raise ValueError(f"alpha={alpha}: allowed are numbers from 0 to 1")
     x = numerics.floats(x)
-    return alpha * loss(x) + (1 - alpha) * loss(jax.lax.stop_gradient(fgsm(loss, x, eps, clip=clip)))
+    fooled = jax.lax.stop_gradient(fgsm(loss, x, eps, clip=clip))
+    return jnp.asarray(alpha * loss(x) + (1 - alpha) * loss(fooled))
 
 
 def _direction(loss: Loss, x: Array, targeted: bool) -> Array:

@@ -96,7 +96,7 @@ class OutOfBudget(ValueError):
 
 def commands(
     demonstration: Demonstration, description: str | None
-) -> tuple[Callable[[Sequence[str] | None], int], Callable[[Path], Path]]:
+) -> tuple[Callable[..., int], Callable[[Path], Path]]:
     """Return the ``main`` and ``write`` of an experiment's module."""
     run, report = (functools.partial(one, demonstration, description) for one in (main, write))
     return run, report  # pyright: ignore[reportReturnType]

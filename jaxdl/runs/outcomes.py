@@ -6,6 +6,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+from jaxdl import disk
 from jaxdl.runs import records
 from jaxdl.studies.statistics import Interval
 
@@ -88,7 +89,7 @@ class Outcomes:
         found = []
         for seed in self.seeds:
             path = arrays_file(self._folder, self.cases, case, seed)
-            arrays = records.read_arrays(path)
+            arrays = disk.read_arrays(path)
             if name not in arrays:
                 raise ValueError(f"{path}: has no array {name!r}; it has {', '.join(arrays)}")
             found.append(arrays[name])

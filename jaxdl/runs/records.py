@@ -22,8 +22,6 @@ import pathlib
 import textwrap
 import types
 import typing
-import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Generic, Literal, TypeVar
 
@@ -44,23 +42,6 @@ def write_arrays(path: str | os.PathLike, arrays: Mapping[str, Any]) -> None:
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
     write_whole(path, buffer.getvalue())
-
-
-def read_arrays(path: str | os.PathLike) -> dict[str, np.ndarray]:
-    """Read an ``.npz`` archive of plain arrays.
-
-    Raises:
-        ValueError: if the file is missing, damaged or holds anything but plain arrays; the message names it.
-    """
-    if not Path(path).is_file():
-        raise ValueError(f"{path}: is missing")
-    if not zipfile.is_zipfile(path):
-        raise ValueError(f"{path}: is no npz archive, or is cut off")
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return dict(archive)
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"{path}: is damaged or holds something other than plain arrays: {error}") from error
 
 
 def write_json(path: str | os.PathLike, value: Mapping[str, Any] | tuple) -> None:
