@@ -9,7 +9,6 @@ seconds. Nothing is trained: the report is made from the JSON, CSV and npz files
 unfinished.
 """
 
-import importlib
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,11 +16,10 @@ from typing import Annotated
 
 import tyro
 
+from experiments import catalogue
 from experiments.transfer.records import TransferResult
 from jaxdl.runs import folder as folders
 from jaxdl.runs import records
-
-HERE = Path(__file__).parent
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -35,9 +33,8 @@ def main(args: Sequence[str] | None = None) -> None:
 
 def writer(folder: Path) -> Callable[[Path], Path]:
     """Return the ``write`` of the experiment that a folder belongs to: its file's, or its folder's ``report.py``."""
-    name = experiment(folder)
-    module = f"experiments.{name}.report" if (HERE / name).is_dir() else f"experiments.{name}"
-    return importlib.import_module(module).write  # here, because a report imports matplotlib, which would delay --help
+    name = experiment(folder)  # imported here, because a report imports matplotlib, which would delay --help
+    return catalogue.load(name, ".report" if (catalogue.HERE / name / "report.py").exists() else "").write
 
 
 def experiment(folder: Path) -> str:
@@ -46,7 +43,7 @@ def experiment(folder: Path) -> str:
     Raises:
         ValueError: if config.json names an experiment without a report.
     """
-    known = sorted({path.parent.name for path in HERE.glob("*/report.py")} | {*_files_with_a_report()})
+    known = catalogue.with_a_report()
     config = folder / folders.CONFIG
     stored = records.read_json(config) if config.exists() else {}
     name = stored.get("experiment")
@@ -55,11 +52,6 @@ def experiment(folder: Path) -> str:
     if name not in known:
         raise ValueError(f"{config}: experiment is {name!r}; there are reports of {', '.join(known)}")
     return name
-
-
-def _files_with_a_report() -> list[str]:
-    """Experiments of one file: those that define ``write``."""
-    return [path.stem for path in HERE.glob("*.py") if "\ndef write(folder: Path)" in path.read_text(encoding="utf-8")]
 
 
 def _by_its_files(folder: Path) -> str:
@@ -76,7 +68,7 @@ def _folder(folder: Annotated[Path, tyro.conf.Positional]) -> Path:
     """Make the report of a run, a study or a transfer run again.
 
     Args:
-        folder: a folder of experiments.train_cnn, compare_optimizers or transfer.
+        folder: the run folder of an experiment.
     """
     return folder
 

@@ -26,6 +26,7 @@ import jax
 from experiments.compare_optimizers import contenders, rows, study
 from jaxdl import runs, studies
 from jaxdl.runs import commandline
+from jaxdl.runs.clock import seconds_of
 from jaxdl.runs.names import problem as named_problem
 
 EPS: Final = ("jaxdl.adam", "jaxdl.adam(eps=0.001)")
@@ -101,15 +102,13 @@ def resolve(config: Config) -> Config:
 
 def budget(text: str) -> dict[str, Any]:
     """Parse a budget into the keywords of `study.StudySettings`: seconds of the study or steps of each run."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)(s|m|h|steps)", text)
-    _check(not text or found, "budget", text, "a time as 90s, 5m or 1h, or steps as 500steps")
-    if not found:
+    if not text:
         return {}
-    number, unit = float(found[1]), found[2]
-    _check(number > 0 and (unit != "steps" or number.is_integer()), "budget", text, "above 0, and whole steps")
-    if unit == "steps":
-        return {"budget_steps": int(number)}
-    return {"budget_seconds": number * {"s": 1, "m": 60, "h": 3600}[unit]}
+    steps, seconds = re.fullmatch(r"(\d+(?:\.\d+)?)steps", text), seconds_of(text)
+    _check(steps or seconds is not None, "budget", text, "a time as 90s, 5m or 1h, or steps as 500steps")
+    number = float(steps[1]) if steps else seconds or 0.0
+    _check(number > 0 and (not steps or number.is_integer()), "budget", text, "above 0, and whole steps")
+    return {"budget_steps": int(number)} if steps else {"budget_seconds": number}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

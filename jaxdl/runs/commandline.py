@@ -60,7 +60,7 @@ def parse(
         return cli()
     stored = load_config(config_type, resume)
     config = cli(default=_with_help(config_type)(**vars(stored)))
-    options = {name: getattr(stored, name) for name in _fields(config_type) - {*FREE}}
+    options = {name: getattr(stored, name) for name in _fields(config_type) - _free(config_type)}
     typed = {*argv, *(argument.partition("=")[2] for argument in argv)}
     _check_same(stored, config, pathlib.Path(resume))
     trust.check_stored(pathlib.Path(resume) / folders.CONFIG, options, trust_run=config.trust_run, typed=typed)
@@ -73,10 +73,11 @@ def _with_help(config_type: Any) -> Any:
     import tyro
 
     docs: dict[str, str] = {}
-    body = ast.parse(textwrap.dedent(inspect.getsource(config_type))).body[0].body  # pyright: ignore
-    for field, text in itertools.pairwise(body):
-        if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
-            docs[ast.unparse(field.target)] = " ".join(str(text.value.value).split())
+    for one in reversed(config_type.__mro__[:-1]):  # inherited options come with their help, unless it is replaced
+        body = ast.parse(textwrap.dedent(inspect.getsource(one))).body[0].body  # pyright: ignore
+        for field, text in itertools.pairwise(body):
+            if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
+                docs[ast.unparse(field.target)] = " ".join(str(text.value.value).split())
     hints = get_type_hints(config_type, include_extras=True)
     fields = []
     for field in dataclasses.fields(config_type):
@@ -99,7 +100,7 @@ def resuming(folder: str | os.PathLike, config: Any) -> str:
 
 
 def _check_same(stored: Any, config: Any, resume: pathlib.Path) -> None:
-    names = sorted(_fields(type(config)) - {*FREE})
+    names = sorted(_fields(type(config)) - _free(type(config)))
     pairs = [(name, getattr(stored, name), getattr(config, name)) for name in names]
     differ = [f"{name} is {was!r} in the run, {now!r} here" for name, was, now in pairs if not _same(was, now)]
     if differ:
@@ -112,6 +113,15 @@ def _same(was: Any, now: Any) -> bool:
     """Compare two values of an option; one learning rate stands for several equal ones."""
     stands_for_all = isinstance(was, tuple) and isinstance(now, tuple) and len(now) == 1 and {*was} == {*now}
     return was == now or stands_for_all
+
+
+def _passing(config_type: Any) -> set[str]:
+    """Return the options of one command: `WHERE`, and those in the class variable PASSING of the config."""
+    return {*WHERE, *getattr(config_type, "PASSING", ())}
+
+
+def _free(config_type: Any) -> set[str]:
+    return {*FREE} | _passing(config_type)
 
 
 def _kind(config_type: Any) -> str | None:
@@ -136,7 +146,7 @@ def load_config(config_type: type[Config], folder: str | os.PathLike) -> Config:
     if kind not in (None, _kind(config_type)):
         raise ValueError(f"{path}: is the config of the experiment {kind!r}, not of {_kind(config_type)!r}")
     added = {*getattr(config_type, "ADDED", ())} - {*stored}  # since that folder was written
-    if foreign := sorted({*stored} ^ (_fields(config_type) - {*WHERE} - added)):
+    if foreign := sorted({*stored} ^ (_fields(config_type) - _passing(config_type) - added)):
         raise ValueError(f"{path}: is the config of another experiment or version; {', '.join(foreign)} differ")
     if stored.get("data_dir") is not None:
         stored["data_dir"] = pathlib.Path(str(stored["data_dir"]))
@@ -144,10 +154,10 @@ def load_config(config_type: type[Config], folder: str | os.PathLike) -> Config:
 
 
 def save_config(folder: pathlib.Path, config: Any) -> None:
-    """Write config.json: the experiment's name and all options except those in `WHERE`."""
+    """Write config.json: the experiment's name and all options except those of one command."""
     kind = _kind(type(config))
     about = {} if kind is None else {"experiment": kind}
-    values = about | {name: v for name, v in dataclasses.asdict(config).items() if name not in WHERE}
+    values = about | {name: v for name, v in dataclasses.asdict(config).items() if name not in _passing(type(config))}
     values["data_dir"] = str(values["data_dir"]) if values.get("data_dir") is not None else None
     records.write_json(folder / folders.CONFIG, values)
 

@@ -42,11 +42,12 @@ def made(manifest: Manifest, config: dict[str, Any]) -> list[str]:
     ]
 
 
-def figure(folder: Path, name: str, drawn: Figure, alt: str) -> str:
-    """Save a figure and return the Markdown that shows it."""
+def figure(folder: Path, name: str, drawn: Figure | bytes, alt: str) -> str:
+    """Save a figure, or an animation in the bytes of a GIF, and return the Markdown that shows it."""
     (folder / "figures").mkdir(exist_ok=True)
-    records.write_whole(folder / "figures" / f"{name}.png", plots.png(drawn))
-    return f"![{plain(alt)}](figures/{name}.png)"
+    file = f"{name}.gif" if isinstance(drawn, bytes) else f"{name}.png"
+    records.write_whole(folder / "figures" / file, drawn if isinstance(drawn, bytes) else plots.png(drawn))
+    return f"![{plain(alt)}](figures/{file})"
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> str:
@@ -100,8 +101,9 @@ def _html(text: str, folder: Path) -> str:
     for token in tokens:
         for child in token.children or []:
             if child.type == "image":
-                data = base64.b64encode((folder / str(child.attrs["src"])).read_bytes()).decode()
-                child.attrs["src"] = f"data:image/png;base64,{data}"
+                path = folder / str(child.attrs["src"])
+                data = base64.b64encode(path.read_bytes()).decode()
+                child.attrs["src"] = f"data:image/{path.suffix[1:]};base64,{data}"
     body = markdown.renderer.render(tokens, markdown.options, {})
     body = body.replace("<table>", '<div class="wide" tabindex="0"><table>').replace("</table>", "</table></div>")
     title = html.escape(tokens[1].children[0].content if tokens[1].children else "")
