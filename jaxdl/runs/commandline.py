@@ -2,6 +2,7 @@
 
 import argparse
 import ast
+import contextlib
 import dataclasses
 import functools
 import inspect
@@ -17,6 +18,7 @@ from typing import Annotated, Any, TypeVar, get_type_hints
 
 import jax
 
+from jaxdl import disk
 from jaxdl.runs import folder as folders
 from jaxdl.runs import records, trust
 from jaxdl.runs.signals import Diverged
@@ -160,9 +162,11 @@ def run_main(main: Callable[[], int]) -> None:
     JAXDL_TRACEBACK is set, every exception does.
     """
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), contextlib.redirect_stdout(_Named(sys.stdout)):
             warnings.showwarning = _show_warning
-            sys.exit(main())
+            code = main()
+            sys.stdout.flush()  # here, where its error is reported like any other
+            sys.exit(code)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(128 + signal.SIGINT)
@@ -171,7 +175,29 @@ def run_main(main: Callable[[], int]) -> None:
             raise
         diverged = isinstance(error, Diverged)
         print(f"stopped: {error}" if diverged else f"error: {_describe(error)}", file=sys.stderr)
+        try:
+            sys.stdout.flush()
+        except OSError:  # reported already; Python would complain again at the end, and exit with 120
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1 if diverged else 2)
+
+
+class _Named:
+    """Standard output whose errors name it, such as that of a full disk or of a reader who has gone."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+    def write(self, text: str) -> int:
+        with disk.naming("standard output"):
+            return self._file.write(text)
+
+    def flush(self) -> None:
+        with disk.naming("standard output"):
+            self._file.flush()
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *where: Any) -> None:

@@ -27,6 +27,7 @@ from typing import Any, Final, Generic, Literal, TypeVar
 
 import numpy as np
 
+from jaxdl import disk
 from jaxdl.disk import write_whole
 
 Path = pathlib.Path
@@ -57,7 +58,8 @@ def read_json(path: str | os.PathLike) -> dict[str, Any]:
     """Read the object in a JSON file, without its format number.
 
     Raises:
-        ValueError: if the file is missing, is not JSON, is not an object or has another format; the message names it.
+        ValueError: if the file is missing, not a regular file, not JSON, not an object or has another format; the
+            message names it.
     """
     try:
         value = json.loads(_content(path))
@@ -80,12 +82,9 @@ def read_record(path: str | os.PathLike, kind: type[Record]) -> Record:
 
 
 def _content(path: str | os.PathLike) -> bytes:
-    try:
-        return Path(path).read_bytes()
-    except FileNotFoundError as error:
-        raise ValueError(f"{path}: is missing") from error
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be read ({error.strerror})") from error
+    if not os.path.lexists(path):
+        raise ValueError(f"{path}: is missing")
+    return disk.read_regular(path)
 
 
 # ---------------------------------------------------------------- tables
@@ -104,10 +103,10 @@ class Table(Generic[Record]):
 
     def __init__(self, path: str | os.PathLike, kind: type[Record]) -> None:
         self.path, self.kind = Path(path), kind
-        content = self.path.read_bytes() if self.path.exists() else b""
+        content = _content(self.path) if os.path.lexists(self.path) else b""
         lines, _ = _whole_lines(self.path, content)
         self._lines = lines or [_line(_fields(kind))]
-        if (whole := self._text().encode()) != content:
+        if (whole := _text(self._lines).encode()) != content:
             write_whole(self.path, whole)
         if [*_fields(kind)] != (header := _cells(self.path, 1, self._lines[0])):
             raise ValueError(f"{self.path}: has the columns {header}, not {[*_fields(kind)]}")
@@ -119,18 +118,37 @@ class Table(Generic[Record]):
         return self._rows
 
     def append(self, rows: Iterable[Record]) -> None:
-        """Append records in one write. They survive a kill of the process, and a power cut once `sync` has returned."""
+        """Append records in one write. They survive a kill of the process, and a power cut once `sync` has returned.
+
+        Raises:
+            OSError: naming the file, if writing fails, such as on a full disk; the file is then unchanged.
+        """
         added = list(rows)
         lines = [_line(map(_cell, row)) for row in added]
-        with self.path.open("a", newline="") as file:
-            file.write("".join(f"{line}\n" for line in lines))
+        with disk.naming(self.path), self.path.open("ab", buffering=0) as file:
+            before = file.tell()
+            try:
+                _write_all(file, "".join(f"{line}\n" for line in lines).encode())
+            except OSError:
+                file.truncate(before)
+                raise
         self._lines += lines
         self._rows += added
 
     def sync(self) -> None:
         """Wait until all records are on disk."""
-        with self.path.open("rb") as file:
+        with disk.naming(self.path), self.path.open("rb") as file:
             os.fsync(file.fileno())
+
+    def replace(self, rows: Iterable[Record]) -> None:
+        """Replace all records at once.
+
+        Raises:
+            OSError: see `disk.write_whole`.
+        """
+        added = list(rows)
+        lines = [self._lines[0], *(_line(map(_cell, row)) for row in added)]
+        self._change(lines, added)
 
     def keep(self, wanted: Callable[[Record], bool]) -> None:
         """Keep the wanted records only; their lines do not change by a byte."""
@@ -142,12 +160,23 @@ class Table(Generic[Record]):
 
     def _choose(self, places: list[int]) -> None:
         if places != [*range(len(self._rows))]:
-            self._rows = [self._rows[i] for i in places]
-            self._lines = [self._lines[0], *(self._lines[i + 1] for i in places)]
-            write_whole(self.path, self._text())
+            lines = [self._lines[0], *(self._lines[i + 1] for i in places)]
+            self._change(lines, [self._rows[i] for i in places])
 
-    def _text(self) -> str:
-        return "".join(f"{line}\n" for line in self._lines)
+    def _change(self, lines: list[str], rows: list[Record]) -> None:
+        write_whole(self.path, _text(lines))
+        self._lines, self._rows = lines, rows
+
+
+def _write_all(file: io.FileIO, content: bytes) -> None:
+    """Write bytes without a buffer, whose rest Python would write again when the file is closed."""
+    left = memoryview(content)
+    while left:
+        left = left[file.write(left) :]
+
+
+def _text(lines: Iterable[str]) -> str:
+    return "".join(f"{line}\n" for line in lines)
 
 
 def read_table(path: str | os.PathLike, kind: type[Record], *, unfinished: bool = False) -> list[Record]:

@@ -1,10 +1,16 @@
 """Write and read a pytree's arrays through orbax, and what orbax cannot store: empty arrays and trees, random keys."""
 
+import asyncio
 import contextlib
+import gc
 import logging
 import os
 import pathlib
 import re
+import sys
+import threading
+import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,6 +18,8 @@ import jax
 import jax.numpy as jnp
 
 Path = pathlib.Path
+MOST_SECONDS = 60.0  # to wait for each thread that writes on after an error
+IDLE = "metadata_store"  # threads of this name wait for work for ever
 
 
 def describe(argument: str, tree: Any) -> dict[str, list[Any]]:
@@ -49,7 +57,7 @@ def write(path: Path, tree: Any) -> None:
     import orbax.checkpoint as ocp
 
     try:
-        with _quiet(), ocp.StandardCheckpointer() as checkpointer:  # leaving the block waits for the write
+        with _contained(), ocp.StandardCheckpointer() as checkpointer:  # leaving the block waits for the write
             checkpointer.save(path, arrays)
     except ValueError as error:  # orbax turns a full disk into a ValueError, too
         code = re.search(r"os_error_code='(\d+)'", str(error))
@@ -113,12 +121,89 @@ def _read(path: Path, abstract: dict[str, Any]) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
+def _contained() -> Iterator[None]:
+    """Let an error end the block only once nothing of orbax runs or logs any more.
+
+    orbax raises the first error while other writes go on, in threads and event loops of their own. They would write
+    into a folder that is being deleted, and log a stack trace each for the error that is raised anyway.
+    """
+    before = {*threading.enumerate()}
+    with _quiet(), _drained():
+        try:
+            yield
+        finally:
+            if (error := sys.exception()) is not None:
+                for thread in {*threading.enumerate()} - before:
+                    if not thread.name.startswith(IDLE):
+                        thread.join(MOST_SECONDS)
+                _forget_frames(error)
+                gc.collect()  # asyncio logs an exception that nobody asked for when its future is collected
+
+
+def _forget_frames(error: BaseException | None) -> None:
+    """Release the futures in the frames of an error and of those behind it."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
+
+
+@contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep orbax's threads from logging a stack trace each for an error that is raised anyway."""
-    logger = logging.getLogger("absl")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
+    """Keep orbax and asyncio from logging."""
+    loggers = [logging.getLogger(name) for name in ("absl", "asyncio")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
     try:
         yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+@contextlib.contextmanager
+def _drained() -> Iterator[None]:
+    """Make event loops finish all their tasks before they close; orbax closes them at the first error.
+
+    What is still being written reports to its loop, and to the console if that is closed.
+    """
+
+    class Loop(asyncio.SelectorEventLoop):
+        def __init__(self) -> None:
+            super().__init__()
+            self.begun: list[asyncio.Task[Any]] = []
+
+        def create_task(self, *arguments: Any, **options: Any) -> asyncio.Task[Any]:
+            self.begun.append(super().create_task(*arguments, **options))
+            return self.begun[-1]
+
+        def call_soon_threadsafe(self, *arguments: Any, **options: Any) -> Any:
+            try:
+                return super().call_soon_threadsafe(*arguments, **options)
+            except RuntimeError:
+                if not self.is_closed():  # a late result of a task that was cancelled is awaited by nobody
+                    raise
+
+        def close(self) -> None:
+            while pending := [task for task in self.begun if not task.done()]:
+                self.run_until_complete(asyncio.wait(pending))
+            super().close()
+
+    class Policy(asyncio.AbstractEventLoopPolicy):
+        def get_event_loop(self) -> asyncio.AbstractEventLoop:
+            return before.get_event_loop()
+
+        def set_event_loop(self, loop: asyncio.AbstractEventLoop | None) -> None:
+            before.set_event_loop(loop)
+
+        def new_event_loop(self) -> asyncio.AbstractEventLoop:
+            return Loop()
+
+    with warnings.catch_warnings(action="ignore", category=DeprecationWarning):  # policies, from Python 3.14 on
+        before = asyncio.get_event_loop_policy()
+        asyncio.set_event_loop_policy(Policy())
+    try:
+        yield
+    finally:
+        with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
+            asyncio.set_event_loop_policy(before)

@@ -8,16 +8,16 @@ checkpoints. orbax itself restores a flipped bit silently; the manifest catches 
 Only one process may write into a folder at a time.
 """
 
-import contextlib
 import hashlib
 import json
 import os
 import pathlib
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from jaxdl import disk
 from jaxdl.training import arrayfiles
 
 Path = pathlib.Path
@@ -49,7 +49,7 @@ def save(folder: str | os.PathLike, step: int, tree: Any, meta: dict[str, Any], 
 
     Raises:
         ValueError: if a leaf is not an array or would come back in a narrower dtype, or JSON cannot hold ``meta``.
-        OSError: naming the path, if writing fails, such as on a full disk; earlier checkpoints survive.
+        OSError: naming the checkpoint, if writing fails, such as on a full disk; earlier checkpoints survive.
     """
     if keep < 1:
         raise ValueError(f"keep={keep} is less than 1")
@@ -62,7 +62,7 @@ def save(folder: str | os.PathLike, step: int, tree: Any, meta: dict[str, Any], 
         raise ValueError(f"meta: JSON cannot hold it ({error})") from error
     folder = Path(folder).absolute()
     temporary, final = folder / f"{WRITING}{step:08d}", folder / f"{step:08d}"
-    with _naming(temporary):
+    with disk.naming(final, temporary):
         _tidy(folder)
         temporary.mkdir(parents=True)
         try:
@@ -92,8 +92,8 @@ def verify(checkpoint: str | os.PathLike) -> None:
     """
     checkpoint = _present(Path(checkpoint))
     try:
-        wanted = json.loads((checkpoint / MANIFEST).read_text())
-    except (OSError, ValueError) as error:
+        wanted = json.loads(disk.read_regular(checkpoint / MANIFEST))
+    except (ValueError, RecursionError) as error:
         raise CorruptCheckpointError(f"{checkpoint / MANIFEST}: cannot be read ({error})") from error
     if not isinstance(wanted, dict):
         raise CorruptCheckpointError(f"{checkpoint / MANIFEST}: is not a manifest")
@@ -170,8 +170,8 @@ def _read_meta(path: Path) -> tuple[dict[str, Any], dict[str, Any], Callable[[st
         CorruptCheckpointError: if the file is not what `save` writes.
     """
     try:
-        saved = json.loads(path.read_text())
-    except ValueError as error:
+        saved = json.loads(disk.read_regular(path))
+    except (ValueError, RecursionError) as error:
         raise CorruptCheckpointError(f"{path}: is not JSON ({error})") from error
     if not isinstance(saved, dict):
         raise CorruptCheckpointError(f"{path}: holds a {type(saved).__name__}; expected an object")
@@ -192,17 +192,6 @@ def _read_meta(path: Path) -> tuple[dict[str, Any], dict[str, Any], Callable[[st
 
 def _about(described: list[Any] | None) -> str:
     return "nothing" if described is None else f"{described[1]}{described[0]}"
-
-
-@contextlib.contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Add the path to an OSError that lacks one, as a write to a full disk raises it."""
-    try:
-        yield
-    except OSError as error:
-        if error.filename is not None:
-            raise
-        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def _present(checkpoint: Path) -> Path:
