@@ -20,6 +20,7 @@ import tyro
 from experiments.transfer.records import TransferResult
 from jaxdl.runs import folder as folders
 from jaxdl.runs import records
+from jaxdl.runs.texts import printable
 
 HERE = Path(__file__).parent
 
@@ -30,7 +31,7 @@ def main(args: Sequence[str] | None = None) -> None:
     try:
         print(writer(folder)(folder))
     except (OSError, ValueError) as error:
-        sys.exit(f"error: {error}")
+        sys.exit(f"error: {printable(str(error))}")
 
 
 def writer(folder: Path) -> Callable[[Path], Path]:

@@ -19,6 +19,7 @@ import json
 import math
 import os
 import pathlib
+import sys
 import textwrap
 import types
 import typing
@@ -78,7 +79,7 @@ def read_record(path: str | os.PathLike, kind: type[Record]) -> Record:
     Raises:
         ValueError: see `read_json`; also if a field is missing or has another type; the message names it.
     """
-    return _decoded(read_json(path), kind, path, "")
+    return decode(read_json(path), kind, path, "")
 
 
 def _content(path: str | os.PathLike) -> bytes:
@@ -277,23 +278,34 @@ def _plain(value: Any) -> Any:
 NAMES: Final = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
 
 
-def _decoded(value: Any, kind: Any, path: str | os.PathLike, name: str) -> Any:
-    """Check a value from JSON and return it as a ``kind``."""
+def decode(value: Any, kind: Any, path: str | os.PathLike, name: str) -> Any:
+    """Check a value from JSON and return it as a ``kind``.
+
+    Args:
+        value: any value that `json.loads` returns.
+        kind: the annotation of a field, or a record.
+        path: the file, for the message.
+        name: of the field, for the message; "" stands for the whole object.
+
+    Raises:
+        ValueError: if the value is of another type; the message names the file and the field.
+    """
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
     if origin in (types.UnionType, typing.Union):  # T | None
-        return None if value is None else _decoded(value, inner[0], path, name)
+        return None if value is None else decode(value, inner[0], path, name)
     if kind is Any or (kind is float and value is None):
         return math.nan if kind is float else value
     if origin is Literal:
         return _checked(value, value in inner, " or ".join(map(repr, inner)), path, name)
     if kind in NAMES:
         right = isinstance(value, int | float if kind is float else kind) and (kind is bool) == isinstance(value, bool)
+        right = right and not (kind is float and isinstance(value, int) and abs(value) > sys.float_info.max)
         return _checked(value, right, NAMES[kind], path, name)
     if hasattr(kind, "_fields"):
         return _decoded_record(value, kind, path, name)
     if (origin or kind) is dict:
         _checked(value, isinstance(value, dict), "an object", path, name)
-        return {key: _decoded(one, inner[1] if inner else Any, path, f"{name}.{key}") for key, one in value.items()}
+        return {key: decode(one, inner[1] if inner else Any, path, f"{name}.{key}") for key, one in value.items()}
     return _decoded_list(value, origin or kind, inner, path, name)
 
 
@@ -303,7 +315,7 @@ def _decoded_record(value: Any, kind: Any, path: str | os.PathLike, name: str) -
     for field, hint in _fields(kind).items():
         full = f"{name}.{field}" if name else field
         if field in value:
-            found[field] = _decoded(value[field], hint, path, full)
+            found[field] = decode(value[field], hint, path, full)
         elif field not in kind._field_defaults:
             raise ValueError(f"{path}: {full} is missing")
     return kind(**found)
@@ -315,7 +327,7 @@ def _decoded_list(value: Any, kind: type, inner: tuple, path: str | os.PathLike,
     _checked(value, right, f"a list of {len(inner)}" if fixed else "a list", path, name)
     hints = inner if fixed else [inner[0] if inner else Any] * len(value)
     pairs = enumerate(zip(value, hints, strict=True))
-    return kind(_decoded(one, hint, path, f"{name}[{i}]") for i, (one, hint) in pairs)
+    return kind(decode(one, hint, path, f"{name}[{i}]") for i, (one, hint) in pairs)
 
 
 def _checked(value: Any, right: bool, wanted: str, path: str | os.PathLike, name: str) -> Any:

@@ -8,6 +8,7 @@ import os
 import pathlib
 import re
 import sys
+import textwrap
 import threading
 import traceback
 import warnings
@@ -20,6 +21,10 @@ import jax.numpy as jnp
 Path = pathlib.Path
 MOST_SECONDS = 60.0  # to wait for each thread that writes on after an error
 IDLE = "metadata_store"  # threads of this name wait for work for ever
+
+
+class CorruptCheckpointError(ValueError):
+    """The files of a checkpoint differ from what was written."""
 
 
 def describe(argument: str, tree: Any) -> dict[str, list[Any]]:
@@ -70,6 +75,9 @@ def read(path: Path, like: Any, name_of: Callable[[str], str] = str) -> Any:
     """Read what `write` wrote, into the structure of ``like`` and onto the first device.
 
     ``name_of`` maps a leaf's path to its path in the file.
+
+    Raises:
+        CorruptCheckpointError: naming the folder, if the files are not what `write` writes.
     """
     abstract = jax.eval_shape(_stored, like)
     arrays = _read(path, {name_of(name): leaf for name, leaf in abstract.items()})
@@ -116,8 +124,25 @@ def _read(path: Path, abstract: dict[str, Any]) -> dict[str, Any]:
 
     here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     wanted = {name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here) for name, leaf in abstract.items()}
-    with ocp.StandardCheckpointer() as checkpointer:
+    with _Unreadable(path), _contained(), ocp.StandardCheckpointer() as checkpointer:
         return checkpointer.restore(path, wanted)
+
+
+class _Unreadable:
+    """Turn the errors of orbax, as it reads, into a CorruptCheckpointError; some of them are of the class Exception."""
+
+    FAMILIES = (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, RuntimeError)
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if kind is not None and (kind is Exception or issubclass(kind, self.FAMILIES)):
+            reason = textwrap.shorten(str(error), 300)
+            raise CorruptCheckpointError(f"{self.path}: cannot be read ({reason})") from error
 
 
 @contextlib.contextmanager

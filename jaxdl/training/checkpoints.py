@@ -14,11 +14,13 @@ import os
 import pathlib
 import re
 import shutil
+import textwrap
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from jaxdl import disk
 from jaxdl.training import arrayfiles
+from jaxdl.training.arrayfiles import CorruptCheckpointError
 
 Path = pathlib.Path
 MANIFEST = "manifest.json"
@@ -31,10 +33,6 @@ class Checkpoint(NamedTuple):
 
     tree: Any  # arrays, in the structure of ``like``
     meta: dict[str, Any]  # the metadata saved with them
-
-
-class CorruptCheckpointError(ValueError):
-    """The files of a checkpoint differ from what was written."""
 
 
 def save(folder: str | os.PathLike, step: int, tree: Any, meta: dict[str, Any], *, keep: int = 3) -> Path:
@@ -185,13 +183,17 @@ def _read_meta(path: Path) -> tuple[dict[str, Any], dict[str, Any], Callable[[st
         if not isinstance(saved.get(key), dict):
             raise CorruptCheckpointError(f"{path}: has no object {key!r}")
     found = saved["arrays"]
+    for array, described in found.items():
+        shape = described[0] if isinstance(described, list) and len(described) == 2 else None
+        if not isinstance(shape, list) or not all(isinstance(one, int) for one in shape):
+            raise CorruptCheckpointError(f"{path}: {array} must have a shape and a dtype")
     if number == FORMAT:
         return found, saved["meta"], str
     return found, saved["meta"], lambda name: name if name in found else name.replace(".layer_state", ".state")
 
 
 def _about(described: list[Any] | None) -> str:
-    return "nothing" if described is None else f"{described[1]}{described[0]}"
+    return "nothing" if described is None else textwrap.shorten(f"{described[1]}{described[0]}", 100)
 
 
 def _present(checkpoint: Path) -> Path:
