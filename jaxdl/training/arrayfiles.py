@@ -10,6 +10,7 @@ import re
 import sys
 import textwrap
 import threading
+import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
@@ -19,7 +20,8 @@ import jax
 import jax.numpy as jnp
 
 Path = pathlib.Path
-MOST_SECONDS = 60.0  # to wait for each thread that writes on after an error
+MOST_SECONDS = 60.0  # to wait for threads that write on after an error
+ONE_AT_A_TIME = threading.RLock()  # loggers and the policy of event loops belong to the whole process
 IDLE = "metadata_store"  # threads of this name wait for work for ever
 
 
@@ -152,17 +154,26 @@ def _contained() -> Iterator[None]:
     orbax raises the first error while other writes go on, in threads and event loops of their own. They would write
     into a folder that is being deleted, and log a stack trace each for the error that is raised anyway.
     """
-    before = {*threading.enumerate()}
-    with _quiet(), _drained():
+    ended = False
+    with ONE_AT_A_TIME, _quiet(), _drained():
+        before = {*threading.enumerate()}
         try:
             yield
+            ended = True
         finally:
-            if (error := sys.exception()) is not None:
-                for thread in {*threading.enumerate()} - before:
-                    if not thread.name.startswith(IDLE):
-                        thread.join(MOST_SECONDS)
-                _forget_frames(error)
+            if not ended:
+                _wait_for_others_than(before)
+                _forget_frames(sys.exception())
                 gc.collect()  # asyncio logs an exception that nobody asked for when its future is collected
+
+
+def _wait_for_others_than(before: set[threading.Thread]) -> None:
+    """Wait until the threads that have begun since have ended; one that is still starting cannot be joined."""
+    until = time.monotonic() + MOST_SECONDS
+    while time.monotonic() < until:
+        if all(thread.name.startswith(IDLE) for thread in {*threading.enumerate()} - before):
+            return
+        time.sleep(0.01)
 
 
 def _forget_frames(error: BaseException | None) -> None:
@@ -190,7 +201,7 @@ def _quiet() -> Iterator[None]:
 def _drained() -> Iterator[None]:
     """Make event loops finish all their tasks before they close; orbax closes them at the first error.
 
-    What is still being written reports to its loop, and to the console if that is closed.
+    A write that ends later finds its loop closed, which prints a stack trace.
     """
 
     class Loop(asyncio.SelectorEventLoop):
