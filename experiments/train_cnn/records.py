@@ -10,14 +10,13 @@
 """
 
 import collections
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 
+from jaxdl import disk
 from jaxdl.analysis import LayerRow
 from jaxdl.runs import records
 from jaxdl.runs.folder import CONFIG, MANIFEST, Manifest
@@ -150,7 +149,7 @@ def read(folder: Path) -> RunContents:
     summary = read_summary(folder)
     names = [row.optimizer for row in summary.rows]
     metrics = _metrics(folder / METRICS, names)
-    return RunContents(config, manifest, summary, metrics, _predictions(folder / PREDICTIONS, len(names)))
+    return RunContents(config, manifest, summary, metrics, read_predictions(folder / PREDICTIONS, len(names)))
 
 
 def read_summary(folder: Path) -> RunSummary:
@@ -175,16 +174,13 @@ def _metrics(path: Path, names: list[str]) -> dict[str, np.ndarray]:
     return {name: np.array([getattr(row, name) for row in rows]) for name in Measurement._fields}
 
 
-def _predictions(path: Path, count: int) -> dict[str, np.ndarray]:
-    if not path.is_file():
-        raise ValueError(f"{path}: is missing")
-    if not zipfile.is_zipfile(path):
-        raise ValueError(f"{path}: is no npz archive, or is cut off")
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = dict(archive)
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"{path}: is damaged or holds something other than plain arrays: {error}") from error
+def read_predictions(path: Path, count: int) -> dict[str, np.ndarray]:
+    """Read and check the predictions of a number of optimizers.
+
+    Raises:
+        ValueError: naming the file, if it is damaged or its arrays do not fit each other.
+    """
+    arrays = disk.read_arrays(path)
     n, k = np.size(arrays.get("labels", ())), np.size(arrays.get("classes", ()))
     _shape(path, arrays, "labels", (n,), "iu")
     _shape(path, arrays, "classes", (k,), "U")

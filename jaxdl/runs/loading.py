@@ -116,7 +116,7 @@ def load(folder: str | os.PathLike, *, optimizer: str | None = None, trust_run: 
     """
     folder = folders.open_folder(folder)
     path = folder / folders.CONFIG
-    config, about = records.read_record(path, Trained), _preprocessing(folder / PREPROCESSING)
+    config, about = records.read_record(path, Trained), read_preprocessing(folder / PREPROCESSING)
     trust.check_stored(path, {"model": config.model}, trust_run=trust_run)
     if not config.optimizer:
         raise ValueError(f"{path}: optimizer must hold at least one name")
@@ -145,7 +145,12 @@ def load(folder: str | os.PathLike, *, optimizer: str | None = None, trust_run: 
     )
 
 
-def _preprocessing(path: Path) -> Preprocessing:
+def read_preprocessing(path: Path) -> Preprocessing:
+    """Read and check how a run prepares its images.
+
+    Raises:
+        ValueError: naming the file, if a field is missing or cannot be.
+    """
     about = records.read_record(path, Preprocessing)
     if min(about.in_shape) < 1:
         raise ValueError(f"{path}: in_shape must be positive sizes, got {about.in_shape}")

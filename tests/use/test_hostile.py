@@ -117,14 +117,14 @@ def test_every_format_that_pillow_writes_is_read_or_refused(tmp_path):
 
 OPENED = {"jaxdl/data/reading/pixels.py": "formats"}  # file -> the keyword that makes Pillow's open safe
 WEIGHTS_ONLY = {"jaxdl/interop/torchfiles.py"}
-NUMPY = {"jaxdl/data/reading/decoded.py", "experiments/train_cnn/records.py", "benchmarks/speed/rows.py"}
-NUMPY |= {"benchmarks/kills.py"}
+NUMPY = {"benchmarks/speed/rows.py", "benchmarks/kills.py"}
 IMPORTED = {
     "jaxdl/runs/names.py": "package.module:function; one that a run folder names needs trust_run",
     "jaxdl/runs/trust.py": "modules of jaxdl and experiments alone",
     "jaxdl/data/reading/fetching.py": "optional libraries, named in the sources",
     "benchmarks/mutants/making.py": "modules of jaxdl, named in the sources",
     "experiments/report.py": "the reports of experiments that have one",
+    "benchmarks/fuzz/child.py": "modules of jaxdl and experiments, named in the sources",
     "benchmarks/on_gpu/parts.py": "modules of benchmarks, named in the sources",
     "benchmarks/speed/alone.py": "modules of benchmarks, named in the sources",
     "docs/make_lectures.py": "modules of jaxdl, named in the sources",
