@@ -16,6 +16,7 @@ import dataclasses
 import hashlib
 import io
 import json
+import multiprocessing
 import os
 import pathlib
 import platform
@@ -26,7 +27,6 @@ import sys
 import tempfile
 import threading
 import time
-import traceback
 from collections.abc import Callable, Sequence
 
 import jax
@@ -104,26 +104,18 @@ def note(folder: Path, kind: str) -> Path:
     return folder.with_name(f"{folder.name}.{kind}")
 
 
-def child(work: Callable[[], object]) -> int:
-    """Fork, call ``work`` in the child with its output hidden, and return how it ended, as `os.waitpid` says it."""
-    pid = os.fork()
-    if pid:
-        return os.waitpid(pid, 0)[1]
-    code = 1
-    try:
-        with open(os.devnull, "w") as nowhere:
-            os.dup2(nowhere.fileno(), 1)
-        work()
-        code = 0
-    finally:
-        if code:
-            traceback.print_exc()
-        sys.stderr.flush()
-        os._exit(code)
+def child(work: Callable[[], object]) -> int | None:
+    """Call ``work`` in a forked process, and return its exit code: 0, 1, or less than 0 after a signal."""
+    process = multiprocessing.get_context("fork").Process(target=work)
+    process.start()
+    process.join()
+    return process.exitcode
 
 
 def run(folder: Path, moment: Moment, *arguments: str) -> None:
-    """Train, in a child."""
+    """Train, in a child, and say nothing."""
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 1)
     plots.png = lambda figure, **options: PIXEL
     moment.watch(folder)
     command.main(arguments)
@@ -174,7 +166,7 @@ def killed(place: Path, number: int, moment: Moment, reference: dict[str, str]) 
     if ended == 0 and moment.seconds is not None:  # faster than the reference
         shutil.rmtree(folder)
         return killed(place, number, Moment(seconds=moment.seconds / 2), reference)
-    if not os.WIFSIGNALED(ended) or os.WTERMSIG(ended) != signal.SIGKILL:
+    if ended != -signal.SIGKILL:
         raise RuntimeError(f"moment {moment}: the run ended with {ended}, before it was killed")
     left = on_disk(folder)
     again = ["--resume", str(folder)] if (folder / "config.json").exists() else [*OPTIONS, "--out", str(folder)]

@@ -18,9 +18,10 @@ from typing import Annotated
 import tyro
 
 from experiments.transfer.records import TransferResult
+from jaxdl import disk
 from jaxdl.runs import folder as folders
 from jaxdl.runs import records
-from jaxdl.runs.texts import printable
+from jaxdl.runs.texts import printable, shortened
 
 HERE = Path(__file__).parent
 
@@ -54,7 +55,7 @@ def experiment(folder: Path) -> str:
     if name is None:
         return _by_its_files(folder)
     if name not in known:
-        raise ValueError(f"{config}: experiment is {name!r}; there are reports of {', '.join(known)}")
+        raise ValueError(f"{config}: experiment is {shortened(name)}; there are reports of {', '.join(known)}")
     return name
 
 
@@ -68,8 +69,8 @@ def _by_its_files(folder: Path) -> str:
     results = folder / "results.csv"
     if not results.exists():
         return "train_cnn"
-    with results.open() as file:
-        of_transfer = file.readline().rstrip("\n").split(",") == [*TransferResult._fields]
+    header = disk.read_regular(results).partition(b"\n")[0].rstrip(b"\r")
+    of_transfer = header == ",".join(TransferResult._fields).encode()
     return "transfer" if of_transfer else "compare_optimizers"
 
 

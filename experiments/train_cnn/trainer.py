@@ -34,7 +34,7 @@ class ClockState(NamedTuple):
     compile_seconds: float
 
 
-class Progress(NamedTuple):
+class Place(NamedTuple):
     """The metadata of a checkpoint: the place in the run that it was written at."""
 
     step: int
@@ -99,10 +99,11 @@ class Trainer:
         Raises:
             ValueError: see `training.checkpoints.restore_newest`; also for metadata that no trainer wrote.
         """
+        training.checkpoints.tidy(self.folder)  # a run that had ended saves nothing more
         found = training.checkpoints.restore_newest(self.folder, self._tree(), report=report)
         if found is None:
             return False
-        place = decode(found.meta, Progress, self.folder, "")
+        place = decode(found.meta, Place, self.folder, "")
         if min(place.step, place.epoch, place.batch, place.rows or 0, place.clock.steps) < 0:
             raise ValueError(f"{self.folder}: the newest checkpoint counts below 0: {place}")
         for step in training.checkpoints.steps(self.folder):

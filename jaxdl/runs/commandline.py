@@ -14,7 +14,7 @@ import sys
 import textwrap
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from typing import Annotated, Any, TypeVar, get_type_hints
+from typing import Annotated, Any, TextIO, TypeVar, cast, get_type_hints
 
 import jax
 
@@ -22,7 +22,7 @@ from jaxdl import disk
 from jaxdl.runs import folder as folders
 from jaxdl.runs import records, trust
 from jaxdl.runs.signals import Diverged
-from jaxdl.runs.texts import printable
+from jaxdl.runs.texts import printable, shortened
 
 Config = TypeVar("Config")
 WHERE = ("out", "resume", "trust_run")  # options of one command, which config.json does not keep
@@ -137,11 +137,10 @@ def load_config(config_type: type[Config], folder: str | os.PathLike) -> Config:
     read = records.read_json(path)
     kind = read.pop("experiment", None)  # older folders have none
     if kind not in (None, _kind(config_type)):
-        got = textwrap.shorten(repr(kind), 100)
-        raise ValueError(f"{path}: is the config of the experiment {got}, not of {_kind(config_type)!r}")
+        raise ValueError(f"{path}: is the config of the experiment {shortened(kind)}, not of {_kind(config_type)!r}")
     added = {*getattr(config_type, "ADDED", ())} - {*read}  # since that folder was written
     if foreign := sorted({*read} ^ (_fields(config_type) - {*WHERE} - added)):
-        differ = textwrap.shorten(", ".join(foreign), 500)
+        differ = ", ".join(shortened(name) for name in foreign[:20])
         raise ValueError(f"{path}: is the config of another experiment or version; {differ} differ")
     hints = get_type_hints(config_type) | {"data_dir": str | None}  # JSON has no paths
     options = {name: records.decode(value, hints[name], path, name) for name, value in read.items()}
@@ -178,7 +177,8 @@ def run_main(main: Callable[[], int]) -> None:
     JAXDL_TRACEBACK is set, every exception does.
     """
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(_Named(sys.stdout)):
+        named = cast(TextIO, _Named(sys.stdout))
+        with warnings.catch_warnings(), contextlib.redirect_stdout(named):
             warnings.showwarning = _show_warning
             code = main()
             sys.stdout.flush()  # here, where its error is reported like any other

@@ -20,7 +20,6 @@ import math
 import os
 import pathlib
 import sys
-import textwrap
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -30,6 +29,7 @@ import numpy as np
 
 from jaxdl import disk
 from jaxdl.disk import write_whole
+from jaxdl.runs.texts import shortened
 
 Path = pathlib.Path
 FORMAT: Final = 1
@@ -110,7 +110,7 @@ class Table(Generic[Record]):
         if (whole := _text(self._lines).encode()) != content:
             write_whole(self.path, whole)
         if [*_fields(kind)] != (header := _cells(self.path, 1, self._lines[0])):
-            raise ValueError(f"{self.path}: has the columns {header}, not {[*_fields(kind)]}")
+            raise ValueError(f"{self.path}: has the columns {shortened(header)}, not {[*_fields(kind)]}")
         self._rows = _rows(self.path, self._lines, kind)
 
     @property
@@ -209,7 +209,7 @@ def _whole_lines(path: str | os.PathLike, content: bytes) -> tuple[list[str], by
 def _rows(path: Path, lines: list[str], kind: type[Record]) -> list[Record]:
     header = _cells(path, 1, lines[0])
     if absent := [name for name in _fields(kind) if name not in header]:
-        raise ValueError(f"{path}: the first line lacks the columns {', '.join(absent)}; got {header}")
+        raise ValueError(f"{path}: the first line lacks the columns {', '.join(absent)}; got {shortened(header)}")
     places = [(header.index(name), name, hint) for name, hint in _fields(kind).items()]
     found = []
     for number, line in enumerate(lines[1:], 2):
@@ -224,26 +224,28 @@ def _cells(path: Path, number: int, line: str) -> list[str]:
     try:
         return next(csv.reader([line], strict=True), [])
     except csv.Error as error:
-        raise ValueError(f"{path}, line {number}: is not what was written ({error}): {line!r}") from error
+        raise ValueError(f"{path}, line {number}: is not what was written ({error}): {shortened(line)}") from error
 
 
 def _read_cell(path: Path, number: int, name: str, kind: Any, text: str) -> Any:
     allowed = typing.get_args(kind) if typing.get_origin(kind) is Literal else ()
     try:
-        if kind in (int, float):
-            return kind(text or ("nan" if kind is float else text))
-        if text and (not allowed or text in allowed):
+        if kind is float:
+            return float(text or "nan")
+        if kind is int and abs(number_read := int(text)) < 1 << 63:
+            return number_read
+        if text and kind is not int and (not allowed or text in allowed):
             return text
     except ValueError:
         pass  # the error below says what is allowed
     wanted = {int: "a whole number", float: "a number or empty"}.get(kind, " or ".join(allowed) or "a name")
-    raise ValueError(f"{path}, line {number}: {name} must be {wanted}, got {text!r}")
+    raise ValueError(f"{path}, line {number}: {name} must be {wanted}, got {shortened(text)}")
 
 
 def _cell(value: Any) -> str:
     text = "" if _undefined(value) else str(value)
     if "\n" in text or "\r" in text:
-        raise ValueError(f"a cell of a table must be one line, got {text!r}")
+        raise ValueError(f"a cell of a table must be one line, got {shortened(text)}")
     return text
 
 
@@ -292,14 +294,15 @@ def decode(value: Any, kind: Any, path: str | os.PathLike, name: str) -> Any:
     """
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
     if origin in (types.UnionType, typing.Union):  # T | None
-        return None if value is None else decode(value, inner[0], path, name)
+        return None if value is None else _decoded_union(value, inner, path, name)
     if kind is Any or (kind is float and value is None):
         return math.nan if kind is float else value
     if origin is Literal:
         return _checked(value, value in inner, " or ".join(map(repr, inner)), path, name)
     if kind in NAMES:
         right = isinstance(value, int | float if kind is float else kind) and (kind is bool) == isinstance(value, bool)
-        right = right and not (kind is float and isinstance(value, int) and abs(value) > sys.float_info.max)
+        if right and isinstance(value, int):
+            right = abs(value) <= sys.float_info.max if kind is float else abs(value) < 1 << 63
         return _checked(value, right, NAMES[kind], path, name)
     if hasattr(kind, "_fields"):
         return _decoded_record(value, kind, path, name)
@@ -307,6 +310,16 @@ def decode(value: Any, kind: Any, path: str | os.PathLike, name: str) -> Any:
         _checked(value, isinstance(value, dict), "an object", path, name)
         return {key: decode(one, inner[1] if inner else Any, path, f"{name}.{key}") for key, one in value.items()}
     return _decoded_list(value, origin or kind, inner, path, name)
+
+
+def _decoded_union(value: Any, kinds: Sequence[Any], path: str | os.PathLike, name: str) -> Any:
+    *others, last = (kind for kind in kinds if kind is not types.NoneType)
+    for kind in others:
+        try:
+            return decode(value, kind, path, name)
+        except ValueError:
+            continue
+    return decode(value, last, path, name)
 
 
 def _decoded_record(value: Any, kind: Any, path: str | os.PathLike, name: str) -> Any:
@@ -332,6 +345,5 @@ def _decoded_list(value: Any, kind: type, inner: tuple, path: str | os.PathLike,
 
 def _checked(value: Any, right: bool, wanted: str, path: str | os.PathLike, name: str) -> Any:
     if not right:
-        got = textwrap.shorten(repr(value), 200)
-        raise ValueError(f"{path}: {name or 'it'} must be {wanted}, got {got}")
+        raise ValueError(f"{path}: {name or 'it'} must be {wanted}, got {shortened(value)}")
     return value

@@ -1,7 +1,7 @@
 """Names and messages as one can show them: no character of theirs controls the terminal or the order of the text."""
 
 import unicodedata
-from typing import Final
+from typing import Any, Final
 
 JOINERS: Final = "\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"  # of Persian words, Indic letters and emoji
 HIDDEN: Final = {"Cc", "Cf", "Cn", "Cs", "Zl", "Zp"}  # categories of Unicode that have no shape
@@ -17,6 +17,12 @@ def printable(text: str, *, keep: str = "") -> str:
     if text.isprintable():
         return text
     return "".join(c if c in keep or c in JOINERS else _escaped(c) for c in text)
+
+
+def shortened(value: Any, length: int = 200) -> str:
+    """Return a value in Python's notation, cut to a length."""
+    text = repr(value)
+    return text if len(text) <= length else f"{text[: length - 3]}..."
 
 
 def _escaped(character: str) -> str:

@@ -225,17 +225,12 @@ def _drained() -> Iterator[None]:
                 self.run_until_complete(asyncio.wait(pending))
             super().close()
 
-    class Policy(asyncio.AbstractEventLoopPolicy):
-        def get_event_loop(self) -> asyncio.AbstractEventLoop:
-            return before.get_event_loop()
-
-        def set_event_loop(self, loop: asyncio.AbstractEventLoop | None) -> None:
-            before.set_event_loop(loop)
-
-        def new_event_loop(self) -> asyncio.AbstractEventLoop:
-            return Loop()
-
     with warnings.catch_warnings(action="ignore", category=DeprecationWarning):  # policies, from Python 3.14 on
+
+        class Policy(asyncio.DefaultEventLoopPolicy):
+            def new_event_loop(self) -> asyncio.AbstractEventLoop:
+                return Loop()
+
         before = asyncio.get_event_loop_policy()
         asyncio.set_event_loop_policy(Policy())
     try:

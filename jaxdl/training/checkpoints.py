@@ -61,7 +61,7 @@ def save(folder: str | os.PathLike, step: int, tree: Any, meta: dict[str, Any], 
     folder = Path(folder).absolute()
     temporary, final = folder / f"{WRITING}{step:08d}", folder / f"{step:08d}"
     with disk.naming(final, temporary):
-        _tidy(folder)
+        tidy(folder)
         temporary.mkdir(parents=True)
         try:
             arrayfiles.write(temporary / "arrays", tree)
@@ -218,8 +218,13 @@ def _remove(checkpoint: Path) -> None:
     shutil.rmtree(doomed)
 
 
-def _tidy(folder: Path) -> None:
-    """Finish or undo what a killed process left unfinished."""
+def tidy(folder: str | os.PathLike) -> None:
+    """Finish or undo what a killed process left unfinished; `save` does so first.
+
+    Args:
+        folder: folder of one run's checkpoints, which may be absent. No other process may write into it.
+    """
+    folder = Path(folder)
     for leftover in [*folder.glob(f"{WRITING}*"), *folder.glob(f"{REMOVING}*")]:
         shutil.rmtree(leftover)
     for aside in folder.glob(f"{REPLACED}*"):
