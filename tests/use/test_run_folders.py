@@ -370,6 +370,19 @@ def test_arrays_that_fit_a_forged_manifest_are_taken_or_refused_by_name(tmp_path
     refused(folder, lambda: runs.load(folder))
 
 
+@pytest.mark.parametrize("described", [3, [], [[1]], [3, "float32"], [["x"], "float32"], {"": {}}, None])
+def test_the_descriptions_of_arrays_are_checked(described, tmp_path):
+    tree = {"x": np.zeros(3, np.float32)}
+    path = checkpoints.save(tmp_path, 1, tree, {})
+    saved = json.loads((path / "meta.json").read_text())
+    (path / "meta.json").write_text(json.dumps(saved | {"arrays": {"['x']": described}}))
+    sums = json.loads((path / checkpoints.MANIFEST).read_text())
+    sums["meta.json"] = hashlib.sha256((path / "meta.json").read_bytes()).hexdigest()
+    (path / checkpoints.MANIFEST).write_text(json.dumps(sums))
+    with pytest.raises(checkpoints.CorruptCheckpointError, match=r"meta\.json: \['x'\] must have a shape and a dtype"):
+        checkpoints.restore(path, tree)
+
+
 FILES = {kind: sorted(path.name for path in (OLD / kind).iterdir() if path.is_file()) for kind in CHECKS}
 
 
