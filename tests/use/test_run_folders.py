@@ -409,6 +409,26 @@ def test_what_is_no_file_is_named_and_waited_for_by_nobody(kind, what, tmp_path_
             assert any(said), name
 
 
+NUMBERS = {
+    "steps beyond 64 bits": ("summary.json", '"steps": 5', f'"steps": {10**30}', "steps must be a whole number"),
+    "an accuracy of 500 %": ("summary.json", '"test_accuracy": 0.8', '"test_accuracy": 5.8', "test_accuracy must lie"),
+    "fewer than no examples": ("summary.json", '"test": 359', '"test": -1', "examples must be numbers of at least 0"),
+    "a rate beyond all floats": ("summary.json", '"learning_rate": 0.1', f'"learning_rate": {10**400}', "a number"),
+    "a row of 10**30 steps": ("metrics.csv", "jaxdl.sgd,5,", f"jaxdl.sgd,{10**30},", "step must be a whole number"),
+}
+
+
+@pytest.mark.parametrize("what", NUMBERS)
+def test_numbers_that_no_run_has_are_refused(what, tmp_path):
+    name, old, new, said = NUMBERS[what]
+    folder = tmp_path / "run"
+    shutil.copytree(OLD / "train_cnn", folder)
+    text = (folder / name).read_text()
+    assert old in text
+    (folder / name).write_text(text.replace(old, new, 1))
+    assert said in (refused(folder, lambda: report.main([str(folder)])) or "")
+
+
 def test_predict_names_what_is_wrong(tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(OLD / "train_cnn", folder)
