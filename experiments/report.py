@@ -18,8 +18,10 @@ import tyro
 
 from experiments import catalogue
 from experiments.transfer.records import TransferResult
+from jaxdl import disk
 from jaxdl.runs import folder as folders
 from jaxdl.runs import records
+from jaxdl.runs.texts import printable, shortened
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -28,7 +30,7 @@ def main(args: Sequence[str] | None = None) -> None:
     try:
         print(writer(folder)(folder))
     except (OSError, ValueError) as error:
-        sys.exit(f"error: {error}")
+        sys.exit(f"error: {printable(str(error))}")
 
 
 def writer(folder: Path) -> Callable[[Path], Path]:
@@ -50,7 +52,7 @@ def experiment(folder: Path) -> str:
     if name is None:
         return _by_its_files(folder)
     if name not in known:
-        raise ValueError(f"{config}: experiment is {name!r}; there are reports of {', '.join(known)}")
+        raise ValueError(f"{config}: experiment is {shortened(name)}; there are reports of {', '.join(known)}")
     return name
 
 
@@ -59,8 +61,8 @@ def _by_its_files(folder: Path) -> str:
     results = folder / "results.csv"
     if not results.exists():
         return "train_cnn"
-    with results.open() as file:
-        of_transfer = file.readline().rstrip("\n").split(",") == [*TransferResult._fields]
+    header = disk.read_regular(results).partition(b"\n")[0].rstrip(b"\r")
+    of_transfer = header == ",".join(TransferResult._fields).encode()
     return "transfer" if of_transfer else "compare_optimizers"
 
 

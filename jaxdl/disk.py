@@ -18,13 +18,34 @@ from typing import Final
 
 import numpy as np
 
-__all__ = ["MOST_BYTES", "check_regular", "read_arrays", "read_regular", "replacing", "write_whole"]
+__all__ = ["MOST_BYTES", "check_regular", "naming", "read_arrays", "read_regular", "replacing", "write_whole"]
 
 Path = pathlib.Path
 MOST_BYTES: Final = 1 << 30  # of one file, or of one member of an archive, that is read into memory
 _PIECE = 1 << 24  # bytes
 _DAMAGE = (OSError, EOFError, ValueError, LookupError, RuntimeError, NotImplementedError, MemoryError)
 _DAMAGE += (SyntaxError, TypeError, zipfile.BadZipFile, zlib.error, tokenize.TokenError)
+
+
+@contextlib.contextmanager
+def naming(path: str | os.PathLike, temporary: str | os.PathLike | None = None) -> Iterator[None]:
+    """Name a file in an OSError that names none, as writing raises it on a full disk.
+
+    Args:
+        path: the file to name.
+        temporary: the file or folder that is written in its place, whose name would tell the user nothing.
+
+    Raises:
+        OSError: the block's, with the same number and reason.
+    """
+    try:
+        yield
+    except OSError as error:
+        there = error.filename
+        hidden = there is None or (temporary is not None and str(there).startswith(str(temporary)))
+        if error.errno is None or not hidden:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 @contextlib.contextmanager
@@ -45,14 +66,11 @@ def replacing(path: str | os.PathLike, *, shared: bool = False) -> Iterator[Path
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part" if shared else f".{path.name}.writing")
     try:
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        if error.errno is None or error.filename not in (None, str(temporary)):
-            raise
-        raise OSError(error.errno, error.strerror, str(path)) from error
+        with naming(path, temporary):
+            yield temporary
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
     finally:
         with contextlib.suppress(OSError):  # the first error is the one to report
             temporary.unlink(missing_ok=True)

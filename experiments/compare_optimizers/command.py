@@ -115,15 +115,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Parse the command line, run, and return the exit code."""
     config = commandline.parse(Config, argv, description=__doc__, prog="python -m experiments.compare_optimizers")
     commandline.use_compilation_cache()
-    config = resolve(config)
-    problems = [named_problem(name, config.data_dir) for name in config.problems]
-    names = [problem.name for problem in problems]
-    _check(len({*names}) == len(names), "problems", names, "of different names")
-    chosen = [contenders.contender(name) for name in config.optimizer]
-    for problem in problems:  # mistakes show up before anything is written
-        params, _ = jax.eval_shape(problem.init, jax.random.key(0))
-        for one in chosen:
-            contenders.check(one, params)
+    with commandline.naming_config(config):  # mistakes show up before anything is written
+        config = resolve(config)
+        problems, chosen = choose(config)
     if config.resume is not None:
         folder = runs.open_folder(config.resume)
     else:
@@ -134,6 +128,23 @@ def main(argv: Sequence[str] | None = None) -> int:
             commandline.save_config(folder, config)
         study.describe_folder(folder, problems, devices=jax.devices()[: config.devices], argv=argv)
         return run(config, problems, chosen, folder)
+
+
+def choose(config: Config) -> tuple[list[studies.Problem], list[contenders.Contender]]:
+    """Return the problems and the optimizers that the options name.
+
+    Raises:
+        ValueError: if two problems have one name, or an optimizer does not work on a problem.
+    """
+    problems = [named_problem(name, config.data_dir) for name in config.problems]
+    names = [problem.name for problem in problems]
+    _check(len({*names}) == len(names), "problems", names, "of different names")
+    chosen = [contenders.contender(name) for name in config.optimizer]
+    for problem in problems:
+        params, _ = jax.eval_shape(problem.init, jax.random.key(0))
+        for one in chosen:
+            contenders.check(one, params)
+    return problems, chosen
 
 
 def run(config: Config, problems: list[studies.Problem], chosen: list[contenders.Contender], folder: Path) -> int:

@@ -25,7 +25,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Parse the command line, run, and return the exit code."""
     config = commandline.parse(Config, argv, description=__doc__, prog="python -m experiments.train_cnn")
     commandline.use_compilation_cache()
-    config = resolve(config)
+    with commandline.naming_config(config):
+        config = resolve(config)
     if config.resume is not None:
         return run(config, runs.open_folder(config.resume), argv, resume=True)
     folder = runs.create_dated(Path("runs") / "train_cnn") if config.out is None else runs.create(config.out)
@@ -38,8 +39,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(config: Config, folder: Path, argv: Sequence[str] | None = None, *, resume: bool = False) -> int:
     """Train, evaluate and report into ``folder``, and return the exit code."""
-    shared = setup.prepare(config)
-    starts = setup.make_starts(shared)
+    with commandline.naming_config(config):
+        shared = setup.prepare(config)
+        starts = setup.make_starts(shared)
     # nothing is written before this line, so a user's mistake leaves no files; config.json comes first and is enough to
     # resume from, so a process killed at any moment leaves no run or one that can be resumed
     with runs.lock(folder, new=not resume):

@@ -169,7 +169,8 @@ def check(config: Config) -> None:
         require(value is None or value >= 1, name, value, "at least 1")
     for name in ("warmup", "checkpoint_every", "seed", "weight_decay", "steps_per_call"):
         value = getattr(config, name)
-        require(value is None or (math.isfinite(value) and value >= 0), name, value, "at least 0")
+        require(value is None or 0 <= value < math.inf, name, value, "at least 0")
+    require(config.seed < 1 << 63, "seed", config.seed, f"below {1 << 63}")
     runs.loss(config.loss)
     smoothing = config.label_smoothing
     require(0 <= smoothing < 1, "label_smoothing", smoothing, "in [0, 1)")

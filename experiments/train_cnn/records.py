@@ -10,6 +10,7 @@
 """
 
 import collections
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
@@ -20,6 +21,7 @@ from jaxdl import disk
 from jaxdl.analysis import LayerRow
 from jaxdl.runs import records
 from jaxdl.runs.folder import CONFIG, MANIFEST, Manifest
+from jaxdl.runs.texts import shortened
 
 METRICS: Final = "metrics.csv"
 SUMMARY: Final = "summary.json"
@@ -162,7 +164,12 @@ def read_summary(folder: Path) -> RunSummary:
     names = [row.optimizer for row in summary.rows]
     if not names or len(set(names)) < len(names):
         path = folder / SUMMARY
-        raise ValueError(f"{path}: rows must name at least one optimizer and each only once, got {names}")
+        raise ValueError(f"{path}: rows must name at least one optimizer and each only once, got {shortened(names)}")
+    if min(summary.examples) < 0:
+        raise ValueError(f"{folder / SUMMARY}: examples must be numbers of at least 0, got {summary.examples}")
+    for row in summary.rows:
+        if not (math.isnan(row.test_accuracy) or 0 <= row.test_accuracy <= 1):
+            raise ValueError(f"{folder / SUMMARY}: test_accuracy must lie from 0 to 1, got {row.test_accuracy}")
     return summary
 
 
@@ -170,7 +177,9 @@ def _metrics(path: Path, names: list[str]) -> dict[str, np.ndarray]:
     rows = records.read_table(path, Measurement)
     there = {row.optimizer for row in rows}
     if absent := [name for name in names if name not in there]:
-        raise ValueError(f"{path}: no rows of {absent[0]!r}, which summary.json names; there are {sorted(there)}")
+        raise ValueError(
+            f"{path}: no rows of {shortened(absent[0])}, which summary.json names; there are {shortened(sorted(there))}"
+        )
     return {name: np.array([getattr(row, name) for row in rows]) for name in Measurement._fields}
 
 

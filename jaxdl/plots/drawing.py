@@ -16,6 +16,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
+from jaxdl import disk
+
 # M. Okabe, K. Ito, "Color universal design", 2008; without its yellow, which is too pale for lines on white
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 DPI = 120
@@ -45,8 +47,8 @@ def png(figure: Figure, *, limit: int = 200_000) -> bytes:
 
 
 def save(figure: Figure, path: str | Path, *, limit: int = 200_000) -> Path:
-    """Write a figure as a PNG, see `png`, and return the path."""
-    Path(path).write_bytes(png(figure, limit=limit))
+    """Write a figure as a PNG, see `png`, whole or not at all, and return the path."""
+    disk.write_whole(path, png(figure, limit=limit))
     return Path(path)
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import ast
+import contextlib
 import dataclasses
 import functools
 import inspect
@@ -12,17 +13,20 @@ import signal
 import sys
 import textwrap
 import warnings
-from collections.abc import Callable, Sequence
-from typing import Annotated, Any, TypeVar, get_type_hints
+from collections.abc import Callable, Iterator, Sequence
+from typing import Annotated, Any, TextIO, TypeVar, cast, get_type_hints
 
 import jax
 
+from jaxdl import disk
 from jaxdl.runs import folder as folders
 from jaxdl.runs import records, trust
 from jaxdl.runs.signals import Diverged
+from jaxdl.runs.texts import printable, shortened
 
 Config = TypeVar("Config")
 WHERE = ("out", "resume", "trust_run")  # options of one command, which config.json does not keep
+NEWLINE = "\n"
 FREE = (*WHERE, "data_dir")  # a resumed run may find its files elsewhere
 
 
@@ -141,16 +145,29 @@ def load_config(config_type: type[Config], folder: str | os.PathLike) -> Config:
     """
     path = folders.open_folder(folder) / folders.CONFIG
     read = records.read_json(path)
-    stored = {name: tuple(v) if isinstance(v, list) else v for name, v in read.items()}
-    kind = stored.pop("experiment", None)  # older folders have none
+    kind = read.pop("experiment", None)  # older folders have none
     if kind not in (None, _kind(config_type)):
-        raise ValueError(f"{path}: is the config of the experiment {kind!r}, not of {_kind(config_type)!r}")
-    added = {*getattr(config_type, "ADDED", ())} - {*stored}  # since that folder was written
-    if foreign := sorted({*stored} ^ (_fields(config_type) - _passing(config_type) - added)):
-        raise ValueError(f"{path}: is the config of another experiment or version; {', '.join(foreign)} differ")
-    if stored.get("data_dir") is not None:
-        stored["data_dir"] = pathlib.Path(str(stored["data_dir"]))
-    return config_type(**stored)
+        raise ValueError(f"{path}: is the config of the experiment {shortened(kind)}, not of {_kind(config_type)!r}")
+    added = {*getattr(config_type, "ADDED", ())} - {*read}  # since that folder was written
+    if foreign := sorted({*read} ^ (_fields(config_type) - _passing(config_type) - added)):
+        differ = ", ".join(shortened(name) for name in foreign[:20])
+        raise ValueError(f"{path}: is the config of another experiment or version; {differ} differ")
+    hints = get_type_hints(config_type) | {"data_dir": str | None}  # JSON has no paths
+    options = {name: records.decode(value, hints[name], path, name) for name, value in read.items()}
+    if options.get("data_dir") is not None:
+        options["data_dir"] = pathlib.Path(options["data_dir"])
+    return config_type(**options)
+
+
+@contextlib.contextmanager
+def naming_config(config: Any) -> Iterator[None]:
+    """Name config.json in a ValueError about options that a resumed run has read from it."""
+    try:
+        yield
+    except ValueError as error:
+        if config.resume is None:
+            raise
+        raise ValueError(f"{config.resume / folders.CONFIG}: {error}") from error
 
 
 def save_config(folder: pathlib.Path, config: Any) -> None:
@@ -170,9 +187,12 @@ def run_main(main: Callable[[], int]) -> None:
     JAXDL_TRACEBACK is set, every exception does.
     """
     try:
-        with warnings.catch_warnings():
+        named = cast(TextIO, _Named(sys.stdout))
+        with warnings.catch_warnings(), contextlib.redirect_stdout(named):
             warnings.showwarning = _show_warning
-            sys.exit(main())
+            code = main()
+            sys.stdout.flush()  # here, where its error is reported like any other
+            sys.exit(code)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(128 + signal.SIGINT)
@@ -180,17 +200,40 @@ def run_main(main: Callable[[], int]) -> None:
         if os.environ.get("JAXDL_TRACEBACK"):
             raise
         diverged = isinstance(error, Diverged)
-        print(f"stopped: {error}" if diverged else f"error: {_describe(error)}", file=sys.stderr)
+        said = f"stopped: {printable(str(error), keep=NEWLINE)}" if diverged else f"error: {_describe(error)}"
+        print(said, file=sys.stderr)
+        try:
+            sys.stdout.flush()
+        except OSError:  # reported already; Python would complain again at the end, and exit with 120
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1 if diverged else 2)
+
+
+class _Named:
+    """Standard output whose errors name it, such as that of a full disk or of a reader who has gone."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+    def write(self, text: str) -> int:
+        with disk.naming("standard output"):
+            return self._file.write(text)
+
+    def flush(self) -> None:
+        with disk.naming("standard output"):
+            self._file.flush()
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *where: Any) -> None:
     del category, where
-    print(f"warning: {message}", file=sys.stderr)
+    print(f"warning: {printable(str(message), keep=NEWLINE)}", file=sys.stderr)
 
 
 def _describe(error: Exception) -> str:
-    text = str(error) or type(error).__name__
+    text = printable(str(error), keep=NEWLINE) or type(error).__name__
     if isinstance(error, ModuleNotFoundError):
         text += "; pip install 'jaxdl[experiments]' brings what experiments need"
     return f"{text}\n(JAXDL_TRACEBACK=1 shows where)"
