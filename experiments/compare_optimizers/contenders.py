@@ -75,7 +75,7 @@ def check(one: Contender, params: Any) -> None:
 
     try:
         jax.eval_shape(update, params, jax.ShapeDtypeStruct((), jnp.float32))
-    except (TypeError, ValueError, jax.errors.ConcretizationTypeError) as error:
+    except (AttributeError, TypeError, ValueError, jax.errors.ConcretizationTypeError) as error:
         raise ValueError(
             f"optimizer={one.label!r} does not work here: {error}; it is called with a traced learning rate, and its "
             "update with (grads, state, params) and what optimizers.update offers of the whole loss"

@@ -77,7 +77,7 @@ def optimizer(
     try:
         found = names.make_optimizer(factory, learning_rate, **arguments)
         jax.eval_shape(functools.partial(trials.try_update, found, functions=functions), params)
-    except (TypeError, ValueError) as error:
+    except (AttributeError, TypeError, ValueError) as error:
         kind = "number" if not callable(learning_rate) else "schedule of learning rates (--schedule constant: a number)"
         raise ValueError(
             f"optimizer={name!r} does not work here: {error}; it is called with a {kind}, and its update with "

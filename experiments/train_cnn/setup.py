@@ -11,7 +11,7 @@ import numpy as np
 from experiments.train_cnn import choices
 from experiments.train_cnn.config import Config, require
 from jaxdl import analysis, compare, data, nn, runs, training
-from jaxdl.runs import trials
+from jaxdl.runs import commandline, trials
 
 ONE_ULP = "+1ulp"  # suffix of the label of the run that measures the noise floor
 ON_CPU_TOGETHER = (
@@ -97,6 +97,9 @@ def check_fit(shared: Setup) -> None:
     training.check_labels(runs.loss(config.loss), train.labels)
     examples, size = len(train.labels), config.batch_size
     require(size <= examples, "batch_size", size, f"at most the {examples} training examples")
+    require(
+        shared.steps <= commandline.LARGEST, "epochs", config.epochs, f"at most {commandline.LARGEST:,} steps in all"
+    )
     require(config.warmup < shared.steps, "warmup", config.warmup, f"less than the {shared.steps} steps of the run")
     in_shape, classes = shared.in_shape, len(shared.dataset.classes)
     try:
@@ -115,7 +118,8 @@ def choose_steps_per_call(config: Config, layer: nn.Layer, splits: data.Splits, 
     """
     require(resident or config.steps_per_call <= 1, "steps_per_call", config.steps_per_call, "1: the data do not fit")
     if config.steps_per_call or not resident:
-        return max(config.steps_per_call, 1)
+        in_epoch = len(splits.train.labels) // config.batch_size
+        return max(min(config.steps_per_call, in_epoch), 1)  # unused columns of row numbers take memory
     if jax.default_backend() != "cpu":
         return 10
     # XLA does not count the operations of foreign calls, such as oneDNN's convolutions

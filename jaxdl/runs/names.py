@@ -20,6 +20,7 @@ from flax import linen
 from jaxdl import data, interop, losses, models, nn, optimizers, studies
 from jaxdl.runs import trust
 
+_LARGEST = 2**31 - 1  # a compiled function takes Python's whole numbers as int32
 _NEED_MORE = {"noisy_sgd"}  # wants a random key
 _DEPRECATED = {"optimistic_adam"}
 _LIBRARIES = (("optax.contrib", optax.contrib), ("optax", optax), ("jaxdl", optimizers))
@@ -59,7 +60,8 @@ def parse(argument: str, text: str) -> Named:
         return Named(name, {})
     try:
         call = ast.parse(f"f({rest}", mode="eval").body
-        if not isinstance(call, ast.Call) or call.args or any(k.arg is None for k in call.keywords):
+        one_call = isinstance(call, ast.Call) and isinstance(call.func, ast.Name)  # f()() is two
+        if not one_call or call.args or any(k.arg is None for k in call.keywords):
             raise ValueError("only keywords are allowed between the brackets")
         keywords = {str(keyword.arg): _literal(keyword.value) for keyword in call.keywords}
         if len(keywords) < len(call.keywords):
@@ -72,9 +74,13 @@ def parse(argument: str, text: str) -> Named:
 
 def _literal(value: ast.expr) -> Any:
     try:
-        return ast.literal_eval(value)
+        found = ast.literal_eval(value)
     except ValueError as error:
         raise ValueError(f"{ast.unparse(value)} is not a literal such as 1e-3, True or 'text'") from error
+    for one in ast.walk(value):
+        if isinstance(one, ast.Constant) and isinstance(one.value, int) and one.value > _LARGEST:
+            raise ValueError(f"{one.value:.3g} is more than whole numbers of 32 bits hold; write it as a float")
+    return found
 
 
 def function(
