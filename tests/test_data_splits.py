@@ -169,3 +169,15 @@ def test_evaluation_sees_every_example_once_and_pads_with_weight_zero():
 def test_mistakes_of_batches_are_named_at_once(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_labels_that_do_not_count_classes_are_told_how_to():
+    images = np.random.default_rng(0).random((90, 4, 4, 1)).astype(np.float32)
+    labels = np.arange(90) % 3 * 1000
+    with pytest.warns(
+        RuntimeWarning, match=r"of 2001 classes: train has no example of 1998 .*return_inverse=True\)\[1\]"
+    ):
+        data.split(data.from_arrays(images, labels), seed=0, dev_fraction=0.1)
+    renumbered = data.from_arrays(images, np.unique(labels, return_inverse=True)[1])
+    assert len(renumbered.classes) == 3
+    data.split(renumbered, seed=0, dev_fraction=0.1)  # without a warning

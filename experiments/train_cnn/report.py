@@ -16,6 +16,7 @@ from experiments.train_cnn import records
 from experiments.train_cnn.records import OptimizerResult, RunContents
 from jaxdl import plots
 from jaxdl.runs import pages
+from jaxdl.runs.progress import decimals
 
 MISTAKES = 24  # four rows of six, as many as a reader looks through
 
@@ -47,7 +48,7 @@ def _results(run: RunContents, folder: Path) -> list[str]:
               "steps per second", "learning rate", "seconds", "compile seconds", "weights"]  # fmt: skip
     rows = [
         [r.optimizer, f"{100 * r.test_accuracy:.2f}", _interval(r.test_accuracy, examples.test),
-         f"{r.test_loss:.4f}", f"{r.steps:,}", pages.shown(r.epochs), pages.shown(r.steps_per_second, ".1f"),
+         decimals(r.test_loss), f"{r.steps:,}", pages.shown(r.epochs), pages.shown(r.steps_per_second, ".1f"),
          pages.shown(r.learning_rate), pages.shown(r.seconds, ".4g"), pages.shown(r.compile_seconds, ".4g"),
          r.weights or "–"]
         for r in summary.rows

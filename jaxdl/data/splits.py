@@ -180,8 +180,11 @@ def _check_classes(parts: Splits, dataset: Dataset) -> None:
         if (lacking := [name for name, number in zip(dataset.classes, count, strict=True) if number == 0])
     ]
     if lacks:
-        total = len(dataset.classes)
-        warnings.warn(f"{dataset.name}, of {total} classes: {'; '.join(lacks)}", RuntimeWarning, stacklevel=3)
+        total, nowhere = len(dataset.classes), int((sum(counts) == 0).sum())
+        renumber = (
+            "; np.unique(labels, return_inverse=True)[1] counts the labels that occur" if 2 * nowhere > total else ""
+        )
+        warnings.warn(f"{dataset.name}, of {total} classes: {'; '.join(lacks)}{renumber}", RuntimeWarning, stacklevel=3)
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -176,7 +176,7 @@ COMMANDS = {  # experiment -> the options of its config that may name functions
 SMALL = {
     train_cnn: {"model": "tiny_cnn", "steps_per_call": 1},
     compare_optimizers: {"problems": ("beale",), "optimizer": ("jaxdl.sgd",)},
-    transfer: {"source": "digits", "different": "digits"},
+    transfer: {"source": "digits", "different": "experiments.transfer.patches:photo_patches"},
 }
 OTHERS = {"predict", "report", "summary", "cifar10_speedrun", "__init__"}  # tested apart, or read no run folder
 
