@@ -77,7 +77,8 @@ class Config:
     log_every: int = 50
     """Steps per train row of metrics.csv."""
     checkpoint_every: int = 0
-    """Steps between checkpoints within an epoch. 0: only at the end of each epoch."""
+    """Steps between checkpoints, of which the end of each epoch gets one, too. 0: at the ends of as many epochs as take
+    at most a tenth of the time."""
     steps_per_call: int = 0
     """Most steps per call of the compiled program. More than 1 needs a data set that fits on the device. 0: 10, or 1 on
     CPU if a forward pass takes over 0.1 GFLOP."""
@@ -148,10 +149,8 @@ def default_rate(optimizer: str) -> float:
 
 def are_twins(config: Config) -> bool:
     """Return whether the first two optimizers are the same algorithm, so that a noise floor is of interest."""
-    pair = [names.parse_optimizer(text) for text in config.optimizer[:2]]
-    if len(pair) < 2 or any(":" in named.name for named in pair) or len({*config.learning_rate[:2]}) > 1:
-        return False
-    return (pair[0].short, pair[0].keywords) == (pair[1].short, pair[1].keywords)
+    pair = config.optimizer[:2]
+    return len(pair) == 2 and len({*config.learning_rate[:2]}) == 1 and names.are_twins(*pair)
 
 
 def check(config: Config) -> None:

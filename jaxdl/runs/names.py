@@ -23,6 +23,7 @@ from jaxdl.runs import trust
 _LARGEST = 2**31 - 1  # a compiled function takes Python's whole numbers as int32
 _NEED_MORE = {"noisy_sgd"}  # wants a random key
 _DEPRECATED = {"optimistic_adam"}
+_TWINS: Final = {"momentum": "optax.sgd(momentum=0.9)", "nesterov": "optax.sgd(momentum=0.9, nesterov=True)"}
 _LIBRARIES = (("optax.contrib", optax.contrib), ("optax", optax), ("jaxdl", optimizers))
 
 
@@ -188,6 +189,37 @@ def labels(texts: Sequence[str]) -> list[str]:
     """Return the labels of a run's optimizers, numbered where one occurs more than once."""
     found = [optimizer_label(text) for text in texts]
     return [f"{n}-{found[: i + 1].count(n)}" if found.count(n) > 1 else n for i, n in enumerate(found)]
+
+
+def twin(text: str) -> str | None:
+    """Return the label of the optax optimizer that is the same algorithm as one of jaxdl's; None if there is none."""
+    named = parse_optimizer(text)
+    if named.name != f"jaxdl.{named.short}":
+        return None
+    special = named.short in _TWINS
+    other = parse_optimizer(_TWINS.get(named.short, f"optax.{named.short}"))
+    if other.name not in optimizer_names():
+        other = other._replace(name=f"optax.contrib.{named.short}")
+    unknown = other.name not in optimizer_names()
+    if unknown or (named.keywords and special) or "convention" in named.keywords:
+        return None
+    return str(other._replace(keywords=other.keywords | named.keywords))
+
+
+def twins(labels: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the pairs of labels that are the same algorithm in two libraries."""
+    pairs = [(one, twin(one)) for one in labels]
+    return [(one, other) for one, other in pairs if other in labels and other is not None]
+
+
+def are_twins(first: str, second: str) -> bool:
+    """Return whether two names stand for the same algorithm with the same keywords, perhaps in two libraries."""
+    pair = [parse_optimizer(text) for text in (first, second)]
+    if any(":" in named.name for named in pair):
+        return False
+    same = (pair[0].short, pair[0].keywords) == (pair[1].short, pair[1].keywords)
+    others = [(twin(one), other) for one, other in ((first, pair[1]), (second, pair[0]))]
+    return same or any(found is not None and parse_optimizer(found) == other for found, other in others)
 
 
 def make_optimizer(factory: Callable[..., Any], learning_rate: Any, **options: Any) -> optax.GradientTransformation:

@@ -73,12 +73,15 @@ class RunProgress:
         for row in summary.rows:
             table.add_row(
                 row.optimizer,
-                f"{row.test_accuracy:.2%}",
-                decimals(row.test_loss),
+                f"{row.test_accuracy:.2%}" if math.isfinite(row.test_accuracy) else "–",
+                decimals(row.test_loss) if math.isfinite(row.test_loss) else "–",
                 f"{row.steps_per_second:.1f}" if math.isfinite(row.steps_per_second) else "–",
                 str(row.steps),
             )
         self.console.print(table)
+        for row in summary.rows:
+            if row.diverged_at is not None:
+                self.line(f"{row.optimizer} diverged at step {row.diverged_at:,}.")
         if summary.pair is not None:
             self.line(describe_pair(summary.pair))
 
