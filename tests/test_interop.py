@@ -191,6 +191,7 @@ def test_own_weights_go_through_safetensors(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["mine.safetensors"]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("case", ["torch.resnet_basic", "keras.resnet"])
 def test_a_foreign_file_in_one_call(case, tmp_path):
     layer, in_shape, names, tensors = small(case)
@@ -208,6 +209,7 @@ def drawn(*names):
     return {name: draw(name, shapes.get(name, (4,))) for name in names}
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("file", ["keras_model.keras", "keras_model.h5", "keras_model.weights.h5"])
 def test_files_that_keras_wrote(file):
     found = interop.read(GOLDEN / file)
@@ -218,6 +220,7 @@ def test_files_that_keras_wrote(file):
         np.testing.assert_array_equal(found[name], array, name)
 
 
+@pytest.mark.process
 def test_keras_1_s_names_are_taken_by_order(tmp_path):
     with h5py.File(tmp_path / "old.h5", "w") as file:
         file.attrs["layer_names"] = [b"block1_conv1", b"block1_pool"]
@@ -278,6 +281,7 @@ def test_truncated_empty_missing_and_foreign_files_are_named(suffix, tmp_path):
         interop.read(tmp_path / f"none{suffix}")
 
 
+@pytest.mark.process
 def test_other_suffixes_and_other_contents_are_named(tmp_path):
     with pytest.raises(ValueError, match=r"weights.pkl: the name ends in '.pkl', allowed are .safetensors"):
         interop.read(tmp_path / "weights.pkl")
@@ -295,6 +299,7 @@ def test_other_suffixes_and_other_contents_are_named(tmp_path):
         interop.write_keras(tmp_path / "a.h5", {"kernel": np.ones(1)})
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("kind", ["soft", "external", "storage"])
 def test_links_out_of_a_file_are_not_followed(kind, tmp_path):
     (tmp_path / "secret").write_bytes(bytes(64))

@@ -1,12 +1,16 @@
 """Open Keras' HDF5 files and archives: damage, links and false sizes are found before any array is read.
 
-h5py allocates what a data set claims and follows links, also to other files and around in circles. An honest file of
-weights is a tree without links whose arrays take about the size of the file.
+h5py allocates what a data set claims and follows links, also to other files and around in circles; libhdf5 may crash or
+not return from a damaged file. So `hdf5child` reads in a process of its own, with a limit of time and memory. An honest
+file of weights is a tree without links whose arrays take about the size of the file.
 """
 
-import io
 import json
-import struct
+import math
+import os
+import signal
+import subprocess
+import sys
 import zipfile
 import zlib
 from pathlib import Path
@@ -17,12 +21,16 @@ import numpy as np
 from jaxdl import disk
 from jaxdl.interop import kerasfiles
 
-MOST_RATIO: Final = 200  # bytes of the arrays, or of an archive's members, per byte of the file, beyond `FREE`
+MOST_RATIO: Final = 200  # bytes of an archive's member per byte of the archive, beyond `FREE`; of arrays: `hdf5child`
 FREE: Final = 64 << 20
+SECONDS: Final = 30.0  # for any file; one more for each `BYTES_A_SECOND`
+BYTES_A_SECOND: Final = 10 << 20
 _WEIGHTS = "model.weights.h5"
-# the errors with which h5py and zipfile answer to mutated files
+_CHILD = Path(__file__).with_name("hdf5child.py")
+_REFUSED = 3  # of hdf5child, which imports h5py
+# the errors of zipfile and json for mutated archives
 _DAMAGE = (OSError, EOFError, RuntimeError, LookupError, ValueError, TypeError, AttributeError, ArithmeticError)
-_DAMAGE += (AssertionError, MemoryError, struct.error, zipfile.BadZipFile, zlib.error)
+_DAMAGE += (AssertionError, MemoryError, zipfile.BadZipFile, zlib.error)
 
 
 def read_archive(path: Path) -> dict[str, np.ndarray]:
@@ -50,37 +58,75 @@ def read_hdf5(path: Path, content: bytes | None = None, config: Any = None) -> d
         config: the config of the model in that archive.
 
     Raises:
-        ValueError: naming the file, if it is damaged, has links, claims more than it can hold, or has arrays that
-            cannot be named.
+        ValueError: naming the file, if it is damaged, has links, claims more than it can hold, cannot be read in
+            `SECONDS`, or has arrays that cannot be named.
         ImportError: if h5py is not installed.
     """
-    import h5py
-
-    size = disk.check_regular(path) if content is None else len(content)
+    tree = _read_apart(path, content)
+    root = tree.group("model_weights") or tree
     try:
-        with h5py.File(path if content is None else io.BytesIO(content), "r") as file:
-            claimed = _claimed(path, file, {_address(file)})
-            if claimed > max(FREE, MOST_RATIO * size):
-                raise ValueError(f"{path}: its arrays claim {claimed:,} bytes, far more than the file has")
-            root: Any = file.get("model_weights", file)
-            if "layer_names" in root.attrs:
-                return kerasfiles.read_listed(str(path), root, _model_config(path, file))
-            return kerasfiles.read_numbered(str(path), root, config)
+        if "layer_names" in root.attrs:
+            return kerasfiles.read_listed(str(path), root, _model_config(path, tree))
+        return kerasfiles.read_numbered(str(path), root, config)
     except _DAMAGE as error:
         if isinstance(error, ValueError) and str(error).startswith(f"{path}: "):  # it is ours and says enough
             raise
         raise ValueError(f"{path}: is not a complete HDF5 file of Keras weights ({_why(error)})") from error
 
 
+def _read_apart(path: Path, content: bytes | None) -> kerasfiles.Group:
+    """Read all groups and arrays of a file in another process."""
+    import h5py  # noqa: F401  # its absence is an ImportError here rather than in the other process
+
+    size = disk.check_regular(path) if content is None else len(content)
+    seconds = SECONDS + size / BYTES_A_SECOND
+    command = [sys.executable, "-P", str(_CHILD), "-" if content is not None else str(path.absolute())]
+    # OpenBLAS reserves addresses for each of its threads, which the child's limit of memory would count
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
+    try:
+        done = subprocess.run(command, input=content or b"", capture_output=True, timeout=seconds, env=environment)
+    except subprocess.TimeoutExpired as error:
+        why = f"libhdf5 did not return within {seconds:.0f} seconds"
+        raise ValueError(f"{path}: is not a complete HDF5 file of Keras weights ({why})") from error
+    why = " ".join(done.stderr.decode(errors="replace").split())
+    if done.returncode == _REFUSED:
+        raise ValueError(f"{path}: {why}")
+    if done.returncode < 0:
+        why = f"libhdf5 ended with {signal.Signals(-done.returncode).name}"
+    if done.returncode:
+        raise ValueError(f"{path}: is not a complete HDF5 file of Keras weights ({why})")
+    header, _, values = done.stdout.partition(b"\n")
+    return _group(json.loads(header), memoryview(values))
+
+
+def _group(tree: dict[str, Any], values: memoryview) -> kerasfiles.Group:
+    """Return a group of the other process's tree, whose arrays lie one after the other in its output."""
+    offset = 0
+
+    def of(tree: dict[str, Any]) -> kerasfiles.Group:
+        return kerasfiles.Group(tree["name"], tree["attrs"], {name: item(one) for name, one in tree["items"].items()})
+
+    def item(one: dict[str, Any]) -> kerasfiles.Group | kerasfiles.Stored:
+        nonlocal offset
+        if "items" in one:
+            return of(one)
+        dtype, shape = np.dtype(one["dtype"]), tuple(one["shape"])
+        start, offset = offset, offset + dtype.itemsize * math.prod(shape)
+        # a copy, because a user may write into an array, and does not keep the others alive with it
+        return kerasfiles.Stored(one["name"], np.frombuffer(values[start:offset], dtype).reshape(shape).copy())
+
+    return of(tree)
+
+
 def _why(error: BaseException) -> str:
     return " ".join(f"{error}".split()) or type(error).__name__
 
 
-def _model_config(path: Path, file: Any) -> Any:
-    if "model_config" not in file.attrs:
+def _model_config(path: Path, root: kerasfiles.Group) -> Any:
+    if "model_config" not in root.attrs:
         return None
     try:
-        return _inner(json.loads(file.attrs["model_config"]))
+        return _inner(json.loads(root.attrs["model_config"]))
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path}: its model_config is not JSON ({error})") from error
 
@@ -88,32 +134,3 @@ def _model_config(path: Path, file: Any) -> Any:
 def _inner(config: Any) -> Any:
     """Return the config of a model's layers, without the model's own name, which paths omit."""
     return config.get("config") if isinstance(config, dict) else None
-
-
-def _claimed(path: Path, group: Any, seen: set[int]) -> int:
-    """Return the bytes of all arrays below a group, and raise ValueError for links and for groups reached twice."""
-    import h5py
-
-    total = 0
-    for name in group:
-        if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-            raise ValueError(f"{path}: {group.name}/{name} is a link, which is not followed")
-        item = group[name]
-        if isinstance(item, h5py.Group):
-            if (address := _address(item)) in seen:
-                raise ValueError(f"{path}: {item.name} is another name of a group, which is not followed")
-            seen.add(address)
-            total += _claimed(path, item, seen)
-        elif not isinstance(item, h5py.Dataset):
-            raise ValueError(f"{path}: {item.name} is a {type(item).__name__}, neither a group nor an array")
-        elif item.external or item.is_virtual:
-            raise ValueError(f"{path}: {item.name} keeps its values in another file, which is not read")
-        else:
-            total += item.nbytes
-    return total
-
-
-def _address(group: Any) -> int:
-    import h5py
-
-    return h5py.h5o.get_info(group.id).addr  # pyright: ignore[reportAttributeAccessIssue]

@@ -6,6 +6,7 @@ leaves a choice, such as for a norm without scale or offset, the model's config 
 Every array is read once, under its own name; an array that cannot be named is an error.
 """
 
+import dataclasses
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -36,9 +37,42 @@ _NORMS = {
     "layer_normalization": (),
     "group_normalization": (),
 }
-# parts of a file that hold no weights: the optimizer, and the state of random layers
-_NO_WEIGHTS = ("optimizer", "seed_generator")
 _TOP = "top_level_model_weights"
+
+
+class Stored(NamedTuple):
+    """An array of a file."""
+
+    name: str  # its full path in the file
+    values: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """A group of an HDF5 file, read as a whole."""
+
+    name: str  # its full path in the file
+    attrs: Mapping[str, Any]
+    items: Mapping[str, "Group | Stored"]
+
+    def at(self, path: str) -> "Group | Stored":
+        """Return the group or array at a path below this group."""
+        first, _, rest = path.strip("/").partition("/")
+        below = self.items[first]
+        return below if not rest or not isinstance(below, Group) else below.at(rest)
+
+    def group(self, name: str) -> "Group | None":
+        """Return a group directly below this one, or None if there is none of that name."""
+        below = self.items.get(name)
+        return below if isinstance(below, Group) else None
+
+    def arrays(self) -> Iterator[Stored]:
+        """Yield all arrays below this group."""
+        for below in self.items.values():
+            if isinstance(below, Group):
+                yield from below.arrays()
+            else:
+                yield below
 
 
 class _Layer(NamedTuple):
@@ -49,7 +83,7 @@ class _Layer(NamedTuple):
     arrays: list[np.ndarray]
 
 
-def read_listed(where: str, root: Any, config: Mapping[str, Any] | None = None) -> Tensors:
+def read_listed(where: str, root: Group, config: Mapping[str, Any] | None = None) -> Tensors:
     """Read weights of Keras 1, 2 and ``Model.save`` to .h5, with a group per layer whose attribute lists its weights.
 
     Args:
@@ -62,14 +96,15 @@ def read_listed(where: str, root: Any, config: Mapping[str, Any] | None = None) 
     """
     tensors: Tensors = {}
     known = [] if config is None else [path for path, _ in _configs(config, ())]
-    layers = [_text(layer) for layer in root.attrs["layer_names"]]
-    for layer in [*layers, *([_TOP] if _TOP in root else [])]:
-        group = root[layer]
-        listed = [_text(name) for name in group.attrs["weight_names"]]
+    for layer in [*root.attrs["layer_names"], *([_TOP] if _TOP in root.items else [])]:
+        group = root.at(layer)
+        if not isinstance(group, Group):
+            raise ValueError(f"{where}: the layer {layer!r} is an array")
+        listed = group.attrs["weight_names"]
         names = [_full(where, name, known) for name in _of_list(where, layer, listed)]
         for name, stored in zip(names, listed, strict=True):
-            _add(where, tensors, name, group[stored][()])
-        left = sorted({_relative(group, item) for item in _datasets(group)} - {*listed})
+            _add(where, tensors, name, group.at(stored))
+        left = sorted({_relative(group, item) for item in group.arrays()} - {*listed})
         if left:
             raise ValueError(f"{where}: the layer {layer!r} has arrays that its list does not name: {', '.join(left)}")
     return tensors
@@ -101,7 +136,7 @@ def _full(where: str, name: str, known: list[str]) -> str:
     return f"{places.pop().removesuffix(first)}{below}" if places else name
 
 
-def read_numbered(where: str, root: Any, config: Mapping[str, Any] | None = None) -> Tensors:
+def read_numbered(where: str, root: Group, config: Mapping[str, Any] | None = None) -> Tensors:
     """Read the weights of a Keras 3 file, a tree of layers with numbered variables.
 
     Args:
@@ -112,10 +147,10 @@ def read_numbered(where: str, root: Any, config: Mapping[str, Any] | None = None
     Raises:
         ValueError: if the file holds no Keras weights, or the variables of a layer cannot be named.
     """
-    if not any(isinstance(group, _group_type()) and "vars" in group for group in [root, *_children(root)]) and (
-        "layers" not in root
-    ):
-        raise ValueError(f"{where}: is not a Keras weights file; it contains {', '.join(sorted(root)) or 'nothing'}")
+    groups = [root, *(group for group in root.items.values() if isinstance(group, Group))]
+    if "layers" not in root.items and not any("vars" in group.items for group in groups):
+        inside = ", ".join(sorted(root.items)) or "nothing"
+        raise ValueError(f"{where}: is not a Keras weights file; it contains {inside}")
     known = {} if config is None else dict(_configs(config, ()))
     tensors: Tensors = {}
     for layer in _layers(where, root, ()):
@@ -125,27 +160,29 @@ def read_numbered(where: str, root: Any, config: Mapping[str, Any] | None = None
     return tensors
 
 
-def _layers(where: str, group: Any, path: tuple[str, ...]) -> Iterator[_Layer]:
+def _layers(where: str, group: Group, path: tuple[str, ...]) -> Iterator[_Layer]:
     """Yield all layers with arrays below a group, in the file's order."""
-    for kind, child in group.items():
-        if kind in _NO_WEIGHTS or kind == "vars":
+    for kind, child in group.items.items():
+        if kind in ("vars", "seed_generator"):  # of random layers
             continue
-        if not isinstance(child, _group_type()):
+        if not isinstance(child, Group):
             raise ValueError(f"{where}: the array {child.name} belongs to no layer")
-        values = child.get("vars")
+        values = child.group("vars")
         if values is None:  # a list of layers
             yield from _layers(where, child, path)
             continue
-        below = (*path, _text(values.attrs.get("name", kind)))
-        if len(values):
-            wanted = [str(i) for i in range(len(values))]
-            if {*values} != {*wanted}:
-                raise ValueError(f"{where}: {values.name} has {', '.join(values)}; expected {', '.join(wanted)}")
-            yield _Layer("/".join(below), kind, [values[i][()] for i in wanted])
+        below = (*path, values.attrs.get("name", kind))
+        if values.items:
+            wanted = [str(i) for i in range(len(values.items))]
+            if {*values.items} != {*wanted}:
+                listed = ", ".join(values.items)
+                raise ValueError(f"{where}: {values.name} has {listed}; expected {', '.join(wanted)}")
+            yield _Layer("/".join(below), kind, [_array(where, values.items[i]) for i in wanted])
         yield from _layers(where, child, below)
-    own = group.get("vars", {}) if not path else {}
-    if len(own):
-        raise ValueError(f"{where}: the model has {len(own)} arrays that belong to no layer and cannot be named")
+    own = group.group("vars") if not path else None
+    if own is not None and own.items:
+        number = len(own.items)
+        raise ValueError(f"{where}: the model has {number} arrays that belong to no layer and cannot be named")
 
 
 def _of_class(where: str, layer: _Layer, config: tuple[str, Mapping[str, Any]] | None) -> list[str]:
@@ -202,34 +239,17 @@ def _snake(name: str) -> str:
     return re.sub("([a-z])([A-Z])", r"\1_\2", words).lower()
 
 
-def _add(where: str, tensors: Tensors, name: str, array: Any) -> None:
-    array = np.asarray(array)
-    if array.dtype.kind not in "fiub":
-        raise ValueError(f"{where}: {name} is {array.dtype}; expected numbers")
+def _add(where: str, tensors: Tensors, name: str, stored: Group | Stored | np.ndarray) -> None:
     if name in tensors:
         raise ValueError(f"{where}: two arrays are called {name}; give the model's layers unique names")
-    tensors[name] = array
+    tensors[name] = stored if isinstance(stored, np.ndarray) else _array(where, stored)
 
 
-def _datasets(group: Any) -> list[Any]:
-    found: list[Any] = []
-    group.visititems(lambda _, item: found.append(item) if not isinstance(item, _group_type()) else None)
-    return found
+def _array(where: str, stored: Group | Stored) -> np.ndarray:
+    if isinstance(stored, Group):
+        raise ValueError(f"{where}: {stored.name} is a group; expected an array")
+    return stored.values
 
 
-def _relative(group: Any, item: Any) -> str:
+def _relative(group: Group, item: Stored) -> str:
     return item.name.removeprefix(group.name).lstrip("/")
-
-
-def _children(group: Any) -> list[Any]:
-    return [group[name] for name in group]
-
-
-def _group_type() -> type:
-    import h5py
-
-    return h5py.Group
-
-
-def _text(name: Any) -> str:
-    return name.decode() if isinstance(name, bytes) else str(name)

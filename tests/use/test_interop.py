@@ -65,6 +65,7 @@ def check(found, shapes):
         np.testing.assert_array_equal(found[name], draw(name, shape), name)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("suffix", [".keras", ".h5", ".weights.h5"])
 def test_models_within_models_have_every_array_under_its_full_path(suffix, tmp_path):
     found = interop.read(golden(f"keras_nested{suffix}", tmp_path))
@@ -75,11 +76,13 @@ def test_models_within_models_have_every_array_under_its_full_path(suffix, tmp_p
     check(found, NESTED)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("suffix", [".keras", ".h5"])
 def test_recurrent_layers_and_norms_without_scale_or_offset(suffix, tmp_path):
     check(interop.read(golden(f"keras_recurrent{suffix}", tmp_path)), RECURRENT)
 
 
+@pytest.mark.process
 def test_a_file_that_does_not_say_which_part_of_a_norm_is_missing_is_refused(tmp_path):
     path = golden("keras_recurrent.weights.h5", tmp_path)
     said = r"the norm 'no_scale' has 3 arrays; .* only \.keras and Model\.save\(NAME\.h5\) say"
@@ -87,6 +90,7 @@ def test_a_file_that_does_not_say_which_part_of_a_norm_is_missing_is_refused(tmp
         interop.read(path)
 
 
+@pytest.mark.process
 def test_a_net_with_a_model_inside_is_loaded_and_written_as_keras_orders_it(tmp_path):
     inner = nn.serial(ca=nn.Conv(2, 1), bn=nn.BatchNorm(eps=1e-3), cb=nn.Conv(2, 1))
     shared = nn.serial(shared=nn.Dense(4))
@@ -135,6 +139,7 @@ UNKNOWN = {
 }
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("case", UNKNOWN)
 def test_arrays_that_cannot_be_named_are_an_error(case, tmp_path):
     layers, said = UNKNOWN[case]
@@ -142,6 +147,7 @@ def test_arrays_that_cannot_be_named_are_an_error(case, tmp_path):
         interop.read(numbered(tmp_path / "odd.weights.h5", layers))
 
 
+@pytest.mark.process
 def test_no_array_of_a_file_is_passed_over(tmp_path):
     path = numbered(tmp_path / "odd.weights.h5", {"layers/dense_3": (None, 2), "optimizer": (None, 7)})
     assert {*interop.read(path)} == {"dense_3/kernel", "dense_3/bias"}
@@ -161,6 +167,7 @@ def test_no_array_of_a_file_is_passed_over(tmp_path):
         interop.read(listed)
 
 
+@pytest.mark.process
 def test_the_config_of_an_archive_decides(tmp_path):
     """Two norms have one array each, and config.json alone tells the scale from the offset."""
     norms = {"layers/layer_normalization": ("a", 1), "layers/layer_normalization_1": ("b", 1)}

@@ -19,7 +19,7 @@ import pytest
 
 from jaxdl import data, disk, interop, models, nn
 from jaxdl.data.reading import decoded
-from jaxdl.interop import files, torchfiles
+from jaxdl.interop import files, hdf5files, torchfiles
 from jaxdl.runs import records
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden"
@@ -230,7 +230,7 @@ HDF5 = {
     "2**40 paths": (doubled, "is another name of a group, which is not followed"),
     "a circle": (circle, "is another name of a group, which is not followed"),
     "a type": (named_type, "/layers/dense/vars/0 is a Datatype, neither a group nor an array"),
-    "a text": (texts, r"dense/kernel is (object|\|S4); expected numbers"),
+    "a text": (texts, r"dense/vars/0 is (object|\|S4); expected numbers"),
     "names that are numbers": (listed(layer_names=3), "is not a complete HDF5 file of Keras weights"),
     "names that are no arrays": (listed(weight_names=["nothing"]), "is not a complete HDF5 file"),
     "a config that is a number": (listed(model_config=3), "its model_config is not JSON"),
@@ -239,6 +239,7 @@ HDF5 = {
 }
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("case", HDF5)
 @pytest.mark.parametrize("suffix", [".h5", ".keras"])
 def test_keras_files_that_claim_too_much_or_hold_something_else_are_named(case, suffix, tmp_path):
@@ -300,13 +301,18 @@ def keras_of(path):
     path.write_bytes((GOLDEN / "keras_model.keras").read_bytes())
 
 
-MUTATED = {".safetensors": (safetensors_of, 300), ".pth": (pth_of, 40), ".keras": (keras_of, 40)}
+def h5_of(path):
+    path.write_bytes((GOLDEN / "keras_model.weights.h5").read_bytes())
 
 
+# mutants of each kind; one of HDF5 starts a process
+MUTATED = {".safetensors": (safetensors_of, 300), ".pth": (pth_of, 40), ".keras": (keras_of, 20), ".h5": (h5_of, 20)}
+
+
+@pytest.mark.process
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("suffix", MUTATED)
 def test_mutated_files_are_read_or_named(suffix, tmp_path):
-    """HDF5 alone is left out: libhdf5 itself may not return from a mutated file."""
     write, count = MUTATED[suffix]
     if suffix == ".pth":
         pytest.importorskip("torch", reason="reading .pth needs PyTorch")
@@ -325,6 +331,43 @@ def test_mutated_files_are_read_or_named(suffix, tmp_path):
             interop.read(path)
         except ValueError as error:
             assert str(error).startswith(f"{path}: ")  # noqa: PT017
+
+
+CHILDREN = {
+    "hangs": ("import time; time.sleep(60)", "libhdf5 did not return within 0 seconds"),
+    "crashes": ("import os; os.kill(os.getpid(), 11)", "libhdf5 ended with SIGSEGV"),
+    "fills the memory": ("raise MemoryError", "MemoryError"),
+}
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("case", CHILDREN)
+def test_a_library_that_does_not_survive_a_file_is_no_end_of_the_program(case, tmp_path, monkeypatch):
+    program, said = CHILDREN[case]
+    (tmp_path / "child.py").write_text(program)
+    monkeypatch.setattr(hdf5files, "_CHILD", tmp_path / "child.py")
+    monkeypatch.setattr(hdf5files, "SECONDS", 0.4 if case == "hangs" else 60.0)
+    h5_of(tmp_path / "x.h5")
+    with pytest.raises(ValueError, match=rf"x\.h5: is not a complete HDF5 file of Keras weights \(.*{said}") as caught:
+        interop.read(tmp_path / "x.h5")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.process
+def test_the_memory_of_the_reader_is_bounded(tmp_path, monkeypatch):
+    """An array whose chunks are missing takes no space in the file; reading it would fill them in."""
+    path = hdf5(
+        tmp_path / "x.h5", lambda file: file.create_dataset("layers/dense/vars/0", (1 << 32,), "i1", chunks=(1 << 20,))
+    )
+    child = tmp_path / "child.py"
+    source = hdf5files._CHILD.read_text()
+    child.write_text(source.replace("claimed > max(", "claimed < 0 * max("))
+    assert child.read_text() != source
+    monkeypatch.setattr(hdf5files, "_CHILD", child)
+    with pytest.raises(
+        ValueError, match=r"x\.h5: is not a complete HDF5 file of Keras weights \(.*(allocate|Memory|memory)"
+    ):
+        interop.read(path)
 
 
 @pytest.mark.parametrize("suffix", files.SUFFIXES)
