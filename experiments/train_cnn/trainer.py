@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.train_cnn import records
+from experiments.train_cnn import choices, records
 from experiments.train_cnn.budget import SaveBudget
 from experiments.train_cnn.records import Measurement
 from experiments.train_cnn.setup import Setup, Start, keys
@@ -261,6 +261,8 @@ class Trainer:
         self.append("train", {"loss": loss, "accuracy": correct / window["weight"]})
 
     def _end_of_epoch(self, epoch: int) -> None:
+        if not len(self.setup.splits.dev.labels):
+            return
         judged = self._judged_now()
         found, _ = self.setup.evaluate(judged["params"], judged["state"], self.setup.splits.dev)
         self.append("dev", found, epoch=epoch)
@@ -284,7 +286,7 @@ class Trainer:
             step=self.step,
             epoch=self.epoch if epoch is None else epoch,
             split=split,
-            learning_rate=float(np.asarray(self.start.rate_at(max(self.step - 1, 0)))),
+            learning_rate=self._rate(),
             seconds=round(self.clock.seconds, 3),
             loss=found["loss"],
             accuracy=found.get("accuracy", math.nan),
@@ -292,6 +294,12 @@ class Trainer:
         self._table.append([row])
         self.rows += 1
         self._on_row(self, row)
+
+    def _rate(self) -> float:
+        rate = float(np.asarray(self.start.rate_at(max(self.step - 1, 0))))
+        if self.setup.config.schedule != "reduce_on_plateau":
+            return rate
+        return rate * choices.plateau_scale(self.state.opt_state)
 
     def chosen(self) -> dict[str, Any]:
         """Return the weights to test: the best on dev or the last ones, or their average."""

@@ -61,8 +61,9 @@ def parse(argument: str, text: str) -> Named:
         return Named(name, {})
     try:
         call = ast.parse(f"f({rest}", mode="eval").body
-        one_call = isinstance(call, ast.Call) and isinstance(call.func, ast.Name)  # f()() is two
-        if not one_call or call.args or any(k.arg is None for k in call.keywords):
+        if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name):  # f()() is two calls
+            raise ValueError("there must be one pair of brackets")
+        if call.args or any(k.arg is None for k in call.keywords):
             raise ValueError("only keywords are allowed between the brackets")
         keywords = {str(keyword.arg): _literal(keyword.value) for keyword in call.keywords}
         if len(keywords) < len(call.keywords):
