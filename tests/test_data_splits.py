@@ -63,7 +63,13 @@ def test_the_own_test_set_is_used_and_never_mixed_in():
 @pytest.mark.parametrize(
     ("dataset", "options", "message"),
     [
-        (numbered(30), {"dev_fraction": 0.0}, "dev_fraction is 0.0; it must lie between 0 and 1"),
+        (numbered(30), {"dev_fraction": -0.1}, "dev_fraction is -0.1; it must lie between 0 and 1"),
+        (numbered(30), {"dev_fraction": False}, "dev_fraction is False; it must lie between 0 and 1"),
+        (
+            numbered(30),
+            {"dev_fraction": 0.1, "test_fraction": 0.0},
+            "test_fraction is 0.0; it must lie between 0 and 1",
+        ),
         (numbered(30), {"dev_fraction": 0.1, "test_fraction": 1.0}, "test_fraction is 1.0"),
         (numbered(30), {"dev_fraction": float("nan")}, "dev_fraction is nan"),
         (numbered(5), {"dev_fraction": 0.05}, "leaves the dev part empty"),
@@ -169,3 +175,23 @@ def test_evaluation_sees_every_example_once_and_pads_with_weight_zero():
 def test_mistakes_of_batches_are_named_at_once(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_labels_that_do_not_count_classes_are_told_how_to():
+    images = np.random.default_rng(0).random((90, 4, 4, 1)).astype(np.float32)
+    labels = np.arange(90) % 3 * 1000
+    with pytest.warns(
+        RuntimeWarning, match=r"of 2001 classes: train has no example of 1998 .*return_inverse=True\)\[1\]"
+    ):
+        data.split(data.from_arrays(images, labels), seed=0, dev_fraction=0.1)
+    renumbered = data.from_arrays(images, np.unique(labels, return_inverse=True)[1])
+    assert len(renumbered.classes) == 3
+    data.split(renumbered, seed=0, dev_fraction=0.1)  # without a warning
+
+
+def test_without_a_development_part_all_other_examples_train():
+    parts = data.split(numbered(30), seed=0, dev_fraction=0)
+    assert [len(part.labels) for part in parts] == [24, 0, 6]
+    assert parts.dev.images.shape == (0, *parts.train.images.shape[1:])
+    with_dev = data.split(numbered(30), seed=0, dev_fraction=0.2)
+    np.testing.assert_array_equal(parts.test.images, with_dev.test.images)

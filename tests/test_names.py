@@ -10,6 +10,8 @@ import numpy as np
 import optax
 import pytest
 
+from experiments.compare_optimizers import command as compare_optimizers
+from experiments.train_cnn import config as train_config
 from jaxdl import losses, models, optimizers, runs, studies
 from jaxdl.runs import names
 
@@ -144,3 +146,33 @@ def test_every_known_optimizer_takes_a_step_without_a_warning():
             updates = jax.eval_shape(lambda p, o=optimizer: runs.try_update(o, p, functions=True)[0], PARAMS)
             shapes = jax.tree.map(lambda u: (u.shape, u.dtype), updates)
             assert shapes == jax.tree.map(lambda p: (p.shape, p.dtype), PARAMS), name
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "twins"),
+    [
+        ("jaxdl.adam", "optax.adam", True),
+        ("optax.adam", "adam", True),
+        ("adam(eps=1e-3)", "optax.adam(eps=0.001)", True),
+        ("adam(eps=1e-3)", "optax.adam", False),
+        ("momentum", "optax.sgd(momentum=0.9)", True),
+        ("optax.sgd(nesterov=True, momentum=0.9)", "jaxdl.nesterov", True),
+        ("jaxdl.nesterov", "jaxdl.adamw", False),
+        ("muon", "optax.contrib.muon", True),
+        ("mine:adam", "jaxdl.adam", False),
+    ],
+)
+def test_twins_are_one_algorithm_with_the_same_keywords(first, second, twins):
+    assert names.are_twins(first, second) is twins
+    assert names.are_twins(second, first) is twins
+
+
+def test_one_place_turns_a_name_into_an_optimizer():
+    """Both commands take keywords, and the optimizers of optax.contrib."""
+    for name in ("optax.sgd(momentum=0.9)", "optax.contrib.prodigy", "prodigy", "muon"):
+        if name == "prodigy":  # a name without a library is jaxdl's
+            with pytest.raises(ValueError, match=r"the nearest is '"):
+                train_config.resolve(train_config.Config(optimizer=(name,)))
+            continue
+        assert train_config.resolve(train_config.Config(optimizer=(name,))).optimizer == (name,)
+        assert compare_optimizers.resolve(compare_optimizers.Config(optimizer=(name,))).optimizer == (name,)

@@ -8,11 +8,12 @@ import os
 import re
 import signal
 import time
+import types
 
 import jax.numpy as jnp
 import pytest
 
-from experiments.train_cnn.records import OptimizerResult, PartSizes, RunSummary
+from experiments.train_cnn.records import Measurement, OptimizerResult, PartSizes, RunSummary
 from jaxdl.runs import clock, folder, loading, pages, progress, records, signals
 
 # --- clock
@@ -100,6 +101,23 @@ def test_a_rate_that_was_not_measured_is_a_dash(capsys):
     lines = [re.split(r"\s*│\s*", line) for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
     assert [cells[1:-1] for cells in lines] == [["m", "50.00%", "1.2500", rate, "8"] for rate in ("–", "7.0")]
     assert pages.shown(math.nan, ".1f") == "–"
+
+
+def test_no_loss_prints_dozens_of_digits(capsys):
+    shown = {
+        0.03456: "0.0346",
+        2.302585: "2.3026",
+        99999.0: "99999.0000",
+        1e30: "1e+30",
+        -1e30: "-1e+30",
+        123456.7: "1.235e+05",
+    }
+    assert {value: progress.decimals(value) for value in shown} == shown
+    assert (progress.decimals(math.nan), progress.decimals(math.inf)) == ("nan", "inf")
+    row = Measurement("m", 8, 0, "dev", 1e30, 0.5, 0.1, 1.0)
+    with progress.RunProgress(8) as printed:
+        printed.row(types.SimpleNamespace(name="m", clock=clock.Clock()), row)
+    assert "dev loss 1e+30 accuracy 50.00%" in capsys.readouterr().out
 
 
 # --- folder

@@ -383,7 +383,7 @@ def test_every_first_order_optimizer_has_a_twin_that_makes_the_same_steps():
     """The default study compares pairs of the same algorithm; three eager steps show it."""
     params, state = {"w": jnp.linspace(-1.0, 1.0, 6).reshape(2, 3), "b": jnp.ones(3)}, {}
     for name in contenders.FIRST_ORDER:
-        pair = [contenders.contender(text) for text in (f"jaxdl.{name}", contenders.twin(f"jaxdl.{name}"))]
+        pair = [contenders.contender(text) for text in (f"jaxdl.{name}", known_names.twin(f"jaxdl.{name}"))]
         assert pair[0].default_rate == pair[1].default_rate
         ends = []
         for one in pair:
@@ -398,14 +398,14 @@ def test_every_first_order_optimizer_has_a_twin_that_makes_the_same_steps():
 
 
 def test_twins():
-    assert contenders.twin("jaxdl.nesterov") == "optax.sgd(momentum=0.9, nesterov=True)"
-    assert contenders.twin("jaxdl.muon") == "optax.contrib.muon"
-    assert contenders.twin("muon(ns_steps=4)") == "optax.contrib.muon(ns_steps=4)"
-    assert contenders.twin("jaxdl.adam(eps=1e-3)") == "optax.adam(eps=0.001)"
-    assert contenders.twin("jaxdl.adam(convention='torch')") is None
-    assert contenders.twin("jaxdl.momentum(momentum=0.8)") is None
-    assert contenders.twin("optax.adam") is None
-    assert contenders.twins(["jaxdl.adam", "optax.sgd", "jaxdl.sgd"]) == [("jaxdl.sgd", "optax.sgd")]
+    assert known_names.twin("jaxdl.nesterov") == "optax.sgd(momentum=0.9, nesterov=True)"
+    assert known_names.twin("jaxdl.muon") == "optax.contrib.muon"
+    assert known_names.twin("muon(ns_steps=4)") == "optax.contrib.muon(ns_steps=4)"
+    assert known_names.twin("jaxdl.adam(eps=1e-3)") == "optax.adam(eps=0.001)"
+    assert known_names.twin("jaxdl.adam(convention='torch')") is None
+    assert known_names.twin("jaxdl.momentum(momentum=0.8)") is None
+    assert known_names.twin("optax.adam") is None
+    assert known_names.twins(["jaxdl.adam", "optax.sgd", "jaxdl.sgd"]) == [("jaxdl.sgd", "optax.sgd")]
 
 
 def test_the_default_study_is_all_of_ours_their_twins_and_the_planted_ones():
@@ -417,7 +417,7 @@ def test_the_default_study_is_all_of_ours_their_twins_and_the_planted_ones():
         assert {*pair} <= {*names}
     labels = [contenders.contender(name).label for name in names]
     assert labels == [*names], "pairs are looked up by label"
-    assert len(contenders.twins(labels)) == 16
+    assert len(known_names.twins(labels)) == 16
 
 
 def test_coupled_decay_is_adam_on_the_penalised_gradient():

@@ -11,9 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from sklearn.datasets import load_sample_images
 
 from experiments.report import main as remake_report
 from experiments.transfer import command as experiment
+from experiments.transfer.patches import photo_patches
 from experiments.transfer.records import TransferResult
 from jaxdl import data, models, nn, optimizers, training
 from jaxdl.applications import transfer
@@ -120,6 +122,25 @@ def upside_down():
     return data.from_arrays(16 - digits.images[:, ::-1, ::-1], digits.labels, scale=16.0, name="upside down")
 
 
+PATCHES = "experiments.transfer.patches:photo_patches"
+
+
+def test_the_example_of_the_help_names_two_data_sets():
+    """Every patch is a part of its photograph, in the band of its class; none of them is a digit."""
+    commands = experiment.__doc__.replace("\\\n", "").split("python -m experiments.transfer")
+    assert f"--source digits --different {PATCHES} " in commands[2]
+    dataset, photos = photo_patches(), [photo.mean(2) for photo in load_sample_images().images]
+    assert (dataset.images.shape, dataset.classes[7]) == ((8000, 8, 8, 1), "flower 3")
+    assert (np.bincount(dataset.labels) == 800).all()
+    for number in (0, 81, 3999, 4000, 7345):
+        photo, place = divmod(number, 50 * 80)
+        top, left = (8 * part for part in divmod(place, 80))
+        np.testing.assert_array_equal(
+            dataset.images[number, ..., 0], photos[photo][top : top + 8, left : left + 8].round()
+        )
+        assert dataset.labels[number] == 5 * photo + top // 80
+
+
 OPTIONS = ["--source", "digits", "--different", "other:upside_down", "--examples", "3", "20", "--steps", "30"]
 
 
@@ -172,7 +193,7 @@ def test_a_stop_request_ends_after_the_network_under_way(tmp_path, monkeypatch, 
             yield TransferResult("similar", "linear on top", 3, seed, 0.5)
 
     monkeypatch.setattr(experiment, "results", few)
-    options = ["--source", "digits", "--different", "digits", "--examples", "3", "--out", str(tmp_path / "run")]
+    options = ["--source", "digits", "--different", PATCHES, "--examples", "3", "--out", str(tmp_path / "run")]
     assert experiment.main(options) == 130
     assert seen == [0, 1]
     assert len((tmp_path / "run" / "results.csv").read_text().splitlines()) == 3
@@ -185,13 +206,17 @@ def test_a_stop_request_ends_after_the_network_under_way(tmp_path, monkeypatch, 
         (["--steps", "0"], "steps=0 is not allowed"),
         (["--examples", "100000"], r"examples=\(100000,\) is not allowed: the smallest class has"),
         (["--learning-rate", "nan"], "learning_rate=nan is not allowed"),
+        (
+            ["--different", "digits"],
+            r"different='digits' is not allowed: it must be another data set than source='digits'",
+        ),
         (["--different", "other:small"], r"different='other:small' has 2 classes of images \(4, 4, 1\)"),
     ],
-    ids=["steps", "examples", "rate", "different"],
+    ids=["steps", "examples", "rate", "same", "different"],
 )
 def test_mistakes_are_named_and_leave_nothing(options, message, tmp_path, monkeypatch):
     small = lambda: (np.zeros((40, 4, 4, 1), np.float32), np.arange(40) % 2)
     monkeypatch.setitem(sys.modules, "other", types.SimpleNamespace(small=small))
     with pytest.raises(ValueError, match=message):
-        experiment.main(["--source", "digits", "--different", "digits", *options, "--out", str(tmp_path / "run")])
+        experiment.main(["--source", "digits", "--different", PATCHES, *options, "--out", str(tmp_path / "run")])
     assert not (tmp_path / "run").exists()

@@ -295,7 +295,7 @@ TARGETS: Final[Mapping[str, Target]] = {
     "predictions": Target(
         _npz,
         "predictions.npz",
-        lambda path: train_cnn_records.read_predictions(path, 1),
+        lambda path: train_cnn_records.read_predictions(path, [0]),
         ("experiments.train_cnn.records", "jaxdl.disk"),
     ),
     "members of decoded": Target(
@@ -307,7 +307,7 @@ TARGETS: Final[Mapping[str, Target]] = {
     "members of predictions": Target(
         functools.partial(_members, _npz),
         "predictions.npz",
-        functools.partial(_as_member, _npz, lambda path: train_cnn_records.read_predictions(path, 1)),
+        functools.partial(_as_member, _npz, lambda path: train_cnn_records.read_predictions(path, [0])),
         ("experiments.train_cnn.records", "jaxdl.disk"),
     ),
     "checkpoint": Target(_checkpoint_meta, "meta.json", _restore, ("jaxdl.training.checkpoints",)),

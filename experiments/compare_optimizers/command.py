@@ -28,6 +28,7 @@ from jaxdl import runs, studies
 from jaxdl.runs import commandline
 from jaxdl.runs.clock import seconds_of
 from jaxdl.runs.names import problem as named_problem
+from jaxdl.runs.names import twin
 
 EPS: Final = ("jaxdl.adam", "jaxdl.adam(eps=0.001)")
 DECAY: Final = ("jaxdl.adamw(weight_decay=0.1)", "experiments.compare_optimizers:adam_l2(weight_decay=0.1)")
@@ -77,7 +78,7 @@ class Config:
 def default_optimizers() -> tuple[str, ...]:
     """Return all first-order optimizers of jaxdl with their optax twins, and the planted pairs."""
     ours = [f"jaxdl.{name}" for name in contenders.FIRST_ORDER]
-    pairs = [name for one in ours for name in (one, contenders.twin(one)) if name is not None]
+    pairs = [name for one in ours for name in (one, twin(one)) if name is not None]
     return tuple(dict.fromkeys([*pairs, *EPS, *DECAY]))
 
 

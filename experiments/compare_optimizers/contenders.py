@@ -2,7 +2,7 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 import jax
@@ -20,8 +20,6 @@ DEFAULT_RATES: Final = {
 
 FIRST_ORDER: Final = ("sgd", "momentum", *(name for name in TABLE if name != "sgd"))
 """jaxdl's optimizers that need nothing but gradients."""
-
-_TWINS: Final = {"momentum": "optax.sgd(momentum=0.9)", "nesterov": "optax.sgd(momentum=0.9, nesterov=True)"}
 
 
 class Contender(NamedTuple):
@@ -42,27 +40,6 @@ def contender(text: str) -> Contender:
     return Contender(str(named), functools.partial(names.make_optimizer, factory), _default_rate(named, factory))
 
 
-def twin(text: str) -> str | None:
-    """Return the label of the optax optimizer that is the same algorithm as one of jaxdl's; None if there is none."""
-    named = names.parse_optimizer(text)
-    if named.name != f"jaxdl.{named.short}":
-        return None
-    special = named.short in _TWINS
-    other = names.parse_optimizer(_TWINS.get(named.short, f"optax.{named.short}"))
-    if other.name not in names.optimizer_names():
-        other = other._replace(name=f"optax.contrib.{named.short}")
-    unknown = other.name not in names.optimizer_names()
-    if unknown or (named.keywords and special) or "convention" in named.keywords:
-        return None
-    return str(other._replace(keywords=other.keywords | named.keywords))
-
-
-def twins(labels: Sequence[str]) -> list[tuple[str, str]]:
-    """Return the pairs of labels that are the same algorithm in two libraries."""
-    pairs = [(one, twin(one)) for one in labels]
-    return [(one, other) for one, other in pairs if other in labels and other is not None]
-
-
 def check(one: Contender, params: Any) -> None:
     """Trace one update.
 
@@ -75,7 +52,7 @@ def check(one: Contender, params: Any) -> None:
 
     try:
         jax.eval_shape(update, params, jax.ShapeDtypeStruct((), jnp.float32))
-    except (TypeError, ValueError, jax.errors.ConcretizationTypeError) as error:
+    except (AttributeError, TypeError, ValueError, jax.errors.ConcretizationTypeError) as error:
         raise ValueError(
             f"optimizer={one.label!r} does not work here: {error}; it is called with a traced learning rate, and its "
             "update with (grads, state, params) and what optimizers.update offers of the whole loss"

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from experiments.compare_optimizers.contenders import Contender, twins
+from experiments.compare_optimizers.contenders import Contender
 from experiments.compare_optimizers.records import (
     CURVES,
     PATHS,
@@ -35,6 +35,7 @@ from experiments.compare_optimizers.rows import checksums, describe, evaluation,
 from jaxdl import studies
 from jaxdl.runs import folder as folders
 from jaxdl.runs import records
+from jaxdl.runs.names import twins
 from jaxdl.runs.records import Table
 from jaxdl.studies import cost, sweep
 

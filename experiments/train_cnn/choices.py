@@ -6,9 +6,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 import optax
+from optax.contrib import ReduceLROnPlateauState
 
-from jaxdl import data, regularizers, schedules
+from jaxdl import data, optimizers, regularizers, schedules
 from jaxdl.data import augmentation
 from jaxdl.optimizers.conventions import TABLE
 from jaxdl.runs import names, trials
@@ -20,22 +22,28 @@ def schedule(name: str, peak: float, *, steps: int, warmup: int, epoch_steps: in
     """Return ``step -> learning rate``, or a plain number if the rate is constant.
 
     Args:
-        name: constant, cosine, one_cycle, step or inverse_sqrt; the help of `experiments.train_cnn` describes them.
+        name: one of `config.Schedule`, which the help of `experiments.train_cnn` describes.
         peak: the highest learning rate.
         steps: number of steps of the run.
         warmup: steps of linear warm-up.
         epoch_steps: number of steps of an epoch.
     """
-    if name == "constant" and not warmup:
+    if name in ("constant", "reduce_on_plateau") and not warmup:
         return peak
     if name == "one_cycle":
         return schedules.one_cycle(steps, peak, pct_start=warmup / steps or 0.3)
     rest = steps - warmup
     after = {
         "constant": lambda: schedules.constant(peak),
+        "reduce_on_plateau": lambda: schedules.constant(peak),  # the optimizer scales its updates
         "cosine": lambda: schedules.cosine(peak, rest),
+        "linear": lambda: schedules.linear(peak, 0.0, rest),
+        "polynomial": lambda: schedules.polynomial(peak, 0.0, 2, rest),
+        "exponential": lambda: schedules.exponential(peak, rest, 0.01),
+        "cosine_restarts": lambda: schedules.cosine_restarts(peak, max(1, -(-rest // 7)), period_factor=2),  # 1 + 2 + 4
         "step": lambda: schedules.step(peak, {rest // 2: 0.1, 3 * rest // 4: 0.1}),
         "inverse_sqrt": lambda: schedules.inverse_sqrt(peak, warmup or epoch_steps),
+        "inverse_time": lambda: schedules.inverse_time(peak, warmup or epoch_steps, 1.0),
     }[name]()
     return schedules.warmup(after, warmup)
 
@@ -47,6 +55,8 @@ def optimizer(
     params: Any,
     *,
     functions: bool = True,
+    clip_norm: float | None = None,
+    plateau_steps: int | None = None,
 ) -> tuple[optax.GradientTransformation, Penalty | None]:
     """Return an optimizer that has been tried, and a penalty on the loss if it has no weight decay of its own.
 
@@ -56,6 +66,8 @@ def optimizer(
         weight_decay: of kernels, not of biases; None keeps the optimizer's default.
         params: the network's parameters; one update is traced with their shapes.
         functions: whether the training step offers functions of the parameters, which it cannot across devices.
+        clip_norm: norm to which longer gradients are scaled down first, that of the penalty included.
+        plateau_steps: steps whose mean loss `schedules.reduce_on_plateau` watches; None leaves it out.
 
     Raises:
         ValueError: if a training step cannot serve the optimizer.
@@ -76,8 +88,12 @@ def optimizer(
         penalty = functools.partial(regularizers.l2, strength=weight_decay)
     try:
         found = names.make_optimizer(factory, learning_rate, **arguments)
+        if clip_norm is not None:
+            found = optimizers.chain(optimizers.clip_by_global_norm(clip_norm), found)
+        if plateau_steps is not None:
+            found = optimizers.chain(found, schedules.reduce_on_plateau(patience=5, accumulation_size=plateau_steps))
         jax.eval_shape(functools.partial(trials.try_update, found, functions=functions), params)
-    except (TypeError, ValueError) as error:
+    except (AttributeError, TypeError, ValueError) as error:
         kind = "number" if not callable(learning_rate) else "schedule of learning rates (--schedule constant: a number)"
         raise ValueError(
             f"optimizer={name!r} does not work here: {error}; it is called with a {kind}, and its update with "
@@ -85,6 +101,35 @@ def optimizer(
             + ("" if functions else "; functions of the loss are for one device or --strategy jit")
         ) from error
     return found, penalty
+
+
+def plateau_scale(opt_state: Any) -> float:
+    """Return the factor on the learning rate that `schedules.reduce_on_plateau` has reached."""
+    is_plateau = lambda node: isinstance(node, ReduceLROnPlateauState)
+    found = [node for node in jax.tree.leaves(opt_state, is_leaf=is_plateau) if is_plateau(node)]
+    return float(np.prod([np.asarray(node.scale) for node in found[-1:]]))
+
+
+def class_weights(given: Sequence[str], labels: np.ndarray, classes: int) -> np.ndarray | None:
+    """Return the weights of the classes, float32 (classes,); None for none.
+
+    Args:
+        given: a number per class, or "balanced".
+        labels: those of the training part.
+        classes: the number of classes.
+
+    Raises:
+        ValueError: if there is not one number per class.
+    """
+    if not given:
+        return None
+    if tuple(given) == ("balanced",):
+        counts = np.bincount(labels, minlength=classes)
+        present = np.count_nonzero(counts)
+        return np.where(counts > 0, len(labels) / (present * np.maximum(counts, 1)), 0).astype(np.float32)
+    if len(given) != classes:
+        raise ValueError(f"class_weights={tuple(given)} is not allowed: it must be {classes} numbers, one per class")
+    return np.array([float(one) for one in given], np.float32)
 
 
 def _is_penalty(named: names.Named) -> bool:
@@ -97,7 +142,7 @@ def augment(names: Sequence[str], scale: float) -> augmentation.Augmentation | N
     """Return ``(key, raw image) -> image in [0, 1]``, which applies the augmentations in order; None for "none".
 
     Args:
-        names: any of flip, shift, rotate, cutout, noise; the help of `experiments.train_cnn` describes them.
+        names: any of `config.Augment`, which the help of `experiments.train_cnn` describes.
         scale: the raw pixel value that stands for 1.0.
     """
     if tuple(names) == ("none",):
@@ -107,6 +152,14 @@ def augment(names: Sequence[str], scale: float) -> augmentation.Augmentation | N
         side = min(image.shape[:2])
         known = {
             "flip": augmentation.flip,
+            "vertical_flip": augmentation.vertical_flip,
+            "crop": functools.partial(augmentation.crop, padding=max(1, side // 8)),
+            "resized_crop": augmentation.random_resized_crop,
+            "scale": augmentation.scale,
+            "color": augmentation.compose(augmentation.brightness, augmentation.contrast, augmentation.saturation),
+            "hue": augmentation.hue,
+            "rand_augment": augmentation.rand_augment,
+            "drop_pixels": augmentation.drop_pixels,
             "shift": functools.partial(augmentation.translate, max_shift=max(1, side // 10)),
             "rotate": functools.partial(augmentation.rotate, max_degrees=10.0),
             "cutout": functools.partial(augmentation.cutout, size=max(1, side // 4)),

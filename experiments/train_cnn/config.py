@@ -1,6 +1,7 @@
 """The options of `experiments.train_cnn`, their defaults per data set and optimizer, and their limits."""
 
 import dataclasses
+import inspect
 import math
 import re
 from pathlib import Path
@@ -11,13 +12,24 @@ import jax
 from jaxdl import runs
 from jaxdl.runs import names
 
+Schedule = Literal[
+    "constant", "cosine", "linear", "polynomial", "exponential", "cosine_restarts", "one_cycle", "step",
+    "inverse_sqrt", "inverse_time", "reduce_on_plateau",
+]  # fmt: skip
+Augment = Literal[
+    "flip", "vertical_flip", "shift", "crop", "resized_crop", "rotate", "scale", "color", "hue", "rand_augment",
+    "cutout", "drop_pixels", "noise", "none",
+]  # fmt: skip
+
 
 @dataclasses.dataclass(frozen=True)
 class Config:
     """All options of a run. Those left out get defaults that suit the data set and the optimizer, and are recorded."""
 
     EXPERIMENT: ClassVar[str] = "train_cnn"
-    ADDED: ClassVar[tuple[str, ...]] = ("skip_unreadable",)  # options that older run folders lack
+    ADDED: ClassVar[tuple[str, ...]] = (  # options that older run folders lack
+        "skip_unreadable", "clip_norm", "accumulate", "compute_dtype", "mixup", "cutmix", "class_weights",
+    )  # fmt: skip
 
     dataset: str = "digits"
     """digits, mnist, fashion_mnist, cifar10; a folder or tar archive with a folder of images per class; or
@@ -30,10 +42,12 @@ class Config:
     "jaxdl.adam(eps=1e-3)". Several run side by side."""
     learning_rate: tuple[float, ...] = ()
     """Peak of the schedule: one for all optimizers, or one for each. By default one that suits the optimizer."""
-    schedule: Literal["constant", "cosine", "one_cycle", "step", "inverse_sqrt"] = "one_cycle"
-    """Learning rate after warm-up. cosine decays to 0; step divides by 10 at 1/2 and 3/4 of the run; inverse_sqrt is
-    1 / sqrt(1 + t / T), where T is the steps of warm-up, or of an epoch if there is none; one_cycle rises during
-    warm-up from 1/25 of the peak and then falls along a cosine."""
+    schedule: Schedule = "one_cycle"
+    """Learning rate after warm-up. cosine, linear and polynomial (of degree 2) decay to 0; exponential decays to a
+    hundredth; cosine_restarts decays to 0 three times, each twice as long as the one before; step divides by 10 at 1/2
+    and 3/4 of the run; inverse_sqrt is 1 / sqrt(1 + t / T) and inverse_time 1 / (1 + t / T), where T is the steps of
+    warm-up, or of an epoch if there is none; reduce_on_plateau divides by 10 after 5 epochs in which the mean training
+    loss was never lower; one_cycle rises during warm-up from 1/25 of the peak and then falls along a cosine."""
     warmup: int = 0
     """Steps of linear warm-up from 0. For one_cycle, 0 means three tenths of the run."""
     epochs: int = 0
@@ -44,26 +58,46 @@ class Config:
     """Weight decay; by default the optimizer's own, if it has one. An optimizer with an argument weight_decay, such as
     adamw, gets it there, masked to kernels if it takes a mask. For any other, 1/2 * decay * (sum of squares of all
     kernels) is added to the loss."""
+    clip_norm: float | None = None
+    """Scale a gradient down to this norm, of all parameters together, if it is longer."""
+    accumulate: int = 1
+    """Microbatches per step, one after another: the gradient of the whole batch with the memory of a part of it. Batch
+    norm sees a microbatch at a time."""
+    compute_dtype: Literal["float32", "bfloat16"] = "float32"
+    """Type in which the network computes in training. Parameters, gradients, norms and the loss stay float32, and so do
+    evaluation and runs.load."""
     loss: str = "softmax_cross_entropy"
     """A name in jaxdl.losses, or package.module:function that maps (outputs, labels) to one number per example, in
     training and in evaluation. The report's probabilities are the softmax of the outputs. For CapsNet use
     jaxdl.models.capsnet:capsule_loss."""
     label_smoothing: float = 0.0
     """Probability that is spread over all classes in training; for softmax_cross_entropy only."""
+    class_weights: tuple[str, ...] = ()
+    """Weights of the classes in the training loss: a number per class, or balanced (inverse to the number of training
+    examples, 1 on average over them); for losses with an argument class_weights."""
+    mixup: float | None = None
+    """Train on mixtures of two examples, in shares drawn from Beta(a, a) with this a, such as 0.2; for
+    softmax_cross_entropy only."""
+    cutmix: float | None = None
+    """Train on examples with a rectangle of another one, whose area is drawn from Beta(a, a) with this a, such as 1;
+    for softmax_cross_entropy only. With mixup too, each batch draws one of the two."""
     normalization: Literal["channel", "none"] = "channel"
     """channel: subtract the mean and divide by the standard deviation of each channel of the training part. none: keep
     pixels in [0, 1]."""
-    augment: tuple[Literal["flip", "shift", "rotate", "cutout", "noise", "none"], ...] = ()
-    """Random augmentations of the training images, applied on the device in this order: flip (left-right), shift (up to
-    a tenth of the side), rotate (up to 10 degrees), cutout (a square of a quarter of the side), noise (standard
-    deviation 0.05); or none. By default those that suit the data set."""
+    augment: tuple[Augment, ...] = ()
+    """Random augmentations of the training images, applied on the device in the order given: flip (left-right),
+    vertical_flip, shift (up to a tenth of the side), crop (of the image with a margin of an eighth of the side),
+    resized_crop (8 to 100 % of the area), rotate (up to 10 degrees), scale (up to a tenth), color (brightness, contrast
+    and saturation, up to a fifth), hue (for colour images), rand_augment (two operations of moderate magnitude), cutout
+    (a square of a quarter of the side), drop_pixels (a tenth of them), noise (standard deviation 0.05); or none. By
+    default those that suit the data set."""
     average: float | None = None
     """Decay per step, such as 0.999, of a Polyak average of the weights, which is then evaluated in their place."""
     early_stop: int | None = None
     """Patience of early stopping, in epochs without a lower development loss. The test uses the weights of the best
     epoch."""
     dev_fraction: float = 0.1
-    """Share of the training examples held out for development."""
+    """Share of the training examples held out for development. 0: none, so that early stopping is not possible."""
     test_fraction: float | None = None
     """Share of all examples used as test set, if the data set has none of its own; 0.2 by default."""
     seed: int = 0
@@ -77,7 +111,8 @@ class Config:
     log_every: int = 50
     """Steps per train row of metrics.csv."""
     checkpoint_every: int = 0
-    """Steps between checkpoints within an epoch. 0: only at the end of each epoch."""
+    """Steps between checkpoints, of which the end of each epoch gets one, too. 0: at the ends of as many epochs as take
+    at most a tenth of the time."""
     steps_per_call: int = 0
     """Most steps per call of the compiled program. More than 1 needs a data set that fits on the device. 0: 10, or 1 on
     CPU if a forward pass takes over 0.1 GFLOP."""
@@ -109,7 +144,7 @@ DEFAULTS = {  # keys are names without "-", "_" and " ", as `data.load` reads it
     "fashionmnist": Defaults("small_cnn", 10, 128, ("flip",)),
     "cifar10": Defaults("lecture_keras", 10, 128, ("flip",)),
 }
-SMOOTHED = "softmax_cross_entropy"  # the only loss with label_smoothing
+SMOOTHED = "softmax_cross_entropy"  # the only loss with label_smoothing, and for mixtures
 # peaks that suit small CNNs; "other" is for all optimizers that are not listed
 LEARNING_RATES = {
     "sgd": 0.1, "momentum": 0.03, "nesterov": 0.03, "adagrad": 0.03, "adadelta": 1.0, "lion": 3e-4, "lars": 1.0,
@@ -148,10 +183,8 @@ def default_rate(optimizer: str) -> float:
 
 def are_twins(config: Config) -> bool:
     """Return whether the first two optimizers are the same algorithm, so that a noise floor is of interest."""
-    pair = [names.parse_optimizer(text) for text in config.optimizer[:2]]
-    if len(pair) < 2 or any(":" in named.name for named in pair) or len({*config.learning_rate[:2]}) > 1:
-        return False
-    return (pair[0].short, pair[0].keywords) == (pair[1].short, pair[1].keywords)
+    pair = config.optimizer[:2]
+    return len(pair) == 2 and len({*config.learning_rate[:2]}) == 1 and names.are_twins(*pair)
 
 
 def check(config: Config) -> None:
@@ -164,7 +197,7 @@ def check(config: Config) -> None:
     require(len(rates) == len(given), "learning_rate", rates, f"one, or one for each of the optimizers {given}")
     for rate in rates:
         require(math.isfinite(rate) and rate > 0, "learning_rate", rate, "a positive number")
-    for name in ("epochs", "batch_size", "devices", "log_every", "early_stop"):
+    for name in ("epochs", "batch_size", "devices", "log_every", "early_stop", "accumulate"):
         value = getattr(config, name)
         require(value is None or value >= 1, name, value, "at least 1")
     for name in ("warmup", "checkpoint_every", "seed", "weight_decay", "steps_per_call"):
@@ -176,6 +209,8 @@ def check(config: Config) -> None:
     require(0 <= smoothing < 1, "label_smoothing", smoothing, "in [0, 1)")
     smoothed = smoothing == 0 or config.loss == SMOOTHED
     require(smoothed, "label_smoothing", smoothing, f"0 with loss={config.loss!r}: only {SMOOTHED} has it")
+    _check_gradient(config)
+    _check_mixtures(config)
     require(config.average is None or 0 < config.average < 1, "average", config.average, "in (0, 1)")
     require(
         config.augment == ("none",) or "none" not in config.augment, "augment", config.augment, "none alone, or others"
@@ -187,9 +222,39 @@ def check(config: Config) -> None:
         config.devices,
         f"at most {there}, which is how many there are; on CPU, JAX_NUM_CPU_DEVICES={config.devices} makes that many",
     )
-    size, devices = config.batch_size, config.devices
-    require(size % devices == 0, "batch_size", size, f"a multiple of the {devices} devices")
+    parts = config.devices * config.accumulate
+    microbatches = f" × {config.accumulate} microbatches" if config.accumulate > 1 else ""
+    multiple = f"a multiple of the {config.devices} devices{microbatches}"
+    require(config.batch_size % parts == 0, "batch_size", config.batch_size, multiple)
+    early = config.early_stop is None or config.dev_fraction != 0
+    require(early, "early_stop", config.early_stop, "left out with dev_fraction=0: it needs a development part")
     require(not config.noise_floor or len(given) >= 2, "noise_floor", True, "left out with fewer than two optimizers")
+
+
+def _check_gradient(config: Config) -> None:
+    """Check the options that change the gradient."""
+    norm = config.clip_norm
+    require(norm is None or (math.isfinite(norm) and norm > 0), "clip_norm", norm, "a positive number")
+    given = config.class_weights
+    if given and given != ("balanced",):
+        for one in given:
+            try:
+                right = math.isfinite(float(one)) and float(one) >= 0
+            except ValueError:
+                right = False
+            require(right, "class_weights", given, "numbers of at least 0, one per class, or balanced")
+        require(any(float(one) > 0 for one in given), "class_weights", given, "above 0 for one class at least")
+    weighted = not given or "class_weights" in inspect.signature(runs.loss(config.loss)).parameters
+    require(weighted, "class_weights", given, f"left out with loss={config.loss!r}, which has no such argument")
+
+
+def _check_mixtures(config: Config) -> None:
+    """Check mixup and cutmix."""
+    for name in ("mixup", "cutmix"):
+        alpha = getattr(config, name)
+        require(alpha is None or (math.isfinite(alpha) and alpha > 0), name, alpha, "a positive number")
+        soft = alpha is None or config.loss == SMOOTHED
+        require(soft, name, alpha, f"left out with loss={config.loss!r}: only {SMOOTHED} takes soft labels")
 
 
 def require(right: bool, name: str, value: Any, allowed: str) -> None:

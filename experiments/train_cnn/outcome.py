@@ -1,12 +1,14 @@
 """The end of a run: the test, the files for the report, and the weights for `runs.load`."""
 
 import math
-from collections.abc import Sequence
+import types
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from experiments.train_cnn.config import are_twins
 from experiments.train_cnn.records import PREDICTIONS, SUMMARY, OptimizerResult, PairDifference, PartSizes, RunSummary
 from experiments.train_cnn.setup import ONE_ULP, Setup
 from experiments.train_cnn.trainer import Trainer
@@ -18,18 +20,23 @@ MISTAKES = 24  # images kept for the report
 
 
 class Outcome(NamedTuple):
-    """The result of one optimizer."""
+    """The result of one optimizer; without weights and predictions if it diverged."""
 
     trainer: Trainer
-    params: Any  # the weights that were tested
-    last_params: Any  # the weights of the last step, which the comparison of a pair uses
-    which: str  # "last" or "best on dev, epoch N" (from 1, as shown), after "average, " where it is one
-    found: dict[str, float]  # test loss and accuracy
-    probabilities: np.ndarray  # (n, classes) on the test part
+    params: Any = None  # the weights that were tested
+    last_params: Any = None  # the weights of the last step, which the comparison of twins uses
+    which: str = ""  # "last" or "best on dev, epoch N" (from 1, as shown), after "average, " where it is one
+    found: Mapping[str, float] = types.MappingProxyType({"loss": math.nan})  # test loss and accuracy
+    probabilities: np.ndarray | None = None  # (n, classes) on the test part
 
 
 def finish(trainer: Trainer, folder: Path) -> Outcome:
-    """Test the chosen weights, write the row of the test, and save the weights for `runs.load`."""
+    """Test the chosen weights, write the row of the test, and save the weights for `runs.load`.
+
+    If the trainer diverged, this does nothing.
+    """
+    if trainer.diverged is not None:
+        return Outcome(trainer)
     chosen, setup = trainer.chosen(), trainer.setup
     found, logits = setup.evaluate(chosen["params"], chosen["state"], setup.splits.test)
     trainer.append("test", found, epoch=trainer.epoch - 1)
@@ -51,38 +58,43 @@ def write_outcome(folder: Path, setup: Setup, outcomes: Sequence[Outcome]) -> Ru
         parameters=analysis.count_parameters(layer, setup.in_shape),
         examples=PartSizes(*(len(part.labels) for part in splits)),
         rows=[_result(outcome) for outcome in judged],
-        pair=_pair(judged, [outcome for outcome in outcomes if outcome not in judged]),
+        pair=_pair(setup, judged, outcomes[len(judged) :]),
         parameter_table=analysis.layer_rows(layer, setup.in_shape),
     )
     predictions: dict[str, Any] = {"labels": splits.test.labels, "classes": np.array(dataset.classes)}
     for i, outcome in enumerate(judged):
-        predictions |= _predictions(i, outcome, splits.test, dataset.scale, layer)
+        if outcome.probabilities is not None:
+            predictions |= _predictions(i, outcome, outcome.probabilities, splits.test, dataset.scale, layer)
     records.write_arrays(folder / PREDICTIONS, predictions)
     records.write_json(folder / SUMMARY, summary)
     return summary
 
 
 def _result(outcome: Outcome) -> OptimizerResult:
-    trainer = outcome.trainer
+    trainer, ended = outcome.trainer, outcome.trainer.diverged
     return OptimizerResult(
         optimizer=trainer.name,
         test_accuracy=outcome.found.get("accuracy", math.nan),
         test_loss=outcome.found["loss"],
         steps=trainer.step,
-        epochs=trainer.epoch,
+        epochs=trainer.epoch if ended is None else trainer.step / trainer.setup.steps_per_epoch,
         steps_per_second=trainer.clock.steps_per_second,
         learning_rate=trainer.start.learning_rate,
         seconds=trainer.clock.seconds,
         compile_seconds=trainer.clock.compile_seconds,
         weights=outcome.which,
+        diverged_at=None if ended is None else ended.step,
+        diverged="" if ended is None else ended.why,
     )
 
 
-def _pair(judged: Sequence[Outcome], floors: Sequence[Outcome]) -> PairDifference | None:
-    if len(judged) < 2:
+def _pair(setup: Setup, judged: Sequence[Outcome], floors: Sequence[Outcome]) -> PairDifference | None:
+    """Compare the first two optimizers if they are twins, or a noise floor was asked for."""
+    asked = setup.config.noise_floor or are_twins(setup.config)
+    if not asked or any(outcome.trainer.diverged for outcome in judged[:2]):
         return None
     a, b = judged[:2]
-    floor = floors[0] if floors else None
+    floor = floors[0] if floors and floors[0].trainer.diverged is None else None
     return PairDifference(
         a=a.trainer.name,
         b=b.trainer.name,
@@ -93,12 +105,14 @@ def _pair(judged: Sequence[Outcome], floors: Sequence[Outcome]) -> PairDifferenc
     )
 
 
-def _predictions(i: int, outcome: Outcome, test: data.Examples, scale: float, layer: nn.Layer) -> dict[str, Any]:
-    predicted = outcome.probabilities.argmax(1)
+def _predictions(
+    i: int, outcome: Outcome, probabilities: np.ndarray, test: data.Examples, scale: float, layer: nn.Layer
+) -> dict[str, Any]:
+    predicted = probabilities.argmax(1)
     wrong = np.flatnonzero(predicted != test.labels)
-    confident = wrong[np.argsort(-outcome.probabilities[wrong].max(1), kind="stable")][:MISTAKES]
+    confident = wrong[np.argsort(-probabilities[wrong].max(1), kind="stable")][:MISTAKES]
     arrays = {
-        f"probabilities_{i}": outcome.probabilities,
+        f"probabilities_{i}": probabilities,
         f"mistake_index_{i}": confident,
         f"mistake_images_{i}": test.images[confident].astype(np.float32) / np.float32(scale),
     }

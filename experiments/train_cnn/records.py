@@ -6,7 +6,7 @@
 - ``metrics.csv``: a `Measurement` per row
 - ``predictions.npz``: labels (n,), classes (k,) and for the i-th row of the summary probabilities_i (n, k),
   mistake_index_i (m,), mistake_images_i (m, H, W, C) in [0, 1] and, where the first layer is a convolution,
-  filters_i (kh, kw, c_in, c_out)
+  filters_i (kh, kw, c_in, c_out); nothing for a row that diverged
 """
 
 import collections
@@ -54,10 +54,12 @@ class OptimizerResult(NamedTuple):
     seconds: float = np.nan
     compile_seconds: float = np.nan
     weights: str = ""  # the ones that were tested: the last, or the best on dev; or their average
+    diverged_at: int | None = None  # the step at which training diverged; then nothing was tested
+    diverged: str = ""  # how it diverged
 
 
 class PairDifference(NamedTuple):
-    """The distance between the final parameters of the first two optimizers, and the noise floor if it was measured."""
+    """The distance between the final parameters of twins, the first two optimizers, and the noise floor."""
 
     a: str
     b: str
@@ -101,6 +103,11 @@ class RunContents(NamedTuple):
     def names(self) -> list[str]:
         """Return the optimizers' labels in the order of the summary."""
         return [row.optimizer for row in self.summary.rows]
+
+    @property
+    def tested(self) -> list[tuple[int, str]]:
+        """Return number and label of the optimizers that did not diverge."""
+        return [(i, row.optimizer) for i, row in enumerate(self.summary.rows) if row.diverged_at is None]
 
 
 def keep_first(table: records.Table[Measurement], counts: Mapping[str, int]) -> None:
@@ -149,9 +156,9 @@ def read(folder: Path) -> RunContents:
         raise ValueError(f"{folder} is no folder; give the folder of a run")
     config, manifest = records.read_json(folder / CONFIG), records.read_record(folder / MANIFEST, Manifest)
     summary = read_summary(folder)
-    names = [row.optimizer for row in summary.rows]
-    metrics = _metrics(folder / METRICS, names)
-    return RunContents(config, manifest, summary, metrics, read_predictions(folder / PREDICTIONS, len(names)))
+    tested = [i for i, row in enumerate(summary.rows) if row.diverged_at is None]
+    metrics = _metrics(folder / METRICS, [summary.rows[i].optimizer for i in tested])
+    return RunContents(config, manifest, summary, metrics, read_predictions(folder / PREDICTIONS, tested))
 
 
 def read_summary(folder: Path) -> RunSummary:
@@ -183,8 +190,8 @@ def _metrics(path: Path, names: list[str]) -> dict[str, np.ndarray]:
     return {name: np.array([getattr(row, name) for row in rows]) for name in Measurement._fields}
 
 
-def read_predictions(path: Path, count: int) -> dict[str, np.ndarray]:
-    """Read and check the predictions of a number of optimizers.
+def read_predictions(path: Path, tested: Sequence[int]) -> dict[str, np.ndarray]:
+    """Read and check the predictions of the optimizers in some rows of the summary.
 
     Raises:
         ValueError: naming the file, if it is damaged or its arrays do not fit each other.
@@ -195,7 +202,7 @@ def read_predictions(path: Path, count: int) -> dict[str, np.ndarray]:
     _shape(path, arrays, "classes", (k,), "U")
     if not n or arrays["labels"].min() < 0 or arrays["labels"].max() >= k:
         raise ValueError(f"{path}: labels must hold at least one label, each from 0 to {k - 1} ({k} classes)")
-    for i in range(count):
+    for i in tested:
         _shape(path, arrays, f"probabilities_{i}", (n, k), "f")
         _check_mistakes(path, arrays, i)
         if f"filters_{i}" in arrays:

@@ -6,6 +6,7 @@ This module imports matplotlib, which takes over a second: import it where a rep
 command.
 """
 
+import itertools
 import math
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from experiments.train_cnn import records
 from experiments.train_cnn.records import OptimizerResult, RunContents
 from jaxdl import plots
 from jaxdl.runs import pages
+from jaxdl.runs.progress import decimals
+from jaxdl.studies.proportions import mcnemar
 
 MISTAKES = 24  # four rows of six, as many as a reader looks through
 
@@ -34,7 +37,7 @@ def write(folder: str | Path) -> Path:
     """
     folder = Path(folder)
     run = records.read(folder)
-    sections = (_results, _pair, _curves, _mistakes, _confusion, _filters, _parameters)
+    sections = (_results, _pair, _better, _curves, _mistakes, _confusion, _filters, _parameters)
     parts = [part for section in sections for part in section(run, folder)]
     return pages.write(folder, [*parts, *pages.made(run.manifest, run.config)])
 
@@ -46,17 +49,20 @@ def _results(run: RunContents, folder: Path) -> list[str]:
     header = ["optimizer", "test accuracy (%)", "95 % interval (%)", "test loss (nats)", "steps", "epochs",
               "steps per second", "learning rate", "seconds", "compile seconds", "weights"]  # fmt: skip
     rows = [
-        [r.optimizer, f"{100 * r.test_accuracy:.2f}", _interval(r.test_accuracy, examples.test),
-         f"{r.test_loss:.4f}", f"{r.steps:,}", pages.shown(r.epochs), pages.shown(r.steps_per_second, ".1f"),
-         pages.shown(r.learning_rate), pages.shown(r.seconds, ".4g"), pages.shown(r.compile_seconds, ".4g"),
-         r.weights or "–"]
+        [r.optimizer, pages.shown(100 * r.test_accuracy, ".2f"), _interval(r.test_accuracy, examples.test),
+         decimals(r.test_loss) if math.isfinite(r.test_loss) else "–", f"{r.steps:,}", pages.shown(r.epochs, ".4g"),
+         pages.shown(r.steps_per_second, ".1f"), pages.shown(r.learning_rate), pages.shown(r.seconds, ".4g"),
+         pages.shown(r.compile_seconds, ".4g"),
+         r.weights or ("–" if r.diverged_at is None else f"diverged at step {r.diverged_at:,}")]
         for r in summary.rows
     ]  # fmt: skip
     title = f"{summary.model} on {summary.dataset}: {' and '.join(run.names)}"
+    ended = [f"{pages.plain(r.optimizer)} diverged: {pages.plain(r.diverged)}." for r in summary.rows if r.diverged]
     return [
         f"# {pages.plain(title)}",
         f"{summary.parameters:,} parameters; {sizes}.",
         pages.table(header, rows),
+        *ended,
         "The interval is Wilson's: it covers the chance in which examples were tested, not the choice of seed.",
     ]
 
@@ -89,6 +95,33 @@ def _pair(run: RunContents, folder: Path) -> list[str]:
         "Both start from the same parameters and see the same batches. The noise floor is the difference of "
         f"one of them from itself, started with one leaf moved by one ulp. {verdict}",
         pages.table(["measure", "difference", "noise floor"], rows),
+    ]
+
+
+def _better(run: RunContents, folder: Path) -> list[str]:
+    """Compare all pairs except twins."""
+    del folder
+    twins, p = run.summary.pair, run.predictions
+    hits = {name: p[f"probabilities_{i}"].argmax(1) == p["labels"] for i, name in run.tested}
+    rows = []
+    for a, b in itertools.combinations(hits, 2):
+        if twins is not None and (a, b) == (twins.a, twins.b):
+            continue
+        found = mcnemar(hits[a], hits[b])
+        estimate, low, high = (100 * end for end in found.difference)
+        apart = "not told apart" if low <= 0 <= high else f"{a if low > 0 else b} is better"
+        rows.append([a, b, f"{found.only_first:,}", f"{found.only_second:,}", f"{estimate:+.2f}",
+                     f"{low:+.2f} to {high:+.2f}", f"{found.p_value:.2g}", apart])  # fmt: skip
+    if not rows:
+        return []
+    header = ["first", "second", "only first right", "only second right", "first less second (%)",
+              "95 % interval (%)", "p", "verdict"]  # fmt: skip
+    return [
+        "## Which is better?",
+        "Test accuracies compared on the same examples: p is that of McNemar's exact test, and the interval of the "
+        "difference is Newcombe's. Both cover the chance in which examples were tested, not the choice of seed. Of "
+        "equal pairs, one in twenty is told apart by chance.",
+        pages.table(header, rows, left=2),
     ]
 
 
@@ -131,9 +164,9 @@ def _epochs(run: RunContents, row: OptimizerResult) -> np.ndarray:
 
 
 def _mistakes(run: RunContents, folder: Path) -> list[str]:
-    parts = ["## Most confident mistakes"]
+    parts = ["## Most confident mistakes"] if run.tested else []
     p, classes = run.predictions, [str(c) for c in run.predictions["classes"]]
-    for i, name in enumerate(run.names):
+    for i, name in run.tested:
         probabilities, labels, index = p[f"probabilities_{i}"], p["labels"], p[f"mistake_index_{i}"]
         predicted = probabilities.argmax(1)
         wrong = int((predicted != labels).sum())
@@ -159,7 +192,7 @@ def _mistakes(run: RunContents, folder: Path) -> list[str]:
 def _confusion(run: RunContents, folder: Path) -> list[str]:
     p, classes = run.predictions, [str(c) for c in run.predictions["classes"]]
     figures, tables = [], []
-    for i, name in enumerate(run.names):
+    for i, name in run.tested:
         counts = _counts(p["labels"], p[f"probabilities_{i}"].argmax(1), len(classes))
         figure = plots.confusion_matrix(counts, classes, title=name)
         alt = f"Confusion matrix of {name} on the test part: true class against predicted class"
@@ -173,7 +206,7 @@ def _confusion(run: RunContents, folder: Path) -> list[str]:
         ]
     header = ["optimizer", "true class", "predicted class", "examples", "share of the true class (%)"]
     names = ["The most frequent confusions:", pages.table(header, tables, left=3)] if tables else []
-    return ["## Confusion matrix", "\n".join(figures), *names]
+    return ["## Confusion matrix", "\n".join(figures), *names] if figures else []
 
 
 def _counts(labels: np.ndarray, predicted: np.ndarray, k: int) -> np.ndarray:
@@ -182,7 +215,7 @@ def _counts(labels: np.ndarray, predicted: np.ndarray, k: int) -> np.ndarray:
 
 def _filters(run: RunContents, folder: Path) -> list[str]:
     parts = []
-    for i, name in enumerate(run.names):
+    for i, name in run.tested:
         if (kernels := run.predictions.get(f"filters_{i}")) is not None:
             alt = f"The filters of the first convolution, trained by {name}"
             parts.append(pages.figure(folder, f"filters_{i}", plots.filters(kernels, title=name), alt))

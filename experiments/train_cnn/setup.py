@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from experiments.train_cnn import choices
+from experiments.train_cnn import choices, mixing
 from experiments.train_cnn.config import Config, require
 from jaxdl import analysis, compare, data, nn, runs, training
-from jaxdl.runs import trials
+from jaxdl.data import augmentation
+from jaxdl.runs import commandline, trials
 
 ONE_ULP = "+1ulp"  # suffix of the label of the run that measures the noise floor
 ON_CPU_TOGETHER = (
@@ -97,6 +99,9 @@ def check_fit(shared: Setup) -> None:
     training.check_labels(runs.loss(config.loss), train.labels)
     examples, size = len(train.labels), config.batch_size
     require(size <= examples, "batch_size", size, f"at most the {examples} training examples")
+    require(
+        shared.steps <= commandline.LARGEST, "epochs", config.epochs, f"at most {commandline.LARGEST:,} steps in all"
+    )
     require(config.warmup < shared.steps, "warmup", config.warmup, f"less than the {shared.steps} steps of the run")
     in_shape, classes = shared.in_shape, len(shared.dataset.classes)
     try:
@@ -105,6 +110,8 @@ def check_fit(shared: Setup) -> None:
         raise ValueError(f"model={config.model!r} does not take images of shape {in_shape}: {error}") from error
     require(out_shape == (classes,), "model", config.model, f"one that gives {classes} logits; it gives {out_shape}")
     trials.check_loss(config.loss, config.model, layer, in_shape)
+    training_loss(shared)
+    require("hue" not in config.augment or in_shape[-1] == 3, "augment", config.augment, "without hue for grey images")
 
 
 def choose_steps_per_call(config: Config, layer: nn.Layer, splits: data.Splits, resident: bool) -> int:
@@ -115,7 +122,8 @@ def choose_steps_per_call(config: Config, layer: nn.Layer, splits: data.Splits, 
     """
     require(resident or config.steps_per_call <= 1, "steps_per_call", config.steps_per_call, "1: the data do not fit")
     if config.steps_per_call or not resident:
-        return max(config.steps_per_call, 1)
+        in_epoch = len(splits.train.labels) // config.batch_size
+        return max(min(config.steps_per_call, in_epoch), 1)  # unused columns of row numbers take memory
     if jax.default_backend() != "cpu":
         return 10
     # XLA does not count the operations of foreign calls, such as oneDNN's convolutions
@@ -159,7 +167,13 @@ def make_starts(shared: Setup) -> list[Start]:
             config.schedule, rate, steps=shared.steps, warmup=config.warmup, epoch_steps=shared.steps_per_epoch
         )
         optimizer, penalty = choices.optimizer(
-            name, schedule, config.weight_decay, params, functions=config.strategy == "jit"
+            name,
+            schedule,
+            config.weight_decay,
+            params,
+            functions=config.strategy == "jit",
+            clip_norm=config.clip_norm,
+            plateau_steps=shared.steps_per_epoch if config.schedule == "reduce_on_plateau" else None,
         )
         if (name, rate) not in compiled:
             compiled[name, rate] = compile_step(shared, optimizer, penalty)
@@ -172,19 +186,38 @@ def make_starts(shared: Setup) -> list[Start]:
 def compile_step(shared: Setup, optimizer: Any, penalty: choices.Penalty | None) -> training.Parallel:
     """Return the training step on the config's devices; it takes rows if the examples are on the devices."""
     config, preprocessing = shared.config, shared.preprocessing
-    augment = choices.augment(config.augment, preprocessing.scale)
-    smoothing = {"label_smoothing": config.label_smoothing} if config.label_smoothing else {}
+    augment, classes = choices.augment(config.augment, preprocessing.scale), len(shared.dataset.classes)
     normalize = data.normalize if augment is None else data.standardize  # augmented images are in [0, 1] already
+    images: dict[str, Any] = {"preprocess": lambda x: normalize(x, preprocessing), "augment": augment}
+    mixes = [
+        functools.partial(mix, alpha=alpha)
+        for mix, alpha in ((augmentation.mixup, config.mixup), (augmentation.cutmix, config.cutmix))
+        if alpha is not None
+    ]
+    layer = shared.layer
+    if config.compute_dtype != "float32":
+        layer = nn.compute_in(jnp.dtype(config.compute_dtype), layer)
     step = training.train_step(
-        shared.layer,
+        layer,
         optimizer,
-        loss=functools.partial(runs.loss(config.loss), **smoothing),
-        preprocess=lambda x: normalize(x, preprocessing),
-        augment=augment,
+        loss=training_loss(shared),
         penalty=penalty,
         average_decay=config.average,
+        accumulate=config.accumulate,
+        **({} if mixes else images),
     )
+    if mixes:
+        step = mixing.on_mixtures(step, mixes, classes, **images)
     return training.data_parallel(step, strategy=config.strategy, devices=config.devices, examples=shared.resident)
+
+
+def training_loss(shared: Setup) -> Callable[..., jax.Array]:
+    """Return the loss of the training step, which may have smoothed labels and weights of the classes."""
+    config = shared.config
+    weights = choices.class_weights(config.class_weights, shared.splits.train.labels, len(shared.dataset.classes))
+    options: dict[str, Any] = {"label_smoothing": config.label_smoothing} if config.label_smoothing else {}
+    options |= {} if weights is None else {"class_weights": weights}
+    return functools.partial(runs.loss(config.loss), **options)
 
 
 def describe(folder: Path, shared: Setup, argv: Sequence[str] | None) -> None:

@@ -16,13 +16,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.train_cnn import records
+from experiments.train_cnn import choices, records
+from experiments.train_cnn.budget import SaveBudget
 from experiments.train_cnn.records import Measurement
 from experiments.train_cnn.setup import Setup, Start, keys
 from jaxdl import data, training
+from jaxdl.runs import loading
 from jaxdl.runs.clock import Clock
-from jaxdl.runs.loading import optimizer_folder
-from jaxdl.runs.records import Table, decode
+from jaxdl.runs.records import Table, decode, write_json
 from jaxdl.runs.signals import Diverged, StopRequest
 
 
@@ -56,6 +57,7 @@ class Trainer:
         folder: the run folder.
         table: metrics.csv.
         request: checked after each call of the step; once it is set, training saves and stops.
+        budget: the time for checkpoints, which all trainers of a run share.
         on_row: called with (trainer, row) for every row of metrics.csv.
     """
 
@@ -67,17 +69,21 @@ class Trainer:
         table: Table[Measurement],
         request: StopRequest,
         *,
+        budget: SaveBudget | None = None,
         on_row: Callable[["Trainer", Measurement], None] = lambda trainer, row: None,
     ) -> None:
         self.setup, self.start, self.name = setup, start, start.label
-        self.folder = folder / "checkpoints" / optimizer_folder(start.label)
-        self._table, self._request, self._on_row = table, request, on_row
+        self.folder = folder / "checkpoints" / loading.optimizer_folder(start.label)
+        self._run, self._table, self._request, self._on_row = folder, table, request, on_row
+        self._budget = SaveBudget() if budget is None else budget
         self.state, self.key = start.step.place(start.state), start.step.place(keys(setup.config)[1])
         patience = setup.config.early_stop
         self.stopping = training.EarlyStopping(patience) if patience else None
         self.step = 0
         self.epoch = 0  # the current epoch, or the next one
         self.batch = 0  # finished batches of that epoch
+        self.diverged: loading.Divergence | None = None
+        self._saved: tuple[int, int] | None = None  # step and epoch of the last checkpoint
         self.rows = 0  # in metrics.csv; a kill between a row and the next checkpoint leaves more
         self.clock = Clock()
         self._best = self._judged_now() if patience else None  # weights of the epoch with the lowest development loss
@@ -88,8 +94,9 @@ class Trainer:
 
     @property
     def finished(self) -> bool:
-        """Return whether early stopping has ended the training."""
-        return self.stopping is not None and self.stopping.stop
+        """Return whether all epochs are done, early stopping has ended the training, or it has diverged."""
+        stopped = self.stopping is not None and self.stopping.stop
+        return stopped or self.diverged is not None or self.epoch >= self.setup.config.epochs
 
     def resume(self, report: Callable[[str], None] = print) -> bool:
         """Restore the newest valid checkpoint, and return False if there is none.
@@ -100,6 +107,11 @@ class Trainer:
             ValueError: see `training.checkpoints.restore_newest`; also for metadata that no trainer wrote.
         """
         training.checkpoints.tidy(self.folder)  # a run that had ended saves nothing more
+        self.diverged = loading.divergence(self._run, self.name)
+        if self.diverged is not None:
+            self.step, self.epoch, self.rows = self.diverged.step, self.diverged.epoch, self.diverged.rows
+            self.clock.restore(self.diverged.clock)
+            return True
         found = training.checkpoints.restore_newest(self.folder, self._tree(), report=report)
         if found is None:
             return False
@@ -117,6 +129,7 @@ class Trainer:
         self.clock.restore(place.clock._asdict())
         self._window = collections.Counter(place.window)
         self._last_finite = place.last_finite
+        self._saved = (self.step, self.epoch)
         if self.stopping is not None and place.stopping is not None:
             self.stopping = training.EarlyStopping(*place.stopping)
         return True
@@ -141,7 +154,23 @@ class Trainer:
             "last_finite": self._last_finite,
             "stopping": list(self.stopping) if self.stopping else None,
         }
-        training.checkpoints.save(self.folder, self.step, self._tree(), meta)
+        with self._budget.spending():
+            training.checkpoints.save(self.folder, self.step, self._tree(), meta)
+        self._saved = (self.step, self.epoch)
+
+    def save_unsaved(self) -> None:
+        """Write a checkpoint if there were steps since the last one."""
+        if self.diverged is None and self.step and self._saved != (self.step, self.epoch):
+            self.save()
+
+    def give_up(self, error: Diverged) -> None:
+        """Record that the training has diverged, which ends it for good, also in a resumed run."""
+        self.clock.stop()
+        self._table.sync()
+        self.step = error.step
+        self.diverged = loading.Divergence(error.step, self.epoch, self.rows, self.clock.to_dict(), error.why)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_json(self.folder / loading.DIVERGED, self.diverged)
 
     def _tree(self) -> dict[str, Any]:
         return {"state": self.state, "best": self._best}
@@ -156,7 +185,7 @@ class Trainer:
         """
         if self.finished or epoch < self.epoch or self._request.signal:
             return
-        if self.step == 0 and not training.checkpoints.steps(self.folder):
+        if self.step == 0 and self._may_save() and not training.checkpoints.steps(self.folder):
             self.save()
         self.clock.start()
         self.state = training.fit(
@@ -177,7 +206,12 @@ class Trainer:
             self._write_train_row()
         self.epoch, self.batch = epoch + 1, 0
         self._end_of_epoch(epoch)
-        self.save()
+        if self.finished or self._may_save():
+            self.save()
+
+    def _may_save(self) -> bool:
+        """Return whether checkpoints were asked for, or do not take too much of the run's time."""
+        return bool(self.setup.config.checkpoint_every) or self._budget.allows
 
     def _epoch_batches(self, epoch: int) -> Iterator[Any]:
         self._sizes.clear()
@@ -225,18 +259,17 @@ class Trainer:
         """Check one step's metrics and add them to the next row."""
         mean = (sums["loss"] / sums["weight"]) + sums["penalty"]
         if not math.isfinite(mean):
-            raise Diverged(self._diverged(f"the loss is {mean} at step {step}"))
+            raise self._diverging(step, f"the loss is {mean} at step {step}")
         self._last_finite = (step, mean)
         self._window.update({**sums, "penalty": sums["penalty"] * sums["weight"]})
 
     def _check_parameters(self) -> None:
         for path, leaf in jax.tree_util.tree_leaves_with_path(self.state.params):
             if not np.isfinite(np.asarray(leaf)).all():
-                raise Diverged(
-                    self._diverged(f"params{jax.tree_util.keystr(path)} is not finite after step {self.step}")
-                )
+                what = f"params{jax.tree_util.keystr(path)} is not finite after step {self.step}"
+                raise self._diverging(self.step, what)
 
-    def _diverged(self, what: str) -> str:
+    def _diverging(self, step: int, what: str) -> Diverged:
         last = (
             f"the last finite loss was {self._last_finite[1]:.6g} at step {self._last_finite[0]}"
             if self._last_finite
@@ -244,7 +277,7 @@ class Trainer:
         )
         kept = training.checkpoints.steps(self.folder)
         where = f"; the checkpoint of step {kept[-1]} is kept in {self.folder}" if kept else ""
-        return f"{self.name}: {what}; {last}{where}"
+        return Diverged(self.name, step, f"{what}; {last}{where}")
 
     def _write_train_row(self) -> None:
         window, self._window = self._window, collections.Counter()
@@ -253,11 +286,13 @@ class Trainer:
         self.append("train", {"loss": loss, "accuracy": correct / window["weight"]})
 
     def _end_of_epoch(self, epoch: int) -> None:
+        if not len(self.setup.splits.dev.labels):
+            return
         judged = self._judged_now()
         found, _ = self.setup.evaluate(judged["params"], judged["state"], self.setup.splits.dev)
         self.append("dev", found, epoch=epoch)
         if not math.isfinite(found["loss"]):
-            raise Diverged(self._diverged(f"the dev loss is {found['loss']} after step {self.step}"))
+            raise self._diverging(self.step, f"the dev loss is {found['loss']} after step {self.step}")
         if self.stopping is not None:
             self.stopping, improved = self.stopping.update(found["loss"], epoch)
             self._best = judged if improved else self._best
@@ -276,7 +311,7 @@ class Trainer:
             step=self.step,
             epoch=self.epoch if epoch is None else epoch,
             split=split,
-            learning_rate=float(np.asarray(self.start.rate_at(max(self.step - 1, 0)))),
+            learning_rate=self._rate(),
             seconds=round(self.clock.seconds, 3),
             loss=found["loss"],
             accuracy=found.get("accuracy", math.nan),
@@ -284,6 +319,12 @@ class Trainer:
         self._table.append([row])
         self.rows += 1
         self._on_row(self, row)
+
+    def _rate(self) -> float:
+        rate = float(np.asarray(self.start.rate_at(max(self.step - 1, 0))))
+        if self.setup.config.schedule != "reduce_on_plateau":
+            return rate
+        return rate * choices.plateau_scale(self.state.opt_state)
 
     def chosen(self) -> dict[str, Any]:
         """Return the weights to test: the best on dev or the last ones, or their average."""

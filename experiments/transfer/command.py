@@ -1,7 +1,8 @@
 """Transfer learning: five ways to reuse a trained network, by the amount of data and the similarity of the new task.
 
     python -m experiments.transfer                      # MNIST 0-4, moved to 5-9 (similar) and to Fashion-MNIST
-    python -m experiments.transfer --source digits --different digits --examples 5 20   # bundled data, seconds
+    python -m experiments.transfer --source digits --different experiments.transfer.patches:photo_patches \\
+        --examples 5 20                                 # bundled data, seconds
 
 A network learns half of the classes of one data set. A new task with few to many examples per class then reuses it in
 five ways: a linear classifier on its top, one on an earlier layer, fine-tuning of a few or of many layers at a tenth of
@@ -66,7 +67,8 @@ class Config:
     """digits, mnist, fashion_mnist, cifar10, a folder or archive of images, or package.module:function. The network
     learns the first half of its classes; the second half is the similar task."""
     different: str = "fashion_mnist"
-    """Another data set with images of the same shape. Its first classes, as many, are the different task."""
+    """Another data set than the source, with images of the same shape. Its first classes, as many, are the different
+    task. experiments.transfer.patches:photo_patches has the shape of digits and is bundled, too."""
     examples: tuple[int, ...] = (5, 20, 100, 500)
     """Training examples per class of the new tasks, from the lecture's little data to its much data."""
     width: int = 16
@@ -113,6 +115,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         check(config)
     names = dict.fromkeys((config.source, config.different))
     sets = {name: runs.dataset(name, data_dir=config.data_dir) for name in names}
+    if config.resume is None:
+        check_different(config, sets)
     tasks = make_tasks(config, sets)
     if config.resume is not None:
         folder = runs.open_folder(config.resume)
@@ -150,6 +154,15 @@ def check(config: Config) -> None:
         raise ValueError(f"examples={config.examples} is not allowed: give at least one number, each at least 1")
     if not (math.isfinite(config.learning_rate) and config.learning_rate > 0):
         raise ValueError(f"learning_rate={config.learning_rate} is not allowed: it must be a positive number")
+
+
+def check_different(config: Config, sets: dict[str, data.Dataset]) -> None:
+    """Raise ValueError if the different task has the classes that the source network learned."""
+    if sets[config.source].checksums == sets[config.different].checksums:
+        raise ValueError(
+            f"different={config.different!r} is not allowed: it must be another data set than "
+            f"source={config.source!r}, whose first classes the network has learned"
+        )
 
 
 def both(first: data.Dataset, *others: data.Dataset) -> data.Dataset:

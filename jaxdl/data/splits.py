@@ -25,7 +25,7 @@ class Splits(NamedTuple):
     test: Examples
 
 
-def split(dataset: Dataset, *, seed: int, dev_fraction: float, test_fraction: float | None = None) -> Splits:
+def split(dataset: Dataset, *, seed: int, dev_fraction: float | int, test_fraction: float | None = None) -> Splits:
     """Split a data set so that every part has the classes in the proportions of the whole.
 
     A part has each class's share rounded up or down, and its total is the rounded share of all examples. The largest
@@ -38,8 +38,8 @@ def split(dataset: Dataset, *, seed: int, dev_fraction: float, test_fraction: fl
         dataset: the data set. If it has a test set, that is the test part and is never mixed with the rest; and so for
             a development set.
         seed: determines the parts, a non-negative integer.
-        dev_fraction: share of the examples that are not test examples, in (0, 1). It is not used if the data set has
-            its own development set.
+        dev_fraction: share of the examples that are not test examples, in [0, 1); 0 leaves the development set empty.
+            It is not used if the data set has its own development set.
         test_fraction: share of all examples, in (0, 1), for a data set without a test set; None stands for 0.2.
 
     Raises:
@@ -68,6 +68,8 @@ def split(dataset: Dataset, *, seed: int, dev_fraction: float, test_fraction: fl
         rest, test = _divide(rest, share, seed, dataset, "test")
     if dataset.dev_images is not None and dataset.dev_labels is not None:
         train, dev = rest, Examples(dataset.dev_images, dataset.dev_labels)
+    elif isinstance(dev_fraction, Real) and not isinstance(dev_fraction, bool) and dev_fraction == 0:
+        train, dev = rest, _take(rest, np.zeros(len(rest.labels), bool))
     else:
         train, dev = _divide(rest, dev_fraction, seed, dataset, "dev")
     parts = Splits(train, dev, test)
@@ -149,7 +151,9 @@ def check_examples(examples: Any) -> None:
         raise ValueError(f"examples has {len(examples.images)} images, but {len(examples.labels)} labels")
 
 
-def _divide(examples: Examples, fraction: float, seed: int, dataset: Dataset, part: str) -> tuple[Examples, Examples]:
+def _divide(
+    examples: Examples, fraction: float | int, seed: int, dataset: Dataset, part: str
+) -> tuple[Examples, Examples]:
     """Return the rest, and the part with that fraction of every class."""
     if not isinstance(fraction, Real) or not 0 < fraction < 1:
         raise ValueError(f"{part}_fraction is {shown(fraction)}; it must lie between 0 and 1, both excluded")
@@ -208,12 +212,16 @@ def _check_classes(parts: Splits, dataset: Dataset) -> None:
         raise ValueError(f"{dataset.name}: the training part has no example of {_listed(untrained)}")
     lacks = [
         f"{part} has no example of {_listed(lacking)}"
-        for part, count in zip(Splits._fields, counts, strict=True)
-        if (lacking := [name for name, number in zip(dataset.classes, count, strict=True) if number == 0])
+        for part, examples, count in zip(Splits._fields, parts, counts, strict=True)
+        if len(examples.labels)
+        and (lacking := [name for name, number in zip(dataset.classes, count, strict=True) if number == 0])
     ]
     if lacks:
-        total = len(dataset.classes)
-        warnings.warn(f"{dataset.name}, of {total} classes: {'; '.join(lacks)}", RuntimeWarning, stacklevel=3)
+        total, nowhere = len(dataset.classes), int(np.count_nonzero(np.sum(counts, axis=0) == 0))
+        renumber = (
+            "; np.unique(labels, return_inverse=True)[1] counts the labels that occur" if 2 * nowhere > total else ""
+        )
+        warnings.warn(f"{dataset.name}, of {total} classes: {'; '.join(lacks)}{renumber}", RuntimeWarning, stacklevel=3)
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -13,7 +13,7 @@ import signal
 import sys
 import textwrap
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, TextIO, TypeVar, cast, get_type_hints
 
 import jax
@@ -28,6 +28,8 @@ Config = TypeVar("Config")
 WHERE = ("out", "resume", "trust_run")  # options of one command, which config.json does not keep
 NEWLINE = "\n"
 FREE = (*WHERE, "data_dir")  # a resumed run may find its files elsewhere
+LARGEST = 2**31 - 1  # of whole numbers: devices count steps and examples in int32
+LARGEST_SEED = 2**32 - 1  # a random key keeps 32 bits of a seed
 
 
 def parse(
@@ -46,17 +48,20 @@ def parse(
         prog: the command's name in the help.
 
     Raises:
-        ValueError: if options next to ``--resume`` differ from the run's (the message has both values), or if the run
-            names functions from outside of jaxdl that the command line neither repeats nor allows by ``--trust-run``
-            (see `trust`).
+        ValueError: for an empty argument, and for a whole number beyond `LARGEST` or, for a seed, `LARGEST_SEED`; if
+            options next to ``--resume`` differ from the run's (the message has both values); or if the run names
+            functions from outside of jaxdl that the command line neither repeats nor allows by ``--trust-run`` (see
+            `trust`).
     """
     import tyro
 
     def cli(**more: Any) -> Any:
         found = tyro.cli(_with_help(config_type), args=argv, description=_paragraphs(description), prog=prog, **more)
+        _check_sizes(vars(found))
         return config_type(**vars(found))
 
     argv = sys.argv[1:] if argv is None else list(argv)
+    _check_filled(argv)
     finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     finder.add_argument("--resume")
     resume = finder.parse_known_args(argv)[0].resume if "resume" in _fields(config_type) else None
@@ -89,6 +94,25 @@ def _with_help(config_type: Any) -> Any:
         required = field.default is dataclasses.MISSING
         fields.append((field.name, hint) if required else (field.name, hint, field.default))
     return dataclasses.make_dataclass(config_type.__name__, fields, frozen=True)
+
+
+def _check_filled(argv: Sequence[str]) -> None:
+    """Raise ValueError for an empty argument: an empty path would silently mean the current folder."""
+    for place, argument in enumerate(argv):
+        option = argument.removesuffix("=") if argument.startswith("--") else ""
+        if argument == "" or option + "=" == argument:
+            before = argv[place - 1] if place else ""
+            name = option or (before if before.startswith("--") else f"argument {place + 1}")
+            raise ValueError(f"{name} is empty; give a value, or leave it out for the default")
+
+
+def _check_sizes(options: Mapping[str, Any]) -> None:
+    """Raise ValueError for a whole number that no array could count."""
+    for name, value in options.items():
+        limit = LARGEST_SEED if name == "seed" else LARGEST
+        for one in value if isinstance(value, tuple) else (value,):
+            if isinstance(one, int) and not -limit <= one <= limit:
+                raise ValueError(f"{name}={one} is not allowed: it must be at most {limit:,}")
 
 
 def _paragraphs(text: str | None) -> str | None:
@@ -183,8 +207,8 @@ def run_main(main: Callable[[], int]) -> None:
     """Run an experiment and exit: with code 2 and a message after a user's mistake, with code 1 if the run diverged.
 
     A warning is one line on stderr, ``warning: text``, without the line of the library that raised it. Exceptions other
-    than `ValueError`, `OSError` and `ImportError` are bugs and keep their traceback. If the environment variable
-    JAXDL_TRACEBACK is set, every exception does.
+    than `ValueError`, `OSError`, `ImportError` and a lack of memory are bugs and keep their traceback. If the
+    environment variable JAXDL_TRACEBACK is set, every exception does.
     """
     try:
         named = cast(TextIO, _Named(sys.stdout))
@@ -196,8 +220,9 @@ def run_main(main: Callable[[], int]) -> None:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(128 + signal.SIGINT)
-    except (ValueError, OSError, ImportError) as error:
-        if os.environ.get("JAXDL_TRACEBACK"):
+    except (ValueError, OSError, ImportError, MemoryError, jax.errors.JaxRuntimeError) as error:
+        device = isinstance(error, jax.errors.JaxRuntimeError)
+        if os.environ.get("JAXDL_TRACEBACK") or (device and "RESOURCE_EXHAUSTED" not in str(error)):
             raise
         diverged = isinstance(error, Diverged)
         said = f"stopped: {printable(str(error), keep=NEWLINE)}" if diverged else f"error: {_describe(error)}"
@@ -234,6 +259,8 @@ def _show_warning(message: Warning | str, category: type[Warning], *where: Any) 
 
 def _describe(error: Exception) -> str:
     text = printable(str(error), keep=NEWLINE) or type(error).__name__
+    if isinstance(error, MemoryError | jax.errors.JaxRuntimeError):
+        text = f"there is not enough memory ({text.partition(NEWLINE)[0]})"
     if isinstance(error, ModuleNotFoundError):
         text += "; pip install 'jaxdl[experiments]' brings what experiments need"
     return f"{text}\n(JAXDL_TRACEBACK=1 shows where)"

@@ -14,7 +14,7 @@ from jaxdl.runs import folder as folders
 from jaxdl.runs import names, records, trust
 
 Path = pathlib.Path
-PREPROCESSING, FINAL = "preprocessing.json", "final"
+PREPROCESSING, FINAL, DIVERGED = "preprocessing.json", "final", "diverged.json"
 
 
 class Preprocessing(NamedTuple):
@@ -31,6 +31,16 @@ class Statistics(NamedTuple):
     mean: tuple[float, ...]
     std: tuple[float, ...]
     scale: float
+
+
+class Divergence(NamedTuple):
+    """diverged.json in an optimizer's folder of checkpoints: the end of its training."""
+
+    step: int  # see `signals.Diverged`
+    epoch: int  # the current one, from 0
+    rows: int  # of metrics.csv until then
+    clock: dict[str, float]  # see `clock.Clock`
+    why: str
 
 
 class Trained(NamedTuple):
@@ -111,8 +121,9 @@ def load(folder: str | os.PathLike, *, optimizer: str | None = None, trust_run: 
             It can be any code, so pass True only for folders that you trust.
 
     Raises:
-        ValueError: for a folder that is not a run, a run that has not ended, an unknown optimizer, a network from
-            outside of jaxdl without ``trust_run``, or damaged files (`training.checkpoints.CorruptCheckpointError`).
+        ValueError: for a folder that is not a run, a run that has not ended, an optimizer that is unknown or diverged,
+            a network from outside of jaxdl without ``trust_run``, or damaged files
+            (`training.checkpoints.CorruptCheckpointError`).
     """
     folder = folders.open_folder(folder)
     path = folder / folders.CONFIG
@@ -126,6 +137,8 @@ def load(folder: str | os.PathLike, *, optimizer: str | None = None, trust_run: 
         raise ValueError(f"optimizer={name!r} is not in this run; it has {', '.join(trained)}")
     final = folder / FINAL / optimizer_folder(name)
     found = training.checkpoints.steps(final)
+    if (ended := divergence(folder, name)) is not None:
+        raise ValueError(f"optimizer={name!r} diverged, so it has no weights: {ended.why}")
     if not found:
         raise ValueError(f"{folder}: this run has not finished; resume it with --resume {folder}")
     layer = names.model(config.model, len(about.classes))
@@ -162,6 +175,12 @@ def read_preprocessing(path: Path) -> Preprocessing:
             wanted = "numbers" if name == "mean" else "numbers of at least 0"
             raise ValueError(f"{path}: normalization.{name} must be {about.in_shape[-1]} {wanted}, got {values}")
     return about
+
+
+def divergence(folder: Path, optimizer: str) -> Divergence | None:
+    """Return how an optimizer's training ended early; None if it has not diverged."""
+    path = folder / "checkpoints" / optimizer_folder(optimizer) / DIVERGED
+    return records.read_record(path, Divergence) if path.exists() else None
 
 
 def optimizer_folder(name: str) -> str:

@@ -20,8 +20,10 @@ from flax import linen
 from jaxdl import data, interop, losses, models, nn, optimizers, studies
 from jaxdl.runs import trust
 
+_LARGEST = 2**31 - 1  # a compiled function takes Python's whole numbers as int32
 _NEED_MORE = {"noisy_sgd"}  # wants a random key
 _DEPRECATED = {"optimistic_adam"}
+_TWINS: Final = {"momentum": "optax.sgd(momentum=0.9)", "nesterov": "optax.sgd(momentum=0.9, nesterov=True)"}
 _LIBRARIES = (("optax.contrib", optax.contrib), ("optax", optax), ("jaxdl", optimizers))
 
 
@@ -59,7 +61,9 @@ def parse(argument: str, text: str) -> Named:
         return Named(name, {})
     try:
         call = ast.parse(f"f({rest}", mode="eval").body
-        if not isinstance(call, ast.Call) or call.args or any(k.arg is None for k in call.keywords):
+        if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name):  # f()() is two calls
+            raise ValueError("there must be one pair of brackets")
+        if call.args or any(k.arg is None for k in call.keywords):
             raise ValueError("only keywords are allowed between the brackets")
         keywords = {str(keyword.arg): _literal(keyword.value) for keyword in call.keywords}
         if len(keywords) < len(call.keywords):
@@ -72,9 +76,13 @@ def parse(argument: str, text: str) -> Named:
 
 def _literal(value: ast.expr) -> Any:
     try:
-        return ast.literal_eval(value)
+        found = ast.literal_eval(value)
     except ValueError as error:
         raise ValueError(f"{ast.unparse(value)} is not a literal such as 1e-3, True or 'text'") from error
+    for one in ast.walk(value):
+        if isinstance(one, ast.Constant) and isinstance(one.value, int) and one.value > _LARGEST:
+            raise ValueError(f"{one.value:.3g} is more than whole numbers of 32 bits hold; write it as a float")
+    return found
 
 
 def function(
@@ -182,6 +190,37 @@ def labels(texts: Sequence[str]) -> list[str]:
     """Return the labels of a run's optimizers, numbered where one occurs more than once."""
     found = [optimizer_label(text) for text in texts]
     return [f"{n}-{found[: i + 1].count(n)}" if found.count(n) > 1 else n for i, n in enumerate(found)]
+
+
+def twin(text: str) -> str | None:
+    """Return the label of the optax optimizer that is the same algorithm as one of jaxdl's; None if there is none."""
+    named = parse_optimizer(text)
+    if named.name != f"jaxdl.{named.short}":
+        return None
+    special = named.short in _TWINS
+    other = parse_optimizer(_TWINS.get(named.short, f"optax.{named.short}"))
+    if other.name not in optimizer_names():
+        other = other._replace(name=f"optax.contrib.{named.short}")
+    unknown = other.name not in optimizer_names()
+    if unknown or (named.keywords and special) or "convention" in named.keywords:
+        return None
+    return str(other._replace(keywords=other.keywords | named.keywords))
+
+
+def twins(labels: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the pairs of labels that are the same algorithm in two libraries."""
+    pairs = [(one, twin(one)) for one in labels]
+    return [(one, other) for one, other in pairs if other in labels and other is not None]
+
+
+def are_twins(first: str, second: str) -> bool:
+    """Return whether two names stand for the same algorithm with the same keywords, perhaps in two libraries."""
+    pair = [parse_optimizer(text) for text in (first, second)]
+    if any(":" in named.name for named in pair):
+        return False
+    same = (pair[0].short, pair[0].keywords) == (pair[1].short, pair[1].keywords)
+    others = [(twin(one), other) for one, other in ((first, pair[1]), (second, pair[0]))]
+    return same or any(found is not None and parse_optimizer(found) == other for found, other in others)
 
 
 def make_optimizer(factory: Callable[..., Any], learning_rate: Any, **options: Any) -> optax.GradientTransformation:

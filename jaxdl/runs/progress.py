@@ -9,6 +9,11 @@ from jaxdl.runs.texts import printable
 QUIET = 60.0  # seconds after which a train row is printed where there are no bars; a log shall not look dead
 
 
+def decimals(value: float) -> str:
+    """Format a loss with four decimals, or with four digits if it is huge: 1e30 has 31 digits before the point."""
+    return f"{value:.4f}" if abs(value) < 1e5 or not math.isfinite(value) else f"{value:.4g}"
+
+
 class RunProgress:
     """Progress of a training run.
 
@@ -45,7 +50,7 @@ class RunProgress:
 
     def row(self, member: Any, row: Any) -> None:
         """Show one row of metrics.csv, of the trainer ``member``."""
-        text = f"{row.split} loss {row.loss:.4f} accuracy {row.accuracy:.2%}"
+        text = f"{row.split} loss {decimals(row.loss)} accuracy {row.accuracy:.2%}"
         if self._bars is not None:
             if member.name not in self._tasks:
                 self._tasks[member.name] = self._bars.add_task(printable(member.name), total=self._steps, text="")
@@ -71,12 +76,15 @@ class RunProgress:
         for row in summary.rows:
             table.add_row(
                 printable(row.optimizer),
-                f"{row.test_accuracy:.2%}",
-                f"{row.test_loss:.4f}",
+                f"{row.test_accuracy:.2%}" if math.isfinite(row.test_accuracy) else "–",
+                decimals(row.test_loss) if math.isfinite(row.test_loss) else "–",
                 f"{row.steps_per_second:.1f}" if math.isfinite(row.steps_per_second) else "–",
                 str(row.steps),
             )
         self.console.print(table)
+        for row in summary.rows:
+            if row.diverged_at is not None:
+                self.line(f"{row.optimizer} diverged at step {row.diverged_at:,}.")
         if summary.pair is not None:
             self.line(describe_pair(summary.pair))
 

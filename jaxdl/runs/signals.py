@@ -7,7 +7,17 @@ from signal import Signals
 
 
 class Diverged(ValueError):
-    """Training produced a loss or a parameter that is not finite."""
+    """Training produced a loss or a parameter that is not finite.
+
+    Args:
+        optimizer: the optimizer that trained.
+        step: the step whose loss is not finite, or after which a parameter is not.
+        why: the rest of the message.
+    """
+
+    def __init__(self, optimizer: str, step: int, why: str) -> None:
+        super().__init__(f"{optimizer}: {why}")
+        self.step, self.why = step, why
 
 
 class StopRequest:

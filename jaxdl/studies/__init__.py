@@ -1,6 +1,6 @@
 """Which optimizer is better, and how certain is that? Problems, landscapes, sweeps over rates and seeds, statistics."""
 
-from jaxdl.studies import cost, landscapes, statistics, sweep
+from jaxdl.studies import cost, landscapes, proportions, statistics, sweep
 from jaxdl.studies.classification import (
     cifar10_3c3d,
     cifar10_resnet20,
@@ -34,6 +34,7 @@ __all__ = [
     "make_problem",
     "mnist_mlp",
     "mnist_softmax",
+    "proportions",
     "quadratic_deep",
     "statistics",
     "sweep",

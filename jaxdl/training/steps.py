@@ -8,7 +8,9 @@ that in training a layer that mixes examples, such as batch norm, sees them as z
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
+from numbers import Integral
 from typing import Any, NamedTuple
 
 import jax
@@ -37,6 +39,7 @@ def train_step(
     augment: Callable[[Array, Array], Array] | None = None,
     penalty: Callable[[Any], Array] | None = None,
     average_decay: float | None = None,
+    accumulate: int = 1,
 ) -> Callable[..., tuple[TrainState, Metrics]]:
     """Make ``step(state, batch, key, *, axis_name=None) -> (state, metrics)``.
 
@@ -66,6 +69,9 @@ def train_step(
         penalty: ``params -> scalar``, added to the mean loss.
         average_decay: decay in [0, 1] of the running average ``decay * average + (1 - decay) * new`` of the state and
             of the parameters to evaluate (`optimizers.eval_params`); None keeps no average.
+        accumulate: number of microbatches, one after another, whose gradients are summed: the gradient of the whole
+            batch with the memory of a part. Layers that mix examples, such as batch norm, see a microbatch at a time.
+            It must divide the batch size of each device. Functions of the loss still take the batch whole.
 
     Returns:
         A function ready for `data_parallel` or ``jax.jit``. Its metrics are sums over the batch, in float32 or wider:
@@ -75,10 +81,9 @@ def train_step(
         ``ignore_label``, or if the optimizer needs an argument that is not offered.
 
     Raises:
-        ValueError: for an ``average_decay`` out of range.
+        ValueError: for an ``average_decay`` or an ``accumulate`` out of range.
     """
-    if isinstance(average_decay, int | float) and not 0 <= average_decay <= 1:
-        raise ValueError(f"average_decay={average_decay} is not in [0, 1]")
+    _check_numbers(average_decay, accumulate)
     sums_of = _summing(loss, metrics, ignore_label)
 
     def step(state: TrainState, batch: data.Batch, key: Array, *, axis_name: str | None = None):
@@ -88,10 +93,11 @@ def train_step(
             layer_key = jax.random.fold_in(layer_key, jax.lax.axis_index(axis_name))
         x = _prepare(batch, preprocess, augment, augment_key)
 
-        def forward(params):
-            return layer.apply(params, state.layer_state, x, train=True, key=layer_key, axis_name=axis_name)
-
-        of_batch = _objective(forward, lambda y: sums_of(y, batch), penalty, axis_name)
+        forward = functools.partial(layer.apply, train=True, axis_name=axis_name)
+        gradient, carried = _gradient(forward, sums_of, int(accumulate)), state.layer_state
+        of_params = lambda params: gradient(params, carried, x, batch, layer_key)
+        outputs = lambda params: forward(params, carried, x, key=layer_key)[0]
+        of_batch = _objective(of_params, outputs, lambda y: sums_of(y, batch), penalty, axis_name)
         point = optimizers.gradient_point(state.opt_state, state.params)
         grads, sums, new_state = of_batch.differentiate(point)
         offered = of_batch.offered(sums, axis_name)
@@ -121,18 +127,57 @@ class _Objective(NamedTuple):
         return found
 
 
-def _objective(forward, sums_of, penalty, axis_name: str | None) -> _Objective:
+def _check_numbers(average_decay: Any, accumulate: Any) -> None:
+    if isinstance(accumulate, bool) or not isinstance(accumulate, Integral) or accumulate < 1:
+        raise ValueError(f"accumulate={accumulate!r} must be a whole number of at least 1")
+    if isinstance(average_decay, int | float) and not 0 <= average_decay <= 1:
+        raise ValueError(f"average_decay={average_decay} is not in [0, 1]")
+
+
+def _gradient(forward, sums_of, parts: int):
+    """Make ``(params, layer_state, x, batch, key) -> (gradient of the sum of losses, sums, new state)``."""
+
+    def gradient(params, layer_state, x, batch, key):
+        def weighted_sum(params):
+            y, new_state = forward(params, layer_state, x, key=key)
+            sums = sums_of(y, batch)
+            return sums["loss"], (sums, new_state)
+
+        grads, (sums, new_state) = jax.grad(weighted_sum, has_aux=True)(params)
+        return jax.tree.map(_wide, grads), sums, new_state  # half precision would round sums and counts
+
+    return gradient if parts == 1 else _in_parts(gradient, parts)
+
+
+def _in_parts(gradient, parts: int):
+    """Make the gradient of `_gradient` in equal parts of the batch, which the state passes through in order."""
+
+    def whole(params, layer_state, x, batch, key):
+        if len(batch.weight) % parts:
+            raise ValueError(f"accumulate={parts} must divide the batch size of each device, {len(batch.weight)}")
+        split = jax.tree.map(lambda a: jnp.asarray(a).reshape(parts, -1, *jnp.shape(a)[1:]), (x, batch))
+
+        def following(carried, part):
+            sums, layer_state = carried
+            number, (x, batch) = part
+            *new, new_state = gradient(params, layer_state, x, batch, jax.random.fold_in(key, number))
+            return (jax.tree.map(jnp.add, sums, tuple(new)), strong(new_state)), None
+
+        first = jax.tree.map(lambda a: a[0], split)
+        *shapes, _ = jax.eval_shape(gradient, params, layer_state, *first, key)
+        zeros = jax.tree.map(lambda like: jnp.zeros(like.shape, like.dtype), tuple(shapes))
+        ((grads, sums), layer_state), _ = jax.lax.scan(following, (zeros, layer_state), (jnp.arange(parts), split))
+        return grads, sums, layer_state
+
+    return whole
+
+
+def _objective(gradient, outputs, sums_of, penalty, axis_name: str | None) -> _Objective:
     def count(sums):  # makes the gradient 0 for a batch without weight, such as one of padding
         return jnp.where(sums["weight"] == 0, 1, sums["weight"])
 
-    def weighted_sum(params):
-        y, new_state = forward(params)
-        sums = sums_of(y)
-        return sums["loss"], (sums, new_state)
-
     def differentiate(params):
-        grads, (sums, new_state) = jax.grad(weighted_sum, has_aux=True)(params)
-        grads = jax.tree.map(_wide, grads)  # half precision would round the sum over devices and the count
+        grads, sums, new_state = gradient(params)
         if axis_name is not None:
             grads, sums = jax.lax.psum((grads, sums), axis_name)
         grads = jax.tree.map(lambda g, p: (g / count(sums)).astype(p.dtype), grads, params)
@@ -148,13 +193,13 @@ def _objective(forward, sums_of, penalty, axis_name: str | None) -> _Objective:
         return sums["loss"] / count(sums)
 
     def value_fn(params):
-        value = loss_fn(forward(params)[0])
+        value = loss_fn(outputs(params))
         return value if penalty is None else value + _wide(penalty(params))
 
     def mean(sums):
         return sums["loss"] / count(sums) + sums["penalty"]
 
-    return _Objective(differentiate, value_fn, lambda params: forward(params)[0], loss_fn, mean)
+    return _Objective(differentiate, value_fn, outputs, loss_fn, mean)
 
 
 def eval_step(

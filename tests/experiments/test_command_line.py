@@ -41,7 +41,8 @@ MISTAKES = {
     "--dataset mine:bad_pixels": ("a pixel that is not finite",),
     "--dev-fraction 0.0001": ("dev_fraction=0.0001", "leaves the dev part empty"),
     "--test-fraction 0.9999": ("test_fraction=0.9999", "last training example"),
-    "--dev-fraction 0": ("dev_fraction is 0.0", "between 0 and 1"),
+    "--dev-fraction -1": ("dev_fraction is -1.0", "between 0 and 1"),
+    "--dev-fraction 0 --early-stop 2": ("early_stop=2 is not allowed", "needs a development part"),
     # model
     "--model tiny_cn": ("model='tiny_cn' is unknown", "nearest is 'tiny_cnn'", "lecture_torch, lenet5"),
     "--model mine:seven": ("model='mine:seven' is not allowed", "gives 10 logits", "it gives (7,)"),
@@ -91,6 +92,16 @@ MISTAKES = {
         "loss='softmax_cross_entropy' does not take what model='mine:capsules' returns in training, a Capsules: ",
     ),
     "--loss margin --label-smoothing 0.1": ("label_smoothing=0.1 is not allowed", "0 with loss='margin'"),
+    "--clip-norm 0": ("clip_norm=0.0 is not allowed: it must be a positive number",),
+    "--accumulate 0": ("accumulate=0 is not allowed: it must be at least 1",),
+    "--accumulate 5": ("batch_size=32 is not allowed: it must be a multiple of the 1 devices × 5 microbatches",),
+    "--class-weights 1 2": ("class_weights=('1', '2') is not allowed: it must be 10 numbers, one per class",),
+    "--class-weights balance": ("class_weights=('balance',) is not allowed", "one per class, or balanced"),
+    "--class-weights 0 0": ("class_weights=('0', '0') is not allowed", "above 0 for one class"),
+    "--class-weights balanced --loss hinge": ("class_weights=('balanced',) is not allowed", "loss='hinge', which has"),
+    "--mixup 0": ("mixup=0.0 is not allowed: it must be a positive number",),
+    "--cutmix 1 --loss margin": ("cutmix=1.0 is not allowed", "only softmax_cross_entropy takes soft labels"),
+    "--augment hue": ("augment=('hue',) is not allowed: it must be without hue for grey images",),
     "--augment none flip": ("augment=('none', 'flip') is not allowed",),
     "--optimizer jaxdl.adam --noise-floor True": ("noise_floor=True is not allowed",),
     # folders
@@ -231,7 +242,7 @@ def test_help_breaks_lines_where_the_width_ends_and_nowhere_else(command, run, m
     code, out, _ = run(command.main, "--help")
     assert code == 0
     lines = [line.strip("│ ") for line in out.splitlines()]  # a terminal that can draw frames gets one
-    told = [line.strip("│ ") if re.match("│? {12}", line) else "" for line in out.splitlines()]
+    told = [line.strip("│ ") if re.match("│? {6}", line) else "" for line in out.splitlines()]
     width = max(map(len, told))
     assert width > 60
     for line, after in itertools.pairwise(told):

@@ -334,7 +334,8 @@ def test_capsules_with_their_loss_on_plain_pixels(run, capsys, here, tmp_path, m
 def test_a_loss_that_becomes_nan_stops_the_run_and_keeps_the_last_finite_checkpoint(run, here, tmp_path):
     folder = tmp_path / "run"
     args = ["--dataset", "mine:blobs", "--model", "mine:net", "--optimizer", "mine:nan_at_7", "--schedule", "constant"]
-    code, _, err = run(train_cnn.main, *args, "--batch-size", 16, "--epochs", 3, "--log-every", 1, "--out", folder)
+    more = ["--batch-size", 16, "--epochs", 3, "--log-every", 1, "--checkpoint-every", 1000, "--out", folder]
+    code, _, err = run(train_cnn.main, *args, *more)
     # the seventh update is NaN, which the eighth loss shows
     assert code == 1
     assert "mine:nan_at_7: the loss is nan at step 8; the last finite loss was" in err
@@ -344,7 +345,51 @@ def test_a_loss_that_becomes_nan_stops_the_run_and_keeps_the_last_finite_checkpo
     assert sorted(int(path.name) for path in folder.glob("checkpoints/*/[0-9]*")) == [0, 5]
     again = run(train_cnn.main, "--resume", folder, "--trust-run")
     assert again[0] == 1
-    assert again[2] == err, "the checkpoint can be restored, and the run meets the same step"
+    assert again[2] == err, "a run that diverged stays so"
+    report = (folder / "report.md").read_text()
+    assert "diverged at step 8" in report
+    assert "the loss is nan at step 8; the last finite loss was" in report
+    with pytest.raises(ValueError, match="optimizer='mine:nan_at_7' diverged, so it has no weights: the loss is nan"):
+        runs.load(folder, trust_run=True)
+
+
+def test_an_optimizer_that_diverges_leaves_the_others_as_they_are(run, here, tmp_path, monkeypatch):
+    """The others train as without it, the report says when it ended, and a resumed run keeps to that."""
+    common = ["--dataset", "mine:blobs", "--model", "mine:net", "--schedule", "constant", "--batch-size", 16]
+    common += ["--epochs", 3, "--learning-rate", 0.1]
+    folder, alone = tmp_path / "run", tmp_path / "alone"
+    code, out, _ = run(
+        train_cnn.main, *common, "--optimizer", "mine:nan_at_7", "jaxdl.sgd", "optax.adam", "--out", folder
+    )
+    assert code == 0
+    assert "diverged: mine:nan_at_7: the loss is nan at step 8; the last finite loss was" in out
+    assert "mine:nan_at_7 diverged at step 8." in out
+    monkeypatch.setattr(report, "write", lambda folder: folder)
+    assert run(train_cnn.main, *common, "--optimizer", "jaxdl.sgd", "optax.adam", "--out", alone)[0] == 0
+    monkeypatch.undo()
+    timeless = [
+        [{k: v for k, v in row.items() if k != "seconds"} for row in rows(path) if row["optimizer"] != "mine:nan_at_7"]
+        for path in (folder, alone)
+    ]
+    assert timeless[0] == timeless[1]
+    first, *others = json.loads((folder / "summary.json").read_text())["rows"]
+    assert (first["diverged_at"], first["steps"], first["test_accuracy"], first["epochs"]) == (8, 8, None, 8 / 5)
+    assert [row["diverged_at"] for row in others] == [None, None]
+    with np.load(folder / "predictions.npz") as archive:
+        assert {"probabilities_1", "probabilities_2"} <= set(archive)
+        assert "probabilities_0" not in archive
+    text = (folder / "report.md").read_text()
+    assert text.count("diverged") >= 2
+    assert "## Is it the same algorithm?" not in text
+    assert "## Which is better?" in text
+    # killed before its end, and resumed
+    (folder / "summary.json").unlink()
+    shutil.rmtree(folder / "final")
+    code, out, _ = run(train_cnn.main, "--resume", folder, "--trust-run")
+    assert code == 0
+    assert "mine:nan_at_7 diverged at step 8." in out
+    assert (folder / "report.md").read_text() == text
+    assert runs.load(folder, optimizer="jaxdl.sgd", trust_run=True).optimizer == "jaxdl.sgd"
 
 
 def test_a_learning_rate_that_explodes_stops_the_run(run, here, tmp_path):

@@ -177,7 +177,7 @@ COMMANDS = {  # experiment -> the options of its config that may name functions
 SMALL = {
     train_cnn: {"model": "tiny_cnn", "steps_per_call": 1},
     compare_optimizers: {"problems": ("beale",), "optimizer": ("jaxdl.sgd",)},
-    transfer: {"source": "digits", "different": "digits"},
+    transfer: {"source": "digits", "different": "experiments.transfer.patches:photo_patches"},
 }
 CLAIMS = [catalogue.load(name) for name in catalogue.demonstrations()]
 COMMANDS |= {module: ("dataset",) for module in CLAIMS if hasattr(module.Config, "dataset")}
