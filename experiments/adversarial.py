@@ -31,7 +31,7 @@ STEPS = 20  # of projected gradient, each of ε/8
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(demonstrations.Options):
+class Config(demonstrations.DemonstrationOptions):
     """The options of a run."""
 
     EXPERIMENT: ClassVar[str] = "adversarial"

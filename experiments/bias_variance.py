@@ -25,7 +25,7 @@ sine = lambda x: np.sin(np.pi * x)  # the truth
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(demonstrations.Options):
+class Config(demonstrations.DemonstrationOptions):
     """The options of a run."""
 
     EXPERIMENT: ClassVar[str] = "bias_variance"

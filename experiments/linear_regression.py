@@ -28,7 +28,7 @@ BODY_MASS = 2  # its column in the diabetes data
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(demonstrations.Options):
+class Config(demonstrations.DemonstrationOptions):
     """The options of a run."""
 
     EXPERIMENT: ClassVar[str] = "linear_regression"

@@ -30,7 +30,7 @@ REACH = 6.0  # of w and b in the search for negative curvature
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(demonstrations.Options):
+class Config(demonstrations.DemonstrationOptions):
     """The options of a run."""
 
     EXPERIMENT: ClassVar[str] = "logistic_regression"

@@ -33,7 +33,7 @@ SIDE = 41  # points of a picture along each axis
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(demonstrations.Options):
+class Config(demonstrations.DemonstrationOptions):
     """The options of a run."""
 
     EXPERIMENT: ClassVar[str] = "nonlinearity"

@@ -33,7 +33,7 @@ ESCAPERS = {"plain": optimizers.sgd, "momentum": optimizers.momentum, "adam": op
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(demonstrations.Options):
+class Config(demonstrations.DemonstrationOptions):
     """The options of a run."""
 
     EXPERIMENT: ClassVar[str] = "optimizers_2d"

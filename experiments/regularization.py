@@ -32,7 +32,7 @@ RATES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 0.9)  # of dropping or reversing; of
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(demonstrations.Options):
+class Config(demonstrations.DemonstrationOptions):
     """The options of a run."""
 
     EXPERIMENT: ClassVar[str] = "regularization"

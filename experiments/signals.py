@@ -34,7 +34,7 @@ Z, W, TIME = (f"log10 of ∂L/∂{what}, first to last" for what in ("z", "W", "
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(demonstrations.Options):
+class Config(demonstrations.DemonstrationOptions):
     """The options of a run."""
 
     EXPERIMENT: ClassVar[str] = "signals"

@@ -20,7 +20,7 @@ from jaxdl.runs import folder as folders
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(demonstrations.Options):
+class Config(demonstrations.DemonstrationOptions):
     EXPERIMENT: ClassVar[str] = "toy"
 
     seeds: int = 3

@@ -212,9 +212,8 @@ def check(config: Config) -> None:
     _check_gradient(config)
     _check_mixtures(config)
     require(config.average is None or 0 < config.average < 1, "average", config.average, "in (0, 1)")
-    require(
-        config.augment == ("none",) or "none" not in config.augment, "augment", config.augment, "none alone, or others"
-    )
+    alone = config.augment == ("none",) or "none" not in config.augment
+    require(alone, "augment", config.augment, "none alone, or others")
     there = len(jax.devices())
     require(
         config.devices <= there,

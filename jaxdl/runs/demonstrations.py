@@ -45,7 +45,7 @@ from jaxdl.runs.signals import StopRequest, catch_stop
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
+class DemonstrationOptions:
     """The options that all demonstrations share; a Config adds its own, and may give these other defaults."""
 
     PASSING: ClassVar[tuple[str, ...]] = ("budget",)  # a resumed run may have another
@@ -80,7 +80,7 @@ class Drawing(NamedTuple):
 class Demonstration(NamedTuple):
     """An experiment that measures claims, as pure functions of its config."""
 
-    config: type[Options]  # a frozen dataclass with EXPERIMENT, the module's name
+    config: type[DemonstrationOptions]  # a frozen dataclass with EXPERIMENT, the module's name
     load: Callable[[Any], tuple[data.Dataset | str, Any]]  # config -> (data set or its name, whatever runs need)
     cases: Callable[[Any], Sequence[str]]  # config -> names of the cases, each run with each seed
     run: Callable[[Any, Any, str, int], Mapping[str, Any]]  # (config, loaded, case, seed) -> numbers and arrays

@@ -77,7 +77,8 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1
 def plain(text: str) -> str:
     """Escape a text for Markdown, on one line, so that it cannot introduce markup, links, images or HTML."""
     escaped = re.sub(r"([\\`*_\[\]<>|&~$#])", r"\\\1", printable(" ".join(text.split())))
-    return re.sub(r"^(\d*)([-+=.)])", r"\1\\\2", escaped)  # the start of a list or of a line below a heading
+    # the start of a list or of a line below a heading
+    return re.sub(r"^(\d*)([-+=]|[.)](?!\S))", r"\1\\\2", escaped)
 
 
 def words(name: str) -> str:

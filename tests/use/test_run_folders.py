@@ -208,7 +208,9 @@ def test_names_are_literal_on_a_terminal(terminal, monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "200")
     clock = types.SimpleNamespace(steps_per_second=1.0)
     row = types.SimpleNamespace(split="dev", loss=1.0, accuracy=0.5, step=1, epoch=0)
-    result = types.SimpleNamespace(optimizer=NAME, test_accuracy=0.5, test_loss=1.0, steps_per_second=1.0, steps=1)
+    result = types.SimpleNamespace(
+        optimizer=NAME, test_accuracy=0.5, test_loss=1.0, steps_per_second=1.0, steps=1, diverged_at=1
+    )
     with runs.RunProgress(3) as progress:
         progress.row(types.SimpleNamespace(name=NAME, clock=clock), row)
         progress.line(NAME)
