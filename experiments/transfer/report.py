@@ -42,14 +42,21 @@ def write(folder: Path) -> Path:
     header = ["task and data", "the lecture's way", "its accuracy", "best here", "its accuracy"]
     means = [[task, way, *(_percent(found(task, way, n)) for n in counts)] for task in TASKS for way in ways]
     alt = "Test accuracy of five ways against training examples per class"
+    measured = (
+        []
+        if not ways
+        else [
+            "## Accuracy against examples",
+            pages.figure(folder, "accuracy", _curves(found, ways, counts), alt),
+            pages.table(["task", "way", *(f"{n} per class" for n in counts)], means, left=2),
+        ]
+    )
     return pages.write(folder, [
         f"# Transfer from {pages.plain(config.source)}",
         pages.plain(text),
         "## The four cells",
         pages.table(header, _cells(found, ways, counts), left=2),
-        "## Accuracy against examples",
-        pages.figure(folder, "accuracy", _curves(found, ways, counts), alt),
-        pages.table(["task", "way", *(f"{n} per class" for n in counts)], means, left=2),
+        *measured,
         *pages.made(manifest, records.read_json(folder / folders.CONFIG)),
     ])  # fmt: skip
 

@@ -22,7 +22,7 @@ from jaxdl import disk
 from jaxdl.runs import folder as folders
 from jaxdl.runs import records, trust
 from jaxdl.runs.signals import Diverged
-from jaxdl.runs.texts import printable, shortened
+from jaxdl.runs.texts import cut, printable, shortened
 
 Config = TypeVar("Config")
 WHERE = ("out", "resume", "trust_run")  # options of one command, which config.json does not keep
@@ -191,7 +191,7 @@ def naming_config(config: Any) -> Iterator[None]:
     except ValueError as error:
         if config.resume is None:
             raise
-        raise ValueError(f"{config.resume / folders.CONFIG}: {error}") from error
+        raise ValueError(f"{config.resume / folders.CONFIG}: {cut(str(error))}") from error
 
 
 def save_config(folder: pathlib.Path, config: Any) -> None:

@@ -4,7 +4,7 @@ import math
 import os
 import pathlib
 import urllib.parse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -12,6 +12,7 @@ import jax
 from jaxdl import data, nn, training
 from jaxdl.runs import folder as folders
 from jaxdl.runs import names, records, trust
+from jaxdl.runs.texts import cut
 
 Path = pathlib.Path
 PREPROCESSING, FINAL, DIVERGED = "preprocessing.json", "final", "diverged.json"
@@ -131,7 +132,7 @@ def load(folder: str | os.PathLike, *, optimizer: str | None = None, trust_run: 
     trust.check_stored(path, {"model": config.model}, trust_run=trust_run)
     if not config.optimizer:
         raise ValueError(f"{path}: optimizer must hold at least one name")
-    trained = names.labels(config.optimizer)
+    trained = _from_config(path, names.labels, config.optimizer)
     name = trained[0] if optimizer is None else optimizer
     if name not in trained:
         raise ValueError(f"optimizer={name!r} is not in this run; it has {', '.join(trained)}")
@@ -141,10 +142,8 @@ def load(folder: str | os.PathLike, *, optimizer: str | None = None, trust_run: 
         raise ValueError(f"optimizer={name!r} diverged, so it has no weights: {ended.why}")
     if not found:
         raise ValueError(f"{folder}: this run has not finished; resume it with --resume {folder}")
-    layer = names.model(config.model, len(about.classes))
-    like = jax.eval_shape(
-        lambda key: dict(zip(("params", "state"), layer.init(key, about.in_shape), strict=True)), jax.random.key(0)
-    )
+    layer = _from_config(path, names.model, config.model, len(about.classes))
+    like = _from_config(path, _variables, layer, about.in_shape)
     variables = training.checkpoints.restore(final / f"{found[-1]:08d}", like).tree
     return Run(
         layer,
@@ -156,6 +155,21 @@ def load(folder: str | os.PathLike, *, optimizer: str | None = None, trust_run: 
         records.read_json(path),
         name,
     )
+
+
+def _variables(layer: nn.Layer, in_shape: tuple[int, ...]) -> Any:
+    """Return the shapes and types of a network's variables."""
+    return jax.eval_shape(
+        lambda key: dict(zip(("params", "state"), layer.init(key, in_shape), strict=True)), jax.random.key(0)
+    )
+
+
+def _from_config(path: Path, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function of what a config says, and name the config in its errors."""
+    try:
+        return function(*arguments)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {cut(str(error))}") from error
 
 
 def read_preprocessing(path: Path) -> Preprocessing:

@@ -21,7 +21,11 @@ def printable(text: str, *, keep: str = "") -> str:
 
 def shortened(value: Any, length: int = 200) -> str:
     """Return a value in Python's notation, cut to a length."""
-    text = repr(value)
+    return cut(repr(value), length)
+
+
+def cut(text: str, length: int = 2000) -> str:
+    """Return a text, cut to a length: a stranger's file may hold names of megabytes."""
     return text if len(text) <= length else f"{text[: length - 3]}..."
 
 
