@@ -26,9 +26,7 @@ def fuzz(name: str, corpus: str, *options: str) -> None:
     """Fuzz a target with libFuzzer's options until one of its limits, or the first finding."""
     import atheris  # pyright: ignore[reportMissingImports]
 
-    with atheris.instrument_imports(
-        include=["jaxdl.data", "jaxdl.interop", "jaxdl.runs", "jaxdl.training.checkpoints"]
-    ):
+    with atheris.instrument_imports(include=INSTRUMENTED):  # pyright: ignore[reportAttributeAccessIssue]
         from benchmarks.fuzz import targets
     logging.disable(logging.CRITICAL)
     seed(name, Path(corpus))
