@@ -10,6 +10,7 @@ from experiments import (
     adversarial,
     bias_variance,
     catalogue,
+    learning_curves,
     linear_regression,
     logistic_regression,
     nonlinearity,
@@ -21,6 +22,7 @@ from jaxdl.runs import demonstrations
 
 TINY = {  # options of a run of a few seconds
     "adversarial": ["--dataset", "digits", "--width", "8", "--epochs", "1", "--sweep", "0", "0.3"],
+    "learning_curves": ["--dataset", "digits", "--width", "8", "--sizes", "20", "60", "--steps", "20"],
     "signals": ["--depth", "4", "--width", "8", "--times", "5"],
     "bias_variance": ["--resamples", "5", "--examples", "15", "--degrees", "1", "3", "9"],
     "linear_regression": ["--steps", "100"],
@@ -31,6 +33,7 @@ TINY = {  # options of a run of a few seconds
 }
 OUT_OF_RANGE = {  # options that are refused, with the message
     "adversarial": (["--eps", "-0.1"], r"eps=-0\.1 is not allowed: it must be at least 0"),
+    "learning_curves": (["--sizes", "9", "3"], r"sizes=\(9, 3\) is not allowed: it must be two or more increasing"),
     "signals": (["--depth", "1"], "depth=1 is not allowed: it must be at least 2"),
     "bias_variance": (["--degrees", "1", "3"], r"degrees=\(1, 3\) is not allowed: it must hold 1, 3 and 9"),
     "nonlinearity": (["--points", "2"], "points=2 is not allowed: it must be at least 4"),
@@ -96,6 +99,15 @@ def test_the_squared_error_of_one_point_curves_down_where_it_should():
     s = 1 / (1 + np.exp(3.0))
     slope = s * (1 - s)
     np.testing.assert_allclose(found, [2 * slope**2 + 2 * (s - 1) * slope * (1 - 2 * s)], rtol=1e-4)
+
+
+def test_gaps_of_learning_curves_by_hand():
+    curve = np.array([[[0.2, 30.0, 40.0], [5.2, 7.2, 20.2]]])  # one seed, two sizes; people err by .2
+    np.testing.assert_allclose(learning_curves.gaps(curve, 0)[:, 0], [0, 29.8, 0], atol=1e-9)
+    np.testing.assert_allclose(learning_curves.gaps(curve, 1, moved=True)[:, 0], [5, 2, 13], atol=1e-9)
+    found = [learning_curves.diagnosis(one).problem for one in (*curve[0].tolist(), [0.4, 0.6, 0.6])]
+    assert found == ["high variance", "high bias", "none"]
+    assert learning_curves.diagnosis(curve[0, 1].tolist(), moved=True).problem == "data mismatch"
 
 
 def test_more_mistakes_of_adversarial_leave_nothing(tmp_path):
