@@ -2,6 +2,7 @@
 
 from jaxdl.training import checkpoints
 from jaxdl.training.batch_norm import reestimate_batch_norm
+from jaxdl.training.invariance import Invariance, assert_device_invariance, check_device_invariance
 from jaxdl.training.loop import evaluate, fit, prefetch
 from jaxdl.training.measures import check_labels
 from jaxdl.training.parallel import STRATEGIES, Parallel, data_parallel, data_parallel_eval, replicate
@@ -13,8 +14,11 @@ from jaxdl.training.stopping import EarlyStopping
 __all__ = [
     "STRATEGIES",
     "EarlyStopping",
+    "Invariance",
     "Parallel",
     "TrainState",
+    "assert_device_invariance",
+    "check_device_invariance",
     "check_labels",
     "checkpoints",
     "create",
