@@ -6,6 +6,7 @@ from jaxdl.training.invariance import Invariance, assert_device_invariance, chec
 from jaxdl.training.loop import evaluate, fit, prefetch
 from jaxdl.training.measures import check_labels
 from jaxdl.training.parallel import STRATEGIES, Parallel, data_parallel, data_parallel_eval, replicate
+from jaxdl.training.processes import join, own_part
 from jaxdl.training.resident import fits_in_memory
 from jaxdl.training.state import TrainState, create, eval_variables, start
 from jaxdl.training.steps import eval_step, per_example, train_step
@@ -29,6 +30,8 @@ __all__ = [
     "evaluate",
     "fit",
     "fits_in_memory",
+    "join",
+    "own_part",
     "per_example",
     "prefetch",
     "reestimate_batch_norm",
