@@ -15,7 +15,7 @@ from PIL import Image
 
 from jaxdl import data
 from jaxdl.data import streaming
-from jaxdl.data.reading import fetching
+from jaxdl.data.reading import decoded, fetching
 from jaxdl.data.streaming import cropping, index
 
 pytest.importorskip("grain")
@@ -284,3 +284,32 @@ def hashed(batch):
 def alive(pid):
     stat = pathlib.Path(f"/proc/{pid}/stat")
     return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+def test_the_cache_of_decoded_images_has_a_place_a_limit_and_a_switch(tmp_path, monkeypatch):
+    place = fetching.cache_folder() / "decoded"
+    sets = [folder(tmp_path / name, files(parts=("",), seed=i)) for i, name in enumerate("abc")]
+    data.load(sets[0])
+    (first,) = place.iterdir()
+    size = first.stat().st_size
+    assert decoded.status(place) == (
+        f"decoded images are cached in {place}: {size:,} bytes of at most {8 << 30:,} (JAXDL_CACHE_BYTES, 0 for none)"
+    )
+    monkeypatch.setenv("JAXDL_CACHE_BYTES", str(3 * size + 2000))  # 4,096 bytes of a new file are reckoned for headers
+    os.utime(first, (1, 1))
+    data.load(sets[1])
+    data.load(sets[0])  # now used last
+    (second,) = set(place.iterdir()) - {first}
+    os.utime(second, (2, 2))
+    monkeypatch.setenv("JAXDL_CACHE_BYTES", str(2 * size + 4096))
+    data.load(sets[2])
+    assert first in set(place.iterdir())
+    assert second not in set(place.iterdir())
+    monkeypatch.setenv("JAXDL_CACHE_BYTES", "0")
+    kept = {path: path.stat().st_mtime for path in place.iterdir()}
+    data.load(sets[1])
+    assert {path: path.stat().st_mtime for path in place.iterdir()} == kept
+    assert decoded.status(place) == "decoded images are not cached (JAXDL_CACHE_BYTES=0)"
+    monkeypatch.setenv("JAXDL_CACHE_BYTES", "8 GB")
+    with pytest.raises(ValueError, match="JAXDL_CACHE_BYTES is '8 GB'; expected a number of bytes"):
+        data.load(sets[0])

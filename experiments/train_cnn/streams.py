@@ -16,7 +16,9 @@ import numpy as np
 from experiments.train_cnn.config import Config, require
 from jaxdl import data, runs
 from jaxdl.data import streaming
+from jaxdl.data.reading import decoded
 from jaxdl.data.reading.archives import is_packed
+from jaxdl.data.reading.fetching import cache_folder
 
 RESIDENT: Final = 1 << 30  # bytes of decoded images, as many as `training.fits_in_memory` allows on a CPU
 EVALUATED: Final = 1 << 26  # bytes of a batch of evaluation
@@ -52,6 +54,8 @@ def open_data(config: Config) -> Opened:
     fractions: dict[str, Any] = {"dev_fraction": config.dev_fraction, "test_fraction": config.test_fraction}
     if not _wants_stream(config):
         dataset = runs.dataset(config.dataset, data_dir=config.data_dir, skip_unreadable=config.skip_unreadable)
+        if _path(config) is not None:
+            print(decoded.status(cache_folder() / "decoded"), flush=True)
         return Opened(dataset, data.split(dataset, seed=config.seed, **fractions))
     stream = streaming.open_images(
         Path(config.dataset),
@@ -71,9 +75,8 @@ def open_data(config: Config) -> Opened:
 
 def _wants_stream(config: Config) -> bool:
     """Return whether the data are images on disk that `data.load` would refuse, or should not keep in memory."""
-    path, asked = Path(config.dataset).expanduser(), config.stream == "always" or config.image_size is not None
-    named = re.sub("[-_ ]", "", config.dataset.lower()) in {name.replace("_", "") for name in data.NAMES}
-    if named or not streaming.looks_streamable(path):
+    path, asked = _path(config), config.stream == "always" or config.image_size is not None
+    if path is None:
         allowed = "left out: only a folder or tar archive of images has images to read"
         require(config.image_size is None, "image_size", config.image_size, allowed)
         require(config.stream != "always", "stream", config.stream, allowed)
@@ -84,6 +87,13 @@ def _wants_stream(config: Config) -> bool:
         return False
     count, sizes = streaming.peek(path)
     return len(sizes) > 1 or _holds_shards(path) or 3 * count * max((h * w for h, w in sizes), default=0) > RESIDENT
+
+
+def _path(config: Config) -> Path | None:
+    """Return the path of the images on disk; None for a data set that is no folder or archive of images."""
+    path = Path(config.dataset).expanduser()
+    named = re.sub("[-_ ]", "", config.dataset.lower()) in {name.replace("_", "") for name in data.NAMES}
+    return None if named or not streaming.looks_streamable(path) else path
 
 
 def _holds_shards(path: Path) -> bool:
