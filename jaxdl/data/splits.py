@@ -13,7 +13,7 @@ from jaxdl.data.dataset import Dataset, is_classes
 class Examples(NamedTuple):
     """Images, or features, with their labels."""
 
-    images: np.ndarray  # uint8 or float32 (N, H, W, C), or float32 (N, features)
+    images: Any  # uint8 or float32 (N, H, W, C), or float32 (N, features); or a `streaming.StreamedImages`
     labels: np.ndarray  # int32 (N,); of real targets float32 (N,) or (N, targets)
 
 
