@@ -56,8 +56,7 @@ def run(config: Config, folder: Path, argv: Sequence[str] | None = None, *, resu
             trainers = [
                 Trainer(shared, start, folder, table, request, budget=budget, on_row=progress.row) for start in starts
             ]
-            where = "on the host" if shared.resident is None else "on the device"
-            progress.line(f"data set {where}, {shared.steps_per_call} steps per call")
+            progress.line(f"data set {shared.place}, {shared.steps_per_call} steps per call")
             if resume:
                 progress.line(f"resuming {folder}")
                 for trainer in trainers:
@@ -68,6 +67,7 @@ def run(config: Config, folder: Path, argv: Sequence[str] | None = None, *, resu
                 again = commandline.resuming(folder, config)
                 progress.line(f"{request.signal.name}: saved at step {save(trainers)}; resume with {again}")
                 return request.exit_code
+        shared.close()
         records.arrange(table, [trainer.name for trainer in trainers])
         outcomes = [finish(trainer, folder) for trainer in trainers]
     summary = write_outcome(folder, shared, outcomes)

@@ -29,6 +29,7 @@ class Config:
     EXPERIMENT: ClassVar[str] = "train_cnn"
     ADDED: ClassVar[tuple[str, ...]] = (  # options that older run folders lack
         "skip_unreadable", "clip_norm", "accumulate", "compute_dtype", "mixup", "cutmix", "class_weights",
+        "image_size", "stream", "workers",
     )  # fmt: skip
 
     dataset: str = "digits"
@@ -118,6 +119,13 @@ class Config:
     CPU if a forward pass takes over 0.1 GFLOP."""
     skip_unreadable: bool = False
     """Leave out image files of a folder or archive that cannot be read, and say how many."""
+    image_size: int | None = None
+    """Resize the images of a folder or archive: the largest central square of each to this height and width. By default
+    images of several sizes get the size that the network was made for."""
+    stream: Literal["auto", "always", "never"] = "auto"
+    """Whether to read the images of a folder or archive from disk during training. auto: if they take over 1 GiB."""
+    workers: int = 0
+    """Processes that read and decode a stream. 0: threads, which suit all but tiny images."""
     data_dir: Path | None = None
     """Folder of the data sets' files; by default the variable JAXDL_DATA_DIR, else a per-user cache."""
     out: Path | None = None
@@ -197,10 +205,10 @@ def check(config: Config) -> None:
     require(len(rates) == len(given), "learning_rate", rates, f"one, or one for each of the optimizers {given}")
     for rate in rates:
         require(math.isfinite(rate) and rate > 0, "learning_rate", rate, "a positive number")
-    for name in ("epochs", "batch_size", "devices", "log_every", "early_stop", "accumulate"):
+    for name in ("epochs", "batch_size", "devices", "log_every", "early_stop", "accumulate", "image_size"):
         value = getattr(config, name)
         require(value is None or value >= 1, name, value, "at least 1")
-    for name in ("warmup", "checkpoint_every", "seed", "weight_decay", "steps_per_call"):
+    for name in ("warmup", "checkpoint_every", "seed", "weight_decay", "steps_per_call", "workers"):
         value = getattr(config, name)
         require(value is None or 0 <= value < math.inf, name, value, "at least 0")
     require(config.seed < 1 << 63, "seed", config.seed, f"below {1 << 63}")

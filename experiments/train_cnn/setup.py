@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.train_cnn import choices, mixing
+from experiments.train_cnn import choices, mixing, streams
 from experiments.train_cnn.config import Config, require
 from jaxdl import analysis, compare, data, nn, runs, training
-from jaxdl.data import augmentation
+from jaxdl.data import augmentation, streaming
 from jaxdl.runs import commandline, trials
 
 ONE_ULP = "+1ulp"  # suffix of the label of the run that measures the noise floor
@@ -33,6 +33,19 @@ class Setup(NamedTuple):
     evaluate: Evaluate  # (params, state, examples) -> ({"loss", "accuracy"}, logits)
     resident: data.Examples | None  # the training part on the devices, where it fits
     steps_per_call: int
+    loader: streaming.Loader | None = None  # of the training part, if it is streamed
+
+    def close(self) -> None:
+        """Stop the workers of a stream."""
+        if self.loader is not None:
+            self.loader.close()
+
+    @property
+    def place(self) -> str:
+        """Return a phrase on where the data set is."""
+        if self.loader is not None:
+            return streams.place(self.config, self.in_shape)
+        return "on the host" if self.resident is None else "on the device"
 
     @property
     def in_shape(self) -> tuple[int, ...]:
@@ -52,6 +65,8 @@ class Setup(NamedTuple):
     def batches(self, epoch: int, first: int) -> Iterable[Any]:
         """Return the batches of an epoch from number ``first`` on, or their rows if the data are on the device."""
         size, seed, train = self.config.batch_size, self.config.seed, self.splits.train
+        if self.loader is not None:
+            return self.loader.batches(epoch, first)
         if self.resident is not None:
             return data.batch_rows(len(train.labels), size, seed=seed, epoch=epoch, start=first)
         return data.batches(train, size, seed=seed, epoch=epoch, start=first)
@@ -73,23 +88,27 @@ def prepare(config: Config) -> Setup:
     Raises:
         ValueError: if the options, the model and the data do not fit together.
     """
-    dataset = runs.dataset(config.dataset, data_dir=config.data_dir, skip_unreadable=config.skip_unreadable)
-    splits = data.split(dataset, seed=config.seed, dev_fraction=config.dev_fraction, test_fraction=config.test_fraction)
-    preprocessing = fit_preprocessing(config, splits.train.images, dataset.scale)
+    opened = streams.open_data(config)
+    dataset, splits = opened.dataset, opened.splits
+    preprocessing = fit_preprocessing(config, opened)
     layer = runs.model(config.model, len(dataset.classes))
     evaluate = make_evaluate(config, layer, preprocessing)
     shared = Setup(config, dataset, splits, preprocessing, layer, evaluate, None, 1)
     check_fit(shared)
-    fits = training.fits_in_memory(splits.train, jax.devices()[: config.devices])
+    loader = streams.training_loader(config, opened)
+    fits = loader is None and training.fits_in_memory(splits.train, jax.devices()[: config.devices])
     steps_per_call = choose_steps_per_call(config, layer, splits, fits)
     resident = training.replicate(splits.train, config.devices) if fits else None
-    return shared._replace(resident=resident, steps_per_call=steps_per_call)
+    return shared._replace(resident=resident, steps_per_call=steps_per_call, loader=loader)
 
 
-def fit_preprocessing(config: Config, images: np.ndarray, scale: float) -> data.Normalization:
+def fit_preprocessing(config: Config, opened: streams.Opened) -> data.Normalization:
     """Return the normalization of the images: by statistics of the training part, or by the scale only."""
+    images, scale = opened.splits.train.images, opened.dataset.scale
     if config.normalization == "none":
         return data.no_normalization(images.shape[-1], scale)
+    if isinstance(images, streaming.StreamedImages) and opened.stream is not None:
+        return streaming.fit_normalization(opened.stream, images)
     return data.fit_normalization(images, scale)
 
 
@@ -142,7 +161,7 @@ def make_evaluate(config: Config, layer: nn.Layer, preprocessing: data.Normaliza
     def evaluate(params: Any, state: Any, examples: data.Examples):
         size = min(1024, len(examples.labels))
         size = -(-size // config.devices) * config.devices
-        return training.evaluate(step, (params, state), data.eval_batches(examples, size))
+        return training.evaluate(step, (params, state), streams.eval_batches(examples, size, config.devices))
 
     return evaluate
 
@@ -186,7 +205,8 @@ def make_starts(shared: Setup) -> list[Start]:
 def compile_step(shared: Setup, optimizer: Any, penalty: choices.Penalty | None) -> training.Parallel:
     """Return the training step on the config's devices; it takes rows if the examples are on the devices."""
     config, preprocessing = shared.config, shared.preprocessing
-    augment, classes = choices.augment(config.augment, preprocessing.scale), len(shared.dataset.classes)
+    names = streams.augment_on_device(config, shared.loader)
+    augment, classes = choices.augment(names, preprocessing.scale), len(shared.dataset.classes)
     normalize = data.normalize if augment is None else data.standardize  # augmented images are in [0, 1] already
     images: dict[str, Any] = {"preprocess": lambda x: normalize(x, preprocessing), "augment": augment}
     mixes = [

@@ -2,9 +2,11 @@
 
 from jaxdl.training import checkpoints
 from jaxdl.training.batch_norm import reestimate_batch_norm
+from jaxdl.training.invariance import Invariance, assert_device_invariance, check_device_invariance
 from jaxdl.training.loop import evaluate, fit, prefetch
 from jaxdl.training.measures import check_labels
 from jaxdl.training.parallel import STRATEGIES, Parallel, data_parallel, data_parallel_eval, replicate
+from jaxdl.training.processes import join, own_part
 from jaxdl.training.resident import fits_in_memory
 from jaxdl.training.state import TrainState, create, eval_variables, start
 from jaxdl.training.steps import eval_step, per_example, train_step
@@ -13,8 +15,11 @@ from jaxdl.training.stopping import EarlyStopping
 __all__ = [
     "STRATEGIES",
     "EarlyStopping",
+    "Invariance",
     "Parallel",
     "TrainState",
+    "assert_device_invariance",
+    "check_device_invariance",
     "check_labels",
     "checkpoints",
     "create",
@@ -25,6 +30,8 @@ __all__ = [
     "evaluate",
     "fit",
     "fits_in_memory",
+    "join",
+    "own_part",
     "per_example",
     "prefetch",
     "reestimate_batch_norm",

@@ -31,6 +31,15 @@ _DAMAGE = (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, RecursionErro
 _DAMAGE += (AttributeError, ArithmeticError, MemoryError)
 
 
+class TarMember(NamedTuple):
+    """A file or folder in a tar archive, whose contents have not been read."""
+
+    name: str  # relative to the top, with slashes
+    is_folder: bool
+    start: int  # of the contents, in bytes of the unpacked archive
+    size: int  # bytes
+
+
 class ArchiveEntry(NamedTuple):
     """One entry of a folder or archive."""
 
@@ -63,7 +72,7 @@ def survey(path: Path, suffixes: tuple[str, ...]) -> Iterator[ArchiveEntry]:
     if not path.is_dir():
         yield from _members(path, suffixes)
         return
-    for name, file in _walk(path):
+    for name, file in walk(path):
         if file is None:
             yield ArchiveEntry(name, "folder")
         elif not name.lower().endswith(suffixes):
@@ -91,7 +100,7 @@ def files(path: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
 def listing(folder: Path) -> str:
     """Return a fingerprint of a folder from its files' names, sizes and modification times, without reading them."""
     digest = hashlib.sha256()
-    for name, file in _walk(folder):
+    for name, file in walk(folder):
         state = file.stat() if file is not None and file.exists() else None
         digest.update(f"{name}\0{(state.st_size, state.st_mtime_ns) if state else ''}\0".encode())
     return digest.hexdigest()
@@ -129,7 +138,13 @@ def _visible(name: str) -> bool:
     return not any(part.startswith(".") or part in _ADDED for part in PurePosixPath(name).parts)
 
 
-def _walk(root: Path) -> Iterator[tuple[str, Path | None]]:
+def walk(root: Path) -> Iterator[tuple[str, Path | None]]:
+    """Yield (name, file) of all that is visible in a folder, sorted by name within each; the file is None for a folder.
+
+    Raises:
+        OSError: if a folder cannot be listed.
+    """
+
     def fail(error: OSError) -> None:
         raise error  # os.walk would pass over a folder that it cannot list
 
@@ -159,8 +174,8 @@ class _Unpacked:
             start = file.read(6)
         opener: Any = next((opener for magic, opener in _OPENERS.items() if start.startswith(magic)), open)
         self._file = opener(path, "rb")
-        self._is_packed = opener is not open
-        self.limit = max(disk.MOST_BYTES, MOST_RATIO * size) if self._is_packed else size
+        self.is_packed = opener is not open
+        self.limit = max(disk.MOST_BYTES, MOST_RATIO * size) if self.is_packed else size
         self._reads_at_end = 0
 
     def tell(self) -> int:
@@ -190,7 +205,7 @@ class _Unpacked:
             raise ValueError(self._refusal(self.tell() + count))
 
     def _refusal(self, position: int) -> str:
-        if self._is_packed:
+        if self.is_packed:
             return f"it unpacks to {position:,} bytes or more; at most {self.limit:,} are unpacked from its size"
         return f"truncated: a header claims bytes up to {position:,}, but it has {self.limit:,}"
 
@@ -210,37 +225,63 @@ def _naming(path: Path) -> Iterator[None]:
         raise ValueError(f"{path}: the file is truncated, damaged or not an archive ({why})") from error
 
 
-def _members(path: Path, suffixes: tuple[str, ...]) -> Iterator[ArchiveEntry]:
-    unpacked = _Unpacked(path)
-    with contextlib.closing(unpacked):
+def members(path: Path) -> Iterator[TarMember]:
+    """Yield the visible members of a tar archive without reading their contents, checked as `survey` checks them.
+
+    Raises:
+        ValueError: if the archive is damaged, has a member that leads out of it, or claims sizes beyond the limits.
+    """
+    with contextlib.closing(_Unpacked(path)) as unpacked:
+        yield from _listed(path, unpacked)
+
+
+def is_packed(path: Path) -> bool:
+    """Return whether the file is compressed, by its first bytes, so that it can only be read from its start.
+
+    Raises:
+        ValueError: if it is not a regular file.
+    """
+    with contextlib.closing(_Unpacked(path)) as unpacked:
+        return unpacked.is_packed
+
+
+def _listed(path: Path, unpacked: _Unpacked) -> Iterator[TarMember]:
+    with _naming(path):
+        archive = tarfile.TarFile(fileobj=unpacked, mode="r")  # pyright: ignore[reportArgumentType]
+    while True:
         with _naming(path):
-            archive = tarfile.TarFile(fileobj=unpacked, mode="r")  # pyright: ignore[reportArgumentType]
-        while True:
-            with _naming(path):
-                member = archive.next()
-            if member is None:
-                break
-            archive.members.clear()  # tarfile keeps them all  # pyright: ignore[reportAttributeAccessIssue]
-            name = _safe_name(path, member)
-            if not _visible(name):
-                continue
-            _check_kind(path, member, name)
-            if member.isdir():
-                if name != ".":
-                    yield ArchiveEntry(name, "folder")
-            elif not name.lower().endswith(suffixes):
-                yield ArchiveEntry(name, "other")
+            member = archive.next()
+        if member is None:
+            break
+        archive.members.clear()  # tarfile keeps them all  # pyright: ignore[reportAttributeAccessIssue]
+        name = _safe_name(path, member)
+        if not _visible(name):
+            continue
+        _check_kind(path, member, name)
+        if not member.isdir():
+            yield TarMember(name, False, member.offset_data, member.size)
+        elif name != ".":
+            yield TarMember(name, True, member.offset_data, 0)
+    _check_end(path, unpacked, archive)
+
+
+def _members(path: Path, suffixes: tuple[str, ...]) -> Iterator[ArchiveEntry]:
+    with contextlib.closing(_Unpacked(path)) as unpacked:
+        for member in _listed(path, unpacked):
+            if member.is_folder:
+                yield ArchiveEntry(member.name, "folder")
+            elif not member.name.lower().endswith(suffixes):
+                yield ArchiveEntry(member.name, "other")
             else:
-                yield ArchiveEntry(name, "file", _read(path, unpacked, member))
-        _check_end(path, unpacked, archive)
+                yield ArchiveEntry(member.name, "file", _read(path, unpacked, member))
 
 
-def _read(path: Path, unpacked: _Unpacked, member: tarfile.TarInfo) -> bytes:
+def _read(path: Path, unpacked: _Unpacked, member: TarMember) -> bytes:
     if member.size > disk.MOST_BYTES:
         claim = f"its member {member.name} claims {member.size:,} bytes"
         raise ValueError(f"{path}: {claim}; at most {disk.MOST_BYTES:,} are read")
     with _naming(path):
-        unpacked.seek(member.offset_data)
+        unpacked.seek(member.start)
         contents = unpacked.read(member.size)
     if len(contents) != member.size:
         raise ValueError(f"{path}: truncated in its member {member.name}")

@@ -26,7 +26,7 @@ def data_folder(data_dir: str | Path | None = None) -> Path:
     return Path(chosen).expanduser() if chosen else cache_folder()
 
 
-def need(module: str, *, purpose: str) -> ModuleType:
+def need(module: str, *, purpose: str, extra: str = "experiments") -> ModuleType:
     """Import an optional library.
 
     Raises:
@@ -39,7 +39,7 @@ def need(module: str, *, purpose: str) -> ModuleType:
         if (error.name or top).split(".")[0] != top:
             raise
         package = {"PIL": "pillow", "sklearn": "scikit-learn"}.get(top, top)
-        raise ImportError(f"{purpose} needs {package}: install it with `pip install 'jaxdl[experiments]'`") from error
+        raise ImportError(f"{purpose} needs {package}: install it with `pip install 'jaxdl[{extra}]'`") from error
 
 
 def fetch(
