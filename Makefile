@@ -45,6 +45,7 @@ docs: .venv/docs
 	$(BIN)/python -m docs.make_lectures
 	$(BIN)/python -m docs.make_conventions
 	$(BIN)/python -m docs.make_zoo
+	$(BIN)/python -m docs.make_mistakes
 	$(BIN)/pdoc --docformat google --math --output-directory site jaxdl
 
 # PyTorch's and Keras's own steps for the tests; the same versions write the same bytes

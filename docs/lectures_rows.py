@@ -358,10 +358,12 @@ ROWS = [
         "G3",
         "Dropout, as drawn and inverted, on units, channels and as Gaussian noise",
         "x · mask / (1 − rate)",
-        "layers.dropout layers.spatial_dropout layers.gaussian_dropout nn.Dropout",
-        "exact distribution of the mask, moments",
+        "layers.dropout layers.spatial_dropout layers.gaussian_dropout nn.Dropout regularizers.max_norm "
+        "optimizers.max_norm",
+        "exact distribution of the mask, moments, the ball's nearest point",
         "test_layers_stochastic::test_dropout_keeps_scaled_or_as_drawn "
-        "test_layers_stochastic::test_gaussian_dropout_has_the_moments_of_dropout",
+        "test_layers_stochastic::test_gaussian_dropout_has_the_moments_of_dropout "
+        "test_regularizers::test_max_norm_is_the_nearest_point_of_the_ball",
     ),
     Row(
         "G4",
@@ -378,10 +380,11 @@ ROWS = [
         "Batch norm over any axes, and its relatives (comparing nets is an experiment, not part of this release)",
         "γ (x − μ) / √(σ² + ε) + β",
         "layers.batch_norm layers.batch_statistics layers.layer_norm layers.group_norm layers.instance_norm "
-        "nn.BatchNorm",
+        "nn.BatchNorm analysis.percentiles",
         "flax.linen, numpy",
         "test_layers_normalization::test_batch_norm_in_training_is_flaxs_with_its_gradient "
-        "test_layers_normalization::test_the_lecture_says_when_batch_norm_is_the_identity_and_that_a_bias_is_lost",
+        "test_layers_normalization::test_the_lecture_says_when_batch_norm_is_the_identity_and_that_a_bias_is_lost "
+        "test_saturation::test_percentiles_are_numpys_and_those_of_the_normal_distribution",
     ),
     Row(
         "G6",

@@ -1,4 +1,4 @@
-"""Penalties on parameters, to be added to a mean loss, and the proximal step of L1.
+"""Penalties on parameters, to be added to a mean loss, the proximal step of L1, and the bound of max-norm.
 
 `params` is a tree of arrays, or one array. By default the penalties count weights and not biases: `weights_mask`
 selects the floating leaves with at least two axes, which leaves out the scales and offsets of normalisation and also a
@@ -8,7 +8,7 @@ function of the parameters that returns one, such as `path_mask("kernel")` or
 would be 0 for any weights. Sums are computed in float32 or wider, and results have the widest floating dtype of the
 parameters. Complex weights count by |w|.
 
-[Lecture row C6]
+[Lecture rows C6, G3]
 """
 
 import functools
@@ -25,7 +25,7 @@ from jaxtyping import Array, Float, PyTree
 
 from jaxdl import numerics
 
-__all__ = ["elastic_net", "l1", "l2", "path_mask", "soft_threshold", "weight_decay", "weights_mask"]
+__all__ = ["elastic_net", "l1", "l2", "max_norm", "path_mask", "soft_threshold", "weight_decay", "weights_mask"]
 
 Mask = PyTree | Callable[[PyTree], PyTree] | None
 
@@ -190,3 +190,42 @@ def soft_threshold(params: PyTree, threshold: ArrayLike, *, mask: Mask = None) -
         return jnp.where(size <= stop, 0, moved)
 
     return jax.tree.map(shrink, params, _resolved(mask, params))
+
+
+def max_norm(params: PyTree, radius: ArrayLike, *, mask: Mask = None) -> PyTree:
+    """Project each unit's incoming weights onto the ball of a radius: w min(1, r / ‖w‖₂).
+
+    It follows the update, as in ``params = max_norm(apply_updates(params, updates), 3.0)``; `optimizers.max_norm` is
+    the same as the last stage of an optimizer. The incoming weights of a unit are those along all axes but the last: a
+    column of a dense kernel `(d_in, d_out)`, a filter of a convolution's `(kh, kw, c_in, c_out)`. Weights within the
+    ball and leaves that the mask does not select are returned unchanged.
+
+    Args:
+        params: tree of parameters, see the top of the module.
+        radius: r, the largest Euclidean norm, in the unit of the weights.
+        mask: the leaves that are bounded.
+
+    Raises:
+        ValueError: a radius that is not above 0, a selected leaf with fewer than two axes, or a mask as in `l1`.
+
+    Example: with r = 5 the column (6, 8) becomes (3, 4), and (3, 4) stays.
+
+    Reference: Srivastava et al., Dropout, 2014, section 5.1. https://jmlr.org/papers/v15/srivastava14a.html
+    [Lecture row G3]
+    """
+    numerics.refuse_complex(radius=radius)
+    _check("radius", radius, "are numbers above 0", lambda r: r > 0)
+    bounded = lambda leaf, keep: _in_ball(jnp.asarray(leaf), radius) if keep else jnp.asarray(leaf)
+    return jax.tree.map(bounded, params, _resolved(mask, params))
+
+
+def _in_ball(w: Array, radius: ArrayLike) -> Array:
+    if w.ndim < 2:
+        raise ValueError(f"params: got a leaf of shape {w.shape}, max_norm bounds leaves with at least two axes")
+    wide = numerics.widen(w)
+    size, axes = numerics.safe_abs(wide), tuple(range(w.ndim - 1))
+    largest = jax.lax.stop_gradient(jnp.max(size, axes, keepdims=True, initial=0))  # squares of size/largest are finite
+    unit = jnp.where(largest > 0, largest, 1)
+    squares = jnp.sum(numerics.square(size / unit), axes, keepdims=True)
+    factor = jnp.asarray(radius, size.dtype) / unit * jax.lax.rsqrt(jnp.where(squares > 0, squares, 1))
+    return jnp.where((factor < 1) | jnp.isnan(factor), wide * factor.astype(wide.dtype), wide).astype(w.dtype)

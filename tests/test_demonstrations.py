@@ -106,9 +106,9 @@ def test_one_rule_decides_all_verdicts():
 
 def test_a_number_is_inside_outside_or_undecided():
     of = lambda values, **ends: claims.within("", "A1", ("x", values), unit="m", **ends)
-    assert of([1.0, 1.0], low=0.5, high=1.5).verdict == claims.HOLDS
-    assert of([2.0, 2.0], high=1.5).verdict == claims.FAILS
-    assert of([1.0, 2.0], high=1.5).verdict == claims.OPEN
+    assert of([1.0] * 3, low=0.5, high=1.5).verdict == claims.HOLDS
+    assert of([2.0] * 3, high=1.5).verdict == claims.FAILS
+    assert of([1.0, 2.0, 1.5], high=1.5).verdict == claims.OPEN
     assert of([1.0, 1.0], low=0.5).measured == "x 1 m (claimed: at least 0.5)"
     with pytest.raises(ValueError, match=r"low=2 must be below high=1"):
         of([1.0], low=2, high=1)
@@ -127,7 +127,8 @@ def test_a_printed_number_is_one_more_draw():
 
 
 def test_a_claim_depends_on_conditions_with_opposite_verdicts_alone():
-    yes, no, open_ = compared([1.0] * 2, [2.0] * 2), compared([2.0] * 2, [1.0] * 2), compared([1.0, 3.0], [2.0, 2.0])
+    yes, no = compared([1.0] * 3, [2.0] * 3), compared([2.0] * 3, [1.0] * 3)
+    open_ = compared([1.0, 2.0, 3.0], [2.0] * 3)
     verdict = lambda *parts: claims.depends("", "A1", dict(zip("abc", parts, strict=False))).verdict
     assert verdict(yes, no) == claims.DEPENDS
     assert verdict(yes, yes) == claims.HOLDS

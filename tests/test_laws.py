@@ -129,6 +129,7 @@ EXAMPLES: dict[str, Example | list[Example]] = {
     "regularizers.l2": Example((TREE, np.float32(0.3)), options={"count": 7}),
     "regularizers.weight_decay": Example((TREE, np.float32(0.3))),
     "regularizers.elastic_net": Example((TREE, np.float32(0.3)), options={"l1_ratio": 0.2}),
+    "regularizers.max_norm": Example(({"kernel": normal(N, 2, 3)}, np.float32(0.3))),
     "regularizers.soft_threshold": Example(({"kernel": normal(N, 2, 3)}, np.float32(0.3))),
 }
 
@@ -201,6 +202,7 @@ MIXES = {
     "regularizers.elastic_net",
     "regularizers.l1",
     "regularizers.l2",
+    "regularizers.max_norm",
     "regularizers.weight_decay",
 }
 WIDE = {

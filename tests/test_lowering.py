@@ -163,6 +163,7 @@ STAGES = {
     "freeze": optimizers.freeze({"kernel": True, "bias": False}),
     "lbfgs": optimizers.lbfgs(),
     "masked": optimizers.masked(SGD, {"kernel": True, "bias": False}),
+    "max_norm": optimizers.max_norm(0.1),
     "partition": optimizers.partition({"a": SGD, "b": optimizers.muon(0.1)}, {"kernel": "b", "bias": "a"}),
     "polyak_average": optimizers.polyak_average(0.9),
     "proximal_l1": optimizers.proximal_l1(0.1),

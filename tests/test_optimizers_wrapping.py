@@ -234,3 +234,23 @@ def test_the_proximal_step_is_soft_thresholding_of_what_the_step_reaches():
         ours.proximal_l1(-1.0)
     with pytest.raises(ValueError, match="params is None: proximal_l1 needs"):
         ours.proximal_l1(0.1).update(updates, ours.proximal_l1(0.1).init(params))
+
+
+def test_max_norm_bounds_what_the_step_reaches():
+    params = {"w": jnp.array([[3.0, 1.0], [4.0, 1.0]]), "b": jnp.array([9.0, 9.0])}
+    updates = {"w": jnp.array([[3.0, 0.5], [4.0, 0.5]]), "b": jnp.array([1.0, 1.0])}
+    stage = ours.max_norm(lambda count: jnp.where(count == 0, 5.0, 1.0))
+    state = stage.init(params)
+    found, state = stage.update(updates, state, params)
+    after = optax.apply_updates(params, found)
+    np.testing.assert_allclose(after["w"], [[3.0, 1.5], [4.0, 1.5]], rtol=1e-6)
+    np.testing.assert_array_equal(after["b"], [10.0, 10.0])
+    again, _ = stage.update(updates, state, params)
+    np.testing.assert_allclose(jnp.linalg.norm(optax.apply_updates(params, again)["w"], axis=0), 1, rtol=1e-6)
+    with pytest.raises(ValueError, match=r"radius.*0"):
+        ours.max_norm(0.0)
+    with pytest.raises(ValueError, match="params is None: max_norm needs"):
+        ours.max_norm(0.1).update(updates, ours.max_norm(0.1).init(params))
+    biases = ours.max_norm(0.1, ours.mask_by_path("b"))
+    with pytest.raises(ValueError, match=r"a leaf of shape \(2,\)"):
+        biases.update(updates, biases.init(params), params)

@@ -55,6 +55,25 @@ def test_soft_threshold_is_the_minimiser_it_should_be():
     np.testing.assert_allclose(np.ravel(got["w"]), brute, atol=1e-4)
 
 
+def test_max_norm_is_the_nearest_point_of_the_ball():
+    kernel = jnp.array([[6.0, 3.0, 0.0], [8.0, 4.0, 0.0]])
+    got = regularizers.max_norm({"w": kernel, "b": kernel[0]}, 5.0)
+    np.testing.assert_allclose(got["w"], [[3, 3, 0], [4, 4, 0]], rtol=1e-6)
+    np.testing.assert_array_equal(got["w"][:, 1:], kernel[:, 1:])
+    np.testing.assert_array_equal(got["b"], kernel[0])
+    angles = np.linspace(0, 2 * np.pi, 100_001)  # argmin over the circle, by brute force
+    circle = 5 * np.stack([np.cos(angles), np.sin(angles)])
+    nearest = circle[:, np.argmin(np.sum((circle - np.asarray(kernel)[:, :1]) ** 2, 0))]
+    np.testing.assert_allclose(got["w"][:, 0], nearest, atol=1e-3)
+    filters = np.random.default_rng(0).normal(size=(3, 3, 4, 5)).astype(np.float32)
+    flat = regularizers.max_norm(filters.reshape(36, 5), 2.0)
+    np.testing.assert_allclose(regularizers.max_norm(filters, 2.0).reshape(36, 5), flat, rtol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(flat, axis=0), 2, rtol=1e-6)
+    np.testing.assert_allclose(regularizers.max_norm(1e30 * filters, 2.0).reshape(36, 5), flat, rtol=1e-5)
+    slope = jax.jacobian(lambda w: regularizers.max_norm(w, 5.0))(kernel)[:, 0, :, 0]  # r/‖w‖ (1 − w wᵀ/‖w‖²)
+    np.testing.assert_allclose(slope, 0.5 * (np.eye(2) - np.array([[0.36, 0.48], [0.48, 0.64]])), atol=1e-6)
+
+
 def test_l1_gives_exact_zeros_and_l2_shrinks():
     # least squares with an orthonormal design: both optima are known in closed form
     target = jnp.array([[3.0, 0.2], [-0.1, -1.0]])
@@ -106,6 +125,12 @@ def test_a_mask_of_another_structure_is_refused():
         (lambda: regularizers.l2({}, 1.0, count=-2), "count: got -2"),
         (lambda: regularizers.elastic_net({}, 1.0, count=0), "count: got 0"),
         (lambda: regularizers.elastic_net({}, 1.0, l1_ratio=2), "l1_ratio: got 2, allowed is 0 to 1"),
+        (lambda: regularizers.max_norm({}, 0), "radius: got 0, allowed are numbers above 0"),
+        (
+            lambda: regularizers.max_norm(jnp.ones(3), 1.0, mask=True),
+            r"params: got a leaf of shape \(3,\), max_norm bounds leaves with at least two axes",
+        ),
+        (lambda: regularizers.max_norm({"b": jnp.ones(3)}, 1.0), "mask: selects no leaf"),
         (lambda: regularizers.soft_threshold({}, -0.1), "threshold: got -0.1, allowed are numbers from 0 on"),
     ],
 )

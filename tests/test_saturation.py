@@ -1,8 +1,9 @@
+import jax
 import numpy as np
 import pytest
 
 from jaxdl import activations
-from jaxdl.analysis import saturation
+from jaxdl.analysis import percentiles, saturation
 
 
 def test_share_of_saturated_units_by_the_closed_form_of_each_derivative():
@@ -31,3 +32,27 @@ def test_the_lectures_points():
 def test_eps_has_to_be_positive():
     with pytest.raises(ValueError, match="eps=0"):
         saturation(activations.relu, np.ones(3, np.float32), eps=0.0)
+
+
+def test_percentiles_are_numpys_and_those_of_the_normal_distribution():
+    z = np.random.default_rng(0).normal(size=(4, 50, 3)).astype(np.float32)
+    ranks = (0, 15, 50, 85, 100)
+    expected = np.moveaxis(np.percentile(z, ranks, axis=1), 0, 1)
+    found = jax.jit(percentiles, static_argnums=1)(z, ranks)
+    assert found.shape == (4, 5, 3)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(percentiles(np.arange(101.0, dtype=np.float32)[:, None]), [[15], [50], [85]], rtol=1e-6)
+    normal = np.random.default_rng(1).normal(size=(200_000, 1)).astype(np.float32)
+    np.testing.assert_allclose(
+        percentiles(2 + 3 * normal)[:, 0], [2 - 3.109, 2, 2 + 3.109], atol=0.03
+    )  # z(.85) = 1.0364
+    holed = np.where(np.arange(3) == 1, np.nan, z)
+    assert np.isnan(percentiles(holed)).all((0, 1)).tolist() == [False, True, False]
+    for call, message in (
+        (lambda: percentiles(z, ()), r"ranks=\(\): must be numbers from 0 to 100"),
+        (lambda: percentiles(z, (15, 101)), "from 0 to 100"),
+        (lambda: percentiles(z[0, :, 0]), r"z: got shape \(50,\), needed is \(\.\.\., examples, units\)"),
+        (lambda: percentiles(z[:, :0]), "at least one example"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call()

@@ -2,13 +2,15 @@
 
 import itertools
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 import scipy.stats
 
+from benchmarks import coverage
 from jaxdl.studies import statistics
-from jaxdl.studies.statistics import bootstrap, paired_difference
+from jaxdl.studies.statistics import bootstrap, paired_difference, student
 
 INF, NAN = math.inf, math.nan
 FIVE = np.array([3.1, 2.9, 3.4, 3.0, 4.2])
@@ -94,12 +96,50 @@ def test_wrong_arguments_of_the_bootstrap_are_named(values, options, message):
         bootstrap(values, **options)
 
 
-def test_the_paired_difference_is_that_of_the_differences():
+@pytest.mark.parametrize("values", [FIVE, TWELVE, FIVE[:3]], ids=["five", "twelve", "three"])
+@pytest.mark.parametrize("level", [0.8, 0.95])
+def test_students_interval_is_scipys(values, level):
+    theirs = scipy.stats.ttest_1samp(values, 0).confidence_interval(level)
+    assert student(values, level=level) == pytest.approx((values.mean(), *theirs))
+
+
+def test_few_equal_and_diverged_values_of_students_interval():
+    assert student([0.1] * 3) == (0.1, 0.1, 0.1)
+    assert student([0.1]) == (0.1, -INF, INF)
+    assert student([1.0, 2.0]) == (1.5, -INF, INF)  # two seeds carry no verdict
+    assert student([1.0, 2.0, INF]) == (INF, -INF, INF)
+    assert student([INF] * 3) == (INF, INF, INF)
+    assert student([INF] * 2) == (INF, -INF, INF)
+    assert math.isnan(student([INF, -INF, 0.0]).estimate)
+    with pytest.raises(ValueError, match="level must lie between 0 and 1, got 95"):
+        student(FIVE, level=95)
+    with pytest.raises(ValueError, match="values must not hold NaN"):
+        student([1.0, NAN])
+
+
+def test_the_paired_test_is_scipys_of_the_differences():
+    a, b = TWELVE, TWELVE[::-1] + 0.3
+    found, theirs = statistics.paired_test(a, b), scipy.stats.ttest_rel(a, b)
+    assert found.p_value == pytest.approx(theirs.pvalue)
+    assert found.interval[1:] == pytest.approx(tuple(theirs.confidence_interval()))
+    assert found.effect == pytest.approx((a - b).mean() / (a - b).std(ddof=1))
+    assert found.effect * math.sqrt(12) == pytest.approx(theirs.statistic)
+    assert found.seeds == 12
+
+
+def test_the_interval_excludes_0_exactly_where_p_is_small():
+    for seed in range(50):
+        a, b = np.random.default_rng(seed).normal([[0.0], [1.0]], 1.0, (2, 6))
+        for level in (0.8, 0.95):
+            found = statistics.paired_test(a, b, level=level)
+            assert found.interval.contains(0) == (found.p_value > 1 - level)
+
+
+def test_seeds_that_cancel_tell_apart_what_an_unpaired_test_does_not():
     other = FIVE + np.array([0.2, 0.1, 0.3, 0.2, 0.1])
-    assert paired_difference(FIVE, other) == pytest.approx(bootstrap([-0.2, -0.1, -0.3, -0.2, -0.1]))
+    assert paired_difference(FIVE, other) == pytest.approx(student([-0.2, -0.1, -0.3, -0.2, -0.1]))
     assert not paired_difference(FIVE, other).contains(0)
-    # the seeds differ by more than that, so an unpaired test cannot tell the two apart
-    assert bootstrap(FIVE).high > bootstrap(other).low
+    assert student(FIVE).high > student(other).low
 
 
 def test_identical_and_equivalent_runs_differ_by_nothing():
@@ -107,22 +147,100 @@ def test_identical_and_equivalent_runs_differ_by_nothing():
     assert paired_difference(FIVE, FIVE * (1 + 1e-6)) == (0, 0, 0)
     assert paired_difference(FIVE, FIVE * (1 + 3e-6)).high < 0
     assert paired_difference(FIVE, FIVE * (1 + 1e-6), resolution=0).high < 0
-    assert paired_difference([0.0, 0.0], [0.0, 0.0]).contains(0)
+    assert statistics.paired_test(FIVE, FIVE)[1:] == (1, 0, 5)
+    assert statistics.paired_test([1.0, 1.0, 1.0], [2.0, 2.0, 2.0])[1:] == (0, -INF, 3)  # seeds do not matter
 
 
 def test_divergence_counts_as_worse_than_any_value():
     assert paired_difference([INF] * 3, [INF] * 3) == (0, 0, 0)
     assert paired_difference([1.0] * 5, [INF] * 5) == (-INF, -INF, -INF)
-    assert paired_difference([1, 2, 3, 4, INF], FIVE).high == INF
+    assert paired_difference([1, 2, 3, 4, INF], FIVE) == (INF, -INF, INF)  # one of five says nothing
+    assert paired_difference([1, INF, INF, INF, INF], FIVE) == (INF, INF, INF)
     assert paired_difference([1, 2, 3, 4, INF], [INF, 2, 3, 4, 5]).contains(0)
+    mixed = statistics.paired_test([1, 2, 3, 4, INF], [INF, 2, 3, 4, 5])
+    assert mixed.p_value == 1
+    assert math.isnan(mixed.effect)
+    assert statistics.paired_test([INF] * 4, [1.0] * 4)[1:] == (pytest.approx(2 / 4**4), INF, 4)
+
+
+def test_p_of_divergence_is_that_of_all_outcomes():
+    # both diverge with a probability of one half: enumerate who does in each of five pairs
+    kinds = np.array(list(itertools.product([INF, 1.0], repeat=2)))  # four pairs of equal probability
+    counts = [[(kinds[k] == (INF, 1)).all() - 1 * (kinds[k] == (1, INF)).all() for k in one]
+              for one in itertools.product(range(4), repeat=5)]  # fmt: skip
+    plus, minus = (np.sum(np.array(counts) == sign, 1) for sign in (1, -1))
+    extreme = np.mean(((plus >= 4) & (minus == 0)) | ((minus >= 4) & (plus == 0)))
+    found = statistics.paired_test([INF] * 4 + [1.0], [1.0] * 5)
+    assert found.p_value == pytest.approx(extreme)
+    # false decisions stay below 5 % at any rate of divergence
+    for rate in (0.1, 0.3, 0.5):
+        runs = np.where(np.random.default_rng(0).random((2000, 2, 6)) < rate, INF, 1.0)
+        assert np.mean([statistics.paired_test(a, b).p_value <= 0.05 for a, b in runs]) <= 0.05
 
 
 def test_missing_runs_are_left_out():
-    assert paired_difference([1, NAN, 3, 4], [2, 2, NAN, 4.5]) == paired_difference([1, 4], [2, 4.5])
+    a, b = [1, NAN, 3, 4, 5, 7], [2, 2, NAN, 4.5, 5.1, 7.2]
+    assert paired_difference(a, b) == paired_difference([1, 4, 5, 7], [2, 4.5, 5.1, 7.2])
     with pytest.raises(ValueError, match="no seed in common"):
         paired_difference([1, NAN], [NAN, 1])
     with pytest.raises(ValueError, match=r"shapes \(2,\) and \(3,\)"):
         paired_difference([1, 2], [1, 2, 3])
+
+
+def test_two_seeds_carry_no_verdict():
+    few = statistics.paired_test([1.0, 1.0], [2.0, 2.0])
+    assert few.interval == (-1, -INF, INF)
+    assert math.isnan(few.p_value)
+    assert few.seeds == 2
+    tally = statistics.win_tie_loss([[[1.0, 1.0], [2.0, 2.0]]])
+    assert not tally.wins.any()
+    assert not tally.ties.any()
+
+
+def test_holms_adjustment_is_that_of_r():
+    # p.adjust(c(.01, .04, .03, .005, .5), "holm") of R 4.3
+    assert statistics.holm([0.01, 0.04, 0.03, 0.005, 0.5]) == pytest.approx([0.04, 0.09, 0.09, 0.025, 0.5])
+    assert statistics.holm([0.4, NAN, 0.02]) == pytest.approx([0.4, NAN, 0.04], nan_ok=True)
+    assert statistics.holm([0.9, 0.8]) == pytest.approx([1, 1])
+    assert statistics.holm([]).size == 0
+    with pytest.raises(ValueError, match=r"numbers in \[0, 1\]"):
+        statistics.holm([0.5, 1.5])
+
+
+TABLES = Path(coverage.__file__).with_suffix(".md").read_text().splitlines()
+COVERED = [[cell.strip() for cell in line.strip("|").split("|")] for line in TABLES if line.startswith("| ")]
+
+
+def test_the_committed_coverage_is_right_at_every_number_of_seeds():
+    rows = [row for row in COVERED if len(row) == 7 and row[0].isdigit() and int(row[0]) >= statistics.MIN_SEEDS]
+    assert [int(row[0]) for row in rows] == [n for n in coverage.SIZES if n >= statistics.MIN_SEEDS]
+    assert all(93 <= float(cell) <= 97 for row in rows for cell in row[1:4])
+    two = next(row for row in COVERED if row[0] == "2" and len(row) == 7)
+    assert float(two[5]) < 93  # the reason for MIN_SEEDS: metrics with steps
+    null = [row for row in COVERED if len(row) == 4 and row[0].isdigit()]
+    assert len(null) == 16
+    # the correction is all but exact for normal values, and a share of 5 % has a standard error of .3
+    assert all(float(row[3]) <= 5.6 < float(row[2]) for row in null)
+
+
+@pytest.mark.parametrize("n", [3, 5, 8])
+@pytest.mark.parametrize("kind", ["normal", "t3", "real"])
+def test_coverage_simulated_again_with_the_librarys_intervals(kind, n):
+    row = next(row for row in COVERED if row[0] == str(n) and len(row) == 7)
+    draw, mean = coverage.distributions()[kind]
+    found = [student(one).contains(mean) for one in draw(np.random.default_rng(7), (2000, n))]
+    # a share of 95 % of 2,000 samples has a standard error of .5 %
+    assert 100 * np.mean(found) == pytest.approx(float(row[1 + ["normal", "t3", "real"].index(kind)]), abs=2)
+
+
+@pytest.mark.parametrize("corrected", [False, True])
+def test_studies_of_equal_optimizers_decide_as_often_as_simulated(corrected):
+    values = coverage.null_values(5, "real", studies=60)
+    decided = [statistics.win_tie_loss(one, corrected=corrected).wins.any() for one in values]
+    assert 100 * np.mean(decided) == pytest.approx(
+        coverage.null_studies(5, "real", corrected=corrected, studies=60), abs=0.1
+    )
+    assert np.mean(decided) <= 0.12 if corrected else np.mean(decided) > 0.5
 
 
 def test_time_to_target_is_the_first_one():
@@ -177,7 +295,13 @@ def test_wins_ties_and_losses_add_up():
     better, worse = FIVE, FIVE + np.array([0.2, 0.1, 0.3, 0.2, 0.1])
     noisy = FIVE + np.array([0.3, -0.3, 0.2, -0.2, 0.01])
     absent = np.full(5, NAN)
-    tally = statistics.win_tie_loss([[better, worse, noisy], [worse, better, worse], [better, better, absent]])
+    values = [[better, worse, noisy], [worse, better, worse], [better, better, absent]]
+    tally = statistics.win_tie_loss(values, corrected=False)
     assert tally.wins.tolist() == [[0, 1, 0], [1, 0, 1], [0, 0, 0]]
     assert tally.ties.tolist() == [[0, 1, 2], [1, 0, 1], [2, 1, 0]]
     assert (tally.losses == tally.wins.T).all()
+    # p = .008 on each of three decided pairs: seven comparisons are too many for it
+    corrected = statistics.win_tie_loss(values)
+    assert not corrected.wins.any()
+    assert (corrected.ties == tally.wins + tally.ties + tally.losses).all()
+    assert statistics.win_tie_loss([[better, worse]]).wins.tolist() == [[0, 1], [0, 0]]

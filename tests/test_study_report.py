@@ -8,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.stats
 
 from experiments import report as command
-from experiments.compare_optimizers import records, report
+from experiments.compare_optimizers import judging, records, report
 from jaxdl import plots
+from jaxdl.studies import statistics
 
 RATES = (0.01, 0.1, 1.0, 3.0)
 STEPS, EVERY, TARGET = 60, 10, 0.05
@@ -118,9 +120,9 @@ class Page(HTMLParser):
 
 def test_every_part_of_the_report_is_there(study):
     text = (study / "report.md").read_text()
-    titles = """Twin pairs, Planted pairs, Final and best values, Time to target, Sensitivity to the learning rate,
-    What tuning buys, Performance profiles, Wins; ties and losses, Paths on landscapes, Costs, Runs that diverged,
-    How this was made"""
+    titles = """What can be concluded, Twin pairs, Planted pairs, Final and best values, Time to target,
+    Sensitivity to the learning rate, What tuning buys, Performance profiles, Wins; ties and losses,
+    Paths on landscapes, Costs, Runs that diverged, How this was made"""
     titles = [" ".join(title.replace(";", ",").split()) for title in titles.split(",")]
     assert re.findall("^## (.*)$", text, re.MULTILINE) == titles
     figures = {path.name for path in (study / "figures").iterdir()}
@@ -136,16 +138,57 @@ def test_every_part_of_the_report_is_there(study):
 
 def test_the_pairs_are_judged_by_their_paired_differences(study):
     page = Page(study / "report.html")
-    assert page.table("bowl_1", "jaxdl.sgd", "optax.sgd") == [["0", "0 to 0", "no difference"]]
+    assert page.table("bowl_1", "jaxdl.sgd", "optax.sgd") == [["0", "0 to 0", "0", "1", "1", "no difference"]]
     for problem, curvature in PROBLEMS.items():
         fast, slow = (np.array([descend(curvature, rate, seed)[1][-1] for seed in range(5)]) for rate in (1.0, 0.03))
-        difference, interval, verdict = page.table(problem, "jaxdl.sgd", "jaxdl.sgd(slow=True)")[0]
+        rows = page.table(problem, "jaxdl.sgd", "jaxdl.sgd(slow=True)")
+        difference, interval, effect, p, adjusted, verdict = rows[-1]
         low, high = map(float, interval.split(" to "))
         assert float(difference) == pytest.approx((fast - slow).mean(), rel=1e-4)
-        assert (fast - slow).min() < low < float(difference) < high < (fast - slow).max()
+        theirs = scipy.stats.ttest_rel(fast, slow)
+        assert (low, high) == pytest.approx(tuple(theirs.confidence_interval()), rel=1e-4)
+        assert float(effect) == pytest.approx((fast - slow).mean() / (fast - slow).std(ddof=1), rel=1e-4)
+        assert float(p) == pytest.approx(theirs.pvalue, rel=0.05)
+        # of four named comparisons, those of the twins have p = 1; named pairs have half of the 5 %
+        assert float(adjusted) == pytest.approx(2 * (4 if float(p) < 1.1e-3 else 3) * theirs.pvalue, rel=0.35)
         assert verdict == "first is better"
-    assert "contains 0 in 2 of 2 comparisons; 0 are told apart" in page.text
-    assert "contains 0 in 0 of 2 comparisons; 2 are told apart" in page.text
+    assert "0 of 2 comparisons are told apart after Holm's correction; 2 intervals contain 0" in page.text
+    assert "2 of 2 comparisons are told apart after Holm's correction; 0 intervals contain 0" in page.text
+
+
+def test_what_can_be_concluded(study):
+    text = " ".join((study / "report.md").read_text().split())
+    # 4 optimizers have 6 pairs on each of 2 problems; the twins are equal, and all others differ by far
+    assert "makes 12 comparisons" in text
+    assert "**10 of 12 are decided**" in text
+    assert "About the other 2 nothing can be concluded" in text
+    found = judging.judged(records.read(study))
+    assert {(one.first, one.second) for one in found if not one.decided} == {("jaxdl.sgd", "optax.sgd")}
+    for named in (True, False):
+        family = [one for one in found if (one.second in ("optax.sgd", "jaxdl.sgd(slow=True)")
+                                           and one.first == "jaxdl.sgd") == named]  # fmt: skip
+        adjusted = 2 * statistics.holm([one.test.p_value for one in family])
+        assert [one.adjusted for one in family] == pytest.approx(np.minimum(adjusted, 1))
+    wild = next(one for one in found if one.second.startswith("my.module"))
+    assert wild.verdict() == "first is better"
+    assert wild.ordered() == (wild.first, wild.second, (-np.inf, -np.inf, -np.inf))
+
+
+def test_few_seeds_and_an_interval_alone_carry_no_verdict():
+    few = judging.Judged("p", "a", "b", statistics.paired_test([1.0, 2.0], [2.0, 4.0]), np.nan)
+    assert (few.decided, few.verdict()) == (False, "too few seeds")
+    test = statistics.paired_test([1.0, 2.0, 3.0], [2.0, 3.1, 4.2])
+    assert judging.Judged("p", "a", "b", test, 0.06).verdict() == "not after Holm's correction"
+    assert judging.Judged("p", "a", "b", test, 0.04).verdict() == "first is better"
+    assert "carry no interval" in judging.coverage(2)
+    assert "with 15 seeds" in judging.coverage(19)
+
+
+def test_the_coverage_that_the_report_prints_is_the_committed_one():
+    lines = (Path(__file__).parents[1] / "benchmarks" / "coverage.md").read_text().splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    table = {int(r[0]): (*map(float, r[1:4]),) for r in rows if len(r) == 7 and r[0].isdigit()}
+    assert {n: row for n, row in table.items() if n >= statistics.MIN_SEEDS} == judging.COVERAGE
 
 
 def test_values_times_and_costs_are_those_of_the_runs(study):
@@ -178,7 +221,7 @@ def test_remade_by_the_command_from_the_tables_alone_with_the_same_bytes(study, 
     command.main([str(bare)])
     assert capsys.readouterr().out.strip() == str(bare / "report.html")
     page = Page(bare / "report.html")
-    assert page.table("bowl_1", "jaxdl.sgd", "optax.sgd") == [["0", "0 to 0", "no difference"]]
+    assert page.table("bowl_1", "jaxdl.sgd", "optax.sgd") == [["0", "0 to 0", "0", "1", "1", "no difference"]]
     before = {path: path.read_bytes() for path in bare.rglob("*") if path.is_file()}
     command.main([str(bare)])
     assert {path: path.read_bytes() for path in bare.rglob("*") if path.is_file()} == before

@@ -1,25 +1,13 @@
-"""Numbers of a study's report and their formats: paired differences, times to a target, means."""
+"""Numbers of a study's report and their formats: times to a target, means, intervals."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence, Sized
 
 import numpy as np
 
 from experiments.compare_optimizers.records import Result, StudyContents
 from jaxdl.studies import statistics
 from jaxdl.studies.statistics import Interval
-
-
-def differences(study: StudyContents, pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str, str, Interval]]:
-    """Return problem, first, second and the interval of first minus second, over the seeds that both have."""
-    found = []
-    for problem in study.problems:
-        for a, b in pairs:
-            first, second = ({run.seed: run.value for run in study.select(problem, n, "final")} for n in (a, b))
-            if seeds := sorted({*first} & {*second}):
-                interval = statistics.paired_difference([first[s] for s in seeds], [second[s] for s in seeds])
-                found.append((problem, a, b, interval))
-    return found
 
 
 def with_target(study: StudyContents) -> list[tuple[str, float]]:
@@ -56,9 +44,9 @@ def best(run: Result) -> float:
 
 
 def mean(values: Sequence[float]) -> Interval:
-    """Return the mean of the known values with its bootstrap interval."""
+    """Return the mean of the known values with Student's interval."""
     known = [value for value in values if not math.isnan(value)]
-    return statistics.bootstrap(known) if known else Interval(math.nan, math.nan, math.nan)
+    return statistics.student(known) if known else Interval(math.nan, math.nan, math.nan)
 
 
 def median(values: Sequence[float] | np.ndarray) -> float:
@@ -70,13 +58,6 @@ def median(values: Sequence[float] | np.ndarray) -> float:
 def percent(interval: Interval, scale: float) -> Interval:
     """Return an interval in percent of a scale."""
     return Interval(*(100 * v / scale if scale and math.isfinite(scale) else v for v in interval))
-
-
-def verdict(interval: Interval) -> str:
-    """Say what an interval of paired differences means."""
-    if interval.contains(0):
-        return "no difference" if interval == (0, 0, 0) else "not told apart"
-    return "first is better" if interval.high < 0 else "second is better"
 
 
 def both(interval: Interval) -> str:
@@ -109,6 +90,6 @@ def short(name: str) -> str:
     return name.split(":", 1)[-1]
 
 
-def counted(things: Sequence[str], name: str) -> str:
+def counted(things: Sized, name: str) -> str:
     """Write how many things there are."""
     return f"{len(things)} {name}{'' if len(things) == 1 else 's'}"

@@ -12,8 +12,8 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.compare_optimizers import conclusions, judging, records
 from experiments.compare_optimizers import numbers as num
-from experiments.compare_optimizers import records
 from experiments.compare_optimizers.records import StudyContents
 from jaxdl import plots
 from jaxdl.runs import pages
@@ -43,13 +43,14 @@ def write(folder: str | Path) -> Path:
     study = records.read(folder)
     sections = (
         _summary,
-        _pairs,
+        conclusions.concluded,
+        conclusions.pairs,
         _values,
         _targets,
         _rates,
         _best_of,
         _profiles,
-        _tally,
+        conclusions.tally,
         _landscapes,
         _costs,
         _diverged,
@@ -75,49 +76,20 @@ def _summary(study: StudyContents, folder: Path) -> list[str]:
         "better. All optimizers start from the same parameters, see the same batches for a seed, and try the same "
         "learning rates with the first seed (tuning); the best of them runs with all seeds (final), and so does each "
         "optimizer's own rate where it has one (default).",
-        "Intervals cover 95 % nominally: expanded bootstrap percentiles of the mean over seeds. With five seeds they "
-        "cover 93 %, so about one in fourteen differences that are nothing is taken for one. Differences are paired: "
-        "seed by seed. A run that diverged is worse than any that did not; an infinite end of an interval means that "
-        "too many diverged.",
+        "Intervals are Student's, of the mean over seeds, at 95 %. "
+        f"{judging.coverage(seeds)}. Differences are paired: seed by seed. A run that diverged is worse than any that "
+        "did not; a mean that contains one is infinite, and its interval has ends only if all diverged.",
     ]
     if any(run.status == "stopped" for run in study.runs):
         parts.append("The budget ended the runs of some problems before their full number of steps.")
     for name, pairs in (("twin", study.twins), ("planted", study.planted)):
-        found = num.differences(study, pairs)
-        apart = sum(not interval.contains(0) for *_, interval in found)
+        found = judging.of_pairs(study, pairs)
+        apart = sum(one.decided for one in found)
         if found:
             parts.append(
-                f"**{name.capitalize()} pairs**: the interval of the paired difference contains 0 in "
-                f"{len(found) - apart} of {len(found)} comparisons; {apart} {'is' if apart == 1 else 'are'} told apart."
+                f"**{name.capitalize()} pairs**: {apart} of {len(found)} comparisons are told apart after Holm's "
+                f"correction; {sum(one.test.interval.contains(0) for one in found)} intervals contain 0."
             )
-    return parts
-
-
-def _pairs(study: StudyContents, folder: Path) -> list[str]:
-    parts = []
-    explained = {
-        "twin": "One algorithm in two libraries. Whatever is told apart here is chance or a defect.",
-        "planted": "Optimizers that differ by what users mistake for a detail: a study that deserves trust tells them "
-        "apart where it matters.",
-    }
-    header = ["problem", "first", "second", "first less second", "interval", "verdict"]
-    for name, pairs in (("twin", study.twins), ("planted", study.planted)):
-        found = num.differences(study, pairs)
-        if not found:
-            continue
-        rows = [
-            [p, num.short(a), num.short(b), num.number(i.estimate), num.ends(i), num.verdict(i)] for p, a, b, i in found
-        ]
-        scales = {p: np.median([abs(r.value) for r in study.select(p, None, "final")]) for p in study.problems}
-        drawn = {f"{num.short(a)} – {num.short(b)}, {p}": num.percent(i, scales[p]) for p, a, b, i in found}
-        figure = plots.intervals(drawn, xlabel="paired difference (% of the problem's median final value)", line=0)
-        alt = f"Paired differences of the {name} pairs with their intervals; those that do not contain 0 are orange"
-        parts += [
-            f"## {name.capitalize()} pairs",
-            explained[name],
-            pages.figure(folder, f"{name}_pairs", figure, alt),
-            pages.table(header, rows, left=3),
-        ]
     return parts
 
 
@@ -235,30 +207,6 @@ def _profiles(study: StudyContents, folder: Path) -> list[str]:
     alt = "Performance profiles: share of problems solved against the factor of the fastest optimizer's steps"
     parts = ["## Performance profiles", said, pages.figure(folder, "profiles", figure, alt)]
     return [*parts, pages.table(["optimizer", "score in steps", "score in seconds"], rows)]
-
-
-def _tally(study: StudyContents, folder: Path) -> list[str]:
-    names = study.optimizers
-    if len(names) < 2:
-        return []
-    seeds = sorted({run.seed for run in study.runs})
-    values = np.full((len(study.problems), len(names), len(seeds)), np.nan)
-    for run in study.select(stage="final"):
-        place = study.problems.index(run.problem), names.index(run.optimizer), seeds.index(run.seed)
-        values[place] = run.value
-    tally = statistics.win_tie_loss(values)
-    short = [num.short(name) for name in names]
-    figure = plots.tally(tally.wins, tally.ties, short, title="problems won - tied - lost")
-    rows = [[n, *(f"{kind.sum(1)[i]:.0f}" for kind in tally)] for i, n in enumerate(short)]
-    rows.sort(key=lambda row: int(row[3]) - int(row[1]))
-    said = "A problem is won where the interval of the paired difference lies on one side of 0, and tied otherwise."
-    alt = "Wins less losses of each optimizer against each other"
-    return [
-        "## Wins, ties and losses",
-        said,
-        pages.figure(folder, "tally", figure, alt),
-        pages.table(["optimizer", "won", "tied", "lost"], rows),
-    ]
 
 
 def _landscapes(study: StudyContents, folder: Path) -> list[str]:

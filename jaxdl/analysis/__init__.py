@@ -2,6 +2,7 @@
 
 from jaxdl.analysis.curvature import hessian_eigenvalues
 from jaxdl.analysis.generalization import BiasVariance, Diagnosis, bias_variance, diagnose
+from jaxdl.analysis.percentiles import percentiles
 from jaxdl.analysis.saturation import saturation
 from jaxdl.analysis.signals import GradientNorms, gradient_norms
 from jaxdl.analysis.summary import LayerRow, Summary, SummaryRow, count_parameters, layer_rows, summary
@@ -19,6 +20,7 @@ __all__ = [
     "gradient_norms",
     "hessian_eigenvalues",
     "layer_rows",
+    "percentiles",
     "saturation",
     "summary",
 ]

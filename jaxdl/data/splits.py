@@ -93,11 +93,13 @@ def k_fold(labels: Any, folds: int, *, seed: int) -> list[tuple[np.ndarray, np.n
         Row numbers (training part, development part) of each fold, both ascending.
 
     Raises:
-        ValueError: if ``folds`` or ``seed`` is out of range.
+        ValueError: if ``folds`` or ``seed`` is out of range, and for labels that are no array over examples.
 
     [Lecture row G9]
     """
     labels = np.asarray(labels)
+    if not labels.ndim or labels.dtype.kind not in "biuf":
+        raise ValueError(f"labels has shape {labels.shape} and dtype {labels.dtype}; expected numbers, one per example")
     check_whole("seed", seed)
     check_whole("folds", folds, 2)
     if folds > len(labels):

@@ -56,6 +56,7 @@ def spiral(count: int, *, seed: int, arms: int = 2, turns: float | int = 1.5, no
 
     [Lecture row A5]
     """
+    check_whole("arms", arms)
     if arms < 1:
         raise ValueError(f"arms={arms}: must be at least 1")
     random = _random(count, arms, seed, noise)
@@ -67,6 +68,7 @@ def spiral(count: int, *, seed: int, arms: int = 2, turns: float | int = 1.5, no
 
 def _random(count: int, classes: int, seed: int, noise: float | int) -> np.random.Generator:
     check_whole("seed", seed)
+    check_whole("count", count)
     if count < classes:
         raise ValueError(f"count={count}: must be at least {classes}, one point per class")
     if not 0 <= noise < math.inf:

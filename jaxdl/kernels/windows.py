@@ -60,9 +60,11 @@ def check_convolution(x: Array, kernel: Array, rank: int, groups: int) -> None:
     c_in = x.shape[-1]
     sizes.check_groups(groups, c_in, kernel.shape[-1])
     if kernel.shape[-2] * groups != c_in:
+        first = x.ndim > rank and x.shape[-rank - 1] == kernel.shape[-2] * groups
         raise ValueError(
             f"kernel: got {kernel.shape[-2]} input channels, allowed are {c_in // groups}: "
             f"x has {c_in} channels in {groups} group(s)"
+            + (f"; channels come last, and x has shape {x.shape}" if first else "")
         )
 
 

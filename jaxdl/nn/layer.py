@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import inspect
 import textwrap
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -146,7 +147,7 @@ def own_arrays(
         if name not in tree:
             swapped = name in trees[other_name]
             hint = f"; {other_name} has it, so the two may be swapped" if swapped else ""
-            raise ValueError(f"{tree_name}: {what} has no {name!r} in it; there are {sorted(map(str, tree))}{hint}")
+            raise ValueError(f"{tree_name}: got {sorted(map(str, tree))}, but {what} needs {name!r}{hint}")
         got = jnp.shape(tree[name])
         if len(got) != len(shape) or any(n not in (None, m) for m, n in zip(got, shape, strict=True)):
             allowed = str(shape).replace("None", "any")
@@ -215,6 +216,9 @@ def as_layer(child: Any) -> Layer:
         return child
     if not callable(child):
         raise ValueError(f"a child must be a Layer or a function of an array, got {type(child).__name__}")
+    if inspect.isclass(child) or getattr(child, "__annotations__", {}).get("return") in (Layer, "Layer"):
+        name = getattr(child, "__name__", "it")
+        raise ValueError(f"a child must be a Layer or a function of an array, got {name} itself: call {name}(...)")
     return function(cast(Callable[[Array], Array], child))
 
 

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
 from optax import GradientTransformation, GradientTransformationExtraArgs
 
-from jaxdl import numerics
+from jaxdl import numerics, regularizers
 from jaxdl.optimizers import contracts, trees
 from jaxdl.optimizers.checks import check
 from jaxdl.optimizers.contracts import stateless, transformation
@@ -182,6 +182,51 @@ def _shrunk(g, p, limit):
     size = numerics.safe_abs(moved)
     nearer = trees.plus(moved, times(-1 * limit, jnp.sign(moved)))
     return trees.as_dtype_of(trees.plus(jnp.where(size > jnp.asarray(limit, size.dtype), nearer, 0), -old), g)
+
+
+def max_norm(radius: ScalarOrSchedule, mask: Mask = None) -> GradientTransformation:
+    """Follow a step by the projection of each unit's incoming weights onto a ball: w ← w min(1, r / ‖w‖₂).
+
+    It is the last stage, behind the learning rate, as in ``chain(sgd(0.1), max_norm(3.0))``. `regularizers.max_norm` is
+    the projection by itself, and says which weights belong to a unit.
+
+    Args:
+        radius: r, a number above 0 or a schedule of the step.
+        mask: which parameters are bounded, as in ``add_decayed_weights``, each with at least two axes; None selects
+            those that have them, and passes the others, such as biases, unchanged.
+
+    Raises:
+        ValueError: r is not above 0; at init or update, the mask selects no leaf; at update, ``params`` is missing, or
+            the mask selects a leaf with fewer than two axes.
+
+    Reference: Srivastava et al., Dropout, 2014, section 5.1. https://jmlr.org/papers/v15/srivastava14a.html
+    [Lecture row G3]
+    """
+    check(positive={"radius": radius})
+    schedule = radius if callable(radius) else None
+    constant = None if callable(radius) else trees.hyper(radius)
+
+    def init(params):
+        del params
+        return EmptyState() if schedule is None else ScaleByScheduleState(count=jnp.zeros([], jnp.int32))
+
+    def update(updates, state, params):
+        require_params(params, "max_norm")
+        limit = constant if schedule is None else trees.hyper(schedule(state.count))
+        bounded = map_updates(lambda g, p: _bounded(g, p, limit, spare=mask is None), updates, params)
+        return bounded, state if schedule is None else ScaleByScheduleState(count=trees.increment(state.count))
+
+    state_class = EmptyState if schedule is None else ScaleByScheduleState
+    return _where(transformation("max_norm", state_class, init, update), mask, radius, "max_norm")
+
+
+def _bounded(g, p, limit, *, spare):
+    """Return the update after which p + g lies in the ball of radius limit, or g if the leaf is spared."""
+    if spare and jnp.ndim(p) < 2:
+        return g
+    old = trees.widen(p)
+    inside = regularizers.max_norm(trees.plus(trees.widen(g), old), limit, mask=True)
+    return trees.as_dtype_of(trees.plus(inside, -old), g)
 
 
 def _where(stage, mask, strength, name="weight_decay"):

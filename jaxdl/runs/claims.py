@@ -3,6 +3,7 @@
 One rule decides every claim by an interval at 95 %. The claim holds if the interval lies beyond the limit on the
 claimed side, does not hold if it lies beyond the limit on the other side, and is "not shown here" otherwise. It depends
 on a condition if two named conditions give opposite verdicts. Values are one per seed; infinity is a diverged run.
+Intervals are Student's, and fewer than `statistics.MIN_SEEDS` seeds show nothing.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ def within(
     """
     if not low < high:
         raise ValueError(f"low={low} must be below high={high}")
-    interval = statistics.bootstrap(values[1])
+    interval = statistics.student(values[1])
     inside = low <= interval.low and interval.high <= high
     outside = interval.high < low or interval.low > high
     ends = f"at least {number(low)}" if high == math.inf else f"{number(low)} to {number(high)}"

@@ -1,4 +1,4 @@
-"""How certain is it that one optimizer beats another? Intervals, times to a target, profiles and tallies, in numpy.
+"""How certain is it that one optimizer beats another? Intervals, tests, times to a target, profiles, tallies, in numpy.
 
 Lower values are better throughout. A run that diverged has the value infinity, worse than any other; a missing run has
 the value NaN and is left out. Arrays may be anything that numpy converts to float64.
@@ -6,45 +6,50 @@ the value NaN and is left out. Arrays may be anything that numpy converts to flo
 
 from __future__ import annotations
 
-import functools
 import itertools
 import math
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
+from jaxdl.studies.resampling import METHODS, Interval, bootstrap, check_sample
+
 __all__ = [
     "METHODS",
+    "MIN_SEEDS",
     "RESOLUTION",
     "Interval",
+    "PairedTest",
     "Tally",
     "bootstrap",
     "expected_best",
+    "holm",
     "paired_difference",
+    "paired_test",
     "performance_profile",
     "profile_score",
+    "student",
     "time_to_target",
     "usable_rates",
     "win_tie_loss",
 ]
 
-METHODS = ("expanded", "percentile", "bca")
-RESOLUTION = 16 * 2.0**-23  # 16 ulps of float32, in which metrics are computed: equivalent runs stay below it
-EXACT = 8  # up to this many values, all resamples are enumerated: at most 6,435 distinct ones
+RESOLUTION: Final = 16 * 2.0**-23
+"""16 ulps of float32, in which metrics are computed: equivalent runs stay below it."""
+
+MIN_SEEDS: Final = 3
+"""Fewest seeds that carry a verdict. Two values of a metric with steps, as an accuracy has, are too often equal."""
 
 
-class Interval(NamedTuple):
-    """An estimate with its interval."""
+class PairedTest(NamedTuple):
+    """The comparison of two optimizers over the seeds that both have."""
 
-    estimate: float
-    low: float
-    high: float
-
-    def contains(self, value: float | int) -> bool:
-        """Return whether the value lies in the closed interval."""
-        return self.low <= value <= self.high
+    interval: Interval  # of the mean of a − b
+    p_value: float  # two-sided, of equal means; NaN for fewer than MIN_SEEDS seeds
+    effect: float  # mean of a − b over its standard deviation across seeds (Cohen's d_z)
+    seeds: int  # that both have
 
 
 class Tally(NamedTuple):
@@ -55,97 +60,115 @@ class Tally(NamedTuple):
     losses: Float[np.ndarray, "s s"]
 
 
-def bootstrap(
-    values: ArrayLike,
-    *,
-    level: float | int = 0.95,
-    statistic: str = "mean",
-    method: str = "expanded",
-    resamples: int = 10_000,
-    seed: int = 0,
-) -> Interval:
-    """Return the mean or median of a sample with its bootstrap interval.
+def student(values: ArrayLike, *, level: float | int = 0.95) -> Interval:
+    """Return the mean of a sample with Student's interval, mean ± t₍ₙ₋₁₎ s/√n.
 
-    Up to 8 values, all resamples are enumerated with their probabilities (Fisher & Hall 1991), so that neither
-    `resamples` nor `seed` matters; above, `resamples` are drawn. Equal values give the interval [v, v]. A single value
-    carries no information about its spread and gives [−∞, ∞].
-
-    The coverage of a nominal 95 % interval for the mean of n = 5 normal values, simulated in the tests, is 84 % for
-    percentile, 85 % for bca and 93 % for expanded. Percentile intervals are too narrow by √((n−1)/n), and by the normal
-    quantile in place of Student's; "expanded" reads the percentiles at Φ(−√(n/(n−1)) t₍ₙ₋₁₎), which corrects both.
+    For normal values, the interval covers the mean with the probability ``level`` at every n. For a nominal 95 %,
+    ``benchmarks/coverage.md`` holds the coverage for other distributions, simulated for n = 2...30. Equal values give
+    the interval [v, v]. Fewer than `MIN_SEEDS` values, or diverged runs among others, give [−∞, ∞].
 
     Args:
-        values: one per run, shape (n,); infinity for a run that diverged (not with bca).
+        values: one per run, shape (n,); infinity for a run that diverged.
         level: probability with which the interval is to cover, between 0 and 1.
-        statistic: "mean" or "median".
-        method: "expanded", "percentile" or "bca" (bias-corrected and accelerated).
-        resamples: number of resamples drawn if they are not enumerated.
-        seed: of the drawn resamples.
-
-    Returns:
-        The statistic of the values and the ends of its interval. An end is infinite if too many resamples contain a
-        diverged run for a finite one.
 
     Raises:
         ValueError: an argument is out of range, there are no values, or NaN is among them.
-
-    References: Efron & Tibshirani, An introduction to the bootstrap, 1993, chapters 13 and 14; Hesterberg, What
-    teachers should know about the bootstrap, 2014, https://arxiv.org/abs/1411.5279; Fisher & Hall, Bootstrap
-    algorithms for small samples, 1991. scipy's bootstrap draws resamples and does not enumerate them.
     """
     values = np.asarray(values, np.float64)
-    _check(values, level, statistic, method)
-    statistics = _means if statistic == "mean" else _medians
-    estimate = float(statistics(values, np.ones((1, values.size)))[0])
-    if values.size == 1:
-        return Interval(estimate, -math.inf, math.inf)
-    if (values == values[0]).all():
-        return Interval(estimate, estimate, estimate)
-    counts, weights = _resamples(values.size, resamples, seed)
-    found = statistics(values, counts)
-    if np.isnan(found).any():  # both sides diverged, on different seeds, so anything is possible
-        return Interval(estimate, -math.inf, math.inf)
-    tail = (1 - level) / 2
-    tails = (tail, tail)
-    if method == "expanded":
-        tails = (_expanded(tail, values.size),) * 2
-    elif method == "bca":
-        tails = _bca(values, estimate, found, weights, statistics, tail)
-    return Interval(estimate, _quantile(found, weights, tails[0]), -_quantile(-found, weights, tails[1]))
+    check_sample(values, level)
+    gone = np.isinf(values)
+    if gone.any():
+        estimate = float(values[gone][0]) if (values[gone] == values[gone][0]).all() else math.nan
+        everything = gone.all() and not math.isnan(estimate) and values.size >= MIN_SEEDS
+        return Interval(estimate, *((estimate, estimate) if everything else (-math.inf, math.inf)))
+    mean, error = _mean_and_error(values)
+    if values.size < MIN_SEEDS:
+        return Interval(mean, -math.inf, math.inf)
+    from scipy import special  # slow to import, and `--help` need not wait for it
+
+    half = float(special.stdtrit(values.size - 1, (1 + level) / 2)) * error
+    return Interval(mean, mean - half, mean + half)
 
 
-def paired_difference(a: ArrayLike, b: ArrayLike, *, resolution: float | int = RESOLUTION, **options) -> Interval:
-    """Return the mean of a − b over seeds, with the interval from resampling the seeds.
+def paired_test(
+    a: ArrayLike, b: ArrayLike, *, resolution: float | int = RESOLUTION, level: float | int = 0.95
+) -> PairedTest:
+    """Compare two optimizers by the differences a − b over seeds: paired t test, Student's interval, effect size.
 
     Runs of one seed share initial parameters and batches, so the effect of the seed on both cancels. A difference
-    smaller than `resolution` times the larger value counts as 0, so identical and equivalent runs give [0, 0]. If both
-    runs diverge, the difference is 0; if one does, it is ±∞ in favour of the other. One divergence among five makes the
-    mean infinite and leaves the interval one finite end.
+    smaller than `resolution` times the larger value counts as 0, so identical and equivalent runs give [0, 0] and a p
+    of 1. If both runs diverge, the difference is 0; if one does, it is ±∞ in favour of the other. The interval excludes
+    0 if p is below 1 − level.
 
-    The optimizers are distinguishable if the interval excludes 0. With the expanded interval and five seeds, all
-    differences, or nearly all, must have one sign. About one in fourteen equal pairs is distinguished by chance, which
-    matters if you look at many pairs.
+    Divergence is tested as an event, because it has no size. If k of n differences are infinite with one sign and none
+    with the other, p is the probability of k or more such differences on either side, if both optimizers diverge
+    independently with equal probability, at the probability for which this is largest. Both ends of the interval are
+    infinite with that sign if p is at most 1 − level; otherwise it is [−∞, ∞].
 
     Args:
         a: values of one optimizer, one per seed, shape (n,); NaN where there is no run.
         b: values of the other optimizer for the same seeds.
         resolution: relative difference that rounding explains.
-        options: see ``bootstrap``.
+        level: probability with which the interval is to cover, between 0 and 1.
 
     Raises:
-        ValueError: the shapes differ, or no seed has both runs.
+        ValueError: the shapes differ, no seed has both runs, or the level is out of range.
+
+    References: Student, The probable error of a mean, 1908; Cohen, Statistical power analysis for the behavioral
+    sciences, 1988, section 2.3.5 (d_z).
     """
-    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
-    if a.shape != b.shape:
-        raise ValueError(f"a and b must hold one value per seed each, got shapes {a.shape} and {b.shape}")
-    both = ~(np.isnan(a) | np.isnan(b))
-    if not both.any():
-        raise ValueError("a and b have no seed in common")
-    a, b = a[both], b[both]
-    with np.errstate(invalid="ignore"):
-        difference = np.where(a == b, 0.0, a - b)
-        same = np.abs(difference) <= resolution * np.maximum(np.abs(a), np.abs(b))
-    return bootstrap(np.where(same & np.isfinite(difference), 0.0, difference), **options)
+    d = _differences(a, b, resolution)
+    n, infinite = d.size, np.isinf(d)
+    interval = student(d, level=level)
+    if n < MIN_SEEDS:
+        return PairedTest(interval, math.nan, _effect(d), n)
+    if infinite.any():
+        sign = interval.estimate
+        p = 1.0 if math.isnan(sign) else _p_of_divergence(int(infinite.sum()), n)
+        ends = (sign, sign) if p <= 1 - level else (-math.inf, math.inf)
+        return PairedTest(Interval(sign, *ends), p, _effect(d), n)
+    mean, error = _mean_and_error(d)
+    if mean == 0 or error == 0:
+        return PairedTest(interval, float(mean == 0), _effect(d), n)
+    from scipy import special  # see student
+
+    return PairedTest(interval, float(2 * special.stdtr(n - 1, -abs(mean / error))), _effect(d), n)
+
+
+def paired_difference(
+    a: ArrayLike, b: ArrayLike, *, resolution: float | int = RESOLUTION, level: float | int = 0.95
+) -> Interval:
+    """Return the mean of a − b over seeds with its interval. See ``paired_test``.
+
+    The optimizers are told apart if the interval excludes 0. One in twenty equal pairs is told apart by chance; if you
+    look at several pairs, correct their p-values by ``holm``.
+    """
+    return paired_test(a, b, resolution=resolution, level=level).interval
+
+
+def holm(p_values: ArrayLike) -> Float[np.ndarray, " m"]:
+    """Return p-values adjusted for the number of comparisons by Holm's method.
+
+    If comparisons with an adjusted p of at most α are decided, then the probability of deciding any pair of equals is
+    at most α, however the comparisons depend on each other. With p₍₁₎ ≤ ... ≤ p₍ₘ₎, the adjusted value is
+    max over j ≤ i of min(1, (m − j + 1) p₍ⱼ₎).
+
+    Args:
+        p_values: between 0 and 1, shape (m,). NaN is a comparison that was not made; it stays NaN and does not count.
+
+    Raises:
+        ValueError: a p-value is not in [0, 1], or the shape is not (m,).
+
+    Reference: Holm, A simple sequentially rejective multiple test procedure, 1979.
+    """
+    p = np.asarray(p_values, np.float64)
+    if p.ndim != 1 or ((p < 0) | (p > 1)).any():
+        raise ValueError(f"p_values must be numbers in [0, 1] of shape (m,), got {p_values}")
+    made = int((~np.isnan(p)).sum())
+    order = np.argsort(p)[:made]  # NaN comes last
+    adjusted = np.full(p.shape, np.nan)
+    adjusted[order] = np.maximum.accumulate(np.minimum(1.0, np.arange(made, 0, -1) * p[order]))
+    return adjusted
 
 
 def time_to_target(times: ArrayLike, values: ArrayLike, target: float | int) -> float:
@@ -223,106 +246,78 @@ def profile_score(times: ArrayLike, limit: float | int = 4.0) -> Float[np.ndarra
     return (np.maximum(limit - _ratios(times), 0) / (limit - 1)).mean(0)
 
 
-def win_tie_loss(values: ArrayLike, **options) -> Tally:
+def win_tie_loss(
+    values: ArrayLike, *, level: float | int = 0.95, resolution: float | int = RESOLUTION, corrected: bool = True
+) -> Tally:
     """Count the problems that each optimizer wins, ties and loses against each other.
 
-    A problem is won if the interval of the paired difference lies below 0, lost if it lies above, and tied if it
-    contains 0. Problems on which a pair shares fewer than two seeds do not count.
+    A problem is decided by the paired t test over seeds. With Holm's correction over all pairs and problems, a study
+    of equal optimizers decides any pair with a probability of at most 1 − level. Pairs that share fewer than
+    `MIN_SEEDS` seeds on a problem do not count.
 
     Args:
         values: final values, shape (problems, optimizers, seeds); see the top of the module for infinity and NaN.
-        options: see ``paired_difference``.
+        level: a comparison is decided if its p-value is at most 1 − level.
+        resolution: see ``paired_test``.
+        corrected: whether to apply Holm's correction; without it, one in twenty pairs of equals is decided.
     """
     values = np.asarray(values, np.float64)
     size = values.shape[1]
     wins, ties = np.zeros((size, size)), np.zeros((size, size))
+    places, tests = [], []
     for problem, (i, j) in itertools.product(values, itertools.combinations(range(size), 2)):
-        if (~np.isnan(problem[[i, j]]).any(0)).sum() < 2:
-            continue
-        interval = paired_difference(problem[i], problem[j], **options)
-        wins[i, j] += interval.high < 0
-        wins[j, i] += interval.low > 0
-        ties[i, j] += interval.contains(0)
-        ties[j, i] += interval.contains(0)
+        if (~np.isnan(problem[[i, j]]).any(0)).sum() >= MIN_SEEDS:
+            places.append((i, j))
+            tests.append(paired_test(problem[i], problem[j], resolution=resolution, level=level))
+    p_values = np.array([test.p_value for test in tests])
+    decided = (holm(p_values) if corrected else p_values) <= 1 - level
+    for (i, j), test, told in zip(places, tests, decided, strict=True):
+        better, worse = (i, j) if test.interval.estimate < 0 else (j, i)
+        wins[better, worse] += told
+        ties[i, j] += not told
+        ties[j, i] += not told
     return Tally(wins, ties, wins.T.copy())
 
 
-def _check(values, level, statistic, method):
-    if values.ndim != 1 or not values.size:
-        raise ValueError(f"values must be a list of at least one number, got shape {values.shape}")
-    if np.isnan(values).any():
-        raise ValueError(f"values must not hold NaN, got {values}; a run that diverged counts as infinity")
-    if not 0 < level < 1:
-        raise ValueError(f"level must lie between 0 and 1, got {level}")
-    if statistic not in ("mean", "median"):
-        raise ValueError(f"statistic must be 'mean' or 'median', got {statistic!r}")
-    if method not in METHODS:
-        raise ValueError(f"method must be one of {METHODS}, got {method!r}")
-    if method == "bca" and not np.isfinite(values).all():
-        raise ValueError(f"values must be finite for the method 'bca', got {values}")
-
-
-@functools.cache
-def _resamples(n: int, resamples: int, seed: int):
-    """Return how often each value is in each resample, shape (r, n), and the resamples' probabilities, shape (r,)."""
-    if n > EXACT:
-        counts = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=resamples)
-        return counts.astype(np.float64), np.full(resamples, 1 / resamples)
-    chosen = itertools.combinations_with_replacement(range(n), n)
-    counts = np.array([np.bincount(one, minlength=n) for one in chosen], np.float64)
-    ways = [math.factorial(n) / math.prod(math.factorial(int(c)) for c in row) for row in counts]
-    return counts, np.array(ways) / n**n
-
-
-def _means(values, counts):
-    """Return the mean of each resample; NaN if it contains both infinities."""
-    finite = np.isfinite(values)
-    origin = values[finite][0] if finite.any() else 0.0  # the mean of equal values is then exact
-    means = origin + counts @ np.where(finite, values - origin, 0.0) / values.size
-    up, down = counts @ (values == np.inf) > 0, counts @ (values == -np.inf) > 0
-    return np.select([up & down, up, down], [np.nan, np.inf, -np.inf], means)
-
-
-def _medians(values, counts):
-    """Return the median of each resample."""
-    order = np.argsort(values)
-    below, n = counts[:, order].cumsum(1), values.size
-    middle = [values[order][(below >= k).argmax(1)] for k in ((n + 1) // 2, n // 2 + 1)]
+def _differences(a, b, resolution):
+    """Return a − b for the seeds that both have, with 0 for what rounding explains."""
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    if a.shape != b.shape:
+        raise ValueError(f"a and b must hold one value per seed each, got shapes {a.shape} and {b.shape}")
+    both = ~(np.isnan(a) | np.isnan(b))
+    if not both.any():
+        raise ValueError("a and b have no seed in common")
+    a, b = a[both], b[both]
     with np.errstate(invalid="ignore"):
-        return (middle[0] + middle[1]) / 2
+        difference = np.where(a == b, 0.0, a - b)
+        same = np.abs(difference) <= resolution * np.maximum(np.abs(a), np.abs(b))
+    return np.where(same & np.isfinite(difference), 0.0, difference)
 
 
-def _quantile(found, weights, probability):
-    """Return the smallest value up to which the resamples have at least this probability."""
-    order = np.argsort(found)
-    place = np.searchsorted(weights[order].cumsum(), probability * (1 - 1e-12))
-    return float(found[order][min(place, found.size - 1)])
+def _mean_and_error(values):
+    """Return the mean and its standard error (infinite for one value), which is exactly 0 for equal values."""
+    moved = values - values[0]  # the mean of equal values is then exact
+    mean = float(values[0] + moved.mean())
+    error = moved.std(ddof=1) / math.sqrt(values.size) if values.size > 1 else math.inf
+    return mean, float(error)
 
 
-def _expanded(tail, n):
-    from scipy import special  # slow to import, and `--help` need not wait for it
+def _effect(d):
+    if np.isinf(d).any():
+        return float(d[np.isinf(d)].sum()) if len({*d[np.isinf(d)]}) == 1 else math.nan
+    mean, error = _mean_and_error(d)
+    if d.size < 2:
+        return math.nan
+    deviation = error * math.sqrt(d.size)
+    return mean / deviation if deviation else math.copysign(math.inf, mean) if mean else 0.0
 
-    student = special.stdtrit(n - 1, 1 - tail)
-    return special.ndtr(-math.sqrt(n / (n - 1)) * student)
 
-
-def _bca(values, estimate, found, weights, statistics, tail):
-    """Return the tails at which the bias-corrected and accelerated interval reads the resamples."""
-    from scipy import special  # see _expanded
-
-    n = values.size
-    below = float(weights[found < estimate].sum() + weights[found == estimate].sum() / 2)
-    bias = special.ndtri(min(max(below, 1e-12), 1 - 1e-12))
-    left_out = np.array([statistics(np.delete(values, i), np.ones((1, n - 1)))[0] for i in range(n)])
-    d = left_out.mean() - left_out
-    spread = (d**2).sum()
-    acceleration = (d**3).sum() / (6 * spread**1.5) if spread else 0.0
-
-    def shifted(z):
-        return special.ndtr(bias + (bias + z) / (1 - acceleration * (bias + z)))
-
-    z = special.ndtri(1 - tail)
-    return shifted(-z), 1 - shifted(z)
+def _p_of_divergence(k, n):
+    """Return the largest probability of k or more infinite differences of one sign and none of the other."""
+    rate = np.linspace(0, 0.5, 501)[1:]  # of divergence; 1 − rate gives the same probabilities
+    one_sided = rate * (1 - rate)
+    tail = sum(math.comb(n, j) * one_sided**j * (1 - 2 * one_sided) ** (n - j) for j in range(k, n + 1))
+    return float(min(1.0, 2 * np.max(tail)))
 
 
 def _ratios(times):

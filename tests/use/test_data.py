@@ -388,6 +388,23 @@ WRONG = {
     "normalize": [(lambda: data.normalize(X, None), "stats is a NoneType; expected a data.Normalization")],
     "standardize": [(lambda: data.standardize(X, X), "stats is a ndarray; expected a data.Normalization")],
     "to_unit": [(lambda: data.to_unit(X * 1j, 1.0), "expected real numbers")],
+    "k_fold": [
+        (lambda: data.k_fold(5, 2, seed=0), r"labels has shape \(\) and dtype int64"),
+        (lambda: data.k_fold(["a", "b"], 2, seed=0), "labels has shape .* expected numbers, one per example"),
+        (lambda: data.k_fold(Y, 1, seed=0), "folds is 1"),
+        (lambda: data.k_fold(Y, 2.5, seed=0), "folds is 2.5"),
+        (lambda: data.k_fold(Y, len(Y) + 1, seed=0), "it must be at most that"),
+        (lambda: data.k_fold(Y, 2, seed=-1), "seed is -1"),
+    ],
+    "toy": [
+        (lambda: data.toy.rings(1, seed=0), "count=1: must be at least 2, one point per class"),
+        (lambda: data.toy.rings(9.5, seed=0), "count is 9.5"),
+        (lambda: data.toy.rings(9, seed=-1), "seed is -1"),
+        (lambda: data.toy.rings(9, seed=0, radii=()), r"radii=\(\): allowed is at least one finite radius"),
+        (lambda: data.toy.rings(9, seed=0, noise=-1), "noise=-1: allowed are finite numbers from 0 on"),
+        (lambda: data.toy.spiral(9, seed=0, arms=0), "arms=0: must be at least 1"),
+        (lambda: data.toy.spiral(9, seed=0, arms=1.5), "arms is 1.5"),
+    ],
 }
 # types, names, and the module of the tests above
 NO_ARGUMENTS = {"NAMES", "Batch", "Dataset", "Examples", "Normalization", "Rows", "Splits", "augmentation"}

@@ -23,7 +23,7 @@ FIRST_ORDER = {name: getattr(ours, name)(0.1) for name in ("gd", "momentum", *ou
     "chain": ours.chain(ours.clip_by_norm(1.0), ours.nesterov(0.1)), "clip_by_block_rms": ours.clip_by_block_rms(0.1),
     "clip_by_global_norm": ours.clip_by_global_norm(0.1), "clip_by_norm": ours.clip_by_norm(0.1),
     "ema": ours.ema(0.9), "freeze": ours.freeze(MASK), "lars": ours.lars(0.1, 0.1),
-    "masked": ours.masked(ours.adam(0.1), MASK),
+    "masked": ours.masked(ours.adam(0.1), MASK), "max_norm": ours.max_norm(0.1),
     "partition": ours.partition({"a": ours.adam(0.1), "b": ours.sgd(0.1)}, {"w": "a", "b": "b"}),
     "polyak_average": ours.polyak_average(0.5), "proximal_l1": ours.proximal_l1(0.1), "radam": ours.radam(0.1, b2=0.9),
     "scale_by_group": ours.scale_by_group({"w": 0.5, "b": 2.0}), "set_to_zero": ours.set_to_zero(),
