@@ -107,7 +107,7 @@ def fit_preprocessing(config: Config, opened: streams.Opened) -> data.Normalizat
     images, scale = opened.splits.train.images, opened.dataset.scale
     if config.normalization == "none":
         return data.no_normalization(images.shape[-1], scale)
-    if isinstance(images, streaming.StreamedImages) and opened.stream is not None:
+    if opened.stream is not None:
         return streaming.fit_normalization(opened.stream, images)
     return data.fit_normalization(images, scale)
 
