@@ -460,7 +460,17 @@ ROWS = [
         "worked numbers, places counted one by one",
         "test_sizes::test_the_lectures_sizes test_sizes::test_output_length_counts_the_places_of_the_window",
     ),
-    Row("H4", "Filters on a real image, feature maps of a trained net, X or not X"),
+    Row(
+        "H4",
+        "Filters on a real image, feature maps of a net, X or not X",
+        "y[i, j, c] = Σ x[i + p, j + q, c] w[p, q]",
+        "layers.filters.apply layers.filters.sharpen layers.filters.edge layers.filters.strong_edge "
+        "layers.filters.sobel layers.filters.gaussian layers.filters.moving_average layers.filters.diagonal "
+        "analysis.feature_maps",
+        "scipy.ndimage, the worked 9×9 X, a network run layer by layer",
+        "test_filters::test_they_are_scipys_filters test_filters::test_the_worked_x "
+        "test_filters::test_feature_maps_are_the_intermediate_results",
+    ),
     Row(
         "H5",
         "Pooling: maximum, average, L2 norm, weighted, global; unpooling",
@@ -480,7 +490,14 @@ ROWS = [
         "worked numbers",
         "test_sizes::test_the_lectures_dense_layers",
     ),
-    Row("H7", "Invariance of dense and convolutional nets to shifts, scale, occlusion, permuted pixels"),
+    Row(
+        "H7",
+        "Invariance of dense and convolutional nets to shifts, scale, occlusion, permuted pixels",
+        "accuracy on change(x, amount)",
+        "analysis.robustness",
+        "worked shifts of one bright pixel",
+        "test_filters::test_robustness_counts_the_shift_that_leaves_the_image",
+    ),
     Row(
         "H8",
         "Local response and local contrast normalisation",

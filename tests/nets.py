@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl import activations, nn
+from jaxdl import activations, data, nn
 
 KEY = jax.random.key(3)
 RANDOM = np.random.default_rng(0)
@@ -55,3 +55,12 @@ def assert_out_shape_is_applys(layer, in_shape):
     assert all(type(n) is int for n in promised)
     assert applied_shape(layer, in_shape) == (3, *promised)
     assert layer.out_shape(list(in_shape)) == promised
+
+
+def squares():
+    """Return 200 images of 28×28 pixels with a white square, whose place is the class: a data set for command lines."""
+    labels = np.arange(200) % 4
+    images = np.zeros((200, 28, 28), np.uint8)
+    for image, label in zip(images, labels, strict=True):
+        image[6 + 8 * (label // 2) :, 6 + 8 * (label % 2) :][:6, :6] = 255
+    return data.from_arrays(images, labels, test_images=images[:40], test_labels=labels[:40])

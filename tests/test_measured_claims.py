@@ -10,6 +10,7 @@ from experiments import (
     adversarial,
     bias_variance,
     catalogue,
+    filters,
     learning_curves,
     linear_regression,
     logistic_regression,
@@ -25,6 +26,7 @@ TINY = {  # options of a run of a few seconds
     "learning_curves": ["--dataset", "digits", "--width", "8", "--sizes", "20", "60", "--steps", "20"],
     "signals": ["--depth", "4", "--width", "8", "--times", "5"],
     "bias_variance": ["--resamples", "5", "--examples", "15", "--degrees", "1", "3", "9"],
+    "filters": ["--size", "16", "--letters", "4"],
     "linear_regression": ["--steps", "100"],
     "nonlinearity": ["--points", "20", "--width", "4", "--steps", "20"],
     "regularization": ["--examples", "40", "--hidden", "4", "--steps", "10"],
@@ -38,6 +40,7 @@ OUT_OF_RANGE = {  # options that are refused, with the message
     "bias_variance": (["--degrees", "1", "3"], r"degrees=\(1, 3\) is not allowed: it must hold 1, 3 and 9"),
     "nonlinearity": (["--points", "2"], "points=2 is not allowed: it must be at least 4"),
     "regularization": (["--examples", "900"], "examples=900 is not allowed: it must be at most 800"),
+    "filters": (["--size", "428"], "size=428 is not allowed: it must be at most 427"),
     "linear_regression": (["--steps", "0"], "steps=0 is not allowed"),
     "logistic_regression": (["--C", "-1"], r"C=-1\.0 is not allowed: it must be a positive number"),
     "optimizers_2d": (["--starts", "0"], "starts=0 is not allowed: it must be at least 1"),
@@ -149,3 +152,17 @@ def test_a_penalty_of_zero_changes_nothing_and_the_proximal_step_makes_zeros():
     zeros = {case: np.mean(np.asarray(first[case]["fc1"]["kernel"][-1]) == 0) for case in regularization.PENALTIES}
     assert zeros["L1 by proximal step"] > 0.5
     assert zeros["L2"] == zeros["L1 by gradient"] == 0
+
+
+def test_what_pools_leave_of_noise_on_an_even_area_is_known():
+    """The mean of four normal numbers has σ/2; their maximum has the moments 1.029375 σ and .491715 σ²."""
+    found = filters.pools(np.full((400, 400, 1), 0.5, np.float32), 0)
+    expected = {"none": 0.5, "average": 0.25, "stride": 0.5, "max": 0.5 * math.sqrt(1.029375**2 + 0.491715)}
+    assert found == pytest.approx(expected, rel=0.02)
+
+
+def test_strokes_fit_an_x_and_find_it_anywhere():
+    x, o = (filters.padded(name) for name in "XO")
+    np.testing.assert_allclose(filters.strokes(x), 1, rtol=1e-6)
+    assert filters.strokes(o)[2] < 1  # no crossing
+    np.testing.assert_allclose(filters.strokes(np.roll(x, (2, -1), (0, 1))), 1, rtol=1e-6)

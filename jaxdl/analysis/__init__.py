@@ -1,8 +1,11 @@
-"""Analyse networks: cost per layer, receptive fields, saturation, the gradients of each part, curvature."""
+"""Analyse networks: cost per layer, receptive fields, saturation, gradients, curvature, feature maps, robustness."""
 
+from jaxdl.analysis import changes
 from jaxdl.analysis.curvature import hessian_eigenvalues
 from jaxdl.analysis.generalization import BiasVariance, Diagnosis, bias_variance, diagnose
+from jaxdl.analysis.maps import feature_maps
 from jaxdl.analysis.percentiles import percentiles
+from jaxdl.analysis.robustness import robustness
 from jaxdl.analysis.saturation import saturation
 from jaxdl.analysis.signals import GradientNorms, gradient_norms
 from jaxdl.analysis.summary import LayerRow, Summary, SummaryRow, count_parameters, layer_rows, summary
@@ -15,12 +18,15 @@ __all__ = [
     "Summary",
     "SummaryRow",
     "bias_variance",
+    "changes",
     "count_parameters",
     "diagnose",
+    "feature_maps",
     "gradient_norms",
     "hessian_eigenvalues",
     "layer_rows",
     "percentiles",
+    "robustness",
     "saturation",
     "summary",
 ]

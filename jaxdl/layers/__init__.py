@@ -1,9 +1,11 @@
 """Layers as pure functions of arrays: each maps an input and its parameters to an output.
 
-`sizes` computes shapes, parameter counts and multiply-adds in Python ints.
+`sizes` computes shapes, parameter counts and multiply-adds in Python ints, and `filters` holds the fixed kernels of
+image processing.
 """
 
 from jaxdl import sizes
+from jaxdl.layers import filters
 from jaxdl.layers.attention import cached_attention, multi_head_attention, scaled_dot_product_attention
 from jaxdl.layers.capsule import capsule_length, dynamic_routing, squash
 from jaxdl.layers.convolution import conv1d, conv2d, conv_transpose1d, conv_transpose2d, convolve1d, convolve2d
@@ -59,6 +61,7 @@ __all__ = [
     "dropout",
     "dynamic_routing",
     "embed",
+    "filters",
     "gaussian_dropout",
     "global_avg_pool2d",
     "global_max_pool2d",
