@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-TOOLS = ("__init__", "__main__", "all", "catalogue", "predict", "report", "summary")  # commands, but no experiments
+# commands, but no experiments
+TOOLS = ("__init__", "__main__", "all", "catalogue", "predict", "report", "same", "summary")
 
 
 def names() -> list[str]:

@@ -3,14 +3,18 @@
 from jaxdl.compare import streams
 from jaxdl.compare.distance import leaf_ulps, max_relative, max_ulps, move_one_ulp
 from jaxdl.compare.equivalence import VERDICTS, Equivalence, equivalence
+from jaxdl.compare.sameness import Sameness, assert_equivalent, same
 
 __all__ = [
     "VERDICTS",
     "Equivalence",
+    "Sameness",
+    "assert_equivalent",
     "equivalence",
     "leaf_ulps",
     "max_relative",
     "max_ulps",
     "move_one_ulp",
+    "same",
     "streams",
 ]

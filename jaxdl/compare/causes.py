@@ -225,7 +225,7 @@ def in_words(options: dict[str, Any], changes: dict[str, Any], *, flipped: bool 
     parts = []
     for name, value in changes.items():
         first, second = (value, options[name]) if flipped else (options[name], value)
-        parts.append(f"{_word(name, options, changes)}: {name}={_shown(first)} against {_shown(second)}")
+        parts.append(f"{_word(name, options, changes)}: {name}={shown(first)} against {shown(second)}")
     return "; ".join(parts)
 
 
@@ -243,5 +243,6 @@ def _moves_into_root(options, changes):
     return is_number(before) and is_number(after) and bool(before == 0) != bool(after == 0)
 
 
-def _shown(value):
+def shown(value: Any) -> str:
+    """Return the value of a keyword in at most 60 characters."""
     return getattr(value, "__name__", None) or f"{value!r:.60}"

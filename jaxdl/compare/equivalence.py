@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from jaxdl.compare import trajectories
-from jaxdl.compare.causes import explain
+from jaxdl.compare.causes import explain, shown
 from jaxdl.compare.settings import Known, common, differing, pair, stand_in
 
 VERDICTS: Final = ("identical", "equivalent", "different")
@@ -33,6 +33,22 @@ class Equivalence(NamedTuple):
     moved: float  # largest distance of b from the start, in the same ulps; if it is small, the verdict says little
     unseen: dict[str, tuple[Any, Any]]  # keywords that differ but made no difference on this stream
 
+    def not_exercised(self) -> str:
+        """Say in words which keywords differ but made no difference, with a comma in front; empty if there are none."""
+        if not self.unseen:
+            return ""
+        named = "; ".join(f"{name}={shown(x)} against {shown(y)}" for name, (x, y) in self.unseen.items())
+        return f", where these keywords differ but were not exercised: {named}"
+
+    def __str__(self) -> str:
+        if self.verdict != "different":
+            return f"{self.verdict} on this stream{self.not_exercised()}"
+        said = f"different from step {self.step}, most in {self.leaf or 'the parameters'}; cause: {self.cause}"
+        if self.mapping:
+            named = ", ".join(f"{name}={value!r}" for name, value in self.mapping.items())
+            said += f"; the first is equivalent to the second with {named}"
+        return said
+
 
 def equivalence(
     a: Any, b: Any, params: Any, gradients: Iterable[Any], steps: int | None = None, *, locked: bool = False
@@ -44,7 +60,8 @@ def equivalence(
     point numbers at the leaf's scale, its largest magnitude so far. All zeros is "identical"; up to 16 (bfloat16: 2) is
     "equivalent". No map of hyperparameters is applied. NaN in the same place on both sides counts as equal.
 
-    The verdict therefore holds for this stream. An eps of 1e-8 next to gradients of 1 is below one ulp, and ``unseen``
+    The verdict therefore holds for this stream, and ``str(record)`` reads "equivalent on this stream" with the keywords
+    that were not exercised. An eps of 1e-8 next to gradients of 1 is below one ulp, and ``unseen``
     lists it; `streams.tiny`, parameters that start at 0, or float64 trees reveal it.
 
     Args:

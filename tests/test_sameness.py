@@ -1,0 +1,165 @@
+"""Is it the same algorithm on every stream that could tell? `compare.same`, the assertion, and the command."""
+
+import functools
+
+import jax.numpy as jnp
+import optax
+import pytest
+
+from experiments import same as command
+from jaxdl import compare, optimizers
+from jaxdl.compare import sameness
+
+RATE = {"learning_rate": 0.01}
+KERAS = (optimizers.adam, RATE | {"convention": "keras"})
+ADAM = (optax.adam, RATE)
+
+
+@functools.cache
+def keras_against_optax():
+    return compare.same(KERAS, ADAM)
+
+
+def test_an_eps_that_gradients_of_order_one_do_not_show_is_told_apart():
+    params = sameness.starting_point()
+    random = sameness.default_streams(params)["random"]
+    # with eps 1e-7 and 1e-8 outside the root, N(0, 1) gradients differ by less than an ulp of the matrix
+    near = compare.equivalence((optax.adam, RATE | {"eps": 1e-9}), ADAM, {"kernel": params["kernel"] + 3}, [
+        {"kernel": g["kernel"]} for g in random
+    ])  # fmt: skip
+    assert near.verdict in ("identical", "equivalent")
+    said = "on this stream, where these keywords differ but were not exercised: eps=1e-09 against 1e-08"
+    assert str(near) == f"{near.verdict} {said}"
+    found = keras_against_optax()
+    assert (found.verdict, found.stream) == ("different", "mixed")
+    assert "eps" in found.cause
+    assert found.unseen == {}
+    assert str(found).startswith("on the stream 'mixed': different from step ")
+    assert f"cause: {found.cause}" in str(found)
+
+
+# keywords of one factory that differ; the default streams must exercise each of them
+EXERCISED = {
+    "adam": [{"eps": 1e-9}, {"eps_root": 1e-12}, {"b1": 0.89}, {"b2": 0.9991}, {"nesterov": True}],
+    "adamw": [{"weight_decay": 1.1e-4}],
+    "rmsprop": [{"eps": 1e-9}, {"decay": 0.91}, {"centered": True}, {"initial_scale": 1e-9}, {"momentum": 0.1}],
+    # the accumulator starts at .1, beside which the smallest eps would be below an ulp for any gradient
+    "adagrad": [{"eps": 1e-4}, {"initial_accumulator_value": 0.11}],
+    "sgd": [{"momentum": 0.1}],
+    "lion": [{"b1": 0.91}, {"b2": 0.98}],
+}
+
+
+@pytest.mark.parametrize("name", EXERCISED)
+def test_the_default_streams_exercise_keywords_that_differ(name):
+    factory = getattr(optax, name)
+    params = sameness.starting_point()
+    streams = [list(stream) for stream in sameness.default_streams(params).values()]
+    seen = set()
+    for change in EXERCISED[name]:
+        # opaque sides: no search of the cause, which compiles for long
+        for stream in streams:
+            if compare.equivalence(factory(**RATE), factory(**RATE | change), params, stream).verdict == "different":
+                seen |= {*change}
+                break
+    assert seen == {key for change in EXERCISED[name] for key in change}
+
+
+def test_twins_are_equivalent_and_the_record_is_returned():
+    found = compare.assert_equivalent((optimizers.adam, RATE), ADAM)
+    assert found.verdict in ("identical", "equivalent")
+    assert [*found.records] == ["mixed", "sparse", "random"]
+    assert (found.stream, found.cause, found.mapping, found.unseen) == (None, None, None, {})
+    assert str(found) == f"{found.verdict} on the streams mixed, sparse, random"
+
+
+def test_the_assertion_names_cause_and_place():
+    streams = {"ones": [{"w": jnp.ones(2)}] * 3}
+    said = r"not shown to be equivalent: on the stream .ones.: different from step 0, most in .*; cause: learning rate"
+    with pytest.raises(AssertionError, match=f"{said}: .*with learning_rate=0.02"):
+        compare.assert_equivalent(
+            (optax.sgd, RATE), (optax.sgd, {"learning_rate": 0.02}), {"w": jnp.zeros(2)}, gradients=streams
+        )
+
+
+def test_what_is_not_exercised_fails_unless_it_is_allowed():
+    params, streams = {"w": jnp.ones(2)}, {"ones": [{"w": jnp.ones(2)}] * 3}
+    sides = (optax.adam, RATE), (optax.adam, RATE | {"eps": 1e-9})
+    with pytest.raises(AssertionError, match="not exercised: eps=1e-08 against 1e-09"):
+        compare.assert_equivalent(*sides, params, gradients=streams)
+    found = compare.assert_equivalent(*sides, params, gradients=streams, allow_unseen=True)
+    assert found.unseen == {"eps": (1e-8, 1e-9)}
+    # rounding alone never fails
+    torch = (optimizers.adam, RATE | {"form": {"exact_correction": True}})
+    assert [*compare.assert_equivalent(torch, (optimizers.adam, RATE), params, gradients=streams).unseen] == [
+        "exact_correction"
+    ]
+    with pytest.raises(ValueError, match="gradients: got no stream"):
+        compare.same(*sides, gradients={})
+
+
+# ---------------------------------------------------------------- the command
+
+
+MINE = """
+import optax
+
+def opt(learning_rate):
+    return optax.chain(optax.scale_by_adam(eps=1e-8), optax.scale(-learning_rate))
+
+def rate_by_another_name(step_size):
+    return optax.sgd(step_size)
+
+def fixed():
+    return optax.sgd(0.01)
+
+def number(learning_rate):
+    return 3
+
+def needs_two(learning_rate, other):
+    return optax.sgd(learning_rate)
+"""
+
+
+@pytest.fixture
+def mine(tmp_path, monkeypatch):
+    (tmp_path / "same_mine.py").write_text(MINE)
+    monkeypatch.syspath_prepend(tmp_path)
+
+
+def test_the_command_prints_verdict_cause_and_map(mine, capsys):
+    assert command.main(["same_mine:opt", "optax.adam"]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first in ("verdict: identical on these streams: mixed, sparse, random",
+                     "verdict: equivalent on these streams: mixed, sparse, random")  # fmt: skip
+    assert second == "not exercised: no keyword that is known to differ"
+    assert command.main(["optax.sgd", "optax.sgd(learning_rate=0.02)"]) == 1
+    out = capsys.readouterr().out.splitlines()
+    assert out[0].startswith("verdict: different on the stream mixed from gradient 0 on")
+    assert out[1:] == [
+        "cause: learning rate: learning_rate=0.01 against 0.02",
+        "map: learning_rate=0.02 (of the first, to be the second)",
+    ]
+
+
+def test_a_rate_by_another_name_or_none(mine, capsys):
+    assert command.main(["same_mine:rate_by_another_name", "same_mine:fixed"]) == 0
+    assert "identical" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("optax.adamm", "first='optax.adamm' is unknown; the nearest is 'optax.adam"),
+        ("same_mine:nothing", "first='same_mine:nothing': module 'same_mine' has no attribute"),
+        ("same_mine:number", "first='same_mine:number' returned builtins.int, not an optax.GradientTransformation"),
+        ("same_mine:needs_two", "first='same_mine:needs_two' is called with .*missing 1 required"),
+        ("optax.lbfgs", "a: its update does not run on gradients and parameters alone"),
+        ("optax.adam(epz=1)", "epz is no keyword to set here"),
+    ],
+)
+def test_mistakes_are_named(mine, name, message):
+    with pytest.raises(ValueError, match=message):
+        command.main([name, "optax.sgd"])
+    with pytest.raises(ValueError, match=r"learning_rate=0\.0 is not allowed"):
+        command.main(["optax.sgd", "optax.sgd", "--learning-rate", "0"])
