@@ -38,7 +38,7 @@ def on_mixtures(
         augment_key, choice_key, mix_key = jax.random.split(own, 3)
         if axis_name is not None:
             mix_key = jax.random.fold_in(mix_key, jax.lax.axis_index(axis_name))
-        images = batch.image
+        images: Any = batch.image
         if augment is not None:
             keys = jax.vmap(jax.random.fold_in, (None, 0))(augment_key, batch.index)
             images = jax.vmap(augment)(keys, images)

@@ -13,11 +13,13 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from experiments.train_cnn import records
+from experiments.train_cnn import records, seeds
 from experiments.train_cnn.records import OptimizerResult, RunContents
 from jaxdl import plots
+from jaxdl.runs import folder as folders
 from jaxdl.runs import pages
 from jaxdl.runs.progress import decimals
+from jaxdl.runs.records import read_json
 from jaxdl.studies.proportions import mcnemar
 
 MISTAKES = 24  # four rows of six, as many as a reader looks through
@@ -36,6 +38,8 @@ def write(folder: str | Path) -> Path:
         ValueError: a file is missing or malformed; the message names the file and what is wrong.
     """
     folder = Path(folder)
+    if (folder / folders.CONFIG).exists() and read_json(folder / folders.CONFIG).get("seeds", 1) > 1:
+        return seeds.write(folder)
     run = records.read(folder)
     sections = (_results, _pair, _better, _curves, _mistakes, _confusion, _filters, _parameters)
     parts = [part for section in sections for part in section(run, folder)]

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from experiments.train_cnn import choices, mixing
 from experiments.train_cnn.config import Config, require
@@ -166,21 +167,29 @@ def make_starts(shared: Setup) -> list[Start]:
         schedule = choices.schedule(
             config.schedule, rate, steps=shared.steps, warmup=config.warmup, epoch_steps=shared.steps_per_epoch
         )
-        optimizer, penalty = choices.optimizer(
-            name,
-            schedule,
-            config.weight_decay,
-            params,
-            functions=config.strategy == "jit",
-            clip_norm=config.clip_norm,
-            plateau_steps=shared.steps_per_epoch if config.schedule == "reduce_on_plateau" else None,
-        )
+        optimizer, penalty = make_optimizer(shared, name, schedule, params)
         if (name, rate) not in compiled:
             compiled[name, rate] = compile_step(shared, optimizer, penalty)
         train_state = training.start(first_params, state, optimizer, average=config.average is not None)
         rate_at = schedule if callable(schedule) else lambda step, rate=rate: rate
         starts.append(Start(label, rate, rate_at, compiled[name, rate], train_state))
     return starts
+
+
+def make_optimizer(
+    shared: Setup, name: str, schedule: Any, params: Any
+) -> tuple[optax.GradientTransformation, choices.Penalty | None]:
+    """Return an optimizer with the config's weight decay and clipping; see `choices.optimizer`."""
+    config = shared.config
+    return choices.optimizer(
+        name,
+        schedule,
+        config.weight_decay,
+        params,
+        functions=config.strategy == "jit",
+        clip_norm=config.clip_norm,
+        plateau_steps=shared.steps_per_epoch if config.schedule == "reduce_on_plateau" else None,
+    )
 
 
 def compile_step(shared: Setup, optimizer: Any, penalty: choices.Penalty | None) -> training.Parallel:

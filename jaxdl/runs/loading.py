@@ -48,6 +48,8 @@ class Trained(NamedTuple):
 
     model: str
     optimizer: tuple[str, ...]
+    seed: int = 0
+    seeds: int = 1
 
 
 class Run(NamedTuple):
@@ -127,7 +129,10 @@ def load(folder: str | os.PathLike, *, optimizer: str | None = None, trust_run: 
     """
     folder = folders.open_folder(folder)
     path = folder / folders.CONFIG
-    config, about = records.read_record(path, Trained), _preprocessing(folder / PREPROCESSING)
+    config = records.read_record(path, Trained)
+    if config.seeds > 1:
+        raise ValueError(f"{folder}: holds a run for each of {config.seeds} seeds, such as {folder}/seed-{config.seed}")
+    about = _preprocessing(folder / PREPROCESSING)
     trust.check_stored(path, {"model": config.model}, trust_run=trust_run)
     if not config.optimizer:
         raise ValueError(f"{path}: optimizer must hold at least one name")

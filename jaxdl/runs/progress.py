@@ -4,7 +4,7 @@ import math
 import time
 from typing import Any
 
-QUIET = 60.0  # seconds after which a train row is printed where there are no bars; a log shall not look dead
+QUIET = 10.0  # seconds after which a train row is printed where there are no bars; a log shall not look dead
 
 
 def decimals(value: float) -> str:
