@@ -75,9 +75,9 @@ class Config:
     accumulate: int = 1
     """Microbatches per step, one after another: the gradient of the whole batch with the memory of a part of it. Batch
     norm sees a microbatch at a time."""
-    compute_dtype: Literal["float32", "bfloat16"] = "float32"
-    """Type in which the network computes in training. Parameters, gradients, norms and the loss stay float32, and so do
-    evaluation and runs.load."""
+    compute_dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Type in which the network computes in training; for float16 the loss is scaled by as much as finite gradients
+    allow. Parameters, gradients, norms and the loss stay float32, and so do evaluation and runs.load."""
     loss: str = "softmax_cross_entropy"
     """A name in jaxdl.losses, or package.module:function that maps (outputs, labels) to one number per example, in
     training and in evaluation. The report's probabilities are the softmax of the outputs. For CapsNet use

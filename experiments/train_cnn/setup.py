@@ -181,7 +181,7 @@ def make_optimizer(
 ) -> tuple[optax.GradientTransformation, choices.Penalty | None]:
     """Return an optimizer with the config's weight decay and clipping; see `choices.optimizer`."""
     config = shared.config
-    return choices.optimizer(
+    made, penalty = choices.optimizer(
         name,
         schedule,
         config.weight_decay,
@@ -190,6 +190,7 @@ def make_optimizer(
         clip_norm=config.clip_norm,
         plateau_steps=shared.steps_per_epoch if config.schedule == "reduce_on_plateau" else None,
     )
+    return (training.loss_scaled(made) if config.compute_dtype == "float16" else made), penalty
 
 
 def compile_step(shared: Setup, optimizer: Any, penalty: choices.Penalty | None) -> training.Parallel:

@@ -6,6 +6,7 @@ from jaxdl.training.loop import evaluate, fit, prefetch
 from jaxdl.training.measures import check_labels
 from jaxdl.training.parallel import STRATEGIES, Parallel, data_parallel, data_parallel_eval, replicate
 from jaxdl.training.resident import fits_in_memory
+from jaxdl.training.scaling import loss_scaled
 from jaxdl.training.state import TrainState, create, eval_variables, start
 from jaxdl.training.steps import eval_step, per_example, train_step
 from jaxdl.training.stopping import EarlyStopping
@@ -25,6 +26,7 @@ __all__ = [
     "evaluate",
     "fit",
     "fits_in_memory",
+    "loss_scaled",
     "per_example",
     "prefetch",
     "reestimate_batch_norm",

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import typing
 
 import jax
@@ -256,15 +257,16 @@ def test_class_weights_weigh_the_training_loss_only(run, here, tmp_path):
 
 def test_half_precision_computes_in_it_and_keeps_parameters(here):
     kept = {}
-    for dtype in ("float32", "bfloat16"):
+    for dtype in ("float32", "bfloat16", "float16"):
         config = resolve(Config(model="tiny_cnn", optimizer=("jaxdl.sgd",), epochs=1, compute_dtype=dtype))
         shared = setup.prepare(config)._replace(resident=None)
         (start,) = setup.make_starts(shared)
         batch = next(iter(shared.batches(0, 0)))
         text = str(jax.make_jaxpr(start.step.step)(start.state, batch, jax.random.key(0)))
-        assert ("bf16" in text) == (dtype == "bfloat16")
+        assert ("bf16[" in text, bool(re.search(r"\bf16\[", text))) == (dtype == "bfloat16", dtype == "float16")
         state, metrics = start.step.step(start.step.place(start.state), batch, jax.random.key(0))
         assert {leaf.dtype for leaf in jax.tree.leaves(state.params)} == {jnp.dtype("float32")}
         kept[dtype] = float(metrics["loss"])
     assert kept["bfloat16"] == pytest.approx(kept["float32"], rel=0.02)
-    assert kept["bfloat16"] != kept["float32"]
+    assert kept["float16"] == pytest.approx(kept["float32"], rel=0.003)
+    assert len({*kept.values()}) == 3
