@@ -40,7 +40,7 @@ class Config:
     }  # fmt: skip
     ADDED: ClassVar[tuple[str, ...]] = (  # options that older run folders lack
         "skip_unreadable", "clip_norm", "accumulate", "compute_dtype", "mixup", "cutmix", "class_weights", "seeds",
-        "log",
+        "log", "start_from",
     )  # fmt: skip
 
     dataset: str = "digits"
@@ -142,6 +142,9 @@ class Config:
     """Folder of this run; by default runs/train_cnn/TIME."""
     resume: Path | None = None
     """Resume the run in this folder. With more --epochs it is extended, if its schedule does not depend on them."""
+    start_from: str = ""
+    """Start from the weights of the finished run in this folder, or of a file of interop.save. A last layer of another
+    shape, as for other classes, starts anew."""
     config: Path | None = None
     """Take the options that are not given from this config.json, or from the run in this folder."""
     dry_run: bool = False

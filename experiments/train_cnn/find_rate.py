@@ -72,11 +72,10 @@ def range_test(shared: Setup, optimizer: str) -> tuple[list[float], list[float]]
     schedule = schedules.range_test(*RATES, STEPS - 1)
     config = dataclasses.replace(shared.config, schedule="constant", average=None)
     shared = shared._replace(config=config, steps_per_call=1)
-    first, key = setup.keys(config)
-    params, layer_state = shared.layer.init(first, shared.in_shape)
+    params, layer_state = setup.first_variables(shared)
     made, penalty = setup.make_optimizer(shared, optimizer, schedule, params)
     step = setup.compile_step(shared, made, penalty)
-    state, key = step.place(training.start(params, layer_state, made)), step.place(key)
+    state, key = step.place(training.start(params, layer_state, made)), step.place(setup.keys(config)[1])
     rates, losses = [float(np.asarray(schedule(i))) for i in range(STEPS)], []
     for batch in itertools.islice(_endless(shared), STEPS):
         state, sums = step.step(state, step.shard(batch), key)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments.train_cnn import choices, mixing
+from experiments.train_cnn import choices, mixing, starting
 from experiments.train_cnn.config import Config, require
 from jaxdl import analysis, compare, data, nn, runs, training
 from jaxdl.data import augmentation
@@ -153,10 +153,18 @@ def keys(config: Config) -> jax.Array:
     return jax.random.split(jax.random.key(config.seed))
 
 
+def first_variables(shared: Setup) -> tuple[Any, Any]:
+    """Return the params and the state from which all optimizers start."""
+    config, fresh = shared.config, shared.layer.init(keys(shared.config)[0], shared.in_shape)
+    if not config.start_from:
+        return fresh
+    return starting.variables(config.start_from, fresh, shared.layer, trust_run=config.trust_run)
+
+
 def make_starts(shared: Setup) -> list[Start]:
     """Return a start per optimizer, and one for the noise floor, all from the same parameters."""
     config = shared.config
-    params, state = shared.layer.init(keys(config)[0], shared.in_shape)
+    params, state = first_variables(shared)
     labels = runs.labels(config.optimizer)
     wanted = list(zip(labels, config.optimizer, config.learning_rate, [params] * len(labels), strict=True))
     if config.noise_floor:

@@ -1,6 +1,7 @@
 """Options that decide about a whole command: --config, --dry-run, --find-lr, --seeds, --log, and more --epochs."""
 
 import csv
+import dataclasses
 import json
 import math
 import re
@@ -8,15 +9,16 @@ import shutil
 import sys
 import types
 
+import jax
 import numpy as np
 import pytest
 
 import experiments
 from experiments import report as remake
 from experiments.train_cnn import command as train_cnn
-from experiments.train_cnn import dry_run, find_rate, report
+from experiments.train_cnn import dry_run, find_rate, report, setup, starting
 from experiments.train_cnn.config import Config, resolve
-from jaxdl import analysis, models, runs
+from jaxdl import analysis, data, interop, models, runs
 from jaxdl.runs import commandline
 
 SMALL = ["--dataset", "mine:dataset", "--model", "mine:net", "--batch-size", 16]  # 86 examples: 5 steps an epoch
@@ -276,3 +278,42 @@ def test_a_schedule_that_depends_on_the_end_is_not_extended(stored, schedule):
         ValueError, match=rf"--resume .*epochs=9 is not allowed: it must be the run's 3, .*'{schedule}'"
     ):
         commandline.parse(Config, ["--resume", str(stored), "--epochs", "9"])
+
+
+# --- --start-from
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_a_run_starts_from_weights_and_keeps_a_new_head(kind, tmp_path):
+    old, new = models.tiny_cnn(10), models.tiny_cnn(3)
+    given = jax.tree.map(lambda leaf: leaf + 0.5, old.init(jax.random.key(1), (8, 8, 1)))
+    if kind == "file":
+        interop.save(tmp_path / "weights.safetensors", *given)
+        path = tmp_path / "weights.safetensors"
+    else:
+        path = tmp_path
+        (path / "config.json").write_text(json.dumps({"model": "tiny_cnn", "optimizer": ["jaxdl.sgd"]}))
+        runs.write_preprocessing(path, data.no_normalization(1, 1.0), (8, 8, 1), [str(i) for i in range(10)])
+        runs.save_final(path, "jaxdl.sgd", 1, *given)
+    fresh = old.init(jax.random.key(0), (8, 8, 1))
+    same = starting.variables(str(path), fresh, old, trust_run=False)
+    jax.tree.map(np.testing.assert_array_equal, same, given)
+    fresh = new.init(jax.random.key(0), (8, 8, 1))
+    params, _ = starting.variables(str(path), fresh, new, trust_run=False)
+    head = starting._head(new, fresh[0])
+    for name in fresh[0]:
+        jax.tree.map(np.testing.assert_array_equal, params[name], (fresh if name == head else given)[0][name])
+    other = models.small_cnn(10)
+    fresh = other.init(jax.random.key(0), (8, 8, 1))
+    with pytest.raises(ValueError, match=r"^start_from='.*' does not fit the network: params/"):
+        starting.variables(str(path), fresh, other, trust_run=False)
+
+
+def test_the_option_reaches_every_optimizer(tmp_path):
+    config = resolve(Config(model="tiny_cnn", optimizer=("jaxdl.sgd", "jaxdl.adam"), epochs=1))
+    shared = setup.prepare(config)
+    given = jax.tree.map(lambda leaf: leaf + 0.5, shared.layer.init(jax.random.key(1), (8, 8, 1)))
+    interop.save(tmp_path / "weights.safetensors", *given)
+    path = str(tmp_path / "weights.safetensors")
+    for start in setup.make_starts(shared._replace(config=dataclasses.replace(config, start_from=path))):
+        jax.tree.map(np.testing.assert_array_equal, start.state.params, given[0])
