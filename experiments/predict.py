@@ -27,7 +27,7 @@ class Config:
     """The images and the weights."""
 
     run: Annotated[Path, tyro.conf.Positional]
-    """Folder of a finished run."""
+    """Folder of a run; of an unfinished one, the newest checkpoint counts."""
     images: Annotated[tuple[Path, ...], tyro.conf.Positional]
     """Image files."""
     optimizer: str | None = None
@@ -45,6 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not config.images:
         raise ValueError("images: give at least one image file")
     run = runs.load(config.run, optimizer=config.optimizer, trust_run=config.trust_run)
+    if run.unfinished:
+        print(f"{readable(str(config.run))} is unfinished; weights: {run.unfinished}")
     top = min(3, len(run.classes)) if config.top is None else config.top
     if not 1 <= top <= len(run.classes):
         raise ValueError(f"top={top} is not in 1 to {len(run.classes)}, the number of classes")

@@ -19,9 +19,10 @@ from jaxdl import plots
 from jaxdl.runs import folder as folders
 from jaxdl.runs import pages
 from jaxdl.runs.progress import decimals
-from jaxdl.runs.records import read_json
+from jaxdl.runs.records import read_json, read_record, read_table
 from jaxdl.studies.proportions import mcnemar
 
+LABELS = {"loss (nats)": ("loss", 1), "accuracy (%)": ("accuracy", 100)}  # of curves: column and factor
 MISTAKES = 24  # four rows of six, as many as a reader looks through
 
 
@@ -40,10 +41,48 @@ def write(folder: str | Path) -> Path:
     folder = Path(folder)
     if (folder / folders.CONFIG).exists() and read_json(folder / folders.CONFIG).get("seeds", 1) > 1:
         return seeds.write(folder)
+    if not (folder / records.SUMMARY).exists():
+        return pages.write(folder, _unfinished(folder))
     run = records.read(folder)
     sections = (_results, _pair, _better, _curves, _mistakes, _confusion, _filters, _parameters)
     parts = [part for section in sections for part in section(run, folder)]
     return pages.write(folder, [*parts, *pages.made(run.manifest, run.config)])
+
+
+def _unfinished(folder: Path) -> list[str]:
+    """Return the page of a run that has not finished: its last rows and its curves."""
+    rows = read_table(folder / records.METRICS, records.Measurement, unfinished=True)
+    names = list(dict.fromkeys(row.optimizer for row in rows))
+    if not rows:
+        raise ValueError(f"{folder}: has not finished and has no rows yet; resume it with --resume {folder}")
+    header = ["optimizer", "part", "epoch", "step", "loss (nats)", "accuracy (%)", "learning rate", "seconds"]
+    cells, drawn = [], {}
+    for name in names:
+        of_split = {split: [r for r in rows if (r.optimizer, r.split) == (name, split)] for split in ("train", "dev")}
+        of_split = {split: found for split, found in of_split.items() if found}
+        cells += [
+            [name, split, str(r.epoch + 1), f"{r.step:,}", decimals(r.loss), pages.shown(100 * r.accuracy, ".2f"),
+             pages.shown(r.learning_rate, ".4g"), pages.shown(r.seconds, ".4g")]
+            for split, found in of_split.items() for r in found[-1:]
+        ]  # fmt: skip
+        drawn[name] = {
+            label: {
+                split: (np.array([r.step for r in found]), np.array([scale * getattr(r, column) for r in found]))
+                for split, found in of_split.items()
+            }
+            for label, (column, scale) in LABELS.items()
+        }
+    config, manifest = read_json(folder / folders.CONFIG), read_record(folder / folders.MANIFEST, folders.Manifest)
+    figure = plots.learning_curves(drawn, xlabel="step")
+    alt = f"Learning curves of {' and '.join(names)} so far: loss and accuracy against steps"
+    return [
+        f"# {pages.plain(str(config.get('model')))} on {pages.plain(str(config.get('dataset')))}, unfinished",
+        f"This run goes on with {pages.plain(f'--resume {folder}')}. The last row of each part:",
+        pages.table(header, cells, left=2),
+        "## Learning curves",
+        pages.figure(folder, "learning_curves", figure, alt),
+        *pages.made(manifest, config),
+    ]
 
 
 def _results(run: RunContents, folder: Path) -> list[str]:
@@ -130,7 +169,6 @@ def _better(run: RunContents, folder: Path) -> list[str]:
 
 
 def _curves(run: RunContents, folder: Path) -> list[str]:
-    labels = {"loss (nats)": ("loss", 1), "accuracy (%)": ("accuracy", 100)}
     drawn = {
         row.optimizer: {
             label: {
@@ -138,7 +176,7 @@ def _curves(run: RunContents, folder: Path) -> list[str]:
                 for split in ("train", "dev")
                 if (rows := _rows(run, row.optimizer, split)).any()
             }
-            for label, (column, scale) in labels.items()
+            for label, (column, scale) in LABELS.items()
         }
         for row in run.summary.rows
     }

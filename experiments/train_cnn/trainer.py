@@ -7,6 +7,7 @@ turns, an epoch at a time, so that a machine that slows down slows all of them.
 import collections
 import itertools
 import math
+import operator
 import pathlib
 import shutil
 from collections.abc import Callable, Iterable, Iterator
@@ -148,7 +149,11 @@ class Trainer:
         write_json(self.folder / loading.DIVERGED, self.diverged)
 
     def _tree(self) -> dict[str, Any]:
-        return {"state": self.state, "best": self._best}
+        """Return the arrays of a checkpoint; `loading.unfinished` reads the weights to judge from them."""
+        params, state = training.eval_variables(self.state)
+        own = self.state.average is not None or _is_same(params, self.state.params)
+        judged = None if own else {"params": params, "state": state}  # those of schedule-free, lookahead and averages
+        return {"state": self.state, "best": self._best, "judged": judged}
 
     def train_epoch(self, epoch: int) -> None:
         """Train one epoch and evaluate the development set. An epoch that is already finished is skipped.
@@ -307,6 +312,12 @@ class Trainer:
         if self.stopping is not None and self._best is not None:
             return {**self._best, "which": f"{of_average}best on dev, epoch {self.stopping.best_epoch + 1}"}
         return {**self._judged_now(), "which": f"{of_average}last"}
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    """Return whether two trees are of the same arrays."""
+    leaves, others = jax.tree.leaves(one), jax.tree.leaves(other)
+    return len(leaves) == len(others) and all(map(operator.is_, leaves, others))
 
 
 def _copied(tree: Any) -> Any:

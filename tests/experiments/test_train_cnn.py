@@ -168,13 +168,25 @@ def test_load_gives_back_the_network_that_was_judged(finished, optimizer):
     assert (loaded.optimizer, loaded.config["seed"]) == (row["optimizer"], 5)
 
 
-def test_load_refuses_an_unfinished_run(finished, tmp_path):
+def test_an_unfinished_run_is_loaded_and_reported_from_its_newest_checkpoint(run, finished, tmp_path):
     with pytest.raises(ValueError, match=r"optimizer='adam' is not in this run; it has jaxdl.sgd, optax.sgd"):
         runs.load(finished, optimizer="adam", trust_run=True)
     with pytest.raises(ValueError, match=r"is not a run folder, it has no config.json"):
         runs.load(tmp_path)
     shutil.copytree(finished, tmp_path / "run", ignore=shutil.ignore_patterns("final"))
-    with pytest.raises(ValueError, match=r"this run has not finished; resume it with --resume"):
+    whole, loaded = (runs.load(path, trust_run=True) for path in (finished, tmp_path / "run"))
+    jax.tree.map(np.testing.assert_array_equal, (loaded.params, loaded.state), (whole.params, whole.state))
+    assert (whole.unfinished, loaded.unfinished) == ("", "best on dev, of the checkpoint after step 60")
+    digit = write_digit(tmp_path / "digit.png", load_digits().images[0])
+    code, out, _ = run(predict.main, tmp_path / "run", digit, "--trust-run")
+    assert code == 0
+    assert out.splitlines()[0].endswith("run is unfinished; weights: best on dev, of the checkpoint after step 60")
+    (tmp_path / "run" / "summary.json").unlink()
+    page = report.write(tmp_path / "run")
+    assert "unfinished" in page.read_text()
+    assert "jaxdl.sgd | dev | 3 | 60 |" in (tmp_path / "run" / "report.md").read_text()
+    shutil.rmtree(tmp_path / "run" / "checkpoints")
+    with pytest.raises(ValueError, match=r"this run has no checkpoint yet; resume it with --resume"):
         runs.load(tmp_path / "run", trust_run=True)
 
 
