@@ -6,6 +6,7 @@ Each function measures one claim and returns rows of its table; `tests/test_clai
 closed forms.
 """
 
+import functools
 from functools import partial
 
 import jax
@@ -35,12 +36,11 @@ def stability():
     return [(name, formula, limit, largest_stable_rate(build)) for name, (build, limit, formula) in FORMS.items()]
 
 
-def oscillation(rate_times_curvature=1.98, steps=100, condition=25.0):
+def oscillation(rate_times_curvature=1.98, steps=100, condition=25.0, start=(-10.0, 1.0)):
     """Return (form, crossings of the valley, motion across, shares of the start left across and along) on the bowl."""
     value = partial(landscapes.bowl_value, condition=condition)
-    rows = []
+    rows, start = [], np.asarray(start)
     for name, build in (("plain", optimizers.sgd), ("momentum, average", AVERAGE)):
-        start = np.array([-10.0, 1.0])
         path = np.asarray(descent_path(value, build(rate_times_curvature / condition), start, steps))
         along, across = path.T
         crossings = int((across[1:] * across[:-1] < 0).sum())
@@ -49,21 +49,31 @@ def oscillation(rate_times_curvature=1.98, steps=100, condition=25.0):
     return rows
 
 
-def fewest_steps(condition, share=1e-6, steps=5000):
-    """Return (form, best of 60 rates, steps until the value is this share of the initial one) on a bowl."""
-    value = partial(landscapes.bowl_value, condition=condition)
+def fewest_steps(condition, share=1e-6, steps=5000, start=None):
+    """Return (form, best of 60 rates, steps until the value is this share of the initial one) on a bowl.
+
+    The default start has equal parts of its value along and across the valley.
+    """
     rows = []
-    for name, (build, limit, _) in FORMS.items():
+    for name, (_, limit, _) in FORMS.items():
         rates = np.geomspace(1e-3, 1, 60) * limit / condition
-
-        def needed(rate, build=build):
-            heights = value(descent_path(value, build(rate), np.array([-10.0, 10.0 / condition**0.5]), steps))
-            above = ~(heights <= share * heights[0])  # NaN is above
-            return (above * jnp.arange(steps + 1)).max() + 1
-
-        counts = np.asarray(jax.jit(jax.vmap(needed))(rates))
+        at = np.asarray((-10.0, 10.0 / condition**0.5) if start is None else start, np.float32)
+        counts = np.asarray(_steps_needed(name, condition, share, steps)(rates, at))
         rows.append((name, float(rates[counts.argmin()]), int(counts.min())))
     return rows
+
+
+@functools.cache
+def _steps_needed(form, condition, share, steps):
+    """Return (rates, start) -> steps of each rate; `steps` + 1 where the share is not reached."""
+    value, build = partial(landscapes.bowl_value, condition=condition), FORMS[form][0]
+
+    def needed(rate, start):
+        heights = value(descent_path(value, build(rate), start, steps))
+        above = ~(heights <= share * heights[0])  # NaN is above
+        return (above * jnp.arange(steps + 1)).max() + 1
+
+    return jax.jit(jax.vmap(needed, (0, None)))
 
 
 def rescaling(rate=0.05, steps=200):
@@ -76,14 +86,14 @@ def rescaling(rate=0.05, steps=200):
 ESCAPES = ("sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam")
 
 
-def saddle_escape(rate=0.05, steps=2000):
+def saddle_escape(rate=0.05, steps=2000, beside=1e-3):
     """Return (optimizer, steps from next to the ridge to 1e-3 from a minimum, distance from the ridge if on it)."""
     saddle, rows = landscapes.saddle, []
     for name in ESCAPES:
         build = getattr(optimizers, name)
-        beside = saddle.value(descent_path(saddle.value, build(rate), np.array([1.0, 1e-3]), steps))
+        near = saddle.value(descent_path(saddle.value, build(rate), np.array([1.0, beside]), steps))
         on = descent_path(saddle.value, build(rate), np.array([1.0, 0.0]), steps)
-        done = np.flatnonzero(np.asarray(beside) <= saddle.minimum + 1e-3)
+        done = np.flatnonzero(np.asarray(near) <= saddle.minimum + 1e-3)
         rows.append((name, int(done[0]) if done.size else None, float(jnp.abs(on[:, 1]).max())))
     return rows
 

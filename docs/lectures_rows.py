@@ -145,7 +145,7 @@ ROWS = [
         "Penalties on weights, without biases, and the proximal step of L1",
         "λ/m Σ|w|, λ/(2m) Σw², sgn(w) max(0, |w| − t)",
         "regularizers.l1 regularizers.l2 regularizers.weight_decay regularizers.elastic_net "
-        "regularizers.soft_threshold regularizers.weights_mask optimizers.add_decayed_weights",
+        "regularizers.soft_threshold regularizers.weights_mask optimizers.add_decayed_weights optimizers.proximal_l1",
         "values by hand, scikit-learn's elastic net",
         "test_regularizers::test_values_by_hand test_regularizers::test_steps_of_the_lecture "
         "test_regularizers::test_elastic_net_has_sklearns_optimum",
@@ -340,7 +340,7 @@ ROWS = [
     ),
     Row(
         "G1",
-        "L1, L2 and decay while training (the test error against λ is an experiment, not part of this release)",
+        "L1, L2 and decay while training",
         "w ← (1 − αλ/m) w − α g",
         "regularizers.l1 regularizers.l2 optimizers.add_decayed_weights",
         "closed forms, exact zeros counted",

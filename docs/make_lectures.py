@@ -1,16 +1,19 @@
 """Write `docs/lectures.md` from `docs/lectures_rows.py`: python -m docs.make_lectures."""
 
 import ast
+import csv
 import functools
 import importlib
+import re
 from pathlib import Path
 
 from docs.lectures_rows import ERRATA, LECTURES, ROWS, Row
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "lectures.md"
-EXPERIMENT = "an experiment; not part of this release"
-HEAD = ("row", "topic", "formula", "functions", "oracle", "tests")
+EXPERIMENT = "an experiment"
+LATER = f"{EXPERIMENT}; not part of this release"
+HEAD = ("row", "topic", "formula", "functions", "oracle", "tests", "measured by")
 INTRODUCTION = """# The lectures, row by row
 
 jaxdl follows five courses on deep learning. Docstrings cite the rows below, as "Lecture row C2", and the courses by
@@ -20,7 +23,8 @@ letter:
 
 Each row names the formula, the functions that compute it, the oracle of the expected values (never jaxdl itself) and
 the tests that compare the two; `tests/test_laws.py` checks the properties that hold for every function. Some rows are
-experiments, which are runs with figures rather than formulas, and say so.
+experiments, which are runs with figures rather than formulas, and say so. The last column names the experiments that
+measure a row's claims; [their results](results.md) have intervals and verdicts.
 
 Made by `python -m docs.make_lectures`.
 """
@@ -38,11 +42,12 @@ def page() -> str:
 
 def cells(row: Row) -> tuple[str, ...]:
     """Return the cells of a row; those of an experiment say that it is one."""
+    measured = ", ".join(f"[`{name}`](../experiments/{name}.py)" for name in _experiments(row.id)) or "—"
     if not row.functions:
-        return (row.id, row.title, "—", EXPERIMENT, "—", "—")
+        return (row.id, row.title, "—", LATER if measured == "—" else EXPERIMENT, "—", "—", measured)
     functions = ", ".join(_function_link(path) for path in row.functions.split())
     tests = ", ".join(_test_link(test) for test in row.tests.split())
-    return (row.id, row.title, row.formula, functions, row.oracle, tests)
+    return (row.id, row.title, row.formula, functions, row.oracle, tests, measured)
 
 
 def _line(row):
@@ -66,6 +71,20 @@ def _test_link(test):
     if name not in _tests_of(module):
         raise ValueError(f"{test}: there is no such test in tests/{module}.py")
     return f"[`{test}`](../tests/{module}.py)"
+
+
+@functools.cache
+def _measured() -> dict[str, set[str]]:
+    """Return the rows that each experiment's committed claims cite."""
+    found: dict[str, set[str]] = {}
+    for path in sorted((ROOT / "docs" / "results").glob("*/results.csv")):
+        with path.open(newline="", encoding="utf-8") as file:
+            found[path.parent.name] = {row for line in csv.DictReader(file) for row in re.split(", *", line["lecture"])}
+    return found
+
+
+def _experiments(row: str) -> list[str]:
+    return [name for name, rows in _measured().items() if row in rows]
 
 
 @functools.cache

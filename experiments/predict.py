@@ -20,6 +20,7 @@ from jaxdl import activations, data, disk, runs
 from jaxdl.data.reading import pixels
 from jaxdl.data.reading.archives import readable
 from jaxdl.runs import commandline
+from jaxdl.runs.texts import printable
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     shown = [readable(str(path)) for path in config.images]
     for path, probabilities in zip(shown, np.asarray(activations.softmax(logits)), strict=True):
         best = np.argsort(-probabilities, kind="stable")[:top]
-        print(f"{path}: " + ", ".join(f"{run.classes[i]} {probabilities[i]:.1%}" for i in best))
+        said = ", ".join(f"{run.classes[i]} {probabilities[i]:.1%}" for i in best)
+        print(printable(f"{path}: {said}"))
     return 0
 
 
@@ -74,7 +76,7 @@ def read_image(path: Path, in_shape: tuple[int, ...], scale: float) -> np.ndarra
         raise ValueError(f"the network takes {channels} channels; image files give 1 or 3")
     image = Image.fromarray(pixels.decode(disk.read_regular(path), f"{path}:", modes[channels]))
     if image.size != (width, height):
-        print(f"{readable(str(path))}: resized from {image.size[0]}x{image.size[1]} to {width}x{height}")
+        print(printable(f"{readable(str(path))}: resized from {image.width}x{image.height} to {width}x{height}"))
         image = image.resize((width, height), Image.Resampling.BILINEAR)
     return np.asarray(image, np.float32).reshape(in_shape) * (scale / 255)
 

@@ -9,7 +9,6 @@ seconds. Nothing is trained: the report is made from the JSON, CSV and npz files
 unfinished.
 """
 
-import importlib
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,11 +16,12 @@ from typing import Annotated
 
 import tyro
 
+from experiments import catalogue
 from experiments.transfer.records import TransferResult
+from jaxdl import disk
 from jaxdl.runs import folder as folders
 from jaxdl.runs import records
-
-HERE = Path(__file__).parent
+from jaxdl.runs.texts import printable, shortened
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -30,14 +30,13 @@ def main(args: Sequence[str] | None = None) -> None:
     try:
         print(writer(folder)(folder))
     except (OSError, ValueError) as error:
-        sys.exit(f"error: {error}")
+        sys.exit(f"error: {printable(str(error))}")
 
 
 def writer(folder: Path) -> Callable[[Path], Path]:
     """Return the ``write`` of the experiment that a folder belongs to: its file's, or its folder's ``report.py``."""
-    name = experiment(folder)
-    module = f"experiments.{name}.report" if (HERE / name).is_dir() else f"experiments.{name}"
-    return importlib.import_module(module).write  # here, because a report imports matplotlib, which would delay --help
+    name = experiment(folder)  # imported here, because a report imports matplotlib, which would delay --help
+    return catalogue.load(name, ".report" if (catalogue.HERE / name / "report.py").exists() else "").write
 
 
 def experiment(folder: Path) -> str:
@@ -46,20 +45,15 @@ def experiment(folder: Path) -> str:
     Raises:
         ValueError: if config.json names an experiment without a report.
     """
-    known = sorted({path.parent.name for path in HERE.glob("*/report.py")} | {*_files_with_a_report()})
+    known = catalogue.with_a_report()
     config = folder / folders.CONFIG
     stored = records.read_json(config) if config.exists() else {}
     name = stored.get("experiment")
     if name is None:
         return _by_its_files(folder)
     if name not in known:
-        raise ValueError(f"{config}: experiment is {name!r}; there are reports of {', '.join(known)}")
+        raise ValueError(f"{config}: experiment is {shortened(name)}; there are reports of {', '.join(known)}")
     return name
-
-
-def _files_with_a_report() -> list[str]:
-    """Experiments of one file: those that define ``write``."""
-    return [path.stem for path in HERE.glob("*.py") if "\ndef write(folder: Path)" in path.read_text(encoding="utf-8")]
 
 
 def _by_its_files(folder: Path) -> str:
@@ -67,8 +61,8 @@ def _by_its_files(folder: Path) -> str:
     results = folder / "results.csv"
     if not results.exists():
         return "train_cnn"
-    with results.open() as file:
-        of_transfer = file.readline().rstrip("\n").split(",") == [*TransferResult._fields]
+    header = disk.read_regular(results).partition(b"\n")[0].rstrip(b"\r")
+    of_transfer = header == ",".join(TransferResult._fields).encode()
     return "transfer" if of_transfer else "compare_optimizers"
 
 
@@ -76,7 +70,7 @@ def _folder(folder: Annotated[Path, tyro.conf.Positional]) -> Path:
     """Make the report of a run, a study or a transfer run again.
 
     Args:
-        folder: a folder of experiments.train_cnn, compare_optimizers or transfer.
+        folder: the run folder of an experiment.
     """
     return folder
 

@@ -5,17 +5,47 @@ files from elsewhere goes through `read_regular`, which looks before it opens.
 """
 
 import contextlib
+import math
 import os
 import pathlib
 import stat
+import tokenize
 import uuid
+import zipfile
+import zlib
 from collections.abc import Iterator
 from typing import Final
 
-__all__ = ["MOST_BYTES", "check_regular", "read_regular", "replacing", "write_whole"]
+import numpy as np
+
+__all__ = ["MOST_BYTES", "check_regular", "naming", "read_arrays", "read_regular", "replacing", "write_whole"]
 
 Path = pathlib.Path
 MOST_BYTES: Final = 1 << 30  # of one file, or of one member of an archive, that is read into memory
+_PIECE = 1 << 24  # bytes
+_DAMAGE = (OSError, EOFError, ValueError, LookupError, RuntimeError, NotImplementedError, MemoryError)
+_DAMAGE += (SyntaxError, TypeError, zipfile.BadZipFile, zlib.error, tokenize.TokenError)
+
+
+@contextlib.contextmanager
+def naming(path: str | os.PathLike, temporary: str | os.PathLike | None = None) -> Iterator[None]:
+    """Name a file in an OSError that names none, as writing raises it on a full disk.
+
+    Args:
+        path: the file to name.
+        temporary: the file or folder that is written in its place, whose name would tell the user nothing.
+
+    Raises:
+        OSError: the block's, with the same number and reason.
+    """
+    try:
+        yield
+    except OSError as error:
+        there = error.filename
+        hidden = there is None or (temporary is not None and str(there).startswith(str(temporary)))
+        if error.errno is None or not hidden:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 @contextlib.contextmanager
@@ -36,14 +66,11 @@ def replacing(path: str | os.PathLike, *, shared: bool = False) -> Iterator[Path
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part" if shared else f".{path.name}.writing")
     try:
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        if error.errno is None or error.filename not in (None, str(temporary)):
-            raise
-        raise OSError(error.errno, error.strerror, str(path)) from error
+        with naming(path, temporary):
+            yield temporary
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
     finally:
         with contextlib.suppress(OSError):  # the first error is the one to report
             temporary.unlink(missing_ok=True)
@@ -101,3 +128,48 @@ def read_regular(path: str | os.PathLike, *, most: int | None = None) -> bytes:
             return file.read(size)
     except OSError as error:
         raise ValueError(f"{os.fspath(path)}: cannot be read ({error.strerror})") from error
+
+
+def read_arrays(path: str | os.PathLike, *, most: int = MOST_BYTES) -> dict[str, np.ndarray]:
+    """Return the arrays of an ``.npz`` archive by name.
+
+    numpy.load allocates whatever an array's header claims, and returns a member without a header as bytes.
+
+    Args:
+        path: the file, or a link to it.
+        most: the largest number of bytes of all arrays.
+
+    Raises:
+        ValueError: naming the path, if it is not a regular file or no whole archive, or if a member is not a plain
+            array of the size that it claims.
+    """
+    check_regular(path)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            claimed = sum(info.file_size for info in archive.infolist())
+            if claimed > most:
+                raise ValueError(f"its members claim {claimed:,} bytes; at most {most:,} are read")
+            return {info.filename.removesuffix(".npy"): _array(archive, info) for info in archive.infolist()}
+    except _DAMAGE as error:
+        why = " ".join(f"{error}".split())[:200] or type(error).__name__
+        raise ValueError(f"{os.fspath(path)}: is no whole archive of arrays ({why})") from error
+
+
+def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
+    """Return an array in numpy's format, whose header is read before anything is allocated."""
+    read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    with archive.open(info) as file:
+        version = np.lib.format.read_magic(file)
+        if version not in read_header:
+            raise ValueError(f"{info.filename} has version {version} of numpy's format; 1 and 2 are read")
+        shape, in_columns, dtype = read_header[version](file)
+        there = info.file_size - file.tell()
+        if dtype.hasobject or min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != there:
+            raise ValueError(f"{info.filename} claims {dtype} {shape}, and has {there:,} bytes")
+        content = np.empty(there, np.uint8)
+        for start in range(0, there, _PIECE):
+            piece = file.read(min(_PIECE, there - start))
+            content[start : start + len(piece)] = np.frombuffer(piece, np.uint8)
+        if file.read(1):  # also compares the checksum, which is done at the end
+            raise ValueError(f"{info.filename} has more than {there:,} bytes")
+    return content.view(dtype).reshape(shape, order="F" if in_columns else "C")

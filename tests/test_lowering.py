@@ -165,6 +165,7 @@ STAGES = {
     "masked": optimizers.masked(SGD, {"kernel": True, "bias": False}),
     "partition": optimizers.partition({"a": SGD, "b": optimizers.muon(0.1)}, {"kernel": "b", "bias": "a"}),
     "polyak_average": optimizers.polyak_average(0.9),
+    "proximal_l1": optimizers.proximal_l1(0.1),
     "scale_by_group": optimizers.scale_by_group({"kernel": 0.1, "bias": 1.0}),
     "set_to_zero": optimizers.set_to_zero(),
     "tail_average": optimizers.tail_average(2),

@@ -192,3 +192,45 @@ def test_orthogonalize_brings_singular_values_near_one():
 def test_a_mistake_is_named(make, match):
     with pytest.raises(ValueError, match=match):
         make()
+
+
+def test_the_proximal_step_reaches_the_lasso_of_scikit_learn():
+    from sklearn.linear_model import Lasso
+
+    random = np.random.default_rng(0)
+    x, y = random.normal(size=(60, 8)), random.normal(size=60)
+    y += x[:, 0] - 2 * x[:, 3]
+    rate, strength = 0.1, 0.3
+    optimizer = ours.chain(ours.sgd(rate), ours.proximal_l1(rate * strength))
+    params = jnp.zeros(8)
+    state = optimizer.init(params)
+
+    @jax.jit
+    def step(params, state):
+        grads = jax.grad(lambda w: 0.5 * jnp.mean((x @ w - y) ** 2))(params)
+        updates, state = optimizer.update(grads, state, params)
+        return optax.apply_updates(params, updates), state
+
+    for _ in range(500):
+        params, state = step(params, state)
+    theirs = Lasso(strength, fit_intercept=False, tol=1e-10).fit(x, y).coef_
+    np.testing.assert_allclose(params, theirs, atol=1e-5)
+    np.testing.assert_array_equal(np.asarray(params) == 0, theirs == 0)
+    assert 0 < (theirs == 0).sum() < 8
+
+
+def test_the_proximal_step_is_soft_thresholding_of_what_the_step_reaches():
+    params = {"w": jnp.array([[1.0, -0.4, 0.05]]), "b": jnp.array([0.05])}
+    updates = {"w": jnp.array([[0.5, 0.1, 0.0]]), "b": jnp.array([0.01])}
+    stage = ours.proximal_l1(lambda count: jnp.where(count == 0, 0.1, 0.0), ours.mask_by_path("w"))
+    state = stage.init(params)
+    found, state = stage.update(updates, state, params)
+    after = optax.apply_updates(params, found)
+    np.testing.assert_allclose(after["w"], [[1.4, -0.2, 0.0]], rtol=1e-6)
+    np.testing.assert_allclose(after["b"], [0.06], rtol=1e-6)
+    again, _ = stage.update(updates, state, params)
+    np.testing.assert_allclose(again["w"], updates["w"], rtol=1e-6)
+    with pytest.raises(ValueError, match=r"threshold.*-1"):
+        ours.proximal_l1(-1.0)
+    with pytest.raises(ValueError, match="params is None: proximal_l1 needs"):
+        ours.proximal_l1(0.1).update(updates, ours.proximal_l1(0.1).init(params))

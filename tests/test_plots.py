@@ -194,3 +194,27 @@ def test_figures_leave_matplotlibs_global_state_alone():
     figure = plots.curves({"a": (np.arange(3), np.arange(3))}, xlabel="x", ylabel="y")
     assert isinstance(figure, Figure)
     assert dict(matplotlib.rcParams) == before
+
+
+def test_an_animation_shows_its_frames_in_order_and_stays_small():
+    def frame(i):
+        figure = Figure(figsize=(2, 2))
+        figure.subplots().plot([0, i], [0, 1])
+        return figure
+
+    figures = [frame(i) for i in range(1, 5)]
+    encoded = plots.animation(figures, seconds=0.05)
+    assert encoded == plots.animation(figures, seconds=0.05)
+    image = Image.open(io.BytesIO(encoded), formats=["GIF"])
+    assert (image.n_frames, image.size, image.info["loop"]) == (4, (240, 240), 0)
+    durations = []
+    for i in range(4):
+        image.seek(i)
+        durations.append(image.info["duration"])
+    assert durations == [50, 50, 50, 500]
+    size = Image.open(io.BytesIO(plots.animation(figures, limit=len(encoded) - 1)), formats=["GIF"]).size
+    assert size < (240, 240)
+    with pytest.raises(ValueError, match="limit must leave room"):
+        plots.animation(figures, limit=10)
+    with pytest.raises(ValueError, match="at least one figure"):
+        plots.animation([])

@@ -22,6 +22,7 @@ STARTS = {
     "rosenbrock": 24.2,  # 2.2² + 100 (1 − 1.44)²
     "beale": 14.203125,  # 1.5² + 2.25² + 2.625²: at y = 1 the products vanish
     "saddle": 0.5 + 0.25e-12 - 0.5e-6,
+    "two_wells": 0.25 * 2.24**2 + 0.18 + 0.5,
 }
 
 
@@ -44,6 +45,16 @@ def test_the_bowl_is_as_elongated_as_it_says_and_the_saddle_is_one():
     np.testing.assert_array_equal(bowl, np.diag([1, 25]))
     np.testing.assert_allclose(jax.hessian(landscapes.saddle_value)(jnp.zeros(2)), np.diag([1, -1]))
     np.testing.assert_allclose(jax.grad(landscapes.saddle_value)(jnp.array([2.0, 3.0])), [2, 24])
+
+
+@pytest.mark.parametrize("tilt", [0.05, 0.1, 0.3])
+def test_two_wells_have_a_false_minimum_behind_a_barrier(tilt):
+    points = landscapes.two_wells_stationary(tilt)
+    np.testing.assert_allclose(points, np.sort(np.roots([1, 0, -1, tilt])), atol=1e-12)
+    lowest, barrier, false = (float(landscapes.two_wells_value(jnp.array([x, 0.0]), tilt=tilt)) for x in points)
+    assert lowest < false < barrier
+    with pytest.raises(ValueError, match=r"tilt=0\.4: allowed are numbers above 0 and below 0\.3849"):
+        landscapes.two_wells_stationary(0.4)
 
 
 def test_landscapes_take_whole_grids():

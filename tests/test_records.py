@@ -1,9 +1,11 @@
 """Records are read as they were written, files are whole, and a kill at any byte leaves a table readable."""
 
+import io
 import json
 import math
 import pathlib
 import shutil
+import zipfile
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -15,7 +17,7 @@ from experiments.train_cnn import command as train_command
 from experiments.train_cnn import records as train_cnn
 from experiments.train_cnn.records import Measurement
 from experiments.transfer import command as transfer
-from jaxdl import data, runs
+from jaxdl import data, disk, runs
 from jaxdl.runs import commandline, records
 
 
@@ -273,3 +275,53 @@ def test_older_run_folders_load_and_get_reports(tmp_path):
     lines = (OLD / "train_cnn" / "metrics.csv").read_text()
     table.append([row("jaxdl.sgd", 9, 1)])
     assert table.path.read_text().startswith(lines)
+
+
+def archive(path, members, compression=zipfile.ZIP_STORED):
+    with zipfile.ZipFile(path, "w", compression) as file:
+        for name, content in members.items():
+            file.writestr(name, content)
+    return path
+
+
+def stored(array, **changes):
+    """Return an array in numpy's format, with parts of its header replaced."""
+    np.save(file := io.BytesIO(), array)
+    content = file.getvalue()
+    for old, new in changes.values():
+        assert old in content
+        content = content.replace(old, new)
+    return content
+
+
+ARCHIVES = {
+    "no header": ({"a.npy": b"abc"}, "magic"),
+    "a huge array": ({"a.npy": stored(np.zeros(3), size=(b"(3,), }       ", b"(3000000000,)}"))}, "3000000000"),
+    "a negative size": ({"a.npy": stored(np.zeros(3), size=(b"(3,), ", b"(-3,),"))}, r"-3"),
+    "objects": ({"a.npy": stored(np.array([None]))}, "claims object"),
+    "code": ({"a.npy": stored(np.zeros(3), size=(b"(3,), }    ", b"(exit(),) }"))}, "malformed"),
+    "more than it says": ({"a.npy": stored(np.zeros(3)) + b"x"}, "claims float64"),
+}
+
+
+@pytest.mark.parametrize("case", ARCHIVES)
+def test_archives_that_are_not_what_they_claim_are_named(case, tmp_path):
+    members, said = ARCHIVES[case]
+    path = archive(tmp_path / "a.npz", members)
+    with pytest.raises(ValueError, match=rf"a\.npz: is no whole archive of arrays \(.*{said}") as caught:
+        disk.read_arrays(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_arrays_are_read_as_numpy_reads_them_up_to_a_limit(tmp_path):
+    arrays = {"a": np.arange(6).reshape(2, 3), "b": np.asfortranarray(np.ones((2, 3), ">f4")), "c": np.array("text")}
+    arrays |= {"d": np.zeros((0, 3)), "e": np.array([("x", 1)], [("name", "U2"), ("count", int)])}
+    np.savez_compressed(tmp_path / "a.npz", **arrays)
+    with np.load(tmp_path / "a.npz") as expected:
+        found = disk.read_arrays(tmp_path / "a.npz")
+        assert found.keys() == {*expected.files}
+        for name in found:
+            np.testing.assert_array_equal(found[name], expected[name], strict=True)
+    bomb = archive(tmp_path / "b.npz", {"a.npy": bytes(1 << 20)}, zipfile.ZIP_DEFLATED)
+    with pytest.raises(ValueError, match=r"b\.npz: .*its members claim 1,048,576 bytes; at most 1,000 are read"):
+        disk.read_arrays(bomb, most=1000)

@@ -280,7 +280,7 @@ def text(name, change):
 FAULTS = {
     "config.json: is missing": lambda f: (f / "config.json").unlink(),
     "metrics.csv: is missing": lambda f: (f / "metrics.csv").unlink(),
-    "predictions.npz: is missing": lambda f: (f / "predictions.npz").unlink(),
+    "predictions.npz: there is no such file": lambda f: (f / "predictions.npz").unlink(),
     "manifest.json: is not valid JSON": text("manifest.json", lambda t: t[:-3]),
     "config.json: must hold an object": text("config.json", lambda t: "[1]"),
     "manifest.json: command is missing": text("manifest.json", lambda t: "{}"),
@@ -300,8 +300,12 @@ FAULTS = {
         "metrics.csv", lambda t: t.replace("lbfgs,1,", "lbfgs,x,", 1)
     ),
     "metrics.csv: no rows of 'lbfgs'": text("metrics.csv", lambda t: t.replace("lbfgs", "other")),
-    "predictions.npz: is no npz archive": lambda f: (f / "predictions.npz").write_bytes(b"PK\x03\x04"),
-    "predictions.npz: is damaged": broken(lambda a: a.update(labels=a["labels"].astype(object))),
+    "predictions.npz: is no whole archive of arrays (File is not a zip file": lambda f: (
+        f / "predictions.npz"
+    ).write_bytes(b"PK\x03\x04"),
+    "predictions.npz: is no whole archive of arrays (labels.npy claims object": broken(
+        lambda a: a.update(labels=a["labels"].astype(object))
+    ),
     "predictions.npz: the array probabilities_1 is missing": broken(lambda a: a.pop("probabilities_1")),
     "predictions.npz: probabilities_0 must be floating-point numbers of shape (540, 10)": broken(
         lambda a: a.update(probabilities_0=a["probabilities_0"][:-1])

@@ -31,6 +31,7 @@ MODULES = {
     "Keras": "keras3",
     "PyTorch": "pytorch",
     "PyTorch, channels last": "pytorch",
+    "ONNX Runtime": "onnx_runtime",
 }
 WARM, LEAST = 1, 3  # calls that are not counted, and that are
 
@@ -74,10 +75,12 @@ def main() -> None:
     except Missing as reason:
         print(json.dumps({"missing": str(reason)}))
         return
-    loss, grads = peer.first()
-    np.savez(args.folder / f"{args.peer}.npz", np.float32(loss), *grads)
+    if peer.trains:
+        loss, grads = peer.first()
+        np.savez(args.folder / f"{args.peer}.npz", np.float32(loss), *grads)
     facts = {name: getattr(peer, name) for name in ("compile_seconds", "temporary_bytes", "flops")}
-    answer(facts, lambda: {kind: times(getattr(peer, kind), args.seconds) for kind in ("step", "infer")})
+    kinds = ("step", "infer") if peer.trains else ("infer",)
+    answer(facts, lambda: {kind: times(getattr(peer, kind), args.seconds) for kind in kinds})
 
 
 if __name__ == "__main__":

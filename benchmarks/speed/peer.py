@@ -15,6 +15,7 @@ class Peer(NamedTuple):
     compile_seconds: float = float("nan")  # of the step
     temporary_bytes: float = float("nan")  # of the compiled step, besides arguments and results
     flops: float = float("nan")  # of the step, counted by XLA
+    trains: bool = True  # else `step` and `first` are not called
 
 
 class Missing(Exception):

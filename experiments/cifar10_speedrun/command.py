@@ -155,6 +155,4 @@ def report(config: Config, results: Sequence[SpeedrunResult]) -> None:
         print(f"{name}: {statistics.mean(values):.4f} ± {deviation:.4f} over {len(values)} runs")
     if config.out is not None:
         config.out.mkdir(parents=True, exist_ok=True)
-        table = runs.Table(config.out / "runs.csv", SpeedrunResult)
-        table.keep(lambda row: False)  # drop the rows of an earlier call
-        table.append(results)
+        runs.Table(config.out / "runs.csv", SpeedrunResult).replace(results)  # those of an earlier call go

@@ -26,6 +26,7 @@ import jax
 from experiments.compare_optimizers import contenders, rows, study
 from jaxdl import runs, studies
 from jaxdl.runs import commandline
+from jaxdl.runs.clock import seconds_of
 from jaxdl.runs.names import problem as named_problem
 from jaxdl.runs.names import twin
 
@@ -102,30 +103,22 @@ def resolve(config: Config) -> Config:
 
 def budget(text: str) -> dict[str, Any]:
     """Parse a budget into the keywords of `study.StudySettings`: seconds of the study or steps of each run."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)(s|m|h|steps)", text)
-    _check(not text or found, "budget", text, "a time as 90s, 5m or 1h, or steps as 500steps")
-    if not found:
+    if not text:
         return {}
-    number, unit = float(found[1]), found[2]
-    _check(number > 0 and (unit != "steps" or number.is_integer()), "budget", text, "above 0, and whole steps")
-    if unit == "steps":
-        return {"budget_steps": int(number)}
-    return {"budget_seconds": number * {"s": 1, "m": 60, "h": 3600}[unit]}
+    steps, seconds = re.fullmatch(r"(\d+(?:\.\d+)?)steps", text), seconds_of(text)
+    _check(steps or seconds is not None, "budget", text, "a time as 90s, 5m or 1h, or steps as 500steps")
+    number = float(steps[1]) if steps else seconds or 0.0
+    _check(number > 0 and (not steps or number.is_integer()), "budget", text, "above 0, and whole steps")
+    return {"budget_steps": int(number)} if steps else {"budget_seconds": number}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse the command line, run, and return the exit code."""
     config = commandline.parse(Config, argv, description=__doc__, prog="python -m experiments.compare_optimizers")
     commandline.use_compilation_cache()
-    config = resolve(config)
-    problems = [named_problem(name, config.data_dir) for name in config.problems]
-    names = [problem.name for problem in problems]
-    _check(len({*names}) == len(names), "problems", names, "of different names")
-    chosen = [contenders.contender(name) for name in config.optimizer]
-    for problem in problems:  # mistakes show up before anything is written
-        params, _ = jax.eval_shape(problem.init, jax.random.key(0))
-        for one in chosen:
-            contenders.check(one, params)
+    with commandline.naming_config(config):  # mistakes show up before anything is written
+        config = resolve(config)
+        problems, chosen = choose(config)
     if config.resume is not None:
         folder = runs.open_folder(config.resume)
     else:
@@ -136,6 +129,23 @@ def main(argv: Sequence[str] | None = None) -> int:
             commandline.save_config(folder, config)
         study.describe_folder(folder, problems, devices=jax.devices()[: config.devices], argv=argv)
         return run(config, problems, chosen, folder)
+
+
+def choose(config: Config) -> tuple[list[studies.Problem], list[contenders.Contender]]:
+    """Return the problems and the optimizers that the options name.
+
+    Raises:
+        ValueError: if two problems have one name, or an optimizer does not work on a problem.
+    """
+    problems = [named_problem(name, config.data_dir) for name in config.problems]
+    names = [problem.name for problem in problems]
+    _check(len({*names}) == len(names), "problems", names, "of different names")
+    chosen = [contenders.contender(name) for name in config.optimizer]
+    for problem in problems:
+        params, _ = jax.eval_shape(problem.init, jax.random.key(0))
+        for one in chosen:
+            contenders.check(one, params)
+    return problems, chosen
 
 
 def run(config: Config, problems: list[studies.Problem], chosen: list[contenders.Contender], folder: Path) -> int:

@@ -157,7 +157,7 @@ def read(folder: Path) -> StudyContents:
         if len({*keys}) < len(keys)
         else None
     ):
-        raise ValueError(f"{path}: the run {', '.join(map(str, twice))} is there twice")
+        raise ValueError(f"{path}: the run {_words(twice)} is there twice")
     plan = records.read_record(folder / PLAN, Plan) if (folder / PLAN).exists() else Plan()
     names = {run.optimizer for run in runs}
     twins, planted = ([pair for pair in pairs if {*pair} <= names] for pairs in (_twins(plan, names), plan.planted))
@@ -166,13 +166,17 @@ def read(folder: Path) -> StudyContents:
     return StudyContents(runs, _curves(folder / CURVES, runs), _paths(folder / PATHS), twins, planted, manifest, config)
 
 
+def _words(key: Key) -> str:
+    return ", ".join(str(one)[:100] for one in key)
+
+
 def _curves(path: Path, runs: list[Result]) -> dict[Key, dict[str, np.ndarray]]:
     collected: dict[Key, list[tuple[float, ...]]] = {}
     for row in records.read_table(path, Evaluation):
         collected.setdefault(row.key, []).append(row[5:])
     for run in runs:
         if run.key not in collected:
-            raise ValueError(f"{path}: no rows of the run {', '.join(map(str, run.key))}, which results.csv names")
+            raise ValueError(f"{path}: no rows of the run {_words(run.key)}, which results.csv names")
     names = Evaluation._fields[5:]
     return {
         run.key: dict(zip(names, np.array(collected[run.key], np.float64).T, strict=True))

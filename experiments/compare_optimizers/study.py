@@ -177,6 +177,8 @@ class Study:
         """Return the steps per problem, the same for all optimizers, and write them for a resumed study."""
         path = self.folder / PLAN
         if path.exists() and (kept := records.read_record(path, Plan).steps) is not None:
+            if {*kept} != {*self.problems} or min(kept.values()) < 1:
+                raise ValueError(f"{path}: steps must be a positive number for each of {[*self.problems]}, got {kept}")
             return kept
         budget = self.settings
         if budget.budget_steps is not None:

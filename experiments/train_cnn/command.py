@@ -29,7 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Parse the command line, run, and return the exit code."""
     config = commandline.parse(Config, argv, description=__doc__, prog="python -m experiments.train_cnn")
     commandline.use_compilation_cache()
-    config = resolve(config)
+    with commandline.naming_config(config):
+        config = resolve(config)
     if config.dry_run or config.find_lr:
         return look_ahead(config)
     train_all = run if config.seeds == 1 else run_seeds
@@ -96,8 +97,9 @@ def run(
         again: the arguments that resume the whole command, for the message after a signal; those of this folder by
             default.
     """
-    shared = setup.prepare(config)
-    starts = setup.make_starts(shared)
+    with commandline.naming_config(config):
+        shared = setup.prepare(config)
+        starts = setup.make_starts(shared)
     # nothing is written before this line, so a user's mistake leaves no files; config.json comes first and is enough to
     # resume from, so a process killed at any moment leaves no run or one that can be resumed
     with runs.lock(folder, new=not resume):

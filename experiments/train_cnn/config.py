@@ -242,7 +242,9 @@ def check(config: Config) -> None:
         require(value is None or value >= 1, name, value, "at least 1")
     for name in ("warmup", "checkpoint_every", "seed", "weight_decay", "steps_per_call"):
         value = getattr(config, name)
-        require(value is None or (math.isfinite(value) and value >= 0), name, value, "at least 0")
+        require(value is None or 0 <= value < math.inf, name, value, "at least 0")
+    most = commandline.LARGEST_SEED
+    require(config.seed <= most, "seed", config.seed, f"at most {most:,}")
     require(config.average is None or 0 < config.average < 1, "average", config.average, "in (0, 1)")
     early = config.early_stop is None or config.dev_fraction != 0
     require(early, "early_stop", config.early_stop, "left out with dev_fraction=0: it needs a development part")

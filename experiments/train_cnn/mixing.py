@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from jaxdl import data
 from jaxdl.data import augmentation
@@ -38,7 +39,7 @@ def on_mixtures(
         augment_key, choice_key, mix_key = jax.random.split(own, 3)
         if axis_name is not None:
             mix_key = jax.random.fold_in(mix_key, jax.lax.axis_index(axis_name))
-        images: Any = batch.image
+        images = jnp.asarray(batch.image)
         if augment is not None:
             keys = jax.vmap(jax.random.fold_in, (None, 0))(augment_key, batch.index)
             images = jax.vmap(augment)(keys, images)

@@ -10,17 +10,18 @@
 """
 
 import collections
-import zipfile
-import zlib
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 
+from jaxdl import disk
 from jaxdl.analysis import LayerRow
 from jaxdl.runs import records
 from jaxdl.runs.folder import CONFIG, MANIFEST, Manifest
+from jaxdl.runs.texts import shortened
 
 METRICS: Final = "metrics.csv"
 SUMMARY: Final = "summary.json"
@@ -157,7 +158,7 @@ def read(folder: Path) -> RunContents:
     summary = read_summary(folder)
     tested = [i for i, row in enumerate(summary.rows) if row.diverged_at is None]
     metrics = _metrics(folder / METRICS, [summary.rows[i].optimizer for i in tested])
-    return RunContents(config, manifest, summary, metrics, _predictions(folder / PREDICTIONS, tested))
+    return RunContents(config, manifest, summary, metrics, read_predictions(folder / PREDICTIONS, tested))
 
 
 def read_summary(folder: Path) -> RunSummary:
@@ -170,7 +171,12 @@ def read_summary(folder: Path) -> RunSummary:
     names = [row.optimizer for row in summary.rows]
     if not names or len(set(names)) < len(names):
         path = folder / SUMMARY
-        raise ValueError(f"{path}: rows must name at least one optimizer and each only once, got {names}")
+        raise ValueError(f"{path}: rows must name at least one optimizer and each only once, got {shortened(names)}")
+    if min(summary.examples) < 0:
+        raise ValueError(f"{folder / SUMMARY}: examples must be numbers of at least 0, got {summary.examples}")
+    for row in summary.rows:
+        if not (math.isnan(row.test_accuracy) or 0 <= row.test_accuracy <= 1):
+            raise ValueError(f"{folder / SUMMARY}: test_accuracy must lie from 0 to 1, got {row.test_accuracy}")
     return summary
 
 
@@ -178,20 +184,19 @@ def _metrics(path: Path, names: list[str]) -> dict[str, np.ndarray]:
     rows = records.read_table(path, Measurement)
     there = {row.optimizer for row in rows}
     if absent := [name for name in names if name not in there]:
-        raise ValueError(f"{path}: no rows of {absent[0]!r}, which summary.json names; there are {sorted(there)}")
+        raise ValueError(
+            f"{path}: no rows of {shortened(absent[0])}, which summary.json names; there are {shortened(sorted(there))}"
+        )
     return {name: np.array([getattr(row, name) for row in rows]) for name in Measurement._fields}
 
 
-def _predictions(path: Path, tested: Sequence[int]) -> dict[str, np.ndarray]:
-    if not path.is_file():
-        raise ValueError(f"{path}: is missing")
-    if not zipfile.is_zipfile(path):
-        raise ValueError(f"{path}: is no npz archive, or is cut off")
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = dict(archive)
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"{path}: is damaged or holds something other than plain arrays: {error}") from error
+def read_predictions(path: Path, tested: Sequence[int]) -> dict[str, np.ndarray]:
+    """Read and check the predictions of the optimizers in some rows of the summary.
+
+    Raises:
+        ValueError: naming the file, if it is damaged or its arrays do not fit each other.
+    """
+    arrays = disk.read_arrays(path)
     n, k = np.size(arrays.get("labels", ())), np.size(arrays.get("classes", ()))
     _shape(path, arrays, "labels", (n,), "iu")
     _shape(path, arrays, "classes", (k,), "U")

@@ -11,7 +11,7 @@ import operator
 import pathlib
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,8 +24,29 @@ from experiments.train_cnn.setup import Setup, Start, keys
 from jaxdl import data, training
 from jaxdl.runs import loading
 from jaxdl.runs.clock import Clock
-from jaxdl.runs.records import Table, write_json
+from jaxdl.runs.records import Table, decode, write_json
 from jaxdl.runs.signals import Diverged, StopRequest
+
+
+class ClockState(NamedTuple):
+    """A state of `runs.clock.Clock`."""
+
+    seconds: float
+    steps: int
+    compile_seconds: float
+
+
+class Place(NamedTuple):
+    """The metadata of a checkpoint: the place in the run that it was written at."""
+
+    step: int
+    epoch: int
+    batch: int  # finished in that epoch
+    clock: ClockState
+    window: dict[str, float]  # sums for the next train row
+    last_finite: tuple[int, float] | None  # step and loss
+    stopping: tuple[int, float, int, int] | None  # the fields of `training.EarlyStopping`
+    rows: int | None = None  # in metrics.csv; versions before did not count them
 
 
 class Trainer:
@@ -84,8 +105,9 @@ class Trainer:
         Corrupt ones after it are deleted, since they would displace valid ones from the few that are kept.
 
         Raises:
-            ValueError: see `training.checkpoints.restore_newest`.
+            ValueError: see `training.checkpoints.restore_newest`; also for metadata that no trainer wrote.
         """
+        training.checkpoints.tidy(self.folder)  # a run that had ended saves nothing more
         self.diverged = loading.divergence(self._run, self.name)
         if self.diverged is not None:
             self.step, self.epoch, self.rows = self.diverged.step, self.diverged.epoch, self.diverged.rows
@@ -94,20 +116,23 @@ class Trainer:
         found = training.checkpoints.restore_newest(self.folder, self._tree(), report=report)
         if found is None:
             return False
+        place = decode(found.meta, Place, self.folder, "")
+        if min(place.step, place.epoch, place.batch, place.rows or 0, place.clock.steps) < 0:
+            raise ValueError(f"{self.folder}: the newest checkpoint counts below 0: {place}")
         for step in training.checkpoints.steps(self.folder):
-            if step > found.meta["step"]:
+            if step > place.step:
                 shutil.rmtree(self.folder / f"{step:08d}")
         self.state = self.start.step.place(found.tree["state"])
         self._best = None if self._best is None else self.start.step.place(found.tree["best"])
-        meta = found.meta
-        self.step, self.epoch, self.batch = meta["step"], meta["epoch"], meta["batch"]
-        self.rows = meta.get("rows", records.rows_until(self._table, self.name, self.step))
-        self.clock.restore(meta["clock"])
-        self._window = collections.Counter(meta["window"])
-        self._last_finite = tuple(meta["last_finite"]) if meta["last_finite"] else None
+        self.step, self.epoch, self.batch = place.step, place.epoch, place.batch
+        counted = place.rows is not None
+        self.rows = place.rows if counted else records.rows_until(self._table, self.name, self.step)
+        self.clock.restore(place.clock._asdict())
+        self._window = collections.Counter(place.window)
+        self._last_finite = place.last_finite
         self._saved = (self.step, self.epoch)
-        if self.stopping is not None:
-            self.stopping = training.EarlyStopping(*meta["stopping"])
+        if self.stopping is not None and place.stopping is not None:
+            self.stopping = training.EarlyStopping(*place.stopping)
         return True
 
     def save(self) -> None:

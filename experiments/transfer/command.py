@@ -35,6 +35,7 @@ from jaxdl import data, models, nn, optimizers, runs, training
 from jaxdl.applications import transfer
 from jaxdl.runs import commandline
 from jaxdl.runs import folder as folders
+from jaxdl.runs.records import decode
 
 
 class Way(NamedTuple):
@@ -93,6 +94,12 @@ class Config:
     code, so use this only for folders that you trust, such as your own."""
 
 
+class SourceMeta(NamedTuple):
+    """The metadata of the source network's checkpoint."""
+
+    accuracy: float  # on its test part
+
+
 class Task(NamedTuple):
     """Some classes of a data set, renumbered from 0."""
 
@@ -104,7 +111,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Parse the command line, run, and return the exit code."""
     config = commandline.parse(Config, argv, description=__doc__, prog="python -m experiments.transfer")
     commandline.use_compilation_cache()
-    check(config)
+    with commandline.naming_config(config):
+        check(config)
     names = dict.fromkeys((config.source, config.different))
     sets = {name: runs.dataset(name, data_dir=config.data_dir) for name in names}
     if config.resume is None:
@@ -241,7 +249,8 @@ def train_source(
     params, state = layer.init(jax.random.key(0), source.train.images.shape[1:])
     kept = training.checkpoints.restore_newest(folder, {"params": params, "state": state})
     if kept is not None:
-        return kept.meta["accuracy"], kept.tree["params"], kept.tree["state"]
+        accuracy = decode(kept.meta, SourceMeta, folder, "").accuracy
+        return accuracy, kept.tree["params"], kept.tree["state"]
     train = make_trainer(config.batch_size, layer, optimizers.adam(config.learning_rate), normalization)
     steps = config.source_epochs * len(source.train.labels) // config.batch_size
     accuracy, (params, state) = train(params, state, source, steps, 0)

@@ -15,6 +15,15 @@ RECOMMENDED: Final = {  # (task, data) → way, the lecture's table (Lecture row
 }
 
 
+class Options(NamedTuple):
+    """The part of config.json that the report needs."""
+
+    source: str
+    different: str
+    examples: tuple[int, ...]
+    seeds: int
+
+
 class TransferResult(NamedTuple):
     """A trained network: a row of results.csv. The first four fields identify it."""
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments.transfer.records import RECOMMENDED, RESULTS, TASKS, TransferResult, mean
+from experiments.transfer.records import RECOMMENDED, RESULTS, TASKS, Options, TransferResult, mean
 from jaxdl import plots
 from jaxdl.runs import folder as folders
 from jaxdl.runs import pages, records
@@ -21,17 +21,19 @@ def write(folder: Path) -> Path:
     Raises:
         ValueError: if a file is missing or damaged; the message names it.
     """
-    config = records.read_json(folder / folders.CONFIG)
+    config = records.read_record(folder / folders.CONFIG, Options)
+    if not config.examples:
+        raise ValueError(f"{folder / folders.CONFIG}: examples must hold at least one number")
     manifest = records.read_record(folder / folders.MANIFEST, folders.Manifest)
     rows = records.read_table(folder / RESULTS, TransferResult, unfinished=True)
     source = [row for row in rows if row.task == "source"]
     if not source:
         raise ValueError(f"{folder}: its source network is not trained yet; resume with --resume {folder}")
     ways = list(dict.fromkeys(row.way for row in rows if row.task != "source"))
-    counts = sorted(config["examples"])
-    text = (f"A network trained on the first classes of {config['source']} "
+    counts = sorted(config.examples)
+    text = (f"A network trained on the first classes of {config.source} "
             f"({100 * source[0].test_accuracy:.2f} % test accuracy), moved to the other classes (similar) "
-            f"and to {config['different']} (different). Means of {config['seeds']} seeds, test accuracy in percent; "
+            f"and to {config.different} (different). Means of {config.seeds} seeds, test accuracy in percent; "
             "A – is not measured yet.")  # fmt: skip
 
     def found(task: str, way: str, count: int) -> float:
@@ -40,15 +42,22 @@ def write(folder: Path) -> Path:
     header = ["task and data", "the lecture's way", "its accuracy", "best here", "its accuracy"]
     means = [[task, way, *(_percent(found(task, way, n)) for n in counts)] for task in TASKS for way in ways]
     alt = "Test accuracy of five ways against training examples per class"
+    measured = (
+        []
+        if not ways
+        else [
+            "## Accuracy against examples",
+            pages.figure(folder, "accuracy", _curves(found, ways, counts), alt),
+            pages.table(["task", "way", *(f"{n} per class" for n in counts)], means, left=2),
+        ]
+    )
     return pages.write(folder, [
-        f"# Transfer from {pages.plain(config['source'])}",
+        f"# Transfer from {pages.plain(config.source)}",
         pages.plain(text),
         "## The four cells",
         pages.table(header, _cells(found, ways, counts), left=2),
-        "## Accuracy against examples",
-        pages.figure(folder, "accuracy", _curves(found, ways, counts), alt),
-        pages.table(["task", "way", *(f"{n} per class" for n in counts)], means, left=2),
-        *pages.made(manifest, config),
+        *measured,
+        *pages.made(manifest, records.read_json(folder / folders.CONFIG)),
     ])  # fmt: skip
 
 

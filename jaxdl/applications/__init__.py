@@ -1,5 +1,5 @@
 """Applications of trained networks."""
 
-from jaxdl.applications import transfer
+from jaxdl.applications import adversarial, transfer
 
-__all__ = ["transfer"]
+__all__ = ["adversarial", "transfer"]

@@ -1,11 +1,11 @@
 """Data sets, splits, batches, normalisation and augmentation."""
 
-from jaxdl.data import augmentation
+from jaxdl.data import augmentation, toy
 from jaxdl.data.batching import Batch, Rows, batch_rows, batches, eval_batches, stack_rows, steps_per_epoch, take
 from jaxdl.data.dataset import Dataset, from_arrays
 from jaxdl.data.normalization import Normalization, fit_normalization, no_normalization, normalize, standardize, to_unit
 from jaxdl.data.reading import NAMES, load
-from jaxdl.data.splits import Examples, Splits, split
+from jaxdl.data.splits import Examples, Splits, k_fold, split
 
 __all__ = [
     "NAMES",
@@ -21,6 +21,7 @@ __all__ = [
     "eval_batches",
     "fit_normalization",
     "from_arrays",
+    "k_fold",
     "load",
     "no_normalization",
     "normalize",
@@ -30,4 +31,5 @@ __all__ = [
     "steps_per_epoch",
     "take",
     "to_unit",
+    "toy",
 ]

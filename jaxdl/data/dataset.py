@@ -57,6 +57,8 @@ def from_arrays(
     *,
     test_images: Any = None,
     test_labels: Any = None,
+    dev_images: Any = None,
+    dev_labels: Any = None,
     classes: Sequence[str] | None = None,
     name: str = "arrays",
     scale: float | int | None = None,
@@ -70,6 +72,8 @@ def from_arrays(
             `(N, targets)` (kept as float32).
         test_images: like `images`, or None.
         test_labels: like `labels`, or None.
+        dev_images: like `images`, or None; then `data.split` takes the development part from `images`.
+        dev_labels: like `labels`, or None.
         classes: names of the classes; None numbers them. `()` makes integer labels real targets, too.
         name: name to print beside results.
         scale: the pixel value that means 1.0; None stands for 255 with uint8 images and 1 otherwise.
@@ -79,28 +83,33 @@ def from_arrays(
             of range, not finite, or not whole numbers although classes are named; and if images and labels differ in
             number.
     """
-    if (test_images is None) != (test_labels is None):
-        raise ValueError("test_images and test_labels must be given together; only one of them came")
+    pairs = {"test": (test_images, test_labels), "dev": (dev_images, dev_labels)}
+    for part, (x, y) in pairs.items():
+        if (x is None) != (y is None):
+            raise ValueError(f"{part}_images and {part}_labels must be given together; only one of them came")
     shape, label_shape = (_array(name, value).shape for name, value in (("images", images), ("labels", labels)))
     if len(shape) == 1 < len(label_shape):
         raise ValueError(f"images has shape {shape} and labels {label_shape}: the order is (images, labels)")
     if isinstance(classes, str):
         raise ValueError(f"classes is the string {classes!r}; expected a sequence of names, one for each class")
     train_x, train_y = _images("images", images, scale), _labels("labels", labels, classes)
-    test_x = None if test_images is None else _images("test_images", test_images, scale)
-    test_y = None if test_labels is None else _labels("test_labels", test_labels, classes)
-    names = numbered_classes(name, train_y, test_y) if classes is None else tuple(classes)
+    others = {}
+    for part, (x, y) in pairs.items():
+        others[f"{part}_images"] = None if x is None else _images(f"{part}_images", x, scale)
+        others[f"{part}_labels"] = None if y is None else _labels(f"{part}_labels", y, classes)
+    held = (others["test_labels"], others["dev_labels"])
+    names = numbered_classes(name, train_y, *held) if classes is None else tuple(classes)
     if scale is None:
         scale = 255.0 if train_x.dtype == np.uint8 else 1.0
-    parts = {"images": train_x, "labels": train_y, "test_images": test_x, "test_labels": test_y}
+    parts = {"images": train_x, "labels": train_y, **others}
     sums = {key: sha256(value) for key, value in parts.items() if value is not None}
-    return checked(Dataset(name, train_x, train_y, test_x, test_y, names, float(scale), sums))
+    return checked(Dataset(name, **parts, classes=names, scale=float(scale), checksums=sums))
 
 
 MOST_CLASSES = 10_000  # that are numbered without names, unless there are more examples
 
 
-def numbered_classes(where: str, labels: np.ndarray, test_labels: np.ndarray | None) -> tuple[str, ...]:
+def numbered_classes(where: str, labels: np.ndarray, *others: np.ndarray | None) -> tuple[str, ...]:
     """Return the class numbers as names, or none for real targets.
 
     Raises:
@@ -109,7 +118,7 @@ def numbered_classes(where: str, labels: np.ndarray, test_labels: np.ndarray | N
     """
     if labels.dtype.kind == "f":
         return ()
-    count = 1 + max(int(y.max(initial=0)) for y in (labels, test_labels) if y is not None)
+    count = 1 + max(int(y.max(initial=0)) for y in (labels, *others) if y is not None)
     most = max(MOST_CLASSES, len(labels))
     if count > most:
         raise ValueError(

@@ -78,6 +78,38 @@ def split(dataset: Dataset, *, seed: int, dev_fraction: float | int, test_fracti
     return parts
 
 
+def k_fold(labels: Any, folds: int, *, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Divide examples into folds for cross-validation: each fold is the development part once.
+
+    Classes are spread evenly: the numbers of a class, and of examples, in two folds differ by one at most. Real targets
+    have no classes and are dealt in random order.
+
+    Args:
+        labels: class numbers (integers), or real targets, of n examples.
+        folds: number of folds k, from 2 to n.
+        seed: determines the folds, a non-negative integer.
+
+    Returns:
+        Row numbers (training part, development part) of each fold, both ascending.
+
+    Raises:
+        ValueError: if ``folds`` or ``seed`` is out of range.
+
+    [Lecture row G9]
+    """
+    labels = np.asarray(labels)
+    check_whole("seed", seed)
+    check_whole("folds", folds, 2)
+    if folds > len(labels):
+        raise ValueError(f"folds is {folds}; there are {len(labels)} examples, so it must be at most that")
+    classes = labels if is_classes(labels) else np.zeros(len(labels), np.int32)
+    order = permutation(_stream(seed, _PURPOSES["fold"]), len(labels))
+    order = order[np.argsort(classes[order], kind="stable")]
+    fold = np.empty(len(labels), np.int64)
+    fold[order] = np.arange(len(labels)) % folds
+    return [(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in range(folds)]
+
+
 def permutation(bits: np.random.BitGenerator, count: int) -> np.ndarray:
     """Return a random order of `count` items that depends on the bit generator's raw stream alone.
 
@@ -87,7 +119,7 @@ def permutation(bits: np.random.BitGenerator, count: int) -> np.ndarray:
     return np.argsort(bits.random_raw(count), kind="stable")
 
 
-_PURPOSES = {"test": 0, "dev": 1}  # 2 is the order of batches
+_PURPOSES = {"test": 0, "dev": 1, "fold": 3}  # 2 is the order of batches
 # stream for ties between classes; of the streams up to 40, the one with which seed 0 splits the digits as it did before
 # ties were drawn, so that published numbers stay valid
 _TIES = 32
@@ -185,7 +217,7 @@ def _check_classes(parts: Splits, dataset: Dataset) -> None:
         and (lacking := [name for name, number in zip(dataset.classes, count, strict=True) if number == 0])
     ]
     if lacks:
-        total, nowhere = len(dataset.classes), int((sum(counts) == 0).sum())
+        total, nowhere = len(dataset.classes), int(np.count_nonzero(np.sum(counts, axis=0) == 0))
         renumber = (
             "; np.unique(labels, return_inverse=True)[1] counts the labels that occur" if 2 * nowhere > total else ""
         )

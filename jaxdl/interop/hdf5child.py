@@ -26,8 +26,8 @@ REFUSED: Final = 3
 DAMAGED: Final = 4
 MEMORY: Final = 2 << 30  # bytes of addresses for the libraries, beside those of the arrays
 # the errors with which h5py answers to mutated files
-_DAMAGE = (OSError, EOFError, RuntimeError, LookupError, ValueError, TypeError, AttributeError, ArithmeticError)
-_DAMAGE += (AssertionError, MemoryError, struct.error, zlib.error)
+DAMAGE = (OSError, EOFError, RuntimeError, LookupError, ValueError, TypeError, AttributeError, ArithmeticError)
+DAMAGE += (AssertionError, MemoryError, struct.error, zlib.error)
 
 
 class RefusedFile(ValueError):
@@ -116,15 +116,13 @@ def main(path: str) -> None:
             sys.stdout.buffer.flush()
     except RefusedFile as error:
         _exit(REFUSED, f"{error}")
-    except _DAMAGE as error:
+    except DAMAGE as error:
         _exit(DAMAGED, f"{error}" or type(error).__name__)
 
 
 def _exit(code: int, why: str) -> None:
-    """Exit without closing the file, in which libhdf5 may not return either."""
     sys.stderr.buffer.write(" ".join(why.split()).encode(errors="backslashreplace"))
-    sys.stderr.flush()
-    os._exit(code)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

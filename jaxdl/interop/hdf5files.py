@@ -74,7 +74,7 @@ def read_hdf5(path: Path, content: bytes | None = None, config: Any = None) -> d
         raise ValueError(f"{path}: is not a complete HDF5 file of Keras weights ({_why(error)})") from error
 
 
-def _read_apart(path: Path, content: bytes | None) -> kerasfiles.Group:
+def _read_apart(path: Path, content: bytes | None) -> kerasfiles.StoredGroup:
     """Read all groups and arrays of a file in another process."""
     import h5py  # noqa: F401  # its absence is an ImportError here rather than in the other process
 
@@ -96,24 +96,26 @@ def _read_apart(path: Path, content: bytes | None) -> kerasfiles.Group:
     if done.returncode:
         raise ValueError(f"{path}: is not a complete HDF5 file of Keras weights ({why})")
     header, _, values = done.stdout.partition(b"\n")
-    return _group(json.loads(header), memoryview(values))
+    return group_of(json.loads(header), memoryview(values))
 
 
-def _group(tree: dict[str, Any], values: memoryview) -> kerasfiles.Group:
+def group_of(tree: dict[str, Any], values: memoryview) -> kerasfiles.StoredGroup:
     """Return a group of the other process's tree, whose arrays lie one after the other in its output."""
     offset = 0
 
-    def of(tree: dict[str, Any]) -> kerasfiles.Group:
-        return kerasfiles.Group(tree["name"], tree["attrs"], {name: item(one) for name, one in tree["items"].items()})
+    def of(tree: dict[str, Any]) -> kerasfiles.StoredGroup:
+        return kerasfiles.StoredGroup(
+            tree["name"], tree["attrs"], {name: item(one) for name, one in tree["items"].items()}
+        )
 
-    def item(one: dict[str, Any]) -> kerasfiles.Group | kerasfiles.Stored:
+    def item(one: dict[str, Any]) -> kerasfiles.StoredGroup | kerasfiles.StoredArray:
         nonlocal offset
         if "items" in one:
             return of(one)
         dtype, shape = np.dtype(one["dtype"]), tuple(one["shape"])
         start, offset = offset, offset + dtype.itemsize * math.prod(shape)
         # a copy, because a user may write into an array, and does not keep the others alive with it
-        return kerasfiles.Stored(one["name"], np.frombuffer(values[start:offset], dtype).reshape(shape).copy())
+        return kerasfiles.StoredArray(one["name"], np.frombuffer(values[start:offset], dtype).reshape(shape).copy())
 
     return of(tree)
 
@@ -122,7 +124,7 @@ def _why(error: BaseException) -> str:
     return " ".join(f"{error}".split()) or type(error).__name__
 
 
-def _model_config(path: Path, root: kerasfiles.Group) -> Any:
+def _model_config(path: Path, root: kerasfiles.StoredGroup) -> Any:
     if "model_config" not in root.attrs:
         return None
     try:

@@ -40,7 +40,7 @@ _NORMS = {
 _TOP = "top_level_model_weights"
 
 
-class Stored(NamedTuple):
+class StoredArray(NamedTuple):
     """An array of a file."""
 
     name: str  # its full path in the file
@@ -48,28 +48,28 @@ class Stored(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Group:
+class StoredGroup:
     """A group of an HDF5 file, read as a whole."""
 
     name: str  # its full path in the file
     attrs: Mapping[str, Any]
-    items: Mapping[str, "Group | Stored"]
+    items: Mapping[str, "StoredGroup | StoredArray"]
 
-    def at(self, path: str) -> "Group | Stored":
+    def at(self, path: str) -> "StoredGroup | StoredArray":
         """Return the group or array at a path below this group."""
         first, _, rest = path.strip("/").partition("/")
         below = self.items[first]
-        return below if not rest or not isinstance(below, Group) else below.at(rest)
+        return below if not rest or not isinstance(below, StoredGroup) else below.at(rest)
 
-    def group(self, name: str) -> "Group | None":
+    def group(self, name: str) -> "StoredGroup | None":
         """Return a group directly below this one, or None if there is none of that name."""
         below = self.items.get(name)
-        return below if isinstance(below, Group) else None
+        return below if isinstance(below, StoredGroup) else None
 
-    def arrays(self) -> Iterator[Stored]:
+    def arrays(self) -> Iterator[StoredArray]:
         """Yield all arrays below this group."""
         for below in self.items.values():
-            if isinstance(below, Group):
+            if isinstance(below, StoredGroup):
                 yield from below.arrays()
             else:
                 yield below
@@ -83,7 +83,7 @@ class _Layer(NamedTuple):
     arrays: list[np.ndarray]
 
 
-def read_listed(where: str, root: Group, config: Mapping[str, Any] | None = None) -> Tensors:
+def read_listed(where: str, root: StoredGroup, config: Mapping[str, Any] | None = None) -> Tensors:
     """Read weights of Keras 1, 2 and ``Model.save`` to .h5, with a group per layer whose attribute lists its weights.
 
     Args:
@@ -98,7 +98,7 @@ def read_listed(where: str, root: Group, config: Mapping[str, Any] | None = None
     known = [] if config is None else [path for path, _ in _configs(config, ())]
     for layer in [*root.attrs["layer_names"], *([_TOP] if _TOP in root.items else [])]:
         group = root.at(layer)
-        if not isinstance(group, Group):
+        if not isinstance(group, StoredGroup):
             raise ValueError(f"{where}: the layer {layer!r} is an array")
         listed = group.attrs["weight_names"]
         names = [_full(where, name, known) for name in _of_list(where, layer, listed)]
@@ -136,7 +136,7 @@ def _full(where: str, name: str, known: list[str]) -> str:
     return f"{places.pop().removesuffix(first)}{below}" if places else name
 
 
-def read_numbered(where: str, root: Group, config: Mapping[str, Any] | None = None) -> Tensors:
+def read_numbered(where: str, root: StoredGroup, config: Mapping[str, Any] | None = None) -> Tensors:
     """Read the weights of a Keras 3 file, a tree of layers with numbered variables.
 
     Args:
@@ -147,7 +147,7 @@ def read_numbered(where: str, root: Group, config: Mapping[str, Any] | None = No
     Raises:
         ValueError: if the file holds no Keras weights, or the variables of a layer cannot be named.
     """
-    groups = [root, *(group for group in root.items.values() if isinstance(group, Group))]
+    groups = [root, *(group for group in root.items.values() if isinstance(group, StoredGroup))]
     if "layers" not in root.items and not any("vars" in group.items for group in groups):
         inside = ", ".join(sorted(root.items)) or "nothing"
         raise ValueError(f"{where}: is not a Keras weights file; it contains {inside}")
@@ -160,12 +160,12 @@ def read_numbered(where: str, root: Group, config: Mapping[str, Any] | None = No
     return tensors
 
 
-def _layers(where: str, group: Group, path: tuple[str, ...]) -> Iterator[_Layer]:
+def _layers(where: str, group: StoredGroup, path: tuple[str, ...]) -> Iterator[_Layer]:
     """Yield all layers with arrays below a group, in the file's order."""
     for kind, child in group.items.items():
         if kind in ("vars", "seed_generator"):  # of random layers
             continue
-        if not isinstance(child, Group):
+        if not isinstance(child, StoredGroup):
             raise ValueError(f"{where}: the array {child.name} belongs to no layer")
         values = child.group("vars")
         if values is None:  # a list of layers
@@ -239,17 +239,17 @@ def _snake(name: str) -> str:
     return re.sub("([a-z])([A-Z])", r"\1_\2", words).lower()
 
 
-def _add(where: str, tensors: Tensors, name: str, stored: Group | Stored | np.ndarray) -> None:
+def _add(where: str, tensors: Tensors, name: str, stored: StoredGroup | StoredArray | np.ndarray) -> None:
     if name in tensors:
         raise ValueError(f"{where}: two arrays are called {name}; give the model's layers unique names")
     tensors[name] = stored if isinstance(stored, np.ndarray) else _array(where, stored)
 
 
-def _array(where: str, stored: Group | Stored) -> np.ndarray:
-    if isinstance(stored, Group):
+def _array(where: str, stored: StoredGroup | StoredArray) -> np.ndarray:
+    if isinstance(stored, StoredGroup):
         raise ValueError(f"{where}: {stored.name} is a group; expected an array")
     return stored.values
 
 
-def _relative(group: Group, item: Stored) -> str:
+def _relative(group: StoredGroup, item: StoredArray) -> str:
     return item.name.removeprefix(group.name).lstrip("/")

@@ -33,7 +33,7 @@ from jaxdl.optimizers.radam import radam
 from jaxdl.optimizers.rmsprop import rmsprop
 from jaxdl.optimizers.second_order import gauss_newton, natural_gradient, newton, newton_cg
 from jaxdl.optimizers.sgd import gd, momentum, nesterov, sgd
-from jaxdl.optimizers.stages import add_decayed_weights, chain
+from jaxdl.optimizers.stages import add_decayed_weights, chain, proximal_l1
 from jaxdl.optimizers.states import LookaheadParams
 from jaxdl.optimizers.wrapping import accumulate, lookahead, lookahead_params
 
@@ -85,6 +85,7 @@ __all__ = [
     "orthogonalize",
     "partition",
     "polyak_average",
+    "proximal_l1",
     "radam",
     "rmsprop",
     "scale_by_group",

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
 from optax import GradientTransformation, GradientTransformationExtraArgs
 
+from jaxdl import numerics
 from jaxdl.optimizers import contracts, trees
 from jaxdl.optimizers.checks import check
 from jaxdl.optimizers.contracts import stateless, transformation
@@ -139,15 +140,59 @@ def add_decayed_weights(weight_decay: ScalarOrSchedule = 0.0, mask: Mask = None)
     return _where(transformation("add_decayed_weights", state_class, init, update), mask, weight_decay)
 
 
-def _where(stage, mask, weight_decay):
-    """Restrict a decay to the leaves that a mask selects; it must select some, unless nothing decays."""
+def proximal_l1(threshold: ScalarOrSchedule, mask: Mask = None) -> GradientTransformation:
+    """Follow a step by the proximal step of L1: w ← sgn(w) max(|w| − t, 0), which makes small weights exactly 0.
+
+    It is the last stage, behind the learning rate: ``chain(sgd(α), proximal_l1(α·λ))`` descends loss + λ‖w‖₁, whose
+    subgradient, in contrast, leaves weights that tremble around 0.
+
+    Args:
+        threshold: t, a number of at least 0 or a schedule of the step; α·λ for the rate α.
+        mask: which parameters shrink, as in ``add_decayed_weights``; ``mask_by_path(".*/kernel")`` spares biases.
+
+    Raises:
+        ValueError: t is negative; at init or update, the mask selects no leaf although t is not the constant 0; at
+            update, ``params`` is missing.
+
+    Reference: Daubechies, Defrise and De Mol, An iterative thresholding algorithm for linear inverse problems with a
+    sparsity constraint, 2004. https://arxiv.org/abs/math/0307152. [Lecture rows C6, G1]
+    """
+    check(non_negative={"threshold": threshold})
+    schedule = threshold if callable(threshold) else None
+    constant = None if callable(threshold) else trees.hyper(threshold)
+
+    def init(params):
+        del params
+        return EmptyState() if schedule is None else ScaleByScheduleState(count=jnp.zeros([], jnp.int32))
+
+    def update(updates, state, params):
+        require_params(params, "proximal_l1")
+        limit = constant if schedule is None else trees.hyper(schedule(state.count))
+        shrunk = map_updates(lambda g, p: _shrunk(g, p, limit), updates, params)
+        return shrunk, state if schedule is None else ScaleByScheduleState(count=trees.increment(state.count))
+
+    state_class = EmptyState if schedule is None else ScaleByScheduleState
+    return _where(transformation("proximal_l1", state_class, init, update), mask, threshold, "proximal_l1")
+
+
+def _shrunk(g, p, limit):
+    """Return the update after which p + g has moved towards 0 by the limit, and stopped there."""
+    old = trees.widen(p)
+    moved = trees.plus(trees.widen(g), old)
+    size = numerics.safe_abs(moved)
+    nearer = trees.plus(moved, times(-1 * limit, jnp.sign(moved)))
+    return trees.as_dtype_of(trees.plus(jnp.where(size > jnp.asarray(limit, size.dtype), nearer, 0), -old), g)
+
+
+def _where(stage, mask, strength, name="weight_decay"):
+    """Restrict a stage to the leaves that a mask selects; it must select some, unless the strength is 0."""
     if mask is None:
         return stage
-    return masked(stage, mask) if _is_zero(weight_decay) else selecting(stage, mask, "the mask of weight_decay")
+    return masked(stage, mask) if _is_zero(strength) else selecting(stage, mask, f"the mask of {name}")
 
 
-def _is_zero(weight_decay):
-    return isinstance(weight_decay, int | float) and weight_decay == 0
+def _is_zero(strength):
+    return isinstance(strength, int | float) and strength == 0
 
 
 def _add_scaled(updates, factor, params):

@@ -6,7 +6,7 @@ in a notebook by ending a cell with it, or write it with `save`. Colours are the
 formula, and a character that the font lacks appears as its code point.
 """
 
-from jaxdl.plots.drawing import COLORS, DPI, Curve, png, save, shorten
+from jaxdl.plots.drawing import COLORS, DPI, Curve, animation, png, save, shorten
 from jaxdl.plots.networks import network
 from jaxdl.plots.runs import confusion_matrix, curves, filters, image_grid, learning_curves
 from jaxdl.plots.studies import Whisker, contours, intervals, panels, tally
@@ -16,6 +16,7 @@ __all__ = [
     "DPI",
     "Curve",
     "Whisker",
+    "animation",
     "confusion_matrix",
     "contours",
     "curves",

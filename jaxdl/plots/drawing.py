@@ -16,6 +16,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
+from jaxdl import disk
+
 # M. Okabe, K. Ito, "Color universal design", 2008; without its yellow, which is too pale for lines on white
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 DPI = 120
@@ -37,11 +39,7 @@ def png(figure: Figure, *, limit: int = 200_000) -> bytes:
         ValueError: if a quarter of the usual resolution still exceeds the limit.
     """
     for dpi, palette in ((DPI, False), (DPI, True), (100, True), (80, True), (60, True), (30, True)):
-        figure.set_dpi(dpi)
-        canvas = FigureCanvasAgg(figure)
-        canvas.draw()
-        image = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
-        buffer = io.BytesIO()
+        image, buffer = _pixels(figure, dpi), io.BytesIO()
         (image.quantize(256) if palette else image).save(buffer, "PNG", optimize=True, dpi=(dpi, dpi))
         if buffer.tell() <= limit:
             return buffer.getvalue()
@@ -49,9 +47,41 @@ def png(figure: Figure, *, limit: int = 200_000) -> bytes:
 
 
 def save(figure: Figure, path: str | Path, *, limit: int = 200_000) -> Path:
-    """Write a figure as a PNG, see `png`, and return the path."""
-    Path(path).write_bytes(png(figure, limit=limit))
+    """Write a figure as a PNG, see `png`, whole or not at all, and return the path."""
+    disk.write_whole(path, png(figure, limit=limit))
     return Path(path)
+
+
+def animation(frames: Iterable[Figure], *, seconds: float | int = 0.1, limit: int = 200_000) -> bytes:
+    """Encode figures of one size as a GIF that repeats, of at most ``limit`` bytes, if necessary at a lower resolution.
+
+    Args:
+        frames: the figures in order, at least one.
+        seconds: time for which each is shown; the last one is shown for ten times as long.
+        limit: most bytes.
+
+    Raises:
+        ValueError: if there are no frames, or the lowest resolution still exceeds the limit.
+    """
+    figures = list(frames)
+    if not figures:
+        raise ValueError("frames must hold at least one figure, got none")
+    times = [round(1000 * seconds)] * (len(figures) - 1) + [round(10_000 * seconds)]
+    buffer = io.BytesIO()
+    for dpi in (DPI, 90, 70, 50):
+        first, *others = [_pixels(figure, dpi).quantize(96, dither=Image.Dither.NONE) for figure in figures]
+        buffer = io.BytesIO()
+        first.save(buffer, "GIF", save_all=True, append_images=others, duration=times, loop=0, optimize=True)
+        if buffer.tell() <= limit:
+            return buffer.getvalue()
+    raise ValueError(f"limit must leave room for the animation, {buffer.tell()} bytes at {dpi} dpi, got {limit}")
+
+
+def _pixels(figure: Figure, dpi: int) -> Image.Image:
+    figure.set_dpi(dpi)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
 
 
 def draw_lines(axes: Axes, series: Mapping[str, Curve], names: list[str]) -> None:

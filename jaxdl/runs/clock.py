@@ -1,10 +1,20 @@
-"""Training time, without compilation, evaluation and checkpoints."""
+"""Training time, without compilation, evaluation and checkpoints; and times as users write them."""
 
 import math
+import re
 import time
 from typing import Any
 
 import jax
+
+
+def seconds_of(text: str) -> float | None:
+    """Return the seconds of a time such as 90s, 1.5m, 3h or 1h30m; None if it is written otherwise."""
+    number = r"(\d+(?:\.\d+)?)"
+    match = re.fullmatch(rf"(?:{number}h)?(?:{number}m)?(?:{number}s)?", text)
+    if not text or match is None:
+        return None
+    return sum(float(n or 0) * unit for n, unit in zip(match.groups(), (3600, 60, 1), strict=True))
 
 
 class Clock:

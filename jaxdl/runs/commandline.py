@@ -2,6 +2,7 @@
 
 import argparse
 import ast
+import contextlib
 import dataclasses
 import functools
 import inspect
@@ -12,17 +13,21 @@ import signal
 import sys
 import textwrap
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, TypeVar, get_type_hints
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Annotated, Any, TextIO, TypeVar, cast, get_type_hints
 
 import jax
 
+from jaxdl import disk
 from jaxdl.runs import folder as folders
 from jaxdl.runs import records, trust
 from jaxdl.runs.signals import Diverged
+from jaxdl.runs.texts import cut, printable, shortened
 
 Config = TypeVar("Config")
-WHERE = ("out", "resume", "trust_run", "config", "dry_run", "find_lr")  # of one command; config.json does not keep them
+# options of one command, which config.json does not keep
+WHERE = ("out", "resume", "trust_run", "config", "dry_run", "find_lr")
+NEWLINE = "\n"
 FREE = (*WHERE, "data_dir")  # a resumed run may find its files elsewhere
 LARGEST = 2**31 - 1  # of whole numbers: devices count steps and examples in int32
 LARGEST_SEED = 2**32 - 1  # a random key keeps 32 bits of a seed
@@ -82,7 +87,7 @@ def parse(
         _check_same(stored, config, pathlib.Path(resume))
     else:
         config = _following(stored, config, argv)
-    options = {name: getattr(stored, name) for name in _fields(config_type) - {*FREE}}
+    options = {name: getattr(stored, name) for name in _fields(config_type) - _free(config_type)}
     typed = {*argv, *(argument.partition("=")[2] for argument in argv)}
     kept = {name: value for name, value in options.items() if value == getattr(config, name)}
     trust.check_stored(path, options if resume is not None else kept, trust_run=config.trust_run, typed=typed)
@@ -130,10 +135,11 @@ def _with_help(config_type: Any) -> Any:
     import tyro
 
     docs: dict[str, str] = {}
-    body = ast.parse(textwrap.dedent(inspect.getsource(config_type))).body[0].body  # pyright: ignore
-    for field, text in itertools.pairwise(body):
-        if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
-            docs[ast.unparse(field.target)] = " ".join(str(text.value.value).split())
+    for one in reversed(config_type.__mro__[:-1]):  # inherited options come with their help, unless it is replaced
+        body = ast.parse(textwrap.dedent(inspect.getsource(one))).body[0].body  # pyright: ignore
+        for field, text in itertools.pairwise(body):
+            if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
+                docs[ast.unparse(field.target)] = " ".join(str(text.value.value).split())
     hints = get_type_hints(config_type, include_extras=True)
     fields = {}
     for field in dataclasses.fields(config_type):
@@ -186,7 +192,7 @@ def _check_same(stored: Any, config: Any, resume: pathlib.Path) -> None:
         except ValueError as error:
             raise ValueError(f"--resume {resume}: {error}") from error
         stored = dataclasses.replace(stored, epochs=config.epochs)
-    names = sorted(_fields(type(config)) - {*FREE})
+    names = sorted(_fields(type(config)) - _free(type(config)))
     pairs = [(name, getattr(stored, name), getattr(config, name)) for name in names]
     differ = [f"{name} is {was!r} in the run, {now!r} here" for name, was, now in pairs if not _same(was, now)]
     if differ:
@@ -199,6 +205,15 @@ def _same(was: Any, now: Any) -> bool:
     """Compare two values of an option; one learning rate stands for several equal ones."""
     stands_for_all = isinstance(was, tuple) and isinstance(now, tuple) and len(now) == 1 and {*was} == {*now}
     return was == now or stands_for_all
+
+
+def _passing(config_type: Any) -> set[str]:
+    """Return the options of one command: `WHERE`, and those in the class variable PASSING of the config."""
+    return {*WHERE, *getattr(config_type, "PASSING", ())}
+
+
+def _free(config_type: Any) -> set[str]:
+    return {*FREE} | _passing(config_type)
 
 
 def _kind(config_type: Any) -> str | None:
@@ -232,16 +247,29 @@ def read_config(config_type: type[Config], path: pathlib.Path) -> Config:
         ValueError: if the file is missing, or is not the config of this experiment.
     """
     read = records.read_json(path)
-    stored = {name: tuple(v) if isinstance(v, list) else v for name, v in read.items()}
-    kind = stored.pop("experiment", None)  # older folders have none
+    kind = read.pop("experiment", None)  # older folders have none
     if kind not in (None, _kind(config_type)):
-        raise ValueError(f"{path}: is the config of the experiment {kind!r}, not of {_kind(config_type)!r}")
-    added = {*getattr(config_type, "ADDED", ())} - {*stored}  # since that folder was written
-    if foreign := sorted({*stored} ^ (_fields(config_type) - {*WHERE} - added)):
-        raise ValueError(f"{path}: is the config of another experiment or version; {', '.join(foreign)} differ")
-    if stored.get("data_dir") is not None:
-        stored["data_dir"] = pathlib.Path(str(stored["data_dir"]))
-    return config_type(**stored)
+        raise ValueError(f"{path}: is the config of the experiment {shortened(kind)}, not of {_kind(config_type)!r}")
+    added = {*getattr(config_type, "ADDED", ())} - {*read}  # since that folder was written
+    if foreign := sorted({*read} ^ (_fields(config_type) - _passing(config_type) - added)):
+        differ = ", ".join(shortened(name) for name in foreign[:20])
+        raise ValueError(f"{path}: is the config of another experiment or version; {differ} differ")
+    hints = get_type_hints(config_type) | {"data_dir": str | None}  # JSON has no paths
+    options = {name: records.decode(value, hints[name], path, name) for name, value in read.items()}
+    if options.get("data_dir") is not None:
+        options["data_dir"] = pathlib.Path(options["data_dir"])
+    return config_type(**options)
+
+
+@contextlib.contextmanager
+def naming_config(config: Any) -> Iterator[None]:
+    """Name config.json in a ValueError about options that a resumed run has read from it."""
+    try:
+        yield
+    except ValueError as error:
+        if config.resume is None:
+            raise
+        raise ValueError(f"{config.resume / folders.CONFIG}: {cut(str(error))}") from error
 
 
 def spelled(value: Any) -> str:
@@ -252,10 +280,10 @@ def spelled(value: Any) -> str:
 
 
 def save_config(folder: pathlib.Path, config: Any) -> None:
-    """Write config.json: the experiment's name and all options except those in `WHERE`."""
+    """Write config.json: the experiment's name and all options except those of one command."""
     kind = _kind(type(config))
     about = {} if kind is None else {"experiment": kind}
-    values = about | {name: v for name, v in dataclasses.asdict(config).items() if name not in WHERE}
+    values = about | {name: v for name, v in dataclasses.asdict(config).items() if name not in _passing(type(config))}
     values["data_dir"] = str(values["data_dir"]) if values.get("data_dir") is not None else None
     records.write_json(folder / folders.CONFIG, values)
 
@@ -268,9 +296,12 @@ def run_main(main: Callable[[], int]) -> None:
     environment variable JAXDL_TRACEBACK is set, every exception does.
     """
     try:
-        with warnings.catch_warnings():
+        named = cast(TextIO, _Named(sys.stdout))
+        with warnings.catch_warnings(), contextlib.redirect_stdout(named):
             warnings.showwarning = _show_warning
-            sys.exit(main())
+            code = main()
+            sys.stdout.flush()  # here, where its error is reported like any other
+            sys.exit(code)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(128 + signal.SIGINT)
@@ -279,19 +310,42 @@ def run_main(main: Callable[[], int]) -> None:
         if os.environ.get("JAXDL_TRACEBACK") or (device and "RESOURCE_EXHAUSTED" not in str(error)):
             raise
         diverged = isinstance(error, Diverged)
-        print(f"stopped: {error}" if diverged else f"error: {_describe(error)}", file=sys.stderr)
+        said = f"stopped: {printable(str(error), keep=NEWLINE)}" if diverged else f"error: {_describe(error)}"
+        print(said, file=sys.stderr)
+        try:
+            sys.stdout.flush()
+        except OSError:  # reported already; Python would complain again at the end, and exit with 120
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1 if diverged else 2)
+
+
+class _Named:
+    """Standard output whose errors name it, such as that of a full disk or of a reader who has gone."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+    def write(self, text: str) -> int:
+        with disk.naming("standard output"):
+            return self._file.write(text)
+
+    def flush(self) -> None:
+        with disk.naming("standard output"):
+            self._file.flush()
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *where: Any) -> None:
     del category, where
-    print(f"warning: {message}", file=sys.stderr)
+    print(f"warning: {printable(str(message), keep=NEWLINE)}", file=sys.stderr)
 
 
 def _describe(error: Exception) -> str:
-    text = str(error) or type(error).__name__
+    text = printable(str(error), keep=NEWLINE) or type(error).__name__
     if isinstance(error, MemoryError | jax.errors.JaxRuntimeError):
-        text = f"there is not enough memory ({text.partition(chr(10))[0]})"
+        text = f"there is not enough memory ({text.partition(NEWLINE)[0]})"
     if isinstance(error, ModuleNotFoundError):
         text += "; pip install 'jaxdl[experiments]' brings what experiments need"
     return f"{text}\n(JAXDL_TRACEBACK=1 shows where)"

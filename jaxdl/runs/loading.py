@@ -4,7 +4,7 @@ import math
 import os
 import pathlib
 import urllib.parse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jaxdl import data, nn, training
 from jaxdl.runs import folder as folders
 from jaxdl.runs import names, records, trust
+from jaxdl.runs.texts import cut
 
 Path = pathlib.Path
 PREPROCESSING, FINAL, DIVERGED = "preprocessing.json", "final", "diverged.json"
@@ -134,11 +135,11 @@ def load(folder: str | os.PathLike, *, optimizer: str | None = None, trust_run: 
     config = records.read_record(path, Trained)
     if config.seeds > 1:
         raise ValueError(f"{folder}: holds a run for each of {config.seeds} seeds, such as {folder}/seed-{config.seed}")
-    about = _preprocessing(folder / PREPROCESSING)
+    about = read_preprocessing(folder / PREPROCESSING)
     trust.check_stored(path, {"model": config.model}, trust_run=trust_run)
     if not config.optimizer:
         raise ValueError(f"{path}: optimizer must hold at least one name")
-    trained = names.labels(config.optimizer)
+    trained = _from_config(path, names.labels, config.optimizer)
     name = trained[0] if optimizer is None else optimizer
     if name not in trained:
         raise ValueError(f"optimizer={name!r} is not in this run; it has {', '.join(trained)}")
@@ -146,10 +147,8 @@ def load(folder: str | os.PathLike, *, optimizer: str | None = None, trust_run: 
     found = training.checkpoints.steps(final)
     if (ended := divergence(folder, name)) is not None:
         raise ValueError(f"optimizer={name!r} diverged, so it has no weights: {ended.why}")
-    layer = names.model(config.model, len(about.classes))
-    like = jax.eval_shape(
-        lambda key: dict(zip(("params", "state"), layer.init(key, about.in_shape), strict=True)), jax.random.key(0)
-    )
+    layer = _from_config(path, names.model, config.model, len(about.classes))
+    like = _from_config(path, _variables, layer, about.in_shape)
     if found:
         variables, which = training.checkpoints.restore(final / f"{found[-1]:08d}", like).tree, ""
     else:
@@ -205,7 +204,27 @@ def unfinished(folder: Path, optimizer: str, like: Any) -> tuple[Any, str]:
     )
 
 
-def _preprocessing(path: Path) -> Preprocessing:
+def _variables(layer: nn.Layer, in_shape: tuple[int, ...]) -> Any:
+    """Return the shapes and types of a network's variables."""
+    return jax.eval_shape(
+        lambda key: dict(zip(("params", "state"), layer.init(key, in_shape), strict=True)), jax.random.key(0)
+    )
+
+
+def _from_config(path: Path, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function of what a config says, and name the config in its errors."""
+    try:
+        return function(*arguments)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {cut(str(error))}") from error
+
+
+def read_preprocessing(path: Path) -> Preprocessing:
+    """Read and check how a run prepares its images.
+
+    Raises:
+        ValueError: naming the file, if a field is missing or cannot be.
+    """
     about = records.read_record(path, Preprocessing)
     if min(about.in_shape) < 1:
         raise ValueError(f"{path}: in_shape must be positive sizes, got {about.in_shape}")

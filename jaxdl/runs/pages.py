@@ -1,9 +1,11 @@
 """Report pages: Markdown with tables and figures, and the same page as one self-contained HTML file.
 
-Names that come from data are escaped, so they cannot introduce markup, links or scripts.
+Names that come from data are escaped, so they cannot introduce markup, links or scripts. The page's policy allows its
+own style sheet, by its hash, and the images within the page, and nothing else.
 """
 
 import base64
+import hashlib
 import html
 import re
 from collections.abc import Sequence
@@ -16,6 +18,7 @@ from matplotlib.figure import Figure
 from jaxdl import plots
 from jaxdl.runs import records
 from jaxdl.runs.folder import Manifest
+from jaxdl.runs.texts import printable
 
 
 def write(folder: Path, parts: Sequence[str]) -> Path:
@@ -29,7 +32,7 @@ def write(folder: Path, parts: Sequence[str]) -> Path:
 
 def made(manifest: Manifest, config: dict[str, Any]) -> list[str]:
     """Return the section on provenance: the command, the rest of the manifest, the options."""
-    command = manifest.command
+    command = printable(manifest.command, keep="\n")
     fence = "`" * (1 + max(2, *map(len, re.findall("`+", command)), 0))
     recorded = [[words(k), shown(v)] for k, v in manifest._asdict().items() if k != "command" and v is not None]
     options = [[words(k), shown(v)] for k, v in config.items() if k != "experiment"]
@@ -42,11 +45,26 @@ def made(manifest: Manifest, config: dict[str, Any]) -> list[str]:
     ]
 
 
-def figure(folder: Path, name: str, drawn: Figure, alt: str) -> str:
-    """Save a figure and return the Markdown that shows it."""
+def figure(folder: Path, name: str, drawn: Figure | bytes, alt: str) -> str:
+    """Save a figure, or an animation, and return the Markdown that shows it.
+
+    Args:
+        folder: the run folder.
+        name: of the file, without its suffix; characters that a file's name cannot have are replaced.
+        drawn: the figure, or the bytes of a GIF.
+        alt: a description for readers who do not see it.
+    """
     (folder / "figures").mkdir(exist_ok=True)
-    records.write_whole(folder / "figures" / f"{name}.png", plots.png(drawn))
-    return f"![{plain(alt)}](figures/{name}.png)"
+    file = f"{_file_name(name)}.{'gif' if isinstance(drawn, bytes) else 'png'}"
+    records.write_whole(folder / "figures" / file, drawn if isinstance(drawn, bytes) else plots.png(drawn))
+    return f"![{plain(alt)}](figures/{file})"
+
+
+def _file_name(name: str) -> str:
+    """Return a name without folders; different names, such as of two problems, stay different."""
+    short = re.sub(r"[^A-Za-z0-9_.-]+", "-", name)[:100]
+    digest = hashlib.sha256(name.encode(errors="backslashreplace")).hexdigest()
+    return name if short == name else f"{short}-{digest[:8]}"
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> str:
@@ -58,7 +76,9 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1
 
 def plain(text: str) -> str:
     """Escape a text for Markdown, on one line, so that it cannot introduce markup, links, images or HTML."""
-    return re.sub(r"([\\`*_\[\]<>|&~$#])", r"\\\1", " ".join(text.split()))
+    escaped = re.sub(r"([\\`*_\[\]<>|&~$#])", r"\\\1", printable(" ".join(text.split())))
+    # the start of a list or of a line below a heading
+    return re.sub(r"^(\d*)([-+=]|[.)](?!\S))", r"\1\\\2", escaped)
 
 
 def words(name: str) -> str:
@@ -98,26 +118,21 @@ def _html(text: str, folder: Path) -> str:
     markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
     tokens = markdown.parse(text)
     for token in tokens:
+        if align := str(token.attrs.pop("style", "")):  # of a table's cell; the policy allows no attributes of style
+            token.attrs["class"] = align.removeprefix("text-align:")
         for child in token.children or []:
             if child.type == "image":
-                data = base64.b64encode((folder / str(child.attrs["src"])).read_bytes()).decode()
-                child.attrs["src"] = f"data:image/png;base64,{data}"
+                path = folder / str(child.attrs["src"])
+                data = base64.b64encode(path.read_bytes()).decode()
+                child.attrs["src"] = f"data:image/{path.suffix[1:]};base64,{data}"
     body = markdown.renderer.render(tokens, markdown.options, {})
     body = body.replace("<table>", '<div class="wide" tabindex="0"><table>').replace("</table>", "</table></div>")
     title = html.escape(tokens[1].children[0].content if tokens[1].children else "")
-    head, middle, end = PAGE.split("@")
-    return head + title + middle + body + end
+    allowed = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
+    return PAGE.format(allowed=allowed, title=title, style=STYLE, body=body)
 
 
-PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy"
-  content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<title>@</title>
-<style>
+STYLE = """
 :root { color-scheme: light dark; }
 :root { --line: light-dark(#d5d9de, #3a4048); --soft: light-dark(#f4f6f8, #1d2126); }
 body { max-width: 62rem; margin: 2rem auto; padding: 0 1rem; font: 1rem/1.55 system-ui, sans-serif; }
@@ -128,15 +143,25 @@ h3 { font-size: 1.05rem; }
 table { border-collapse: collapse; font-size: .92rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .3rem .7rem; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
 th { background: var(--soft); }
+.right { text-align: right; }
 td:not(:last-child) { white-space: nowrap; }
 pre { background: var(--soft); padding: .7rem .9rem; overflow-x: auto; border-radius: 6px; }
 code { font: .9rem/1.5 ui-monospace, monospace; }
 img { max-width: 100%; height: auto; border-radius: 6px; }
 p:has(img) { display: flex; flex-wrap: wrap; gap: 1rem; justify-content: center; }
 p:has(img + img) img { flex: 1 1 22rem; min-width: 0; max-width: 30rem; align-self: start; }
-</style>
+"""
+PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy"
+  content="default-src 'none'; img-src data:; style-src 'sha256-{allowed}'; base-uri 'none'; form-action 'none'">
+<title>{title}</title>
+<style>{style}</style>
 </head>
 <body>
-@</body>
+{body}</body>
 </html>
 """

@@ -4,6 +4,8 @@ import math
 import time
 from typing import Any
 
+from jaxdl.runs.texts import printable
+
 QUIET = 10.0  # seconds after which a train row is printed where there are no bars; a log shall not look dead
 
 
@@ -23,19 +25,19 @@ class RunProgress:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-        self.console = Console(soft_wrap=True, highlight=False)
+        self.console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)  # names are literal
         self._steps = steps
         self._tasks: dict[str, Any] = {}
         self._bars = None
         self._said = time.monotonic()  # when the last line was printed
         if self.console.is_terminal:
             columns = (
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(),
                 MofNCompleteColumn(),
                 TimeRemainingColumn(),
             )
-            self._bars = Progress(*columns, TextColumn("{task.fields[text]}"), console=self.console)
+            self._bars = Progress(*columns, TextColumn("{task.fields[text]}", markup=False), console=self.console)
 
     def __enter__(self) -> "RunProgress":
         if self._bars is not None:
@@ -51,7 +53,7 @@ class RunProgress:
         text = f"{row.split} loss {decimals(row.loss)} accuracy {row.accuracy:.2%}"
         if self._bars is not None:
             if member.name not in self._tasks:
-                self._tasks[member.name] = self._bars.add_task(member.name, total=self._steps, text="")
+                self._tasks[member.name] = self._bars.add_task(printable(member.name), total=self._steps, text="")
             self._bars.update(self._tasks[member.name], completed=row.step, text=text)
         elif row.split != "train" or time.monotonic() - self._said >= QUIET:
             rate = member.clock.steps_per_second
@@ -60,19 +62,20 @@ class RunProgress:
 
     def line(self, text: str) -> None:
         """Print a line above the bars."""
-        self.console.print(text, markup=False)
+        self.console.print(printable(text, keep="\n"))
         self._said = time.monotonic()
 
     def table(self, summary: Any) -> None:
         """Print the final table of a run."""
         from rich.table import Table
 
-        table = Table(title=f"{summary.model} on {summary.dataset}, {summary.parameters:,} parameters")
+        title = f"{summary.model} on {summary.dataset}, {summary.parameters:,} parameters"
+        table = Table(title=printable(title))
         for name in ("optimizer", "test accuracy", "test loss", "steps/s", "steps"):
             table.add_column(name, justify="left" if name == "optimizer" else "right")
         for row in summary.rows:
             table.add_row(
-                row.optimizer,
+                printable(row.optimizer),
                 f"{row.test_accuracy:.2%}" if math.isfinite(row.test_accuracy) else "–",
                 decimals(row.test_loss) if math.isfinite(row.test_loss) else "–",
                 f"{row.steps_per_second:.1f}" if math.isfinite(row.steps_per_second) else "–",
@@ -107,7 +110,7 @@ class StudyProgress:
         from rich.console import Console
         from rich.progress import Progress
 
-        self.console = Console(soft_wrap=True, highlight=False)
+        self.console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)  # names are literal
         self._bar = Progress(console=self.console) if self.console.is_terminal else None
         self._task: Any = None
 
@@ -132,4 +135,4 @@ class StudyProgress:
 
     def line(self, text: str) -> None:
         """Print a line above the bar."""
-        self.console.print(text, markup=False)
+        self.console.print(printable(text, keep="\n"))

@@ -19,7 +19,7 @@ import json
 import math
 import os
 import pathlib
-import textwrap
+import sys
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -27,7 +27,9 @@ from typing import Any, Final, Generic, Literal, TypeVar
 
 import numpy as np
 
+from jaxdl import disk
 from jaxdl.disk import write_whole
+from jaxdl.runs.texts import shortened
 
 Path = pathlib.Path
 FORMAT: Final = 1
@@ -57,7 +59,8 @@ def read_json(path: str | os.PathLike) -> dict[str, Any]:
     """Read the object in a JSON file, without its format number.
 
     Raises:
-        ValueError: if the file is missing, is not JSON, is not an object or has another format; the message names it.
+        ValueError: if the file is missing, not a regular file, not JSON, not an object or has another format; the
+            message names it.
     """
     try:
         value = json.loads(_content(path))
@@ -76,16 +79,13 @@ def read_record(path: str | os.PathLike, kind: type[Record]) -> Record:
     Raises:
         ValueError: see `read_json`; also if a field is missing or has another type; the message names it.
     """
-    return _decoded(read_json(path), kind, path, "")
+    return decode(read_json(path), kind, path, "")
 
 
 def _content(path: str | os.PathLike) -> bytes:
-    try:
-        return Path(path).read_bytes()
-    except FileNotFoundError as error:
-        raise ValueError(f"{path}: is missing") from error
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be read ({error.strerror})") from error
+    if not os.path.lexists(path):
+        raise ValueError(f"{path}: is missing")
+    return disk.read_regular(path)
 
 
 # ---------------------------------------------------------------- tables
@@ -104,13 +104,13 @@ class Table(Generic[Record]):
 
     def __init__(self, path: str | os.PathLike, kind: type[Record]) -> None:
         self.path, self.kind = Path(path), kind
-        content = self.path.read_bytes() if self.path.exists() else b""
+        content = _content(self.path) if os.path.lexists(self.path) else b""
         lines, _ = _whole_lines(self.path, content)
         self._lines = lines or [_line(_fields(kind))]
-        if (whole := self._text().encode()) != content:
+        if (whole := _text(self._lines).encode()) != content:
             write_whole(self.path, whole)
         if [*_fields(kind)] != (header := _cells(self.path, 1, self._lines[0])):
-            raise ValueError(f"{self.path}: has the columns {header}, not {[*_fields(kind)]}")
+            raise ValueError(f"{self.path}: has the columns {shortened(header)}, not {[*_fields(kind)]}")
         self._rows = _rows(self.path, self._lines, kind)
 
     @property
@@ -119,18 +119,37 @@ class Table(Generic[Record]):
         return self._rows
 
     def append(self, rows: Iterable[Record]) -> None:
-        """Append records in one write. They survive a kill of the process, and a power cut once `sync` has returned."""
+        """Append records in one write. They survive a kill of the process, and a power cut once `sync` has returned.
+
+        Raises:
+            OSError: naming the file, if writing fails, such as on a full disk; the file is then unchanged.
+        """
         added = list(rows)
         lines = [_line(map(_cell, row)) for row in added]
-        with self.path.open("a", newline="") as file:
-            file.write("".join(f"{line}\n" for line in lines))
+        with disk.naming(self.path), self.path.open("ab", buffering=0) as file:
+            before = file.tell()
+            try:
+                _write_all(file, "".join(f"{line}\n" for line in lines).encode())
+            except OSError:
+                file.truncate(before)
+                raise
         self._lines += lines
         self._rows += added
 
     def sync(self) -> None:
         """Wait until all records are on disk."""
-        with self.path.open("rb") as file:
+        with disk.naming(self.path), self.path.open("rb") as file:
             os.fsync(file.fileno())
+
+    def replace(self, rows: Iterable[Record]) -> None:
+        """Replace all records at once.
+
+        Raises:
+            OSError: see `disk.write_whole`.
+        """
+        added = list(rows)
+        lines = [self._lines[0], *(_line(map(_cell, row)) for row in added)]
+        self._change(lines, added)
 
     def keep(self, wanted: Callable[[Record], bool]) -> None:
         """Keep the wanted records only; their lines do not change by a byte."""
@@ -142,12 +161,23 @@ class Table(Generic[Record]):
 
     def _choose(self, places: list[int]) -> None:
         if places != [*range(len(self._rows))]:
-            self._rows = [self._rows[i] for i in places]
-            self._lines = [self._lines[0], *(self._lines[i + 1] for i in places)]
-            write_whole(self.path, self._text())
+            lines = [self._lines[0], *(self._lines[i + 1] for i in places)]
+            self._change(lines, [self._rows[i] for i in places])
 
-    def _text(self) -> str:
-        return "".join(f"{line}\n" for line in self._lines)
+    def _change(self, lines: list[str], rows: list[Record]) -> None:
+        write_whole(self.path, _text(lines))
+        self._lines, self._rows = lines, rows
+
+
+def _write_all(file: io.FileIO, content: bytes) -> None:
+    """Write bytes without a buffer, whose rest Python would write again when the file is closed."""
+    left = memoryview(content)
+    while left:
+        left = left[file.write(left) :]
+
+
+def _text(lines: Iterable[str]) -> str:
+    return "".join(f"{line}\n" for line in lines)
 
 
 def read_table(path: str | os.PathLike, kind: type[Record], *, unfinished: bool = False) -> list[Record]:
@@ -179,7 +209,7 @@ def _whole_lines(path: str | os.PathLike, content: bytes) -> tuple[list[str], by
 def _rows(path: Path, lines: list[str], kind: type[Record]) -> list[Record]:
     header = _cells(path, 1, lines[0])
     if absent := [name for name in _fields(kind) if name not in header]:
-        raise ValueError(f"{path}: the first line lacks the columns {', '.join(absent)}; got {header}")
+        raise ValueError(f"{path}: the first line lacks the columns {', '.join(absent)}; got {shortened(header)}")
     places = [(header.index(name), name, hint) for name, hint in _fields(kind).items()]
     found = []
     for number, line in enumerate(lines[1:], 2):
@@ -194,26 +224,28 @@ def _cells(path: Path, number: int, line: str) -> list[str]:
     try:
         return next(csv.reader([line], strict=True), [])
     except csv.Error as error:
-        raise ValueError(f"{path}, line {number}: is not what was written ({error}): {line!r}") from error
+        raise ValueError(f"{path}, line {number}: is not what was written ({error}): {shortened(line)}") from error
 
 
 def _read_cell(path: Path, number: int, name: str, kind: Any, text: str) -> Any:
     allowed = typing.get_args(kind) if typing.get_origin(kind) is Literal else ()
     try:
-        if kind in (int, float):
-            return kind(text or ("nan" if kind is float else text))
-        if text and (not allowed or text in allowed):
+        if kind is float:
+            return float(text or "nan")
+        if kind is int and abs(number_read := int(text)) < 1 << 63:
+            return number_read
+        if text and kind is not int and (not allowed or text in allowed):
             return text
     except ValueError:
         pass  # the error below says what is allowed
     wanted = {int: "a whole number", float: "a number or empty"}.get(kind, " or ".join(allowed) or "a name")
-    raise ValueError(f"{path}, line {number}: {name} must be {wanted}, got {text!r}")
+    raise ValueError(f"{path}, line {number}: {name} must be {wanted}, got {shortened(text)}")
 
 
 def _cell(value: Any) -> str:
     text = "" if _undefined(value) else str(value)
     if "\n" in text or "\r" in text:
-        raise ValueError(f"a cell of a table must be one line, got {text!r}")
+        raise ValueError(f"a cell of a table must be one line, got {shortened(text)}")
     return text
 
 
@@ -248,24 +280,46 @@ def _plain(value: Any) -> Any:
 NAMES: Final = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
 
 
-def _decoded(value: Any, kind: Any, path: str | os.PathLike, name: str) -> Any:
-    """Check a value from JSON and return it as a ``kind``."""
+def decode(value: Any, kind: Any, path: str | os.PathLike, name: str) -> Any:
+    """Check a value from JSON and return it as a ``kind``.
+
+    Args:
+        value: any value that `json.loads` returns.
+        kind: the annotation of a field, or a record.
+        path: the file, for the message.
+        name: of the field, for the message; "" stands for the whole object.
+
+    Raises:
+        ValueError: if the value is of another type; the message names the file and the field.
+    """
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
     if origin in (types.UnionType, typing.Union):  # T | None
-        return None if value is None else _decoded(value, inner[0], path, name)
+        return None if value is None else _decoded_union(value, inner, path, name)
     if kind is Any or (kind is float and value is None):
         return math.nan if kind is float else value
     if origin is Literal:
         return _checked(value, value in inner, " or ".join(map(repr, inner)), path, name)
     if kind in NAMES:
         right = isinstance(value, int | float if kind is float else kind) and (kind is bool) == isinstance(value, bool)
+        if right and isinstance(value, int):
+            right = abs(value) <= sys.float_info.max if kind is float else abs(value) < 1 << 63
         return _checked(value, right, NAMES[kind], path, name)
     if hasattr(kind, "_fields"):
         return _decoded_record(value, kind, path, name)
     if (origin or kind) is dict:
         _checked(value, isinstance(value, dict), "an object", path, name)
-        return {key: _decoded(one, inner[1] if inner else Any, path, f"{name}.{key}") for key, one in value.items()}
+        return {key: decode(one, inner[1] if inner else Any, path, f"{name}.{key}") for key, one in value.items()}
     return _decoded_list(value, origin or kind, inner, path, name)
+
+
+def _decoded_union(value: Any, kinds: Sequence[Any], path: str | os.PathLike, name: str) -> Any:
+    *others, last = (kind for kind in kinds if kind is not types.NoneType)
+    for kind in others:
+        try:
+            return decode(value, kind, path, name)
+        except ValueError:
+            continue
+    return decode(value, last, path, name)
 
 
 def _decoded_record(value: Any, kind: Any, path: str | os.PathLike, name: str) -> Any:
@@ -274,7 +328,7 @@ def _decoded_record(value: Any, kind: Any, path: str | os.PathLike, name: str) -
     for field, hint in _fields(kind).items():
         full = f"{name}.{field}" if name else field
         if field in value:
-            found[field] = _decoded(value[field], hint, path, full)
+            found[field] = decode(value[field], hint, path, full)
         elif field not in kind._field_defaults:
             raise ValueError(f"{path}: {full} is missing")
     return kind(**found)
@@ -286,11 +340,10 @@ def _decoded_list(value: Any, kind: type, inner: tuple, path: str | os.PathLike,
     _checked(value, right, f"a list of {len(inner)}" if fixed else "a list", path, name)
     hints = inner if fixed else [inner[0] if inner else Any] * len(value)
     pairs = enumerate(zip(value, hints, strict=True))
-    return kind(_decoded(one, hint, path, f"{name}[{i}]") for i, (one, hint) in pairs)
+    return kind(decode(one, hint, path, f"{name}[{i}]") for i, (one, hint) in pairs)
 
 
 def _checked(value: Any, right: bool, wanted: str, path: str | os.PathLike, name: str) -> Any:
     if not right:
-        got = textwrap.shorten(repr(value), 200)
-        raise ValueError(f"{path}: {name or 'it'} must be {wanted}, got {got}")
+        raise ValueError(f"{path}: {name or 'it'} must be {wanted}, got {shortened(value)}")
     return value

@@ -1,10 +1,11 @@
-"""Functions of two variables with valleys and saddles to draw: the elongated bowl, Rosenbrock, Beale and a saddle.
+"""Functions of two variables to draw: the elongated bowl, Rosenbrock, Beale, a saddle, and a false minimum.
 
 Each `Landscape` takes points of shape (..., 2), so that the grid of a contour plot is one call. [Lecture row E13]
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
@@ -57,6 +58,30 @@ def saddle_value(point: Float[ArrayLike, "... 2"]) -> Float[Array, "..."]:
     return 0.5 * x**2 + 0.25 * y**4 - 0.5 * y**2
 
 
+def two_wells_value(point: Float[ArrayLike, "... 2"], *, tilt: float | int = 0.1) -> Float[Array, "..."]:
+    """Return ¼(x² − 1)² + tilt·x + ½y²: a false minimum near x = 1 and the lowest near x = −1, a barrier between them.
+
+    The stationary points have y = 0 and x³ − x + tilt = 0; see `two_wells_stationary`.
+    """
+    x, y = _coordinates(point)
+    return 0.25 * (x**2 - 1) ** 2 + tilt * x + 0.5 * y**2
+
+
+def two_wells_stationary(tilt: float | int = 0.1) -> tuple[float, float, float]:
+    """Return the x of the lowest minimum, the barrier and the false minimum of `two_wells_value`.
+
+    They are x = (2/√3) cos((θ − 2πk)/3) for k = 1, 2, 0 with cos θ = −(3√3/2) tilt, Viète's roots of x³ − x + tilt.
+
+    Raises:
+        ValueError: unless 0 < tilt < 2/(3√3), beyond which there is one minimum only.
+    """
+    if not 0 < tilt < 2 / (3 * math.sqrt(3)):
+        raise ValueError(f"tilt={tilt}: allowed are numbers above 0 and below {2 / (3 * math.sqrt(3)):.4f}")
+    angle = math.acos(-1.5 * math.sqrt(3) * tilt)
+    lowest, barrier, false = (2 / math.sqrt(3) * math.cos((angle - 2 * math.pi * k) / 3) for k in (2, 1, 0))
+    return min(lowest, barrier), max(lowest, barrier), false
+
+
 def _coordinates(point: ArrayLike) -> tuple[Array, Array]:
     point = jnp.asarray(point)
     return point[..., 0], point[..., 1]
@@ -86,8 +111,18 @@ saddle: Final = Landscape(
     ((-1.2, 1.2), (-1.6, 1.6)),
     "Y. Nesterov, Introductory Lectures on Convex Optimization, 2004, example 1.2.2",
 )
+_LOWEST: Final = (two_wells_stationary()[0], 0.0)
+two_wells: Final = Landscape(
+    "two_wells",
+    two_wells_value,
+    (1.8, 1.0),  # above the barrier, so that a ball without friction would roll over it
+    (_LOWEST,),
+    0.25 * (_LOWEST[0] ** 2 - 1) ** 2 + 0.1 * _LOWEST[0],
+    ((-2.0, 2.0), (-1.3, 1.3)),
+    "Lecture row E13",
+)
 
-LANDSCAPES: Final = (elongated_bowl, rosenbrock, beale, saddle)
+LANDSCAPES: Final = (elongated_bowl, rosenbrock, beale, saddle, two_wells)
 
 
 def landscape_problem(landscape: Landscape, *, spread: float | int = 0.05, steps: int = 500) -> Problem:

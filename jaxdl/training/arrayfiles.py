@@ -1,10 +1,18 @@
 """Write and read a pytree's arrays through orbax, and what orbax cannot store: empty arrays and trees, random keys."""
 
+import asyncio
 import contextlib
+import gc
 import logging
 import os
 import pathlib
 import re
+import sys
+import textwrap
+import threading
+import time
+import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,6 +21,13 @@ import jax.numpy as jnp
 
 Path = pathlib.Path
 _KEY_WORDS = {"key<fry>": 2, "key<rbg>": 4, "key<urbg>": 4}  # of 32 bits, by the dtype of a random key
+MOST_SECONDS = 60.0  # to wait for threads that write on after an error
+ONE_AT_A_TIME = threading.RLock()  # loggers and the policy of event loops belong to the whole process
+IDLE = "metadata_store"  # threads of this name wait for work for ever
+
+
+class CorruptCheckpointError(ValueError):
+    """The files of a checkpoint differ from what was written."""
 
 
 def describe(argument: str, tree: Any) -> dict[str, list[Any]]:
@@ -50,7 +65,7 @@ def write(path: Path, tree: Any) -> None:
     import orbax.checkpoint as ocp
 
     try:
-        with _quiet(), ocp.StandardCheckpointer() as checkpointer:  # leaving the block waits for the write
+        with _contained(), ocp.StandardCheckpointer() as checkpointer:  # leaving the block waits for the write
             checkpointer.save(path, arrays)
     except ValueError as error:  # orbax turns a full disk into a ValueError, too
         code = re.search(r"os_error_code='(\d+)'", str(error))
@@ -63,6 +78,9 @@ def read(path: Path, like: Any, name_of: Callable[[str], str] = str) -> Any:
     """Read what `write` wrote, into the structure of ``like`` and onto the first device.
 
     ``name_of`` maps a leaf's path to its path in the file.
+
+    Raises:
+        CorruptCheckpointError: naming the folder, if the files are not what `write` writes.
     """
     abstract = jax.eval_shape(_stored, like)
     arrays = _read(path, {name_of(name): leaf for name, leaf in abstract.items()})
@@ -125,17 +143,115 @@ def _read(path: Path, abstract: dict[str, Any]) -> dict[str, Any]:
 
     here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     wanted = {name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here) for name, leaf in abstract.items()}
-    with ocp.StandardCheckpointer() as checkpointer:
+    with _Unreadable(path), _contained(), ocp.StandardCheckpointer() as checkpointer:
         return checkpointer.restore(path, wanted)
+
+
+class _Unreadable:
+    """Turn the errors of orbax, as it reads, into a CorruptCheckpointError; some of them are of the class Exception."""
+
+    FAMILIES = (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, RuntimeError)
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if kind is not None and (kind is Exception or issubclass(kind, self.FAMILIES)):
+            reason = textwrap.shorten(str(error), 300)
+            raise CorruptCheckpointError(f"{self.path}: cannot be read ({reason})") from error
+
+
+@contextlib.contextmanager
+def _contained() -> Iterator[None]:
+    """Let an error end the block only once nothing of orbax runs or logs any more.
+
+    orbax raises the first error while other writes go on, in threads and event loops of their own. They would write
+    into a folder that is being deleted, and log a stack trace each for the error that is raised anyway.
+    """
+    ended = False
+    with ONE_AT_A_TIME, _quiet(), _drained():
+        before = {*threading.enumerate()}
+        try:
+            yield
+            ended = True
+        finally:
+            if not ended:
+                _wait_for_others_than(before)
+                _forget_frames(sys.exception())
+                gc.collect()  # asyncio logs an exception that nobody asked for when its future is collected
+
+
+def _wait_for_others_than(before: set[threading.Thread]) -> None:
+    """Wait until the threads that have begun since have ended; one that is still starting cannot be joined."""
+    until = time.monotonic() + MOST_SECONDS
+    while time.monotonic() < until:
+        if all(thread.name.startswith(IDLE) for thread in {*threading.enumerate()} - before):
+            return
+        time.sleep(0.01)
+
+
+def _forget_frames(error: BaseException | None) -> None:
+    """Release the futures in the frames of an error and of those behind it."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep orbax's threads from logging a stack trace each for an error that is raised anyway."""
-    logger = logging.getLogger("absl")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
+    """Keep orbax and asyncio from logging."""
+    loggers = [logging.getLogger(name) for name in ("absl", "asyncio")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
     try:
         yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+@contextlib.contextmanager
+def _drained() -> Iterator[None]:
+    """Make event loops finish all their tasks before they close; orbax closes them at the first error.
+
+    A write that ends later finds its loop closed, which prints a stack trace.
+    """
+
+    class Loop(asyncio.SelectorEventLoop):
+        def __init__(self) -> None:
+            super().__init__()
+            self.begun: list[asyncio.Task[Any]] = []
+
+        def create_task(self, *arguments: Any, **options: Any) -> asyncio.Task[Any]:
+            self.begun.append(super().create_task(*arguments, **options))
+            return self.begun[-1]
+
+        def call_soon_threadsafe(self, *arguments: Any, **options: Any) -> Any:
+            try:
+                return super().call_soon_threadsafe(*arguments, **options)
+            except RuntimeError:
+                if not self.is_closed():  # a late result of a task that was cancelled is awaited by nobody
+                    raise
+
+        def close(self) -> None:
+            while pending := [task for task in self.begun if not task.done()]:
+                self.run_until_complete(asyncio.wait(pending))
+            super().close()
+
+    with warnings.catch_warnings(action="ignore", category=DeprecationWarning):  # policies, from Python 3.14 on
+
+        class Policy(asyncio.DefaultEventLoopPolicy):
+            def new_event_loop(self) -> asyncio.AbstractEventLoop:
+                return Loop()
+
+        before = asyncio.get_event_loop_policy()
+        asyncio.set_event_loop_policy(Policy())
+    try:
+        yield
+    finally:
+        with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
+            asyncio.set_event_loop_policy(before)

@@ -8,17 +8,19 @@ checkpoints. orbax itself restores a flipped bit silently; the manifest catches 
 Only one process may write into a folder at a time.
 """
 
-import contextlib
 import hashlib
 import json
 import os
 import pathlib
 import re
 import shutil
-from collections.abc import Callable, Iterator
+import textwrap
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from jaxdl import disk
 from jaxdl.training import arrayfiles
+from jaxdl.training.arrayfiles import CorruptCheckpointError
 
 Path = pathlib.Path
 MANIFEST = "manifest.json"
@@ -33,10 +35,6 @@ class Checkpoint(NamedTuple):
     meta: dict[str, Any]  # the metadata saved with them
 
 
-class CorruptCheckpointError(ValueError):
-    """The files of a checkpoint differ from what was written."""
-
-
 def save(folder: str | os.PathLike, step: int, tree: Any, meta: dict[str, Any], *, keep: int = 3) -> Path:
     """Write the checkpoint of ``step`` into ``folder``, and delete all others but the newest ``keep - 1``.
 
@@ -49,7 +47,7 @@ def save(folder: str | os.PathLike, step: int, tree: Any, meta: dict[str, Any], 
 
     Raises:
         ValueError: if a leaf is not an array or would come back in a narrower dtype, or JSON cannot hold ``meta``.
-        OSError: naming the path, if writing fails, such as on a full disk; earlier checkpoints survive.
+        OSError: naming the checkpoint, if writing fails, such as on a full disk; earlier checkpoints survive.
     """
     if keep < 1:
         raise ValueError(f"keep={keep} is less than 1")
@@ -62,8 +60,8 @@ def save(folder: str | os.PathLike, step: int, tree: Any, meta: dict[str, Any], 
         raise ValueError(f"meta: JSON cannot hold it ({error})") from error
     folder = Path(folder).absolute()
     temporary, final = folder / f"{WRITING}{step:08d}", folder / f"{step:08d}"
-    with _naming(temporary):
-        _tidy(folder)
+    with disk.naming(final, temporary):
+        tidy(folder)
         temporary.mkdir(parents=True)
         try:
             arrayfiles.write(temporary / "arrays", tree)
@@ -92,8 +90,8 @@ def verify(checkpoint: str | os.PathLike) -> None:
     """
     checkpoint = _present(Path(checkpoint))
     try:
-        wanted = json.loads((checkpoint / MANIFEST).read_text())
-    except (OSError, ValueError) as error:
+        wanted = json.loads(disk.read_regular(checkpoint / MANIFEST))
+    except (ValueError, RecursionError) as error:
         raise CorruptCheckpointError(f"{checkpoint / MANIFEST}: cannot be read ({error})") from error
     if not isinstance(wanted, dict):
         raise CorruptCheckpointError(f"{checkpoint / MANIFEST}: is not a manifest")
@@ -198,8 +196,8 @@ def _read_meta(path: Path) -> tuple[dict[str, Any], dict[str, Any], Callable[[st
         CorruptCheckpointError: if the file is not what `save` writes.
     """
     try:
-        saved = json.loads(path.read_text())
-    except ValueError as error:
+        saved = json.loads(disk.read_regular(path))
+    except (ValueError, RecursionError) as error:
         raise CorruptCheckpointError(f"{path}: is not JSON ({error})") from error
     if not isinstance(saved, dict):
         raise CorruptCheckpointError(f"{path}: holds a {type(saved).__name__}; expected an object")
@@ -213,24 +211,17 @@ def _read_meta(path: Path) -> tuple[dict[str, Any], dict[str, Any], Callable[[st
         if not isinstance(saved.get(key), dict):
             raise CorruptCheckpointError(f"{path}: has no object {key!r}")
     found = saved["arrays"]
+    for array, described in found.items():
+        shape = described[0] if isinstance(described, list) and len(described) == 2 else None
+        if not isinstance(shape, list) or not all(isinstance(one, int) for one in shape):
+            raise CorruptCheckpointError(f"{path}: {array} must have a shape and a dtype")
     if number == FORMAT:
         return found, saved["meta"], str
     return found, saved["meta"], lambda name: name if name in found else name.replace(".layer_state", ".state")
 
 
 def _about(described: list[Any] | None) -> str:
-    return "nothing" if described is None else f"{described[1]}{described[0]}"
-
-
-@contextlib.contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Add the path to an OSError that lacks one, as a write to a full disk raises it."""
-    try:
-        yield
-    except OSError as error:
-        if error.filename is not None:
-            raise
-        raise OSError(error.errno, error.strerror, str(path)) from error
+    return "nothing" if described is None else textwrap.shorten(f"{described[1]}{described[0]}", 100)
 
 
 def _present(checkpoint: Path) -> Path:
@@ -255,8 +246,13 @@ def _remove(checkpoint: Path) -> None:
     shutil.rmtree(doomed)
 
 
-def _tidy(folder: Path) -> None:
-    """Finish or undo what a killed process left unfinished."""
+def tidy(folder: str | os.PathLike) -> None:
+    """Finish or undo what a killed process left unfinished; `save` does so first.
+
+    Args:
+        folder: folder of one run's checkpoints, which may be absent. No other process may write into it.
+    """
+    folder = Path(folder)
     for leftover in [*folder.glob(f"{WRITING}*"), *folder.glob(f"{REMOVING}*")]:
         shutil.rmtree(leftover)
     for aside in folder.glob(f"{REPLACED}*"):

@@ -126,7 +126,7 @@ def test_the_parser_explains_an_unknown_option(run, here):
     code, out, err = run(train_cnn.main, "--learning-rte", "1")
     assert code == 2
     assert "--learning-rate" in out + err
-    code, out, err = run(train_cnn.main, "--schedule", "linear")
+    code, out, err = run(train_cnn.main, "--schedule", "triangle")
     assert code == 2
     assert "one_cycle" in out + err
 

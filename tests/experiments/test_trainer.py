@@ -423,7 +423,7 @@ def test_a_run_killed_at_any_row_or_checkpoint_ends_with_the_same_rows_and_weigh
         (optax.adam(0.1), {"average": 0.5}, "average"),
         (optax.adam(0.1), {"early_stop": 2}, "best on dev"),
         (optax.contrib.schedule_free_sgd(0.1), {}, "last"),
-        (optimizers.lookahead(optax.sgd(0.1), period=2), {}, "last"),
+        (optimizers.lookahead(optax.sgd(0.1), sync_period=2, slow_step_size=0.5), {}, "last"),
     ],
 )
 def test_the_weights_of_an_unfinished_run_are_those_that_were_judged(tmp_path, optimizer, options, which):

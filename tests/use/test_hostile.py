@@ -20,7 +20,7 @@ import pytest
 from PIL import Image
 
 import jaxdl
-from experiments import predict, report
+from experiments import catalogue, predict, report
 from experiments.compare_optimizers import command as compare_optimizers
 from experiments.train_cnn import command as train_cnn
 from experiments.transfer import command as transfer
@@ -117,13 +117,14 @@ def test_every_format_that_pillow_writes_is_read_or_refused(tmp_path):
 
 OPENED = {"jaxdl/data/reading/pixels.py": "formats"}  # file -> the keyword that makes Pillow's open safe
 WEIGHTS_ONLY = {"jaxdl/interop/torchfiles.py"}
-NUMPY = {"jaxdl/data/reading/decoded.py", "experiments/train_cnn/records.py", "benchmarks/speed/rows.py"}
+NUMPY = {"benchmarks/speed/rows.py", "benchmarks/kills.py"}
 IMPORTED = {
     "jaxdl/runs/names.py": "package.module:function; one that a run folder names needs trust_run",
     "jaxdl/runs/trust.py": "modules of jaxdl and experiments alone",
     "jaxdl/data/reading/fetching.py": "optional libraries, named in the sources",
     "benchmarks/mutants/making.py": "modules of jaxdl, named in the sources",
-    "experiments/report.py": "the reports of experiments that have one",
+    "experiments/catalogue.py": "the experiments themselves, found by their files",
+    "benchmarks/fuzz/child.py": "modules of jaxdl and experiments, named in the sources",
     "benchmarks/on_gpu/parts.py": "modules of benchmarks, named in the sources",
     "benchmarks/speed/alone.py": "modules of benchmarks, named in the sources",
     "docs/make_lectures.py": "modules of jaxdl, named in the sources",
@@ -178,7 +179,10 @@ SMALL = {
     compare_optimizers: {"problems": ("beale",), "optimizer": ("jaxdl.sgd",)},
     transfer: {"source": "digits", "different": "experiments.transfer.patches:photo_patches"},
 }
+CLAIMS = [catalogue.load(name) for name in catalogue.demonstrations()]
+COMMANDS |= {module: ("dataset",) for module in CLAIMS if hasattr(module.Config, "dataset")}
 OTHERS = {"predict", "report", "summary", "cifar10_speedrun", "__init__"}  # tested apart, or read no run folder
+OTHERS |= {"__main__", "all", "catalogue"} | {module.Config.EXPERIMENT for module in CLAIMS if module not in COMMANDS}
 
 
 @pytest.fixture
@@ -203,7 +207,7 @@ def test_every_experiment_that_resumes_is_listed():
     ("command", "option"), [(command, option) for command, options in COMMANDS.items() for option in options]
 )
 def test_resume_calls_what_a_folder_names_only_where_it_is_trusted(command, option, tmp_path, stranger, monkeypatch):
-    config = command.Config(**SMALL[command])
+    config = command.Config(**SMALL.get(command, {}))
     several = isinstance(getattr(config, option), tuple)
 
     def store(name):

@@ -25,7 +25,7 @@ FIRST_ORDER = {name: getattr(ours, name)(0.1) for name in ("gd", "momentum", *ou
     "ema": ours.ema(0.9), "freeze": ours.freeze(MASK), "lars": ours.lars(0.1, 0.1),
     "masked": ours.masked(ours.adam(0.1), MASK),
     "partition": ours.partition({"a": ours.adam(0.1), "b": ours.sgd(0.1)}, {"w": "a", "b": "b"}),
-    "polyak_average": ours.polyak_average(0.5), "radam": ours.radam(0.1, b2=0.9),
+    "polyak_average": ours.polyak_average(0.5), "proximal_l1": ours.proximal_l1(0.1), "radam": ours.radam(0.1, b2=0.9),
     "scale_by_group": ours.scale_by_group({"w": 0.5, "b": 2.0}), "set_to_zero": ours.set_to_zero(),
     "tail_average": ours.tail_average(1),
 }  # fmt: skip

@@ -1,0 +1,38 @@
+"""Curvature of a loss: all eigenvalues of its Hessian. [Lecture rows A2, G6]"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float
+
+from jaxdl import numerics
+
+
+def hessian_eigenvalues(function: Callable[[Any], Any], params: Any) -> Float[Array, " n"]:
+    """Return the eigenvalues of a function's exact Hessian in ascending order.
+
+    A twice differentiable function is convex where none is negative. The Hessian is a dense (n, n) matrix, so this is
+    meant for up to some thousand parameters.
+
+    Args:
+        function: a scalar function of the parameters.
+        params: the point, an array or a tree of n real numbers in all; float16 and bfloat16 are widened to float32.
+
+    Raises:
+        ValueError: if there are no parameters, complex ones, or the function does not return a scalar.
+
+    [Lecture rows A2, G6]
+    """
+    for leaf in jax.tree.leaves(params):
+        numerics.refuse_complex(params=leaf)
+    flat, unravel = ravel_pytree(jax.tree.map(numerics.widen, params))
+    if not flat.size:
+        raise ValueError("params: got no numbers, needed is at least one")
+    shape = jnp.shape(jax.eval_shape(lambda x: function(unravel(x)), flat))
+    if shape != ():
+        raise ValueError(f"function: returns shape {shape}, allowed is a scalar")
+    with jax.default_matmul_precision("highest"):
+        return jnp.linalg.eigvalsh(jax.hessian(lambda x: function(unravel(x)))(flat))

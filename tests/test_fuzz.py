@@ -1,0 +1,69 @@
+"""Every reader of files from elsewhere reads its whole files, and reads or names mutated ones.
+
+`python -m benchmarks.fuzz` goes on for longer, guided by the branches that it reaches.
+"""
+
+import importlib.util
+import pathlib
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from benchmarks.fuzz import targets
+from jaxdl.interop import files
+
+PLACES = st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255))
+
+
+def changed(content, edits, end):
+    content = bytearray(content)
+    for place, value in edits:
+        content[int(place * len(content))] = value
+    return bytes(content[: int(end * len(content))])
+
+
+@pytest.fixture(params=targets.TARGETS)
+def target(request):
+    if request.param == "torch" and importlib.util.find_spec("torch") is None:
+        pytest.skip("reading .pth needs PyTorch")
+    return targets.TARGETS[request.param]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_reader_reads_its_whole_files(target, tmp_path):
+    (tmp_path / "seeds").mkdir()
+    for content in target.seeds(tmp_path / "seeds"):
+        (tmp_path / target.name).write_bytes(content)
+        target.read(tmp_path / target.name)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_mutated_files_are_read_or_named_in_one_line(target, tmp_path_factory):
+    here = tmp_path_factory.mktemp("fuzz")
+    (here / "seeds").mkdir()
+    seeds = target.seeds(here / "seeds")
+
+    @settings(max_examples=20, derandomize=True, database=None, deadline=None)
+    @given(st.sampled_from(seeds), st.lists(PLACES, min_size=1, max_size=4), st.sampled_from((1.0, 1.0, 0.7)))
+    def reads(content, edits, end):
+        targets.one_input(target, here / target.name, changed(content, edits, end))
+
+    reads()
+
+
+def test_a_reader_that_does_not_name_the_file_is_found(tmp_path):
+    def read(path):
+        raise ValueError(f"{path.read_bytes()[:1]!r} is wrong")
+
+    with pytest.raises(AssertionError, match="does not name the file"):
+        targets.one_input(targets.Target(lambda here: [], "x", read, ()), tmp_path / "x", b"a")
+    with pytest.raises(KeyError):
+        targets.one_input(targets.Target(lambda here: [], "x", lambda path: {}[0], ()), tmp_path / "x", b"a")
+
+
+def test_every_format_of_weights_has_a_target():
+    names = {pathlib.Path(target.name).suffix for target in targets.TARGETS.values()}
+    named = {files.READERS[suffix] for suffix in names if suffix in files.READERS}
+    assert named == {*files.READERS.values()}
+    assert ".safetensors" in names
