@@ -21,6 +21,7 @@ from experiments.train_cnn.budget import SaveBudget
 from experiments.train_cnn.config import Config, resolve
 from experiments.train_cnn.outcome import finish, write_outcome
 from experiments.train_cnn.trainer import Trainer
+from experiments.train_cnn.watching import Profiler
 from jaxdl import runs
 from jaxdl.runs import commandline
 
@@ -109,16 +110,12 @@ def run(
         setup.describe(folder, shared, argv)
         table = runs.Table(folder / records.METRICS, records.Measurement)
         with runs.RunProgress(shared.steps) as progress, runs.catch_stop() as request:
-            budget = SaveBudget()
-            on_row = logged(logs.to_all(config.log, folder), progress.row)
-            trainers = [
-                Trainer(shared, start, folder, table, request, budget=budget, on_row=on_row) for start in starts
-            ]
+            trainers, layers = make_trainers(shared, starts, folder, table, request, progress.row)
             where = "on the host" if shared.resident is None else "on the device"
             progress.line(f"data set {where}, {shared.steps_per_call} steps per call")
             if resume:
                 progress.line(f"resuming {folder}")
-                restore(trainers, table, progress.line)
+                restore(trainers, table, layers, progress.line)
             train(trainers, config.epochs, progress.line)
             if request.signal:
                 with_this = again or commandline.resuming(folder, config)
@@ -146,11 +143,39 @@ def logged(log: Callable[[Any], None], show: Callable[[Any, Any], None]) -> Call
     return on_row
 
 
-def restore(trainers: Sequence[Trainer], table: runs.Table, line: Callable[[str], None]) -> None:
+def make_trainers(
+    shared: setup.Setup,
+    starts: Sequence[setup.Start],
+    folder: Path,
+    table: runs.Table,
+    request: runs.StopRequest,
+    show: Callable[[Any, Any], None],
+) -> tuple[list[Trainer], runs.Table | None]:
+    """Return a trainer per start, and the table of --log-layers."""
+    config, budget = shared.config, SaveBudget()
+    layers = runs.Table(folder / records.LAYERS, records.LayerMeasurement) if config.log_layers else None
+    profiler = Profiler(folder / "profile", config.profile) if config.profile else None
+    shared_by_all: dict[str, Any] = {
+        "budget": budget,
+        "layers": layers,
+        "on_row": logged(logs.to_all(config.log, folder), show),
+    }
+    trainers = [
+        Trainer(shared, start, folder, table, request, profiler=None if i else profiler, **shared_by_all)
+        for i, start in enumerate(starts)
+    ]
+    return trainers, layers
+
+
+def restore(
+    trainers: Sequence[Trainer], table: runs.Table, layers: runs.Table | None, line: Callable[[str], None]
+) -> None:
     """Continue from the newest checkpoints, and drop the rows that came after them."""
     for trainer in trainers:
         trainer.resume(report=line)
     records.keep_first(table, {trainer.name: trainer.rows for trainer in trainers})
+    if layers is not None:
+        records.keep_until(layers, {trainer.name: trainer.step for trainer in trainers})
 
 
 def save(trainers: Sequence[Trainer]) -> list[int]:

@@ -36,11 +36,11 @@ class Config:
         "optimization": ("warmup", "weight_decay", "clip_norm", "loss", "label_smoothing", "class_weights", "average",
                          "early_stop", "noise_floor"),
         "computation": ("accumulate", "compute_dtype", "devices", "strategy", "steps_per_call", "log", "log_every",
-                        "checkpoint_every"),
+                        "log_layers", "profile", "checkpoint_every"),
     }  # fmt: skip
     ADDED: ClassVar[tuple[str, ...]] = (  # options that older run folders lack
         "skip_unreadable", "clip_norm", "accumulate", "compute_dtype", "mixup", "cutmix", "class_weights", "seeds",
-        "log", "start_from",
+        "log", "start_from", "log_layers", "profile",
     )  # fmt: skip
 
     dataset: str = "digits"
@@ -128,6 +128,11 @@ class Config:
     row of metrics.csv, a dict, and the run folder."""
     log_every: int = 50
     """Steps per train row of metrics.csv."""
+    log_layers: bool = False
+    """With each train row, also write the norm of each layer's gradient and the ratio of its update to its weights, as
+    of that step, into layers.csv."""
+    profile: int = 0
+    """Trace as many steps of the first optimizer with JAX's profiler, into the run folder."""
     checkpoint_every: int = 0
     """Steps between checkpoints, of which the end of each epoch gets one, too. 0: at the ends of as many epochs as take
     at most a tenth of the time."""
@@ -240,7 +245,7 @@ def check(config: Config) -> None:
     for name in ("epochs", "batch_size", "devices", "log_every", "early_stop", "accumulate", "seeds"):
         value = getattr(config, name)
         require(value is None or value >= 1, name, value, "at least 1")
-    for name in ("warmup", "checkpoint_every", "seed", "weight_decay", "steps_per_call"):
+    for name in ("warmup", "checkpoint_every", "seed", "weight_decay", "steps_per_call", "profile"):
         value = getattr(config, name)
         require(value is None or 0 <= value < math.inf, name, value, "at least 0")
     most = commandline.LARGEST_SEED

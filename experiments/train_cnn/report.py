@@ -44,7 +44,9 @@ def write(folder: str | Path) -> Path:
     if not (folder / records.SUMMARY).exists():
         return pages.write(folder, _unfinished(folder))
     run = records.read(folder)
-    sections = (_results, _pair, _better, _curves, _mistakes, _confusion, _filters, _parameters)
+    sections = (
+        _results, _pair, _better, _curves, _mistakes, _confusion, _filters, _layers, _parameters
+    )  # fmt: skip
     parts = [part for section in sections for part in section(run, folder)]
     return pages.write(folder, [*parts, *pages.made(run.manifest, run.config)])
 
@@ -262,6 +264,21 @@ def _filters(run: RunContents, folder: Path) -> list[str]:
             alt = f"The filters of the first convolution, trained by {name}"
             parts.append(pages.figure(folder, f"filters_{i}", plots.filters(kernels, title=name), alt))
     return ["## First-layer filters", "\n".join(parts)] if parts else []
+
+
+def _layers(run: RunContents, folder: Path) -> list[str]:
+    """Return the last rows of layers.csv, if there are any."""
+    path = folder / records.LAYERS
+    rows = read_table(path, records.LayerMeasurement) if path.exists() else []
+    last = {name: max((row.step for row in rows if row.optimizer == name), default=0) for name in run.names}
+    cells = [
+        [row.optimizer, row.layer, f"{row.step:,}", f"{row.gradient_norm:.3g}", f"{row.update_ratio:.3g}"]
+        for row in rows
+        if row.step == last.get(row.optimizer)
+    ]
+    header = ["optimizer", "layer", "step", "norm of the gradient", "update over weights"]
+    said = "Of the last step; layers.csv has those of every train row."
+    return ["## Layers", said, pages.table(header, cells, left=2)] if cells else []
 
 
 def _parameters(run: RunContents, folder: Path) -> list[str]:

@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments.train_cnn import choices, mixing, starting
+from experiments.train_cnn import choices, mixing, starting, watching
 from experiments.train_cnn.config import Config, require
-from jaxdl import analysis, compare, data, nn, runs, training
+from jaxdl import analysis, compare, data, nn, optimizers, runs, training
 from jaxdl.data import augmentation
 from jaxdl.runs import commandline, trials
 
@@ -198,6 +198,7 @@ def make_optimizer(
         clip_norm=config.clip_norm,
         plateau_steps=shared.steps_per_epoch if config.schedule == "reduce_on_plateau" else None,
     )
+    made = watching.watched(made, optimizers.chain) if config.log_layers else made
     return (training.loss_scaled(made) if config.compute_dtype == "float16" else made), penalty
 
 

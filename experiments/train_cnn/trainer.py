@@ -17,10 +17,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.train_cnn import choices, records
+from experiments.train_cnn import choices, records, watching
 from experiments.train_cnn.budget import SaveBudget
 from experiments.train_cnn.records import Measurement
 from experiments.train_cnn.setup import Setup, Start, keys
+from experiments.train_cnn.watching import Profiler
 from jaxdl import data, training
 from jaxdl.runs import loading
 from jaxdl.runs.clock import Clock
@@ -60,6 +61,8 @@ class Trainer:
         request: checked after each call of the step; once it is set, training saves and stops.
         budget: the time for checkpoints, which all trainers of a run share.
         on_row: called with (trainer, row) for every row of metrics.csv.
+        layers: layers.csv, with ``--log-layers``.
+        profiler: with ``--profile``.
     """
 
     def __init__(
@@ -72,7 +75,10 @@ class Trainer:
         *,
         budget: SaveBudget | None = None,
         on_row: Callable[["Trainer", Measurement], None] = lambda trainer, row: None,
+        layers: Table[records.LayerMeasurement] | None = None,
+        profiler: Profiler | None = None,
     ) -> None:
+        self._layers, self._profiler = layers, profiler
         self.setup, self.start, self.name = setup, start, start.label
         self.folder = folder / "checkpoints" / loading.optimizer_folder(start.label)
         self._run, self._table, self._request, self._on_row = folder, table, request, on_row
@@ -145,6 +151,8 @@ class Trainer:
         self.clock.stop()
         self._check_parameters()
         self._table.sync()  # no checkpoint is ahead of its rows
+        if self._layers is not None:
+            self._layers.sync()
         meta = {
             "step": self.step,
             "epoch": self.epoch,
@@ -203,6 +211,8 @@ class Trainer:
         )
         jax.block_until_ready(self.state)
         self.clock.stop()
+        if self._profiler is not None:
+            self._profiler.stop()
         if self._request.signal:
             self.save()
             return
@@ -240,6 +250,8 @@ class Trainer:
         del epoch
         config, steps = self.setup.config, self._sizes.popleft()
         self.clock.count(metrics, steps)
+        if self._profiler is not None:
+            self._profiler.count(steps, metrics)
         self.step, self.batch, self.state = self.step + steps, self.batch + steps, state
         self._pending.append((self.step, steps, metrics))
         if self.step % config.log_every == 0:
@@ -288,6 +300,9 @@ class Trainer:
         window, self._window = self._window, collections.Counter()
         loss = (window["loss"] + window["penalty"]) / window["weight"]
         correct = window.get("correct", math.nan)  # a loss without classes counts no hits
+        if self._layers is not None:
+            found = watching.numbers(jax.device_get(self.state.opt_state)).items()
+            self._layers.append(records.LayerMeasurement(self.name, self.step, name, *both) for name, both in found)
         self.append("train", {"loss": loss, "accuracy": correct / window["weight"]})
 
     def _end_of_epoch(self, epoch: int) -> None:
