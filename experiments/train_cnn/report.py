@@ -15,7 +15,7 @@ from scipy import stats
 
 from experiments.train_cnn import records, seeds
 from experiments.train_cnn.records import OptimizerResult, RunContents
-from jaxdl import plots
+from jaxdl import metrics, plots
 from jaxdl.runs import folder as folders
 from jaxdl.runs import pages
 from jaxdl.runs.progress import decimals
@@ -24,6 +24,9 @@ from jaxdl.studies.proportions import mcnemar
 
 LABELS = {"loss (nats)": ("loss", 1), "accuracy (%)": ("accuracy", 100)}  # of curves: column and factor
 MISTAKES = 24  # four rows of six, as many as a reader looks through
+CLASSES = 20  # of the table of precision and recall
+TOP = 5
+BINS = 10  # of the reliability diagram
 
 
 def write(folder: str | Path) -> Path:
@@ -45,7 +48,7 @@ def write(folder: str | Path) -> Path:
         return pages.write(folder, _unfinished(folder))
     run = records.read(folder)
     sections = (
-        _results, _pair, _better, _curves, _mistakes, _confusion, _filters, _layers, _parameters
+        _results, _pair, _better, _curves, _classes, _calibration, _mistakes, _confusion, _filters, _layers, _parameters
     )  # fmt: skip
     parts = [part for section in sections for part in section(run, folder)]
     return pages.write(folder, [*parts, *pages.made(run.manifest, run.config)])
@@ -205,6 +208,62 @@ def _rows(run: RunContents, name: str, split: str) -> np.ndarray:
 def _epochs(run: RunContents, row: OptimizerResult) -> np.ndarray:
     """Return fractional epochs, computed from the steps, since the epoch column holds the current epoch's number."""
     return run.metrics["step"] * (row.epochs / max(1, row.steps))
+
+
+def _classes(run: RunContents, folder: Path) -> list[str]:
+    """Return precision, recall and F1 of each class; of many classes, those with the lowest F1."""
+    del folder
+    p, classes = run.predictions, [str(c) for c in run.predictions["classes"]]
+    rows = []
+    for i, name in run.tested:
+        counts = _counts(p["labels"], p[f"probabilities_{i}"].argmax(1), len(classes))
+        found = metrics.scores(counts)
+        precision, recall, f1, support = (np.asarray(values) for values in found)
+        shown = range(len(classes)) if len(classes) <= CLASSES else np.argsort(f1, kind="stable")[:CLASSES]
+        rows += [
+            [name, classes[j], f"{support[j]:,.0f}", *(f"{100 * v[j]:.2f}" for v in (precision, recall, f1))]
+            for j in shown
+        ]
+    if not rows:
+        return []
+    few = f" The table has the {CLASSES} of {len(classes):,} with the lowest F1." if len(classes) > CLASSES else ""
+    header = ["optimizer", "class", "test examples", "precision (%)", "recall (%)", "F1 (%)"]
+    said = "Precision is the share of the examples called a class that belong to it, and recall the share of its "
+    return ["## Classes", f"{said}examples that were called it; F1 is their harmonic mean.{few}",
+            pages.table(header, rows, left=2)]  # fmt: skip
+
+
+def _calibration(run: RunContents, folder: Path) -> list[str]:
+    """Return the reliability diagram, the calibration error and, of more than five classes, the top-5 accuracy."""
+    p, rows, drawn = run.predictions, [], {}
+    many = len(p["classes"]) > TOP
+    for i, name in run.tested:
+        probabilities, labels = p[f"probabilities_{i}"], p["labels"]
+        logits = np.log(np.maximum(probabilities, np.finfo(np.float32).tiny))  # their softmax is the probabilities
+        sums = metrics.calibration_bins(logits, labels, bins=BINS)
+        found = metrics.reliability(sums)
+        there = np.asarray(sums.count) > 0
+        drawn[name] = tuple(100 * np.asarray(values)[there] for values in (found.confidence, found.accuracy))
+        top = (
+            [f"{100 * float(metrics.ratio(metrics.top_k_accuracy(probabilities, labels, k=TOP))):.2f}"] if many else []
+        )
+        error = 100 * float(metrics.calibration_error(sums))
+        rows.append([name, *top, f"{100 * float(probabilities.max(1).mean()):.2f}", f"{error:.2f}"])
+    if not rows:
+        return []
+    header = ["optimizer", *([f"top-{TOP} accuracy (%)"] if many else []), "mean confidence (%)",
+              "calibration error (%)"]  # fmt: skip
+    line = np.array([0.0, 100.0])
+    figure = plots.curves(drawn | {"calibrated": (line, line)}, xlabel="confidence (%)", ylabel="accuracy (%)")
+    alt = f"Accuracy of {' and '.join(drawn)} against their confidence, beside the diagonal of a calibrated network"
+    return [
+        "## Confidence",
+        f"Test examples are sorted by the probability of the predicted class into {BINS} equal bins; of a calibrated "
+        "network, the accuracy in each is the mean probability. The calibration error is the mean distance, weighted "
+        "by examples.",
+        pages.table(header, rows),
+        pages.figure(folder, "reliability", figure, alt),
+    ]
 
 
 def _mistakes(run: RunContents, folder: Path) -> list[str]:
