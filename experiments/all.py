@@ -10,7 +10,6 @@ run keep the results that they have there. An experiment that fails is named at 
 """
 
 import dataclasses
-import shutil
 import subprocess
 import time
 from collections.abc import Sequence
@@ -19,7 +18,7 @@ from typing import NamedTuple
 
 import jaxdl
 from experiments import catalogue
-from jaxdl import runs
+from jaxdl import disk, runs
 from jaxdl.runs import claims, commandline, demonstrations, records
 from jaxdl.runs.clock import seconds_of
 
@@ -129,12 +128,15 @@ def run_one(name: str, folder: Path, rest: float, data_dir: Path | None, request
 
 def keep(folder: Path, place: Path) -> None:
     """Copy the rows, figures and captions of a run, and remove figures that it no longer draws."""
-    shutil.rmtree(place, ignore_errors=True)
-    place.mkdir(parents=True)
-    for name in (demonstrations.RESULTS, demonstrations.FIGURES):
-        shutil.copyfile(folder / name, place / name)
-    for caption in records.read_table(folder / demonstrations.FIGURES, demonstrations.Caption):
-        shutil.copyfile(folder / "figures" / caption.file, place / caption.file)
+    place.mkdir(parents=True, exist_ok=True)
+    captions = records.read_table(folder / demonstrations.FIGURES, demonstrations.Caption)
+    drawn = [f"figures/{caption.file}" for caption in captions]
+    for name in [*drawn, demonstrations.FIGURES, demonstrations.RESULTS]:  # the rows last: they cite the others
+        disk.write_whole(place / Path(name).name, (folder / name).read_bytes())
+    wanted = {demonstrations.FIGURES, demonstrations.RESULTS, *(caption.file for caption in captions)}
+    for file in place.iterdir():
+        if file.name not in wanted:
+            file.unlink()
 
 
 def results(docs: Path) -> list[CommittedResult]:

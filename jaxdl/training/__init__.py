@@ -2,9 +2,11 @@
 
 from jaxdl.training import checkpoints
 from jaxdl.training.batch_norm import reestimate_batch_norm
+from jaxdl.training.invariance import Invariance, assert_device_invariance, check_device_invariance
 from jaxdl.training.loop import evaluate, fit, prefetch
 from jaxdl.training.measures import check_labels
 from jaxdl.training.parallel import STRATEGIES, Parallel, data_parallel, data_parallel_eval, replicate
+from jaxdl.training.processes import join, own_part
 from jaxdl.training.resident import fits_in_memory
 from jaxdl.training.scaling import loss_scaled
 from jaxdl.training.state import TrainState, create, eval_variables, start
@@ -14,8 +16,11 @@ from jaxdl.training.stopping import EarlyStopping
 __all__ = [
     "STRATEGIES",
     "EarlyStopping",
+    "Invariance",
     "Parallel",
     "TrainState",
+    "assert_device_invariance",
+    "check_device_invariance",
     "check_labels",
     "checkpoints",
     "create",
@@ -26,7 +31,9 @@ __all__ = [
     "evaluate",
     "fit",
     "fits_in_memory",
+    "join",
     "loss_scaled",
+    "own_part",
     "per_example",
     "prefetch",
     "reestimate_batch_norm",

@@ -4,8 +4,12 @@ All three split the batch evenly, replicate the parameters, and sum gradients an
 in what a network sees. Under "pmap" and "shard_map", each device runs the program on its own part: batch statistics
 are synchronised over the axis name, and dropout draws a mask per device. Under "jit", the program is written for the
 whole batch and XLA splits it: statistics and masks are those of one device.
+
+The devices may belong to several processes that `join` has connected. Each process then passes its own part of every
+batch to ``shard`` (`own_part`), and equal states and keys to ``place``.
 """
 
+import collections
 from collections.abc import Callable, Iterable, Sequence
 from numbers import Integral
 from typing import Any, NamedTuple
@@ -27,7 +31,7 @@ class Parallel(NamedTuple):
 
     step: Callable[..., tuple[Any, Any]]  # (state, batch, key) -> (state, metrics), state donated
     place: Callable[[Any], Any]  # state or key, replicated on all devices
-    shard: Callable[[Any], Any]  # batch or rows, split along the first axis
+    shard: Callable[[Any], Any]  # batch or rows, or this process's part of them, split along the first axis
     size: int  # number of devices
     lower: Callable[..., jax.stages.Lowered]  # takes the arguments of ``step``, or their shapes, and runs nothing
 
@@ -43,7 +47,8 @@ def data_parallel(
 
     Args:
         step: as from `train_step`. It is called with ``axis_name=None`` under "jit".
-        strategy: "pmap", "jit" or "shard_map"; None selects "jit" on one device and "pmap" on several.
+        strategy: "pmap", "jit" or "shard_map"; None selects "jit" on one device, "pmap" on several, and "shard_map" on
+            those of several processes, where "pmap" is not available.
         devices: the devices, or how many of `jax.devices()`; all by default.
         examples: a data set to keep on the devices, whole on each; see `replicate`. The compiled step then takes
             `data.Rows` of it instead of a batch, of shape (B,) for one step or (B, K) for up to K steps in one call.
@@ -54,28 +59,27 @@ def data_parallel(
         would make the second step compile again. ``place`` copies; ``step`` donates the state that it receives.
 
     Raises:
-        ValueError: for an unknown strategy, and for no devices or more than exist; ``shard`` raises it for a batch
+        ValueError: for an unknown strategy, for "pmap" on devices of several processes, for no devices or more than
+            exist, and for devices of which this process or another has none or fewer; ``shard`` raises it for a batch
             size that the number of devices does not divide, and for rows out of range.
     """
     devices = _devices(devices)
-    if strategy is None:
-        strategy = "jit" if len(devices) == 1 else "pmap"
-    if strategy not in STRATEGIES:
-        raise ValueError(f"strategy={strategy!r} is not one of {', '.join(STRATEGIES)}")
+    here = _local(devices)
+    strategy = _strategy(strategy, len(devices), here)
     mesh = compat.data_mesh(devices, AXIS)
     replicated, split = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec(AXIS))
     # one CPU device reads host memory in the call itself, faster than after a separate transfer
     at_hand = strategy == "jit" and len(devices) == 1 and devices[0].platform == "cpu"
 
     def shard(batch: Any) -> Any:
-        _check_divisible(batch, len(devices))
+        _check_divisible(batch, here)
         if examples is not None:
             _check_rows(batch, len(examples.labels))
         if at_hand:
             return batch
         if strategy == "pmap":
             batch = jax.tree.map(lambda a: a.reshape(len(devices), -1, *a.shape[1:]), batch)
-        return jax.device_put(batch, split)
+        return _put_parts(batch, split)
 
     if examples is None:
         compiled = _COMPILE[strategy](step, mesh, resident=False)
@@ -87,7 +91,7 @@ def data_parallel(
     return Parallel(
         compiled,
         # a shard may share the original's buffer, even with may_alias=False, and donating it would delete the original
-        lambda tree: jax.device_put(jax.tree.map(jnp.copy, tree), replicated),
+        lambda tree: _put_whole(jax.tree.map(jnp.copy, tree), replicated),
         shard,
         len(devices),
         lower,
@@ -96,7 +100,7 @@ def data_parallel(
 
 def replicate(tree: Any, devices: Sequence[Any] | int | None = None) -> Any:
     """Put arrays on devices, whole on each, without copying what is there already. See `data_parallel`."""
-    return jax.device_put(tree, NamedSharding(compat.data_mesh(_devices(devices), AXIS), PartitionSpec()))
+    return _put_whole(tree, NamedSharding(compat.data_mesh(_devices(devices), AXIS), PartitionSpec()))
 
 
 def data_parallel_eval(
@@ -104,18 +108,67 @@ def data_parallel_eval(
 ) -> Callable[..., tuple[Any, Any]]:
     """Compile ``step(variables, batch)``, as from `eval_step`, with the batch split over the devices.
 
-    The number of devices must divide the batch size; the variables may be on any of them. See `data_parallel` for
+    The number of devices must divide the batch size; the variables may be on any of them. Where the devices belong to
+    several processes, each passes its own part of the batch, and gets the outputs of all. See `data_parallel` for
     ``devices`` and its errors.
     """
-    mesh = compat.data_mesh(_devices(devices), AXIS)
+    devices = _devices(devices)
+    here, mesh = _local(devices), compat.data_mesh(devices, AXIS)
     replicated, split = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec(AXIS))
     compiled = jax.jit(step, out_shardings=replicated)
 
     def sharded(variables: Any, batch: Any) -> tuple[Any, Any]:
-        _check_divisible(batch, mesh.size)
-        return compiled(jax.device_put(variables, replicated), jax.device_put(batch, split))
+        _check_divisible(batch, here)
+        return compiled(_put_whole(variables, replicated), _put_parts(batch, split))
 
     return sharded
+
+
+def _put_whole(tree: Any, sharding: NamedSharding) -> Any:
+    """Put arrays whole on each device of the sharding, those of other processes included."""
+    if sharding.is_fully_addressable:
+        return jax.device_put(tree, sharding)
+
+    def put(leaf: Any) -> Any:
+        if isinstance(leaf, jax.Array) and leaf.sharding == sharding:
+            return leaf
+        if isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            return jax.random.wrap_key_data(put(jax.random.key_data(leaf)), impl=jax.random.key_impl(leaf))
+        whole = np.asarray(leaf)
+        return jax.make_array_from_callback(whole.shape, sharding, lambda index: whole[index])
+
+    return jax.tree.map(put, tree)
+
+
+def _put_parts(batch: Any, sharding: NamedSharding) -> Any:
+    """Split this process's part of a batch over its devices."""
+    if sharding.is_fully_addressable:
+        return jax.device_put(batch, sharding)
+    return jax.tree.map(lambda a: jax.make_array_from_process_local_data(sharding, np.asarray(a)), batch)
+
+
+def _local(devices: Sequence[Any]) -> int:
+    """Return the number of devices that belong to this process, which must be the same for all processes."""
+    counts = collections.Counter(device.process_index for device in devices)
+    if len(counts) > 1 and (len(counts) < jax.process_count() or len(set(counts.values())) > 1):
+        raise ValueError(
+            f"devices: processes {sorted(counts)} of {jax.process_count()} have {[counts[i] for i in sorted(counts)]} "
+            "of them; several processes must take part with all, and with equal numbers"
+        )
+    here = counts[jax.process_index()]
+    if not here:
+        raise ValueError(f"devices: got {list(devices)}, none of which belongs to process {jax.process_index()}")
+    return here
+
+
+def _strategy(strategy: str | None, devices: int, here: int) -> str:
+    if strategy is None:
+        return "jit" if devices == 1 else "pmap" if here == devices else "shard_map"
+    if strategy not in STRATEGIES:
+        raise ValueError(f"strategy={strategy!r} is not one of {', '.join(STRATEGIES)}")
+    if strategy == "pmap" and here < devices:
+        raise ValueError("strategy='pmap': these devices belong to several processes; allowed are jit, shard_map")
+    return strategy
 
 
 def _check_divisible(batch: Any, devices: int) -> None:

@@ -80,6 +80,30 @@ def test_speed_beside_other_libraries():
     assert float(mlp[1]) == round(median("step mlp", "jaxdl"), 3)
     assert float(mlp[2]) == round(min(median("step mlp", peer) for peer in peers), 3)
     assert median("step mlp", "jaxdl") < median("step mlp", "PyTorch")
+    without = re.search(r"Without oneDNN, steps take ([\d.]+) to ([\d.]+) times as long", text)
+    slower = [
+        median(row, "jaxdl, no oneDNN") / median(row, "jaxdl")
+        for row in targets("PyTorch's speed")
+        if row[:5] == "step "
+    ]
+    assert [float(without[1]), float(without[2])] == [round(min(slower), 2), round(max(slower), 1)]
+
+
+def test_the_steps_of_fast_on_cpu():
+    names = {
+        "LeNet-5": "lenet5",
+        "ResNet-20": "resnet20",
+        "ResNet-18 at 64×64": "resnet18",
+        "MobileNet at 96×96": "mobilenet",
+    }
+    jax, torch = (targets(f"{what}'s speed") for what in ("best JAX peer", "PyTorch"))
+    rows = table("docs/fast_on_cpu.md", columns=5)[1:]
+    assert len(rows) == 8
+    for name, *cells in rows:
+        net = name.rpartition(",")[0]
+        row = f"step {names.get(net, net)}"
+        times = [f"{float(f'{median(row, who):.3g}'):g}" for who in ("jaxdl", "jaxdl, no oneDNN")]
+        assert cells == [*times, f"{jax[row]:.1f}", f"{torch[row]:.2f}"], row
 
 
 def also(what):
