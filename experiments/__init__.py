@@ -20,6 +20,12 @@ def wants_huge_pages(environment: Mapping[str, str]) -> bool:
     return not decided and platform.libc_ver()[0] == "glibc" and POLICY.exists() and "[madvise]" in POLICY.read_text()
 
 
+def announce(name: str) -> None:
+    """Print a first line before anything slow is imported, so that a command shows a sign of life at once."""
+    if not {"-h", "--help"} & {*sys.argv[1:]}:
+        print(f"{name}: importing", flush=True)
+
+
 def restart_with_huge_pages() -> None:
     """Restart this process with glibc asking for huge pages, if Linux grants them on request only.
 

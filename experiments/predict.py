@@ -1,18 +1,24 @@
-"""Classify image files with the network of a run.
+"""Classify image files, or all in folders, with the network of a run.
 
-    python -m experiments.predict RUN IMAGE...
+    python -m experiments.predict RUN IMAGE_OR_FOLDER...
+    python -m experiments.predict RUN pictures --csv found.csv
 
-This prints the three most probable classes of each image. A run of a network of your own, package.module:function,
-needs --trust-run, because that function is called. Images are turned upright by their EXIF orientation, reduced to 8
-bits per channel, resized to the network's input, converted to grey for a network of one channel, and lose their
-transparency. Pixels are otherwise used as they are; MNIST, for one, is white on black.
+This prints the three most probable classes of each image; any number of images needs the memory of a few. A run of a
+network of your own, package.module:function, needs --trust-run, because that function is called. Images are turned
+upright by their EXIF orientation, reduced to 8 bits per channel, resized to the network's input, converted to grey for
+a network of one channel, and lose their transparency. Pixels are otherwise used as they are; MNIST, for one, is white
+on black.
 """
 
+import contextlib
+import csv
 import dataclasses
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Final, NamedTuple
 
+import jax
 import numpy as np
 import tyro
 
@@ -22,19 +28,32 @@ from jaxdl.data.reading.archives import readable
 from jaxdl.runs import commandline
 from jaxdl.runs.texts import printable
 
+BATCH: Final = 64  # images in memory at a time
+
+
+class Prediction(NamedTuple):
+    """The most probable classes of an image, with their probabilities."""
+
+    image: str
+    best: list[tuple[str, float]]
+
 
 @dataclasses.dataclass(frozen=True)
 class Config:
     """The images and the weights."""
 
     run: Annotated[Path, tyro.conf.Positional]
-    """Folder of a finished run."""
+    """Folder of a run; of an unfinished one, the newest checkpoint counts."""
     images: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """Image files."""
+    """Image files, and folders of them at any depth."""
     optimizer: str | None = None
     """The optimizer whose weights to use, in a run with several; the first by default."""
     top: int | None = None
     """Number of classes to print; by default 3, or all if there are fewer."""
+    csv: Path | None = None
+    """Also write a table: a row per image with the classes and their probabilities."""
+    json: Path | None = None
+    """Also write a list of {"image": NAME, "classes": [{"class": NAME, "probability": P}, ...]}."""
     trust_run: bool = False
     """Import and call a network that the run's config names as package.module:function. It can be any code, so use this
     only for folders that you trust, such as your own."""
@@ -44,19 +63,99 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Parse the command line, predict, print, and return the exit code."""
     config = commandline.parse(Config, argv, description=__doc__, prog="python -m experiments.predict")
     if not config.images:
-        raise ValueError("images: give at least one image file")
+        raise ValueError("images: give at least one image file or folder")
     run = runs.load(config.run, optimizer=config.optimizer, trust_run=config.trust_run)
+    if run.unfinished:
+        print(f"{readable(str(config.run))} is unfinished; weights: {run.unfinished}")
     top = min(3, len(run.classes)) if config.top is None else config.top
     if not 1 <= top <= len(run.classes):
         raise ValueError(f"top={top} is not in 1 to {len(run.classes)}, the number of classes")
-    images = np.stack([read_image(path, run.in_shape, float(run.preprocessing.scale)) for path in config.images])
-    logits, _ = run.layer.apply(run.params, run.state, data.normalize(images, run.preprocessing))
-    shown = [readable(str(path)) for path in config.images]
-    for path, probabilities in zip(shown, np.asarray(activations.softmax(logits)), strict=True):
-        best = np.argsort(-probabilities, kind="stable")[:top]
-        said = ", ".join(f"{run.classes[i]} {probabilities[i]:.1%}" for i in best)
-        print(printable(f"{path}: {said}"))
+    with contextlib.ExitStack() as outputs:
+        writers = [
+            outputs.enter_context(writing(path, top))
+            for writing, path in ((writing_csv, config.csv), (writing_json, config.json))
+            if path is not None
+        ]
+        for found in predictions(run, image_files(config.images), top):
+            said = ", ".join(f"{name} {probability:.1%}" for name, probability in found.best)
+            print(printable(f"{found.image}: {said}"))
+            for write in writers:
+                write(found)
     return 0
+
+
+def image_files(paths: Sequence[Path]) -> list[Path]:
+    """Return the paths with folders replaced by the image files in them, in sorted order and without hidden ones.
+
+    Raises:
+        ValueError: naming a folder without image files.
+    """
+    found = []
+    for path in paths:
+        if not path.is_dir():
+            found.append(path)
+            continue
+        inside = [
+            file
+            for file in sorted(path.rglob("*"))
+            if file.suffix.lower() in pixels.SUFFIXES
+            and not any(part.startswith(".") for part in file.relative_to(path).parts)
+            and not file.is_dir()
+        ]
+        if not inside:
+            raise ValueError(f"{path}: holds no image files ({' '.join(pixels.SUFFIXES)})")
+        found += inside
+    return found
+
+
+def predictions(run: runs.Run, paths: Sequence[Path], top: int) -> Iterator[Prediction]:
+    """Yield the ``top`` classes of each image, the most probable first, from batches of equal size.
+
+    Raises:
+        ValueError: see `read_image`.
+    """
+    size = min(BATCH, len(paths))
+
+    @jax.jit
+    def probabilities_of(images: Any) -> jax.Array:
+        logits, _ = run.layer.apply(run.params, run.state, data.normalize(images, run.preprocessing))
+        return activations.softmax(logits)
+
+    for first in range(0, len(paths), size):
+        chunk = paths[first : first + size]
+        images = np.zeros((size, *run.in_shape), np.float32)
+        for i, path in enumerate(chunk):
+            images[i] = read_image(path, run.in_shape, float(run.preprocessing.scale))
+        for path, probabilities in zip(chunk, np.asarray(probabilities_of(images)), strict=False):
+            best = np.argsort(-probabilities, kind="stable")[:top]
+            yield Prediction(readable(str(path)), [(run.classes[i], float(probabilities[i])) for i in best])
+
+
+@contextlib.contextmanager
+def writing_csv(path: Path, top: int) -> Iterator[Callable[[Prediction], None]]:
+    """Give a function that adds a row; the file appears once all rows are there."""
+    header = ["image", *(f"{name}_{i}" for i in range(1, top + 1) for name in ("class", "probability"))]
+    with disk.replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        rows.writerow(header)
+        yield lambda found: rows.writerow([found.image, *(cell for pair in found.best for cell in pair)])
+
+
+@contextlib.contextmanager
+def writing_json(path: Path, top: int) -> Iterator[Callable[[Prediction], None]]:
+    """Give a function that adds an object to the list; the file appears once all are there."""
+    del top
+    with disk.replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        before = "["
+
+        def add(found: Prediction) -> None:
+            nonlocal before
+            classes = [{"class": name, "probability": probability} for name, probability in found.best]
+            file.write(f"{before}\n{json.dumps({'image': found.image, 'classes': classes}, ensure_ascii=False)}")
+            before = ","
+
+        yield add
+        file.write("\n]\n")
 
 
 def read_image(path: Path, in_shape: tuple[int, ...], scale: float) -> np.ndarray:

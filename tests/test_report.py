@@ -15,7 +15,13 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits, load_sample_images
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import accuracy_score, confusion_matrix, log_loss
+from sklearn.metrics import (
+    accuracy_score,
+    confusion_matrix,
+    log_loss,
+    precision_recall_fscore_support,
+    top_k_accuracy_score,
+)
 from sklearn.model_selection import train_test_split
 
 from experiments import report as command
@@ -181,6 +187,33 @@ def test_the_table_holds_the_summarys_numbers(pair):
     assert ["versions", f"numpy: {np.__version__}"] in cells
 
 
+def cells(page, column):
+    """Return the first row of the table that has this column."""
+    header = next(i for i, row in enumerate(page.cells) if column in row)
+    return page.cells[header + 1]
+
+
+def test_the_classes_are_scikit_learns_and_the_calibration_a_loops(pair):
+    page = Page(pair / "report.html")
+    with np.load(pair / "predictions.npz") as archive:
+        p, labels = archive["probabilities_0"], archive["labels"]
+    predicted, confidence = p.argmax(1), p.max(1)
+    header = next(i for i, row in enumerate(page.cells) if "precision (%)" in row)
+    expected = zip(*precision_recall_fscore_support(labels, predicted, zero_division=0), strict=True)
+    for digit, (row, (precision, recall, f1, support)) in enumerate(
+        zip(page.cells[header + 1 :], expected, strict=False)
+    ):
+        assert row[1:3] == [str(digit), str(support)]
+        np.testing.assert_allclose([float(v) for v in row[3:]], np.multiply(100, [precision, recall, f1]), atol=0.0051)
+    error = 0.0
+    for low in np.arange(10) / 10:
+        there = (confidence > low) & (confidence <= low + 0.1)
+        if there.any():
+            error += there.mean() * abs((predicted == labels)[there].mean() - confidence[there].mean())
+    row = cells(page, "calibration error (%)")
+    np.testing.assert_allclose([float(v) for v in row[2:]], [100 * confidence.mean(), 100 * error], atol=0.0051)
+
+
 def test_the_interval_is_wilsons():
     # R. G. Newcombe, Two-sided confidence intervals for the single proportion, 1998, table I
     assert report._interval(81 / 263, 263) == "25.53 to 36.62"
@@ -248,13 +281,19 @@ def test_one_optimizer_without_convolution_or_mistakes(tmp_path):
     page = Page(report.write(folder))
     assert "lbfgs: No test example is wrong." in page.text
     assert not any(part in page.text for part in ("First-layer", "same algorithm"))
-    assert len(page.images()) == 3
+    assert len(page.images()) == 4
 
 
 def test_a_hundred_classes_of_rgb_images(tmp_path):
     folder = build(tmp_path / "run", *patches(10), ("lbfgs",), iterations=(1, 4))
     page = Page(report.write(folder))
-    assert len(page.images()) == 5
+    assert len(page.images()) == 6
+    with np.load(folder / "predictions.npz") as archive:
+        p, labels = archive["probabilities_0"], archive["labels"]
+    assert f"{100 * top_k_accuracy_score(labels, p, k=5, labels=range(100)):.2f}" in cells(
+        page, "calibration error (%)"
+    )
+    assert "The table has the 20 of 100 with the lowest F1." in page.text
     assert all((f.stat().st_size < 200_000) for f in (folder / "figures").iterdir())
 
 

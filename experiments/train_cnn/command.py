@@ -11,14 +11,17 @@ An optimizer that diverges ends by itself; the others go on.
 On digits both reach 99 % test accuracy within half a minute on 2 CPU cores.
 """
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
-from experiments.train_cnn import records, setup
+from experiments.train_cnn import dry_run, find_rate, logs, records, setup
 from experiments.train_cnn.budget import SaveBudget
 from experiments.train_cnn.config import Config, resolve
 from experiments.train_cnn.outcome import finish, write_outcome
 from experiments.train_cnn.trainer import Trainer
+from experiments.train_cnn.watching import Profiler
 from jaxdl import runs
 from jaxdl.runs import commandline
 
@@ -29,48 +32,97 @@ def main(argv: Sequence[str] | None = None) -> int:
     commandline.use_compilation_cache()
     with commandline.naming_config(config):
         config = resolve(config)
+    if config.dry_run or config.find_lr:
+        return look_ahead(config)
+    train_all = run if config.seeds == 1 else run_seeds
     if config.resume is not None:
-        return run(config, runs.open_folder(config.resume), argv, resume=True)
+        if (config.resume / records.SUMMARY).exists():
+            done = commandline.load_config(Config, config.resume).epochs
+            again = "its report is made again" if done == config.epochs else f"{config.epochs} epochs extend its {done}"
+            print(f"{config.resume} has finished; {again}", flush=True)
+        return train_all(config, runs.open_folder(config.resume), argv, resume=True)
     folder = runs.create_dated(Path("runs") / "train_cnn") if config.out is None else runs.create(config.out)
     try:
-        return run(config, folder, argv)
+        return train_all(config, folder, argv)
     finally:
         if folder.is_dir() and not any(folder.iterdir()):  # a mistake was found before anything was written
             folder.rmdir()
 
 
-def run(config: Config, folder: Path, argv: Sequence[str] | None = None, *, resume: bool = False) -> int:
-    """Train, evaluate and report into ``folder``, and return the exit code."""
+def look_ahead(config: Config) -> int:
+    """Serve ``--dry-run`` and ``--find-lr``, which write nothing, and return the exit code."""
+    shared = setup.prepare(config)
+    if config.find_lr:
+        find_rate.show(shared, print)
+    else:
+        dry_run.show(shared, setup.make_starts(shared), print)
+    return 0
+
+
+def run_seeds(config: Config, folder: Path, argv: Sequence[str] | None = None, *, resume: bool = False) -> int:
+    """Run once for each seed that has not finished, report, and return the exit code."""
+    with runs.lock(folder, new=not resume):
+        if not resume:
+            setup.prepare(config)  # a mistake shows up before anything is written
+            commandline.save_config(folder, config)
+        for seed in range(config.seed, config.seed + config.seeds):
+            own = folder / f"seed-{seed}"
+            if (own / records.SUMMARY).exists():
+                continue
+            own.mkdir(exist_ok=True)
+            alone = dataclasses.replace(config, seed=seed, seeds=1, out=None, resume=None)
+            begun = (own / "config.json").exists()
+            try:
+                code = run(alone, own, argv, resume=begun, again=commandline.resuming(folder, config))
+            except runs.Diverged as error:  # of all optimizers
+                print(f"seed {seed}: {error}")
+                continue
+            if code:
+                return code
+        from experiments.train_cnn import seeds  # imports matplotlib
+
+        print(f"report: {seeds.write(folder)}")
+    return 0
+
+
+def run(
+    config: Config, folder: Path, argv: Sequence[str] | None = None, *, resume: bool = False, again: str | None = None
+) -> int:
+    """Train, evaluate and report into ``folder``, and return the exit code.
+
+    Args:
+        config: the resolved options.
+        folder: the run folder.
+        argv: the arguments of the command line, for the manifest.
+        resume: whether the folder holds a run that began earlier.
+        again: the arguments that resume the whole command, for the message after a signal; those of this folder by
+            default.
+    """
     with commandline.naming_config(config):
         shared = setup.prepare(config)
         starts = setup.make_starts(shared)
     # nothing is written before this line, so a user's mistake leaves no files; config.json comes first and is enough to
     # resume from, so a process killed at any moment leaves no run or one that can be resumed
     with runs.lock(folder, new=not resume):
-        if not resume:
+        if not resume or commandline.load_config(Config, folder).epochs < config.epochs:
             commandline.save_config(folder, config)
+            (folder / records.SUMMARY).unlink(missing_ok=True)  # a run that is extended has not finished
         setup.describe(folder, shared, argv)
         table = runs.Table(folder / records.METRICS, records.Measurement)
         with runs.RunProgress(shared.steps) as progress, runs.catch_stop() as request:
-            budget = SaveBudget()
-            trainers = [
-                Trainer(shared, start, folder, table, request, budget=budget, on_row=progress.row) for start in starts
-            ]
+            trainers, layers = make_trainers(shared, starts, folder, table, request, progress.row)
             progress.line(f"data set {shared.place}, {shared.steps_per_call} steps per call")
             if resume:
                 progress.line(f"resuming {folder}")
-                for trainer in trainers:
-                    trainer.resume(report=progress.line)
-                records.keep_first(table, {trainer.name: trainer.rows for trainer in trainers})
+                restore(trainers, table, layers, progress.line)
             train(trainers, config.epochs, progress.line)
             if request.signal:
-                again = commandline.resuming(folder, config)
-                progress.line(f"{request.signal.name}: saved at step {save(trainers)}; resume with {again}")
+                with_this = again or commandline.resuming(folder, config)
+                progress.line(f"{request.signal.name}: saved at step {save(trainers)}; resume with {with_this}")
                 return request.exit_code
         shared.close()
         records.arrange(table, [trainer.name for trainer in trainers])
-        outcomes = [finish(trainer, folder) for trainer in trainers]
-    summary = write_outcome(folder, shared, outcomes)
+        summary = write_outcome(folder, shared, [finish(trainer, folder) for trainer in trainers])
     from experiments.train_cnn import report  # matplotlib takes a second to import, which would delay --help
 
     page = report.write(folder)
@@ -79,6 +131,51 @@ def run(config: Config, folder: Path, argv: Sequence[str] | None = None, *, resu
     if None not in [row.diverged_at for row in summary.rows]:
         raise runs.Diverged(summary.rows[0].optimizer, summary.rows[0].steps, summary.rows[0].diverged)
     return 0
+
+
+def logged(log: Callable[[Any], None], show: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
+    """Return a function of a trainer and its row that shows and logs the row."""
+
+    def on_row(trainer: Trainer, row: records.Measurement) -> None:
+        show(trainer, row)
+        log(row)
+
+    return on_row
+
+
+def make_trainers(
+    shared: setup.Setup,
+    starts: Sequence[setup.Start],
+    folder: Path,
+    table: runs.Table,
+    request: runs.StopRequest,
+    show: Callable[[Any, Any], None],
+) -> tuple[list[Trainer], runs.Table | None]:
+    """Return a trainer per start, and the table of --log-layers."""
+    config, budget = shared.config, SaveBudget()
+    layers = runs.Table(folder / records.LAYERS, records.LayerMeasurement) if config.log_layers else None
+    profiler = Profiler(folder / "profile", config.profile) if config.profile else None
+    shared_by_all: dict[str, Any] = {
+        "budget": budget,
+        "layers": layers,
+        "on_row": logged(logs.to_all(config.log, folder), show),
+    }
+    trainers = [
+        Trainer(shared, start, folder, table, request, profiler=None if i else profiler, **shared_by_all)
+        for i, start in enumerate(starts)
+    ]
+    return trainers, layers
+
+
+def restore(
+    trainers: Sequence[Trainer], table: runs.Table, layers: runs.Table | None, line: Callable[[str], None]
+) -> None:
+    """Continue from the newest checkpoints, and drop the rows that came after them."""
+    for trainer in trainers:
+        trainer.resume(report=line)
+    records.keep_first(table, {trainer.name: trainer.rows for trainer in trainers})
+    if layers is not None:
+        records.keep_until(layers, {trainer.name: trainer.step for trainer in trainers})
 
 
 def save(trainers: Sequence[Trainer]) -> list[int]:
@@ -93,8 +190,12 @@ def save(trainers: Sequence[Trainer]) -> list[int]:
 
 def train(trainers: Sequence[Trainer], epochs: int, line: Callable[[str], None]) -> None:
     """Train all epochs in turns. An optimizer that diverges is left out from then on, with a ``line``."""
+    compiled = []
     for epoch in range(epochs):
         for trainer in trainers:
+            if epoch >= trainer.epoch and not trainer.finished and trainer.start.step not in compiled:
+                compiled.append(trainer.start.step)
+                line(f"{trainer.name}: compiling")
             try:
                 trainer.train_epoch(epoch)
             except runs.Diverged as error:

@@ -9,13 +9,15 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 import jax
 
+from experiments.train_cnn import logs
 from jaxdl import runs
-from jaxdl.runs import names
+from jaxdl.runs import commandline, names
 
 Schedule = Literal[
     "constant", "cosine", "linear", "polynomial", "exponential", "cosine_restarts", "one_cycle", "step",
     "inverse_sqrt", "inverse_time", "reduce_on_plateau",
 ]  # fmt: skip
+ENDLESS = ("constant", "inverse_sqrt", "inverse_time", "reduce_on_plateau")  # do not depend on the end
 Augment = Literal[
     "flip", "vertical_flip", "shift", "crop", "resized_crop", "rotate", "scale", "color", "hue", "rand_augment",
     "cutout", "drop_pixels", "noise", "none",
@@ -27,9 +29,18 @@ class Config:
     """All options of a run. Those left out get defaults that suit the data set and the optimizer, and are recorded."""
 
     EXPERIMENT: ClassVar[str] = "train_cnn"
+    FOLLOWS: ClassVar[dict[str, str]] = {"learning_rate": "optimizer", "noise_floor": "optimizer"}
+    GROUPS: ClassVar[dict[str, tuple[str, ...]]] = {
+        "data": ("augment", "mixup", "cutmix", "normalization", "dev_fraction", "test_fraction", "skip_unreadable",
+                 "image_size", "stream", "workers", "data_dir"),
+        "optimization": ("warmup", "weight_decay", "clip_norm", "loss", "label_smoothing", "class_weights", "average",
+                         "early_stop", "noise_floor"),
+        "computation": ("accumulate", "compute_dtype", "devices", "strategy", "steps_per_call", "log", "log_every",
+                        "log_layers", "profile", "checkpoint_every"),
+    }  # fmt: skip
     ADDED: ClassVar[tuple[str, ...]] = (  # options that older run folders lack
-        "skip_unreadable", "clip_norm", "accumulate", "compute_dtype", "mixup", "cutmix", "class_weights",
-        "image_size", "stream", "workers",
+        "skip_unreadable", "clip_norm", "accumulate", "compute_dtype", "mixup", "cutmix", "class_weights", "seeds",
+        "log", "start_from", "log_layers", "profile", "image_size", "stream", "workers",
     )  # fmt: skip
 
     dataset: str = "digits"
@@ -64,9 +75,9 @@ class Config:
     accumulate: int = 1
     """Microbatches per step, one after another: the gradient of the whole batch with the memory of a part of it. Batch
     norm sees a microbatch at a time."""
-    compute_dtype: Literal["float32", "bfloat16"] = "float32"
-    """Type in which the network computes in training. Parameters, gradients, norms and the loss stay float32, and so do
-    evaluation and runs.load."""
+    compute_dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Type in which the network computes in training; for float16 the loss is scaled by as much as finite gradients
+    allow. Parameters, gradients, norms and the loss stay float32, and so do evaluation and runs.load."""
     loss: str = "softmax_cross_entropy"
     """A name in jaxdl.losses, or package.module:function that maps (outputs, labels) to one number per example, in
     training and in evaluation. The report's probabilities are the softmax of the outputs. For CapsNet use
@@ -103,14 +114,25 @@ class Config:
     """Share of all examples used as test set, if the data set has none of its own; 0.2 by default."""
     seed: int = 0
     """Seed of the split, the initial parameters, the data order and all random layers."""
+    seeds: int = 1
+    """Repeat the run with as many seeds, from --seed on, each in a folder of its own; the report has means, intervals
+    and the paired differences of the optimizers."""
     noise_floor: bool | None = None
     """Also run the second optimizer from parameters moved by one ulp. By default only if the first two are twins."""
     devices: int = 1
     """Number of devices. On CPU the environment variable JAX_NUM_CPU_DEVICES makes virtual ones."""
     strategy: Literal["pmap", "jit", "shard_map"] | None = None
     """Way to use several devices; pmap by default."""
+    log: tuple[str, ...] = ()
+    """Also log to tensorboard (event files in the run folder), or to package.module:function, which is called with each
+    row of metrics.csv, a dict, and the run folder."""
     log_every: int = 50
     """Steps per train row of metrics.csv."""
+    log_layers: bool = False
+    """With each train row, also write the norm of each layer's gradient and the ratio of its update to its weights, as
+    of that step, into layers.csv."""
+    profile: int = 0
+    """Trace as many steps of the first optimizer with JAX's profiler, into the run folder."""
     checkpoint_every: int = 0
     """Steps between checkpoints, of which the end of each epoch gets one, too. 0: at the ends of as many epochs as take
     at most a tenth of the time."""
@@ -131,10 +153,32 @@ class Config:
     out: Path | None = None
     """Folder of this run; by default runs/train_cnn/TIME."""
     resume: Path | None = None
-    """Resume the run in this folder."""
+    """Resume the run in this folder. With more --epochs it is extended, if its schedule does not depend on them."""
+    start_from: str = ""
+    """Start from the weights of the finished run in this folder, or of a file of interop.save. A last layer of another
+    shape, as for other classes, starts anew."""
+    config: Path | None = None
+    """Take the options that are not given from this config.json, or from the run in this folder."""
+    dry_run: bool = False
+    """Only print the options, the network, the memory of a step and the expected time."""
+    find_lr: bool = False
+    """Only train some steps with a growing learning rate, and suggest the peak for each optimizer."""
     trust_run: bool = False
-    """With --resume: import and call functions that the run's config names as package.module:function. They can be any
-    code, so use this only for folders that you trust, such as your own."""
+    """With --resume and --config: import and call functions that the config names as package.module:function. They can
+    be any code, so use this only for folders that you trust, such as your own."""
+
+    def check_extension(self, epochs: int) -> None:
+        """Raise ValueError unless the run may be extended to more epochs, so that all its steps stay as they are."""
+        if epochs < self.epochs:
+            raise ValueError(f"epochs={epochs} is not allowed: it must be at least the run's {self.epochs}")
+        if self.schedule not in ENDLESS:
+            raise ValueError(
+                f"epochs={epochs} is not allowed: it must be the run's {self.epochs}, because "
+                f"schedule={self.schedule!r} depends on it, and the learning rates of the steps that are done would "
+                f"change; schedules that go on are {', '.join(ENDLESS)}"
+            )
+        if self.seeds > 1:
+            raise ValueError(f"epochs={epochs} is not allowed: it must be the run's {self.epochs} with --seeds")
 
 
 class Defaults(NamedTuple):
@@ -205,23 +249,48 @@ def check(config: Config) -> None:
     require(len(rates) == len(given), "learning_rate", rates, f"one, or one for each of the optimizers {given}")
     for rate in rates:
         require(math.isfinite(rate) and rate > 0, "learning_rate", rate, "a positive number")
-    for name in ("epochs", "batch_size", "devices", "log_every", "early_stop", "accumulate", "image_size"):
+    for name in ("epochs", "batch_size", "devices", "log_every", "early_stop", "accumulate", "seeds", "image_size"):
         value = getattr(config, name)
         require(value is None or value >= 1, name, value, "at least 1")
-    for name in ("warmup", "checkpoint_every", "seed", "weight_decay", "steps_per_call", "workers"):
+    for name in ("warmup", "checkpoint_every", "seed", "weight_decay", "steps_per_call", "profile", "workers"):
         value = getattr(config, name)
         require(value is None or 0 <= value < math.inf, name, value, "at least 0")
-    require(config.seed < 1 << 63, "seed", config.seed, f"below {1 << 63}")
+    most = commandline.LARGEST_SEED
+    require(config.seed <= most, "seed", config.seed, f"at most {most:,}")
+    require(config.average is None or 0 < config.average < 1, "average", config.average, "in (0, 1)")
+    early = config.early_stop is None or config.dev_fraction != 0
+    require(early, "early_stop", config.early_stop, "left out with dev_fraction=0: it needs a development part")
+    require(not config.noise_floor or len(given) >= 2, "noise_floor", True, "left out with fewer than two optimizers")
+    _check_loss(config)
+    _check_gradient(config)
+    _check_examples(config)
+    _check_command(config)
+    _check_devices(config)
+
+
+def _check_loss(config: Config) -> None:
+    """Check the loss and the smoothing of its labels."""
     runs.loss(config.loss)
     smoothing = config.label_smoothing
     require(0 <= smoothing < 1, "label_smoothing", smoothing, "in [0, 1)")
     smoothed = smoothing == 0 or config.loss == SMOOTHED
     require(smoothed, "label_smoothing", smoothing, f"0 with loss={config.loss!r}: only {SMOOTHED} has it")
-    _check_gradient(config)
-    _check_mixtures(config)
-    require(config.average is None or 0 < config.average < 1, "average", config.average, "in (0, 1)")
-    alone = config.augment == ("none",) or "none" not in config.augment
-    require(alone, "augment", config.augment, "none alone, or others")
+
+
+def _check_command(config: Config) -> None:
+    """Check the options that decide about how many runs there are, and of which kind."""
+    last = config.seed + config.seeds - 1
+    require(last <= commandline.LARGEST_SEED, "seeds", config.seeds, f"such that the last one, {last}, has 32 bits")
+    for name in ("dry_run", "find_lr"):
+        lone = not getattr(config, name) or config.resume is None
+        require(lone, name, True, "left out with --resume, which goes on with a run")
+    require(not (config.dry_run and config.find_lr), "dry_run", True, "left out with --find-lr")
+    for name in config.log:
+        names.function("log", name, logs.KNOWN)
+
+
+def _check_devices(config: Config) -> None:
+    """Check the number of devices, and the division of a batch among them."""
     there = len(jax.devices())
     require(
         config.devices <= there,
@@ -233,9 +302,6 @@ def check(config: Config) -> None:
     microbatches = f" × {config.accumulate} microbatches" if config.accumulate > 1 else ""
     multiple = f"a multiple of the {config.devices} devices{microbatches}"
     require(config.batch_size % parts == 0, "batch_size", config.batch_size, multiple)
-    early = config.early_stop is None or config.dev_fraction != 0
-    require(early, "early_stop", config.early_stop, "left out with dev_fraction=0: it needs a development part")
-    require(not config.noise_floor or len(given) >= 2, "noise_floor", True, "left out with fewer than two optimizers")
 
 
 def _check_gradient(config: Config) -> None:
@@ -255,8 +321,10 @@ def _check_gradient(config: Config) -> None:
     require(weighted, "class_weights", given, f"left out with loss={config.loss!r}, which has no such argument")
 
 
-def _check_mixtures(config: Config) -> None:
-    """Check mixup and cutmix."""
+def _check_examples(config: Config) -> None:
+    """Check augmentations, mixup and cutmix."""
+    alone = config.augment == ("none",) or "none" not in config.augment
+    require(alone, "augment", config.augment, "none alone, or others")
     for name in ("mixup", "cutmix"):
         alpha = getattr(config, name)
         require(alpha is None or (math.isfinite(alpha) and alpha > 0), name, alpha, "a positive number")

@@ -4,6 +4,7 @@
 - ``manifest.json``: how the run was made, a `Manifest`
 - ``summary.json``: a `RunSummary`
 - ``metrics.csv``: a `Measurement` per row
+- ``layers.csv``, with ``--log-layers``: a `LayerMeasurement` per row
 - ``predictions.npz``: labels (n,), classes (k,) and for the i-th row of the summary probabilities_i (n, k),
   mistake_index_i (m,), mistake_images_i (m, H, W, C) in [0, 1] and, where the first layer is a convolution,
   filters_i (kh, kw, c_in, c_out); nothing for a row that diverged
@@ -24,6 +25,7 @@ from jaxdl.runs.folder import CONFIG, MANIFEST, Manifest
 from jaxdl.runs.texts import shortened
 
 METRICS: Final = "metrics.csv"
+LAYERS: Final = "layers.csv"
 SUMMARY: Final = "summary.json"
 PREDICTIONS: Final = "predictions.npz"
 
@@ -39,6 +41,16 @@ class Measurement(NamedTuple):
     accuracy: float  # NaN for a loss without classes
     learning_rate: float
     seconds: float  # of training so far, without compilation, evaluation and saving
+
+
+class LayerMeasurement(NamedTuple):
+    """One row of layers.csv."""
+
+    optimizer: str
+    step: int  # updates done
+    layer: str
+    gradient_norm: float  # of the last step, before clipping
+    update_ratio: float  # norm of the last update over that of the weights before it
 
 
 class OptimizerResult(NamedTuple):
@@ -130,6 +142,11 @@ def keep_first(table: records.Table[Measurement], counts: Mapping[str, int]) -> 
 def rows_until(table: records.Table[Measurement], optimizer: str, step: int) -> int:
     """Return an optimizer's rows up to a step: those of a checkpoint by a version that did not count them."""
     return sum(row.optimizer == optimizer and row.split != "test" and row.step <= step for row in table.rows)
+
+
+def keep_until(table: records.Table[LayerMeasurement], steps: Mapping[str, int]) -> None:
+    """Drop the rows of layers.csv after each optimizer's checkpoint."""
+    table.keep(lambda row: row.step <= steps.get(row.optimizer, 0))
 
 
 def arrange(table: records.Table[Measurement], optimizers: Sequence[str]) -> None:

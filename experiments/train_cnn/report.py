@@ -13,14 +13,20 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from experiments.train_cnn import records
+from experiments.train_cnn import records, seeds
 from experiments.train_cnn.records import OptimizerResult, RunContents
-from jaxdl import plots
+from jaxdl import metrics, plots
+from jaxdl.runs import folder as folders
 from jaxdl.runs import pages
 from jaxdl.runs.progress import decimals
+from jaxdl.runs.records import read_json, read_record, read_table
 from jaxdl.studies.proportions import mcnemar
 
+LABELS = {"loss (nats)": ("loss", 1), "accuracy (%)": ("accuracy", 100)}  # of curves: column and factor
 MISTAKES = 24  # four rows of six, as many as a reader looks through
+CLASSES = 20  # of the table of precision and recall
+TOP = 5
+BINS = 10  # of the reliability diagram
 
 
 def write(folder: str | Path) -> Path:
@@ -36,10 +42,52 @@ def write(folder: str | Path) -> Path:
         ValueError: a file is missing or malformed; the message names the file and what is wrong.
     """
     folder = Path(folder)
+    if (folder / folders.CONFIG).exists() and read_json(folder / folders.CONFIG).get("seeds", 1) > 1:
+        return seeds.write(folder)
+    if not (folder / records.SUMMARY).exists():
+        return pages.write(folder, _unfinished(folder))
     run = records.read(folder)
-    sections = (_results, _pair, _better, _curves, _mistakes, _confusion, _filters, _parameters)
+    sections = (
+        _results, _pair, _better, _curves, _classes, _calibration, _mistakes, _confusion, _filters, _layers, _parameters
+    )  # fmt: skip
     parts = [part for section in sections for part in section(run, folder)]
     return pages.write(folder, [*parts, *pages.made(run.manifest, run.config)])
+
+
+def _unfinished(folder: Path) -> list[str]:
+    """Return the page of a run that has not finished: its last rows and its curves."""
+    rows = read_table(folder / records.METRICS, records.Measurement, unfinished=True)
+    names = list(dict.fromkeys(row.optimizer for row in rows))
+    if not rows:
+        raise ValueError(f"{folder}: has not finished and has no rows yet; resume it with --resume {folder}")
+    header = ["optimizer", "part", "epoch", "step", "loss (nats)", "accuracy (%)", "learning rate", "seconds"]
+    cells, drawn = [], {}
+    for name in names:
+        of_split = {split: [r for r in rows if (r.optimizer, r.split) == (name, split)] for split in ("train", "dev")}
+        of_split = {split: found for split, found in of_split.items() if found}
+        cells += [
+            [name, split, str(r.epoch + 1), f"{r.step:,}", decimals(r.loss), pages.shown(100 * r.accuracy, ".2f"),
+             pages.shown(r.learning_rate, ".4g"), pages.shown(r.seconds, ".4g")]
+            for split, found in of_split.items() for r in found[-1:]
+        ]  # fmt: skip
+        drawn[name] = {
+            label: {
+                split: (np.array([r.step for r in found]), np.array([scale * getattr(r, column) for r in found]))
+                for split, found in of_split.items()
+            }
+            for label, (column, scale) in LABELS.items()
+        }
+    config, manifest = read_json(folder / folders.CONFIG), read_record(folder / folders.MANIFEST, folders.Manifest)
+    figure = plots.learning_curves(drawn, xlabel="step")
+    alt = f"Learning curves of {' and '.join(names)} so far: loss and accuracy against steps"
+    return [
+        f"# {pages.plain(str(config.get('model')))} on {pages.plain(str(config.get('dataset')))}, unfinished",
+        f"This run goes on with {pages.plain(f'--resume {folder}')}. The last row of each part:",
+        pages.table(header, cells, left=2),
+        "## Learning curves",
+        pages.figure(folder, "learning_curves", figure, alt),
+        *pages.made(manifest, config),
+    ]
 
 
 def _results(run: RunContents, folder: Path) -> list[str]:
@@ -126,7 +174,6 @@ def _better(run: RunContents, folder: Path) -> list[str]:
 
 
 def _curves(run: RunContents, folder: Path) -> list[str]:
-    labels = {"loss (nats)": ("loss", 1), "accuracy (%)": ("accuracy", 100)}
     drawn = {
         row.optimizer: {
             label: {
@@ -134,7 +181,7 @@ def _curves(run: RunContents, folder: Path) -> list[str]:
                 for split in ("train", "dev")
                 if (rows := _rows(run, row.optimizer, split)).any()
             }
-            for label, (column, scale) in labels.items()
+            for label, (column, scale) in LABELS.items()
         }
         for row in run.summary.rows
     }
@@ -161,6 +208,62 @@ def _rows(run: RunContents, name: str, split: str) -> np.ndarray:
 def _epochs(run: RunContents, row: OptimizerResult) -> np.ndarray:
     """Return fractional epochs, computed from the steps, since the epoch column holds the current epoch's number."""
     return run.metrics["step"] * (row.epochs / max(1, row.steps))
+
+
+def _classes(run: RunContents, folder: Path) -> list[str]:
+    """Return precision, recall and F1 of each class; of many classes, those with the lowest F1."""
+    del folder
+    p, classes = run.predictions, [str(c) for c in run.predictions["classes"]]
+    rows = []
+    for i, name in run.tested:
+        counts = _counts(p["labels"], p[f"probabilities_{i}"].argmax(1), len(classes))
+        found = metrics.scores(counts)
+        precision, recall, f1, support = (np.asarray(values) for values in found)
+        shown = range(len(classes)) if len(classes) <= CLASSES else np.argsort(f1, kind="stable")[:CLASSES]
+        rows += [
+            [name, classes[j], f"{support[j]:,.0f}", *(f"{100 * v[j]:.2f}" for v in (precision, recall, f1))]
+            for j in shown
+        ]
+    if not rows:
+        return []
+    few = f" The table has the {CLASSES} of {len(classes):,} with the lowest F1." if len(classes) > CLASSES else ""
+    header = ["optimizer", "class", "test examples", "precision (%)", "recall (%)", "F1 (%)"]
+    said = "Precision is the share of the examples called a class that belong to it, and recall the share of its "
+    return ["## Classes", f"{said}examples that were called it; F1 is their harmonic mean.{few}",
+            pages.table(header, rows, left=2)]  # fmt: skip
+
+
+def _calibration(run: RunContents, folder: Path) -> list[str]:
+    """Return the reliability diagram, the calibration error and, of more than five classes, the top-5 accuracy."""
+    p, rows, drawn = run.predictions, [], {}
+    many = len(p["classes"]) > TOP
+    for i, name in run.tested:
+        probabilities, labels = p[f"probabilities_{i}"], p["labels"]
+        logits = np.log(np.maximum(probabilities, np.finfo(np.float32).tiny))  # their softmax is the probabilities
+        sums = metrics.calibration_bins(logits, labels, bins=BINS)
+        found = metrics.reliability(sums)
+        there = np.asarray(sums.count) > 0
+        drawn[name] = tuple(100 * np.asarray(values)[there] for values in (found.confidence, found.accuracy))
+        top = (
+            [f"{100 * float(metrics.ratio(metrics.top_k_accuracy(probabilities, labels, k=TOP))):.2f}"] if many else []
+        )
+        error = 100 * float(metrics.calibration_error(sums))
+        rows.append([name, *top, f"{100 * float(probabilities.max(1).mean()):.2f}", f"{error:.2f}"])
+    if not rows:
+        return []
+    header = ["optimizer", *([f"top-{TOP} accuracy (%)"] if many else []), "mean confidence (%)",
+              "calibration error (%)"]  # fmt: skip
+    line = np.array([0.0, 100.0])
+    figure = plots.curves(drawn | {"calibrated": (line, line)}, xlabel="confidence (%)", ylabel="accuracy (%)")
+    alt = f"Accuracy of {' and '.join(drawn)} against their confidence, beside the diagonal of a calibrated network"
+    return [
+        "## Confidence",
+        f"Test examples are sorted by the probability of the predicted class into {BINS} equal bins; of a calibrated "
+        "network, the accuracy in each is the mean probability. The calibration error is the mean distance, weighted "
+        "by examples.",
+        pages.table(header, rows),
+        pages.figure(folder, "reliability", figure, alt),
+    ]
 
 
 def _mistakes(run: RunContents, folder: Path) -> list[str]:
@@ -220,6 +323,21 @@ def _filters(run: RunContents, folder: Path) -> list[str]:
             alt = f"The filters of the first convolution, trained by {name}"
             parts.append(pages.figure(folder, f"filters_{i}", plots.filters(kernels, title=name), alt))
     return ["## First-layer filters", "\n".join(parts)] if parts else []
+
+
+def _layers(run: RunContents, folder: Path) -> list[str]:
+    """Return the last rows of layers.csv, if there are any."""
+    path = folder / records.LAYERS
+    rows = read_table(path, records.LayerMeasurement) if path.exists() else []
+    last = {name: max((row.step for row in rows if row.optimizer == name), default=0) for name in run.names}
+    cells = [
+        [row.optimizer, row.layer, f"{row.step:,}", f"{row.gradient_norm:.3g}", f"{row.update_ratio:.3g}"]
+        for row in rows
+        if row.step == last.get(row.optimizer)
+    ]
+    header = ["optimizer", "layer", "step", "norm of the gradient", "update over weights"]
+    said = "Of the last step; layers.csv has those of every train row."
+    return ["## Layers", said, pages.table(header, cells, left=2)] if cells else []
 
 
 def _parameters(run: RunContents, folder: Path) -> list[str]:

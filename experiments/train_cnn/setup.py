@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
-from experiments.train_cnn import choices, mixing, streams
+from experiments.train_cnn import choices, mixing, starting, streams, watching
 from experiments.train_cnn.config import Config, require
-from jaxdl import analysis, compare, data, nn, runs, training
+from jaxdl import analysis, compare, data, nn, optimizers, runs, training
 from jaxdl.data import augmentation, streaming
 from jaxdl.runs import commandline, trials
 
@@ -171,10 +172,18 @@ def keys(config: Config) -> jax.Array:
     return jax.random.split(jax.random.key(config.seed))
 
 
+def first_variables(shared: Setup) -> tuple[Any, Any]:
+    """Return the params and the state from which all optimizers start."""
+    config, fresh = shared.config, shared.layer.init(keys(shared.config)[0], shared.in_shape)
+    if not config.start_from:
+        return fresh
+    return starting.variables(config.start_from, fresh, shared.layer, trust_run=config.trust_run)
+
+
 def make_starts(shared: Setup) -> list[Start]:
     """Return a start per optimizer, and one for the noise floor, all from the same parameters."""
     config = shared.config
-    params, state = shared.layer.init(keys(config)[0], shared.in_shape)
+    params, state = first_variables(shared)
     labels = runs.labels(config.optimizer)
     wanted = list(zip(labels, config.optimizer, config.learning_rate, [params] * len(labels), strict=True))
     if config.noise_floor:
@@ -185,21 +194,31 @@ def make_starts(shared: Setup) -> list[Start]:
         schedule = choices.schedule(
             config.schedule, rate, steps=shared.steps, warmup=config.warmup, epoch_steps=shared.steps_per_epoch
         )
-        optimizer, penalty = choices.optimizer(
-            name,
-            schedule,
-            config.weight_decay,
-            params,
-            functions=config.strategy == "jit",
-            clip_norm=config.clip_norm,
-            plateau_steps=shared.steps_per_epoch if config.schedule == "reduce_on_plateau" else None,
-        )
+        optimizer, penalty = make_optimizer(shared, name, schedule, params)
         if (name, rate) not in compiled:
             compiled[name, rate] = compile_step(shared, optimizer, penalty)
         train_state = training.start(first_params, state, optimizer, average=config.average is not None)
         rate_at = schedule if callable(schedule) else lambda step, rate=rate: rate
         starts.append(Start(label, rate, rate_at, compiled[name, rate], train_state))
     return starts
+
+
+def make_optimizer(
+    shared: Setup, name: str, schedule: Any, params: Any
+) -> tuple[optax.GradientTransformation, choices.Penalty | None]:
+    """Return an optimizer with the config's weight decay and clipping; see `choices.optimizer`."""
+    config = shared.config
+    made, penalty = choices.optimizer(
+        name,
+        schedule,
+        config.weight_decay,
+        params,
+        functions=config.strategy == "jit",
+        clip_norm=config.clip_norm,
+        plateau_steps=shared.steps_per_epoch if config.schedule == "reduce_on_plateau" else None,
+    )
+    made = watching.watched(made, optimizers.chain) if config.log_layers else made
+    return (training.loss_scaled(made) if config.compute_dtype == "float16" else made), penalty
 
 
 def compile_step(shared: Setup, optimizer: Any, penalty: choices.Penalty | None) -> training.Parallel:

@@ -7,6 +7,7 @@ turns, an epoch at a time, so that a machine that slows down slows all of them.
 import collections
 import itertools
 import math
+import operator
 import pathlib
 import shutil
 from collections.abc import Callable, Iterable, Iterator
@@ -16,10 +17,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.train_cnn import choices, records
+from experiments.train_cnn import choices, records, watching
 from experiments.train_cnn.budget import SaveBudget
 from experiments.train_cnn.records import Measurement
 from experiments.train_cnn.setup import Setup, Start, keys
+from experiments.train_cnn.watching import Profiler
 from jaxdl import data, training
 from jaxdl.runs import loading
 from jaxdl.runs.clock import Clock
@@ -59,6 +61,8 @@ class Trainer:
         request: checked after each call of the step; once it is set, training saves and stops.
         budget: the time for checkpoints, which all trainers of a run share.
         on_row: called with (trainer, row) for every row of metrics.csv.
+        layers: layers.csv, with ``--log-layers``.
+        profiler: with ``--profile``.
     """
 
     def __init__(
@@ -71,7 +75,10 @@ class Trainer:
         *,
         budget: SaveBudget | None = None,
         on_row: Callable[["Trainer", Measurement], None] = lambda trainer, row: None,
+        layers: Table[records.LayerMeasurement] | None = None,
+        profiler: Profiler | None = None,
     ) -> None:
+        self._layers, self._profiler = layers, profiler
         self.setup, self.start, self.name = setup, start, start.label
         self.folder = folder / "checkpoints" / loading.optimizer_folder(start.label)
         self._run, self._table, self._request, self._on_row = folder, table, request, on_row
@@ -144,6 +151,8 @@ class Trainer:
         self.clock.stop()
         self._check_parameters()
         self._table.sync()  # no checkpoint is ahead of its rows
+        if self._layers is not None:
+            self._layers.sync()
         meta = {
             "step": self.step,
             "epoch": self.epoch,
@@ -173,7 +182,11 @@ class Trainer:
         write_json(self.folder / loading.DIVERGED, self.diverged)
 
     def _tree(self) -> dict[str, Any]:
-        return {"state": self.state, "best": self._best}
+        """Return the arrays of a checkpoint; `loading.unfinished` reads the weights to judge from them."""
+        params, state = training.eval_variables(self.state)
+        own = self.state.average is not None or _is_same(params, self.state.params)
+        judged = None if own else {"params": params, "state": state}  # those of schedule-free, lookahead and averages
+        return {"state": self.state, "best": self._best, "judged": judged}
 
     def train_epoch(self, epoch: int) -> None:
         """Train one epoch and evaluate the development set. An epoch that is already finished is skipped.
@@ -198,6 +211,8 @@ class Trainer:
         )
         jax.block_until_ready(self.state)
         self.clock.stop()
+        if self._profiler is not None:
+            self._profiler.stop()
         if self._request.signal:
             self.save()
             return
@@ -235,6 +250,8 @@ class Trainer:
         del epoch
         config, steps = self.setup.config, self._sizes.popleft()
         self.clock.count(metrics, steps)
+        if self._profiler is not None:
+            self._profiler.count(steps, metrics)
         self.step, self.batch, self.state = self.step + steps, self.batch + steps, state
         self._pending.append((self.step, steps, metrics))
         if self.step % config.log_every == 0:
@@ -283,6 +300,9 @@ class Trainer:
         window, self._window = self._window, collections.Counter()
         loss = (window["loss"] + window["penalty"]) / window["weight"]
         correct = window.get("correct", math.nan)  # a loss without classes counts no hits
+        if self._layers is not None:
+            found = watching.numbers(jax.device_get(self.state.opt_state)).items()
+            self._layers.append(records.LayerMeasurement(self.name, self.step, name, *both) for name, both in found)
         self.append("train", {"loss": loss, "accuracy": correct / window["weight"]})
 
     def _end_of_epoch(self, epoch: int) -> None:
@@ -332,6 +352,12 @@ class Trainer:
         if self.stopping is not None and self._best is not None:
             return {**self._best, "which": f"{of_average}best on dev, epoch {self.stopping.best_epoch + 1}"}
         return {**self._judged_now(), "which": f"{of_average}last"}
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    """Return whether two trees are of the same arrays."""
+    leaves, others = jax.tree.leaves(one), jax.tree.leaves(other)
+    return len(leaves) == len(others) and all(map(operator.is_, leaves, others))
 
 
 def _copied(tree: Any) -> Any:

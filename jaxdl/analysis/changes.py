@@ -39,7 +39,7 @@ def shrink(key: Array, image: Float[ArrayLike, "h w c"], percent: ArrayLike) -> 
 
 def rotate(key: Array, image: Float[ArrayLike, "h w c"], degrees: ArrayLike) -> Float[Array, "h w c"]:
     """Rotate the image by so many degrees to a random side. See `shift`."""
-    return transforms.rotated(image, jnp.where(jax.random.bernoulli(key), degrees, -degrees))
+    return transforms.rotated(image, jnp.where(jax.random.bernoulli(key), 1, -1) * degrees)
 
 
 def occlude(key: Array, image: Float[ArrayLike, "h w c"], side: ArrayLike) -> Float[Array, "h w c"]:

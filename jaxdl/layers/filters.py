@@ -47,17 +47,17 @@ def sharpen() -> Float[np.ndarray, "3 3"]:
 
     Reference: https://en.wikipedia.org/wiki/Kernel_(image_processing). [Lecture row H4]
     """
-    return np.float32([[0, -1, 0], [-1, 5, -1], [0, -1, 0]])
+    return np.array([[0, -1, 0], [-1, 5, -1], [0, -1, 0]], np.float32)
 
 
 def edge() -> Float[np.ndarray, "3 3"]:
     """Return the discrete Laplacian over the four neighbours, which finds edges; it sums to 0. See `sharpen`."""
-    return np.float32([[0, 1, 0], [1, -4, 1], [0, 1, 0]])
+    return np.array([[0, 1, 0], [1, -4, 1], [0, 1, 0]], np.float32)
 
 
 def strong_edge() -> Float[np.ndarray, "3 3"]:
     """Return the difference between the pixel, times 8, and its eight neighbours; it sums to 0. See `sharpen`."""
-    return np.float32([[-1, -1, -1], [-1, 8, -1], [-1, -1, -1]])
+    return np.array([[-1, -1, -1], [-1, 8, -1], [-1, -1, -1]], np.float32)
 
 
 def sobel(axis: int = 0) -> Float[np.ndarray, "3 3"]:
@@ -71,7 +71,7 @@ def sobel(axis: int = 0) -> Float[np.ndarray, "3 3"]:
     """
     if axis not in (0, 1):
         raise ValueError(f"axis={axis}: allowed are 0, for rows, and 1, for columns")
-    kernel = np.outer(np.float32([-1, 0, 1]), np.float32([1, 2, 1]))
+    kernel = np.outer(np.array([-1, 0, 1], np.float32), np.array([1, 2, 1], np.float32))
     return kernel if axis == 0 else kernel.T
 
 

@@ -25,7 +25,8 @@ from jaxdl.runs.signals import Diverged
 from jaxdl.runs.texts import cut, printable, shortened
 
 Config = TypeVar("Config")
-WHERE = ("out", "resume", "trust_run")  # options of one command, which config.json does not keep
+# options of one command, which config.json does not keep
+WHERE = ("out", "resume", "trust_run", "config", "dry_run", "find_lr")
 NEWLINE = "\n"
 FREE = (*WHERE, "data_dir")  # a resumed run may find its files elsewhere
 LARGEST = 2**31 - 1  # of whole numbers: devices count steps and examples in int32
@@ -39,10 +40,16 @@ def parse(
     description: str | None = None,
     prog: str | None = None,
 ) -> Config:
-    """Parse a command line into a frozen dataclass. With ``--resume DIR`` the config of that run gives the defaults.
+    """Parse a command line into a frozen dataclass.
+
+    With ``--resume DIR`` the config of that run gives the defaults, and must not change. With ``--config FILE``, a
+    config.json or the folder of a run, it gives the defaults of a new run.
 
     Args:
-        config_type: a dataclass; the docstrings of its fields become the help of the options.
+        config_type: a dataclass; the docstrings of its fields become the help of the options. Its class variable
+            GROUPS, if it has one, maps titles to the names of the options below them; others come first. FOLLOWS maps
+            options to the one that decides about their default: they are not taken from ``--config`` if that one is
+            given otherwise.
         argv: the arguments; those of this process by default.
         description: text above the options, usually the module's docstring.
         prog: the command's name in the help.
@@ -57,28 +64,74 @@ def parse(
 
     def cli(**more: Any) -> Any:
         found = tyro.cli(_with_help(config_type), args=argv, description=_paragraphs(description), prog=prog, **more)
-        _check_sizes(vars(found))
-        return config_type(**vars(found))
+        options = _flat(found)
+        _check_sizes(options)
+        return config_type(**options)
 
     argv = sys.argv[1:] if argv is None else list(argv)
     _check_filled(argv)
-    finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    finder.add_argument("--resume")
-    resume = finder.parse_known_args(argv)[0].resume if "resume" in _fields(config_type) else None
-    if resume is None or {"-h", "--help"} & {*argv}:
+    resume, given = (_found(config_type, argv, name) for name in ("resume", "config"))
+    if (resume is None and given is None) or {"-h", "--help"} & {*argv}:
         return cli()
-    stored = load_config(config_type, resume)
-    config = cli(default=_with_help(config_type)(**vars(stored)))
+    if resume is not None and given is not None:
+        raise ValueError(
+            f"--config {given} is not allowed beside --resume {resume}: a resumed run keeps its own config"
+        )
+    if resume is not None:
+        path, stored = pathlib.Path(resume) / folders.CONFIG, load_config(config_type, resume)
+    else:
+        path = config_path(given)
+        stored = read_config(config_type, path)
+    config: Any = cli(default=_nested(_with_help(config_type), vars(stored)))
+    if resume is not None:
+        _check_same(stored, config, pathlib.Path(resume))
+    else:
+        config = _following(stored, config, argv)
     options = {name: getattr(stored, name) for name in _fields(config_type) - _free(config_type)}
     typed = {*argv, *(argument.partition("=")[2] for argument in argv)}
-    _check_same(stored, config, pathlib.Path(resume))
-    trust.check_stored(pathlib.Path(resume) / folders.CONFIG, options, trust_run=config.trust_run, typed=typed)
+    kept = {name: value for name, value in options.items() if value == getattr(config, name)}
+    trust.check_stored(path, options if resume is not None else kept, trust_run=config.trust_run, typed=typed)
     return config
+
+
+def _found(config_type: Any, argv: Sequence[str], name: str) -> str | None:
+    """Return the value of an option that is read before the others."""
+    finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    finder.add_argument(f"--{name}", dest="found")
+    return finder.parse_known_args(argv)[0].found if name in _fields(config_type) else None
+
+
+def _following(stored: Config, config: Config, argv: Sequence[str]) -> Config:
+    """Give the options that follow a changed one their defaults back, unless they are given, too."""
+    for name, leader in getattr(type(config), "FOLLOWS", {}).items():
+        option = f"--{name.replace('_', '-')}"
+        typed = any(argument == option or argument.startswith(f"{option}=") for argument in argv)
+        if not typed and getattr(config, leader) != getattr(stored, leader):
+            default = type(config).__dataclass_fields__[name].default  # pyright: ignore[reportAttributeAccessIssue]
+            config = dataclasses.replace(config, **{name: default})  # pyright: ignore[reportArgumentType]
+    return config
+
+
+def _flat(found: Any) -> dict[str, Any]:
+    """Return the options of a parsed command line, without the groups of `_with_help`."""
+    options = {}
+    for name, value in vars(found).items():
+        options |= _flat(value) if dataclasses.is_dataclass(value) else {name: value}
+    return options
+
+
+def _nested(grouped: Any, options: Mapping[str, Any]) -> Any:
+    """Return an instance of `_with_help`'s class with these options."""
+    values = {
+        field.name: options[field.name] if field.name in options else _nested(type(field.default), options)
+        for field in dataclasses.fields(grouped)
+    }
+    return grouped(**values)
 
 
 @functools.cache
 def _with_help(config_type: Any) -> Any:
-    """Copy the dataclass with each field's docstring on one line: tyro would keep the line breaks of the source."""
+    """Copy the dataclass for tyro: each docstring on one line, where it would keep the source's breaks, and groups."""
     import tyro
 
     docs: dict[str, str] = {}
@@ -88,12 +141,16 @@ def _with_help(config_type: Any) -> Any:
             if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
                 docs[ast.unparse(field.target)] = " ".join(str(text.value.value).split())
     hints = get_type_hints(config_type, include_extras=True)
-    fields = []
+    fields = {}
     for field in dataclasses.fields(config_type):
-        hint = Annotated[hints[field.name], tyro.conf.arg(help=docs.get(field.name))]
+        hint = Annotated[hints[field.name], tyro.conf.arg(help=docs.get(field.name), prefix_name=False)]
         required = field.default is dataclasses.MISSING
-        fields.append((field.name, hint) if required else (field.name, hint, field.default))
-    return dataclasses.make_dataclass(config_type.__name__, fields, frozen=True)
+        fields[field.name] = (field.name, hint) if required else (field.name, hint, field.default)
+    groups = []
+    for title, names in getattr(config_type, "GROUPS", {}).items():
+        group = dataclasses.make_dataclass(title.capitalize(), [fields.pop(name) for name in names], frozen=True)
+        groups.append((title, group, group()))
+    return dataclasses.make_dataclass(config_type.__name__, [*fields.values(), *groups], frozen=True)
 
 
 def _check_filled(argv: Sequence[str]) -> None:
@@ -128,6 +185,13 @@ def resuming(folder: str | os.PathLike, config: Any) -> str:
 
 
 def _check_same(stored: Any, config: Any, resume: pathlib.Path) -> None:
+    """Raise ValueError for options that a resumed run must not change; its ``check_extension`` decides on epochs."""
+    if hasattr(stored, "check_extension") and stored.epochs != config.epochs:
+        try:
+            stored.check_extension(config.epochs)
+        except ValueError as error:
+            raise ValueError(f"--resume {resume}: {error}") from error
+        stored = dataclasses.replace(stored, epochs=config.epochs)
     names = sorted(_fields(type(config)) - _free(type(config)))
     pairs = [(name, getattr(stored, name), getattr(config, name)) for name in names]
     differ = [f"{name} is {was!r} in the run, {now!r} here" for name, was, now in pairs if not _same(was, now)]
@@ -167,7 +231,21 @@ def load_config(config_type: type[Config], folder: str | os.PathLike) -> Config:
     Raises:
         ValueError: if the folder is not a run of this experiment.
     """
-    path = folders.open_folder(folder) / folders.CONFIG
+    return read_config(config_type, folders.open_folder(folder) / folders.CONFIG)
+
+
+def config_path(given: str | os.PathLike | None) -> pathlib.Path:
+    """Return the path of a config.json that is given itself, or by the folder of its run."""
+    path = pathlib.Path(given or "")
+    return path / folders.CONFIG if path.is_dir() else path
+
+
+def read_config(config_type: type[Config], path: pathlib.Path) -> Config:
+    """Read a config.json.
+
+    Raises:
+        ValueError: if the file is missing, or is not the config of this experiment.
+    """
     read = records.read_json(path)
     kind = read.pop("experiment", None)  # older folders have none
     if kind not in (None, _kind(config_type)):
@@ -192,6 +270,13 @@ def naming_config(config: Any) -> Iterator[None]:
         if config.resume is None:
             raise
         raise ValueError(f"{config.resume / folders.CONFIG}: {cut(str(error))}") from error
+
+
+def spelled(value: Any) -> str:
+    """Write the value of an option as on the command line."""
+    if isinstance(value, list | tuple):
+        return " ".join(map(spelled, value)) or "()"
+    return str(value)
 
 
 def save_config(folder: pathlib.Path, config: Any) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from jaxdl import data, nn, training
 from jaxdl.runs import folder as folders
@@ -49,6 +50,8 @@ class Trained(NamedTuple):
 
     model: str
     optimizer: tuple[str, ...]
+    seed: int = 0
+    seeds: int = 1
 
 
 class Run(NamedTuple):
@@ -62,6 +65,7 @@ class Run(NamedTuple):
     classes: tuple[str, ...]
     config: dict[str, Any]
     optimizer: str  # that trained these weights
+    unfinished: str = ""  # if the run goes on: which weights these are
 
 
 def save_final(folder: Path, optimizer: str, step: int, params: Any, state: Any, **meta: Any) -> None:
@@ -110,7 +114,7 @@ def describe(
 
 
 def load(folder: str | os.PathLike, *, optimizer: str | None = None, trust_run: bool = False) -> Run:
-    """Load the network of a finished run.
+    """Load the network of a run; from the newest checkpoint if the run has not finished.
 
     ``run.layer.apply(run.params, run.state, data.normalize(images, run.preprocessing))[0]`` gives the logits of raw
     images ``(n, *run.in_shape)``.
@@ -122,13 +126,16 @@ def load(folder: str | os.PathLike, *, optimizer: str | None = None, trust_run: 
             It can be any code, so pass True only for folders that you trust.
 
     Raises:
-        ValueError: for a folder that is not a run, a run that has not ended, an optimizer that is unknown or diverged,
-            a network from outside of jaxdl without ``trust_run``, or damaged files
+        ValueError: for a folder that is not a run, a run without a checkpoint, an optimizer that is unknown or
+            diverged, a network from outside of jaxdl without ``trust_run``, or damaged files
             (`training.checkpoints.CorruptCheckpointError`).
     """
     folder = folders.open_folder(folder)
     path = folder / folders.CONFIG
-    config, about = records.read_record(path, Trained), read_preprocessing(folder / PREPROCESSING)
+    config = records.read_record(path, Trained)
+    if config.seeds > 1:
+        raise ValueError(f"{folder}: holds a run for each of {config.seeds} seeds, such as {folder}/seed-{config.seed}")
+    about = read_preprocessing(folder / PREPROCESSING)
     trust.check_stored(path, {"model": config.model}, trust_run=trust_run)
     if not config.optimizer:
         raise ValueError(f"{path}: optimizer must hold at least one name")
@@ -140,11 +147,12 @@ def load(folder: str | os.PathLike, *, optimizer: str | None = None, trust_run: 
     found = training.checkpoints.steps(final)
     if (ended := divergence(folder, name)) is not None:
         raise ValueError(f"optimizer={name!r} diverged, so it has no weights: {ended.why}")
-    if not found:
-        raise ValueError(f"{folder}: this run has not finished; resume it with --resume {folder}")
     layer = _from_config(path, names.model, config.model, len(about.classes))
     like = _from_config(path, _variables, layer, about.in_shape)
-    variables = training.checkpoints.restore(final / f"{found[-1]:08d}", like).tree
+    if found:
+        variables, which = training.checkpoints.restore(final / f"{found[-1]:08d}", like).tree, ""
+    else:
+        variables, which = unfinished(folder, name, like)
     return Run(
         layer,
         variables["params"],
@@ -154,6 +162,45 @@ def load(folder: str | os.PathLike, *, optimizer: str | None = None, trust_run: 
         about.classes,
         records.read_json(path),
         name,
+        which,
+    )
+
+
+def unfinished(folder: Path, optimizer: str, like: Any) -> tuple[Any, str]:
+    """Return the weights to judge in the newest checkpoint of a run, and which they are.
+
+    These are the best ones on the development part with early stopping, else the average if there is one, else those
+    that the optimizer evaluates.
+
+    Args:
+        folder: the run folder.
+        optimizer: the optimizer's label.
+        like: ``{"params", "state"}`` of shapes.
+
+    Raises:
+        ValueError: if there is no checkpoint yet, or it is of another network.
+    """
+    kept = training.checkpoints.read_newest(folder / "checkpoints" / optimizer_folder(optimizer))
+    if kept is None:
+        raise ValueError(f"{folder}: this run has no checkpoint yet; resume it with --resume {folder}")
+    places = {
+        "best on dev": {"params": "['best']['params']", "state": "['best']['state']"},
+        "average": {"params": "['state'].average['params']", "state": "['state'].average['state']"},
+        "last": {"params": "['judged']['params']", "state": "['judged']['state']"},
+        "last weights": {"params": "['state'].params", "state": "['state'].layer_state"},
+    }
+    for which, place in places.items():
+        paths = [
+            (f"{place[part]}{jax.tree_util.keystr(path)}", leaf)
+            for part in ("params", "state")
+            for path, leaf in jax.tree_util.tree_leaves_with_path(like[part])
+        ]
+        if all(name in kept.tree and kept.tree[name].shape == leaf.shape for name, leaf in paths if leaf.size):
+            leaves = [kept.tree[name] if leaf.size else jnp.zeros(leaf.shape, leaf.dtype) for name, leaf in paths]
+            said = f"{which.removesuffix(' weights')}, of the checkpoint after step {kept.meta['step']:,}"
+            return jax.tree.unflatten(jax.tree.structure(like), leaves), said
+    raise ValueError(
+        f"{folder}: its checkpoint of step {kept.meta['step']} holds another network than its config names"
     )
 
 

@@ -150,6 +150,24 @@ code { font: .9rem/1.5 ui-monospace, monospace; }
 img { max-width: 100%; height: auto; border-radius: 6px; }
 p:has(img) { display: flex; flex-wrap: wrap; gap: 1rem; justify-content: center; }
 p:has(img + img) img { flex: 1 1 22rem; min-width: 0; max-width: 30rem; align-self: start; }
+@media (max-width: 40rem) {
+  body { margin: 1rem auto; padding: 0 .7rem; }
+  h1 { font-size: 1.3rem; }
+}
+@media (prefers-color-scheme: dark) and (not print) {
+  img { filter: brightness(.85); }
+}
+@media print {
+  :root { color-scheme: light; }
+  body { max-width: none; margin: 0; padding: 0; font-size: 10pt; }
+  h2, h3 { break-after: avoid; }
+  img, tr, pre { break-inside: avoid; }
+  pre { white-space: pre-wrap; overflow-wrap: anywhere; }
+  .wide { overflow: visible; }
+  table { font-size: 7.5pt; }
+  th, td { padding: .15rem .3rem; }
+  td:not(:last-child) { white-space: normal; }
+}
 """
 PAGE = """<!DOCTYPE html>
 <html lang="en">

@@ -6,7 +6,7 @@ from typing import Any
 
 from jaxdl.runs.texts import printable
 
-QUIET = 60.0  # seconds after which a train row is printed where there are no bars; a log shall not look dead
+QUIET = 10.0  # seconds after which a train row is printed where there are no bars; a log shall not look dead
 
 
 def decimals(value: float) -> str:

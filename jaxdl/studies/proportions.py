@@ -22,7 +22,7 @@ class McNemar(NamedTuple):
     p_value: float  # of the exact test that both kinds are equally likely
 
 
-def mcnemar(first: ArrayLike, second: ArrayLike, *, level: float = 0.95) -> McNemar:
+def mcnemar(first: ArrayLike, second: ArrayLike, *, level: float | int = 0.95) -> McNemar:
     """Compare two classifiers by the examples on which exactly one of them is right.
 
     The test is McNemar's exact one, a sign test of those examples. The interval of the difference is Newcombe's, which

@@ -8,6 +8,7 @@ from jaxdl.training.measures import check_labels
 from jaxdl.training.parallel import STRATEGIES, Parallel, data_parallel, data_parallel_eval, replicate
 from jaxdl.training.processes import join, own_part
 from jaxdl.training.resident import fits_in_memory
+from jaxdl.training.scaling import loss_scaled
 from jaxdl.training.state import TrainState, create, eval_variables, start
 from jaxdl.training.steps import eval_step, per_example, train_step
 from jaxdl.training.stopping import EarlyStopping
@@ -31,6 +32,7 @@ __all__ = [
     "fit",
     "fits_in_memory",
     "join",
+    "loss_scaled",
     "own_part",
     "per_example",
     "prefetch",

@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 
 Path = pathlib.Path
+_KEY_WORDS = {"key<fry>": 2, "key<rbg>": 4, "key<urbg>": 4}  # of 32 bits, by the dtype of a random key
 MOST_SECONDS = 60.0  # to wait for threads that write on after an error
 ONE_AT_A_TIME = threading.RLock()  # loggers and the policy of event loops belong to the whole process
 IDLE = "metadata_store"  # threads of this name wait for work for ever
@@ -85,6 +86,22 @@ def read(path: Path, like: Any, name_of: Callable[[str], str] = str) -> Any:
     arrays = _read(path, {name_of(name): leaf for name, leaf in abstract.items()})
     leaves = [_unstored(arrays.get(name_of(name)), leaf) for name, leaf in _by_path(like).items()]
     return jax.tree.unflatten(jax.tree.structure(like), leaves)
+
+
+def read_all(path: Path, described: dict[str, list[Any]]) -> dict[str, Any]:
+    """Read the arrays of `write` by their paths, without the structure of the tree; random keys come as their bits.
+
+    Args:
+        path: the folder.
+        described: see `describe`.
+    """
+    stored = {}
+    for name, (shape, dtype) in described.items():
+        words = _KEY_WORDS.get(dtype)
+        shape, dtype = (tuple(shape), dtype) if words is None else ((*shape, words), "uint32")
+        if 0 not in shape:
+            stored[name] = jax.ShapeDtypeStruct(shape, dtype)
+    return _read(path, stored)
 
 
 def _by_path(tree: Any, argument: str = "tree") -> dict[str, Any]:

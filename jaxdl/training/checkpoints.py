@@ -137,6 +137,28 @@ def restore(checkpoint: str | os.PathLike, like: Any) -> Checkpoint:
     return Checkpoint(arrayfiles.read(checkpoint / "arrays", like, name_of), meta)
 
 
+def read_newest(folder: str | os.PathLike, *, report: Callable[[str], None] = print) -> Checkpoint | None:
+    """Read the newest intact checkpoint without knowing its structure; return None if the folder has none.
+
+    Its ``tree`` is a dict of the arrays by their paths, as `jax.tree_util.keystr` writes them, on the first device.
+
+    Args:
+        folder: folder of one run's checkpoints.
+        report: see `restore_newest`.
+
+    Raises:
+        CorruptCheckpointError: see `restore_newest`.
+        ValueError: if the checkpoint has a newer format.
+    """
+
+    def read(checkpoint: Path) -> Checkpoint:
+        verify(checkpoint)
+        described, meta, _ = _read_meta(checkpoint / "meta.json")
+        return Checkpoint(arrayfiles.read_all(checkpoint / "arrays", described), meta)
+
+    return _newest(folder, lambda checkpoint: read(_present(checkpoint.absolute())), report)
+
+
 def restore_newest(folder: str | os.PathLike, like: Any, *, report=print) -> Checkpoint | None:
     """Restore the newest intact checkpoint; return None if the folder has no checkpoints.
 
@@ -149,10 +171,16 @@ def restore_newest(folder: str | os.PathLike, like: Any, *, report=print) -> Che
         CorruptCheckpointError: if there are checkpoints and all are corrupt.
         ValueError: see `restore`.
     """
+    return _newest(folder, lambda checkpoint: restore(checkpoint, like), report)
+
+
+def _newest(
+    folder: str | os.PathLike, read: Callable[[Path], Checkpoint], report: Callable[[str], None]
+) -> Checkpoint | None:
     there = steps(folder)
     for step in reversed(there):
         try:
-            return restore(Path(folder) / f"{step:08d}", like)
+            return read(Path(folder) / f"{step:08d}")
         except CorruptCheckpointError as error:
             report(f"checkpoint of step {step} is corrupt and is passed over for the one before: {error}")
     if there:

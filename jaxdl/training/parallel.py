@@ -33,6 +33,7 @@ class Parallel(NamedTuple):
     place: Callable[[Any], Any]  # state or key, replicated on all devices
     shard: Callable[[Any], Any]  # batch or rows, or this process's part of them, split along the first axis
     size: int  # number of devices
+    lower: Callable[..., jax.stages.Lowered]  # takes the arguments of ``step``, or their shapes, and runs nothing
 
 
 def data_parallel(
@@ -82,15 +83,18 @@ def data_parallel(
 
     if examples is None:
         compiled = _COMPILE[strategy](step, mesh, resident=False)
+        lower = compiled.lower
     else:
         placed, on_placed = replicate(examples, devices), _COMPILE[strategy](on_rows(step), mesh, resident=True)
         compiled = lambda state, rows, key: on_placed(state, (placed, rows), key)
+        lower = lambda state, rows, key: on_placed.lower(state, (placed, rows), key)
     return Parallel(
         compiled,
         # a shard may share the original's buffer, even with may_alias=False, and donating it would delete the original
         lambda tree: _put_whole(jax.tree.map(jnp.copy, tree), replicated),
         shard,
         len(devices),
+        lower,
     )
 
 

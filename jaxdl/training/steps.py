@@ -22,6 +22,7 @@ from jaxtyping import Array
 from jaxdl import data, losses, nn, optimizers
 from jaxdl.optimizers.loops import descending
 from jaxdl.training.measures import Measure, measure_of
+from jaxdl.training.scaling import loss_scale
 from jaxdl.training.state import TrainState, strong
 
 Metrics = dict[str, Array]
@@ -53,7 +54,8 @@ def train_step(
     Args:
         layer: the network, whose output goes to ``loss``. For `nn.WithAuxiliary`, the weighted losses of the heads are
             added to that of the output. Any other tuple goes to ``loss`` whole; its first entry goes to ``metrics``.
-        optimizer: any optax transformation. One that takes extra arguments gets those of `optimizers.update`:
+        optimizer: any optax transformation; `loss_scaled` around it scales the loss, for networks that compute in
+            float16. One that takes extra arguments gets those of `optimizers.update`:
             ``value`` (the mean loss with the penalty), ``grad`` and ``grad_fn``, and without ``axis_name`` also
             ``value_fn``, ``model_fn`` and ``loss_fn`` (the mean loss without the penalty).
         loss: ``(outputs, labels) -> (n,)``, one number per example. Values per output, ``(n, ...)``, are averaged over
@@ -94,7 +96,8 @@ def train_step(
         x = _prepare(batch, preprocess, augment, augment_key)
 
         forward = functools.partial(layer.apply, train=True, axis_name=axis_name)
-        gradient, carried = _gradient(forward, sums_of, int(accumulate)), state.layer_state
+        gradient = _gradient(forward, sums_of, int(accumulate), loss_scale(state.opt_state))
+        carried = state.layer_state
         of_params = lambda params: gradient(params, carried, x, batch, layer_key)
         outputs = lambda params: forward(params, carried, x, key=layer_key)[0]
         of_batch = _objective(of_params, outputs, lambda y: sums_of(y, batch), penalty, axis_name)
@@ -134,17 +137,20 @@ def _check_numbers(average_decay: Any, accumulate: Any) -> None:
         raise ValueError(f"average_decay={average_decay} is not in [0, 1]")
 
 
-def _gradient(forward, sums_of, parts: int):
+def _gradient(forward, sums_of, parts: int, scale: Array | None):
     """Make ``(params, layer_state, x, batch, key) -> (gradient of the sum of losses, sums, new state)``."""
 
     def gradient(params, layer_state, x, batch, key):
         def weighted_sum(params):
             y, new_state = forward(params, layer_state, x, key=key)
             sums = sums_of(y, batch)
-            return sums["loss"], (sums, new_state)
+            return sums["loss"] if scale is None else scale * sums["loss"], (sums, new_state)
 
         grads, (sums, new_state) = jax.grad(weighted_sum, has_aux=True)(params)
-        return jax.tree.map(_wide, grads), sums, new_state  # half precision would round sums and counts
+        grads = jax.tree.map(_wide, grads)  # half precision would round sums and counts
+        if scale is not None:
+            grads = jax.tree.map(lambda g: g / scale, grads)
+        return grads, sums, new_state
 
     return gradient if parts == 1 else _in_parts(gradient, parts)
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import typing
 
 import jax
@@ -11,7 +12,7 @@ import optax
 import pytest
 from sklearn.utils.class_weight import compute_class_weight
 
-from experiments.train_cnn import choices, mixing, setup
+from experiments.train_cnn import choices, mixing, setup, watching
 from experiments.train_cnn import command as train_cnn
 from experiments.train_cnn.config import Augment, Config, Schedule, resolve
 from jaxdl import activations, data, nn, optimizers, training
@@ -256,15 +257,47 @@ def test_class_weights_weigh_the_training_loss_only(run, here, tmp_path):
 
 def test_half_precision_computes_in_it_and_keeps_parameters(here):
     kept = {}
-    for dtype in ("float32", "bfloat16"):
+    for dtype in ("float32", "bfloat16", "float16"):
         config = resolve(Config(model="tiny_cnn", optimizer=("jaxdl.sgd",), epochs=1, compute_dtype=dtype))
         shared = setup.prepare(config)._replace(resident=None)
         (start,) = setup.make_starts(shared)
         batch = next(iter(shared.batches(0, 0)))
         text = str(jax.make_jaxpr(start.step.step)(start.state, batch, jax.random.key(0)))
-        assert ("bf16" in text) == (dtype == "bfloat16")
+        assert ("bf16[" in text, bool(re.search(r"\bf16\[", text))) == (dtype == "bfloat16", dtype == "float16")
         state, metrics = start.step.step(start.step.place(start.state), batch, jax.random.key(0))
         assert {leaf.dtype for leaf in jax.tree.leaves(state.params)} == {jnp.dtype("float32")}
         kept[dtype] = float(metrics["loss"])
     assert kept["bfloat16"] == pytest.approx(kept["float32"], rel=0.02)
-    assert kept["bfloat16"] != kept["float32"]
+    assert kept["float16"] == pytest.approx(kept["float32"], rel=0.003)
+    assert len({*kept.values()}) == 3
+
+
+def test_layers_are_watched_without_changing_an_update():
+    params = {"a": {"kernel": jnp.array([3.0, 4.0])}, "b": {"kernel": jnp.zeros(2), "bias": jnp.zeros(1)}}
+    grads = {"a": {"kernel": jnp.array([6.0, 8.0])}, "b": {"kernel": jnp.array([0.0, 3.0]), "bias": jnp.array([4.0])}}
+    for chain in (optax.chain, optimizers.chain):
+        tx = watching.watched(optimizers.sgd(0.1), chain)
+        assert watching.numbers(tx.init(params)) == {"a": (0, 0), "b": (0, 0)}
+        updates, state = jax.jit(tx.update)(grads, tx.init(params), params)
+        jax.tree.map(lambda u, g: np.testing.assert_allclose(u, -0.1 * g, rtol=1e-6), updates, grads)
+        found = watching.numbers(state)
+        np.testing.assert_allclose(found["a"], (10, 1 / 5), rtol=1e-6)
+        np.testing.assert_allclose(found["b"], (5, 0), rtol=1e-6)
+
+
+@pytest.mark.trains
+def test_layers_and_a_trace_are_written_beside_the_metrics(run, here, tmp_path):
+    folder = tmp_path / "run"
+    common = ["--dataset", "mine:dataset", "--model", "mine:net", "--optimizer", "jaxdl.sgd", "--batch-size", 16]
+    more = ["--epochs", 2, "--log-every", 2, "--log-layers", "--profile", 2, "--steps-per-call", 1, "--out", folder]
+    assert run(train_cnn.main, *common, *more)[0] == 0
+    with (folder / "layers.csv").open(newline="") as file:
+        found = list(csv.DictReader(file))
+    steps = [row["step"] for row in rows(folder) if row["split"] == "train"]
+    assert [(row["step"], row["layer"]) for row in found] == [(s, n) for s in steps for n in ("conv", "fc", "norm")]
+    assert all(0 < float(row["gradient_norm"]) < 100 and 0 <= float(row["update_ratio"]) < 10 for row in found)
+    assert any((folder / "profile").rglob("*.xplane.pb"))
+    assert "## Layers" in (folder / "report.md").read_text()
+    before = (folder / "layers.csv").read_bytes()
+    assert run(train_cnn.main, "--resume", folder, "--trust-run")[0] == 0
+    assert (folder / "layers.csv").read_bytes() == before

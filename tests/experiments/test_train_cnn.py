@@ -91,8 +91,8 @@ def test_the_config_is_resolved_and_complete(finished):
     assert config["noise_floor"] is True, "sgd and sgd at one rate are twins"
     assert (config["strategy"], config["weight_decay"], config["seed"]) == ("jit", None, 5)
     assert (config["experiment"], config["format"]) == ("train_cnn", 1)
-    fields = {field.name for field in dataclasses.fields(train_cnn.Config)}
-    assert set(config) == fields - {"out", "resume", "trust_run"} | {"experiment", "format"}
+    fields = {field.name for field in dataclasses.fields(train_cnn.Config)} - {*commandline.WHERE}
+    assert set(config) == fields | {"experiment", "format"}
 
 
 def test_the_manifest_says_where_the_numbers_come_from(finished):
@@ -168,13 +168,25 @@ def test_load_gives_back_the_network_that_was_judged(finished, optimizer):
     assert (loaded.optimizer, loaded.config["seed"]) == (row["optimizer"], 5)
 
 
-def test_load_refuses_an_unfinished_run(finished, tmp_path):
+def test_an_unfinished_run_is_loaded_and_reported_from_its_newest_checkpoint(run, finished, tmp_path):
     with pytest.raises(ValueError, match=r"optimizer='adam' is not in this run; it has jaxdl.sgd, optax.sgd"):
         runs.load(finished, optimizer="adam", trust_run=True)
     with pytest.raises(ValueError, match=r"is not a run folder, it has no config.json"):
         runs.load(tmp_path)
     shutil.copytree(finished, tmp_path / "run", ignore=shutil.ignore_patterns("final"))
-    with pytest.raises(ValueError, match=r"this run has not finished; resume it with --resume"):
+    whole, loaded = (runs.load(path, trust_run=True) for path in (finished, tmp_path / "run"))
+    jax.tree.map(np.testing.assert_array_equal, (loaded.params, loaded.state), (whole.params, whole.state))
+    assert (whole.unfinished, loaded.unfinished) == ("", "best on dev, of the checkpoint after step 60")
+    digit = write_digit(tmp_path / "digit.png", load_digits().images[0])
+    code, out, _ = run(predict.main, tmp_path / "run", digit, "--trust-run")
+    assert code == 0
+    assert out.splitlines()[0].endswith("run is unfinished; weights: best on dev, of the checkpoint after step 60")
+    (tmp_path / "run" / "summary.json").unlink()
+    page = report.write(tmp_path / "run")
+    assert "unfinished" in page.read_text()
+    assert "jaxdl.sgd | dev | 3 | 60 |" in (tmp_path / "run" / "report.md").read_text()
+    shutil.rmtree(tmp_path / "run" / "checkpoints")
+    with pytest.raises(ValueError, match=r"this run has no checkpoint yet; resume it with --resume"):
         runs.load(tmp_path / "run", trust_run=True)
 
 
@@ -200,14 +212,17 @@ def test_resume_of_a_finished_run_makes_its_report_again_without_training(capsys
     assert (folder / "report.html").exists()
     for name in ("metrics.csv", "summary.json", "manifest.json", "preprocessing.json", "predictions.npz"):
         assert (folder / name).read_bytes() == (finished / name).read_bytes(), name
-    assert f"resuming {folder}" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert said.startswith(f"{folder} has finished; its report is made again\n")
+    assert f"resuming {folder}" in said
 
 
 @pytest.mark.parametrize(
     ("options", "said"),
     [
         ("--learning-rate 0.2", ("learning_rate is (0.3, 0.3) in the run, (0.2,) here",)),
-        ("--epochs 4 --seed 6", ("epochs is 3 in the run, 4 here", "seed is 5 in the run, 6 here")),
+        ("--batch-size 32 --seed 6", ("batch_size is 64 in the run, 32 here", "seed is 5 in the run, 6 here")),
+        ("--epochs 2", ("epochs=2 is not allowed: it must be at least the run's 3",)),
         ("--optimizer jaxdl.sgd", ("optimizer is ('jaxdl.sgd', 'optax.sgd') in the run, ('jaxdl.sgd',) here",)),
         ("--dataset mnist", ("dataset is 'digits' in the run, 'mnist' here",)),
         ("--out elsewhere", ("stays in its folder, but --out is elsewhere",)),
@@ -503,8 +518,10 @@ def test_eight_devices_give_the_losses_of_one(process, here):
     assert len(manifest["devices"]) == 8
     assert manifest["command"].startswith("python -m experiments.train_cnn --model mine:net")
     assert json.loads((here / "devices-8" / "config.json").read_text())["strategy"] == "pmap"
-    said, *lines = ended.stdout.splitlines()
+    first, said, compiling, *lines = ended.stdout.splitlines()
+    assert first == "train_cnn: importing"
     assert said == "data set on the device, 10 steps per call"
+    assert compiling == "jaxdl.adam: compiling"
     assert re.match(r"jaxdl.adam +epoch +1  step +20  dev loss [\d.]+ accuracy [\d.]+%  [\d.]+ steps/s$", lines[0])
     assert "\x1b" not in ended.stdout, "colours and bars are for terminals"
     assert lines[-1].startswith("report: ")

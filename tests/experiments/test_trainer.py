@@ -16,8 +16,8 @@ from experiments.train_cnn.config import Config
 from experiments.train_cnn.records import Measurement
 from experiments.train_cnn.setup import Setup, Start
 from experiments.train_cnn.trainer import Trainer
-from jaxdl import data, nn, runs, training
-from jaxdl.runs import names, records
+from jaxdl import data, nn, optimizers, runs, training
+from jaxdl.runs import loading, names, records
 
 # --- choices
 
@@ -413,3 +413,25 @@ def test_a_run_killed_at_any_row_or_checkpoint_ends_with_the_same_rows_and_weigh
         assert [row._replace(seconds=0) for row in measured(path)] == expected, allowed
         assert same(judged[-1], weights), allowed
     assert allowed > 12
+
+
+@pytest.mark.trains
+@pytest.mark.parametrize(
+    ("optimizer", "options", "which"),
+    [
+        (optax.adam(0.1), {}, "last"),
+        (optax.adam(0.1), {"average": 0.5}, "average"),
+        (optax.adam(0.1), {"early_stop": 2}, "best on dev"),
+        (optax.contrib.schedule_free_sgd(0.1), {}, "last"),
+        (optimizers.lookahead(optax.sgd(0.1), sync_period=2, slow_step_size=0.5), {}, "last"),
+    ],
+)
+def test_the_weights_of_an_unfinished_run_are_those_that_were_judged(tmp_path, optimizer, options, which):
+    trainer, _, judged = make_trainer(tmp_path, [1.0, 2.0], optimizer=optimizer, **options)
+    train(trainer, 2)
+    layer = nn.serial(flatten=nn.flatten, fc=nn.Dense(3))
+    like = dict(zip(("params", "state"), layer.init(jax.random.key(0), (2, 2, 1)), strict=True))
+    variables, said = loading.unfinished(tmp_path, "m", jax.eval_shape(lambda: like))
+    assert said == f"{which}, of the checkpoint after step 6"
+    assert same(variables["params"], judged[0 if which.startswith("best") else 1])
+    assert judged[0]["fc"]["kernel"].tolist() != judged[1]["fc"]["kernel"].tolist()

@@ -1,0 +1,99 @@
+"""The report of `--seeds N`: means over seeds, intervals and paired differences.
+
+This module imports matplotlib, as `experiments.train_cnn.report` does.
+"""
+
+import itertools
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from experiments.train_cnn import records
+from experiments.train_cnn.records import OptimizerResult, RunSummary
+from jaxdl.runs import folder as folders
+from jaxdl.runs import pages
+from jaxdl.runs.records import read_json, read_record
+from jaxdl.studies import statistics
+from jaxdl.studies.statistics import Interval
+
+
+def summaries(folder: Path) -> dict[int, RunSummary]:
+    """Return the summary of each seed that has finished."""
+    stored = read_json(folder / folders.CONFIG)
+    every = range(stored["seed"], stored["seed"] + stored["seeds"])
+    there = [seed for seed in every if (folder / f"seed-{seed}" / records.SUMMARY).exists()]
+    return {seed: records.read_summary(folder / f"seed-{seed}") for seed in there}
+
+
+def write(folder: Path) -> Path:
+    """Write ``report.md`` and ``report.html`` of all seeds that have finished, and return the latter's path.
+
+    Raises:
+        ValueError: if none has finished, or a file is damaged.
+    """
+    found = summaries(folder)
+    if not found:
+        raise ValueError(f"{folder}: no seed has finished; resume it with --resume {folder}")
+    first = next(iter(found.values()))
+    names = [row.optimizer for row in first.rows]
+    manifest = read_record(folder / f"seed-{next(iter(found))}" / folders.MANIFEST, folders.Manifest)
+    title = f"{first.model} on {first.dataset}, {len(found)} seeds: {' and '.join(names)}"
+    header = ["optimizer", "test accuracy (%)", "95 % interval (%)", "test loss (nats)", "95 % interval (nats)",
+              "diverged", "seconds"]  # fmt: skip
+    seeds = [[str(seed), *(f"{100 * row.test_accuracy:.2f}" for row in one.rows)] for seed, one in found.items()]
+    return pages.write(folder, [
+        f"# {pages.plain(title)}",
+        "Means over seeds with bootstrap intervals, which cover the choice of seed: the split, the initial parameters, "
+        "the order of the data and all random layers. Each seed's own report is in its folder.",
+        pages.table(header, [_row(name, _of(found, name)) for name in names]),
+        *_differences(found, names),
+        "## Each seed",
+        pages.table(["seed", *(f"{name}, test accuracy (%)" for name in names)], seeds),
+        *pages.made(manifest, read_json(folder / folders.CONFIG)),
+    ])  # fmt: skip
+
+
+def _of(found: dict[int, RunSummary], name: str) -> list[OptimizerResult]:
+    return [row for one in found.values() for row in one.rows if row.optimizer == name]
+
+
+def _row(name: str, rows: Sequence[OptimizerResult]) -> list[str]:
+    accuracy, loss = _mean([100 * row.test_accuracy for row in rows]), _mean([row.test_loss for row in rows])
+    gone = sum(row.diverged_at is not None for row in rows)
+    seconds = f"{np.mean([row.seconds for row in rows]):.4g}"
+    return [name, *_written(accuracy, ".2f"), *_written(loss, ".4f"), f"{gone} of {len(rows)}", seconds]
+
+
+def _mean(values: Sequence[float]) -> Interval:
+    known = [value for value in values if not math.isnan(value)]
+    return statistics.bootstrap(known) if known else Interval(math.nan, math.nan, math.nan)
+
+
+def _written(interval: Interval, digits: str) -> tuple[str, str]:
+    if math.isnan(interval.estimate):
+        return "–", "–"
+    ends = f"{interval.low:{digits}} to {interval.high:{digits}}" if math.isfinite(interval.low) else "–"
+    return f"{interval.estimate:{digits}}", ends
+
+
+def _differences(found: dict[int, RunSummary], names: Sequence[str]) -> list[str]:
+    """Compare all pairs of optimizers seed by seed; a seed on which one diverged is left out and counted above."""
+    rows = []
+    for a, b in itertools.combinations(names, 2):
+        pairs = [(x.test_accuracy, y.test_accuracy) for x, y in zip(_of(found, a), _of(found, b), strict=True)]
+        known = [pair for pair in pairs if not math.isnan(sum(pair))]
+        if len(known) < 2:
+            continue
+        difference = statistics.paired_difference(*np.array(known).T)
+        estimate, ends = _written(Interval(*(100 * value for value in difference)), "+.2f")
+        apart = "not told apart" if difference.contains(0) else f"{a if difference.low > 0 else b} is better"
+        rows.append([a, b, str(len(known)), estimate, ends, apart])
+    if not rows:
+        return []
+    header = ["first", "second", "seeds", "first less second (%)", "95 % interval (%)", "verdict"]
+    said = (
+        "Test accuracies of the same seeds, which share split, initial parameters and batches; the interval covers the "
+    )
+    return ["## Paired differences", f"{said}choice of seed.", pages.table(header, rows, left=2)]

@@ -1,0 +1,66 @@
+"""Loss scaling for float16, whose smallest numbers are too large for many gradients."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int
+
+from jaxdl import optimizers
+
+
+class LossScaleState(NamedTuple):
+    """State of `loss_scaled`."""
+
+    scale: Float[Array, ""]  # float32, the factor on the loss
+    good_steps: Int[Array, ""]  # int32, steps since the scale changed
+    inner: Any  # the state of the optimizer
+
+
+def loss_scaled(
+    optimizer: optax.GradientTransformation, *, scale: float | int = 2.0**15, period: int = 2000
+) -> optax.GradientTransformationExtraArgs:
+    """Let `train_step` multiply the loss by a factor that is as large as finite gradients allow.
+
+    The gradient of the scaled loss is divided by the factor in float32, before the optimizer sees it. If it is not
+    finite, the step changes nothing and halves the factor; after ``period`` finite gradients the factor doubles.
+
+    Args:
+        optimizer: any transformation.
+        scale: the first factor, above 0.
+        period: finite gradients after which the factor doubles, at least 1.
+
+    Raises:
+        ValueError: an argument is out of range.
+
+    Reference: Micikevicius et al., Mixed Precision Training, 2018, https://arxiv.org/abs/1710.03740, section 3.2.
+    """
+    if not scale > 0:
+        raise ValueError(f"scale={scale} must be above 0")
+    if period < 1:
+        raise ValueError(f"period={period} must be at least 1")
+
+    def init(params) -> LossScaleState:
+        return LossScaleState(jnp.float32(scale), jnp.zeros((), jnp.int32), optimizer.init(params))
+
+    def update(updates, state, params=None, **extra):
+        finite = jnp.array([jnp.isfinite(g).all() for g in jax.tree.leaves(updates)]).all()
+        # an optimizer must not see what is not finite, even where its answer is thrown away
+        safe = jax.tree.map(lambda g: jnp.where(finite, g, 0), updates)
+        new, inner = optimizers.update(optimizer, safe, state.inner, params, **extra)
+        new = jax.tree.map(lambda u: jnp.where(finite, u, 0), new)
+        inner = jax.tree.map(lambda a, b: jnp.where(finite, a, b), inner, state.inner)
+        good = jnp.where(finite, state.good_steps + 1, 0)
+        grows = good >= period
+        factor = jnp.where(finite, jnp.where(grows, 2.0, 1.0), 0.5)
+        return new, LossScaleState(state.scale * factor, jnp.where(grows, 0, good), inner)
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def loss_scale(opt_state: Any) -> Array | None:
+    """Return the factor on the loss; None if the optimizer is not from `loss_scaled`."""
+    return opt_state.scale if isinstance(opt_state, LossScaleState) else None
