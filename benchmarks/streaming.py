@@ -51,7 +51,7 @@ def of_jaxdl(folder: Path, workers: int) -> Callable[[int], Iterator[int]]:
 
 
 def of_torch(folder: Path) -> Callable[[int], Iterator[int]]:
-    import torch
+    import torch  # pyright: ignore[reportMissingImports]
     from PIL import Image
 
     files = sorted(folder.glob("*/*.png"))

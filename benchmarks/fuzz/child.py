@@ -47,7 +47,9 @@ def replay(name: str, corpus: str, out: str) -> None:
     target = targets.TARGETS[name]
     sources = [str(importlib.import_module(module).__file__) for module in target.modules]
     # the modules are imported already; their definitions count as not reached, and only branches are reported
-    measure = coverage.Coverage(branch=True, include=sources, data_file=None)
+    measure = coverage.Coverage(  # pyright: ignore[reportAttributeAccessIssue]
+        branch=True, include=sources, data_file=None
+    )
     with tempfile.TemporaryDirectory() as here:
         measure.start()
         for file in sorted(Path(corpus).iterdir()):
