@@ -62,8 +62,9 @@ def read_json(path: str | os.PathLike) -> dict[str, Any]:
         ValueError: if the file is missing, not a regular file, not JSON, not an object or has another format; the
             message names it.
     """
+    content = _content(path)
     try:
-        value = json.loads(_content(path))
+        value = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: is not valid JSON ({error})") from error
     if not isinstance(value, dict):

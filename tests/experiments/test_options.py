@@ -114,7 +114,7 @@ def test_a_dry_run_says_what_a_run_takes_and_leaves_nothing(run, here, monkeypat
     assert f"{parameters:,} parameters; 1,294 train, 144 dev, 359 test examples; 120 steps, 40 an epoch" in out
     found = re.search(r"jaxdl.adam: ([\d.,]+) MiB for a step beside ([\d.,]+) MiB of state and data; .* steps/s", out)
     assert found
-    data = 1294 * 64 * 4 / 2**20  # float32 digits, kept on the device
+    data = 1294 * 64 / 2**20  # digits are kept on the device as bytes
     assert data < float(found[2]) < 2 * data + 1
     assert " in all × 2 seeds, without compiling" in out
     assert [*tmp_path.iterdir()] == []
