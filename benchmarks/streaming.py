@@ -9,7 +9,6 @@ cached. Images per second are the median of three epochs, of at most 10,000 imag
 """
 
 import argparse
-import importlib
 import importlib.metadata
 import os
 import resource
@@ -61,7 +60,7 @@ def of_torch(folder: Path) -> Callable[[int], Iterator[int]]:
             return len(files)
 
         def __getitem__(self, i):
-            with Image.open(files[i]) as image:
+            with Image.open(files[i], formats=("PNG",)) as image:
                 return torch.from_numpy(np.array(image)), int(files[i].parent.name[-1])
 
     loader = torch.utils.data.DataLoader(
@@ -73,7 +72,7 @@ def of_torch(folder: Path) -> Callable[[int], Iterator[int]]:
 def measure(reader: str, folder: Path) -> str:
     """Return a row of the table without its first two cells."""
     if "torch" in reader:
-        importlib.import_module("torch")  # the library itself is in neither row's memory
+        __import__("torch")  # the library itself is in neither row's memory
     before, began = peak(), time.perf_counter()
     epochs = of_torch(folder) if "torch" in reader else of_jaxdl(folder, WORKERS if "processes" in reader else 0)
     opened, rates = time.perf_counter() - began, []

@@ -162,7 +162,7 @@ def test_the_page_needs_nothing_but_itself(pair):
 def test_every_figure_is_a_small_png_shown_with_alternative_text_in_both_files(pair):
     figures = sorted((pair / "figures").iterdir())
     both = ("mistakes", "confusion_matrix", "filters")
-    wanted = ["learning_curves", "learning_rate", *(f"{name}_{i}" for name in both for i in (0, 1))]
+    wanted = ["learning_curves", "learning_rate", "reliability", *(f"{name}_{i}" for name in both for i in (0, 1))]
     assert [f.name for f in figures] == sorted(f"{name}.png" for name in wanted)
     linked = re.findall(r"!\[([^]]+)\]\((figures/[^)]+)\)", (pair / "report.md").read_text())
     assert sorted(path for _, path in linked) == [f"figures/{f.name}" for f in figures]
@@ -380,7 +380,9 @@ def test_the_command_prints_the_path_or_the_fault(copy, capsys):
     assert capsys.readouterr().out.strip() == str(copy / "report.html")
     assert (copy / "report.html").exists()
     (copy / "summary.json").unlink()
-    with pytest.raises(SystemExit, match=r"error: .*summary\.json: is missing"):
+    command.main([str(copy)])  # of an unfinished run
+    (copy / "metrics.csv").unlink()
+    with pytest.raises(SystemExit, match=r"error: .*metrics\.csv: is missing"):
         command.main([str(copy)])
 
 

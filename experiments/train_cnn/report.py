@@ -8,6 +8,7 @@ command.
 
 import itertools
 import math
+import os
 from pathlib import Path
 
 import numpy as np
@@ -42,9 +43,11 @@ def write(folder: str | Path) -> Path:
         ValueError: a file is missing or malformed; the message names the file and what is wrong.
     """
     folder = Path(folder)
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is no folder; give the folder of a run")
     if (folder / folders.CONFIG).exists() and read_json(folder / folders.CONFIG).get("seeds", 1) > 1:
         return seeds.write(folder)
-    if not (folder / records.SUMMARY).exists():
+    if not os.path.lexists(folder / records.SUMMARY):
         return pages.write(folder, _unfinished(folder))
     run = records.read(folder)
     sections = (

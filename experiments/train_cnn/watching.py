@@ -12,7 +12,7 @@ from jax.tree_util import keystr
 Norms = dict[str, jax.Array]  # path of a layer -> a scalar
 
 
-class GradientNorms(NamedTuple):
+class WatchedGradients(NamedTuple):
     """State of the first stage of `watched`."""
 
     norms: Norms  # float32
@@ -34,7 +34,7 @@ def watched(optimizer: optax.GradientTransformation, chain: Any = optax.chain) -
 
     def gradients(updates, state, params=None):
         del state, params
-        return updates, GradientNorms(_norms(updates))
+        return updates, WatchedGradients(_norms(updates))
 
     def ratios(updates, state, params=None):
         del state
@@ -45,20 +45,20 @@ def watched(optimizer: optax.GradientTransformation, chain: Any = optax.chain) -
     def zeros(params):
         return {name: jnp.zeros((), jnp.float32) for name in _norms_of_shapes(params)}
 
-    first = optax.GradientTransformation(lambda params: GradientNorms(zeros(params)), gradients)
+    first = optax.GradientTransformation(lambda params: WatchedGradients(zeros(params)), gradients)
     last = optax.GradientTransformation(lambda params: UpdateRatios(zeros(params)), ratios)
     return chain(first, optimizer, last)
 
 
 def numbers(opt_state: Any) -> dict[str, tuple[float, float]]:
     """Return gradient norm and ratio of update to weights of each layer, as of the last step."""
-    known = (GradientNorms, UpdateRatios)
+    known = (WatchedGradients, UpdateRatios)
     nodes = [
         node for node in jax.tree.leaves(opt_state, is_leaf=lambda n: isinstance(n, known)) if isinstance(node, known)
     ]
     norms, ratios = ({}, {})
     for node in nodes:
-        norms, ratios = (node.norms, ratios) if isinstance(node, GradientNorms) else (norms, node.ratios)
+        norms, ratios = (node.norms, ratios) if isinstance(node, WatchedGradients) else (norms, node.ratios)
     return {name: (float(norms[name]), float(ratios[name])) for name in norms}
 
 

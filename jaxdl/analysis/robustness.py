@@ -1,5 +1,7 @@
 """Robustness: accuracy against the amount of a change of the images. [Lecture row H7]"""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 
 import jax

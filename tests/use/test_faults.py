@@ -28,11 +28,13 @@ import pytest
 from matplotlib.figure import Figure
 
 import jaxdl
+from experiments import predict
 from experiments.cifar10_speedrun import command as speedrun
 from experiments.train_cnn import command, config, report, setup
 from experiments.train_cnn import records as train_records
 from jaxdl import analysis, data, disk, plots, runs
 from jaxdl.data.reading import decoded
+from jaxdl.data.streaming import surveying
 from jaxdl.interop import files
 from jaxdl.runs import commandline, pages, records
 from jaxdl.training import arrayfiles, checkpoints
@@ -76,6 +78,8 @@ OPENERS = {
     "jaxdl/runs/commandline.py": {"standard output"},
     "jaxdl/training/checkpoints.py": {"a checkpoint"},
     "jaxdl/data/reading/decoded.py": {"decoded images"},
+    "jaxdl/data/streaming/surveying.py": {"findings about images"},
+    "experiments/predict.py": {"predictions as CSV", "predictions as JSON"},
     "jaxdl/interop/files.py": {"weights for Keras"},
     "jaxdl/interop/hdf5child.py": set(),  # reads alone
 }
@@ -100,7 +104,7 @@ def test_whatever_opens_a_file_for_writing_is_tested_here():
             if calls := {*writing_calls(ast.parse(path.read_text()))}:
                 found[str(path.relative_to(ROOT))] = calls
     assert {*found} == {*OPENERS}, found
-    apart = {"standard output", "decoded images"}  # tested below
+    apart = {"standard output", "decoded images", "findings about images"}  # tested below
     assert set().union(*OPENERS.values()) <= {*WRITERS} | apart
 
 
@@ -135,6 +139,14 @@ def measured(seconds):
     return lambda folder: speedrun.report(
         speedrun.Config(out=folder / "out"), [speedrun.SpeedrunResult(0.5, seconds)] * 2
     )
+
+
+def predicted(writing, share):
+    def write(folder):
+        with writing(folder / "predictions", 1) as add:
+            add(predict.Prediction("a.png", [("cat", share)]))
+
+    return write
 
 
 def download(content):
@@ -188,6 +200,8 @@ WRITERS = {
         lambda f: files.write_keras(f / "x.h5", {"fc/kernel": np.zeros((2, 3), np.float32)}),
         lambda f: files.write_keras(f / "x.h5", WEIGHTS),
     ),
+    "predictions as CSV": (predicted(predict.writing_csv, 0.5), predicted(predict.writing_csv, 0.75)),
+    "predictions as JSON": (predicted(predict.writing_json, 0.5), predicted(predict.writing_json, 0.75)),
     "a download": (download(b"old" * 9), download(b"new" * 9)),
     "the speedrun's rows": (measured(1.0), measured(2.0)),
     "a new folder": (lambda f: None, lambda f: runs.create(f / "a" / "b")),
@@ -278,6 +292,26 @@ def test_decoded_images_that_cannot_be_kept_are_no_error(tmp_path, monkeypatch):
         assert os.listdir(tmp_path) == ["x.npz"]
     assert decoded.restore(tmp_path / "x.npz", "new") is not None
     assert allowed > 3
+
+
+def test_findings_about_images_that_cannot_be_kept_are_no_error(tmp_path, monkeypatch):
+    found = surveying.Findings(
+        np.zeros((2, 2, 3), np.int64), np.ones((2, 2), np.int32), np.zeros(2, bool), np.zeros(2, bool), {}, "digest"
+    )
+    surveying.store(tmp_path / "x.npz", "old", found)
+    for allowed in itertools.count():
+        code = CODES[allowed % len(CODES)]
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            with breaking(monkeypatch, tmp_path, allowed=allowed, error=code):
+                surveying.store(tmp_path / "x.npz", "new", found)
+        if not said:
+            break
+        assert re.search(rf"{tmp_path}/x\.npz .*{os.strerror(code)}", str(said[0].message))
+        assert surveying.restore(tmp_path / "x.npz", "old", 2) is not None
+        assert os.listdir(tmp_path) == ["x.npz"]
+    assert surveying.restore(tmp_path / "x.npz", "new", 2) is not None
+    assert allowed > 1
 
 
 # ---------------------------------------------------------------- a whole run

@@ -115,7 +115,10 @@ def test_every_format_that_pillow_writes_is_read_or_refused(tmp_path):
 
 # ---------------------------------------------------------------- the sources
 
-OPENED = {"jaxdl/data/reading/pixels.py": "formats"}  # file -> the keyword that makes Pillow's open safe
+OPENED = {
+    "jaxdl/data/reading/pixels.py": "formats",
+    "benchmarks/streaming.py": "formats",
+}  # file -> the keyword that makes Pillow's open safe
 WEIGHTS_ONLY = {"jaxdl/interop/torchfiles.py"}
 NUMPY = {"benchmarks/speed/rows.py", "benchmarks/kills.py"}
 IMPORTED = {
@@ -124,6 +127,7 @@ IMPORTED = {
     "jaxdl/data/reading/fetching.py": "optional libraries, named in the sources",
     "benchmarks/mutants/making.py": "modules of jaxdl, named in the sources",
     "experiments/catalogue.py": "the experiments themselves, found by their files",
+    "benchmarks/streaming.py": "torch, before its memory is measured",
     "benchmarks/fuzz/child.py": "modules of jaxdl and experiments, named in the sources",
     "benchmarks/on_gpu/parts.py": "modules of benchmarks, named in the sources",
     "benchmarks/speed/alone.py": "modules of benchmarks, named in the sources",
@@ -255,7 +259,7 @@ def test_load_and_predict_call_what_a_folder_names_only_where_it_is_trusted(tmp_
 
 def test_reports_read_no_code(tmp_path, stranger):
     finished_run(tmp_path, "stranger:net")
-    with pytest.raises(SystemExit, match=r"manifest.json: is missing"):
+    with pytest.raises(SystemExit, match=r"metrics.csv: is missing"):
         report.main([str(tmp_path)])
     assert not stranger.exists()
 

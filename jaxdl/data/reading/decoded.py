@@ -53,9 +53,9 @@ def _cached(folder: Path) -> list[tuple[float, int, Path]]:
     return sorted(found)
 
 
-def _make_room(folder: Path, size: int) -> None:
-    """Delete the files that were not used for longest until another one fits."""
-    found = _cached(folder)
+def _make_room(new: Path, size: int) -> None:
+    """Delete the files that were not used for longest until a new one, which may replace one of them, fits."""
+    found = [one for one in _cached(new.parent) if one[2] != new]
     total = sum(each for _, each, _ in found) + size
     for _, each, path in found:
         if total <= limit():
@@ -85,8 +85,7 @@ def store(path: Path, fingerprint: str, dataset: Dataset, left_out: Sequence[str
         return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.unlink(missing_ok=True)
-        _make_room(path.parent, size)
+        _make_room(path, size)
         with disk.replacing(path, shared=True) as part, open(part, "wb") as file:
             np.savez(file, **contents)
     except OSError as error:

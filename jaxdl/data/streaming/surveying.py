@@ -57,11 +57,11 @@ def survey(
     """
     path = cache_folder() / "surveys" / f"{_digest(os.fsencode(Path(index.root).resolve()), index.places)}.npz"
     fingerprint = _fingerprint(index, size)
-    if cache and (known := _restore(path, fingerprint, len(index.label))) is not None:
+    if cache and (known := restore(path, fingerprint, len(index.label))) is not None:
         return known
     found = _pass(index, size, workers, on_progress)
     if cache:
-        _store(path, fingerprint, found)
+        store(path, fingerprint, found)
     return found
 
 
@@ -136,7 +136,8 @@ def _fingerprint(index: Index, size: tuple[int, int] | None) -> str:
     return _digest(_FORMAT, size, index.places, [(state.st_size, state.st_mtime_ns) for state in states])
 
 
-def _store(path: Path, fingerprint: str, found: Findings) -> None:
+def store(path: Path, fingerprint: str, found: Findings) -> None:
+    """Keep the findings, whole or not at all; a failure is a RuntimeWarning."""
     meta = json.dumps({"fingerprint": fingerprint, "problems": list(found.problems.items()), "digest": found.digest})
     arrays: dict[str, Any] = {name: getattr(found, name) for name in ("sums", "sizes", "colour", "frames")}
     try:
@@ -147,7 +148,7 @@ def _store(path: Path, fingerprint: str, found: Findings) -> None:
         warnings.warn(f"findings about the images could not be kept in {path} ({error})", RuntimeWarning, stacklevel=4)
 
 
-def _restore(path: Path, fingerprint: str, count: int) -> Findings | None:
+def restore(path: Path, fingerprint: str, count: int) -> Findings | None:
     """Return the findings in the cache; None if there are none about these files, or they are damaged."""
     try:
         arrays = disk.read_arrays(path, most=disk.check_regular(path))
