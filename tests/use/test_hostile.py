@@ -133,7 +133,10 @@ IMPORTED = {
     "benchmarks/speed/alone.py": "modules of benchmarks, named in the sources",
     "docs/make_lectures.py": "modules of jaxdl, named in the sources",
 }
-COMPILED = {"benchmarks/mutants/running.py": "mutants of jaxdl's own sources"}
+COMPILED = {
+    "benchmarks/mutants/running.py": "mutants of jaxdl's own sources",
+    "docs/make_mistakes.py": "the page's own lines, which raise the messages that it shows",
+}
 
 
 def calls():
