@@ -370,6 +370,7 @@ class Killed(BaseException):
     """What no handler of errors stops."""
 
 
+@pytest.mark.trains
 @pytest.mark.parametrize("checkpoint_every", [2, 3, 4])
 def test_a_run_killed_at_any_row_or_checkpoint_ends_with_the_same_rows_and_weights(
     tmp_path, monkeypatch, checkpoint_every
