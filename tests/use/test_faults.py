@@ -104,7 +104,7 @@ def test_whatever_opens_a_file_for_writing_is_tested_here():
             if calls := {*writing_calls(ast.parse(path.read_text()))}:
                 found[str(path.relative_to(ROOT))] = calls
     assert {*found} == {*OPENERS}, found
-    apart = {"standard output", "decoded images", "findings about images"}  # tested below
+    apart = {"standard output", *CACHES}  # tested below
     assert set().union(*OPENERS.values()) <= {*WRITERS} | apart
 
 
@@ -275,43 +275,36 @@ def test_rows_that_could_not_be_written_whole_are_taken_back(tmp_path, monkeypat
     assert [r.step for r in found.rows] == [1, 3]
 
 
-def test_decoded_images_that_cannot_be_kept_are_no_error(tmp_path, monkeypatch):
-    dataset = data.from_arrays(np.zeros((2, 4, 4, 3), np.uint8), [0, 1])
-    decoded.store(tmp_path / "x.npz", "old", dataset)
+IMAGES = data.from_arrays(np.zeros((2, 4, 4, 3), np.uint8), [0, 1])
+FINDINGS = surveying.Findings(
+    np.zeros((2, 2, 3), np.int64), np.ones((2, 2), np.int32), np.zeros(2, bool), np.zeros(2, bool), {}, "digest"
+)
+CACHES = {
+    "decoded images": (lambda *at: decoded.store(*at, IMAGES), decoded.restore),
+    "findings about images": (lambda *at: surveying.store(*at, FINDINGS), lambda *at: surveying.restore(*at, 2)),
+}
+
+
+@pytest.mark.parametrize("what", CACHES)
+def test_a_cache_that_cannot_be_written_is_no_error_and_keeps_what_it_had(what, tmp_path, monkeypatch):
+    store, restore = CACHES[what]
+    path = tmp_path / "x.npz"
+    store(path, "old")
     for allowed in itertools.count():
         code = CODES[allowed % len(CODES)]
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
             with breaking(monkeypatch, tmp_path, allowed=allowed, error=code):
-                decoded.store(tmp_path / "x.npz", "new", dataset)
+                store(path, "new")
         if not said:
             break
         assert [one.category for one in said] == [RuntimeWarning]
         assert re.search(rf"{tmp_path}/x\.npz .*{os.strerror(code)}", str(said[0].message))
-        assert decoded.restore(tmp_path / "x.npz", "old") is not None
+        assert restore(path, "old") is not None
         assert os.listdir(tmp_path) == ["x.npz"]
-    assert decoded.restore(tmp_path / "x.npz", "new") is not None
+    assert restore(path, "new") is not None
+    assert restore(path, "old") is None
     assert allowed > 3
-
-
-def test_findings_about_images_that_cannot_be_kept_are_no_error(tmp_path, monkeypatch):
-    found = surveying.Findings(
-        np.zeros((2, 2, 3), np.int64), np.ones((2, 2), np.int32), np.zeros(2, bool), np.zeros(2, bool), {}, "digest"
-    )
-    surveying.store(tmp_path / "x.npz", "old", found)
-    for allowed in itertools.count():
-        code = CODES[allowed % len(CODES)]
-        with warnings.catch_warnings(record=True) as said:
-            warnings.simplefilter("always")
-            with breaking(monkeypatch, tmp_path, allowed=allowed, error=code):
-                surveying.store(tmp_path / "x.npz", "new", found)
-        if not said:
-            break
-        assert re.search(rf"{tmp_path}/x\.npz .*{os.strerror(code)}", str(said[0].message))
-        assert surveying.restore(tmp_path / "x.npz", "old", 2) is not None
-        assert os.listdir(tmp_path) == ["x.npz"]
-    assert surveying.restore(tmp_path / "x.npz", "new", 2) is not None
-    assert allowed > 1
 
 
 # ---------------------------------------------------------------- a whole run
