@@ -169,6 +169,7 @@ FIELDS = {
     "inception_v4": 2071,
     "inception_resnet_v2": 3039,
     # by hand: 1 + the sum of (window - 1) times the strides before it, along the widest path
+    # where the 3x3 convolution has the stride, the first of three stages see 2 * (4 + 8 + 16) = 56 pixels less than 483
     "resnet50": 7 + 4 + 3 * 8 + (8 + 3 * 16) + (16 + 5 * 32) + (32 + 2 * 64),
     "resnet20": 3 + 6 * 2 + (2 + 5 * 4) + (4 + 5 * 8),
     "plain20": 3 + 6 * 2 + (2 + 5 * 4) + (4 + 5 * 8),
