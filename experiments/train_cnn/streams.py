@@ -29,10 +29,11 @@ MADE_FOR: Final = {  # networks -> the height and width of the images that their
     **dict.fromkeys(("resnet50", "resnet101", "resnet152", "densenet121", "densenet161", "densenet169"), 224),
     **dict.fromkeys(("densenet201", "vgg11", "vgg13", "vgg16", "vgg19", "vit_b16", "vit_b32", "vit_h14"), 224),
     **dict.fromkeys(("vit_l16", "vit_l32", "vit_s16", "vit_ti16"), 224),
-    **dict.fromkeys(("lenet5_1998", "small_cnn", "lecture_keras", "cifar_demo", "tiny_vit", "net_3c3d"), 32),
+    **dict.fromkeys(("lenet5_1998", "small_cnn", "lecture_keras", "cifar_demo", "net_3c3d"), 32),
     **dict.fromkeys((f"{kind}{depth}" for kind in ("plain", "resnet") for depth in (20, 32, 44, 56, 110)), 32),
     **dict.fromkeys(("densenet40", "densenet_bc100"), 32),
     **dict.fromkeys(("lenet5", "lecture_torch", "net_2c2d", "capsnet"), 28),
+    "tiny_vit": 8,
 }
 
 

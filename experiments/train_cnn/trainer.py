@@ -35,6 +35,8 @@ class ClockState(NamedTuple):
     seconds: float
     steps: int
     compile_seconds: float
+    evaluation_seconds: float = 0.0  # versions before did not measure these two
+    checkpoint_seconds: float = 0.0
 
 
 class Place(NamedTuple):
@@ -150,6 +152,11 @@ class Trainer:
         self._drain()
         self.clock.stop()
         self._check_parameters()
+        with self._budget.spending(), self.clock.during("checkpoint"):
+            self._write()
+        self._saved = (self.step, self.epoch)
+
+    def _write(self) -> None:
         self._table.sync()  # no checkpoint is ahead of its rows
         if self._layers is not None:
             self._layers.sync()
@@ -163,9 +170,7 @@ class Trainer:
             "last_finite": self._last_finite,
             "stopping": list(self.stopping) if self.stopping else None,
         }
-        with self._budget.spending():
-            training.checkpoints.save(self.folder, self.step, self._tree(), meta)
-        self._saved = (self.step, self.epoch)
+        training.checkpoints.save(self.folder, self.step, self._tree(), meta)
 
     def save_unsaved(self) -> None:
         """Write a checkpoint if there were steps since the last one."""
@@ -309,7 +314,8 @@ class Trainer:
         if not len(self.setup.splits.dev.labels):
             return
         judged = self._judged_now()
-        found, _ = self.setup.evaluate(judged["params"], judged["state"], self.setup.splits.dev)
+        with self.clock.during("evaluation"):
+            found, _ = self.setup.evaluate(judged["params"], judged["state"], self.setup.splits.dev)
         self.append("dev", found, epoch=epoch)
         if not math.isfinite(found["loss"]):
             raise self._diverging(self.step, f"the dev loss is {found['loss']} after step {self.step}")
