@@ -109,25 +109,25 @@ NETS = [
 
 def page() -> str:
     """Return the page as Markdown."""
-    lines = [HEADER, ["---", "---"] + ["---:"] * 6 + ["---"] * 2, *map(cells, NETS)]
-    return INTRODUCTION + "".join(f"| {' | '.join(line)} |\n" for line in lines) + NOTES
+    return begin() + "".join(line(net, summary(net)) for net in NETS) + NOTES
 
 
-def cells(net: Net) -> list[str]:
-    """Return the cells of one row."""
-    table = summary(net)
+def begin() -> str:
+    """Return the page up to its first network."""
+    return INTRODUCTION + _row(HEADER) + _row(["---", "---"] + ["---:"] * 6 + ["---"] * 2)
+
+
+def _row(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |\n"
+
+
+def line(net: Net, table: analysis.Summary) -> str:
+    """Return the row of a network, from its summary."""
     options = f" ({', '.join(map(str, net.options.values()))})" if net.options else ""
     image = "×".join(map(str, net.in_shape))
     counted = [f"{table.parameters:,}", net.parameters, short(table.multiply_adds), net.multiply_adds]
-    return [
-        f"{net.name}{options}",
-        image,
-        *counted,
-        short(table.activations),
-        str(last_field(table)),
-        accuracy(net, table.parameters),
-        net.accuracy,
-    ]
+    kept, field = short(table.activations), str(last_field(table))
+    return _row([f"{net.name}{options}", image, *counted, kept, field, accuracy(net, table.parameters), net.accuracy])
 
 
 def summary(net: Net) -> analysis.Summary:
