@@ -73,7 +73,15 @@ ROWS = [
         "integer matrices multiplied by numpy, exactly",
         "test_classical::test_deep_linear_net_is_one_linear_map_exactly",
     ),
-    Row("A6", "Why deep: linear regions of deep and shallow ReLU nets; error against depth and amount of data"),
+    Row(
+        "A6",
+        "Why deep: linear regions of deep and shallow ReLU nets; error against depth and amount of data",
+        "∏_{l<L} ⌊n_l / n₀⌋^n₀ · Σ_{j≤n₀} C(n_L, j) regions, against Σ_{j≤n₀} C(n, j) of one layer",
+        "analysis.linear_regions analysis.region_bounds analysis.folding_layers",
+        "networks worked by hand, kinks seen on a dense grid, the published bounds",
+        "test_regions::test_networks_by_hand test_regions::test_kinks_are_where_a_dense_grid_shows_them "
+        "test_regions::test_a_folding_network_reaches_the_bound_on_the_unit_interval",
+    ),
     Row("A7", "Representation: the same data in Cartesian and polar coordinates; errors of values and of logarithms"),
     Row(
         "A8",
