@@ -73,7 +73,15 @@ ROWS = [
         "integer matrices multiplied by numpy, exactly",
         "test_classical::test_deep_linear_net_is_one_linear_map_exactly",
     ),
-    Row("A6", "Why deep: linear regions of deep and shallow ReLU nets; error against depth and amount of data"),
+    Row(
+        "A6",
+        "Why deep: linear regions of deep and shallow ReLU nets; error against depth and amount of data",
+        "∏_{l<L} ⌊n_l / n₀⌋^n₀ · Σ_{j≤n₀} C(n_L, j) regions, against Σ_{j≤n₀} C(n, j) of one layer",
+        "analysis.linear_regions analysis.region_bounds analysis.folding_layers",
+        "networks worked by hand, kinks seen on a dense grid, the published bounds",
+        "test_regions::test_networks_by_hand test_regions::test_kinks_are_where_a_dense_grid_shows_them "
+        "test_regions::test_a_folding_network_reaches_the_bound_on_the_unit_interval",
+    ),
     Row("A7", "Representation: the same data in Cartesian and polar coordinates; errors of values and of logarithms"),
     Row(
         "A8",
@@ -511,12 +519,13 @@ ROWS = [
     Row(
         "I",
         "The network zoo: the lectures' nets, LeNet-5 (also of 1998), AlexNet, VGG, GoogLeNet, ResNet, DenseNet, "
-        "CapsNet, MobileNet, Inception-v4 and Inception-ResNet-v2",
+        "CapsNet, MobileNet, Inception-v4, Inception-ResNet-v2, Darknet-53 and YOLOv3",
         "exact numbers of parameters, layer by layer",
         "models.lecture_keras models.lecture_torch models.cifar_demo models.lenet5 models.lenet5_1998 models.alexnet "
         "models.alexnet_2012 models.vgg16 models.vgg19 models.googlenet models.resnet50 models.resnet152 "
         "models.resnet20 models.resnet110 models.plain20 models.densenet121 models.densenet40 models.densenet_bc100 "
-        "models.capsnet models.mobilenet models.inception_v4 models.inception_resnet_v2 layers.squash "
+        "models.capsnet models.mobilenet models.inception_v4 models.inception_resnet_v2 models.darknet53 models.yolov3 "
+        "layers.squash "
         "layers.dynamic_routing "
         "analysis.summary analysis.count_parameters interop.load interop.to_torch",
         "published counts and multiply-adds, the lecture's table, logits of torchvision and Keras, the paper's routing "
@@ -529,7 +538,19 @@ ROWS = [
         "test_summary::test_the_lecture_s_totals_and_its_erratum "
         "test_interop::test_logits_are_those_of_the_source_and_the_export_goes_back",
     ),
-    Row("J", "Applications: adversarial images, style transfer, colourisation, several heads on one backbone"),
+    Row(
+        "J",
+        "Applications: adversarial images, style transfer, colourisation, several heads on one backbone",
+        "x + ε sign(∇ₓ L); IoU = |A ∩ B| / |A ∪ B|",
+        "applications.adversarial.fgsm applications.adversarial.pgd applications.adversarial.adversarial_loss "
+        "applications.detection.decode_boxes applications.detection.box_targets applications.detection.iou "
+        "applications.detection.non_max_suppression applications.detection.match "
+        "applications.detection.average_precision models.yolov3",
+        "the best change of a linear model, boxes worked by hand, loops over the rules",
+        "test_adversarial::test_fgsm_of_a_linear_model_is_the_worst_of_all_changes "
+        "test_detection::test_overlaps_by_hand test_detection::test_outputs_are_decoded_as_by_hand "
+        "test_detection::test_suppression_by_hand_and_by_a_loop test_detection::test_average_precision_by_hand",
+    ),
 ]
 
 ERRATA = [

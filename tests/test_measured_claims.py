@@ -22,6 +22,7 @@ from jaxdl import runs
 from jaxdl.runs import demonstrations
 
 TINY = {  # options of a run of a few seconds
+    "depth_regions": ["--neurons", "8", "--draws", "3", "--steps", "10"],
     "adversarial": ["--dataset", "digits", "--width", "8", "--epochs", "1", "--sweep", "0", "0.3"],
     "learning_curves": ["--dataset", "digits", "--width", "8", "--sizes", "20", "60", "--steps", "20"],
     "signals": ["--depth", "4", "--width", "8", "--times", "5"],
@@ -34,6 +35,7 @@ TINY = {  # options of a run of a few seconds
     "optimizers_2d": ["--starts", "3", "--steps", "200"],
 }
 OUT_OF_RANGE = {  # options that are refused, with the message
+    "depth_regions": (["--neurons", "6"], r"neurons=\(6,\) is not allowed: it must be multiples of 4 from 8 on"),
     "adversarial": (["--eps", "-0.1"], r"eps=-0\.1 is not allowed: it must be at least 0"),
     "learning_curves": (["--sizes", "9", "3"], r"sizes=\(9, 3\) is not allowed: it must be two or more increasing"),
     "signals": (["--depth", "1"], "depth=1 is not allowed: it must be at least 2"),

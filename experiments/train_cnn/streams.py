@@ -23,7 +23,9 @@ from jaxdl.data.reading.fetching import cache_folder
 RESIDENT: Final = 1 << 30  # bytes of decoded images, as many as `training.fits_in_memory` allows on a CPU
 EVALUATED: Final = 1 << 26  # bytes of a batch of evaluation
 MADE_FOR: Final = {  # networks -> the height and width of the images that their papers use
-    **dict.fromkeys(("alexnet_2012",), 227),
+    "yolov3": 416,
+    "darknet53": 256,
+    "alexnet_2012": 227,
     **dict.fromkeys(("inception_v4", "inception_resnet_v2"), 299),
     **dict.fromkeys(("alexnet", "googlenet", "mobilenet", "plain18", "plain34", "resnet18", "resnet34"), 224),
     **dict.fromkeys(("resnet50", "resnet101", "resnet152", "densenet121", "densenet161", "densenet169"), 224),
