@@ -189,7 +189,9 @@ SMALL = {
 CLAIMS = [catalogue.load(name) for name in catalogue.demonstrations()]
 COMMANDS |= {module: ("dataset",) for module in CLAIMS if hasattr(module.Config, "dataset")}
 OTHERS = {"predict", "report", "same", "summary", "cifar10_speedrun", "__init__"}  # tested apart, or read no run folder
-OTHERS |= {"__main__", "all", "catalogue"} | {module.Config.EXPERIMENT for module in CLAIMS if module not in COMMANDS}
+OTHERS |= {"__main__", "all", "cards", "catalogue", "export"} | {
+    module.Config.EXPERIMENT for module in CLAIMS if module not in COMMANDS
+}
 
 
 @pytest.fixture
