@@ -30,6 +30,7 @@ class Config:
 
     EXPERIMENT: ClassVar[str] = "train_cnn"
     FOLLOWS: ClassVar[dict[str, str]] = {"learning_rate": "optimizer", "noise_floor": "optimizer"}
+    MOVABLE: ClassVar[tuple[str, ...]] = ("devices", "strategy")
     GROUPS: ClassVar[dict[str, tuple[str, ...]]] = {
         "data": ("augment", "mixup", "cutmix", "normalization", "dev_fraction", "test_fraction", "skip_unreadable",
                  "image_size", "stream", "workers", "data_dir"),
@@ -120,7 +121,9 @@ class Config:
     noise_floor: bool | None = None
     """Also run the second optimizer from parameters moved by one ulp. By default only if the first two are twins."""
     devices: int = 1
-    """Number of devices. On CPU the environment variable JAX_NUM_CPU_DEVICES makes virtual ones."""
+    """Number of devices. On CPU the environment variable JAX_NUM_CPU_DEVICES makes virtual ones. A run may be
+    resumed on another number, or with another strategy: the batches stay the same, and numbers agree up to the rounding
+    of sums, except that with pmap and shard_map each device draws its own dropout masks."""
     strategy: Literal["pmap", "jit", "shard_map"] | None = None
     """Way to use several devices; pmap by default."""
     log: tuple[str, ...] = ()
