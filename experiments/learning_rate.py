@@ -129,7 +129,7 @@ def run(config: Config, dataset: data.Dataset, case: str, seed: int) -> Mapping[
             raise ValueError(f"the range test of seed {seed} ended after {len(test.rates)} steps")
         rest = np.full(200 - len(test.rates), np.nan)
         found = {"tested": np.append(test.rates, rest), "seen": np.append(test.losses, rest)}
-        found["rate"] = test.suggestion.steepest
+        found |= {"rate": test.suggestion.steepest}
         rates = np.full(len(RATES), found["rate"], np.float32)
     shares = decay("constant" if case == RANGE else case, config.steps)
     final, wrong = (np.asarray(one) for one in trained(rates, shares, params, x, y, rows))
@@ -175,13 +175,12 @@ def draw(config: Config, outcomes: demonstrations.Outcomes) -> Sequence[demonstr
 
     from jaxdl import plots
 
-    figure = Figure(figsize=(9.6, 3.4), layout="constrained")
-    grid, tests, limit = figure.subplots(1, 3)
+    grid, tests, limit = (figure := Figure(figsize=(9.6, 3.4), layout="constrained")).subplots(1, 3)
     for place, name in enumerate(DECAYS):
         values = np.median(outcomes.arrays(name, "losses"), 0)
         grid.plot(RATES, values, color=plots.COLORS[place], marker="osd^"[place], label=name)
     grid.set(xscale="log", yscale="log", xlabel="rate", ylabel="training loss at the end", title="decays")
-    grid.legend()
+    grid.legend(frameon=False)
     for tested, seen in zip(outcomes.arrays(RANGE, "tested"), outcomes.arrays(RANGE, "seen"), strict=True):
         tests.plot(tested, seen, color=plots.COLORS[0], linewidth=0.8, alpha=0.6)
     tests.vlines(outcomes.numbers(RANGE, "rate"), 0, 3, color=plots.COLORS[1], linewidth=0.8)
