@@ -124,7 +124,7 @@ NUMPY = {"benchmarks/speed/rows.py", "benchmarks/kills.py"}
 IMPORTED = {
     "jaxdl/runs/names.py": "package.module:function; one that a run folder names needs trust_run",
     "jaxdl/runs/trust.py": "modules of jaxdl and experiments alone",
-    "jaxdl/data/reading/fetching.py": "optional libraries, named in the sources",
+    "jaxdl/extras.py": "optional libraries, named in the sources",
     "benchmarks/mutants/making.py": "modules of jaxdl, named in the sources",
     "experiments/catalogue.py": "the experiments themselves, found by their files",
     "benchmarks/streaming.py": "torch, before its memory is measured",
