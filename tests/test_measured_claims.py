@@ -22,10 +22,8 @@ from jaxdl import runs
 from jaxdl.runs import demonstrations
 
 TINY = {  # options of a run of a few seconds
-    "augmentation": ["--digits", "digits", "--clothes", "digits", "--examples", "20", "--width", "4", "--steps", "3"],
-    "tabular": ["--width", "4", "--epochs", "1"],
     "ensemble": ["--dataset", "digits", "--examples", "40", "--members", "2", "--width", "4", "--steps", "5"],
-    "input_normalization": ["--steps", "3"],
+    "input_normalization": ["--tables", "diabetes", "--steps", "3"],
     "initialization": ["--depth", "2", "--layers", "2", "--width", "64", "--steps", "20"],
     "batch_size": ["--sizes", "8", "16", "--hidden", "2", "--examples", "100"],
     "learning_rate": ["--hidden", "2", "--steps", "8"],
@@ -43,8 +41,6 @@ TINY = {  # options of a run of a few seconds
     "optimizers_2d": ["--starts", "3", "--steps", "200"],
 }
 OUT_OF_RANGE = {  # options that are refused, with the message
-    "augmentation": (["--examples", "0"], "examples=0 is not allowed: it must be at least 1"),
-    "tabular": (["--epochs", "0"], "epochs=0 is not allowed: it must be at least 1"),
     "ensemble": (["--members", "1"], "members=1 is not allowed: it must be at least 2"),
     "input_normalization": (["--steps", "0"], "steps=0 is not allowed: it must be at least 1"),
     "initialization": (["--depth", "1"], "depth=1 is not allowed: it must be at least 2"),
