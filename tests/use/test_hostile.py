@@ -188,7 +188,8 @@ SMALL = {
 }
 CLAIMS = [catalogue.load(name) for name in catalogue.demonstrations()]
 COMMANDS |= {module: ("dataset",) for module in CLAIMS if hasattr(module.Config, "dataset")}
-OTHERS = {"predict", "report", "same", "summary", "cifar10_speedrun", "__init__"}  # tested apart, or read no run folder
+# tested apart, or no reader of run folders
+OTHERS = {"cards", "export", "predict", "report", "same", "summary", "cifar10_speedrun", "__init__"}
 OTHERS |= {"__main__", "all", "catalogue"} | {module.Config.EXPERIMENT for module in CLAIMS if module not in COMMANDS}
 
 
