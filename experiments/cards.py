@@ -27,6 +27,13 @@ HOLDS: Final = {
 }
 
 
+OUTPUTS: Final = {
+    "classes": "There is an output per class, before the softmax.",
+    "labels": "There is an output per label, before the sigmoid.",
+    "numbers": "There is an output per number.",
+}
+
+
 def card(folder: Path, run: runs.Run, out: Path, formats: Iterable[str]) -> str:
     """Return the text of the card.
 
@@ -77,7 +84,7 @@ def _inputs(run: runs.Run) -> list[str]:
         "## Inputs and outputs",
         f"Images are float32 of shape (n, {height}, {width}, {channels}), {kind}, channels last, with pixels from 0 to "
         f"{scale}. The network takes (pixel / {scale} − mean) / standard deviation of each channel; model.stablehlo "
-        "computes that itself. There is an output per class, before the softmax.",
+        f"computes that itself. {OUTPUTS[runs.task(run.config)]}",
         pages.table(
             ["channel", "mean", "standard deviation"],
             [
@@ -85,7 +92,7 @@ def _inputs(run: runs.Run) -> list[str]:
                 for i, (mean, std) in enumerate(zip(statistics["mean"], statistics["std"], strict=True))
             ],
         ),
-        pages.table(["output", "class"], [[str(i), one] for i, one in enumerate(run.classes)], left=2),
+        pages.table(["output", "name"], [[str(i), one] for i, one in enumerate(run.classes)], left=2),
     ]
 
 
@@ -150,6 +157,11 @@ def _scores(folder: Path, run: runs.Run) -> list[str]:
     if number is None:
         raise ValueError(f"{folder / train_records.SUMMARY}: has no row of {run.optimizer!r}")
     row = summary.rows[number]
+    if summary.task != "classes":
+        return [
+            "## Scores",
+            f"Test loss {row.test_loss:.4g}; report.html in the run folder has the figures per target.",
+        ]
     found = train_records.read_predictions(folder / train_records.PREDICTIONS, [number])
     labels, predicted = found["labels"], found[f"probabilities_{number}"].argmax(1)
     percent = pages.shown(100 * row.test_accuracy, ".2f")

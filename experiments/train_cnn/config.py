@@ -11,7 +11,7 @@ import jax
 
 from experiments.train_cnn import budget, logs
 from jaxdl import runs
-from jaxdl.runs import commandline, names
+from jaxdl.runs import commandline, names, tasks
 
 Schedule = Literal[
     "constant", "cosine", "linear", "polynomial", "exponential", "cosine_restarts", "one_cycle", "step",
@@ -32,8 +32,8 @@ class Config:
     FOLLOWS: ClassVar[dict[str, str]] = {"learning_rate": "optimizer", "noise_floor": "optimizer"}
     MOVABLE: ClassVar[tuple[str, ...]] = ("devices", "strategy")
     GROUPS: ClassVar[dict[str, tuple[str, ...]]] = {
-        "data": ("augment", "mixup", "cutmix", "normalization", "dev_fraction", "test_fraction", "skip_unreadable",
-                 "image_size", "stream", "workers", "data_dir"),
+        "data": ("targets", "augment", "mixup", "cutmix", "normalization", "dev_fraction", "test_fraction",
+                 "skip_unreadable", "image_size", "stream", "workers", "data_dir"),
         "optimization": ("warmup", "weight_decay", "clip_norm", "loss", "label_smoothing", "class_weights", "average",
                          "early_stop", "noise_floor"),
         "computation": ("accumulate", "compute_dtype", "devices", "strategy", "steps_per_call", "log", "log_every",
@@ -42,6 +42,7 @@ class Config:
     ADDED: ClassVar[tuple[str, ...]] = (  # options that older run folders lack
         "skip_unreadable", "clip_norm", "accumulate", "compute_dtype", "mixup", "cutmix", "class_weights", "seeds",
         "log", "start_from", "log_layers", "profile", "image_size", "stream", "workers",
+        "targets",
     )  # fmt: skip
 
     dataset: str = "digits"
@@ -94,6 +95,10 @@ class Config:
     cutmix: float | None = None
     """Train on examples with a rectangle of another one, whose area is drawn from Beta(a, a) with this a, such as 1;
     for softmax_cross_entropy only. With mixup too, each batch draws one of the two."""
+    targets: str = ""
+    """A CSV table of targets for the images of a folder, instead of classes: the column image holds paths inside the
+    folder of --dataset, and each other column is a target. Targets are 0 and 1 for --loss sigmoid_binary_cross_entropy
+    (several labels per image), or numbers for --loss squared_error, absolute_error, huber and others."""
     normalization: Literal["channel", "none"] = "channel"
     """channel: subtract the mean and divide by the standard deviation of each channel of the training part. none: keep
     pixels in [0, 1]."""
@@ -275,6 +280,11 @@ def check(config: Config) -> None:
 def _check_loss(config: Config) -> None:
     """Check the loss and the smoothing of its labels."""
     runs.loss(config.loss)
+    if config.targets:
+        known = ", ".join(function.__name__ for function in (*tasks.OF_LABELS, *tasks.OF_NUMBERS))
+        takes = tasks.takes_targets(config.loss)
+        require(takes, "loss", config.loss, f"one for --targets: {known}, or package.module:function")
+        require(config.stream != "always", "stream", config.stream, "left out with --targets: its images are in memory")
     smoothing = config.label_smoothing
     require(0 <= smoothing < 1, "label_smoothing", smoothing, "in [0, 1)")
     smoothed = smoothing == 0 or config.loss == SMOOTHED

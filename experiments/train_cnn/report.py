@@ -12,9 +12,10 @@ import os
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import stats
 
-from experiments.train_cnn import records, seeds
+from experiments.train_cnn import records, seeds, target_scores
 from experiments.train_cnn.records import OptimizerResult, RunContents
 from jaxdl import metrics, plots
 from jaxdl.runs import folder as folders
@@ -23,10 +24,19 @@ from jaxdl.runs.progress import decimals
 from jaxdl.runs.records import read_json, read_record, read_table
 from jaxdl.studies.proportions import mcnemar
 
-LABELS = {"loss (nats)": ("loss", 1), "accuracy (%)": ("accuracy", 100)}  # of curves: column and factor
+# of curves: column and factor
+LABELS: dict[str, tuple[str, int]] = {"loss (nats)": ("loss", 1), "accuracy (%)": ("accuracy", 100)}
+LOSS_ALONE: dict[str, tuple[str, int]] = {"loss": ("loss", 1)}
 MISTAKES = 24  # four rows of six, as many as a reader looks through
 CLASSES = 20  # of the table of precision and recall
 TOP = 5
+NOTES = {
+    "classes": [
+        "The interval is Wilson's: it covers the chance in which examples were tested, not the choice of seed."
+    ],
+    "labels": ["The accuracy is the mean over all labels of an image, most of which may be 0."],
+    "numbers": [],
+}
 BINS = 10  # of the reliability diagram
 
 
@@ -50,10 +60,9 @@ def write(folder: str | Path) -> Path:
     if not os.path.lexists(folder / records.SUMMARY):
         return pages.write(folder, _unfinished(folder))
     run = records.read(folder)
-    sections = (
-        _results, _pair, _better, _curves, _time, _classes, _calibration, _mistakes, _confusion, _filters, _layers,
-        _parameters,
-    )  # fmt: skip
+    of_task = (_classes, _calibration, _mistakes, _confusion)
+    of_task = of_task if run.summary.task == "classes" else (target_scores.write,)
+    sections = (_results, _pair, _better, _curves, _time, *of_task, _filters, _layers, _parameters)
     parts = [part for section in sections for part in section(run, folder)]
     return pages.write(folder, [*parts, *pages.made(run.manifest, run.config)])
 
@@ -62,6 +71,7 @@ def _unfinished(folder: Path) -> list[str]:
     """Return the page of a run that has not finished: its last rows and its curves."""
     rows = read_table(folder / records.METRICS, records.Measurement, unfinished=True)
     names = list(dict.fromkeys(row.optimizer for row in rows))
+    labels = _labels([row.accuracy for row in rows])
     if not rows:
         raise ValueError(f"{folder}: has not finished and has no rows yet; resume it with --resume {folder}")
     header = ["optimizer", "part", "epoch", "step", "loss (nats)", "accuracy (%)", "learning rate", "seconds"]
@@ -79,7 +89,7 @@ def _unfinished(folder: Path) -> list[str]:
                 split: (np.array([r.step for r in found]), np.array([scale * getattr(r, column) for r in found]))
                 for split, found in of_split.items()
             }
-            for label, (column, scale) in LABELS.items()
+            for label, (column, scale) in labels.items()
         }
     config, manifest = read_json(folder / folders.CONFIG), read_record(folder / folders.MANIFEST, folders.Manifest)
     figure = plots.learning_curves(drawn, xlabel="step", together=True)
@@ -98,10 +108,12 @@ def _results(run: RunContents, folder: Path) -> list[str]:
     del folder
     summary, examples = run.summary, run.summary.examples
     sizes = f"{examples.train:,} training, {examples.dev:,} development and {examples.test:,} test examples"
-    header = ["optimizer", "test accuracy (%)", "95 % interval (%)", "test loss (nats)", "steps", "epochs",
+    loss = "test loss" if summary.task == "numbers" else "test loss (nats)"
+    header = ["optimizer", "test accuracy (%)", "95 % interval (%)", loss, "steps", "epochs",
               "learning rate", "weights"]  # fmt: skip
     rows = [
-        [r.optimizer, pages.shown(100 * r.test_accuracy, ".2f"), interval(r.test_accuracy, examples.test),
+        [r.optimizer, pages.shown(100 * r.test_accuracy, ".2f"),
+         interval(r.test_accuracy, examples.test if summary.task == "classes" else 0),
          decimals(r.test_loss) if math.isfinite(r.test_loss) else "–", f"{r.steps:,}", pages.shown(r.epochs, ".4g"),
          pages.shown(r.learning_rate),
          r.weights or ("–" if r.diverged_at is None else f"diverged at step {r.diverged_at:,}")]
@@ -114,7 +126,7 @@ def _results(run: RunContents, folder: Path) -> list[str]:
         f"{summary.parameters:,} parameters; {sizes}.",
         pages.table(header, rows),
         *ended,
-        "The interval is Wilson's: it covers the chance in which examples were tested, not the choice of seed.",
+        *NOTES[summary.task],
     ]
 
 
@@ -153,6 +165,8 @@ def _better(run: RunContents, folder: Path) -> list[str]:
     """Compare all pairs except twins."""
     del folder
     twins, p = run.summary.pair, run.predictions
+    if run.summary.task != "classes":
+        return []
     hits = {name: p[f"probabilities_{i}"].argmax(1) == p["labels"] for i, name in run.tested}
     rows = []
     for a, b in itertools.combinations(hits, 2):
@@ -184,7 +198,7 @@ def _curves(run: RunContents, folder: Path) -> list[str]:
                 for split in ("train", "dev")
                 if (rows := _rows(run, row.optimizer, split)).any()
             }
-            for label, (column, scale) in LABELS.items()
+            for label, (column, scale) in _labels(run.metrics["accuracy"]).items()
         }
         for row in run.summary.rows
     }
@@ -203,6 +217,11 @@ def _curves(run: RunContents, folder: Path) -> list[str]:
         figure = plots.curves(rates, xlabel="epoch", ylabel="learning rate (no unit)")
         parts.append(pages.figure(folder, "learning_rate", figure, f"Learning rate of {names} against epochs"))
     return parts
+
+
+def _labels(accuracies: ArrayLike) -> dict[str, tuple[str, int]]:
+    """Return what curves show: the loss alone where nothing else was measured."""
+    return LABELS if np.isfinite(accuracies).any() else LOSS_ALONE
 
 
 def _time(run: RunContents, folder: Path) -> list[str]:

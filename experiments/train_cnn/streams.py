@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from experiments.train_cnn import targets
 from experiments.train_cnn.config import Config, require
 from jaxdl import data, runs
 from jaxdl.data import streaming
@@ -45,6 +46,7 @@ class Opened(NamedTuple):
     dataset: data.Dataset
     splits: data.Splits
     stream: streaming.ImageStream | None = None  # whose images are not in memory
+    targets: tuple[str, ...] = ()  # names of the targets, if there are no classes
 
 
 def open_data(config: Config) -> Opened:
@@ -55,6 +57,10 @@ def open_data(config: Config) -> Opened:
         ImportError: if Grain is needed and not installed; the message names the extra.
     """
     fractions: dict[str, Any] = {"dev_fraction": config.dev_fraction, "test_fraction": config.test_fraction}
+    if config.targets:
+        folder = Path(config.dataset).expanduser()
+        dataset, names = targets.load(folder, Path(config.targets).expanduser(), config.image_size)
+        return Opened(dataset, data.split(dataset, seed=config.seed, **fractions), targets=names)
     if not _wants_stream(config):
         dataset = runs.dataset(config.dataset, data_dir=config.data_dir, skip_unreadable=config.skip_unreadable)
         if _path(config) is not None:

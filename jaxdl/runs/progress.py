@@ -52,7 +52,8 @@ class RunProgress:
 
     def row(self, member: Any, row: Any) -> None:
         """Show one row of metrics.csv, of the trainer ``member``."""
-        text = f"{row.split} loss {decimals(row.loss)} accuracy {row.accuracy:.2%}"
+        accuracy = "" if math.isnan(row.accuracy) else f" accuracy {row.accuracy:.2%}"
+        text = f"{row.split} loss {decimals(row.loss)}{accuracy}"
         if self._bars is not None:
             if member.name not in self._tasks:
                 self._tasks[member.name] = self._bars.add_task(printable(member.name), total=self._steps, text="")
