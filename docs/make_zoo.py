@@ -99,6 +99,8 @@ NETS = [
     Net("mobilenet", IMAGENET, "4,231,976", "569 M"),
     Net("inception_v4", (299, 299, 3), "42,679,816"),
     Net("inception_resnet_v2", (299, 299, 3), "55,813,192"),
+    Net("darknet53", (256, 256, 3), "41,609,928", "9.35 G"),
+    Net("yolov3", (416, 416, 3), "61,949,149", "32.93 G"),
     Net("small_cnn", DIGITS),
     Net("vit_ti16", IMAGENET, "5,717,416"),
     Net("vit_s16", IMAGENET, "22,050,664"),

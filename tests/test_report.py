@@ -28,6 +28,8 @@ from experiments import report as command
 from experiments.train_cnn import records, report
 
 ITERATIONS = (1, 2, 4, 8, 16, 32)
+PHASES = {"compile_seconds": 1.0, "seconds": 4.0, "evaluation_seconds": 3.0, "checkpoint_seconds": 2.0,
+          "images_per_second": 1234.5}  # fmt: skip
 
 
 def fit(x, y, solver, iterations):
@@ -57,7 +59,7 @@ def build(folder, images, labels, classes, solvers=("lbfgs", "newton-cg"), *, fi
         if filters:
             arrays[f"filters_{i}"] = model.coef_.T.reshape(*images.shape[1:], -1).astype(np.float32)
         rows.append({"optimizer": solver, "test_accuracy": accuracy, "test_loss": loss, "steps": step,
-                     "epochs": step, "steps_per_second": 1.0, "learning_rate": model.C})  # fmt: skip
+                     "epochs": step, "steps_per_second": 1.0, "learning_rate": model.C, **PHASES})  # fmt: skip
     weights = model.coef_.size + model.intercept_.size
     pair = None
     if len(solvers) == 2:
@@ -185,6 +187,18 @@ def test_the_table_holds_the_summarys_numbers(pair):
     assert ["total", "", "", "650"] in cells  # 64 · 10 weights and 10 offsets
     assert "python -m tests.report --solver `lbfgs`" in Page(pair / "report.html").text
     assert ["versions", f"numpy: {np.__version__}"] in cells
+
+
+def test_the_time_of_each_phase_has_its_share(pair):
+    summary = json.loads((pair / "summary.json").read_text())
+    first, page = summary["rows"][0], Page(pair / "report.html")
+    header = next(row for row in page.cells if "checkpoints (s)" in row)
+    shown = dict(zip(header, cells(page, "checkpoints (s)"), strict=True))
+    assert shown["optimizer"] == first["optimizer"]
+    assert shown["evaluation (s)"] == "3 (30 %)"
+    seconds = [shown[f"{name} (s)"] for name in ("compilation", "steps", "checkpoints")]
+    assert seconds == ["1 (10 %)", "4 (40 %)", "2 (20 %)"]
+    assert shown["images per second"] == "1,234.5"
 
 
 def cells(page, column):

@@ -38,7 +38,8 @@ def finish(trainer: Trainer, folder: Path) -> Outcome:
     if trainer.diverged is not None:
         return Outcome(trainer)
     chosen, setup = trainer.chosen(), trainer.setup
-    found, logits = setup.evaluate(chosen["params"], chosen["state"], setup.splits.test)
+    with trainer.clock.during("evaluation"):
+        found, logits = setup.evaluate(chosen["params"], chosen["state"], setup.splits.test)
     trainer.append("test", found, epoch=trainer.epoch - 1)
     save_final(folder, trainer.name, trainer.step, chosen["params"], chosen["state"], which=chosen["which"])
     probabilities = np.asarray(activations.softmax(logits), np.float32)
@@ -82,6 +83,9 @@ def _result(outcome: Outcome) -> OptimizerResult:
         learning_rate=trainer.start.learning_rate,
         seconds=trainer.clock.seconds,
         compile_seconds=trainer.clock.compile_seconds,
+        evaluation_seconds=trainer.clock.apart["evaluation"],
+        checkpoint_seconds=trainer.clock.apart["checkpoint"],
+        images_per_second=trainer.clock.steps_per_second * trainer.setup.config.batch_size,
         weights=outcome.which,
         diverged_at=None if ended is None else ended.step,
         diverged="" if ended is None else ended.why,

@@ -51,7 +51,8 @@ def write(folder: str | Path) -> Path:
         return pages.write(folder, _unfinished(folder))
     run = records.read(folder)
     sections = (
-        _results, _pair, _better, _curves, _classes, _calibration, _mistakes, _confusion, _filters, _layers, _parameters
+        _results, _pair, _better, _curves, _time, _classes, _calibration, _mistakes, _confusion, _filters, _layers,
+        _parameters,
     )  # fmt: skip
     parts = [part for section in sections for part in section(run, folder)]
     return pages.write(folder, [*parts, *pages.made(run.manifest, run.config)])
@@ -81,7 +82,7 @@ def _unfinished(folder: Path) -> list[str]:
             for label, (column, scale) in LABELS.items()
         }
     config, manifest = read_json(folder / folders.CONFIG), read_record(folder / folders.MANIFEST, folders.Manifest)
-    figure = plots.learning_curves(drawn, xlabel="step")
+    figure = plots.learning_curves(drawn, xlabel="step", together=True)
     alt = f"Learning curves of {' and '.join(names)} so far: loss and accuracy against steps"
     return [
         f"# {pages.plain(str(config.get('model')))} on {pages.plain(str(config.get('dataset')))}, unfinished",
@@ -98,12 +99,11 @@ def _results(run: RunContents, folder: Path) -> list[str]:
     summary, examples = run.summary, run.summary.examples
     sizes = f"{examples.train:,} training, {examples.dev:,} development and {examples.test:,} test examples"
     header = ["optimizer", "test accuracy (%)", "95 % interval (%)", "test loss (nats)", "steps", "epochs",
-              "steps per second", "learning rate", "seconds", "compile seconds", "weights"]  # fmt: skip
+              "learning rate", "weights"]  # fmt: skip
     rows = [
-        [r.optimizer, pages.shown(100 * r.test_accuracy, ".2f"), _interval(r.test_accuracy, examples.test),
+        [r.optimizer, pages.shown(100 * r.test_accuracy, ".2f"), interval(r.test_accuracy, examples.test),
          decimals(r.test_loss) if math.isfinite(r.test_loss) else "–", f"{r.steps:,}", pages.shown(r.epochs, ".4g"),
-         pages.shown(r.steps_per_second, ".1f"), pages.shown(r.learning_rate), pages.shown(r.seconds, ".4g"),
-         pages.shown(r.compile_seconds, ".4g"),
+         pages.shown(r.learning_rate),
          r.weights or ("–" if r.diverged_at is None else f"diverged at step {r.diverged_at:,}")]
         for r in summary.rows
     ]  # fmt: skip
@@ -118,12 +118,12 @@ def _results(run: RunContents, folder: Path) -> list[str]:
     ]
 
 
-def _interval(accuracy: float, n: int) -> str:
+def interval(accuracy: float, n: int) -> str:
     """Format Wilson's 95 % score interval in percent."""
     if not n or not math.isfinite(accuracy):
         return "–"
-    interval = stats.binomtest(round(accuracy * n), n).proportion_ci(0.95, method="wilson")
-    return f"{100 * interval.low:.2f} to {100 * interval.high:.2f}"
+    ends = stats.binomtest(round(accuracy * n), n).proportion_ci(0.95, method="wilson")
+    return f"{100 * ends.low:.2f} to {100 * ends.high:.2f}"
 
 
 def _pair(run: RunContents, folder: Path) -> list[str]:
@@ -197,11 +197,29 @@ def _curves(run: RunContents, folder: Path) -> list[str]:
     parts = ["## Learning curves"]
     if any(splits for curves in drawn.values() for splits in curves.values()):
         alt = f"Learning curves of {names}: loss and accuracy on training and development part against epochs"
-        parts.append(pages.figure(folder, "learning_curves", plots.learning_curves(drawn), alt))
+        figure = plots.learning_curves(drawn, together=True)
+        parts.append(pages.figure(folder, "learning_curves", figure, alt))
     if rates:
         figure = plots.curves(rates, xlabel="epoch", ylabel="learning rate (no unit)")
         parts.append(pages.figure(folder, "learning_rate", figure, f"Learning rate of {names} against epochs"))
     return parts
+
+
+def _time(run: RunContents, folder: Path) -> list[str]:
+    """Return the seconds of each phase with their shares, and the speed of the steps."""
+    del folder
+    rows = []
+    for r in run.summary.rows:
+        phases = (r.compile_seconds, r.seconds, r.evaluation_seconds, r.checkpoint_seconds)
+        total = sum(seconds for seconds in phases if math.isfinite(seconds))
+        shares = [f"{s:.4g} ({100 * s / total:.0f} %)" if math.isfinite(s) and total else "–" for s in phases]
+        rows.append(
+            [r.optimizer, *shares, *(pages.shown(n, ",.1f") for n in (r.steps_per_second, r.images_per_second))]
+        )
+    header = ["optimizer", "compilation (s)", "steps (s)", "evaluation (s)", "checkpoints (s)", "steps per second",
+              "images per second"]  # fmt: skip
+    said = "Evaluation includes its own compilation. Steps include waiting for data; reading the data set, figures and "
+    return ["## Time", f"{said}this report are not counted.", pages.table(header, rows)]
 
 
 def _rows(run: RunContents, name: str, split: str) -> np.ndarray:
@@ -219,7 +237,7 @@ def _classes(run: RunContents, folder: Path) -> list[str]:
     p, classes = run.predictions, [str(c) for c in run.predictions["classes"]]
     rows = []
     for i, name in run.tested:
-        counts = _counts(p["labels"], p[f"probabilities_{i}"].argmax(1), len(classes))
+        counts = confusion_counts(p["labels"], p[f"probabilities_{i}"].argmax(1), len(classes))
         found = metrics.scores(counts)
         precision, recall, f1, support = (np.asarray(values) for values in found)
         shown = range(len(classes)) if len(classes) <= CLASSES else np.argsort(f1, kind="stable")[:CLASSES]
@@ -299,7 +317,7 @@ def _confusion(run: RunContents, folder: Path) -> list[str]:
     p, classes = run.predictions, [str(c) for c in run.predictions["classes"]]
     figures, tables = [], []
     for i, name in run.tested:
-        counts = _counts(p["labels"], p[f"probabilities_{i}"].argmax(1), len(classes))
+        counts = confusion_counts(p["labels"], p[f"probabilities_{i}"].argmax(1), len(classes))
         figure = plots.confusion_matrix(counts, classes, title=name)
         alt = f"Confusion matrix of {name} on the test part: true class against predicted class"
         figures.append(pages.figure(folder, f"confusion_matrix_{i}", figure, alt))
@@ -315,7 +333,8 @@ def _confusion(run: RunContents, folder: Path) -> list[str]:
     return ["## Confusion matrix", "\n".join(figures), *names] if figures else []
 
 
-def _counts(labels: np.ndarray, predicted: np.ndarray, k: int) -> np.ndarray:
+def confusion_counts(labels: np.ndarray, predicted: np.ndarray, k: int) -> np.ndarray:
+    """Return the number of examples of each class (rows) that were called each class (columns)."""
     return np.bincount(labels.astype(np.int64) * k + predicted, minlength=k * k).reshape(k, k)
 
 

@@ -87,15 +87,18 @@ def _pixels(figure: Figure, dpi: int) -> Image.Image:
     return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
 
 
-def draw_lines(axes: Axes, series: Mapping[str, Curve], names: list[str]) -> None:
-    """Draw each curve in the style of its place among ``names``: a broad pale line under thin dashed ones."""
+def draw_lines(axes: Axes, series: Mapping[str, Curve], names: list[str], *, fine: bool = False) -> None:
+    """Draw each curve in the style of its place among ``names``: a broad pale line under thin dashed ones.
+
+    Fine lines have the same colours and dashes, and no markers.
+    """
     for name, (x, y) in series.items():
         place = names.index(name)
-        few = np.size(x) <= 40
-        under = place == 0 and len(names) > 1
+        few = np.size(x) <= 40 and not fine
+        under = place == 0 and len(names) > 1 and not fine
         axes.plot(
             np.asarray(x), np.asarray(y, np.float64), label=literal(name), color=COLORS[place % len(COLORS)],
-            linewidth=5 if under else 1.7, alpha=0.45 if under else 1,
+            linewidth=5 if under else 0.9 if fine else 1.7, alpha=0.45 if under else 1,
             linestyle="-" if place == 0 else (4 * (place - 1), (4, 2 + 2 * place)),
             marker=("o", "x", "+", "^", "v", "s", "d")[place % 7] if few else "",
             markersize=7 if under else 4.5, markerfacecolor="none" if under else None,

@@ -50,7 +50,7 @@ def parse(
         config_type: a dataclass; the docstrings of its fields become the help of the options. Its class variable
             GROUPS, if it has one, maps titles to the names of the options below them; others come first. FOLLOWS maps
             options to the one that decides about their default: they are not taken from ``--config`` if that one is
-            given otherwise.
+            given otherwise. MOVABLE names options that a resumed run may change.
         argv: the arguments; those of this process by default.
         description: text above the options, usually the module's docstring.
         prog: the command's name in the help.
@@ -216,7 +216,8 @@ def _passing(config_type: Any) -> set[str]:
 
 
 def _free(config_type: Any) -> set[str]:
-    return {*FREE} | _passing(config_type)
+    """Return the options that a resumed run may change: `FREE`, and those in the class variable MOVABLE."""
+    return {*FREE, *getattr(config_type, "MOVABLE", ())} | _passing(config_type)
 
 
 def _kind(config_type: Any) -> str | None:

@@ -34,17 +34,22 @@ def write(folder: Path, parts: Sequence[str]) -> Path:
 
 def made(manifest: Manifest, config: dict[str, Any]) -> list[str]:
     """Return the section on provenance: the command, the rest of the manifest, the options."""
-    command = printable(manifest.command, keep="\n")
-    fence = "`" * (1 + max(2, *map(len, re.findall("`+", command)), 0))
     recorded = [[words(k), shown(v)] for k, v in manifest._asdict().items() if k != "command" and v is not None]
     options = [[words(k), shown(v)] for k, v in config.items() if k != "experiment"]
     return [
         "## How this was made",
-        f"{fence}sh\n{command}\n{fence}",
+        code(manifest.command, "sh"),
         *([table(["recorded", "value"], recorded, left=2)] if recorded else []),
         "### Options",
         *([table(["option", "value"], options, left=2)] if options else ["None."]),
     ]
+
+
+def code(text: str, language: str) -> str:
+    """Return a Markdown block of code, with a fence that the text cannot close."""
+    shown = printable(text, keep="\n")
+    fence = "`" * (1 + max(2, *map(len, re.findall("`+", shown)), 0))
+    return f"{fence}{language}\n{shown}\n{fence}"
 
 
 def figure(folder: Path, name: str, drawn: Figure | bytes, alt: str) -> str:
