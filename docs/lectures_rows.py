@@ -99,11 +99,13 @@ ROWS = [
         "σ′ = a(1 − a), tanh′ = 1 − a², tanh z = 2σ(2z) − 1, softplus′ = σ, ELU = β(eᶻ − 1) below 0",
         "activations.linear activations.threshold activations.sigmoid activations.tanh activations.relu "
         "activations.leaky_relu activations.noisy_relu activations.elu activations.softplus activations.softmax "
-        "activations.log_softmax activations.relu6 activations.gelu activations.swish analysis.saturation",
+        "activations.log_softmax activations.relu6 activations.gelu activations.swish analysis.saturation "
+        "analysis.dead_units",
         "formulas in numpy and scipy, worked numbers",
         "test_activations::test_value_and_derivative_equal_the_formula "
         "test_activations::test_saturation_numbers_of_the_lecture "
-        "test_saturation::test_share_of_saturated_units_by_the_closed_form_of_each_derivative",
+        "test_saturation::test_share_of_saturated_units_by_the_closed_form_of_each_derivative "
+        "test_saturation::test_dead_units_by_hand",
     ),
     Row(
         "C1",
@@ -302,10 +304,12 @@ ROWS = [
         "α_t = α₀ · s(t)",
         "schedules.constant schedules.step schedules.polynomial schedules.linear schedules.exponential "
         "schedules.cosine schedules.one_cycle schedules.inverse_time schedules.inverse_sqrt "
-        "schedules.warmup schedules.joined schedules.range_test optimizers.partition optimizers.scale_by_group",
+        "schedules.warmup schedules.joined schedules.range_test optimizers.partition optimizers.scale_by_group "
+        "training.find_rate training.suggest_rate",
         "optax, closed forms",
         "test_schedules::test_equals_the_optax_namesake test_schedules::test_equals_the_closed_form "
-        "test_optimizers_wrapping::test_groups_have_rates_of_their_own",
+        "test_optimizers_wrapping::test_groups_have_rates_of_their_own "
+        "test_rates::test_the_rate_of_the_steepest_fall_is_found",
     ),
     Row(
         "E11",
@@ -398,9 +402,10 @@ ROWS = [
         "G6",
         "Inputs normalised with the training part's statistics",
         "(x − μ_train) / σ_train",
-        "data.fit_normalization data.normalize data.standardize",
+        "data.fit_normalization data.normalize data.standardize analysis.condition_number",
         "numpy",
-        "test_data_normalization::test_statistics_are_numpys_and_inputs_become_standard",
+        "test_data_normalization::test_statistics_are_numpys_and_inputs_become_standard "
+        "test_curvature::test_the_condition_number_of_a_quadratic_is_that_of_its_matrix",
     ),
     Row(
         "G7",
@@ -414,10 +419,11 @@ ROWS = [
     ),
     Row(
         "G8",
-        "Dropout as an ensemble of 2^D nets, exact for linear ones (votes are an experiment, not part of this release)",
-        "E[f(x · mask)] = f(x · (1 − rate))",
-        "layers.dropout",
-        "all 2⁴ nets enumerated",
+        "Ensembles that average or vote; dropout as an ensemble of 2^D nets, exact for linear ones",
+        "log 1/m Σ_i softmax(z_i); E[f(x · mask)] = f(x · (1 − rate))",
+        "metrics.average_members metrics.majority_vote layers.dropout",
+        "members worked by hand; all 2⁴ nets enumerated",
+        "test_metrics::test_members_are_averaged_as_probabilities_and_vote "
         "test_layers_stochastic::test_dropout_is_an_ensemble_of_linear_nets",
     ),
     Row(

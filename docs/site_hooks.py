@@ -17,7 +17,7 @@ from mkdocs.structure.files import File, Files
 
 ROOT = pathlib.Path(__file__).parents[1]
 # tools of the library's own, which a user need not know
-PRIVATE = {"compat", "disk", "numerics", "words"}
+PRIVATE = {"compat", "disk", "extras", "numerics", "words"}
 BESIDE = ("CHANGELOG.md", "CONTRIBUTING.md")
 
 

@@ -22,6 +22,12 @@ from jaxdl import runs
 from jaxdl.runs import demonstrations
 
 TINY = {  # options of a run of a few seconds
+    "ensemble": ["--dataset", "digits", "--examples", "40", "--members", "2", "--width", "4", "--steps", "5"],
+    "input_normalization": ["--tables", "diabetes", "--steps", "3"],
+    "initialization": ["--depth", "2", "--layers", "2", "--width", "64", "--steps", "20"],
+    "batch_size": ["--sizes", "8", "16", "--hidden", "2", "--examples", "100"],
+    "learning_rate": ["--hidden", "2", "--steps", "8"],
+    "activations": ["--depths", "3", "--width", "4", "--steps", "20", "--rates", "0.1"],
     "depth_regions": ["--neurons", "8", "--draws", "3", "--steps", "10"],
     "adversarial": ["--dataset", "digits", "--width", "8", "--epochs", "1", "--sweep", "0", "0.3"],
     "learning_curves": ["--dataset", "digits", "--width", "8", "--sizes", "20", "60", "--steps", "20"],
@@ -35,6 +41,12 @@ TINY = {  # options of a run of a few seconds
     "optimizers_2d": ["--starts", "3", "--steps", "200"],
 }
 OUT_OF_RANGE = {  # options that are refused, with the message
+    "ensemble": (["--members", "1"], "members=1 is not allowed: it must be at least 2"),
+    "input_normalization": (["--steps", "0"], "steps=0 is not allowed: it must be at least 1"),
+    "initialization": (["--depth", "1"], "depth=1 is not allowed: it must be at least 2"),
+    "batch_size": (["--sizes", "8", "1"], r"sizes=\(8, 1\) is not allowed: it must be two or more increasing"),
+    "learning_rate": (["--steps", "3"], "steps=3 is not allowed: it must be at least 4"),
+    "activations": (["--depths", "1", "3"], r"depths=\(1, 3\) is not allowed: it must be increasing numbers from 2"),
     "depth_regions": (["--neurons", "6"], r"neurons=\(6,\) is not allowed: it must be multiples of 4 from 8 on"),
     "adversarial": (["--eps", "-0.1"], r"eps=-0\.1 is not allowed: it must be at least 0"),
     "learning_curves": (["--sizes", "9", "3"], r"sizes=\(9, 3\) is not allowed: it must be two or more increasing"),

@@ -10,13 +10,16 @@ from pathlib import Path
 import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Real
-from matplotlib import font_manager
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from PIL import Image
 
 from jaxdl import disk
+from jaxdl.extras import needed
+
+with needed("jaxdl.plots", "plots"):
+    from matplotlib import font_manager
+    from matplotlib.axes import Axes
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from PIL import Image
 
 # M. Okabe, K. Ito, "Color universal design", 2008; without its yellow, which is too pale for lines on white
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")

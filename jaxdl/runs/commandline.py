@@ -19,6 +19,7 @@ from typing import Annotated, Any, TextIO, TypeVar, cast, get_type_hints
 import jax
 
 from jaxdl import disk
+from jaxdl.extras import needed
 from jaxdl.runs import folder as folders
 from jaxdl.runs import records, trust
 from jaxdl.runs.signals import Diverged
@@ -60,7 +61,8 @@ def parse(
             functions from outside of jaxdl that the command line neither repeats nor allows by ``--trust-run`` (see
             `trust`).
     """
-    import tyro
+    with needed("the command line", "experiments"):
+        import tyro
 
     def cli(**more: Any) -> Any:
         found = tyro.cli(_with_help(config_type), args=argv, description=_paragraphs(description), prog=prog, **more)
@@ -132,7 +134,8 @@ def _nested(grouped: Any, options: Mapping[str, Any]) -> Any:
 @functools.cache
 def _with_help(config_type: Any) -> Any:
     """Copy the dataclass for tyro: each docstring on one line, where it would keep the source's breaks, and groups."""
-    import tyro
+    with needed("the command line", "experiments"):
+        import tyro
 
     docs: dict[str, str] = {}
     for one in reversed(config_type.__mro__[:-1]):  # inherited options come with their help, unless it is replaced

@@ -12,13 +12,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from markdown_it import MarkdownIt
-from matplotlib.figure import Figure
-
 from jaxdl import plots
+from jaxdl.extras import needed
 from jaxdl.runs import records
 from jaxdl.runs.folder import Manifest
 from jaxdl.runs.texts import printable
+
+with needed("a report", "plots"):
+    from markdown_it import MarkdownIt
+    from matplotlib.figure import Figure
 
 CHART = "#chart"  # marks a figure that a dark page may invert
 

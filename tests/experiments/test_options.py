@@ -16,7 +16,7 @@ import pytest
 import experiments
 from experiments import report as remake
 from experiments.train_cnn import command as train_cnn
-from experiments.train_cnn import dry_run, find_rate, report, setup, starting
+from experiments.train_cnn import dry_run, report, setup, starting
 from experiments.train_cnn.config import Config, resolve
 from jaxdl import analysis, data, interop, models, runs
 from jaxdl.runs import commandline
@@ -123,19 +123,6 @@ def test_a_dry_run_says_what_a_run_takes_and_leaves_nothing(run, here, monkeypat
 def test_times_are_written_in_the_largest_unit():
     shown = {0.25: "0.2 s", 59.0: "59.0 s", 90.0: "1.5 min", 5400.0: "1.5 h"}
     assert {seconds: dry_run.duration(seconds) for seconds in shown} == shown
-
-
-def test_the_rate_of_the_steepest_fall_is_found():
-    rates = np.geomspace(1e-6, 10, 200)
-    losses = 2.3 / (1 + (rates / 1e-3) ** 2) + (rates / 0.5) ** 2  # falls at 1e-3, lowest near 0.03, then explodes
-    found = find_rate.suggest(rates, losses)
-    assert 5e-4 < found.steepest < 4e-3
-    lowest = rates[np.argmin(losses)]
-    assert lowest / 10 <= found.tenth < 4 * lowest / 10, "the average lags behind"
-
-
-def test_the_average_of_equal_losses_has_no_bias():
-    np.testing.assert_allclose(find_rate.smoothed([2.0] * 5), 2.0)
 
 
 @pytest.mark.trains

@@ -124,7 +124,7 @@ NUMPY = {"benchmarks/speed/rows.py", "benchmarks/kills.py"}
 IMPORTED = {
     "jaxdl/runs/names.py": "package.module:function; one that a run folder names needs trust_run",
     "jaxdl/runs/trust.py": "modules of jaxdl and experiments alone",
-    "jaxdl/data/reading/fetching.py": "optional libraries, named in the sources",
+    "jaxdl/extras.py": "optional libraries, named in the sources",
     "benchmarks/mutants/making.py": "modules of jaxdl, named in the sources",
     "experiments/catalogue.py": "the experiments themselves, found by their files",
     "benchmarks/streaming.py": "torch, before its memory is measured",
@@ -188,10 +188,9 @@ SMALL = {
 }
 CLAIMS = [catalogue.load(name) for name in catalogue.demonstrations()]
 COMMANDS |= {module: ("dataset",) for module in CLAIMS if hasattr(module.Config, "dataset")}
-OTHERS = {"predict", "report", "same", "summary", "cifar10_speedrun", "__init__"}  # tested apart, or read no run folder
-OTHERS |= {"__main__", "all", "cards", "catalogue", "export"} | {
-    module.Config.EXPERIMENT for module in CLAIMS if module not in COMMANDS
-}
+# tested apart, or no reader of run folders
+OTHERS = {"cards", "export", "predict", "report", "same", "summary", "cifar10_speedrun", "__init__"}
+OTHERS |= {"__main__", "all", "catalogue"} | {module.Config.EXPERIMENT for module in CLAIMS if module not in COMMANDS}
 
 
 @pytest.fixture

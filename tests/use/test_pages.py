@@ -157,8 +157,28 @@ def test_when_sweeps_are_looped():
     assert f"one program was {min(small):.0f} to {max(small):.0f} times as fast (digits, quadratic_deep)" in text
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/zoo.md", "docs/measured.md", "docs/parts.md"])
+@pytest.mark.parametrize(
+    "name", ["README.md", "docs/zoo.md", "docs/measured.md", "docs/parts.md", "docs/reliability.md"]
+)
 def test_files_that_a_page_links_to_are_there(name):
     links = re.findall(r"\]\(([^)#]+)", page(name))
     here = (ROOT / name).parent
     assert [link for link in links if "://" not in link and not (here / link).exists()] == []
+
+
+def test_every_fault_of_the_page_on_reliability_has_its_test():
+    sources = [path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py")]
+    there = set(re.findall(r"^def (test_\w+)", "".join(sources), re.M))
+    rows = table("docs/reliability.md", columns=3)[2:]
+    assert len(rows) > 15
+    for fault, promise, tests in rows:
+        named = re.findall(r"`(test_\w+)`", tests)
+        assert named, (fault, promise)
+        assert set(named) <= there, fault
+
+
+def test_the_kills_of_the_page_on_reliability_are_the_committed_ones():
+    ended, killed = re.search(r"^(\d+) of (\d+) runs, killed with SIGKILL", page("benchmarks/kills.md"), re.M).groups()
+    calls = re.search(r"a run of (\d+) calls that change its folder", page("benchmarks/kills.md"))[1]
+    assert f"of its {calls} calls that change files" in flat("docs/reliability.md")
+    assert f"[{ended} of {killed}](../benchmarks/kills.md) resumed runs" in flat("docs/reliability.md")
