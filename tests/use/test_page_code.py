@@ -8,7 +8,7 @@ import types
 import pytest
 
 DOCS = pathlib.Path(__file__).parents[2] / "docs"
-# run by test_readme.py, test_bring_your_own.py, test_coming_from.py, test_mistakes.py; blocks of adding.md name files, so
+# run by tests of their own; the blocks of adding.md name their file, so
 # they are no plain blocks
 ELSEWHERE = {"bring_your_own", "guides/run_and_fork", "coming_from", "mistakes"}
 TRAINING = {"works_with/tensorboard"}
