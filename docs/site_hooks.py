@@ -161,7 +161,9 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
             return shown if "`" in shown else f"`{shown}`" if " " not in shown else f"{shown} (`{path}`)"
         return f"[{shown}]({posixpath.relpath(path, posixpath.dirname(source) or '.')}{anchor})"
 
-    return re.sub(r"(?<!`)\[([^\]]+)\]\(([^)#\s]+)(#[^)]*)?\)", lead, markdown)
+    # a file's name behind the language, as in docs/adding.md, is no valid opening of a block for mkdocs
+    titled = re.sub(r"^```(\w+) (\S+)$", r'```\1 title="\2"', markdown, flags=re.M)
+    return re.sub(r"(?<!`)\[([^\]]+)\]\(([^)#\s]+)(#[^)]*)?\)", lead, titled)
 
 
 def on_page_content(html: str, page: Any, config: Any, files: Files) -> str:
