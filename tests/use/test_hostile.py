@@ -127,6 +127,7 @@ IMPORTED = {
     "jaxdl/extras.py": "optional libraries, named in the sources",
     "benchmarks/mutants/making.py": "modules of jaxdl, named in the sources",
     "experiments/catalogue.py": "the experiments themselves, found by their files",
+    "experiments/listings/peers.py": "torch and keras, named in the sources",
     "benchmarks/streaming.py": "torch, before its memory is measured",
     "benchmarks/fuzz/child.py": "modules of jaxdl and experiments, named in the sources",
     "benchmarks/on_gpu/parts.py": "modules of benchmarks, named in the sources",
