@@ -179,8 +179,7 @@ def draw(config: Config, outcomes: demonstrations.Outcomes) -> Sequence[demonstr
         demonstrations.Drawing("weights", panels("dW", "‖∂L/∂W‖"), "Gradient at the weights of each layer of the same "
                                f"nets. It is the product of a vanishing ∂L/∂z and vanishing activations, and looks "
                                f"healthy where ReLU meets Glorot's rule. {means}"),
-        demonstrations.Drawing("activations", panels("std", "standard deviation"),
-                               f"Activations of each layer of the same nets. {means}"),
+        demonstrations.Drawing("activations", panels("std", "standard deviation"), f"Activations per layer. {means}"),
     ]  # fmt: skip
 
 

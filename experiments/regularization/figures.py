@@ -22,6 +22,7 @@ def draw(config: Any, outcomes: demonstrations.Outcomes) -> Sequence[demonstrati
         for number, (case, (x, y)) in enumerate(group.items()):
             axes.plot(x, y, marker="osd"[number], color=plots.COLORS[number], label=case)
         axes.set(xscale="log", xlabel=f"{label} (leftmost: 0)", ylim=(5, 30))
+        axes.tick_params(which="minor", labelbottom=False)
         axes.grid(True, color="#e4e4e4")
         axes.legend(frameon=False)
     figure.axes[0].set_ylabel("test error (%)")
