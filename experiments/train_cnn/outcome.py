@@ -39,8 +39,7 @@ def finish(trainer: Trainer, folder: Path) -> Outcome:
     if trainer.diverged is not None:
         return Outcome(trainer)
     chosen, setup = trainer.chosen(), trainer.setup
-    with trainer.clock.during("evaluation"):
-        found, logits = setup.evaluate(chosen["params"], chosen["state"], setup.splits.test)
+    found, logits = setup.evaluate(chosen["params"], chosen["state"], setup.splits.test)
     trainer.append("test", found, epoch=trainer.epoch - 1)
     save_final(folder, trainer.name, trainer.step, chosen["params"], chosen["state"], which=chosen["which"])
     outputs = np.asarray(ACTIVATIONS[task(vars(setup.config))](logits), np.float32)

@@ -70,8 +70,8 @@ class OptimizerResult(NamedTuple):
     weights: str = ""  # the ones that were tested: the last, or the best on dev; or their average
     diverged_at: int | None = None  # the step at which training diverged; then nothing was tested
     diverged: str = ""  # how it diverged
-    evaluation_seconds: float = np.nan  # with its compilation
-    checkpoint_seconds: float = np.nan
+    evaluation_seconds: float = np.nan  # of the development part, with compilation
+    checkpoint_seconds: float = np.nan  # but for the last one
     images_per_second: float = np.nan
 
 

@@ -238,8 +238,9 @@ def _time(run: RunContents, folder: Path) -> list[str]:
         )
     header = ["optimizer", "compilation (s)", "steps (s)", "evaluation (s)", "checkpoints (s)", "steps per second",
               "images per second"]  # fmt: skip
-    said = "Evaluation includes its own compilation. Steps include waiting for data; reading the data set, figures and "
-    return ["## Time", f"{said}this report are not counted.", pages.table(header, rows)]
+    said = "Evaluation, of the development part, includes its own compilation, and steps include waiting for data. "
+    rest = "Reading the data set, the last checkpoint, the test and this report are not counted."
+    return ["## Time", f"{said}{rest}", pages.table(header, rows)]
 
 
 def _rows(run: RunContents, name: str, split: str) -> np.ndarray:

@@ -5,6 +5,7 @@ turns, an epoch at a time, so that a machine that slows down slows all of them.
 """
 
 import collections
+import contextlib
 import itertools
 import math
 import operator
@@ -155,7 +156,9 @@ class Trainer:
         self._drain()
         self.clock.stop()
         self._check_parameters()
-        with self._budget.spending(), self.clock.during("checkpoint"):
+        # the last one is not counted, so that a run that is killed after it and resumed reports the same seconds
+        counted = contextlib.nullcontext() if self.finished else self.clock.during("checkpoint")
+        with self._budget.spending(), counted:
             self._write()
         self._saved, self._saved_at = (self.step, self.epoch), time.monotonic()
 
