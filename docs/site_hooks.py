@@ -93,7 +93,11 @@ def reference() -> dict[str, str]:
     """Return the text of each page of the reference by its path."""
     said = {name: (ast.get_docstring(module(name)) or "").partition("\n")[0] for name in packages()}
     rows = "\n".join(f"| [`jaxdl.{name}`]({name}.md) | {said[name]} |" for name in packages())
-    head = "# Reference\n\nEvery public name, by the package that users import it from.\n\n| package | |\n|---|---|\n"
+    head = (
+        "# Reference\n\nEvery public name, by the package that users import it from. Examples assume\n"
+        "`import jax, optax`, `import jax.numpy as jnp`, `import numpy as np` and the package itself.\n\n"
+        "| package | |\n|---|---|\n"
+    )
     pages = {f"reference/{name}.md": "\n\n".join(reference_page(name)) + "\n" for name in packages()}
     return pages | {"reference/index.md": head + rows + "\n"}
 

@@ -136,6 +136,7 @@ IMPORTED = {
 }
 COMPILED = {
     "benchmarks/mutants/running.py": "mutants of jaxdl's own sources",
+    "docs/make_notebooks.py": "the notebooks of docs/notebooks",
     "docs/make_mistakes.py": "the page's own lines, which raise the messages that it shows",
 }
 
