@@ -166,13 +166,21 @@ def test_every_figure_is_a_small_png_shown_with_alternative_text_in_both_files(p
     both = ("mistakes", "confusion_matrix", "filters")
     wanted = ["learning_curves", "learning_rate", "reliability", *(f"{name}_{i}" for name in both for i in (0, 1))]
     assert [f.name for f in figures] == sorted(f"{name}.png" for name in wanted)
-    linked = re.findall(r"!\[([^]]+)\]\((figures/[^)]+)\)", (pair / "report.md").read_text())
+    linked = re.findall(r"!\[([^]]+)\]\((figures/[^)#]+)(?:#chart)?\)", (pair / "report.md").read_text())
     assert sorted(path for _, path in linked) == [f"figures/{f.name}" for f in figures]
     shown = Page(pair / "report.html").images()
     inline = {base64.b64decode(image["src"].partition(",")[2]) for image in shown}
     assert inline == {f.read_bytes() for f in figures}
     assert all(f.read_bytes().startswith(b"\x89PNG") and 2_000 < f.stat().st_size < 200_000 for f in figures)
     assert all(len(image["alt"]) > 20 for image in shown)
+
+
+def test_charts_follow_a_dark_theme_and_images_keep_their_colours(pair):
+    shown = {image["alt"].partition(" ")[0]: image.get("class") for image in Page(pair / "report.html").images()}
+    assert shown == {"Learning": "chart", "Accuracy": "chart", "The": None, "Confusion": "chart"}
+    style = (pair / "report.html").read_text()
+    assert "@media screen and (prefers-color-scheme: dark) {\n  img {" in style
+    assert "img.chart { filter: invert(" in style
 
 
 def test_the_table_holds_the_summarys_numbers(pair):

@@ -99,7 +99,7 @@ def _unfinished(folder: Path) -> list[str]:
         f"This run goes on with {pages.plain(f'--resume {folder}')}. The last row of each part:",
         pages.table(header, cells, left=2),
         "## Learning curves",
-        pages.figure(folder, "learning_curves", figure, alt),
+        pages.figure(folder, "learning_curves", figure, alt, chart=True),
         *pages.made(manifest, config),
     ]
 
@@ -212,10 +212,11 @@ def _curves(run: RunContents, folder: Path) -> list[str]:
     if any(splits for curves in drawn.values() for splits in curves.values()):
         alt = f"Learning curves of {names}: loss and accuracy on training and development part against epochs"
         figure = plots.learning_curves(drawn, together=True)
-        parts.append(pages.figure(folder, "learning_curves", figure, alt))
+        parts.append(pages.figure(folder, "learning_curves", figure, alt, chart=True))
     if rates:
         figure = plots.curves(rates, xlabel="epoch", ylabel="learning rate (no unit)")
-        parts.append(pages.figure(folder, "learning_rate", figure, f"Learning rate of {names} against epochs"))
+        alt = f"Learning rate of {names} against epochs"
+        parts.append(pages.figure(folder, "learning_rate", figure, alt, chart=True))
     return parts
 
 
@@ -302,7 +303,7 @@ def _calibration(run: RunContents, folder: Path) -> list[str]:
         "network, the accuracy in each is the mean probability. The calibration error is the mean distance, weighted "
         "by examples.",
         pages.table(header, rows),
-        pages.figure(folder, "reliability", figure, alt),
+        pages.figure(folder, "reliability", figure, alt, chart=True),
     ]
 
 
@@ -339,7 +340,7 @@ def _confusion(run: RunContents, folder: Path) -> list[str]:
         counts = confusion_counts(p["labels"], p[f"probabilities_{i}"].argmax(1), len(classes))
         figure = plots.confusion_matrix(counts, classes, title=name)
         alt = f"Confusion matrix of {name} on the test part: true class against predicted class"
-        figures.append(pages.figure(folder, f"confusion_matrix_{i}", figure, alt))
+        figures.append(pages.figure(folder, f"confusion_matrix_{i}", figure, alt, chart=True))
         wrong = counts - np.diag(np.diag(counts))
         worst = [np.unravel_index(j, counts.shape) for j in np.argsort(-wrong.ravel(), kind="stable")[:5]]
         tables += [

@@ -117,6 +117,7 @@ def add_legend(figure: Figure, axes: Axes) -> None:
     handles, labels = axes.get_legend_handles_labels()
     letters = max(map(len, labels), default=0) + 8  # per column with its line; about ten fit into an inch
     columns = max(1, min(len(labels), int(10 * figure.get_figwidth() / letters)))
+    columns = math.ceil(len(labels) / math.ceil(max(1, len(labels)) / columns)) or 1  # rows of equal length
     figure.legend(handles, labels, loc="outside upper center", ncols=columns, frameon=False)
 
 

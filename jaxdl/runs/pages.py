@@ -22,6 +22,8 @@ with needed("a report", "plots"):
     from markdown_it import MarkdownIt
     from matplotlib.figure import Figure
 
+CHART = "#chart"  # marks a figure that a dark page may invert
+
 
 def write(folder: Path, parts: Sequence[str]) -> Path:
     """Write ``report.md`` and ``report.html`` from parts in Markdown, and return the path of the latter."""
@@ -52,7 +54,7 @@ def code(text: str, language: str) -> str:
     return f"{fence}{language}\n{shown}\n{fence}"
 
 
-def figure(folder: Path, name: str, drawn: Figure | bytes, alt: str) -> str:
+def figure(folder: Path, name: str, drawn: Figure | bytes, alt: str, *, chart: bool = False) -> str:
     """Save a figure, or an animation, and return the Markdown that shows it.
 
     Args:
@@ -60,11 +62,13 @@ def figure(folder: Path, name: str, drawn: Figure | bytes, alt: str) -> str:
         name: of the file, without its suffix; characters that a file's name cannot have are replaced.
         drawn: the figure, or the bytes of a GIF.
         alt: a description for readers who do not see it.
+        chart: whether it consists of lines and shades on white, which a dark page inverts; the address then ends in
+            ``#chart``. Images keep their colours.
     """
     (folder / "figures").mkdir(exist_ok=True)
     file = f"{_file_name(name)}.{'gif' if isinstance(drawn, bytes) else 'png'}"
     records.write_whole(folder / "figures" / file, drawn if isinstance(drawn, bytes) else plots.png(drawn))
-    return f"![{plain(alt)}](figures/{file})"
+    return f"![{plain(alt)}](figures/{file}{CHART if chart else ''})"
 
 
 def _file_name(name: str) -> str:
@@ -129,7 +133,10 @@ def _html(text: str, folder: Path) -> str:
             token.attrs["class"] = align.removeprefix("text-align:")
         for child in token.children or []:
             if child.type == "image":
-                path = folder / str(child.attrs["src"])
+                source = str(child.attrs["src"])
+                path = folder / source.removesuffix(CHART)
+                if path.name != Path(source).name:
+                    child.attrs["class"] = CHART[1:]
                 data = base64.b64encode(path.read_bytes()).decode()
                 child.attrs["src"] = f"data:image/{path.suffix[1:]};base64,{data}"
     body = markdown.renderer.render(tokens, markdown.options, {})
@@ -161,8 +168,9 @@ p:has(img + img) img { flex: 1 1 22rem; min-width: 0; max-width: 30rem; align-se
   body { margin: 1rem auto; padding: 0 .7rem; }
   h1 { font-size: 1.3rem; }
 }
-@media (prefers-color-scheme: dark) and (not print) {
+@media screen and (prefers-color-scheme: dark) {
   img { filter: brightness(.85); }
+  img.chart { filter: invert(.93) hue-rotate(180deg); }
 }
 @media print {
   :root { color-scheme: light; }

@@ -8,9 +8,9 @@ import types
 import pytest
 
 DOCS = pathlib.Path(__file__).parents[2] / "docs"
-# run by tests/test_readme.py, test_coming_from.py and test_mistakes.py; the blocks of adding.md name their file, so
+# run by tests of their own; the blocks of adding.md name their file, so
 # they are no plain blocks
-ELSEWHERE = {"guides/run_and_fork", "coming_from", "mistakes"}
+ELSEWHERE = {"bring_your_own", "guides/run_and_fork", "coming_from", "mistakes"}
 TRAINING = {"works_with/tensorboard"}
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.S | re.M)
 PAGES = sorted(
