@@ -11,6 +11,7 @@ from experiments import (
     adversarial,
     bias_variance,
     catalogue,
+    dropout,
     invariance,
     learning_curves,
     linear_regression,
@@ -36,6 +37,7 @@ TINY = {  # options of a run of a few seconds
     "depth_regions": ["--neurons", "8", "--draws", "3", "--steps", "10"],
     "adversarial": ["--dataset", "digits", "--width", "8", "--epochs", "1", "--sweep", "0", "0.3"],
     "batch_norm": ["--dataset", "digits", "--width", "8", "--steps", "60", "--batches", "2"],
+    "dropout": [*DIGITS, "--width", "8", "--sizes", "50", "--middle", "50", "--epochs", "1"],
     "invariance": [*SQUARES, "--examples", "100", "--epochs", "1", "--capsule-width", "0.01"],
     "listings": [*SQUARES, "--examples", "64"],
     "learning_curves": ["--dataset", "digits", "--width", "8", "--sizes", "20", "60", "--steps", "20"],
@@ -70,6 +72,7 @@ OUT_OF_RANGE = {  # options that are refused, with the message
     "depth_regions": (["--neurons", "6"], r"neurons=\(6,\) is not allowed: it must be multiples of 4 from 8 on"),
     "adversarial": (["--eps", "-0.1"], r"eps=-0\.1 is not allowed: it must be at least 0"),
     "batch_norm": (["--steps", "59"], "steps=59 is not allowed: it must be at least 60"),
+    "dropout": (["--middle", "7"], r"sizes=\(.*\): must hold middle=7"),
     "invariance": (["--capsule-width", "0"], r"capsule_width=0\.0 is not allowed: it must be above 0 and at most 1"),
     "listings": (["--examples", "9"], "examples=9 is not allowed: it must be at least 32"),
     "learning_curves": (["--sizes", "9", "3"], r"sizes=\(9, 3\) is not allowed: it must be two or more increasing"),
@@ -209,6 +212,19 @@ def test_the_net_of_batch_norm_normalises_where_its_case_says():
         np.testing.assert_allclose(seen, z, rtol=1e-3, atol=1e-4)
         np.testing.assert_allclose(logits, a @ params["out"]["kernel"] + params["out"]["bias"], rtol=1e-3, atol=1e-4)
         np.testing.assert_allclose(batch_norm.network(params, x, case, used)[0], logits, rtol=1e-5)
+
+
+def test_the_scaled_net_is_the_mean_of_the_thinned_ones_where_it_is_linear():
+    """Positive weights and inputs keep every ReLU linear, so the mean over masks is the net itself."""
+    random = np.random.default_rng(0)
+    layer = lambda n, m: {"kernel": np.float32(random.random((n, m))), "bias": np.float32(random.random(m))}
+    params, x = [layer(5, 6), layer(6, 3)], np.float32(random.random((2, 5)))
+    logits, hidden = dropout.network(params, x)
+    np.testing.assert_allclose(hidden, x @ params[0]["kernel"] + params[0]["bias"], rtol=1e-5)
+    draw = jax.jit(jax.vmap(lambda key: dropout.network(params, x, 0.5, key)[0]))
+    drawn = draw(jax.random.split(jax.random.key(0), 40_000))
+    assert drawn.std(0).min() > 0.1
+    np.testing.assert_allclose(drawn.mean(0), logits, rtol=0.02)
 
 
 def test_a_valid_convolution_commutes_with_a_shift():
