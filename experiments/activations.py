@@ -67,7 +67,7 @@ def drawn(random: np.random.Generator, kind: str, depth: int, width: int) -> dic
     def layer(n: int, m: int, *stack: int) -> dict[str, np.ndarray]:
         std = (GAIN.get(kind, 2.0) / n) ** 0.5
         kernel, bias = random.normal(scale=std, size=(*stack, n, m)), np.zeros((*stack, m), np.float32)
-        return {"kernel": np.float32(kernel), "bias": bias}
+        return {"kernel": kernel.astype(np.float32), "bias": bias}
 
     return {"first": layer(64, width), "hidden": layer(width, width, depth - 1), "last": layer(width, 10)}
 

@@ -187,8 +187,8 @@ def draw(config: Config, outcomes: demonstrations.Outcomes) -> Sequence[demonstr
 
 
 DEMONSTRATION = demonstrations.Demonstration(
-    Config, lambda config: (data.load("digits"),) * 2, lambda config: [NOISE, *map(named, config.sizes)], run, judge,
-    draw, check,
+    Config, lambda config: (digits := data.load("digits"), digits), lambda config: [NOISE, *map(named, config.sizes)],
+    run, judge, draw, check,
 )  # fmt: skip
 main, write = demonstrations.commands(DEMONSTRATION, __doc__)
 

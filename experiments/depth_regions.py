@@ -68,12 +68,12 @@ def widths_of(case: str) -> list[int]:
 
 def initial(random: np.random.Generator, widths: Sequence[int]) -> list[dict[str, np.ndarray]]:
     """Return He's weights and biases from N(0, 1), from the input to the output."""
-    normal = lambda std, *shape: np.float32(random.normal(scale=std, size=shape))
+    normal = lambda std, *shape: random.normal(scale=std, size=shape).astype(np.float32)
     sizes = itertools.pairwise([1, *widths, 1])
     return [{"kernel": normal((2 / n) ** 0.5, n, m), "bias": normal(1, m)} for n, m in sizes]
 
 
-def applied(layers: Sequence[Mapping[str, jax.Array]], x: jax.Array) -> jax.Array:
+def applied(layers: Any, x: jax.Array) -> jax.Array:
     """Return the outputs of a net at points (n,)."""
     h = x[:, None]
     for layer in layers[:-1]:
@@ -89,7 +89,7 @@ def wave(x: Any) -> Any:
 @functools.cache
 def _trained(steps: int) -> Any:
     """Return layers -> trained layers, errors and outputs at each of the rates, compiled once per shape."""
-    x, grid = np.float32(np.linspace(-1, 1, 256, endpoint=False)), np.float32(np.linspace(-1, 1, GRID))
+    x, grid = jnp.array(np.linspace(-1, 1, 256, endpoint=False)), jnp.array(np.linspace(-1, 1, GRID))
 
     def train(rate, params):
         optimizer = optimizers.adam(rate)

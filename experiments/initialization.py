@@ -192,7 +192,13 @@ def draw(config: Config, outcomes: demonstrations.Outcomes) -> Sequence[demonstr
 
 
 DEMONSTRATION = demonstrations.Demonstration(
-    Config, lambda config: (data.load("digits"),) * 2, lambda config: [MOMENTS, *nets(config)], run, judge, draw, check
+    Config,
+    lambda config: (digits := data.load("digits"), digits),
+    lambda config: [MOMENTS, *nets(config)],
+    run,
+    judge,
+    draw,
+    check,
 )
 main, write = demonstrations.commands(DEMONSTRATION, __doc__)
 

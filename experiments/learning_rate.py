@@ -116,7 +116,7 @@ def run(config: Config, dataset: data.Dataset, case: str, seed: int) -> Mapping[
         curvature, growth = around_minimum(params, apart, x[:TRAIN], y[:TRAIN], steps=3 * config.steps)
         each = {f"growth at {factor:g}": float(g) for factor, g in zip(FACTORS, growth, strict=True)}
         return {"curvature": float(curvature), "growth": np.asarray(growth), **each}
-    rates, found = np.float32(RATES), {}
+    rates, found = np.array(RATES, np.float32), {}
     if case == RANGE:
 
         def step(state: Any, batch: Any) -> Any:
@@ -192,7 +192,13 @@ def draw(config: Config, outcomes: demonstrations.Outcomes) -> Sequence[demonstr
 
 
 DEMONSTRATION = demonstrations.Demonstration(
-    Config, lambda config: (data.load("digits"),) * 2, lambda config: [*DECAYS, RANGE, LIMIT], run, judge, draw, check
+    Config,
+    lambda config: (digits := data.load("digits"), digits),
+    lambda config: [*DECAYS, RANGE, LIMIT],
+    run,
+    judge,
+    draw,
+    check,
 )
 main, write = demonstrations.commands(DEMONSTRATION, __doc__)
 

@@ -61,7 +61,7 @@ EXAMPLES: dict[str, Example | list[Example]] = {
     "augmentation.drop_pixels": Example((PICTURES,), options={"rate": 0.3}),
     "augmentation.flip": Example((PICTURES,)),
     "augmentation.hue": Example((PICTURES,)),
-    "augmentation.mixup": Example((positive(N, 4, 6, 5, 3), positive(N, 4, 2)), BOTH),
+    "augmentation.mixup": Example((positive(N, 4, 6, 5, 3), positive(N, 4, 2)), BOTH, {"alpha": 1.0}),
     "augmentation.noise": Example((PICTURES,)),
     "augmentation.random_resized_crop": Example((PICTURES,)),
     "augmentation.rotate": Example((PICTURES,)),

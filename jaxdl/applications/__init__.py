@@ -1,5 +1,5 @@
 """Applications of trained networks."""
 
-from jaxdl.applications import adversarial, search, transfer
+from jaxdl.applications import adversarial, detection, search, transfer
 
-__all__ = ["adversarial", "search", "transfer"]
+__all__ = ["adversarial", "detection", "search", "transfer"]
