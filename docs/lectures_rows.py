@@ -448,7 +448,16 @@ ROWS = [
         "test_optimizers_wrapping::test_groups_have_rates_of_their_own "
         "test_nn_trees::test_replace_keeps_the_rest_and_its_params_valid",
     ),
-    Row("G12", "Search of hyperparameters and of architectures"),
+    Row(
+        "G12",
+        "Search of hyperparameters and of architectures",
+        "the best of n random trials is in the best 5 % with probability 1 − .95ⁿ",
+        "applications.search.grid applications.search.random applications.search.successive_halving",
+        "worked rounds, closed forms of distributions",
+        "test_search::test_a_grid_is_made_of_the_middles_of_equal_shares "
+        "test_search::test_the_best_of_n_draws_is_among_the_best_twentieth_with_the_known_probability "
+        "test_search::test_halving_by_hand",
+    ),
     Row(
         "H1",
         "Convolution in one dimension",

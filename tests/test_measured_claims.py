@@ -28,6 +28,11 @@ from jaxdl.runs import demonstrations
 
 SQUARES, DIGITS = ["--dataset", "tests.nets:squares"], ["--dataset", "digits"]
 TINY = {  # options of a run of a few seconds
+    "depth_data": ["--dataset", "digits", "--sizes", "20", "60", "--depths", "0", "1", "2", "--steps", "3"],
+    "cnn_against_mlp": ["--dataset", "digits", "--sizes", "60", "80", "--steps", "3"],
+    "hyperparameters": ["--pool", "64", "--hidden", "2", "--steps", "64"],
+    "augmentation": ["--digits", "digits", "--clothes", "digits", "--examples", "20", "--width", "4", "--steps", "3"],
+    "tabular": ["--width", "4", "--epochs", "1"],
     "ensemble": ["--dataset", "digits", "--examples", "40", "--members", "2", "--width", "4", "--steps", "5"],
     "input_normalization": ["--tables", "diabetes", "--steps", "3"],
     "initialization": ["--depth", "2", "--layers", "2", "--width", "64", "--steps", "20"],
@@ -63,6 +68,11 @@ TINY = {  # options of a run of a few seconds
     "optimizers_2d": ["--starts", "3", "--steps", "200"],
 }
 OUT_OF_RANGE = {  # options that are refused, with the message
+    "depth_data": (["--depths", "1", "2", "3"], r"depths=\(1, 2, 3\) is not allowed: it must begin with 0"),
+    "cnn_against_mlp": (["--sizes", "9", "80"], r"sizes=\(9, 80\) is not allowed: it must be two or more increasing"),
+    "hyperparameters": (["--steps", "65"], "steps=65 is not allowed: it must be a multiple of 64"),
+    "augmentation": (["--examples", "0"], "examples=0 is not allowed: it must be at least 1"),
+    "tabular": (["--epochs", "0"], "epochs=0 is not allowed: it must be at least 1"),
     "ensemble": (["--members", "1"], "members=1 is not allowed: it must be at least 2"),
     "input_normalization": (["--steps", "0"], "steps=0 is not allowed: it must be at least 1"),
     "initialization": (["--depth", "1"], "depth=1 is not allowed: it must be at least 2"),
