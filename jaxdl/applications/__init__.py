@@ -1,5 +1,5 @@
 """Applications of trained networks."""
 
-from jaxdl.applications import adversarial, detection, transfer
+from jaxdl.applications import adversarial, colorization, detection, style_transfer, transfer
 
-__all__ = ["adversarial", "detection", "transfer"]
+__all__ = ["adversarial", "colorization", "detection", "style_transfer", "transfer"]
