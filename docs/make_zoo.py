@@ -1,7 +1,13 @@
-"""Write `docs/zoo.md`, the table of the networks, from `jaxdl.models` itself: python -m docs.make_zoo."""
+"""Write `docs/zoo.md`, the table of the networks, from `jaxdl.models` itself.
+
+    python -m docs.make_zoo [NAME ...]
+
+With names, only the rows of these networks are counted again.
+"""
 
 import re
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -109,27 +115,36 @@ NETS = [
 ]
 
 
-def page() -> str:
-    """Return the page as Markdown."""
-    lines = [HEADER, ["---", "---"] + ["---:"] * 6 + ["---"] * 2, *map(cells, NETS)]
-    return INTRODUCTION + "".join(f"| {' | '.join(line)} |\n" for line in lines) + NOTES
+def page(names: Sequence[str] = ()) -> str:
+    """Return the page as Markdown; with names, only their rows are made anew."""
+    there = PAGE.read_text(encoding="utf-8").splitlines(keepends=True) if names else []
+    kept = {tuple(row.removeprefix("| ").split(" | ")[:2]): row for row in there}
+    lines = []
+    for net in NETS:
+        row = None if net.name in names else kept.get(tuple(_label(net)))
+        lines.append(row or line(net, summary(net)))
+    return begin() + "".join(lines) + NOTES
 
 
-def cells(net: Net) -> list[str]:
-    """Return the cells of one row."""
-    table = summary(net)
-    options = f" ({', '.join(map(str, net.options.values()))})" if net.options else ""
-    image = "×".join(map(str, net.in_shape))
+def begin() -> str:
+    """Return the page up to its first network."""
+    return INTRODUCTION + _row(HEADER) + _row(["---", "---"] + ["---:"] * 6 + ["---"] * 2)
+
+
+def _row(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |\n"
+
+
+def line(net: Net, table: analysis.Summary) -> str:
+    """Return the row of a network, from its summary."""
     counted = [f"{table.parameters:,}", net.parameters, short(table.multiply_adds), net.multiply_adds]
-    return [
-        f"{net.name}{options}",
-        image,
-        *counted,
-        short(table.activations),
-        str(last_field(table)),
-        accuracy(net, table.parameters),
-        net.accuracy,
-    ]
+    kept, field = short(table.activations), str(last_field(table))
+    return _row([*_label(net), *counted, kept, field, accuracy(net, table.parameters), net.accuracy])
+
+
+def _label(net: Net) -> list[str]:
+    options = f" ({', '.join(map(str, net.options.values()))})" if net.options else ""
+    return [f"{net.name}{options}", "×".join(map(str, net.in_shape))]
 
 
 def summary(net: Net) -> analysis.Summary:
@@ -161,4 +176,6 @@ def accuracy(net: Net, parameters: int) -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page(), encoding="utf-8")
+    if unknown := set(sys.argv[1:]) - {net.name for net in NETS}:
+        sys.exit(f"docs.make_zoo: got {min(unknown)!r}, allowed are the names in its table NETS")
+    PAGE.write_text(page(sys.argv[1:]), encoding="utf-8")

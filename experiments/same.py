@@ -2,6 +2,7 @@
 
     python -m experiments.same mine:opt optax.adam
     python -m experiments.same "jaxdl.adam(convention='keras')" "optax.adam(eps=1e-7)"
+    python -m experiments.same torch.optim:NAdam "jaxdl.nadam(convention='torch')"   # pip install 'jaxdl[bridges]'
 
 Both run on the same gradients: entries of sizes from 1e-10 to 10, sparse ones, and random ones. The exit code is 0 if
 they are equivalent, 1 if they differ and 2 after a mistake. In your own tests, use `jaxdl.compare.assert_equivalent`.
@@ -17,6 +18,7 @@ import optax
 import tyro
 
 from jaxdl import compare
+from jaxdl.compare import bridges
 from jaxdl.runs import commandline, names
 
 
@@ -25,7 +27,8 @@ class Config:
     """The two optimizers."""
 
     first: Annotated[str, tyro.conf.Positional]
-    """jaxdl.NAME, optax.NAME, optax.contrib.NAME or package.module:function, optionally with keywords."""
+    """jaxdl.NAME, optax.NAME, optax.contrib.NAME or package.module:function, optionally with keywords. The function may
+    be a class of optimizers of PyTorch or Keras."""
     second: Annotated[str, tyro.conf.Positional]
     """Likewise."""
     learning_rate: float = 0.01
@@ -71,7 +74,7 @@ def side(argument: str, text: str, learning_rate: float) -> Any:
     """
     named = names.parse_optimizer(text)
     factory = names.function(argument, str(named), names.optimizer_names())
-    plain = factory.func if isinstance(factory, functools.partial) else factory
+    plain = bridges.bridged(factory.func if isinstance(factory, functools.partial) else factory)
     keywords = dict(named.keywords)
     first = next(iter(inspect.signature(plain).parameters), None)
     if first is not None and first not in keywords and _takes_a_rate(plain, first):

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from docs import make_zoo
 from jaxdl import analysis, models, nn
 from jaxdl.models.googlenet import inception, naive_inception
 from tests.zoo import (
@@ -77,17 +78,20 @@ PUBLISHED = {
 ELSEWHERE = {"lecture_keras", "lecture_torch", "lenet5", "mlp", "small_cnn", "softmax_regression", "tiny_cnn"}
 ELSEWHERE |= {"net_2c2d", "net_3c3d", "char_transformer", "tiny_vit"}
 
-# other forms: trained values as torchvision 0.27 and Keras 3.15 count them
+# other forms of them: trained values as torchvision 0.27 and Keras 3.15 count them
 VARIANTS = {
-    "vgg16 with batch norm": (partial(models.vgg16, batch_norm=True), IMAGENET, 138_365_992),
-    "vgg11 with batch norm": (partial(models.vgg11, batch_norm=True), IMAGENET, 132_868_840),
-    "resnet50 of Keras": (partial(models.resnet50, variant="keras"), IMAGENET, 25_583_592),
-    "resnet50 of the paper": (partial(models.resnet50, variant="paper"), IMAGENET, 25_557_032),
-    "googlenet with heads": (partial(models.googlenet, auxiliary=True), IMAGENET, 13_378_280),
-    "googlenet of torchvision": (partial(models.googlenet, variant="torch"), IMAGENET, 6_624_904),
-    "the same with heads": (partial(models.googlenet, variant="torch", auxiliary=True), IMAGENET, 13_004_888),
-    "googlenet with batch norm": (partial(models.googlenet, variant="batch_norm"), IMAGENET, 7_005_832),
-    "that with heads": (partial(models.googlenet, variant="batch_norm", auxiliary=True), IMAGENET, 13_385_816),
+    "vgg16 with batch norm": ("vgg16", {"batch_norm": True}, 138_365_992),
+    "vgg11 with batch norm": ("vgg11", {"batch_norm": True}, 132_868_840),
+    "resnet50 of Keras": ("resnet50", {"variant": "keras"}, 25_583_592),
+    "resnet50 of the paper": ("resnet50", {"variant": "paper"}, 25_557_032),
+    "resnet101 of the paper": ("resnet101", {"variant": "paper"}, 44_549_160),
+    "resnet152 of the paper": ("resnet152", {"variant": "paper"}, 60_192_808),
+    "googlenet with heads": ("googlenet", {"auxiliary": True}, 13_378_280),
+    "googlenet of torchvision": ("googlenet", {"variant": "torch"}, 6_624_904),
+    "the same with heads": ("googlenet", {"variant": "torch", "auxiliary": True}, 13_004_888),
+    "googlenet with batch norm": ("googlenet", {"variant": "batch_norm"}, 7_005_832),
+    "that with heads": ("googlenet", {"variant": "batch_norm", "auxiliary": True}, 13_385_816),
+    "vit_b16 of means": ("vit_b16", {"pool": "mean"}, 86_567_656 - 2 * 768),  # neither a class token nor its position
 }
 
 # outputs of the stages, from the papers' tables and figures
@@ -158,56 +162,60 @@ def test_every_network_is_in_a_table():
     assert set(PUBLISHED) | ELSEWHERE == set(models.__all__)
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
-def test_published_parameter_counts(name):
-    in_shape, count = PUBLISHED[name]
-    assert analysis.count_parameters(getattr(models, name)(), in_shape) == count
-
-
-@pytest.mark.parametrize("name", VARIANTS)
-def test_parameter_counts_of_other_forms(name):
-    make, in_shape, count = VARIANTS[name]
-    assert analysis.count_parameters(make(), in_shape) == count
-
-
-@pytest.mark.parametrize("name", SHAPES)
-def test_shapes_are_those_of_the_paper(name):
-    layer, in_shape = getattr(models, name)(), PUBLISHED[name][0]
-    assert nn.tap(layer, list(SHAPES[name])).out_shape(in_shape)[1] == SHAPES[name]
-
-
 # receptive field of the last map before the classifier, in pixels: A. Araujo, W. Norris, J. Sim, Computing Receptive
 # Fields of Convolutional Neural Networks, 2019, https://distill.pub/2019/computing-receptive-fields
 FIELDS = {
-    "alexnet": (models.alexnet, 195),
-    "alexnet_2012": (models.alexnet_2012, 195),
-    "vgg16": (models.vgg16, 212),
-    "mobilenet": (models.mobilenet, 315),
-    "resnet50": (partial(models.resnet50, variant="paper"), 483),
-    "resnet101": (partial(models.resnet101, variant="paper"), 1027),
-    "resnet152": (partial(models.resnet152, variant="paper"), 1507),
-    "inception_v4": (models.inception_v4, 2071),
-    "inception_resnet_v2": (models.inception_resnet_v2, 3039),
+    "alexnet": 195,
+    "alexnet_2012": 195,
+    "vgg16": 212,
+    "mobilenet": 315,
+    "resnet50 of the paper": 483,
+    "resnet101 of the paper": 1027,
+    "resnet152 of the paper": 1507,
+    "inception_v4": 2071,
+    "inception_resnet_v2": 3039,
     # by hand: 1 + the sum of (window - 1) times the strides before it, along the widest path
-    "resnet50 v1.5": (models.resnet50, 7 + 4 + 3 * 8 + (8 + 3 * 16) + (16 + 5 * 32) + (32 + 2 * 64)),
-    "resnet20": (models.resnet20, 3 + 6 * 2 + (2 + 5 * 4) + (4 + 5 * 8)),
-    "plain20": (models.plain20, 3 + 6 * 2 + (2 + 5 * 4) + (4 + 5 * 8)),
-    "googlenet": (models.googlenet, 7 + 4 + 8 + 8 + 2 * 32 + 16 + 5 * 64 + 32 + 2 * 128),
-    "densenet121": (models.densenet121, 11 + 6 * 8 + 4 + 12 * 16 + 8 + 24 * 32 + 16 + 16 * 64),
-    "capsnet": (models.capsnet, 9 + 8),
-    "lenet5_1998": (models.lenet5_1998, 5 + 1 + 4 * 2 + 2 + 4 * 4),
-    "cifar_demo": (models.cifar_demo, 5 + 1 + 4 * 2 + 2 + 4 * 4 + 4),
-    "vit_b16": (partial(models.vit_b16, pool="mean"), 224),  # attention sees the whole image
+    # where the 3x3 convolution has the stride, the first of three stages see 2 * (4 + 8 + 16) = 56 pixels less than 483
+    "resnet50": 7 + 4 + 3 * 8 + (8 + 3 * 16) + (16 + 5 * 32) + (32 + 2 * 64),
+    "resnet20": 3 + 6 * 2 + (2 + 5 * 4) + (4 + 5 * 8),
+    "plain20": 3 + 6 * 2 + (2 + 5 * 4) + (4 + 5 * 8),
+    "googlenet": 7 + 4 + 8 + 8 + 2 * 32 + 16 + 5 * 64 + 32 + 2 * 128,
+    "densenet121": 11 + 6 * 8 + 4 + 12 * 16 + 8 + 24 * 32 + 16 + 16 * 64,
+    "capsnet": 9 + 8,
+    "lenet5_1998": 5 + 1 + 4 * 2 + 2 + 4 * 4,
+    "cifar_demo": 5 + 1 + 4 * 2 + 2 + 4 * 4 + 4,
+    "vit_b16 of means": 224,  # attention sees the whole image
 }
+FULL = {name: (name, {}, count) for name, (_, count) in PUBLISHED.items()} | VARIANTS
+SHOWN = {(net.name, tuple(net.options.items())): net for net in make_zoo.NETS}  # on the page of networks
 
 
-@pytest.mark.parametrize("name", FIELDS)
-def test_receptive_field_of_the_last_map(name):
-    make, size = FIELDS[name]
-    rows = analysis.summary(make(), PUBLISHED[name.split()[0]][0]).rows
-    end = next(i for i, r in enumerate(rows) if r.kind in ("global_avg_pool", "flatten", "primary_capsules", "_mean"))
-    fields = [row.receptive_field for row in rows[:end]]  # parallel branches may each be wide along one axis
-    assert tuple(max(axis) for axis in zip(*fields, strict=True)) == (size, size)
+def test_the_tables_are_of_full_networks():
+    assert set(FIELDS) | set(SHAPES) <= set(FULL)
+
+
+@pytest.mark.parametrize("name", FULL)
+def test_a_full_network_is_as_published(name):
+    """One abstract run gives the parameters, the shapes, the receptive field, and the row of docs/zoo.md."""
+    (made, options, count), field = FULL[name], FIELDS.get(name)
+    in_shape = PUBLISHED[made][0]
+    table = analysis.summary(getattr(models, made)(**options), in_shape)
+    assert table.parameters == count
+    assert {path: table.shapes[path] for path in SHAPES.get(name, ())} == SHAPES.get(name, {})
+    ends = ("global_avg_pool", "flatten", "primary_capsules", "_mean")
+    if field:
+        end = next(i for i, row in enumerate(table.rows) if row.kind in ends)
+        fields = [row.receptive_field for row in table.rows[:end]]  # parallel branches may each be wide on one axis
+        assert tuple(max(axis) for axis in zip(*fields, strict=True)) == (field, field)
+    if net := SHOWN.get((made, tuple(options.items()))):
+        assert net.in_shape == in_shape
+        assert make_zoo.line(net, table) in make_zoo.PAGE.read_text(encoding="utf-8"), "run: python -m docs.make_zoo"
+
+
+@pytest.mark.parametrize("net", [net for net in make_zoo.NETS if net.name in ELSEWHERE], ids=lambda net: net.name)
+def test_a_small_network_has_its_row_on_the_page(net):
+    table = make_zoo.summary(net)
+    assert make_zoo.line(net, table) in make_zoo.PAGE.read_text(encoding="utf-8"), "run: python -m docs.make_zoo"
 
 
 def test_parameters_of_the_layers_of_1998():

@@ -2,22 +2,26 @@
 
 import argparse
 import json
+import os
 import pathlib
 import platform
 import re
 import subprocess
 import sys
-import time
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from benchmarks import fuzz
 from benchmarks.fuzz import targets
+from jaxdl import disk
 
 Path = pathlib.Path
 MEMORY_MB = 2048
 SECONDS = 20  # for one input
 LONGEST = 1 << 16  # bytes of an input
+LAP = 120  # seconds between two records of the progress, at most
+STARTING = 5  # seconds that a child needs before its first input
 FOREIGN = ("libfuzzer exiting", "libFuzzer: timeout", "libFuzzer: out-of-memory", "libFuzzer: deadly signal")
 
 
@@ -34,35 +38,45 @@ class Result(NamedTuple):
 
 
 def run_target(name: str, corpus: Path, minutes: float) -> Result:
-    """Fuzz a target until its time is over, beginning again after each finding."""
-    began, inputs, findings, contained = time.monotonic(), 0, [], 0
+    """Fuzz a target until it has had its CPU time, this run's and earlier ones' together, again after each finding."""
     (corpus / "findings").mkdir(parents=True, exist_ok=True)
-    while (left := minutes * 60 - (time.monotonic() - began)) >= 1:
-        options = [f"-max_total_time={left:.0f}", f"-timeout={SECONDS}", f"-rss_limit_mb={MEMORY_MB}"]
-        options += [f"-max_len={LONGEST}", "-print_final_stats=1", f"-artifact_prefix={corpus / 'findings'}/{name}-"]
-        done = _child("fuzz", name, str(corpus / name), *options)
-        executed = re.findall(r"number_of_executed_units:\s*(\d+)|^#(\d+)", done.stderr, re.MULTILINE)
-        inputs += max((int(a or b) for a, b in executed), default=0)
-        if done.returncode == 0:
-            break
-        why = _why(done.stderr)
-        if name == "hdf5" and "libFuzzer" in why:
-            contained += 1
-        else:
-            findings.append(why)
+    kept_at = corpus / f"{name}.progress.json"
+    so_far = {"seconds": 0.0, "inputs": 0, "findings": [], "contained": 0}
+    if kept_at.is_file():
+        so_far = json.loads(kept_at.read_text())
+    while (left := minutes * 60 - so_far["seconds"]) >= 1:
+        options = [f"-max_total_time={min(left + STARTING, LAP):.0f}", f"-timeout={SECONDS}"]
+        options += [f"-rss_limit_mb={MEMORY_MB}", f"-max_len={LONGEST}", "-print_final_stats=1"]
+        options += [f"-artifact_prefix={corpus / 'findings'}/{name}-"]
+        code, errors, seconds = _child("fuzz", name, str(corpus / name), *options)
+        executed = re.findall(r"number_of_executed_units:\s*(\d+)|^#(\d+)", errors, re.MULTILINE)
+        so_far["seconds"] += seconds
+        so_far["inputs"] += max((int(a or b) for a, b in executed), default=0)
+        if code and name == "hdf5" and "libFuzzer" in _why(errors):
+            so_far["contained"] += 1
+        elif code:
+            so_far["findings"].append(_why(errors))
+        disk.write_whole(kept_at, json.dumps(so_far))
         if not executed:  # it does not start: not worth trying again
             break
     out = corpus / f"{name}.json"
-    replayed = _child("replay", name, str(corpus / name), str(out))
-    if replayed.returncode:
-        findings.append(_why(replayed.stderr))
-    covered, there = json.loads(out.read_text()) if not replayed.returncode else (0, 0)
+    code, errors, _ = _child("replay", name, str(corpus / name), str(out))
+    findings = so_far["findings"] + ([_why(errors)] if code else [])
+    covered, there = (0, 0) if code else json.loads(out.read_text())
     kept = sum(1 for file in (corpus / name).iterdir())
-    return Result(name, time.monotonic() - began, inputs, kept, (covered, there), findings, contained)
+    return Result(name, so_far["seconds"], so_far["inputs"], kept, (covered, there), findings, so_far["contained"])
 
 
-def _child(*arguments: str) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-m", "benchmarks.fuzz.child", *arguments], capture_output=True, text=True)
+def _child(*arguments: str) -> tuple[int, str, float]:
+    """Run a child to its end: its exit code, its errors, and the CPU seconds of its own and of what it waited for."""
+    with tempfile.TemporaryFile() as errors:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.fuzz.child", *arguments], stdout=subprocess.DEVNULL, stderr=errors
+        )
+        _, status, used = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
+        errors.seek(0)
+        return child.returncode, errors.read().decode(errors="replace"), used.ru_utime + used.ru_stime
 
 
 def _why(text: str) -> str:
@@ -93,7 +107,9 @@ def page(results: list[Result], minutes: float, total: str) -> str:
 def main() -> int:
     """Fuzz, write the page, and return the exit code."""
     parser = argparse.ArgumentParser(description=fuzz.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=10.0, help="for each target")
+    parser.add_argument(
+        "--minutes", type=float, default=10.0, help="of CPU time for each target, earlier runs with its corpus counted"
+    )
     parser.add_argument("--only", default=",".join(targets.TARGETS))
     parser.add_argument("--at-once", type=int, default=2)
     parser.add_argument("--corpus", type=Path, default=Path("runs/fuzz"))

@@ -140,9 +140,8 @@ def summary(layer: nn.Layer, in_shape: Any, *, train: bool = False, dtype: DType
     sum to 15.2 M (61 MB). [Lecture rows H3, H6, I]
     """
     in_shape = tuple(in_shape) if is_shape(in_shape) else in_shape
-    params, size = _abstract_params(layer, in_shape), np.dtype(dtype).itemsize
-    seen, shapes = walk(layer, in_shape, train=train)
-    values = _values(in_shape)
+    seen, shapes, params = walk(layer, in_shape, train=train)
+    values, size = _values(in_shape), np.dtype(dtype).itemsize
     field = (1, 1) if is_shape(in_shape) and len(in_shape) == 3 else ()
     rows = [SummaryRow("input", "input", in_shape, values, values * size, 0, 0, field)]
     for path, leaf in leaves(layer).items():

@@ -47,7 +47,7 @@ def leaves(layer: nn.Layer) -> dict[str, nn.Layer]:
     return {_join(name, path): leaf for name, found in below.items() for path, leaf in found.items()}
 
 
-def walk(layer: nn.Layer, in_shape: Any, *, train: bool = False) -> tuple[dict[str, Seen], dict[str, Any]]:
+def walk(layer: nn.Layer, in_shape: Any, *, train: bool = False) -> tuple[dict[str, Seen], dict[str, Any], Any]:
     """Follow one input through the network.
 
     Args:
@@ -57,7 +57,7 @@ def walk(layer: nn.Layer, in_shape: Any, *, train: bool = False) -> tuple[dict[s
 
     Returns:
         The record of each leaf by path, except leaves on which the output does not depend (auxiliary heads in
-        evaluation); and the output shapes of all parts that ran, by path.
+        evaluation); the output shapes of all parts that ran, by path; and the abstract parameters.
     """
     parts, notes, shapes = leaves(layer), {}, {}
     watched = _watch(layer, "", notes, shapes)
@@ -73,7 +73,7 @@ def walk(layer: nn.Layer, in_shape: Any, *, train: bool = False) -> tuple[dict[s
     after = functools.partial(_after_leaf, parts, notes, fields)
     _flow(program, starts + [None] * (len(program.invars) - len(starts)), after)
     used, _ = _needed(program, [True] * len(program.outvars))
-    return {path: Seen(*notes[path], field=fields.get(path)) for path in parts if path in used}, shapes
+    return {path: Seen(*notes[path], field=fields.get(path)) for path in parts if path in used}, shapes, params
 
 
 def _join(*names: str) -> str:

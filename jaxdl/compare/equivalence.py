@@ -66,7 +66,7 @@ def equivalence(
 
     Args:
         a: a ``GradientTransformation``, or a pair ``(factory, keywords)`` such as ``(optax.adam, {"learning_rate":
-            0.1})``.
+            0.1})`` or ``(torch.optim.Adam, {"lr": 0.1})``. See ``torch_optimizer``.
         b: likewise. The cause is found for pairs of jaxdl's or optax's factories, by running ``a`` with the fewest of
             b's keywords that make it equivalent to ``b``. The cause of an opaque side is reported as unknown. Neither
             side may need more than gradients and parameters, as a line search does.

@@ -16,6 +16,7 @@ import optax
 import optax.contrib
 
 from jaxdl import optimizers
+from jaxdl.compare.bridges import bridged
 from jaxdl.optimizers.conventions import FORMS, TABLE, forms, resolve
 
 FAMILIES: Final = tuple(name for name in TABLE if name != "nesterov")
@@ -61,7 +62,8 @@ def pair(side: Any, name: str) -> Pair | Known | None:
     """Read one side of a comparison: a pair, or None for a transformation.
 
     Args:
-        side: a ``GradientTransformation``, or a factory and a mapping of its keywords.
+        side: a ``GradientTransformation``, or a factory and a mapping of its keywords. The factory may be a class of
+            optimizers of PyTorch or Keras.
         name: the argument's name, for messages.
 
     Raises:
@@ -74,7 +76,7 @@ def pair(side: Any, name: str) -> Pair | Known | None:
             f"{name}: got {type(side).__name__} {side!r:.80}, allowed are a GradientTransformation and "
             "a pair (factory, keywords) such as (optax.adam, {'learning_rate': 0.01})"
         )
-    factory, keywords = side[0], dict(side[1])
+    factory, keywords = bridged(side[0]), dict(side[1])
     settings = _settings(factory, keywords)
     return Pair(factory, keywords) if settings is None else Known(factory, keywords, settings)
 
