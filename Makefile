@@ -46,6 +46,7 @@ docs: .venv/docs
 	$(BIN)/python -m docs.make_conventions
 	$(BIN)/python -m docs.make_zoo
 	$(BIN)/python -m docs.make_mistakes
+	$(BIN)/python -m docs.make_notebooks
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 	@echo 'open site/index.html; its search needs a server: $(BIN)/python -m http.server --directory site'
 

@@ -93,7 +93,11 @@ def reference() -> dict[str, str]:
     """Return the text of each page of the reference by its path."""
     said = {name: (ast.get_docstring(module(name)) or "").partition("\n")[0] for name in packages()}
     rows = "\n".join(f"| [`jaxdl.{name}`]({name}.md) | {said[name]} |" for name in packages())
-    head = "# Reference\n\nEvery public name, by the package that users import it from.\n\n| package | |\n|---|---|\n"
+    head = (
+        "# Reference\n\nEvery public name, by the package that users import it from. Examples assume\n"
+        "`import jax, optax`, `import jax.numpy as jnp`, `import numpy as np` and the package itself.\n\n"
+        "| package | |\n|---|---|\n"
+    )
     pages = {f"reference/{name}.md": "\n\n".join(reference_page(name)) + "\n" for name in packages()}
     return pages | {"reference/index.md": head + rows + "\n"}
 
@@ -161,7 +165,9 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
             return shown if "`" in shown else f"`{shown}`" if " " not in shown else f"{shown} (`{path}`)"
         return f"[{shown}]({posixpath.relpath(path, posixpath.dirname(source) or '.')}{anchor})"
 
-    return re.sub(r"(?<!`)\[([^\]]+)\]\(([^)#\s]+)(#[^)]*)?\)", lead, markdown)
+    # a file's name behind the language, as in docs/adding.md, is no valid opening of a block for mkdocs
+    titled = re.sub(r"^```(\w+) (\S+)$", r'```\1 title="\2"', markdown, flags=re.M)
+    return re.sub(r"(?<!`)\[([^\]]+)\]\(([^)#\s]+)(#[^)]*)?\)", lead, titled)
 
 
 def on_page_content(html: str, page: Any, config: Any, files: Files) -> str:

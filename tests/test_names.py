@@ -169,8 +169,8 @@ def test_twins_are_one_algorithm_with_the_same_keywords(first, second, twins):
 
 def test_one_place_turns_a_name_into_an_optimizer():
     """Both commands take keywords, and the optimizers of optax.contrib."""
-    for name in ("optax.sgd(momentum=0.9)", "optax.contrib.prodigy", "prodigy", "muon"):
-        if name == "prodigy":  # a name without a library is jaxdl's
+    for name in ("optax.sgd(momentum=0.9)", "optax.contrib.dowg", "dowg", "muon"):
+        if name == "dowg":  # a name without a library is jaxdl's
             with pytest.raises(ValueError, match=r"the nearest is '"):
                 train_config.resolve(train_config.Config(optimizer=(name,)))
             continue

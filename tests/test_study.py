@@ -19,7 +19,7 @@ import pytest
 from experiments.compare_optimizers import adam_l2, contenders, records, study
 from experiments.compare_optimizers import command as compare_optimizers
 from experiments.compare_optimizers import rows as study_rows
-from jaxdl import compare, optimizers, runs, studies
+from jaxdl import compare, data, nn, optimizers, runs, studies
 from jaxdl.runs import commandline
 from jaxdl.runs import names as known_names
 from jaxdl.runs.records import Table
@@ -79,7 +79,8 @@ def here(tmp_path_factory):
     sys.modules.pop("mine", None)
 
 
-SETTINGS = study.StudySettings(rates=(0.01, 0.1, 1e4), seeds=2)
+TUNED = ("1000000", "1000001")
+SETTINGS = study.StudySettings(rates=(0.01, 0.1, 1e4), seeds=2, tuning_seeds=2)
 
 
 def small_study(folder, settings=SETTINGS, names=OPTIMIZERS, **options):
@@ -118,9 +119,14 @@ def test_every_run_is_in_results_csv_once_and_in_order(whole):
         for name in OPTIMIZERS:
             if not name.startswith("mine"):  # the user's own optimizer has no default rate
                 expected += [(problem, name, "default", "0.001", str(seed)) for seed in (0, 1)]
-            expected += [(problem, name, "tuning", rate, "0") for rate in ("0.01", "0.1", "10000.0")]
-            ended = [r for r in rows if run_of(r)[:3] == (problem, name, "tuning") and r["final"]]
-            best = min(ended, key=lambda row: float(row["final"]))["rate"]
+            own = [] if name.startswith("mine") else ["0.001"]  # is tried as well
+            tried = ("0.01", "0.1", "10000.0", *own)
+            expected += [(problem, name, "tuning", rate, seed) for rate in tried for seed in TUNED]
+            ended = {rate: [] for rate in tried}
+            for row in rows:
+                if run_of(row)[:3] == (problem, name, "tuning"):
+                    ended[row["rate"]].append(float(row["final"] or "inf"))
+            best = min(ended, key=lambda rate: sum(ended[rate]))
             expected += [(problem, name, "final", best, str(seed)) for seed in (0, 1)]
     assert [run_of(row) for row in rows] == expected
     assert tuple(table(whole / "results.csv", ())[0]) == records.Result._fields
@@ -185,7 +191,46 @@ def test_the_plan_names_steps_methods_and_pairs(here, tmp_path):
     assert plan["methods"] == {"bowl": "vmap", "quadratic_deep": "vmap"}
     assert plan["twins"] == [["jaxdl.adam", "optax.adam"], ["jaxdl.momentum", "optax.sgd(momentum=0.9)"]]
     assert plan["planted"] == [["a", "b"]]
+    assert (plan["tuning_seeds"], plan["validated"]) == ([1000000, 1000001], ["quadratic_deep"])
     assert table(tmp_path / "results.csv") == []
+
+
+@pytest.mark.trains
+def test_tuning_is_judged_on_the_validation_part_and_never_on_the_test_set(here, tmp_path):
+    """The test set is lowest at 1 and the validation part at .25, and a step with the rate r leads to r."""
+    train, test, validation = (np.full(2, x, np.float32) for x in (0.5, 1.0, 0.25))
+    problem = studies.make_problem(
+        lambda key: jnp.zeros(()), lambda w, b: ((w - b) ** 2).mean(), lambda seed, epoch: [train],
+        name="tilted", epochs=1, test=test, validation=validation,
+    )  # fmt: skip
+    chosen = [contenders.contender(name) for name in ("mine:sgd", "optax.contrib.dowg")]
+    settings = study.StudySettings(rates=(0.25, 1.0), seeds=2, tuning_seeds=2)
+    study.Study(tmp_path, [problem], chosen, settings, line=lambda text: None).run()
+    rows = table(tmp_path / "results.csv")
+    assert [(r["stage"], r["rate"], float(r["final"])) for r in rows if r["optimizer"] == "mine:sgd"] == [
+        *(("tuning", rate, value) for rate, value in (("0.25", 0.0), ("1.0", 0.5625)) for _ in range(2)),
+        *(("final", "0.25", 0.5625) for _ in range(2)),
+    ]
+    assert [r["stage"] for r in rows if r["optimizer"] == "optax.contrib.dowg"] == ["final", "final"]
+
+
+def test_the_validation_part_holds_no_example_that_tuning_trains_on():
+    images = np.arange(50, dtype=np.uint8).reshape(50, 1, 1, 1)
+    dataset = data.from_arrays(images, np.arange(50) % 2, test_images=images[:12], test_labels=np.arange(12) % 2)
+    problem = studies.classification_problem("mine", nn.Dense(2), dataset, batch_size=8, epochs=2)
+    tuning = problem.tuning()
+    judged = {*tuning.data["test_images"].ravel().tolist()}
+    assert len(judged) == 12
+    for seed, epoch in ((0, 0), (0, 1), (1, 0)):
+        batches = tuning.batches(seed, epoch)
+        assert batches.shape == problem.batches(seed, epoch).shape
+        trained = {*tuning.data["images"][batches].ravel().tolist()}
+        assert len(trained) == 38
+        assert not trained & judged
+    assert (tuning.batches(0, 0) != tuning.batches(0, 1)).any()
+    np.testing.assert_array_equal(tuning.data["test_labels"], tuning.data["test_images"].ravel() % 2)
+    shapes = [[leaf.shape for leaf in problem_data.values()] for problem_data in (problem.data, tuning.data)]
+    assert shapes[0] == shapes[1], "one program serves both"
 
 
 @pytest.mark.trains
@@ -342,13 +387,13 @@ def test_a_budget_of_time_is_steps_that_all_optimizers_share(here, tmp_path, sec
 
 
 def test_time_is_divided_evenly_and_what_is_left_goes_to_the_others(here, tmp_path, monkeypatch):
-    """Each of the four groups of a problem takes half a second, and one more per evaluation."""
+    """Each of the six groups of a problem takes half a second, and one more per evaluation."""
     one = small_study(tmp_path, names=["jaxdl.sgd"])
     every = {"bowl": 4, "quadratic_deep": 7}
     monkeypatch.setattr(one, "_time", lambda group, steps: 0.5 + steps / every[group.problem])
-    # all of quadratic_deep takes 4 (.5 + 2) = 10 s, and then there are 11 s for the other: 4 (.5 + 2) = 10 s
-    assert one._affordable(21.2) == {"bowl": 8, "quadratic_deep": 14}
-    assert one._affordable(17.2) == {"bowl": 8, "quadratic_deep": 7}
+    # all of quadratic_deep takes 6 (.5 + 2) = 15 s, and then there are 16 s for the other: 6 (.5 + 2) = 15 s
+    assert one._affordable(31.7) == {"bowl": 8, "quadratic_deep": 14}
+    assert one._affordable(25.7) == {"bowl": 8, "quadratic_deep": 7}
     assert one._affordable(1.0) == {"bowl": 4, "quadratic_deep": 7}
 
 
@@ -412,12 +457,12 @@ def test_the_default_study_is_all_of_ours_their_twins_and_the_planted_ones():
     names = compare_optimizers.default_optimizers()
     everything = {*vars(optimizers)} & {*contenders.FIRST_ORDER}
     assert everything == {*contenders.FIRST_ORDER}
-    assert len(names) == len({*names}) == 2 * 16 + 3
+    assert len(names) == len({*names}) == 2 * 21 + 3
     for pair in compare_optimizers.PLANTED:
         assert {*pair} <= {*names}
     labels = [contenders.contender(name).label for name in names]
     assert labels == [*names], "pairs are looked up by label"
-    assert len(known_names.twins(labels)) == 16
+    assert len(known_names.twins(labels)) == 21
 
 
 def test_coupled_decay_is_adam_on_the_penalised_gradient():
@@ -462,6 +507,7 @@ MISTAKES = {
     "--optimizer mine:branches_on_the_rate": ("does not work here", "called with a traced learning rate"),
     "--optimizer jaxdl.adam(eps=-1)": ("optimizer='jaxdl.adam(eps=-1)'", "eps"),
     "--seeds 0": ("seeds=0 is not allowed",),
+    "--tuning-seeds 0": ("tuning_seeds=0 is not allowed",),
     "--rates 1 0.1": ("rates=(1.0, 0.1)",),
     "--rates 0 0.1": ("rates=(0.0, 0.1)",),
     "--points 0": ("points=0",),

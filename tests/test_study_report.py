@@ -11,7 +11,7 @@ import pytest
 import scipy.stats
 
 from experiments import report as command
-from experiments.compare_optimizers import judging, records, report
+from experiments.compare_optimizers import judging, numbers, records, report
 from jaxdl import plots
 from jaxdl.studies import statistics
 
@@ -201,6 +201,31 @@ def test_values_times_and_costs_are_those_of_the_runs(study):
     assert target == [["5 of 5", "10", "320", "0.01", "7"]]
     costs = page.table("bowl_1", "jaxdl.sgd")
     assert ["12.5", "8", "4", "240", "0.24", "14", "0.84", "7"] in costs
+
+
+def test_remarks_name_what_speaks_against_a_tuned_rate(study):
+    page = Page(study / "report.html")
+    remarks = {row[0]: row[7] for row in page.rows if len(row) == 8 and row[0] != "optimizer"}
+    assert remarks["jaxdl.sgd"] == ""
+    assert remarks["jaxdl.sgd(slow=True)"] == "tuned rate at the end of the range"
+    assert "try the same learning rates with the first seed (tuning)" in page.text
+    runs = records.read(study).select("bowl_1", "jaxdl.sgd")
+    final, default, tuning = ([run for run in runs if run.stage == stage] for stage in ("final", "default", "tuning"))
+    lost = [run._replace(final=run.final + 9) for run in final]
+    assert numbers.remarks(lost, default, tuning) == "worse than at the default rate"
+    assert numbers.remarks(final, default, []) == "not tuned"
+    assert numbers.remarks(final, [], tuning) == ""
+
+
+def test_tuning_has_means_over_its_seeds_and_the_report_says_which(bare):
+    study = records.read(bare)
+    runs = [run for run in study.select("bowl_1", "jaxdl.sgd", "tuning") if run.rate < 3]
+    rates, means = numbers.by_rate([*(run._replace(seed=7, final=run.final + 2) for run in runs), *runs])
+    assert tuple(rates) == RATES[:3]
+    np.testing.assert_allclose(means, [descend(1.0, rate, 0)[1][-1] + 1 for rate in rates], rtol=1e-5)
+    apart = [run._replace(seed=7) if run.stage == "tuning" else run for run in study.runs]
+    said = report._tuned_with(study._replace(runs=apart, validated=["bowl_1"]))
+    assert said == r"and their own with 1 seed that no other stage has, judged on a validation part of bowl\_1"
 
 
 def test_divergence_is_counted_and_is_no_crash(study):

@@ -5,7 +5,8 @@
         "optax.adam(eps=1e-3)" --seeds 5 --budget 5m
 
 All optimizers start from the same parameters, see the same batches and try the same learning rates. Each one runs with
-its default rate (all seeds), with every rate of the grid (first seed: tuning), and with the best of these (all seeds).
+its default rate (all seeds), with every rate of the grid and its own (tuning: other seeds, judged on a validation part
+where the problem has one), and with the best of these (all seeds). Methods that need no tuning run at their own rate.
 results.csv has a row per run and curves.csv a row per evaluation. Resume an interrupted study with --resume DIR.
 report.md, report.html and the figures are made from these files at the end, and again by
 `python -m experiments.report DIR`.
@@ -40,6 +41,7 @@ class Config:
     """All options of a study."""
 
     EXPERIMENT: ClassVar[str] = "compare_optimizers"
+    ADDED: ClassVar[tuple[str, ...]] = ("tuning_seeds",)
 
     problems: tuple[str, ...] = ("digits_softmax", "digits_mlp", "quadratic_deep")
     """elongated_bowl, rosenbrock, beale, saddle, quadratic_deep, quadratic_deep_repeated (the same batches in every
@@ -53,6 +55,8 @@ class Config:
     """Number of runs with the default rate and with the best one; seeds 0, 1, ... set parameters and batch order."""
     rates: tuple[float, float] = (1e-4, 100.0)
     """Smallest and largest learning rate of tuning."""
+    tuning_seeds: int = 2
+    """Number of runs with each learning rate of tuning; their seeds are none of those above."""
     points: int = 13
     """Number of learning rates in tuning, the same for all optimizers."""
     search: Literal["grid", "quasi_random"] = "grid"
@@ -92,6 +96,7 @@ def resolve(config: Config) -> Config:
     labels = [contenders.contender(name).label for name in config.optimizer]
     for option, given in (("problems", config.problems), ("optimizer", labels)):
         _check(given and len({*given}) == len(given), option, given, "at least one name, and none twice")
+    _check(config.tuning_seeds >= 1, "tuning_seeds", config.tuning_seeds, "at least 1")
     _check(config.seeds >= 1, "seeds", config.seeds, "at least 1")
     there = len(jax.devices())
     _check(1 <= config.devices <= there, "devices", config.devices, f"from 1 to {there}, which is how many there are")
@@ -153,6 +158,7 @@ def run(config: Config, problems: list[studies.Problem], chosen: list[contenders
     settings = study.StudySettings(
         rates=rows.points(*config.rates, config.points, search=config.search),
         seeds=config.seeds,
+        tuning_seeds=config.tuning_seeds,
         method=None if config.method == "auto" else config.method,
         devices=config.devices,
         **budget(config.budget),

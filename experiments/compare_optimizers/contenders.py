@@ -12,11 +12,16 @@ from jaxdl.optimizers.conventions import TABLE
 from jaxdl.runs import names, trials
 from jaxdl.studies.sweep import Build
 
-# rates for optimizers without a default: PyTorch 2.15's, and Keras 3's for lion and lamb, which PyTorch lacks
+# rates for optimizers without a default: PyTorch 2.15's; Keras 3's for lion and lamb, which PyTorch lacks; and the
+# reference implementations' for ademamix, adopt and dog
 DEFAULT_RATES: Final = {
     "sgd": 1e-3, "momentum": 1e-3, "nesterov": 1e-3, "adagrad": 1e-2, "rmsprop": 1e-2, "adam": 1e-3, "adamw": 1e-3,
     "adamax": 2e-3, "nadam": 2e-3, "amsgrad": 1e-3, "radam": 1e-3, "muon": 1e-3, "lion": 1e-3, "lamb": 1e-3,
+    "ademamix": 1e-3, "adopt": 1e-3, "dog": 1.0,
 }  # fmt: skip
+
+TUNING_FREE: Final = ("cocob", "dadapt_adamw", "dog", "dowg", "prodigy")
+"""Methods that find their step size themselves, so they run at their default rate alone. Schedule-free needs a rate."""
 
 FIRST_ORDER: Final = ("sgd", "momentum", *(name for name in TABLE if name != "sgd"))
 """jaxdl's optimizers that need nothing but gradients."""
@@ -28,6 +33,7 @@ class Contender(NamedTuple):
     label: str  # in results.csv
     build: Build  # from a learning rate, which may be traced
     default_rate: float | None  # None if it has none
+    tuned: bool = True  # whether a study tries several rates
 
 
 def contender(text: str) -> Contender:
@@ -37,7 +43,9 @@ def contender(text: str) -> Contender:
         ValueError: see `names.optimizer`.
     """
     factory, named = names.optimizer(text), names.parse_optimizer(text)
-    return Contender(str(named), functools.partial(names.make_optimizer, factory), _default_rate(named, factory))
+    rate = _default_rate(named, factory)
+    tuned = rate is None or ":" in named.name or named.short not in TUNING_FREE
+    return Contender(str(named), functools.partial(names.make_optimizer, factory), rate, tuned)
 
 
 def check(one: Contender, params: Any) -> None:

@@ -43,6 +43,27 @@ def best(run: Result) -> float:
     return math.inf if math.isnan(run.best) else run.best
 
 
+def by_rate(runs: Sequence[Result]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the ascending rates of some runs and the mean final value of each; infinity where one diverged."""
+    values: dict[float, list[float]] = {}
+    for run in runs:
+        values.setdefault(run.rate, []).append(run.value)
+    rates = sorted(values)
+    return np.array(rates), np.array([np.mean(values[rate]) for rate in rates])
+
+
+def remarks(final: Sequence[Result], default: Sequence[Result], tuning: Sequence[Result]) -> str:
+    """Write the reasons for which a tuned rate may mislead."""
+    if not tuning:
+        return "not tuned"
+    tried, found = {run.rate for run in tuning}, []
+    if len(tried) > 1 and final[0].rate in (min(tried), max(tried)):
+        found.append("tuned rate at the end of the range")
+    if default and not mean(ended(final)).estimate <= mean(ended(default)).estimate:
+        found.append("worse than at the default rate")
+    return ", ".join(found)
+
+
 def mean(values: Sequence[float]) -> Interval:
     """Return the mean of the known values with Student's interval."""
     known = [value for value in values if not math.isnan(value)]

@@ -103,6 +103,8 @@ class Plan(NamedTuple):
     rates: tuple[float, ...] | None = None
     twins: tuple[Pair, ...] | None = None
     planted: tuple[Pair, ...] = ()
+    tuning_seeds: tuple[int, ...] | None = None  # None in an older format, see `study`
+    validated: tuple[str, ...] = ()  # problems whose tuning was judged on a validation part
 
 
 class StudyContents(NamedTuple):
@@ -115,6 +117,7 @@ class StudyContents(NamedTuple):
     planted: list[Pair]
     manifest: Manifest | None
     config: dict[str, Any]
+    validated: list[str]
 
     @property
     def problems(self) -> list[str]:
@@ -163,7 +166,8 @@ def read(folder: Path) -> StudyContents:
     twins, planted = ([pair for pair in pairs if {*pair} <= names] for pairs in (_twins(plan, names), plan.planted))
     manifest = records.read_record(folder / MANIFEST, Manifest) if (folder / MANIFEST).exists() else None
     config = records.read_json(folder / CONFIG) if (folder / CONFIG).exists() else {}
-    return StudyContents(runs, _curves(folder / CURVES, runs), _paths(folder / PATHS), twins, planted, manifest, config)
+    paths, validated = _paths(folder / PATHS), [*plan.validated]
+    return StudyContents(runs, _curves(folder / CURVES, runs), paths, twins, planted, manifest, config, validated)
 
 
 def _words(key: Key) -> str:

@@ -74,7 +74,7 @@ def _summary(study: StudyContents, folder: Path) -> list[str]:
         f"# {num.counted(study.optimizers, 'optimizer')} on {num.counted(study.problems, 'problem')}",
         f"{len(study.runs):,} runs ({counted}), of which {diverged:,} diverged; up to {seeds} seeds. Lower values are "
         "better. All optimizers start from the same parameters, see the same batches for a seed, and try the same "
-        "learning rates with the first seed (tuning); the best of them runs with all seeds (final), and so does each "
+        f"learning rates {_tuned_with(study)} (tuning); the best of them runs with all seeds (final), and so does each "
         "optimizer's own rate where it has one (default).",
         "Intervals are Student's, of the mean over seeds, at 95 %. "
         f"{judging.coverage(seeds)}. Differences are paired: seed by seed. A run that diverged is worse than any that "
@@ -93,10 +93,21 @@ def _summary(study: StudyContents, folder: Path) -> list[str]:
     return parts
 
 
+def _tuned_with(study: StudyContents) -> str:
+    """Say with which seeds, and on which numbers, the rates were chosen."""
+    seeds = {run.seed for run in study.select(stage="tuning")}
+    if not seeds or seeds & {run.seed for run in study.select(stage="final")}:
+        return "with the first seed"
+    said = f"and their own with {num.counted(seeds, 'seed')} that no other stage has"
+    if study.validated:
+        return f"{said}, judged on a validation part of {', '.join(map(pages.plain, study.validated))}"
+    return said
+
+
 def _values(study: StudyContents, folder: Path) -> list[str]:
     parts = ["## Final and best values"]
     header = ["optimizer", "tuned rate", "final value", "best value", "accuracy (%)", "final value at the default rate",
-              "default rate"]  # fmt: skip
+              "default rate", "remarks"]  # fmt: skip
     for problem in study.problems:
         rows, drawn = [], {}
         for optimizer in study.optimizers:
@@ -111,6 +122,7 @@ def _values(study: StudyContents, folder: Path) -> list[str]:
             rows.append([
                 num.short(optimizer), num.rate(final), num.both(ended), num.both(best),
                 f"{100 * accuracy:.2f}" if math.isfinite(accuracy) else "–", num.both(at_default), num.rate(default),
+                num.remarks(final, default, study.select(problem, optimizer, "tuning")),
             ])  # fmt: skip
         if not rows:
             continue
@@ -150,8 +162,8 @@ def _rates(study: StudyContents, folder: Path) -> list[str]:
     targets, rows = dict(num.with_target(study)), []
     parts = [
         "## Sensitivity to the learning rate",
-        "Final values over the learning rates of tuning, first seed; gaps are runs that diverged, the dotted line is "
-        "the target. The table counts the rates that end at the target or below, and the decades that they span.",
+        "Mean final values over the learning rates of tuning; gaps are rates with a run that diverged, the dotted line "
+        "is the target. The table counts the rates that end at the target or below, and the decades that they span.",
     ]
     for problem in study.problems:
         options = {"xlabel": "learning rate", "ylabel": "final value", "logx": True, "logy": True}
@@ -159,8 +171,9 @@ def _rates(study: StudyContents, folder: Path) -> list[str]:
         for optimizer in study.optimizers:
             runs = study.select(problem, optimizer, "tuning")
             if runs and problem in targets:
-                count, decades = statistics.usable_rates([r.rate for r in runs], num.ended(runs), targets[problem])
-                rows.append([problem, num.short(optimizer), f"{count} of {len(runs)}", num.number(decades)])
+                rates, values = num.by_rate(runs)
+                count, decades = statistics.usable_rates(rates, values, targets[problem])
+                rows.append([problem, num.short(optimizer), f"{count} of {len(rates)}", num.number(decades)])
     table = pages.table(["problem", "optimizer", "usable rates", "decades"], rows, left=2)
     return [*parts, table] if rows else parts
 
@@ -302,8 +315,8 @@ def _curve(study: StudyContents, problem: str, optimizer: str) -> plots.Curve | 
 
 
 def _over_rates(study: StudyContents, problem: str, optimizer: str) -> plots.Curve | None:
-    runs = sorted(study.select(problem, optimizer, "tuning"), key=lambda run: run.rate)
-    return (np.array([run.rate for run in runs]), np.array(num.ended(runs))) if runs else None
+    runs = study.select(problem, optimizer, "tuning")
+    return num.by_rate(runs) if runs else None
 
 
 def _over_tries(study: StudyContents, problem: str, optimizer: str) -> plots.Curve | None:
@@ -311,5 +324,5 @@ def _over_tries(study: StudyContents, problem: str, optimizer: str) -> plots.Cur
     if not runs:
         return None
     untrained = float(np.median([study.curves[run.key]["value"][0] for run in study.select(problem)]))
-    best = statistics.expected_best(num.ended(runs), worst=untrained)
+    best = statistics.expected_best(num.by_rate(runs)[1], worst=untrained)
     return np.arange(1, len(best) + 1), best

@@ -1,9 +1,12 @@
 """A study: the order of its runs, the rows it writes, its budget, and resuming.
 
 Each optimizer goes through three stages on each problem. "default" uses its own rate, if it has one, with all seeds;
-"tuning" uses the same learning rates for all optimizers with the first seed; "final" uses the rate whose tuning run
-ended lowest, with all seeds. As in DeepOBS, tuning selects by the number that is reported, which flatters the best rate
-a little, but by the same number of draws for every optimizer.
+"tuning" uses the same learning rates for all optimizers, and its own rate, with seeds that no other stage has; "final"
+uses the rate whose tuning runs ended lowest in the mean, with all seeds. Tuning is judged on the problem's validation
+part. A problem without one, such as a landscape, is judged on its own value. Methods that find their step size
+themselves (`contenders.TUNING_FREE`) have the final stage alone, at their own rate.
+
+Folders of an earlier format tuned with the first final seed on the number that is reported. They resume that way.
 
 The runs of a stage are made in groups, in an order that the study's options fix. The rows of a group are written
 together when it ends, so a resumed study repeats at most the group that was interrupted.
@@ -13,7 +16,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import jax
 
@@ -49,6 +52,11 @@ class StudySettings(NamedTuple):
     budget_seconds: float | None = None  # of the whole study
     method: str | None = None  # of `sweep.METHODS`; None chooses per problem
     devices: int = 1
+    tuning_seeds: int = 1
+
+
+TUNING_SEED: Final = 1_000_000
+"""The first seed of tuning; the others follow. Those of the other stages count from 0."""
 
 
 class Group(NamedTuple):
@@ -105,7 +113,11 @@ class Study:
         self.methods = {problem.name: self._method(problem) for problem in problems}
         self.results, self.curves = Table(folder / RESULTS, Result), Table(folder / CURVES, Evaluation)
         self._placed: dict[str, sweep.Placed] = {}
+        self._tuning: dict[str, sweep.Placed] = {}  # of the problems with a validation part
         self._sweeps: dict[tuple[str, str], sweep.Sweep] = {}
+        kept = self._kept_plan()
+        self.is_old = kept is not None and kept.tuning_seeds is None
+        self.tuning_seeds = (0,) if self.is_old else tuple(TUNING_SEED + i for i in range(settings.tuning_seeds))
         self._costs: dict[tuple[str, str], tuple[float, int]] = {}
 
     @property
@@ -124,6 +136,8 @@ class Study:
             self.line(f"{name}: {method}, because {reason}")
             devices = jax.devices()[: self.settings.devices if method == "vmap" else 1]
             self._placed[name] = sweep.place(problem, method=method, devices=devices)
+            if problem.tuning is not None and not self.is_old:
+                self._tuning[name] = sweep.on_tuning(self._placed[name], problem.tuning())
         steps = self._plan()
         self._mend()
         for name in self.problems:
@@ -136,16 +150,19 @@ class Study:
                 self.line(describe(self.results.rows, name, one.label))
                 self._sweeps.pop((name, one.label), None)  # frees its programs
             self._placed.pop(name)
+            self._tuning.pop(name, None)
 
     # ------------------------------------------------------------ order
 
     def _groups(self, problem: str, one: Contender, best: float | None) -> Iterator[Group]:
         """Yield the groups in order; if ``best`` is None, the best rate is read from results.csv after tuning."""
         seeds, width = self.settings.seeds, self._width(problem)
-        if one.default_rate is not None:
+        tried = self._rates(one)
+        if one.default_rate is not None and tried:
             yield from self._divided(problem, one, "default", [(one.default_rate, s) for s in range(seeds)], width)
-        yield from self._divided(problem, one, "tuning", [(rate, 0) for rate in self.settings.rates], width)
-        rate = self._best_rate(problem, one.label) if best is None else best
+        pairs = [(rate, seed) for rate in tried for seed in self.tuning_seeds]
+        yield from self._divided(problem, one, "tuning", pairs, width)
+        rate = self._best_rate(problem, one) if best is None else best
         yield from self._divided(problem, one, "final", [(rate, s) for s in range(seeds)], width)
 
     def _divided(self, problem: str, one: Contender, stage: Stage, pairs: list, width: int) -> Iterator[Group]:
@@ -160,11 +177,29 @@ class Study:
             return 1
         return -(-self.settings.seeds // devices) * devices
 
-    def _best_rate(self, problem: str, optimizer: str) -> float:
-        """Return the rate whose tuning run ended lowest, or the lowest rate if all diverged."""
-        tuning = [row for row in self.results.rows if row.key[:3] == (problem, optimizer, "tuning")]
-        ended = [(row.final, row.rate) for row in tuning if not math.isnan(row.final)]
-        return min(ended)[1] if ended else min(self.settings.rates)
+    def _rates(self, one: Contender) -> tuple[float, ...]:
+        """Return the rates that tuning tries: those of all optimizers and its own, or none."""
+        if self.is_old:
+            return self.settings.rates
+        own = () if one.default_rate is None else (one.default_rate,)
+        return tuple(dict.fromkeys([*self.settings.rates, *own])) if one.tuned else ()
+
+    def _best_rate(self, problem: str, one: Contender) -> float:
+        """Return the rate whose tuning runs ended lowest in the mean, or the lowest rate if each diverged for a seed.
+
+        A method that is not tuned has its own rate.
+        """
+        tried = self._rates(one)
+        if not tried:
+            assert one.default_rate is not None  # see `contenders.contender`
+            return one.default_rate
+        ended: dict[float, list[float]] = {rate: [] for rate in tried}
+        for row in self.results.rows:
+            if row.key[:3] == (problem, one.label, "tuning") and row.rate in ended and row.seed in self.tuning_seeds:
+                ended[row.rate].append(row.value)
+        means = [(sum(values) / len(values), rate) for rate, values in ended.items() if values]
+        finite = [pair for pair in means if math.isfinite(pair[0])]
+        return min(finite)[1] if finite else min(tried)
 
     def _method(self, problem: studies.Problem) -> sweep.Method:
         if self.settings.method is not None:
@@ -175,8 +210,8 @@ class Study:
 
     def _plan(self) -> dict[str, int]:
         """Return the steps per problem, the same for all optimizers, and write them for a resumed study."""
-        path = self.folder / PLAN
-        if path.exists() and (kept := records.read_record(path, Plan).steps) is not None:
+        path, found = self.folder / PLAN, self._kept_plan()
+        if found is not None and (kept := found.steps) is not None:
             if {*kept} != {*self.problems} or min(kept.values()) < 1:
                 raise ValueError(f"{path}: steps must be a positive number for each of {[*self.problems]}, got {kept}")
             return kept
@@ -194,9 +229,15 @@ class Study:
             rates=self.settings.rates,
             twins=tuple(twins([*self.contenders])),
             planted=self.planted,
+            tuning_seeds=self.tuning_seeds,
+            validated=tuple(self._tuning),
         )
         records.write_json(path, plan)
         return steps
+
+    def _kept_plan(self) -> Plan | None:
+        path = self.folder / PLAN
+        return records.read_record(path, Plan) if path.exists() else None
 
     def _affordable(self, seconds: float) -> dict[str, int]:
         """Return the steps per problem that fit into a time: equal time per problem, equal steps per optimizer.
@@ -263,7 +304,8 @@ class Study:
         if pair not in self._sweeps:
             build = self.contenders[group.optimizer].build
             self._sweeps[pair] = sweep.Sweep(self._placed[group.problem], build, width=self._width(group.problem))
-        return self._sweeps[pair]
+        validating = group.stage == "tuning" and group.problem in self._tuning
+        return self._sweeps[pair].on(self._tuning[group.problem]) if validating else self._sweeps[pair]
 
     def _make(self, group: Group, steps: int) -> None:
         traces = self._sweep(group).run(group.members, steps, stop=self._check)
@@ -283,7 +325,7 @@ class Study:
         paths = Table(self.folder / PATHS, PathPoint)
         if any(row[:2] == (problem, one.label) for row in paths.rows):
             return
-        points = studies.landscapes.path(known[problem], one.build, self._best_rate(problem, one.label), steps=steps)
+        points = studies.landscapes.path(known[problem], one.build, self._best_rate(problem, one), steps=steps)
         paths.append(PathPoint(problem, one.label, i, float(x), float(y)) for i, (x, y) in enumerate(points))
 
     def _cost(self, group: Group) -> tuple[float, int]:

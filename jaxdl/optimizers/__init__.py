@@ -10,6 +10,8 @@ from jaxdl.optimizers.adadelta import adadelta
 from jaxdl.optimizers.adagrad import adagrad
 from jaxdl.optimizers.adam import adam, adamw
 from jaxdl.optimizers.adamax import adamax
+from jaxdl.optimizers.ademamix import ademamix
+from jaxdl.optimizers.adopt import adopt
 from jaxdl.optimizers.amsgrad import amsgrad
 from jaxdl.optimizers.averaging import averaged_params, ema, exponential_average, polyak_average, tail_average
 from jaxdl.optimizers.clipping import (
@@ -29,8 +31,10 @@ from jaxdl.optimizers.lion import lion
 from jaxdl.optimizers.loops import eval_params, gradient_point, start_params, update
 from jaxdl.optimizers.muon import muon, orthogonalize
 from jaxdl.optimizers.nadam import nadam
+from jaxdl.optimizers.prodigy import prodigy
 from jaxdl.optimizers.radam import radam
 from jaxdl.optimizers.rmsprop import rmsprop
+from jaxdl.optimizers.schedule_free import schedule_free, schedule_free_adamw, schedule_free_sgd
 from jaxdl.optimizers.second_order import gauss_newton, natural_gradient, newton, newton_cg
 from jaxdl.optimizers.sgd import gd, momentum, nesterov, sgd
 from jaxdl.optimizers.stages import add_decayed_weights, chain, max_norm, proximal_l1
@@ -48,6 +52,8 @@ __all__ = [
     "adamw",
     "adaptive_grad_clip",
     "add_decayed_weights",
+    "ademamix",
+    "adopt",
     "amsgrad",
     "apply_updates",
     "averaged_params",
@@ -86,10 +92,14 @@ __all__ = [
     "orthogonalize",
     "partition",
     "polyak_average",
+    "prodigy",
     "proximal_l1",
     "radam",
     "rmsprop",
     "scale_by_group",
+    "schedule_free",
+    "schedule_free_adamw",
+    "schedule_free_sgd",
     "set_to_zero",
     "sgd",
     "start_params",

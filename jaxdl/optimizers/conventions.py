@@ -92,6 +92,14 @@ EQUATIONS: Final[dict[str, str]] = {
     "adadelta": "v = rho v + (1-rho)g², u = g √(x + eps)/√(v + eps), x = rho x + (1-rho)u², w -= a u",
     "lars": "d = g + weight_decay w, v = bv + a c ‖w‖/‖d‖ d, w -= v; separate_norms: ‖g‖ + weight_decay ‖w‖",
     "lamb": "d = adam + weight_decay w, w -= a ‖w‖/‖d‖ d",
+    "ademamix": "m = b1 m + (1-b1)g, s = b3 s + (1-b3)g, v = b2 v + (1-b2)g², "
+    "w -= a((m̂ + alpha s)/(√(v̂ + eps_root) + eps) + weight_decay w)",
+    "adopt": "w -= a m after m = b1 m + (1-b1) clip(g/max(√v, eps), ⁴√t), with v of the steps before; "
+    "v = b2 v + (1-b2)g²; not use_clipping: no clip",
+    "prodigy": "adam of d g with the rate a d √(1-b2ᵗ)/(1-b1ᵗ), d = max(d, r/‖s‖₁), "
+    "r = b3 r + (d/d0) rate ⟨g, w0 - w⟩, s = b3 s + (d/d0) rate g; not bias_correction: rate a d",
+    "schedule_free_sgd": "z -= a(g + weight_decay w), x = (1-c)x + cz, w = (1-b1)z + b1 x; judged at x",
+    "schedule_free_adamw": "z -= a(g/(√v̂ + eps) + weight_decay w), x = (1-c)x + cz, w = (1-b1)z + b1 x; judged at x",
     "muon": "matrices: w -= a √max(1, out/in) (orthogonal(m̂) + weight_decay w); other arrays: adamw",
 }
 """The updates in terms of the arguments, the parameters w, the gradient g, the learning rate a and the step t ≥ 1."""
@@ -187,6 +195,24 @@ TABLE: Final[dict[str, dict[str, dict[str, Any]]]] = {
     "lamb": {
         "optax": {"weight_decay": 0.0},
         "paper": {"weight_decay": 1e-2},
+    },
+    "ademamix": {
+        "optax": {"weight_decay": 0.0},
+        "paper": {"weight_decay": REQUIRED},
+    },
+    "adopt": {
+        "optax": {"use_clipping": True},
+        "paper": {"use_clipping": False},
+    },
+    "prodigy": {
+        "optax": {"weight_decay": 0.0, "bias_correction": True},
+        "paper": {"weight_decay": 0.0, "bias_correction": False},
+    },
+    "schedule_free_sgd": {
+        "optax": {"weight_decay": None},
+    },
+    "schedule_free_adamw": {
+        "optax": {"weight_decay": 0.0},
     },
     "muon": {
         "optax": {"weight_decay": 0.0},

@@ -66,6 +66,17 @@ def chain(*stages: GradientTransformation, state_dtype: DTypeLike | None = None)
     return GradientTransformationExtraArgs(init, update)
 
 
+def alone(stage: GradientTransformation, state_dtype: DTypeLike | None = None) -> GradientTransformationExtraArgs:
+    """Run one stage as ``chain`` does; the state is the stage's own."""
+    whole = chain(stage, state_dtype=state_dtype)
+
+    def update(updates, state, params=None, **extra_args):
+        updates, (after,) = whole.update(updates, (state,), params, **extra_args)
+        return updates, after
+
+    return GradientTransformationExtraArgs(lambda params: whole.init(params)[0], update)
+
+
 def _check_chain_state(state, stages):
     if not isinstance(state, tuple | list) or hasattr(state, "_fields"):
         came, wanted = contracts.described(state), f"a chain needs the tuple of its {stages} stages' states"

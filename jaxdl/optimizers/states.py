@@ -33,8 +33,10 @@ from optax.contrib import (
     DifferentiallyPrivateAggregateState,
     MuonDimensionNumbers,
     MuonState,
+    ProdigyState,
     ReduceLROnPlateauState,
     SAMState,
+    ScaleByAdemamixState,
     ScheduleFreeState,
 )
 from optax.transforms import PartitionState
@@ -55,10 +57,12 @@ __all__ = [
     "MuonState",
     "NesterovState",
     "PartitionState",
+    "ProdigyState",
     "ReduceLROnPlateauState",
     "SAMState",
     "ScaleByAdaDeltaState",
     "ScaleByAdamState",
+    "ScaleByAdemamixState",
     "ScaleByAmsgradState",
     "ScaleByLionState",
     "ScaleByNadamState",

@@ -249,6 +249,12 @@ def real(x: jax.Array) -> jax.Array:
     return x.real if jnp.iscomplexobj(x) else x
 
 
+def narrowest(params: Any) -> Any:
+    """Return the narrowest real dtype of the floating and complex leaves in float32 or wider; float32 if none is."""
+    leaves = [widen(x) for x in jax.tree.leaves(params) if is_array(x) and is_inexact(x)]
+    return min((_real_dtype(x) for x in leaves), key=lambda dtype: dtype.itemsize, default=jnp.dtype(jnp.float32))
+
+
 def as_float(count: Any) -> jax.Array:
     """Return a counter in the default floating dtype."""
     return jnp.asarray(count).astype(jnp.result_type(float))

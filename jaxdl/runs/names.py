@@ -21,8 +21,13 @@ from jaxdl import data, interop, losses, models, nn, optimizers, studies
 from jaxdl.runs import trust
 
 _LARGEST = 2**31 - 1  # a compiled function takes Python's whole numbers as int32
-_NEED_MORE = {"noisy_sgd"}  # wants a random key
-_DEPRECATED = {"optimistic_adam"}
+_REASONS: Final = {  # of optax's optimizers that a learning rate alone does not make
+    "noisy_sgd": "it needs a random key",
+    "optimistic_adam": "it is deprecated in favour of optimistic_adam_v2",
+    "polyak_sgd": "it takes its rate from the lowest value of the loss, up to a max_learning_rate",
+    "dpsgd": "it needs one gradient per example, and a random key",
+}
+_WRAPPED = {"args", "base_optimizer", "fast_optimizer", "inner", "inner_factory", "optimizer", "transforms", "tx"}
 _TWINS: Final = {"momentum": "optax.sgd(momentum=0.9)", "nesterov": "optax.sgd(momentum=0.9, nesterov=True)"}
 _LIBRARIES = (("optax.contrib", optax.contrib), ("optax", optax), ("jaxdl", optimizers))
 
@@ -167,6 +172,8 @@ def optimizer(text: str) -> Callable[..., optax.GradientTransformation]:
     contributed = f"optax.contrib.{named.short}"
     if named.name == f"optax.{named.short}" and named.name not in known and contributed in known:
         named = named._replace(name=contributed)  # the spelling in older run folders
+    if (reason := why_no_optimizer(named.name)) is not None:
+        raise ValueError(f"optimizer={text!r} is no optimizer by itself: {reason}; {_OWN}")
     try:
         return function("optimizer", str(named), known, set_later=("learning_rate",))
     except ValueError as error:
@@ -244,7 +251,7 @@ def optimizer_names() -> dict[str, Callable[..., optax.GradientTransformation]]:
     found = {}
     for library, module in _LIBRARIES:
         for short, factory in vars(module).items():  # getattr would raise optax's deprecation warnings
-            hidden = short.startswith(("_", "scale_by_")) or short in _NEED_MORE | _DEPRECATED
+            hidden = short.startswith(("_", "scale_by_")) or short in _REASONS
             if (
                 not hidden
                 and callable(factory)
@@ -253,6 +260,28 @@ def optimizer_names() -> dict[str, Callable[..., optax.GradientTransformation]]:
             ):
                 found[f"{library}.{short}"] = factory
     return dict(sorted(found.items()))
+
+
+_OWN: Final = "name a function of yours, (learning_rate) -> optimizer, as package.module:function"
+
+
+def why_no_optimizer(name: str) -> str | None:
+    """Say why a function of optax that makes transformations is no optimizer to name; None if it is one, or unknown."""
+    library, _, short = name.rpartition(".")
+    module = dict(_LIBRARIES[:2]).get(library)
+    factory = vars(module).get(short) if module is not None else None
+    if factory is None or inspect.isclass(factory) or not callable(factory) or name in optimizer_names():
+        return None
+    if short in _REASONS:
+        return _REASONS[short]
+    try:
+        signature = inspect.signature(factory)
+    except (TypeError, ValueError):  # an alias of a type
+        return None
+    if "GradientTransformation" not in str(signature.return_annotation):
+        return None
+    wraps = {*[*signature.parameters][:1]} & _WRAPPED
+    return "it wraps other optimizers" if wraps else "it is a part of optimizers, without a learning rate"
 
 
 def _needs_learning_rate_alone(factory: Callable[..., Any]) -> bool:

@@ -13,13 +13,14 @@ from jaxdl.studies.classification import (
 )
 from jaxdl.studies.landscapes import LANDSCAPES, Landscape, landscape_problem
 from jaxdl.studies.paths import descent_path, largest_stable_rate
-from jaxdl.studies.problems import Problem, make_problem
+from jaxdl.studies.problems import Problem, Tuning, make_problem
 from jaxdl.studies.quadratic import quadratic_deep
 
 __all__ = [
     "LANDSCAPES",
     "Landscape",
     "Problem",
+    "Tuning",
     "cifar10_3c3d",
     "cifar10_resnet20",
     "classification_problem",

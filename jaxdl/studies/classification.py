@@ -18,8 +18,8 @@ import numpy as np
 from jaxtyping import Array
 
 from jaxdl import data, losses, models, nn, regularizers
-from jaxdl.data import augmentation
-from jaxdl.studies.problems import Problem, indices
+from jaxdl.data import augmentation, batching
+from jaxdl.studies.problems import Problem, Tuning, indices
 
 Folder = str | Path | None
 SLICE = 1000  # test images evaluated at a time
@@ -40,6 +40,9 @@ def classification_problem(
     source: str = "",
 ) -> Problem:
     """Build the problem of training a network on labelled images with softmax cross-entropy.
+
+    Settings are tuned without the test set: ``tuning`` withholds training examples, as many as the test set has but at
+    most a third of them, the same for all seeds, and judges on these. An epoch keeps its number of steps.
 
     Args:
         name: the name used in results.
@@ -70,7 +73,25 @@ def classification_problem(
         | {"test_images": test.images, "test_labels": test.labels},
         target=target,
         source=source,
+        tuning=lambda: _tuning(train, len(test.labels), batch_size),
     )
+
+
+def _tuning(train: data.Examples, test_size: int, batch_size: int) -> Tuning:
+    """Withhold a validation part, and fill up an epoch with examples of its next order."""
+    count = len(train.labels)
+    withheld, kept = np.split(np.random.default_rng(0).permutation(count), [min(test_size, count // 3)])
+    steps = count // batch_size
+    # as many as the test set has, so that one program evaluates both
+    judged = np.resize(withheld, test_size)
+
+    def batches(seed: int, epoch: int) -> np.ndarray:
+        orders = [batching.order(len(kept), seed=seed, epoch=2 * epoch + i) for i in range(2)]
+        order = np.concatenate(orders)[: steps * batch_size]
+        return kept[order].reshape(steps, batch_size).astype(np.int32)
+
+    arrays = {"images": train.images, "labels": train.labels}
+    return Tuning(batches, arrays | {"test_images": train.images[judged], "test_labels": train.labels[judged]})
 
 
 def _training_loss(layer, prepare, augment, penalty, scale):

@@ -17,6 +17,13 @@ import numpy as np
 from jaxdl.data import batching
 
 
+class Tuning(NamedTuple):
+    """The batches and arrays with which a problem's settings are tuned, so that its test set is not used for it."""
+
+    batches: Callable[[int, int], Any]  # as `Problem.batches`
+    data: Any  # as `Problem.data`
+
+
 class Problem(NamedTuple):
     """A function to minimize, the length of a run, and the number by which optimizers are judged."""
 
@@ -32,6 +39,7 @@ class Problem(NamedTuple):
     data: Any = ()  # arrays that stay on the device, passed to loss and evaluate
     target: float | None = None  # a value that a good run reaches
     source: str = ""  # reference for the problem and its numbers
+    tuning: Callable[[], Tuning] | None = None  # judges on a validation part; None if there is none
 
 
 def make_problem(
@@ -42,6 +50,7 @@ def make_problem(
     name: str = "problem",
     epochs: int = 10,
     test: Any = None,
+    validation: Any = None,
     batch_size: int | None = None,
     target: float | int | None = None,
 ) -> Problem:
@@ -54,6 +63,7 @@ def make_problem(
         name: the name used in results.
         epochs: epochs of a full run, each followed by an evaluation.
         test: a batch on which optimizers are judged; None uses the mean over the batches of seed 0, epoch 0.
+        validation: a batch on which tuned settings are judged; None tunes them on the number that is reported.
         batch_size: examples per step; None uses the first axis of a batch's first array.
         target: a loss that a good run reaches.
 
@@ -70,7 +80,10 @@ def make_problem(
     leaves = jax.tree.leaves(first)
     steps = leaves[0].shape[0]
     size = batch_size or next((leaf.shape[1] for leaf in leaves if leaf.ndim > 1), 1)
-    data = first if test is None else jax.tree.map(lambda leaf: np.asarray(leaf)[None], test)
+
+    def alone(batch):
+        return jax.tree.map(lambda leaf: np.asarray(leaf)[None], batch)
+
     return Problem(
         name=name,
         init=lambda key: (init(key), ()),
@@ -81,8 +94,9 @@ def make_problem(
         steps_per_epoch=steps,
         batch_size=size,
         evaluate_every=steps,
-        data=data,
+        data=first if test is None else alone(test),
         target=target,
+        tuning=None if validation is None else lambda: Tuning(stacked, alone(validation)),
     )
 
 

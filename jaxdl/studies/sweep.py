@@ -9,6 +9,7 @@ not finite, or exceeds `DIVERGED` times its first loss, has diverged: it stays w
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
@@ -21,7 +22,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from jaxdl import compat, optimizers
 from jaxdl.optimizers.loops import descending, settled
-from jaxdl.studies.problems import Problem, evaluation_steps, steps_between
+from jaxdl.studies.problems import Problem, Tuning, evaluation_steps, steps_between
 
 Build = Callable[[Any], optax.GradientTransformation]  # from a learning rate, which may be traced
 
@@ -144,6 +145,16 @@ def place(problem: Problem, *, method: str = "vmap", devices: Sequence[Any] | No
     )
 
 
+def on_tuning(placed: Placed, tuning: Tuning) -> Placed:
+    """Return a placed problem with the batches and arrays of tuning; arrays that both share are not copied."""
+    shared = dict(zip(map(id, jax.tree.leaves(placed.problem.data)), jax.tree.leaves(placed.data), strict=True))
+    place_ = NamedSharding(placed.split.mesh, PartitionSpec())
+    found = jax.tree.map(
+        lambda leaf: shared[id(leaf)] if id(leaf) in shared else jax.device_put(leaf, place_), tuning.data
+    )
+    return placed._replace(problem=placed.problem._replace(batches=tuning.batches, data=tuning.data), data=found)
+
+
 class Sweep:
     """One optimizer on one problem, for groups of a fixed number of members.
 
@@ -161,8 +172,14 @@ class Sweep:
         if width < 1 or width % placed.devices:
             raise ValueError(f"width={width}: must be a positive multiple of the {placed.devices} devices")
         self.placed, self.build, self.width = placed, build, width
-        self._programs: dict[int, Any] = {}  # by the number of steps
+        self._programs: dict[Any, Any] = {}  # by the number of steps and the shapes of the data
         self._judged = jax.jit(optimizers.eval_params if placed.method == "loop" else jax.vmap(optimizers.eval_params))
+
+    def on(self, placed: Placed) -> Sweep:
+        """Return this sweep on other arrays of its problem, with which it shares programs; see `on_tuning`."""
+        other = copy.copy(self)
+        other.placed = placed
+        return other
 
     def run(self, members: Sequence[Member], steps: int, *, stop: Callable[[], bool] = lambda: False) -> list[Trace]:
         """Run members for a number of steps each.
@@ -232,7 +249,7 @@ class Sweep:
 
     def _compile(self, carry: Carry, arguments: tuple[Any, ...], steps: int) -> float:
         """Compile the program that advances a carry by so many steps, if needed, and return the seconds it took."""
-        began, key = time.perf_counter(), steps if self.placed.method == "vmap" else 1
+        began, key = time.perf_counter(), self._key(steps)
         if key in self._programs:
             return 0.0
         options: dict[str, Any] = {"donate_argnums": 0}
@@ -245,17 +262,21 @@ class Sweep:
         self._programs[key] = program.compile()
         return time.perf_counter() - began
 
+    def _key(self, steps: int) -> Any:
+        shapes = tuple((leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(self.placed.data))
+        return (steps if self.placed.method == "vmap" else 1), shapes
+
     def _advance(
         self, carry: Carry, arguments: tuple[Any, ...], steps: int, stop: Callable[[], bool]
     ) -> tuple[Carry, np.ndarray]:
         """Return the carry after the steps and the mean training loss of each member."""
         data = self.placed.data
         if self.placed.method == "vmap":
-            carry, losses = self._programs[steps](carry, *arguments, data)
+            carry, losses = self._programs[self._key(steps)](carry, *arguments, data)
             return carry, np.asarray(losses)
         losses = []
         for i in range(steps):
-            carry, loss = self._programs[1](carry, *_single(arguments, i), data)
+            carry, loss = self._programs[self._key(1)](carry, *_single(arguments, i), data)
             losses.append(loss)
             stop()
         return carry, np.asarray(jnp.stack(losses).mean())[None]

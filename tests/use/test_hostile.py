@@ -127,6 +127,7 @@ IMPORTED = {
     "jaxdl/extras.py": "optional libraries, named in the sources",
     "benchmarks/mutants/making.py": "modules of jaxdl, named in the sources",
     "experiments/catalogue.py": "the experiments themselves, found by their files",
+    "experiments/listings/peers.py": "torch and keras, named in the sources",
     "benchmarks/streaming.py": "torch, before its memory is measured",
     "benchmarks/fuzz/child.py": "modules of jaxdl and experiments, named in the sources",
     "benchmarks/on_gpu/parts.py": "modules of benchmarks, named in the sources",
@@ -135,6 +136,7 @@ IMPORTED = {
 }
 COMPILED = {
     "benchmarks/mutants/running.py": "mutants of jaxdl's own sources",
+    "docs/make_notebooks.py": "the notebooks of docs/notebooks",
     "docs/make_mistakes.py": "the page's own lines, which raise the messages that it shows",
 }
 

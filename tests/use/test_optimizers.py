@@ -47,6 +47,7 @@ MADE = {
     "polyak_average": lambda: ours.polyak_average(0.5),
     "proximal_l1": lambda: ours.proximal_l1(0.1),
     "scale_by_group": lambda: ours.scale_by_group({"w": 0.5, "b": 2.0}),
+    "schedule_free": lambda: ours.schedule_free(ours.rmsprop(0.1), 0.1),
     "set_to_zero": lambda: ours.set_to_zero(),
     "tail_average": lambda: ours.tail_average(1),
 }
@@ -87,6 +88,11 @@ SETTINGS = {
     "lion keras": lambda: ours.lion(0.1, convention="keras", weight_decay=0.1),
     "muon options": lambda: ours.muon(0.1, "dion", weight_decay=0.1, weight_decay_mask=MASK, preconditioning="aol"),
     "muon numbers": lambda: ours.muon(0.1, muon_weight_dimension_numbers=NUMBERS),
+    "schedule_free optax.sgd": lambda: ours.schedule_free(optax.sgd(0.1), lambda count: 0.1),
+    "schedule_free_adamw warm-up": lambda: ours.schedule_free_adamw(0.1, 3, weight_decay=0.1),
+    "prodigy paper": lambda: ours.prodigy(weight_decay=0.1, safeguard_warmup=True, convention="paper"),
+    "adopt nesterov": lambda: ours.adopt(0.1, nesterov=True, use_clipping=False),
+    "ademamix mask": lambda: ours.ademamix(0.1, b3=lambda t: 0.9, alpha=lambda t: 0.1 * t, mask=MASK, weight_decay=0.1),
     "ema float32": lambda: ours.ema(0.9, accumulator_dtype=jnp.float32),
     "accumulate optax.adam": lambda: ours.accumulate(optax.adam(0.1), 2),
     "accumulate optax.sgd": lambda: ours.accumulate(optax.sgd(0.1, momentum=0.9), 2),
@@ -315,7 +321,7 @@ def test_a_whole_module_with_static_leaves_may_be_the_parameters(name):
 
 
 WHOLE_TREES = {"lbfgs", "newton", "newton_cg", "gauss_newton", "natural_gradient", "clip_by_global_norm", "chain"}
-WHOLE_TREES |= {"partition lbfgs", "masked newton"}
+WHOLE_TREES |= {"partition lbfgs", "masked newton", "prodigy", "prodigy paper"}
 
 
 @pytest.mark.parametrize("name", sorted(set(ALL) - {n for n in ALL if "optax" in n}))

@@ -26,7 +26,8 @@ FIRST_ORDER = {name: getattr(ours, name)(0.1) for name in ("gd", "momentum", *ou
     "masked": ours.masked(ours.adam(0.1), MASK), "max_norm": ours.max_norm(0.1),
     "partition": ours.partition({"a": ours.adam(0.1), "b": ours.sgd(0.1)}, {"w": "a", "b": "b"}),
     "polyak_average": ours.polyak_average(0.5), "proximal_l1": ours.proximal_l1(0.1), "radam": ours.radam(0.1, b2=0.9),
-    "scale_by_group": ours.scale_by_group({"w": 0.5, "b": 2.0}), "set_to_zero": ours.set_to_zero(),
+    "scale_by_group": ours.scale_by_group({"w": 0.5, "b": 2.0}),
+    "schedule_free": ours.schedule_free(ours.rmsprop(0.1), 0.1), "set_to_zero": ours.set_to_zero(),
     "tail_average": ours.tail_average(1),
 }  # fmt: skip
 SETTINGS = {

@@ -7,11 +7,12 @@ import types
 
 import pytest
 
+from docs import make_notebooks
+
 DOCS = pathlib.Path(__file__).parents[2] / "docs"
-# run by tests of their own; the blocks of adding.md name their file, so
-# they are no plain blocks
+# run by tests of their own; the blocks of adding.md name their file, so they are no plain blocks
 ELSEWHERE = {"bring_your_own", "guides/run_and_fork", "coming_from", "mistakes"}
-TRAINING = {"works_with/tensorboard"}
+TRAINING = {"works_with/tensorboard", "notebooks/first_network"}
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.S | re.M)
 PAGES = sorted(
     path.relative_to(DOCS).with_suffix("").as_posix() for path in DOCS.rglob("*.md") if BLOCK.search(path.read_text())
@@ -41,6 +42,15 @@ def test_every_page_with_code_is_run():
     assert set(PAGES) >= ELSEWHERE | TRAINING
     others = {path.stem for path in (DOCS / "works_with").glob("*.md")} - {"index"}
     assert {f"works_with/{name}" for name in others} <= set(PAGES)
+
+
+def test_the_pages_of_notebooks_hold_the_cells_of_their_sources():
+    names = sorted(path.stem for path in make_notebooks.FOLDER.glob("*.py"))
+    assert names == sorted(path.stem for path in make_notebooks.FOLDER.glob("*.md"))
+    for name in names:
+        text = (make_notebooks.FOLDER / f"{name}.md").read_text(encoding="utf-8")
+        for code, cell in make_notebooks.cells(name):
+            assert (f"```python\n{cell}\n```" if code else cell) in text, f"{name}: make the page again"
 
 
 @pytest.mark.parametrize("page", list(cases()))

@@ -1,0 +1,54 @@
+"""Run the notebooks of docs/notebooks and write each as a page with what its cells print.
+
+    python -m docs.make_notebooks [NAME ...]
+
+A notebook is a Python file in jupytext's percent format: ``# %%`` begins a cell of code, ``# %% [markdown]`` one of
+text. `jupytext --to ipynb docs/notebooks/NAME.py` makes it a Jupyter notebook.
+"""
+
+import contextlib
+import io
+import pathlib
+import re
+import sys
+from typing import Any
+
+FOLDER = pathlib.Path(__file__).parent / "notebooks"
+MADE = "Made by `python -m docs.make_notebooks` from `docs/notebooks/{}.py`, which Jupyter opens by jupytext."
+
+
+def cells(name: str) -> list[tuple[bool, str]]:
+    """Return the cells of a notebook: whether it is code, and its text."""
+    parts = re.split(r"^# %%(.*)\n", (FOLDER / f"{name}.py").read_text(encoding="utf-8"), flags=re.M)[1:]
+    found = []
+    for kind, body in zip(parts[::2], parts[1::2], strict=True):
+        code = kind.strip() != "[markdown]"
+        found.append((code, body.strip() if code else re.sub(r"^# ?", "", body, flags=re.M).strip()))
+    return found
+
+
+def page(name: str) -> str:
+    """Run a notebook from top to bottom and return its page."""
+    names: dict[str, Any] = {}
+    parts = []
+    for number, (code, text) in enumerate(cells(name)):
+        if not code:
+            parts.append(text)
+            continue
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            exec(compile(text, f"cell {number} of {name}.py", "exec"), names)
+        parts.append(f"```python\n{text}\n```")
+        if printed.getvalue().strip():
+            parts.append(f"```text\n{printed.getvalue().rstrip()}\n```")
+    return "\n\n".join([*parts, MADE.format(name)]) + "\n"
+
+
+def main() -> None:
+    """Write the pages of the named notebooks, or of all."""
+    for name in sys.argv[1:] or sorted(path.stem for path in FOLDER.glob("*.py")):
+        (FOLDER / f"{name}.md").write_text(page(name), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
