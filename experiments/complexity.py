@@ -85,7 +85,8 @@ def load(config: Config) -> tuple[str, Any]:
 
 def agreement(x: Sequence[float], y: Sequence[float]) -> float:
     """Return Spearman's rank correlation."""
-    return float(stats.spearmanr(x, y).statistic)
+    found: Any = stats.spearmanr(x, y)
+    return float(found.statistic)
 
 
 def run(config: Config, costs: Mapping[str, Mapping[str, float]], case: str, seed: int) -> Mapping[str, Any]:

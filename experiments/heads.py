@@ -72,7 +72,7 @@ def network(config: Config) -> nn.Layer:
 @jax.jit
 def targets(examples: Mapping[str, Any]) -> tuple[jax.Array, jax.Array, detection.Targets]:
     """Return the target of each head: the classes that are there, the mask, and the places of boxes."""
-    assign = lambda corners: detection.box_targets(corners, ANCHORS, stride=STRIDE, grid=(SIDE // STRIDE,) * 2)
+    assign = lambda xy: detection.box_targets(xy, ANCHORS, stride=STRIDE, grid=(side := SIDE // STRIDE, side))
     presence = jax.nn.one_hot(examples["classes"], 10).max(1)
     return presence, jnp.float32(examples["images"] > 0.25), jax.vmap(assign)(examples["corners"])
 
@@ -110,7 +110,7 @@ def run(config: Config, dataset: data.Dataset, case: str, seed: int) -> Mapping[
     parts = (order[:1300], config.canvases), (order[1300:], config.canvases // 10)
     train, test = (data.toy.pasted(digits[rows], dataset.labels[rows], count, seed=2 * seed + k, side=SIDE)._asdict()
                    for k, (rows, count) in enumerate(parts))  # fmt: skip
-    weights = np.float32([scale * (case in (JOINT, head)) for scale, head in zip(SCALES, HEADS, strict=True)])
+    weights = np.array([s * (case in (JOINT, head)) for s, head in zip(SCALES, HEADS, strict=True)], np.float32)
     (init, training, apply), key = _compiled(config), jax.random.key(seed)
     presence, mask, maps = apply(training(key, init(key), weights, train), {}, test["images"])[0]
     found, (there, true, _) = dict[str, Any](), targets(test)

@@ -92,7 +92,7 @@ def run(config: Config, dataset: data.Dataset, case: str, seed: int) -> Mapping[
     grids = [search.grid(SPACES[case], n) for n in GRIDS[case]]
     pool = search.random(SPACES[case], config.pool, seed=seed)
     every = [{**FIXED, **one} for one in [*pool, *(one for grid in grids for one in grid)]]
-    stacked = {name: np.float32([one[name] for one in every]) for name in every[0]}
+    stacked = {name: np.array([one[name] for one in every], np.float32) for name in every[0]}
     errors = np.asarray(trained(stacked, params, x, y, rows), np.float64)
     ends = errors[:, -1]
     best = lambda rows: ends[min(rows, key=lambda row: ends[row, 0])]
@@ -171,7 +171,7 @@ def draw(config: Config, outcomes: demonstrations.Outcomes) -> Sequence[demonstr
 
 
 DEMONSTRATION = demonstrations.Demonstration(
-    Config, lambda config: (data.load("digits"),) * 2, lambda config: CASES, run, judge, draw, check
+    Config, lambda config: (digits := data.load("digits"), digits), lambda config: CASES, run, judge, draw, check
 )
 main, write = demonstrations.commands(DEMONSTRATION, __doc__)
 

@@ -74,7 +74,7 @@ def load(config: Config) -> tuple[str, Any]:
 def random_kernels(random: np.random.Generator) -> list[np.ndarray]:
     """Return 3×3 kernels by He's rule, for each scale."""
     pairs = itertools.pairwise((3, *WIDTHS))
-    return [np.float32(random.normal(size=(3, 3, n, m)) * np.sqrt(2 / (9 * n))) for n, m in pairs]
+    return [(random.normal(size=(3, 3, n, m)) * np.sqrt(2 / (9 * n))).astype(np.float32) for n, m in pairs]
 
 
 def random_features(kernels: Sequence[jax.Array]) -> style_transfer.Features:

@@ -46,10 +46,11 @@ def load(config: Config) -> tuple[str, dict[str, data.Dataset]]:
     from sklearn import datasets  # it takes seconds to import, which --help need not wait for
 
     del config
-    x, y = datasets.load_diabetes(return_X_y=True)
-    tables = {DIABETES: data.from_arrays(np.float32(x), np.float32((y - y.mean()) / y.std()), name=DIABETES)}
-    x, y = datasets.load_breast_cancer(return_X_y=True)
-    tables[CANCER] = data.from_arrays(np.float32(x), y.astype(np.int32), name=CANCER)
+    table: Any = datasets.load_diabetes()
+    y = (table.target - table.target.mean()) / table.target.std()
+    tables = {DIABETES: data.from_arrays(table.data.astype(np.float32), y.astype(np.float32), name=DIABETES)}
+    table = datasets.load_breast_cancer()
+    tables[CANCER] = data.from_arrays(table.data.astype(np.float32), table.target.astype(np.int32), name=CANCER)
     return "scikit-learn's diabetes and breast cancer, three students", tables
 
 
@@ -115,7 +116,7 @@ def run(config: Config, tables: Any, case: str, seed: int) -> Mapping[str, Any]:
 
 def students(config: Config, seed: int) -> float:
     """Return how many of the three students an MLP classifies rightly after 200 steps on them, in %."""
-    x, y = np.float32([[4, 5], [2, 1], [5, 8]]), np.int32([1, 0, 1])
+    x, y = np.array([[4, 5], [2, 1], [5, 8]], np.float32), np.array([1, 0, 1], np.int32)
     layer, optimizer, train, _ = steps(config, losses.sigmoid_binary_cross_entropy, RATES[-1], False)
     state = training.create(jax.random.key(seed), layer, optimizer, (2,))
     (batch,) = data.batches(data.Examples(x, y), 3, seed=seed, epoch=0)

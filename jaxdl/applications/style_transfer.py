@@ -117,7 +117,8 @@ def total_variation(x: Float[ArrayLike, "*n h w c"]) -> Float[Array, "*n"]:
     https://arxiv.org/abs/1412.0035, with β = 2. [Lecture row J]
     """
     z = _maps(x)
-    return sum(numerics.square(jnp.diff(z, axis=axis)).sum((-3, -2, -1)) for axis in (-3, -2))
+    down, across = (numerics.square(jnp.diff(z, axis=axis)).sum((-3, -2, -1)) for axis in (-3, -2))
+    return down + across
 
 
 def stylize(
@@ -180,12 +181,13 @@ def stylize(
         image, state = carry
         (value, parts), slope = jax.value_and_grad(total, has_aux=True)(image)
         updates, state = optimizers.update(optimizer, slope, state, image, value=value, value_fn=value_of)
-        return (optimizers.apply_updates(image, updates), state), (parts, image if keep else None)
+        moved: Any = optimizers.apply_updates(image, updates)
+        return (moved, state), (parts, image if keep else None)
 
     (image, _), (parts, images) = jax.lax.scan(step, (start, optimizer.init(start)), None, length=steps)
-    trace = [jnp.append(before, last) for before, last in zip(parts, losses(image), strict=True)]
+    content, style, variation = (jnp.append(before, last) for before, last in zip(parts, losses(image), strict=True))
     strip = images[jnp.asarray(keep)] if images is not None else jnp.zeros((0, *image.shape), image.dtype)
-    return Stylized(image, *trace, strip)
+    return Stylized(image, content, style, variation, strip)
 
 
 def load_vgg19(path: str | os.PathLike, *, width: float | int = 1.0) -> tuple[nn.Layer, Any]:

@@ -112,7 +112,7 @@ def pasted(
     for name, value in (("count", count), ("seed", seed), ("side", side), ("most", most)):
         check_whole(name, value, int(name != "seed"))
     objects, labels = np.asarray(objects), np.asarray(labels)
-    sizes = [ndimage.zoom(objects, (1, factor, factor), order=1).clip(0, 1) for factor in factors]
+    sizes = [np.clip(np.asarray(ndimage.zoom(objects, (1, factor, factor), order=1)), 0, 1) for factor in factors]
     if not sizes or not len(objects) or max(max(one.shape[1:]) for one in sizes) > side:
         raise ValueError(f"factors={tuple(factors)}: objects of shape {objects.shape} must fit on a canvas of {side}")
     random, images = np.random.default_rng(seed), np.zeros((count, side, side, 1), np.float32)
@@ -125,7 +125,8 @@ def pasted(
             if not rows.size:
                 raise ValueError(f"objects: that of number {number} has no value above .25")
             top, left = (random.integers(0, side - length + 1) for length in one.shape)
-            box = np.float32([left + columns[0], top + rows[0], left + columns[-1] + 1, top + rows[-1] + 1])
+            edges = [left + columns[0], top + rows[0], left + columns[-1] + 1, top + rows[-1] + 1]
+            box = np.array(edges, np.float32)
             low, high = np.maximum(corners[i, :, :2], box[:2]), np.minimum(corners[i, :, 2:], box[2:])
             if not (high > low).all(-1).any():
                 place = images[i, top : top + len(one), left : left + one.shape[1], 0]

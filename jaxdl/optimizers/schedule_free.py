@@ -76,9 +76,10 @@ def schedule_free(
 
 def _weights(state: ScheduleFreeState, rate: ArrayLike, power: ArrayLike) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Return the largest rate so far, the sum of all weights, and the share of the new one; 0 if all rates were 0."""
-    largest = jnp.maximum(state.max_lr, jnp.asarray(rate, state.max_lr.dtype))
+    before = jnp.asarray(state.max_lr)
+    largest = jnp.maximum(before, jnp.asarray(rate, before.dtype))
     weight = (largest**power).astype(largest.dtype)
-    total = state.weight_sum + weight
+    total = jnp.asarray(state.weight_sum) + weight
     return largest, total, jnp.where(total == 0, 0, weight / jnp.where(total == 0, 1, total))
 
 

@@ -9,6 +9,7 @@ Averages are in ``moments``, checks of arguments in ``checks``, and the rules fo
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -68,7 +69,7 @@ def chain(*stages: GradientTransformation, state_dtype: DTypeLike | None = None)
 
 def alone(stage: GradientTransformation, state_dtype: DTypeLike | None = None) -> GradientTransformationExtraArgs:
     """Run one stage as ``chain`` does; the state is the stage's own."""
-    whole = chain(stage, state_dtype=state_dtype)
+    whole: Any = chain(stage, state_dtype=state_dtype)
 
     def update(updates, state, params=None, **extra_args):
         updates, (after,) = whole.update(updates, (state,), params, **extra_args)
