@@ -157,11 +157,8 @@ def stylize(
 
     [Lecture row J]
     """
-    if steps < 1 or not all(0 <= k < steps for k in keep):
-        raise ValueError(f"steps={steps}, keep={tuple(keep)}: allowed are at least 1 step, and kept ones below it")
     content, style, start = numerics.widen(content), numerics.widen(style), numerics.widen(start)
-    if start.shape != content.shape:
-        raise ValueError(f"start: got shape {start.shape}, must be that of content, {content.shape}")
+    _check(steps, keep, content, start)
     ours, theirs = _seen(features, content, layers[0]), _seen(features, style, layers[1])
     targets = {name: gram(one) for name, one in theirs.items()}
 
@@ -175,14 +172,18 @@ def stylize(
         parts = losses(image)
         return parts[0] + style_weight * parts[1] + variation_weight * parts[2], parts
 
-    value_of = lambda image: total(image)[0]
-
     def step(carry, _):
         image, state = carry
         (value, parts), slope = jax.value_and_grad(total, has_aux=True)(image)
+<<<<<<< HEAD
         updates, state = optimizers.update(optimizer, slope, state, image, value=value, value_fn=value_of)
         moved: Any = optimizers.apply_updates(image, updates)
         return (moved, state), (parts, image if keep else None)
+=======
+        offered = {"value": value, "value_fn": lambda image: total(image)[0]}
+        updates, state = optimizers.update(optimizer, slope, state, image, **offered)
+        return (optimizers.apply_updates(image, updates), state), (parts, image if keep else None)
+>>>>>>> e6e732ce548cf560942773ffd99f37b02ebbaf2f
 
     (image, _), (parts, images) = jax.lax.scan(step, (start, optimizer.init(start)), None, length=steps)
     content, style, variation = (jnp.append(before, last) for before, last in zip(parts, losses(image), strict=True))
@@ -238,6 +239,13 @@ def vgg19_features(layer: nn.Layer, params: Any, names: Sequence[str] = (*CONTEN
         return {name: seen[tap][0] for name, tap in taps.items()}
 
     return features
+
+
+def _check(steps: int, keep: Sequence[int], content: Array, start: Array) -> None:
+    if start.shape != content.shape:
+        raise ValueError(f"start: got shape {start.shape}, must be that of content, {content.shape}")
+    if steps < 1 or not all(0 <= k < steps for k in keep):
+        raise ValueError(f"steps={steps}, keep={tuple(keep)}: allowed are at least 1 step, and kept ones below it")
 
 
 def _seen(features: Features, image: Array, names: Sequence[str]) -> dict[str, Array]:
