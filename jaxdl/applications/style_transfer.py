@@ -175,15 +175,10 @@ def stylize(
     def step(carry, _):
         image, state = carry
         (value, parts), slope = jax.value_and_grad(total, has_aux=True)(image)
-<<<<<<< HEAD
-        updates, state = optimizers.update(optimizer, slope, state, image, value=value, value_fn=value_of)
-        moved: Any = optimizers.apply_updates(image, updates)
-        return (moved, state), (parts, image if keep else None)
-=======
         offered = {"value": value, "value_fn": lambda image: total(image)[0]}
         updates, state = optimizers.update(optimizer, slope, state, image, **offered)
-        return (optimizers.apply_updates(image, updates), state), (parts, image if keep else None)
->>>>>>> e6e732ce548cf560942773ffd99f37b02ebbaf2f
+        moved: Any = optimizers.apply_updates(image, updates)
+        return (moved, state), (parts, image if keep else None)
 
     (image, _), (parts, images) = jax.lax.scan(step, (start, optimizer.init(start)), None, length=steps)
     content, style, variation = (jnp.append(before, last) for before, last in zip(parts, losses(image), strict=True))
