@@ -46,7 +46,8 @@ docs: .venv/docs
 	$(BIN)/python -m docs.make_conventions
 	$(BIN)/python -m docs.make_zoo
 	$(BIN)/python -m docs.make_mistakes
-	$(BIN)/pdoc --docformat google --math --output-directory site jaxdl
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	@echo 'open site/index.html; its search needs a server: $(BIN)/python -m http.server --directory site'
 
 # PyTorch's and Keras's own steps for the tests; the same versions write the same bytes
 golden: .venv/bin/python

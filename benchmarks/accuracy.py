@@ -1,4 +1,4 @@
-"""The accuracy table of the README: complete runs of `experiments.train_cnn` on real data, with several seeds.
+"""The accuracy table of docs/measured.md: complete runs of `experiments.train_cnn` on real data, with several seeds.
 
     python -m benchmarks.accuracy [ROW ...]
 

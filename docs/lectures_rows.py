@@ -73,7 +73,15 @@ ROWS = [
         "integer matrices multiplied by numpy, exactly",
         "test_classical::test_deep_linear_net_is_one_linear_map_exactly",
     ),
-    Row("A6", "Why deep: linear regions of deep and shallow ReLU nets; error against depth and amount of data"),
+    Row(
+        "A6",
+        "Why deep: linear regions of deep and shallow ReLU nets; error against depth and amount of data",
+        "∏_{l<L} ⌊n_l / n₀⌋^n₀ · Σ_{j≤n₀} C(n_L, j) regions, against Σ_{j≤n₀} C(n, j) of one layer",
+        "analysis.linear_regions analysis.region_bounds analysis.folding_layers",
+        "networks worked by hand, kinks seen on a dense grid, the published bounds",
+        "test_regions::test_networks_by_hand test_regions::test_kinks_are_where_a_dense_grid_shows_them "
+        "test_regions::test_a_folding_network_reaches_the_bound_on_the_unit_interval",
+    ),
     Row("A7", "Representation: the same data in Cartesian and polar coordinates; errors of values and of logarithms"),
     Row(
         "A8",
@@ -91,11 +99,13 @@ ROWS = [
         "σ′ = a(1 − a), tanh′ = 1 − a², tanh z = 2σ(2z) − 1, softplus′ = σ, ELU = β(eᶻ − 1) below 0",
         "activations.linear activations.threshold activations.sigmoid activations.tanh activations.relu "
         "activations.leaky_relu activations.noisy_relu activations.elu activations.softplus activations.softmax "
-        "activations.log_softmax activations.relu6 activations.gelu activations.swish analysis.saturation",
+        "activations.log_softmax activations.relu6 activations.gelu activations.swish analysis.saturation "
+        "analysis.dead_units",
         "formulas in numpy and scipy, worked numbers",
         "test_activations::test_value_and_derivative_equal_the_formula "
         "test_activations::test_saturation_numbers_of_the_lecture "
-        "test_saturation::test_share_of_saturated_units_by_the_closed_form_of_each_derivative",
+        "test_saturation::test_share_of_saturated_units_by_the_closed_form_of_each_derivative "
+        "test_saturation::test_dead_units_by_hand",
     ),
     Row(
         "C1",
@@ -294,10 +304,12 @@ ROWS = [
         "α_t = α₀ · s(t)",
         "schedules.constant schedules.step schedules.polynomial schedules.linear schedules.exponential "
         "schedules.cosine schedules.one_cycle schedules.inverse_time schedules.inverse_sqrt "
-        "schedules.warmup schedules.joined schedules.range_test optimizers.partition optimizers.scale_by_group",
+        "schedules.warmup schedules.joined schedules.range_test optimizers.partition optimizers.scale_by_group "
+        "training.find_rate training.suggest_rate",
         "optax, closed forms",
         "test_schedules::test_equals_the_optax_namesake test_schedules::test_equals_the_closed_form "
-        "test_optimizers_wrapping::test_groups_have_rates_of_their_own",
+        "test_optimizers_wrapping::test_groups_have_rates_of_their_own "
+        "test_rates::test_the_rate_of_the_steepest_fall_is_found",
     ),
     Row(
         "E11",
@@ -377,7 +389,7 @@ ROWS = [
     ),
     Row(
         "G5",
-        "Batch norm over any axes, and its relatives (comparing nets is an experiment, not part of this release)",
+        "Batch norm over any axes, and its relatives",
         "γ (x − μ) / √(σ² + ε) + β",
         "layers.batch_norm layers.batch_statistics layers.layer_norm layers.group_norm layers.instance_norm "
         "nn.BatchNorm analysis.percentiles",
@@ -390,9 +402,10 @@ ROWS = [
         "G6",
         "Inputs normalised with the training part's statistics",
         "(x − μ_train) / σ_train",
-        "data.fit_normalization data.normalize data.standardize",
+        "data.fit_normalization data.normalize data.standardize analysis.condition_number",
         "numpy",
-        "test_data_normalization::test_statistics_are_numpys_and_inputs_become_standard",
+        "test_data_normalization::test_statistics_are_numpys_and_inputs_become_standard "
+        "test_curvature::test_the_condition_number_of_a_quadratic_is_that_of_its_matrix",
     ),
     Row(
         "G7",
@@ -406,10 +419,11 @@ ROWS = [
     ),
     Row(
         "G8",
-        "Dropout as an ensemble of 2^D nets, exact for linear ones (votes are an experiment, not part of this release)",
-        "E[f(x · mask)] = f(x · (1 − rate))",
-        "layers.dropout",
-        "all 2⁴ nets enumerated",
+        "Ensembles that average or vote; dropout as an ensemble of 2^D nets, exact for linear ones",
+        "log 1/m Σ_i softmax(z_i); E[f(x · mask)] = f(x · (1 − rate))",
+        "metrics.average_members metrics.majority_vote layers.dropout",
+        "members worked by hand; all 2⁴ nets enumerated",
+        "test_metrics::test_members_are_averaged_as_probabilities_and_vote "
         "test_layers_stochastic::test_dropout_is_an_ensemble_of_linear_nets",
     ),
     Row(
@@ -511,25 +525,37 @@ ROWS = [
     Row(
         "I",
         "The network zoo: the lectures' nets, LeNet-5 (also of 1998), AlexNet, VGG, GoogLeNet, ResNet, DenseNet, "
-        "CapsNet, MobileNet, Inception-v4 and Inception-ResNet-v2",
+        "CapsNet, MobileNet, Inception-v4, Inception-ResNet-v2, Darknet-53 and YOLOv3",
         "exact numbers of parameters, layer by layer",
         "models.lecture_keras models.lecture_torch models.cifar_demo models.lenet5 models.lenet5_1998 models.alexnet "
         "models.alexnet_2012 models.vgg16 models.vgg19 models.googlenet models.resnet50 models.resnet152 "
         "models.resnet20 models.resnet110 models.plain20 models.densenet121 models.densenet40 models.densenet_bc100 "
-        "models.capsnet models.mobilenet models.inception_v4 models.inception_resnet_v2 layers.squash "
+        "models.capsnet models.mobilenet models.inception_v4 models.inception_resnet_v2 models.darknet53 models.yolov3 "
+        "layers.squash "
         "layers.dynamic_routing "
         "analysis.summary analysis.count_parameters interop.load interop.to_torch",
         "published counts and multiply-adds, the lecture's table, logits of torchvision and Keras, the paper's routing "
         "in numpy",
         "test_models::test_parameter_counts_are_exact test_models::test_shapes_layer_by_layer "
         "test_layers_capsule::test_dynamic_routing_is_the_papers_procedure "
-        "test_zoo::test_published_parameter_counts test_zoo::test_shapes_are_those_of_the_paper "
-        "test_zoo::test_receptive_field_of_the_last_map test_zoo_parts::test_capsule_loss_by_hand "
+        "test_zoo::test_a_full_network_is_as_published test_zoo_parts::test_capsule_loss_by_hand "
         "test_summary::test_the_lecture_s_table_of_vgg16_row_by_row "
         "test_summary::test_the_lecture_s_totals_and_its_erratum "
         "test_interop::test_logits_are_those_of_the_source_and_the_export_goes_back",
     ),
-    Row("J", "Applications: adversarial images, style transfer, colourisation, several heads on one backbone"),
+    Row(
+        "J",
+        "Applications: adversarial images, style transfer, colourisation, several heads on one backbone",
+        "x + ε sign(∇ₓ L); IoU = |A ∩ B| / |A ∪ B|",
+        "applications.adversarial.fgsm applications.adversarial.pgd applications.adversarial.adversarial_loss "
+        "applications.detection.decode_boxes applications.detection.box_targets applications.detection.iou "
+        "applications.detection.non_max_suppression applications.detection.match "
+        "applications.detection.average_precision models.yolov3",
+        "the best change of a linear model, boxes worked by hand, loops over the rules",
+        "test_adversarial::test_fgsm_of_a_linear_model_is_the_worst_of_all_changes "
+        "test_detection::test_overlaps_by_hand test_detection::test_outputs_are_decoded_as_by_hand "
+        "test_detection::test_suppression_by_hand_and_by_a_loop test_detection::test_average_precision_by_hand",
+    ),
 ]
 
 ERRATA = [
@@ -537,8 +563,11 @@ ERRATA = [
     ("B", "E's gradient of softmax lacks the factor y_j."),
     ("C1", "E defines the cost with 1/(2m) and computes its example with 1/m: .995, where the formula gives .4975."),
     ("C2", "E's example, .317, is in logarithms of base 10; natural ones give .729693. P's form lacks the minus."),
+    ("C3", "M passes labels and logits to TensorFlow's cross entropy by position; it takes them by name only."),
     ("C6", "E has the sign of the L1 step reversed, and says that L2 draws weights to 1; it draws them to 0."),
+    ("C6", "E's L2 step multiplies the gradient by α on one side and by α/m on the other."),
     ("D1", "E's loop adds the step, never updates the first layer, and takes δ = ŷ − y, true of ½(ŷ − y)² only."),
+    ("D2", "E gives a layer of one output the biases (1, 1, 1), and writes Wᵀa in one place and Wa in another."),
     ("D4", "C's sum for the gradient of the input runs one too far."),
     ("E1", "S's code adds the step, and so ascends; E divides by the number of examples twice."),
     ("E3", "The loop that E prints for Nesterov's momentum is plain momentum in another order."),
@@ -546,5 +575,11 @@ ERRATA = [
     ("E6", "E divides by ρ where 1 − ρᵗ belongs; P corrects the first average of the bias with β₂."),
     ("F", "E prints the factor 4 of the variance under tanh; it belongs to the sigmoid."),
     ("G3", "E draws one mask per epoch and scales biases too; a mask belongs to one pass, and biases stay."),
+    ("G3", "M writes Dropout(p=0.5); Keras calls the argument rate."),
     ("G4", "E's form of Shakeout lacks sgn(w), without which the mean is not w."),
+    ("H6", "S calls the 65,536 pixels of an image parameters; they are inputs."),
+    ("I", "P writes filter_size, where Keras says kernel_size."),
+    ("I", "S's rows of VGG-16 sum to 15.2 million values, 60.95 MB an image, not to the printed 24 million and 96 MB."),
+    ("I", "S gives GoogLeNet 5 million parameters and no dense layer; it has 7.0 million and one."),
+    ("I", "S shows an accuracy of .7065 of its CIFAR-10 net, which is 65 of 92 images."),
 ]

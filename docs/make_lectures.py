@@ -42,7 +42,7 @@ def page() -> str:
 
 def cells(row: Row) -> tuple[str, ...]:
     """Return the cells of a row; those of an experiment say that it is one."""
-    measured = ", ".join(f"[`{name}`](../experiments/{name}.py)" for name in _experiments(row.id)) or "—"
+    measured = ", ".join(f"[`{name}`](../experiments/{_file(name)})" for name in _experiments(row.id)) or "—"
     if not row.functions:
         return (row.id, row.title, "—", LATER if measured == "—" else EXPERIMENT, "—", "—", measured)
     functions = ", ".join(_function_link(path) for path in row.functions.split())
@@ -81,6 +81,12 @@ def _measured() -> dict[str, set[str]]:
         with path.open(newline="", encoding="utf-8") as file:
             found[path.parent.name] = {row for line in csv.DictReader(file) for row in re.split(", *", line["lecture"])}
     return found
+
+
+def _file(experiment: str) -> str:
+    """Return the file with an experiment's claims, relative to its folder of experiments."""
+    folder = ROOT / "experiments" / experiment
+    return f"{experiment}/command.py" if folder.is_dir() else f"{experiment}.py"
 
 
 def _experiments(row: str) -> list[str]:

@@ -1,7 +1,13 @@
-"""Write `docs/zoo.md`, the table of the networks, from `jaxdl.models` itself: python -m docs.make_zoo."""
+"""Write `docs/zoo.md`, the table of the networks, from `jaxdl.models` itself.
+
+    python -m docs.make_zoo [NAME ...]
+
+With names, only the rows of these networks are counted again.
+"""
 
 import re
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -93,6 +99,8 @@ NETS = [
     Net("mobilenet", IMAGENET, "4,231,976", "569 M"),
     Net("inception_v4", (299, 299, 3), "42,679,816"),
     Net("inception_resnet_v2", (299, 299, 3), "55,813,192"),
+    Net("darknet53", (256, 256, 3), "41,609,928", "9.35 G"),
+    Net("yolov3", (416, 416, 3), "61,949,149", "32.93 G"),
     Net("small_cnn", DIGITS),
     Net("vit_ti16", IMAGENET, "5,717,416"),
     Net("vit_s16", IMAGENET, "22,050,664"),
@@ -107,9 +115,15 @@ NETS = [
 ]
 
 
-def page() -> str:
-    """Return the page as Markdown."""
-    return begin() + "".join(line(net, summary(net)) for net in NETS) + NOTES
+def page(names: Sequence[str] = ()) -> str:
+    """Return the page as Markdown; with names, only their rows are made anew."""
+    there = PAGE.read_text(encoding="utf-8").splitlines(keepends=True) if names else []
+    kept = {tuple(row.removeprefix("| ").split(" | ")[:2]): row for row in there}
+    lines = []
+    for net in NETS:
+        row = None if net.name in names else kept.get(tuple(_label(net)))
+        lines.append(row or line(net, summary(net)))
+    return begin() + "".join(lines) + NOTES
 
 
 def begin() -> str:
@@ -123,11 +137,14 @@ def _row(cells: list[str]) -> str:
 
 def line(net: Net, table: analysis.Summary) -> str:
     """Return the row of a network, from its summary."""
-    options = f" ({', '.join(map(str, net.options.values()))})" if net.options else ""
-    image = "×".join(map(str, net.in_shape))
     counted = [f"{table.parameters:,}", net.parameters, short(table.multiply_adds), net.multiply_adds]
     kept, field = short(table.activations), str(last_field(table))
-    return _row([f"{net.name}{options}", image, *counted, kept, field, accuracy(net, table.parameters), net.accuracy])
+    return _row([*_label(net), *counted, kept, field, accuracy(net, table.parameters), net.accuracy])
+
+
+def _label(net: Net) -> list[str]:
+    options = f" ({', '.join(map(str, net.options.values()))})" if net.options else ""
+    return [f"{net.name}{options}", "×".join(map(str, net.in_shape))]
 
 
 def summary(net: Net) -> analysis.Summary:
@@ -159,4 +176,6 @@ def accuracy(net: Net, parameters: int) -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page(), encoding="utf-8")
+    if unknown := set(sys.argv[1:]) - {net.name for net in NETS}:
+        sys.exit(f"docs.make_zoo: got {min(unknown)!r}, allowed are the names in its table NETS")
+    PAGE.write_text(page(sys.argv[1:]), encoding="utf-8")

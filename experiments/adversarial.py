@@ -189,7 +189,9 @@ def draw(config: Config, outcomes: demonstrations.Outcomes) -> Sequence[demonstr
     ]  # fmt: skip
 
 
-DEMONSTRATION = demonstrations.Demonstration(Config, load, lambda config: CASES, run, judge, draw, check)
+DEMONSTRATION = demonstrations.Demonstration(
+    Config, load, lambda config: CASES, run, judge, draw, check, {"width": 1600, "epochs": 20}
+)
 main, write = demonstrations.commands(DEMONSTRATION, __doc__)
 
 if __name__ == "__main__":

@@ -193,7 +193,7 @@ def draw(config: Config, outcomes: demonstrations.Outcomes) -> Sequence[demonstr
 
 cases = lambda config: [*(f"degree {degree}" for degree in config.degrees), LEARNING, CHOICE]
 load = lambda config: ("a sine with noise", None)
-DEMONSTRATION = demonstrations.Demonstration(Config, load, cases, run, judge, draw, check)
+DEMONSTRATION = demonstrations.Demonstration(Config, load, cases, run, judge, draw, check, {"resamples": 3000})
 main, write = demonstrations.commands(DEMONSTRATION, __doc__)
 
 if __name__ == "__main__":

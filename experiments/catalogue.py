@@ -7,7 +7,7 @@ from typing import Any
 
 HERE = Path(__file__).parent
 # commands, but no experiments
-TOOLS = ("__init__", "__main__", "all", "catalogue", "predict", "report", "same", "summary")
+TOOLS = ("__init__", "__main__", "all", "cards", "catalogue", "export", "predict", "report", "same", "summary")
 
 
 def names() -> list[str]:

@@ -169,7 +169,9 @@ def draw(config: Config, outcomes: demonstrations.Outcomes) -> Sequence[demonstr
     return [demonstrations.Drawing("curves", figure, f"{about} largest. Diagnosis: {'; '.join(said)}.")]
 
 
-DEMONSTRATION = demonstrations.Demonstration(Config, load, lambda config: CASES, run, judge, draw, check)
+DEMONSTRATION = demonstrations.Demonstration(
+    Config, load, lambda config: CASES, run, judge, draw, check, {"sizes": (100, 1000, 10_000, 54_000), "steps": 20_000}
+)
 main, write = demonstrations.commands(DEMONSTRATION, __doc__)
 
 if __name__ == "__main__":

@@ -166,7 +166,9 @@ def draw(config: Config, outcomes: demonstrations.Outcomes) -> Sequence[demonstr
 
 
 check = functools.partial(demonstrations.check_at_least, steps=1)
-DEMONSTRATION = demonstrations.Demonstration(Config, load, lambda config: CASES, run, judge, draw, check)
+DEMONSTRATION = demonstrations.Demonstration(
+    Config, load, lambda config: CASES, run, judge, draw, check, {"steps": 20_000}
+)
 main, write = demonstrations.commands(DEMONSTRATION, __doc__)
 
 if __name__ == "__main__":

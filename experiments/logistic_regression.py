@@ -169,7 +169,7 @@ def draw(config: Config, outcomes: demonstrations.Outcomes) -> Sequence[demonstr
         "of its Hessian is negative: nowhere for cross entropy, in most places for squared error.")]  # fmt: skip
 
 
-DEMONSTRATION = demonstrations.Demonstration(Config, load, lambda config: CASES, run, judge, draw, check)
+DEMONSTRATION = demonstrations.Demonstration(Config, load, lambda config: CASES, run, judge, draw, check, {"grid": 199})
 main, write = demonstrations.commands(DEMONSTRATION, __doc__)
 
 if __name__ == "__main__":

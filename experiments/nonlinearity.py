@@ -167,7 +167,7 @@ def draw(config: Config, outcomes: demonstrations.Outcomes) -> Sequence[demonstr
 
 check = functools.partial(demonstrations.check_at_least, points=4, width=1, steps=1)
 DEMONSTRATION = demonstrations.Demonstration(
-    Config, lambda config: ("drawn points", None), lambda config: CASES, run, judge, draw, check
+    Config, lambda config: ("drawn points", None), lambda config: CASES, run, judge, draw, check, {"points": 3000}
 )
 main, write = demonstrations.commands(DEMONSTRATION, __doc__)
 

@@ -164,7 +164,9 @@ def draw(config: Config, outcomes: demonstrations.Outcomes) -> Sequence[demonstr
 
 
 check = functools.partial(demonstrations.check_at_least, starts=1, steps=1)
-DEMONSTRATION = demonstrations.Demonstration(Config, load, lambda config: CASES, run, judge, draw, check)
+DEMONSTRATION = demonstrations.Demonstration(
+    Config, load, lambda config: CASES, run, judge, draw, check, {"starts": 1024}
+)
 main, write = demonstrations.commands(DEMONSTRATION, __doc__)
 
 if __name__ == "__main__":

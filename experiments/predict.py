@@ -3,7 +3,8 @@
     python -m experiments.predict RUN IMAGE_OR_FOLDER...
     python -m experiments.predict RUN pictures --csv found.csv
 
-This prints the three most probable classes of each image; any number of images needs the memory of a few. A run of a
+This prints the three most probable classes of each image, or of a run with --targets all labels with their
+probabilities, or numbers; any number of images needs the memory of a few. A run of a
 network of your own, package.module:function, needs --trust-run, because that function is called. Images are turned
 upright by their EXIF orientation, reduced to 8 bits per channel, resized to the network's input, converted to grey for
 a network of one channel, and lose their transparency. Pixels are otherwise used as they are; MNIST, for one, is white
@@ -22,7 +23,7 @@ import jax
 import numpy as np
 import tyro
 
-from jaxdl import activations, data, disk, runs
+from jaxdl import data, disk, runs
 from jaxdl.data.reading import pixels
 from jaxdl.data.reading.archives import readable
 from jaxdl.runs import commandline
@@ -32,7 +33,7 @@ BATCH: Final = 64  # images in memory at a time
 
 
 class Prediction(NamedTuple):
-    """The most probable classes of an image, with their probabilities."""
+    """The most probable classes of an image, with their probabilities; or all targets with theirs, or with numbers."""
 
     image: str
     best: list[tuple[str, float]]
@@ -67,9 +68,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     run = runs.load(config.run, optimizer=config.optimizer, trust_run=config.trust_run)
     if run.unfinished:
         print(f"{readable(str(config.run))} is unfinished; weights: {run.unfinished}")
-    top = min(3, len(run.classes)) if config.top is None else config.top
+    few = len(run.classes) if run.config.get("targets") else 3
+    top = min(few, len(run.classes)) if config.top is None else config.top
     if not 1 <= top <= len(run.classes):
         raise ValueError(f"top={top} is not in 1 to {len(run.classes)}, the number of classes")
+    shown = ".4g" if runs.task(run.config) == "numbers" else ".1%"
     with contextlib.ExitStack() as outputs:
         writers = [
             outputs.enter_context(writing(path, top))
@@ -77,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             if path is not None
         ]
         for found in predictions(run, image_files(config.images), top):
-            said = ", ".join(f"{name} {probability:.1%}" for name, probability in found.best)
+            said = ", ".join(f"{name} {format(number, shown)}" for name, number in found.best)
             print(printable(f"{found.image}: {said}"))
             for write in writers:
                 write(found)
@@ -109,26 +112,26 @@ def image_files(paths: Sequence[Path]) -> list[Path]:
 
 
 def predictions(run: runs.Run, paths: Sequence[Path], top: int) -> Iterator[Prediction]:
-    """Yield the ``top`` classes of each image, the most probable first, from batches of equal size.
+    """Yield the ``top`` classes of each image, the most probable first, or its first targets, from equal batches.
 
     Raises:
         ValueError: see `read_image`.
     """
-    size = min(BATCH, len(paths))
+    size, task = min(BATCH, len(paths)), runs.task(run.config)
 
     @jax.jit
-    def probabilities_of(images: Any) -> jax.Array:
+    def outputs_of(images: Any) -> jax.Array:
         logits, _ = run.layer.apply(run.params, run.state, data.normalize(images, run.preprocessing))
-        return activations.softmax(logits)
+        return runs.ACTIVATIONS[task](logits)
 
     for first in range(0, len(paths), size):
         chunk = paths[first : first + size]
         images = np.zeros((size, *run.in_shape), np.float32)
         for i, path in enumerate(chunk):
             images[i] = read_image(path, run.in_shape, float(run.preprocessing.scale))
-        for path, probabilities in zip(chunk, np.asarray(probabilities_of(images)), strict=False):
-            best = np.argsort(-probabilities, kind="stable")[:top]
-            yield Prediction(readable(str(path)), [(run.classes[i], float(probabilities[i])) for i in best])
+        for path, outputs in zip(chunk, np.asarray(outputs_of(images)), strict=False):
+            best = (np.argsort(-outputs, kind="stable") if task == "classes" else np.arange(len(outputs)))[:top]
+            yield Prediction(readable(str(path)), [(run.classes[i], float(outputs[i])) for i in best])
 
 
 @contextlib.contextmanager

@@ -4,9 +4,9 @@
 
 The lectures say that gradients vanish or explode with depth, that each sigmoid multiplies them by at most 1/4, that the
 variance of the weights cures it (1/n for tanh, 2/n for ReLU), that shortcuts help, and that information decays through
-time. Each seed draws nets of equal layers and a batch. Measured are ‖∂L/∂z‖ and ‖∂L/∂W‖ per layer, the activations and
-their saturation, the gradient through time in an RNN and an LSTM, and the lecture's own loop of 100 tanh layers. Two
-minutes on one core. Judged by ‖∂L/∂W‖ alone, ReLU with Glorot's rule looks healthy, so the figures show both.
+time. Measured are ‖∂L/∂z‖ and ‖∂L/∂W‖ per layer, the activations and their saturation, the gradient through time in an
+RNN and an LSTM, and the lecture's own loop of 100 tanh layers. Two minutes on one core. By ‖∂L/∂W‖ alone, Glorot's ReLU
+looks healthy.
 
 (Lecture rows D5, F, A8.)
 """
@@ -27,8 +27,7 @@ ACTIVATIONS = {"sigmoid": activations.sigmoid, "tanh": activations.tanh, "ReLU":
 RULES = {"N(0, .01²)": initializers.normal(0.01), "Glorot": initializers.glorot_normal()}
 RULES["He"] = initializers.he_normal()
 SHORTCUTS = ["residual ReLU, Glorot", "dense ReLU, Glorot"]
-CELLS = {"RNN": nn.RNN, "LSTM": nn.LSTM}
-LECTURE = "the lecture's 100 tanh layers"
+CELLS, LECTURE = {"RNN": nn.RNN, "LSTM": nn.LSTM}, "the lecture's 100 tanh layers"
 CASES = [*(f"{name}, {rule}" for name in ACTIVATIONS for rule in RULES), *SHORTCUTS, *CELLS, LECTURE]
 Z, W, TIME = (f"log10 of ∂L/∂{what}, first to last" for what in ("z", "W", "x"))
 
@@ -193,7 +192,9 @@ def _mean(values: np.ndarray) -> np.ndarray:
 
 
 check = functools.partial(demonstrations.check_at_least, depth=2, width=1, times=2)
-DEMONSTRATION = demonstrations.Demonstration(Config, load, lambda config: CASES, run, judge, draw, check)
+DEMONSTRATION = demonstrations.Demonstration(
+    Config, load, lambda config: CASES, run, judge, draw, check, {"depth": 100, "width": 512}
+)
 main, write = demonstrations.commands(DEMONSTRATION, __doc__)
 
 if __name__ == "__main__":

@@ -18,27 +18,44 @@ import resource
 import shutil
 import subprocess
 import sys
+import typing
 
+import beartype
 import jax
 import jaxtyping
 import pytest
 
 
-def _only_annotated(checked):
-    """Return jaxtyping's decorator for functions with annotations alone.
+def _cheaper(checked):
+    """Return jaxtyping's decorator for functions of arrays alone; others get beartype's, or none if not annotated.
 
     The import hook decorates every function, nested ones anew at each definition: beartype wrote some 18,000 checks of
-    nothing for one DenseNet-201, half of the test's time.
+    nothing for one DenseNet-201, half of the test's time. A table of axes per call is for functions of arrays.
     """
 
     def jaxtyped(**options):
         decorate = checked(**options)
-        return lambda fn: fn if inspect.isfunction(fn) and not fn.__annotations__ else decorate(fn)
+
+        def wrap(fn):
+            if not inspect.isfunction(fn):
+                return decorate(fn)
+            if not fn.__annotations__:
+                return fn
+            return decorate(fn) if any(map(_of_arrays, fn.__annotations__.values())) else beartype.beartype(fn)
+
+        return wrap
 
     return jaxtyped
 
 
-jaxtyping.jaxtyped = _only_annotated(jaxtyping.jaxtyped)  # before jaxdl is imported
+def _of_arrays(annotation):
+    """Return whether an annotation is jaxtyping's or has one inside, as strings may."""
+    if isinstance(annotation, str) or type(annotation).__module__.startswith("jaxtyping"):
+        return True
+    return any(map(_of_arrays, typing.get_args(annotation)))
+
+
+jaxtyping.jaxtyped = _cheaper(jaxtyping.jaxtyped)  # before jaxdl is imported
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 

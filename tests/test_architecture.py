@@ -23,7 +23,7 @@ REPOSITORY = ROOT.parent
 
 # a module imports from lower levels alone, never from its own
 LEVELS = [
-    {"compat", "disk", "numerics", "sizes", "words"},
+    {"compat", "disk", "extras", "numerics", "sizes", "words"},
     {"primitives"},
     {"activations", "initializers", "losses", "regularizers", "metrics", "schedules", "gradcheck"}
     | {"kernels", "data"},
@@ -333,5 +333,7 @@ def test_the_extra_of_the_documentation_has_all_that_an_import_of_every_module_n
             if isinstance(node, ast.Import | ast.ImportFrom):
                 names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module]
                 needed |= {name.partition(".")[0] for name in names}
-    packages = {PACKAGES_OF.get(name, name) for name in needed - {"jaxdl", "docs", *sys.stdlib_module_names}}
+    packages = {
+        PACKAGES_OF.get(name, name) for name in needed - {"jaxdl", "docs", "experiments", *sys.stdlib_module_names}
+    }
     assert packages - there == set()

@@ -1,5 +1,7 @@
 """Eigenvalues of the Hessian, held to closed forms and numpy."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -38,3 +40,11 @@ def test_bad_arguments_are_named():
         analysis.hessian_eigenvalues(lambda x: jnp.sum(x), jnp.ones(2, jnp.complex64))
     with pytest.raises(ValueError, match="params: got no numbers"):
         analysis.hessian_eigenvalues(lambda x: 0.0, {})
+
+
+def test_the_condition_number_of_a_quadratic_is_that_of_its_matrix():
+    a = np.random.default_rng(3).normal(size=(6, 4)).astype(np.float32)
+    found = analysis.condition_number(lambda x: 0.5 * jnp.sum((a @ x) ** 2), jnp.zeros(4))
+    np.testing.assert_allclose(found, np.linalg.cond(a) ** 2, rtol=1e-3)
+    of = lambda *scales: analysis.condition_number(lambda x: jnp.sum(jnp.array(scales) * x**2), jnp.ones(2))
+    assert [float(of(1.0, 100.0)), float(of(1.0, 1e-9)), float(of(1.0, -1.0))] == [100, math.inf, math.inf]

@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 
-from jaxdl import data
+from jaxdl import data, extras
 from jaxdl.data.reading import fetching, loading, sources
 from jaxdl.data.reading.sources import IdxSource
 
@@ -248,7 +248,7 @@ def test_a_missing_library_names_the_extra(monkeypatch, mnist, tmp_path):
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
         return real(name, *args, **kwargs)
 
-    monkeypatch.setattr(fetching.importlib, "import_module", without)
+    monkeypatch.setattr(extras.importlib, "import_module", without)
     with pytest.raises(ImportError, match=r"needs pooch: install it with `pip install 'jaxdl\[experiments\]'`"):
         data.load("mnist", data_dir=tmp_path)
 

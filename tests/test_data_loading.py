@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jaxdl import data
-from jaxdl.data.reading import fetching, named
+from jaxdl import data, extras
+from jaxdl.data.reading import named
 
 DATA_DIR = os.environ.get("JAXDL_DATA_DIR", "")
 
@@ -67,7 +67,7 @@ def test_digits_without_scikit_learn_name_the_extra(monkeypatch):
         raise ModuleNotFoundError(f"No module named {name!r}", name="sklearn")
 
     monkeypatch.setattr(named.importlib.util, "find_spec", lambda name: None)
-    monkeypatch.setattr(fetching.importlib, "import_module", missing)
+    monkeypatch.setattr(extras.importlib, "import_module", missing)
     with pytest.raises(ImportError, match=r"digits needs scikit-learn: .*jaxdl\[experiments\]"):
         data.load("digits")
 

@@ -6,35 +6,72 @@ import jax
 import numpy as np
 import pytest
 
+from docs import make_claims
 from experiments import (
     adversarial,
     bias_variance,
     catalogue,
-    filters,
+    invariance,
     learning_curves,
     linear_regression,
     logistic_regression,
     nonlinearity,
     optimizers_2d,
-    regularization,
 )
+from experiments.batch_norm import command as batch_norm
+from experiments.filters import images, maps, sensor, waves
+from experiments.listings import beside, loops
+from experiments.regularization import command as regularization
 from jaxdl import runs
 from jaxdl.runs import demonstrations
 
+SQUARES, DIGITS = ["--dataset", "tests.nets:squares"], ["--dataset", "digits"]
 TINY = {  # options of a run of a few seconds
+    "ensemble": ["--dataset", "digits", "--examples", "40", "--members", "2", "--width", "4", "--steps", "5"],
+    "input_normalization": ["--tables", "diabetes", "--steps", "3"],
+    "initialization": ["--depth", "2", "--layers", "2", "--width", "64", "--steps", "20"],
+    "batch_size": ["--sizes", "8", "16", "--hidden", "2", "--examples", "100"],
+    "learning_rate": ["--hidden", "2", "--steps", "8"],
+    "activations": ["--depths", "3", "--width", "4", "--steps", "20", "--rates", "0.1"],
+    "depth_regions": ["--neurons", "8", "--draws", "3", "--steps", "10"],
     "adversarial": ["--dataset", "digits", "--width", "8", "--epochs", "1", "--sweep", "0", "0.3"],
+    "batch_norm": ["--dataset", "digits", "--width", "8", "--steps", "60", "--batches", "2"],
+    "invariance": [*SQUARES, "--examples", "100", "--epochs", "1", "--capsule-width", "0.01"],
+    "listings": [*SQUARES, "--examples", "64"],
     "learning_curves": ["--dataset", "digits", "--width", "8", "--sizes", "20", "60", "--steps", "20"],
     "signals": ["--depth", "4", "--width", "8", "--times", "5"],
     "bias_variance": ["--resamples", "5", "--examples", "15", "--degrees", "1", "3", "9"],
-    "filters": ["--size", "16", "--letters", "4"],
+    "filters": [*SQUARES, "--size", "16", "--letters", "4", "--kernels", "2", "--steps", "2", "--examples", "32"],
     "linear_regression": ["--steps", "100"],
     "nonlinearity": ["--points", "20", "--width", "4", "--steps", "20"],
-    "regularization": ["--examples", "40", "--hidden", "4", "--steps", "10"],
+    "regularization": [
+        *DIGITS,
+        "--examples",
+        "40",
+        "--hidden",
+        "4",
+        "--steps",
+        "9",
+        "--units",
+        "2",
+        "--lstm-steps",
+        "2",
+    ],
     "logistic_regression": ["--grid", "9"],
     "optimizers_2d": ["--starts", "3", "--steps", "200"],
 }
 OUT_OF_RANGE = {  # options that are refused, with the message
+    "ensemble": (["--members", "1"], "members=1 is not allowed: it must be at least 2"),
+    "input_normalization": (["--steps", "0"], "steps=0 is not allowed: it must be at least 1"),
+    "initialization": (["--depth", "1"], "depth=1 is not allowed: it must be at least 2"),
+    "batch_size": (["--sizes", "8", "1"], r"sizes=\(8, 1\) is not allowed: it must be two or more increasing"),
+    "learning_rate": (["--steps", "3"], "steps=3 is not allowed: it must be at least 4"),
+    "activations": (["--depths", "1", "3"], r"depths=\(1, 3\) is not allowed: it must be increasing numbers from 2"),
+    "depth_regions": (["--neurons", "6"], r"neurons=\(6,\) is not allowed: it must be multiples of 4 from 8 on"),
     "adversarial": (["--eps", "-0.1"], r"eps=-0\.1 is not allowed: it must be at least 0"),
+    "batch_norm": (["--steps", "59"], "steps=59 is not allowed: it must be at least 60"),
+    "invariance": (["--capsule-width", "0"], r"capsule_width=0\.0 is not allowed: it must be above 0 and at most 1"),
+    "listings": (["--examples", "9"], "examples=9 is not allowed: it must be at least 32"),
     "learning_curves": (["--sizes", "9", "3"], r"sizes=\(9, 3\) is not allowed: it must be two or more increasing"),
     "signals": (["--depth", "1"], "depth=1 is not allowed: it must be at least 2"),
     "bias_variance": (["--degrees", "1", "3"], r"degrees=\(1, 3\) is not allowed: it must hold 1, 3 and 9"),
@@ -53,7 +90,9 @@ def test_every_experiment_has_a_tiny_size_and_a_mistake():
 
 @pytest.mark.parametrize("name", TINY)
 def test_it_is_its_idea_and_little_else(name):
-    assert len((catalogue.HERE / f"{name}.py").read_text().splitlines()) <= 200
+    files = [*catalogue.HERE.glob(f"{name}.py"), *(catalogue.HERE / name).glob("*.py")]
+    assert files
+    assert max(len(file.read_text().splitlines()) for file in files) <= 200
 
 
 @pytest.mark.trains
@@ -69,6 +108,25 @@ def test_it_runs_and_draws(name, tmp_path, capsys):
     assert all((folder / "figures" / one.file).stat().st_size <= 200_000 for one in captions)
     said = " ".join((folder / "report.md").read_text().split())
     assert "## Claims" in said
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_full_has_sizes_beyond_the_default_or_is_refused(name):
+    demonstration = catalogue.load(name).DEMONSTRATION
+    if not demonstration.full:
+        with pytest.raises(ValueError, match=f"full=True is not allowed: {name} has no larger size"):
+            demonstrations.checked(demonstration, demonstration.config(full=True))
+        return
+    config = demonstrations.checked(demonstration, demonstration.config(full=True))
+    for option, value in demonstration.full.items():
+        assert getattr(config, option) == value != getattr(demonstration.config(), option)
+    assert "--full" in demonstrations.command_of(config)
+
+
+def test_the_readme_has_the_committed_claims():
+    assert make_claims.page(make_claims.README.read_text(encoding="utf-8")) == make_claims.README.read_text(
+        encoding="utf-8"
+    ), "run: python -m docs.make_claims"
 
 
 @pytest.mark.parametrize("name", OUT_OF_RANGE)
@@ -129,6 +187,69 @@ def test_more_mistakes_of_adversarial_leave_nothing(tmp_path):
         assert not (tmp_path / "run").exists()
 
 
+def test_batch_norms_measures_by_hand():
+    bands = np.array([[[0.0], [1.0], [4.0]], [[1.0], [3.0], [5.0]]])  # the median moves by 2 in bands of 4
+    assert batch_norm.drift(bands) == pytest.approx(0.5)
+
+
+def test_the_net_of_batch_norm_normalises_where_its_case_says():
+    random = np.random.default_rng(0)
+    layer = lambda n: {"kernel": random.normal(size=(n, 3)), "bias": random.normal(size=3)}
+    gain = {"scale": np.full(3, 2.0), "offset": np.full(3, -1.0)}
+    params = {"hidden": [layer(4) | gain, layer(3) | gain], "out": layer(3)}
+    params, x = jax.tree.map(np.float32, params), random.normal(size=(7, 4)).astype(np.float32)
+    sigmoid, normal = lambda z: 1 / (1 + np.exp(-z)), lambda z: 2 * (z - z.mean(0)) / np.sqrt(z.var(0) + 1e-5) - 1
+    for case in batch_norm.CASES:
+        a = x
+        for one in params["hidden"]:
+            z = a @ one["kernel"] + one["bias"]
+            z = normal(z) if case == batch_norm.BEFORE else z
+            a = normal(sigmoid(z)) if case == batch_norm.AFTER else sigmoid(z)
+        logits, seen, used = batch_norm.network(params, x, case)
+        np.testing.assert_allclose(seen, z, rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(logits, a @ params["out"]["kernel"] + params["out"]["bias"], rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(batch_norm.network(params, x, case, used)[0], logits, rtol=1e-5)
+
+
+def test_a_valid_convolution_commutes_with_a_shift():
+    random = np.random.default_rng(0)
+    kernel, images = (random.normal(size=shape).astype(np.float32) for shape in ((3, 3, 1, 2), (2, 12, 12, 1)))
+    assert invariance.equivariance(kernel, images) < 1e-6
+    assert {case for case in invariance.CASES if "permuted" not in case} == {*invariance.NETS}
+
+
+def test_printed_loops_by_hand():
+    """On x²/2 from x = 1, the gradient is x; one step of Adam moves by the rate."""
+    steps = lambda loop, count: [float(x) for _, x in zip(range(count), loop(1.0, lambda x: x, 0.5), strict=False)]
+    assert steps(loops.sgd, 3) == [0.5, 0.25, 0.125]
+    assert steps(loops.momentum, 2) == [0.5, pytest.approx(0.5 - 0.5 * (0.9 + 0.5))]
+    assert steps(loops.adagrad, 1) == pytest.approx([0.5])
+    assert steps(loops.rmsprop, 1) == pytest.approx([1 - 0.5 / math.sqrt(0.1)])
+    assert steps(loops.almost_adam, 1) == pytest.approx([1 - 0.5 * 0.1 / math.sqrt(0.001)], rel=1e-4)
+    assert steps(loops.adam, 1) == pytest.approx([0.5])
+    assert steps(loops.polyak, 1) == pytest.approx([0.9975])
+    assert loops.line(np.array([0.0, 1.0]), np.array([1.0, 3.0]), 0.5) == pytest.approx((1, 2), abs=1e-9)
+    assert loops.max_pool(np.arange(16).reshape(4, 4)).tolist() == [[5, 7], [13, 15]]
+    assert loops.squared_loss(np.array([90, 20, 95]), np.array([30, 80, 85])) == pytest.approx(7300 / 3)
+    assert {*beside.TWINS} == {"SGD", "momentum", "AdaGrad", "RMSProp", "Adam (almost)", "Adam", beside.AVERAGE}
+
+
+def test_a_window_lags_by_half_its_length_and_averages_noise():
+    ramp = np.arange(500, dtype=np.float32)[None]
+    np.testing.assert_allclose(sensor.smoothed(ramp, 5)[0, 10:], ramp[0, 10:] - 2, rtol=1e-5)
+    flat = np.random.default_rng(0).normal(size=(1, 40_000)).astype(np.float32)
+    assert sensor.error(sensor.smoothed(flat, 25), np.zeros_like(flat)) == pytest.approx(0.2, rel=0.03)
+
+
+def test_the_dense_net_of_waves_has_as_many_weights_as_the_other_and_shares_between_classes_are_those_of_variances():
+    count = lambda net, n: sum(math.prod(one) + one[-1] for one in waves.shapes_of(net, n).values())
+    assert count(waves.kernels_net, 4) == 5 * 4 + 4 + 5 * 16 + 4 + 4 * 3 + 3
+    assert 0 <= count(waves.dense_net, 64) - count(waves.kernels_net, 64) < 300
+    labels, noise = np.arange(400) % 4, np.random.default_rng(0).normal(size=(400, 3))
+    assert maps.between(labels[:, None].astype(float), labels) == pytest.approx(100)
+    assert maps.between(noise, labels) < 3
+
+
 def test_polynomials_of_degree_zero_are_means_and_the_learning_curve_knows_the_noise():
     random = np.random.default_rng(0)
     x, y = bias_variance.draw_set(random, 50, 0.3)
@@ -145,8 +266,9 @@ def test_a_penalty_of_zero_changes_nothing_and_the_proximal_step_makes_zeros():
     config = regularization.Config(examples=40, hidden=4, steps=30)
     x, y = np.float32(np.random.default_rng(0).uniform(size=(40, 64))), np.arange(40) % 10
     key = jax.random.key(0)
-    first = {case: regularization._trained(config, case)(key, x, y) for case in regularization.CASES}
-    for case in regularization.CASES[1:]:
+    cases = (*regularization.PENALTIES, *regularization.NOISES)
+    first = {case: regularization._trained(config, case)(key, x, y) for case in cases}
+    for case in cases[1:]:
         for a, b in zip(jax.tree.leaves(first["L2"]), jax.tree.leaves(first[case]), strict=True):
             np.testing.assert_allclose(a[0], b[0], rtol=1e-3, atol=1e-5)
     zeros = {case: np.mean(np.asarray(first[case]["fc1"]["kernel"][-1]) == 0) for case in regularization.PENALTIES}
@@ -156,13 +278,14 @@ def test_a_penalty_of_zero_changes_nothing_and_the_proximal_step_makes_zeros():
 
 def test_what_pools_leave_of_noise_on_an_even_area_is_known():
     """The mean of four normal numbers has σ/2; their maximum has the moments 1.029375 σ and .491715 σ²."""
-    found = filters.pools(np.full((400, 400, 1), 0.5, np.float32), 0)
+    found = images.pools(np.full((400, 400, 1), 0.5, np.float32), 0)
     expected = {"none": 0.5, "average": 0.25, "stride": 0.5, "max": 0.5 * math.sqrt(1.029375**2 + 0.491715)}
+    assert found.pop("L2") > 0.5  # its answer grows with the energy of the noise
     assert found == pytest.approx(expected, rel=0.02)
 
 
 def test_strokes_fit_an_x_and_find_it_anywhere():
-    x, o = (filters.padded(name) for name in "XO")
-    np.testing.assert_allclose(filters.strokes(x), 1, rtol=1e-6)
-    assert filters.strokes(o)[2] < 1  # no crossing
-    np.testing.assert_allclose(filters.strokes(np.roll(x, (2, -1), (0, 1))), 1, rtol=1e-6)
+    x, o = (images.padded(name) for name in "XO")
+    np.testing.assert_allclose(images.strokes(x), 1, rtol=1e-6)
+    assert images.strokes(o)[2] < 1  # no crossing
+    np.testing.assert_allclose(images.strokes(np.roll(x, (2, -1), (0, 1))), 1, rtol=1e-6)

@@ -410,3 +410,23 @@ def test_mistakes_with_the_other_metrics_are_named(monkeypatch, call, message):
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_members_are_averaged_as_probabilities_and_vote():
+    """Two of three members prefer class 0 narrowly and one prefers class 1 by far, so vote and average disagree."""
+    chances = np.float32([[0.5, 0.4, 0.1], [0.5, 0.4, 0.1], [0.05, 0.9, 0.05]])
+    logits = np.log(chances) + np.float32([[3.0], [0.0], [-7.0]])  # which softmax takes away
+    np.testing.assert_allclose(np.exp(metrics.average_members(logits)), chances.mean(0), rtol=1e-5)
+    np.testing.assert_allclose(metrics.majority_vote(logits), [2 / 3, 1 / 3, 0], rtol=1e-6)
+    labels = jnp.int32(0)
+    both = [
+        metrics.ratio(metrics.accuracy(f(logits), labels)) for f in (metrics.average_members, metrics.majority_vote)
+    ]
+    assert list(map(float, both)) == [0, 1]
+    one = jnp.array([[1.0, 1.0, 0.0]])  # the first of equal classes wins
+    assert metrics.majority_vote(one).tolist() == [1, 0, 0]
+    with_nan = jnp.array([[[1.0, 0.0], [jnp.nan, 0.0]], [[1.0, 0.0], [0.0, 1.0]]])
+    for f in (metrics.average_members, metrics.majority_vote):
+        assert np.isnan(f(with_nan)).tolist() == [[True, True], [False, False]]
+        with pytest.raises(ValueError, match=r"logits: got shape \(0, 3\), must be \(\.\.\., members, classes\)"):
+            f(jnp.zeros((0, 3)))

@@ -54,6 +54,23 @@ def test_learning_curves_draw_every_run_metric_and_split():
     png(figure)
 
 
+def test_splits_can_share_a_panel_in_fine_and_broad_lines_of_one_colour():
+    x = np.arange(5.0)
+    runs = {
+        name: {"loss": {"train": (x, x + a), "dev": (x, x - a)}, "accuracy": {"dev": (x, a * x)}}
+        for name, a in (("adam", 1.0), ("sgd", 2.0))
+    }
+    figure = plots.learning_curves(runs, together=True)
+    loss, accuracy = figure.axes
+    assert [line.get_label() for line in loss.lines] == ["adam, train", "sgd, train", "adam, dev", "sgd, dev"]
+    assert [len(accuracy.lines), loss.get_ylabel()] == [2, "loss"]
+    np.testing.assert_array_equal(loss.lines[3].get_ydata(), x - 2)
+    assert loss.lines[1].get_color() == loss.lines[3].get_color() == plots.COLORS[1]
+    assert loss.lines[0].get_linewidth() < loss.lines[2].get_linewidth()
+    assert legend(figure) == [line.get_label() for line in loss.lines]
+    png(figure)
+
+
 def test_a_run_that_lacks_a_split_keeps_its_style():
     x = np.arange(5.0)
     figure = plots.learning_curves({"a": {"loss": {"train": (x, x)}}, "b": {"loss": {"dev": (x, x)}}})

@@ -1,4 +1,4 @@
-"""The README's example, commands, links and table hold."""
+"""The README's samples, commands, links and numbers hold, and so does the example of its guide."""
 
 import ast
 import os
@@ -11,13 +11,15 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+GUIDE = (ROOT / "docs" / "guides" / "run_and_fork.md").read_text(encoding="utf-8")
+MEASURED = (ROOT / "docs" / "measured.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
 def mine(tmp_path_factory):
-    """Return a folder with the README's mine.py."""
+    """Return a folder with the guide's mine.py."""
     folder = tmp_path_factory.mktemp("mine")
-    (code,) = re.findall(r"Save this as `mine.py`:\n\n```python\n(.*?)```", README, re.S)
+    (code,) = re.findall(r"Save this as `mine.py`:\n\n```python\n(.*?)```", GUIDE, re.S)
     (folder / "mine.py").write_text(code)
     return folder
 
@@ -38,7 +40,7 @@ def test_the_example_runs_and_learns(mine):
 
 @pytest.mark.process
 def test_its_parts_go_into_the_experiment(mine):
-    (command,) = re.findall(r"python (-m experiments.train_cnn --dataset mine:my_data .*)", README)
+    (command,) = re.findall(r"python (-m experiments.train_cnn --dataset mine:my_data .*)", GUIDE)
     text = run(mine, *command.split(), "--epochs", "2", "--out", "run")
     assert "mine:sign_descent" in text
     assert (mine / "run" / "report.html").stat().st_size > 10_000
@@ -63,4 +65,33 @@ def test_the_set_up_commands_are_targets_of_the_makefile():
 
 def test_the_accuracy_table_is_the_measured_one():
     table = (ROOT / "benchmarks" / "accuracy.md").read_text(encoding="utf-8")
-    assert table in README
+    assert table in MEASURED
+
+
+def test_its_numbers_are_those_of_the_measured_page():
+    rows = re.findall(r"^\| .+ \| (.+) \| `python -m (\S+).*` \|$", README, re.M)
+    assert len(rows) == 6
+    flat = " ".join(MEASURED.split())
+    for value, module in rows:
+        for part in value.removesuffix(" ulps").split(" contains "):
+            assert part in flat, value
+        assert f"python -m {module}" in flat, module
+
+
+def test_its_samples_run(capsys):
+    names = {}
+    for block in re.findall(r"```python\n(.*?)```", README, re.S):
+        exec(compile(block, "README.md", "exec"), names)
+    (said,) = re.findall(r"print\(record.*# (.+)$", README, re.M)
+    assert capsys.readouterr().out.strip() == said
+    assert names["each"].shape == (2,)
+
+
+def test_it_is_read_in_minutes_and_names_every_extra_of_users():
+    words = re.sub(r"```.*?```|^\|.*$", "", README, flags=re.S | re.M).split()
+    assert len(words) < 500, "move the rest to docs/"
+    extras = re.findall(
+        r"^(\w+) = \[", (ROOT / "pyproject.toml").read_text().split("optional-dependencies]")[1].split("[tool")[0], re.M
+    )
+    named = re.findall(r"^\| `(\w+)` \|", README, re.M)
+    assert set(extras) - set(named) == {"docs", "bench", "fuzz", "dev"}  # for work on jaxdl itself

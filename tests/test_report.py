@@ -28,6 +28,8 @@ from experiments import report as command
 from experiments.train_cnn import records, report
 
 ITERATIONS = (1, 2, 4, 8, 16, 32)
+PHASES = {"compile_seconds": 1.0, "seconds": 4.0, "evaluation_seconds": 3.0, "checkpoint_seconds": 2.0,
+          "images_per_second": 1234.5}  # fmt: skip
 
 
 def fit(x, y, solver, iterations):
@@ -57,7 +59,7 @@ def build(folder, images, labels, classes, solvers=("lbfgs", "newton-cg"), *, fi
         if filters:
             arrays[f"filters_{i}"] = model.coef_.T.reshape(*images.shape[1:], -1).astype(np.float32)
         rows.append({"optimizer": solver, "test_accuracy": accuracy, "test_loss": loss, "steps": step,
-                     "epochs": step, "steps_per_second": 1.0, "learning_rate": model.C})  # fmt: skip
+                     "epochs": step, "steps_per_second": 1.0, "learning_rate": model.C, **PHASES})  # fmt: skip
     weights = model.coef_.size + model.intercept_.size
     pair = None
     if len(solvers) == 2:
@@ -164,13 +166,21 @@ def test_every_figure_is_a_small_png_shown_with_alternative_text_in_both_files(p
     both = ("mistakes", "confusion_matrix", "filters")
     wanted = ["learning_curves", "learning_rate", "reliability", *(f"{name}_{i}" for name in both for i in (0, 1))]
     assert [f.name for f in figures] == sorted(f"{name}.png" for name in wanted)
-    linked = re.findall(r"!\[([^]]+)\]\((figures/[^)]+)\)", (pair / "report.md").read_text())
+    linked = re.findall(r"!\[([^]]+)\]\((figures/[^)#]+)(?:#chart)?\)", (pair / "report.md").read_text())
     assert sorted(path for _, path in linked) == [f"figures/{f.name}" for f in figures]
     shown = Page(pair / "report.html").images()
     inline = {base64.b64decode(image["src"].partition(",")[2]) for image in shown}
     assert inline == {f.read_bytes() for f in figures}
     assert all(f.read_bytes().startswith(b"\x89PNG") and 2_000 < f.stat().st_size < 200_000 for f in figures)
     assert all(len(image["alt"]) > 20 for image in shown)
+
+
+def test_charts_follow_a_dark_theme_and_images_keep_their_colours(pair):
+    shown = {image["alt"].partition(" ")[0]: image.get("class") for image in Page(pair / "report.html").images()}
+    assert shown == {"Learning": "chart", "Accuracy": "chart", "The": None, "Confusion": "chart"}
+    style = (pair / "report.html").read_text()
+    assert "@media screen and (prefers-color-scheme: dark) {\n  img {" in style
+    assert "img.chart { filter: invert(" in style
 
 
 def test_the_table_holds_the_summarys_numbers(pair):
@@ -185,6 +195,18 @@ def test_the_table_holds_the_summarys_numbers(pair):
     assert ["total", "", "", "650"] in cells  # 64 · 10 weights and 10 offsets
     assert "python -m tests.report --solver `lbfgs`" in Page(pair / "report.html").text
     assert ["versions", f"numpy: {np.__version__}"] in cells
+
+
+def test_the_time_of_each_phase_has_its_share(pair):
+    summary = json.loads((pair / "summary.json").read_text())
+    first, page = summary["rows"][0], Page(pair / "report.html")
+    header = next(row for row in page.cells if "checkpoints (s)" in row)
+    shown = dict(zip(header, cells(page, "checkpoints (s)"), strict=True))
+    assert shown["optimizer"] == first["optimizer"]
+    assert shown["evaluation (s)"] == "3 (30 %)"
+    seconds = [shown[f"{name} (s)"] for name in ("compilation", "steps", "checkpoints")]
+    assert seconds == ["1 (10 %)", "4 (40 %)", "2 (20 %)"]
+    assert shown["images per second"] == "1,234.5"
 
 
 def cells(page, column):

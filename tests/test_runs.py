@@ -42,6 +42,22 @@ def test_the_clock_leaves_out_the_first_step_of_every_process(monkeypatch):
     assert (resumed.compile_seconds, resumed.seconds, resumed.steps_per_second) == (50, 8, 6 / 8)
 
 
+def test_the_clock_adds_up_the_phases_beside_the_steps(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(clock.time, "perf_counter", lambda: now[0])
+    first = clock.Clock()
+    for phase, seconds in (("evaluation", 2.0), ("checkpoint", 5.0), ("evaluation", 1.0)):
+        with first.during(phase):
+            now[0] += seconds
+    resumed = clock.Clock()
+    resumed.restore(json.loads(json.dumps(first.to_dict())))
+    with resumed.during("checkpoint"):
+        now[0] += 1
+    assert (resumed.apart, resumed.seconds) == ({"evaluation": 3.0, "checkpoint": 6.0}, 0.0)
+    resumed.restore({"seconds": 1.0, "steps": 2, "compile_seconds": 3.0})
+    assert resumed.apart == {"evaluation": 0.0, "checkpoint": 0.0}, "a checkpoint of an older version"
+
+
 def test_the_clock_can_be_read_while_it_runs(monkeypatch):
     now = [0.0]
     monkeypatch.setattr(clock.time, "perf_counter", lambda: now[0])

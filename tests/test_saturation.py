@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from jaxdl import activations
-from jaxdl.analysis import percentiles, saturation
+from jaxdl.analysis import dead_units, percentiles, saturation
 
 
 def test_share_of_saturated_units_by_the_closed_form_of_each_derivative():
@@ -27,6 +27,22 @@ def test_the_lectures_points():
     assert float(saturation(activations.sigmoid, np.array([6.0], np.float32), eps=2e-3)) == 0.0
     assert float(saturation(activations.tanh, np.array([3.0], np.float32))) == 1.0
     assert float(saturation(activations.tanh, np.array([3.0, 0.0], np.float32))) == 0.5
+
+
+def test_dead_units_by_hand():
+    z = np.float32([[-1, -2, 3, -1, np.nan], [-5, 2, 1, 0, -1]])
+    assert dead_units(activations.relu, z).tolist() == [True, False, False, True, False]
+    assert not dead_units(activations.leaky_relu, z).any()
+    # sigma'(5) = .00665 and sigma'(4) = .0177
+    far = np.float32([[[5, -5, 4]], [[9, 0, -9]]])
+    assert dead_units(activations.sigmoid, far, eps=1e-2).tolist() == [[True, True, False], [True, False, True]]
+    assert not jax.jit(lambda z: dead_units(activations.sigmoid, z))(far).any()
+    for call, message in (
+        (lambda: dead_units(activations.relu, z, eps=-1.0), r"eps=-1\.0 is not at least 0"),
+        (lambda: dead_units(activations.relu, z[:0]), r"z: got shape \(0, 5\)"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call()
 
 
 def test_eps_has_to_be_positive():

@@ -67,15 +67,7 @@ def test_most_memory_is_in_early_convolutions_and_most_parameters_in_late_dense_
     assert sum(row.parameters for row in dense) > 0.85 * vgg16.parameters
 
 
-# billions of multiply-adds that torchvision 0.29.2 publishes beside its weights
-PUBLISHED = {"alexnet": 0.714, "vgg16": 15.47, "resnet50": 4.089, "googlenet": 1.498}
-OPTIONS = {"googlenet": {"variant": "torch"}}
-
-
-@pytest.mark.parametrize("name", PUBLISHED)
-def test_multiply_adds_are_the_published_ones(name):
-    counted = analysis.summary(getattr(models, name)(**OPTIONS.get(name, {})), (224, 224, 3)).multiply_adds
-    assert counted == pytest.approx(PUBLISHED[name] * 1e9, rel=1e-2)
+# networks as wholes have their published figures in tests/test_zoo.py and docs/zoo.md
 
 
 @pytest.mark.parametrize(
@@ -84,12 +76,8 @@ def test_multiply_adds_are_the_published_ones(name):
         (models.vgg16(), "conv5_3", 196),
         (models.vgg16(), "pool5", 212),
         (models.alexnet(), "pool5", 195),
-        # Araujo, Norris and Sim 2019 print 483, of the paper's strides; where the 3x3 convolution has the stride, the
-        # first of three stages see 2 * (4 + 8 + 16) = 56 pixels less
-        (models.resnet50(variant="paper"), "conv5/block3/relu", 483),
-        (models.resnet50(), "conv5/block3/relu", 427),
     ],
-    ids=["vgg16-conv5_3", "vgg16-pool5", "alexnet-pool5", "resnet50-paper", "resnet50-torch"],
+    ids=["vgg16-conv5_3", "vgg16-pool5", "alexnet-pool5"],
 )
 def test_published_receptive_fields(layer, path, field):
     rows = {row.layer: row.receptive_field for row in analysis.summary(layer, (224, 224, 3)).rows}

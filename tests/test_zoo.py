@@ -64,6 +64,8 @@ PUBLISHED = {
     "capsnet": (MNIST, 6_804_224 + 1_411_344),
     "lenet5_1998": (MNIST, 60_000),
     "cifar_demo": (CIFAR, 22_466),
+    "darknet53": ((256, 256, 3), 41_609_928),
+    "yolov3": ((416, 416, 3), 61_949_149),
     "vit_ti16": (IMAGENET, 5_717_416),  # timm's, of DeiT's widths
     "vit_s16": (IMAGENET, 22_050_664),
     "vit_b16": (IMAGENET, 86_567_656),  # torchvision's
@@ -145,6 +147,10 @@ SHAPES = {
     },
     "vit_b16": {"patches": (14, 14, 768), "token": (197, 768), "block12": (197, 768), "pool": (768,)},
     "gpt2": {"embed": (1024, 768), "block12": (1024, 768), "unembed": (1024, 50_257)},
+    "darknet53": {
+        "conv1": (256, 256, 32), "conv2": (128, 128, 64), "conv3": (64, 64, 128), "conv4": (32, 32, 256),
+        "conv5": (16, 16, 512), "conv6": (8, 8, 1024), "pool": (1024,),
+    },
     "cifar_demo": {"conv1": (32, 32, 16), "pool1": (16, 16, 16), "pool2": (8, 8, 20), "pool3": (4, 4, 20)},
 }  # fmt: skip
 
@@ -169,6 +175,7 @@ FIELDS = {
     "inception_v4": 2071,
     "inception_resnet_v2": 3039,
     # by hand: 1 + the sum of (window - 1) times the strides before it, along the widest path
+    # where the 3x3 convolution has the stride, the first of three stages see 2 * (4 + 8 + 16) = 56 pixels less than 483
     "resnet50": 7 + 4 + 3 * 8 + (8 + 3 * 16) + (16 + 5 * 32) + (32 + 2 * 64),
     "resnet20": 3 + 6 * 2 + (2 + 5 * 4) + (4 + 5 * 8),
     "plain20": 3 + 6 * 2 + (2 + 5 * 4) + (4 + 5 * 8),

@@ -35,4 +35,4 @@ def test_published_multiply_adds_are_within_a_percent_where_they_have_three_digi
             counted, published = (float(n) * units[unit] for n, unit in (cell.split() for cell in cells[5:7]))
             assert abs(counted / published - 1) < 0.01, cells[1]
             compared += 1
-    assert compared == 21  # AlexNet, VGG, GoogLeNet (torch), ResNet, DenseNet, MobileNet, ViT
+    assert compared == 23  # AlexNet, VGG, GoogLeNet (torch), ResNet, DenseNet, MobileNet, Darknet, YOLOv3, ViT

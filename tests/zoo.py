@@ -64,6 +64,7 @@ TINY = {
     "capsnet": (partial(models.capsnet, width=1 / 16), MNIST),
     "lenet5_1998": (models.lenet5_1998, MNIST),
     "cifar_demo": (models.cifar_demo, CIFAR),
+    "darknet53": (partial(models.darknet53, 10, depths=(1, 1), width=1 / 8), CIFAR),
     "vit": (models.tiny_vit, (8, 8, 1)),
     "vit mean": (partial(models.tiny_vit, pool="mean", dropout=0.1, depth_rate=0.2), (8, 8, 1)),
 }

@@ -88,7 +88,7 @@ def pairs(study: StudyContents, folder: Path) -> list[str]:
         parts += [
             f"## {name.capitalize()} pairs",
             explained[name],
-            pages.figure(folder, f"{name}_pairs", figure, alt),
+            pages.figure(folder, f"{name}_pairs", figure, alt, chart=True),
             pages.table(header, rows, left=3),
         ]
     return parts
@@ -116,6 +116,6 @@ def tally(study: StudyContents, folder: Path) -> list[str]:
     return [
         "## Wins, ties and losses",
         said,
-        pages.figure(folder, "tally", figure, alt),
+        pages.figure(folder, "tally", figure, alt, chart=True),
         pages.table(["optimizer", "won", "tied", "lost"], rows),
     ]

@@ -130,7 +130,7 @@ def _values(study: StudyContents, folder: Path) -> list[str]:
         figure = plots.intervals(order, xlabel="final value (lower is better)", title=problem, log=True)
         alt = f"Final values on {problem} with intervals, best first"
         shown = [
-            pages.figure(folder, f"final_{problem}", figure, alt),
+            pages.figure(folder, f"final_{problem}", figure, alt, chart=True),
             _panels(study, folder, problem, "curves", _curve, xlabel="step", ylabel="value", logy=True),
         ]
         parts += [f"### {pages.plain(problem)}", *shown, pages.table(header, rows)]
@@ -218,7 +218,7 @@ def _profiles(study: StudyContents, folder: Path) -> list[str]:
         "as AlgoPerf's: 1 is the fastest everywhere."
     )
     alt = "Performance profiles: share of problems solved against the factor of the fastest optimizer's steps"
-    parts = ["## Performance profiles", said, pages.figure(folder, "profiles", figure, alt)]
+    parts = ["## Performance profiles", said, pages.figure(folder, "profiles", figure, alt, chart=True)]
     return [*parts, pages.table(["optimizer", "score in steps", "score in seconds"], rows)]
 
 
@@ -233,7 +233,7 @@ def _landscapes(study: StudyContents, folder: Path) -> list[str]:
             heights = np.asarray(landscape.value(grid))
             figure = plots.contours(x, y, heights, groups, minima=landscape.minima, title=landscape.name)
             alt = f"Paths of the optimizers on the contour lines of {landscape.name}"
-            parts.append(pages.figure(folder, f"paths_{landscape.name}", figure, alt))
+            parts.append(pages.figure(folder, f"paths_{landscape.name}", figure, alt, chart=True))
     said = "With the tuned rate, from the start of the first seed. Square: start; dot: end; star: minimum."
     return ["## Paths on landscapes", said, *parts] if parts else []
 
@@ -298,7 +298,7 @@ def _panels(
     groups = [{num.short(name): found[name] for name in group if name in found} for group in _groups(study)]
     figure = plots.panels([group for group in groups if group], title=problem, **options)
     alt = f"{problem}: {options['ylabel']} against {options['xlabel']}, a panel per algorithm, all others in grey"
-    return pages.figure(folder, f"{kind}_{problem}", figure, alt)
+    return pages.figure(folder, f"{kind}_{problem}", figure, alt, chart=True)
 
 
 def _curve(study: StudyContents, problem: str, optimizer: str) -> plots.Curve | None:

@@ -1,11 +1,43 @@
-"""The time that checkpoints may take."""
+"""How often checkpoints are written, and the time that they may take."""
 
 import contextlib
+import re
 import time
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from jaxdl.runs.clock import seconds_of
 
 SHARE = 0.1  # of a run's time
 FIRST = 0.1  # seconds; assumed of a checkpoint until one is measured
+
+
+class Every(NamedTuple):
+    """How often checkpoints were asked for: one of the three, or all 0 for `SaveBudget` to decide."""
+
+    steps: int = 0  # then also at the end of each epoch
+    epochs: int = 0
+    seconds: float = 0.0
+
+
+def parse_every(given: int | str) -> Every:
+    """Return how often checkpoints were asked for by ``--checkpoint-every``, such as 100, 2epochs, 90s, 10m or 1h30m.
+
+    Raises:
+        ValueError: if it is written otherwise, or negative.
+    """
+    if isinstance(given, int) and given >= 0:
+        return Every(steps=given)
+    epochs = re.fullmatch(r"([1-9]\d{0,8})\s*epochs?", str(given))
+    if epochs is not None:
+        return Every(epochs=int(epochs[1]))
+    seconds = seconds_of(str(given))
+    if not seconds:
+        allowed = (
+            "at least 0: a number of steps such as 100, of epochs such as 2epochs, or a time such as 90s, 10m or 1h"
+        )
+        raise ValueError(f"checkpoint_every={given!r} is not allowed: it must be {allowed}")
+    return Every(seconds=seconds)
 
 
 class SaveBudget:

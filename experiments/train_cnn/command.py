@@ -104,16 +104,14 @@ def run(
     # nothing is written before this line, so a user's mistake leaves no files; config.json comes first and is enough to
     # resume from, so a process killed at any moment leaves no run or one that can be resumed
     with runs.lock(folder, new=not resume):
-        if not resume or commandline.load_config(Config, folder).epochs < config.epochs:
-            commandline.save_config(folder, config)
-            (folder / records.SUMMARY).unlink(missing_ok=True)  # a run that is extended has not finished
+        moved = keep_config(config, folder, resume=resume)
         setup.describe(folder, shared, argv)
         table = runs.Table(folder / records.METRICS, records.Measurement)
         with runs.RunProgress(shared.steps) as progress, runs.catch_stop() as request:
             trainers, layers = make_trainers(shared, starts, folder, table, request, progress.row)
             progress.line(f"data set {shared.place}, {shared.steps_per_call} steps per call")
             if resume:
-                progress.line(f"resuming {folder}")
+                progress.line(f"resuming {folder}{moved}")
                 restore(trainers, table, layers, progress.line)
             train(trainers, config.epochs, progress.line)
             if request.signal:
@@ -131,6 +129,21 @@ def run(
     if None not in [row.diverged_at for row in summary.rows]:
         raise runs.Diverged(summary.rows[0].optimizer, summary.rows[0].steps, summary.rows[0].diverged)
     return 0
+
+
+def keep_config(config: Config, folder: Path, *, resume: bool) -> str:
+    """Write config.json if the run is new, extended or moved to other devices, and return a phrase on the latter."""
+    before = commandline.load_config(Config, folder) if resume else None
+    extended = before is not None and before.epochs < config.epochs
+    moved = before is not None and (before.devices, before.strategy) != (config.devices, config.strategy)
+    moved = moved and (extended or not (folder / records.SUMMARY).exists())
+    if before is None or extended or moved:
+        commandline.save_config(folder, config)
+        (folder / records.SUMMARY).unlink(missing_ok=True)  # a run that is extended has not finished
+    if before is None or not moved:
+        return ""
+    there, here = (f"{one.devices} by {one.strategy}" for one in (before, config))
+    return f" on other devices ({there} before, {here} now): the same numbers up to the rounding of sums"
 
 
 def logged(log: Callable[[Any], None], show: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:

@@ -9,9 +9,9 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 import jax
 
-from experiments.train_cnn import logs
+from experiments.train_cnn import budget, logs
 from jaxdl import runs
-from jaxdl.runs import commandline, names
+from jaxdl.runs import commandline, names, tasks
 
 Schedule = Literal[
     "constant", "cosine", "linear", "polynomial", "exponential", "cosine_restarts", "one_cycle", "step",
@@ -30,9 +30,10 @@ class Config:
 
     EXPERIMENT: ClassVar[str] = "train_cnn"
     FOLLOWS: ClassVar[dict[str, str]] = {"learning_rate": "optimizer", "noise_floor": "optimizer"}
+    MOVABLE: ClassVar[tuple[str, ...]] = ("devices", "strategy")
     GROUPS: ClassVar[dict[str, tuple[str, ...]]] = {
-        "data": ("augment", "mixup", "cutmix", "normalization", "dev_fraction", "test_fraction", "skip_unreadable",
-                 "image_size", "stream", "workers", "data_dir"),
+        "data": ("targets", "augment", "mixup", "cutmix", "normalization", "dev_fraction", "test_fraction",
+                 "skip_unreadable", "image_size", "stream", "workers", "data_dir"),
         "optimization": ("warmup", "weight_decay", "clip_norm", "loss", "label_smoothing", "class_weights", "average",
                          "early_stop", "noise_floor"),
         "computation": ("accumulate", "compute_dtype", "devices", "strategy", "steps_per_call", "log", "log_every",
@@ -41,6 +42,7 @@ class Config:
     ADDED: ClassVar[tuple[str, ...]] = (  # options that older run folders lack
         "skip_unreadable", "clip_norm", "accumulate", "compute_dtype", "mixup", "cutmix", "class_weights", "seeds",
         "log", "start_from", "log_layers", "profile", "image_size", "stream", "workers",
+        "targets",
     )  # fmt: skip
 
     dataset: str = "digits"
@@ -93,6 +95,10 @@ class Config:
     cutmix: float | None = None
     """Train on examples with a rectangle of another one, whose area is drawn from Beta(a, a) with this a, such as 1;
     for softmax_cross_entropy only. With mixup too, each batch draws one of the two."""
+    targets: str = ""
+    """A CSV table of targets for the images of a folder, instead of classes: the column image holds paths inside the
+    folder of --dataset, and each other column is a target. Targets are 0 and 1 for --loss sigmoid_binary_cross_entropy
+    (several labels per image), or numbers for --loss squared_error, absolute_error, huber and others."""
     normalization: Literal["channel", "none"] = "channel"
     """channel: subtract the mean and divide by the standard deviation of each channel of the training part. none: keep
     pixels in [0, 1]."""
@@ -120,7 +126,9 @@ class Config:
     noise_floor: bool | None = None
     """Also run the second optimizer from parameters moved by one ulp. By default only if the first two are twins."""
     devices: int = 1
-    """Number of devices. On CPU the environment variable JAX_NUM_CPU_DEVICES makes virtual ones."""
+    """Number of devices. On CPU the environment variable JAX_NUM_CPU_DEVICES makes virtual ones. A run may be
+    resumed on another number, or with another strategy: the batches stay the same, and numbers agree up to the rounding
+    of sums, except that with pmap and shard_map each device draws its own dropout masks."""
     strategy: Literal["pmap", "jit", "shard_map"] | None = None
     """Way to use several devices; pmap by default."""
     log: tuple[str, ...] = ()
@@ -133,9 +141,9 @@ class Config:
     of that step, into layers.csv."""
     profile: int = 0
     """Trace as many steps of the first optimizer with JAX's profiler, into the run folder."""
-    checkpoint_every: int = 0
-    """Steps between checkpoints, of which the end of each epoch gets one, too. 0: at the ends of as many epochs as take
-    at most a tenth of the time."""
+    checkpoint_every: int | str = 0
+    """Steps between checkpoints, of which the end of each epoch gets one, too; or epochs, as in 2epochs; or a time, as
+    in 90s, 10m or 1h30m. 0: at the ends of as many epochs as take at most a tenth of the time."""
     steps_per_call: int = 0
     """Most steps per call of the compiled program. More than 1 needs a data set that fits on the device. 0: 10, or 1 on
     CPU if a forward pass takes over 0.1 GFLOP."""
@@ -252,12 +260,13 @@ def check(config: Config) -> None:
     for name in ("epochs", "batch_size", "devices", "log_every", "early_stop", "accumulate", "seeds", "image_size"):
         value = getattr(config, name)
         require(value is None or value >= 1, name, value, "at least 1")
-    for name in ("warmup", "checkpoint_every", "seed", "weight_decay", "steps_per_call", "profile", "workers"):
+    for name in ("warmup", "seed", "weight_decay", "steps_per_call", "profile", "workers"):
         value = getattr(config, name)
         require(value is None or 0 <= value < math.inf, name, value, "at least 0")
     most = commandline.LARGEST_SEED
     require(config.seed <= most, "seed", config.seed, f"at most {most:,}")
     require(config.average is None or 0 < config.average < 1, "average", config.average, "in (0, 1)")
+    budget.parse_every(config.checkpoint_every)
     early = config.early_stop is None or config.dev_fraction != 0
     require(early, "early_stop", config.early_stop, "left out with dev_fraction=0: it needs a development part")
     require(not config.noise_floor or len(given) >= 2, "noise_floor", True, "left out with fewer than two optimizers")
@@ -271,6 +280,11 @@ def check(config: Config) -> None:
 def _check_loss(config: Config) -> None:
     """Check the loss and the smoothing of its labels."""
     runs.loss(config.loss)
+    if config.targets:
+        known = ", ".join(function.__name__ for function in (*tasks.OF_LABELS, *tasks.OF_NUMBERS))
+        takes = tasks.takes_targets(config.loss)
+        require(takes, "loss", config.loss, f"one for --targets: {known}, or package.module:function")
+        require(config.stream != "always", "stream", config.stream, "left out with --targets: its images are in memory")
     smoothing = config.label_smoothing
     require(0 <= smoothing < 1, "label_smoothing", smoothing, "in [0, 1)")
     smoothed = smoothing == 0 or config.loss == SMOOTHED

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from jaxdl.extras import needed
 from jaxdl.runs import names
 from jaxdl.runs.loading import optimizer_folder
 
@@ -27,10 +28,8 @@ def tensorboard(row: Mapping[str, Any], folder: Path) -> None:
 
 @functools.cache
 def _writer(folder: Path) -> Any:
-    try:
+    with needed("log='tensorboard'", "tensorboard"):
         from tensorboardX import SummaryWriter  # pyright: ignore[reportMissingImports]
-    except ImportError as error:
-        raise ImportError("log='tensorboard' needs tensorboardX: pip install 'jaxdl[tensorboard]'") from error
     return SummaryWriter(str(folder))
 
 

@@ -12,9 +12,10 @@ from experiments.train_cnn.config import are_twins
 from experiments.train_cnn.records import PREDICTIONS, SUMMARY, OptimizerResult, PairDifference, PartSizes, RunSummary
 from experiments.train_cnn.setup import ONE_ULP, Setup
 from experiments.train_cnn.trainer import Trainer
-from jaxdl import activations, analysis, compare, data, nn, optimizers
+from jaxdl import analysis, compare, data, nn, optimizers
 from jaxdl.runs import records
 from jaxdl.runs.loading import save_final
+from jaxdl.runs.tasks import ACTIVATIONS, task
 
 MISTAKES = 24  # images kept for the report
 
@@ -27,7 +28,7 @@ class Outcome(NamedTuple):
     last_params: Any = None  # the weights of the last step, which the comparison of twins uses
     which: str = ""  # "last" or "best on dev, epoch N" (from 1, as shown), after "average, " where it is one
     found: Mapping[str, float] = types.MappingProxyType({"loss": math.nan})  # test loss and accuracy
-    probabilities: np.ndarray | None = None  # (n, classes) on the test part
+    outputs: np.ndarray | None = None  # (n, outputs) on the test part: probabilities, or numbers
 
 
 def finish(trainer: Trainer, folder: Path) -> Outcome:
@@ -38,13 +39,14 @@ def finish(trainer: Trainer, folder: Path) -> Outcome:
     if trainer.diverged is not None:
         return Outcome(trainer)
     chosen, setup = trainer.chosen(), trainer.setup
-    found, logits = setup.evaluate(chosen["params"], chosen["state"], setup.splits.test)
+    with trainer.clock.during("evaluation"):
+        found, logits = setup.evaluate(chosen["params"], chosen["state"], setup.splits.test)
     trainer.append("test", found, epoch=trainer.epoch - 1)
     save_final(folder, trainer.name, trainer.step, chosen["params"], chosen["state"], which=chosen["which"])
-    probabilities = np.asarray(activations.softmax(logits), np.float32)
+    outputs = np.asarray(ACTIVATIONS[task(vars(setup.config))](logits), np.float32)
     last = trainer.state.params
     last = last.fast if isinstance(last, optimizers.LookaheadParams) else last
-    return Outcome(trainer, chosen["params"], last, chosen["which"], found, probabilities)
+    return Outcome(trainer, chosen["params"], last, chosen["which"], found, outputs)
 
 
 def write_outcome(folder: Path, setup: Setup, outcomes: Sequence[Outcome]) -> RunSummary:
@@ -60,11 +62,17 @@ def write_outcome(folder: Path, setup: Setup, outcomes: Sequence[Outcome]) -> Ru
         rows=[_result(outcome) for outcome in judged],
         pair=_pair(setup, judged, outcomes[len(judged) :]),
         parameter_table=analysis.layer_rows(layer, setup.in_shape),
+        task=task(vars(setup.config)),
     )
-    predictions: dict[str, Any] = {"labels": splits.test.labels, "classes": np.array(dataset.classes)}
+    labels, names = ("targets", "names") if setup.targets else ("labels", "classes")
+    predictions: dict[str, Any] = {labels: splits.test.labels, names: np.array(setup.outputs)}
     for i, outcome in enumerate(judged):
-        if outcome.probabilities is not None:
-            predictions |= _predictions(i, outcome, outcome.probabilities, splits.test, dataset.scale, layer)
+        if outcome.outputs is not None and setup.targets:
+            predictions[f"outputs_{i}"] = outcome.outputs
+        elif outcome.outputs is not None:
+            predictions |= _predictions(i, outcome.outputs, splits.test, dataset.scale)
+        if outcome.outputs is not None:
+            predictions |= _filters(i, outcome.params, layer)
     records.write_arrays(folder / PREDICTIONS, predictions)
     records.write_json(folder / SUMMARY, summary)
     return summary
@@ -82,6 +90,9 @@ def _result(outcome: Outcome) -> OptimizerResult:
         learning_rate=trainer.start.learning_rate,
         seconds=trainer.clock.seconds,
         compile_seconds=trainer.clock.compile_seconds,
+        evaluation_seconds=trainer.clock.apart["evaluation"],
+        checkpoint_seconds=trainer.clock.apart["checkpoint"],
+        images_per_second=trainer.clock.steps_per_second * trainer.setup.config.batch_size,
         weights=outcome.which,
         diverged_at=None if ended is None else ended.step,
         diverged="" if ended is None else ended.why,
@@ -105,23 +116,25 @@ def _pair(setup: Setup, judged: Sequence[Outcome], floors: Sequence[Outcome]) ->
     )
 
 
-def _predictions(
-    i: int, outcome: Outcome, probabilities: np.ndarray, test: data.Examples, scale: float, layer: nn.Layer
-) -> dict[str, Any]:
+def _predictions(i: int, probabilities: np.ndarray, test: data.Examples, scale: float) -> dict[str, Any]:
     predicted = probabilities.argmax(1)
     wrong = np.flatnonzero(predicted != test.labels)
     confident = wrong[np.argsort(-probabilities[wrong].max(1), kind="stable")][:MISTAKES]
-    arrays = {
+    return {
         f"probabilities_{i}": probabilities,
         f"mistake_index_{i}": confident,
         f"mistake_images_{i}": test.images[confident].astype(np.float32) / np.float32(scale),
     }
-    if (path := _first_conv(layer)) is not None:
-        kernel = outcome.params
-        for name in path.split("/"):
-            kernel = kernel[name]
-        arrays[f"filters_{i}"] = np.asarray(kernel["kernel"], np.float32)
-    return arrays
+
+
+def _filters(i: int, kernel: Any, layer: nn.Layer) -> dict[str, Any]:
+    """Return the kernel of the first convolution from the parameters."""
+    path = _first_conv(layer)
+    if path is None:
+        return {}
+    for name in path.split("/"):
+        kernel = kernel[name]
+    return {f"filters_{i}": np.asarray(kernel["kernel"], np.float32)}
 
 
 def _first_conv(layer: nn.Layer) -> str | None:

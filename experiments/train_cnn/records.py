@@ -7,7 +7,8 @@
 - ``layers.csv``, with ``--log-layers``: a `LayerMeasurement` per row
 - ``predictions.npz``: labels (n,), classes (k,) and for the i-th row of the summary probabilities_i (n, k),
   mistake_index_i (m,), mistake_images_i (m, H, W, C) in [0, 1] and, where the first layer is a convolution,
-  filters_i (kh, kw, c_in, c_out); nothing for a row that diverged
+  filters_i (kh, kw, c_in, c_out); nothing for a row that diverged. With ``--targets``: targets (n, t), names (t,), and
+  for the i-th row outputs_i (n, t), probabilities of labels or numbers, and filters_i
 """
 
 import collections
@@ -22,6 +23,7 @@ from jaxdl import disk
 from jaxdl.analysis import LayerRow
 from jaxdl.runs import records
 from jaxdl.runs.folder import CONFIG, MANIFEST, Manifest
+from jaxdl.runs.tasks import Task
 from jaxdl.runs.texts import shortened
 
 METRICS: Final = "metrics.csv"
@@ -68,6 +70,9 @@ class OptimizerResult(NamedTuple):
     weights: str = ""  # the ones that were tested: the last, or the best on dev; or their average
     diverged_at: int | None = None  # the step at which training diverged; then nothing was tested
     diverged: str = ""  # how it diverged
+    evaluation_seconds: float = np.nan  # with its compilation
+    checkpoint_seconds: float = np.nan
+    images_per_second: float = np.nan
 
 
 class PairDifference(NamedTuple):
@@ -100,6 +105,7 @@ class RunSummary(NamedTuple):
     parameter_table: list[LayerRow]
     pair: PairDifference | None = None
     note: str = ""  # of the data set
+    task: Task = "classes"  # others with --targets
 
 
 class RunContents(NamedTuple):
@@ -175,7 +181,8 @@ def read(folder: Path) -> RunContents:
     summary = read_summary(folder)
     tested = [i for i, row in enumerate(summary.rows) if row.diverged_at is None]
     metrics = _metrics(folder / METRICS, [summary.rows[i].optimizer for i in tested])
-    return RunContents(config, manifest, summary, metrics, read_predictions(folder / PREDICTIONS, tested))
+    read_arrays = read_predictions if summary.task == "classes" else read_outputs
+    return RunContents(config, manifest, summary, metrics, read_arrays(folder / PREDICTIONS, tested))
 
 
 def read_summary(folder: Path) -> RunSummary:
@@ -222,6 +229,25 @@ def read_predictions(path: Path, tested: Sequence[int]) -> dict[str, np.ndarray]
     for i in tested:
         _shape(path, arrays, f"probabilities_{i}", (n, k), "f")
         _check_mistakes(path, arrays, i)
+        if f"filters_{i}" in arrays:
+            _shape(path, arrays, f"filters_{i}", (None, None, None, None), "f")
+    return arrays
+
+
+def read_outputs(path: Path, tested: Sequence[int]) -> dict[str, np.ndarray]:
+    """Read and check the outputs for targets of the optimizers in some rows of the summary.
+
+    Raises:
+        ValueError: naming the file, if it is damaged or its arrays do not fit each other.
+    """
+    arrays = disk.read_arrays(path)
+    n, t = len(np.atleast_1d(arrays.get("targets", ()))), np.size(arrays.get("names", ()))
+    _shape(path, arrays, "targets", (n, t), "f")
+    _shape(path, arrays, "names", (t,), "U")
+    if not n or not t:
+        raise ValueError(f"{path}: targets must hold at least one number")
+    for i in tested:
+        _shape(path, arrays, f"outputs_{i}", (n, t), "f")
         if f"filters_{i}" in arrays:
             _shape(path, arrays, f"filters_{i}", (None, None, None, None), "f")
     return arrays

@@ -12,9 +12,10 @@ import os
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import stats
 
-from experiments.train_cnn import records, seeds
+from experiments.train_cnn import records, seeds, target_scores
 from experiments.train_cnn.records import OptimizerResult, RunContents
 from jaxdl import metrics, plots
 from jaxdl.runs import folder as folders
@@ -23,10 +24,19 @@ from jaxdl.runs.progress import decimals
 from jaxdl.runs.records import read_json, read_record, read_table
 from jaxdl.studies.proportions import mcnemar
 
-LABELS = {"loss (nats)": ("loss", 1), "accuracy (%)": ("accuracy", 100)}  # of curves: column and factor
+# of curves: column and factor
+LABELS: dict[str, tuple[str, int]] = {"loss (nats)": ("loss", 1), "accuracy (%)": ("accuracy", 100)}
+LOSS_ALONE: dict[str, tuple[str, int]] = {"loss": ("loss", 1)}
 MISTAKES = 24  # four rows of six, as many as a reader looks through
 CLASSES = 20  # of the table of precision and recall
 TOP = 5
+NOTES = {
+    "classes": [
+        "The interval is Wilson's: it covers the chance in which examples were tested, not the choice of seed."
+    ],
+    "labels": ["The accuracy is the mean over all labels of an image, most of which may be 0."],
+    "numbers": [],
+}
 BINS = 10  # of the reliability diagram
 
 
@@ -50,9 +60,9 @@ def write(folder: str | Path) -> Path:
     if not os.path.lexists(folder / records.SUMMARY):
         return pages.write(folder, _unfinished(folder))
     run = records.read(folder)
-    sections = (
-        _results, _pair, _better, _curves, _classes, _calibration, _mistakes, _confusion, _filters, _layers, _parameters
-    )  # fmt: skip
+    of_task = (_classes, _calibration, _mistakes, _confusion)
+    of_task = of_task if run.summary.task == "classes" else (target_scores.write,)
+    sections = (_results, _pair, _better, _curves, _time, *of_task, _filters, _layers, _parameters)
     parts = [part for section in sections for part in section(run, folder)]
     return pages.write(folder, [*parts, *pages.made(run.manifest, run.config)])
 
@@ -61,6 +71,7 @@ def _unfinished(folder: Path) -> list[str]:
     """Return the page of a run that has not finished: its last rows and its curves."""
     rows = read_table(folder / records.METRICS, records.Measurement, unfinished=True)
     names = list(dict.fromkeys(row.optimizer for row in rows))
+    labels = _labels([row.accuracy for row in rows])
     if not rows:
         raise ValueError(f"{folder}: has not finished and has no rows yet; resume it with --resume {folder}")
     header = ["optimizer", "part", "epoch", "step", "loss (nats)", "accuracy (%)", "learning rate", "seconds"]
@@ -78,17 +89,17 @@ def _unfinished(folder: Path) -> list[str]:
                 split: (np.array([r.step for r in found]), np.array([scale * getattr(r, column) for r in found]))
                 for split, found in of_split.items()
             }
-            for label, (column, scale) in LABELS.items()
+            for label, (column, scale) in labels.items()
         }
     config, manifest = read_json(folder / folders.CONFIG), read_record(folder / folders.MANIFEST, folders.Manifest)
-    figure = plots.learning_curves(drawn, xlabel="step")
+    figure = plots.learning_curves(drawn, xlabel="step", together=True)
     alt = f"Learning curves of {' and '.join(names)} so far: loss and accuracy against steps"
     return [
         f"# {pages.plain(str(config.get('model')))} on {pages.plain(str(config.get('dataset')))}, unfinished",
         f"This run goes on with {pages.plain(f'--resume {folder}')}. The last row of each part:",
         pages.table(header, cells, left=2),
         "## Learning curves",
-        pages.figure(folder, "learning_curves", figure, alt),
+        pages.figure(folder, "learning_curves", figure, alt, chart=True),
         *pages.made(manifest, config),
     ]
 
@@ -97,13 +108,14 @@ def _results(run: RunContents, folder: Path) -> list[str]:
     del folder
     summary, examples = run.summary, run.summary.examples
     sizes = f"{examples.train:,} training, {examples.dev:,} development and {examples.test:,} test examples"
-    header = ["optimizer", "test accuracy (%)", "95 % interval (%)", "test loss (nats)", "steps", "epochs",
-              "steps per second", "learning rate", "seconds", "compile seconds", "weights"]  # fmt: skip
+    loss = "test loss" if summary.task == "numbers" else "test loss (nats)"
+    header = ["optimizer", "test accuracy (%)", "95 % interval (%)", loss, "steps", "epochs",
+              "learning rate", "weights"]  # fmt: skip
     rows = [
-        [r.optimizer, pages.shown(100 * r.test_accuracy, ".2f"), _interval(r.test_accuracy, examples.test),
+        [r.optimizer, pages.shown(100 * r.test_accuracy, ".2f"),
+         interval(r.test_accuracy, examples.test if summary.task == "classes" else 0),
          decimals(r.test_loss) if math.isfinite(r.test_loss) else "–", f"{r.steps:,}", pages.shown(r.epochs, ".4g"),
-         pages.shown(r.steps_per_second, ".1f"), pages.shown(r.learning_rate), pages.shown(r.seconds, ".4g"),
-         pages.shown(r.compile_seconds, ".4g"),
+         pages.shown(r.learning_rate),
          r.weights or ("–" if r.diverged_at is None else f"diverged at step {r.diverged_at:,}")]
         for r in summary.rows
     ]  # fmt: skip
@@ -114,16 +126,16 @@ def _results(run: RunContents, folder: Path) -> list[str]:
         f"{summary.parameters:,} parameters; {sizes}.",
         pages.table(header, rows),
         *ended,
-        "The interval is Wilson's: it covers the chance in which examples were tested, not the choice of seed.",
+        *NOTES[summary.task],
     ]
 
 
-def _interval(accuracy: float, n: int) -> str:
+def interval(accuracy: float, n: int) -> str:
     """Format Wilson's 95 % score interval in percent."""
     if not n or not math.isfinite(accuracy):
         return "–"
-    interval = stats.binomtest(round(accuracy * n), n).proportion_ci(0.95, method="wilson")
-    return f"{100 * interval.low:.2f} to {100 * interval.high:.2f}"
+    ends = stats.binomtest(round(accuracy * n), n).proportion_ci(0.95, method="wilson")
+    return f"{100 * ends.low:.2f} to {100 * ends.high:.2f}"
 
 
 def _pair(run: RunContents, folder: Path) -> list[str]:
@@ -153,6 +165,8 @@ def _better(run: RunContents, folder: Path) -> list[str]:
     """Compare all pairs except twins."""
     del folder
     twins, p = run.summary.pair, run.predictions
+    if run.summary.task != "classes":
+        return []
     hits = {name: p[f"probabilities_{i}"].argmax(1) == p["labels"] for i, name in run.tested}
     rows = []
     for a, b in itertools.combinations(hits, 2):
@@ -184,7 +198,7 @@ def _curves(run: RunContents, folder: Path) -> list[str]:
                 for split in ("train", "dev")
                 if (rows := _rows(run, row.optimizer, split)).any()
             }
-            for label, (column, scale) in LABELS.items()
+            for label, (column, scale) in _labels(run.metrics["accuracy"]).items()
         }
         for row in run.summary.rows
     }
@@ -197,11 +211,35 @@ def _curves(run: RunContents, folder: Path) -> list[str]:
     parts = ["## Learning curves"]
     if any(splits for curves in drawn.values() for splits in curves.values()):
         alt = f"Learning curves of {names}: loss and accuracy on training and development part against epochs"
-        parts.append(pages.figure(folder, "learning_curves", plots.learning_curves(drawn), alt))
+        figure = plots.learning_curves(drawn, together=True)
+        parts.append(pages.figure(folder, "learning_curves", figure, alt, chart=True))
     if rates:
         figure = plots.curves(rates, xlabel="epoch", ylabel="learning rate (no unit)")
-        parts.append(pages.figure(folder, "learning_rate", figure, f"Learning rate of {names} against epochs"))
+        alt = f"Learning rate of {names} against epochs"
+        parts.append(pages.figure(folder, "learning_rate", figure, alt, chart=True))
     return parts
+
+
+def _labels(accuracies: ArrayLike) -> dict[str, tuple[str, int]]:
+    """Return what curves show: the loss alone where nothing else was measured."""
+    return LABELS if np.isfinite(accuracies).any() else LOSS_ALONE
+
+
+def _time(run: RunContents, folder: Path) -> list[str]:
+    """Return the seconds of each phase with their shares, and the speed of the steps."""
+    del folder
+    rows = []
+    for r in run.summary.rows:
+        phases = (r.compile_seconds, r.seconds, r.evaluation_seconds, r.checkpoint_seconds)
+        total = sum(seconds for seconds in phases if math.isfinite(seconds))
+        shares = [f"{s:.4g} ({100 * s / total:.0f} %)" if math.isfinite(s) and total else "–" for s in phases]
+        rows.append(
+            [r.optimizer, *shares, *(pages.shown(n, ",.1f") for n in (r.steps_per_second, r.images_per_second))]
+        )
+    header = ["optimizer", "compilation (s)", "steps (s)", "evaluation (s)", "checkpoints (s)", "steps per second",
+              "images per second"]  # fmt: skip
+    said = "Evaluation includes its own compilation. Steps include waiting for data; reading the data set, figures and "
+    return ["## Time", f"{said}this report are not counted.", pages.table(header, rows)]
 
 
 def _rows(run: RunContents, name: str, split: str) -> np.ndarray:
@@ -219,7 +257,7 @@ def _classes(run: RunContents, folder: Path) -> list[str]:
     p, classes = run.predictions, [str(c) for c in run.predictions["classes"]]
     rows = []
     for i, name in run.tested:
-        counts = _counts(p["labels"], p[f"probabilities_{i}"].argmax(1), len(classes))
+        counts = confusion_counts(p["labels"], p[f"probabilities_{i}"].argmax(1), len(classes))
         found = metrics.scores(counts)
         precision, recall, f1, support = (np.asarray(values) for values in found)
         shown = range(len(classes)) if len(classes) <= CLASSES else np.argsort(f1, kind="stable")[:CLASSES]
@@ -265,7 +303,7 @@ def _calibration(run: RunContents, folder: Path) -> list[str]:
         "network, the accuracy in each is the mean probability. The calibration error is the mean distance, weighted "
         "by examples.",
         pages.table(header, rows),
-        pages.figure(folder, "reliability", figure, alt),
+        pages.figure(folder, "reliability", figure, alt, chart=True),
     ]
 
 
@@ -299,10 +337,10 @@ def _confusion(run: RunContents, folder: Path) -> list[str]:
     p, classes = run.predictions, [str(c) for c in run.predictions["classes"]]
     figures, tables = [], []
     for i, name in run.tested:
-        counts = _counts(p["labels"], p[f"probabilities_{i}"].argmax(1), len(classes))
+        counts = confusion_counts(p["labels"], p[f"probabilities_{i}"].argmax(1), len(classes))
         figure = plots.confusion_matrix(counts, classes, title=name)
         alt = f"Confusion matrix of {name} on the test part: true class against predicted class"
-        figures.append(pages.figure(folder, f"confusion_matrix_{i}", figure, alt))
+        figures.append(pages.figure(folder, f"confusion_matrix_{i}", figure, alt, chart=True))
         wrong = counts - np.diag(np.diag(counts))
         worst = [np.unravel_index(j, counts.shape) for j in np.argsort(-wrong.ravel(), kind="stable")[:5]]
         tables += [
@@ -315,7 +353,8 @@ def _confusion(run: RunContents, folder: Path) -> list[str]:
     return ["## Confusion matrix", "\n".join(figures), *names] if figures else []
 
 
-def _counts(labels: np.ndarray, predicted: np.ndarray, k: int) -> np.ndarray:
+def confusion_counts(labels: np.ndarray, predicted: np.ndarray, k: int) -> np.ndarray:
+    """Return the number of examples of each class (rows) that were called each class (columns)."""
     return np.bincount(labels.astype(np.int64) * k + predicted, minlength=k * k).reshape(k, k)
 
 

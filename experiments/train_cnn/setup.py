@@ -35,6 +35,12 @@ class Setup(NamedTuple):
     resident: data.Examples | None  # the training part on the devices, where it fits
     steps_per_call: int
     loader: streaming.Loader | None = None  # of the training part, if it is streamed
+    targets: tuple[str, ...] = ()  # names of the targets, if there are no classes
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Return the names of the network's outputs: those of the classes or of the targets."""
+        return self.targets or self.dataset.classes
 
     def close(self) -> None:
         """Stop the workers of a stream."""
@@ -92,9 +98,9 @@ def prepare(config: Config) -> Setup:
     opened = streams.open_data(config)
     dataset, splits = opened.dataset, opened.splits
     preprocessing = fit_preprocessing(config, opened)
-    layer = runs.model(config.model, len(dataset.classes))
+    layer = runs.model(config.model, len(opened.targets or dataset.classes))
     evaluate = make_evaluate(config, layer, preprocessing)
-    shared = Setup(config, dataset, splits, preprocessing, layer, evaluate, None, 1)
+    shared = Setup(config, dataset, splits, preprocessing, layer, evaluate, None, 1, targets=opened.targets)
     check_fit(shared)
     loader = streams.training_loader(config, opened)
     fits = loader is None and training.fits_in_memory(splits.train, jax.devices()[: config.devices])
@@ -123,13 +129,13 @@ def check_fit(shared: Setup) -> None:
         shared.steps <= commandline.LARGEST, "epochs", config.epochs, f"at most {commandline.LARGEST:,} steps in all"
     )
     require(config.warmup < shared.steps, "warmup", config.warmup, f"less than the {shared.steps} steps of the run")
-    in_shape, classes = shared.in_shape, len(shared.dataset.classes)
+    in_shape, number = shared.in_shape, len(shared.outputs)
     try:
         out_shape = layer.out_shape(in_shape)
     except (TypeError, ValueError) as error:
         raise ValueError(f"model={config.model!r} does not take images of shape {in_shape}: {error}") from error
-    require(out_shape == (classes,), "model", config.model, f"one that gives {classes} logits; it gives {out_shape}")
-    trials.check_loss(config.loss, config.model, layer, in_shape)
+    require(out_shape == (number,), "model", config.model, f"one that gives {number} logits; it gives {out_shape}")
+    trials.check_loss(config.loss, config.model, layer, in_shape, targets=len(shared.targets))
     training_loss(shared)
     require("hue" not in config.augment or in_shape[-1] == 3, "augment", config.augment, "without hue for grey images")
 
@@ -225,7 +231,7 @@ def compile_step(shared: Setup, optimizer: Any, penalty: choices.Penalty | None)
     """Return the training step on the config's devices; it takes rows if the examples are on the devices."""
     config, preprocessing = shared.config, shared.preprocessing
     names = streams.augment_on_device(config, shared.loader)
-    augment, classes = choices.augment(names, preprocessing.scale), len(shared.dataset.classes)
+    augment, classes = choices.augment(names, preprocessing.scale), len(shared.outputs)
     normalize = data.normalize if augment is None else data.standardize  # augmented images are in [0, 1] already
     images: dict[str, Any] = {"preprocess": lambda x: normalize(x, preprocessing), "augment": augment}
     mixes = [
@@ -253,7 +259,7 @@ def compile_step(shared: Setup, optimizer: Any, penalty: choices.Penalty | None)
 def training_loss(shared: Setup) -> Callable[..., jax.Array]:
     """Return the loss of the training step, which may have smoothed labels and weights of the classes."""
     config = shared.config
-    weights = choices.class_weights(config.class_weights, shared.splits.train.labels, len(shared.dataset.classes))
+    weights = choices.class_weights(config.class_weights, shared.splits.train.labels, len(shared.outputs))
     options: dict[str, Any] = {"label_smoothing": config.label_smoothing} if config.label_smoothing else {}
     options |= {} if weights is None else {"class_weights": weights}
     return functools.partial(runs.loss(config.loss), **options)
@@ -265,7 +271,7 @@ def describe(folder: Path, shared: Setup, argv: Sequence[str] | None) -> None:
         folder,
         seed=shared.config.seed,
         devices=jax.devices()[: shared.config.devices],
-        dataset=shared.dataset,
+        dataset=shared.dataset._replace(classes=shared.outputs),
         in_shape=shared.in_shape,
         preprocessing=shared.preprocessing,
         argv=argv,

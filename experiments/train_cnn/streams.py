@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from experiments.train_cnn import targets
 from experiments.train_cnn.config import Config, require
 from jaxdl import data, runs
 from jaxdl.data import streaming
@@ -23,16 +24,19 @@ from jaxdl.data.reading.fetching import cache_folder
 RESIDENT: Final = 1 << 30  # bytes of decoded images, as many as `training.fits_in_memory` allows on a CPU
 EVALUATED: Final = 1 << 26  # bytes of a batch of evaluation
 MADE_FOR: Final = {  # networks -> the height and width of the images that their papers use
-    **dict.fromkeys(("alexnet_2012",), 227),
+    "yolov3": 416,
+    "darknet53": 256,
+    "alexnet_2012": 227,
     **dict.fromkeys(("inception_v4", "inception_resnet_v2"), 299),
     **dict.fromkeys(("alexnet", "googlenet", "mobilenet", "plain18", "plain34", "resnet18", "resnet34"), 224),
     **dict.fromkeys(("resnet50", "resnet101", "resnet152", "densenet121", "densenet161", "densenet169"), 224),
     **dict.fromkeys(("densenet201", "vgg11", "vgg13", "vgg16", "vgg19", "vit_b16", "vit_b32", "vit_h14"), 224),
     **dict.fromkeys(("vit_l16", "vit_l32", "vit_s16", "vit_ti16"), 224),
-    **dict.fromkeys(("lenet5_1998", "small_cnn", "lecture_keras", "cifar_demo", "tiny_vit", "net_3c3d"), 32),
+    **dict.fromkeys(("lenet5_1998", "small_cnn", "lecture_keras", "cifar_demo", "net_3c3d"), 32),
     **dict.fromkeys((f"{kind}{depth}" for kind in ("plain", "resnet") for depth in (20, 32, 44, 56, 110)), 32),
     **dict.fromkeys(("densenet40", "densenet_bc100"), 32),
     **dict.fromkeys(("lenet5", "lecture_torch", "net_2c2d", "capsnet"), 28),
+    "tiny_vit": 8,
 }
 
 
@@ -42,6 +46,7 @@ class Opened(NamedTuple):
     dataset: data.Dataset
     splits: data.Splits
     stream: streaming.ImageStream | None = None  # whose images are not in memory
+    targets: tuple[str, ...] = ()  # names of the targets, if there are no classes
 
 
 def open_data(config: Config) -> Opened:
@@ -52,6 +57,10 @@ def open_data(config: Config) -> Opened:
         ImportError: if Grain is needed and not installed; the message names the extra.
     """
     fractions: dict[str, Any] = {"dev_fraction": config.dev_fraction, "test_fraction": config.test_fraction}
+    if config.targets:
+        folder = Path(config.dataset).expanduser()
+        dataset, names = targets.load(folder, Path(config.targets).expanduser(), config.image_size)
+        return Opened(dataset, data.split(dataset, seed=config.seed, **fractions), targets=names)
     if not _wants_stream(config):
         dataset = runs.dataset(config.dataset, data_dir=config.data_dir, skip_unreadable=config.skip_unreadable)
         if _path(config) is not None:

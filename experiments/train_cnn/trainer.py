@@ -10,6 +10,7 @@ import math
 import operator
 import pathlib
 import shutil
+import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Literal, NamedTuple
 
@@ -18,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.train_cnn import choices, records, watching
-from experiments.train_cnn.budget import SaveBudget
+from experiments.train_cnn.budget import SaveBudget, parse_every
 from experiments.train_cnn.records import Measurement
 from experiments.train_cnn.setup import Setup, Start, keys
 from experiments.train_cnn.watching import Profiler
@@ -35,6 +36,8 @@ class ClockState(NamedTuple):
     seconds: float
     steps: int
     compile_seconds: float
+    evaluation_seconds: float = 0.0  # versions before did not measure these two
+    checkpoint_seconds: float = 0.0
 
 
 class Place(NamedTuple):
@@ -83,6 +86,8 @@ class Trainer:
         self.folder = folder / "checkpoints" / loading.optimizer_folder(start.label)
         self._run, self._table, self._request, self._on_row = folder, table, request, on_row
         self._budget = SaveBudget() if budget is None else budget
+        self._every = parse_every(setup.config.checkpoint_every)
+        self._saved_at = time.monotonic()
         self.state, self.key = start.step.place(start.state), start.step.place(keys(setup.config)[1])
         patience = setup.config.early_stop
         self.stopping = training.EarlyStopping(patience) if patience else None
@@ -150,6 +155,11 @@ class Trainer:
         self._drain()
         self.clock.stop()
         self._check_parameters()
+        with self._budget.spending(), self.clock.during("checkpoint"):
+            self._write()
+        self._saved, self._saved_at = (self.step, self.epoch), time.monotonic()
+
+    def _write(self) -> None:
         self._table.sync()  # no checkpoint is ahead of its rows
         if self._layers is not None:
             self._layers.sync()
@@ -163,9 +173,7 @@ class Trainer:
             "last_finite": self._last_finite,
             "stopping": list(self.stopping) if self.stopping else None,
         }
-        with self._budget.spending():
-            training.checkpoints.save(self.folder, self.step, self._tree(), meta)
-        self._saved = (self.step, self.epoch)
+        training.checkpoints.save(self.folder, self.step, self._tree(), meta)
 
     def save_unsaved(self) -> None:
         """Write a checkpoint if there were steps since the last one."""
@@ -225,8 +233,13 @@ class Trainer:
             self.save()
 
     def _may_save(self) -> bool:
-        """Return whether checkpoints were asked for, or do not take too much of the run's time."""
-        return bool(self.setup.config.checkpoint_every) or self._budget.allows
+        """Return whether a checkpoint is due at the end of an epoch, or does not take too much of the run's time."""
+        if self._every.epochs:
+            return self.epoch % self._every.epochs == 0
+        return self._overdue() if self._every.seconds else bool(self._every.steps) or self._budget.allows
+
+    def _overdue(self) -> bool:
+        return 0 < self._every.seconds <= time.monotonic() - self._saved_at
 
     def _epoch_batches(self, epoch: int) -> Iterator[Any]:
         self._sizes.clear()
@@ -236,7 +249,7 @@ class Trainer:
         """Yield the argument of each call of the step. Calls end where a row or a checkpoint is due."""
         step, batches, config = self.step, iter(batches), self.setup.config
         while True:
-            due = [every - step % every for every in (config.log_every, config.checkpoint_every) if every]
+            due = [every - step % every for every in (config.log_every, self._every.steps) if every]
             together = list(itertools.islice(batches, min(self.setup.steps_per_call, *due)))
             if not together:
                 return
@@ -259,7 +272,7 @@ class Trainer:
             self.clock.stop()  # the device is idle, and the first evaluation of the schedule compiles
             self._write_train_row()
             self.clock.start()
-        if config.checkpoint_every and self.step % config.checkpoint_every == 0:
+        if (self._every.steps and self.step % self._every.steps == 0) or self._overdue():
             self.save()
             self.clock.start()
         return self._request.signal is not None
@@ -309,7 +322,8 @@ class Trainer:
         if not len(self.setup.splits.dev.labels):
             return
         judged = self._judged_now()
-        found, _ = self.setup.evaluate(judged["params"], judged["state"], self.setup.splits.dev)
+        with self.clock.during("evaluation"):
+            found, _ = self.setup.evaluate(judged["params"], judged["state"], self.setup.splits.dev)
         self.append("dev", found, epoch=epoch)
         if not math.isfinite(found["loss"]):
             raise self._diverging(self.step, f"the dev loss is {found['loss']} after step {self.step}")

@@ -47,7 +47,7 @@ def write(folder: Path) -> Path:
         if not ways
         else [
             "## Accuracy against examples",
-            pages.figure(folder, "accuracy", _curves(found, ways, counts), alt),
+            pages.figure(folder, "accuracy", _curves(found, ways, counts), alt, chart=True),
             pages.table(["task", "way", *(f"{n} per class" for n in counts)], means, left=2),
         ]
     )

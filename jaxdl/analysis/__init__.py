@@ -1,12 +1,13 @@
-"""Analyse networks: cost per layer, receptive fields, saturation, gradients, curvature, feature maps, robustness."""
+"""Analyse networks: cost per layer, receptive fields, saturation, gradients, curvature, regions, robustness."""
 
 from jaxdl.analysis import changes
-from jaxdl.analysis.curvature import hessian_eigenvalues
+from jaxdl.analysis.curvature import condition_number, hessian_eigenvalues
 from jaxdl.analysis.generalization import BiasVariance, Diagnosis, bias_variance, diagnose
 from jaxdl.analysis.maps import feature_maps
 from jaxdl.analysis.percentiles import percentiles
+from jaxdl.analysis.regions import LinearRegions, RegionBounds, folding_layers, linear_regions, region_bounds
 from jaxdl.analysis.robustness import robustness
-from jaxdl.analysis.saturation import saturation
+from jaxdl.analysis.saturation import dead_units, saturation
 from jaxdl.analysis.signals import GradientNorms, gradient_norms
 from jaxdl.analysis.summary import LayerRow, Summary, SummaryRow, count_parameters, layer_rows, summary
 
@@ -15,17 +16,24 @@ __all__ = [
     "Diagnosis",
     "GradientNorms",
     "LayerRow",
+    "LinearRegions",
+    "RegionBounds",
     "Summary",
     "SummaryRow",
     "bias_variance",
     "changes",
+    "condition_number",
     "count_parameters",
+    "dead_units",
     "diagnose",
     "feature_maps",
+    "folding_layers",
     "gradient_norms",
     "hessian_eigenvalues",
     "layer_rows",
+    "linear_regions",
     "percentiles",
+    "region_bounds",
     "robustness",
     "saturation",
     "summary",

@@ -1,4 +1,4 @@
-"""Curvature of a loss: all eigenvalues of its Hessian. [Lecture rows A2, G6]"""
+"""Curvature of a loss: all eigenvalues of its Hessian, and its condition number. [Lecture rows A2, G6]"""
 
 from collections.abc import Callable
 from typing import Any
@@ -36,3 +36,27 @@ def hessian_eigenvalues(function: Callable[[Any], Any], params: Any) -> Float[Ar
         raise ValueError(f"function: returns shape {shape}, allowed is a scalar")
     with jax.default_matmul_precision("highest"):
         return jnp.linalg.eigvalsh(jax.hessian(lambda x: function(unravel(x)))(flat))
+
+
+def condition_number(function: Callable[[Any], Any], params: Any) -> Float[Array, ""]:
+    """Return κ = λ_max / λ_min of a function's exact Hessian, infinity if the Hessian is not positive definite.
+
+    Gradient descent on a quadratic function at its best rate, 2 / (λ_max + λ_min), multiplies the distance from the
+    minimum by (κ − 1) / (κ + 1) in each step. An eigenvalue below n ε λ_max, of n eigenvalues of a precision ε, is
+    nothing but rounding: it counts as 0, so a κ above some 10⁷ / n is not told from infinity in float32.
+
+    Args:
+        function: a scalar function of the parameters.
+        params: the point; see `hessian_eigenvalues`.
+
+    Raises:
+        ValueError: see `hessian_eigenvalues`.
+
+    Example: ``condition_number(lambda x: x[0] ** 2 + 100 * x[1] ** 2, jnp.ones(2))`` is 100.
+
+    [Lecture row G6]
+    """
+    values = hessian_eigenvalues(function, params)
+    least = len(values) * jnp.finfo(values.dtype).eps * values[-1]
+    positive = values[0] > least
+    return jnp.where(positive, values[-1] / jnp.where(positive, values[0], 1), jnp.inf)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import jax
@@ -54,7 +55,7 @@ def robustness(
     if shape != images.shape[1:]:
         raise ValueError(f"change: makes shape {shape} of {images.shape[1:]}; it must keep the shape")
     keys = jax.random.split(key, len(images))
-    changed = jax.jit(jax.vmap(change, (0, 0, None)))
+    changed = _over_images(change)
     starts = range(0, len(images), batch_size)
     rows = [slice(start, start + batch_size) for start in starts]
 
@@ -63,3 +64,9 @@ def robustness(
         return jnp.mean(jnp.concatenate(guesses) == labels)
 
     return jnp.stack([right(amount) for amount in amounts]) if len(amounts) else jnp.zeros(0)
+
+
+@functools.lru_cache(maxsize=32)
+def _over_images(change: Callable) -> Callable:
+    """Return the compiled change of a batch, once per change: several classifiers are usually held to the same ones."""
+    return jax.jit(jax.vmap(change, (0, 0, None)))

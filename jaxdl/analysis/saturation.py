@@ -1,11 +1,11 @@
-"""Saturation of activations. [Lecture row B]"""
+"""Saturation of activations, and units that are dead. [Lecture row B]"""
 
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 
 def saturation(
@@ -29,5 +29,35 @@ def saturation(
     if not eps > 0:
         raise ValueError(f"eps={eps} is not above 0")
     z = jnp.asarray(z)
-    _, slope = jax.jvp(activation, (z,), (jnp.ones_like(z),))
-    return jnp.mean((jnp.abs(slope) < eps).astype(jnp.float32))
+    return jnp.mean((jnp.abs(_slope(activation, z)) < eps).astype(jnp.float32))
+
+
+def dead_units(
+    activation: Callable[[Array], Array], z: Float[ArrayLike, "*b examples units"], *, eps: float = 0.0
+) -> Bool[Array, "*b units"]:
+    """Return which units pass no gradient for any example: all |g'(z)| ≤ eps. Their mean is the share of dead units.
+
+    A ReLU is dead where its input is negative for every example; no step of descent on them changes it any more.
+
+    Args:
+        activation: g, an elementwise function.
+        z: inputs of the units before the activation, such as those of `nn.tap`; a unit with a NaN is not dead.
+        eps: derivatives up to this count as 0; at least 0. Saturated sigmoids are found by `saturation`'s .01.
+
+    Raises:
+        ValueError: if ``eps`` is negative, or ``z`` has no axis of examples or no example.
+
+    Example: ``dead_units(activations.relu, z).mean()`` for ``z`` of ``(100, 64)``.
+
+    [Lecture row B]
+    """
+    if not eps >= 0:
+        raise ValueError(f"eps={eps} is not at least 0")
+    z = jnp.asarray(z)
+    if z.ndim < 2 or not z.shape[-2]:
+        raise ValueError(f"z: got shape {z.shape}, needed is (..., examples, units) with at least one example")
+    return jnp.all((jnp.abs(_slope(activation, z)) <= eps) & ~jnp.isnan(z), axis=-2)
+
+
+def _slope(activation: Callable[[Array], Array], z: Array) -> Array:
+    return jax.jvp(activation, (z,), (jnp.ones_like(z),))[1]

@@ -1,5 +1,5 @@
 """Applications of trained networks."""
 
-from jaxdl.applications import adversarial, transfer
+from jaxdl.applications import adversarial, detection, search, transfer
 
-__all__ = ["adversarial", "transfer"]
+__all__ = ["adversarial", "detection", "search", "transfer"]

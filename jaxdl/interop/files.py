@@ -13,6 +13,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jaxdl import disk
+from jaxdl.extras import needed
 from jaxdl.interop import hdf5files, torchfiles
 
 Tensors = dict[str, np.ndarray]
@@ -67,7 +68,8 @@ def write_safetensors(
     Raises:
         ValueError: for a dtype that safetensors does not support, such as complex128, and for random keys.
     """
-    from safetensors.numpy import save
+    with needed("writing safetensors", "interop"):
+        from safetensors.numpy import save
 
     arrays = {name: _storable(name, array) for name, array in tensors.items()}
     disk.write_whole(path, save(arrays, None if metadata is None else dict(metadata)), shared=True)
@@ -114,7 +116,8 @@ def write_keras(path: str | os.PathLike, tensors: Mapping[str, ArrayLike]) -> No
         ValueError: if the path does not end in ``.h5``, a name lacks its layer or lies within another name, or Keras
             does not support an array's dtype.
     """
-    import h5py
+    with needed("writing HDF5", "interop"):
+        import h5py
 
     if Path(path).suffix != ".h5" or Path(path).name.endswith(".weights.h5"):
         raise ValueError(f"{path}: Keras loads by name from files that end in .h5 but not in .weights.h5")
@@ -141,7 +144,8 @@ def write_keras(path: str | os.PathLike, tensors: Mapping[str, ArrayLike]) -> No
 
 
 def _read_safetensors(path: Path) -> Tensors:
-    from safetensors import SafetensorError, deserialize
+    with needed(f"reading {path.name}", "interop"):
+        from safetensors import SafetensorError, deserialize
 
     try:
         stored = deserialize(path.read_bytes())

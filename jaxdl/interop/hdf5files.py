@@ -19,6 +19,7 @@ from typing import Any, Final
 import numpy as np
 
 from jaxdl import disk
+from jaxdl.extras import need
 from jaxdl.interop import kerasfiles
 
 MOST_RATIO: Final = 200  # bytes of an archive's member per byte of the archive, beyond `FREE`; of arrays: `hdf5child`
@@ -76,7 +77,7 @@ def read_hdf5(path: Path, content: bytes | None = None, config: Any = None) -> d
 
 def _read_apart(path: Path, content: bytes | None) -> kerasfiles.StoredGroup:
     """Read all groups and arrays of a file in another process."""
-    import h5py  # noqa: F401  # its absence is an ImportError here rather than in the other process
+    need("h5py", purpose=f"reading {path.name}", extra="interop")  # here rather than in the other process
 
     size = disk.check_regular(path) if content is None else len(content)
     seconds = SECONDS + size / BYTES_A_SECOND

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl import disk
+from jaxdl.extras import needed
 
 WRAPPERS: Final = ("state_dict", "model_state_dict", "model")
 MOST_SHARED: Final = 64  # bytes of all tensors per byte of the file: tensors may share memory, but not without end
@@ -31,7 +32,8 @@ def read(path: Path) -> dict[str, np.ndarray]:
             no or several dicts of tensors, or a tensor without plain values (sparse, quantized, on the meta device).
         ImportError: if torch is not installed.
     """
-    import torch  # pyright: ignore[reportMissingImports]
+    with needed(f"reading {path.name}", None):
+        import torch  # pyright: ignore[reportMissingImports]
 
     tensors = _tensors(path, _load(path), torch.Tensor)
     for name, value in tensors.items():

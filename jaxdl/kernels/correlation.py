@@ -62,7 +62,8 @@ def _on_cpu(
 ) -> Array:
     # an explicit method is used even where XLA has to gather the batch for it
     by_native = whole and method is None and native.serves(a.dtype)
-    chosen = method or choose(product, a.shape, b.shape, axes, groups, native=by_native)
+    known = all(isinstance(length, int) for length in a.shape)  # unlike the symbolic batch size of `jax.export`
+    chosen = method or (choose(product, a.shape, b.shape, axes, groups, native=by_native) if known else "xla")
     return compute(product, a, b, axes, groups, method=chosen)
 
 

@@ -146,8 +146,8 @@ def _check_shapes(queries: Array, keys: Array, values: Array) -> None:
         raise ValueError(f"values: got {values.shape[-2]} of them, allowed is one for each key, {keys.shape[-2]}")
 
 
-def _allowed(mask: Mask, causal: bool, t: int, s: int, shape: tuple[int, ...]) -> Array | None:
-    """Return which scores count, with as many axes as the scores, or None for all of them."""
+def _allowed(mask: Mask, causal: bool, t: int, s: int, shape: tuple) -> Array | None:
+    """Return which scores count, with as many axes as their ``shape``, or None for all; lengths may be symbolic."""
     allowed = jnp.tri(t, s, s - t, dtype=bool) if causal else None
     if mask is not None:
         mask = jnp.asarray(mask)

@@ -45,6 +45,7 @@ from jaxdl.metrics.curves import (
     roc_curve,
     score_histogram,
 )
+from jaxdl.metrics.ensembles import average_members, majority_vote
 from jaxdl.metrics.regression import RegressionScores, RegressionSums, regression_scores, regression_sums
 from jaxdl.metrics.sums import Ratio, mean, ratio
 
@@ -60,6 +61,7 @@ __all__ = [
     "Scores",
     "accuracy",
     "area_under_curve",
+    "average_members",
     "average_precision",
     "binary_accuracy",
     "binary_calibration_bins",
@@ -68,6 +70,7 @@ __all__ = [
     "calibration_error",
     "confusion_matrix",
     "histogram_examples",
+    "majority_vote",
     "mean",
     "precision_recall_curve",
     "rank_of_label",

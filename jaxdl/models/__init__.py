@@ -38,6 +38,7 @@ from jaxdl.models.resnet import (
 )
 from jaxdl.models.vgg import vgg11, vgg13, vgg16, vgg19
 from jaxdl.models.vit import tiny_vit, vit_b16, vit_b32, vit_h14, vit_l16, vit_l32, vit_s16, vit_ti16
+from jaxdl.models.yolov3 import darknet53, yolov3
 
 __all__ = [
     "alexnet",
@@ -45,6 +46,7 @@ __all__ = [
     "capsnet",
     "char_transformer",
     "cifar_demo",
+    "darknet53",
     "densenet40",
     "densenet121",
     "densenet161",
@@ -95,4 +97,5 @@ __all__ = [
     "vit_l32",
     "vit_s16",
     "vit_ti16",
+    "yolov3",
 ]

@@ -14,12 +14,12 @@ def same_shape(in_shape: Sequence[int]) -> Shape:
 
 
 def channels(what: str, in_shape: Any) -> int:
-    """Return the length of the last axis.
+    """Return the length of the last axis; that of a batch may be symbolic, as in `jax.export`.
 
     Raises:
         ValueError: there is no axis, or several inputs.
     """
-    if not is_shape(in_shape) or not len(in_shape):
+    if not isinstance(in_shape, tuple | list) or not len(in_shape) or not is_shape(in_shape[-1:]):
         raise ValueError(f"in_shape: got {in_shape!r}, but {what} takes at least one axis, the last being its channels")
     return in_shape[-1]
 

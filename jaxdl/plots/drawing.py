@@ -10,13 +10,16 @@ from pathlib import Path
 import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Real
-from matplotlib import font_manager
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from PIL import Image
 
 from jaxdl import disk
+from jaxdl.extras import needed
+
+with needed("jaxdl.plots", "plots"):
+    from matplotlib import font_manager
+    from matplotlib.axes import Axes
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from PIL import Image
 
 # M. Okabe, K. Ito, "Color universal design", 2008; without its yellow, which is too pale for lines on white
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -84,15 +87,18 @@ def _pixels(figure: Figure, dpi: int) -> Image.Image:
     return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
 
 
-def draw_lines(axes: Axes, series: Mapping[str, Curve], names: list[str]) -> None:
-    """Draw each curve in the style of its place among ``names``: a broad pale line under thin dashed ones."""
+def draw_lines(axes: Axes, series: Mapping[str, Curve], names: list[str], *, fine: bool = False) -> None:
+    """Draw each curve in the style of its place among ``names``: a broad pale line under thin dashed ones.
+
+    Fine lines have the same colours and dashes, and no markers.
+    """
     for name, (x, y) in series.items():
         place = names.index(name)
-        few = np.size(x) <= 40
-        under = place == 0 and len(names) > 1
+        few = np.size(x) <= 40 and not fine
+        under = place == 0 and len(names) > 1 and not fine
         axes.plot(
             np.asarray(x), np.asarray(y, np.float64), label=literal(name), color=COLORS[place % len(COLORS)],
-            linewidth=5 if under else 1.7, alpha=0.45 if under else 1,
+            linewidth=5 if under else 0.9 if fine else 1.7, alpha=0.45 if under else 1,
             linestyle="-" if place == 0 else (4 * (place - 1), (4, 2 + 2 * place)),
             marker=("o", "x", "+", "^", "v", "s", "d")[place % 7] if few else "",
             markersize=7 if under else 4.5, markerfacecolor="none" if under else None,
@@ -111,6 +117,7 @@ def add_legend(figure: Figure, axes: Axes) -> None:
     handles, labels = axes.get_legend_handles_labels()
     letters = max(map(len, labels), default=0) + 8  # per column with its line; about ten fit into an inch
     columns = max(1, min(len(labels), int(10 * figure.get_figwidth() / letters)))
+    columns = math.ceil(len(labels) / math.ceil(max(1, len(labels)) / columns)) or 1  # rows of equal length
     figure.legend(handles, labels, loc="outside upper center", ncols=columns, frameon=False)
 
 

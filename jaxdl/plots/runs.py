@@ -36,7 +36,9 @@ def curves(series: Mapping[str, Curve], *, xlabel: str, ylabel: str, title: str 
     return figure
 
 
-def learning_curves(runs: Mapping[str, Mapping[str, Mapping[str, Curve]]], *, xlabel: str = "epoch") -> Figure:
+def learning_curves(
+    runs: Mapping[str, Mapping[str, Mapping[str, Curve]]], *, xlabel: str = "epoch", together: bool = False
+) -> Figure:
     """Draw a row of panels per metric and a column per split, with a line per run in each panel.
 
     The panels of a row share their y axis, which shows the gap between training and development.
@@ -45,11 +47,14 @@ def learning_curves(runs: Mapping[str, Mapping[str, Mapping[str, Curve]]], *, xl
         runs: ``runs[name][metric][split] = (x, y)`` with x and y of shape (n,). The metric becomes the label of the y
             axis, so include its unit: ``{"adam": {"loss (nats)": {"train": (epochs, losses)}}}``.
         xlabel: label of the x axis, with the unit.
+        together: whether all splits share one panel per metric, where lines of all but the last split are fine.
     """
     metrics = list(dict.fromkeys(m for run in runs.values() for m in run))
     splits = list(dict.fromkeys(s for run in runs.values() for curves in run.values() for s in curves))
     if not metrics or not splits:
         raise ValueError(f"runs must hold at least one curve, got {dict(runs)!r}")
+    if together:
+        return _curves_together(runs, metrics, splits, xlabel)
     figure = Figure(figsize=(max(5.0, 4.6 * len(splits)), 3.1 * len(metrics) + 0.4), layout="constrained")
     grid = figure.subplots(len(metrics), len(splits), squeeze=False, sharex=True, sharey="row")
     for metric, row in zip(metrics, grid, strict=True):
@@ -60,6 +65,20 @@ def learning_curves(runs: Mapping[str, Mapping[str, Mapping[str, Curve]]], *, xl
             axes.set_title(literal(split), fontsize=11)
             axes.label_outer()
     add_legend(figure, grid[0][0])
+    return figure
+
+
+def _curves_together(
+    runs: Mapping[str, Mapping[str, Mapping[str, Curve]]], metrics: Sequence[str], splits: Sequence[str], xlabel: str
+) -> Figure:
+    figure = Figure(figsize=(max(5.0, 4.6 * len(metrics)), 3.6), layout="constrained")
+    row = figure.subplots(1, len(metrics), squeeze=False)[0]
+    for metric, axes in zip(metrics, row, strict=True):
+        for split in splits:
+            drawn = {f"{n}, {split}": r[metric][split] for n, r in runs.items() if split in r.get(metric, {})}
+            draw_lines(axes, drawn, [f"{name}, {split}" for name in runs], fine=split != splits[-1])
+        axes.set(xlabel=xlabel, ylabel=metric)
+    add_legend(figure, max(row, key=lambda axes: len(axes.lines)))
     return figure
 
 

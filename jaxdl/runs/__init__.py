@@ -13,9 +13,11 @@ from jaxdl.runs.names import dataset, labels, loss, model, optimizer, optimizer_
 from jaxdl.runs.progress import RunProgress, StudyProgress
 from jaxdl.runs.records import Table, read_json, read_record, read_table, write_json
 from jaxdl.runs.signals import Diverged, StopRequest, catch_stop
+from jaxdl.runs.tasks import ACTIVATIONS, task
 from jaxdl.runs.trials import check_loss, try_update
 
 __all__ = [
+    "ACTIVATIONS",
     "Diverged",
     "Run",
     "RunProgress",
@@ -43,6 +45,7 @@ __all__ = [
     "read_record",
     "read_table",
     "save_final",
+    "task",
     "try_update",
     "write_json",
     "write_manifest",

@@ -1,9 +1,11 @@
-"""Training time, without compilation, evaluation and checkpoints; and times as users write them."""
+"""The time of a run by phases: compilation, training steps, evaluation, checkpoints; and times as users write them."""
 
+import contextlib
 import math
 import re
 import time
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Literal
 
 import jax
 
@@ -18,10 +20,15 @@ def seconds_of(text: str) -> float | None:
 
 
 class Clock:
-    """A stopwatch of one optimizer's training. The first call of a process compiles and counts as compilation only."""
+    """A stopwatch of one optimizer's training. The first call of a process compiles and counts as compilation only.
+
+    Evaluation and checkpoints are timed apart, while the stopwatch stands still (`during`). The first evaluation of a
+    part compiles, too, which counts as evaluation.
+    """
 
     def __init__(self) -> None:
         self.compile_seconds = 0.0
+        self.apart = {"evaluation": 0.0, "checkpoint": 0.0}  # seconds
         self._seconds = 0.0  # up to the last stop
         self._steps = 0  # done in those seconds
         self._mark: float | None = None  # time of the last start; None while stopped
@@ -45,6 +52,15 @@ class Clock:
         """Pause until the next `start`."""
         self._seconds, self._mark = self.seconds, None
 
+    @contextlib.contextmanager
+    def during(self, phase: Literal["evaluation", "checkpoint"]) -> Iterator[None]:
+        """Add the time of the block to a phase; the stopwatch must stand still."""
+        begin = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.apart[phase] += time.perf_counter() - begin
+
     def count(self, result: Any, steps: int = 1) -> None:
         """Count a call of ``steps`` steps that returned ``result``; the first one is waited for and not counted."""
         if self._compiled:
@@ -57,9 +73,11 @@ class Clock:
 
     def to_dict(self) -> dict[str, float | int]:
         """Return the state for a checkpoint."""
-        return {"seconds": self.seconds, "steps": self._steps, "compile_seconds": self.compile_seconds}
+        apart = {f"{phase}_seconds": seconds for phase, seconds in self.apart.items()}
+        return {"seconds": self.seconds, "steps": self._steps, "compile_seconds": self.compile_seconds, **apart}
 
     def restore(self, values: dict[str, Any]) -> None:
-        """Continue from a state of `to_dict`."""
+        """Continue from a state of `to_dict`; older ones lack the phases apart."""
         self._seconds, self._steps = values["seconds"], values["steps"]
         self.compile_seconds = values["compile_seconds"]
+        self.apart = {phase: values.get(f"{phase}_seconds", 0.0) for phase in self.apart}

@@ -19,6 +19,7 @@ from typing import Annotated, Any, TextIO, TypeVar, cast, get_type_hints
 import jax
 
 from jaxdl import disk
+from jaxdl.extras import needed
 from jaxdl.runs import folder as folders
 from jaxdl.runs import records, trust
 from jaxdl.runs.signals import Diverged
@@ -49,7 +50,7 @@ def parse(
         config_type: a dataclass; the docstrings of its fields become the help of the options. Its class variable
             GROUPS, if it has one, maps titles to the names of the options below them; others come first. FOLLOWS maps
             options to the one that decides about their default: they are not taken from ``--config`` if that one is
-            given otherwise.
+            given otherwise. MOVABLE names options that a resumed run may change.
         argv: the arguments; those of this process by default.
         description: text above the options, usually the module's docstring.
         prog: the command's name in the help.
@@ -60,7 +61,8 @@ def parse(
             functions from outside of jaxdl that the command line neither repeats nor allows by ``--trust-run`` (see
             `trust`).
     """
-    import tyro
+    with needed("the command line", "experiments"):
+        import tyro
 
     def cli(**more: Any) -> Any:
         found = tyro.cli(_with_help(config_type), args=argv, description=_paragraphs(description), prog=prog, **more)
@@ -132,7 +134,8 @@ def _nested(grouped: Any, options: Mapping[str, Any]) -> Any:
 @functools.cache
 def _with_help(config_type: Any) -> Any:
     """Copy the dataclass for tyro: each docstring on one line, where it would keep the source's breaks, and groups."""
-    import tyro
+    with needed("the command line", "experiments"):
+        import tyro
 
     docs: dict[str, str] = {}
     for one in reversed(config_type.__mro__[:-1]):  # inherited options come with their help, unless it is replaced
@@ -213,7 +216,8 @@ def _passing(config_type: Any) -> set[str]:
 
 
 def _free(config_type: Any) -> set[str]:
-    return {*FREE} | _passing(config_type)
+    """Return the options that a resumed run may change: `FREE`, and those in the class variable MOVABLE."""
+    return {*FREE, *getattr(config_type, "MOVABLE", ())} | _passing(config_type)
 
 
 def _kind(config_type: Any) -> str | None:

@@ -57,7 +57,7 @@ class DemonstrationOptions:
     """Time after which no further seed begins, such as 90s, 10m or 1h30m. The row says how many seeds were finished,
     and --resume runs the others."""
     full: bool = False
-    """Run at the size of the paper, which may take hours; the row says so."""
+    """Run at the size of the paper or lecture, which may take hours; the row's command says so and has the sizes."""
     data_dir: Path | None = None
     """Folder of the data sets' files; by default the variable JAXDL_DATA_DIR, else a per-user cache."""
     out: Path | None = None
@@ -87,7 +87,7 @@ class Demonstration(NamedTuple):
     judge: Callable[[Any, Outcomes], Sequence[Claim]]  # (config, outcomes) -> claims
     draw: Callable[[Any, Outcomes], Sequence[Drawing]]  # (config, outcomes) -> figures
     check: Callable[[Any], None] = lambda config: None  # raises ValueError for an option out of range
-    full: Mapping[str, Any] = {}
+    full: Mapping[str, Any] = {}  # option -> its value with --full, unless the command line sets another
 
 
 class OutOfBudget(ValueError):
@@ -132,6 +132,8 @@ def checked(demonstration: Demonstration, config: Any) -> Any:
         ValueError: for an option out of range; the message names it, its value and the allowed ones.
     """
     if config.full:
+        if not demonstration.full:
+            raise ValueError(f"full=True is not allowed: {_name(config)} has no larger size than its default")
         default = demonstration.config()
         left = {k: v for k, v in demonstration.full.items() if getattr(config, k) == getattr(default, k)}
         config = dataclasses.replace(config, **left)

@@ -12,13 +12,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from markdown_it import MarkdownIt
-from matplotlib.figure import Figure
-
 from jaxdl import plots
+from jaxdl.extras import needed
 from jaxdl.runs import records
 from jaxdl.runs.folder import Manifest
 from jaxdl.runs.texts import printable
+
+with needed("a report", "plots"):
+    from markdown_it import MarkdownIt
+    from matplotlib.figure import Figure
+
+CHART = "#chart"  # marks a figure that a dark page may invert
 
 
 def write(folder: Path, parts: Sequence[str]) -> Path:
@@ -32,20 +36,25 @@ def write(folder: Path, parts: Sequence[str]) -> Path:
 
 def made(manifest: Manifest, config: dict[str, Any]) -> list[str]:
     """Return the section on provenance: the command, the rest of the manifest, the options."""
-    command = printable(manifest.command, keep="\n")
-    fence = "`" * (1 + max(2, *map(len, re.findall("`+", command)), 0))
     recorded = [[words(k), shown(v)] for k, v in manifest._asdict().items() if k != "command" and v is not None]
     options = [[words(k), shown(v)] for k, v in config.items() if k != "experiment"]
     return [
         "## How this was made",
-        f"{fence}sh\n{command}\n{fence}",
+        code(manifest.command, "sh"),
         *([table(["recorded", "value"], recorded, left=2)] if recorded else []),
         "### Options",
         *([table(["option", "value"], options, left=2)] if options else ["None."]),
     ]
 
 
-def figure(folder: Path, name: str, drawn: Figure | bytes, alt: str) -> str:
+def code(text: str, language: str) -> str:
+    """Return a Markdown block of code, with a fence that the text cannot close."""
+    shown = printable(text, keep="\n")
+    fence = "`" * (1 + max(2, *map(len, re.findall("`+", shown)), 0))
+    return f"{fence}{language}\n{shown}\n{fence}"
+
+
+def figure(folder: Path, name: str, drawn: Figure | bytes, alt: str, *, chart: bool = False) -> str:
     """Save a figure, or an animation, and return the Markdown that shows it.
 
     Args:
@@ -53,11 +62,13 @@ def figure(folder: Path, name: str, drawn: Figure | bytes, alt: str) -> str:
         name: of the file, without its suffix; characters that a file's name cannot have are replaced.
         drawn: the figure, or the bytes of a GIF.
         alt: a description for readers who do not see it.
+        chart: whether it consists of lines and shades on white, which a dark page inverts; the address then ends in
+            ``#chart``. Images keep their colours.
     """
     (folder / "figures").mkdir(exist_ok=True)
     file = f"{_file_name(name)}.{'gif' if isinstance(drawn, bytes) else 'png'}"
     records.write_whole(folder / "figures" / file, drawn if isinstance(drawn, bytes) else plots.png(drawn))
-    return f"![{plain(alt)}](figures/{file})"
+    return f"![{plain(alt)}](figures/{file}{CHART if chart else ''})"
 
 
 def _file_name(name: str) -> str:
@@ -122,7 +133,10 @@ def _html(text: str, folder: Path) -> str:
             token.attrs["class"] = align.removeprefix("text-align:")
         for child in token.children or []:
             if child.type == "image":
-                path = folder / str(child.attrs["src"])
+                source = str(child.attrs["src"])
+                path = folder / source.removesuffix(CHART)
+                if path.name != Path(source).name:
+                    child.attrs["class"] = CHART[1:]
                 data = base64.b64encode(path.read_bytes()).decode()
                 child.attrs["src"] = f"data:image/{path.suffix[1:]};base64,{data}"
     body = markdown.renderer.render(tokens, markdown.options, {})
@@ -154,8 +168,9 @@ p:has(img + img) img { flex: 1 1 22rem; min-width: 0; max-width: 30rem; align-se
   body { margin: 1rem auto; padding: 0 .7rem; }
   h1 { font-size: 1.3rem; }
 }
-@media (prefers-color-scheme: dark) and (not print) {
+@media screen and (prefers-color-scheme: dark) {
   img { filter: brightness(.85); }
+  img.chart { filter: invert(.93) hue-rotate(180deg); }
 }
 @media print {
   :root { color-scheme: light; }

@@ -4,6 +4,7 @@ import math
 import time
 from typing import Any
 
+from jaxdl.extras import needed
 from jaxdl.runs.texts import printable
 
 QUIET = 10.0  # seconds after which a train row is printed where there are no bars; a log shall not look dead
@@ -22,8 +23,9 @@ class RunProgress:
     """
 
     def __init__(self, steps: int) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+        with needed("progress", "experiments"):
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         self.console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)  # names are literal
         self._steps = steps
@@ -50,7 +52,8 @@ class RunProgress:
 
     def row(self, member: Any, row: Any) -> None:
         """Show one row of metrics.csv, of the trainer ``member``."""
-        text = f"{row.split} loss {decimals(row.loss)} accuracy {row.accuracy:.2%}"
+        accuracy = "" if math.isnan(row.accuracy) else f" accuracy {row.accuracy:.2%}"
+        text = f"{row.split} loss {decimals(row.loss)}{accuracy}"
         if self._bars is not None:
             if member.name not in self._tasks:
                 self._tasks[member.name] = self._bars.add_task(printable(member.name), total=self._steps, text="")
@@ -67,7 +70,8 @@ class RunProgress:
 
     def table(self, summary: Any) -> None:
         """Print the final table of a run."""
-        from rich.table import Table
+        with needed("a table", "experiments"):
+            from rich.table import Table
 
         title = f"{summary.model} on {summary.dataset}, {summary.parameters:,} parameters"
         table = Table(title=printable(title))
@@ -107,8 +111,9 @@ class StudyProgress:
     """Progress of a study, in groups of runs."""
 
     def __init__(self) -> None:
-        from rich.console import Console
-        from rich.progress import Progress
+        with needed("progress", "experiments"):
+            from rich.console import Console
+            from rich.progress import Progress
 
         self.console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)  # names are literal
         self._bar = Progress(console=self.console) if self.console.is_terminal else None

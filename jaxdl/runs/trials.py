@@ -13,17 +13,21 @@ from jaxdl import nn, optimizers, training
 from jaxdl.runs.names import loss
 
 
-def check_loss(name: str, model: str, layer: nn.Layer, in_shape: Sequence[int]) -> None:
+def check_loss(name: str, model: str, layer: nn.Layer, in_shape: Sequence[int], *, targets: int = 0) -> None:
     """Raise ValueError unless the loss maps the network's outputs to one number per example; only shapes are evaluated.
+
+    For targets, it may give one number per target, which the training step averages.
 
     Args:
         name: the loss, as on the command line.
         model: name of the network for the message.
         layer: the network, which may return more in training than in evaluation.
         in_shape: shape of one image.
+        targets: number of real targets per image; 0 for a class.
     """
     key, function = jax.random.key(0), loss(name)
-    images, labels = (jax.ShapeDtypeStruct((2, *in_shape), "float32"), jax.ShapeDtypeStruct((2,), "int32"))
+    images = jax.ShapeDtypeStruct((2, *in_shape), "float32")
+    labels = jax.ShapeDtypeStruct((2, targets), "float32") if targets else jax.ShapeDtypeStruct((2,), "int32")
     for train in (False, True):
         outputs = jax.eval_shape(
             lambda x, train=train: layer.apply(*layer.init(key, tuple(in_shape)), x, train=train, key=key)[0], images
@@ -35,7 +39,7 @@ def check_loss(name: str, model: str, layer: nn.Layer, in_shape: Sequence[int]) 
             when = f"in {'training' if train else 'evaluation'}, {what}"
             why = textwrap.shorten(str(error), 200, placeholder=" ...")
             raise ValueError(f"loss={name!r} does not take what model={model!r} returns {when}: {why}") from error
-        if shape != (2,):
+        if shape not in ((2,), labels.shape):
             raise ValueError(f"loss={name!r} must give one number per example; for 2 examples it gives shape {shape}")
 
 

@@ -1,4 +1,4 @@
-"""Training: the state, one step, the loop, several devices, early stopping and checkpoints."""
+"""Training: the state, one step, the loop, several devices, early stopping, checkpoints, a test for the rate."""
 
 from jaxdl.training import checkpoints
 from jaxdl.training.batch_norm import reestimate_batch_norm
@@ -7,6 +7,7 @@ from jaxdl.training.loop import evaluate, fit, prefetch
 from jaxdl.training.measures import check_labels
 from jaxdl.training.parallel import STRATEGIES, Parallel, data_parallel, data_parallel_eval, replicate
 from jaxdl.training.processes import join, own_part
+from jaxdl.training.rates import RateSuggestion, RateTest, find_rate, suggest_rate
 from jaxdl.training.resident import fits_in_memory
 from jaxdl.training.scaling import loss_scaled
 from jaxdl.training.state import TrainState, create, eval_variables, start
@@ -18,6 +19,8 @@ __all__ = [
     "EarlyStopping",
     "Invariance",
     "Parallel",
+    "RateSuggestion",
+    "RateTest",
     "TrainState",
     "assert_device_invariance",
     "check_device_invariance",
@@ -29,6 +32,7 @@ __all__ = [
     "eval_step",
     "eval_variables",
     "evaluate",
+    "find_rate",
     "fit",
     "fits_in_memory",
     "join",
@@ -39,5 +43,6 @@ __all__ = [
     "reestimate_batch_norm",
     "replicate",
     "start",
+    "suggest_rate",
     "train_step",
 ]

@@ -19,6 +19,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxdl.extras import needed
+
 Path = pathlib.Path
 _KEY_WORDS = {"key<fry>": 2, "key<rbg>": 4, "key<urbg>": 4}  # of 32 bits, by the dtype of a random key
 MOST_SECONDS = 60.0  # to wait for threads that write on after an error
@@ -62,7 +64,8 @@ def write(path: Path, tree: Any) -> None:
     arrays = _stored(tree)
     if not arrays:
         return
-    import orbax.checkpoint as ocp
+    with needed("a checkpoint", "experiments"):
+        import orbax.checkpoint as ocp
 
     try:
         with _contained(), ocp.StandardCheckpointer() as checkpointer:  # leaving the block waits for the write
@@ -139,7 +142,8 @@ def _key_impl(like: Any) -> Any:
 def _read(path: Path, abstract: dict[str, Any]) -> dict[str, Any]:
     if not abstract:
         return {}
-    import orbax.checkpoint as ocp
+    with needed("a checkpoint", "experiments"):
+        import orbax.checkpoint as ocp
 
     here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     wanted = {name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here) for name, leaf in abstract.items()}

@@ -16,7 +16,7 @@ import pytest
 import experiments
 from experiments import report as remake
 from experiments.train_cnn import command as train_cnn
-from experiments.train_cnn import dry_run, find_rate, report, setup, starting
+from experiments.train_cnn import dry_run, report, setup, starting
 from experiments.train_cnn.config import Config, resolve
 from jaxdl import analysis, data, interop, models, runs
 from jaxdl.runs import commandline
@@ -123,19 +123,6 @@ def test_a_dry_run_says_what_a_run_takes_and_leaves_nothing(run, here, monkeypat
 def test_times_are_written_in_the_largest_unit():
     shown = {0.25: "0.2 s", 59.0: "59.0 s", 90.0: "1.5 min", 5400.0: "1.5 h"}
     assert {seconds: dry_run.duration(seconds) for seconds in shown} == shown
-
-
-def test_the_rate_of_the_steepest_fall_is_found():
-    rates = np.geomspace(1e-6, 10, 200)
-    losses = 2.3 / (1 + (rates / 1e-3) ** 2) + (rates / 0.5) ** 2  # falls at 1e-3, lowest near 0.03, then explodes
-    found = find_rate.suggest(rates, losses)
-    assert 5e-4 < found.steepest < 4e-3
-    lowest = rates[np.argmin(losses)]
-    assert lowest / 10 <= found.tenth < 4 * lowest / 10, "the average lags behind"
-
-
-def test_the_average_of_equal_losses_has_no_bias():
-    np.testing.assert_allclose(find_rate.smoothed([2.0] * 5), 2.0)
 
 
 @pytest.mark.trains
@@ -260,6 +247,7 @@ def test_a_finished_run_is_extended_to_the_rows_of_a_longer_one(run, here, tmp_p
     common = [*SMALL, "--optimizer", "jaxdl.adam", "--schedule", "inverse_sqrt", "--log-every", 2]
     for name, epochs in (("short", 1), ("long", 2)):
         assert run(train_cnn.main, *common, "--epochs", epochs, "--out", tmp_path / name)[0] == 0
+    shutil.copytree(tmp_path / "short", tmp_path / "moved")
     code, out, err = run(train_cnn.main, "--resume", tmp_path / "short", "--epochs", 2, "--trust-run")
     assert (code, err) == (0, "")
     assert out.startswith(f"{tmp_path / 'short'} has finished; 2 epochs extend its 1\n")
@@ -268,6 +256,22 @@ def test_a_finished_run_is_extended_to_the_rows_of_a_longer_one(run, here, tmp_p
     code, _, err = run(train_cnn.main, "--resume", tmp_path / "short", "--epochs", 1, "--trust-run")
     assert code == 2
     assert "epochs=1 is not allowed: it must be at least the run's 2" in err
+    goes_on_elsewhere(run, tmp_path / "moved", rows(tmp_path / "long"))
+
+
+def goes_on_elsewhere(run, folder, wanted):
+    """Resume a run of one device on two, and compare the rows up to rounding."""
+    args = ["--resume", folder, "--epochs", 2, "--devices", 2, "--strategy", "pmap", "--trust-run"]
+    code, out, err = run(train_cnn.main, *args)
+    assert (code, err) == (0, "")
+    assert "on other devices (1 by jit before, 2 by pmap now): the same numbers up to the rounding of sums" in out
+    stored = json.loads((folder / "config.json").read_text())
+    assert (stored["devices"], stored["strategy"]) == (2, "pmap")
+    found = rows(folder)
+    assert [(r["split"], r["step"], r["epoch"]) for r in found] == [(r["split"], r["step"], r["epoch"]) for r in wanted]
+    for column in ("loss", "accuracy", "learning_rate"):
+        pairs = np.array([[float(r[column]) for r in both] for both in (found, wanted)])
+        np.testing.assert_allclose(*pairs, rtol=1e-4)
 
 
 @pytest.mark.parametrize("schedule", ["one_cycle", "cosine", "step"])

@@ -124,9 +124,10 @@ NUMPY = {"benchmarks/speed/rows.py", "benchmarks/kills.py"}
 IMPORTED = {
     "jaxdl/runs/names.py": "package.module:function; one that a run folder names needs trust_run",
     "jaxdl/runs/trust.py": "modules of jaxdl and experiments alone",
-    "jaxdl/data/reading/fetching.py": "optional libraries, named in the sources",
+    "jaxdl/extras.py": "optional libraries, named in the sources",
     "benchmarks/mutants/making.py": "modules of jaxdl, named in the sources",
     "experiments/catalogue.py": "the experiments themselves, found by their files",
+    "experiments/listings/peers.py": "torch and keras, named in the sources",
     "benchmarks/streaming.py": "torch, before its memory is measured",
     "benchmarks/fuzz/child.py": "modules of jaxdl and experiments, named in the sources",
     "benchmarks/on_gpu/parts.py": "modules of benchmarks, named in the sources",
@@ -188,7 +189,8 @@ SMALL = {
 }
 CLAIMS = [catalogue.load(name) for name in catalogue.demonstrations()]
 COMMANDS |= {module: ("dataset",) for module in CLAIMS if hasattr(module.Config, "dataset")}
-OTHERS = {"predict", "report", "same", "summary", "cifar10_speedrun", "__init__"}  # tested apart, or read no run folder
+# tested apart, or no reader of run folders
+OTHERS = {"cards", "export", "predict", "report", "same", "summary", "cifar10_speedrun", "__init__"}
 OTHERS |= {"__main__", "all", "catalogue"} | {module.Config.EXPERIMENT for module in CLAIMS if module not in COMMANDS}
 
 

@@ -1,4 +1,4 @@
-"""Numbers in README and docs equal those of the committed files that they cite."""
+"""Numbers of docs/measured.md and other pages equal those of the committed files that they cite."""
 
 import functools
 import pathlib
@@ -44,8 +44,8 @@ def shown(values, digits):
     return {f"{min(values):.{digits}f}", f"{max(values):.{digits}f}"}
 
 
-def test_the_readme_has_the_lines_of_the_accuracy_table():
-    ours = [line for line in page("README.md").splitlines() if line.startswith("|") and "--seed N" in line]
+def test_the_measured_page_has_the_lines_of_the_accuracy_table():
+    ours = [line for line in page("docs/measured.md").splitlines() if line.startswith("|") and "--seed N" in line]
     assert ours == page("benchmarks/accuracy.md").removeprefix(accuracy.HEADER).splitlines()
 
 
@@ -58,7 +58,7 @@ def test_the_zoo_has_accuracies_of_networks_of_that_size_alone():
 
 
 def test_speed_beside_other_libraries():
-    text = flat("README.md")
+    text = flat("docs/measured.md")
     jax, torch, compiling = (
         re.search(pattern, text).groups()
         for pattern in (
@@ -108,7 +108,7 @@ def test_the_steps_of_fast_on_cpu():
 
 def also(what):
     """Return the value of a row of "also measured"."""
-    (value,) = [row[1] for row in table("README.md", columns=3) if row[0].startswith(what)]
+    (value,) = [row[1] for row in table("docs/measured.md", columns=3) if row[0].startswith(what)]
     return value
 
 
@@ -157,8 +157,28 @@ def test_when_sweeps_are_looped():
     assert f"one program was {min(small):.0f} to {max(small):.0f} times as fast (digits, quadratic_deep)" in text
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/zoo.md"])
+@pytest.mark.parametrize(
+    "name", ["README.md", "docs/zoo.md", "docs/measured.md", "docs/parts.md", "docs/reliability.md"]
+)
 def test_files_that_a_page_links_to_are_there(name):
     links = re.findall(r"\]\(([^)#]+)", page(name))
     here = (ROOT / name).parent
     assert [link for link in links if "://" not in link and not (here / link).exists()] == []
+
+
+def test_every_fault_of_the_page_on_reliability_has_its_test():
+    sources = [path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py")]
+    there = set(re.findall(r"^def (test_\w+)", "".join(sources), re.M))
+    rows = table("docs/reliability.md", columns=3)[2:]
+    assert len(rows) > 15
+    for fault, promise, tests in rows:
+        named = re.findall(r"`(test_\w+)`", tests)
+        assert named, (fault, promise)
+        assert set(named) <= there, fault
+
+
+def test_the_kills_of_the_page_on_reliability_are_the_committed_ones():
+    ended, killed = re.search(r"^(\d+) of (\d+) runs, killed with SIGKILL", page("benchmarks/kills.md"), re.M).groups()
+    calls = re.search(r"a run of (\d+) calls that change its folder", page("benchmarks/kills.md"))[1]
+    assert f"of its {calls} calls that change files" in flat("docs/reliability.md")
+    assert f"[{ended} of {killed}](../benchmarks/kills.md) resumed runs" in flat("docs/reliability.md")

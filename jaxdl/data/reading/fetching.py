@@ -1,15 +1,14 @@
 """Checked downloads, and the folders that hold data."""
 
-import importlib
 import os
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from jaxdl import disk
+from jaxdl.extras import need
 
 VARIABLE = "JAXDL_DATA_DIR"
 
@@ -24,22 +23,6 @@ def data_folder(data_dir: str | Path | None = None) -> Path:
     """Return the folder to find and download data sets in: the argument, else `$JAXDL_DATA_DIR`, else the cache."""
     chosen = data_dir if data_dir is not None else os.environ.get(VARIABLE)
     return Path(chosen).expanduser() if chosen else cache_folder()
-
-
-def need(module: str, *, purpose: str, extra: str = "experiments") -> ModuleType:
-    """Import an optional library.
-
-    Raises:
-        ImportError: if it is not installed; the message names the extra that provides it.
-    """
-    top = module.split(".")[0]
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if (error.name or top).split(".")[0] != top:
-            raise
-        package = {"PIL": "pillow", "sklearn": "scikit-learn"}.get(top, top)
-        raise ImportError(f"{purpose} needs {package}: install it with `pip install 'jaxdl[{extra}]'`") from error
 
 
 def fetch(

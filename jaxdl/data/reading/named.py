@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from jaxdl.data.dataset import Dataset, checked, numbered_classes, sha256
-from jaxdl.data.reading.fetching import fetch, need
+from jaxdl.data.reading.fetching import fetch
 from jaxdl.data.reading.idx import read_idx
 from jaxdl.data.reading.sources import IdxSource
+from jaxdl.extras import need
 
 _TRAIN = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte")
 _TEST = ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")

@@ -19,7 +19,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from jaxdl.data.reading.fetching import need
+from jaxdl.extras import need
 
 FORMATS = ("PNG", "JPEG", "BMP", "PPM", "WEBP", "TIFF", "GIF")
 LOSSY = (".jpg", ".jpeg", ".jpe", ".jfif")

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from jaxdl.data.reading.fetching import need
+from jaxdl.extras import need
 
 AREA, RATIO, TRIES = (0.08, 1.0), (3 / 4, 4 / 3), 10
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from multiprocessing import connection
 from typing import Any
 
-from jaxdl.data.reading.fetching import need
 from jaxdl.data.splits import check_whole
+from jaxdl.extras import need
 
 MOST_THREADS = 16  # beyond it, Python's lock is the limit
 

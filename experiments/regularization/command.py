@@ -1,15 +1,4 @@
-"""Penalties and noise on weights: error against strength, the histogram of the weights, exact zeros.
-
-    python -m experiments.regularization
-
-The lectures say that a penalty lowers the test error up to some strength and raises it beyond, that L1 makes weights
-exactly zero while L2 only shrinks them, and that noise on the weights (DropConnect, Shakeout, Whiteout) regularises,
-too. A network with one hidden layer learns a few of scikit-learn's digits at every strength of a grid, 0 among them.
-The best strength is chosen on development examples and judged on test examples, so that no method wins by its strength.
-L1 is tried by its gradient and by the proximal step. A minute or two on one core. Zoneout is not part of it.
-
-(Lecture rows G1, G4, C6.)
-"""
+"""The experiment: its options, its cases and its claims."""
 
 import dataclasses
 import functools
@@ -20,14 +9,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl import activations, data, initializers, layers, losses, optimizers, regularizers
-from jaxdl.runs import claims, commandline, demonstrations
+from experiments.regularization import zoneout
+from jaxdl import activations, data, initializers, layers, losses, optimizers, regularizers, runs
+from jaxdl.runs import claims, demonstrations
 
 PENALTIES = ("L2", "L1 by gradient", "L1 by proximal step")
 NOISES = ("DropConnect", "Shakeout", "Whiteout")
-CASES = (*PENALTIES, *NOISES)
+CASES = (*PENALTIES, *NOISES, ZONEOUT := "Zoneout")
 LAMBDAS = (0.0, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1)
 SHOWN = 3e-3  # λ at which zeros are counted: the largest at which L1 costs less than a point of accuracy
+ROWS, TESTED = 1000, 3000  # training and test examples of Zoneout
 RATES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 0.9)  # of dropping or reversing; of Whiteout, σ
 
 
@@ -46,28 +37,38 @@ class Config(demonstrations.DemonstrationOptions):
     steps: int = 800
     """Steps of gradient descent on all training examples."""
     learning_rate: float = 0.3
-    """Rate of gradient descent, for all methods."""
+    """Rate of gradient descent, for all methods but Zoneout."""
+    dataset: str = "mnist"
+    """Images that the LSTM of Zoneout reads by rows: mnist, fashion_mnist, digits, a folder or archive, or
+    package.module:function."""
+    units: int = 32
+    """Units of the LSTM."""
+    lstm_steps: int = 500
+    """Steps of Adam for the LSTM."""
 
 
 def check(config: Config) -> None:
     """Raise ValueError for an option out of range."""
-    demonstrations.check_at_least(config, examples=10, hidden=1, steps=1)
+    demonstrations.check_at_least(config, examples=10, hidden=1, steps=1, units=1, lstm_steps=1)
     if config.examples > 800:
         raise ValueError(f"examples={config.examples} is not allowed: it must be at most 800")
     if not 0 < config.learning_rate < float("inf"):
         raise ValueError(f"learning_rate={config.learning_rate} is not allowed: it must be a positive number")
 
 
-def load(config: Config) -> tuple[data.Dataset, data.Dataset]:
-    """Load scikit-learn's digits."""
-    del config
-    dataset = data.load("digits")
-    return dataset, dataset
+def load(config: Config) -> tuple[str, tuple[data.Dataset, Any]]:
+    """Load scikit-learn's digits, and the images that are read by rows, as unit images with one channel."""
+    digits, rows = data.load("digits"), runs.dataset(config.dataset, data_dir=config.data_dir)
+    if len(rows.classes) > 10:
+        raise ValueError(f"dataset={config.dataset}: {rows.name} has {len(rows.classes)} classes; must have at most 10")
+    splits = data.split(rows, seed=0, dev_fraction=0)
+    unit = lambda part: (part.images.mean(-1).astype(np.float32) / rows.scale, part.labels)
+    return f"{digits.name}; {rows.name} by rows", (digits, (unit(splits.train), unit(splits.test)))
 
 
 def strengths(case: str) -> tuple[float, ...]:
     """Return the grid of a case: λ of a penalty, or the amount of noise."""
-    return LAMBDAS if case in PENALTIES else RATES
+    return LAMBDAS if case in PENALTIES else zoneout.RATES if case == ZONEOUT else RATES
 
 
 def noisy(case: str, key: jax.Array, x: jax.Array, layer: Mapping[str, jax.Array], strength: jax.Array) -> jax.Array:
@@ -115,8 +116,29 @@ def _trained(config: Config, case: str) -> Any:
     return jax.jit(lambda key, x, y: jax.vmap(train, (0, None, None, None))(grid, key, x, y))
 
 
-def run(config: Config, dataset: data.Dataset, case: str, seed: int) -> Mapping[str, Any]:
+def by_rows(config: Config, parts: Any, seed: int) -> Mapping[str, Any]:
+    """Train the LSTM at all rates on a thousand images, choose one on a thousand others, and judge all on the test."""
+    (images, labels), test = parts
+    order = np.random.default_rng(seed).permutation(len(labels))
+    count = min(ROWS, len(order) // 2)
+    train, dev = order[:count], order[count : 2 * count]
+    held = [np.concatenate([old[dev], new[:TESTED]]) for old, new in zip(parts[0], test, strict=True)]
+    wrong = zoneout.wrong(config.units, config.lstm_steps, (images[train], labels[train]), held, seed)
+    return errors(ZONEOUT, wrong[:, :count], wrong[:, count:])
+
+
+def errors(case: str, dev: np.ndarray, test: np.ndarray) -> dict[str, Any]:
+    """Return the test errors at strengths of note, from whether each example is wrong, one row per strength."""
+    best, shown = int(np.argmin(dev.mean(1))), test.mean(1)
+    return {"best strength": strengths(case)[best], "error without": float(shown[0]), "errors": shown,
+            "error at the best": float(shown[best]), "error at the largest": float(shown[-1])}  # fmt: skip
+
+
+def run(config: Config, loaded: Any, case: str, seed: int) -> Mapping[str, Any]:
     """Train at all strengths, choose one on the development examples, and judge all on the test examples."""
+    dataset, rows = loaded
+    if case == ZONEOUT:
+        return by_rows(config, rows, seed)
     x = dataset.images.reshape(len(dataset.images), -1).astype(np.float32) / dataset.scale
     order, n = np.random.default_rng(seed).permutation(len(x)), config.examples
     train, dev, test = order[:n], order[n : 2 * n], order[2 * n :]
@@ -126,14 +148,9 @@ def run(config: Config, dataset: data.Dataset, case: str, seed: int) -> Mapping[
     wrong = 100 * np.asarray(jnp.argmax(logits, -1) != dataset.labels[None])
     kernels = np.concatenate([np.asarray(every[name]["kernel"]).reshape(len(wrong), -1) for name in every], 1)
     zeros, best = 100 * np.mean(kernels == 0, 1), int(np.argmin(wrong[:, dev].mean(1)))
-    return {
-        "best strength": strengths(case)[best],
-        "error without": float(wrong[0, test].mean()),
-        "error at the best": float(wrong[best, test].mean()),
-        "error at the largest": float(wrong[-1, test].mean()),
+    return errors(case, wrong[:, dev], wrong[:, test]) | {
         "zeros at the best": float(zeros[best]),
         "root mean square at the best": float(np.sqrt(np.mean(kernels[best] ** 2))),
-        "errors": wrong[:, test].mean(1),
         "zeros": zeros,
         "weights": kernels[best],
     }
@@ -164,37 +181,11 @@ def judge(config: Config, outcomes: demonstrations.Outcomes) -> list[claims.Clai
 
 def draw(config: Config, outcomes: demonstrations.Outcomes) -> Sequence[demonstrations.Drawing]:
     """Draw the error against the strength, and the histogram of the weights."""
-    del config
-    from matplotlib.figure import Figure
+    from experiments.regularization import figures  # matplotlib is slow to import, and --help need not wait
 
-    from jaxdl import plots
-
-    place = {case: np.array([max(s, strengths(case)[1] / 3) for s in strengths(case)]) for case in CASES}
-    curve = lambda case: (place[case], outcomes.arrays(case, "errors").mean(0))
-    groups = [{case: curve(case) for case in kind} for kind in (PENALTIES, NOISES)]
-    figure = Figure(figsize=(9.6, 3.4), layout="constrained")
-    for axes, group, label in zip(figure.subplots(1, 2, sharey=True), groups, ("λ", "rate, or σ of Whiteout"),
-                                  strict=True):  # fmt: skip
-        for number, (case, (x, y)) in enumerate(group.items()):
-            axes.plot(x, y, marker="osd"[number], color=plots.COLORS[number], label=case)
-        axes.set(xscale="log", xlabel=f"{label} (leftmost: 0)", ylim=(5, 30))
-        axes.grid(True, color="#e4e4e4")
-        axes.legend(frameon=False)
-    figure.axes[0].set_ylabel("test error (%)")
-    weights, bins = Figure(figsize=(9.6, 2.8), layout="constrained"), np.linspace(-0.5, 0.5, 81)
-    for axes, case in zip(weights.subplots(1, 3, sharey=True), PENALTIES, strict=True):
-        axes.hist(outcomes.arrays(case, "weights").ravel(), bins, color=plots.COLORS[0], density=True)
-        axes.set(yscale="log", xlabel="weight", title=case)
-    weights.axes[0].set_ylabel("density")
-    return [
-        demonstrations.Drawing("strength", figure, "Test error against the strength, digits, means over the seeds."),
-        demonstrations.Drawing("weights", weights, "Weights at each seed's best strength. The proximal step of L1 "
-                               "leaves exact zeros, its gradient leaves weights that tremble around zero."),
-    ]  # fmt: skip
+    return figures.draw(config, outcomes)
 
 
-DEMONSTRATION = demonstrations.Demonstration(Config, load, lambda config: CASES, run, judge, draw, check)
-main, write = demonstrations.commands(DEMONSTRATION, __doc__)
-
-if __name__ == "__main__":
-    commandline.run_main(main)
+DEMONSTRATION = demonstrations.Demonstration(
+    Config, load, lambda config: CASES, run, judge, draw, check, {"units": 100, "lstm_steps": 10_000}
+)

@@ -1,0 +1,111 @@
+"""Fashion-MNIST packed, as 70,000 PNG files and as tar shards: do they train alike, and at what cost?
+
+    JAXDL_DATA_DIR=DIR python -m benchmarks.streaming_at_size
+
+Each row is a process of its own, LeNet-5 for an epoch of 421 steps with batches of 128, one step per call. Memory is
+the peak of the process and of its workers, each by itself. "Same rows" says whether metrics.csv equals that of the
+files in memory, to the last digit, but for the seconds. The packed set has its examples in another order, so its rows
+differ. The rows share a cache, so the pass over all files is made by the first row that needs it.
+"""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from jaxdl import data
+
+OPTIONS = """--model lenet5 --epochs 1 --batch-size 128 --optimizer jaxdl.adam --augment none --steps-per-call 1
+    --log-every 20""".split()  # noqa: SIM905
+SHARDS = 8
+HEADER = "| data | test accuracy (%) | steps (s) | images/s | whole command (s) | peak memory (MB) | same rows |"
+
+
+class Row(NamedTuple):
+    """The findings of one run."""
+
+    accuracy: float
+    seconds: float
+    images_per_second: float
+    whole: float
+    megabytes: float
+    rows: list[dict[str, str]]  # of metrics.csv without seconds
+
+
+def write_files(folder: Path) -> None:
+    """Write a PNG file per image, in train/CLASS and test/CLASS."""
+    from PIL import Image
+
+    found = data.load("fashion_mnist")
+    parts = (("train", found.images, found.labels), ("test", found.test_images, found.test_labels))
+    for part, images, labels in parts:
+        assert images is not None
+        assert labels is not None
+        for i, (image, label) in enumerate(zip(images, labels, strict=True)):
+            path = folder / part / found.classes[label].replace("/", " or ") / f"{i:05d}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image[..., 0]).save(path)
+
+
+def write_shards(folder: Path, shards: Path) -> None:
+    """Pack the files into tar archives, dealt out in turn."""
+    shards.mkdir()
+    paths = sorted(folder.rglob("*.png"))
+    for number in range(SHARDS):
+        with tarfile.open(shards / f"part-{number}.tar", "w") as archive:
+            for path in paths[number::SHARDS]:
+                archive.add(path, str(path.relative_to(folder)))
+
+
+def train(out: Path, *options: str) -> Row:
+    """Run the command with these options and return its findings."""
+    began = time.perf_counter()
+    command = [sys.executable, "-m", "experiments.train_cnn", *OPTIONS, *options, "--out", str(out)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        sys.exit(f"failed: {' '.join(command)}")
+    whole = time.perf_counter() - began
+    (found,) = json.loads((out / "summary.json").read_text())["rows"]
+    with (out / "metrics.csv").open(newline="") as file:
+        rows = [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
+    speed = found["images_per_second"]
+    return Row(found["test_accuracy"], found["seconds"], speed, whole, usage.ru_maxrss / 1e3, rows)
+
+
+def main() -> None:
+    """Write the files, run all rows, and print the table."""
+    with tempfile.TemporaryDirectory() as text:
+        root = Path(text)
+        os.environ["XDG_CACHE_HOME"] = str(root / "cache")
+        files, shards = root / "fashion", root / "shards"
+        write_files(files)
+        write_shards(files, shards)
+        kinds = {
+            "packed, in memory": ["--dataset", "fashion_mnist"],
+            "PNG files, in memory": ["--dataset", str(files), "--stream", "never"],
+            "PNG files, streamed by threads": ["--dataset", str(files), "--stream", "always"],
+            "PNG files, streamed by 2 processes": ["--dataset", str(files), "--stream", "always", "--workers", "2"],
+            f"{SHARDS} tar shards, streamed by threads": ["--dataset", str(shards), "--stream", "always"],
+        }
+        print(f"{HEADER}\n|---|---:|---:|---:|---:|---:|---|", flush=True)
+        wanted = None
+        for number, (name, options) in enumerate(kinds.items()):
+            row = train(root / f"run-{number}", *options)
+            wanted = row.rows if name == "PNG files, in memory" else wanted
+            same = "–" if wanted is None or wanted is row.rows else "yes" if row.rows == wanted else "no"
+            print(
+                f"| {name} | {100 * row.accuracy:.2f} | {row.seconds:.1f} | {row.images_per_second:,.0f} | "
+                f"{row.whole:.0f} | {row.megabytes:,.0f} | {same} |",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()

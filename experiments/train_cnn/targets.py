@@ -1,0 +1,119 @@
+"""`--targets FILE`: images with several labels, or with numbers to predict, from a CSV table beside a folder.
+
+The first column, image, holds paths inside the folder of ``--dataset``; each further column is a target of that name::
+
+    image,cat,dog            image,age,height
+    a/1.jpg,1,0              a/1.jpg,31,1.74
+    a/2.jpg,1,1              a/2.jpg,8,1.21
+
+Labels are 0 or 1, for ``--loss sigmoid_binary_cross_entropy``; numbers are any, for ``--loss squared_error`` and such.
+"""
+
+import csv
+import io
+import math
+from pathlib import Path, PurePosixPath
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from jaxdl import data, disk
+from jaxdl.data.reading import pixels
+from jaxdl.data.reading.archives import readable
+from jaxdl.data.streaming import cropping
+
+FIRST: Final = "image"
+MOST_TARGETS: Final = 10_000
+MOST_DECODED: Final = 16 << 30  # bytes of all images, as of a folder of classes
+
+
+class TargetTable(NamedTuple):
+    """The contents of the file."""
+
+    paths: list[str]
+    names: tuple[str, ...]  # of the targets
+    values: np.ndarray  # float32 (n, targets)
+
+
+def read_table(path: Path) -> TargetTable:
+    """Read and check the file.
+
+    Raises:
+        ValueError: naming the file and the line, if a cell is no finite number, a path leads out of the folder or
+            occurs twice, or the header is another one.
+    """
+    where = f"targets={readable(str(path))!r}"
+    try:
+        text = disk.read_regular(path).decode("utf-8-sig")
+        header, *lines = csv.reader(io.StringIO(text, newline=""), strict=True)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{where}: is no table in UTF-8 ({error})") from error
+    except ValueError as error:
+        why = str(error) if str(path) in str(error) else "it is empty"
+        raise ValueError(f"{where}: {why}") from error
+    names = tuple(name.strip() for name in header[1:])
+    if header[0].strip() != FIRST or not names or len({*names}) < len(names) or "" in names:
+        wanted = f"{FIRST}, and one name or more, each only once"
+        raise ValueError(f"{where}: its first line must name the columns {wanted}; it is {', '.join(header)[:200]}")
+    if len(names) > MOST_TARGETS:
+        raise ValueError(f"{where}: has {len(names):,} targets; at most {MOST_TARGETS:,} are read")
+    numbered = [(number, line) for number, line in enumerate(lines, 2) if line]
+    rows = [_row(f"{where}: line {number}", line, len(header)) for number, line in numbered]
+    paths = [name for name, _ in rows]
+    if not rows:
+        raise ValueError(f"{where}: has no line below its first one")
+    if len({*paths}) < len(paths):
+        twice = next(name for i, name in enumerate(paths) if name in paths[:i])
+        raise ValueError(f"{where}: the image {twice} occurs twice")
+    return TargetTable(paths, names, np.array([values for _, values in rows], np.float32))
+
+
+def _row(where: str, line: list[str], columns: int) -> tuple[str, list[float]]:
+    if len(line) != columns:
+        raise ValueError(f"{where} has {len(line)} cells; the first line has {columns}")
+    path = PurePosixPath(line[0].strip())
+    if path.is_absolute() or ".." in path.parts or not path.name:
+        raise ValueError(f"{where}: {line[0]!r} is no path inside the folder of --dataset")
+    values = []
+    for cell in line[1:]:
+        try:
+            value = float(cell)
+        except ValueError:
+            value = math.nan
+        if not abs(value) < 3e38:  # beyond float32, or NaN
+            raise ValueError(f"{where}: {cell!r} is no finite number")
+        values.append(value)
+    return str(path), values
+
+
+def load(folder: Path, table: Path, size: int | None) -> tuple[data.Dataset, tuple[str, ...]]:
+    """Read the table and its images, and return them as a data set without classes, and the names of the targets.
+
+    Args:
+        folder: the folder of the images.
+        table: the CSV file.
+        size: height and width to resize central squares to; None takes images of one size.
+
+    Raises:
+        ValueError: see `read_table`; also naming an image that is missing, unreadable or of another size.
+    """
+    if not folder.is_dir():
+        raise ValueError(f"dataset={str(folder)!r} is no folder; with --targets it must be the folder of the images")
+    found = read_table(table)
+    read = [(name, disk.read_regular(folder / name)) for name in found.paths]
+    headers = [pixels.read_header(contents, f"{folder}: the image {name}") for name, contents in read]
+    (width, height), mode = headers[0].size, "RGB" if any(one.mode == "RGB" for one in headers) else "L"
+    for name, one in zip(found.paths, headers, strict=True):
+        if size is None and one.size != (width, height):
+            raise ValueError(
+                f"{folder}: {name} is {one.size[0]} x {one.size[1]} pixels, but {found.paths[0]} is {width} x "
+                f"{height}; --image-size N resizes all images to N x N"
+            )
+    shape = (len(read), *((size, size) if size else (height, width)), 1 if mode == "L" else 3)
+    if math.prod(shape) > MOST_DECODED:
+        raise ValueError(f"{folder}: its images take {math.prod(shape):,} bytes; at most {MOST_DECODED:,} are kept")
+    images = np.empty(shape, np.uint8)
+    for image, (name, contents) in zip(images, read, strict=True):
+        one = pixels.decode(contents, f"{folder}: the image {name}", mode)
+        image[:] = (cropping.central(one, (size, size)) if size else one).reshape(image.shape)
+    return data.from_arrays(images, found.values, classes=(), name=readable(folder.resolve().name)), found.names

@@ -1,0 +1,143 @@
+"""`train_cnn --targets`: several labels per image, and numbers, from a table beside a folder of images."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn import metrics as theirs
+
+from experiments import export, predict
+from experiments.train_cnn import command, records, report, target_scores, targets
+from jaxdl import plots, runs
+
+COUNT = 60
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """Return a folder of grey images whose brightness of the left and of the right half is their target."""
+    folder, rng = tmp_path_factory.mktemp("targets") / "pictures", np.random.default_rng(0)
+    halves = rng.uniform(0.1, 0.9, (COUNT, 2))
+    rows = [["image", "left", "right"]]
+    for i, (left, right) in enumerate(halves):
+        path = folder / f"{'ab'[i % 2]}" / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image = np.concatenate([np.full((8, 4), 255 * left), np.full((8, 4), 255 * right)], 1)
+        Image.fromarray(image.astype(np.uint8)).save(path)
+        rows.append([str(path.relative_to(folder)), f"{left:.4f}", f"{right:.4f}"])
+    labels = [rows[0], *([row[0], *(str(int(float(cell) > 0.5)) for cell in row[1:])] for row in rows[1:])]
+    for name, lines in (("numbers", rows), ("labels", labels)):
+        with (folder.parent / f"{name}.csv").open("w", newline="") as file:
+            csv.writer(file).writerows(lines)
+    return folder
+
+
+@pytest.mark.trains
+@pytest.mark.parametrize(("kind", "loss"), [("numbers", "squared_error"), ("labels", "sigmoid_binary_cross_entropy")])
+def test_a_run_learns_the_targets_and_its_files_say_them(pictures, tmp_path, kind, loss, monkeypatch, capsys):
+    monkeypatch.setattr(plots, "png", lambda figure, **options: b"")
+    folder, table = tmp_path / "run", pictures.parent / f"{kind}.csv"
+    given = (
+        f"--dataset {pictures} --targets {table} --loss {loss} --model softmax_regression --augment none --epochs 40"
+    )
+    more = f"--batch-size 16 --optimizer jaxdl.adam --learning-rate 0.05 --log-every 12 --out {folder}"
+    assert command.main([*given.split(), *more.split()]) == 0
+    assert ("accuracy" in capsys.readouterr().out.partition("┏")[0]) == (kind == "labels")
+    run = records.read(folder)
+    assert run.summary.task == kind
+    found = run.predictions
+    assert found["names"].tolist() == ["left", "right"]
+    assert found["outputs_0"].shape == found["targets"].shape == (12, 2)
+    error = np.abs(found["outputs_0"] - found["targets"])
+    assert error.mean() < 0.1 if kind == "numbers" else (error < 0.5).mean() > 0.9
+    text = (folder / "report.md").read_text()
+    assert "## Targets" in text
+    assert not any(f"## {title}" in text for title in ("Classes", "Confidence", "Confusion matrix"))
+    assert report.write(folder).name == "report.html"
+    assert predict.main([str(folder), str(pictures / "a" / "0.png")]) == 0
+    said = capsys.readouterr().out
+    assert "left" in said.splitlines()[-1]
+    assert ("%" in said) == (kind == "labels")
+    assert export.main([str(folder)]) == 0
+    assert runs.load(folder).classes == ("left", "right")
+    assert json.loads((folder / "config.json").read_text())["targets"] == str(table)
+
+
+def test_the_figures_of_labels_and_numbers_are_scikit_learns():
+    rng = np.random.default_rng(0)
+    truth, p = (rng.random((40, 2)) > 0.6).astype(np.float32), rng.random((40, 2)).astype(np.float32)
+    for i, row in enumerate(target_scores._of_labels(p, truth, np.array(["a", "b"]))):
+        y, guess = truth[:, i], p[:, i] > 0.5
+        precision, recall, f1, _ = theirs.precision_recall_fscore_support(y, guess, average="binary")
+        wanted = [100 * theirs.accuracy_score(y, guess), 100 * precision, 100 * recall, 100 * f1]
+        np.testing.assert_allclose([float(cell) for cell in row[2:6]], wanted, atol=0.006)
+        assert float(row[6]) == pytest.approx(theirs.roc_auc_score(y, p[:, i]), abs=6e-5)
+        assert row[:2] == ["ab"[i], str(int(y.sum()))]
+    y, guess = rng.normal(50, 2, (40, 2)).astype(np.float32), rng.normal(50, 2, (40, 2)).astype(np.float32)
+    for i, row in enumerate(target_scores._of_numbers(guess, y, np.array(["a", "b"]))):
+        wanted = [
+            y[:, i].mean(),
+            y[:, i].std(),
+            theirs.mean_absolute_error(y[:, i], guess[:, i]),
+            theirs.root_mean_squared_error(y[:, i], guess[:, i]),
+            theirs.r2_score(y[:, i], guess[:, i]),
+        ]
+        np.testing.assert_allclose([float(cell) for cell in row[1:]], wanted, rtol=6e-4)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "it is empty"),
+        ("image\na.png\n", "its first line must name the columns image, and one name or more"),
+        ("file,x\na.png,1\n", "its first line must name the columns image"),
+        ("image,x,x\na.png,1,2\n", "each only once"),
+        ("image,x\n", "has no line below its first one"),
+        ("image,x\na.png,1,2\n", "line 2 has 3 cells; the first line has 2"),
+        ("image,x\n\na.png,one\n", "line 3: 'one' is no finite number"),
+        ("image,x\na.png,nan\n", "line 2: 'nan' is no finite number"),
+        ("image,x\na.png,1e39\n", "line 2: '1e39' is no finite number"),
+        ("image,x\n../a.png,1\n", "line 2: '../a.png' is no path inside the folder of --dataset"),
+        ("image,x\n/etc/passwd,1\n", "is no path inside the folder"),
+        ("image,x\na.png,1\na.png,2\n", "the image a.png occurs twice"),
+        ("image,x\n\x00\xff", "targets="),
+    ],
+)
+def test_a_wrong_table_is_refused_by_line(tmp_path, text, said):
+    path = tmp_path / "t.csv"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(ValueError, match=r"^targets=") as error:
+        targets.read_table(path)
+    assert said in str(error.value)
+
+
+def test_images_are_checked(pictures, tmp_path):
+    Image.new("RGB", (9, 8)).save(pictures / "wide.png")
+    table = tmp_path / "t.csv"
+    table.write_text("image,x\na/0.png,1\nwide.png,2\n")
+    with pytest.raises(ValueError, match=r"wide.png is 9 x 8 pixels, but a/0.png is 8 x 8; --image-size N resizes"):
+        targets.load(pictures, table, None)
+    dataset, names = targets.load(pictures, table, 6)
+    assert (dataset.images.shape, names, dataset.classes) == ((2, 6, 6, 3), ("x",), ())
+    table.write_text("image,x\na/0.png,1\nnone.png,2\n")
+    with pytest.raises((ValueError, OSError), match=r"none\.png"):
+        targets.load(pictures, table, None)
+    with pytest.raises(ValueError, match="is no folder; with --targets"):
+        targets.load(table, table, None)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("", "loss='softmax_cross_entropy' is not allowed: it must be one for --targets: sigmoid_binary_cross_entropy"),
+        ("--loss squared_error --stream always", "stream='always' is not allowed: it must be left out with --targets"),
+        ("--loss squared_error --class-weights balanced", "class_weights"),
+        ("--loss squared_error --mixup 0.2", "mixup"),
+    ],
+)
+def test_options_that_do_not_fit_get_one_line(run, tmp_path, options, said):
+    code, _, err = run(command.main, "--dataset", tmp_path, "--targets", "t.csv", *options.split())
+    assert code == 2
+    assert said in err
