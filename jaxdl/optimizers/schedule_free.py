@@ -18,8 +18,10 @@ from jaxdl.optimizers.rmsprop import scale_by_rms
 from jaxdl.optimizers.sgd import sgd
 from jaxdl.optimizers.states import ScheduleFreeState
 from jaxdl.schedules import ScalarOrSchedule
+from jaxdl.words import own_words
 
 
+@own_words
 def schedule_free(
     base_optimizer: GradientTransformation,
     learning_rate: ScalarOrSchedule,
@@ -90,6 +92,7 @@ def _moved(beta, share, u, w, old, new):
     return jnp.where((share == 0) & (u == 0), jnp.zeros_like(step), step)  # rounding of x would move w
 
 
+@own_words
 def schedule_free_sgd(
     learning_rate: ScalarOrSchedule = 1.0,
     warmup_steps: int | None = None,
@@ -122,6 +125,7 @@ def schedule_free_sgd(
     return schedule_free(base, rate, b1, weight_lr_power, state_dtype)
 
 
+@own_words
 def schedule_free_adamw(
     learning_rate: ScalarOrSchedule = 0.0025,
     warmup_steps: int | None = None,
