@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -76,7 +77,7 @@ def schedule_free(
     return stages.alone(GradientTransformationExtraArgs(init, update), state_dtype)
 
 
-def _weights(state: ScheduleFreeState, rate: ArrayLike, power: ArrayLike) -> tuple[jax.Array, jax.Array, jax.Array]:
+def _weights(state: Any, rate: Any, power: Any) -> tuple[Any, Any, Any]:
     """Return the largest rate so far, the sum of all weights, and the share of the new one; 0 if all rates were 0."""
     largest = jnp.maximum(state.max_lr, jnp.asarray(rate, state.max_lr.dtype))
     weight = (largest**power).astype(largest.dtype)
