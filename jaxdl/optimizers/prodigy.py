@@ -15,8 +15,10 @@ from jaxdl.optimizers.contracts import transformation
 from jaxdl.optimizers.conventions import resolve
 from jaxdl.optimizers.states import ProdigyState
 from jaxdl.schedules import ScalarOrSchedule
+from jaxdl.words import own_words
 
 
+@own_words
 def prodigy(
     learning_rate: ScalarOrSchedule = 1.0,
     betas: tuple[ArrayLike, ArrayLike] = (0.9, 0.999),
@@ -94,8 +96,13 @@ class _Hypers(NamedTuple):
     decay: Any
 
 
+<<<<<<< HEAD
 def _update(h: _Hypers, updates, state: ProdigyState, params, rate, *, correct: bool, safeguard: bool):
     count, d = trees.increment(state.count), jnp.asarray(state.estim_lr)
+=======
+def _update(h: _Hypers, updates, state: Any, params, rate, *, correct: bool, safeguard: bool):
+    count, d = trees.increment(state.count), state.estim_lr
+>>>>>>> 1322ef581f997ce363b05ff4051409128b35ae1e
     gamma = trees.times(rate, d)
     if correct:
         gamma = trees.times(moments.bias_weight(h.b2, count) ** 0.5 / moments.bias_weight(h.b1, count), gamma)
@@ -122,7 +129,7 @@ def _update(h: _Hypers, updates, state: ProdigyState, params, rate, *, correct: 
     return moved, ProdigyState(mu, nu, sums, state.params0, after, numerator, count)
 
 
-def _distance(h: _Hypers, updates, sums, state: ProdigyState, params, gamma) -> tuple[jax.Array, jax.Array]:
+def _distance(h: _Hypers, updates, sums, state: Any, params, gamma) -> tuple[jax.Array, jax.Array]:
     """Return the new r and d."""
     d = jnp.asarray(state.estim_lr)
     along = trees.map_updates(lambda g, p, first: _inner(g, trees.plus(first, -p)), updates, params, state.params0)
