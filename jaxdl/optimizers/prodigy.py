@@ -96,13 +96,8 @@ class _Hypers(NamedTuple):
     decay: Any
 
 
-<<<<<<< HEAD
-def _update(h: _Hypers, updates, state: ProdigyState, params, rate, *, correct: bool, safeguard: bool):
-    count, d = trees.increment(state.count), jnp.asarray(state.estim_lr)
-=======
 def _update(h: _Hypers, updates, state: Any, params, rate, *, correct: bool, safeguard: bool):
     count, d = trees.increment(state.count), state.estim_lr
->>>>>>> 1322ef581f997ce363b05ff4051409128b35ae1e
     gamma = trees.times(rate, d)
     if correct:
         gamma = trees.times(moments.bias_weight(h.b2, count) ** 0.5 / moments.bias_weight(h.b1, count), gamma)
@@ -131,9 +126,9 @@ def _update(h: _Hypers, updates, state: Any, params, rate, *, correct: bool, saf
 
 def _distance(h: _Hypers, updates, sums, state: Any, params, gamma) -> tuple[jax.Array, jax.Array]:
     """Return the new r and d."""
-    d = jnp.asarray(state.estim_lr)
+    d = state.estim_lr
     along = trees.map_updates(lambda g, p, first: _inner(g, trees.plus(first, -p)), updates, params, state.params0)
-    numerator = trees.times(h.b3, jnp.asarray(state.numerator_weighted)) + d / h.start * gamma * _total(along, d.dtype)
+    numerator = trees.times(h.b3, state.numerator_weighted) + d / h.start * gamma * _total(along, d.dtype)
     length = _total(trees.map_updates(lambda g, s: jnp.sum(jnp.abs(s)), updates, sums), d.dtype)
     estimate = trees.times(h.coefficient, numerator) / jnp.where(length == 0, 1, length)
     after = jnp.where(length == 0, d, jnp.maximum(d, estimate))  # without a gradient so far, d stays
