@@ -9,6 +9,7 @@ With ``--onednn`` convolutions of any size run on oneDNN.
 """
 
 import ctypes
+import functools
 import gc
 import inspect
 import multiprocessing
@@ -41,11 +42,22 @@ def _cheaper(checked):
                 return decorate(fn)
             if not fn.__annotations__:
                 return fn
-            return decorate(fn) if any(map(_of_arrays, fn.__annotations__.values())) else beartype.beartype(fn)
+            return decorate(fn) if any(map(_of_arrays, fn.__annotations__.values())) else _checked(fn)
 
         return wrap
 
     return jaxtyped
+
+
+def _checked(fn):
+    """Check a function's arguments unless a test has switched the checks off, as jaxtyping's decorator does."""
+    checks = beartype.beartype(fn)
+
+    @functools.wraps(fn)
+    def call(*args, **kwargs):
+        return (fn if jaxtyping.config.jaxtyping_disable else checks)(*args, **kwargs)
+
+    return call
 
 
 def _of_arrays(annotation):
