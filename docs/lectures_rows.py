@@ -448,7 +448,16 @@ ROWS = [
         "test_optimizers_wrapping::test_groups_have_rates_of_their_own "
         "test_nn_trees::test_replace_keeps_the_rest_and_its_params_valid",
     ),
-    Row("G12", "Search of hyperparameters and of architectures"),
+    Row(
+        "G12",
+        "Search of hyperparameters and of architectures",
+        "the best of n random trials is in the best 5 % with probability 1 − .95ⁿ",
+        "applications.search.grid applications.search.random applications.search.successive_halving",
+        "worked rounds, closed forms of distributions",
+        "test_search::test_a_grid_is_made_of_the_middles_of_equal_shares "
+        "test_search::test_the_best_of_n_draws_is_among_the_best_twentieth_with_the_known_probability "
+        "test_search::test_halving_by_hand",
+    ),
     Row(
         "H1",
         "Convolution in one dimension",
@@ -546,15 +555,24 @@ ROWS = [
     Row(
         "J",
         "Applications: adversarial images, style transfer, colourisation, several heads on one backbone",
-        "x + ε sign(∇ₓ L); IoU = |A ∩ B| / |A ∪ B|",
+        "x + ε sign(∇ₓ L); IoU = |A ∩ B| / |A ∪ B|; L* = 116 f(Y/Yₙ) − 16; Σ (G − A)² / (4 N²)",
         "applications.adversarial.fgsm applications.adversarial.pgd applications.adversarial.adversarial_loss "
         "applications.detection.decode_boxes applications.detection.box_targets applications.detection.iou "
         "applications.detection.non_max_suppression applications.detection.match "
-        "applications.detection.average_precision models.yolov3",
-        "the best change of a linear model, boxes worked by hand, loops over the rules",
+        "applications.detection.average_precision applications.detection.box_loss models.yolov3 "
+        "applications.colorization.rgb_to_lab applications.colorization.lab_to_rgb "
+        "applications.colorization.annealed_mean applications.colorization.colorfulness "
+        "applications.style_transfer.gram applications.style_transfer.content_loss "
+        "applications.style_transfer.style_loss applications.style_transfer.total_variation "
+        "applications.style_transfer.stylize applications.style_transfer.vgg19_features",
+        "the best change of a linear model, boxes worked by hand, loops over the rules, published values of the "
+        "primaries, the papers' sums and gradient",
         "test_adversarial::test_fgsm_of_a_linear_model_is_the_worst_of_all_changes "
         "test_detection::test_overlaps_by_hand test_detection::test_outputs_are_decoded_as_by_hand "
-        "test_detection::test_suppression_by_hand_and_by_a_loop test_detection::test_average_precision_by_hand",
+        "test_detection::test_suppression_by_hand_and_by_a_loop test_detection::test_average_precision_by_hand "
+        "test_colorization::test_primaries_have_the_published_values "
+        "test_style_transfer::test_losses_are_the_papers_sums "
+        "test_style_transfer::test_the_gradient_of_style_is_the_papers",
     ),
 ]
 

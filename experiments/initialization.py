@@ -192,14 +192,8 @@ def draw(config: Config, outcomes: demonstrations.Outcomes) -> Sequence[demonstr
 
 
 DEMONSTRATION = demonstrations.Demonstration(
-    Config,
-    lambda config: (digits := data.load("digits"), digits),
-    lambda config: [MOMENTS, *nets(config)],
-    run,
-    judge,
-    draw,
-    check,
-)
+    Config, lambda config: (digits := data.load("digits"), digits), lambda config: [MOMENTS, *nets(config)], run,
+    judge, draw, check)  # fmt: skip
 main, write = demonstrations.commands(DEMONSTRATION, __doc__)
 
 if __name__ == "__main__":

@@ -62,10 +62,7 @@ def load(config: Config) -> tuple[str, dict[str, tuple[np.ndarray, np.ndarray]]]
     x, y = table(datasets.load_diabetes, scaled=False)
     found = {"diabetes": (x, (y - y.mean()) / y.std()), "breast cancer": table(datasets.load_breast_cancer)}
     found["digits"] = table(datasets.load_digits)
-    whole = {
-        name: (x.astype(np.float32), y.astype(np.int32 if name == "digits" else np.float32))
-        for name, (x, y) in found.items()
-    }
+    whole = {name: (x.astype("f4"), y.astype("i4" if name == "digits" else "f4")) for name, (x, y) in found.items()}
     return "scikit-learn's diabetes, breast cancer and digits", whole
 
 
@@ -128,10 +125,7 @@ def run(config: Config, tables: Any, case: str, seed: int) -> Mapping[str, Any]:
         with jax.enable_x64(True):
             exact = jax.tree.map(np.float64, (params, (x[train].astype(np.float64) - shift) / width, y[train]))
             found["log10 κ"] = float(np.log10(condition(name, *exact)))
-    grids = {
-        "descent": np.array(DESCENT, np.float32) / (1 + np.square(seen).sum(1).mean()),
-        "Adam": np.array(ADAM, np.float32),
-    }
+    grids = {"descent": np.array(DESCENT, "f4") / (1 + np.square(seen).sum(1).mean()), "Adam": np.array(ADAM, "f4")}
     target = TARGETS[name]
     if name == "diabetes":
         target *= float(classical.linear_regression(seen, y[train]).cost)
@@ -194,14 +188,9 @@ def draw(config: Config, outcomes: demonstrations.Outcomes) -> Sequence[demonstr
 
 
 DEMONSTRATION = demonstrations.Demonstration(
-    Config,
-    load,
-    lambda config: [f"{name}, {scale}" for name in config.tables for scale in SCALES],
-    run,
-    judge,
-    draw,
-    check,
-)
+    Config, load, lambda config: [f"{name}, {scale}" for name in config.tables for scale in SCALES], run,
+    judge, draw, check,
+)  # fmt: skip
 main, write = demonstrations.commands(DEMONSTRATION, __doc__)
 
 if __name__ == "__main__":

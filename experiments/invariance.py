@@ -130,7 +130,7 @@ def run(config: Config, loaded: Any, case: str, seed: int) -> Mapping[str, Any]:
     classify = functools.partial(_compiled(config, net, classes, shape)[1], params)
     key, (x, y) = jax.random.key(seed), parts[2]
     measured = CHANGES if case in NETS else {"shift": (changes.shift, (0,), "pixels")}
-    curves = {name: 100 * np.asarray(analysis.robustness(key, classify, x, y, change, np.float32(amounts)))
+    curves = {name: 100 * np.asarray(analysis.robustness(key, classify, x, y, change, np.array(amounts, "f")))
               for name, (change, amounts, _) in measured.items()}  # fmt: skip
     found = {"clean": float(curves["shift"][0]), "rate": rate, **curves}
     found |= {"image": x[0], "equivariance": equivariance(params["conv1"]["kernel"], x[:50])} if case == LENET else {}
@@ -182,7 +182,7 @@ def draw(config: Config, outcomes: demonstrations.Outcomes) -> Sequence[demonstr
     cells[0].legend(frameon=False)
     figure.supylabel("test accuracy (%)")
     image, key = outcomes.arrays(LENET, "image")[0], jax.random.key(0)
-    sheet = [change(key, image, amount) for change, amounts, _ in CHANGES.values() for amount in np.float32(amounts)]
+    sheet = [change(key, image, amount) for change, amounts, _ in CHANGES.values() for amount in np.array(amounts, "f")]
     said = [f"{name} {amount:g}" for name, (_, amounts, _) in CHANGES.items() for amount in amounts]
     told = f"Accuracy on changed images of nets that trained on unchanged ones, {config.dataset}, means over seeds."
     return [

@@ -85,6 +85,10 @@ def sigmoid(x: Float[ArrayLike, "*n"]) -> Float[Array, "*n"]:
     """Logistic function: a = 1 / (1 + e⁻ᶻ), a' = a (1 − a); range (0, 1), saturated beyond |z| = 6.
 
     Outputs are independent: unlike `softmax` they need not sum to 1 over the classes.
+
+    Examples:
+        >>> activations.sigmoid(jnp.array([-1.0, 0.0, 2.0]))
+        Array([0.26894143, 0.5       , 0.880797  ], dtype=float32)
     """
     z, dtype = _widen(x)
     return lax.logistic(z).astype(dtype)
@@ -102,6 +106,10 @@ def relu(x: Float[ArrayLike, "*n"]) -> Float[Array, "*n"]:
 
     Reference: Nair and Hinton, Rectified linear units improve restricted Boltzmann machines, 2010.
     https://www.cs.toronto.edu/~hinton/absps/reluICML.pdf
+
+    Examples:
+        >>> activations.relu(jnp.array([-1.0, 0.0, 2.0]))
+        Array([0., 0., 2.], dtype=float32)
     """
     numerics.refuse_complex(x=x)
     x = jnp.asarray(x)
@@ -125,6 +133,10 @@ def leaky_relu(x: Float[ArrayLike, "*n"], *, negative_slope: ArrayLike = 0.01) -
 
     Reference: Maas, Hannun and Ng, Rectifier nonlinearities improve neural network acoustic models, 2013.
     https://ai.stanford.edu/~amaas/papers/relu_hybrid_icml2013_final.pdf
+
+    Examples:
+        >>> activations.leaky_relu(jnp.array([-1.0, 0.0, 2.0]), negative_slope=0.1)
+        Array([-0.1,  0. ,  2. ], dtype=float32)
     """
     z, dtype = _widen(x)
     negative = jnp.where(z > 0, 0, z)  # at z = inf the slope's gradient would be 0 · inf
@@ -146,6 +158,10 @@ def prelu(x: Float[ArrayLike, "*n"], slope: Float[ArrayLike, "..."]) -> Float[Ar
         `prelu(jnp.array([-2.0, 3.0]), 0.25)` is [−0.5, 3].
 
     Reference: He et al., Delving deep into rectifiers, 2015. https://arxiv.org/abs/1502.01852
+
+    Examples:
+        >>> activations.prelu(jnp.array([-1.0, 0.0, 2.0]), jnp.array(0.25))
+        Array([-0.25,  0.  ,  2.  ], dtype=float32)
     """
     numerics.refuse_complex(x=x, slope=slope)
     dtype = numerics.result_dtype(x, slope)
@@ -176,6 +192,10 @@ def noisy_relu(
 
     Reference: Nair and Hinton, Rectified linear units improve restricted Boltzmann machines, 2010.
     https://www.cs.toronto.edu/~hinton/absps/reluICML.pdf
+
+    Examples:
+        >>> activations.noisy_relu(jax.random.key(0), jnp.array([-1.0, 0.0, 2.0])).shape
+        (3,)
     """
     if sigmoid_is not in ("variance", "deviation"):
         raise ValueError(f"sigmoid_is: got {sigmoid_is!r}, allowed are 'variance' and 'deviation'")
@@ -233,6 +253,10 @@ def gelu(x: Float[ArrayLike, "*n"], *, approximate: bool = False) -> Float[Array
         approximate: use ½ z (1 + tanh(√(2/π) (z + 0.044715 z³))) instead, which differs by at most 5e-4.
 
     Reference: Hendrycks and Gimpel, Gaussian error linear units, 2016. https://arxiv.org/abs/1606.08415
+
+    Examples:
+        >>> activations.gelu(jnp.array([-1.0, 0.0, 2.0]))
+        Array([-0.15865527,  0.        ,  1.9544997 ], dtype=float32)
     """
     z, dtype = _widen(x)
     inside = jnp.where(jnp.abs(z) > _GELU_TAIL, 0, z)  # z³ overflows, and so do derivatives of exp(−z²/2)
@@ -250,6 +274,10 @@ def swish(x: Float[ArrayLike, "*n"], *, beta: ArrayLike = 1.0) -> Float[Array, "
 
     Reference: Ramachandran, Zoph and Le, Searching for activation functions, 2017.
     https://arxiv.org/abs/1710.05941
+
+    Examples:
+        >>> activations.swish(jnp.array([-1.0, 0.0, 2.0]), beta=2.0)
+        Array([-0.11920292,  0.        ,  1.9640275 ], dtype=float32)
     """
     z, dtype = _widen(x)
     beta = jnp.asarray(beta, z.dtype)
@@ -319,6 +347,10 @@ def glu(x: Float[ArrayLike, "*n"], *, axis: int = -1) -> Float[Array, "*m"]:
 
     Reference: Dauphin et al., Language modeling with gated convolutional networks, 2017.
     https://arxiv.org/abs/1612.08083
+
+    Examples:
+        >>> activations.glu(jnp.array([1.0, 2.0, 0.0, 0.0]))
+        Array([0.5, 1. ], dtype=float32)
     """
     z, dtype = _widen(x)
     if not -z.ndim <= axis < z.ndim or z.shape[axis] % 2:
@@ -342,6 +374,10 @@ def softmax(x: Float[ArrayLike, "*n"], *, axis: int = -1) -> Float[Array, "*n"]:
 
     The Jacobian is ∂ŷ_i/∂z_k = ŷ_i (δ_ik − ŷ_k), so that cross entropy against labels y has the gradient
     Σ_j y_j (ŷ_k − δ_jk) = ŷ_k − y_k. Erratum: the lecture prints Σ_j (ŷ_k − δ_jk), without the factor y_j.
+
+    Examples:
+        >>> activations.softmax(jnp.array([0.0, 0.0, jnp.log(2.0)]))
+        Array([0.25, 0.25, 0.5 ], dtype=float32)
     """
     z, dtype = _widen(x)
     if not z.size:

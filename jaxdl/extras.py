@@ -11,7 +11,9 @@ from types import ModuleType
 __all__ = ["PACKAGES", "need", "needed"]
 
 # name in Python -> name of the package
-PACKAGES = {name: name for name in ("grain", "h5py", "matplotlib", "pooch", "rich", "safetensors", "torch", "tyro")}
+PACKAGES = {
+    name: name for name in ("grain", "h5py", "keras", "matplotlib", "pooch", "rich", "safetensors", "torch", "tyro")
+}
 PACKAGES |= {"PIL": "pillow", "absl": "absl-py", "markdown_it": "markdown-it-py", "orbax": "orbax-checkpoint"}
 PACKAGES |= {"sklearn": "scikit-learn", "tensorboardX": "tensorboardX"}
 

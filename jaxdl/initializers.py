@@ -50,12 +50,22 @@ _CUT_DEVIATION = math.sqrt(1 - 4 * math.exp(-2) / math.sqrt(2 * math.pi) / math.
 
 
 def zeros() -> Initializer:
-    """Fill with 0, the usual start of a bias."""
+    """Fill with 0, the usual start of a bias.
+
+    Examples:
+        >>> initializers.zeros()(jax.random.key(0), (3, 4)).sum()
+        Array(0., dtype=float32)
+    """
     return constant(0)
 
 
 def ones() -> Initializer:
-    """Fill with 1, the usual start of a scale."""
+    """Fill with 1, the usual start of a scale.
+
+    Examples:
+        >>> initializers.ones()(jax.random.key(0), (3, 4)).sum()
+        Array(12., dtype=float32)
+    """
     return constant(1)
 
 
@@ -64,6 +74,10 @@ def constant(value: ArrayLike) -> Initializer:
 
     For the weights of a layer this is the symmetry experiment: all units compute the same value, get the same
     gradient and stay duplicates of one another.
+
+    Examples:
+        >>> initializers.constant(0.5)(jax.random.key(0), (3, 4)).sum()
+        Array(6., dtype=float32)
     """
 
     def init(key, shape, dtype=jnp.float32):
@@ -85,7 +99,12 @@ def _drawn(sample: Callable, scale) -> Initializer:
 
 
 def normal(stddev: ArrayLike) -> Initializer:
-    """Draw from N(0, stddev²)."""
+    """Draw from N(0, stddev²).
+
+    Examples:
+        >>> initializers.normal(0.01)(jax.random.key(0), (3, 4)).shape
+        (3, 4)
+    """
     return _drawn(jax.random.normal, stddev)
 
 
@@ -97,6 +116,10 @@ def truncated_normal(stddev: ArrayLike, *, lower: float | int = -2, upper: float
 
     Raises:
         ValueError: `lower` is not below `upper`.
+
+    Examples:
+        >>> bool(abs(initializers.truncated_normal(1.0)(jax.random.key(0), (3, 4))).max() <= 2)
+        True
     """
     if not lower < upper:
         raise ValueError(f"lower, upper: got {lower} and {upper}, lower must be below upper")
@@ -135,7 +158,12 @@ def _normal_tail(key, lower, upper, shape, dtype):
 
 
 def uniform(bound: ArrayLike) -> Initializer:
-    """Draw from U(−bound, bound), whose variance is bound² / 3; jax's namesake draws from U(0, scale)."""
+    """Draw from U(−bound, bound), whose variance is bound² / 3; jax's namesake draws from U(0, scale).
+
+    Examples:
+        >>> bool(abs(initializers.uniform(0.1)(jax.random.key(0), (3, 4))).max() <= 0.1)
+        True
+    """
     return _drawn(_symmetric_uniform, bound)
 
 
@@ -156,6 +184,10 @@ def fans(shape: Sequence[int], *, groups: int = 1) -> tuple[int, int]:
 
     Raises:
         ValueError: fewer than two axes, or `groups` does not divide the number of outputs.
+
+    Examples:
+        >>> initializers.fans((3, 3, 16, 32))
+        (144, 288)
     """
     if len(shape) < 2:
         raise ValueError(f"shape: got {tuple(shape)}, fans need at least the two axes (inputs, outputs)")
@@ -180,6 +212,10 @@ def variance_scaling(scale: float | int, mode: str, distribution: str, *, groups
             fans, when the initialiser is called.
 
     Reference: He et al., Delving deep into rectifiers, 2015. https://arxiv.org/abs/1502.01852
+
+    Examples:
+        >>> initializers.variance_scaling(2.0, "fan_in", "truncated_normal")(jax.random.key(0), (3, 4)).shape
+        (3, 4)
     """
     if mode not in ("fan_in", "fan_out", "fan_avg"):
         raise ValueError(f"mode: got {mode!r}, allowed are 'fan_in', 'fan_out' and 'fan_avg'")
@@ -206,17 +242,31 @@ def lecun_normal(*, groups: int = 1) -> Initializer:
     """Draw from N(0, 1/n_in): the lecture's "variance 1/n", its rule for tanh.
 
     Reference: LeCun et al., Efficient BackProp, 1998. http://yann.lecun.com/exdb/publis/pdf/lecun-98b.pdf
+
+    Examples:
+        >>> initializers.lecun_normal()(jax.random.key(0), (3, 4)).shape
+        (3, 4)
     """
     return variance_scaling(1.0, "fan_in", "normal", groups=groups)
 
 
 def lecun_uniform(*, groups: int = 1) -> Initializer:
-    """Draw from U(±√(3/n_in)), variance 1/n_in. See `lecun_normal`."""
+    """Draw from U(±√(3/n_in)), variance 1/n_in. See `lecun_normal`.
+
+    Examples:
+        >>> bool(abs(initializers.lecun_uniform()(jax.random.key(0), (3, 4))).max() <= 1)
+        True
+    """
     return variance_scaling(1.0, "fan_in", "uniform", groups=groups)
 
 
 def glorot_normal(*, gain: float | int = 1.0, groups: int = 1) -> Initializer:
-    """Draw from N(0, gain² · 2/(n_in + n_out)). See `glorot_uniform`."""
+    """Draw from N(0, gain² · 2/(n_in + n_out)). See `glorot_uniform`.
+
+    Examples:
+        >>> initializers.glorot_normal()(jax.random.key(0), (3, 4)).shape
+        (3, 4)
+    """
     return variance_scaling(gain**2, "fan_avg", "normal", groups=groups)
 
 
@@ -228,6 +278,10 @@ def glorot_uniform(*, gain: float | int = 1.0, groups: int = 1) -> Initializer:
 
     Reference: Glorot and Bengio, Understanding the difficulty of training deep feedforward neural networks,
     2010. https://proceedings.mlr.press/v9/glorot10a.html
+
+    Examples:
+        >>> bool(abs(initializers.glorot_uniform()(jax.random.key(0), (3, 4))).max() <= (6 / 7) ** 0.5)
+        True
     """
     return variance_scaling(gain**2, "fan_avg", "uniform", groups=groups)
 
@@ -236,12 +290,21 @@ def he_normal(*, groups: int = 1) -> Initializer:
     """Draw from N(0, 2/n_in), for ReLU; not truncated, as in the paper and unlike jax's namesake.
 
     Reference: He et al., Delving deep into rectifiers, 2015. https://arxiv.org/abs/1502.01852
+
+    Examples:
+        >>> initializers.he_normal()(jax.random.key(0), (3, 4)).shape
+        (3, 4)
     """
     return variance_scaling(2.0, "fan_in", "normal", groups=groups)
 
 
 def he_uniform(*, groups: int = 1) -> Initializer:
-    """Draw from U(±√(6/n_in)), variance 2/n_in, for ReLU. See `he_normal`."""
+    """Draw from U(±√(6/n_in)), variance 2/n_in, for ReLU. See `he_normal`.
+
+    Examples:
+        >>> bool(abs(initializers.he_uniform()(jax.random.key(0), (3, 4))).max() <= 2**0.5)
+        True
+    """
     return variance_scaling(2.0, "fan_in", "uniform", groups=groups)
 
 
@@ -255,6 +318,11 @@ def orthogonal(*, scale: ArrayLike = 1.0) -> Initializer:
 
     Reference: Saxe, McClelland and Ganguli, Exact solutions to the nonlinear dynamics of learning in deep
     linear neural networks, 2014. https://arxiv.org/abs/1312.6120
+
+    Examples:
+        >>> w = initializers.orthogonal()(jax.random.key(0), (3, 3))
+        >>> bool(jnp.allclose(w @ w.T, jnp.eye(3), atol=1e-5))
+        True
     """
 
     def sample(key, shape, dtype):
@@ -282,6 +350,10 @@ def gain(activation: Callable[[Array], Array], *, keeps: str = "moment") -> floa
         ValueError: unknown `keeps`; or an activation that is 0 everywhere, or flat at 0 with "slope".
 
     PyTorch's table has 5/3 for tanh and 1 for the sigmoid, which follow neither formula.
+
+    Examples:
+        >>> initializers.gain(jax.nn.relu)
+        1.4142135231872814
     """
     if keeps not in ("moment", "slope"):
         raise ValueError(f"keeps: got {keeps!r}, allowed are 'moment' and 'slope'")

@@ -31,7 +31,12 @@ Mask = PyTree | Callable[[PyTree], PyTree] | None
 
 
 def weights_mask(params: PyTree) -> PyTree[bool]:
-    """Return the tree that is True at weights: floating or complex leaves with at least two axes."""
+    """Return the tree that is True at weights: floating or complex leaves with at least two axes.
+
+    Examples:
+        >>> regularizers.weights_mask({"w": jnp.array([[3.0], [-4.0]]), "b": jnp.ones(1)})
+        {'b': False, 'w': True}
+    """
     return jax.tree.map(_is_weight, params)
 
 
@@ -45,6 +50,10 @@ def path_mask(wanted: str | Callable[[str], bool]) -> Callable[[PyTree], PyTree]
 
     Returns:
         A function ``params -> tree of bools``, to be passed as `mask` here and to optimizers.
+
+    Examples:
+        >>> regularizers.path_mask("w")({"w": jnp.array([[3.0], [-4.0]]), "b": jnp.ones(1)})
+        {'b': False, 'w': True}
     """
     chosen = re.compile(wanted).search if isinstance(wanted, str) else wanted
 
@@ -120,6 +129,10 @@ def l1(params: PyTree, strength: ArrayLike, *, count: ArrayLike = 1, mask: Mask 
 
     Raises:
         ValueError: `mask` has another structure than `params` or selects no leaf, or a count that is not above 0.
+
+    Examples:
+        >>> regularizers.l1({"w": jnp.array([[3.0], [-4.0]]), "b": jnp.ones(1)}, 0.1)
+        Array(0.7, dtype=float32)
     """
     _check("count", count, "are numbers above 0", lambda m: m > 0)
     total, dtype = _sum_over_weights(numerics.safe_abs, params, mask)
@@ -130,6 +143,10 @@ def l2(params: PyTree, strength: ArrayLike, *, count: ArrayLike = 1, mask: Mask 
     """L2 penalty λ/(2m) Σ w²: its gradient step multiplies weights by 1 − α λ/m. Arguments as in `l1`.
 
     Erratum: the lecture says that it reduces weights "towards 1"; it shrinks them towards 0, which they never reach.
+
+    Examples:
+        >>> regularizers.l2({"w": jnp.array([[3.0], [-4.0]]), "b": jnp.ones(1)}, 0.1)
+        Array(1.25, dtype=float32)
     """
     _check("count", count, "are numbers above 0", lambda m: m > 0)
     total, dtype = _sum_over_weights(numerics.square, params, mask)
@@ -141,6 +158,10 @@ def weight_decay(params: PyTree, strength: ArrayLike, *, mask: Mask = None) -> F
 
     It is `l2` with twice the strength, since this lecture has no ½ and no 1/m. In optimizers the name stands for the
     decoupled step w − α λ w, which no penalty equals once gradients are rescaled, as in Adam.
+
+    Examples:
+        >>> regularizers.weight_decay({"w": jnp.array([[3.0], [-4.0]]), "b": jnp.ones(1)}, 0.1)
+        Array(2.5, dtype=float32)
     """
     total, dtype = _sum_over_weights(numerics.square, params, mask)
     return _scaled(total, dtype, strength)
@@ -153,6 +174,10 @@ def elastic_net(
 
     Reference: Zou and Hastie, Regularization and variable selection via the elastic net, 2005.
     https://doi.org/10.1111/j.1467-9868.2005.00503.x
+
+    Examples:
+        >>> regularizers.elastic_net({"w": jnp.array([[3.0], [-4.0]]), "b": jnp.ones(1)}, 0.1)
+        Array(0.975, dtype=float32)
     """
     _check("count", count, "are numbers above 0", lambda m: m > 0)
     _check("l1_ratio", l1_ratio, "is 0 to 1", lambda ratio: 0 <= ratio <= 1)
@@ -176,6 +201,10 @@ def soft_threshold(params: PyTree, threshold: ArrayLike, *, mask: Mask = None) -
 
     Reference: Daubechies, Defrise and De Mol, An iterative thresholding algorithm for linear inverse problems
     with a sparsity constraint, 2004. https://arxiv.org/abs/math/0307152
+
+    Examples:
+        >>> regularizers.soft_threshold({"w": jnp.array([[3.0], [-4.0]]), "b": jnp.ones(1)}, 1.0)["w"].ravel()
+        Array([ 2., -3.], dtype=float32)
     """
     numerics.refuse_complex(threshold=threshold)
     _check("threshold", threshold, "are numbers from 0 on", lambda t: t >= 0)
@@ -211,6 +240,11 @@ def max_norm(params: PyTree, radius: ArrayLike, *, mask: Mask = None) -> PyTree:
     Example: with r = 5 the column (6, 8) becomes (3, 4), and (3, 4) stays.
 
     Reference: Srivastava et al., Dropout, 2014, section 5.1. https://jmlr.org/papers/v15/srivastava14a.html
+
+    Examples:
+        >>> regularizers.max_norm({"w": jnp.array([[3.0], [-4.0]]), "b": jnp.ones(1)}, 1.0)["w"].ravel()
+        Array([ 0.6, -0.8], dtype=float32)
+
     [Lecture row G3]
     """
     numerics.refuse_complex(radius=radius)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdl import models
+from jaxdl import data, models
 from jaxdl.applications import detection
 from jaxdl.models.yolov3 import ANCHORS, STRIDES
 from tests.zoo import quick_jit
@@ -156,3 +156,41 @@ def test_average_precision_is_the_area_below_the_monotonic_curve():
     levels = [precision[recall >= r].max(initial=0) for r in (np.arange(25) + 1) / 25]
     found = average_precision(scores.astype(np.float32), right, 25)
     np.testing.assert_allclose(found, np.mean(levels), rtol=1e-5)
+
+
+def test_the_mean_over_classes_suppresses_within_a_class_alone():
+    """Class 0 has the case above without its repetition, 2/3; class 1 lies on it and is found; class 2 is nowhere."""
+    truth = np.float32([[[0, 0, 10, 10], [20, 0, 30, 10], [40, 0, 50, 10], [0, 0, 10, 10]]])
+    boxes = np.float32([[[1, 0, 11, 10], [0, 0, 10, 10], [22, 0, 32, 10], [60, 0, 70, 10], [44, 0, 54, 10]]])
+    scores = np.float32([[0.7, 0.9, 0.6, 0.5, 0.4]])
+    both = np.stack([scores, scores * (np.arange(5) == 1), 0 * scores], -1)
+    precise = functools.partial(detection.mean_average_precision, limit=5)
+    found = quick_jit(precise)(boxes, both, truth, np.array([[0, 0, 0, 1]]), suppress=0.5)
+    np.testing.assert_allclose(found, (2 / 3 + 1) / 2, rtol=1e-6)
+
+
+def test_the_loss_of_boxes_by_hand():
+    """Zeros say 1/2 everywhere: ln 2 for each of four places, and for x, y and two classes of the object."""
+    box = np.float32([[0, 0, 4, 2]])
+    targets = detection.box_targets(box, ((2, 2),), stride=4, grid=(2, 2))
+    np.testing.assert_allclose(targets.offsets[0, 0, 0], [0.5, 0.25, math.log(2), 0], atol=1e-6)
+    loss = quick_jit(jax.value_and_grad(detection.box_loss))
+    value, slope = loss(np.zeros((2, 2, 7), np.float32), targets, np.array([1]))
+    np.testing.assert_allclose(value, 7 * math.log(2) + math.log(2) ** 2 / 2, rtol=1e-6)
+    np.testing.assert_allclose(slope[0, 0], [0, 0.25, -math.log(2), 0, -0.5, 0.5, -0.5], atol=1e-6)
+    np.testing.assert_allclose(slope[1, 1], [0, 0, 0, 0, 0.5, 0, 0], atol=1e-6)
+
+
+def test_pasted_objects_are_in_their_boxes():
+    objects = np.stack([np.full((4, 3), 0.5), np.pad(np.ones((2, 2)), ((0, 2), (1, 0)))])
+    found = data.toy.pasted(objects, np.array([4, 7]), 30, seed=3, side=12, factors=(1, 2))
+    assert {*np.unique(found.classes)} == {-1, 4, 7}
+    for image, corners, classes in zip(*found, strict=True):
+        seen = np.zeros((12, 12))
+        for (x0, y0, x1, y1), kind in zip(corners.astype(int), classes, strict=True):
+            inside = image[y0:y1, x0:x1, 0]
+            seen[y0:y1, x0:x1] += 1
+            assert (inside.size == 0) == (kind == -1)
+            assert inside.size == 0 or inside.max() == (1 if kind == 7 else 0.5)
+        assert seen.max() == 1
+        assert image[seen == 0].max() <= 0.25

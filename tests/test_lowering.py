@@ -168,6 +168,7 @@ STAGES = {
     "polyak_average": optimizers.polyak_average(0.9),
     "proximal_l1": optimizers.proximal_l1(0.1),
     "scale_by_group": optimizers.scale_by_group({"kernel": 0.1, "bias": 1.0}),
+    "schedule_free": optimizers.schedule_free(SGD, 0.1),
     "set_to_zero": optimizers.set_to_zero(),
     "tail_average": optimizers.tail_average(2),
 }
@@ -182,7 +183,7 @@ NO_TRANSFORMATION = {
 def transformations():
     callables = {name: getattr(optimizers, name) for name in optimizers.__all__ if callable(getattr(optimizers, name))}
     takes_rate = {name: f for name, f in callables.items() if "learning_rate" in list(inspect.signature(f).parameters)}
-    found = {name: f(0.1) for name, f in takes_rate.items()} | STAGES
+    found = {name: f(0.1) for name, f in takes_rate.items() if name not in STAGES} | STAGES
     assert set(found) | NO_TRANSFORMATION == set(callables)
     return found
 

@@ -11,6 +11,7 @@ from experiments import (
     adversarial,
     bias_variance,
     catalogue,
+    dropout,
     invariance,
     learning_curves,
     linear_regression,
@@ -27,6 +28,11 @@ from jaxdl.runs import demonstrations
 
 SQUARES, DIGITS = ["--dataset", "tests.nets:squares"], ["--dataset", "digits"]
 TINY = {  # options of a run of a few seconds
+    "depth_data": ["--dataset", "digits", "--sizes", "20", "60", "--depths", "0", "1", "2", "--steps", "3"],
+    "cnn_against_mlp": ["--dataset", "digits", "--sizes", "60", "80", "--steps", "3"],
+    "hyperparameters": ["--pool", "64", "--hidden", "2", "--steps", "64"],
+    "augmentation": ["--digits", "digits", "--clothes", "digits", "--examples", "20", "--width", "4", "--steps", "3"],
+    "tabular": ["--width", "4", "--epochs", "1"],
     "ensemble": ["--dataset", "digits", "--examples", "40", "--members", "2", "--width", "4", "--steps", "5"],
     "input_normalization": ["--tables", "diabetes", "--steps", "3"],
     "initialization": ["--depth", "2", "--layers", "2", "--width", "64", "--steps", "20"],
@@ -36,11 +42,17 @@ TINY = {  # options of a run of a few seconds
     "depth_regions": ["--neurons", "8", "--draws", "3", "--steps", "10"],
     "adversarial": ["--dataset", "digits", "--width", "8", "--epochs", "1", "--sweep", "0", "0.3"],
     "batch_norm": ["--dataset", "digits", "--width", "8", "--steps", "60", "--batches", "2"],
+    "dropout": [*DIGITS, "--width", "8", "--sizes", "50", "--middle", "50", "--epochs", "1"],
     "invariance": [*SQUARES, "--examples", "100", "--epochs", "1", "--capsule-width", "0.01"],
     "listings": [*SQUARES, "--examples", "64"],
     "learning_curves": ["--dataset", "digits", "--width", "8", "--sizes", "20", "60", "--steps", "20"],
     "signals": ["--depth", "4", "--width", "8", "--times", "5"],
     "bias_variance": ["--resamples", "5", "--examples", "15", "--degrees", "1", "3", "9"],
+    "colorization": ["--dataset", "tests.zoo:photographs", "--images", "60", "--steps", "2", "--width", "2"],
+    "style_transfer": ["--size", "32", "--steps", "4"],
+    "complexity": [],
+    "cifar_demo": ["--dataset", "tests.zoo:photographs", "--images", "64", "--test-images", "92", "--epochs", "1"],
+    "heads": ["--canvases", "320", "--steps", "2", "--width", "4"],
     "filters": [*SQUARES, "--size", "16", "--letters", "4", "--kernels", "2", "--steps", "2", "--examples", "32"],
     "linear_regression": ["--steps", "100"],
     "nonlinearity": ["--points", "20", "--width", "4", "--steps", "20"],
@@ -61,6 +73,11 @@ TINY = {  # options of a run of a few seconds
     "optimizers_2d": ["--starts", "3", "--steps", "200"],
 }
 OUT_OF_RANGE = {  # options that are refused, with the message
+    "depth_data": (["--depths", "1", "2", "3"], r"depths=\(1, 2, 3\) is not allowed: it must begin with 0"),
+    "cnn_against_mlp": (["--sizes", "9", "80"], r"sizes=\(9, 80\) is not allowed: it must be two or more increasing"),
+    "hyperparameters": (["--steps", "65"], "steps=65 is not allowed: it must be a multiple of 64"),
+    "augmentation": (["--examples", "0"], "examples=0 is not allowed: it must be at least 1"),
+    "tabular": (["--epochs", "0"], "epochs=0 is not allowed: it must be at least 1"),
     "ensemble": (["--members", "1"], "members=1 is not allowed: it must be at least 2"),
     "input_normalization": (["--steps", "0"], "steps=0 is not allowed: it must be at least 1"),
     "initialization": (["--depth", "1"], "depth=1 is not allowed: it must be at least 2"),
@@ -70,6 +87,7 @@ OUT_OF_RANGE = {  # options that are refused, with the message
     "depth_regions": (["--neurons", "6"], r"neurons=\(6,\) is not allowed: it must be multiples of 4 from 8 on"),
     "adversarial": (["--eps", "-0.1"], r"eps=-0\.1 is not allowed: it must be at least 0"),
     "batch_norm": (["--steps", "59"], "steps=59 is not allowed: it must be at least 60"),
+    "dropout": (["--middle", "7"], r"sizes=\(.*\): must hold middle=7"),
     "invariance": (["--capsule-width", "0"], r"capsule_width=0\.0 is not allowed: it must be above 0 and at most 1"),
     "listings": (["--examples", "9"], "examples=9 is not allowed: it must be at least 32"),
     "learning_curves": (["--sizes", "9", "3"], r"sizes=\(9, 3\) is not allowed: it must be two or more increasing"),
@@ -77,6 +95,11 @@ OUT_OF_RANGE = {  # options that are refused, with the message
     "bias_variance": (["--degrees", "1", "3"], r"degrees=\(1, 3\) is not allowed: it must hold 1, 3 and 9"),
     "nonlinearity": (["--points", "2"], "points=2 is not allowed: it must be at least 4"),
     "regularization": (["--examples", "900"], "examples=900 is not allowed: it must be at most 800"),
+    "colorization": (["--dataset", "digits"], "dataset='digits' has images of shape .* needed are colour images"),
+    "style_transfer": (["--size", "8"], "size=8 is not allowed: it must be at least 32"),
+    "complexity": (["--seeds", "0"], "seeds=0 is not allowed: it must be at least 1"),
+    "cifar_demo": (["--dataset", "digits", "--images", "9999"], "images=9999 is not allowed: digits has 1294 for"),
+    "heads": (["--canvases", "100"], "canvases=100 is not allowed: it must be at least 320"),
     "filters": (["--size", "428"], "size=428 is not allowed: it must be at most 427"),
     "linear_regression": (["--steps", "0"], "steps=0 is not allowed"),
     "logistic_regression": (["--C", "-1"], r"C=-1\.0 is not allowed: it must be a positive number"),
@@ -209,6 +232,19 @@ def test_the_net_of_batch_norm_normalises_where_its_case_says():
         np.testing.assert_allclose(seen, z, rtol=1e-3, atol=1e-4)
         np.testing.assert_allclose(logits, a @ params["out"]["kernel"] + params["out"]["bias"], rtol=1e-3, atol=1e-4)
         np.testing.assert_allclose(batch_norm.network(params, x, case, used)[0], logits, rtol=1e-5)
+
+
+def test_the_scaled_net_is_the_mean_of_the_thinned_ones_where_it_is_linear():
+    """Positive weights and inputs keep every ReLU linear, so the mean over masks is the net itself."""
+    random = np.random.default_rng(0)
+    layer = lambda n, m: {"kernel": np.float32(random.random((n, m))), "bias": np.float32(random.random(m))}
+    params, x = [layer(5, 6), layer(6, 3)], np.float32(random.random((2, 5)))
+    logits, hidden = dropout.network(params, x)
+    np.testing.assert_allclose(hidden, x @ params[0]["kernel"] + params[0]["bias"], rtol=1e-5)
+    draw = jax.jit(jax.vmap(lambda key: dropout.network(params, x, 0.5, key)[0]))
+    drawn = draw(jax.random.split(jax.random.key(0), 40_000))
+    assert drawn.std(0).min() > 0.1
+    np.testing.assert_allclose(drawn.mean(0), logits, rtol=0.02)
 
 
 def test_a_valid_convolution_commutes_with_a_shift():

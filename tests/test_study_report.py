@@ -128,7 +128,7 @@ def test_every_part_of_the_report_is_there(study):
     figures = {path.name for path in (study / "figures").iterdir()}
     kinds = [f"{kind}_{problem}.png" for kind in ("final", "curves", "rates", "best_of") for problem in PROBLEMS]
     wanted = {*kinds, "twin_pairs.png", "planted_pairs.png", "profiles.png", "tally.png", "paths_elongated_bowl.png"}
-    assert figures == wanted == set(re.findall(r"\(figures/([^)]+)\)", text))
+    assert figures == wanted == set(re.findall(r"\(figures/([^)#]+)(?:#chart)?\)", text))
     page = Page(study / "report.html")
     assert all(image["src"].startswith("data:image/png;base64,") and len(image["alt"]) > 20 for image in page.images)
     assert len(page.images) == len(figures)

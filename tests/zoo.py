@@ -4,7 +4,7 @@ from functools import cache, partial
 
 import jax
 import numpy as np
-from sklearn.datasets import load_digits
+from sklearn.datasets import load_digits, load_sample_images
 
 from jaxdl import losses, models, nn
 from jaxdl.models.capsnet import Capsules, capsule_loss
@@ -24,6 +24,14 @@ def digits(shape, n=8):
     height, width, channels = shape
     big = np.kron(images, np.ones((1, -(-height // 8), -(-width // 8)), np.float32))[:, :height, :width, None]
     return np.repeat(big, channels, axis=-1), labels[:n].astype(np.int32)
+
+
+def photographs():
+    """Return pieces of 32×32 pixels of scikit-learn's photographs, and which half of which one each is of."""
+    pieces = [one[:416, :640].reshape(13, 32, 20, 32, 3).swapaxes(1, 2).reshape(-1, 32, 32, 3)
+              for one in load_sample_images().images]  # fmt: skip
+    images = np.concatenate(pieces)
+    return images, 4 * np.arange(len(images)) // len(images)
 
 
 def initial(layer, in_shape):

@@ -49,7 +49,8 @@ def network(params: Any, x: jax.Array, case: str, statistics: Any = None) -> tup
         z = layers.dense(x, layer["kernel"], layer["bias"])
         seen = activations.sigmoid(z) if case == AFTER else z
         used.append(layers.batch_statistics(seen) if statistics is None else statistics[place])
-        normal = seen if case == WITHOUT else layers.batch_norm(seen, *used[-1], layer["scale"], layer["offset"])
+        mean, variance = used[-1]
+        normal = seen if case == WITHOUT else layers.batch_norm(seen, mean, variance, layer["scale"], layer["offset"])
         z = z if case == AFTER else normal
         x = normal if case == AFTER else activations.sigmoid(z)
     return layers.dense(x, **params["out"]), z, used

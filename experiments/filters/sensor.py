@@ -16,7 +16,8 @@ PERIOD, LENGTH, NOISE = 1000, 2000, 0.5  # samples, samples, standard deviation
 def signals(random: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Return sines of random phases, and the same with noise, each (count, LENGTH)."""
     clean = np.sin(2 * np.pi * (np.arange(LENGTH) / PERIOD + random.uniform(size=(count, 1))))
-    return np.float32(clean), np.float32(clean + NOISE * random.normal(size=clean.shape))
+    noisy = clean + NOISE * random.normal(size=clean.shape)
+    return clean.astype(np.float32), noisy.astype(np.float32)
 
 
 def smoothed(x: np.ndarray, window: int) -> np.ndarray:

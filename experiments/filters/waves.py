@@ -20,7 +20,7 @@ def waves(random: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarr
     phase, labels = (np.arange(LENGTH) / PERIOD + random.uniform(size=(count, 1))) % 1, np.arange(count) % CLASSES
     shapes = np.stack([np.sqrt(2) * np.sin(2 * np.pi * phase), np.sign(phase - 0.5), np.sqrt(12) * (phase - 0.5)])
     noisy = shapes[labels, np.arange(count)] + NOISE * random.normal(size=phase.shape)
-    return np.float32(noisy), labels
+    return noisy.astype(np.float32), labels
 
 
 def kernels_net(params: Any, x: jax.Array) -> jax.Array:

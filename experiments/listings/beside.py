@@ -61,12 +61,13 @@ def formulas(random: np.random.Generator, key: jax.Array) -> Mapping[str, float]
     """Return how far losses, a line, a pool and a net with dropout are from their listings."""
     logits, labels = random.normal(size=(8, 5)).astype(np.float32), random.integers(5, size=8)
     x, y = random.uniform(size=50), random.normal(size=50)
-    fit = classical.linear_regression(np.float32(x)[:, None], np.float32(y))
-    matrix = np.float32([[1, 1, 2, 4], [5, 6, 7, 8], [3, 2, 1, 0], [1, 2, 3, 4]])
+    fit = classical.linear_regression(x[:, None].astype(np.float32), y.astype(np.float32))
+    matrix = np.array([[1, 1, 2, 4], [5, 6, 7, 8], [3, 2, 1, 0], [1, 2, 3, 4]], np.float32)
     sizes = ((6, 4), (6, 6), (3, 6))
-    weights = [(np.float32(random.normal(size=size)), np.float32(random.normal(size=size[0]))) for size in sizes]
+    draw = lambda size: random.normal(size=size).astype(np.float32)
+    weights = [(draw(size), draw(size[0])) for size in sizes]
     keys, drop = jax.random.split(key), functools.partial(layers.dropout, rate=0.5, mode="as_drawn")
-    masks, h = [np.array(drop(one, np.ones(6, np.float32))) for one in keys], np.float32(random.normal(size=4))
+    masks, h = [np.array(drop(one, np.ones(6, np.float32))) for one in keys], draw(4)
     theirs = printed.dropped(h, weights, masks)
     for one, (kernel, bias) in zip(keys, weights, strict=False):
         h = drop(one, activations.relu(layers.dense(h, kernel.T, bias)))

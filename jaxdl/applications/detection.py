@@ -11,7 +11,6 @@ otherwise. [Lecture row J]
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -20,17 +19,19 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int, Num
 
-from jaxdl import activations, numerics
+from jaxdl import activations, losses, numerics
 
 __all__ = [
     "Detections",
     "Kept",
     "Targets",
     "average_precision",
+    "box_loss",
     "box_targets",
     "decode_boxes",
     "iou",
     "match",
+    "mean_average_precision",
     "non_max_suppression",
     "to_centers",
     "to_corners",
@@ -153,13 +154,37 @@ def box_targets(boxes: Num[ArrayLike, "k 4"], anchors: Anchors, *, stride: int, 
     return Targets(jnp.concatenate([offsets, jnp.zeros((1, 4), offsets.dtype)])[index], index)  # −1: the row of zeros
 
 
+def box_loss(maps: Float[ArrayLike, "h w o"], targets: Targets, classes: Int[ArrayLike, " k"]) -> Float[Array, ""]:
+    """Return YOLOv3's loss of an image: Σ over places of BCE(objectness), and of the rest where an object is assigned.
+
+    The rest is the binary cross entropy of σ(t_x) and σ(t_y) with their targets, ½ the squared error of t_w and t_h,
+    and the cross entropy of the class. The paper leaves the weights of these parts open; here they are 1, and classes
+    exclude one another. It also ignores the objectness of boxes that overlap an object by half without being assigned
+    to it, which is not done here.
+
+    Args:
+        maps: an output, as in `decode_boxes`.
+        targets: from `box_targets`.
+        classes: class numbers of the objects.
+
+    Reference: section 2 of the paper of `decode_boxes`. [Lecture row J]
+    """
+    maps = numerics.widen(maps)
+    said, there = maps.reshape(*targets.index.shape, -1), targets.index >= 0
+    shift = losses.sigmoid_binary_cross_entropy(said[..., :2], targets.offsets[..., :2]).sum(-1)
+    size = losses.half_squared_error(said[..., 2:4], targets.offsets[..., 2:]).sum(-1)
+    kind = losses.softmax_cross_entropy(said[..., 5:], jnp.maximum(jnp.asarray(classes)[targets.index], 0))
+    objectness = losses.sigmoid_binary_cross_entropy(said[..., 4], there.astype(maps.dtype))
+    return objectness.sum() + jnp.where(there, shift + size + kind, 0).sum()
+
+
 def non_max_suppression(
     boxes: Num[ArrayLike, "n 4"],
     scores: Num[ArrayLike, " n"],
     *,
     limit: int,
-    iou_threshold: float | int = 0.5,
-    score_threshold: float | int = 0.0,
+    iou_threshold: ArrayLike = 0.5,
+    score_threshold: ArrayLike = 0.0,
 ) -> Kept:
     """Keep the box of the highest score, drop those that overlap it, and repeat with the rest.
 
@@ -201,7 +226,7 @@ def match(
     scores: Num[ArrayLike, " n"],
     truth: Num[ArrayLike, "k 4"],
     *,
-    iou_threshold: float | int = 0.5,
+    iou_threshold: ArrayLike = 0.5,
 ) -> Bool[Array, " n"]:
     """Return which detections of an image are right: in falling order of score, each true box is found once.
 
@@ -266,6 +291,55 @@ def average_precision(
     return jnp.where(positives > 0, gained / jnp.maximum(positives, 1), jnp.nan)
 
 
+def mean_average_precision(
+    boxes: Num[ArrayLike, "i n 4"],
+    scores: Num[ArrayLike, "i n c"],
+    truth: Num[ArrayLike, "i k 4"],
+    classes: Int[ArrayLike, "i k"],
+    *,
+    limit: int,
+    iou_threshold: ArrayLike = 0.5,
+    suppress: ArrayLike = 0.5,
+    score_threshold: ArrayLike = 0.0,
+) -> Float[Array, ""]:
+    """Return the mean over classes of the average precision of images' boxes, after suppression class by class.
+
+    Args:
+        boxes: corners of each image's boxes.
+        scores: of each box for each class.
+        truth: corners of the true boxes of each image, those without area being padding.
+        classes: of the true boxes; any number where there is padding.
+        limit: most boxes to keep per image and class.
+        iou_threshold: as in `match`.
+        suppress: ``iou_threshold`` of `non_max_suppression`; 1 suppresses nothing.
+        score_threshold: as in `non_max_suppression`.
+
+    Returns:
+        A number from 0 to 1, the mean over the classes of which there are true boxes.
+
+    Raises:
+        ValueError: as in `non_max_suppression` and `match`.
+
+    Reference: see `iou`. [Lecture row J]
+    """
+    boxes, truth, scores = _boxes(boxes), _boxes(truth), numerics.widen(scores)
+    options = {"limit": limit, "iou_threshold": suppress, "score_threshold": score_threshold}
+
+    def one(boxes, scores, truth, classes, number):  # of an image and a class
+        kept = non_max_suppression(boxes, scores, **options)
+        own = jnp.where((classes == number)[:, None], truth, 0)
+        score = scores[kept.index]
+        right = match(boxes[kept.index], jnp.where(kept.valid, score, -jnp.inf), own, iou_threshold=iou_threshold)
+        return score, right, _area(own[:, :2], own[:, 2:]) > 0, kept.valid
+
+    numbers = jnp.arange(scores.shape[-1])
+    of_class = lambda number, score: jax.vmap(one, (0, 0, 0, 0, None))(boxes, score, truth, classes, number)
+    score, right, true, valid = jax.vmap(of_class, (0, -1))(numbers, scores)
+    flat = lambda x: x.reshape(len(numbers), -1)
+    found = jax.vmap(average_precision)(flat(score), flat(right), flat(true).sum(-1), flat(valid))
+    return jnp.nanmean(found)
+
+
 def _boxes(boxes: ArrayLike) -> Array:
     numerics.refuse_complex(boxes=boxes)
     return numerics.widen(boxes)
@@ -280,6 +354,6 @@ def _check_stride(stride: int) -> None:
         raise ValueError(f"stride={stride}: must be at least 1")
 
 
-def _check_share(name: str, value: float | int, *, zero: bool = True) -> None:
-    if not (0 <= value <= 1 and (zero or value)) or math.isnan(value):
+def _check_share(name: str, value: ArrayLike, *, zero: bool = True) -> None:
+    if isinstance(value, int | float) and not (0 <= value <= 1 and (zero or value)):
         raise ValueError(f"{name}={value}: allowed are numbers from 0 to 1{'' if zero else ' but 0'}")

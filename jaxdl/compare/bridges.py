@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxdl.data.reading.fetching import need
+from jaxdl.extras import need
 
 EXTRA = "bridges"
 PROBE_STEPS = 3

@@ -1,12 +1,24 @@
-"""Toy data in the plane: rings and spirals, which no line separates. [Lecture rows A5, A7]"""
+"""Toy data: rings and spirals, which no line separates, and objects pasted on canvases. [Lecture rows A5, A7, J]"""
 
 import math
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
+from jax.typing import ArrayLike
+from jaxtyping import Float, Int
 
 from jaxdl.data.splits import Examples, check_whole
 
-__all__ = ["rings", "spiral"]
+__all__ = ["Canvases", "pasted", "rings", "spiral"]
+
+
+class Canvases(NamedTuple):
+    """Images with the boxes and classes of the objects that are pasted on them."""
+
+    images: Float[np.ndarray, "n side side 1"]
+    corners: Float[np.ndarray, "n most 4"]  # x₀, y₀, x₁, y₁ of each object in pixels; 0 where there is none
+    classes: Int[np.ndarray, "n most"]  # −1 where there is none
 
 
 def rings(count: int, *, seed: int, radii: tuple[float | int, ...] = (1.0, 2.0), noise: float | int = 0.2) -> Examples:
@@ -64,6 +76,63 @@ def spiral(count: int, *, seed: int, arms: int = 2, turns: float | int = 1.5, no
     radius = np.sqrt(random.uniform(size=count))
     clean = _points(radius, 2 * np.pi * (turns * radius + labels / arms), labels)
     return clean._replace(images=clean.images + (noise * random.normal(size=(count, 2))).astype(np.float32))
+
+
+def pasted(
+    objects: Float[ArrayLike, "n h w"],
+    labels: Int[ArrayLike, " n"],
+    count: int,
+    *,
+    seed: int,
+    side: int = 32,
+    most: int = 3,
+    factors: Sequence[float | int] = (1, 1.5, 2),
+) -> Canvases:
+    """Paste objects on black canvases at random places and in random sizes, so that their boxes are known exactly.
+
+    A box is the smallest that holds all values above .25. An object whose box would overlap one that is there already
+    is left out.
+
+    Args:
+        objects: grey images, 0 for black and 1 for white.
+        labels: their classes.
+        count: number of canvases.
+        seed: determines the canvases, a non-negative integer.
+        side: height and width of a canvas.
+        most: objects per canvas, one to so many.
+        factors: by which objects are enlarged.
+
+    Raises:
+        ValueError: for an argument out of range, or objects that do not fit on a canvas.
+
+    [Lecture row J]
+    """
+    from scipy import ndimage  # slow to import, and --help need not wait for it
+
+    for name, value in (("count", count), ("seed", seed), ("side", side), ("most", most)):
+        check_whole(name, value, int(name != "seed"))
+    objects, labels = np.asarray(objects), np.asarray(labels)
+    sizes = [np.clip(np.asarray(ndimage.zoom(objects, (1, factor, factor), order=1)), 0, 1) for factor in factors]
+    if not sizes or not len(objects) or max(max(one.shape[1:]) for one in sizes) > side:
+        raise ValueError(f"factors={tuple(factors)}: objects of shape {objects.shape} must fit on a canvas of {side}")
+    random, images = np.random.default_rng(seed), np.zeros((count, side, side, 1), np.float32)
+    corners, classes = np.zeros((count, most, 4), np.float32), np.full((count, most), -1, np.int32)
+    for i in range(count):
+        for k in range(random.integers(1, most + 1)):
+            number = random.integers(len(objects))
+            one = sizes[random.integers(len(sizes))][number]
+            rows, columns = (np.flatnonzero((one > 0.25).any(axis)) for axis in (1, 0))
+            if not rows.size:
+                raise ValueError(f"objects: that of number {number} has no value above .25")
+            top, left = (random.integers(0, side - length + 1) for length in one.shape)
+            edges = [left + columns[0], top + rows[0], left + columns[-1] + 1, top + rows[-1] + 1]
+            box = np.array(edges, np.float32)
+            low, high = np.maximum(corners[i, :, :2], box[:2]), np.minimum(corners[i, :, 2:], box[2:])
+            if not (high > low).all(-1).any():
+                place = images[i, top : top + len(one), left : left + one.shape[1], 0]
+                np.maximum(place, one, out=place)
+                corners[i, k], classes[i, k] = box, labels[number]
+    return Canvases(images, corners, classes)
 
 
 def _random(count: int, classes: int, seed: int, noise: float | int) -> np.random.Generator:

@@ -43,7 +43,13 @@ def binary_cross_entropy(
         where: the elements that count; see `jaxdl.losses`.
 
     Errata: the lecture's example prints .317, which is in logarithms of base 10; natural ones, used here,
-    give .729693. Another lecture's form for one example lacks the minus. [Lecture row C2]
+    give .729693. Another lecture's form for one example lacks the minus.
+
+    Examples:
+        >>> losses.binary_cross_entropy(jnp.array([0.5, 0.9]), jnp.array([1, 0]))
+        Array([0.6931472, 2.302585 ], dtype=float32)
+
+    [Lecture row C2]
     """
     p, y, dtype = widen_pair(probabilities, labels, ("probabilities", "labels"))
     mask = mask_of(where, p.shape)
@@ -83,7 +89,13 @@ def sigmoid_binary_cross_entropy(
     Raises:
         ValueError: the shapes differ, or an argument is complex.
 
-    It equals `softmax_cross_entropy` of the two logits (0, z). [Lecture row C2]
+    It equals `softmax_cross_entropy` of the two logits (0, z).
+
+    Examples:
+        >>> losses.sigmoid_binary_cross_entropy(jnp.array([0.0, 2.0]), jnp.array([1, 0]))
+        Array([0.6931472, 2.126928 ], dtype=float32)
+
+    [Lecture row C2]
     """
     z, y, dtype = widen_pair(logits, labels, ("logits", "labels"))
     mask = mask_of(where, z.shape)
@@ -120,6 +132,10 @@ def sigmoid_focal(
         `sigmoid_focal(0.0, 1)` is ½² ln 2 = 0.1733.
 
     Reference: Lin et al., Focal loss for dense object detection, 2017. https://arxiv.org/abs/1708.02002
+
+    Examples:
+        >>> losses.sigmoid_focal(jnp.array([0.0, 2.0]), jnp.array([1, 0]))
+        Array([0.1732868, 1.6500783], dtype=float32)
     """
     check_number("gamma", gamma, 0)
     z, y, dtype = widen_pair(logits, labels, ("logits", "labels"))
@@ -156,6 +172,11 @@ def hinge(
         where: the elements that count; see `jaxdl.losses`.
 
     Reference: Cortes and Vapnik, Support-vector networks, 1995. https://doi.org/10.1007/BF00994018
+
+    Examples:
+        >>> losses.hinge(jnp.array([0.5, 2.0]), jnp.array([1, -1]))
+        Array([0.5, 3. ], dtype=float32)
+
     [Lecture row C5]
     """
     f, y, dtype, mask = _signed(predictions, labels, where)
@@ -188,7 +209,13 @@ def perceptron(
     The gradient is −y where y f ≤ 0. That includes f = 0, which counts as a mistake, so that a step from weights 0
     is the perceptron's mistake-driven step.
 
-    Reference: Rosenblatt, The perceptron, 1958. https://doi.org/10.1037/h0042519 [Lecture rows A3, C5]
+    Reference: Rosenblatt, The perceptron, 1958. https://doi.org/10.1037/h0042519
+
+    Examples:
+        >>> losses.perceptron(jnp.array([0.5, 2.0]), jnp.array([1, -1]))
+        Array([0., 2.], dtype=float32)
+
+    [Lecture rows A3, C5]
     """
     f, y, dtype, mask = _signed(predictions, labels, where)
     agreement = y * f

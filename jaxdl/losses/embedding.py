@@ -33,6 +33,10 @@ def cosine_distance(
 
     Example:
         `cosine_distance(jnp.array([1.0, 0.0]), jnp.array([0.0, 3.0]))` is 1.
+
+    Examples:
+        >>> losses.cosine_distance(jnp.array([[1.0, 0.0], [3.0, 4.0]]), jnp.array([[0.0, 2.0], [3.0, 4.0]]))
+        Array([1., 0.], dtype=float32)
     """
     u, v, dtype = widen_pair(predictions, targets)
     mask = _mask(where, u, "predictions")
@@ -71,6 +75,10 @@ def contrastive(
 
     Reference: Hadsell, Chopra and LeCun, Dimensionality reduction by learning an invariant mapping, 2006.
     https://doi.org/10.1109/CVPR.2006.100
+
+    Examples:
+        >>> losses.contrastive(jnp.array([[0.0, 0.0]]), jnp.array([[0.3, 0.4]]), jnp.array([1]))
+        Array([0.125], dtype=float32)
     """
     a, b, dtype = widen_pair(first, second, ("first", "second"))
     mask = _mask(where, a, "first")
@@ -112,6 +120,10 @@ def triplet(
         `triplet(jnp.zeros(2), jnp.array([0.0, 1.0]), jnp.array([0.6, 0.8]))` is 1: both are equally far.
 
     Reference: Schroff, Kalenichenko and Philbin, FaceNet, 2015. https://arxiv.org/abs/1503.03832
+
+    Examples:
+        >>> losses.triplet(jnp.array([[0.0, 0.0]]), jnp.array([[0.6, 0.8]]), jnp.array([[0.3, 0.4]]))
+        Array([1.5], dtype=float32)
     """
     a, p, dtype = widen_pair(anchors, positives, ("anchors", "positives"))
     _, n, other = widen_pair(anchors, negatives, ("anchors", "negatives"))
@@ -150,6 +162,10 @@ def info_nce(
 
     Reference: van den Oord, Li and Vinyals, Representation learning with contrastive predictive coding, 2018.
     https://arxiv.org/abs/1807.03748. Radford et al., CLIP, 2021. https://arxiv.org/abs/2103.00020
+
+    Examples:
+        >>> losses.info_nce(jnp.eye(2), jnp.eye(2), temperature=1.0)
+        Array([0.31326163, 0.31326163], dtype=float32)
     """
     check_number("temperature", temperature, 0, above=True)
     q, k, dtype = widen_pair(queries, keys, ("queries", "keys"))

@@ -33,6 +33,11 @@ def squared_error(
 
     The lectures' other form, J = 1/(2m) Σ (ŷ − y)², is the mean of `half_squared_error`. Erratum: the lecture
     defines J with 1/(2m) and then computes its example with 1/m (0.995 where the formula gives 0.4975).
+
+    Examples:
+        >>> losses.squared_error(jnp.array([1.0, 4.0]), jnp.array([2, 1]))
+        Array([1., 9.], dtype=float32)
+
     [Lecture row C1]
     """
     return _of_error(jnp.square, predictions, targets, where)
@@ -44,6 +49,10 @@ def half_squared_error(
 ) -> Float[Array, "..."]:
     """Half the squared error, ½ (ŷ − y)², whose gradient is δ = ŷ − y; see `squared_error`.
 
+    Examples:
+        >>> losses.half_squared_error(jnp.array([1.0, 4.0]), jnp.array([2, 1]))
+        Array([0.5, 4.5], dtype=float32)
+
     [Lecture rows C1, D2]
     """
     return _of_error(lambda error: 0.5 * jnp.square(error), predictions, targets, where)
@@ -54,6 +63,10 @@ def absolute_error(
     predictions: Float[ArrayLike, "..."], targets: Shaped[ArrayLike, "..."], *, where: Where = None
 ) -> Float[Array, "..."]:
     """Absolute error |ŷ − y|, with gradient sgn(ŷ − y) and 0 at equality; see `squared_error`.
+
+    Examples:
+        >>> losses.absolute_error(jnp.array([1.0, 4.0]), jnp.array([2, 1]))
+        Array([1., 3.], dtype=float32)
 
     [Lecture row C1]
     """
@@ -84,6 +97,10 @@ def huber(
         `huber(2.5, 0.0)` is 1 · (2.5 − ½) = 2.
 
     Reference: Huber, Robust estimation of a location parameter, 1964. https://doi.org/10.1214/aoms/1177703732
+
+    Examples:
+        >>> losses.huber(jnp.array([1.0, 4.0]), jnp.array([2, 1]))
+        Array([0.5, 2.5], dtype=float32)
     """
     check_number("delta", delta, 0, above=True)
 
@@ -110,6 +127,10 @@ def log_cosh(
 
     Reference: Green, On use of the EM algorithm for penalized likelihood estimation, 1990.
     https://doi.org/10.1111/j.2517-6161.1990.tb01798.x
+
+    Examples:
+        >>> losses.log_cosh(jnp.array([1.0, 4.0]), jnp.array([2, 1]))
+        Array([0.4337808, 2.3093286], dtype=float32)
     """
     return _of_error(_log_cosh, predictions, targets, where)
 
@@ -134,7 +155,13 @@ def squared_log_error(
     """Squared difference of logarithms, (ln ŷ − ln y)², for positive quantities.
 
     Its sum over the outputs is the lecture's ‖log y − log t‖². It is NaN outside its domain, at predictions or
-    targets ≤ 0. See `squared_error` for the arguments. [Lecture row C4]
+    targets ≤ 0. See `squared_error` for the arguments.
+
+    Examples:
+        >>> losses.squared_log_error(jnp.array([1.0, 3.0]), jnp.array([3, 1]))
+        Array([1.206949, 1.206949], dtype=float32)
+
+    [Lecture row C4]
     """
     predictions, targets, dtype = widen_pair(predictions, targets)
     mask = mask_of(where, predictions.shape)

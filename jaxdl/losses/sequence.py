@@ -51,6 +51,10 @@ def ctc(
         `ctc(jnp.zeros((2, 3)), jnp.array([1]))` is −ln(3/9): of nine paths, 11, 01 and 10 give the label 1.
 
     Reference: Graves et al., Connectionist temporal classification, 2006. https://doi.org/10.1145/1143844.1143891
+
+    Examples:
+        >>> losses.ctc(jnp.zeros((1, 2, 3)), jnp.array([[1]]))
+        Array([1.0986123], dtype=float32)
     """
     z, labels, dtype = _checked(logits, labels, blank)
     batch = z.shape[:-2]

@@ -53,6 +53,10 @@ def binary_accuracy(
 
     Example:
         `ratio(binary_accuracy(jnp.array([2.0, -1.0]), jnp.array([1, 1])))` is 0.5.
+
+    Examples:
+        >>> metrics.ratio(metrics.binary_accuracy(jnp.array([2.0, -1.0, 0.5]), jnp.array([1, 0, 0])))
+        Array(0.6666667, dtype=float32)
     """
     logits, labels, weights = checked_binary(logits, labels, weights)
     return mean(_hits(logits, labels, threshold), weights=weights)
@@ -74,6 +78,10 @@ def subset_accuracy(
 
     Raises:
         ValueError: as in `binary_accuracy`, or there is no axis of labels.
+
+    Examples:
+        >>> metrics.ratio(metrics.subset_accuracy(jnp.array([[1.0, -1.0], [1.0, 1.0]]), jnp.array([[1, 0], [1, 0]])))
+        Array(0.5, dtype=float32)
     """
     if not jnp.ndim(logits):
         raise ValueError("logits: got shape (), needs an axis of labels; `binary_accuracy` takes one label")
@@ -103,6 +111,11 @@ def binary_confusion_matrix(
     Matrices add by `+`; `scores` gives precision, recall and F1, at index 1 of the last axis those of class 1:
     of the sum over the labels the micro average, and the mean over the labels is the macro average. A NaN logit or
     impossible label of weight other than 0 turns the matrix to NaN.
+
+    Examples:
+        >>> metrics.binary_confusion_matrix(jnp.array([2.0, -1.0, 0.5]), jnp.array([1, 0, 0]))
+        Array([[1., 1.],
+               [0., 1.]], dtype=float32)
     """
     if per_label and not jnp.ndim(logits):
         raise ValueError("logits: got shape (), needs an axis of labels to count per label")

@@ -54,7 +54,14 @@ def calibration_bins(
     Raises:
         ValueError: as in `top_k_accuracy`, or `bins` is not an int of at least 1.
 
-    `reliability` gives the points of a diagram, and `calibration_error` one figure. [Lecture row C7]
+    `reliability` gives the points of a diagram, and `calibration_error` one figure.
+
+    Examples:
+        >>> logits, labels = jnp.array([[2.0, 0.0], [0.0, 1.0], [3.0, 0.0]]), jnp.array([0, 1, 1])
+        >>> metrics.calibration_bins(logits, labels, bins=2)._fields
+        ('confidence', 'correct', 'count')
+
+    [Lecture row C7]
     """
     logits, labels, weights = checked(logits, labels, weights)
     confidence = jax.nn.softmax(numerics.widen(logits)).max(-1)
@@ -75,6 +82,11 @@ def binary_calibration_bins(
         logits: one per example, or one per label; all of them are counted together.
         labels, weights: as in `binary_accuracy`.
         bins: as in `calibration_bins`.
+
+    Examples:
+        >>> logits, labels = jnp.array([2.0, -1.0, 0.5]), jnp.array([1, 0, 0])
+        >>> metrics.calibration_error(metrics.binary_calibration_bins(logits, labels, bins=2))
+        Array(0.25739923, dtype=float32)
     """
     logits, labels, weights = checked_binary(logits, labels, weights)
     probability = jax.nn.sigmoid(numerics.widen(logits))
@@ -98,6 +110,12 @@ def calibration_error(sums: CalibrationBins) -> Float[Array, ""]:
     """Expected calibration error: Σ_b (n_b / n) |accuracy_b − confidence_b|, NaN if nothing was counted.
 
     Reference: Guo et al., On calibration of modern neural networks, 2017. https://arxiv.org/abs/1706.04599
+
+    Examples:
+        >>> logits, labels = jnp.array([[2.0, 0.0], [0.0, 1.0], [3.0, 0.0]]), jnp.array([0, 1, 1])
+        >>> metrics.calibration_error(metrics.calibration_bins(logits, labels, bins=2))
+        Array(0.18814325, dtype=float32)
+
     [Lecture row C7]
     """
     numerics.refuse_complex(**sums._asdict())
@@ -112,6 +130,11 @@ def reliability(sums: CalibrationBins) -> Reliability:
 
     Reference: DeGroot and Fienberg, The comparison and evaluation of forecasters, 1983.
     https://doi.org/10.2307/2987588
+
+    Examples:
+        >>> logits, labels = jnp.array([[2.0, 0.0], [0.0, 1.0], [3.0, 0.0]]), jnp.array([0, 1, 1])
+        >>> metrics.reliability(metrics.calibration_bins(logits, labels, bins=2))._fields
+        ('confidence', 'accuracy', 'share')
     """
     numerics.refuse_complex(**sums._asdict())
     confidence, correct = sums.confidence / sums.count, sums.correct / sums.count

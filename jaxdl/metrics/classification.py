@@ -50,7 +50,12 @@ def valid(logits: Array, labels: Array) -> Array:
 
 @own_words
 def rank_of_label(logits: Num[ArrayLike, "... classes"], labels: Integer[ArrayLike, "..."]) -> Float[Array, "..."]:
-    """Return per example how many classes stand before the right one: 0 means that it is the prediction."""
+    """Return per example how many classes stand before the right one: 0 means that it is the prediction.
+
+    Examples:
+        >>> metrics.rank_of_label(jnp.array([[2.0, 0.0], [0.0, 1.0], [3.0, 0.0]]), jnp.array([0, 1, 1]))
+        Array([0., 0., 1.], dtype=float32)
+    """
     logits, labels, _ = checked(logits, labels, None)
     classes = jnp.arange(logits.shape[-1], dtype=labels.dtype).reshape((1,) * labels.ndim + (-1,))
     inside = jnp.clip(labels, 0, logits.shape[-1] - 1)[..., None]
@@ -66,7 +71,12 @@ def accuracy(
     *,
     weights: Num[ArrayLike, "..."] | None = None,
 ) -> Ratio:
-    """Share of examples whose largest logit is the label's; see `top_k_accuracy`."""
+    """Share of examples whose largest logit is the label's; see `top_k_accuracy`.
+
+    Examples:
+        >>> metrics.ratio(metrics.accuracy(jnp.array([[2.0, 0.0], [0.0, 1.0], [3.0, 0.0]]), jnp.array([0, 1, 1])))
+        Array(0.6666667, dtype=float32)
+    """
     return top_k_accuracy(logits, labels, k=1, weights=weights)
 
 
@@ -88,6 +98,11 @@ def top_k_accuracy(
 
     Raises:
         ValueError: k out of range; labels or weights of another shape; labels that are not integers.
+
+    Examples:
+        >>> logits, labels = jnp.array([[2.0, 0.0], [0.0, 1.0], [3.0, 0.0]]), jnp.array([0, 1, 1])
+        >>> metrics.ratio(metrics.top_k_accuracy(logits, labels, k=2))
+        Array(1., dtype=float32)
     """
     logits, labels, weights = checked(logits, labels, weights)
     _check_k(k, logits.shape[-1])
@@ -112,6 +127,10 @@ def top_k_classes(
     """List the k most probable classes of each example and their softmax probabilities, best first.
 
     The order is that of the logits, also where probabilities round to the same number or to 0.
+
+    Examples:
+        >>> metrics.top_k_classes(jnp.array([0.0, 3.0, 1.0]), k=2)
+        (Array([1, 2], dtype=int32), Array([0.8437947 , 0.11419519], dtype=float32))
     """
     numerics.refuse_complex(logits=logits)
     logits = jnp.asarray(logits)
@@ -131,6 +150,11 @@ def confusion_matrix(
 
     Arguments as in `top_k_accuracy`. One impossible label or NaN logit of weight other than 0 turns the whole
     matrix to NaN, for there is no entry where it belongs.
+
+    Examples:
+        >>> metrics.confusion_matrix(jnp.array([[2.0, 0.0], [0.0, 1.0], [3.0, 0.0]]), jnp.array([0, 1, 1]))
+        Array([[1., 0.],
+               [1., 1.]], dtype=float32)
     """
     logits, labels, weights = checked(logits, labels, weights)
     n = logits.shape[-1]
@@ -145,6 +169,11 @@ def scores(confusion: Num[ArrayLike, "... classes classes"]) -> Scores:
     """Turn a confusion matrix into precision, recall and F1 per class, 0 where a share of nothing is asked.
 
     Their means over the classes are the macro averages.
+
+    Examples:
+        >>> logits, labels = jnp.array([[2.0, 0.0], [0.0, 1.0], [3.0, 0.0]]), jnp.array([0, 1, 1])
+        >>> metrics.scores(metrics.confusion_matrix(logits, labels)).recall
+        Array([1. , 0.5], dtype=float32)
     """
     numerics.refuse_complex(confusion=confusion)
     confusion = jnp.asarray(confusion, wide_type(confusion))

@@ -92,6 +92,10 @@ def roc_curve(
     Equal scores give equal points. A rate of a class without examples is NaN.
 
     Reference: Fawcett, An introduction to ROC analysis, 2006. https://doi.org/10.1016/j.patrec.2005.10.010
+
+    Examples:
+        >>> metrics.roc_curve(jnp.array([2.0, -1.0, 0.5]), jnp.array([1, 0, 0]))._fields
+        ('false_positive_rate', 'true_positive_rate', 'thresholds')
     """
     scores, positives, negatives = _ranked(logits, labels, weights)
     true, false = positives / _total(positives), negatives / _total(negatives)
@@ -106,6 +110,10 @@ def precision_recall_curve(
 
     Reference: Davis and Goadrich, The relationship between precision-recall and ROC curves, 2006.
     https://doi.org/10.1145/1143844.1143874
+
+    Examples:
+        >>> metrics.precision_recall_curve(jnp.array([2.0, -1.0, 0.5]), jnp.array([1, 0, 0]))._fields
+        ('precision', 'recall', 'thresholds')
     """
     scores, positives, negatives = _ranked(logits, labels, weights)
     precision = positives / (positives + negatives)
@@ -124,6 +132,10 @@ def roc_auc(
 
     Example:
         `roc_auc(jnp.array([0.1, 0.4, 0.35, 0.8]), jnp.array([0, 0, 1, 1]))` is 0.75.
+
+    Examples:
+        >>> metrics.roc_auc(jnp.array([2.0, -1.0, 0.5, 1.0]), jnp.array([1, 0, 1, 0]))
+        Array(0.75, dtype=float32)
     """
     curve = roc_curve(logits, labels, weights)
     area = area_under_curve(curve.false_positive_rate, curve.true_positive_rate)
@@ -137,6 +149,10 @@ def average_precision(
     """Average precision Σ_i (R_i − R_{i−1}) P_i, the area under the precision-recall curve without interpolation.
 
     See `roc_curve` for the arguments. It is NaN without positives, for which scikit-learn returns 0 and a warning.
+
+    Examples:
+        >>> metrics.average_precision(jnp.array([2.0, -1.0, 0.5, 1.0]), jnp.array([1, 0, 1, 0]))
+        Array(0.8333334, dtype=float32)
     """
     curve = precision_recall_curve(logits, labels, weights)
     area = (jnp.diff(curve.recall) * curve.precision[1:]).sum()
@@ -149,6 +165,10 @@ def area_under_curve(x: Num[ArrayLike, "... n"], y: Num[ArrayLike, "... n"]) -> 
 
     Raises:
         ValueError: the shapes differ or have no axis, or an argument is complex.
+
+    Examples:
+        >>> metrics.area_under_curve(jnp.array([0.0, 1.0, 2.0]), jnp.array([0.0, 1.0, 1.0]))
+        Array(1.5, dtype=float32)
     """
     numerics.refuse_complex(x=x, y=y)
     if not jnp.ndim(x) or jnp.shape(x) != jnp.shape(y):
@@ -176,6 +196,10 @@ def score_histogram(
         ValueError: as in `binary_accuracy`, or `bins` is not an int of at least 1.
 
     NaN and impossible labels of weight other than 0 turn all counts to NaN.
+
+    Examples:
+        >>> metrics.score_histogram(jnp.array([0.9, 0.2, 0.6]), jnp.array([1, 0, 0]), bins=2)._fields
+        ('positive', 'negative')
     """
     if not isinstance(bins, int | np.integer) or bins < 1:
         raise ValueError(f"bins: got {bins}, must be an int of at least 1")
@@ -195,6 +219,11 @@ def histogram_examples(
 
     Example:
         `roc_auc(*histogram_examples(sum(histograms)))`
+
+    Examples:
+        >>> histogram = metrics.score_histogram(jnp.array([0.9, 0.2, 0.6]), jnp.array([1, 0, 0]), bins=2)
+        >>> metrics.roc_auc(*metrics.histogram_examples(histogram))
+        Array(0.75, dtype=float32)
     """
     numerics.refuse_complex(**histogram._asdict())
     positive, negative = (jnp.asarray(one, wide_type(one)) for one in histogram)

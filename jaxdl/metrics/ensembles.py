@@ -30,6 +30,10 @@ def average_members(logits: Float[ArrayLike, "... members classes"]) -> Float[Ar
 
     Example: ``average_members`` takes ``(3, 4)`` to ``(4,)``.
 
+    Examples:
+        >>> jnp.exp(metrics.average_members(jnp.log(jnp.array([[0.5, 0.5], [0.9, 0.1]]))))
+        Array([0.7, 0.3], dtype=float32)
+
     [Lecture row G8]
     """
     logits = _checked(logits)
@@ -53,6 +57,10 @@ def majority_vote(logits: Float[ArrayLike, "... members classes"]) -> Float[Arra
     Reference: see `average_members`.
 
     Example: ``majority_vote`` takes ``(3, 4)`` to ``(4,)``.
+
+    Examples:
+        >>> metrics.majority_vote(jnp.array([[2.0, 0.0], [3.0, 1.0], [0.0, 1.0]]))
+        Array([0.6666667 , 0.33333334], dtype=float32)
 
     [Lecture row G8]
     """

@@ -54,6 +54,10 @@ def regression_sums(
 
     Raises:
         ValueError: the shapes differ or have no axis of examples, weights of another shape, or a complex argument.
+
+    Examples:
+        >>> metrics.regression_sums(jnp.array([1.0, 2.0]), jnp.array([1.0, 4.0]))._fields
+        ('absolute_error', 'squared_error', 'target', 'squared_target', 'count')
     """
     numerics.refuse_complex(predictions=predictions, targets=targets, center=center)
     if not jnp.ndim(targets) or jnp.shape(predictions) != jnp.shape(targets):
@@ -79,6 +83,10 @@ def regression_scores(sums: RegressionSums) -> RegressionScores:
 
     Example:
         `regression_scores(sum(regression_sums(p, y) for p, y in batches)).r_squared`
+
+    Examples:
+        >>> metrics.regression_scores(metrics.regression_sums(jnp.array([1.0, 2.0]), jnp.array([1.0, 4.0])))._fields
+        ('mean_absolute_error', 'mean_squared_error', 'r_squared')
     """
     numerics.refuse_complex(**sums._asdict())
     spread = sums.squared_target - jnp.square(sums.target) / sums.count

@@ -66,7 +66,12 @@ def weights_of(weights: ArrayLike | None, shape: tuple[int, ...], dtype: jnp.dty
 
 @own_words
 def mean(values: Num[ArrayLike, "..."], *, weights: Num[ArrayLike, "..."] | None = None) -> Ratio:
-    """Sum values over examples: Σ w v and Σ w. A value of weight 0 does not count, even if it is NaN."""
+    """Sum values over examples: Σ w v and Σ w. A value of weight 0 does not count, even if it is NaN.
+
+    Examples:
+        >>> metrics.ratio(metrics.mean(jnp.array([1.0, 5.0]), weights=jnp.array([3, 1])))
+        Array(2., dtype=float32)
+    """
     numerics.refuse_complex(values=values)
     values = jnp.asarray(values, wide_type(values))
     w = weights_of(weights, values.shape, values.dtype, "values")
@@ -75,6 +80,11 @@ def mean(values: Num[ArrayLike, "..."], *, weights: Num[ArrayLike, "..."] | None
 
 @own_words
 def ratio(sums: Ratio) -> Float[Array, "..."]:
-    """Divide: return the weighted mean that a `Ratio` stands for, NaN if nothing was counted."""
+    """Divide: return the weighted mean that a `Ratio` stands for, NaN if nothing was counted.
+
+    Examples:
+        >>> metrics.ratio(metrics.Ratio(jnp.array(3.0), jnp.array(4.0)))
+        Array(0.75, dtype=float32, weak_type=True)
+    """
     numerics.refuse_complex(total=sums.total, count=sums.count)
     return sums.total / sums.count

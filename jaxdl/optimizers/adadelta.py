@@ -44,6 +44,13 @@ def adadelta(
         ValueError: a number is out of range, or the convention does not define this optimizer.
 
     Reference: Zeiler, ADADELTA: An Adaptive Learning Rate Method, 2012, https://arxiv.org/abs/1212.5701.
+
+    Examples:
+        >>> params, grads = jnp.array([1.0, 2.0]), jnp.array([0.5, -0.1])
+        >>> optimizer = optimizers.adadelta(1.0)
+        >>> optimizer.update(grads, optimizer.init(params), params)[0]
+        Array([-0.00316221,  0.0031607 ], dtype=float32)
+
     [Lecture row E7]
     """
     options = resolve("adadelta", convention, learning_rate=learning_rate, rho=rho, eps=eps)

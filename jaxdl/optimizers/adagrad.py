@@ -44,7 +44,15 @@ def adagrad(
         ValueError: a number is out of range, or the convention does not define this optimizer.
 
     Reference: Duchi, Hazan and Singer, Adaptive Subgradient Methods for Online Learning and Stochastic
-    Optimization, 2011, https://jmlr.org/papers/v12/duchi11a.html. [Lecture row E4]
+    Optimization, 2011, https://jmlr.org/papers/v12/duchi11a.html.
+
+    Examples:
+        >>> params, grads = jnp.array([1.0, 2.0]), jnp.array([0.5, -0.1])
+        >>> optimizer = optimizers.adagrad(0.1)
+        >>> optimizer.update(grads, optimizer.init(params), params)[0]
+        Array([-0.08451542,  0.03015112], dtype=float32)
+
+    [Lecture row E4]
     """
     options = resolve(
         "adagrad",

@@ -63,7 +63,15 @@ def adam(
 
     Errata: ENEE4584 divides by ρ instead of 1−ρᵗ, and CS2020 corrects V_db with β2. The corrected forms run here.
     Reference: Kingma and Ba, Adam: A Method for Stochastic Optimization, 2015,
-    https://arxiv.org/abs/1412.6980. [Lecture row E6]
+    https://arxiv.org/abs/1412.6980.
+
+    Examples:
+        >>> params, grads = jnp.array([1.0, 2.0]), jnp.array([0.5, -0.1])
+        >>> optimizer = optimizers.adam(0.1)
+        >>> optimizer.update(grads, optimizer.init(params), params)[0]
+        Array([-0.09999934,  0.09999933], dtype=float32)
+
+    [Lecture row E6]
     """
     check(non_negative={"learning_rate": learning_rate})
     given = {"eps": eps, "eps_root": eps_root, "eps_hat": eps_hat, "bias_correction": bias_correction}
@@ -119,7 +127,15 @@ def adamw(
         ValueError: a number is out of range, or the convention does not define this optimizer.
 
     Reference: Loshchilov and Hutter, Decoupled Weight Decay Regularization, 2019,
-    https://arxiv.org/abs/1711.05101. [Lecture row E7]
+    https://arxiv.org/abs/1711.05101.
+
+    Examples:
+        >>> params, grads = jnp.array([1.0, 2.0]), jnp.array([0.5, -0.1])
+        >>> optimizer = optimizers.adamw(0.1, weight_decay=0.01)
+        >>> optimizer.update(grads, optimizer.init(params), params)[0]
+        Array([-0.10099935,  0.09799933], dtype=float32)
+
+    [Lecture row E7]
     """
     check(non_negative={"learning_rate": learning_rate})
     given = {"eps": eps, "eps_root": eps_root, "eps_hat": eps_hat, "bias_correction": bias_correction}

@@ -46,7 +46,15 @@ def adamax(
         ValueError: a number is out of range, or the convention does not define this optimizer.
 
     Reference: Kingma and Ba, Adam: A Method for Stochastic Optimization, 2015, section 7.1,
-    https://arxiv.org/abs/1412.6980. [Lecture row E7]
+    https://arxiv.org/abs/1412.6980.
+
+    Examples:
+        >>> params, grads = jnp.array([1.0, 2.0]), jnp.array([0.5, -0.1])
+        >>> optimizer = optimizers.adamax(0.1)
+        >>> optimizer.update(grads, optimizer.init(params), params)[0]
+        Array([-0.09999999,  0.09999998], dtype=float32)
+
+    [Lecture row E7]
     """
     check(non_negative={"learning_rate": learning_rate})
     direction = scale_by_adamax(b1, b2, **resolve("adamax", convention, form, eps=eps, eps_in_max=eps_in_max))

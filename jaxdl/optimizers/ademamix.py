@@ -13,8 +13,10 @@ from jaxdl.optimizers.conventions import resolve
 from jaxdl.optimizers.grouping import Mask
 from jaxdl.optimizers.states import ScaleByAdemamixState
 from jaxdl.schedules import ScalarOrSchedule
+from jaxdl.words import own_words
 
 
+@own_words
 def ademamix(
     learning_rate: ScalarOrSchedule,
     b1: ArrayLike = 0.9,

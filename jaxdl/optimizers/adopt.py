@@ -15,6 +15,7 @@ from jaxdl.optimizers.contracts import transformation
 from jaxdl.optimizers.conventions import resolve
 from jaxdl.optimizers.states import ScaleByAdamState
 from jaxdl.schedules import ScalarOrSchedule
+from jaxdl.words import own_words
 
 
 def fourth_root(count: jax.Array) -> jax.Array:
@@ -22,6 +23,7 @@ def fourth_root(count: jax.Array) -> jax.Array:
     return trees.as_float(count) ** 0.25
 
 
+@own_words
 def adopt(
     learning_rate: ScalarOrSchedule,
     b1: ArrayLike = 0.9,

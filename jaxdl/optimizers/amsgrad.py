@@ -57,7 +57,15 @@ def amsgrad(
         ValueError: a number is out of range, or the convention does not define this optimizer.
 
     Reference: Reddi, Kale and Kumar, On the Convergence of Adam and Beyond, 2018,
-    https://openreview.net/forum?id=ryQu7f-RZ. [Lecture row E7]
+    https://openreview.net/forum?id=ryQu7f-RZ.
+
+    Examples:
+        >>> params, grads = jnp.array([1.0, 2.0]), jnp.array([0.5, -0.1])
+        >>> optimizer = optimizers.amsgrad(0.1)
+        >>> optimizer.update(grads, optimizer.init(params), params)[0]
+        Array([-0.09999934,  0.09999933], dtype=float32)
+
+    [Lecture row E7]
     """
     check(non_negative={"learning_rate": learning_rate})
     given = {"bias_correction_mu": bias_correction_mu, "bias_correction_nu": bias_correction_nu}

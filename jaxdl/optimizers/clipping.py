@@ -29,6 +29,12 @@ def clip_by_value(max_delta: ArrayLike) -> GradientTransformation:
 
     Raises:
         ValueError: the bound is not above 0; at update, a leaf is complex, which has no order.
+
+    Examples:
+        >>> params, grads = jnp.array([1.0, 2.0]), jnp.array([0.5, -0.1])
+        >>> optimizer = optimizers.clip_by_value(0.2)
+        >>> optimizer.update(grads, optimizer.init(params), params)[0]
+        Array([ 0.2, -0.1], dtype=float32)
     """
     check(positive={"max_delta": max_delta})
     high = trees.hyper(max_delta)
@@ -49,6 +55,12 @@ def clip_by_norm(max_norm: ArrayLike) -> GradientTransformation:
 
     Raises:
         ValueError: the bound is not above 0.
+
+    Examples:
+        >>> params, grads = jnp.array([1.0, 2.0]), jnp.array([0.5, -0.1])
+        >>> optimizer = optimizers.clip_by_norm(0.1)
+        >>> optimizer.update(grads, optimizer.init(params), params)[0]
+        Array([ 0.09805807, -0.01961162], dtype=float32)
     """
     check(positive={"max_norm": max_norm})
     bound = trees.hyper(max_norm)
@@ -66,7 +78,15 @@ def clip_by_global_norm(max_norm: ArrayLike) -> GradientTransformation:
 
     See ``optax.clip_by_global_norm``.
     Reference: Pascanu, Mikolov and Bengio, On the difficulty of training recurrent neural networks, 2013,
-    https://arxiv.org/abs/1211.5063. [Lecture row E11]
+    https://arxiv.org/abs/1211.5063.
+
+    Examples:
+        >>> params, grads = jnp.array([1.0, 2.0]), jnp.array([0.5, -0.1])
+        >>> optimizer = optimizers.clip_by_global_norm(0.1)
+        >>> optimizer.update(grads, optimizer.init(params), params)[0]
+        Array([ 0.09805807, -0.01961162], dtype=float32)
+
+    [Lecture row E11]
     """
     check(positive={"max_norm": max_norm})
     bound = trees.hyper(max_norm)
@@ -88,7 +108,15 @@ def clip_by_block_rms(threshold: ArrayLike) -> GradientTransformation:
     Raises:
         ValueError: the bound is not above 0.
 
-    See ``optax.clip_by_block_rms``. [Lecture row E11]
+    See ``optax.clip_by_block_rms``.
+
+    Examples:
+        >>> params, grads = jnp.array([1.0, 2.0]), jnp.array([0.5, -0.1])
+        >>> optimizer = optimizers.clip_by_block_rms(0.1)
+        >>> optimizer.update(grads, optimizer.init(params), params)[0]
+        Array([ 0.13867506, -0.02773501], dtype=float32)
+
+    [Lecture row E11]
     """
     check(positive={"threshold": threshold})
     bound = trees.hyper(threshold)
@@ -118,7 +146,15 @@ def adaptive_grad_clip(
 
     See ``optax.adaptive_grad_clip``.
     Reference: Brock et al., High-Performance Large-Scale Image Recognition Without Normalization, 2021,
-    https://arxiv.org/abs/2102.06171. [Lecture row E11]
+    https://arxiv.org/abs/2102.06171.
+
+    Examples:
+        >>> params, grads = jnp.array([1.0, 2.0]), jnp.array([0.5, -0.1])
+        >>> optimizer = optimizers.adaptive_grad_clip(0.01)
+        >>> optimizer.update(grads, optimizer.init(params), params)[0]
+        Array([ 0.02192645, -0.00438529], dtype=float32)
+
+    [Lecture row E11]
     """
     check(positive={"clipping": clipping}, non_negative={"eps": eps})
     clipping, eps = trees.hyper(clipping, eps)

@@ -23,7 +23,13 @@ def hessian_product(value_fn: ValueFn, params: Any, vector: Any) -> Any:
         params: the point of H.
         vector: v, a tree like ``params``.
 
-    Reference: Pearlmutter, Fast Exact Multiplication by the Hessian, 1994. [Lecture row E8]
+    Reference: Pearlmutter, Fast Exact Multiplication by the Hessian, 1994.
+
+    Examples:
+        >>> optimizers.hessian_product(lambda w: jnp.sum(w**3), jnp.array([1.0, 2.0]), jnp.array([1.0, 0.0]))
+        Array([6., 0.], dtype=float32)
+
+    [Lecture row E8]
     """
     return jax.jvp(jax.grad(value_fn), (params,), (vector,))[1]
 

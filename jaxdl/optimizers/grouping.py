@@ -33,6 +33,10 @@ def mask_by_path(*patterns: str) -> Callable[[Any], Any]:
 
     Raises:
         ValueError: there is no pattern, or one is not a regular expression.
+
+    Examples:
+        >>> optimizers.mask_by_path(".*/kernel")({"conv": {"kernel": jnp.ones(1), "bias": jnp.ones(1)}})
+        {'conv': {'bias': False, 'kernel': True}}
     """
     if not patterns:
         raise ValueError("patterns is empty: give at least one regular expression such as '.*/kernel'")
@@ -62,6 +66,12 @@ def masked(inner: GradientTransformation, mask: Mask) -> GradientTransformationE
 
     Raises:
         ValueError: at init or update, the mask does not fit the tree, or the state is not one of ``masked``.
+
+    Examples:
+        >>> params = {"w": jnp.ones(1), "b": jnp.ones(1)}
+        >>> optimizer = optimizers.masked(optimizers.sgd(0.1), {"w": True, "b": False})
+        >>> optimizer.update(params, optimizer.init(params), params)[0]["b"]  # the gradient itself
+        Array([1.], dtype=float32)
     """
 
     def hide(mask_tree, tree):
@@ -174,7 +184,16 @@ def partition(
         ValueError: at init or update, a label has no transformation, the labels do not fit the tree, or the state is
             not one of this ``partition``.
 
-    See ``optax.partition``. [Lecture row E10 (rates per group)]
+    See ``optax.partition``.
+
+    Examples:
+        >>> params = {"w": jnp.ones(1), "b": jnp.ones(1)}
+        >>> labels = {"w": "slow", "b": "fast"}
+        >>> optimizer = optimizers.partition({"fast": optimizers.sgd(1.0), "slow": optimizers.sgd(0.1)}, labels)
+        >>> optimizer.update(params, optimizer.init(params), params)[0]["w"]
+        Array([-0.1], dtype=float32)
+
+    [Lecture row E10 (rates per group)]
     """
 
     def groups(tree):
@@ -205,12 +224,28 @@ def partition(
 
 
 def freeze(mask: Mask) -> GradientTransformationExtraArgs:
-    """Set the updates to zero where the mask is true. See ``masked`` for masks. [Lecture row G11]"""
+    """Set the updates to zero where the mask is true. See ``masked`` for masks.
+
+    Examples:
+        >>> params = {"w": jnp.ones(1), "b": jnp.ones(1)}
+        >>> optimizer = optimizers.chain(optimizers.sgd(0.1), optimizers.freeze({"w": True, "b": False}))
+        >>> optimizer.update(params, optimizer.init(params), params)[0]["w"]
+        Array([0.], dtype=float32)
+
+    [Lecture row G11]
+    """
     return masked(set_to_zero(), mask)
 
 
 def set_to_zero() -> GradientTransformation:
-    """Replace all updates by zeros."""
+    """Replace all updates by zeros.
+
+    Examples:
+        >>> params, grads = jnp.array([1.0, 2.0]), jnp.array([0.5, -0.1])
+        >>> optimizer = optimizers.set_to_zero()
+        >>> optimizer.update(grads, optimizer.init(params), params)[0]
+        Array([0., 0.], dtype=float32)
+    """
 
     return stateless("set_to_zero", lambda updates, params: jax.tree.map(jnp.zeros_like, updates))
 
@@ -221,6 +256,12 @@ def scale_by_group(factors: Any) -> GradientTransformation:
     Args:
         factors: a tree of numbers, a prefix of one (a number for a subtree), or a function of the tree that returns
             one. ``{"backbone": 0.1, "head": 1.0}`` fine-tunes the backbone at a tenth of the learning rate.
+
+    Examples:
+        >>> params = {"w": jnp.ones(1), "b": jnp.ones(1)}
+        >>> optimizer = optimizers.scale_by_group({"w": 0.5, "b": 2.0})
+        >>> optimizer.update(params, optimizer.init(params), params)[0]["b"]
+        Array([2.], dtype=float32)
 
     [Lecture rows E10, G11]
     """

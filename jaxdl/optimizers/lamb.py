@@ -45,7 +45,15 @@ def lamb(
         ValueError: a number is out of range, or the convention does not define this optimizer.
 
     Reference: You et al., Large Batch Optimization for Deep Learning: Training BERT in 76 minutes, 2020,
-    https://arxiv.org/abs/1904.00962. [Lecture row E7]
+    https://arxiv.org/abs/1904.00962.
+
+    Examples:
+        >>> params, grads = jnp.array([1.0, 2.0]), jnp.array([0.5, -0.1])
+        >>> optimizer = optimizers.lamb(0.1)
+        >>> optimizer.update(grads, optimizer.init(params), params)[0]
+        Array([-0.15811452,  0.15811326], dtype=float32)
+
+    [Lecture row E7]
     """
     decay = resolve("lamb", convention, weight_decay=weight_decay)["weight_decay"]
     check(non_negative={"learning_rate": learning_rate})

@@ -53,7 +53,15 @@ def lars(
         ValueError: a number is out of range, or the convention does not define this optimizer.
 
     Reference: You, Gitman and Ginsburg, Large Batch Training of Convolutional Networks, 2017,
-    https://arxiv.org/abs/1708.03888. [Lecture row E7]
+    https://arxiv.org/abs/1708.03888.
+
+    Examples:
+        >>> params, grads = jnp.array([1.0, 2.0]), jnp.array([0.5, -0.1])
+        >>> optimizer = optimizers.lars(0.1)
+        >>> optimizer.update(grads, optimizer.init(params), params)[0]
+        Array([-2.1926452e-04,  4.3852906e-05], dtype=float32)
+
+    [Lecture row E7]
     """
     options = resolve("lars", convention, weight_decay=weight_decay, separate_norms=separate_norms)
     decay = options["weight_decay"]

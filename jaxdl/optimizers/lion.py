@@ -46,7 +46,15 @@ def lion(
         ValueError: a number is out of range, or the convention does not define this optimizer.
 
     Reference: Chen et al., Symbolic Discovery of Optimization Algorithms, 2023,
-    https://arxiv.org/abs/2302.06675. [Lecture row E7]
+    https://arxiv.org/abs/2302.06675.
+
+    Examples:
+        >>> params, grads = jnp.array([1.0, 2.0]), jnp.array([0.5, -0.1])
+        >>> optimizer = optimizers.lion(0.1)
+        >>> optimizer.update(grads, optimizer.init(params), params)[0]
+        Array([-0.1001    ,  0.09980001], dtype=float32)
+
+    [Lecture row E7]
     """
     options = resolve("lion", convention, form, weight_decay=weight_decay)
     check(non_negative={"learning_rate": learning_rate})

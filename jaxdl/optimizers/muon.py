@@ -92,7 +92,16 @@ def muon(
         ValueError: a number or name is out of range, or the convention does not define this optimizer.
 
     Reference: Jordan et al., Muon: An optimizer for hidden layers in neural networks, 2024,
-    https://kellerjordan.github.io/posts/muon/. [Lecture row E7]
+    https://kellerjordan.github.io/posts/muon/.
+
+    Examples:
+        >>> params, grads = jnp.eye(2), jnp.array([[3.0, 0.0], [0.0, 1.0]])
+        >>> optimizer = optimizers.muon(0.1)
+        >>> optimizer.update(grads, optimizer.init(params), params)[0]
+        Array([[-0.07530341, -0.        ],
+               [-0.        , -0.11337062]], dtype=float32)
+
+    [Lecture row E7]
     """
     decay = resolve("muon", convention, weight_decay=weight_decay)["weight_decay"]
     rates = {"learning_rate": learning_rate, "adam_learning_rate": adam_learning_rate}
@@ -177,6 +186,11 @@ def orthogonalize(
         ValueError: ``x`` has fewer than two axes, or the dimension numbers overlap.
 
     See ``muon``.
+
+    Examples:
+        >>> optimizers.orthogonalize(jnp.array([[3.0, 0.0], [0.0, 1.0]]))
+        Array([[0.7530341, 0.       ],
+               [0.       , 1.1337062]], dtype=float32)
     """
     numbers = dimension_numbers or MuonDimensionNumbers()
     if x.ndim < 2:

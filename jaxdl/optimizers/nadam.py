@@ -57,7 +57,15 @@ def nadam(
         ValueError: a number is out of range, or the convention does not define this optimizer.
 
     Reference: Dozat, Incorporating Nesterov Momentum into Adam, 2016,
-    https://openreview.net/forum?id=OM0jvwB8jIp57ZJjtNEZ. [Lecture row E7]
+    https://openreview.net/forum?id=OM0jvwB8jIp57ZJjtNEZ.
+
+    Examples:
+        >>> params, grads = jnp.array([1.0, 2.0]), jnp.array([0.5, -0.1])
+        >>> optimizer = optimizers.nadam(0.1)
+        >>> optimizer.update(grads, optimizer.init(params), params)[0]
+        Array([-0.14736743,  0.14736743], dtype=float32)
+
+    [Lecture row E7]
     """
     check(non_negative={"learning_rate": learning_rate, "momentum_decay": momentum_decay})
     given = {"momentum_schedule": momentum_schedule, "momentum_decay": momentum_decay}

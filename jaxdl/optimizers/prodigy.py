@@ -15,8 +15,10 @@ from jaxdl.optimizers.contracts import transformation
 from jaxdl.optimizers.conventions import resolve
 from jaxdl.optimizers.states import ProdigyState
 from jaxdl.schedules import ScalarOrSchedule
+from jaxdl.words import own_words
 
 
+@own_words
 def prodigy(
     learning_rate: ScalarOrSchedule = 1.0,
     betas: tuple[ArrayLike, ArrayLike] = (0.9, 0.999),
@@ -94,7 +96,7 @@ class _Hypers(NamedTuple):
     decay: Any
 
 
-def _update(h: _Hypers, updates, state: ProdigyState, params, rate, *, correct: bool, safeguard: bool):
+def _update(h: _Hypers, updates, state: Any, params, rate, *, correct: bool, safeguard: bool):
     count, d = trees.increment(state.count), state.estim_lr
     gamma = trees.times(rate, d)
     if correct:
@@ -122,7 +124,7 @@ def _update(h: _Hypers, updates, state: ProdigyState, params, rate, *, correct: 
     return moved, ProdigyState(mu, nu, sums, state.params0, after, numerator, count)
 
 
-def _distance(h: _Hypers, updates, sums, state: ProdigyState, params, gamma) -> tuple[jax.Array, jax.Array]:
+def _distance(h: _Hypers, updates, sums, state: Any, params, gamma) -> tuple[jax.Array, jax.Array]:
     """Return the new r and d."""
     d = state.estim_lr
     along = trees.map_updates(lambda g, p, first: _inner(g, trees.plus(first, -p)), updates, params, state.params0)

@@ -56,7 +56,15 @@ def radam(
         ValueError: a number is out of range, or the convention does not define this optimizer.
 
     Reference: Liu et al., On the Variance of the Adaptive Learning Rate and Beyond, 2020,
-    https://arxiv.org/abs/1908.03265. [Lecture row E7]
+    https://arxiv.org/abs/1908.03265.
+
+    Examples:
+        >>> params, grads = jnp.array([1.0, 2.0]), jnp.array([0.5, -0.1])
+        >>> optimizer = optimizers.radam(0.1)
+        >>> optimizer.update(grads, optimizer.init(params), params)[0]
+        Array([-0.04999999,  0.01      ], dtype=float32)
+
+    [Lecture row E7]
     """
     check(non_negative={"learning_rate": learning_rate})
     given = {"eps": eps, "eps_root": eps_root, "threshold": threshold, "eps_hat": eps_hat}

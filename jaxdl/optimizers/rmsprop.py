@@ -64,7 +64,15 @@ def rmsprop(
 
     Erratum: a slide of CS2020 updates v_db from v_dw. Graves' variant is centered with decay 0.95, eps 1e-4 and
     momentum 0.9 (Generating Sequences With Recurrent Neural Networks, 2013, https://arxiv.org/abs/1308.0850).
-    Reference: Tieleman and Hinton, Lecture 6.5: rmsprop, 2012. [Lecture row E5]
+    Reference: Tieleman and Hinton, Lecture 6.5: rmsprop, 2012.
+
+    Examples:
+        >>> params, grads = jnp.array([1.0, 2.0]), jnp.array([0.5, -0.1])
+        >>> optimizer = optimizers.rmsprop(0.1)
+        >>> optimizer.update(grads, optimizer.init(params), params)[0]
+        Array([-0.3162277 ,  0.31622618], dtype=float32)
+
+    [Lecture row E5]
     """
     given = {"decay": decay, "eps": eps, "eps_in_sqrt": eps_in_sqrt, "momentum_form": momentum_form}
     options = resolve("rmsprop", convention, form, **given)

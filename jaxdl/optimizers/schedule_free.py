@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,8 +19,10 @@ from jaxdl.optimizers.rmsprop import scale_by_rms
 from jaxdl.optimizers.sgd import sgd
 from jaxdl.optimizers.states import ScheduleFreeState
 from jaxdl.schedules import ScalarOrSchedule
+from jaxdl.words import own_words
 
 
+@own_words
 def schedule_free(
     base_optimizer: GradientTransformation,
     learning_rate: ScalarOrSchedule,
@@ -74,11 +77,12 @@ def schedule_free(
     return stages.alone(GradientTransformationExtraArgs(init, update), state_dtype)
 
 
-def _weights(state: ScheduleFreeState, rate: ArrayLike, power: ArrayLike) -> tuple[jax.Array, jax.Array, jax.Array]:
+def _weights(state: Any, rate: Any, power: Any) -> tuple[Any, Any, Any]:
     """Return the largest rate so far, the sum of all weights, and the share of the new one; 0 if all rates were 0."""
-    largest = jnp.maximum(state.max_lr, jnp.asarray(rate, state.max_lr.dtype))
+    before = jnp.asarray(state.max_lr)
+    largest = jnp.maximum(before, jnp.asarray(rate, before.dtype))
     weight = (largest**power).astype(largest.dtype)
-    total = state.weight_sum + weight
+    total = jnp.asarray(state.weight_sum) + weight
     return largest, total, jnp.where(total == 0, 0, weight / jnp.where(total == 0, 1, total))
 
 
@@ -90,6 +94,7 @@ def _moved(beta, share, u, w, old, new):
     return jnp.where((share == 0) & (u == 0), jnp.zeros_like(step), step)  # rounding of x would move w
 
 
+@own_words
 def schedule_free_sgd(
     learning_rate: ScalarOrSchedule = 1.0,
     warmup_steps: int | None = None,
@@ -122,6 +127,7 @@ def schedule_free_sgd(
     return schedule_free(base, rate, b1, weight_lr_power, state_dtype)
 
 
+@own_words
 def schedule_free_adamw(
     learning_rate: ScalarOrSchedule = 0.0025,
     warmup_steps: int | None = None,

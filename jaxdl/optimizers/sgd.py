@@ -53,7 +53,15 @@ def sgd(
     Errata: CS182 prints ``x += learning_rate * dx``, which ascends. ENEE4584 divides a mean gradient by m again, and
     prints a Nesterov loop that never looks ahead and is therefore plain momentum, shifted by one step.
     Reference: Sutskever et al., On the importance of initialization and momentum in deep learning, 2013,
-    https://proceedings.mlr.press/v28/sutskever13.html. [Lecture rows E1, E2, E3]
+    https://proceedings.mlr.press/v28/sutskever13.html.
+
+    Examples:
+        >>> params, grads = jnp.array([1.0, 2.0]), jnp.array([0.5, -0.1])
+        >>> optimizer = optimizers.sgd(0.1)
+        >>> optimizer.update(grads, optimizer.init(params), params)[0]
+        Array([-0.05,  0.01], dtype=float32)
+
+    [Lecture rows E1, E2, E3]
     """
     check(non_negative={"learning_rate": learning_rate})
     rate = stages.scale_by_learning_rate(learning_rate)
@@ -99,6 +107,12 @@ def momentum(
     Raises:
         ValueError: see ``sgd``.
 
+    Examples:
+        >>> params, grads = jnp.array([1.0, 2.0]), jnp.array([0.5, -0.1])
+        >>> optimizer = optimizers.momentum(0.1)
+        >>> optimizer.update(grads, optimizer.init(params), params)[0]
+        Array([-0.05,  0.01], dtype=float32)
+
     [Lecture row E2]
     """
     return sgd(
@@ -138,6 +152,12 @@ def nesterov(
 
     Raises:
         ValueError: see ``sgd``.
+
+    Examples:
+        >>> params, grads = jnp.array([1.0, 2.0]), jnp.array([0.5, -0.1])
+        >>> optimizer = optimizers.nesterov(0.1)
+        >>> optimizer.update(grads, optimizer.init(params), params)[0]
+        Array([-0.095,  0.019], dtype=float32)
 
     [Lecture row E3]
     """

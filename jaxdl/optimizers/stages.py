@@ -9,6 +9,7 @@ Averages are in ``moments``, checks of arguments in ``checks``, and the rules fo
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -44,6 +45,12 @@ def chain(*stages: GradientTransformation, state_dtype: DTypeLike | None = None)
     Raises:
         ValueError: at init, a leaf is not an array; at update, the state belongs to another chain, or the updates, the
             state and the parameters differ in tree structure.
+
+    Examples:
+        >>> params, grads = jnp.array([1.0, 2.0]), jnp.array([0.5, -0.1])
+        >>> optimizer = optimizers.chain(optimizers.clip_by_value(0.2), optimizers.sgd(0.1))
+        >>> optimizer.update(grads, optimizer.init(params), params)[0]
+        Array([-0.02,  0.01], dtype=float32)
     """
 
     def init(params):
@@ -68,7 +75,7 @@ def chain(*stages: GradientTransformation, state_dtype: DTypeLike | None = None)
 
 def alone(stage: GradientTransformation, state_dtype: DTypeLike | None = None) -> GradientTransformationExtraArgs:
     """Run one stage as ``chain`` does; the state is the stage's own."""
-    whole = chain(stage, state_dtype=state_dtype)
+    whole: Any = chain(stage, state_dtype=state_dtype)
 
     def update(updates, state, params=None, **extra_args):
         updates, (after,) = whole.update(updates, (state,), params, **extra_args)
@@ -130,7 +137,15 @@ def add_decayed_weights(weight_decay: ScalarOrSchedule = 0.0, mask: Mask = None)
             update, ``params`` is missing.
 
     Reference: Loshchilov and Hutter, Decoupled Weight Decay Regularization, 2019,
-    https://arxiv.org/abs/1711.05101. [Lecture rows C6, E7, G1]
+    https://arxiv.org/abs/1711.05101.
+
+    Examples:
+        >>> params, grads = jnp.array([1.0, 2.0]), jnp.array([0.5, -0.1])
+        >>> optimizer = optimizers.add_decayed_weights(0.1)
+        >>> optimizer.update(grads, optimizer.init(params), params)[0]
+        Array([0.6, 0.1], dtype=float32)
+
+    [Lecture rows C6, E7, G1]
     """
     check(non_negative={"weight_decay": weight_decay})
     schedule = weight_decay if callable(weight_decay) else None
@@ -166,7 +181,9 @@ def proximal_l1(threshold: ScalarOrSchedule, mask: Mask = None) -> GradientTrans
             update, ``params`` is missing.
 
     Reference: Daubechies, Defrise and De Mol, An iterative thresholding algorithm for linear inverse problems with a
-    sparsity constraint, 2004. https://arxiv.org/abs/math/0307152. [Lecture rows C6, G1]
+    sparsity constraint, 2004. https://arxiv.org/abs/math/0307152.
+
+    [Lecture rows C6, G1]
     """
     check(non_negative={"threshold": threshold})
     schedule = threshold if callable(threshold) else None
@@ -211,6 +228,13 @@ def max_norm(radius: ScalarOrSchedule, mask: Mask = None) -> GradientTransformat
             the mask selects a leaf with fewer than two axes.
 
     Reference: Srivastava et al., Dropout, 2014, section 5.1. https://jmlr.org/papers/v15/srivastava14a.html
+
+    Examples:
+        >>> params, grads = jnp.array([[3.0], [4.0]]), jnp.zeros((2, 1))
+        >>> optimizer = optimizers.max_norm(1.0)
+        >>> (params + optimizer.update(grads, optimizer.init(params), params)[0]).ravel()
+        Array([0.5999999 , 0.79999995], dtype=float32)
+
     [Lecture row G3]
     """
     check(positive={"radius": radius})

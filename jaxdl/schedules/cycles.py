@@ -52,7 +52,13 @@ def one_cycle(
         ValueError: an argument is out of range.
 
     Reference: Smith and Topin, Super-Convergence: Very Fast Training of Neural Networks Using Large Learning
-    Rates, 2017, https://arxiv.org/abs/1708.07120. [Lecture row E10]
+    Rates, 2017, https://arxiv.org/abs/1708.07120.
+
+    Examples:
+        >>> [round(float(schedules.one_cycle(100, 1.0)(t)), 4) for t in (0, 30, 100)]
+        [0.04, 1.0, 0.0]
+
+    [Lecture row E10]
     """
     steps = whole("transition_steps", transition_steps, 1)
     _check_one_cycle(pct_start, pct_final, div_factor, final_div_factor, anneal)
@@ -95,6 +101,10 @@ def cosine_restarts(
 
     Reference: Loshchilov and Hutter, SGDR: Stochastic Gradient Descent with Warm Restarts, 2017,
     https://arxiv.org/abs/1608.03983
+
+    Examples:
+        >>> [round(float(schedules.cosine_restarts(1.0, 10)(t)), 4) for t in (0, 5, 10)]
+        [1.0, 0.5, 1.0]
     """
     steps, factor = whole("decay_steps", decay_steps, 1), whole("period_factor", period_factor, 1)
 
@@ -121,6 +131,10 @@ def warmup(schedule: ScalarOrSchedule, warmup_steps: int, init_value: ArrayLike 
     Raises:
         ValueError: ``warmup_steps`` is negative.
 
+    Examples:
+        >>> [round(float(schedules.warmup(1.0, 4)(t)), 4) for t in (0, 2, 4)]
+        [0.0, 0.5, 1.0]
+
     [Lecture row E10]
     """
     warmup_steps = whole("warmup_steps", warmup_steps, 0)
@@ -141,7 +155,14 @@ def joined(schedules: Sequence[Schedule], boundaries: Sequence[int]) -> Schedule
     Raises:
         ValueError: the numbers of schedules and boundaries do not fit, or the boundaries do not increase.
 
-    See ``optax.join_schedules``. [Lecture row E10]
+    See ``optax.join_schedules``.
+
+    Examples:
+        >>> schedule = schedules.joined([schedules.constant(1.0), schedules.linear(1.0, 0.0, 10)], [10])
+        >>> [round(float(schedule(t)), 4) for t in (9, 20)]
+        [1.0, 0.0]
+
+    [Lecture row E10]
     """
     if len(schedules) != len(boundaries) + 1:
         raise ValueError(
@@ -175,7 +196,13 @@ def range_test(init_value: float, end_value: float, transition_steps: int) -> Sc
         ValueError: an argument is out of range.
 
     Reference: Smith, Cyclical Learning Rates for Training Neural Networks, 2017,
-    https://arxiv.org/abs/1506.01186. [Lecture row E10]
+    https://arxiv.org/abs/1506.01186.
+
+    Examples:
+        >>> [round(float(schedules.range_test(1e-3, 1.0, 3)(t)), 4) for t in (0, 1, 2)]
+        [0.001, 0.01, 0.1]
+
+    [Lecture row E10]
     """
     steps = whole("transition_steps", transition_steps, 1)
     for name, value in (("init_value", init_value), ("end_value", end_value)):

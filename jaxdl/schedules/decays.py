@@ -11,7 +11,12 @@ from jaxdl.words import own_words
 
 @own_words
 def constant(value: ArrayLike) -> Schedule:
-    """Return ``value`` at every step. See ``optax.constant_schedule``."""
+    """Return ``value`` at every step. See ``optax.constant_schedule``.
+
+    Examples:
+        >>> [round(float(schedules.constant(0.1)(t)), 4) for t in (0, 100)]
+        [0.1, 0.1]
+    """
     return lambda count: value
 
 
@@ -28,7 +33,13 @@ def step(init_value: ArrayLike, boundaries_and_scales: dict[int, float] | None =
     Raises:
         ValueError: a factor is negative.
 
-    See ``optax.piecewise_constant_schedule``. [Lecture row E10]
+    See ``optax.piecewise_constant_schedule``.
+
+    Examples:
+        >>> [round(float(schedules.step(0.1, {30: 0.1})(t)), 4) for t in (29, 30)]
+        [0.1, 0.01]
+
+    [Lecture row E10]
     """
     pairs = sorted((boundaries_and_scales or {}).items())
     for boundary, scale in pairs:
@@ -66,7 +77,13 @@ def polynomial(
     Raises:
         ValueError: ``transition_steps`` or ``transition_begin`` is out of range.
 
-    See ``optax.polynomial_schedule``. [Lecture row E10]
+    See ``optax.polynomial_schedule``.
+
+    Examples:
+        >>> [round(float(schedules.polynomial(1.0, 0.0, 2.0, 10)(t)), 4) for t in (0, 5, 10)]
+        [1.0, 0.25, 0.0]
+
+    [Lecture row E10]
     """
     steps = whole("transition_steps", transition_steps, 1)
     begin = whole("transition_begin", transition_begin, 0)
@@ -80,7 +97,12 @@ def polynomial(
 
 @own_words
 def linear(init_value: ArrayLike, end_value: ArrayLike, transition_steps: int, transition_begin: int = 0) -> Schedule:
-    """Interpolate linearly from one value to another. See ``polynomial`` with power 1."""
+    """Interpolate linearly from one value to another. See ``polynomial`` with power 1.
+
+    Examples:
+        >>> [round(float(schedules.linear(1.0, 0.0, 10)(t)), 4) for t in (0, 5, 10)]
+        [1.0, 0.5, 0.0]
+    """
     return polynomial(init_value, end_value, 1, transition_steps, transition_begin)
 
 
@@ -108,7 +130,13 @@ def exponential(
     Raises:
         ValueError: an argument is out of range.
 
-    See ``optax.exponential_decay``. [Lecture row E10]
+    See ``optax.exponential_decay``.
+
+    Examples:
+        >>> [round(float(schedules.exponential(1.0, 10, 0.5)(t)), 4) for t in (0, 10, 20)]
+        [1.0, 0.5, 0.25]
+
+    [Lecture row E10]
     """
     steps = whole("transition_steps", transition_steps, 1)
     begin = whole("transition_begin", transition_begin, 0)
@@ -140,7 +168,13 @@ def cosine(init_value: ArrayLike, decay_steps: int, alpha: ArrayLike = 0.0, expo
 
     See ``optax.cosine_decay_schedule``.
     Reference: Loshchilov and Hutter, SGDR: Stochastic Gradient Descent with Warm Restarts, 2017,
-    https://arxiv.org/abs/1608.03983. [Lecture row E10]
+    https://arxiv.org/abs/1608.03983.
+
+    Examples:
+        >>> [round(float(schedules.cosine(1.0, 10)(t)), 4) for t in (0, 5, 10)]
+        [1.0, 0.5, 0.0]
+
+    [Lecture row E10]
     """
     steps = whole("decay_steps", decay_steps, 1)
 
@@ -169,6 +203,10 @@ def inverse_time(
     Raises:
         ValueError: ``transition_steps`` is out of range.
 
+    Examples:
+        >>> [round(float(schedules.inverse_time(1.0, 10)(t)), 4) for t in (0, 10, 30)]
+        [1.0, 0.5, 0.25]
+
     [Lecture row E10]
     """
     steps = whole("transition_steps", transition_steps, 1)
@@ -194,7 +232,13 @@ def inverse_sqrt(init_value: ArrayLike, timescale: int = 1) -> Schedule:
         ValueError: ``timescale`` is out of range.
 
     Reference: Kingma and Ba, Adam: A Method for Stochastic Optimization, 2015,
-    https://arxiv.org/abs/1412.6980. [Lecture row E10]
+    https://arxiv.org/abs/1412.6980.
+
+    Examples:
+        >>> [round(float(schedules.inverse_sqrt(1.0)(t)), 4) for t in (0, 3)]
+        [1.0, 0.5]
+
+    [Lecture row E10]
     """
     steps = whole("timescale", timescale, 1)
     return lambda count: value_of(init_value) / jnp.sqrt(1 + time_of(count, 0, steps))

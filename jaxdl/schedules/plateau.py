@@ -66,6 +66,15 @@ def reduce_on_plateau(
 
     Raises:
         ValueError: an argument is out of range; in ``update``, ``value`` is missing.
+
+    Examples:
+        >>> plateau = schedules.reduce_on_plateau(factor=0.5, patience=1)
+        >>> params = {"w": jnp.ones(2)}
+        >>> state = plateau.init(params)
+        >>> for value in (1.0, 1.0, 1.0):
+        ...     updates, state = plateau.update(params, state, value=jnp.array(value))
+        >>> state.scale
+        Array(0.25, dtype=float32)
     """
     _check(factor, rtol, atol, min_scale)
     _check_counts(patience=(patience, 1), cooldown=(cooldown, 0), accumulation_size=(accumulation_size, 1))

@@ -68,7 +68,10 @@ def quadratic_deep(*, shuffle: str = "fresh") -> Problem:
 def _judging(examples: np.ndarray, hessian: np.ndarray) -> dict[str, np.ndarray]:
     """Return the arrays by which θ is judged on some examples."""
     half_curvature = 0.5 * np.einsum("ni,ij,nj->n", examples, hessian, examples).mean()
-    return {"test_mean": np.float32(examples.mean(0)), "test_curvature": np.asarray(half_curvature, np.float32)}
+    return {
+        "test_mean": np.asarray(examples.mean(0), np.float32),
+        "test_curvature": np.asarray(half_curvature, np.float32),
+    }
 
 
 @functools.cache

@@ -57,7 +57,7 @@ MISTAKES = {
     "--model small_cnn(depth=3)": ("model='small_cnn(depth=3)': depth is no keyword to set here", "hidden"),
     "--loss margin(form=f)": ("loss='margin(form=f)': f is not a literal",),
     "--dataset mine:dataset(n=1)": ("dataset='mine:dataset(n=1)': n is no keyword to set here",),
-    "--optimizer optax.noisy_sgd": ("optimizer='optax.noisy_sgd' is unknown",),
+    "--optimizer optax.noisy_sgd": ("optimizer='optax.noisy_sgd' is no optimizer by itself: it needs a random key",),
     "--optimizer optax.lbfgs --strategy pmap": ("optimizer='optax.lbfgs' does not work here", "--strategy jit"),
     "--optimizer mine:no_optimizer --schedule constant": ("returned float, not an optax.GradientTransformation",),
     "--optimizer mine:sgdd": ("optimizer='mine:sgdd'", "package.module:function"),

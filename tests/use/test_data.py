@@ -404,6 +404,12 @@ WRONG = {
         (lambda: data.toy.rings(9, seed=0, noise=-1), "noise=-1: allowed are finite numbers from 0 on"),
         (lambda: data.toy.spiral(9, seed=0, arms=0), "arms=0: must be at least 1"),
         (lambda: data.toy.spiral(9, seed=0, arms=1.5), "arms is 1.5"),
+        (
+            lambda: data.toy.pasted(np.ones((2, 40, 8)), Y, 1, seed=0),
+            r"factors=\(1, 1.5, 2\): objects of shape \(2, 40",
+        ),
+        (lambda: data.toy.pasted(np.zeros((2, 8, 8)), Y, 1, seed=0), "objects: that of number . has no value above"),
+        (lambda: data.toy.pasted(np.ones((2, 8, 8)), Y, 1, seed=0, most=0), "most is 0"),
     ],
 }
 # types, names, and the module of the tests above
