@@ -6,15 +6,16 @@
 This prints the three most probable classes of each image, or of a run with --targets all labels with their
 probabilities, or numbers; any number of images needs the memory of a few. A run of a
 network of your own, package.module:function, needs --trust-run, because that function is called. Images are turned
-upright by their EXIF orientation, reduced to 8 bits per channel, resized to the network's input, converted to grey for
-a network of one channel, and lose their transparency. Pixels are otherwise used as they are; MNIST, for one, is white
-on black.
+upright by their EXIF orientation, reduced to 8 bits per channel, converted to grey for a network of one channel, and
+lose their transparency. As in training, the largest central part with the ratio of the network's input is resized to
+it. Pixels are otherwise used as they are; MNIST, for one, is white on black.
 """
 
 import contextlib
 import csv
 import dataclasses
 import json
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, NamedTuple
@@ -26,6 +27,7 @@ import tyro
 from jaxdl import data, disk, runs
 from jaxdl.data.reading import pixels
 from jaxdl.data.reading.archives import readable
+from jaxdl.data.streaming import cropping
 from jaxdl.runs import commandline
 from jaxdl.runs.texts import printable
 
@@ -55,6 +57,8 @@ class Config:
     """Also write a table: a row per image with the classes and their probabilities."""
     json: Path | None = None
     """Also write a list of {"image": NAME, "classes": [{"class": NAME, "probability": P}, ...]}."""
+    skip_unreadable: bool = False
+    """Leave out image files that cannot be read, and name each."""
     trust_run: bool = False
     """Import and call a network that the run's config names as package.module:function. It can be any code, so use this
     only for folders that you trust, such as your own."""
@@ -79,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             for writing, path in ((writing_csv, config.csv), (writing_json, config.json))
             if path is not None
         ]
-        for found in predictions(run, image_files(config.images), top):
+        for found in predictions(run, image_files(config.images), top, skip=config.skip_unreadable):
             said = ", ".join(f"{name} {format(number, shown)}" for name, number in found.best)
             print(printable(f"{found.image}: {said}"))
             for write in writers:
@@ -111,11 +115,11 @@ def image_files(paths: Sequence[Path]) -> list[Path]:
     return found
 
 
-def predictions(run: runs.Run, paths: Sequence[Path], top: int) -> Iterator[Prediction]:
+def predictions(run: runs.Run, paths: Sequence[Path], top: int, *, skip: bool = False) -> Iterator[Prediction]:
     """Yield the ``top`` classes of each image, the most probable first, or its first targets, from equal batches.
 
     Raises:
-        ValueError: see `read_image`.
+        ValueError: see `read_image`; with ``skip``, images that cannot be decoded are left out and named on stderr.
     """
     size, task = min(BATCH, len(paths)), runs.task(run.config)
 
@@ -125,10 +129,16 @@ def predictions(run: runs.Run, paths: Sequence[Path], top: int) -> Iterator[Pred
         return runs.ACTIVATIONS[task](logits)
 
     for first in range(0, len(paths), size):
-        chunk = paths[first : first + size]
-        images = np.zeros((size, *run.in_shape), np.float32)
-        for i, path in enumerate(chunk):
-            images[i] = read_image(path, run.in_shape, float(run.preprocessing.scale))
+        chunk, images = [], np.zeros((size, *run.in_shape), np.float32)
+        for path in paths[first : first + size]:
+            try:
+                images[len(chunk)] = read_image(path, run.in_shape, float(run.preprocessing.scale))
+            except pixels.UnreadableImage as error:
+                if not skip:
+                    raise ValueError(f"{error}; --skip-unreadable leaves such files out") from error
+                print(printable(f"warning: skipped {error}"), file=sys.stderr)
+            else:
+                chunk.append(path)
         for path, outputs in zip(chunk, np.asarray(outputs_of(images)), strict=False):
             best = (np.argsort(-outputs, kind="stable") if task == "classes" else np.arange(len(outputs)))[:top]
             yield Prediction(readable(str(path)), [(run.classes[i], float(outputs[i])) for i in best])
@@ -168,16 +178,16 @@ def read_image(path: Path, in_shape: tuple[int, ...], scale: float) -> np.ndarra
         ValueError: if the file is missing, not a regular file or not an image of `pixels.FORMATS`, or if the network
             has a number of channels other than 1 or 3.
     """
-    from PIL import Image
-
     height, width, channels = in_shape
     modes = {1: "L", 3: "RGB"}
     if channels not in modes:
         raise ValueError(f"the network takes {channels} channels; image files give 1 or 3")
-    image = Image.fromarray(pixels.decode(disk.read_regular(path), f"{path}:", modes[channels]))
-    if image.size != (width, height):
-        print(printable(f"{readable(str(path))}: resized from {image.width}x{image.height} to {width}x{height}"))
-        image = image.resize((width, height), Image.Resampling.BILINEAR)
+    image = pixels.decode(disk.read_regular(path), f"{path}:", modes[channels])
+    if image.shape[:2] != (height, width):
+        cut = "" if image.shape[0] * width == image.shape[1] * height else ", the largest central part"
+        resized = f"resized from {image.shape[1]}x{image.shape[0]} to {width}x{height}{cut}"
+        print(printable(f"{readable(str(path))}: {resized}"))
+        image = cropping.central(image, (height, width))
     return np.asarray(image, np.float32).reshape(in_shape) * (scale / 255)
 
 

@@ -67,7 +67,7 @@ class Config:
     epochs: int = 0
     """Passes over the training part. 0: as many as suit the data set."""
     batch_size: int = 0
-    """Examples per step over all devices. 0: as many as suit the data set."""
+    """Examples per step over all devices. 0: as many as suit the data set, 64 for one of your own."""
     weight_decay: float | None = None
     """Weight decay; by default the optimizer's own, if it has one. An optimizer with an argument weight_decay, such as
     adamw, gets it there, masked to kernels if it takes a mask. For any other, 1/2 * decay * (sum of squares of all

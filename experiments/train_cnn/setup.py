@@ -124,7 +124,7 @@ def check_fit(shared: Setup) -> None:
     config, layer, train = shared.config, shared.layer, shared.splits.train
     training.check_labels(runs.loss(config.loss), train.labels)
     examples, size = len(train.labels), config.batch_size
-    require(size <= examples, "batch_size", size, f"at most the {examples} training examples")
+    require(size <= examples, "batch_size", size, f"at most the {examples} training examples (--batch-size)")
     require(
         shared.steps <= commandline.LARGEST, "epochs", config.epochs, f"at most {commandline.LARGEST:,} steps in all"
     )

@@ -12,6 +12,7 @@ Labels are 0 or 1, for ``--loss sigmoid_binary_cross_entropy``; numbers are any,
 import csv
 import io
 import math
+import warnings
 from pathlib import Path, PurePosixPath
 from typing import Final, NamedTuple
 
@@ -20,6 +21,7 @@ import numpy as np
 from jaxdl import data, disk
 from jaxdl.data.reading import pixels
 from jaxdl.data.reading.archives import readable
+from jaxdl.data.reading.layout import SPELLINGS
 from jaxdl.data.streaming import cropping
 
 FIRST: Final = "image"
@@ -100,6 +102,10 @@ def load(folder: Path, table: Path, size: int | None) -> tuple[data.Dataset, tup
     if not folder.is_dir():
         raise ValueError(f"dataset={str(folder)!r} is no folder; with --targets it must be the folder of the images")
     found = read_table(table)
+    parts = sorted({Path(name).parts[0].lower() for name in found.paths} & SPELLINGS.keys())
+    if len(parts) > 1:
+        said = f"the folders {', '.join(parts)} are not kept apart with --targets; the parts are drawn at random"
+        warnings.warn(f"{readable(str(folder))}: {said}", RuntimeWarning, stacklevel=2)
     read = [(name, disk.read_regular(folder / name)) for name in found.paths]
     headers = [pixels.read_header(contents, f"{folder}: the image {name}") for name, contents in read]
     (width, height), mode = headers[0].size, "RGB" if any(one.mode == "RGB" for one in headers) else "L"

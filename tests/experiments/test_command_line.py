@@ -69,7 +69,7 @@ MISTAKES = {
     "--learning-rate inf": ("learning_rate=inf is not allowed",),
     "--learning-rate 0.1 0.2 0.3": ("learning_rate=(0.1, 0.2, 0.3)", "one for each of the optimizers"),
     "--batch-size 30 --devices 4": ("batch_size=30 is not allowed", "a multiple of the 4 devices"),
-    "--batch-size 1295": ("batch_size=1295 is not allowed", "at most the 1294 training examples"),
+    "--batch-size 1295": ("batch_size=1295 is not allowed", "at most the 1294 training examples (--batch-size)"),
     "--batch-size -1": ("batch_size=-1 is not allowed", "at least 1"),
     "--devices 9": ("devices=9 is not allowed", "at most 8", "JAX_NUM_CPU_DEVICES=9"),
     "--devices 0": ("devices=0 is not allowed",),

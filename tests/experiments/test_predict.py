@@ -70,6 +70,28 @@ def test_a_file_that_cannot_be_read_leaves_no_half_table(run, trained, pictures,
     assert [path.name for path in tmp_path.iterdir()] == ["pictures"]
 
 
+def test_a_file_that_cannot_be_read_may_be_skipped(run, trained, pictures, tmp_path):
+    (folder, _), (root, images) = trained, pictures
+    (root / "a" / "0.png").write_bytes(b"no image")
+    table = tmp_path / "found.csv"
+    assert run(predict.main, folder, root)[2].count("--skip-unreadable leaves such files out") == 1
+    code, _, err = run(predict.main, folder, root, "--csv", table, "--skip-unreadable")
+    assert (code, err.count("warning: skipped")) == (0, 1)
+    assert [row.split(",")[0] for row in table.read_text("utf-8").splitlines()[1:]] == [str(root / x) for x in images]
+
+
+def test_an_image_of_another_shape_is_cut_as_in_training(tmp_path, capsys):
+    from jaxdl.data import streaming
+
+    wide = np.random.default_rng(0).integers(0, 256, (12, 30), np.uint8)
+    for name in ("a/0.png", "b/0.png"):
+        (tmp_path / name).parent.mkdir()
+        Image.fromarray(wide).save(tmp_path / name)
+    trained_on = streaming.open_images(tmp_path, size=8).dataset().images[np.array([0])][0]
+    np.testing.assert_array_equal(predict.read_image(tmp_path / "a/0.png", (8, 8, 1), 255.0), trained_on)
+    assert "0.png: resized from 30x12 to 8x8, the largest central part" in capsys.readouterr().out
+
+
 def test_a_folder_without_images_is_named(run, trained, tmp_path):
     (tmp_path / "empty").mkdir()
     code, _, err = run(predict.main, trained[0], tmp_path / "empty")

@@ -113,6 +113,16 @@ def test_a_wrong_table_is_refused_by_line(tmp_path, text, said):
     assert said in str(error.value)
 
 
+def test_folders_of_parts_are_said_not_to_be_kept_apart(tmp_path):
+    for part in ("train", "val"):
+        (tmp_path / part).mkdir()
+        Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / part / "0.png")
+    table = tmp_path / "labels.csv"
+    table.write_text("image,a\ntrain/0.png,1\nval/0.png,0\n")
+    with pytest.warns(RuntimeWarning, match="train, val are not kept apart with --targets"):
+        targets.load(tmp_path, table, None)
+
+
 def test_images_are_checked(pictures, tmp_path):
     Image.new("RGB", (9, 8)).save(pictures / "wide.png")
     table = tmp_path / "t.csv"
