@@ -187,7 +187,9 @@ def results_page(found: Sequence[CommittedResult]) -> str:
         "# The lectures' claims, measured",
         f"{len(verdicts)} claims by {len(found)} experiments: {counts}. A claim holds if the paired 95 % interval lies "
         'beyond the limit on the claimed side, "does not hold" if it lies beyond it on the other, and is "not shown '
-        'here" otherwise; it "depends" if two named conditions give opposite verdicts. Rows are those of '
+        'here" otherwise; it "depends" if two named conditions give opposite verdicts. A number that a '
+        "lecture prints holds if it lies in the interval of one more draw, which asks less. About one interval in "
+        "twenty misses its true value, so a few of so many verdicts are chance. Rows are those of "
         "[the lectures](lectures.md), figures stand in [the gallery](gallery.md). Made by `python -m experiments.all`.",
     ]
     for one in found:

@@ -101,6 +101,8 @@ def test_one_rule_decides_all_verdicts():
     assert paired.interval == (-1.0, -1.0, -1.0)
     assert claims.described(paired.interval, paired.unit) == "−1 [−1, −1] m"
     assert paired.measured == "a 37.67, b 38.67 m"
+    numbered = claims.compare("", "", ("batches of 8", [640.0]), ("all", [5.0]), claimed="less", unit="steps")
+    assert numbered.measured == "batches of 8: 640, all 5 steps"
     with pytest.raises(ValueError, match="claimed='below': allowed are 'less' and 'more'"):
         compared(apart, same, "below")
 
