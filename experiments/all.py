@@ -10,17 +10,19 @@ run keep the results that they have there. An experiment that fails is named at 
 """
 
 import dataclasses
+import os
 import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jaxdl
 from experiments import catalogue
 from jaxdl import disk, runs
 from jaxdl.runs import claims, commandline, demonstrations, records
 from jaxdl.runs.clock import seconds_of
+from jaxdl.runs.folder import CONFIG
 
 ROOT = Path(__file__).parents[1]
 HEADER = ["claim", "row", "measured", "estimate [95 % interval]", "verdict"]
@@ -59,6 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise ValueError(f"budget={config.budget!r} is not allowed: it must be a time above 0, such as 20m or 3h")
     names = chosen(config.only)
     parent = config.runs or Path("runs") / "all" / commit()
+    for option, folder in (("runs", parent), ("docs", config.docs)):
+        check_folder(option, folder)
     began, failed, left = time.monotonic(), {}, []
     with runs.catch_stop() as request:
         for name in names:
@@ -77,12 +81,21 @@ def main(argv: Sequence[str] | None = None) -> int:
             if (parent / name / demonstrations.RESULTS).exists():
                 keep(parent / name, config.docs / "results" / name)
                 write_pages(config.docs)
-    print(f"pages: {config.docs / 'results.md'}, {config.docs / 'gallery.md'}")
+    if any((parent / name / demonstrations.RESULTS).exists() for name in names):
+        print(f"pages: {config.docs / 'results.md'}, {config.docs / 'gallery.md'}")
     for name in left:
         print(f"left: {name}, for which the budget of {config.budget} was too short; the same command continues")
     for name, error in failed.items():
         print(f"failed: {name}: {error}")
     return 1 if failed else 0
+
+
+def check_folder(option: str, folder: Path) -> None:
+    """Raise ValueError, before hours are spent, if a folder is a file, lies in one or cannot be written."""
+    there = next(one for one in (folder, *folder.absolute().parents) if one.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        why = "cannot be written" if there.is_dir() else "is no folder"
+        raise ValueError(f"{option}={folder} is not allowed: {there} {why}; give a folder that can be made")
 
 
 def chosen(only: str) -> list[str]:
@@ -112,9 +125,11 @@ def run_one(name: str, folder: Path, rest: float, data_dir: Path | None, request
     """Run an experiment, or what is left of it, and return an exit code; None if seeds are left to run."""
     module = catalogue.load(name)
     demonstration = module.DEMONSTRATION
+    default = demonstration.config(data_dir=data_dir)
+    if (folder / CONFIG).exists():
+        check_defaults(folder, commandline.load_config(demonstration.config, folder), default)
     if not demonstrations.is_complete(demonstration, folder):
         print(f"{name}: {catalogue.first_line(name)}")
-        default = demonstration.config(data_dir=data_dir)
         budget = f"{int(min(rest, seconds_of(default.budget) or rest))}s"
         config = demonstrations.checked(demonstration, dataclasses.replace(default, budget=budget))
         loaded = demonstration.load(config)
@@ -124,6 +139,12 @@ def run_one(name: str, folder: Path, rest: float, data_dir: Path | None, request
             return code
     module.write(folder)
     return 0 if demonstrations.is_complete(demonstration, folder) else None
+
+
+def check_defaults(folder: Path, stored: demonstrations.DemonstrationOptions, default: Any) -> None:
+    """Raise ValueError if a folder holds a run with other options, whose numbers would stand on the pages."""
+    if (was := demonstrations.command_of(stored)) != (wanted := demonstrations.command_of(default)):
+        raise ValueError(f"{folder} holds a run of {was}, not of {wanted}; remove it, or give other --runs")
 
 
 def keep(folder: Path, place: Path) -> None:
@@ -166,7 +187,9 @@ def results_page(found: Sequence[CommittedResult]) -> str:
         "# The lectures' claims, measured",
         f"{len(verdicts)} claims by {len(found)} experiments: {counts}. A claim holds if the paired 95 % interval lies "
         'beyond the limit on the claimed side, "does not hold" if it lies beyond it on the other, and is "not shown '
-        'here" otherwise; it "depends" if two named conditions give opposite verdicts. Rows are those of '
+        'here" otherwise; it "depends" if two named conditions give opposite verdicts. A number that a '
+        "lecture prints holds if it lies in the interval of one more draw, which asks less. About one interval in "
+        "twenty misses its true value, so a few of so many verdicts are chance. Rows are those of "
         "[the lectures](lectures.md), figures stand in [the gallery](gallery.md). Made by `python -m experiments.all`.",
     ]
     for one in found:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 import signal
 import types
 from typing import ClassVar
@@ -100,6 +101,8 @@ def test_one_rule_decides_all_verdicts():
     assert paired.interval == (-1.0, -1.0, -1.0)
     assert claims.described(paired.interval, paired.unit) == "−1 [−1, −1] m"
     assert paired.measured == "a 37.67, b 38.67 m"
+    numbered = claims.compare("", "", ("batches of 8", [640.0]), ("all", [5.0]), claimed="less", unit="steps")
+    assert numbered.measured == "batches of 8: 640, all 5 steps"
     with pytest.raises(ValueError, match="claimed='below': allowed are 'less' and 'more'"):
         compared(apart, same, "below")
 
@@ -243,10 +246,26 @@ def test_inherited_options_have_their_help(capsys):
 def test_a_number_that_a_case_lacks_is_named(tmp_path):
     assert main(["--out", str(tmp_path / "run"), "--seeds", "1"]) == 0
     outcomes = demonstrations.Outcomes(tmp_path / "run", "ab")
-    with pytest.raises(ValueError, match="'a' has no 'speed'; it has CPU seconds, value"):
+    with pytest.raises(ValueError, match="'a' has no 'speed' for seed 0; it has CPU seconds, value"):
         outcomes.numbers("a", "speed")
     with pytest.raises(ValueError, match="has no array 'speed'; it has path"):
         outcomes.arrays("a", "speed")
+
+
+def test_numbers_that_are_edited_are_missed_and_rows_are_made_again(tmp_path):
+    folder = tmp_path / "run"
+    assert main(["--out", str(folder), "--seeds", "3"]) == 0
+    (folder / "results.csv").write_text("of,an,older,version\n")
+    assert main(["--resume", str(folder)]) == 0
+    assert len(rows(folder)) == 1
+    table = folder / "measurements.csv"
+    whole = table.read_text()
+    table.write_text(whole.replace("b,1,value,2.0\n", ""))
+    with pytest.raises(ValueError, match=r"measurements\.csv: 'b' has no 'value' for seed 1; it has CPU seconds$"):
+        main(["--resume", str(folder)])
+    table.write_text(whole.replace("b,1,value,2.0\n", "b,1,value,2.0\nb,1,value,7.0\n"))
+    with pytest.raises(ValueError, match=r"measurements\.csv: has 'value' of 'b' and seed 1 twice"):
+        main(["--resume", str(folder)])
 
 
 # ---------------------------------------------------------------- all of them
@@ -307,6 +326,31 @@ def test_names_and_times_that_all_cannot_use(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="budget='3 hours' is not allowed"):
         every.main(["--budget", "3 hours", "--docs", str(tmp_path)])
     assert not any(tmp_path.iterdir())
+
+
+def test_all_refuses_a_run_with_other_options(toys, tmp_path, capsys):
+    options = ["--docs", str(tmp_path / "docs"), "--runs", str(tmp_path / "runs"), "--only", "one"]
+    assert every.main(options) == 0
+    config = tmp_path / "runs" / "one" / "config.json"
+    config.write_text(config.read_text().replace('"seeds": 3', '"seeds": 2'))
+    assert every.main(options) == 1
+    said = r"failed: one: .*one holds a run of python -m experiments\.one --seeds 2, not of python -m experiments\.one;"
+    assert re.search(said, capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("option", ["runs", "docs"])
+def test_all_refuses_a_file_as_folder_before_it_runs(toys, tmp_path, option):
+    (tmp_path / "file").write_text("mine")
+    RAN.clear()
+    with pytest.raises(ValueError, match=rf"{option}=.*file/deep is not allowed: .*file is no folder"):
+        every.main([f"--{option}", str(tmp_path / "file" / "deep")])
+    assert RAN == []
+
+
+def test_all_names_no_pages_that_it_did_not_make(toys, tmp_path, capsys):
+    options = ["--docs", str(tmp_path / "docs"), "--runs", str(tmp_path / "runs")]
+    assert every.main([*options, "--budget", "0.5s"]) == 0
+    assert "pages:" not in capsys.readouterr().out
 
 
 def test_the_list_names_every_experiment_and_what_it_is_for(monkeypatch, capsys):

@@ -56,7 +56,7 @@ def compare(text: str, lecture: str, a: Values, b: Values, *, claimed: str, unit
     if claimed not in ("less", "more"):
         raise ValueError(f"claimed={claimed!r}: allowed are 'less' and 'more'")
     interval = statistics.paired_difference(a[1], b[1])
-    measured = f"{a[0]} {_mean(a[1])}, {b[0]} {_mean(b[1])}{_after(unit)}"
+    measured = f"{_said(a)}, {_said(b)}{_after(unit)}"
     return Claim(text, lecture, measured, interval, unit, _side(interval, 1 if claimed == "more" else -1))
 
 
@@ -138,6 +138,12 @@ def number(value: float | int) -> str:
 
 def _after(unit: str) -> str:
     return "" if unit == "1" else f" {unit}"
+
+
+def _said(side: Values) -> str:
+    """Return a name and the mean of its values, apart even where the name ends in a number, as in "degree 9: 1.2"."""
+    name, values = side
+    return f"{name}{':' if name[-1:].isdigit() else ''} {_mean(values)}"
 
 
 def _mean(values: ArrayLike) -> str:

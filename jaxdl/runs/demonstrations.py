@@ -285,17 +285,15 @@ def _write_rows(
 ) -> None:
     name = manifest.data.name if manifest.data is not None else "none"
     shared = (len(outcomes.seeds), name, round(outcomes.cpu_seconds, 1), command_of(config))
-    table = records.Table(folder / RESULTS, ClaimRow)
-    table.keep(lambda row: False)
-    table.append(
+    rows = [
         ClaimRow(_name(config), c.text, c.lecture, c.measured, *c.interval, c.unit, c.verdict, *shared) for c in judged
-    )
+    ]
+    records.write_table(folder / RESULTS, ClaimRow, rows)
 
 
 def _write_captions(folder: Path, shown: Sequence[Drawing]) -> None:
-    table = records.Table(folder / FIGURES, Caption)
-    table.keep(lambda row: False)
-    table.append(Caption(one.name + (".gif" if isinstance(one.drawn, bytes) else ".png"), one.caption) for one in shown)
+    name = lambda one: one.name + (".gif" if isinstance(one.drawn, bytes) else ".png")
+    records.write_table(folder / FIGURES, Caption, [Caption(name(one), one.caption) for one in shown])
 
 
 def command_of(config: Any) -> str:

@@ -62,7 +62,12 @@ class Outcomes:
     def __init__(self, folder: Path, cases: Sequence[str]) -> None:
         rows = records.read_table(folder / MEASUREMENTS, CaseNumber, unfinished=True)
         self._folder, self.cases = folder, list(cases)
-        self._numbers = {(row.case, row.seed, row.quantity): row.value for row in rows}
+        self._numbers: dict[tuple[str, int, str], float] = {}
+        for row in rows:
+            if (row.case, row.seed, row.quantity) in self._numbers:
+                path = folder / MEASUREMENTS
+                raise ValueError(f"{path}: has {row.quantity!r} of {row.case!r} and seed {row.seed} twice")
+            self._numbers[row.case, row.seed, row.quantity] = row.value
         finished = {(row.case, row.seed) for row in rows if row.quantity == SECONDS}
         seeds = sorted({seed for _, seed in finished})
         self.seeds = [seed for seed in seeds if all((case, seed) in finished for case in cases)]
@@ -72,13 +77,15 @@ class Outcomes:
         """Return a quantity of a case, one value per seed.
 
         Raises:
-            ValueError: if the case has no such quantity; the message has those that it has.
+            ValueError: if the case has no such quantity for a seed; the message has those that it has.
         """
-        try:
-            return np.array([self._numbers[case, seed, quantity] for seed in self.seeds])
-        except KeyError as error:
-            there = sorted({q for c, _, q in self._numbers if c == case})
-            raise ValueError(f"{self._folder}: {case!r} has no {quantity!r}; it has {', '.join(there)}") from error
+        if lacking := [seed for seed in self.seeds if (case, seed, quantity) not in self._numbers]:
+            there = sorted({q for c, s, q in self._numbers if (c, s) == (case, lacking[0])})
+            raise ValueError(
+                f"{self._folder / MEASUREMENTS}: {case!r} has no {quantity!r} for seed {lacking[0]}; it has "
+                f"{', '.join(there)}"
+            )
+        return np.array([self._numbers[case, seed, quantity] for seed in self.seeds])
 
     def arrays(self, case: str, name: str) -> np.ndarray:
         """Return an array of a case, stacked over the seeds.

@@ -181,6 +181,11 @@ def _text(lines: Iterable[str]) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
+def write_table(path: str | os.PathLike, kind: type[Record], rows: Iterable[Record]) -> None:
+    """Write a whole CSV file, or replace it, whatever columns it had before; see `Table` for one that grows."""
+    write_whole(path, _text([_line(_fields(kind)), *(_line(map(_cell, row)) for row in rows)]))
+
+
 def read_table(path: str | os.PathLike, kind: type[Record], *, unfinished: bool = False) -> list[Record]:
     """Read the records of a CSV file. It may have additional columns, and columns in any order.
 
