@@ -53,13 +53,15 @@ SAME = ("identical", "equivalent")
 def test_every_optimizer_is_its_optax_namesake(name):
     gradients = [{"m": g["m"]} for stream in ("tiny", "sparse", "random", "huge") for g in matrices(stream)]
     options = {"weight_decay": 1e-2} if name in ("lars", "lamb", "adamw") else {}
+    options |= {"estim_lr0": 0.01} if name == "prodigy" else {}  # it grows from there, and these streams are short
     sides = (getattr(ours, name), rate(**options)), (TWINS[name], rate(**options))
     record = run(*sides, gradients, {"m": np.float32([[0.3, -2], [1, 1], [0, 0]])}, locked=name == "lamb")
     assert record.verdict in SAME, record.ulps.max(1)
     assert record.max_ulps <= 16
     assert record.moved > 1e3
     assert record[1:5] == (None,) * 4
-    assert (record.ulps.shape, record.unseen) == ((48, 1), {})
+    assert record.ulps.shape == (48, 1)
+    assert set(record.unseen) == ({"clip_value_fn"} if name == "adopt" else set())  # two functions that do the same
 
 
 def test_the_measure_by_hand():
