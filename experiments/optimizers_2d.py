@@ -147,7 +147,7 @@ def draw(config: Config, outcomes: demonstrations.Outcomes) -> Sequence[demonstr
         walks = {n: landscapes.path(one, getattr(optimizers, n), r, steps=steps).T for n, r in rates.items()}
         return {f"{name}, rate {rates[name]:g}": (x, y) for name, (x, y) in walks.items()}
 
-    bowl = paths(landscapes.elongated_bowl, {"sgd": 0.076, "momentum": 0.01, "nesterov": 0.04}, 60)
+    bowl = paths(landscapes.elongated_bowl, {"sgd": 0.076, "momentum": 0.01, "nesterov": 0.01}, 60)
     wells = paths(landscapes.two_wells, {"sgd": 0.1, "momentum": 0.1, "adam": 0.1}, 90)
     frames = [contours(landscapes.two_wells, [{n: (x[: t + 1], y[: t + 1]) for n, (x, y) in wells.items()}])
               for t in (*range(0, 30, 2), *range(30, 91, 5))]  # fmt: skip
@@ -155,7 +155,7 @@ def draw(config: Config, outcomes: demonstrations.Outcomes) -> Sequence[demonstr
         demonstrations.Drawing(
             "bowl", contours(landscapes.elongated_bowl, [{n: c} for n, c in bowl.items()]),
             "Sixty steps on ½(x² + 25y²): plain descent near its limit crosses the valley at every step, momentum "
-            "swings along it, Nesterov's form damps the swing across."),
+            "swings along it, Nesterov's form damps the swing across at the same rate."),
         demonstrations.Drawing(
             "false_minimum", plots.animation(frames),
             "Descent from (1.8, 1) on ¼(x² − 1)² + x/10 + ½y²: plain descent and Adam stop in the false minimum, "
