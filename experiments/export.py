@@ -24,6 +24,7 @@ from flax import serialization
 from experiments import cards
 from jaxdl import data, disk, interop, runs
 from jaxdl.data.reading.archives import readable
+from jaxdl.extras import need
 from jaxdl.runs import commandline
 from jaxdl.runs.texts import printable
 
@@ -106,6 +107,7 @@ def program(run: runs.Run, batch_size: int) -> Any:
 
 def write_stablehlo(out: Path, run: runs.Run, batch_size: int) -> None:
     """Write the program."""
+    need("flatbuffers", purpose="writing StableHLO")
     disk.write_whole(out / cards.FILES["stablehlo"], bytes(program(run, batch_size).serialize()))
 
 
