@@ -47,4 +47,4 @@ def wrong(units: int, steps: int, train: Any, held: Any, seed: int) -> np.ndarra
     """Return whether each held example is classified wrongly, one row per rate, in percent."""
     rows = np.random.default_rng(seed).integers(len(train[1]), size=(steps, BATCH))
     found = _trained(units)(jax.random.key(seed), *train, rows, held[0])
-    return 100.0 * (np.argmax(found, -1) != held[1])
+    return 100.0 * (np.argmax(np.asarray(found), -1) != held[1])
