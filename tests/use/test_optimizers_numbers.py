@@ -248,9 +248,9 @@ def test_the_examples_of_clips():
 STEPS_OF_FINITE = sorted(set(FIRST_ORDER | SETTINGS) - {"muon schatten", "muon spectral"})
 # √v, whose slope at 0 is infinite, stands in them as in optax; `eps_root` is the remedy and its docstring says so
 INFINITE_SLOPE_AT_ZERO = {
-    "accumulate", "adam", "adam keras", "adam nesterov", "adamw", "adamw torch", "amsgrad", "amsgrad torch", "lamb",
-    "masked", "nadam", "nadam torch", "partition", "radam", "radam torch", "rmsprop torch",
-    "muon", "muon aol",
+    "accumulate", "adam", "adam keras", "adam nesterov", "adamw", "adamw torch", "ademamix", "adopt", "amsgrad",
+    "amsgrad torch", "lamb", "masked", "nadam", "nadam torch", "partition", "prodigy", "radam", "radam torch",
+    "rmsprop torch", "schedule_free_adamw", "muon", "muon aol",
 }  # fmt: skip
 
 
