@@ -92,7 +92,7 @@ SETTINGS = {
     "schedule_free_adamw warm-up": lambda: ours.schedule_free_adamw(0.1, 3, weight_decay=0.1),
     "prodigy paper": lambda: ours.prodigy(weight_decay=0.1, safeguard_warmup=True, convention="paper"),
     "adopt nesterov": lambda: ours.adopt(0.1, nesterov=True, use_clipping=False),
-    "ademamix mask": lambda: ours.ademamix(0.1, b3=lambda t: 0.9, alpha=lambda t: 0.1 * jnp.float32(t), mask=MASK, weight_decay=0.1),
+    "ademamix mask": lambda: ours.ademamix(0.1, b3=lambda t: 0.9, alpha=jnp.float32, mask=MASK, weight_decay=0.1),
     "ema float32": lambda: ours.ema(0.9, accumulator_dtype=jnp.float32),
     "accumulate optax.adam": lambda: ours.accumulate(optax.adam(0.1), 2),
     "accumulate optax.sgd": lambda: ours.accumulate(optax.sgd(0.1, momentum=0.9), 2),
