@@ -246,7 +246,7 @@ def test_the_examples_of_clips():
 # the omitted ones take most of the time to compile and differ from muon in nothing
 # that a scale could show
 STEPS_OF_FINITE = sorted(set(FIRST_ORDER | SETTINGS) - {"muon schatten", "muon spectral"})
-# √v, whose slope at 0 is infinite, stands in them as in optax; `eps_root` is the remedy and its docstring says so
+# √v, whose slope at 0 is infinite, stands in them as in optax; `eps_root`, where there is one, is the remedy
 INFINITE_SLOPE_AT_ZERO = {
     "accumulate", "adam", "adam keras", "adam nesterov", "adamw", "adamw torch", "ademamix", "adopt", "amsgrad",
     "amsgrad torch", "lamb", "masked", "nadam", "nadam torch", "partition", "prodigy", "radam", "radam torch",
