@@ -156,5 +156,8 @@ def _read_safetensors(path: Path) -> Tensors:
         if about["dtype"] not in _dtypes():
             raise ValueError(f"{path}: {name} is {about['dtype']}; allowed are {', '.join(_dtypes())}")
         values = np.frombuffer(about["data"], _dtypes()[about["dtype"]])
-        tensors[name] = values.reshape(about["shape"])
+        try:
+            tensors[name] = values.reshape(about["shape"])
+        except ValueError as error:  # one size is 0, and the others together exceed an address
+            raise ValueError(f"{path}: {name} has sizes {about['shape']}, which make no array ({error})") from error
     return tensors
