@@ -68,11 +68,10 @@ def run_target(name: str, corpus: Path, minutes: float) -> Result:
 
 
 def _child(*arguments: str) -> tuple[int, str, float]:
-    """Run a child to its end: its exit code, its errors, and the CPU seconds of its own and of what it waited for."""
-    with tempfile.TemporaryFile() as errors:
-        child = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.fuzz.child", *arguments], stdout=subprocess.DEVNULL, stderr=errors
-        )
+    """Run a child to its end: its exit code, its output, and the CPU seconds of its own and of what it waited for."""
+    with tempfile.TemporaryFile() as errors:  # atheris prints the error of a finding on standard output
+        command = [sys.executable, "-m", "benchmarks.fuzz.child", *arguments]
+        child = subprocess.Popen(command, stdout=errors, stderr=errors)
         _, status, used = os.wait4(child.pid, 0)
         child.returncode = os.waitstatus_to_exitcode(status)
         errors.seek(0)
