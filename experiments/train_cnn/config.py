@@ -4,6 +4,7 @@ import dataclasses
 import inspect
 import math
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -34,15 +35,15 @@ class Config:
     GROUPS: ClassVar[dict[str, tuple[str, ...]]] = {
         "data": ("targets", "augment", "mixup", "cutmix", "normalization", "dev_fraction", "test_fraction",
                  "skip_unreadable", "image_size", "stream", "workers", "data_dir"),
-        "optimization": ("warmup", "weight_decay", "clip_norm", "loss", "label_smoothing", "class_weights", "average",
-                         "early_stop", "noise_floor"),
+        "optimization": ("warmup", "weight_decay", "clip_norm", "freeze", "rate_factors", "loss", "label_smoothing",
+                         "class_weights", "average", "early_stop", "noise_floor"),
         "computation": ("accumulate", "compute_dtype", "devices", "strategy", "steps_per_call", "log", "log_every",
                         "log_layers", "profile", "checkpoint_every"),
     }  # fmt: skip
     ADDED: ClassVar[tuple[str, ...]] = (  # options that older run folders lack
         "skip_unreadable", "clip_norm", "accumulate", "compute_dtype", "mixup", "cutmix", "class_weights", "seeds",
         "log", "start_from", "log_layers", "profile", "image_size", "stream", "workers",
-        "targets",
+        "targets", "freeze", "rate_factors",
     )  # fmt: skip
 
     dataset: str = "digits"
@@ -74,6 +75,12 @@ class Config:
     kernels) is added to the loss."""
     clip_norm: float | None = None
     """Scale a gradient down to this norm, of all parameters together, if it is longer."""
+    freeze: tuple[str, ...] = ()
+    """Keep parameters as they are whose whole path, such as conv1/kernel, matches one of these regular expressions.
+    Batch norm's running statistics still move."""
+    rate_factors: tuple[str, ...] = ()
+    """PATTERN=FACTOR: multiply the learning rate of the parameters whose whole path matches the regular expression, as
+    in "conv.*=0.1"; the first one that matches counts. Each factor has an optimizer of its own."""
     accumulate: int = 1
     """Microbatches per step, one after another: the gradient of the whole batch with the memory of a part of it. Batch
     norm sees a microbatch at a time."""
@@ -322,6 +329,7 @@ def _check_gradient(config: Config) -> None:
     """Check the options that change the gradient."""
     norm = config.clip_norm
     require(norm is None or (math.isfinite(norm) and norm > 0), "clip_norm", norm, "a positive number")
+    parse_groups(config.freeze, config.rate_factors)
     given = config.class_weights
     if given and given != ("balanced",):
         for one in given:
@@ -333,6 +341,27 @@ def _check_gradient(config: Config) -> None:
         require(any(float(one) > 0 for one in given), "class_weights", given, "above 0 for one class at least")
     weighted = not given or "class_weights" in inspect.signature(runs.loss(config.loss)).parameters
     require(weighted, "class_weights", given, f"left out with loss={config.loss!r}, which has no such argument")
+
+
+def parse_groups(freeze: Sequence[str], rate_factors: Sequence[str]) -> list[tuple[str, float]]:
+    """Return the pattern and the factor of each group of parameters; frozen ones come first, with factor 0.
+
+    Raises:
+        ValueError: for a pattern that is no regular expression, or a factor that is no positive number.
+    """
+    groups = []
+    for name, given in (("freeze", freeze), ("rate_factors", rate_factors)):
+        for one in given:
+            pattern, _, factor = (one, "", "0") if name == "freeze" else one.rpartition("=")
+            try:
+                re.compile(pattern)
+                groups.append((pattern, float(factor)))
+                right = bool(pattern) and (name == "freeze" or 0 < groups[-1][1] < math.inf)
+            except (re.error, ValueError):
+                right = False
+            form = "a regular expression" if name == "freeze" else "PATTERN=FACTOR, a regular expression and a number"
+            require(right, name, one, f"{form}{'' if name == 'freeze' else ' above 0'}")
+    return groups
 
 
 def _check_examples(config: Config) -> None:
