@@ -63,7 +63,7 @@ def run_seeds(config: Config, folder: Path, argv: Sequence[str] | None = None, *
     """Run once for each seed that has not finished, report, and return the exit code."""
     with runs.lock(folder, new=not resume):
         if not resume:
-            setup.prepare(config)  # a mistake shows up before anything is written
+            config = setup.prepare(config).config  # a mistake shows up before anything is written
             commandline.save_config(folder, config)
         for seed in range(config.seed, config.seed + config.seeds):
             own = folder / f"seed-{seed}"
@@ -101,6 +101,7 @@ def run(
     with commandline.naming_config(config):
         shared = setup.prepare(config)
         starts = setup.make_starts(shared)
+    config = shared.config  # with the batch size that suits the data
     # nothing is written before this line, so a user's mistake leaves no files; config.json comes first and is enough to
     # resume from, so a process killed at any moment leaves no run or one that can be resumed
     with runs.lock(folder, new=not resume):

@@ -68,7 +68,8 @@ class Config:
     epochs: int = 0
     """Passes over the training part. 0: as many as suit the data set."""
     batch_size: int = 0
-    """Examples per step over all devices. 0: as many as suit the data set, 64 for one of your own."""
+    """Examples per step over all devices. 0: as many as suit the data set; for one of your own 64, or the power of two
+    that leaves 8 steps an epoch, if that is smaller."""
     weight_decay: float | None = None
     """Weight decay; by default the optimizer's own, if it has one. An optimizer with an argument weight_decay, such as
     adamw, gets it there, masked to kernels if it takes a mask. For any other, 1/2 * decay * (sum of squares of all
@@ -201,7 +202,7 @@ class Defaults(NamedTuple):
 
     model: str = "small_cnn"
     epochs: int = 20
-    batch_size: int = 64
+    batch_size: int = 0  # `setup.default_batch_size` decides once the data are there
     augment: tuple[str, ...] = ("none",)
 
 
@@ -264,9 +265,10 @@ def check(config: Config) -> None:
     require(len(rates) == len(given), "learning_rate", rates, f"one, or one for each of the optimizers {given}")
     for rate in rates:
         require(math.isfinite(rate) and rate > 0, "learning_rate", rate, "a positive number")
-    for name in ("epochs", "batch_size", "devices", "log_every", "early_stop", "accumulate", "seeds", "image_size"):
+    for name in ("epochs", "devices", "log_every", "early_stop", "accumulate", "seeds", "image_size"):
         value = getattr(config, name)
         require(value is None or value >= 1, name, value, "at least 1")
+    require(config.batch_size >= 0, "batch_size", config.batch_size, "at least 1")
     for name in ("warmup", "seed", "weight_decay", "steps_per_call", "profile", "workers"):
         value = getattr(config, name)
         require(value is None or 0 <= value < math.inf, name, value, "at least 0")

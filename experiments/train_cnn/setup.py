@@ -1,5 +1,6 @@
 """Turn the options into a run's data, network, evaluation, and each optimizer's step and initial state."""
 
+import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -97,6 +98,8 @@ def prepare(config: Config) -> Setup:
     """
     opened = streams.open_data(config)
     dataset, splits = opened.dataset, opened.splits
+    size = config.batch_size or default_batch_size(config, len(splits.train.labels))
+    config = dataclasses.replace(config, batch_size=size)
     preprocessing = fit_preprocessing(config, opened)
     layer = runs.model(config.model, len(opened.targets or dataset.classes))
     evaluate = make_evaluate(config, layer, preprocessing)
@@ -107,6 +110,13 @@ def prepare(config: Config) -> Setup:
     steps_per_call = choose_steps_per_call(config, layer, splits, fits)
     resident = training.replicate(splits.train, config.devices) if fits else None
     return shared._replace(resident=resident, steps_per_call=steps_per_call, loader=loader)
+
+
+def default_batch_size(config: Config, examples: int) -> int:
+    """Return 64, or the power of two that leaves 8 steps an epoch, as a multiple of devices and microbatches."""
+    parts = config.devices * config.accumulate
+    size = min(64, 1 << max(examples // 8, 1).bit_length() - 1)
+    return max(size // parts, 1) * parts
 
 
 def fit_preprocessing(config: Config, opened: streams.Opened) -> data.Normalization:

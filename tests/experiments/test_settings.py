@@ -242,6 +242,14 @@ def test_every_augmentation_of_the_help_changes_images(name):
     assert len({np.asarray(one).tobytes() for one in several}) > 1
 
 
+@pytest.mark.parametrize(
+    ("examples", "parts", "wanted"),
+    [(1, 1, 1), (7, 1, 1), (40, 1, 4), (511, 1, 32), (512, 1, 64), (60_000, 1, 64), (40, 3, 3), (60_000, 6, 60)],
+)
+def test_the_default_batch_leaves_a_few_steps_an_epoch(examples, parts, wanted):
+    assert setup.default_batch_size(Config(devices=1, accumulate=parts), examples) == wanted
+
+
 # --- runs
 
 
@@ -268,11 +276,12 @@ OPTIONS = [word for name, (words, _) in SETTINGS.items() for word in (f"--{name.
 
 @pytest.mark.trains
 def test_a_run_with_all_settings_records_them_and_resumes(run, here, tmp_path):
-    common = ["--dataset", "mine:dataset", "--model", "mine:net", "--optimizer", "jaxdl.adam", "--batch-size", 16]
+    common = ["--dataset", "mine:dataset", "--model", "mine:net", "--optimizer", "jaxdl.adam"]
     folder = tmp_path / "run"
     code, _, err = run(train_cnn.main, *common, "--epochs", 2, *OPTIONS, "--out", folder)
     assert (code, err) == (0, ""), err
     kept = json.loads((folder / "config.json").read_text())
+    assert kept["batch_size"] == 8  # of 96 examples
     assert {name: kept[name] for name in SETTINGS} == {name: value for name, (_, value) in SETTINGS.items()}
     assert {row["split"] for row in rows(folder)} == {"train", "test"}
     summary = json.loads((folder / "summary.json").read_text())
