@@ -16,7 +16,7 @@ import math
 import warnings
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -121,7 +121,7 @@ def load(folder: Path, table: Path, size: int | None) -> tuple[data.Dataset, tup
     for image, (name, contents) in zip(images, read, strict=True):
         one = pixels.decode(contents, f"{folder}: the image {name}", mode)
         image[:] = (cropping.central(one, (size, size)) if size else one).reshape(image.shape)
-    given: dict[str, np.ndarray] = {}
+    given: dict[str, Any] = {}
     for part in ("test", "dev"):
         if (there := parts == part).any():
             given |= {f"{part}_images": images[there], f"{part}_labels": found.values[there]}
