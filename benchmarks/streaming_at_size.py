@@ -3,10 +3,11 @@
     JAXDL_DATA_DIR=DIR python -m benchmarks.streaming_at_size
     JAXDL_DATA_DIR=DIR python -m benchmarks.streaming_at_size cifar10
 
-Fashion-MNIST becomes PNG files, CIFAR-10 becomes JPEG files of quality 95. Each row is a process of its own, one epoch of
-the network with batches of 128, one step per call. Memory is the peak of the process and of its workers, each by itself. "Same rows" says whether metrics.csv equals that of the
-files in memory, to the last digit, but for the seconds. The packed set has its examples in another order, so its rows
-differ. The rows share a cache, so the pass over all files is made by the first row that needs it.
+Fashion-MNIST becomes PNG files, CIFAR-10 becomes JPEG files of quality 95. Each row is a process of its own, one epoch
+with batches of 128, one step per call. Memory is the peak of the process and of its workers, each by itself. "Same
+rows" says whether metrics.csv equals that of the files in memory, to the last digit, but for the seconds. The packed set
+has its examples in another order, so its rows differ. The rows share a cache, so the pass over all files is made by the
+first row that needs it.
 """
 
 import argparse
@@ -19,7 +20,7 @@ import tarfile
 import tempfile
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jaxdl import data
 
@@ -45,7 +46,8 @@ def write_files(name: str, folder: Path, suffix: str) -> None:
     """Write a file per image, in train/CLASS and test/CLASS."""
     from PIL import Image
 
-    found, options = data.load(name), {"quality": 95, "subsampling": 0} if suffix == ".jpg" else {}
+    found = data.load(name)
+    options: dict[str, Any] = {"quality": 95, "subsampling": 0} if suffix == ".jpg" else {}
     parts = (("train", found.images, found.labels), ("test", found.test_images, found.test_labels))
     for part, images, labels in parts:
         assert images is not None
