@@ -5,9 +5,9 @@
 
 Fashion-MNIST becomes PNG files, CIFAR-10 becomes JPEG files of quality 95. Each row is a process of its own, one epoch
 with batches of 128, one step per call. Memory is the peak of the process and of its workers, each by itself. "Same
-rows" says whether metrics.csv equals that of the files in memory, to the last digit, but for the seconds. The packed set
-has its examples in another order, so its rows differ. The rows share a cache, so the pass over all files is made by the
-first row that needs it.
+rows" says whether metrics.csv equals that of the files in memory, to the last digit, but for the seconds. The packed
+set has its examples in another order, so its rows differ. The rows share a cache, so the pass over all files is made by
+the first row that needs it.
 """
 
 import argparse
