@@ -364,6 +364,11 @@ PROBLEMS: Final[dict[str, Callable[..., studies.Problem]]] = {
     "fashion_mnist_2c2d": studies.fashion_mnist_2c2d,
     "cifar10_3c3d": studies.cifar10_3c3d,
     "cifar10_resnet20": studies.cifar10_resnet20,
+    "cifar10_vit": studies.cifar10_vit,
+    "char_transformer": studies.char_transformer,
+    "char_lstm": studies.char_lstm,
+    "matrix_factorization": studies.matrix_factorization,
+    "heat_pinn": studies.heat_pinn,
 }
 
 

@@ -200,6 +200,22 @@ def cifar10_resnet20(data_dir: Folder = None) -> Problem:
     )
 
 
+def cifar10_vit(data_dir: Folder = None) -> Problem:
+    """A ViT with six blocks of 128 features on patches of 4x4 of CIFAR-10, batch 128, 100 epochs, crops and flips."""
+    dataset = data.load("cifar10", data_dir=data_dir)
+    statistics = data.fit_normalization(dataset.images, dataset.scale)
+    return classification_problem(
+        "cifar10_vit",
+        models.vit_ti16(10, patch=4, depth=6, features=128, heads=4, pool="mean"),
+        dataset,
+        batch_size=128,
+        epochs=100,
+        prepare=lambda images: data.standardize(images, statistics),
+        augment=augmentation.compose(augmentation.crop, augmentation.flip),
+        source="https://arxiv.org/abs/2010.11929",
+    )
+
+
 def standardized(images: Array) -> Array:
     """Standardize each image, with a standard deviation of at least 1/√(number of values)."""
     axes = (-3, -2, -1)
