@@ -74,7 +74,7 @@ def test_a_step_s_loss_is_the_mean_over_the_characters_of_its_windows():
     assert problem.tuning().data["judged"].shape == judged.shape
     np.testing.assert_array_equal(problem.tuning().data["judged"][0], texts["validation"][:65])
     values = trained(problem, 0.03, 11)
-    assert values[-1] < values[0] - 1
+    assert values[-1] < values[0] - 0.5
     with pytest.raises(ValueError, match=r"texts\['test'\] has 64 characters; needed are more than 64"):
         small(texts | {"test": texts["test"][:64]})
 
