@@ -35,7 +35,7 @@ def namesake(name):
 
 
 PLAIN = ("momentum", *conventions.TABLE)
-NEED_THE_LOSS = {"gauss_newton", "natural_gradient", "newton", "newton_cg"}
+NEED_THE_LOSS = {"gauss_newton", "kfac", "natural_gradient", "newton", "newton_cg"}
 WRAPPERS = {"schedule_free"}  # take an optimizer and its learning rate
 WITHOUT_NAMESAKE = set()
 NAMES = [name for name in PLAIN if name not in WITHOUT_NAMESAKE]

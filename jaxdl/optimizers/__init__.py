@@ -24,6 +24,7 @@ from jaxdl.optimizers.clipping import (
 from jaxdl.optimizers.conventions import CONVENTIONS
 from jaxdl.optimizers.curvature import fisher_product, gauss_newton_product, hessian_product, hutchinson_diagonal
 from jaxdl.optimizers.grouping import freeze, mask_by_path, masked, partition, scale_by_group, set_to_zero
+from jaxdl.optimizers.kfac import kfac
 from jaxdl.optimizers.lamb import lamb
 from jaxdl.optimizers.lars import lars
 from jaxdl.optimizers.lbfgs import lbfgs
@@ -73,6 +74,7 @@ __all__ = [
     "gradient_point",
     "hessian_product",
     "hutchinson_diagonal",
+    "kfac",
     "lamb",
     "lars",
     "lbfgs",
