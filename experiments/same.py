@@ -74,7 +74,10 @@ def side(argument: str, text: str, learning_rate: float) -> Any:
     """
     named = names.parse_optimizer(text)
     factory = names.function(argument, str(named), names.optimizer_names())
-    plain = bridges.bridged(factory.func if isinstance(factory, functools.partial) else factory)
+    if isinstance(factory, functools.partial):  # such as optax.nadam, whose keywords make it another algorithm
+        plain = functools.partial(bridges.bridged(factory.func), *factory.args, **factory.keywords)
+    else:
+        plain = bridges.bridged(factory)
     keywords = dict(named.keywords)
     first = next(iter(inspect.signature(plain).parameters), None)
     if first is not None and first not in keywords and _takes_a_rate(plain, first):
