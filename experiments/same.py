@@ -3,6 +3,7 @@
     python -m experiments.same mine:opt optax.adam
     python -m experiments.same "jaxdl.adam(convention='keras')" "optax.adam(eps=1e-7)"
     python -m experiments.same torch.optim:NAdam "jaxdl.nadam(convention='torch')"   # pip install 'jaxdl[bridges]'
+    KERAS_BACKEND=jax python -m experiments.same keras.optimizers:Adam "jaxdl.adam(convention='keras')"
 
 Both run on the same gradients: entries of sizes from 1e-10 to 10, sparse ones, and random ones. The exit code is 0 if
 they are equivalent, 1 if they differ and 2 after a mistake. In your own tests, use `jaxdl.compare.assert_equivalent`.

@@ -103,6 +103,7 @@ KINDS = {
 WRONG = {
     "mine:nothing": "module 'mine' has no attribute 'nothing'; the form is package.module:function",
     "absent.module:f": "No module named 'absent'; the form is package.module:function",
+    "keras.absent:f": "No module named .keras.*; set KERAS_BACKEND=jax",
     "mine:number": "is a int, not a function",
     "mine:": "one of the two is missing",
     ":f": "one of the two is missing",

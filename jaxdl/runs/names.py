@@ -141,13 +141,15 @@ def called(argument: str, text: str, *args: Any, known: Mapping[str, Callable[..
 
 
 def _imported(argument: str, name: str) -> Callable[..., Any]:
+    module, _, attribute = name.partition(":")
     try:
-        module, _, attribute = name.partition(":")
         if not module or not attribute:
             raise ValueError("one of the two is missing")
         found = pkgutil.resolve_name(name)
     except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(f"{argument}={name!r}: {error}; the form is package.module:function") from error
+        backend = module == "keras" or module.startswith("keras.")
+        hint = "set KERAS_BACKEND=jax" if backend else "the form is package.module:function"
+        raise ValueError(f"{argument}={name!r}: {error}; {hint}") from error
     if not callable(found):
         raise ValueError(f"{argument}={name!r} is a {type(found).__name__}, not a function")
     return found
