@@ -21,11 +21,12 @@ from jaxdl import data, interop, losses, models, nn, optimizers, studies
 from jaxdl.runs import trust
 
 _LARGEST = 2**31 - 1  # a compiled function takes Python's whole numbers as int32
-_REASONS: Final = {  # of optax's optimizers that a learning rate alone does not make
+_REASONS: Final = {  # of optimizers that a learning rate alone does not make
     "noisy_sgd": "it needs a random key",
     "optimistic_adam": "it is deprecated in favour of optimistic_adam_v2",
     "polyak_sgd": "it takes its rate from the lowest value of the loss, up to a max_learning_rate",
     "dpsgd": "it needs one gradient per example, and a random key",
+    "kfac": "it needs the factors of each batch, which a loop of your own can give it (jaxdl.optimizers.kfac)",
 }
 _WRAPPED = {"args", "base_optimizer", "fast_optimizer", "inner", "inner_factory", "optimizer", "transforms", "tx"}
 _TWINS: Final = {"momentum": "optax.sgd(momentum=0.9)", "nesterov": "optax.sgd(momentum=0.9, nesterov=True)"}
@@ -268,8 +269,10 @@ _OWN: Final = "name a function of yours, (learning_rate) -> optimizer, as packag
 
 
 def why_no_optimizer(name: str) -> str | None:
-    """Say why a function of optax that makes transformations is no optimizer to name; None if it is one, or unknown."""
+    """Say why a function that makes transformations is no optimizer to name; None if it is one, or unknown."""
     library, _, short = name.rpartition(".")
+    if library == "jaxdl":
+        return _REASONS.get(short)
     module = dict(_LIBRARIES[:2]).get(library)
     factory = vars(module).get(short) if module is not None else None
     if factory is None or inspect.isclass(factory) or not callable(factory) or name in optimizer_names():
