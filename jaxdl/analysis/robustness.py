@@ -49,8 +49,9 @@ def robustness(
         ...     mean = images.mean((1, 2, 3))
         ...     return jnp.stack([0.5 - mean, mean - 0.5], -1)
         >>> images = jnp.array([0.0, 1.0])[:, None, None, None]
+        >>> amounts = np.array([0.0, 0.4, 0.6])
         >>> darker = lambda key, image, amount: image - amount
-        >>> analysis.robustness(jax.random.key(0), brightness, images, np.array([0, 1]), darker, [0.0, 0.4, 0.6])
+        >>> analysis.robustness(jax.random.key(0), brightness, images, np.array([0, 1]), darker, amounts)
         Array([1. , 1. , 0.5], dtype=float32)
 
     [Lecture row H7]

@@ -27,7 +27,7 @@ def BatchNorm(*, momentum: float = 0.9, eps: float = 1e-5, scale: bool = True, o
         eps: added to the variance inside the root, at least 0.
         scale, offset: whether to learn them.
 
-    Reference: S. Ioffe, C. Szegedy, Batch Normalization, 2015, https://arxiv.org/abs/1502.03167. [Lecture row G5]
+    Reference: S. Ioffe, C. Szegedy, Batch Normalization, 2015, https://arxiv.org/abs/1502.03167.
 
     Examples:
         >>> nn.BatchNorm().out_shape((4, 4, 3))
@@ -36,6 +36,8 @@ def BatchNorm(*, momentum: float = 0.9, eps: float = 1e-5, scale: bool = True, o
         >>> y, new_state = nn.BatchNorm(momentum=0.9).apply(params, state, jnp.array([[1.0], [3.0]]), train=True)
         >>> new_state["mean"]  # 0.9 * 0 + 0.1 * 2
         Array([0.2], dtype=float32)
+
+    [Lecture row G5]
     """
     if isinstance(momentum, float | int) and not 0 <= momentum < 1:
         raise ValueError(f"momentum: got {momentum}, allowed is 0 ≤ momentum < 1, the share that is kept")

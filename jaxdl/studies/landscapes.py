@@ -138,6 +138,11 @@ def landscape_problem(landscape: Landscape, *, spread: float | int = 0.05, steps
 
     Raises:
         ValueError: ``spread`` is negative or ``steps`` is below 1.
+
+    Examples:
+        >>> problem = studies.landscape_problem(studies.LANDSCAPES[0], steps=100)
+        >>> problem.name, problem.steps
+        ('elongated_bowl', 100)
     """
     if not spread >= 0 or steps < 1:
         raise ValueError(f"spread={spread}, steps={steps}: allowed are spread of at least 0 and steps of at least 1")
