@@ -148,23 +148,29 @@ plots.image_grid(
 # MNIST's 4 shows why both are needed. What decides is the gap at its top: a square there closes it, and the 4 becomes
 # a 9. The saliency has the largest values there, too, but is spread all over the image.
 #
-# A picture proves little. A test: smooth the saliency, blacken the pixels to which it points, and as many others of the
-# stroke drawn at random. The network must lose more by the first.
+# A picture proves little. A test, on two hundred images that the network reads: take the saliency of each, blurred
+# a little, and blacken the quarter of the stroke where it is largest; then as many pixels of the stroke at random. The
+# network must lose more by the first.
 
 # %%
-blurred = np.asarray(layers.filters.apply(saliency, layers.filters.gaussian(3, 1.0)))[..., 0]
-stroke = np.flatnonzero(image[..., 0].ravel() > 0.5)
-chosen = stroke[np.argsort(-blurred.ravel()[stroke])[: len(stroke) // 4]]
-random = np.random.default_rng(0)
+tested = np.flatnonzero(right)[:200]
+x, classes = np.asarray(scale(test.images[tested])), test.labels[tested]
+logit = lambda x, k: net.apply(params, layer_state, x[None])[0][0, k]
+gradients = np.abs(jax.jit(jax.vmap(jax.grad(logit)))(x, classes))
+blurred = np.asarray(layers.filters.apply(gradients, layers.filters.gaussian(3, 1.0)))
 
 
-def without(pixels):
-    changed = image.copy().reshape(-1)
-    changed[pixels] = 0
-    return float(probabilities(changed.reshape(1, side, side, 1))[0, label])
+def without(order):
+    """Return the mean probability of the right class without the first quarter of each stroke in an order."""
+    order = np.where(x > 0.3, order, -1).reshape(len(x), -1)
+    removed = (x > 0.3).sum((1, 2, 3)) // 4
+    rank = np.argsort(np.argsort(-order, axis=1), axis=1)
+    changed = np.where(rank < removed[:, None], 0, x.reshape(len(x), -1)).reshape(x.shape)
+    return float(np.asarray(probabilities(changed))[np.arange(len(x)), classes].mean())
 
 
-others = [without(random.choice(stroke, len(chosen), replace=False)) for _ in range(50)]
-print(f"probability of a {label}: {without([]):.3f}; a quarter of the stroke gone: {without(chosen):.3f} where the")
-print(f"saliency is largest, {np.mean(others):.3f} on average at random")
-assert without(chosen) < np.mean(others)
+by_saliency, at_random = without(blurred), without(np.random.default_rng(0).random(x.shape))
+whole = float(np.asarray(probabilities(x))[np.arange(len(x)), classes].mean())
+print(f"mean probability of the right class: {whole:.3f} of whole images, {at_random:.3f} without a quarter of the")
+print(f"stroke at random, {by_saliency:.3f} without the quarter where the saliency is largest")
+assert by_saliency < at_random < whole
