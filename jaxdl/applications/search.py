@@ -77,6 +77,11 @@ def grid(space: Space, counts: int | Mapping[str, int]) -> list[Candidate]:
 
     Raises:
         ValueError: for a count below 1, a dimension without a count or a count without a dimension.
+
+    Examples:
+        >>> space = {"rate": search.log_uniform(1.0, 100.0), "units": search.choice([8, 16])}
+        >>> search.grid(space, {"rate": 1, "units": 2})
+        [{'rate': 10.0, 'units': 8}, {'rate': 10.0, 'units': 16}]
     """
     counts = dict.fromkeys(space, counts) if isinstance(counts, int) else dict(counts)
     if set(counts) != set(space):
@@ -103,7 +108,15 @@ def random(space: Space, n: int, *, seed: int) -> list[Candidate]:
         ValueError: if ``n`` or ``seed`` is negative.
 
     Reference: J. Bergstra, Y. Bengio, Random Search for Hyper-Parameter Optimization, 2012,
-    https://jmlr.org/papers/v13/bergstra12a.html. [Lecture row G12]
+    https://jmlr.org/papers/v13/bergstra12a.html.
+
+    Examples:
+        >>> space = {"rate": search.uniform(0.0, 1.0)}
+        >>> draws = search.random(space, 3, seed=0)
+        >>> all(0 <= draw["rate"] < 1 for draw in draws), draws[:2] == search.random(space, 2, seed=0)
+        (True, True)
+
+    [Lecture row G12]
     """
     if n < 0 or seed < 0:
         raise ValueError(f"n={n}, seed={seed}: both must be at least 0")
@@ -132,7 +145,16 @@ def successive_halving(
         ValueError: if there are no candidates, or ``resource`` or ``factor`` is too small.
 
     Reference: K. Jamieson, A. Talwalkar, Non-stochastic Best Arm Identification and Hyperparameter Optimization, 2016,
-    https://proceedings.mlr.press/v51/jamieson16.html. [Lecture row G12]
+    https://proceedings.mlr.press/v51/jamieson16.html.
+
+    Examples:
+        The loss is |candidate − 3| whatever the resource, so the nearest candidate is left:
+
+        >>> trials = search.successive_halving(lambda x, resource: abs(x - 3), [0, 2, 3, 9], resource=1)
+        >>> trials[-1].candidate, [trial.resource for trial in trials]
+        (3, [1, 1, 1, 1, 2, 2, 4])
+
+    [Lecture row G12]
     """
     if not len(candidates):
         raise ValueError("candidates: got none, needed is at least one")
@@ -156,6 +178,10 @@ def best(trials: Sequence[Trial]) -> Trial:
 
     Raises:
         ValueError: if there are no trials.
+
+    Examples:
+        >>> search.best([search.Trial("a", 0.5), search.Trial("b", 0.2), search.Trial("c", float("nan"))]).candidate
+        'b'
     """
     if not len(trials):
         raise ValueError("trials: got none, needed is at least one")

@@ -67,6 +67,13 @@ def write_safetensors(
 
     Raises:
         ValueError: for a dtype that safetensors does not support, such as complex128, and for random keys.
+
+    Examples:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     interop.write_safetensors(f"{folder}/two.safetensors", {"a": np.ones(2, np.float32)})
+        ...     interop.read(f"{folder}/two.safetensors")
+        {'a': array([1., 1.], dtype=float32)}
     """
     with needed("writing safetensors", "interop"):
         from safetensors.numpy import save

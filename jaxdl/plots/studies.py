@@ -52,6 +52,12 @@ def panels(
         steps: draw steps that rise at the points, as for a distribution.
         line: a value of y to mark in every panel, such as a target.
         ylim: ends of the y axis; None fits them to the values.
+
+    Examples:
+        >>> epochs = np.arange(2)
+        >>> groups = [{"sgd": (epochs, np.array([2.0, 1.0]))}, {"adam": (epochs, np.array([2.0, 0.5]))}]
+        >>> len(plots.panels(groups, xlabel="epoch", ylabel="loss (nats)").axes)
+        2
     """
     if not groups:
         raise ValueError("groups must hold at least one panel, got none")
@@ -85,6 +91,12 @@ def intervals(
         title: the heading.
         line: a value to mark, such as 0 for differences.
         log: make the axis logarithmic if all values are positive.
+
+    Examples:
+        >>> rows = {"sgd": (0.1, 0.0, 0.2), "adam": (0.3, 0.2, 0.4)}
+        >>> figure = plots.intervals(rows, xlabel="accuracy gained", line=0)
+        >>> [label.get_text() for label in figure.axes[0].get_yticklabels()]
+        ['sgd', 'adam']
     """
     if not rows:
         raise ValueError("rows must hold at least one interval, got none")
@@ -124,6 +136,11 @@ def tally(
         ties: the ties, likewise.
         names: the s optimizers.
         title: the heading.
+
+    Examples:
+        >>> figure = plots.tally(np.array([[0, 3], [1, 0]]), np.array([[0, 1], [1, 0]]), ["adam", "sgd"])
+        >>> [text.get_text() for text in figure.axes[0].texts]
+        ['3-1-1', '1-1-3']
     """
     wins, ties = np.asarray(wins), np.asarray(ties)
     count = wins + ties + wins.T
@@ -169,6 +186,13 @@ def contours(
         groups: ``groups[panel][name] = (x, y)``, the points of each path in order.
         minima: the function's minima.
         title: the heading.
+
+    Examples:
+        >>> x, y = np.linspace(-1, 1, 20), np.linspace(-1, 1, 20)
+        >>> values = x[None, :] ** 2 + 9 * y[:, None] ** 2
+        >>> figure = plots.contours(x, y, values, [{"sgd": (np.array([-1, 0]), np.array([1, 0]))}], minima=[(0.0, 0.0)])
+        >>> len(figure.axes)
+        1
     """
     if not groups:
         raise ValueError("groups must hold at least one panel, got none")

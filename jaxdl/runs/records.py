@@ -79,6 +79,14 @@ def read_record(path: str | os.PathLike, kind: type[Record]) -> Record:
 
     Raises:
         ValueError: see `read_json`; also if a field is missing or has another type; the message names it.
+
+    Examples:
+        >>> import tempfile
+        >>> from jaxdl import sizes
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     runs.write_json(f"{folder}/window.json", sizes.Window(3, stride=2))
+        ...     runs.read_record(f"{folder}/window.json", sizes.Window)
+        Window(size=3, stride=2, dilation=1)
     """
     return decode(read_json(path), kind, path, "")
 
@@ -196,6 +204,15 @@ def read_table(path: str | os.PathLike, kind: type[Record], *, unfinished: bool 
 
     Raises:
         ValueError: if the file or a line is damaged; the message names both.
+
+    Examples:
+        >>> import tempfile
+        >>> from jaxdl import sizes
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     table = runs.Table(f"{folder}/windows.csv", sizes.Window)
+        ...     table.append([sizes.Window(3, 2), sizes.Window(5)])
+        ...     runs.read_table(f"{folder}/windows.csv", sizes.Window)
+        [Window(size=3, stride=2, dilation=1), Window(size=5, stride=1, dilation=1)]
     """
     lines, rest = _whole_lines(path, _content(path).replace(b"\r\n", b"\n"))
     if rest and not unfinished:

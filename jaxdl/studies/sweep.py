@@ -104,6 +104,11 @@ def choose_method(problem: Problem, *, platform: str | None = None) -> Method:
     Args:
         problem: the problem; its loss is traced but not run.
         platform: "cpu", "gpu" or "tpu"; None is that of the default device.
+
+    Examples:
+        >>> from jaxdl import studies
+        >>> sweep.choose_method(studies.digits_softmax(), platform="cpu").name
+        'vmap'
     """
     platform = platform or jax.devices()[0].platform
     if platform == "cpu" and _convolves(problem):

@@ -53,6 +53,12 @@ def fits_in_memory(examples: data.Examples, devices: Sequence[Any]) -> bool:
 
     On CPU all devices share the host's memory, of which the copies may take a gigabyte. A device that does not report
     its memory is assumed to have too little.
+
+    Examples:
+        >>> from jaxdl import data
+        >>> examples = data.Examples(np.zeros((10, 8, 8, 1), np.uint8), np.zeros(10, np.int32))
+        >>> training.fits_in_memory(examples, jax.devices()[:1])
+        True
     """
     size = sum(leaf.nbytes for leaf in examples)
     if devices[0].platform == "cpu":
