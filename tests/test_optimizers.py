@@ -84,6 +84,19 @@ TWINS |= {
         ours.lamb(0.001, weight_decay=0.01, mask=MASK),
         optax.lamb(0.001, weight_decay=0.01, mask=MASK),
     ),
+    "adan_options": (
+        ours.adan(SCHEDULE, 0.9, 0.8, 0.95, 1e-6, 0.0, 0.1, MASK),
+        optax.adan(SCHEDULE, 0.9, 0.8, 0.95, 1e-6, 0.0, 0.1, MASK),
+    ),
+    "adabelief_nesterov": (
+        ours.adabelief(0.01, eps=1e-8, eps_root=1e-12, nesterov=True),
+        optax.adabelief(0.01, eps=1e-8, eps_root=1e-12, nesterov=True),
+    ),
+    "adafactor_options": (
+        ours.adafactor(SCHEDULE, 3, 0.7, -3, False, None, 0.9, weight_decay_rate=1e-3, weight_decay_mask=MASK),
+        optax.adafactor(SCHEDULE, 3, 0.7, -3, False, None, 0.9, weight_decay_rate=1e-3, weight_decay_mask=MASK),
+    ),
+    "adafactor_factored": (ours.adafactor(0.01, 3), optax.adafactor(0.01, 3)),
     "ademamix_options": (
         ours.ademamix(SCHEDULE, b3=lambda t: 0.9 + t / 1e5, alpha=lambda t: t / 100, weight_decay=0.1, mask=MASK),
         optax.contrib.ademamix(
@@ -315,9 +328,10 @@ class TestComposition:
 
         mine, theirs = (run(wrapped(tx), 5, initial_params())[0] for tx in twin)
         assert leaf_scale_ulps(mine, theirs) <= 16
-        static = {"muon": {"ns_steps"}, "adopt": {"clip_value_fn"}}.get(name, set())
+        static = {"muon": {"ns_steps"}, "adopt": {"clip_value_fn"}, "adafactor": {"min_dim_size_to_factor"}}
         injected = (
-            optax.inject_hyperparams(f, static_args=static)(learning_rate=0.01) for f in (factory, namesake(name))
+            optax.inject_hyperparams(f, static_args=static.get(name, set()))(learning_rate=0.01)
+            for f in (factory, namesake(name))
         )
         mine, theirs = (run(tx, 5, initial_params())[0] for tx in injected)
         assert leaf_scale_ulps(mine, theirs) <= 16

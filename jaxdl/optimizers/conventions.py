@@ -38,7 +38,7 @@ REQUIRED: Final = "required"
 FORMS: Final[dict[str, tuple[Any, ...]]] = {
     "exact_correction": (False, True),
     "moment_form": ("weighted", "increment", "mixed"),
-    "decay_form": ("joint", "product", "difference", "unscaled"),
+    "decay_form": ("joint", "product", "difference", "unscaled", "proximal"),
 }
 """The entries of an optimizer's ``form=`` and their values: the order of operations in one formula.
 
@@ -47,8 +47,8 @@ FORMS: Final[dict[str, tuple[Any, ...]]] = {
 - ``moment_form`` orders an exponential average: "weighted" (1−b)·g + b·m, "increment" m + (1−b)·(g − m) as Keras, or
   "mixed", the average of g in increments and that of g² weighted, as PyTorch.
 - ``decay_form`` orders decoupled decay: "joint" −α·(d + λw), "product" w·(1−αλ) before the step as PyTorch,
-  "difference" w − αλw before the step as Keras. "unscaled" w − λw is the only value that is another formula: AdamW's
-  paper does not multiply λ by the learning rate.
+  "difference" w − αλw before the step as Keras. Two values are other formulas: "unscaled" w − λw, because AdamW's paper
+  does not multiply λ by the learning rate, and Adan's "proximal" (w − α·d)/(1 + αλ).
 """
 
 Form = Mapping[str, Any] | None
@@ -92,6 +92,18 @@ EQUATIONS: Final[dict[str, str]] = {
     "adadelta": "v = rho v + (1-rho)g², u = g √(x + eps)/√(v + eps), x = rho x + (1-rho)u², w -= a u",
     "lars": "d = g + weight_decay w, v = bv + a c ‖w‖/‖d‖ d, w -= v; separate_norms: ‖g‖ + weight_decay ‖w‖",
     "lamb": "d = adam + weight_decay w, w -= a ‖w‖/‖d‖ d",
+    "adan": "c = g - g₋₁, m = b1 m + (1-b1)g, v = b2 v + (1-b2)c, n = b3 n + (1-b3)(g + (1-b2)c)², "
+    "w -= a((m̂ + (1-b2)v̂)/(√(n̂ + eps_root) + eps) + weight_decay w); full_difference: b2 c and b2 v̂ for (1-b2)c and "
+    "(1-b2)v̂; proximal: w = (w - a(m̂ + …)/…)/(1 + a weight_decay)",
+    "adabelief": "m = b1 m + (1-b1)g, s = b2 s + (1-b2)(g-m)² + eps_root, w -= a m̂/(√ŝ + eps)",
+    "yogi": "m = b1 m + (1-b1)g, v -= (1-b2) sign(v - g²) g², w -= a m̂/(√v̂ + eps); not bias_correction: m and v; "
+    "the first v, and without momentum_from_zero the first m, is initial_accumulator_value",
+    "sign_sgd": "w -= a sign(g); with a momentum: m = bm + (1-b)g, w -= a sign(m)",
+    "rprop": "s = clip(s·(eta_plus if g p > 0 else eta_minus)), p = s sign(g), w -= p; where g p < 0: p = 0; "
+    "reverted: also w += the last p there; delayed: w -= the last p",
+    "adafactor": "β = 1 - t^(-decay_rate), V = βV + (1-β)(g² + eps), u = g/√V, w -= a max(rms(w), 0.001) "
+    "u/max(1, rms(u)); matrices: V = r cᵀ/mean(r) of the averages r of rows and c of columns; relative_step: "
+    "min(a, 1/√t) for a",
     "ademamix": "m = b1 m + (1-b1)g, s = b3 s + (1-b3)g, v = b2 v + (1-b2)g², "
     "w -= a((m̂ + alpha s)/(√(v̂ + eps_root) + eps) + weight_decay w)",
     "adopt": "w -= a m after m = b1 m + (1-b1) clip(g/max(√v, eps), ⁴√t), with v of the steps before; "
@@ -195,6 +207,32 @@ TABLE: Final[dict[str, dict[str, dict[str, Any]]]] = {
     "lamb": {
         "optax": {"weight_decay": 0.0},
         "paper": {"weight_decay": 1e-2},
+    },
+    "adan": {
+        "optax": {"eps_root": 1e-8, "weight_decay": 0.0, "full_difference": False, "decay_form": "joint"}
+        | (_ROUNDED | _WEIGHTED),
+        "paper": {"eps_root": 0.0, "weight_decay": 0.0, "full_difference": True, "decay_form": "proximal"} | _TORCH,
+    },
+    "adabelief": {
+        "optax": {"eps": 1e-16, "eps_root": 1e-16} | _ROUNDED,
+        "paper": {"eps": 1e-8, "eps_root": 1e-8} | _EXACT,
+    },
+    "yogi": {
+        "optax": {"initial_accumulator_value": 1e-6, "momentum_from_zero": False, "bias_correction": True},
+        "paper": {"initial_accumulator_value": REQUIRED, "momentum_from_zero": True, "bias_correction": False},
+    },
+    "sign_sgd": {
+        "optax": {},
+        "paper": {},
+    },
+    "rprop": {
+        "optax": {"step_form": "delayed"},
+        "torch": {"step_form": "zeroed"},
+        "paper": {"step_form": "reverted"},
+    },
+    "adafactor": {
+        "optax": {"learning_rate": None, "min_dim_size_to_factor": 128, "relative_step": False},
+        "paper": {"learning_rate": 1e-2, "min_dim_size_to_factor": 1, "relative_step": True},
     },
     "ademamix": {
         "optax": {"weight_decay": 0.0},

@@ -1,6 +1,7 @@
 """Every public transformation inside other people's code: dtypes, donation, callable trees, None, mistakes."""
 
 import inspect
+import re
 from functools import partial
 
 import equinox as eqx
@@ -93,6 +94,12 @@ SETTINGS = {
     "prodigy paper": lambda: ours.prodigy(weight_decay=0.1, safeguard_warmup=True, convention="paper"),
     "adopt nesterov": lambda: ours.adopt(0.1, nesterov=True, use_clipping=False),
     "ademamix mask": lambda: ours.ademamix(0.1, b3=lambda t: 0.9, alpha=jnp.float32, mask=MASK, weight_decay=0.1),
+    "adan paper": lambda: ours.adan(0.1, weight_decay=0.1, mask=MASK, convention="paper"),
+    "adabelief nesterov": lambda: ours.adabelief(0.1, nesterov=True),
+    "yogi paper": lambda: ours.yogi(0.1, initial_accumulator_value=1.0, convention="paper"),
+    "sign_sgd momentum": lambda: ours.sign_sgd(0.1, momentum=0.9),
+    "rprop paper": lambda: ours.rprop(0.1, convention="paper"),
+    "adafactor paper": lambda: ours.adafactor(weight_decay_rate=0.1, convention="paper"),
     "ema float32": lambda: ours.ema(0.9, accumulator_dtype=jnp.float32),
     "accumulate optax.adam": lambda: ours.accumulate(optax.adam(0.1), 2),
     "accumulate optax.sgd": lambda: ours.accumulate(optax.sgd(0.1, momentum=0.9), 2),
@@ -365,7 +372,8 @@ def test_optax_s_tree_map_params_reads_every_state(name):
             assert path[-1].key == ("w" if leaf == "rows" else "b")
     moments = [leaf for _, leaf in flat if leaf != "other"]
     shapes = {jax.tree_util.keystr(path): x.shape for path, x in jax.tree.leaves_with_path(state)}
-    kept = [path for path, shape in shapes.items() if shape in ((2, 3), (3,)) and "ns_coeffs" not in path]
+    like = lambda path, shape: shape in ((2, 3), (3,)) and "ns_coeffs" not in path
+    kept = [path for path, shape in shapes.items() if like(path, shape) or re.search(r"\.v(_row|_col)?\[", path)]
     assert len(moments) == len(kept)
 
 
@@ -462,6 +470,7 @@ class TestMistakes:
             (lambda n: ours.gauss_newton(max_steps=n), "max_steps"),
             (lambda n: ours.natural_gradient(max_steps=n), "max_steps"),
             (lambda n: ours.muon(0.1, ns_steps=n), "ns_steps"),
+            (lambda n: ours.adafactor(0.1, n), "min_dim_size_to_factor"),
             (lambda n: ours.hutchinson_diagonal(jax.random.key(0), value, PARAMS, n), "samples"),
         ],
     )
@@ -473,11 +482,12 @@ class TestMistakes:
     def test_counts_are_all_checked(self):
         """The tests above have every argument of a public function whose default is a whole number."""
         counts = {"every", "sync_period", "start", "memory_size", "max_halvings", "max_steps", "ns_steps", "samples"}
+        counts |= {"min_dim_size_to_factor"}
         for name in ours.__all__:
             if callable(getattr(ours, name)) and not inspect.isclass(getattr(ours, name)):
                 for parameter in inspect.signature(inspect.unwrap(getattr(ours, name))).parameters.values():
                     if isinstance(parameter.default, int) and not isinstance(parameter.default, bool):
-                        assert parameter.name in counts, (name, parameter.name)
+                        assert parameter.name in counts | {"decay_offset"}, (name, parameter.name)
 
     @pytest.mark.parametrize("name", MAKE)
     def test_parameters_may_be_python_numbers(self, name):
@@ -506,6 +516,9 @@ class TestMistakes:
             lambda mask: ours.adamw(0.1, mask=mask, convention="torch"),
             lambda mask: ours.adamw(0.1, mask=mask, weight_decay=lambda count: 0.1),
             lambda mask: ours.lion(0.1, mask=mask),
+            lambda mask: ours.adan(0.1, weight_decay=0.1, mask=mask),
+            lambda mask: ours.adan(0.1, weight_decay=0.1, mask=mask, convention="paper"),
+            lambda mask: ours.adafactor(0.1, weight_decay_rate=0.1, weight_decay_mask=mask),
             lambda mask: ours.lamb(0.1, weight_decay=0.1, mask=mask),
             lambda mask: ours.adadelta(0.1, weight_decay=0.1, weight_decay_mask=mask),
             lambda mask: ours.lars(0.1, 0.1, mask),

@@ -28,7 +28,7 @@ FIRST_ORDER = {name: getattr(ours, name)(0.1) for name in ("gd", "momentum", *ou
     "polyak_average": ours.polyak_average(0.5), "proximal_l1": ours.proximal_l1(0.1), "radam": ours.radam(0.1, b2=0.9),
     "scale_by_group": ours.scale_by_group({"w": 0.5, "b": 2.0}),
     "schedule_free": ours.schedule_free(ours.rmsprop(0.1), 0.1), "set_to_zero": ours.set_to_zero(),
-    "tail_average": ours.tail_average(1),
+    "tail_average": ours.tail_average(1), "yogi": ours.yogi(0.1, momentum_from_zero=True),
 }  # fmt: skip
 SETTINGS = {
     "adam keras": ours.adam(0.1, convention="keras"), "adam nesterov": ours.adam(0.1, nesterov=True),
@@ -37,6 +37,11 @@ SETTINGS = {
     "adamax keras": ours.adamax(0.1, convention="keras"), "adagrad torch": ours.adagrad(0.1, convention="torch"),
     "rmsprop centered": ours.rmsprop(0.1, centered=True, eps=0.1, momentum=0.9),
     "rmsprop torch": ours.rmsprop(0.1, convention="torch"), "lars paper": ours.lars(0.1, convention="paper"),
+    "adan paper": ours.adan(0.1, weight_decay=0.1, convention="paper"),
+    "yogi paper": ours.yogi(0.1, initial_accumulator_value=1.0, convention="paper"),
+    "sign_sgd momentum": ours.sign_sgd(0.1, momentum=0.9), "rprop paper": ours.rprop(0.1, convention="paper"),
+    "rprop torch": ours.rprop(0.1, convention="torch"),
+    "adafactor paper": ours.adafactor(convention="paper"),
     "muon aol": ours.muon(0.1, preconditioning="aol", adaptive=True),
     "muon schatten": ours.muon(0.1, preconditioning="schatten", nesterov=False),
     "muon spectral": ours.muon(0.1, "dion", preconditioning="spectral", consistent_rms=0.2),
@@ -248,9 +253,9 @@ def test_the_examples_of_clips():
 STEPS_OF_FINITE = sorted(set(FIRST_ORDER | SETTINGS) - {"muon schatten", "muon spectral"})
 # √v, whose slope at 0 is infinite, stands in them as in optax; `eps_root`, where there is one, is the remedy
 INFINITE_SLOPE_AT_ZERO = {
-    "accumulate", "adam", "adam keras", "adam nesterov", "adamw", "adamw torch", "ademamix", "adopt", "amsgrad",
-    "amsgrad torch", "lamb", "masked", "nadam", "nadam torch", "partition", "prodigy", "radam", "radam torch",
-    "rmsprop torch", "schedule_free_adamw", "muon", "muon aol",
+    "accumulate", "adafactor", "adafactor paper", "adan paper", "adam", "adam keras", "adam nesterov", "adamw",
+    "adamw torch", "ademamix", "adopt", "amsgrad", "amsgrad torch", "lamb", "masked", "nadam", "nadam torch",
+    "partition", "prodigy", "radam", "radam torch", "rmsprop torch", "schedule_free_adamw", "muon", "muon aol",
 }  # fmt: skip
 
 
