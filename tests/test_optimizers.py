@@ -34,8 +34,8 @@ def namesake(name):
     return getattr(optax, name, None) or getattr(optax.contrib, name, None)
 
 
-PLAIN = ("momentum", *conventions.TABLE)
-NEED_THE_LOSS = {"gauss_newton", "natural_gradient", "newton", "newton_cg"}
+PLAIN = ("momentum", *(name for name in conventions.TABLE if name not in conventions.NEED_THE_LOSS))
+NEED_THE_LOSS = {"gauss_newton", "natural_gradient", "newton", "newton_cg", *conventions.NEED_THE_LOSS}
 WRAPPERS = {"schedule_free"}  # take an optimizer and its learning rate
 WITHOUT_NAMESAKE = set()
 NAMES = [name for name in PLAIN if name not in WITHOUT_NAMESAKE]
@@ -97,6 +97,10 @@ TWINS |= {
         optax.adafactor(SCHEDULE, 3, 0.7, -3, False, None, 0.9, weight_decay_rate=1e-3, weight_decay_mask=MASK),
     ),
     "adafactor_factored": (ours.adafactor(0.01, 3), optax.adafactor(0.01, 3)),
+    "dadapt_adamw_options": (
+        ours.dadapt_adamw(SCHEDULE, (0.8, 0.99), 1e-6, 1e-3, 0.1),
+        optax.contrib.dadapt_adamw(SCHEDULE, (0.8, 0.99), 1e-6, 1e-3, 0.1),
+    ),
     "ademamix_options": (
         ours.ademamix(SCHEDULE, b3=lambda t: 0.9 + t / 1e5, alpha=lambda t: t / 100, weight_decay=0.1, mask=MASK),
         optax.contrib.ademamix(
@@ -260,7 +264,11 @@ class TestMembership:
         assert of_gradients - NEED_THE_LOSS - WRAPPERS - {"gd"} == set(PLAIN), (
             "conventions.TABLE lacks a row, or has one too many"
         )
-        assert {name for name in of_gradients if {"convention", "state_dtype"} <= parameters[name]} == {"gd", *PLAIN}
+        assert {name for name in of_gradients if {"convention", "state_dtype"} <= parameters[name]} == {
+            "gd",
+            *PLAIN,
+            *conventions.NEED_THE_LOSS,
+        }
         assert set(conventions.EQUATIONS) == set(conventions.TABLE)
 
     def test_every_optimizer_stands_in_the_file_of_its_name(self):

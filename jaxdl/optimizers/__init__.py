@@ -26,6 +26,7 @@ from jaxdl.optimizers.clipping import (
 )
 from jaxdl.optimizers.conventions import CONVENTIONS
 from jaxdl.optimizers.curvature import fisher_product, gauss_newton_product, hessian_product, hutchinson_diagonal
+from jaxdl.optimizers.dadapt_adamw import dadapt_adamw
 from jaxdl.optimizers.grouping import freeze, mask_by_path, masked, partition, scale_by_group, set_to_zero
 from jaxdl.optimizers.lamb import lamb
 from jaxdl.optimizers.lars import lars
@@ -38,10 +39,12 @@ from jaxdl.optimizers.prodigy import prodigy
 from jaxdl.optimizers.radam import radam
 from jaxdl.optimizers.rmsprop import rmsprop
 from jaxdl.optimizers.rprop import rprop
+from jaxdl.optimizers.sam import sam
 from jaxdl.optimizers.schedule_free import schedule_free, schedule_free_adamw, schedule_free_sgd
 from jaxdl.optimizers.second_order import gauss_newton, natural_gradient, newton, newton_cg
 from jaxdl.optimizers.sgd import gd, momentum, nesterov, sgd
 from jaxdl.optimizers.sign_sgd import sign_sgd
+from jaxdl.optimizers.sophia import sophia
 from jaxdl.optimizers.stages import add_decayed_weights, chain, max_norm, proximal_l1
 from jaxdl.optimizers.states import LookaheadParams
 from jaxdl.optimizers.wrapping import accumulate, lookahead, lookahead_params
@@ -71,6 +74,7 @@ __all__ = [
     "clip_by_global_norm",
     "clip_by_norm",
     "clip_by_value",
+    "dadapt_adamw",
     "ema",
     "eval_params",
     "exponential_average",
@@ -106,6 +110,7 @@ __all__ = [
     "radam",
     "rmsprop",
     "rprop",
+    "sam",
     "scale_by_group",
     "schedule_free",
     "schedule_free_adamw",
@@ -113,6 +118,7 @@ __all__ = [
     "set_to_zero",
     "sgd",
     "sign_sgd",
+    "sophia",
     "start_params",
     "tail_average",
     "update",

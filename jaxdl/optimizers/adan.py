@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
 from optax import GradientTransformation, GradientTransformationExtraArgs
@@ -87,9 +89,7 @@ def scale_by_adan(
     b1, b2, b3, eps, eps_root = trees.hyper(b1, b2, b3, eps, eps_root)
     kappa = b2 if full_difference else 1 - b2
 
-    def ahead(g, change):
-        # the sum can overflow where n is infinite, and ∞/∞ would be NaN; finite values are unchanged
-        return moments.finite(trees.plus(g, trees.times(kappa, change)))
+    ahead = partial(_ahead, kappa)
 
     def init(params):
         m, v, n, g = (trees.zeros_like(params) for _ in range(4))
@@ -97,11 +97,7 @@ def scale_by_adan(
 
     def update(updates, state, params):
         del params
-
-        def changed(g, before):
-            return moments.finite(jnp.where(state.t == 0, 0, trees.plus(g, -before)))
-
-        change = trees.map_updates(changed, updates, state.g)
+        change = trees.map_updates(partial(_change, state.t == 0), updates, state.g)
         m = moments.update_moment(updates, state.m, b1, 1, moment_form)
         v = moments.update_moment(change, state.v, b2, 1, moment_form)
         n = moments.update_moment(trees.map_updates(ahead, updates, change), state.n, b3, 2, moment_form)
@@ -115,3 +111,12 @@ def scale_by_adan(
         return direction, ScaleByAdanState(m=m, v=v, n=n, g=g, t=count)
 
     return transformation("Adan's direction", ScaleByAdanState, init, update)
+
+
+def _ahead(kappa, g, change):
+    # the sum can overflow where n is infinite, and ∞/∞ would be NaN; finite values are unchanged
+    return moments.finite(trees.plus(g, trees.times(kappa, change)))
+
+
+def _change(first, g, before):
+    return moments.finite(jnp.where(first, 0, trees.plus(g, -before)))

@@ -20,6 +20,7 @@ __all__ = [
     "CONVENTIONS",
     "EQUATIONS",
     "FORMS",
+    "NEED_THE_LOSS",
     "RELATIONS",
     "REQUIRED",
     "TABLE",
@@ -110,6 +111,12 @@ EQUATIONS: Final[dict[str, str]] = {
     "v = b2 v + (1-b2)g²; not use_clipping: no clip",
     "prodigy": "adam of d g with the rate a d √(1-b2ᵗ)/(1-b1ᵗ), d = max(d, r/‖s‖₁), "
     "r = b3 r + (d/d0) rate ⟨g, w0 - w⟩, s = b3 s + (d/d0) rate g; not bias_correction: rate a d",
+    "sophia": "m = b1 m + (1-b1)g, h = b2 h + (1-b2)(estimate of the Hessian's diagonal) at every update_interval-th "
+    "step, w -= a(clip(m̂/max(gamma h, eps), clip_threshold) + weight_decay w) with the h of the step before; "
+    "hessian_first: with the new h; not bias_correction: m for m̂",
+    "dadapt_adamw": "w -= m/(√v + eps) + c weight_decay w, m = b1 m + (1-b1)c g with c = a d √(1-b2ᵗ)/(1-b1ᵗ), "
+    "v = b2 v + (1-b2)g², d = max(d, r/((1-β)‖s‖₁)), r = βr + (1-β)c ⟨g, s/(√v + eps)⟩, s = βs + (1-β)c g, β = √b2; "
+    "not bias_correction: c = a d",
     "schedule_free_sgd": "z -= a(g + weight_decay w), x = (1-c)x + cz, w = (1-b1)z + b1 x; judged at x",
     "schedule_free_adamw": "z -= a(g/(√v̂ + eps) + weight_decay w), x = (1-c)x + cz, w = (1-b1)z + b1 x; judged at x",
     "muon": "matrices: w -= a √max(1, out/in) (orthogonal(m̂) + weight_decay w); other arrays: adamw",
@@ -246,6 +253,14 @@ TABLE: Final[dict[str, dict[str, dict[str, Any]]]] = {
         "optax": {"weight_decay": 0.0, "bias_correction": True},
         "paper": {"weight_decay": 0.0, "bias_correction": False},
     },
+    "sophia": {
+        "optax": {"weight_decay": 1e-4, "bias_correction": True, "hessian_first": False},
+        "paper": {"weight_decay": REQUIRED, "bias_correction": False, "hessian_first": True},
+    },
+    "dadapt_adamw": {
+        "optax": {"weight_decay": 0.0, "bias_correction": True},
+        "paper": {"weight_decay": 0.0, "bias_correction": False},
+    },
     "schedule_free_sgd": {
         "optax": {"weight_decay": None},
     },
@@ -256,6 +271,10 @@ TABLE: Final[dict[str, dict[str, dict[str, Any]]]] = {
         "optax": {"weight_decay": 0.0},
     },
 }
+
+
+NEED_THE_LOSS: Final = frozenset({"sophia"})
+"""Optimizers of the table whose ``update`` needs the loss as a function, so that a gradient alone does not run them."""
 
 
 def defined(optimizer: str) -> tuple[str, ...]:

@@ -296,8 +296,7 @@ def decay_apart(
         learning_rate: α, a number or a schedule of the step.
         weight_decay: λ, a number of at least 0 or a schedule.
         mask: which parameters decay; None selects all.
-        form: "product" for w·(1 − αλ) + u, "difference" for w − α·λ·w + u, "unscaled" for w − λ·w + u, or "proximal"
-            for (w + u)/(1 + αλ).
+        form: "product" w·(1 − αλ) + u, "difference" w − α·λ·w + u, "unscaled" w − λ·w + u, "proximal" (w + u)/(1 + αλ).
     """
     check(non_negative={"weight_decay": weight_decay})
 

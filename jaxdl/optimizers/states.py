@@ -34,7 +34,9 @@ from optax import (
 )
 from optax._src.transform import ScaleByRmsWithCountState, ScaleByRStdDevWithCountState
 from optax.contrib import (
+    DAdaptAdamWState,
     DifferentiallyPrivateAggregateState,
+    HutchinsonState,
     MuonDimensionNumbers,
     MuonState,
     ProdigyState,
@@ -42,16 +44,19 @@ from optax.contrib import (
     SAMState,
     ScaleByAdemamixState,
     ScheduleFreeState,
+    SophiaState,
 )
 from optax.transforms import PartitionState
 from optax.transforms._adding import WeightDecaySchedule
 
 __all__ = [
     "AverageState",
+    "DAdaptAdamWState",
     "DifferentiallyPrivateAggregateState",
     "EmaState",
     "EmptyState",
     "FactoredState",
+    "HutchinsonState",
     "InjectStatefulHyperparamsState",
     "LookaheadParams",
     "LookaheadState",
@@ -81,6 +86,7 @@ __all__ = [
     "ScaleByRssState",
     "ScaleByScheduleState",
     "ScheduleFreeState",
+    "SophiaState",
     "TraceState",
     "WeightDecaySchedule",
 ]
