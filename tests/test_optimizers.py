@@ -37,7 +37,7 @@ def namesake(name):
 PLAIN = ("momentum", *(name for name in conventions.TABLE if name not in conventions.NEED_THE_LOSS))
 NEED_THE_LOSS = {"gauss_newton", "natural_gradient", "newton", "newton_cg", *conventions.NEED_THE_LOSS}
 WRAPPERS = {"schedule_free"}  # take an optimizer and its learning rate
-WITHOUT_NAMESAKE = set()
+WITHOUT_NAMESAKE = {"shampoo", "soap"}
 NAMES = [name for name in PLAIN if name not in WITHOUT_NAMESAKE]
 FACTORIES = [getattr(ours, name) for name in PLAIN]
 RATES = {"nesterov": SCHEDULE, "lion": 1e-3, "adadelta": 0.1, "lars": 0.1, "lamb": 1e-3}  # 0.01 for all others
@@ -455,6 +455,12 @@ def test_missing_params_are_named(name):
     tx = TWINS[f"{name}_decay" if name == "lamb" else name][0]
     with pytest.raises(ValueError, match="params is None"):
         tx.update(initial_params(), tx.init(initial_params()))
+
+
+@pytest.mark.parametrize("name", ["momentum", "nesterov"])
+def test_momentum_and_nesterov_take_their_momentum_in_place(name):
+    mine, theirs = getattr(ours, name)(0.1, 0.5), optax.sgd(0.1, 0.5, nesterov=name == "nesterov")
+    assert leaf_scale_ulps(*(run(tx, 3, initial_params())[0] for tx in (mine, theirs))) <= 16
 
 
 def test_our_own_schedules_are_learning_rates():

@@ -43,7 +43,9 @@ from jaxdl.optimizers.sam import sam
 from jaxdl.optimizers.schedule_free import schedule_free, schedule_free_adamw, schedule_free_sgd
 from jaxdl.optimizers.second_order import gauss_newton, natural_gradient, newton, newton_cg
 from jaxdl.optimizers.sgd import gd, momentum, nesterov, sgd
+from jaxdl.optimizers.shampoo import shampoo
 from jaxdl.optimizers.sign_sgd import sign_sgd
+from jaxdl.optimizers.soap import soap
 from jaxdl.optimizers.sophia import sophia
 from jaxdl.optimizers.stages import add_decayed_weights, chain, max_norm, proximal_l1
 from jaxdl.optimizers.states import LookaheadParams
@@ -117,7 +119,9 @@ __all__ = [
     "schedule_free_sgd",
     "set_to_zero",
     "sgd",
+    "shampoo",
     "sign_sgd",
+    "soap",
     "sophia",
     "start_params",
     "tail_average",

@@ -119,6 +119,10 @@ EQUATIONS: Final[dict[str, str]] = {
     "not bias_correction: c = a d",
     "schedule_free_sgd": "z -= a(g + weight_decay w), x = (1-c)x + cz, w = (1-b1)z + b1 x; judged at x",
     "schedule_free_adamw": "z -= a(g/(√v̂ + eps) + weight_decay w), x = (1-c)x + cz, w = (1-b1)z + b1 x; judged at x",
+    "shampoo": "matrices: L += GGᵀ, R += GᵀG, W -= a L^(-1/4) G R^(-1/4); k axes: the power -1/(2k); from eps I; "
+    "with a decay: L = decay L + (1-decay)GGᵀ",
+    "soap": "L = b2 L + (1-b2)GGᵀ, R = b2 R + (1-b2)GᵀG, adam of Q_Lᵀ G Q_R with eps_hat, W -= a(Q_L adam Q_Rᵀ + "
+    "weight_decay W); Q = the eigenvectors of the first L, later of qr(L Q); the first gradient makes no step",
     "muon": "matrices: w -= a √max(1, out/in) (orthogonal(m̂) + weight_decay w); other arrays: adamw",
 }
 """The updates in terms of the arguments, the parameters w, the gradient g, the learning rate a and the step t ≥ 1."""
@@ -267,6 +271,11 @@ TABLE: Final[dict[str, dict[str, dict[str, Any]]]] = {
     "schedule_free_adamw": {
         "optax": {"weight_decay": 0.0},
     },
+    "shampoo": {
+        "optax": {"eps": 1e-6, "max_dim": 10_000},
+        "paper": {"eps": REQUIRED, "max_dim": 10_000},
+    },
+    "soap": {name: {"weight_decay": 0.01, "max_dim": 10_000} for name in ("optax", "paper")},
     "muon": {
         "optax": {"weight_decay": 0.0},
     },

@@ -86,6 +86,8 @@ __all__ = [
     "ScaleByRssState",
     "ScaleByScheduleState",
     "ScheduleFreeState",
+    "ShampooState",
+    "SoapState",
     "SophiaState",
     "TraceState",
     "WeightDecaySchedule",
@@ -99,6 +101,24 @@ class ScaleByNadamState(NamedTuple):
     mu: Any  # like params: average of g
     nu: Any  # like params: average of g²
     mu_product: Array  # (), float32: product of the momenta so far
+
+
+class ShampooState(NamedTuple):
+    """State of Shampoo; the matrices of an array of shape (n₁, …, nₖ) lie in a vector of length Σ nᵢ²."""
+
+    count: Array  # (), int32: updates so far
+    statistics: Any  # like params, of vectors: sums or averages of GGᵀ for every axis
+    roots: Any  # like params, of vectors: the inverse roots of the matrices when they were last computed
+
+
+class SoapState(NamedTuple):
+    """State of SOAP; matrices lie in vectors as in ``ShampooState``."""
+
+    count: Array  # (), int32: updates so far, of which the first makes no step
+    mu: Any  # like params: average of g
+    nu: Any  # like params: average of the squares of g in the bases
+    statistics: Any  # like params, of vectors: averages of GGᵀ for every axis
+    bases: Any  # like params, of vectors: their approximate eigenvectors
 
 
 class NesterovState(NamedTuple):

@@ -29,7 +29,8 @@ FIRST_ORDER = {name: getattr(ours, name)(0.1) for name in PLAIN} | {
     "polyak_average": ours.polyak_average(0.5), "proximal_l1": ours.proximal_l1(0.1), "radam": ours.radam(0.1, b2=0.9),
     "sam": ours.sam(ours.sgd(0.1)), "scale_by_group": ours.scale_by_group({"w": 0.5, "b": 2.0}),
     "schedule_free": ours.schedule_free(ours.rmsprop(0.1), 0.1), "set_to_zero": ours.set_to_zero(),
-    "tail_average": ours.tail_average(1), "yogi": ours.yogi(0.1, momentum_from_zero=True),
+    "shampoo": ours.shampoo(0.1, 0.01), "soap": ours.soap(0.1, eps=0.1), "tail_average": ours.tail_average(1),
+    "yogi": ours.yogi(0.1, momentum_from_zero=True),
 }  # fmt: skip
 SETTINGS = {
     "adam keras": ours.adam(0.1, convention="keras"), "adam nesterov": ours.adam(0.1, nesterov=True),
@@ -43,6 +44,7 @@ SETTINGS = {
     "sign_sgd momentum": ours.sign_sgd(0.1, momentum=0.9), "rprop paper": ours.rprop(0.1, convention="paper"),
     "rprop torch": ours.rprop(0.1, convention="torch"),
     "adafactor paper": ours.adafactor(convention="paper"),
+    "shampoo decay": ours.shampoo(0.1, 0.01, decay=0.9), "soap often": ours.soap(0.1, eps=0.1, update_interval=1),
     "muon aol": ours.muon(0.1, preconditioning="aol", adaptive=True),
     "muon schatten": ours.muon(0.1, preconditioning="schatten", nesterov=False),
     "muon spectral": ours.muon(0.1, "dion", preconditioning="spectral", consistent_rms=0.2),
