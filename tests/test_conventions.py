@@ -214,6 +214,58 @@ def _lars_paper(w, g, v, t):
     return w - v, v
 
 
+def _adan_paper(w, g, memory, t):
+    """In the authors' betas, which are 1 − those of the paper; their code also corrects the bias."""
+    m, v, n, before = (0.0, 0.0, 0.0, g) if memory is None else memory
+    m, v = 0.98 * m + 0.02 * g, 0.92 * v + 0.08 * (g - before)
+    n = 0.99 * n + 0.01 * (g + 0.92 * (g - before)) ** 2
+    step = 0.01 / (np.sqrt(n / (1 - 0.99**t)) + 1e-8) * (m / (1 - 0.98**t) + 0.92 * v / (1 - 0.92**t))
+    return (w - step) / (1 + 0.01 * 0.5), (m, v, n, g)
+
+
+def _adabelief_paper(w, g, memory, t):
+    m, s = (0.0, 0.0) if memory is None else memory
+    m = 0.9 * m + 0.1 * g
+    s = 0.999 * s + 0.001 * (g - m) ** 2 + 1e-8
+    return w - 0.01 * m / (1 - 0.9**t) / (np.sqrt(s / (1 - 0.999**t)) + 1e-8), (m, s)
+
+
+def _yogi_paper(w, g, memory, t):
+    m, v = (0.0, 0.25) if memory is None else memory
+    m, v = 0.9 * m + 0.1 * g, v - 0.001 * np.sign(v - g * g) * g * g
+    return w - 0.01 * m / (np.sqrt(v) + 1e-3), (m, v)
+
+
+def _signum(w, g, m, t):
+    m = 0.9 * (0.0 if m is None else m) + 0.1 * g
+    return w - 0.01 * np.sign(m), m
+
+
+def _rprop_paper(w, g, memory, t):
+    """With the step back where the sign changed."""
+    size, last, before = (np.full(8, 0.01), np.zeros(8), np.zeros(8)) if memory is None else memory
+    w, last = w.copy(), last.copy()
+    for i in range(8):
+        if before[i] * g[i] > 0:
+            size[i] = min(1.2 * size[i], 50.0)
+        if before[i] * g[i] < 0:
+            size[i] = max(0.5 * size[i], 1e-6)
+            w[i] -= last[i]
+            g[i] = last[i] = 0.0
+        else:
+            last[i] = -size[i] * np.sign(g[i])
+            w[i] += last[i]
+    return w, (size, last, g)
+
+
+def _adafactor_paper(w, g, v, t):
+    b = 1 - t**-0.8
+    v = b * (0.0 if v is None else v) + (1 - b) * (g * g + 1e-30)
+    u = g / np.sqrt(v)
+    u = u / max(1.0, np.sqrt(np.mean(u * u)))
+    return w - min(1e-2, t**-0.5) * max(1e-3, np.sqrt(np.mean(w * w))) * u, v
+
+
 PRINTED = {
     "lecture_p momentum": (ours.momentum(0.01, convention="lecture_p"), _ema_momentum),
     "lecture_s momentum": (ours.momentum(0.01, convention="lecture_s"), _heavy_ball),
@@ -261,6 +313,12 @@ PRINTED = {
     "paper adamw": (ours.adamw(0.01, weight_decay=0.002, convention="paper"), _adamw_paper),
     "paper amsgrad": (ours.amsgrad(0.01, eps=1e-8, convention="paper"), _amsgrad_paper),
     "paper adadelta": (ours.adadelta(convention="paper"), _adadelta_paper),
+    "paper adan": (ours.adan(0.01, weight_decay=0.5, convention="paper"), _adan_paper),
+    "paper adabelief": (ours.adabelief(0.01, convention="paper"), _adabelief_paper),
+    "paper yogi": (ours.yogi(0.01, initial_accumulator_value=0.25, convention="paper"), _yogi_paper),
+    "paper sign_sgd": (ours.sign_sgd(0.01, momentum=0.9, convention="paper"), _signum),
+    "paper rprop": (ours.rprop(0.01, convention="paper"), _rprop_paper),
+    "paper adafactor": (ours.adafactor(convention="paper"), _adafactor_paper),
     "paper lars": (ours.lars(0.01, convention="paper"), _lars_paper),
 }
 
@@ -394,8 +452,8 @@ class TestTable:
         assert values == {"eps": 1e-3, "eps_hat": True, "exact_correction": False, "moment_form": "increment"}
         given = conventions.resolve("adam", "torch", {"moment_form": "increment", "exact_correction": None})
         assert given == {"exact_correction": True, "moment_form": "increment"}
-        with pytest.raises(ValueError, match="optimizer is 'adan'"):
-            conventions.defined("adan")
+        with pytest.raises(ValueError, match="optimizer is 'adamm'"):
+            conventions.defined("adamm")
 
     @pytest.mark.parametrize("name", [name for name in conventions.TABLE if conventions.forms(name)])
     def test_every_entry_of_form_is_taken_and_a_mistake_is_named(self, name):

@@ -167,6 +167,7 @@ STAGES = {
     "partition": optimizers.partition({"a": SGD, "b": optimizers.muon(0.1)}, {"kernel": "b", "bias": "a"}),
     "polyak_average": optimizers.polyak_average(0.9),
     "proximal_l1": optimizers.proximal_l1(0.1),
+    "sam": optimizers.sam(SGD),
     "scale_by_group": optimizers.scale_by_group({"kernel": 0.1, "bias": 1.0}),
     "schedule_free": optimizers.schedule_free(SGD, 0.1),
     "set_to_zero": optimizers.set_to_zero(),

@@ -34,10 +34,10 @@ def namesake(name):
     return getattr(optax, name, None) or getattr(optax.contrib, name, None)
 
 
-PLAIN = ("momentum", *conventions.TABLE)
-NEED_THE_LOSS = {"gauss_newton", "kfac", "natural_gradient", "newton", "newton_cg"}
+PLAIN = ("momentum", *(name for name in conventions.TABLE if name not in conventions.NEED_THE_LOSS))
+NEED_THE_LOSS = {"gauss_newton", "kfac", "natural_gradient", "newton", "newton_cg", *conventions.NEED_THE_LOSS}
 WRAPPERS = {"schedule_free"}  # take an optimizer and its learning rate
-WITHOUT_NAMESAKE = set()
+WITHOUT_NAMESAKE = {"shampoo", "soap"}
 NAMES = [name for name in PLAIN if name not in WITHOUT_NAMESAKE]
 FACTORIES = [getattr(ours, name) for name in PLAIN]
 RATES = {"nesterov": SCHEDULE, "lion": 1e-3, "adadelta": 0.1, "lars": 0.1, "lamb": 1e-3}  # 0.01 for all others
@@ -83,6 +83,23 @@ TWINS |= {
     "lamb_decay": (
         ours.lamb(0.001, weight_decay=0.01, mask=MASK),
         optax.lamb(0.001, weight_decay=0.01, mask=MASK),
+    ),
+    "adan_options": (
+        ours.adan(SCHEDULE, 0.9, 0.8, 0.95, 1e-6, 0.0, 0.1, MASK),
+        optax.adan(SCHEDULE, 0.9, 0.8, 0.95, 1e-6, 0.0, 0.1, MASK),
+    ),
+    "adabelief_nesterov": (
+        ours.adabelief(0.01, eps=1e-8, eps_root=1e-12, nesterov=True),
+        optax.adabelief(0.01, eps=1e-8, eps_root=1e-12, nesterov=True),
+    ),
+    "adafactor_options": (
+        ours.adafactor(SCHEDULE, 3, 0.7, -3, False, None, 0.9, weight_decay_rate=1e-3, weight_decay_mask=MASK),
+        optax.adafactor(SCHEDULE, 3, 0.7, -3, False, None, 0.9, weight_decay_rate=1e-3, weight_decay_mask=MASK),
+    ),
+    "adafactor_factored": (ours.adafactor(0.01, 3), optax.adafactor(0.01, 3)),
+    "dadapt_adamw_options": (
+        ours.dadapt_adamw(SCHEDULE, (0.8, 0.99), 1e-6, 1e-3, 0.1),
+        optax.contrib.dadapt_adamw(SCHEDULE, (0.8, 0.99), 1e-6, 1e-3, 0.1),
     ),
     "ademamix_options": (
         ours.ademamix(SCHEDULE, b3=lambda t: 0.9 + t / 1e5, alpha=lambda t: t / 100, weight_decay=0.1, mask=MASK),
@@ -247,7 +264,11 @@ class TestMembership:
         assert of_gradients - NEED_THE_LOSS - WRAPPERS - {"gd"} == set(PLAIN), (
             "conventions.TABLE lacks a row, or has one too many"
         )
-        assert {name for name in of_gradients if {"convention", "state_dtype"} <= parameters[name]} == {"gd", *PLAIN}
+        assert {name for name in of_gradients if {"convention", "state_dtype"} <= parameters[name]} == {
+            "gd",
+            *PLAIN,
+            *conventions.NEED_THE_LOSS,
+        }
         assert set(conventions.EQUATIONS) == set(conventions.TABLE)
 
     def test_every_optimizer_stands_in_the_file_of_its_name(self):
@@ -315,9 +336,10 @@ class TestComposition:
 
         mine, theirs = (run(wrapped(tx), 5, initial_params())[0] for tx in twin)
         assert leaf_scale_ulps(mine, theirs) <= 16
-        static = {"muon": {"ns_steps"}, "adopt": {"clip_value_fn"}}.get(name, set())
+        static = {"muon": {"ns_steps"}, "adopt": {"clip_value_fn"}, "adafactor": {"min_dim_size_to_factor"}}
         injected = (
-            optax.inject_hyperparams(f, static_args=static)(learning_rate=0.01) for f in (factory, namesake(name))
+            optax.inject_hyperparams(f, static_args=static.get(name, set()))(learning_rate=0.01)
+            for f in (factory, namesake(name))
         )
         mine, theirs = (run(tx, 5, initial_params())[0] for tx in injected)
         assert leaf_scale_ulps(mine, theirs) <= 16
@@ -433,6 +455,12 @@ def test_missing_params_are_named(name):
     tx = TWINS[f"{name}_decay" if name == "lamb" else name][0]
     with pytest.raises(ValueError, match="params is None"):
         tx.update(initial_params(), tx.init(initial_params()))
+
+
+@pytest.mark.parametrize("name", ["momentum", "nesterov"])
+def test_momentum_and_nesterov_take_their_momentum_in_place(name):
+    mine, theirs = getattr(ours, name)(0.1, 0.5), optax.sgd(0.1, 0.5, nesterov=name == "nesterov")
+    assert leaf_scale_ulps(*(run(tx, 3, initial_params())[0] for tx in (mine, theirs))) <= 16
 
 
 def test_our_own_schedules_are_learning_rates():

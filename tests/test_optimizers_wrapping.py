@@ -254,3 +254,25 @@ def test_max_norm_bounds_what_the_step_reaches():
     biases = ours.max_norm(0.1, ours.mask_by_path("b"))
     with pytest.raises(ValueError, match=r"a leaf of shape \(2,\)"):
         biases.update(updates, biases.init(params), params)
+
+
+def test_accumulated_half_precision_gradients_are_averaged_and_applied_unrounded():
+    """256 gradients of 1 + i/256 are rounded to steps of 1/128 in bfloat16; numpy has the mean of the rounded ones."""
+    grads = np.asarray(jnp.asarray(1 + np.arange(256) / 256, jnp.bfloat16), np.float64)
+    for inner in (ours.sgd(1.0), optax.sgd(1.0)):
+        tx = ours.accumulate(inner, 256)
+        params = jnp.zeros((), jnp.float32)
+        (state, last), _ = jax.lax.scan(
+            lambda c, g, tx=tx, params=params: (tx.update(g, c[0], params)[::-1], None),
+            (tx.init(params), jnp.zeros((), jnp.bfloat16)),
+            jnp.asarray(grads, jnp.bfloat16),
+        )
+        assert last.dtype == jnp.bfloat16
+        np.testing.assert_allclose(float(last), -grads.mean(), rtol=2**-8)
+    wide = ours.accumulate(ours.sgd(1.0), 3)
+    with jax.enable_x64(True):
+        params, state = jnp.zeros((), jnp.float64), None
+        state = wide.init(params)
+        for g in (1.0, 1.0 + 1e-12, 1.0 + 2e-12):
+            updates, state = wide.update(jnp.asarray(g, jnp.float64), state, params)
+        np.testing.assert_allclose(float(updates), -(1 + 1e-12), rtol=1e-15)

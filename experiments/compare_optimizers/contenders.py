@@ -8,22 +8,25 @@ from typing import Any, Final, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxdl.optimizers.conventions import TABLE
+from jaxdl.optimizers.conventions import NEED_THE_LOSS, TABLE
 from jaxdl.runs import names, trials
 from jaxdl.studies.sweep import Build
 
-# rates for optimizers without a default: PyTorch 2.15's; Keras 3's for lion and lamb, which PyTorch lacks; and the
-# reference implementations' for ademamix, adopt and dog
+# rates for optimizers without a default: PyTorch 2.15's; Keras 3's for lion and lamb, which PyTorch lacks; the
+# reference implementations' for ademamix, adopt, dog, adan, adabelief, sophia and soap;
+# pytorch-optimizer's for shampoo; and the papers' for yogi and sign_sgd
 DEFAULT_RATES: Final = {
     "sgd": 1e-3, "momentum": 1e-3, "nesterov": 1e-3, "adagrad": 1e-2, "rmsprop": 1e-2, "adam": 1e-3, "adamw": 1e-3,
     "adamax": 2e-3, "nadam": 2e-3, "amsgrad": 1e-3, "radam": 1e-3, "muon": 1e-3, "lion": 1e-3, "lamb": 1e-3,
-    "ademamix": 1e-3, "adopt": 1e-3, "dog": 1.0,
+    "ademamix": 1e-3, "adopt": 1e-3, "dog": 1.0, "rprop": 1e-2, "adafactor": 1e-2, "adan": 1e-3, "adabelief": 1e-3,
+    "yogi": 1e-2, "sign_sgd": 1e-4, "sophia": 2e-4,
+    "shampoo": 1e-3, "soap": 3e-3,
 }  # fmt: skip
 
 TUNING_FREE: Final = ("cocob", "dadapt_adamw", "dog", "dowg", "prodigy")
 """Methods that find their step size themselves, so they run at their default rate alone. Schedule-free needs a rate."""
 
-FIRST_ORDER: Final = ("sgd", "momentum", *(name for name in TABLE if name != "sgd"))
+FIRST_ORDER: Final = ("sgd", "momentum", *(name for name in TABLE if name != "sgd" and name not in NEED_THE_LOSS))
 """jaxdl's optimizers that need nothing but gradients."""
 
 

@@ -20,6 +20,7 @@ __all__ = [
     "CONVENTIONS",
     "EQUATIONS",
     "FORMS",
+    "NEED_THE_LOSS",
     "RELATIONS",
     "REQUIRED",
     "TABLE",
@@ -38,7 +39,7 @@ REQUIRED: Final = "required"
 FORMS: Final[dict[str, tuple[Any, ...]]] = {
     "exact_correction": (False, True),
     "moment_form": ("weighted", "increment", "mixed"),
-    "decay_form": ("joint", "product", "difference", "unscaled"),
+    "decay_form": ("joint", "product", "difference", "unscaled", "proximal"),
 }
 """The entries of an optimizer's ``form=`` and their values: the order of operations in one formula.
 
@@ -47,8 +48,8 @@ FORMS: Final[dict[str, tuple[Any, ...]]] = {
 - ``moment_form`` orders an exponential average: "weighted" (1−b)·g + b·m, "increment" m + (1−b)·(g − m) as Keras, or
   "mixed", the average of g in increments and that of g² weighted, as PyTorch.
 - ``decay_form`` orders decoupled decay: "joint" −α·(d + λw), "product" w·(1−αλ) before the step as PyTorch,
-  "difference" w − αλw before the step as Keras. "unscaled" w − λw is the only value that is another formula: AdamW's
-  paper does not multiply λ by the learning rate.
+  "difference" w − αλw before the step as Keras. Two values are other formulas: "unscaled" w − λw, because AdamW's paper
+  does not multiply λ by the learning rate, and Adan's "proximal" (w − α·d)/(1 + αλ).
 """
 
 Form = Mapping[str, Any] | None
@@ -92,14 +93,36 @@ EQUATIONS: Final[dict[str, str]] = {
     "adadelta": "v = rho v + (1-rho)g², u = g √(x + eps)/√(v + eps), x = rho x + (1-rho)u², w -= a u",
     "lars": "d = g + weight_decay w, v = bv + a c ‖w‖/‖d‖ d, w -= v; separate_norms: ‖g‖ + weight_decay ‖w‖",
     "lamb": "d = adam + weight_decay w, w -= a ‖w‖/‖d‖ d",
+    "adan": "c = g - g₋₁, m = b1 m + (1-b1)g, v = b2 v + (1-b2)c, n = b3 n + (1-b3)(g + (1-b2)c)², "
+    "w -= a((m̂ + (1-b2)v̂)/(√(n̂ + eps_root) + eps) + weight_decay w); full_difference: b2 c and b2 v̂ for (1-b2)c and "
+    "(1-b2)v̂; proximal: w = (w - a(m̂ + …)/…)/(1 + a weight_decay)",
+    "adabelief": "m = b1 m + (1-b1)g, s = b2 s + (1-b2)(g-m)² + eps_root, w -= a m̂/(√ŝ + eps)",
+    "yogi": "m = b1 m + (1-b1)g, v -= (1-b2) sign(v - g²) g², w -= a m̂/(√v̂ + eps); not bias_correction: m and v; "
+    "the first v, and without momentum_from_zero the first m, is initial_accumulator_value",
+    "sign_sgd": "w -= a sign(g); with a momentum: m = bm + (1-b)g, w -= a sign(m)",
+    "rprop": "s = clip(s·(eta_plus if g p > 0 else eta_minus)), p = s sign(g), w -= p; where g p < 0: p = 0; "
+    "reverted: also w += the last p there; delayed: w -= the last p",
+    "adafactor": "β = 1 - t^(-decay_rate), V = βV + (1-β)(g² + eps), u = g/√V, w -= a max(rms(w), 0.001) "
+    "u/max(1, rms(u)); matrices: V = r cᵀ/mean(r) of the averages r of rows and c of columns; relative_step: "
+    "min(a, 1/√t) for a",
     "ademamix": "m = b1 m + (1-b1)g, s = b3 s + (1-b3)g, v = b2 v + (1-b2)g², "
     "w -= a((m̂ + alpha s)/(√(v̂ + eps_root) + eps) + weight_decay w)",
     "adopt": "w -= a m after m = b1 m + (1-b1) clip(g/max(√v, eps), ⁴√t), with v of the steps before; "
     "v = b2 v + (1-b2)g²; not use_clipping: no clip",
     "prodigy": "adam of d g with the rate a d √(1-b2ᵗ)/(1-b1ᵗ), d = max(d, r/‖s‖₁), "
     "r = b3 r + (d/d0) rate ⟨g, w0 - w⟩, s = b3 s + (d/d0) rate g; not bias_correction: rate a d",
+    "sophia": "m = b1 m + (1-b1)g, h = b2 h + (1-b2)(estimate of the Hessian's diagonal) at every update_interval-th "
+    "step, w -= a(clip(m̂/max(gamma h, eps), clip_threshold) + weight_decay w) with the h of the step before; "
+    "hessian_first: with the new h; not bias_correction: m for m̂",
+    "dadapt_adamw": "w -= m/(√v + eps) + c weight_decay w, m = b1 m + (1-b1)c g with c = a d √(1-b2ᵗ)/(1-b1ᵗ), "
+    "v = b2 v + (1-b2)g², d = max(d, r/((1-β)‖s‖₁)), r = βr + (1-β)c ⟨g, s/(√v + eps)⟩, s = βs + (1-β)c g, β = √b2; "
+    "not bias_correction: c = a d",
     "schedule_free_sgd": "z -= a(g + weight_decay w), x = (1-c)x + cz, w = (1-b1)z + b1 x; judged at x",
     "schedule_free_adamw": "z -= a(g/(√v̂ + eps) + weight_decay w), x = (1-c)x + cz, w = (1-b1)z + b1 x; judged at x",
+    "shampoo": "matrices: L += GGᵀ, R += GᵀG, W -= a L^(-1/4) G R^(-1/4); k axes: the power -1/(2k); from eps I; "
+    "with a decay: L = decay L + (1-decay)GGᵀ",
+    "soap": "L = b2 L + (1-b2)GGᵀ, R = b2 R + (1-b2)GᵀG, adam of Q_Lᵀ G Q_R with eps_hat, W -= a(Q_L adam Q_Rᵀ + "
+    "weight_decay W); Q = the eigenvectors of the first L, later of qr(L Q); the first gradient makes no step",
     "muon": "matrices: w -= a √max(1, out/in) (orthogonal(m̂) + weight_decay w); other arrays: adamw",
 }
 """The updates in terms of the arguments, the parameters w, the gradient g, the learning rate a and the step t ≥ 1."""
@@ -196,6 +219,32 @@ TABLE: Final[dict[str, dict[str, dict[str, Any]]]] = {
         "optax": {"weight_decay": 0.0},
         "paper": {"weight_decay": 1e-2},
     },
+    "adan": {
+        "optax": {"eps_root": 1e-8, "weight_decay": 0.0, "full_difference": False, "decay_form": "joint"}
+        | (_ROUNDED | _WEIGHTED),
+        "paper": {"eps_root": 0.0, "weight_decay": 0.0, "full_difference": True, "decay_form": "proximal"} | _TORCH,
+    },
+    "adabelief": {
+        "optax": {"eps": 1e-16, "eps_root": 1e-16} | _ROUNDED,
+        "paper": {"eps": 1e-8, "eps_root": 1e-8} | _EXACT,
+    },
+    "yogi": {
+        "optax": {"initial_accumulator_value": 1e-6, "momentum_from_zero": False, "bias_correction": True},
+        "paper": {"initial_accumulator_value": REQUIRED, "momentum_from_zero": True, "bias_correction": False},
+    },
+    "sign_sgd": {
+        "optax": {},
+        "paper": {},
+    },
+    "rprop": {
+        "optax": {"step_form": "delayed"},
+        "torch": {"step_form": "zeroed"},
+        "paper": {"step_form": "reverted"},
+    },
+    "adafactor": {
+        "optax": {"learning_rate": None, "min_dim_size_to_factor": 128, "relative_step": False},
+        "paper": {"learning_rate": 1e-2, "min_dim_size_to_factor": 1, "relative_step": True},
+    },
     "ademamix": {
         "optax": {"weight_decay": 0.0},
         "paper": {"weight_decay": REQUIRED},
@@ -208,16 +257,33 @@ TABLE: Final[dict[str, dict[str, dict[str, Any]]]] = {
         "optax": {"weight_decay": 0.0, "bias_correction": True},
         "paper": {"weight_decay": 0.0, "bias_correction": False},
     },
+    "sophia": {
+        "optax": {"weight_decay": 1e-4, "bias_correction": True, "hessian_first": False},
+        "paper": {"weight_decay": REQUIRED, "bias_correction": False, "hessian_first": True},
+    },
+    "dadapt_adamw": {
+        "optax": {"weight_decay": 0.0, "bias_correction": True},
+        "paper": {"weight_decay": 0.0, "bias_correction": False},
+    },
     "schedule_free_sgd": {
         "optax": {"weight_decay": None},
     },
     "schedule_free_adamw": {
         "optax": {"weight_decay": 0.0},
     },
+    "shampoo": {
+        "optax": {"eps": 1e-6, "max_dim": 10_000},
+        "paper": {"eps": REQUIRED, "max_dim": 10_000},
+    },
+    "soap": {name: {"weight_decay": 0.01, "max_dim": 10_000} for name in ("optax", "paper")},
     "muon": {
         "optax": {"weight_decay": 0.0},
     },
 }
+
+
+NEED_THE_LOSS: Final = frozenset({"sophia"})
+"""Optimizers of the table whose ``update`` needs the loss as a function, so that a gradient alone does not run them."""
 
 
 def defined(optimizer: str) -> tuple[str, ...]:

@@ -127,19 +127,9 @@ def _update(h: _Hypers, updates, state: Any, params, rate, *, correct: bool, saf
 def _distance(h: _Hypers, updates, sums, state: Any, params, gamma) -> tuple[jax.Array, jax.Array]:
     """Return the new r and d."""
     d = state.estim_lr
-    along = trees.map_updates(lambda g, p, first: _inner(g, trees.plus(first, -p)), updates, params, state.params0)
-    numerator = trees.times(h.b3, state.numerator_weighted) + d / h.start * gamma * _total(along, d.dtype)
-    length = _total(trees.map_updates(lambda g, s: jnp.sum(jnp.abs(s)), updates, sums), d.dtype)
+    along = trees.map_updates(lambda g, p, first: trees.inner(g, trees.plus(first, -p)), updates, params, state.params0)
+    numerator = trees.times(h.b3, state.numerator_weighted) + d / h.start * gamma * trees.total(along, d.dtype)
+    length = trees.total(trees.map_updates(lambda g, s: jnp.sum(jnp.abs(s)), updates, sums), d.dtype)
     estimate = trees.times(h.coefficient, numerator) / jnp.where(length == 0, 1, length)
     after = jnp.where(length == 0, d, jnp.maximum(d, estimate))  # without a gradient so far, d stays
     return numerator.astype(d.dtype), after.astype(d.dtype)
-
-
-def _inner(x: jax.Array, y: jax.Array) -> jax.Array:
-    """Return the real inner product of two arrays."""
-    dtype = trees.promoted(x.dtype, y.dtype)
-    return jnp.real(jnp.vdot(x.astype(dtype), y.astype(dtype)))
-
-
-def _total(numbers: Any, dtype: DTypeLike) -> jax.Array:
-    return sum((number.astype(dtype) for number in jax.tree.leaves(numbers)), jnp.zeros([], dtype))

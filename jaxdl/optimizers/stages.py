@@ -99,12 +99,12 @@ def identity() -> GradientTransformation:
     return stateless("identity", lambda updates, params: updates)
 
 
-def scale_by_learning_rate(learning_rate: ScalarOrSchedule | None) -> GradientTransformation:
+def scale_by_learning_rate(learning_rate: ScalarOrSchedule | None, *, sign: int = -1) -> GradientTransformation:
     """Multiply by minus the learning rate, a number or a schedule of the step; None passes updates through."""
     if learning_rate is None:
         return identity()
     if not callable(learning_rate):
-        factor = -1 * trees.hyper(learning_rate)
+        factor = sign * trees.hyper(learning_rate)
         return stateless("a learning rate", lambda updates, params: map_updates(partial(times, factor), updates))
     schedule = learning_rate
 
@@ -114,7 +114,7 @@ def scale_by_learning_rate(learning_rate: ScalarOrSchedule | None) -> GradientTr
 
     def update(updates, state, params):
         del params
-        factor = -1 * schedule(state.count)
+        factor = sign * schedule(state.count)
         updates = map_updates(lambda g: jnp.asarray(factor, trees.real(g).dtype) * g, updates)
         return updates, ScaleByScheduleState(count=trees.increment(state.count))
 
@@ -287,30 +287,32 @@ def _decayed(g, factor, p):
     return trees.as_dtype_of(total, g)
 
 
-def decay_first(
+def decay_apart(
     learning_rate: ScalarOrSchedule, weight_decay: ScalarOrSchedule, mask: Mask, form: str
 ) -> GradientTransformation:
-    """Decay the parameters before adding the finished updates, in a framework's order of operations.
+    """Decay the parameters and add the finished updates, in a framework's order of operations.
 
     Args:
         learning_rate: α, a number or a schedule of the step.
         weight_decay: λ, a number of at least 0 or a schedule.
         mask: which parameters decay; None selects all.
-        form: "product" for w·(1 − αλ), "difference" for w − α·λ·w, or "unscaled" for w − λ·w.
+        form: "product" w·(1 − αλ) + u, "difference" w − α·λ·w + u, "unscaled" w − λ·w + u, "proximal" (w + u)/(1 + αλ).
     """
     check(non_negative={"weight_decay": weight_decay})
 
-    def decayed(w, rate, factor):
+    def stepped(u, w, rate, factor):
+        if form == "proximal":
+            return (w + u) / (1 + rate * factor)
         if form == "product":
-            return times(1 - rate * factor, w)
-        return w - (times(rate, times(factor, w)) if form == "difference" else times(factor, w))
+            return times(1 - rate * factor, w) + u
+        return w - (times(rate, times(factor, w)) if form == "difference" else times(factor, w)) + u
 
     def update(updates, state, params):
         require_params(params, "weight decay")
         count = state.count
         rate = trees.hyper(learning_rate(count) if callable(learning_rate) else learning_rate)
         factor = trees.hyper(weight_decay(count) if callable(weight_decay) else weight_decay)
-        updates = map_updates(lambda u, w: (decayed(w, rate, factor) + u) - w, updates, params)
+        updates = map_updates(lambda u, w: stepped(u, w, rate, factor) - w, updates, params)
         return updates, WeightDecaySchedule(count=trees.increment(count))
 
     def init(params):
@@ -332,15 +334,15 @@ def decoupled(
 
     Args:
         direction: the stage whose output the learning rate scales.
-        learning_rate: see ``decay_first``.
-        weight_decay: see ``decay_first``.
-        mask: see ``decay_first``.
-        decay_form: "joint" for α·(direction + λw), or a form of ``decay_first``.
+        learning_rate: see ``decay_apart``.
+        weight_decay: see ``decay_apart``.
+        mask: see ``decay_apart``.
+        decay_form: "joint" for α·(direction + λw), or a form of ``decay_apart``.
     """
     rate = scale_by_learning_rate(learning_rate)
     if decay_form == "joint":
         return direction, add_decayed_weights(weight_decay, mask), rate
-    return direction, rate, decay_first(learning_rate, weight_decay, mask, decay_form)
+    return direction, rate, decay_apart(learning_rate, weight_decay, mask, decay_form)
 
 
 def l2_penalty(name: str, weight_decay: ScalarOrSchedule | None, convention: str) -> tuple[GradientTransformation, ...]:

@@ -12,6 +12,7 @@ from jax import Array
 from optax import (
     EmaState,
     EmptyState,
+    FactoredState,
     InjectStatefulHyperparamsState,
     LookaheadParams,
     LookaheadState,
@@ -20,9 +21,12 @@ from optax import (
     MultiStepsState,
     ScaleByAdaDeltaState,
     ScaleByAdamState,
+    ScaleByAdanState,
     ScaleByAmsgradState,
+    ScaleByBeliefState,
     ScaleByLionState,
     ScaleByRmsState,
+    ScaleByRpropState,
     ScaleByRssState,
     ScaleByRStdDevState,
     ScaleByScheduleState,
@@ -30,7 +34,9 @@ from optax import (
 )
 from optax._src.transform import ScaleByRmsWithCountState, ScaleByRStdDevWithCountState
 from optax.contrib import (
+    DAdaptAdamWState,
     DifferentiallyPrivateAggregateState,
+    HutchinsonState,
     MuonDimensionNumbers,
     MuonState,
     ProdigyState,
@@ -38,15 +44,19 @@ from optax.contrib import (
     SAMState,
     ScaleByAdemamixState,
     ScheduleFreeState,
+    SophiaState,
 )
 from optax.transforms import PartitionState
 from optax.transforms._adding import WeightDecaySchedule
 
 __all__ = [
     "AverageState",
+    "DAdaptAdamWState",
     "DifferentiallyPrivateAggregateState",
     "EmaState",
     "EmptyState",
+    "FactoredState",
+    "HutchinsonState",
     "InjectStatefulHyperparamsState",
     "LookaheadParams",
     "LookaheadState",
@@ -62,17 +72,23 @@ __all__ = [
     "SAMState",
     "ScaleByAdaDeltaState",
     "ScaleByAdamState",
+    "ScaleByAdanState",
     "ScaleByAdemamixState",
     "ScaleByAmsgradState",
+    "ScaleByBeliefState",
     "ScaleByLionState",
     "ScaleByNadamState",
     "ScaleByRStdDevState",
     "ScaleByRStdDevWithCountState",
     "ScaleByRmsState",
     "ScaleByRmsWithCountState",
+    "ScaleByRpropState",
     "ScaleByRssState",
     "ScaleByScheduleState",
     "ScheduleFreeState",
+    "ShampooState",
+    "SoapState",
+    "SophiaState",
     "TraceState",
     "WeightDecaySchedule",
 ]
@@ -85,6 +101,24 @@ class ScaleByNadamState(NamedTuple):
     mu: Any  # like params: average of g
     nu: Any  # like params: average of g²
     mu_product: Array  # (), float32: product of the momenta so far
+
+
+class ShampooState(NamedTuple):
+    """State of Shampoo; the matrices of an array of shape (n₁, …, nₖ) lie in a vector of length Σ nᵢ²."""
+
+    count: Array  # (), int32: updates so far
+    statistics: Any  # like params, of vectors: sums or averages of GGᵀ for every axis
+    roots: Any  # like params, of vectors: the inverse roots of the matrices when they were last computed
+
+
+class SoapState(NamedTuple):
+    """State of SOAP; matrices lie in vectors as in ``ShampooState``."""
+
+    count: Array  # (), int32: updates so far, of which the first makes no step
+    mu: Any  # like params: average of g
+    nu: Any  # like params: average of the squares of g in the bases
+    statistics: Any  # like params, of vectors: averages of GGᵀ for every axis
+    bases: Any  # like params, of vectors: their approximate eigenvectors
 
 
 class NesterovState(NamedTuple):

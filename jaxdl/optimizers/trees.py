@@ -234,6 +234,17 @@ def times(factor: Any, x: jax.Array) -> jax.Array:
     return _cast(jnp.asarray(factor), dtype) * _cast(x, dtype)
 
 
+def inner(x: jax.Array, y: jax.Array) -> jax.Array:
+    """Return the real inner product of two arrays."""
+    dtype = promoted(x.dtype, y.dtype)
+    return jnp.real(jnp.vdot(x.astype(dtype), y.astype(dtype)))
+
+
+def total(numbers: Any, dtype: DTypeLike) -> jax.Array:
+    """Return the sum of a tree's leaves in a dtype."""
+    return sum((number.astype(dtype) for number in jax.tree.leaves(numbers)), jnp.zeros([], dtype))
+
+
 def abs_square(x: jax.Array) -> jax.Array:
     """Return |x|², which is real for a complex array too."""
     return jnp.square(x.real) + jnp.square(x.imag) if jnp.iscomplexobj(x) else x * x

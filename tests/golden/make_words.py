@@ -16,11 +16,11 @@ import optax
 
 from jaxdl import compare, optimizers
 from jaxdl.compare import streams
-from jaxdl.optimizers.conventions import REQUIRED, TABLE
+from jaxdl.optimizers.conventions import NEED_THE_LOSS, REQUIRED, TABLE
 
 FILE = Path(__file__).with_name("words.json")
 PARAMS = {"m": np.float32([[0.3, -2], [1, 1], [0.5, 0.25]]), "w": np.float32([0.5, -1.0, 0.0])}
-NUMBERS = {"eps": 1e-3, "eps_root": 1e-3, "decay": 0.8, "weight_decay": 0.01}
+NUMBERS = {"eps": 1e-3, "eps_root": 1e-3, "decay": 0.8, "weight_decay": 0.01, "initial_accumulator_value": 0.1}
 
 
 def gradients():
@@ -33,6 +33,8 @@ def sides():
     """Return name → the two sides: every ordered pair of an optimizer's conventions, and optax's namesake first."""
     found = {}
     for name, rows in TABLE.items():
+        if name in NEED_THE_LOSS:
+            continue
         factory, momentum = getattr(optimizers, name), {"momentum": 0.9} if name == "sgd" else {}
         given = {
             convention: {"learning_rate": 0.01, "convention": convention}

@@ -16,8 +16,9 @@ GRADS = {"w": np.array([[0.5, 1.0, -2.0], [0.25, -0.5, 4.0]]), "b": np.array([1.
 PARAMS, GRADS = (jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), tree) for tree in (PARAMS, GRADS))
 MASK = {"w": True, "b": False}
 
+PLAIN = {"gd", "momentum", *ours.conventions.TABLE} - ours.conventions.NEED_THE_LOSS
 # optimizers that take a gradient alone; the members of tests/use/test_optimizers.py that need the loss are below
-FIRST_ORDER = {name: getattr(ours, name)(0.1) for name in ("gd", "momentum", *ours.conventions.TABLE)} | {
+FIRST_ORDER = {name: getattr(ours, name)(0.1) for name in PLAIN} | {
     "accumulate": ours.accumulate(ours.adam(0.1), 2), "adaptive_grad_clip": ours.adaptive_grad_clip(0.1),
     "add_decayed_weights": ours.add_decayed_weights(0.1),
     "chain": ours.chain(ours.clip_by_norm(1.0), ours.nesterov(0.1)), "clip_by_block_rms": ours.clip_by_block_rms(0.1),
@@ -26,9 +27,10 @@ FIRST_ORDER = {name: getattr(ours, name)(0.1) for name in ("gd", "momentum", *ou
     "masked": ours.masked(ours.adam(0.1), MASK), "max_norm": ours.max_norm(0.1),
     "partition": ours.partition({"a": ours.adam(0.1), "b": ours.sgd(0.1)}, {"w": "a", "b": "b"}),
     "polyak_average": ours.polyak_average(0.5), "proximal_l1": ours.proximal_l1(0.1), "radam": ours.radam(0.1, b2=0.9),
-    "scale_by_group": ours.scale_by_group({"w": 0.5, "b": 2.0}),
+    "sam": ours.sam(ours.sgd(0.1)), "scale_by_group": ours.scale_by_group({"w": 0.5, "b": 2.0}),
     "schedule_free": ours.schedule_free(ours.rmsprop(0.1), 0.1), "set_to_zero": ours.set_to_zero(),
-    "tail_average": ours.tail_average(1),
+    "shampoo": ours.shampoo(0.1, 0.01), "soap": ours.soap(0.1, eps=0.1), "tail_average": ours.tail_average(1),
+    "yogi": ours.yogi(0.1, momentum_from_zero=True),
 }  # fmt: skip
 SETTINGS = {
     "adam keras": ours.adam(0.1, convention="keras"), "adam nesterov": ours.adam(0.1, nesterov=True),
@@ -37,11 +39,17 @@ SETTINGS = {
     "adamax keras": ours.adamax(0.1, convention="keras"), "adagrad torch": ours.adagrad(0.1, convention="torch"),
     "rmsprop centered": ours.rmsprop(0.1, centered=True, eps=0.1, momentum=0.9),
     "rmsprop torch": ours.rmsprop(0.1, convention="torch"), "lars paper": ours.lars(0.1, convention="paper"),
+    "adan paper": ours.adan(0.1, weight_decay=0.1, convention="paper"),
+    "yogi paper": ours.yogi(0.1, initial_accumulator_value=1.0, convention="paper"),
+    "sign_sgd momentum": ours.sign_sgd(0.1, momentum=0.9), "rprop paper": ours.rprop(0.1, convention="paper"),
+    "rprop torch": ours.rprop(0.1, convention="torch"),
+    "adafactor paper": ours.adafactor(convention="paper"),
+    "shampoo decay": ours.shampoo(0.1, 0.01, decay=0.9), "soap often": ours.soap(0.1, eps=0.1, update_interval=1),
     "muon aol": ours.muon(0.1, preconditioning="aol", adaptive=True),
     "muon schatten": ours.muon(0.1, preconditioning="schatten", nesterov=False),
     "muon spectral": ours.muon(0.1, "dion", preconditioning="spectral", consistent_rms=0.2),
 }  # fmt: skip
-NEED_THE_LOSS = {"gauss_newton", "kfac", "lbfgs", "natural_gradient", "newton", "newton_cg"}
+NEED_THE_LOSS = {"gauss_newton", "kfac", "lbfgs", "natural_gradient", "newton", "newton_cg", "sophia"}
 NOT_EQUIVARIANT = {
     "clip_by_value",  # complex leaves have no order, so it refuses them
     "lookahead",  # its parameters are pairs; its own test is below
@@ -248,9 +256,10 @@ def test_the_examples_of_clips():
 STEPS_OF_FINITE = sorted(set(FIRST_ORDER | SETTINGS) - {"muon schatten", "muon spectral"})
 # √v, whose slope at 0 is infinite, stands in them as in optax; `eps_root`, where there is one, is the remedy
 INFINITE_SLOPE_AT_ZERO = {
-    "accumulate", "adam", "adam keras", "adam nesterov", "adamw", "adamw torch", "ademamix", "adopt", "amsgrad",
-    "amsgrad torch", "lamb", "masked", "nadam", "nadam torch", "partition", "prodigy", "radam", "radam torch",
-    "rmsprop torch", "schedule_free_adamw", "muon", "muon aol",
+    "accumulate", "adafactor", "adafactor paper", "adam", "adam keras", "adam nesterov", "adamw", "adamw torch",
+    "adan paper", "ademamix", "adopt", "amsgrad", "amsgrad torch", "dadapt_adamw", "lamb", "masked", "muon",
+    "muon aol", "nadam", "nadam torch", "partition", "prodigy", "radam", "radam torch", "rmsprop torch",
+    "schedule_free_adamw",
 }  # fmt: skip
 
 

@@ -12,7 +12,11 @@ import pytest
 import jaxdl
 
 LIMIT = 550  # five lines of help
-LONG = {"jaxdl.optimizers.muon": "its keywords are optax's, among them those of the AdamW inside it"}
+LONG = {
+    "jaxdl.optimizers.adafactor": "its keywords are optax's",
+    "jaxdl.optimizers.muon": "its keywords are optax's, among them those of the AdamW inside it",
+    "jaxdl.optimizers.sophia": "its keywords are optax's, among them those of the estimate",
+}
 MANY = 10  # arguments of a function; optimizers are exempt, as their keywords are optax's
 
 
