@@ -62,10 +62,10 @@ def test_probes_see_the_means_of_a_grid(monkeypatch):
     means = program.features(*carry[:2], images)
     expected = seen(images).reshape(20, 4, 8, 4, 8, 3).mean((2, 4)).reshape(20, -1)
     np.testing.assert_allclose(means["image"], expected, rtol=1e-4, atol=1e-5)
-    assert [one.shape for one in means.values()][1::9] == [(20, 32), (20, 96)]
+    assert [means[path].shape for path in program.paths[1::9]] == [(20, 32), (20, 96)]
     found = nets.probes(program, carry, [(images, labels)] * 3, 4)
     assert found["image"] == 0
-    assert len(found) == 11
+    assert [*found] == program.paths == ["image", "relu1", *(f"conv{i}/block{j}" for i in (2, 3, 4) for j in (1, 2, 3))]
 
 
 @pytest.mark.parametrize("full", [False, True])

@@ -1,6 +1,7 @@
 """Search of hyperparameters, against worked cases and closed forms."""
 
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -90,6 +91,25 @@ def test_evolution_climbs_where_random_search_does_not():
     assert np.mean(ends) < 0.3 < 1.5 < np.mean(drawn)
 
 
+def test_without_optuna_the_parzen_estimator_names_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(ImportError, match=r"search\.tree_parzen needs optuna: install it with `pip install 'jaxdl\[se"):
+        search.tree_parzen(len, SPACE, trials=1, seed=0)
+
+
+def test_the_parzen_estimator_begins_at_random_and_goes_where_losses_are_low():
+    optuna = pytest.importorskip("optuna")
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    loss = lambda c: math.nan if c["width"] == 128 else abs(math.log10(c["rate"]) + 1) + c["momentum"]
+    trials = search.tree_parzen(loss, SPACE, trials=60, seed=3)
+    again = search.tree_parzen(loss, SPACE, trials=12, seed=3)
+    assert [one.candidate for one in again] == [one.candidate for one in trials[:12]]
+    assert all(one.candidate["width"] in (32, 64, 128) and 1e-4 <= one.candidate["rate"] < 1 for one in trials)
+    early, late = ([one.loss for one in part] for part in (trials[:10], trials[-30:]))
+    assert np.nanmedian(late) < 0.6 * np.nanmedian(early)
+    assert np.isnan(late).sum() < 8
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -102,6 +122,7 @@ def test_evolution_climbs_where_random_search_does_not():
         (lambda: search.successive_halving(lambda c, r: 0.0, [], resource=1), "candidates: got none"),
         (lambda: search.successive_halving(lambda c, r: 0.0, [1], resource=1, factor=1), "factor=1"),
         (lambda: search.best([]), "trials: got none"),
+        (lambda: search.tree_parzen(len, SPACE, trials=-1, seed=0), "trials=-1, startup=10, seed=0: allowed are"),
         (lambda: search.evolution(len, SPACE, trials=9, population=0, seed=0), "population=0 is not allowed"),
         (lambda: search.evolution(len, SPACE, trials=9, sample=0, seed=0), "sample=0 is not allowed"),
         (lambda: search.evolution(len, SPACE, trials=-1, seed=0), "trials=-1 is not allowed"),

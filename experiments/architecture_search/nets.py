@@ -56,16 +56,16 @@ def _places(kernel: int) -> int:
 def inside(kernel: Any) -> jax.Array:
     """Return the mask (7, 7, 1, 1) of a smaller kernel in the middle of the largest, so that one program serves all."""
     near = jnp.abs(jnp.arange(LARGEST) - LARGEST // 2) <= kernel // 2
-    return (near[:, None] & near).astype(jnp.float32)[..., None, None]
+    return (near[:, None] & near[None]).astype(jnp.float32)[..., None, None]
 
 
 def _first(kernel: Any, bias: Any, x: Any) -> jax.Array:
-    z = activations.relu(layers.conv2d(x, kernel, padding="SAME") + bias)
+    z = activations.relu(layers.conv2d(x, kernel, bias, padding="SAME"))
     return layers.max_pool2d(z, window=2)
 
 
 def _second(kernel: Any, bias: Any, a: Any) -> jax.Array:
-    return activations.relu(layers.conv2d(a, kernel, padding="VALID") + bias).mean((1, 2))
+    return activations.relu(layers.conv2d(a, kernel, bias, padding="VALID")).mean((1, 2))
 
 
 def network(params: Any, mask: Any, x: Any) -> jax.Array:
@@ -81,9 +81,9 @@ def mixture(params: Any, alphas: Any, x: Any, first: tuple[int, ...], filters: t
     """
     kernels = [one * inside(k) for k, one in zip(KERNELS, params["first"], strict=True)]
     a = _first(relaxation.mixed(alphas["kernel 1"], kernels), params["bias1"], x)
-    a = a * relaxation.filter_mask(alphas["filters 1"], first)
+    a = a * relaxation.filter_mask(alphas["filters 1"], first)[None, None, None]
     parts = [_second(one, params["bias2"], a) for one in params["second"]]
-    h = relaxation.mixed(alphas["kernel 2"], parts) * relaxation.filter_mask(alphas["filters 2"], filters)
+    h = relaxation.mixed(alphas["kernel 2"], parts) * relaxation.filter_mask(alphas["filters 2"], filters)[None]
     return layers.dense(h, params["out"], params["bias3"])
 
 

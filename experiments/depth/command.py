@@ -38,7 +38,7 @@ class Config(demonstrations.DemonstrationOptions):
     """Images of a batch."""
     steps: int = 600
     """Steps, a multiple of 8."""
-    rates: tuple[float, ...] = (0.02, 0.06, 0.2)
+    rates: tuple[float, ...] = (0.05, 0.2, 0.8)
     """Learning rates, of which every net takes its best."""
 
 

@@ -33,7 +33,8 @@ class Program(NamedTuple):
     init: Callable[..., Any]  # (key, shape) -> carry: parameters, state, memory of the optimizer
     part: Callable[..., Any]  # (carry, rate, images, labels, rows (steps, batch), keys (steps,)) -> carry
     classify: Callable[..., jax.Array]  # (params, state, images) -> classes
-    features: Callable[..., dict[str, jax.Array]]  # (params, state, images) -> (n, d) by path
+    features: Callable[..., dict[str, jax.Array]]  # (params, state, images) -> (n, d) by path, in alphabetical order
+    paths: list[str]  # the image, the first convolution and the blocks, in the order of application
 
 
 def network(case: str, size: Size) -> nn.Layer:
@@ -89,7 +90,7 @@ def program(case: str, size: Size, seen: Callable[[Any], jax.Array]) -> Program:
     classify = lambda params, state, x: jnp.argmax(layer.apply(params, state, seen(x))[0], -1)
     quick = {"xla_backend_optimization_level": 0}  # initial values take long to compile at other levels
     init = jax.jit(init, static_argnums=1, compiler_options=quick)
-    return Program(init, jax.jit(part), jax.jit(classify), jax.jit(features))
+    return Program(init, jax.jit(part), jax.jit(classify), jax.jit(features), ["image", *blocks(layer)])
 
 
 def chunked(function: Callable[[Any], Any], images: Any) -> Any:
@@ -100,7 +101,7 @@ def chunked(function: Callable[[Any], Any], images: Any) -> Any:
 
 
 def probes(program: Program, carry: Any, parts: Sequence[tuple[Any, Any]], classes: int) -> dict[str, float]:
-    """Return the errors of linear probes on test images by path, in percent.
+    """Return the errors of linear probes on test images by path, in percent, in the order of application.
 
     Args:
         program: of the net.
@@ -110,7 +111,7 @@ def probes(program: Program, carry: Any, parts: Sequence[tuple[Any, Any]], class
     """
     seen = [chunked(functools.partial(program.features, *carry[:2]), x) for x, _ in parts]
     labels = [y for _, y in parts]
-    return {path: float(_probe(*(part[path] for part in seen), *labels, classes=classes)) for path in seen[0]}
+    return {path: float(_probe(*(part[path] for part in seen), *labels, classes=classes)) for path in program.paths}
 
 
 @functools.partial(jax.jit, static_argnames="classes")
