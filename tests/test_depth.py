@@ -60,9 +60,9 @@ def test_probes_see_the_means_of_a_grid(monkeypatch):
     program = nets.program("plain, 20 layers", SIZE, seen)
     carry = program.init(jax.random.key(0), (32, 32, 3))
     means = program.features(*carry[:2], images)
-    expected = seen(images).reshape(20, 4, 8, 4, 8, 3).mean((2, 4)).reshape(20, -1)
+    expected = seen(images).reshape(20, 2, 16, 2, 16, 3).mean((2, 4)).reshape(20, -1)
     np.testing.assert_allclose(means["image"], expected, rtol=1e-4, atol=1e-5)
-    assert [means[path].shape for path in program.paths[1::9]] == [(20, 32), (20, 96)]
+    assert [means[path].shape for path in program.paths[1::9]] == [(20, 8), (20, 24)]
     found = nets.probes(program, carry, [(images, labels)] * 3, 4)
     assert found["image"] == 0
     assert [*found] == program.paths == ["image", "relu1", *(f"conv{i}/block{j}" for i in (2, 3, 4) for j in (1, 2, 3))]
@@ -78,6 +78,14 @@ def test_the_papers_errors_are_held_to_runs_of_its_size_only(full):
     assert held == (["holds", "holds"] if full else [])
     assert next(verdict for text, verdict in found.items() if "plain nets get worse" in text) == "holds"
     assert next(verdict for text, verdict in found.items() if "at half time" in text) == "not shown here"
+
+
+def test_images_are_shuffled_because_archives_hold_them_class_by_class():
+    """Batch norm's statistics of the first test images would be those of one class."""
+    _, (parts, _, _) = command.load(command.Config(dataset="tests.zoo:photographs", images=10))
+    for images, labels in parts:
+        assert len(images) == len(labels)
+        assert (np.diff(labels) < 0).any()
 
 
 def test_an_option_of_the_wrong_sign_or_too_many_images_are_named():

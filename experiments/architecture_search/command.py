@@ -23,6 +23,8 @@ class Config(demonstrations.DemonstrationOptions):
 
     EXPERIMENT: ClassVar[str] = "architecture_search"
 
+    seeds: int = 3
+    """Number of seeds, each of which draws the examples and the initial weights of a table."""
     dataset: str = "mnist"
     """mnist, fashion_mnist, a folder or archive of images, or package.module:function; grey, a multiple of 14×14."""
     first: tuple[int, ...] = (4, 8)

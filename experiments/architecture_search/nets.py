@@ -12,7 +12,7 @@ from jaxdl import activations, layers, losses, optimizers
 from jaxdl.applications import relaxation
 
 SIDE, KERNELS = 14, (3, 5, 7)
-RATES, CHOICE_RATE, BATCH, CHUNK = (4e-3, 1.6e-2), 0.03, 50, 250
+RATES, CHOICE_RATE, BATCH, CHUNK = (8e-3, 3.2e-2), 0.03, 50, 250
 LARGEST = KERNELS[-1]
 
 

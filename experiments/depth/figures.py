@@ -18,7 +18,7 @@ def draw(config: Any, outcomes: demonstrations.Outcomes) -> Sequence[demonstrati
     return [
         demonstrations.Drawing("errors", errors(config, outcomes), "Training error against steps, seed by seed and "
                                f"their mean, and test error at the end: {about}."),
-        demonstrations.Drawing("probes", probes(outcomes), "Test error of linear probes on a 4×4 grid of means, from "
+        demonstrations.Drawing("probes", probes(outcomes), "Test error of linear probes on a 2×2 grid of means, from "
                                f"the image to the last block: {about}, means over the seeds."),
     ]  # fmt: skip
 

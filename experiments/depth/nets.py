@@ -15,7 +15,7 @@ from jaxdl.data import augmentation
 DEPTHS = (20, 32)
 PLAIN, RESIDUAL = NETS = ("plain", "residual")
 CASES = tuple(f"{net}, {depth} layers" for net in NETS for depth in DEPTHS)
-CHUNK, GRID, PENALTIES = 250, 4, (1e-3, 1e-2, 1e-1, 1.0)  # images at a time; side of the means; of the probes
+CHUNK, GRID, PENALTIES = 250, 2, (1e-3, 1e-2, 0.1, 1.0, 10.0)  # images at a time; side of the means; of the probes
 
 
 class Size(NamedTuple):
