@@ -27,7 +27,7 @@ class Size(NamedTuple):
     classes: int
 
 
-class Program(NamedTuple):
+class Programs(NamedTuple):
     """The compiled functions of a net."""
 
     init: Callable[..., Any]  # (key, shape) -> carry: parameters, state, memory of the optimizer
@@ -56,7 +56,7 @@ def optimizer(rate: Any, steps: int) -> Any:
 
 
 @functools.cache
-def program(case: str, size: Size, seen: Callable[[Any], jax.Array]) -> Program:
+def program(case: str, size: Size, seen: Callable[[Any], jax.Array]) -> Programs:
     """Return the functions of a net whose inputs are ``seen(images)``."""
     layer = network(case, size)
     tapped = nn.tap(layer, blocks(layer))
@@ -90,7 +90,7 @@ def program(case: str, size: Size, seen: Callable[[Any], jax.Array]) -> Program:
     classify = lambda params, state, x: jnp.argmax(layer.apply(params, state, seen(x))[0], -1)
     quick = {"xla_backend_optimization_level": 0}  # initial values take long to compile at other levels
     init = jax.jit(init, static_argnums=1, compiler_options=quick)
-    return Program(init, jax.jit(part), jax.jit(classify), jax.jit(features), ["image", *blocks(layer)])
+    return Programs(init, jax.jit(part), jax.jit(classify), jax.jit(features), ["image", *blocks(layer)])
 
 
 def chunked(function: Callable[[Any], Any], images: Any) -> Any:
@@ -100,7 +100,7 @@ def chunked(function: Callable[[Any], Any], images: Any) -> Any:
     return jax.tree.map(lambda *parts: np.concatenate(parts)[: len(images)], *found)
 
 
-def probes(program: Program, carry: Any, parts: Sequence[tuple[Any, Any]], classes: int) -> dict[str, float]:
+def probes(program: Programs, carry: Any, parts: Sequence[tuple[Any, Any]], classes: int) -> dict[str, float]:
     """Return the errors of linear probes on test images by path, in percent, in the order of application.
 
     Args:

@@ -5,8 +5,7 @@
     found = detection.match(boxes[kept.index], scores[kept.index] * kept.valid, truth)
 
 Boxes are corners (x₀, y₀, x₁, y₁) with x to the right and y downwards, in pixels, and a box without area stands for
-padding. All functions have outputs of static shapes, and so run under jit and vmap. They take one image unless they say
-otherwise. [Lecture row J]
+padding. Outputs have static shapes, for jit and vmap. Functions take one image unless they say otherwise. [Lecture row J]
 """
 
 from __future__ import annotations
@@ -36,7 +35,6 @@ __all__ = [
     "to_centers",
     "to_corners",
 ]
-
 
 Anchors = Num[ArrayLike, "a 2"] | Sequence[tuple[float | int, float | int]]
 
@@ -380,8 +378,7 @@ def mean_average_precision(
     of_class = lambda number, score: jax.vmap(one, (0, 0, 0, 0, None))(boxes, score, truth, classes, number)
     score, right, true, valid = jax.vmap(of_class, (0, -1))(numbers, scores)
     flat = lambda x: x.reshape(len(numbers), -1)
-    found = jax.vmap(average_precision)(flat(score), flat(right), flat(true).sum(-1), flat(valid))
-    return jnp.nanmean(found)
+    return jnp.nanmean(jax.vmap(average_precision)(flat(score), flat(right), flat(true).sum(-1), flat(valid)))
 
 
 def _boxes(boxes: ArrayLike) -> Array:
