@@ -21,7 +21,7 @@ from experiments.transfer.records import TransferResult
 from jaxdl import disk
 from jaxdl.runs import folder as folders
 from jaxdl.runs import records
-from jaxdl.runs.texts import printable, shortened
+from jaxdl.texts import printable, shortened
 
 
 def main(args: Sequence[str] | None = None) -> None:

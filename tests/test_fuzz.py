@@ -95,6 +95,30 @@ def test_an_array_of_no_elements_is_read_or_named_if_no_array_can_have_its_shape
     assert "array" in str(error.value)
 
 
+def with_a_name(here, name):
+    """Write weights whose reader quotes a name of theirs, in every format that has names; return the files."""
+    header = json.dumps({name: {"dtype": "F99", "shape": [0], "data_offsets": [0, 0]}}).encode()
+    (here / "x.safetensors").write_bytes(struct.pack("<Q", len(header)) + header)
+    with h5py.File(here / "x.h5", "w") as file:
+        file.create_dataset(name, data=np.ones(2, np.float32))
+    with zipfile.ZipFile(here / "x.keras", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(name, bytes(1 << 26))
+        archive.writestr("model.weights.h5", b"")
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("file", ["x.safetensors", "x.h5", "x.keras"])
+@pytest.mark.parametrize("name", ["a\nb", "a\x1b[31mb", "a\u2028b", "a" * 60_000])
+def test_a_name_in_a_file_of_weights_neither_breaks_nor_floods_a_message(tmp_path, file, name):
+    with_a_name(tmp_path, name)
+    with pytest.raises(ValueError, match="x") as error:
+        files.read(tmp_path / file)
+    said = str(error.value)
+    assert str(tmp_path / file) in said
+    assert said.isprintable()
+    assert len(said) <= 2000
+
+
 def test_a_reader_that_does_not_name_the_file_is_found(tmp_path):
     def read(path):
         raise ValueError(f"{path.read_bytes()[:1]!r} is wrong")

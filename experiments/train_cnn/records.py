@@ -24,7 +24,7 @@ from jaxdl.analysis import LayerRow
 from jaxdl.runs import records
 from jaxdl.runs.folder import CONFIG, MANIFEST, Manifest
 from jaxdl.runs.tasks import Task
-from jaxdl.runs.texts import shortened
+from jaxdl.texts import shortened
 
 METRICS: Final = "metrics.csv"
 LAYERS: Final = "layers.csv"

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from jaxdl import disk
+from jaxdl import disk, texts
 from jaxdl.extras import needed
 from jaxdl.interop import hdf5files, torchfiles
 
@@ -47,7 +47,12 @@ def read(path: str | os.PathLike) -> Tensors:
     if suffix is None:
         raise ValueError(f"{path}: the name ends in {path.suffix!r}, allowed are {', '.join(SUFFIXES)}")
     disk.check_regular(path)
-    return READERS.get(suffix, _read_safetensors)(path)
+    try:
+        return READERS.get(suffix, _read_safetensors)(path)
+    except ValueError as error:  # a name in the file may hold line breaks, or megabytes
+        if (said := texts.cut(texts.printable(str(error)))) == str(error):
+            raise
+        raise ValueError(said) from error
 
 
 def is_keras(path: str | os.PathLike) -> bool:

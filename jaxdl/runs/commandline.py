@@ -23,7 +23,7 @@ from jaxdl.extras import needed
 from jaxdl.runs import folder as folders
 from jaxdl.runs import records, trust
 from jaxdl.runs.signals import Diverged
-from jaxdl.runs.texts import cut, printable, shortened
+from jaxdl.texts import cut, printable, shortened
 
 Config = TypeVar("Config")
 # options of one command, which config.json does not keep

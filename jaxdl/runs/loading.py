@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxdl import data, nn, training
 from jaxdl.runs import folder as folders
 from jaxdl.runs import names, records, trust
-from jaxdl.runs.texts import cut
+from jaxdl.texts import cut
 
 Path = pathlib.Path
 PREPROCESSING, FINAL, DIVERGED = "preprocessing.json", "final", "diverged.json"

@@ -16,7 +16,7 @@ from jaxdl import plots
 from jaxdl.extras import needed
 from jaxdl.runs import records
 from jaxdl.runs.folder import Manifest
-from jaxdl.runs.texts import printable
+from jaxdl.texts import printable
 
 with needed("a report", "plots"):
     from markdown_it import MarkdownIt

@@ -5,7 +5,7 @@ import time
 from typing import Any
 
 from jaxdl.extras import needed
-from jaxdl.runs.texts import printable
+from jaxdl.texts import printable
 
 QUIET = 10.0  # seconds after which a train row is printed where there are no bars; a log shall not look dead
 

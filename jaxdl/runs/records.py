@@ -29,7 +29,7 @@ import numpy as np
 
 from jaxdl import disk
 from jaxdl.disk import write_whole
-from jaxdl.runs.texts import shortened
+from jaxdl.texts import shortened
 
 Path = pathlib.Path
 FORMAT: Final = 1
