@@ -22,8 +22,8 @@ CASES = {
     "schedule_free_warmup": ours.schedule_free_sgd(0.01, 50, convention="paper"),
     "schedule_free_adamw": ours.schedule_free_adamw(0.01, weight_decay=0.1, convention="paper"),
 }
-# Adan's code adds its two terms to the parameters one after the other, so each step rounds twice; D-Adaptation's has its
-# step size in float64, which is a ratio of sums of both signs (0.1 ulps until step 100, then up to 50)
+# Adan's code adds its two terms to the parameters one after the other, so each step rounds twice; D-Adaptation's has
+# its step size, a ratio of sums of both signs, in float64: 0.1 ulps until step 100, then up to 56
 BOUNDS = {"adan": 24, "dadapt_adamw": 64}
 
 
