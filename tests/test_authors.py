@@ -15,9 +15,16 @@ RECORD = json.loads((GOLDEN / "contrib.json").read_text())["runs"]
 CASES = {
     "adan": ours.adan(0.01, convention="paper"),
     "adabelief": ours.adabelief(0.01, convention="paper"),
+    "ademamix": ours.ademamix(0.01, weight_decay=0.1, convention="paper"),
+    "adopt": ours.adopt(0.01, use_clipping=True, convention="paper"),
+    "dadapt_adamw": ours.dadapt_adamw(0.1, estim_lr0=1e-3, convention="paper"),
+    "schedule_free_sgd": ours.schedule_free_sgd(0.01, convention="paper"),
+    "schedule_free_warmup": ours.schedule_free_sgd(0.01, 50, convention="paper"),
+    "schedule_free_adamw": ours.schedule_free_adamw(0.01, weight_decay=0.1, convention="paper"),
 }
-# Adan's code adds its two terms to the parameters one after the other, so each step rounds twice
-BOUNDS = {"adan": 24}
+# Adan's code adds its two terms to the parameters one after the other, so each step rounds twice; D-Adaptation's has
+# its step size, a ratio of sums of both signs, in float64: 0.1 ulps until step 100, then up to 56
+BOUNDS = {"adan": 24, "dadapt_adamw": 64}
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -9,7 +9,7 @@ from optax import GradientTransformation, GradientTransformationExtraArgs
 from jaxdl.optimizers import moments, stages, trees
 from jaxdl.optimizers.checks import check
 from jaxdl.optimizers.contracts import transformation
-from jaxdl.optimizers.conventions import resolve
+from jaxdl.optimizers.conventions import Form, resolve
 from jaxdl.optimizers.grouping import Mask
 from jaxdl.optimizers.states import ScaleByAdemamixState
 from jaxdl.schedules import ScalarOrSchedule
@@ -30,6 +30,7 @@ def ademamix(
     mask: Mask = None,
     *,
     convention: str = "optax",
+    form: Form = None,
     state_dtype: DTypeLike | None = None,
 ) -> GradientTransformationExtraArgs:
     """AdEMAMix: w ← w − η·((m̂₁ + α·m₂)/(√(v̂ + eps_root) + eps) + λw), where m₁ and m₂ forget g fast and slowly.
@@ -48,6 +49,7 @@ def ademamix(
         weight_decay: λ, a number of at least 0 or a schedule; None takes the convention's (optax 0).
         mask: which parameters decay; None selects all.
         convention: whose algorithm and defaults, a name in ``CONVENTIONS``.
+        form: order of operations, entries of ``conventions.FORMS``.
         state_dtype: dtype of the averages; None keeps float32 for half-precision leaves and the leaf's own for others.
 
     Raises:
@@ -57,13 +59,10 @@ def ademamix(
     https://arxiv.org/abs/2409.03137.
     """
     check(non_negative={"learning_rate": learning_rate})
-    decay = resolve("ademamix", convention, weight_decay=weight_decay)["weight_decay"]
-    return stages.chain(
-        scale_by_ademamix(b1, b2, b3, alpha, eps, eps_root, mu_dtype),
-        stages.add_decayed_weights(decay, mask),
-        stages.scale_by_learning_rate(learning_rate),
-        state_dtype=state_dtype,
-    )
+    options = resolve("ademamix", convention, form, weight_decay=weight_decay)
+    decay = {name: options.pop(name) for name in ("weight_decay", "decay_form")}
+    direction = scale_by_ademamix(b1, b2, b3, alpha, eps, eps_root, mu_dtype, **options)
+    return stages.chain(*stages.decoupled(direction, learning_rate, mask=mask, **decay), state_dtype=state_dtype)
 
 
 def scale_by_ademamix(
@@ -74,6 +73,9 @@ def scale_by_ademamix(
     eps: ArrayLike = 1e-8,
     eps_root: ArrayLike = 0.0,
     mu_dtype: DTypeLike | None = None,
+    *,
+    exact_correction: bool = False,
+    moment_form: str = "weighted",
 ) -> GradientTransformation:
     """Scale by AdEMAMix's direction. See ``ademamix`` for the arguments."""
     check(decay_rates={"b1": b1, "b2": b2, "b3": b3}, non_negative={"alpha": alpha, "eps": eps, "eps_root": eps_root})
@@ -86,14 +88,14 @@ def scale_by_ademamix(
     def update(updates, state, params):
         del params
         slow, weight = (trees.hyper(x(state.count_m2) if callable(x) else x) for x in (b3, alpha))
-        m1 = moments.update_moment(updates, state.m1, b1, 1)
-        m2 = moments.update_moment(updates, state.m2, slow, 1)
-        nu = moments.update_moment(updates, state.nu, b2, 2)
+        m1 = moments.update_moment(updates, state.m1, b1, 1, moment_form)
+        m2 = moments.update_moment(updates, state.m2, slow, 1, moment_form)
+        nu = moments.update_moment(updates, state.nu, b2, 2, moment_form)
         count = trees.increment(state.count)
         # the sum can overflow where v is infinite, and ∞/∞ would be NaN; finite values are unchanged
         mix = lambda g, fast, old: moments.finite(trees.plus(fast, trees.times(weight, old)))
-        mixed = trees.map_updates(mix, updates, moments.correct_bias(m1, b1, count), m2)
-        direction = moments.ratio(updates, mixed, moments.correct_bias(nu, b2, count), eps, eps_root)
+        m1_hat, nu_hat = (moments.correct_bias(x, b, count, exact_correction) for x, b in ((m1, b1), (nu, b2)))
+        direction = moments.ratio(updates, trees.map_updates(mix, updates, m1_hat, m2), nu_hat, eps, eps_root)
         m1, m2, nu = trees.cast_like((m1, m2, nu), (state.m1, state.m2, state.nu))
         return direction, ScaleByAdemamixState(count, trees.increment(state.count_m2), m1, m2, nu)
 

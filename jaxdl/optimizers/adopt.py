@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,7 @@ from optax import GradientTransformation, GradientTransformationExtraArgs
 from jaxdl.optimizers import moments, stages, trees
 from jaxdl.optimizers.checks import check
 from jaxdl.optimizers.contracts import transformation
-from jaxdl.optimizers.conventions import resolve
+from jaxdl.optimizers.conventions import Form, resolve
 from jaxdl.optimizers.states import ScaleByAdamState
 from jaxdl.schedules import ScalarOrSchedule
 from jaxdl.words import own_words
@@ -35,6 +36,7 @@ def adopt(
     use_clipping: bool | None = None,
     clip_value_fn: Callable[[jax.Array], jax.Array] | ArrayLike = fourth_root,
     convention: str = "optax",
+    form: Form = None,
     state_dtype: DTypeLike | None = None,
 ) -> GradientTransformationExtraArgs:
     """ADOPT: w ← w − α·m, m ← b1·m + (1−b1)·clip(g/max(√v, eps), c), where v is the average of earlier g².
@@ -52,6 +54,8 @@ def adopt(
             convention's (optax True; the paper's first form does not clip).
         clip_value_fn: c, a function of the number of earlier updates or a number.
         convention: whose algorithm and defaults, a name in ``CONVENTIONS``.
+        form: order of operations, the entry "moment_form" of ``conventions.FORMS``; "weighted" is optax's, which takes
+            1 − b1 and 1 − b2 in float32, so that the latter is 1.7e-4 of itself too large.
         state_dtype: dtype of m and v; None keeps float32 for half-precision leaves and the leaf's own for others.
 
     Raises:
@@ -61,12 +65,10 @@ def adopt(
     https://arxiv.org/abs/2411.02853.
     """
     check(non_negative={"learning_rate": learning_rate})
-    clips = resolve("adopt", convention, use_clipping=use_clipping)["use_clipping"]
-    return stages.chain(
-        scale_by_adopt(b1, b2, eps, mu_dtype, nesterov=nesterov, limit=clip_value_fn if clips else None),
-        stages.scale_by_learning_rate(learning_rate),
-        state_dtype=state_dtype,
-    )
+    options = resolve("adopt", convention, form, use_clipping=use_clipping)
+    limit = clip_value_fn if options.pop("use_clipping") else None
+    direction = scale_by_adopt(b1, b2, eps, mu_dtype, nesterov=nesterov, limit=limit, **options)
+    return stages.chain(direction, stages.scale_by_learning_rate(learning_rate), state_dtype=state_dtype)
 
 
 def scale_by_adopt(
@@ -77,6 +79,7 @@ def scale_by_adopt(
     *,
     nesterov: bool = False,
     limit: Callable[[jax.Array], jax.Array] | ArrayLike | None = fourth_root,
+    moment_form: str = "weighted",
 ) -> GradientTransformation:
     """Scale by ADOPT's direction. See ``adopt`` for the arguments; ``limit`` None does not clip."""
     check(decay_rates={"b1": b1, "b2": b2}, positive={"eps": eps})
@@ -89,22 +92,30 @@ def scale_by_adopt(
     def update(updates, state, params):
         del params
         first = state.count == 0
-        # the first gradient is v and leaves m as it is
-        own_b1, own_b2 = jnp.where(first, 1.0, b1), jnp.where(first, 0.0, b2)
+        average = partial(_average, first, moment_form)
 
         def normalized(g, v):
             scaled = g / jnp.maximum(jnp.sqrt(trees.real(v)), eps)
             return scaled if limit is None else _clipped(scaled, limit(state.count) if callable(limit) else limit)
 
         scaled = trees.map_updates(normalized, updates, state.nu)
-        nu = moments.update_moment(updates, state.nu, own_b2, 2)
-        mu = moments.update_moment(scaled, state.mu, own_b1, 1)
-        direction = moments.update_moment(scaled, mu, own_b1, 1) if nesterov else mu
+        # the first gradient is v and leaves m as it is
+        nu, mu = average(updates, state.nu, b2, 2, 0.0), average(scaled, state.mu, b1, 1, 1.0)
+        direction = average(scaled, mu, b1, 1, 1.0) if nesterov else mu
         direction = trees.map_updates(lambda g, m: m, updates, direction)
         mu, nu = trees.cast_like((mu, nu), (state.mu, state.nu))
         return direction, ScaleByAdamState(count=trees.increment(state.count), mu=mu, nu=nu)
 
     return transformation("ADOPT's direction", ScaleByAdamState, init, update)
+
+
+def _average(first, form, updates, old, decay, order, at_first):
+    """Return an average, which the first gradient moves by another decay."""
+    if form == "weighted":
+        return moments.update_moment(updates, old, jnp.where(first, at_first, decay), order)
+    new = moments.update_moment(updates, old, decay, order, form)
+    start = moments.update_moment(updates, old, at_first, order)
+    return jax.tree.map(lambda x, y: jnp.where(first, x, y), start, new)
 
 
 def _clipped(x: jax.Array, limit: ArrayLike) -> jax.Array:

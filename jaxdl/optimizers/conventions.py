@@ -117,8 +117,10 @@ EQUATIONS: Final[dict[str, str]] = {
     "dadapt_adamw": "w -= m/(√v + eps) + c weight_decay w, m = b1 m + (1-b1)c g with c = a d √(1-b2ᵗ)/(1-b1ᵗ), "
     "v = b2 v + (1-b2)g², d = max(d, r/((1-β)‖s‖₁)), r = βr + (1-β)c ⟨g, s/(√v + eps)⟩, s = βs + (1-β)c g, β = √b2; "
     "not bias_correction: c = a d",
-    "schedule_free_sgd": "z -= a(g + weight_decay w), x = (1-c)x + cz, w = (1-b1)z + b1 x; judged at x",
-    "schedule_free_adamw": "z -= a(g/(√v̂ + eps) + weight_decay w), x = (1-c)x + cz, w = (1-b1)z + b1 x; judged at x",
+    "schedule_free_sgd": "z -= a(g + weight_decay w), x = (1-c)x + cz, w = (1-b1)z + b1 x; judged at x; "
+    "direct: w += c(z - w) + (1 - b1(1-c))u for the step u of z, without x",
+    "schedule_free_adamw": "z -= a(g/(√v̂ + eps) + weight_decay w), x = (1-c)x + cz, w = (1-b1)z + b1 x; judged at x; "
+    "direct: see schedule_free_sgd",
     "shampoo": "matrices: L += GGᵀ, R += GᵀG, W -= a L^(-1/4) G R^(-1/4); k axes: the power -1/(2k); from eps I; "
     "with a decay: L = decay L + (1-decay)GGᵀ",
     "soap": "L = b2 L + (1-b2)GGᵀ, R = b2 R + (1-b2)GᵀG, adam of Q_Lᵀ G Q_R with eps_hat, W -= a(Q_L adam Q_Rᵀ + "
@@ -246,12 +248,12 @@ TABLE: Final[dict[str, dict[str, dict[str, Any]]]] = {
         "paper": {"learning_rate": 1e-2, "min_dim_size_to_factor": 1, "relative_step": True},
     },
     "ademamix": {
-        "optax": {"weight_decay": 0.0},
-        "paper": {"weight_decay": REQUIRED},
+        "optax": {"weight_decay": 0.0, "decay_form": "joint"} | _ROUNDED | _WEIGHTED,
+        "paper": {"weight_decay": REQUIRED, "decay_form": "product"} | _TORCH,
     },
     "adopt": {
-        "optax": {"use_clipping": True},
-        "paper": {"use_clipping": False},
+        "optax": {"use_clipping": True} | _WEIGHTED,
+        "paper": {"use_clipping": False, "moment_form": "mixed"},
     },
     "prodigy": {
         "optax": {"weight_decay": 0.0, "bias_correction": True},
@@ -266,10 +268,12 @@ TABLE: Final[dict[str, dict[str, dict[str, Any]]]] = {
         "paper": {"weight_decay": 0.0, "bias_correction": False},
     },
     "schedule_free_sgd": {
-        "optax": {"weight_decay": None},
+        "optax": {"weight_decay": None, "direct": False},
+        "paper": {"weight_decay": None, "direct": True},
     },
     "schedule_free_adamw": {
-        "optax": {"weight_decay": 0.0},
+        "optax": {"weight_decay": 0.0, "direct": False},
+        "paper": {"weight_decay": 0.0, "direct": True},
     },
     "shampoo": {
         "optax": {"eps": 1e-6, "max_dim": 10_000},

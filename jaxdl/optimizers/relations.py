@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any, Final, NamedTuple
 
+import jax.numpy as jnp
+
 from jaxdl import schedules
 
 __all__ = ["RELATIONS", "Relation"]
@@ -145,6 +147,72 @@ RELATIONS: Final = (
         {"weight_decay": 5e-4, "trust_coefficient": 1.0},
         False,
         1e-2,
+    ),
+    Relation(
+        "adan",
+        "paper is not optax: it weighs the gradient's change by b2 = .92, and optax by 1 - b2 = .08",
+        {"convention": "paper"},
+        {"eps_root": 0.0},
+        False,
+    ),
+    Relation(
+        "adabelief",
+        "paper is optax at eps=1e-8, eps_root=1e-8",
+        {"convention": "paper"},
+        {"eps": 1e-8, "eps_root": 1e-8},
+        True,
+    ),
+    Relation(
+        "yogi",
+        "paper is not optax: it corrects no bias, so that its first steps are short",
+        {"convention": "paper", "initial_accumulator_value": 1e-6},
+        {},
+        False,
+    ),
+    Relation("rprop", "torch is not optax, whose steps come one update late", {"convention": "torch"}, {}, False),
+    Relation(
+        "rprop",
+        "paper is not torch: where the sign changed it takes back the last step",
+        {"convention": "paper"},
+        {"convention": "torch"},
+        False,
+    ),
+    Relation(
+        "adafactor",
+        "paper is optax at the rate min(0.01, 1/√t) where no array is factored",
+        {"convention": "paper"},
+        {"learning_rate": lambda t: jnp.minimum(0.01, (t + 1.0) ** -0.5)},
+        True,
+    ),
+    Relation(
+        "ademamix",
+        "paper is optax at the same weight_decay (within rounding)",
+        {"convention": "paper", "weight_decay": 0.1},
+        {"weight_decay": 0.1},
+        True,
+    ),
+    Relation(
+        "adopt",
+        "paper at use_clipping=True is optax (within rounding: optax's 1-b2 in float32 is 1.7e-4 of itself too large, "
+        "which adds up to 270 ulps in 1,000 steps)",
+        {"convention": "paper", "use_clipping": True},
+        {},
+        True,
+    ),
+    Relation(
+        "schedule_free_sgd",
+        "paper is optax without a warm-up (within rounding: dividing by b1 and the float32 sum of weights add up to "
+        "100 ulps in 1,000 steps)",
+        {"convention": "paper"},
+        {},
+        True,
+    ),
+    Relation(
+        "schedule_free_sgd",
+        "paper is not optax in a warm-up, where its first step is a/W and optax's 0",
+        {"convention": "paper", "warmup_steps": 10},
+        {"warmup_steps": 10},
+        False,
     ),
 )
 """``learning_rate`` is .01 where a setting does not name it."""

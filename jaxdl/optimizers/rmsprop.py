@@ -98,6 +98,7 @@ def scale_by_rms(
     eps_in_sqrt: bool = True,
     bias_correction: bool = False,
     moment_form: str = "weighted",
+    exact_correction: bool = False,
 ) -> GradientTransformation:
     """Scale by RMSProp's direction. See ``rmsprop`` for the arguments."""
     _check_rms(decay, eps, initial_scale)
@@ -115,7 +116,7 @@ def scale_by_rms(
         del params
         nu = moments.update_moment(updates, state.nu, decay, 2, moment_form)
         count = trees.increment(state.count) if bias_correction else None
-        corrected = moments.correct_bias(nu, decay, count) if bias_correction else nu
+        corrected = moments.correct_bias(nu, decay, count, exact_correction) if bias_correction else nu
         updates = map_updates(scale, updates, corrected)
         nu = trees.cast_like(nu, state.nu)
         return updates, _with_count(ScaleByRmsState, ScaleByRmsWithCountState, bias_correction, count, nu=nu)

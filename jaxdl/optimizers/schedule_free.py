@@ -29,6 +29,8 @@ def schedule_free(
     b1: ArrayLike = 0.9,
     weight_lr_power: ArrayLike = 2.0,
     state_dtype: DTypeLike | None = None,
+    *,
+    direct: bool = False,
 ) -> GradientTransformationExtraArgs:
     """Schedule-free learning: z ← z + u, x ← (1−c)x + cz, w ← (1−b1)z + b1·x, where u is the base optimizer's update.
 
@@ -40,6 +42,8 @@ def schedule_free(
         learning_rate: α, the base optimizer's, a number of at least 0 or a schedule with warm-up and without decay.
         b1: weight of x in the point where the gradient is taken, above 0 and below 1.
         weight_lr_power: p.
+        direct: order of operations: w ← w + c(z − w) + (1 − b1(1−c))u without x, as the authors' package; False finds x
+            from w and z at every step, as optax, and dividing by b1 rounds more.
         state_dtype: dtype of z and of the base optimizer's accumulators; None keeps float32 for half-precision leaves
             and the leaf's own for others.
 
@@ -64,13 +68,13 @@ def schedule_free(
         require_state(state, ScheduleFreeState, "schedule-free")
         stages.require_params(params, "schedule-free")
         rate = learning_rate(state.step_count) if callable(learning_rate) else constant
-        largest, total, share = _weights(state, rate, power)
+        largest, total, share = (_relative_weights if direct else _weights)(state, rate, power)
         steps, base_state = base_optimizer.update(
             updates, state.base_optimizer_state, params, **(extra_args if takes_extra else {})
         )
         z = trees.map_state(lambda u, z: trees.plus(trees.widen(z), trees.widen(u)), steps, state.z)
         wide = jax.tree.map(trees.widen, state.z)
-        moved = trees.map_updates(partial(_moved, beta, share), steps, params, wide, z)
+        moved = trees.map_updates(partial(_direct if direct else _moved, beta, share), steps, params, wide, z)
         step_count = trees.increment(state.step_count)
         return moved, ScheduleFreeState(state.b1, total, step_count, largest, base_state, z)
 
@@ -84,6 +88,23 @@ def _weights(state: Any, rate: Any, power: Any) -> tuple[Any, Any, Any]:
     weight = (largest**power).astype(largest.dtype)
     total = jnp.asarray(state.weight_sum) + weight
     return largest, total, jnp.where(total == 0, 0, weight / jnp.where(total == 0, 1, total))
+
+
+def _relative_weights(state: Any, rate: Any, power: Any) -> tuple[Any, Any, Any]:
+    """Return the same with the sum in units of the new weight, so that at a constant rate it is the exact count."""
+    before = jnp.asarray(state.max_lr)
+    largest = jnp.maximum(before, jnp.asarray(rate, before.dtype))
+    share_of = lambda x: (jnp.where(largest == 0, 0, x / jnp.where(largest == 0, 1, largest)) ** power).astype(x.dtype)
+    unit = share_of(largest)
+    total = jnp.asarray(state.weight_sum) * share_of(before) + unit
+    return largest, total, jnp.where(total == 0, 0, unit / jnp.where(total == 0, 1, total))
+
+
+def _direct(beta, share, u, w, old, new):
+    """Return the step of w for the step u of z, of which the old is needed alone."""
+    del new
+    toward = trees.times(share, trees.plus(old, -w))
+    return trees.plus(toward, trees.times(1.0 - beta * (1.0 - share), trees.widen(u)))
 
 
 def _moved(beta, share, u, w, old, new):
@@ -104,6 +125,7 @@ def schedule_free_sgd(
     state_dtype: DTypeLike | None = None,
     *,
     convention: str = "optax",
+    direct: bool | None = None,
 ) -> GradientTransformationExtraArgs:
     """Schedule-free SGD: see ``schedule_free``, with u = −α(g + λw).
 
@@ -115,16 +137,19 @@ def schedule_free_sgd(
         weight_lr_power: see ``schedule_free``.
         state_dtype: see ``schedule_free``.
         convention: whose algorithm and defaults, a name in ``CONVENTIONS``.
+        direct: see ``schedule_free``; also, the first step of a warm-up is α/W, not 0. None takes the convention's
+            (optax False, the paper True).
 
     Raises:
         ValueError: a number is out of range, or the convention does not define this optimizer.
 
     Reference: see ``schedule_free``.
     """
-    decay = resolve("schedule_free_sgd", convention, weight_decay=weight_decay)["weight_decay"]
-    rate = _warmed_up(learning_rate, warmup_steps)
-    base = sgd(rate) if decay is None else stages.chain(stages.add_decayed_weights(decay), sgd(rate))
-    return schedule_free(base, rate, b1, weight_lr_power, state_dtype)
+    options = resolve("schedule_free_sgd", convention, weight_decay=weight_decay, direct=direct)
+    rate, decay = _warmed_up(learning_rate, warmup_steps), options["weight_decay"]
+    base = sgd(_ahead(rate) if options["direct"] and warmup_steps else rate)
+    base = base if decay is None else stages.chain(stages.add_decayed_weights(decay), base)
+    return schedule_free(base, rate, b1, weight_lr_power, state_dtype, direct=options["direct"])
 
 
 @own_words
@@ -139,6 +164,7 @@ def schedule_free_adamw(
     state_dtype: DTypeLike | None = None,
     *,
     convention: str = "optax",
+    direct: bool | None = None,
 ) -> GradientTransformationExtraArgs:
     """Schedule-free AdamW: see ``schedule_free``, with u = −α(g/(√v̂ + eps) + λw), where v̂ is Adam's.
 
@@ -152,20 +178,25 @@ def schedule_free_adamw(
         weight_lr_power: see ``schedule_free``.
         state_dtype: see ``schedule_free``.
         convention: see ``schedule_free_sgd``.
+        direct: see ``schedule_free_sgd``.
 
     Raises:
         ValueError: a number is out of range, or the convention does not define this optimizer.
 
     Reference: see ``schedule_free``.
     """
-    decay = resolve("schedule_free_adamw", convention, weight_decay=weight_decay)["weight_decay"]
+    options = resolve("schedule_free_adamw", convention, weight_decay=weight_decay, direct=direct)
     rate = _warmed_up(learning_rate, warmup_steps)
     base = stages.chain(
-        scale_by_rms(b2, eps, eps_in_sqrt=False, bias_correction=True),
-        stages.add_decayed_weights(decay),
-        stages.scale_by_learning_rate(rate),
+        scale_by_rms(b2, eps, eps_in_sqrt=False, bias_correction=True, exact_correction=options["direct"]),
+        stages.add_decayed_weights(options["weight_decay"]),
+        stages.scale_by_learning_rate(_ahead(rate) if options["direct"] and warmup_steps else rate),
     )
-    return schedule_free(base, rate, b1, weight_lr_power, state_dtype)
+    return schedule_free(base, rate, b1, weight_lr_power, state_dtype, direct=options["direct"])
+
+
+def _ahead(rate: Any) -> ScalarOrSchedule:
+    return lambda count: rate(count + 1)
 
 
 def _warmed_up(learning_rate: ScalarOrSchedule, warmup_steps: int | None) -> ScalarOrSchedule:

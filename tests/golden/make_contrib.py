@@ -2,7 +2,8 @@
 
 In an environment of its own, from the repository's root:
 
-    pip install torch==2.15.0 numpy==2.4.6 prodigyopt==1.1.2 pytorch-optimizer==4.1.0 schedulefree==1.4.1
+    pip install torch==2.15.0 numpy==2.4.6 prodigyopt==1.1.2 pytorch-optimizer==4.1.0 schedulefree==1.4.1 \
+        dadaptation==3.2
     python tests/golden/make_contrib.py
 
 Streams and saved steps are those of `make_golden.py`.
@@ -12,6 +13,7 @@ import importlib.metadata
 import json
 from pathlib import Path
 
+import dadaptation
 import prodigyopt
 import pytorch_optimizer
 import schedulefree
@@ -26,6 +28,8 @@ RUNS = {
     "ademamix": (pytorch_optimizer.AdEMAMix, {"lr": 0.01, "weight_decay": 0.1, "weight_decouple": True}),
     # as in the authors' code, the bound counts the updates before this one
     "adopt": (pytorch_optimizer.ADOPT, {"lr": 0.01, "clip_lambda": lambda step: (step - 1) ** 0.25}),
+    "dadapt_adamw": (dadaptation.DAdaptAdam, {"lr": 0.1, "d0": 1e-3, "decouple": True}),
+    "schedule_free_warmup": (schedulefree.SGDScheduleFree, {"lr": 0.01, "warmup_steps": 50, "foreach": False}),
     "schedule_free_sgd": (schedulefree.SGDScheduleFree, {"lr": 0.01, "foreach": False}),
     "schedule_free_adamw": (
         schedulefree.AdamWScheduleFree,
@@ -51,7 +55,7 @@ def run(factory, keywords, stream):
 
 def main():
     """Write the file beside this one."""
-    packages = ("torch", "prodigyopt", "pytorch-optimizer", "schedulefree")
+    packages = ("torch", "prodigyopt", "pytorch-optimizer", "schedulefree", "dadaptation")
     record = {"versions": {name: importlib.metadata.version(name) for name in packages}, "runs": {}}
     for name, (factory, keywords) in RUNS.items():
         record["runs"][name] = {kind: run(factory, keywords, stream) for kind, stream in gradients().items()}
