@@ -4,8 +4,11 @@
 and the state tree of its optax namesake. ``convention=`` selects whose algorithm runs; ``conventions`` has the table.
 """
 
+from typing import TYPE_CHECKING
+
 from optax import apply_updates
 
+from jaxdl import words
 from jaxdl.optimizers.adabelief import adabelief
 from jaxdl.optimizers.adadelta import adadelta
 from jaxdl.optimizers.adafactor import adafactor
@@ -130,3 +133,6 @@ __all__ = [
     "update",
     "yogi",
 ]
+
+if not TYPE_CHECKING:  # a checker of types would take every name for one of this module's
+    __getattr__ = words.absent(__name__, __all__)
