@@ -54,6 +54,7 @@ def write(folder: str | Path) -> Path:
         _landscapes,
         _costs,
         _diverged,
+        _failed,
     )
     parts = [part for section in sections for part in section(study, folder)]
     if study.manifest is not None:
@@ -82,6 +83,14 @@ def _summary(study: StudyContents, folder: Path) -> list[str]:
     ]
     if any(run.status == "stopped" for run in study.runs):
         parts.append("The budget ended the runs of some problems before their full number of steps.")
+    if study.merged:
+        parts.append(
+            f"Put together from {len(study.merged)} studies; seconds are comparable within each of them alone: "
+            + "; ".join(map(pages.plain, study.merged))
+        )
+    if study.failures:
+        failed = num.counted({one.optimizer for one in study.failures}, "optimizer")
+        parts.append(f"{failed} failed with an error, see the end of the report.")
     for name, pairs in (("twin", study.twins), ("planted", study.planted)):
         found = judging.of_pairs(study, pairs)
         apart = sum(one.decided for one in found)
@@ -273,6 +282,15 @@ def _diverged(study: StudyContents, folder: Path) -> list[str]:
                 rows.append([problem, num.short(optimizer), *counts, f"{least:.4g}"])
     header = ["problem", "optimizer", "default", "tuning", "final", "smallest rate that diverged"]
     return ["## Runs that diverged", pages.table(header, rows, left=2) if rows else "None."]
+
+
+def _failed(study: StudyContents, folder: Path) -> list[str]:
+    del folder
+    if not study.failures:
+        return []
+    rows = [[one.problem, num.short(one.optimizer), one.stage, one.error] for one in study.failures]
+    said = "Their code raised an error. They have no further runs on the problem, and all others have theirs."
+    return ["## Optimizers that failed", said, pages.table(["problem", "optimizer", "stage", "error"], rows, left=4)]
 
 
 # ---------------------------------------------------------------- curves over the groups of optimizers

@@ -50,7 +50,8 @@ def parse(
         config_type: a dataclass; the docstrings of its fields become the help of the options. Its class variable
             GROUPS, if it has one, maps titles to the names of the options below them; others come first. FOLLOWS maps
             options to the one that decides about their default: they are not taken from ``--config`` if that one is
-            given otherwise. MOVABLE names options that a resumed run may change.
+            given otherwise. MOVABLE names options that a resumed run may change. GROWS names those that its method
+            ``grown(given)`` checks and extends: it returns the resumed run's config.
         argv: the arguments; those of this process by default.
         description: text above the options, usually the module's docstring.
         prog: the command's name in the help.
@@ -86,6 +87,8 @@ def parse(
         stored = read_config(config_type, path)
     config: Any = cli(default=_nested(_with_help(config_type), vars(stored)))
     if resume is not None:
+        grow = getattr(stored, "grown", None)
+        config = config if grow is None else grow(config)
         _check_same(stored, config, pathlib.Path(resume))
     else:
         config = _following(stored, config, argv)
@@ -195,7 +198,7 @@ def _check_same(stored: Any, config: Any, resume: pathlib.Path) -> None:
         except ValueError as error:
             raise ValueError(f"--resume {resume}: {error}") from error
         stored = dataclasses.replace(stored, epochs=config.epochs)
-    names = sorted(_fields(type(config)) - _free(type(config)))
+    names = sorted(_fields(type(config)) - _free(type(config)) - {*getattr(config, "GROWS", ())})
     pairs = [(name, getattr(stored, name), getattr(config, name)) for name in names]
     differ = [f"{name} is {was!r} in the run, {now!r} here" for name, was, now in pairs if not _same(was, now)]
     if differ:
