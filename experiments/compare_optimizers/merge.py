@@ -19,6 +19,7 @@ import tyro
 
 from experiments.compare_optimizers import records, rows
 from experiments.compare_optimizers.command import PLANTED, Config
+from experiments.compare_optimizers.spaces import alike
 from jaxdl import runs
 from jaxdl.runs import commandline, names
 from jaxdl.runs import folder as folders
@@ -192,15 +193,15 @@ def write(
 
 
 def _join(path: Path, parts: Sequence[Part], found: Sequence[Sequence[Any]], key: Any, rank: Any) -> None:
-    """Write the rows of the first study that has their key, in order; their lines do not change by a byte."""
-    owner = {key(row): i for i, rows in reversed([*enumerate(found)]) for row in rows}
+    """Write each row of the first study that has its key, in order; lines do not change by a byte."""
+    owner = {key(row): i for i, found_rows in reversed([*enumerate(found)]) for row in found_rows}
     lines, kept = [], []
-    for i, (part, rows) in enumerate(zip(parts, found, strict=True)):
-        if not rows:
+    for i, (part, found_rows) in enumerate(zip(parts, found, strict=True)):
+        if not found_rows:
             continue
         header, *texts = (part.folder / path.name).read_text().splitlines()
         lines = lines or [header]
-        mine = [(row, text) for row, text in zip(rows, texts, strict=True) if owner[key(row)] == i]
+        mine = [(row, text) for row, text in zip(found_rows, texts, strict=True) if owner[key(row)] == i]
         kept += mine
     lines += [text for _, text in sorted(kept, key=lambda pair: rank(pair[0]))]
     write_whole(path, "".join(f"{line}\n" for line in lines))
@@ -217,7 +218,7 @@ def _plan(parts: Sequence[Part], problems: Sequence[str]) -> records.Plan:
         steps=union("steps"),
         full_steps=union("full_steps"),
         methods=union("methods"),
-        twins=tuple(names.twins(labels)),
+        twins=tuple(pair for pair in names.twins(labels) if parts[0].config.space == "rate" or alike(pair)),
         planted=_union(pair for pair in PLANTED if {*pair} <= {*labels}),
         validated=tuple(name for name in problems if name in validated),
         merged=tuple(line for part in parts for line in part.plan.merged or (_said(part),)),

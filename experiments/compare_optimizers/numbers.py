@@ -52,6 +52,20 @@ def by_rate(runs: Sequence[Run]) -> tuple[np.ndarray, np.ndarray]:
     return np.array(rates), np.array([np.mean(values[rate]) for rate in rates])
 
 
+def by_point(runs: Sequence[Run]) -> list[float]:
+    """Return the mean final value of each point that some runs tried; infinity where one diverged."""
+    values: dict[tuple[float, str], list[float]] = {}
+    for run in runs:
+        values.setdefault((run.rate, run.settings), []).append(run.value)
+    return [float(np.mean(found)) for found in values.values()]
+
+
+def flags(final: Sequence[Run], default: Sequence[Run], tuning: Sequence[Run]) -> str:
+    """Write the signs of a tuned rate that may mislead: † at the end of the range, ‡ worse than the default."""
+    found = remarks(final, default, tuning)
+    return ("†" if "end of the range" in found else "") + ("‡" if "worse than" in found else "")
+
+
 def remarks(final: Sequence[Run], default: Sequence[Run], tuning: Sequence[Run]) -> str:
     """Write the reasons for which a tuned rate may mislead."""
     if not tuning:
@@ -81,10 +95,10 @@ def percent(interval: Interval, scale: float) -> Interval:
     return Interval(*(100 * v / scale if scale and math.isfinite(scale) else v for v in interval))
 
 
-def both(interval: Interval) -> str:
-    """Write an estimate with its interval."""
-    shown = ends(interval)
-    return number(interval.estimate) if shown == "–" else f"{number(interval.estimate)} ({shown})"
+def half(interval: Interval) -> str:
+    """Write an estimate ± half of its interval."""
+    width = interval.high - interval.low
+    return f"{number(interval.estimate)} ± {width / 2:.2g}" if math.isfinite(width) else number(interval.estimate)
 
 
 def ends(interval: Interval) -> str:

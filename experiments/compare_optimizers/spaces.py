@@ -114,6 +114,12 @@ def declared_space(label: str) -> dict[str, Range]:
     return {keyword: values for keyword, values in found.items() if keyword not in named.keywords}
 
 
+def alike(pair: tuple[str, str]) -> bool:
+    """Return whether two optimizers tune the same settings; where one's name sets a keyword, the other may tune it."""
+    first, second = map(declared_space, pair)
+    return first == second
+
+
 def scheduled(count: Any, rate: Any, warmup: Any, kind: Any, steps: Any) -> Any:
     """Return the learning rate of a step: a linear rise over a share of all steps, then one of `SCHEDULES`.
 

@@ -45,7 +45,7 @@ from experiments.compare_optimizers.records import (
     Stage,
 )
 from experiments.compare_optimizers.rows import describe, evaluation, in_order, result
-from experiments.compare_optimizers.spaces import Point, Space
+from experiments.compare_optimizers.spaces import Point, Space, alike
 from jaxdl import studies
 from jaxdl.runs import records
 from jaxdl.runs.names import twins
@@ -251,7 +251,7 @@ class Study:
             full_steps={name: problem.steps for name, problem in self.problems.items()},
             methods={name: method.name for name, method in self.methods.items()},
             rates=self.settings.rates,
-            twins=tuple(twins([*self.contenders])),
+            twins=tuple(pair for pair in twins([*self.contenders]) if self.spaces is None or alike(pair)),
             planted=self.planted,
             tuning_seeds=self.tuning_seeds,
             validated=tuple(self._tuning),
