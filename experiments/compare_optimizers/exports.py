@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -136,11 +137,12 @@ def latex(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1
 def escaped(text: str) -> str:
     """Escape a text for LaTeX, so that it cannot introduce commands."""
     special = {
-        "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$",
+        "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "−": "$-$",
         "∞": r"$\infty$", "†": r"$^\dagger$", "‡": r"$^\ddagger$", "–": "--", "<": r"\textless{}",
         ">": r"\textgreater{}", "|": r"\textbar{}", **{c: f"\\{c}" for c in "&%$#_{}"},
     }  # fmt: skip
-    return "".join(special.get(c, c) for c in " ".join(text.split()))
+    minus = re.sub(r"(^|(?<=\s))-(?=[\d∞])", "−", " ".join(text.split()))
+    return "".join(special.get(c, c) for c in minus)
 
 
 def as_csv(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

@@ -15,7 +15,7 @@ from jaxtyping import Float, Real
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from jaxdl.plots.drawing import COLORS, Curve, add_heading, literal, shorten
 
@@ -298,12 +298,15 @@ def _markers(axes: Axes, group: Mapping[str, Curve | Band], marked: Mapping[str,
         color, gone = COLORS[place % len(COLORS)], np.isposinf(y)
         edge = axes.get_xaxis_transform()  # x in data, y in shares of the height
         top = np.full(gone.sum(), 0.97 - 0.05 * place)
-        axes.plot(x[~gone], y[~gone], "o", color=color, markersize=2.6, zorder=4 + place)
-        axes.plot(x[gone], top, "^", color=color, markersize=3.2, transform=edge, zorder=4 + place, clip_on=False)
         at = x == marked.get(name, np.nan)
         ring = {"color": "black", "markersize": 6.5, "markerfacecolor": "none", "markeredgewidth": 0.9, "zorder": 9}
+        axes.plot(x[~gone], y[~gone], "o", color=color, markersize=2.6, zorder=4 + place)
         axes.plot(x[at & ~gone], y[at & ~gone], "o", **ring)
-        axes.plot(x[at & gone], top[: (at & gone).sum()], "o", transform=edge, clip_on=False, **ring)
+        above = axes.plot(x[gone], top, "^", color=color, markersize=3.2, transform=edge, zorder=4 + place)
+        above += axes.plot(x[at & gone], top[: (at & gone).sum()], "o", transform=edge, **ring)
+        for line in above:
+            line.set_clip_on(False)
+            line.set_in_layout(False)  # an empty one would take room at the figure's corner
 
 
 def _last(curve: Curve | Band) -> float:
@@ -331,8 +334,11 @@ def _scale(cells, drawn, logx, logy, line):
         axes.set(xscale="log" if logx else "linear", yscale="log" if logy else "linear")
         _plain(axes, "both")
         if logy:
-            axes.yaxis.set_major_locator(LogLocator(numticks=6))
+            few = values.max() < 300 * values.min()  # powers of ten alone would be one or two ticks
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if few else (1,), numticks=10 if few else 6))
             axes.yaxis.set_minor_formatter(NullFormatter())
+            if few:
+                axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     if values.size:
         most = float(np.quantile(values, 0.9))
         top = values.max() if logy else min(values.max(), most + 0.5 * (most - values.min()))
