@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 
 import jax.numpy as jnp
 
-from experiments.compare_optimizers.contenders import Contender
+from experiments.compare_optimizers.contenders import Contender, contender
 from jaxdl.optimizers.conventions import TABLE
 from jaxdl.runs import names
 from jaxdl.studies.sweep import Build
@@ -116,7 +116,7 @@ def declared_space(label: str) -> dict[str, Range]:
 
 def alike(pair: tuple[str, str]) -> bool:
     """Return whether two optimizers tune the same settings; where one's name sets a keyword, the other may tune it."""
-    first, second = map(declared_space, pair)
+    first, second = (declared_space(label) if contender(label).tuned else None for label in pair)
     return first == second
 
 
