@@ -2,6 +2,7 @@
 
 import csv
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -34,7 +35,7 @@ def table(path, without=records.TIMES):
         return [{k: v for k, v in row.items() if k not in without} for row in csv.DictReader(file)]
 
 
-def settings_of(text):
+def settings_of(text) -> dict[str, Any]:
     return {k: v if k == "schedule" else float(v) for k, v in (one.split("=") for one in text.split())}
 
 
@@ -79,7 +80,7 @@ def test_a_name_fixes_its_keywords_and_methods_without_tuning_have_none():
     assert [*spaces.declared_space("experiments.compare_optimizers:adam_l2")] == ["weight_decay"]
     assert [*spaces.declared_space("optax.yogi")] == ["b1"]
     free = space("jaxdl.prodigy")
-    assert (free.points, free.own) == ((), spaces.Point(1.0, "defaults"))
+    assert (free.points, free.own) == ((), spaces.Candidate(1.0, "defaults"))
     assert space("jaxdl.lars").own is None, "it has no default rate"
     assert spaces.alike(("jaxdl.adam", "optax.adam"))
     assert not spaces.alike(("jaxdl.momentum", "optax.sgd(momentum=0.9)"))

@@ -80,6 +80,21 @@ def _summary(study: StudyContents, folder: Path) -> list[str]:
     ]
     if any(run.status == "stopped" for run in study.runs):
         parts.append("The budget ended the runs of some problems before their full number of steps.")
+    parts += _warnings(study)
+    for name, pairs in (("twin", study.twins), ("planted", study.planted)):
+        found = judging.of_pairs(study, pairs)
+        apart = sum(one.decided for one in found)
+        if found:
+            parts.append(
+                f"**{name.capitalize()} pairs**: {apart} of {len(found)} comparisons are told apart after Holm's "
+                f"correction; {sum(one.test.interval.contains(0) for one in found)} intervals contain 0."
+            )
+    return parts
+
+
+def _warnings(study: StudyContents) -> list[str]:
+    """Say what speaks against the study's numbers: rates at an end, failures, several machines."""
+    parts = []
     flags = [row.flags for p in study.problems for o in study.optimizers if (row := exports.row(study, p, o))]
     edges, losing = (sum(flag in found for found in flags) for flag in ("†", "‡"))
     if edges or losing:
@@ -95,14 +110,6 @@ def _summary(study: StudyContents, folder: Path) -> list[str]:
     if study.failures:
         failed = num.counted({one.optimizer for one in study.failures}, "optimizer")
         parts.append(f"{failed} failed with an error, see the end of the report.")
-    for name, pairs in (("twin", study.twins), ("planted", study.planted)):
-        found = judging.of_pairs(study, pairs)
-        apart = sum(one.decided for one in found)
-        if found:
-            parts.append(
-                f"**{name.capitalize()} pairs**: {apart} of {len(found)} comparisons are told apart after Holm's "
-                f"correction; {sum(one.test.interval.contains(0) for one in found)} intervals contain 0."
-            )
     return parts
 
 

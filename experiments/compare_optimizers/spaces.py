@@ -67,7 +67,7 @@ AXES: Final = {"learning_rate": 0, "weight_decay": 1, "momentum": 2, "b1": 2, "b
 """The coordinate of each setting in Sobol's sequence."""
 
 
-class Point(NamedTuple):
+class Candidate(NamedTuple):
     """Settings to try. If the rate alone is tuned, there is nothing else."""
 
     rate: float
@@ -78,8 +78,8 @@ class Point(NamedTuple):
 class Space(NamedTuple):
     """What one optimizer tries in a joint study."""
 
-    points: tuple[Point, ...]  # empty for a method that is not tuned
-    own: Point | None  # its defaults, None if it has no default rate
+    points: tuple[Candidate, ...]  # empty for a method that is not tuned
+    own: Candidate | None  # its defaults, None if it has no default rate
     build: Build  # from a traced vector: the values of a point and the number of steps
 
 
@@ -90,7 +90,7 @@ def space(one: Contender, rates: tuple[float, float], count: int) -> Space:
     """
     if not one.tuned:
         assert one.default_rate is not None  # see `contenders.contender`
-        return Space((), Point(one.default_rate, "defaults"), one.build)
+        return Space((), Candidate(one.default_rate, "defaults"), one.build)
     declared: dict[str, Range] = {"learning_rate": Log(*rates), **declared_space(one.label)}
     declared |= {"warmup": WARMUPS, "schedule": SCHEDULES}
     tried = [_point(declared, {name: _at(declared[name], row[AXES[name]]) for name in declared})
@@ -150,13 +150,13 @@ def _builder(build: Callable[..., Any], keywords: list[str]) -> Build:
     return built
 
 
-def _point(declared: Mapping[str, Range], values: Mapping[str, Any]) -> Point:
+def _point(declared: Mapping[str, Range], values: Mapping[str, Any]) -> Candidate:
     """Round the values to the four digits that results.csv has, so that a resumed study runs the same ones."""
     texts = {name: value if isinstance(value, str) else f"{value:.4g}" for name, value in values.items()}
     rate = float(texts.pop("learning_rate"))
     numbers = [float(SCHEDULES.index(texts[name]) if name == "schedule" else texts[name]) for name in texts]
     assert [*texts] == [*declared][1:]
-    return Point(rate, " ".join(f"{name}={text}" for name, text in texts.items()), (rate, *numbers))
+    return Candidate(rate, " ".join(f"{name}={text}" for name, text in texts.items()), (rate, *numbers))
 
 
 def _at(values: Range, place: float) -> Any:

@@ -45,7 +45,7 @@ from experiments.compare_optimizers.records import (
     Stage,
 )
 from experiments.compare_optimizers.rows import describe, evaluation, in_order, result
-from experiments.compare_optimizers.spaces import Point, Space, alike
+from experiments.compare_optimizers.spaces import Candidate, Space, alike
 from jaxdl import studies
 from jaxdl.runs import records
 from jaxdl.runs.names import twins
@@ -111,7 +111,7 @@ class Study:
     @property
     def groups(self) -> int:
         """Return the number of groups in the whole study."""
-        return sum(len([*self._groups(p, c, Point(0.0))]) for p in self.problems for c in self.contenders.values())
+        return sum(len([*self._groups(p, c, Candidate(0.0))]) for p in self.problems for c in self.contenders.values())
 
     def run(self) -> None:
         """Make all runs that results.csv lacks.
@@ -157,7 +157,7 @@ class Study:
 
     # ------------------------------------------------------------ order
 
-    def _groups(self, problem: str, one: Contender, best: Point | None) -> Iterator[Group]:
+    def _groups(self, problem: str, one: Contender, best: Candidate | None) -> Iterator[Group]:
         """Yield the groups in order; if ``best`` is None, the best point is read from results.csv after tuning."""
         seeds, own = range(self.settings.seeds), self._own(one)
         tried = self._points(one)
@@ -167,7 +167,9 @@ class Study:
         point = self._best(problem, one) if best is None else best
         yield from self._divided(problem, one, "final", [(point, s) for s in seeds])
 
-    def _divided(self, problem: str, one: Contender, stage: Stage, pairs: list[tuple[Point, int]]) -> Iterator[Group]:
+    def _divided(
+        self, problem: str, one: Contender, stage: Stage, pairs: list[tuple[Candidate, int]]
+    ) -> Iterator[Group]:
         width = self._width(problem)
         for first in range(0, len(pairs), width):
             part = pairs[first : first + width]
@@ -175,7 +177,7 @@ class Study:
             texts = () if self.spaces is None else tuple(point.settings for point, _ in part)
             yield Group(problem, one.label, stage, members, texts)
 
-    def _traced(self, problem: str, point: Point) -> tuple[float, ...]:
+    def _traced(self, problem: str, point: Candidate) -> tuple[float, ...]:
         """Return the settings that the program takes; schedules know the number of steps."""
         return (*point.values, float(self._steps[problem])) if point.values else ()
 
@@ -186,26 +188,26 @@ class Study:
             return 1
         return -(-self.settings.seeds // devices) * devices
 
-    def _own(self, one: Contender) -> Point | None:
+    def _own(self, one: Contender) -> Candidate | None:
         """Return an optimizer's defaults; None if it has no default rate."""
         if self.spaces is not None:
             return self.spaces[one.label].own
-        return None if one.default_rate is None else Point(one.default_rate)
+        return None if one.default_rate is None else Candidate(one.default_rate)
 
-    def _points(self, one: Contender) -> tuple[Point, ...]:
+    def _points(self, one: Contender) -> tuple[Candidate, ...]:
         """Return the points that tuning tries: those of all optimizers and its own, or none."""
         if self.spaces is not None:
             return self.spaces[one.label].points
-        shared = tuple(Point(rate) for rate in self.settings.rates)
+        shared = tuple(Candidate(rate) for rate in self.settings.rates)
         if self.is_old:
             return shared
-        own = () if one.default_rate is None else (Point(one.default_rate),)
+        own = () if one.default_rate is None else (Candidate(one.default_rate),)
         return tuple(dict.fromkeys([*shared, *own])) if one.tuned else ()
 
     def _build(self, label: str) -> sweep.Build:
         return self.contenders[label].build if self.spaces is None else self.spaces[label].build
 
-    def _best(self, problem: str, one: Contender) -> Point:
+    def _best(self, problem: str, one: Contender) -> Candidate:
         """Return the point whose tuning runs ended lowest in the mean, or the lowest rate if each diverged for a seed.
 
         A method that is not tuned has its own defaults.
@@ -282,7 +284,7 @@ class Study:
         for name, problem in self.problems.items():
             more = min(4 * units[name], problem.steps) / units[name]
             for one in self.contenders.values():
-                groups = [*self._groups(name, one, Point(0.0))]
+                groups = [*self._groups(name, one, Candidate(0.0))]
                 try:
                     self._time(groups[0], units[name])
                     first, last = (self._time(groups[0], round(units[name] * count)) for count in (1, more))

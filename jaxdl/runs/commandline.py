@@ -87,9 +87,7 @@ def parse(
         stored = read_config(config_type, path)
     config: Any = cli(default=_nested(_with_help(config_type), vars(stored)))
     if resume is not None:
-        grow = getattr(stored, "grown", None)
-        config = config if grow is None else grow(config)
-        _check_same(stored, config, pathlib.Path(resume))
+        config = _resumed(stored, config, pathlib.Path(resume))
     else:
         config = _following(stored, config, argv)
     options = {name: getattr(stored, name) for name in _fields(config_type) - _free(config_type)}
@@ -188,6 +186,17 @@ def resuming(folder: str | os.PathLike, config: Any) -> str:
     """Return the arguments that resume a run: ``--resume DIR``, with ``--trust-run`` if its config needs it."""
     foreign = any(trust.is_foreign(text) for value in vars(config).values() for text in trust.texts(value))
     return f"--resume {folder}{' --trust-run' if foreign else ''}"
+
+
+def _resumed(stored: Any, config: Any, resume: pathlib.Path) -> Any:
+    """Return the config of a resumed run, which may have grown.
+
+    Raises:
+        ValueError: for options that it must not change.
+    """
+    config = stored.grown(config) if hasattr(stored, "grown") else config
+    _check_same(stored, config, resume)
+    return config
 
 
 def _check_same(stored: Any, config: Any, resume: pathlib.Path) -> None:
