@@ -86,10 +86,7 @@ def parse(
         path = config_path(given)
         stored = read_config(config_type, path)
     config: Any = cli(default=_nested(_with_help(config_type), vars(stored)))
-    if resume is not None:
-        config = _resumed(stored, config, pathlib.Path(resume))
-    else:
-        config = _following(stored, config, argv)
+    config = _resumed(stored, config, pathlib.Path(resume)) if resume is not None else _following(stored, config, argv)
     options = {name: getattr(stored, name) for name in _fields(config_type) - _free(config_type)}
     typed = {*argv, *(argument.partition("=")[2] for argument in argv)}
     kept = {name: value for name, value in options.items() if value == getattr(config, name)}
