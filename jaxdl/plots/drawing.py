@@ -15,7 +15,7 @@ from jaxdl import disk
 from jaxdl.extras import needed
 
 with needed("jaxdl.plots", "plots"):
-    from matplotlib import font_manager
+    from matplotlib import font_manager, rc_context
     from matplotlib.axes import Axes
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -63,6 +63,25 @@ def save(figure: Figure, path: str | Path, *, limit: int = 200_000) -> Path:
     """Write a figure as a PNG, see `png`, whole or not at all, and return the path."""
     disk.write_whole(path, png(figure, limit=limit))
     return Path(path)
+
+
+def vector(figure: Figure, kind: str = "svg") -> bytes:
+    """Encode a figure as SVG or PDF, for papers; equal figures give equal bytes.
+
+    Args:
+        figure: the figure.
+        kind: "svg" or "pdf".
+
+    Raises:
+        ValueError: for another kind.
+    """
+    if kind not in ("svg", "pdf"):
+        raise ValueError(f"kind={kind!r} is not allowed: it must be 'svg' or 'pdf'")
+    buffer = io.BytesIO()
+    undated = {"Date": None} if kind == "svg" else {"CreationDate": None}
+    with rc_context({"svg.hashsalt": "jaxdl"}):
+        figure.savefig(buffer, format=kind, metadata=undated)
+    return buffer.getvalue()
 
 
 def animation(frames: Iterable[Figure], *, seconds: float | int = 0.1, limit: int = 200_000) -> bytes:

@@ -50,7 +50,8 @@ def parse(
         config_type: a dataclass; the docstrings of its fields become the help of the options. Its class variable
             GROUPS, if it has one, maps titles to the names of the options below them; others come first. FOLLOWS maps
             options to the one that decides about their default: they are not taken from ``--config`` if that one is
-            given otherwise. MOVABLE names options that a resumed run may change.
+            given otherwise. MOVABLE names options that a resumed run may change. GROWS names those that its method
+            ``grown(given)`` checks and extends: it returns the resumed run's config.
         argv: the arguments; those of this process by default.
         description: text above the options, usually the module's docstring.
         prog: the command's name in the help.
@@ -85,10 +86,7 @@ def parse(
         path = config_path(given)
         stored = read_config(config_type, path)
     config: Any = cli(default=_nested(_with_help(config_type), vars(stored)))
-    if resume is not None:
-        _check_same(stored, config, pathlib.Path(resume))
-    else:
-        config = _following(stored, config, argv)
+    config = _resumed(stored, config, pathlib.Path(resume)) if resume is not None else _following(stored, config, argv)
     options = {name: getattr(stored, name) for name in _fields(config_type) - _free(config_type)}
     typed = {*argv, *(argument.partition("=")[2] for argument in argv)}
     kept = {name: value for name, value in options.items() if value == getattr(config, name)}
@@ -187,6 +185,17 @@ def resuming(folder: str | os.PathLike, config: Any) -> str:
     return f"--resume {folder}{' --trust-run' if foreign else ''}"
 
 
+def _resumed(stored: Any, config: Any, resume: pathlib.Path) -> Any:
+    """Return the config of a resumed run, which may have grown.
+
+    Raises:
+        ValueError: for options that it must not change.
+    """
+    config = stored.grown(config) if hasattr(stored, "grown") else config
+    _check_same(stored, config, resume)
+    return config
+
+
 def _check_same(stored: Any, config: Any, resume: pathlib.Path) -> None:
     """Raise ValueError for options that a resumed run must not change; its ``check_extension`` decides on epochs."""
     if hasattr(stored, "check_extension") and stored.epochs != config.epochs:
@@ -195,7 +204,7 @@ def _check_same(stored: Any, config: Any, resume: pathlib.Path) -> None:
         except ValueError as error:
             raise ValueError(f"--resume {resume}: {error}") from error
         stored = dataclasses.replace(stored, epochs=config.epochs)
-    names = sorted(_fields(type(config)) - _free(type(config)))
+    names = sorted(_fields(type(config)) - _free(type(config)) - {*getattr(config, "GROWS", ())})
     pairs = [(name, getattr(stored, name), getattr(config, name)) for name in names]
     differ = [f"{name} is {was!r} in the run, {now!r} here" for name, was, now in pairs if not _same(was, now)]
     if differ:

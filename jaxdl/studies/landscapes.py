@@ -194,13 +194,13 @@ def landscape_problem(landscape: Landscape, *, spread: float | int = 0.05, steps
     )
 
 
-def path(landscape: Landscape, build: Callable[[Any], Any], learning_rate: float, *, steps: int = 500) -> np.ndarray:
+def path(landscape: Landscape, build: Callable[[Any], Any], learning_rate: Any, *, steps: int = 500) -> np.ndarray:
     """Return the points that an optimizer visits from ``landscape.start``, of shape (steps + 1, 2).
 
     Args:
         landscape: the optimizer follows its gradient, without noise.
-        build: makes the optimizer from a learning rate.
-        learning_rate: of all steps.
+        build: makes the optimizer from a learning rate, or from several settings.
+        learning_rate: of all steps, or the settings.
         steps: number of steps; a path that stops being finite stays at its last finite point.
 
     Examples:
@@ -210,7 +210,7 @@ def path(landscape: Landscape, build: Callable[[Any], Any], learning_rate: float
         (6, 2)
     """
     walk = jax.jit(lambda rate: descent_path(landscape.value, build(rate), landscape.start, steps))
-    points = np.array(walk(jnp.float32(learning_rate)))
+    points = np.array(walk(jnp.asarray(learning_rate, jnp.float32)))
     gone = ~(np.isfinite(points).all(1) & np.isfinite(landscape.value(jnp.asarray(points))))
     if gone.any():
         points[gone.argmax() :] = points[gone.argmax() - 1]

@@ -221,14 +221,17 @@ def usable_rates(rates: ArrayLike, values: ArrayLike, limit: float | int) -> tup
     return good.size, float(np.log10(good.max() / good.min())) if good.size else math.nan
 
 
-def expected_best(values: ArrayLike, *, worst: float | int) -> Float[np.ndarray, " n"]:
+def expected_best(values: ArrayLike, *, worst: float | int, replacement: bool = True) -> Float[np.ndarray, " n"]:
     """Return the expected best value of k tuning points drawn at random from those tried, for k = 1...n.
 
     With the sorted values v₁ ≤ ... ≤ vₙ and drawing with replacement, E[min] = Σᵢ vᵢ (((n−i+1)/n)ᵏ − ((n−i)/n)ᵏ).
+    Without, which suits the points of a grid as none is tried twice, E[min] = Σᵢ vᵢ C(n−i, k−1)/C(n, k); the last one
+    is v₁.
 
     Args:
         values: one per tuning point, shape (n,).
         worst: value of a point that diverged or did worse than this; the value before training is a good choice.
+        replacement: whether a point may be drawn twice.
 
     Reference: Dodge et al., Show your work, 2019, https://arxiv.org/abs/1909.03004, equation 3 for the minimum.
 
@@ -242,6 +245,9 @@ def expected_best(values: ArrayLike, *, worst: float | int) -> Float[np.ndarray,
     n = values.size
     if not n:
         raise ValueError("values must hold at least one tuning point, got none")
+    if not replacement:
+        chances = [[math.comb(n - i, k - 1) / math.comb(n, k) for i in range(1, n + 1)] for k in range(1, n + 1)]
+        return np.array(chances) @ values
     above = np.arange(n, -1, -1) / n  # share of points at least as bad as the i-th
     powers = above[None] ** np.arange(1, n + 1)[:, None]
     return (powers[:, :-1] - powers[:, 1:]) @ values
