@@ -90,7 +90,7 @@ def _in_forward(shared: Setup, variables: tuple[Any, Any], batch: Any) -> str:
     except ValueError:  # a layer that cannot be taken apart
         return "the forward pass"
     x = data.normalize(jnp.asarray(images), shared.preprocessing)
-    (_, seen), _ = tapped.apply(*variables, x, train=True, key=jax.random.key(0))
+    (_, seen), _ = tapped.apply(*jax.tree.map(jnp.asarray, variables), x, train=True, key=jax.random.key(0))
     for path in parts:
         if path in seen and not all(np.isfinite(np.asarray(leaf)).all() for leaf in jax.tree.leaves(seen[path])):
             return f"the output of layer {path}"

@@ -20,7 +20,7 @@ from typing import Any
 
 import jax
 
-from experiments.train_cnn import beginning, dry_run, find_rate, logs, records, setup
+from experiments.train_cnn import beginning, dry_run, find_rate, logs, memory, records, setup
 from experiments.train_cnn.budget import SaveBudget
 from experiments.train_cnn.config import Config, resolve
 from experiments.train_cnn.outcome import finish, write_outcome
@@ -243,7 +243,8 @@ def train(trainers: Sequence[Trainer], epochs: int, line: Callable[[str], None])
                 compiled.append(trainer.start.step)
                 line(f"{trainer.name}: compiling")
             try:
-                trainer.train_epoch(epoch)
+                with memory.explained(trainer.setup, trainer.start):
+                    trainer.train_epoch(epoch)
             except runs.Diverged as error:
                 trainer.give_up(error)
                 line(f"diverged: {error}")

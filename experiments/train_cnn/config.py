@@ -39,7 +39,7 @@ class Config:
                          "early_stop", "noise_floor", "on_nan"),
         "computation": ("accumulate", "compute_dtype", "devices", "strategy", "steps_per_call", "log", "log_every",
                         "log_layers", "profile", "checkpoint_every", "debug_nans"),
-        "processes": ("coordinator", "processes", "process", "heartbeat"),
+        "machines": ("coordinator", "processes", "process", "heartbeat"),
     }  # fmt: skip
     ADDED: ClassVar[tuple[str, ...]] = (  # options that older run folders lack
         "skip_unreadable", "clip_norm", "accumulate", "compute_dtype", "mixup", "cutmix", "class_weights", "seeds",
@@ -127,8 +127,8 @@ class Config:
     and the paired differences of the optimizers."""
     noise_floor: bool | None = None
     """Also run the second optimizer from parameters moved by one ulp. By default only if the first two are twins."""
-    devices: int = 0
-    """Number of devices; 0: one, or with several processes all of them. On CPU the environment variable
+    devices: int = 1
+    """Number of devices; with --coordinator, 1 stands for all devices of all processes. On CPU the environment variable
     JAX_NUM_CPU_DEVICES makes virtual ones. A run may be resumed on another number, or with another strategy: the
     batches stay the same, and numbers agree up to the rounding of sums, except that with pmap and shard_map each device
     draws its own dropout masks, so that a network with dropout trains otherwise on another number of devices. With jit
@@ -246,7 +246,7 @@ def resolve(config: Config) -> Config:
         batch_size=config.batch_size or given.batch_size,
         augment=config.augment or given.augment,
         learning_rate=config.learning_rate or tuple(map(default_rate, config.optimizer)),
-        devices=config.devices or (1 if config.coordinator is None else len(jax.devices())),
+        devices=len(jax.devices()) if config.coordinator is not None and config.devices == 1 else config.devices,
     )
     several = "pmap" if config.coordinator is None else "shard_map"
     config = dataclasses.replace(config, strategy=config.strategy or (several if config.devices > 1 else "jit"))

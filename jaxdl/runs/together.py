@@ -117,6 +117,7 @@ def grouped(
     if coordinator == AUTO and given != (AUTO, None, None):
         raise ValueError(f"coordinator={AUTO!r} is not allowed beside --processes or --process: it finds them itself")
     jax.config.update("jax_enable_preemption_service", False)  # it would catch SIGTERM, which `catch_stop` does
+    jax.config.update("jax_cpu_enable_async_dispatch", False)  # steps in flight would share few threads that wait
     training.join(*((None, None, None) if coordinator == AUTO else given), heartbeat_seconds=heartbeat_seconds)
     watch = Watch(compat.coordination(), jax.process_count(), jax.process_index(), heartbeat_seconds)
     group = Group(watch)

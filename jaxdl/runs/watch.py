@@ -49,12 +49,12 @@ class Judge:
         now: the time at the start, in seconds.
     """
 
-    def __init__(self, count: int, limit: float, now: float) -> None:
+    def __init__(self, count: int, limit: float | int, now: float | int) -> None:
         self._count, self._limit = count, limit
         self._beats = dict.fromkeys(range(count), Beat(-1, 0, RESTING))
         self._heard, self._moved = dict.fromkeys(range(count), now), dict.fromkeys(range(count), now)
 
-    def verdict(self, beats: Mapping[int, Beat], now: float) -> str:
+    def verdict(self, beats: Mapping[int, Beat], now: float | int) -> str:
         """Return a sentence that names the process, or "" if all is well."""
         for process, beat in beats.items():
             before = self._beats[process]
@@ -85,7 +85,12 @@ class Watch:
     """
 
     def __init__(
-        self, client: Any, count: int, index: int, heartbeat_seconds: float, end: Callable[[str], None] | None = None
+        self,
+        client: Any,
+        count: int,
+        index: int,
+        heartbeat_seconds: float | int,
+        end: Callable[[str], None] | None = None,
     ) -> None:
         self.count, self.index = count, index
         self._client, self._end = client, _end if end is None else end
