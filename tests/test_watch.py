@@ -77,7 +77,12 @@ def fast(monkeypatch):
 
 def make_watch(store, index, count=2):
     said, ended = [], threading.Event()
-    made = Watch(store, count, index, 0.1, end=lambda line: (said.append(line), ended.set()))
+
+    def end(line):
+        said.append(line)
+        ended.set()
+
+    made = Watch(store, count, index, 0.1, end=end)
     made.start()
     return made, said, ended
 
@@ -135,7 +140,7 @@ def test_a_slow_step_gives_the_next_ones_time(monkeypatch):
 
 
 def test_a_process_alone_agrees_with_itself():
-    group = together.Group()
+    group = together.ProcessGroup()
     assert (group.alone, group.leads, group.count) == (True, True, 1)
     assert group.agree(3, 0) == (3, 0)
     assert group.told(lambda: "here") == "here"
@@ -150,7 +155,7 @@ def pair(monkeypatch):
     """Return process 0's group of two, and a list of what process 1 gathers, which each call takes one of."""
     theirs = []
     monkeypatch.setattr(together.compat, "gather", lambda own: np.stack([own, np.asarray(theirs.pop(0), own.dtype)]))
-    return together.Group(Watch(Store(), 2, 0, 10, end=print)), theirs
+    return together.ProcessGroup(Watch(Store(), 2, 0, 10, end=print)), theirs
 
 
 def test_a_group_agrees_on_the_largest(pair):

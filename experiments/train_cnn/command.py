@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return start(config, argv, group)
 
 
-def start(config: Config, argv: Sequence[str] | None, group: together.Group) -> int:
+def start(config: Config, argv: Sequence[str] | None, group: together.ProcessGroup) -> int:
     """Begin or resume a run, or look ahead, and return the exit code."""
     with commandline.naming_config(config):
         config = resolve(config)
@@ -119,7 +119,7 @@ def run(
     *,
     resume: bool = False,
     again: str | None = None,
-    group: together.Group | None = None,
+    group: together.ProcessGroup | None = None,
 ) -> int:
     """Train, evaluate and report into ``folder``, and return the exit code.
 
@@ -132,7 +132,7 @@ def run(
             default.
         group: the processes of the run, of which the leader alone writes.
     """
-    group = together.Group() if group is None else group
+    group = together.ProcessGroup() if group is None else group
     with commandline.naming_config(config):
         shared = setup.prepare(config)
         starts = setup.make_starts(shared)
@@ -160,16 +160,22 @@ def run(
         records.arrange(table, [trainer.name for trainer in trainers])
         outcomes = [finish(trainer, folder) for trainer in trainers]
         summary = write_outcome(folder, shared, outcomes) if group.leads else None
-    if summary is not None:
-        show(progress, folder, summary)
-    ended = [trainer.diverged for trainer in trainers if not trainer.name.endswith(setup.ONE_ULP)]
-    if ended[0] is not None and None not in ended:
-        raise runs.Diverged(trainers[0].name, ended[0].step, ended[0].why)
+    show(progress, folder, summary)
+    check_ends(trainers)
     return 0
 
 
-def show(progress: runs.RunProgress, folder: Path, summary: records.RunSummary) -> None:
-    """Write the report, and print the final table and where the report is."""
+def check_ends(trainers: Sequence[Trainer]) -> None:
+    """Raise Diverged if all optimizers have diverged, but for the one that measures the noise floor."""
+    ended = [trainer.diverged for trainer in trainers if not trainer.name.endswith(setup.ONE_ULP)]
+    if ended[0] is not None and None not in ended:
+        raise runs.Diverged(trainers[0].name, ended[0].step, ended[0].why)
+
+
+def show(progress: runs.RunProgress, folder: Path, summary: records.RunSummary | None) -> None:
+    """Write the report, and print the final table and where the report is; not in a process that does not lead."""
+    if summary is None:
+        return
     from experiments.train_cnn import report  # matplotlib takes a second to import, which would delay --help
 
     page = report.write(folder)

@@ -30,7 +30,7 @@ from jaxdl.runs import loading
 from jaxdl.runs.clock import Clock
 from jaxdl.runs.records import Table, decode, write_json
 from jaxdl.runs.signals import Diverged, StopRequest
-from jaxdl.runs.together import Group
+from jaxdl.runs.together import ProcessGroup
 
 
 class Trainer:
@@ -63,12 +63,12 @@ class Trainer:
         on_row: Callable[["Trainer", Measurement], None] = lambda trainer, row: None,
         layers: Table[records.LayerMeasurement] | None = None,
         profiler: Profiler | None = None,
-        group: Group | None = None,
+        group: ProcessGroup | None = None,
         asked: StopRequest | None = None,
         say: Callable[[str], None] = lambda line: None,
     ) -> None:
         self._layers, self._profiler, self._say = layers, profiler, say
-        self.group, self._asked = Group() if group is None else group, request if asked is None else asked
+        self.group, self._asked = ProcessGroup() if group is None else group, request if asked is None else asked
         self.setup, self.start, self.name = setup, start, start.label
         self.folder = folder / "checkpoints" / loading.optimizer_folder(start.label)
         self._run, self._table, self._request, self._on_row = folder, table, request, on_row
@@ -131,8 +131,7 @@ class Trainer:
         self.state = self.start.step.place(found.tree["state"])
         self._best = None if self._best is None else self.start.step.place(found.tree["best"])
         self.step, self.epoch, self.batch = place.step, place.epoch, place.batch
-        counted = place.rows is not None
-        self.rows = place.rows if counted else records.rows_until(self._table, self.name, self.step)
+        self.rows = records.rows_until(self._table, self.name, self.step) if place.rows is None else place.rows
         self.clock.restore(place.clock._asdict())
         self._window = collections.Counter(place.window)
         self._last_finite = place.last_finite
@@ -188,10 +187,9 @@ class Trainer:
         self._table.sync()
         self.step = error.step
         self.diverged = loading.Divergence(error.step, self.epoch, self.rows, self.clock.to_dict(), error.why)
-        if not self.group.leads:
-            return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        write_json(self.folder / loading.DIVERGED, self.diverged)
+        if self.group.leads:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_json(self.folder / loading.DIVERGED, self.diverged)
 
     def _tree(self) -> dict[str, Any]:
         """Return the arrays of a checkpoint; `loading.unfinished` reads the weights to judge from them."""

@@ -77,9 +77,8 @@ def parse(
     if (resume is None and given is None) or {"-h", "--help"} & {*argv}:
         return cli()
     if resume is not None and given is not None:
-        raise ValueError(
-            f"--config {given} is not allowed beside --resume {resume}: a resumed run keeps its own config"
-        )
+        why = "a resumed run keeps its own config"
+        raise ValueError(f"--config {given} is not allowed beside --resume {resume}: {why}")
     if resume is not None:
         path, stored = pathlib.Path(resume) / folders.CONFIG, load_config(config_type, resume)
     else:

@@ -1,8 +1,8 @@
 """Several processes that make one run: process 0 writes it, and all of them decide alike.
 
 `jax.distributed` connects them (`training.join`), and JAX's collectives sum their gradients. Whatever depends on a
-clock or a signal is agreed upon (`Group.agree`), since a process that saves, stops or goes on alone would leave the
-others waiting in a collective for ever. `watch.Watch` ends them all once one of them is gone.
+clock or a signal is agreed upon (`ProcessGroup.agree`), since a process that saves, stops or goes on alone would leave
+the others waiting in a collective for ever. `watch.Watch` ends them all once one of them is gone.
 """
 
 import atexit
@@ -26,7 +26,7 @@ MOST_TEXT = 4096  # bytes of a text that process 0 tells the others
 USERS = (ValueError, OSError, ImportError, MemoryError)  # errors with which `commandline.run_main` exits with code 2
 
 
-class Group:
+class ProcessGroup:
     """The processes of a run. A process alone leads, and agrees with itself at no cost.
 
     Args:
@@ -94,8 +94,8 @@ def _marked(batches: Iterable[Any], watch: Watch) -> Iterator[Any]:
 @contextlib.contextmanager
 def grouped(
     coordinator: str | None, processes: int | None, process: int | None, *, heartbeat_seconds: int = 100
-) -> Iterator[Group]:
-    """Connect this process with others for the time of the block, if the arguments say so, and yield their `Group`.
+) -> Iterator[ProcessGroup]:
+    """Connect this process with others for the time of the block, if the arguments say so, and yield all as a group.
 
     Standard output of all but process 0 is dropped. An error in one process ends the others with its message.
 
@@ -112,7 +112,7 @@ def grouped(
     """
     given = (coordinator, processes, process)
     if given == (None, None, None):
-        yield Group()
+        yield ProcessGroup()
         return
     if coordinator == AUTO and given != (AUTO, None, None):
         raise ValueError(f"coordinator={AUTO!r} is not allowed beside --processes or --process: it finds them itself")
@@ -120,7 +120,7 @@ def grouped(
     jax.config.update("jax_cpu_enable_async_dispatch", False)  # steps in flight would share few threads that wait
     training.join(*((None, None, None) if coordinator == AUTO else given), heartbeat_seconds=heartbeat_seconds)
     watch = Watch(compat.coordination(), jax.process_count(), jax.process_index(), heartbeat_seconds)
-    group = Group(watch)
+    group = ProcessGroup(watch)
     watch.start()
     try:
         with contextlib.nullcontext() if group.leads else contextlib.redirect_stdout(io.StringIO()):

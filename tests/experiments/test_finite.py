@@ -150,7 +150,7 @@ def test_debug_nans_stops_at_the_operation(run, here, tmp_path):
     args = ["--dataset", "mine:blobs", "--model", "logs:net", "--optimizer", "sgd", "--augment", "none"]
     with pytest.raises(FloatingPointError, match="nan"):
         main([*args, "--debug-nans", "--out", str(tmp_path / "run")])
-    assert jax.config.jax_debug_nans is False
+    assert jax.config.values["jax_debug_nans"] is False
 
 
 # ---------------------------------------------------------------- memory
