@@ -20,6 +20,7 @@ from jaxdl import analysis, models, nn
 PAGE = pathlib.Path(__file__).with_suffix(".md")
 IMAGES = 1_281_167  # of ImageNet's training part
 COUNTS = (8, 256, 4096)
+SUMS_OF_NORM = 4  # collectives of a layer of batch norm: mean and variance forward, and two sums backward
 MILLI = 1e3
 
 
@@ -29,7 +30,7 @@ class Network(NamedTuple):
     flops: float  # of a forward and a backward pass of one image
     gradient_bytes: float
     norms: int  # layers of batch norm
-    statistics_bytes: float  # of all of them, in one direction
+    statistics_bytes: float  # of all of them, means and variances
 
 
 class Cluster(NamedTuple):
@@ -70,16 +71,14 @@ class Step(NamedTuple):
 def network(layer: nn.Layer, in_shape: tuple[int, int, int]) -> Network:
     """Count the work of a step: the backward pass takes twice the forward pass."""
     rows = analysis.summary(layer, in_shape).rows
-    _, state = layer.init(jax.random.key(0), in_shape)
+    state = jax.eval_shape(lambda key: layer.init(key, in_shape)[1], jax.random.key(0))
     norms = [path for path in nn.paths(layer) if nn.at(layer, path).op.kind == "batch_norm"]
-    statistics = 4 * sum(
-        leaf.size for leaf in jax.tree.leaves(state)
-    )  # a sum and a sum of squares per channel, in float32
+    sizes = (leaf.size for leaf in jax.tree.leaves(state))  # a mean and a variance per channel, in float32
     return Network(
         flops=3 * 2 * sum(row.multiply_adds for row in rows),
         gradient_bytes=4 * analysis.count_parameters(layer, in_shape),
         norms=len(norms),
-        statistics_bytes=statistics,
+        statistics_bytes=4 * sum(sizes),
     )
 
 
@@ -101,8 +100,8 @@ def step(net: Network, devices: int, images: float, cluster: Cluster) -> Step:
     compute = images * net.flops / (cluster.peak * cluster.share)
     if devices == 1:
         return Step(compute, 0.0, 0.0)
-    of_norm = all_reduce(net.statistics_bytes / net.norms, devices, cluster) if net.norms else 0.0
-    return Step(compute, all_reduce(net.gradient_bytes, devices, cluster), 2 * net.norms * of_norm)
+    of_norm = all_reduce(net.statistics_bytes / net.norms / 2, devices, cluster) if net.norms else 0.0
+    return Step(compute, all_reduce(net.gradient_bytes, devices, cluster), SUMS_OF_NORM * net.norms * of_norm)
 
 
 def row(net: Network, devices: int, images: int, cluster: Cluster) -> str:
@@ -146,6 +145,7 @@ def page(net: Network, cluster: Cluster) -> str:
         f"backward, {net.gradient_bytes / 1e6:.0f} MB of float32 gradients, {net.norms} layers of batch norm with "
         f"{net.statistics_bytes / 1e3:.0f} kB of statistics."
     )
+    assumed.append(f"* the gradients are summed by one collective, and each layer of batch norm by {SUMS_OF_NORM}")
     lines = [
         "# Scaling",
         "",
