@@ -10,7 +10,7 @@ import optax
 import pytest
 import yaml
 
-from benchmarks import scaling
+from benchmarks import determinism, scaling
 from experiments.train_cnn.config import Config
 from jaxdl import data, models, nn, training
 
@@ -80,7 +80,7 @@ def test_the_page_has_the_table_that_the_model_makes():
 
 def test_the_pages_have_the_measured_differences():
     measured = lines("benchmarks/determinism.md")
-    assert len(measured) == 2 + 16
+    assert len(measured) == 2 + len(determinism.WAYS)
     assert [line for line in lines("docs/reliability.md") if line in measured] == measured
 
 
@@ -91,6 +91,7 @@ def options_of(text):
     return {option.replace("-", "_") for option in re.findall(r"--([a-z][a-z-]*)", text)}
 
 
+@pytest.mark.process
 def test_the_launch_file_of_slurm_is_a_script_with_options_that_exist():
     script = LAUNCH / "slurm.sh"
     subprocess.run(["bash", "-n", script], check=True)
@@ -100,6 +101,7 @@ def test_the_launch_file_of_slurm_is_a_script_with_options_that_exist():
     assert {"coordinator", "heartbeat"} <= given <= {*Config.__dataclass_fields__}
 
 
+@pytest.mark.process
 def test_the_launch_file_of_kubernetes_is_a_job_whose_pods_are_the_processes():
     service, job = yaml.safe_load_all((LAUNCH / "kubernetes.yaml").read_text())
     assert (service["kind"], job["kind"], job["spec"]["completionMode"]) == ("Service", "Job", "Indexed")

@@ -141,6 +141,7 @@ def test_all_finite_steps_have_no_cause(tmp_path):
     assert causes.first_cause(trainer.setup, trainer.start, trainer.state, trainer.key, (0, 0), 4) == ""
 
 
+@pytest.mark.trains
 def test_debug_nans_stops_at_the_operation(run, here, tmp_path):
     (here / "logs.py").write_text(
         "import jax.numpy as jnp\nfrom jaxdl import nn\n"
