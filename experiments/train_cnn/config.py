@@ -32,18 +32,20 @@ class Config:
     EXPERIMENT: ClassVar[str] = "train_cnn"
     FOLLOWS: ClassVar[dict[str, str]] = {"learning_rate": "optimizer", "noise_floor": "optimizer"}
     MOVABLE: ClassVar[tuple[str, ...]] = ("devices", "strategy")
+    PASSING: ClassVar[tuple[str, ...]] = ("coordinator", "processes", "process", "heartbeat", "debug_nans")
     GROUPS: ClassVar[dict[str, tuple[str, ...]]] = {
         "data": ("targets", "augment", "mixup", "cutmix", "normalization", "dev_fraction", "test_fraction",
                  "skip_unreadable", "image_size", "stream", "workers", "data_dir"),
         "optimization": ("warmup", "weight_decay", "clip_norm", "freeze", "rate_factors", "loss", "label_smoothing",
-                         "class_weights", "average", "early_stop", "noise_floor"),
+                         "class_weights", "average", "early_stop", "noise_floor", "on_nan"),
         "computation": ("accumulate", "compute_dtype", "devices", "strategy", "steps_per_call", "log", "log_every",
-                        "log_layers", "profile", "checkpoint_every"),
+                        "log_layers", "profile", "checkpoint_every", "debug_nans"),
+        "machines": ("coordinator", "processes", "process", "heartbeat"),
     }  # fmt: skip
     ADDED: ClassVar[tuple[str, ...]] = (  # options that older run folders lack
         "skip_unreadable", "clip_norm", "accumulate", "compute_dtype", "mixup", "cutmix", "class_weights", "seeds",
         "log", "start_from", "log_layers", "profile", "image_size", "stream", "workers",
-        "targets", "freeze", "rate_factors",
+        "targets", "freeze", "rate_factors", "on_nan",
     )  # fmt: skip
 
     dataset: str = "digits"
@@ -134,11 +136,13 @@ class Config:
     noise_floor: bool | None = None
     """Also run the second optimizer from parameters moved by one ulp. By default only if the first two are twins."""
     devices: int = 1
-    """Number of devices. On CPU the environment variable JAX_NUM_CPU_DEVICES makes virtual ones. A run may be
-    resumed on another number, or with another strategy: the batches stay the same, and numbers agree up to the rounding
-    of sums, except that with pmap and shard_map each device draws its own dropout masks."""
+    """Number of devices; with --coordinator, 1 stands for all devices of all processes. On CPU the environment variable
+    JAX_NUM_CPU_DEVICES makes virtual ones. A run may be resumed on another number, or with another strategy: the
+    batches stay the same, and numbers agree up to the rounding of sums, except that with pmap and shard_map each device
+    draws its own dropout masks, so that a network with dropout trains otherwise on another number of devices. With jit
+    the masks are those of one device."""
     strategy: Literal["pmap", "jit", "shard_map"] | None = None
-    """Way to use several devices; pmap by default."""
+    """Way to use several devices; by default pmap, or shard_map with several processes."""
     log: tuple[str, ...] = ()
     """Also log to tensorboard (event files in the run folder), or to package.module:function, which is called with each
     row of metrics.csv, a dict, and the run folder."""
@@ -149,6 +153,22 @@ class Config:
     of that step, into layers.csv."""
     profile: int = 0
     """Trace as many steps of the first optimizer with JAX's profiler, into the run folder."""
+    on_nan: Literal["stop", "skip"] = "stop"
+    """stop: a loss or parameter that is not finite ends the optimizer, with the first such value by step and layer.
+    skip: a step that would make one leaves parameters and state as they were, and is counted; as many in a row as an
+    epoch has end the optimizer."""
+    debug_nans: bool = False
+    """Stop with a traceback at the operation that makes the first NaN. Much slower, as JAX looks at every result."""
+    coordinator: str | None = None
+    """HOST:PORT of process 0, for a run by several processes on one machine or many, each started with this same
+    command but for --process; or auto: from the variables of Slurm, Open MPI, Kubernetes or a Cloud TPU. Process 0
+    alone writes, and to resume all must see the run folder."""
+    processes: int | None = None
+    """Number of processes, with --coordinator HOST:PORT."""
+    process: int | None = None
+    """Number of this process, from 0."""
+    heartbeat: int = 100
+    """Seconds of silence after which a process is lost for certain. Half of it ends all others, naming the process."""
     checkpoint_every: int | str = 0
     """Steps between checkpoints, of which the end of each epoch gets one, too; or epochs, as in 2epochs; or a time, as
     in 90s, 10m or 1h30m. 0: at the ends of as many epochs as take at most a tenth of the time."""
@@ -234,8 +254,10 @@ def resolve(config: Config) -> Config:
         batch_size=config.batch_size or given.batch_size,
         augment=config.augment or given.augment,
         learning_rate=config.learning_rate or tuple(map(default_rate, config.optimizer)),
-        strategy=config.strategy or ("pmap" if config.devices > 1 else "jit"),
+        devices=len(jax.devices()) if config.coordinator is not None and config.devices == 1 else config.devices,
     )
+    several = "pmap" if config.coordinator is None else "shard_map"
+    config = dataclasses.replace(config, strategy=config.strategy or (several if config.devices > 1 else "jit"))
     if len(config.learning_rate) == 1:
         config = dataclasses.replace(config, learning_rate=config.learning_rate * len(config.optimizer))
     check(config)
@@ -321,6 +343,12 @@ def _check_devices(config: Config) -> None:
         config.devices,
         f"at most {there}, which is how many there are; on CPU, JAX_NUM_CPU_DEVICES={config.devices} makes that many",
     )
+    if config.coordinator is not None and (count := jax.process_count()) > 1:
+        require(config.strategy != "pmap", "strategy", "pmap", "jit or shard_map with several processes")
+        require(config.devices % count == 0, "devices", config.devices, f"a multiple of the {count} processes")
+        for name in ("dry_run", "find_lr"):
+            require(not getattr(config, name), name, True, "left out with several processes")
+        require(config.seeds == 1, "seeds", config.seeds, "1 with several processes")
     parts = config.devices * config.accumulate
     microbatches = f" × {config.accumulate} microbatches" if config.accumulate > 1 else ""
     multiple = f"a multiple of the {config.devices} devices{microbatches}"

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments.train_cnn import choices, mixing, starting, streams, watching
+from experiments.train_cnn import choices, finite, mixing, starting, streams, watching
 from experiments.train_cnn.config import Config, parse_groups, require
 from jaxdl import analysis, compare, data, nn, optimizers, runs, training
 from jaxdl.data import augmentation, streaming
@@ -71,13 +71,20 @@ class Setup(NamedTuple):
         return self.config.epochs * self.steps_per_epoch
 
     def batches(self, epoch: int, first: int) -> Iterable[Any]:
-        """Return the batches of an epoch from number ``first`` on, or their rows if the data are on the device."""
+        """Return the batches of an epoch from number ``first`` on, or their rows if the data are on the device.
+
+        A process of several gets its own part of each.
+        """
         size, seed, train = self.config.batch_size, self.config.seed, self.splits.train
         if self.loader is not None:
             return self.loader.batches(epoch, first)
-        if self.resident is not None:
-            return data.batch_rows(len(train.labels), size, seed=seed, epoch=epoch, start=first)
-        return data.batches(train, size, seed=seed, epoch=epoch, start=first)
+        if jax.process_count() == 1 and self.resident is None:
+            return data.batches(train, size, seed=seed, epoch=epoch, start=first)
+        rows = data.batch_rows(len(train.labels), size, seed=seed, epoch=epoch, start=first)
+        if jax.process_count() == 1:
+            return rows
+        own = map(training.own_part, rows)
+        return own if self.resident is not None else (data.take(train, part) for part in own)
 
 
 class Start(NamedTuple):
@@ -106,7 +113,8 @@ def prepare(config: Config) -> Setup:
     shared = Setup(config, dataset, splits, preprocessing, layer, evaluate, None, 1, targets=opened.targets)
     check_fit(shared)
     loader = streams.training_loader(config, opened)
-    fits = loader is None and training.fits_in_memory(splits.train, jax.devices()[: config.devices])
+    own = [device for device in jax.devices()[: config.devices] if device.process_index == jax.process_index()]
+    fits = loader is None and training.fits_in_memory(splits.train, own)
     steps_per_call = choose_steps_per_call(config, layer, splits, fits)
     resident = training.replicate(splits.train, config.devices) if fits else None
     return shared._replace(resident=resident, steps_per_call=steps_per_call, loader=loader)
@@ -169,11 +177,16 @@ def choose_steps_per_call(config: Config, layer: nn.Layer, splits: data.Splits, 
 
 
 def make_evaluate(config: Config, layer: nn.Layer, preprocessing: data.Normalization) -> Evaluate:
-    """Return ``(params, state, examples) -> ({"loss", "accuracy"}, logits)``, compiled once for all optimizers."""
-    step = training.data_parallel_eval(
+    """Return ``(params, state, examples) -> ({"loss", "accuracy"}, logits)``, compiled once for all optimizers.
+
+    Each of several processes computes its part of a batch, and gets the logits of all.
+    """
+    whole = training.data_parallel_eval(
         training.eval_step(layer, loss=runs.loss(config.loss), preprocess=lambda x: data.normalize(x, preprocessing)),
         devices=config.devices,
     )
+    of_part = lambda variables, batch: whole(variables, training.own_part(batch))
+    step = whole if jax.process_count() == 1 else of_part
 
     def evaluate(params: Any, state: Any, examples: data.Examples):
         size = min(1024, len(examples.labels))
@@ -264,6 +277,7 @@ def compile_step(shared: Setup, optimizer: Any, penalty: choices.Penalty | None)
     )
     if mixes:
         step = mixing.on_mixtures(step, mixes, classes, **images)
+    step = finite.skipping(step) if config.on_nan == "skip" else step
     return training.data_parallel(step, strategy=config.strategy, devices=config.devices, examples=shared.resident)
 
 

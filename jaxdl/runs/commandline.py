@@ -60,8 +60,9 @@ def parse(
         ValueError: for an empty argument, and for a whole number beyond `LARGEST` or, for a seed, `LARGEST_SEED`; if
             options next to ``--resume`` differ from the run's (the message has both values); or if the run names
             functions from outside of jaxdl that the command line neither repeats nor allows by ``--trust-run`` (see
-            `trust`).
+            `trust`); or if `jax.distributed` connects this process with others already.
     """
+    _check_alone(config_type)
     with needed("the command line", "experiments"):
         import tyro
 
@@ -77,9 +78,8 @@ def parse(
     if (resume is None and given is None) or {"-h", "--help"} & {*argv}:
         return cli()
     if resume is not None and given is not None:
-        raise ValueError(
-            f"--config {given} is not allowed beside --resume {resume}: a resumed run keeps its own config"
-        )
+        why = "a resumed run keeps its own config"
+        raise ValueError(f"--config {given} is not allowed beside --resume {resume}: {why}")
     if resume is not None:
         path, stored = pathlib.Path(resume) / folders.CONFIG, load_config(config_type, resume)
     else:
@@ -92,6 +92,17 @@ def parse(
     kept = {name: value for name, value in options.items() if value == getattr(config, name)}
     trust.check_stored(path, options if resume is not None else kept, trust_run=config.trust_run, typed=typed)
     return config
+
+
+def _check_alone(config_type: Any) -> None:
+    """Raise ValueError if another program has connected this process with others: each of them would write."""
+    if jax.distributed.is_initialized():
+        alone = "this experiment runs in one process"
+        how = "give --coordinator HOST:PORT --processes N --process I instead"
+        raise ValueError(
+            "jax.distributed.initialize() has been called before, and each of its processes would write into the run "
+            f"folder; {how if 'coordinator' in _fields(config_type) else alone}"
+        )
 
 
 def _found(config_type: Any, argv: Sequence[str], name: str) -> str | None:

@@ -178,6 +178,25 @@ class Table(Generic[Record]):
         self._lines, self._rows = lines, rows
 
 
+class UnwrittenTable(Table[Record]):
+    """A table without a file, of a process that takes part in a run which another one writes."""
+
+    def __init__(self, kind: type[Record]) -> None:
+        self.path, self.kind, self._lines, self._rows = Path(os.devnull), kind, [_line(_fields(kind))], []
+
+    def append(self, rows: Iterable[Record]) -> None:
+        """Append records, in memory."""
+        added = list(rows)
+        self._lines += [_line(map(_cell, row)) for row in added]
+        self._rows += added
+
+    def sync(self) -> None:
+        """Do nothing."""
+
+    def _change(self, lines: list[str], rows: list[Record]) -> None:
+        self._lines, self._rows = lines, rows
+
+
 def _write_all(file: io.FileIO, content: bytes) -> None:
     """Write bytes without a buffer, whose rest Python would write again when the file is closed."""
     left = memoryview(content)

@@ -28,6 +28,7 @@ def on_rows(step: Callable[..., tuple[Any, Any]]) -> Callable[..., tuple[Any, An
 
     def steps(state: Any, batch: tuple[data.Examples, data.Rows], key: Array, *, axis_name: str | None = None):
         examples, rows = batch
+        rows = jax.tree.map(jnp.asarray, rows)  # numpy's without jit, as where JAX looks for a NaN
 
         def one(state, rows):
             return step(state, data.take(examples, rows), key, axis_name=axis_name)
