@@ -135,8 +135,7 @@ def run(
     group = together.ProcessGroup() if group is None else group
     with commandline.naming_config(config):
         shared = setup.prepare(config)
-        starts = setup.make_starts(shared)
-    config = shared.config  # with the batch size that suits the data
+        starts, config = setup.make_starts(shared), shared.config  # whose batch size suits the data
     group.check_same("data", shared.dataset.checksums)
     # nothing is written before this line, so a user's mistake leaves no files; config.json comes first and is enough to
     # resume from, so a process killed at any moment leaves no run or one that can be resumed

@@ -4,13 +4,12 @@ import dataclasses
 import inspect
 import math
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import jax
 
-from experiments.train_cnn import budget, logs
+from experiments.train_cnn import budget, groups, logs
 from jaxdl import runs
 from jaxdl.runs import commandline, names, tasks
 
@@ -359,7 +358,7 @@ def _check_gradient(config: Config) -> None:
     """Check the options that change the gradient."""
     norm = config.clip_norm
     require(norm is None or (math.isfinite(norm) and norm > 0), "clip_norm", norm, "a positive number")
-    parse_groups(config.freeze, config.rate_factors)
+    groups.parse(config.freeze, config.rate_factors)
     given = config.class_weights
     if given and given != ("balanced",):
         for one in given:
@@ -371,27 +370,6 @@ def _check_gradient(config: Config) -> None:
         require(any(float(one) > 0 for one in given), "class_weights", given, "above 0 for one class at least")
     weighted = not given or "class_weights" in inspect.signature(runs.loss(config.loss)).parameters
     require(weighted, "class_weights", given, f"left out with loss={config.loss!r}, which has no such argument")
-
-
-def parse_groups(freeze: Sequence[str], rate_factors: Sequence[str]) -> list[tuple[str, float]]:
-    """Return the pattern and the factor of each group of parameters; frozen ones come first, with factor 0.
-
-    Raises:
-        ValueError: for a pattern that is no regular expression, or a factor that is no positive number.
-    """
-    groups = []
-    for name, given in (("freeze", freeze), ("rate_factors", rate_factors)):
-        for one in given:
-            pattern, _, factor = (one, "", "0") if name == "freeze" else one.rpartition("=")
-            try:
-                re.compile(pattern)
-                groups.append((pattern, float(factor)))
-                right = bool(pattern) and (name == "freeze" or 0 < groups[-1][1] < math.inf)
-            except (re.error, ValueError):
-                right = False
-            form = "a regular expression" if name == "freeze" else "PATTERN=FACTOR, a regular expression and a number"
-            require(right, name, one, f"{form}{'' if name == 'freeze' else ' above 0'}")
-    return groups
 
 
 def _check_examples(config: Config) -> None:

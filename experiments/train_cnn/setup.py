@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments.train_cnn import choices, finite, mixing, starting, streams, watching
-from experiments.train_cnn.config import Config, parse_groups, require
+from experiments.train_cnn import choices, finite, groups, mixing, starting, streams, watching
+from experiments.train_cnn.config import Config, require
 from jaxdl import analysis, compare, data, nn, optimizers, runs, training
 from jaxdl.data import augmentation, streaming
 from jaxdl.runs import commandline, trials
@@ -245,7 +245,7 @@ def make_optimizer(
         functions=config.strategy == "jit",
         clip_norm=config.clip_norm,
         plateau_steps=shared.steps_per_epoch if config.schedule == "reduce_on_plateau" else None,
-        groups=parse_groups(config.freeze, config.rate_factors),
+        groups=groups.parse(config.freeze, config.rate_factors),
     )
     made = watching.watched(made, optimizers.chain) if config.log_layers else made
     return (training.loss_scaled(made) if config.compute_dtype == "float16" else made), penalty
