@@ -91,10 +91,8 @@ def optimizer(
     elif weight_decay:
         penalty = functools.partial(regularizers.l2, strength=weight_decay)
     try:
-        make = functools.partial(names.make_optimizer, factory)
-        found = groups_of.clipped(
-            groups_of.per_group(make, learning_rate, arguments, factors, params), clip_norm, factors
-        )
+        found = groups_of.per_group(factory, learning_rate, arguments, factors, params)
+        found = groups_of.clipped(found, clip_norm, factors)
         if plateau_steps is not None:
             found = optimizers.chain(found, schedules.reduce_on_plateau(patience=5, accumulation_size=plateau_steps))
         jax.eval_shape(functools.partial(trials.try_update, found, functions=functions), params)

@@ -9,6 +9,7 @@ import jax
 import optax
 
 from jaxdl import optimizers, regularizers
+from jaxdl.runs import names
 
 
 def parse(freeze: Sequence[str], rate_factors: Sequence[str]) -> list[tuple[str, float]]:
@@ -59,11 +60,11 @@ def factors_of(groups: Sequence[tuple[str, float]], params: Any) -> Any:
 
 
 def per_group(
-    make: Callable[..., Any], learning_rate: Any, arguments: dict[str, Any], factors: Any, params: Any
+    factory: Callable[..., Any], learning_rate: Any, arguments: dict[str, Any], factors: Any, params: Any
 ) -> Any:
     """Return one optimizer for all, or one for each factor on the learning rate."""
     if {*jax.tree.leaves(factors)} <= {1.0}:
-        return make(learning_rate, **arguments)
+        return names.make_optimizer(factory, learning_rate, **arguments)
 
     def of(factor: float) -> optax.GradientTransformation:
         if not factor:
@@ -72,7 +73,8 @@ def per_group(
         inside = jax.tree.map(lambda one, leaf: leaf if one == factor else None, factors, params)
         decays = any(jax.tree.leaves(regularizers.weights_mask(inside)))
         masks = arguments.keys() - {"weight_decay"}
-        return make(rate, **(arguments if decays or not masks else {"weight_decay": 0.0}))
+        own = arguments if decays or not masks else {"weight_decay": 0.0}
+        return names.make_optimizer(factory, rate, **own)
 
     label = lambda factor: f"rate * {factor:g}"
     transforms: dict[Any, Any] = {label(factor): of(factor) for factor in sorted({*jax.tree.leaves(factors)})}
