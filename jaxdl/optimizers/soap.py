@@ -59,12 +59,12 @@ def soap(
     Reference: Vyas et al., SOAP: Improving and Stabilizing Shampoo using Adam, 2024, https://arxiv.org/abs/2409.11321.
 
     Examples:
-        >>> params, grads = jnp.eye(2), jnp.array([[3.0, 1.0], [1.0, 1.0]])
+        >>> params, grads = jnp.eye(2), jnp.array([[3.0, 1.0], [0.0, 1.0]])
         >>> optimizer = optimizers.soap(0.1, weight_decay=0.0)
         >>> _, state = optimizer.update(grads, optimizer.init(params), params)
-        >>> optimizer.update(grads, state, params)[0]
-        Array([[-0.1, -0.1],
-               [-0.1, -0.1]], dtype=float32)
+        >>> optimizer.update(grads.T, state, params)[0]
+        Array([[-0.12126781,  0.07276069],
+               [-0.07276069, -0.12126781]], dtype=float32)
     """
     options = resolve("soap", convention, weight_decay=weight_decay, max_dim=max_dim)
     check(non_negative={"learning_rate": learning_rate})

@@ -58,7 +58,7 @@ def yogi(
         >>> params, grads = jnp.array([1.0, 2.0]), jnp.array([0.5, -0.1])
         >>> optimizer = optimizers.yogi(0.1)
         >>> optimizer.update(grads, optimizer.init(params), params)[0]
-        Array([-0.09961192,  0.09478293], dtype=float32)
+        Array([-0.09960293,  0.09443664], dtype=float32)
     """
     check(non_negative={"learning_rate": learning_rate})
     given: dict[str, Any] = {"momentum_from_zero": momentum_from_zero, "bias_correction": bias_correction}
