@@ -62,12 +62,7 @@ class Targets(NamedTuple):
 
 
 def to_corners(boxes: Num[ArrayLike, "... 4"]) -> Float[Array, "... 4"]:
-    """Return (x₀, y₀, x₁, y₁) of boxes given as (x, y, width, height), the first two of the center.
-
-    Examples:
-        >>> detection.to_corners(jnp.array([16.0, 16.0, 10.0, 20.0]))
-        Array([11.,  6., 21., 26.], dtype=float32)
-    """
+    """Return (x₀, y₀, x₁, y₁) of boxes given as (x, y, width, height), the first two of the center."""
     x, y, width, height = jnp.moveaxis(_boxes(boxes), -1, 0)
     return jnp.stack([x - width / 2, y - height / 2, x + width / 2, y + height / 2], -1)
 

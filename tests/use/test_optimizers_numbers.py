@@ -16,7 +16,7 @@ GRADS = {"w": np.array([[0.5, 1.0, -2.0], [0.25, -0.5, 4.0]]), "b": np.array([1.
 PARAMS, GRADS = (jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), tree) for tree in (PARAMS, GRADS))
 MASK = {"w": True, "b": False}
 
-PLAIN = {"gd", "momentum", *ours.conventions.TABLE} - ours.conventions.NEED_THE_LOSS
+PLAIN = sorted({"gd", "momentum", *ours.conventions.TABLE} - ours.conventions.NEED_THE_LOSS)
 # optimizers that take a gradient alone; the members of tests/use/test_optimizers.py that need the loss are below
 FIRST_ORDER = {name: getattr(ours, name)(0.1) for name in PLAIN} | {
     "accumulate": ours.accumulate(ours.adam(0.1), 2), "adaptive_grad_clip": ours.adaptive_grad_clip(0.1),
