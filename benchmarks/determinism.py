@@ -127,7 +127,8 @@ def page(rows: Sequence[tuple[Way, list[float], float]], steps: int) -> str:
     lines = [f"| {way} | {' | '.join(map(shown, found))} | {cost:.0f} |" for way, found, cost in rows]
     intro = (
         f"`python -m benchmarks.determinism --steps {steps}` on {platform.machine()}, jax {jax.__version__}, "
-        f"{native.status()}: differences from the first row, one device with oneDNN. Losses are relative; parameters "
+        f"{native.status().partition(' (')[0]}:\n"
+        "differences from the first row, one device with oneDNN. Losses are relative; parameters "
         f"are relative to the largest number of their leaf.\n"
         f"Two convolutions, batch norm and momentum on Fashion-MNIST, batches of {BATCH} over all devices. "
         f"{os.cpu_count()} cores were shared with other work, which makes CPU times larger."

@@ -42,6 +42,22 @@ def test_a_skipped_step_changes_nothing_but_the_number_of_the_step():
     assert not np.array_equal(once_more.params["fc"]["kernel"], state.params["fc"]["kernel"])
 
 
+@pytest.mark.parametrize("where", ["params", "opt_state"])
+def test_a_step_of_finite_loss_that_would_spoil_the_state_is_skipped(where):
+    """Such as a gradient whose square overflows: the next loss may be finite, and the moment never again."""
+    spoil = lambda tree: jax.tree.map(lambda leaf: leaf * jnp.inf, tree)
+
+    def update(updates, state, params=None):
+        return (spoil(updates), state) if where == "params" else (updates, spoil(state))
+
+    optimizer = optax.GradientTransformation(lambda params: jnp.ones(2), update)
+    step = finite.skipping(training.train_step(NET, optimizer))
+    state = training.create(jax.random.key(0), NET, optimizer, (2, 2, 1))
+    after, sums = step(state, batch_of(np.ones((3, 2, 2, 1), np.float32)), jax.random.key(1))
+    assert float(sums[finite.SKIPPED]) == 1
+    jax.tree.map(np.testing.assert_array_equal, after._replace(step=state.step), state)
+
+
 def test_a_state_that_holds_infinities_by_design_is_no_reason_to_skip():
     def update(updates, state, params=None):
         return updates, state

@@ -91,7 +91,8 @@ def test_the_config_is_resolved_and_complete(finished):
     assert config["noise_floor"] is True, "sgd and sgd at one rate are twins"
     assert (config["strategy"], config["weight_decay"], config["seed"]) == ("jit", None, 5)
     assert (config["experiment"], config["format"]) == ("train_cnn", 1)
-    fields = {field.name for field in dataclasses.fields(train_cnn.Config)} - {*commandline.WHERE}
+    passing = {*commandline.WHERE, *train_cnn.Config.PASSING}
+    fields = {field.name for field in dataclasses.fields(train_cnn.Config)} - passing
     assert set(config) == fields | {"experiment", "format"}
 
 
