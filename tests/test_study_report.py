@@ -284,11 +284,11 @@ def test_the_budget_is_drawn_without_replacement(study):
 
 def test_an_overlay_has_at_most_eight_without_second_twins(study):
     contents = records.read(study)
-    assert figures.leading(contents, "bowl_1")[:2] == ["jaxdl.sgd", "optax.sgd"]
+    assert figures.leading(contents, "bowl_1", contents.optimizers)[:2] == ["jaxdl.sgd", "optax.sgd"]
     copies = [run._replace(optimizer=f"{run.optimizer}{i}") for run in contents.runs for i in range(3)]
     twins = [(f"jaxdl.sgd{i}", f"optax.sgd{i}") for i in range(3)]
     many = contents._replace(runs=copies, twins=twins)
-    chosen = figures.leading(many, "bowl_1")
+    chosen = figures.leading(many, "bowl_1", many.optimizers)
     assert len(chosen) == 8
     assert not {second for _, second in twins} & {*chosen}
     assert {*chosen} >= {first for first, _ in twins}

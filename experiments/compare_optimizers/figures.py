@@ -1,6 +1,6 @@
 """The curves of a study's report: values over steps, learning rates and the tuning budget."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -36,19 +36,19 @@ def panels(study: StudyContents, folder: Path, problem: str, kind: str, curve: C
 
 def overlay(study: StudyContents, folder: Path, problem: str, kind: str, curve: CurveOf, **options: Any) -> str:
     """Draw the curves of the best optimizers in one panel with their names, and return the Markdown that shows it."""
-    found = {name: one for name in leading(study, problem) if (one := curve(study, problem, name)) is not None}
-    figure = plots.overlay({num.short(name): one for name, one in found.items()}, title=problem, **options)
-    alt = f"{problem}: {options['ylabel']} against {options['xlabel']} of {', '.join(map(num.short, found))}"
+    found = {name: one for name in study.optimizers if (one := curve(study, problem, name)) is not None}
+    chosen = leading(study, problem, found)
+    figure = plots.overlay({num.short(name): found[name] for name in chosen}, title=problem, **options)
+    alt = f"{problem}: {options['ylabel']} against {options['xlabel']} of {', '.join(map(num.short, chosen))}"
     return pages.figure(folder, f"{kind}_overlay_{problem}", figure, alt, chart=True)
 
 
-def leading(study: StudyContents, problem: str) -> list[str]:
-    """Return the optimizers with the lowest mean final values, at most `MOST`, without the second ones of twins."""
+def leading(study: StudyContents, problem: str, among: Iterable[str]) -> list[str]:
+    """Return those optimizers with the lowest mean final values, at most `MOST`, then without second ones of twins."""
     ended = {}
-    for name in study.optimizers:
-        if runs := study.select(problem, name, "final") or study.select(problem, name, "tuning"):
-            mean = num.mean(num.ended(runs)).estimate
-            ended[name] = np.inf if np.isnan(mean) else mean
+    for name in among:
+        mean = num.mean(num.ended(study.select(problem, name, "final"))).estimate
+        ended[name] = np.inf if np.isnan(mean) else mean
     if len(ended) > MOST:
         second = {other for first, other in study.twins if first in ended}
         ended = {name: mean for name, mean in ended.items() if name not in second}

@@ -20,7 +20,7 @@ import tyro
 from experiments.compare_optimizers import records, rows
 from experiments.compare_optimizers.command import PLANTED, Config
 from experiments.compare_optimizers.spaces import alike
-from jaxdl import runs
+from jaxdl import disk, runs
 from jaxdl.runs import commandline, names
 from jaxdl.runs import folder as folders
 from jaxdl.runs.records import read_record, read_table, write_json, write_table, write_whole
@@ -199,7 +199,7 @@ def _join(path: Path, parts: Sequence[Part], found: Sequence[Sequence[Any]], key
     for i, (part, found_rows) in enumerate(zip(parts, found, strict=True)):
         if not found_rows:
             continue
-        header, *texts = (part.folder / path.name).read_text().splitlines()
+        header, *texts = disk.read_regular(part.folder / path.name).decode().removesuffix("\n").split("\n")
         lines = lines or [header]
         mine = [(row, text) for row, text in zip(found_rows, texts, strict=True) if owner[key(row)] == i]
         kept += mine
