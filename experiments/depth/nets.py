@@ -121,5 +121,5 @@ def probes(program: Program, carry: Any, parts: Sequence[tuple[Any, Any]], class
 def _probe(train: Any, dev: Any, test: Any, y: Any, y_dev: Any, y_test: Any, classes: int) -> jax.Array:
     others, known = jnp.concatenate([dev, test]), jnp.concatenate([y_dev, y_test])
     fit = lambda penalty: analysis.linear_probe(train, y, others, classes=classes, penalty=penalty)
-    wrong = 100.0 * (jnp.argmax(jax.vmap(fit)(jnp.array(PENALTIES)), -1) != known)
+    wrong = 100.0 * (jnp.argmax(jax.vmap(fit)(jnp.array(PENALTIES)), -1) != known[None])
     return wrong[jnp.argmin(wrong[:, : len(dev)].mean(1)), len(dev) :].mean()
