@@ -17,7 +17,9 @@ SIZE = nets.Size(0.1, 8, 4, 4)
 
 def test_nets_and_their_blocks_are_those_of_the_paper():
     full = nets.Size(1.0, 8, 4, 10)
-    for case, peer in zip(nets.CASES, (models.plain20, models.plain32, models.resnet20, models.resnet32), strict=True):
+    peers = {"plain, 20 layers": models.plain20, "residual, 32 layers": models.resnet32}
+    assert {*peers} < {*command.cases(command.Config())}
+    for case, peer in peers.items():
         count = lambda layer: sum(
             leaf.size for leaf in jax.tree.leaves(jax.eval_shape(lambda: layer.init(jax.random.key(0), (32, 32, 3)))[0])
         )
@@ -57,15 +59,15 @@ def test_probes_see_the_means_of_a_grid(monkeypatch):
     for image, label in zip(images, labels, strict=True):
         image[16 * (label // 2) :, 16 * (label % 2) :][:16, :16] += 150
     seen = functools.partial(data.normalize, stats=data.fit_normalization(images, 255.0))
-    program = nets.program("plain, 20 layers", SIZE, seen)
+    program = nets.program("plain, 8 layers", SIZE, seen)
     carry = program.init(jax.random.key(0), (32, 32, 3))
     means = program.features(*carry[:2], images)
     expected = seen(images).reshape(20, 2, 16, 2, 16, 3).mean((2, 4)).reshape(20, -1)
     np.testing.assert_allclose(means["image"], expected, rtol=1e-4, atol=1e-5)
-    assert [means[path].shape for path in program.paths[1::9]] == [(20, 8), (20, 24)]
+    assert [means[path].shape for path in program.paths[1::3]] == [(20, 8), (20, 24)]
     found = nets.probes(program, carry, [(images, labels)] * 3, 4)
     assert found["image"] == 0
-    assert [*found] == program.paths == ["image", "relu1", *(f"conv{i}/block{j}" for i in (2, 3, 4) for j in (1, 2, 3))]
+    assert [*found] == program.paths == ["image", "relu1", *(f"conv{i}/block1" for i in (2, 3, 4))]
 
 
 @pytest.mark.parametrize("full", [False, True])
@@ -91,6 +93,8 @@ def test_images_are_shuffled_because_archives_hold_them_class_by_class():
 def test_an_option_of_the_wrong_sign_or_too_many_images_are_named():
     for config, message in (
         (command.Config(width=0.0), r"width=0\.0 is not allowed: it must be above 0"),
+        (command.Config(depths=(32, 20)), r"depths=\(32, 20\) is not allowed: it must be two of 8, 14, 20"),
+        (command.Config(depths=(20, 33)), r"depths=\(20, 33\) is not allowed"),
         (command.Config(rates=()), r"rates=\(\) is not allowed: it must be above 0"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from experiments.architecture_search.command import BUDGETS, CASE, METHODS
@@ -32,16 +33,17 @@ def regret(outcomes: demonstrations.Outcomes) -> Figure:
             curves, color = outcomes.arrays(CASE, f"{name} curve")[..., part], plots.COLORS[number]
             _, low, high = zip(*(statistics.student(values) for values in curves.T), strict=True)
             axes.plot(BUDGETS, curves.mean(0), "os"[number] + "-", ms=3, color=color, label=name)
-            axes.fill_between(BUDGETS, low, high, color=color, alpha=0.15, lw=0)
+            axes.fill_between(BUDGETS, np.maximum(low, 0.05), high, color=color, alpha=0.15, lw=0)
         values = outcomes.numbers(CASE, f"relaxed, {what}")
         middle, low, high = statistics.student(values)
-        axes.errorbar([cost], [middle], [[middle - low], [high - middle]], fmt="D", color=plots.COLORS[2], capsize=3,
+        axes.errorbar([cost], [middle], [[middle - max(low, 0.05)], [high - middle]], fmt="D", color=plots.COLORS[2], capsize=3,
                       label="differentiable")  # fmt: skip
         axes.set(xscale="log", xlabel="trainings", xticks=(1, 4, 16, 64), xticklabels=(1, 4, 16, 64))
         axes.minorticks_off()
     left, right = figure.axes
-    left.set(ylabel="development error over the table's least (points)", ylim=(0, None))
-    right.set(ylabel="test error of the net that is found (%)")
+    left.set(ylabel="regret (points of error)", yscale="log", ylim=(0.05, None))
+    right.set(ylabel="test error (%)", yscale="log", yticks=(8, 10, 15, 20, 30), yticklabels=(8, 10, 15, 20, 30))
+    right.minorticks_off()
     right.legend(frameon=False)
     return figure
 

@@ -1,6 +1,6 @@
 """Depth: whether plain nets degrade as they get deeper, whether residual nets do not, and what each layer still knows.
 
-    python -m experiments.depth           # a quarter of the channels, 320 steps: about ten minutes on one core
+    python -m experiments.depth           # a quarter of the channels, 320 steps: some five minutes on one core
     python -m experiments.depth --full    # the paper's nets and 64,000 steps: days on a CPU
 
 The lectures say that deeper nets are better until, "after some depth, the performance degrades", that residual nets

@@ -10,11 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.depth import nets
-from experiments.depth.nets import CASES, DEPTHS, PLAIN, RESIDUAL
+from experiments.depth.nets import NETS, PLAIN, RESIDUAL, named
 from jaxdl import data, runs
 from jaxdl.runs import claims, demonstrations
 
-PAPER = dict(zip(CASES[2:], (8.75, 7.51), strict=True))  # % wrong on test images
+PAPER = {20: 8.75, 32: 7.51, 44: 7.17, 56: 6.97, 110: 6.43}  # layers of a residual net: % wrong on test images
 RECORDS, TUNING = 8, 2  # parts of a run, and of those at all rates
 JUDGING, PROBING = 1000, 2000  # images that judge while training, and from which probes learn
 
@@ -29,6 +29,8 @@ class Config(demonstrations.DemonstrationOptions):
     """Number of seeds, each of which draws the training images, parameters and batches."""
     dataset: str = "cifar10"
     """cifar10, a folder or archive of images of 32×32, or package.module:function."""
+    depths: tuple[int, int] = (20, 32)
+    """Two numbers of layers, 6n + 2 each, the smaller one first."""
     width: float = 0.25
     """Multiplier of every number of channels; 1 is the paper's."""
     images: int = 20_000
@@ -46,6 +48,9 @@ class Config(demonstrations.DemonstrationOptions):
 def check(config: Config) -> None:
     """Raise ValueError for an option out of range."""
     demonstrations.check_at_least(config, images=1, test_images=1, batch=1, steps=RECORDS)
+    shallow, deep = config.depths
+    if not 8 <= shallow < deep or {shallow % 6, deep % 6} != {2}:
+        raise ValueError(f"depths={config.depths} is not allowed: it must be two of 8, 14, 20, ..., the smaller first")
     if config.steps % RECORDS:
         raise ValueError(f"steps={config.steps} is not allowed: it must be a multiple of {RECORDS}")
     for name in ("width", "rates"):
@@ -113,7 +118,7 @@ def run(config: Config, loaded: Any, case: str, seed: int) -> Mapping[str, Any]:
 def judge(config: Config, outcomes: demonstrations.Outcomes) -> list[claims.Claim]:
     """Hold the lectures' sentences to the errors."""
     wrong, half, after = "% wrong", "train error at half time", f"after {config.steps:,} steps"
-    (shallow, deep), of = DEPTHS, lambda net, depth, what: outcomes.numbers(f"{net}, {depth} layers", what)
+    (shallow, deep), of = config.depths, lambda net, depth, what: outcomes.numbers(named(net, depth), what)
     gap = lambda what: of(PLAIN, deep, what) - of(PLAIN, shallow, what)
 
     def depths(text: str, net: str, what: str, claimed: str) -> claims.Claim:
@@ -143,10 +148,11 @@ def judge(config: Config, outcomes: demonstrations.Outcomes) -> list[claims.Clai
         layers(f"and {deep} trained plain layers lose it", PLAIN, "trained"),
         layers(f"and {deep} trained residual layers lose it", RESIDUAL, "trained"),
     ]  # fmt: skip
+    held = [(named(RESIDUAL, depth), PAPER[depth]) for depth in config.depths if config.full and depth in PAPER]
     said = "its test error is the paper's (here JPEG files of CIFAR-10 and 45,000 images)"
     return found + [
         claims.consistent(f"{case}: {said}", "I", ("test error", outcomes.numbers(case, "test error")), printed=printed,
-                          unit=wrong) for case, printed in PAPER.items() if config.full
+                          unit=wrong) for case, printed in held
     ]  # fmt: skip
 
 
@@ -158,4 +164,5 @@ def draw(config: Config, outcomes: demonstrations.Outcomes) -> Sequence[demonstr
 
 
 FULL = {"width": 1.0, "images": 45_000, "test_images": 10_000, "batch": 128, "steps": 64_000, "rates": (0.1,)}
-DEMONSTRATION = demonstrations.Demonstration(Config, load, lambda config: CASES, run, judge, draw, check, FULL)
+cases = lambda config: [named(net, depth) for net in NETS for depth in config.depths]
+DEMONSTRATION = demonstrations.Demonstration(Config, load, cases, run, judge, draw, check, FULL)

@@ -12,9 +12,7 @@ import optax
 from jaxdl import analysis, layers, losses, models, nn, optimizers, schedules
 from jaxdl.data import augmentation
 
-DEPTHS = (20, 32)
 PLAIN, RESIDUAL = NETS = ("plain", "residual")
-CASES = tuple(f"{net}, {depth} layers" for net in NETS for depth in DEPTHS)
 CHUNK, GRID, PENALTIES = 250, 2, (1e-3, 1e-2, 0.1, 1.0, 10.0)  # images at a time; side of the means; of the probes
 
 
@@ -35,6 +33,11 @@ class Programs(NamedTuple):
     classify: Callable[..., jax.Array]  # (params, state, images) -> classes
     features: Callable[..., dict[str, jax.Array]]  # (params, state, images) -> (n, d) by path, in alphabetical order
     paths: list[str]  # the image, the first convolution and the blocks, in the order of application
+
+
+def named(net: str, depth: int) -> str:
+    """Return the name of a case."""
+    return f"{net}, {depth} layers"
 
 
 def network(case: str, size: Size) -> nn.Layer:
@@ -118,5 +121,5 @@ def probes(program: Programs, carry: Any, parts: Sequence[tuple[Any, Any]], clas
 def _probe(train: Any, dev: Any, test: Any, y: Any, y_dev: Any, y_test: Any, classes: int) -> jax.Array:
     others, known = jnp.concatenate([dev, test]), jnp.concatenate([y_dev, y_test])
     fit = lambda penalty: analysis.linear_probe(train, y, others, classes=classes, penalty=penalty)
-    wrong = 100.0 * (jnp.argmax(jax.vmap(fit)(jnp.array(PENALTIES)), -1) != known)
+    wrong = 100.0 * (jnp.argmax(jax.vmap(fit)(jnp.array(PENALTIES)), -1) != known[None])
     return wrong[jnp.argmin(wrong[:, : len(dev)].mean(1)), len(dev) :].mean()
