@@ -11,6 +11,7 @@ from experiments.transfer.records import RECOMMENDED, RESULTS, TASKS, Options, T
 from jaxdl import plots
 from jaxdl.runs import folder as folders
 from jaxdl.runs import pages, records
+from jaxdl.runs.texts import quoted
 
 Mean = Callable[[str, str, int], float]  # (task, way, examples per class) → accuracy, NaN where there is none
 
@@ -28,7 +29,7 @@ def write(folder: Path) -> Path:
     rows = records.read_table(folder / RESULTS, TransferResult, unfinished=True)
     source = [row for row in rows if row.task == "source"]
     if not source:
-        raise ValueError(f"{folder}: its source network is not trained yet; resume with --resume {folder}")
+        raise ValueError(f"{folder}: its source network is not trained yet; resume with --resume {quoted(folder)}")
     ways = list(dict.fromkeys(row.way for row in rows if row.task != "source"))
     counts = sorted(config.examples)
     text = (f"A network trained on the first classes of {config.source} "
