@@ -9,7 +9,8 @@ import pickletools
 from collections.abc import Iterator
 from typing import Any, Final
 
-MOST_BYTES: Final = 16 << 20  # of a pickle; one of 10,000 tensors has 2 million
+MOST_BYTES: Final = 64 << 20  # of a pickle; one of 10,000 tensors has 2 million
+MOST_STEPS: Final = 4_000_000  # of a pickle; a tensor has 40
 MOST_ITEMS: Final = 100_000  # of a tuple with all tuples in it
 _TUPLES: Final = ("EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3")
 _REFUSED: Final = ("bytearray",)
@@ -22,13 +23,13 @@ def check(file: Any) -> None:
         file: an open file of bytes, or a member of an archive.
 
     Raises:
-        ValueError: if it calls bytearray, has a tuple of more than `MOST_ITEMS` or is longer than `MOST_BYTES`; or if
-            it is damaged.
+        ValueError: if it calls bytearray, has a tuple of more than `MOST_ITEMS` or is longer than `MOST_BYTES` or
+            `MOST_STEPS`; or if it is damaged.
     """
     start, stack, memo = file.tell(), [], {}
     for number, (opcode, argument, position) in enumerate(_opcodes(file)):
-        if (position or 0) - start > MOST_BYTES or number > MOST_BYTES:
-            raise ValueError(f"a pickle of more than {MOST_BYTES:,} bytes")
+        if (position or 0) - start > MOST_BYTES or number >= MOST_STEPS:
+            raise ValueError(f"a pickle of more than {MOST_BYTES:,} bytes or {MOST_STEPS:,} steps")
         if opcode.name in ("GLOBAL", "INST") and str(argument).rpartition(" ")[2] in _REFUSED:
             raise ValueError("a call of bytearray")
         _step(opcode, argument, stack, memo)

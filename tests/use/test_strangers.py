@@ -8,7 +8,6 @@ import io
 import json
 import os
 import pathlib
-import pickletools
 import shutil
 import socket
 import struct
@@ -158,10 +157,10 @@ def test_the_files_of_a_checkpoint_and_its_arrays_are_of_one_size(tmp_path):
     assert checkpoints.restore(path, like).tree["x"][-1] == 299
     for shape in ([1 << 40], [1 << 70], [-1], [3] * 100, [True, 2.0]):
         forge(path, arrays={"['x']": [shape, "float32"]})
-        with pytest.raises(checkpoints.CorruptCheckpointError, match=r"arrays take|must have a shape"):
-            checkpoints.read_newest(tmp_path, report=lambda line: pytest.fail(line) if "take" not in line else None)
-        with pytest.raises(checkpoints.CorruptCheckpointError, match=r"arrays take|must have a shape"):
-            checkpoints.verify(path)
+        said = []
+        with pytest.raises(checkpoints.CorruptCheckpointError, match="all checkpoints are corrupt"):
+            checkpoints.read_newest(tmp_path, report=said.append)
+        assert "arrays take" in said[0] or "must have a shape" in said[0]
     path = checkpoints.save(tmp_path, 2, like, {})
     sums = json.loads((path / "manifest.json").read_text())
     with open(path / "arrays" / "more", "wb") as file:
@@ -228,17 +227,17 @@ def test_pickles_that_take_all_memory_or_time_are_refused_before_they_are_loaded
         refused(lambda name=name: files.read(tmp_path / name), rf"{name}: is not a complete PyTorch file")
 
 
-def test_an_honest_pickle_is_looked_through():
+def test_an_honest_pickle_is_looked_through(monkeypatch):
     import pickle
 
     shared = (1, (2, 3))
     value = {"a": shared, "b": [shared, {"c": (shared, "x" * 300)}], 3: frozenset()}
     for protocol in range(5):
         pickles.check(io.BytesIO(pickle.dumps(value, protocol)))
-    long = io.BytesIO(b"\x80\x02" + b"N0" * (pickles.MOST_BYTES // 2 + 9) + b"N.")
-    assert pickletools.code2op["0"].name == "POP"
-    with pytest.raises(ValueError, match="a pickle of more than"):
-        pickles.check(long)
+    monkeypatch.setattr(pickles, "MOST_STEPS", 1000)
+    pickles.check(io.BytesIO(b"\x80\x02" + b"N0" * 498 + b"N."))
+    with pytest.raises(ValueError, match=r"a pickle of more than .* 1,000 steps"):
+        pickles.check(io.BytesIO(b"\x80\x02" + b"N0" * 500 + b"N."))
 
 
 def test_members_of_a_pytorch_file_claim_no_more_than_it_can_have(tmp_path):

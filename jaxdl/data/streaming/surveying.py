@@ -162,4 +162,5 @@ def restore(path: Path, fingerprint: str, count: int) -> Findings | None:
     shapes = [((count, 2, 3), np.int64), ((count, 2), np.int32), ((count,), bool), ((count,), bool)]
     fits = all(a.shape == shape and a.dtype == kind for a, (shape, kind) in zip(columns, shapes, strict=True))
     fits = fits and all(0 <= row < count for row in problems)
-    return Findings(*columns, problems, digest) if fits else None
+    sums, sizes, colour, frames = columns
+    return Findings(sums, sizes, colour, frames, problems, digest) if fits else None
