@@ -14,6 +14,7 @@ import struct
 import sys
 import types
 import zipfile
+from typing import Any
 
 import jax
 import numpy as np
@@ -300,6 +301,8 @@ def test_an_image_that_occurs_twice_is_found_at_once(tmp_path, monkeypatch):
 class Counted(str):
     """A name that counts its comparisons."""
 
+    asked: list[int]
+
     def __new__(cls, text, asked):
         made = super().__new__(cls, text)
         made.asked = asked
@@ -314,12 +317,13 @@ class Counted(str):
 
 @pytest.mark.parametrize("row", [float("inf"), 1e30, -1, 2, "x", None, [], 10**400])
 def test_a_cache_of_findings_that_cannot_be_is_made_anew(row, tmp_path):
-    arrays = [np.zeros((2, 2, 3), np.int64), np.zeros((2, 2), np.int32), np.zeros(2, bool), np.zeros(2, bool)]
-    surveying.store(tmp_path / "x.npz", "f", surveying.Findings(*arrays, {1: "why"}, "d"))
-    assert surveying.restore(tmp_path / "x.npz", "f", 2) is not None
-    surveying.store(
-        tmp_path / "x.npz", "f", surveying.Findings(*arrays, types.SimpleNamespace(items=lambda: [(row, "why")]), "d")
+    found = surveying.Findings(
+        np.zeros((2, 2, 3), np.int64), np.zeros((2, 2), np.int32), np.zeros(2, bool), np.zeros(2, bool), {1: "why"}, "d"
     )
+    surveying.store(tmp_path / "x.npz", "f", found)
+    assert surveying.restore(tmp_path / "x.npz", "f", 2) is not None
+    odd: Any = types.SimpleNamespace(items=lambda: [(row, "why")])
+    surveying.store(tmp_path / "x.npz", "f", found._replace(problems=odd))
     assert surveying.restore(tmp_path / "x.npz", "f", 2) is None
 
 
