@@ -3,15 +3,19 @@
 `test_files`, `test_run_folders` and `tests.test_fuzz` hold the first parts. Each law runs over the members of a kind.
 """
 
+import bz2
+import gzip
 import hashlib
 import io
 import json
+import lzma
 import os
 import pathlib
 import shutil
 import socket
 import struct
 import sys
+import tarfile
 import types
 import zipfile
 from typing import Any
@@ -24,7 +28,8 @@ from PIL import Image
 from experiments import predict, report
 from experiments.train_cnn import records as run_records
 from experiments.train_cnn import targets
-from jaxdl import disk, plots, runs
+from jaxdl import data, disk, plots, runs
+from jaxdl.data import streaming
 from jaxdl.data.reading import pixels
 from jaxdl.data.streaming import surveying
 from jaxdl.interop import files, pickles
@@ -270,6 +275,43 @@ def test_a_jpeg_of_endless_scans_is_refused():
     assert pixels.decode(with_scans(100), "x.jpg").shape == (64, 64)
     for call in (pixels.decode, pixels.read_header):
         refused(lambda call=call: call(with_scans(600), "x.jpg"), r"^x\.jpg has 601 scans; at most 500")
+
+
+# ---------------------------------------------------------------- archives
+
+
+def a_tar(path, names, packed):
+    dot = io.BytesIO()
+    Image.fromarray(np.zeros((6, 4), np.uint8)).save(dot, "PNG")
+    with tarfile.open(path, "w") as archive:
+        for name in names:
+            member = tarfile.TarInfo(name)
+            member.size = len(dot.getvalue())
+            archive.addfile(member, io.BytesIO(dot.getvalue()))
+    path.write_bytes(packed(path.read_bytes()))
+    return path
+
+
+@pytest.mark.parametrize("packed", [bytes, gzip.compress, lzma.compress, bz2.compress], ids=["tar", "gz", "xz", "bz2"])
+def test_what_is_behind_the_end_of_an_archive_is_not_passed_over(packed, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    first = a_tar(tmp_path / "x.tar", ["a/0.png", "b/0.png"], packed)
+    content = first.read_bytes()
+    first.write_bytes(content + packed(bytes(1 << 16)))  # padding
+    assert data.load(first).classes == ("a", "b")
+    for more in (a_tar(tmp_path / "y.tar", ["c/0.png"], packed).read_bytes(), packed(bytes(600) + b"junk")):
+        first.write_bytes(content + more)
+        refused(lambda: data.load(first), r"x\.tar: there is more behind the end of the archive at byte \d")
+
+
+@pytest.mark.parametrize("kind", ["folder", "archive"])
+def test_an_image_in_the_wrong_place_is_named_in_a_stream_too(kind, tmp_path):
+    pytest.importorskip("grain")
+    path = a_tar(tmp_path / "x.tar", ["a/0.png", "b/0.png", "b/too/deep.png"], bytes)
+    if kind == "folder":
+        shutil.unpack_archive(path, tmp_path / "folder", filter="data")
+        path = tmp_path / "folder"
+    refused(lambda: streaming.open_images(path), r": b/too/deep\.png is not at CLASS/IMAGE")
 
 
 # ---------------------------------------------------------------- tables and caches
