@@ -178,10 +178,10 @@ def _scores(folder: Path, run: runs.Run) -> list[str]:
 
 
 def _per_class(labels: np.ndarray, predicted: np.ndarray, classes: tuple[str, ...]) -> str:
-    counts = report.confusion_counts(labels, predicted, len(classes))
+    counts, there = train_records.confusion_counts(labels, predicted, len(classes))
     precision, recall, f1, support = (np.asarray(values) for values in metrics.scores(counts))
     rows: list[list[Any]] = [
         [name, f"{support[i]:,.0f}", *(f"{100 * values[i]:.2f}" for values in (precision, recall, f1))]
-        for i, name in enumerate(classes)
+        for i, name in enumerate(classes[number] for number in there)
     ]
     return pages.table(["class", "test examples", "precision (%)", "recall (%)", "F1 (%)"], rows)

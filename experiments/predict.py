@@ -15,6 +15,7 @@ import contextlib
 import csv
 import dataclasses
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -31,6 +32,7 @@ from jaxdl.data.streaming import cropping
 from jaxdl.runs import commandline
 from jaxdl.texts import printable
 
+TEXT: Final[dict[str, Any]] = {"encoding": "utf-8", "errors": "backslashreplace"}  # names may be no Unicode
 BATCH: Final = 64  # images in memory at a time
 
 
@@ -76,6 +78,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     top = min(few, len(run.classes)) if config.top is None else config.top
     if not 1 <= top <= len(run.classes):
         raise ValueError(f"top={top} is not in 1 to {len(run.classes)}, the number of classes")
+    images = image_files(config.images)
+    _check_outputs(config, images)
     shown = ".4g" if runs.task(run.config) == "numbers" else ".1%"
     with contextlib.ExitStack() as outputs:
         writers = [
@@ -83,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             for writing, path in ((writing_csv, config.csv), (writing_json, config.json))
             if path is not None
         ]
-        for found in predictions(run, image_files(config.images), top, skip=config.skip_unreadable):
+        for found in predictions(run, images, top, skip=config.skip_unreadable):
             said = ", ".join(f"{name} {format(number, shown)}" for name, number in found.best)
             print(printable(f"{found.image}: {said}"))
             for write in writers:
@@ -102,17 +106,45 @@ def image_files(paths: Sequence[Path]) -> list[Path]:
         if not path.is_dir():
             found.append(path)
             continue
-        inside = [
-            file
-            for file in sorted(path.rglob("*"))
-            if file.suffix.lower() in pixels.SUFFIXES
-            and not any(part.startswith(".") for part in file.relative_to(path).parts)
-            and not file.is_dir()
-        ]
+        inside = sorted(_inside(path))
         if not inside:
             raise ValueError(f"{path}: holds no image files ({' '.join(pixels.SUFFIXES)})")
         found += inside
     return found
+
+
+def _inside(top: Path) -> Iterator[Path]:
+    """Yield the visible image files below a folder; links to folders are followed, as in training, but not in circles.
+
+    Raises:
+        OSError: if a folder cannot be listed.
+    """
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    above = {str(top): {top.resolve()}}  # a folder -> what it and those around it are
+    for folder, below, names in os.walk(top, followlinks=True, onerror=fail):
+        around = above.pop(folder)
+        real = {name: Path(folder, name).resolve() for name in below if not name.startswith(".")}
+        below[:] = [name for name, place in real.items() if place not in around]
+        above |= {os.path.join(folder, name): around | {real[name]} for name in below}
+        files = (Path(folder, name) for name in names if not name.startswith("."))
+        yield from (file for file in files if file.suffix.lower() in pixels.SUFFIXES)
+
+
+def _check_outputs(config: Config, images: Sequence[Path]) -> None:
+    """Raise ValueError if a table would replace another one, an image or a file of the run."""
+    kept = {path.resolve(): f"the image {path}" for path in images}
+    for name, path in (("csv", config.csv), ("json", config.json)):
+        if path is None:
+            continue
+        place = path.resolve()
+        if place in kept:
+            raise ValueError(f"{name}={path} would replace {kept[place]}; give another file")
+        if place.parent == config.run.resolve() and place.exists():
+            raise ValueError(f"{name}={path} would replace a file of the run; give another file")
+        kept[place] = f"the table of --{name}"
 
 
 def predictions(run: runs.Run, paths: Sequence[Path], top: int, *, skip: bool = False) -> Iterator[Prediction]:
@@ -120,6 +152,7 @@ def predictions(run: runs.Run, paths: Sequence[Path], top: int, *, skip: bool = 
 
     Raises:
         ValueError: see `read_image`; with ``skip``, images that cannot be decoded are left out and named on stderr.
+            Also if the outputs for an image are not finite.
     """
     size, task = min(BATCH, len(paths)), runs.task(run.config)
 
@@ -140,6 +173,8 @@ def predictions(run: runs.Run, paths: Sequence[Path], top: int, *, skip: bool = 
             else:
                 chunk.append(path)
         for path, outputs in zip(chunk, np.asarray(outputs_of(images)), strict=False):
+            if not np.isfinite(outputs).all():
+                raise ValueError(f"{path}: the network's outputs are not finite; see the weights of the run")
             best = (np.argsort(-outputs, kind="stable") if task == "classes" else np.arange(len(outputs)))[:top]
             yield Prediction(readable(str(path)), [(run.classes[i], float(outputs[i])) for i in best])
 
@@ -148,7 +183,7 @@ def predictions(run: runs.Run, paths: Sequence[Path], top: int, *, skip: bool = 
 def writing_csv(path: Path, top: int) -> Iterator[Callable[[Prediction], None]]:
     """Give a function that adds a row; the file appears once all rows are there."""
     header = ["image", *(f"{name}_{i}" for i in range(1, top + 1) for name in ("class", "probability"))]
-    with disk.replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    with disk.replacing(path) as temporary, temporary.open("w", newline="", **TEXT) as file:
         rows = csv.writer(file)
         rows.writerow(header)
         yield lambda found: rows.writerow([found.image, *(cell for pair in found.best for cell in pair)])
@@ -158,7 +193,7 @@ def writing_csv(path: Path, top: int) -> Iterator[Callable[[Prediction], None]]:
 def writing_json(path: Path, top: int) -> Iterator[Callable[[Prediction], None]]:
     """Give a function that adds an object to the list; the file appears once all are there."""
     del top
-    with disk.replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+    with disk.replacing(path) as temporary, temporary.open("w", **TEXT) as file:
         before = "["
 
         def add(found: Prediction) -> None:

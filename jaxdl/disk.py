@@ -67,6 +67,8 @@ def replacing(path: str | os.PathLike, *, shared: bool = False) -> Iterator[Path
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part" if shared else f".{path.name}.writing")
     try:
         with naming(path, temporary):
+            # a stranger's folder may have a pipe of this name, which would wait for ever, or a link to another file
+            temporary.unlink(missing_ok=True)
             yield temporary
             with temporary.open("rb") as file:
                 os.fsync(file.fileno())

@@ -1,5 +1,7 @@
 """Names and messages as one can show them: no character of theirs controls the terminal or the order of the text."""
 
+import os
+import shlex
 import unicodedata
 from typing import Any, Final
 
@@ -22,6 +24,11 @@ def printable(text: str, *, keep: str = "") -> str:
 def shortened(value: Any, length: int = 200) -> str:
     """Return a value in Python's notation, cut to a length."""
     return cut(repr(value), length)
+
+
+def quoted(path: str | os.PathLike) -> str:
+    """Return a path as it is typed in a shell, for a command to copy."""
+    return shlex.quote(str(path))
 
 
 def cut(text: str, length: int = 2000) -> str:

@@ -30,6 +30,7 @@ METRICS: Final = "metrics.csv"
 LAYERS: Final = "layers.csv"
 SUMMARY: Final = "summary.json"
 PREDICTIONS: Final = "predictions.npz"
+MATRIX: Final = 1000  # most classes of a confusion matrix; beyond, only those that occur are counted
 
 
 class Measurement(NamedTuple):
@@ -256,6 +257,8 @@ def read_predictions(path: Path, tested: Sequence[int]) -> dict[str, np.ndarray]
         _check_mistakes(path, arrays, i)
         if f"filters_{i}" in arrays:
             _shape(path, arrays, f"filters_{i}", (None, None, None, None), "f")
+            if not arrays[f"filters_{i}"].size:
+                raise ValueError(f"{path}: filters_{i} has no elements, its shape is {arrays[f'filters_{i}'].shape}")
     return arrays
 
 
@@ -275,6 +278,8 @@ def read_outputs(path: Path, tested: Sequence[int]) -> dict[str, np.ndarray]:
         _shape(path, arrays, f"outputs_{i}", (n, t), "f")
         if f"filters_{i}" in arrays:
             _shape(path, arrays, f"filters_{i}", (None, None, None, None), "f")
+            if not arrays[f"filters_{i}"].size:
+                raise ValueError(f"{path}: filters_{i} has no elements, its shape is {arrays[f'filters_{i}'].shape}")
     return arrays
 
 
@@ -285,6 +290,8 @@ def _check_mistakes(path: Path, arrays: dict[str, np.ndarray], i: int) -> None:
         return
     _shape(path, arrays, f"mistake_index_{i}", (m,), "iu")
     _shape(path, arrays, f"mistake_images_{i}", (m, None, None, None), "f")
+    if not arrays[f"mistake_images_{i}"].size:
+        raise ValueError(f"{path}: mistake_images_{i} has no pixels")
     index = arrays[f"mistake_index_{i}"]
     if index.min() < 0 or index.max() >= n:
         raise ValueError(f"{path}: mistake_index_{i} must lie from 0 to {n - 1}, got {index.min()}..{index.max()}")
@@ -299,3 +306,13 @@ def _shape(path: Path, arrays: dict[str, np.ndarray], name: str, shape: Sequence
     if not fits or array.dtype.kind not in kinds:
         wanted = tuple("any" if w is None else w for w in shape)
         raise ValueError(f"{path}: {name} must be {kind} of shape {wanted}, got {array.dtype} {array.shape}")
+
+
+def confusion_counts(labels: np.ndarray, predicted: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the number of examples of each class (rows) that were called each class (columns), and the classes.
+
+    These are all k, or beyond `MATRIX` those that occur: a file of a few examples may name any number of classes.
+    """
+    there = np.arange(k) if k <= MATRIX else np.union1d(labels, predicted).astype(np.int64)
+    true, called, n = np.searchsorted(there, labels), np.searchsorted(there, predicted), len(there)
+    return np.bincount(true * n + called, minlength=n * n).reshape(n, n), there

@@ -12,6 +12,7 @@ import os
 from pathlib import Path
 
 import numpy as np
+from jaxdl.runs.texts import quoted
 from numpy.typing import ArrayLike
 from scipy import stats
 
@@ -55,7 +56,8 @@ def write(folder: str | Path) -> Path:
     folder = Path(folder)
     if not folder.is_dir():
         raise ValueError(f"{folder} is no folder; give the folder of a run")
-    if (folder / folders.CONFIG).exists() and read_json(folder / folders.CONFIG).get("seeds", 1) > 1:
+    config = folder / folders.CONFIG
+    if config.exists() and read_record(config, seeds.SeveralSeeds).seeds > 1:
         return seeds.write(folder)
     if not os.path.lexists(folder / records.SUMMARY):
         return pages.write(folder, _unfinished(folder))
@@ -73,7 +75,7 @@ def _unfinished(folder: Path) -> list[str]:
     names = list(dict.fromkeys(row.optimizer for row in rows))
     labels = _labels([row.accuracy for row in rows])
     if not rows:
-        raise ValueError(f"{folder}: has not finished and has no rows yet; resume it with --resume {folder}")
+        raise ValueError(f"{folder}: has not finished and has no rows yet; resume it with --resume {quoted(folder)}")
     header = ["optimizer", "part", "epoch", "step", "loss (nats)", "accuracy (%)", "learning rate", "seconds"]
     cells, drawn = [], {}
     for name in names:
@@ -96,7 +98,7 @@ def _unfinished(folder: Path) -> list[str]:
     alt = f"Learning curves of {' and '.join(names)} so far: loss and accuracy against steps"
     return [
         f"# {pages.plain(str(config.get('model')))} on {pages.plain(str(config.get('dataset')))}, unfinished",
-        f"This run goes on with {pages.plain(f'--resume {folder}')}. The last row of each part:",
+        f"This run goes on with {pages.plain(f'--resume {quoted(folder)}')}. The last row of each part:",
         pages.table(header, cells, left=2),
         "## Learning curves",
         pages.figure(folder, "learning_curves", figure, alt, chart=True),
@@ -260,10 +262,11 @@ def _epochs(run: RunContents, row: OptimizerResult) -> np.ndarray:
 def _classes(run: RunContents, folder: Path) -> list[str]:
     """Return precision, recall and F1 of each class; of many classes, those with the lowest F1."""
     del folder
-    p, classes = run.predictions, [str(c) for c in run.predictions["classes"]]
+    p, every = run.predictions, run.predictions["classes"]
     rows = []
     for i, name in run.tested:
-        counts = confusion_counts(p["labels"], p[f"probabilities_{i}"].argmax(1), len(classes))
+        counts, there = records.confusion_counts(p["labels"], p[f"probabilities_{i}"].argmax(1), len(every))
+        classes = [str(one) for one in every[there]]
         found = metrics.scores(counts)
         precision, recall, f1, support = (np.asarray(values) for values in found)
         shown = range(len(classes)) if len(classes) <= CLASSES else np.argsort(f1, kind="stable")[:CLASSES]
@@ -273,7 +276,8 @@ def _classes(run: RunContents, folder: Path) -> list[str]:
         ]
     if not rows:
         return []
-    few = f" The table has the {CLASSES} of {len(classes):,} with the lowest F1." if len(classes) > CLASSES else ""
+    few = f" The table has the {CLASSES} of {len(every):,} with the lowest F1." if len(every) > CLASSES else ""
+    few = f"{few[:-1]} among those that occur." if len(every) > records.MATRIX else few
     header = ["optimizer", "class", "test examples", "precision (%)", "recall (%)", "F1 (%)"]
     said = "Precision is the share of the examples called a class that belong to it, and recall the share of its "
     return ["## Classes", f"{said}examples that were called it; F1 is their harmonic mean.{few}",
@@ -340,13 +344,15 @@ def _mistakes(run: RunContents, folder: Path) -> list[str]:
 
 
 def _confusion(run: RunContents, folder: Path) -> list[str]:
-    p, classes = run.predictions, [str(c) for c in run.predictions["classes"]]
+    p, every = run.predictions, run.predictions["classes"]
     figures, tables = [], []
     for i, name in run.tested:
-        counts = confusion_counts(p["labels"], p[f"probabilities_{i}"].argmax(1), len(classes))
-        figure = plots.confusion_matrix(counts, classes, title=name)
-        alt = f"Confusion matrix of {name} on the test part: true class against predicted class"
-        figures.append(pages.figure(folder, f"confusion_matrix_{i}", figure, alt, chart=True))
+        counts, there = records.confusion_counts(p["labels"], p[f"probabilities_{i}"].argmax(1), len(every))
+        classes = [str(one) for one in every[there]]
+        if len(every) <= records.MATRIX:
+            figure = plots.confusion_matrix(counts, classes, title=name)
+            alt = f"Confusion matrix of {name} on the test part: true class against predicted class"
+            figures.append(pages.figure(folder, f"confusion_matrix_{i}", figure, alt, chart=True))
         wrong = counts - np.diag(np.diag(counts))
         worst = [np.unravel_index(j, counts.shape) for j in np.argsort(-wrong.ravel(), kind="stable")[:5]]
         tables += [
@@ -356,12 +362,7 @@ def _confusion(run: RunContents, folder: Path) -> list[str]:
         ]
     header = ["optimizer", "true class", "predicted class", "examples", "share of the true class (%)"]
     names = ["The most frequent confusions:", pages.table(header, tables, left=3)] if tables else []
-    return ["## Confusion matrix", "\n".join(figures), *names] if figures else []
-
-
-def confusion_counts(labels: np.ndarray, predicted: np.ndarray, k: int) -> np.ndarray:
-    """Return the number of examples of each class (rows) that were called each class (columns)."""
-    return np.bincount(labels.astype(np.int64) * k + predicted, minlength=k * k).reshape(k, k)
+    return ["## Confusion matrix", *(["\n".join(figures)] if figures else []), *names] if figures or names else []
 
 
 def _filters(run: RunContents, folder: Path) -> list[str]:

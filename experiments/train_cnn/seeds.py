@@ -5,10 +5,13 @@ This module imports matplotlib, as `experiments.train_cnn.report` does.
 
 import itertools
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+from jaxdl.runs.texts import quoted, shortened
 
 from experiments.train_cnn import records
 from experiments.train_cnn.records import OptimizerResult, RunSummary
@@ -19,12 +22,30 @@ from jaxdl.studies import statistics
 from jaxdl.studies.statistics import Interval
 
 
+class SeveralSeeds(NamedTuple):
+    """The part of config.json that the report of several seeds needs."""
+
+    seed: int = 0  # the first
+    seeds: int = 1
+
+
 def summaries(folder: Path) -> dict[int, RunSummary]:
-    """Return the summary of each seed that has finished."""
-    stored = read_json(folder / folders.CONFIG)
-    every = range(stored["seed"], stored["seed"] + stored["seeds"])
-    there = [seed for seed in every if (folder / f"seed-{seed}" / records.SUMMARY).exists()]
-    return {seed: records.read_summary(folder / f"seed-{seed}") for seed in there}
+    """Return the summary of each seed that has finished.
+
+    Raises:
+        ValueError: naming the file, if one is damaged or has other optimizers than the first seed's.
+    """
+    stored = read_record(folder / folders.CONFIG, SeveralSeeds)
+    every = range(stored.seed, stored.seed + stored.seeds)
+    names = {path.name: path for path in folder.glob("seed-*") if (path / records.SUMMARY).exists()}
+    there = sorted(int(name[5:]) for name in names if re.fullmatch(r"seed-(0|[1-9][0-9]{0,18})", name))
+    found = {seed: records.read_summary(names[f"seed-{seed}"]) for seed in there if seed in every}
+    trained = {seed: [row.optimizer for row in one.rows] for seed, one in found.items()}
+    for seed, optimizers in trained.items():
+        if optimizers != (first := next(iter(trained.values()))):
+            path = folder / f"seed-{seed}" / records.SUMMARY
+            raise ValueError(f"{path}: has rows of {shortened(optimizers)}, another seed of {shortened(first)}")
+    return found
 
 
 def write(folder: Path) -> Path:
@@ -35,7 +56,7 @@ def write(folder: Path) -> Path:
     """
     found = summaries(folder)
     if not found:
-        raise ValueError(f"{folder}: no seed has finished; resume it with --resume {folder}")
+        raise ValueError(f"{folder}: no seed has finished; resume it with --resume {quoted(folder)}")
     first = next(iter(found.values()))
     names = [row.optimizer for row in first.rows]
     manifest = read_record(folder / f"seed-{next(iter(found))}" / folders.MANIFEST, folders.Manifest)

@@ -10,6 +10,7 @@ Labels are 0 or 1, for ``--loss sigmoid_binary_cross_entropy``; numbers are any,
 If all images are in folders train, val (or dev, valid, validation) and test, these are the parts.
 """
 
+import collections
 import csv
 import io
 import math
@@ -19,6 +20,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final, NamedTuple
 
 import numpy as np
+from jaxdl.runs.texts import shortened
 
 from jaxdl import data, disk
 from jaxdl.data.reading import pixels
@@ -56,7 +58,7 @@ def read_table(path: Path) -> TargetTable:
         why = str(error) if str(path) in str(error) else "it is empty"
         raise ValueError(f"{where}: {why}") from error
     names = tuple(name.strip() for name in header[1:])
-    if header[0].strip() != FIRST or not names or len({*names}) < len(names) or "" in names:
+    if not header or header[0].strip() != FIRST or not names or len({*names}) < len(names) or "" in names:
         wanted = f"{FIRST}, and one name or more, each only once"
         raise ValueError(f"{where}: its first line must name the columns {wanted}; it is {', '.join(header)[:200]}")
     if len(names) > MOST_TARGETS:
@@ -67,7 +69,7 @@ def read_table(path: Path) -> TargetTable:
     if not rows:
         raise ValueError(f"{where}: has no line below its first one")
     if len({*paths}) < len(paths):
-        twice = next(name for i, name in enumerate(paths) if name in paths[:i])
+        twice = next(name for name, count in collections.Counter(paths).items() if count > 1)
         raise ValueError(f"{where}: the image {twice} occurs twice")
     return TargetTable(paths, names, np.array([values for _, values in rows], np.float32))
 
@@ -81,11 +83,11 @@ def _row(where: str, line: list[str], columns: int) -> tuple[str, list[float]]:
     values = []
     for cell in line[1:]:
         try:
-            value = float(cell)
+            value = float(cell) if cell.isascii() and "_" not in cell else math.nan  # Python reads more than CSV has
         except ValueError:
             value = math.nan
         if not abs(value) < 3e38:  # beyond float32, or NaN
-            raise ValueError(f"{where}: {cell!r} is no finite number")
+            raise ValueError(f"{where}: {shortened(cell)} is no finite number")
         values.append(value)
     return str(path), values
 

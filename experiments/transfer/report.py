@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+from jaxdl.runs.texts import quoted
 from matplotlib.figure import Figure
 
 from experiments.transfer.records import RECOMMENDED, RESULTS, TASKS, Options, TransferResult, mean
@@ -28,7 +29,7 @@ def write(folder: Path) -> Path:
     rows = records.read_table(folder / RESULTS, TransferResult, unfinished=True)
     source = [row for row in rows if row.task == "source"]
     if not source:
-        raise ValueError(f"{folder}: its source network is not trained yet; resume with --resume {folder}")
+        raise ValueError(f"{folder}: its source network is not trained yet; resume with --resume {quoted(folder)}")
     ways = list(dict.fromkeys(row.way for row in rows if row.task != "source"))
     counts = sorted(config.examples)
     text = (f"A network trained on the first classes of {config.source} "

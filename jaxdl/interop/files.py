@@ -157,9 +157,11 @@ def write_keras(path: str | os.PathLike, tensors: Mapping[str, ArrayLike]) -> No
 
 def _read_safetensors(path: Path) -> Tensors:
     with needed(f"reading {path.name}", "interop"):
-        from safetensors import SafetensorError, deserialize
+        from safetensors import SafetensorError, deserialize, safe_open
 
     try:
+        with safe_open(path, "numpy"):  # the header alone, before a file of any size is read into memory
+            pass
         stored = deserialize(path.read_bytes())
     except (SafetensorError, OSError, ValueError, TypeError, OverflowError, MemoryError) as error:
         raise ValueError(f"{path}: is not a complete safetensors file ({error})") from error

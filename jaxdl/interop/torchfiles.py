@@ -5,6 +5,8 @@ model is found if there is exactly one under a name of `WRAPPERS`, or only one d
 """
 
 import struct
+import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -14,14 +16,18 @@ import numpy as np
 
 from jaxdl import disk
 from jaxdl.extras import needed
+from jaxdl.interop import pickles
 
 WRAPPERS: Final = ("state_dict", "model_state_dict", "model")
 MOST_SHARED: Final = 64  # bytes of all tensors per byte of the file: tensors may share memory, but not without end
 
+FREE: Final = 64 << 20  # bytes that a small file's members may claim
+PICKLES: Final = 5  # at the start of a file from before PyTorch 1.6: three numbers and dicts, the tensors, their keys
+
 _EIGHT_BITS = ("float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu")
 # the errors of torch for what is no complete file, and for tensors that have no plain values
 _DAMAGE = (RuntimeError, OSError, EOFError, LookupError, ValueError, TypeError, AttributeError, ArithmeticError)
-_DAMAGE += (AssertionError, MemoryError, ImportError, struct.error)
+_DAMAGE += (AssertionError, MemoryError, ImportError, struct.error, zipfile.BadZipFile, zlib.error)
 
 
 def read(path: Path) -> dict[str, np.ndarray]:
@@ -50,12 +56,32 @@ def _load(path: Path) -> Any:
     import torch  # pyright: ignore[reportMissingImports]
 
     try:
+        _check_pickles(path)
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:  # torch's own message suggests loading it anyway
         raise ValueError(f"{path}: holds Python objects other than tensors, which are not loaded") from error
     except _DAMAGE as error:
         why = " ".join(f"{error}".partition(". ")[0].split()) or type(error).__name__
         raise ValueError(f"{path}: is not a complete PyTorch file ({why})") from error
+
+
+def _check_pickles(path: Path) -> None:
+    """Raise ValueError for an archive of false sizes, and for pickles that are refused; see `pickles`."""
+    with path.open("rb") as file:
+        if file.read(2) != b"PK":
+            file.seek(0)
+            for _ in range(PICKLES):
+                pickles.check(file)
+            return
+        with zipfile.ZipFile(file) as archive:
+            members = archive.infolist()
+            claimed = sum(member.file_size for member in members)
+            if claimed > max(FREE, MOST_SHARED * disk.check_regular(path)):
+                raise ValueError(f"its members claim {claimed:,} bytes, far more than the file has")
+            for member in members:
+                if member.filename.rpartition("/")[2] == "data.pkl":
+                    with archive.open(member) as pickled:
+                        pickles.check(pickled)
 
 
 def _tensors(path: Path, loaded: Any, tensor: type) -> dict[str, Any]:

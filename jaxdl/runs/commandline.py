@@ -23,7 +23,7 @@ from jaxdl.extras import needed
 from jaxdl.runs import folder as folders
 from jaxdl.runs import records, trust
 from jaxdl.runs.signals import Diverged
-from jaxdl.texts import cut, printable, shortened
+from jaxdl.texts import cut, printable, quoted, shortened
 
 Config = TypeVar("Config")
 # options of one command, which config.json does not keep
@@ -193,7 +193,7 @@ def _paragraphs(text: str | None) -> str | None:
 def resuming(folder: str | os.PathLike, config: Any) -> str:
     """Return the arguments that resume a run: ``--resume DIR``, with ``--trust-run`` if its config needs it."""
     foreign = any(trust.is_foreign(text) for value in vars(config).values() for text in trust.texts(value))
-    return f"--resume {folder}{' --trust-run' if foreign else ''}"
+    return f"--resume {quoted(folder)}{' --trust-run' if foreign else ''}"
 
 
 def _resumed(stored: Any, config: Any, resume: pathlib.Path) -> Any:
@@ -319,10 +319,12 @@ def run_main(main: Callable[[], int]) -> None:
     than `ValueError`, `OSError`, `ImportError` and a lack of memory are bugs and keep their traceback. If the
     environment variable JAXDL_TRACEBACK is set, every exception does.
     """
+    show_any_text()
     try:
         named = cast(TextIO, _Named(sys.stdout))
         with warnings.catch_warnings(), contextlib.redirect_stdout(named):
             warnings.showwarning = _show_warning
+            _check_here()
             code = main()
             sys.stdout.flush()  # here, where its error is reported like any other
             sys.exit(code)
@@ -341,6 +343,24 @@ def run_main(main: Callable[[], int]) -> None:
         except OSError:  # reported already; Python would complain again at the end, and exit with 120
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1 if diverged else 2)
+
+
+def _check_here() -> None:
+    """Raise ValueError if the current folder, which relative paths begin at, has been removed."""
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise ValueError(f"the current folder cannot be used ({error.strerror}); change to another one") from error
+
+
+def show_any_text() -> None:
+    """Let standard output and errors take all text: what their encoding lacks is escaped, and both may be closed."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # the command was started with it closed
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
 
 
 class _Named:

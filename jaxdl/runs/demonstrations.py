@@ -42,6 +42,7 @@ from jaxdl.runs.outcomes import (
     arrays_file,
 )
 from jaxdl.runs.signals import StopRequest, catch_stop
+from jaxdl.runs.texts import quoted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -204,7 +205,7 @@ def _run_all(demonstration: Demonstration, config: Any, context: Any, folder: Pa
     for seed in range(config.seeds):
         left = [case for case in cases if (case, seed) not in done]
         if left and finished and time.monotonic() - began + longest > limit:
-            print(f"the budget ends after {seed} of {config.seeds} seeds; more with --resume {folder}")
+            print(f"the budget ends after {seed} of {config.seeds} seeds; more with --resume {quoted(folder)}")
             return 0
         start = time.monotonic()
         for place, case in enumerate(left):
@@ -257,7 +258,7 @@ def write(demonstration: Demonstration, description: str | None, folder: Path) -
     manifest = records.read_record(folder / folders.MANIFEST, folders.Manifest)
     outcomes = Outcomes(folder, demonstration.cases(config))
     if not outcomes.seeds:
-        raise ValueError(f"{folder}: no seed is finished yet; resume with --resume {folder}")
+        raise ValueError(f"{folder}: no seed is finished yet; resume with --resume {quoted(folder)}")
     judged = list(demonstration.judge(config, outcomes))
     _write_rows(folder, config, manifest, outcomes, judged)
     shown = list(demonstration.draw(config, outcomes))

@@ -12,14 +12,17 @@ import os
 import pathlib
 import platform
 import shlex
+import stat
 import sys
+import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import jaxdl
 from jaxdl import data
 from jaxdl.runs import records
+from jaxdl.runs.texts import quoted
 
 Path = pathlib.Path
 CONFIG, MANIFEST, LOCK = "config.json", "manifest.json", ".lock"
@@ -62,12 +65,11 @@ def create(out: str | os.PathLike) -> Path:
         ({'why': 'a try'}, True)
     """
     folder = Path(out)
+    _check_encoding(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _check_empty(folder)
-        probe = folder / ".probe"
-        probe.touch()
-        probe.unlink(missing_ok=True)  # another process may begin here, too
+        tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         raise ValueError(f"out={folder}: cannot be written ({error.strerror})") from error
     return folder
@@ -81,6 +83,7 @@ def create_dated(parent: str | os.PathLike) -> Path:
     """
     name = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     folder, number = Path(parent) / name, 1
+    _check_encoding(folder)
     while folder.exists():
         number += 1
         folder = folder.with_name(f"{name}-{number}")
@@ -91,6 +94,14 @@ def create_dated(parent: str | os.PathLike) -> Path:
     except OSError as error:
         raise ValueError(f"out={folder}: cannot be written ({error.strerror}); choose another with --out") from error
     return folder
+
+
+def _check_encoding(folder: Path) -> None:
+    """Raise ValueError for a path that orbax cannot write to, before anything is trained."""
+    try:
+        str(folder.absolute()).encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{folder}: is no path in UTF-8, as checkpoints need it; rename it") from error
 
 
 def is_empty(folder: Path) -> bool:
@@ -134,11 +145,8 @@ def lock(folder: Path, *, new: bool = False) -> Iterator[None]:
 
     Where the file system has no locks, a warning says so, and nothing keeps two processes apart.
     """
-    try:
-        opened = (folder / LOCK).open("a")
-    except OSError as error:
-        raise ValueError(f"{folder}: cannot be written ({error.strerror})") from error
-    with opened as file:
+    _check_encoding(folder)
+    with _opened(folder / LOCK) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -152,9 +160,23 @@ def lock(folder: Path, *, new: bool = False) -> Iterator[None]:
         yield
 
 
+def _opened(path: Path) -> IO[bytes]:
+    """Open the file to lock, or make it; not a pipe, which would wait for ever, and not where a link leads to."""
+    try:
+        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666), "rb")
+    except OSError as error:
+        if path.is_symlink():
+            raise ValueError(f"{path}: is a link; expected a file") from error
+        raise ValueError(f"{path.parent}: cannot be written ({error.strerror})") from error
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise ValueError(f"{path}: is no file, but a pipe or a device; expected a file")
+    return file
+
+
 def _check_empty(folder: Path) -> None:
     if not is_empty(folder):
-        raise ValueError(f"out={folder}: is not empty; choose a new folder, or resume with --resume {folder}")
+        raise ValueError(f"out={folder}: is not empty; choose a new folder, or resume with --resume {quoted(folder)}")
 
 
 def write_manifest(

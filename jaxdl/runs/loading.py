@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxdl import data, nn, training
 from jaxdl.runs import folder as folders
 from jaxdl.runs import names, records, trust
-from jaxdl.texts import cut
+from jaxdl.texts import cut, quoted
 
 Path = pathlib.Path
 PREPROCESSING, FINAL, DIVERGED = "preprocessing.json", "final", "diverged.json"
@@ -219,7 +219,7 @@ def unfinished(folder: Path, optimizer: str, like: Any) -> tuple[Any, str]:
     """
     kept = training.checkpoints.read_newest(folder / "checkpoints" / optimizer_folder(optimizer))
     if kept is None:
-        raise ValueError(f"{folder}: this run has no checkpoint yet; resume it with --resume {folder}")
+        raise ValueError(f"{folder}: this run has no checkpoint yet; resume it with --resume {quoted(folder)}")
     places = {
         "best on dev": {"params": "['best']['params']", "state": "['best']['state']"},
         "average": {"params": "['state'].average['params']", "state": "['state'].average['state']"},

@@ -13,6 +13,7 @@ Every object carries the number `FORMAT`. The one in config.json, which is writt
 arrays of the folder, since CSV has no place for it. Objects without a number, from older versions, have format 1.
 """
 
+import collections
 import csv
 import io
 import json
@@ -64,13 +65,22 @@ def read_json(path: str | os.PathLike) -> dict[str, Any]:
     """
     content = _content(path)
     try:
-        value = json.loads(content)
+        value = json.loads(content, object_pairs_hook=_object)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: is not valid JSON ({error})") from error
     if not isinstance(value, dict):
         raise ValueError(f"{path}: must hold an object of names and values, got a {type(value).__name__}")
     if (found := value.pop("format", 1)) != FORMAT:
         raise ValueError(f"{path}: has format {found!r}; this version reads {FORMAT}")
+    return value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object; of a name that occurs twice, nobody knows which value was meant."""
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        twice = next(name for name, count in collections.Counter(name for name, _ in pairs).items() if count > 1)
+        raise ValueError(f"the name {shortened(twice)} occurs twice")
     return value
 
 
@@ -114,8 +124,11 @@ class Table(Generic[Record]):
     def __init__(self, path: str | os.PathLike, kind: type[Record]) -> None:
         self.path, self.kind = Path(path), kind
         content = _content(self.path) if os.path.lexists(self.path) else b""
-        lines, _ = _whole_lines(self.path, content)
-        self._lines = lines or [_line(_fields(kind))]
+        lines, rest = _whole_lines(self.path, content)
+        first = _line(_fields(kind))
+        if not lines and not first.encode().startswith(rest):  # the rest of a kill is dropped, but no table is
+            raise ValueError(f"{self.path}: has no line that ends in a newline; the first one is {first!r}")
+        self._lines = lines or [first]
         if (whole := _text(self._lines).encode()) != content:
             write_whole(self.path, whole)
         if [*_fields(kind)] != (header := _cells(self.path, 1, self._lines[0])):

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import math
 import os
 import pathlib
 import re
@@ -53,6 +54,11 @@ def describe(argument: str, tree: Any) -> dict[str, list[Any]]:
             raise ValueError(f"{argument}{name} is {leaf.dtype}, which JAX narrows unless jax_enable_x64 is set")
         described[name] = [list(leaf.shape), str(leaf.dtype)]
     return described
+
+
+def size_of(described: list[Any]) -> int:
+    """Return the bytes of an array from its entry in `describe`; those of a random key and of small types in excess."""
+    return math.prod(described[0]) * (16 if "128" in str(described[1]) else 8)
 
 
 def write(path: Path, tree: Any) -> None:

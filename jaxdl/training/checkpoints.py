@@ -23,8 +23,10 @@ from jaxdl.training import arrayfiles
 from jaxdl.training.arrayfiles import CorruptCheckpointError
 
 Path = pathlib.Path
-MANIFEST = "manifest.json"
+MANIFEST, META = "manifest.json", "meta.json"
 FORMAT = 2  # of meta.json; format 1 carries no number and calls TrainState's ".layer_state" ".state"
+FREE = 64 << 20  # bytes by which files and arrays may differ in any case
+MOST_RATIO = 200  # bytes of arrays per byte of files: zeros take next to nothing, but weights are not all zero
 WRITING, REPLACED, REMOVING = ".writing-", ".replaced-", ".removing-"  # prefixes of unfinished work
 
 
@@ -78,7 +80,7 @@ def save(folder: str | os.PathLike, step: int, tree: Any, meta: dict[str, Any], 
         temporary.mkdir(parents=True)
         try:
             arrayfiles.write(temporary / "arrays", tree)
-            _write(temporary / "meta.json", encoded)
+            _write(temporary / META, encoded)
             _write(temporary / MANIFEST, json.dumps({name: _digest(temporary / name) for name in _files(temporary)}))
             _replace(temporary, final)
         finally:
@@ -111,13 +113,20 @@ def verify(checkpoint: str | os.PathLike) -> None:
     there = _files(checkpoint)
     for name in sorted(set(wanted) ^ set(there)):
         raise CorruptCheckpointError(f"{checkpoint / name}: {'missing' if name in wanted else 'not in the manifest'}")
+    if META in wanted:  # first, because it tells how large the others may be
+        _compare(checkpoint / META, wanted.pop(META))
+    _check_sizes(checkpoint)
     for name, digest in wanted.items():
-        try:
-            found = _digest(checkpoint / name)
-        except OSError as error:
-            raise CorruptCheckpointError(f"{checkpoint / name}: cannot be read ({error})") from error
-        if found != digest:
-            raise CorruptCheckpointError(f"{checkpoint / name}: its SHA-256 differs from the one in the manifest")
+        _compare(checkpoint / name, digest)
+
+
+def _compare(path: Path, digest: Any) -> None:
+    try:
+        found = _digest(path)
+    except OSError as error:
+        raise CorruptCheckpointError(f"{path}: cannot be read ({error})") from error
+    if found != digest:
+        raise CorruptCheckpointError(f"{path}: its SHA-256 differs from the one in the manifest")
 
 
 def restore(checkpoint: str | os.PathLike, like: Any) -> Checkpoint:
@@ -137,7 +146,7 @@ def restore(checkpoint: str | os.PathLike, like: Any) -> Checkpoint:
     """
     checkpoint = _present(Path(checkpoint).absolute())
     verify(checkpoint)
-    found, meta, name_of = _read_meta(checkpoint / "meta.json")
+    found, meta, name_of = _read_meta(checkpoint / META)
     asked = {name_of(name): leaf for name, leaf in arrayfiles.describe("like", like).items()}
     if found != asked:
         differ = [
@@ -166,7 +175,7 @@ def read_newest(folder: str | os.PathLike, *, report: Callable[[str], None] = pr
 
     def read(checkpoint: Path) -> Checkpoint:
         verify(checkpoint)
-        described, meta, _ = _read_meta(checkpoint / "meta.json")
+        described, meta, _ = _read_meta(checkpoint / META)
         return Checkpoint(arrayfiles.read_all(checkpoint / "arrays", described), meta)
 
     return _newest(folder, lambda checkpoint: read(_present(checkpoint.absolute())), report)
@@ -226,11 +235,15 @@ def _read_meta(path: Path) -> tuple[dict[str, Any], dict[str, Any], Callable[[st
     found = saved["arrays"]
     for array, described in found.items():
         shape = described[0] if isinstance(described, list) and len(described) == 2 else None
-        if not isinstance(shape, list) or not all(isinstance(one, int) for one in shape):
+        if not isinstance(shape, list) or len(shape) > 64 or not all(_is_size(one) for one in shape):
             raise CorruptCheckpointError(f"{path}: {array} must have a shape and a dtype")
     if number == FORMAT:
         return found, saved["meta"], str
     return found, saved["meta"], lambda name: name if name in found else name.replace(".layer_state", ".state")
+
+
+def _is_size(value: Any) -> bool:
+    return isinstance(value, int) and 0 <= value < 1 << 63
 
 
 def _about(described: list[Any] | None) -> str:
@@ -267,15 +280,43 @@ def tidy(folder: str | os.PathLike) -> None:
     """
     folder = Path(folder)
     for leftover in [*folder.glob(f"{WRITING}*"), *folder.glob(f"{REMOVING}*")]:
-        shutil.rmtree(leftover)
+        _delete(leftover)
     for aside in folder.glob(f"{REPLACED}*"):
         final = aside.with_name(aside.name.removeprefix(REPLACED))
-        shutil.rmtree(aside) if final.exists() else aside.rename(final)
+        _delete(aside) if final.exists() else aside.rename(final)
+
+
+def _delete(path: Path) -> None:
+    """Delete a folder; of a link, which a stranger's folder may have, the link alone."""
+    if path.is_symlink() or not path.is_dir():
+        path.unlink()
+    else:
+        shutil.rmtree(path)
 
 
 def _files(folder: Path) -> list[str]:
     files = (path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file())
     return [name for name in files if name != MANIFEST]
+
+
+def _check_sizes(checkpoint: Path) -> None:
+    """Raise CorruptCheckpointError for what is no file, such as a pipe, and for files that no arrays can have.
+
+    Their contents are not read: a file of zeros that takes no place on disk may have any size.
+    """
+    sizes = {}
+    for path in sorted(checkpoint.rglob("*")):
+        if not path.is_dir():
+            try:
+                sizes[path] = disk.check_regular(path)
+            except ValueError as error:
+                raise CorruptCheckpointError(str(error)) from error
+    arrays = _read_meta(checkpoint / META)[0] if checkpoint / META in sizes else {}
+    claimed = sum(map(arrayfiles.size_of, arrays.values()))
+    if (total := sum(sizes.values())) > FREE + 2 * claimed:
+        raise CorruptCheckpointError(f"{checkpoint}: has {total:,} bytes, but its arrays take {claimed:,}")
+    if claimed > FREE + MOST_RATIO * total:
+        raise CorruptCheckpointError(f"{checkpoint}: its arrays take {claimed:,} bytes, but it has {total:,}")
 
 
 def _digest(path: Path) -> str:

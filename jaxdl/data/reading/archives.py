@@ -9,6 +9,7 @@ import bz2
 import contextlib
 import gzip
 import hashlib
+import itertools
 import lzma
 import os
 import tarfile
@@ -16,13 +17,14 @@ import unicodedata
 import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from jaxdl import disk
 
 ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2")
 DEPTH = 4  # deeper folders are ignored: the deepest layout is ROOT/train/CLASS/IMAGE
 MOST_RATIO = 200  # unpacked bytes per byte of a compressed archive, once they exceed `disk.MOST_BYTES`
+MOST_PADDING: Final = 16 << 20  # bytes behind the end of an archive that are looked at
 _PIECE = 1 << 20
 _OPENERS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}  # by the first bytes
 _ADDED = ("__MACOSX", "Thumbs.db", "desktop.ini")  # by macOS and Windows
@@ -289,14 +291,23 @@ def _read(path: Path, unpacked: _Unpacked, member: TarMember) -> bytes:
 
 
 def _check_end(path: Path, unpacked: _Unpacked, archive: tarfile.TarFile) -> None:
-    """Refuse an archive cut off between two members or with a damaged header, which tarfile takes for its end."""
+    """Refuse an archive cut off between two members or with a damaged header, which tarfile takes for its end.
+
+    Also one with more behind its end, as `cat` joins two archives, of which tarfile reads the first.
+    """
     with _naming(path):
         unpacked.seek(archive.offset)
         end = unpacked.read(tarfile.BLOCKSIZE)
+        pieces = (unpacked.read(tarfile.RECORDSIZE) for _ in range(MOST_PADDING // tarfile.RECORDSIZE))
+        more = any(piece.strip(b"\0") for piece in itertools.takewhile(bool, pieces))
     if len(end) < tarfile.BLOCKSIZE:
         raise ValueError(f"{path}: the archive is truncated (the blocks that end an archive are missing)")
     if end.strip(b"\0"):
         raise ValueError(f"{path}: the archive is damaged (at byte {archive.offset:,} is neither a header nor its end)")
+    if more:
+        raise ValueError(
+            f"{path}: there is more behind the end of the archive at byte {archive.offset:,}; join folders"
+        )
 
 
 def _safe_name(path: Path, member: tarfile.TarInfo) -> str:

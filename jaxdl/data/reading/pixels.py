@@ -6,6 +6,7 @@ external programs. All image files are therefore opened here, with an explicit l
 * The EXIF orientation is applied, as viewers do. EXIF data that cannot be read counts as absent.
 * 16-bit grey values v become v · 255 / 65535, rounded. Of 16-bit colours Pillow keeps the high byte.
 * Of several frames the first is decoded.
+* A JPEG has at most `MOST_SCANS`: each is a pass over all pixels, even one of ten bytes.
 * An image has at most `MOST_PIXELS`. One of over 2²⁴ pixels also needs a byte for each `MOST_PER_BYTE` of them, which
   compression can hardly exceed, so a file of a few bytes cannot claim gigabytes.
 """
@@ -27,7 +28,10 @@ SUFFIXES = (".png", *LOSSY, ".bmp", ".ppm", ".pgm", ".pbm", ".pnm", ".webp", ".t
 MOST_PIXELS: Final = 89_478_485  # from which on Pillow warns of decompression bombs
 MOST_PER_BYTE: Final = 10_000  # pixels; deflate packs at most 8 * 1,032 one-bit pixels into a byte
 
+MOST_SCANS: Final = 500  # of a JPEG; encoders write about ten
+
 _LARGE = 1 << 24
+_SCAN = b"\xff\xda"  # begins a scan of a JPEG; a byte of 255 in its data is followed by 0
 _SIXTEEN = ("I;16", "I;16L", "I;16B")
 _GREY = ("1", "L", *_SIXTEEN)
 _COLOUR = ("RGB", "RGBA", "P", "PA", "LA", "CMYK", "YCbCr")
@@ -72,7 +76,7 @@ def read_header(contents: bytes, where: str) -> Header:
         ImportError: if Pillow is not installed.
     """
     with _opened(contents, where) as image:
-        _check(image, len(contents), where)
+        _check(image, contents, where)
         width, height = image.size
         if _orientation(image, contents) in _LYING:
             width, height = height, width
@@ -94,7 +98,7 @@ def decode(contents: bytes, where: str, mode: str | None = None) -> np.ndarray:
         ImportError: if Pillow is not installed.
     """
     with _opened(contents, where) as image:
-        _check(image, len(contents), where)
+        _check(image, contents, where)
         image.load()
         orientation = _orientation(image, contents)
         pixels = _eight_bits(image, mode or ("L" if _mode(image) in _GREY else "RGB"))
@@ -119,8 +123,8 @@ def _opened(contents: bytes, where: str) -> Iterator[Any]:
         raise UnreadableImage(f"{where} cannot be read as an image ({why})") from error
 
 
-def _check(image: Any, size: int, where: str) -> None:
-    width, height = image.size
+def _check(image: Any, contents: bytes, where: str) -> None:
+    (width, height), size = image.size, len(contents)
     pixels = width * height
     if pixels == 0:
         raise UnreadableImage(f"{where} has no pixels ({width} x {height})")
@@ -128,6 +132,8 @@ def _check(image: Any, size: int, where: str) -> None:
         raise UnreadableImage(f"{where} claims {width} x {height} pixels; at most {MOST_PIXELS:,} are decoded")
     if pixels > _LARGE and pixels > MOST_PER_BYTE * size:
         raise UnreadableImage(f"{where} claims {width} x {height} pixels, but has {size} bytes, too few for them")
+    if image.format in ("JPEG", "MPO") and (scans := contents.count(_SCAN)) > MOST_SCANS:
+        raise UnreadableImage(f"{where} has {scans:,} scans; at most {MOST_SCANS} are decoded")
     if _mode(image) not in _GREY + _COLOUR:
         raise UnreadableImage(f"{where} has mode {image.mode}; expected 8 or 16 bits per channel, grey or colour")
 

@@ -264,15 +264,20 @@ class _Kinds:
 
 
 def _laid_out(
-    where: str, groups: Mapping[str, object], folders: Sequence[str], others: _Kinds
+    where: str, groups: Mapping[str, bytearray] | Mapping[str, _Group], folders: Sequence[str], others: _Kinds
 ) -> list[tuple[str, str, str]]:
     """Return (part, class, folder) of each group in the order of the data set; the layout depends on folders only."""
     if not groups:
         there = f"; there are other files ({_counted(others.counts)})" if others.counts else ""
         raise ValueError(f"{where}: no images; looked for {', '.join(pixels.SUFFIXES)}{there}")
-    one_each = [f"{folder}/image" if folder else "image" for folder in groups]
+    one_each = [f"{folder}/{_first(group)}" if folder else _first(group) for folder, group in groups.items()]
     entries = sort_entries(where, one_each, folders, list(others.names.values()))
     return [(entry.part, entry.label, entry.name.rpartition("/")[0]) for entry in entries]
+
+
+def _first(group: bytearray | _Group) -> str:
+    """Return the name of an image of a group."""
+    return group.names[0] if isinstance(group, _Group) else readable(os.fsdecode(bytes(group).partition(b"\0")[0]))
 
 
 def _counted(counts: collections.Counter[str]) -> str:

@@ -157,11 +157,10 @@ def restore(path: Path, fingerprint: str, count: int) -> Findings | None:
             return None
         problems = {int(row): str(text) for row, text in meta["problems"]}
         columns, digest = [arrays[name] for name in ("sums", "sizes", "colour", "frames")], str(meta["digest"])
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
         return None
     shapes = [((count, 2, 3), np.int64), ((count, 2), np.int32), ((count,), bool), ((count,), bool)]
     fits = all(a.shape == shape and a.dtype == kind for a, (shape, kind) in zip(columns, shapes, strict=True))
+    fits = fits and all(0 <= row < count for row in problems)
     sums, sizes, colour, frames = columns
-    return (
-        Findings(sums, sizes, colour, frames, problems, digest) if fits and max(problems, default=0) < count else None
-    )
+    return Findings(sums, sizes, colour, frames, problems, digest) if fits else None
