@@ -1,13 +1,16 @@
-"""Fashion-MNIST packed, as 70,000 PNG files and as tar shards: do they train alike, and at what cost?
+"""A data set packed, as 60,000 or 70,000 files of images and as tar shards: do they train alike, and at what cost?
 
     JAXDL_DATA_DIR=DIR python -m benchmarks.streaming_at_size
+    JAXDL_DATA_DIR=DIR python -m benchmarks.streaming_at_size cifar10
 
-Each row is a process of its own, LeNet-5 for an epoch of 421 steps with batches of 128, one step per call. Memory is
-the peak of the process and of its workers, each by itself. "Same rows" says whether metrics.csv equals that of the
-files in memory, to the last digit, but for the seconds. The packed set has its examples in another order, so its rows
-differ. The rows share a cache, so the pass over all files is made by the first row that needs it.
+Fashion-MNIST becomes PNG files, CIFAR-10 becomes JPEG files of quality 95. Each row is a process of its own, one epoch
+with batches of 128, one step per call. Memory is the peak of the process and of its workers, each by itself. "Same
+rows" says whether metrics.csv equals that of the files in memory, to the last digit, but for the seconds. The packed
+set has its examples in another order, so its rows differ. The rows share a cache, so the pass over all files is made by
+the first row that needs it.
 """
 
+import argparse
 import csv
 import json
 import os
@@ -17,11 +20,12 @@ import tarfile
 import tempfile
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jaxdl import data
 
-OPTIONS = """--model lenet5 --epochs 1 --batch-size 128 --optimizer jaxdl.adam --augment none --steps-per-call 1
+NETWORKS = {"fashion_mnist": ("lenet5", ".png"), "cifar10": ("lecture_keras", ".jpg")}  # and the kind of file
+OPTIONS = """--epochs 1 --batch-size 128 --optimizer jaxdl.adam --augment none --steps-per-call 1
     --log-every 20""".split()  # noqa: SIM905
 SHARDS = 8
 HEADER = "| data | test accuracy (%) | steps (s) | images/s | whole command (s) | peak memory (MB) | same rows |"
@@ -38,25 +42,26 @@ class Row(NamedTuple):
     rows: list[dict[str, str]]  # of metrics.csv without seconds
 
 
-def write_files(folder: Path) -> None:
-    """Write a PNG file per image, in train/CLASS and test/CLASS."""
+def write_files(name: str, folder: Path, suffix: str) -> None:
+    """Write a file per image, in train/CLASS and test/CLASS."""
     from PIL import Image
 
-    found = data.load("fashion_mnist")
+    found = data.load(name)
+    options: dict[str, Any] = {"quality": 95, "subsampling": 0} if suffix == ".jpg" else {}
     parts = (("train", found.images, found.labels), ("test", found.test_images, found.test_labels))
     for part, images, labels in parts:
         assert images is not None
         assert labels is not None
         for i, (image, label) in enumerate(zip(images, labels, strict=True)):
-            path = folder / part / found.classes[label].replace("/", " or ") / f"{i:05d}.png"
+            path = folder / part / found.classes[label].replace("/", " or ") / f"{i:05d}{suffix}"
             path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(image[..., 0]).save(path)
+            Image.fromarray(image.squeeze()).save(path, **options)
 
 
 def write_shards(folder: Path, shards: Path) -> None:
     """Pack the files into tar archives, dealt out in turn."""
     shards.mkdir()
-    paths = sorted(folder.rglob("*.png"))
+    paths = sorted(path for path in folder.rglob("*.*") if path.is_file())
     for number in range(SHARDS):
         with tarfile.open(shards / f"part-{number}.tar", "w") as archive:
             for path in paths[number::SHARDS]:
@@ -81,27 +86,32 @@ def train(out: Path, *options: str) -> Row:
 
 def main() -> None:
     """Write the files, run all rows, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("dataset", nargs="?", default="fashion_mnist", choices=NETWORKS)
+    name = parser.parse_args().dataset
+    network, suffix = NETWORKS[name]
+    kind = f"{suffix[1:].upper().replace('JPG', 'JPEG')} files"
     with tempfile.TemporaryDirectory() as text:
         root = Path(text)
         os.environ["XDG_CACHE_HOME"] = str(root / "cache")
-        files, shards = root / "fashion", root / "shards"
-        write_files(files)
+        files, shards = root / "files", root / "shards"
+        write_files(name, files, suffix)
         write_shards(files, shards)
         kinds = {
-            "packed, in memory": ["--dataset", "fashion_mnist"],
-            "PNG files, in memory": ["--dataset", str(files), "--stream", "never"],
-            "PNG files, streamed by threads": ["--dataset", str(files), "--stream", "always"],
-            "PNG files, streamed by 2 processes": ["--dataset", str(files), "--stream", "always", "--workers", "2"],
+            "packed, in memory": ["--dataset", name],
+            f"{kind}, in memory": ["--dataset", str(files), "--stream", "never"],
+            f"{kind}, streamed by threads": ["--dataset", str(files), "--stream", "always"],
+            f"{kind}, streamed by 2 processes": ["--dataset", str(files), "--stream", "always", "--workers", "2"],
             f"{SHARDS} tar shards, streamed by threads": ["--dataset", str(shards), "--stream", "always"],
         }
         print(f"{HEADER}\n|---|---:|---:|---:|---:|---:|---|", flush=True)
         wanted = None
-        for number, (name, options) in enumerate(kinds.items()):
-            row = train(root / f"run-{number}", *options)
-            wanted = row.rows if name == "PNG files, in memory" else wanted
+        for number, (title, options) in enumerate(kinds.items()):
+            row = train(root / f"run-{number}", "--model", network, *options)
+            wanted = row.rows if title == f"{kind}, in memory" else wanted
             same = "–" if wanted is None or wanted is row.rows else "yes" if row.rows == wanted else "no"
             print(
-                f"| {name} | {100 * row.accuracy:.2f} | {row.seconds:.1f} | {row.images_per_second:,.0f} | "
+                f"| {title} | {100 * row.accuracy:.2f} | {row.seconds:.1f} | {row.images_per_second:,.0f} | "
                 f"{row.whole:.0f} | {row.megabytes:,.0f} | {same} |",
                 flush=True,
             )

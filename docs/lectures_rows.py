@@ -451,12 +451,17 @@ ROWS = [
     Row(
         "G12",
         "Search of hyperparameters and of architectures",
-        "the best of n random trials is in the best 5 % with probability 1 − .95ⁿ",
-        "applications.search.grid applications.search.random applications.search.successive_halving",
-        "worked rounds, closed forms of distributions",
+        "the best of n random trials is in the best 5 % with probability 1 − .95ⁿ; Σ softmax(α)ᵢ oᵢ(x)",
+        "applications.search.grid applications.search.random applications.search.successive_halving "
+        "applications.search.evolution applications.relaxation.mixed applications.relaxation.filter_mask "
+        "applications.relaxation.unrolled_gradient",
+        "worked rounds, closed forms of distributions, the example of the paper",
         "test_search::test_a_grid_is_made_of_the_middles_of_equal_shares "
         "test_search::test_the_best_of_n_draws_is_among_the_best_twentieth_with_the_known_probability "
-        "test_search::test_halving_by_hand",
+        "test_search::test_halving_by_hand "
+        "test_search::test_parents_have_the_ranks_of_the_best_of_draws_with_replacement "
+        "test_relaxation::test_masks_fade_the_filters_that_only_wider_candidates_have "
+        "test_relaxation::test_the_unrolled_gradient_of_the_paper_s_example",
     ),
     Row(
         "H1",
@@ -542,14 +547,15 @@ ROWS = [
         "models.capsnet models.mobilenet models.inception_v4 models.inception_resnet_v2 models.darknet53 models.yolov3 "
         "layers.squash "
         "layers.dynamic_routing "
-        "analysis.summary analysis.count_parameters interop.load interop.to_torch",
+        "analysis.summary analysis.count_parameters analysis.linear_probe interop.load interop.to_torch",
         "published counts and multiply-adds, the lecture's table, logits of torchvision and Keras, the paper's routing "
-        "in numpy",
+        "in numpy, scikit-learn's ridge regression",
         "test_models::test_parameter_counts_are_exact test_models::test_shapes_layer_by_layer "
         "test_layers_capsule::test_dynamic_routing_is_the_papers_procedure "
         "test_zoo::test_a_full_network_is_as_published test_zoo_parts::test_capsule_loss_by_hand "
         "test_summary::test_the_lecture_s_table_of_vgg16_row_by_row "
         "test_summary::test_the_lecture_s_totals_and_its_erratum "
+        "test_probing::test_scores_are_those_of_ridge_regression_on_standardised_features "
         "test_interop::test_logits_are_those_of_the_source_and_the_export_goes_back",
     ),
     Row(

@@ -3,15 +3,21 @@
     python -m docs.make_notebooks [NAME ...]
 
 A notebook is a Python file in jupytext's percent format: ``# %%`` begins a cell of code, ``# %% [markdown]`` one of
-text. `jupytext --to ipynb docs/notebooks/NAME.py` makes it a Jupyter notebook.
+text. `jupytext --to ipynb docs/notebooks/NAME.py` makes it a Jupyter notebook. A cell that ends with a figure shows
+it, as in Jupyter; the page has it as docs/notebooks/NAME-NUMBER.png.
 """
 
+import ast
 import contextlib
 import io
 import pathlib
 import re
 import sys
 from typing import Any
+
+from matplotlib.figure import Figure
+
+from jaxdl import plots
 
 FOLDER = pathlib.Path(__file__).parent / "notebooks"
 MADE = "Made by `python -m docs.make_notebooks` from `docs/notebooks/{}.py`, which Jupyter opens by jupytext."
@@ -27,8 +33,16 @@ def cells(name: str) -> list[tuple[bool, str]]:
     return found
 
 
-def page(name: str) -> str:
-    """Run a notebook from top to bottom and return its page."""
+def run(code: str, where: str, names: dict[str, Any]) -> Any:
+    """Run the code of a cell, and return the value of its last line if that is an expression."""
+    tree = ast.parse(code)
+    last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
+    exec(compile(tree, where, "exec"), names)
+    return eval(compile(ast.Expression(last.value), where, "eval"), names) if isinstance(last, ast.Expr) else None
+
+
+def page(name: str, folder: pathlib.Path = FOLDER) -> str:
+    """Run a notebook from top to bottom, draw its figures into the folder, and return its page."""
     names: dict[str, Any] = {}
     parts = []
     for number, (code, text) in enumerate(cells(name)):
@@ -37,11 +51,19 @@ def page(name: str) -> str:
             continue
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):
-            exec(compile(text, f"cell {number} of {name}.py", "exec"), names)
+            value = run(text, f"cell {number} of {name}.py", names)
         parts.append(f"```python\n{text}\n```")
         if printed.getvalue().strip():
             parts.append(f"```text\n{printed.getvalue().rstrip()}\n```")
+        if isinstance(value, Figure):
+            plots.save(value, folder / f"{name}-{number}.png", limit=100_000)
+            parts.append(f"![{title(value)}]({name}-{number}.png)")
     return "\n\n".join([*parts, MADE.format(name)]) + "\n"
+
+
+def title(figure: Figure) -> str:
+    """Return the heading of a figure."""
+    return figure.get_suptitle() or figure.axes[0].get_title()
 
 
 def main() -> None:

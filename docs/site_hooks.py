@@ -19,6 +19,9 @@ ROOT = pathlib.Path(__file__).parents[1]
 # tools of the library's own, which a user need not know
 PRIVATE = {"compat", "disk", "extras", "numerics", "words"}
 BESIDE = ("CHANGELOG.md", "CONTRIBUTING.md")
+# what the search puts first: pages of answers before the reference, and there functions before the library's insides
+BOOST = {"coming_from.md": 6, "faq.md": 4, "mistakes.md": 2, "adding.md": 0.5, "parts.md": 0.5, "lectures.md": 0.5}
+INSIDES = ("backprop", "compare", "kernels", "primitives", "runs", "studies")
 
 
 def source_of(name: str) -> pathlib.Path:
@@ -122,6 +125,14 @@ def beside() -> dict[str, pathlib.Path]:
     return {**paths, **{f"project/{name.lower()}": ROOT / name for name in BESIDE}}
 
 
+def boost(source: str) -> float:
+    """Return the factor by which the search weighs a page."""
+    folder, _, name = source.rpartition("/")
+    if folder == "reference":
+        return 0.5 if name.startswith(INSIDES) else 1
+    return 0.5 if folder in ("benchmarks", "project") else BOOST.get(source, 2)
+
+
 def on_files(files: Files, config: Any) -> Files:
     """Add the generated pages, and the figures of benchmarks/."""
     for path, text in reference().items():
@@ -145,6 +156,7 @@ def on_config(config: Any) -> Any:
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:
     """Lead links out of docs/ to their page here, or show the path alone."""
     source = page.file.src_uri
+    page.meta["search"] = {"boost": boost(source)}
     origin = beside().get(source)
     here = posixpath.dirname(origin.relative_to(ROOT).as_posix() if origin else posixpath.join("docs", source))
     pages = {path.relative_to(ROOT).as_posix(): page for page, path in beside().items()} | {"README.md": "index.md"}

@@ -26,7 +26,7 @@ from jaxdl import data, disk, interop, runs
 from jaxdl.data.reading.archives import readable
 from jaxdl.extras import need
 from jaxdl.runs import commandline
-from jaxdl.runs.texts import printable
+from jaxdl.texts import printable
 
 Format = Literal["stablehlo", "safetensors", "linen"]
 PLATFORMS: Final = ("cpu", "cuda")

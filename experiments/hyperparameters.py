@@ -1,4 +1,4 @@
-"""Search of hyperparameters: grid, random and successive halving, in one dimension and in four.
+"""Search of hyperparameters: grid, random, successive halving and Optuna's TPE, in one dimension and in four.
 
     python -m experiments.hyperparameters
 
@@ -6,13 +6,15 @@ The lectures choose hyperparameters by trials on development data. Random trials
 and the best of n random ones lies in the best twentieth of the space with probability 1 − .95ⁿ. An MLP learns digits by
 momentum at candidates of the rate alone, or of the rate, the momentum, the L2 penalty and the size of the initial
 weights. Many candidates are trained once, and searches are repeated by drawing from them: a search costs what
-it would cost if it trained. Halving starts 64 candidates at 1/64 of a training each. A minute on one core.
+it would cost if it trained. Halving starts 64 candidates at 1/64 of a training each. Optuna's tree-structured Parzen
+estimator (TPE) trains what it proposes; it is left out, and said to be, without Optuna. A minute on one core.
 
 (Lecture row G12.)
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import importlib.util
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import jax
@@ -31,7 +33,7 @@ SPACES = {ONE: RATE, FOUR: {**RATE, "momentum": search.uniform(0.0, 0.99), "l2":
 FIXED = {"momentum": 0.5, "l2": 1e-4, "gain": 1.0}  # in one dimension
 GRIDS = {ONE: (2, 4, 8, 16), FOUR: (1, 2)}  # values along each dimension
 BUDGET, START, FACTOR = 16, 64, 4  # trainings of a search; candidates of halving, and what remains of them
-TRAIN, BATCH, REPEATS = 400, 32, 200
+TRAIN, BATCH, REPEATS, STUDIES = 400, 32, 200, 5  # the last is the number of repetitions of TPE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,16 +105,12 @@ def run(config: Config, dataset: data.Dataset, case: str, seed: int) -> Mapping[
     sized = {n: np.mean([best(drawn[:n]) for drawn in repeated], 0) for n in (1, 2, cost, 8, BUDGET, START)}
     found |= {f"random of {n}": value for n, value in sized.items()}
     found["halving"] = np.mean([_halved(errors, drawn[:START]) for drawn in repeated], 0)
+    found |= _by_tpe(case, seed, lambda one: np.asarray(trained(one, params, x, y, rows))[0, -1])
     top = [rank[random.integers(config.pool, size=BUDGET)].min() < 0.05 * config.pool for _ in range(10 * REPEATS)]
-    numbers = {
-        f"{name}, {part}": float(v)
-        for name, value in found.items()
-        for part, v in zip(("dev", "test"), value, strict=True)
-    }
-    return numbers | {
-        "in the best twentieth": float(np.mean(top)),
-        "share": float(np.ceil(0.05 * config.pool) / config.pool),
-    }
+    numbers = {f"{name}, {part}": float(v) for name, value in found.items()
+               for part, v in zip(("dev", "test"), value, strict=True)}  # fmt: skip
+    numbers["in the best twentieth"] = float(np.mean(top))
+    return numbers | {"share": float(np.ceil(0.05 * config.pool) / config.pool)}
 
 
 def _halved(errors: np.ndarray, drawn: np.ndarray) -> np.ndarray:
@@ -122,13 +120,32 @@ def _halved(errors: np.ndarray, drawn: np.ndarray) -> np.ndarray:
     return errors[trials[-1].candidate, trials[-1].resource - 1]
 
 
+def _by_tpe(case: str, seed: int, train: Callable[[Any], np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the mean errors of the best of TPE's trials, where Optuna is installed."""
+    if importlib.util.find_spec("optuna") is None:
+        print(f"{case}: Optuna is not installed, so that TPE is left out; pip install 'jaxdl[search]' brings it")
+        return {}
+    ends: dict[int, list[Any]] = {BUDGET: [], START: []}
+    for study in range(STUDIES):
+        errors: list[np.ndarray] = []
+
+        def loss(one: Any, errors: list[np.ndarray] = errors) -> float:
+            errors.append(train({name: np.array([value], np.float32) for name, value in {**FIXED, **one}.items()}))
+            return float(errors[-1][0])
+
+        search.tree_parzen(loss, SPACES[case], trials=START, seed=STUDIES * seed + study)
+        for n, best in ends.items():
+            best.append(min(errors[:n], key=lambda error: error[0]))
+    return {f"TPE of {n}": np.mean(best, 0) for n, best in ends.items()}
+
+
 def judge(config: Config, outcomes: demonstrations.Outcomes) -> list[claims.Claim]:
     """Hold the lectures' sentences to the errors."""
     del config
     of = lambda case, name, part="dev": (name, outcomes.numbers(case, f"{name}, {part}"))
     wrong, cost, grid, some = "% wrong", START // FACTOR**2, f"grid of {BUDGET}", f"random of {BUDGET}"
     inside, share = (outcomes.numbers(FOUR, what) for what in ("in the best twentieth", "share"))
-    flat = of(ONE, some)[1] - of(ONE, grid)[1]
+    flat, tpe = of(ONE, some)[1] - of(ONE, grid)[1], f"TPE of {START}, dev" in outcomes.quantities(FOUR)
     return [
         claims.compare(f"in four dimensions {BUDGET} random trials beat a grid of {BUDGET}", "G12", of(FOUR, some),
                        of(FOUR, grid), claimed="less", unit=wrong),
@@ -140,6 +157,9 @@ def judge(config: Config, outcomes: demonstrations.Outcomes) -> list[claims.Clai
                          of(case, f"random of {cost}"), claimed="less", unit=wrong) for case in CASES),
         claims.compare(f"halving is as good as {START} random trials, or better, at a sixteenth of the cost", "G12",
                        of(FOUR, "halving"), of(FOUR, f"random of {START}"), claimed="less", unit=wrong),
+        *(claims.compare(f"Optuna's TPE beats as many random trials ({n}, {case})", "G12", of(case, f"TPE of {n}"),
+                         of(case, f"random of {n}"), claimed="less", unit=wrong)
+          for case in CASES for n in (BUDGET, START) if tpe),
         claims.compare("the development error of the best trial flatters it", "G12", of(FOUR, f"random of {START}"),
                        ("its test error", of(FOUR, f"random of {START}", "test")[1]), claimed="less", unit=wrong),
         claims.compare("three more dimensions find something better", "G12", of(FOUR, f"random of {START}", "test"),
@@ -154,7 +174,7 @@ def draw(config: Config, outcomes: demonstrations.Outcomes) -> Sequence[demonstr
 
     from jaxdl import plots
 
-    figure, cost = Figure(figsize=(8.4, 3.4), layout="constrained"), START // FACTOR**2
+    figure, cost, tpe = Figure(figsize=(8.4, 3.4), layout="constrained"), START // FACTOR**2, False
     for axes, case in zip(figure.subplots(1, 2, sharey=True), CASES, strict=True):
         mean = lambda name, case=case: outcomes.numbers(case, f"{name}, dev").mean()
         sizes = (1, 2, cost, 8, BUDGET, START)
@@ -162,12 +182,14 @@ def draw(config: Config, outcomes: demonstrations.Outcomes) -> Sequence[demonstr
         counts = [n if case == ONE else n**4 for n in GRIDS[case]]
         axes.plot(counts, [mean(f"grid of {n}") for n in counts], "s", color=plots.COLORS[1], label="grid")
         axes.plot([cost], [mean("halving")], "D", color=plots.COLORS[2], label="successive halving")
+        if tpe := f"TPE of {START}, dev" in outcomes.quantities(case):
+            ends = [mean(f"TPE of {n}") for n in (BUDGET, START)]
+            axes.plot((BUDGET, START), ends, "^-", color=plots.COLORS[3], label="TPE")
         axes.set(xscale="log", yscale="log", xlabel="cost in trainings", title=case)
     figure.axes[0].set_ylabel("development error of the best (%)")
     figure.axes[0].legend(frameon=False)
-    return [
-        demonstrations.Drawing("cost", figure, "Development error of the best trial, digits, means over the seeds.")
-    ]
+    about = f"Development error of the best trial, digits, {len(outcomes.seeds)} seeds."
+    return [demonstrations.Drawing("cost", figure, about if tpe else f"{about} Without TPE: Optuna is not installed.")]
 
 
 DEMONSTRATION = demonstrations.Demonstration(

@@ -29,7 +29,7 @@ from jaxdl.data.reading import pixels
 from jaxdl.data.reading.archives import readable
 from jaxdl.data.streaming import cropping
 from jaxdl.runs import commandline
-from jaxdl.runs.texts import printable
+from jaxdl.texts import printable
 
 BATCH: Final = 64  # images in memory at a time
 

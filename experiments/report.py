@@ -5,8 +5,8 @@
     python -m experiments.report runs/transfer/2025-01-31_12-00-00
 
 This writes ``figures/*.png``, ``report.md`` and ``report.html`` into the folder and prints the page's path, in a few
-seconds. Nothing is trained: the report is made from the JSON, CSV and npz files of the folder. A study may be
-unfinished.
+seconds. --svg and --pdf save the figures in these formats, too. Nothing is trained: the report is made from the JSON,
+CSV and npz files of the folder. A study may be unfinished.
 """
 
 import sys
@@ -21,14 +21,18 @@ from experiments.transfer.records import TransferResult
 from jaxdl import disk
 from jaxdl.runs import folder as folders
 from jaxdl.runs import records
-from jaxdl.runs.texts import printable, shortened
+from jaxdl.texts import printable, shortened
 
 
 def main(args: Sequence[str] | None = None) -> None:
     """Parse the command line, one run folder, and write its report."""
-    folder = tyro.cli(_folder, args=args, prog="python -m experiments.report")
+    folder, formats = tyro.cli(_options, args=args, prog="python -m experiments.report")
     try:
-        print(writer(folder)(folder))
+        write = writer(folder)
+        from jaxdl.runs import pages  # see writer
+
+        with pages.also(formats):
+            print(write(folder))
     except (OSError, ValueError) as error:
         sys.exit(f"error: {printable(str(error))}")
 
@@ -66,13 +70,18 @@ def _by_its_files(folder: Path) -> str:
     return "transfer" if of_transfer else "compare_optimizers"
 
 
-def _folder(folder: Annotated[Path, tyro.conf.Positional]) -> Path:
+def _options(
+    folder: Annotated[Path, tyro.conf.Positional], svg: tyro.conf.FlagCreatePairsOff[bool] = False,
+    pdf: tyro.conf.FlagCreatePairsOff[bool] = False,
+) -> tuple[Path, list[str]]:  # fmt: skip
     """Make the report of a run, a study or a transfer run again.
 
     Args:
         folder: the run folder of an experiment.
+        svg: also save each figure as SVG.
+        pdf: also save each figure as PDF.
     """
-    return folder
+    return folder, [kind for kind, wanted in (("svg", svg), ("pdf", pdf)) if wanted]
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
     python -m experiments.same mine:opt optax.adam
     python -m experiments.same "jaxdl.adam(convention='keras')" "optax.adam(eps=1e-7)"
     python -m experiments.same torch.optim:NAdam "jaxdl.nadam(convention='torch')"   # pip install 'jaxdl[bridges]'
+    KERAS_BACKEND=jax python -m experiments.same keras.optimizers:Adam "jaxdl.adam(convention='keras')"
 
 Both run on the same gradients: entries of sizes from 1e-10 to 10, sparse ones, and random ones. The exit code is 0 if
 they are equivalent, 1 if they differ and 2 after a mistake. In your own tests, use `jaxdl.compare.assert_equivalent`.
@@ -74,7 +75,10 @@ def side(argument: str, text: str, learning_rate: float) -> Any:
     """
     named = names.parse_optimizer(text)
     factory = names.function(argument, str(named), names.optimizer_names())
-    plain = bridges.bridged(factory.func if isinstance(factory, functools.partial) else factory)
+    if isinstance(factory, functools.partial):  # such as optax.nadam, whose keywords make it another algorithm
+        plain = functools.partial(bridges.bridged(factory.func), *factory.args, **factory.keywords)
+    else:
+        plain = bridges.bridged(factory)
     keywords = dict(named.keywords)
     first = next(iter(inspect.signature(plain).parameters), None)
     if first is not None and first not in keywords and _takes_a_rate(plain, first):

@@ -3,9 +3,24 @@
 from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import AxisType, Mesh
 
-__all__ = ["data_mesh", "shard_map", "whole"]
+__all__ = ["coordination", "data_mesh", "gather", "shard_map", "whole"]
+
+
+def coordination() -> Any:
+    """Return the client of JAX's coordination service, which has the key-value store of all connected processes."""
+    from jax.experimental import multihost_utils
+
+    return multihost_utils.distributed.global_state.client  # pyright: ignore[reportPrivateImportUsage]
+
+
+def gather(values: np.ndarray) -> np.ndarray:
+    """Return the arrays that all connected processes call this with, stacked in the order of processes."""
+    from jax.experimental import multihost_utils
+
+    return np.asarray(multihost_utils.process_allgather(values))
 
 
 def data_mesh(devices: list, axis_name: str) -> Mesh:

@@ -12,10 +12,11 @@ __all__ = ["PACKAGES", "need", "needed"]
 
 # name in Python -> name of the package
 PACKAGES = {
-    name: name for name in ("grain", "h5py", "keras", "matplotlib", "pooch", "rich", "safetensors", "torch", "tyro")
+    name: name
+    for name in ("grain", "h5py", "keras", "matplotlib", "optuna", "pooch", "rich", "safetensors", "torch", "tyro")
 }
 PACKAGES |= {"PIL": "pillow", "absl": "absl-py", "markdown_it": "markdown-it-py", "orbax": "orbax-checkpoint"}
-PACKAGES |= {"sklearn": "scikit-learn", "tensorboardX": "tensorboardX"}
+PACKAGES |= {"optuna": "optuna", "sklearn": "scikit-learn", "tensorboardX": "tensorboardX"}
 
 
 @contextlib.contextmanager

@@ -116,6 +116,15 @@ def check_grad(
     Raises:
         ValueError: there is no floating leaf, an output is not floating or not finite, or `backward` returns a tree of
             another structure.
+
+    Examples:
+        A hand-written gradient of x² that forgets the factor 2 is off by half of the right value:
+
+        >>> x = np.array([1.0, -2.0], np.float32)
+        >>> gradcheck.check_grad(lambda x: x**2, x, backward=lambda x, cotangent: 2 * x * cotangent).ok
+        True
+        >>> gradcheck.check_grad(lambda x: x**2, x, backward=lambda x, cotangent: x * cotangent).ok
+        False
     """
     leaves, structure = jax.tree.flatten(tree)
     leaves = [jnp.asarray(leaf) for leaf in leaves]
@@ -146,7 +155,19 @@ def check_grad(
 
 
 def assert_grad(f: Callable[[PyTree], PyTree], tree: PyTree, **options: Any) -> None:
-    """Raise AssertionError with the report unless `check_grad(f, tree, **options)` is ok."""
+    """Raise AssertionError with the report unless `check_grad(f, tree, **options)` is ok.
+
+    Examples:
+        The derivative of x² is 2x:
+
+        >>> x = np.array([1.0, -2.0], np.float32)
+        >>> gradcheck.assert_grad(lambda x: x**2, x)
+        >>> try:
+        ...     gradcheck.assert_grad(lambda x: x**2, x, backward=lambda x, cotangent: 3 * x * cotangent)
+        ... except AssertionError as error:
+        ...     print(str(error).splitlines()[0])
+        the gradient is not the derivative
+    """
     report = check_grad(f, tree, **options)
     if not report.ok:
         only_hidden = {leaf.problem for leaf in report.leaves} <= {"", _HIDDEN}

@@ -34,8 +34,16 @@ __all__ = [
 
 def result_dtype(*values: ArrayLike) -> jnp.dtype:
     """Return the promoted floating or complex dtype of the values. Integers do not widen it."""
-    inexact = [value for value in values if jnp.issubdtype(jnp.result_type(value), jnp.inexact)]
+    inexact = [value for value in values if jnp.issubdtype(_dtype("", value), jnp.inexact)]
     return jnp.result_type(*inexact, float)
+
+
+def _dtype(name: str, value: ArrayLike) -> jnp.dtype:
+    """Return the dtype of a value, or raise TypeError for a list or tuple, as JAX's own functions do."""
+    if isinstance(value, list | tuple):
+        said = f"got a {type(value).__name__}, allowed are arrays and numbers; jnp.asarray makes an array of it"
+        raise TypeError(f"{name}: {said}" if name else said)
+    return jnp.result_type(value)
 
 
 def wide_dtype(dtype: DTypeLike) -> jnp.dtype:
@@ -129,8 +137,8 @@ def class_numbers(labels: Array) -> Array:
 def refuse_complex(**values: ArrayLike | None) -> None:
     """Raise ValueError that names the first complex argument, if there is one."""
     for name, value in values.items():
-        if value is not None and jnp.issubdtype(jnp.result_type(value), jnp.complexfloating):
-            raise ValueError(f"{name}: got {jnp.result_type(value)}, allowed are real numbers")
+        if value is not None and jnp.issubdtype(kind := _dtype(name, value), jnp.complexfloating):
+            raise ValueError(f"{name}: got {kind}, allowed are real numbers")
 
 
 def square(x: Array) -> Array:

@@ -57,6 +57,22 @@ def bilinear(
     Returns:
         A function of the same arguments. Where `jax.vmap` cannot merge the mapped axis, CPU computes up to `unrolled`
         members one by one; otherwise `jax.vmap` of ``f`` runs, with its own derivatives.
+
+    Examples:
+        The dot product, with hand-written cotangents:
+
+        >>> dot = primitives.bilinear(
+        ...     "dot",
+        ...     lambda x, y: (x * y).sum(-1),
+        ...     x_cotangent=lambda cotangent, y: cotangent[..., None] * y,
+        ...     y_cotangent=lambda cotangent, x: cotangent[..., None] * x,
+        ...     cpu=lambda x, y, *, whole: (x * y).sum(-1),
+        ...     joins=False,
+        ...     unrolled=8,
+        ... )
+        >>> x, y = jnp.array([1.0, 2.0]), jnp.array([3.0, 4.0])
+        >>> dot(x, y), jax.grad(dot)(x, y)
+        (Array(11., dtype=float32), Array([3., 4.], dtype=float32))
     """
     primitive = Primitive(name)
 
@@ -132,6 +148,21 @@ def linear(name: str, f: Callable[[Any, Array], Array], transposed: Callable[[An
     Returns:
         A function of the same arguments. `jax.vmap` moves a mapped axis to the front and gives unmapped arrays a
         leading axis of length 1, so both functions must accept and broadcast any number of leading axes.
+
+    Examples:
+        Differences of neighbours and their transpose; a gradient of the sum of them telescopes to the two ends:
+
+        >>> def differences(residuals, x):
+        ...     return x[..., 1:] - x[..., :-1]
+        >>> def transposed(residuals, cotangent):
+        ...     ends = [(0, 0)] * (cotangent.ndim - 1)
+        ...     return jnp.pad(cotangent, [*ends, (1, 0)]) - jnp.pad(cotangent, [*ends, (0, 1)])
+        >>> difference = primitives.linear("difference", differences, transposed)
+        >>> x = jnp.array([1.0, 4.0, 9.0])
+        >>> difference((), x)
+        Array([3., 5.], dtype=float32)
+        >>> jax.grad(lambda x: difference((), x).sum())(x)
+        Array([-1.,  0.,  1.], dtype=float32)
     """
     pair = Primitive(name), Primitive(f"{name}_transposed")
     for primitive, code, other in ((pair[0], f, pair[1]), (pair[1], transposed, pair[0])):

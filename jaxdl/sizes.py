@@ -51,6 +51,12 @@ def padding_amounts(
 
     Raises:
         ValueError: a window, stride or dilation below 1, a negative padding, or a padding of unknown name.
+
+    Examples:
+        >>> sizes.padding_amounts(5, 3, padding="SAME"), sizes.padding_amounts(6, 3, stride=2, padding="SAME")
+        ((1, 1), (0, 1))
+        >>> sizes.padding_amounts(5, 3, dilation=2, padding="FULL")
+        (4, 4)
     """
     for name, value in (("window", window), ("stride", stride), ("dilation", dilation)):
         check_at_least_one(name, value)
@@ -86,7 +92,15 @@ def output_length(length: int, window: int, *, stride: int = 1, padding: Padding
         ValueError: an invalid argument, or a window larger than the padded input.
 
     Reference: Dumoulin and Visin, A guide to convolution arithmetic for deep learning, 2016.
-    https://arxiv.org/abs/1603.07285. [Lecture row H3]
+    https://arxiv.org/abs/1603.07285.
+
+    Examples:
+        >>> sizes.output_length(224, 7, stride=2, padding=3)  # ResNet's first layer: (224 + 6 - 7) // 2 + 1
+        112
+        >>> sizes.output_length(5, 2, stride=2), sizes.output_length(5, 2, stride=2, padding="SAME")
+        (2, 3)
+
+    [Lecture row H3]
     """
     low, high = padding_amounts(length, window, stride=stride, padding=padding, dilation=dilation)
     extent = dilation * (window - 1) + 1
@@ -114,6 +128,12 @@ def transposed_length(
 
     Raises:
         ValueError: an invalid argument, no input, or a crop that leaves nothing.
+
+    Examples:
+        >>> sizes.transposed_length(4, 3, stride=2)  # 2 * (4 - 1) + 3
+        9
+        >>> sizes.transposed_length(4, 3, stride=2, padding="SAME")
+        8
     """
     check_at_least_one("length", length)
     options = {"stride": stride, "padding": padding, "dilation": dilation, "output_padding": output_padding}
@@ -134,6 +154,12 @@ def crop_amounts(
 
     Raises:
         ValueError: an output padding that is not an int in [0, max(stride, dilation)).
+
+    Examples:
+        >>> sizes.crop_amounts(3, stride=2, padding="SAME", dilation=1)
+        (0, 1)
+        >>> sizes.crop_amounts(3, stride=2, padding=1, dilation=1, output_padding=1)
+        (1, 0)
     """
     if not isinstance(output_padding, Integral) or not 0 <= output_padding < max(stride, dilation):
         allowed = f"ints from 0 to max(stride, dilation) − 1 = {max(stride, dilation) - 1}"
@@ -152,6 +178,12 @@ def conv_parameters(
     Raises:
         ValueError: `groups` does not divide both numbers of channels.
 
+    Examples:
+        >>> sizes.conv_parameters((3, 3), 16, 32)  # 3 * 3 * 16 * 32 + 32
+        4640
+        >>> sizes.conv_parameters((3, 3), 16, 16, groups=16, bias=False)  # depthwise
+        144
+
     [Lecture rows H3, H6]
     """
     check_groups(groups, channels_in, channels_out)
@@ -159,7 +191,14 @@ def conv_parameters(
 
 
 def dense_parameters(features_in: int, features_out: int, *, bias: bool = True) -> int:
-    """Return the number of parameters of a dense layer: n_in · n_out weights and n_out biases. [Lecture row H6]"""
+    """Return the number of parameters of a dense layer: n_in · n_out weights and n_out biases.
+
+    Examples:
+        >>> sizes.dense_parameters(784, 10)  # 784 * 10 + 10
+        7850
+
+    [Lecture row H6]
+    """
     return features_in * features_out + bias * features_out
 
 
@@ -176,13 +215,24 @@ def conv_multiply_adds(
         channels_in: number of input channels.
         channels_out: number of output channels.
         groups: number of channel groups.
+
+    Examples:
+        The first layer of AlexNet: 55 x 55 outputs of 96 channels, each of 11 x 11 x 3 products.
+
+        >>> sizes.conv_multiply_adds((55, 55), (11, 11), 3, 96)
+        105415200
     """
     weights = conv_parameters(window, channels_in, channels_out, groups=groups, bias=False)
     return math.prod(out_shape) * weights
 
 
 def dense_multiply_adds(features_in: int, features_out: int) -> int:
-    """Return the number of multiply-adds of a dense layer for one example, without biases."""
+    """Return the number of multiply-adds of a dense layer for one example, without biases.
+
+    Examples:
+        >>> sizes.dense_multiply_adds(784, 10)
+        7840
+    """
     return features_in * features_out
 
 
@@ -195,7 +245,17 @@ def receptive_field(stack: Sequence[Window | tuple[int, ...]]) -> int:
         stack: one `Window` or tuple (size, stride, dilation) per layer, first layer first.
 
     Reference: Araujo, Norris and Sim, Computing receptive fields of convolutional neural networks, 2019.
-    https://distill.pub/2019/computing-receptive-fields. [Lecture rows H1, H3]
+    https://distill.pub/2019/computing-receptive-fields.
+
+    Examples:
+        Two 3x3 convolutions see as much as one of 5x5. The second layer of a pair counts by the first one's stride:
+
+        >>> sizes.receptive_field([(3, 1, 1), (3, 1, 1)])
+        5
+        >>> sizes.receptive_field([sizes.Window(3, stride=2), sizes.Window(3)])  # 1 + 2 + 2 * 2
+        7
+
+    [Lecture rows H1, H3]
     """
     field, jump = 1, 1
     for size, stride, dilation in (Window(*layer) for layer in stack):
@@ -207,13 +267,27 @@ def receptive_field(stack: Sequence[Window | tuple[int, ...]]) -> int:
 
 
 def check_at_least_one(name: str, value: int) -> None:
-    """Raise ValueError that names the argument unless it is an int ≥ 1."""
+    """Raise ValueError that names the argument unless it is an int ≥ 1.
+
+    Examples:
+        >>> sizes.check_at_least_one("stride", 0)
+        Traceback (most recent call last):
+            ...
+        ValueError: stride: got 0, allowed are ints ≥ 1
+    """
     if not isinstance(value, Integral) or value < 1:
         raise ValueError(f"{name}: got {value!r}, allowed are ints ≥ 1")
 
 
 def check_groups(groups: int, channels_in: int, channels_out: int) -> None:
-    """Raise ValueError unless `groups` divides both numbers of channels."""
+    """Raise ValueError unless `groups` divides both numbers of channels.
+
+    Examples:
+        >>> sizes.check_groups(3, 8, 6)
+        Traceback (most recent call last):
+            ...
+        ValueError: groups: got 3, allowed are common divisors of 8 input channels and 6 output channels
+    """
     check_at_least_one("groups", groups)
     if channels_in % groups or channels_out % groups:
         raise ValueError(
@@ -223,7 +297,12 @@ def check_groups(groups: int, channels_in: int, channels_out: int) -> None:
 
 
 def per_axis(name: str, value: int | Sequence, axes: int) -> tuple:
-    """Return a tuple of one entry per spatial axis. A sequence must have that length; numpy integers become ints."""
+    """Return a tuple of one entry per spatial axis. A sequence must have that length; numpy integers become ints.
+
+    Examples:
+        >>> sizes.per_axis("stride", 2, 2), sizes.per_axis("stride", (1, 2), 2)
+        ((2, 2), (1, 2))
+    """
     if isinstance(value, str | Integral):
         return (_plain(value),) * axes
     if not isinstance(value, Sequence) or len(value) != axes:

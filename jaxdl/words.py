@@ -1,4 +1,4 @@
-"""Errors for the words of other libraries: a keyword of theirs is answered with the one that is meant here.
+"""Errors for the words of other libraries: a keyword or a name of theirs is answered with the one that is meant here.
 
 `kernel_size=3` to a function with `window`, or `lr=0.1` to an optimizer, is Python's TypeError for an unexpected
 keyword with the right name in its message. The check is a decorator that looks at the names of keywords alone: nothing
@@ -7,11 +7,11 @@ is renamed silently, signatures stay as written, and nothing is left of it in a 
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
-__all__ = ["MEANT", "WITHOUT_COUNTERPART", "own_words"]
+__all__ = ["ABSENT", "MEANT", "WITHOUT_COUNTERPART", "absent", "own_words"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -180,6 +180,62 @@ WITHOUT_COUNTERPART: Final[Mapping[str, str]] = MappingProxyType(
 )
 
 
+_CROSS_ENTROPY: Final = "losses.softmax_cross_entropy"
+ABSENT: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        # name in PyTorch, Keras, flax or optax, in lower case without underscores: what does that here
+        "linear": "nn.Dense",
+        "conv2d": "nn.Conv",
+        "conv2dtranspose": "nn.ConvTranspose",
+        "convtranspose2d": "nn.ConvTranspose",
+        "maxpool2d": "nn.MaxPool",
+        "maxpooling2d": "nn.MaxPool",
+        "avgpool2d": "nn.AvgPool",
+        "averagepooling2d": "nn.AvgPool",
+        "adaptiveavgpool2d": "nn.global_avg_pool",
+        "globalaveragepooling2d": "nn.global_avg_pool",
+        "batchnorm1d": "nn.BatchNorm",
+        "batchnorm2d": "nn.BatchNorm",
+        "batchnormalization": "nn.BatchNorm",
+        "layernormalization": "nn.LayerNorm",
+        "dropout2d": "nn.SpatialDropout",
+        "embed": "nn.Embedding",
+        "sequential": "nn.serial, with a name for each part",
+        "module": "nn.Layer, made by nn.serial or nn.function",
+        **{name: f"activations.{name}" for name in ("relu", "gelu", "elu", "silu", "sigmoid", "softmax", "tanh")},
+        "crossentropy": _CROSS_ENTROPY,
+        "crossentropyloss": _CROSS_ENTROPY,
+        "categoricalcrossentropy": _CROSS_ENTROPY,
+        "sparsecategoricalcrossentropy": _CROSS_ENTROPY,
+        "softmaxcrossentropywithintegerlabels": _CROSS_ENTROPY,
+        "bceloss": "losses.binary_cross_entropy",
+        "bcewithlogitsloss": "losses.sigmoid_binary_cross_entropy",
+        "binarycrossentropywithlogits": "losses.sigmoid_binary_cross_entropy",
+        "mse": "losses.squared_error",
+        "mseloss": "losses.squared_error",
+        "meansquarederror": "losses.squared_error",
+        "l1loss": "losses.absolute_error",
+        "mae": "losses.absolute_error",
+        "meanabsoluteerror": "losses.absolute_error",
+        "smoothl1loss": "losses.huber",
+        "huberloss": "losses.huber",
+        "nllloss": "losses.nll",
+        "kldivloss": "losses.kl_divergence",
+        "steplr": "schedules.step",
+        "multisteplr": "schedules.step",
+        "exponentiallr": "schedules.exponential",
+        "exponentialdecay": "schedules.exponential",
+        "cosineannealinglr": "schedules.cosine",
+        "cosineannealingwarmrestarts": "schedules.cosine_restarts",
+        "cosinedecay": "schedules.cosine",
+        "cosinedecayschedule": "schedules.cosine",
+        "warmupcosinedecayschedule": "schedules.warmup around schedules.cosine",
+        "onecyclelr": "schedules.one_cycle",
+        "reducelronplateau": "schedules.reduce_on_plateau",
+        "clipgradnorm": "optimizers.clip_by_global_norm, in optimizers.chain",
+    }
+)
+
 _FUNCTIONS: Final = ("activation", "gate")
 
 
@@ -234,3 +290,21 @@ def _explain(function: Callable[..., Any], names: frozenset[str], given: Mapping
             raise TypeError(f"{function.__name__}: got {word}=, the argument is called {meant[0]}")
         if word in WITHOUT_COUNTERPART:
             raise TypeError(f"{function.__name__}: got {word}=, there is no such argument: {WITHOUT_COUNTERPART[word]}")
+
+
+def absent(module: str, names: Collection[str]) -> Callable[[str], Any]:
+    """Return the ``__getattr__`` of a module, which answers a name of another library with the one that is meant.
+
+    Args:
+        module: name of the module, such as "jaxdl.nn".
+        names: its public names, of which one is meant that differs in case and underscores alone.
+    """
+    plain = {name.lower().replace("_", ""): f"{module.rpartition('.')[2]}.{name}" for name in names}
+
+    def missing(name: str) -> Any:
+        word = name.lower().replace("_", "")
+        meant = plain.get(word) or ABSENT.get(word)
+        hint = f"; here it is {meant}" if meant and not name.startswith("_") else ""
+        raise AttributeError(f"module {module!r} has no attribute {name!r}{hint}")
+
+    return missing

@@ -23,7 +23,7 @@ REPOSITORY = ROOT.parent
 
 # a module imports from lower levels alone, never from its own
 LEVELS = [
-    {"compat", "disk", "extras", "numerics", "sizes", "words"},
+    {"compat", "disk", "extras", "numerics", "sizes", "texts", "words"},
     {"primitives"},
     {"activations", "initializers", "losses", "regularizers", "metrics", "schedules", "gradcheck"}
     | {"kernels", "data"},
@@ -186,7 +186,7 @@ def test_nothing_private_of_an_imported_module_is_used():
         for node in ast.walk(tree(path)):
             if isinstance(node, ast.Attribute) and private(node.attr):
                 root = ast.unparse(node).split(".")[0]
-                if root in modules and node.attr not in ("_replace", "_asdict", "_fields"):  # NamedTuple's own
+                if root in modules and node.attr not in ("_replace", "_asdict", "_fields", "_exit"):  # documented
                     used.append(f"{label(path)}:{node.lineno}: {ast.unparse(node)}")
     assert not used
 
@@ -243,12 +243,20 @@ def test_files_and_functions_are_short_enough_to_read():
 # ---------------------------------------------------------------- public names and their documentation
 
 
+ANSWERS = "if not TYPE_CHECKING:\n    __getattr__ = words.absent(__name__, __all__)"
+
+
 @pytest.mark.parametrize("path", PACKAGES, ids=module_name)
 def test_a_package_only_re_exports_and_says_exactly_what(path):
     body, names = tree(path).body, declared(path)
+    # some packages answer the names of other libraries
+    answers = [node for node in body if isinstance(node, ast.If)]
+    body = [node for node in body if node not in answers]
+    assert [ast.unparse(node) for node in answers] in ([], [ANSWERS])
+    more = ["TYPE_CHECKING", "words"] if answers else []
     assert all(isinstance(node, ast.Import | ast.ImportFrom | ast.Assign | ast.Expr) for node in body)
     assert [ast.unparse(node.targets[0]) for node in body if isinstance(node, ast.Assign)] == ["__all__"]
-    assert sorted(bound for _, _, bound in imports(path)) == sorted(names)
+    assert sorted(bound for _, _, bound in imports(path)) == sorted([*names, *more])
     assert len(set(names)) == len(names)
     assert not any(map(private, names))
 

@@ -27,10 +27,13 @@ from jaxdl import runs
 from jaxdl.runs import demonstrations
 
 SQUARES, DIGITS = ["--dataset", "tests.nets:squares"], ["--dataset", "digits"]
+PHOTOGRAPHS = ["--dataset", "tests.zoo:photographs"]
 TINY = {  # options of a run of a few seconds
     "depth_data": ["--dataset", "digits", "--sizes", "20", "60", "--depths", "0", "1", "2", "--steps", "3"],
     "cnn_against_mlp": ["--dataset", "digits", "--sizes", "60", "80", "--steps", "3"],
     "hyperparameters": ["--pool", "64", "--hidden", "2", "--steps", "64"],
+    "architecture_search": [*SQUARES, "--first", "2", "--filters", "2", "4", "--examples", "50", "--steps", "2"],
+    "depth": [*PHOTOGRAPHS, "--images", "64", "--width", "0.1", "--batch", "4", "--steps", "8", "--rates", "0.1"],
     "augmentation": ["--digits", "digits", "--clothes", "digits", "--examples", "20", "--width", "4", "--steps", "3"],
     "tabular": ["--width", "4", "--epochs", "1"],
     "ensemble": ["--dataset", "digits", "--examples", "40", "--members", "2", "--width", "4", "--steps", "5"],
@@ -76,6 +79,8 @@ OUT_OF_RANGE = {  # options that are refused, with the message
     "depth_data": (["--depths", "1", "2", "3"], r"depths=\(1, 2, 3\) is not allowed: it must begin with 0"),
     "cnn_against_mlp": (["--sizes", "9", "80"], r"sizes=\(9, 80\) is not allowed: it must be two or more increasing"),
     "hyperparameters": (["--steps", "65"], "steps=65 is not allowed: it must be a multiple of 64"),
+    "architecture_search": (["--filters", "64", "32"], r"filters=\(64, 32\) is not allowed: it must be 2 or more"),
+    "depth": (["--steps", "12"], "steps=12 is not allowed: it must be a multiple of 8"),
     "augmentation": (["--examples", "0"], "examples=0 is not allowed: it must be at least 1"),
     "tabular": (["--epochs", "0"], "epochs=0 is not allowed: it must be at least 1"),
     "ensemble": (["--members", "1"], "members=1 is not allowed: it must be at least 2"),

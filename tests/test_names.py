@@ -103,6 +103,7 @@ KINDS = {
 WRONG = {
     "mine:nothing": "module 'mine' has no attribute 'nothing'; the form is package.module:function",
     "absent.module:f": "No module named 'absent'; the form is package.module:function",
+    "keras.absent:f": "No module named .*; set KERAS_BACKEND=jax",
     "mine:number": "is a int, not a function",
     "mine:": "one of the two is missing",
     ":f": "one of the two is missing",
@@ -133,6 +134,9 @@ def test_a_wrong_name_gives_one_line(kind, tmp_path, monkeypatch):
 def test_the_learning_rate_is_the_commands():
     with pytest.raises(ValueError, match="learning_rate is no keyword to set here; allowed are b1"):
         runs.optimizer("adam(learning_rate=1)")
+    for name in ("kfac", "jaxdl.kfac"):
+        with pytest.raises(ValueError, match=r"kfac.* it needs the factors of each batch, which a loop of your own"):
+            runs.optimizer(name)
 
 
 def test_every_known_optimizer_takes_a_step_without_a_warning():

@@ -35,7 +35,7 @@ def namesake(name):
 
 
 PLAIN = ("momentum", *(name for name in conventions.TABLE if name not in conventions.NEED_THE_LOSS))
-NEED_THE_LOSS = {"gauss_newton", "natural_gradient", "newton", "newton_cg", *conventions.NEED_THE_LOSS}
+NEED_THE_LOSS = {"gauss_newton", "kfac", "natural_gradient", "newton", "newton_cg", *conventions.NEED_THE_LOSS}
 WRAPPERS = {"schedule_free"}  # take an optimizer and its learning rate
 WITHOUT_NAMESAKE = {"shampoo", "soap"}
 NAMES = [name for name in PLAIN if name not in WITHOUT_NAMESAKE]

@@ -224,6 +224,8 @@ NAMED = {
     "fashion_mnist_2c2d": (100, 60_000, 3_274_634),
     "cifar10_3c3d": (100, 50_000, 895_210),
     "cifar10_resnet20": (164, 50_000, 269_722),
+    # 6 blocks of 198,272, patches 49 · 128, 64 positions of 128, a norm, and 1,290 of the last layer
+    "cifar10_vit": (100, 50_000, 1_205_642),
 }
 
 

@@ -102,7 +102,12 @@ def test_what_is_not_exercised_fails_unless_it_is_allowed():
 
 
 MINE = """
+import functools
+
 import optax
+
+half = functools.partial(optax.adam, b1=0.5)
+fast = functools.partial(optax.adam, 0.02)
 
 def opt(learning_rate):
     return optax.chain(optax.scale_by_adam(eps=1e-8), optax.scale(-learning_rate))
@@ -140,6 +145,24 @@ def test_the_command_prints_verdict_cause_and_map(mine, capsys):
         "cause: learning rate: learning_rate=0.01 against 0.02",
         "map: learning_rate=0.02 (of the first, to be the second)",
     ]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "cause"),
+    [
+        ("optax.nadam", "optax.adam", "nesterov"),
+        ("optax.nadamw", "optax.adamw", "nesterov"),
+        ("optax.nadam", "jaxdl.nadam", None),
+        ("same_mine:half", "optax.adam", "b1=0.5 against 0.9"),
+        ("same_mine:half", "optax.adam(b1=0.5)", None),
+        ("same_mine:half(b1=0.25)", "optax.adam(b1=0.25)", None),
+        ("same_mine:fast", "optax.adam", "learning_rate=0.02 against 0.01"),
+    ],
+)
+def test_what_a_partial_function_sets_belongs_to_the_optimizer(mine, capsys, first, second, cause):
+    assert command.main([first, second]) == (cause is not None)
+    said = capsys.readouterr().out
+    assert cause is None or cause in said
 
 
 def test_a_rate_by_another_name_or_none(mine, capsys):

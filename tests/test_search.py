@@ -1,6 +1,7 @@
 """Search of hyperparameters, against worked cases and closed forms."""
 
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -49,6 +50,66 @@ def test_nan_is_the_worst_loss():
     assert search.best(trials[:4]).candidate == 3
 
 
+BITS = {f"bit {i}": search.choice((0, 1)) for i in range(12)}
+REALS = {f"x{i}": search.uniform(0, 1) for i in range(6)}  # no two draws are equal, so that a parent is known
+
+
+def parents(trials, population):
+    """Return for each child the place of its parent among the living, and the living themselves."""
+    for place in range(population, len(trials)):
+        living, child = trials[place - population : place], trials[place].candidate
+        shared = [sum(child[name] == value for name, value in one.candidate.items()) for one in living]
+        assert max(shared) == len(child) - 1, "a child differs from a living parent in one dimension"
+        yield shared.index(max(shared)), [one.loss for one in living]
+
+
+def test_evolution_begins_as_random_search_and_mutates_one_dimension_of_the_living():
+    trials = search.evolution(lambda c: c["x0"], REALS, trials=60, population=5, sample=50, seed=3)
+    assert [one.candidate for one in trials[:5]] == search.random(REALS, 5, seed=3)
+    assert [one.loss for one in trials] == [one.candidate["x0"] for one in trials]
+    for parent, losses in parents(trials, 5):
+        assert losses[parent] == min(losses)  # of so large a sample: the best of the five youngest, not of all
+    assert [one.candidate for one in search.evolution(lambda c: 0.0, REALS, trials=3, seed=3)] == search.random(
+        REALS, 3, seed=3
+    )
+
+
+def test_parents_have_the_ranks_of_the_best_of_draws_with_replacement():
+    """Of 4 living, the best is in a sample of 2 with probability 1 − (3/4)², the worst is the best of it with 1/4²."""
+    loss = lambda c: math.sin(1e4 * sum(c.values()))  # no two are equal, as they would be by a part of the values
+    trials = search.evolution(loss, REALS, trials=3000, population=4, sample=2, seed=0)
+    ranks = [sorted(losses).index(losses[parent]) for parent, losses in parents(trials, 4)]
+    shares = np.bincount(ranks, minlength=4) / len(ranks)
+    np.testing.assert_allclose(shares, [7 / 16, 5 / 16, 3 / 16, 1 / 16], atol=0.035)
+
+
+def test_evolution_climbs_where_random_search_does_not():
+    """Of 12 bits, all are to be 1: 120 random draws find about 10 of them."""
+    loss = lambda c: 12 - sum(c.values())
+    ends = [search.best(search.evolution(loss, BITS, trials=120, seed=seed)).loss for seed in range(20)]
+    drawn = [min(map(loss, search.random(BITS, 120, seed=seed))) for seed in range(20)]
+    assert np.mean(ends) < 0.3 < 1.5 < np.mean(drawn)
+
+
+def test_without_optuna_the_parzen_estimator_names_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(ImportError, match=r"search\.tree_parzen needs optuna: install it with `pip install 'jaxdl\[se"):
+        search.tree_parzen(len, SPACE, trials=1, seed=0)
+
+
+def test_the_parzen_estimator_begins_at_random_and_goes_where_losses_are_low():
+    optuna = pytest.importorskip("optuna")
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    loss = lambda c: math.nan if c["width"] == 128 else abs(math.log10(c["rate"]) + 1) + c["momentum"]
+    trials = search.tree_parzen(loss, SPACE, trials=60, seed=3)
+    again = search.tree_parzen(loss, SPACE, trials=12, seed=3)
+    assert [one.candidate for one in again] == [one.candidate for one in trials[:12]]
+    assert all(one.candidate["width"] in (32, 64, 128) and 1e-4 <= one.candidate["rate"] < 1 for one in trials)
+    early, late = ([one.loss for one in part] for part in (trials[:10], trials[-30:]))
+    assert np.nanmedian(late) < 0.6 * np.nanmedian(early)
+    assert np.isnan(late).sum() < 8
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -61,6 +122,11 @@ def test_nan_is_the_worst_loss():
         (lambda: search.successive_halving(lambda c, r: 0.0, [], resource=1), "candidates: got none"),
         (lambda: search.successive_halving(lambda c, r: 0.0, [1], resource=1, factor=1), "factor=1"),
         (lambda: search.best([]), "trials: got none"),
+        (lambda: search.tree_parzen(len, SPACE, trials=-1, seed=0), "trials=-1, startup=10, seed=0: allowed are"),
+        (lambda: search.evolution(len, SPACE, trials=9, population=0, seed=0), "population=0 is not allowed"),
+        (lambda: search.evolution(len, SPACE, trials=9, sample=0, seed=0), "sample=0 is not allowed"),
+        (lambda: search.evolution(len, SPACE, trials=-1, seed=0), "trials=-1 is not allowed"),
+        (lambda: search.evolution(len, {"k": search.choice((3,))}, trials=20, seed=0), r"needs two candidates or more"),
     ],
 )
 def test_mistakes_are_named(call, message):

@@ -265,6 +265,10 @@ def test_expected_best_is_the_mean_over_all_draws():
     assert statistics.expected_best([4, 1, NAN, INF], worst=3) == pytest.approx(
         statistics.expected_best([3, 1, 3, 3], worst=3)
     )
+    for count in (1, 2, 3, 4):
+        subsets = [min(one) for one in itertools.combinations(values, count)]
+        found = statistics.expected_best(values, worst=10, replacement=False)
+        assert found[count - 1] == pytest.approx(np.mean(subsets))
     with pytest.raises(ValueError, match="at least one tuning point"):
         statistics.expected_best([], worst=1)
 

@@ -538,8 +538,8 @@ def test_mistakes_are_named_and_leave_nothing(arguments, here, tmp_path, capsys)
 def test_a_resumed_study_keeps_its_options_and_its_data(here, tmp_path, capsys):
     folder = tmp_path / "run"
     assert compare_optimizers.main([*COMMAND, "--budget", "4steps", "--out", str(folder)]) == 0
-    with pytest.raises(ValueError, match="seeds is 2 in the run, 3 here"):
-        compare_optimizers.main([*COMMAND, "--budget", "4steps", "--seeds", "3", "--resume", str(folder)])
+    with pytest.raises(ValueError, match="points is 3 in the run, 4 here"):
+        compare_optimizers.main([*COMMAND, "--budget", "4steps", "--points", "4", "--resume", str(folder)])
     assert compare_optimizers.main([*COMMAND, "--budget", "4steps", "--resume", str(folder)]) == 0
     manifest = runs.read_json(folder / "manifest.json")
     assert {*manifest["data"]["sha256"]} == {"bowl", "quadratic_deep"}

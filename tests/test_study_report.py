@@ -1,6 +1,7 @@
 """The report of a study, from files of gradient descent on two bowls whose values have a closed form."""
 
 import csv
+import itertools
 import json
 import re
 from html.parser import HTMLParser
@@ -11,7 +12,7 @@ import pytest
 import scipy.stats
 
 from experiments import report as command
-from experiments.compare_optimizers import judging, numbers, records, report
+from experiments.compare_optimizers import exports, figures, judging, numbers, records, report
 from jaxdl import plots
 from jaxdl.studies import statistics
 
@@ -120,13 +121,14 @@ class Page(HTMLParser):
 
 def test_every_part_of_the_report_is_there(study):
     text = (study / "report.md").read_text()
-    titles = """What can be concluded, Twin pairs, Planted pairs, Final and best values, Time to target,
-    Sensitivity to the learning rate, What tuning buys, Performance profiles, Wins; ties and losses,
-    Paths on landscapes, Costs, Runs that diverged, How this was made"""
+    titles = """What can be concluded, Expected best value against the tuning budget, Twin pairs, Planted pairs,
+    Final and best values, Time to target, Sensitivity to the learning rate, Performance profiles,
+    Wins; ties and losses, Paths on landscapes, Costs, Runs that diverged, How this was made"""
     titles = [" ".join(title.replace(";", ",").split()) for title in titles.split(",")]
     assert re.findall("^## (.*)$", text, re.MULTILINE) == titles
     figures = {path.name for path in (study / "figures").iterdir()}
-    kinds = [f"{kind}_{problem}.png" for kind in ("final", "curves", "rates", "best_of") for problem in PROBLEMS]
+    drawn = ("final", "curves", "curves_overlay", "rates", "best_of", "best_of_overlay")
+    kinds = [f"{kind}_{problem}.png" for kind in drawn for problem in PROBLEMS]
     wanted = {*kinds, "twin_pairs.png", "planted_pairs.png", "profiles.png", "tally.png", "paths_elongated_bowl.png"}
     assert figures == wanted == set(re.findall(r"\(figures/([^)#]+)(?:#chart)?\)", text))
     page = Page(study / "report.html")
@@ -196,7 +198,9 @@ def test_values_times_and_costs_are_those_of_the_runs(study):
     rows = [row for row in page.rows if row[:2] == ["jaxdl.sgd", "1"]]
     assert rows[0][2].startswith("0.01")
     at_default = np.mean([descend(1.0, 0.01, seed)[1][-1] for seed in range(5)])
-    assert rows[0][5].startswith(f"{at_default:.5g} (")
+    # Student's t of 4 degrees of freedom at 97.5 %
+    half = 2.776445 * np.std([descend(1.0, 0.01, seed)[1][-1] for seed in range(5)], ddof=1) / 5**0.5
+    assert rows[0][3:5] == ["0.01", f"{at_default:.5g} ± {half:.2g}"]
     target = page.table("bowl_1 ≤ 0.05", "jaxdl.sgd")
     assert target == [["5 of 5", "10", "320", "0.01", "7"]]
     costs = page.table("bowl_1", "jaxdl.sgd")
@@ -205,16 +209,104 @@ def test_values_times_and_costs_are_those_of_the_runs(study):
 
 def test_remarks_name_what_speaks_against_a_tuned_rate(study):
     page = Page(study / "report.html")
-    remarks = {row[0]: row[7] for row in page.rows if len(row) == 8 and row[0] != "optimizer"}
-    assert remarks["jaxdl.sgd"] == ""
-    assert remarks["jaxdl.sgd(slow=True)"] == "tuned rate at the end of the range"
+    header = ["optimizer", "tuned rate", "final value", "default rate", "at the default rate", "best value", "remarks"]
+    assert page.rows.count(header) == 2
+    lines = {row[0]: row for row in page.rows if len(row) == len(header) and row[3] == "0.01"}
+    assert (lines["jaxdl.sgd"][1], lines["jaxdl.sgd"][-1]) == ("1", "")
+    assert (lines["jaxdl.sgd(slow=True)"][1], lines["jaxdl.sgd(slow=True)"][-1]) == (
+        "3†",
+        "tuned rate at the end of the range",
+    )
+    assert "Of 8 tuned optimizers, 4 have a rate at the end of the range (†)" in page.text
     assert "try the same learning rates with the first seed (tuning)" in page.text
     runs = records.read(study).select("bowl_1", "jaxdl.sgd")
     final, default, tuning = ([run for run in runs if run.stage == stage] for stage in ("final", "default", "tuning"))
     lost = [run._replace(final=run.final + 9) for run in final]
     assert numbers.remarks(lost, default, tuning) == "worse than at the default rate"
+    assert (numbers.flags(lost, default, tuning), numbers.flags(final, default, tuning)) == ("‡", "")
+    assert numbers.flags(lost, default, [run for run in tuning if run.rate <= final[0].rate]) == "†‡"
     assert numbers.remarks(final, default, []) == "not tuned"
     assert numbers.remarks(final, [], tuning) == ""
+
+
+def test_tables_for_papers(study):
+    with (study / "tables" / "final.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["problem"], row["optimizer"]) for row in rows] == [(p, o) for p in PROBLEMS for o in SPEEDS]
+    ended = [descend(1.0, 1.0, seed)[1][-1] for seed in range(5)]
+    assert float(rows[0]["final"]) == pytest.approx(np.mean(ended))
+    assert (rows[3]["final"], rows[0]["accuracy"], rows[0]["seeds"]) == ("inf", "", "5")
+    assert rows[2]["remarks"] == "tuned rate at the end of the range"
+    text = (study / "tables" / "final.tex").read_text()
+    assert text.count(r"\toprule") == text.count(r"\midrule") == text.count(r"\bottomrule") == 2
+    assert r"jaxdl.sgd(slow=True) & 3$^\dagger$ & " in text
+    assert re.search(r"^wild\(x=1\) & .* & \$\\infty\$ & .* \\\\$", text, re.MULTILINE)
+    lines = [line for line in text.splitlines() if "&" in line]
+    assert {line.count("&") for line in lines} == {5}, "every line has the columns of tabular"
+    assert r"\begin{tabular}{lrrrrr}" in text
+    decided = (study / "tables" / "comparisons.tex").read_text()
+    assert sum("&" in line for line in decided.splitlines()) == 1 + 10
+    assert "$-$" in decided
+    with (study / "tables" / "comparisons.csv").open(newline="") as file:
+        found = list(csv.DictReader(file))
+    assert len(found) == 12
+    assert [row["verdict"] for row in found].count("no difference") == 2
+
+
+def test_names_cannot_introduce_commands_of_latex():
+    hostile = "\\input{/etc/passwd} $x_1^2$ 50% #a & b~c <d|e> {f} -3 a-b"
+    expected = r"\textbackslash{}input\{/etc/passwd\} \$x\_1\textasciicircum{}2\$ 50\% \#a \& b\textasciitilde{}c "
+    expected += r"\textless{}d\textbar{}e\textgreater{} \{f\} $-$3 a-b"
+    assert exports.escaped(hostile) == expected
+
+
+def test_curves_are_means_with_the_intervals_of_tables(study):
+    contents = records.read(study)
+    steps, means, low, high = figures.over_steps(contents, "bowl_1", "jaxdl.sgd(slow=True)")
+    values = np.array([descend(1.0, 0.03, seed)[1] for seed in range(5)])
+    np.testing.assert_array_equal(steps, np.arange(0, 61, 10))
+    np.testing.assert_allclose(means, values.mean(0), rtol=1e-12)
+    half = scipy.stats.t.ppf(0.975, 4) * scipy.stats.sem(values, 0)
+    np.testing.assert_allclose((low, high), (values.mean(0) - half, values.mean(0) + half), rtol=1e-9)
+    _, gone, *_ = figures.over_steps(contents, "bowl_1", "my.module:wild(x=1)")
+    assert np.isinf(gone[1:]).all(), "a run that diverged is infinite from then on"
+
+
+def test_the_budget_is_drawn_without_replacement(study):
+    """Of 4 rates, all subsets of k are equally likely."""
+    found, best = figures.over_tries(records.read(study), "bowl_1", "jaxdl.sgd")
+    untrained = np.median([descend(1.0, 0, seed)[1][0] for seed in range(5)] * 2 + [descend(1.0, 0, 0)[1][0]] * 4)
+    values = [min(descend(1.0, rate, 0)[1][-1], untrained) for rate in RATES]
+    expected = [np.mean([min(some) for some in itertools.combinations(values, k)]) for k in range(1, 5)]
+    assert found.tolist() == [1, 2, 3, 4]
+    np.testing.assert_allclose(best, expected, rtol=1e-6)
+
+
+def test_an_overlay_has_at_most_eight_without_second_twins(study):
+    contents = records.read(study)
+    assert figures.leading(contents, "bowl_1")[:2] == ["jaxdl.sgd", "optax.sgd"]
+    copies = [run._replace(optimizer=f"{run.optimizer}{i}") for run in contents.runs for i in range(3)]
+    twins = [(f"jaxdl.sgd{i}", f"optax.sgd{i}") for i in range(3)]
+    many = contents._replace(runs=copies, twins=twins)
+    chosen = figures.leading(many, "bowl_1")
+    assert len(chosen) == 8
+    assert not {second for _, second in twins} & {*chosen}
+    assert {*chosen} >= {first for first, _ in twins}
+
+
+def test_figures_in_other_formats_have_the_same_bytes_each_time(bare, capsys):
+    command.main([str(bare), "--svg"])
+    names = {path.stem for path in (bare / "figures").glob("*.png")}
+    assert {path.stem for path in (bare / "figures").glob("*.svg")} == names
+    before = {path: path.read_bytes() for path in (bare / "figures").glob("*.svg")}
+    assert all(b"<svg" in content for content in before.values())
+    command.main([str(bare), "--svg"])
+    assert {path: path.read_bytes() for path in before} == before
+    assert not [path for path in bare.rglob("*") if ":" in path.name]
+    pdf = plots.vector(plots.intervals({"a": (1.0, 0.0, 2.0)}, xlabel="x"), "pdf")
+    assert pdf.startswith(b"%PDF")
+    with pytest.raises(ValueError, match="kind='eps' is not allowed: it must be 'svg' or 'pdf'"):
+        plots.vector(plots.intervals({"a": (1.0, 0.0, 2.0)}, xlabel="x"), "eps")
 
 
 def test_tuning_has_means_over_its_seeds_and_the_report_says_which(bare):
@@ -307,6 +399,19 @@ def test_the_figures_refuse_nothing_to_draw_and_draw_the_extremes(tmp_path):
     plots.save(plots.panels([{"$a": nothing, "_b": nothing}], xlabel="x", ylabel="y", logy=True), tmp_path / "b.png")
     plots.save(plots.panels([{"a": (np.arange(3), np.ones(3))}], xlabel="x", ylabel="y"), tmp_path / "c.png")
     x = np.array([1, 2])
+    with pytest.raises(ValueError, match="1 to 8 curves, got 9"):
+        plots.overlay({str(i): (x, x) for i in range(9)}, xlabel="x", ylabel="y")
+    eight = plots.overlay({str(i): (x, x + i, x, x + 2 * i) for i in range(8)}, xlabel="x", ylabel="y", line=3.0)
+    assert [text.get_text() for text in eight.legends[0].get_texts()] == [*"76543210"], "in the order of the ends"
+    styles = {(line.get_color(), str(line.get_linestyle())) for line in eight.axes[0].lines[:8]}
+    assert len(styles) == 8
+    rates = (np.array([1.0, 2.0, 3.0]), np.array([5.0, 6.0, np.inf]))
+    marked = plots.panels([{"a": rates}], xlabel="x", ylabel="y", markers=True, marked={"a": 2.0})
+    _, dots, ring, up, no_ring = marked.axes[0].lines
+    assert dots.get_xdata().tolist() == [1, 2]
+    assert (ring.get_xdata().tolist(), ring.get_ydata().tolist()) == ([2], [6])
+    assert (up.get_marker(), up.get_xdata().tolist(), up.get_ydata().tolist()) == ("^", [3], [0.97])
+    assert no_ring.get_xdata().size == 0
     figure = plots.panels([{"a": (x, x + 2)}, {"b": (x, x + 4)}], xlabel="x", ylabel="y")
     lines = [line.get_ydata().tolist() for line in figure.axes[0].lines]
     assert lines == [[5, 6], [3, 4]]  # the other panel's curve in grey, then its own

@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -21,7 +22,6 @@ MEMORY_MB = 2048
 SECONDS = 20  # for one input
 LONGEST = 1 << 16  # bytes of an input
 LAP = 120  # seconds between two records of the progress, at most
-STARTING = 5  # seconds that a child needs before its first input
 FOREIGN = ("libfuzzer exiting", "libFuzzer: timeout", "libFuzzer: out-of-memory", "libFuzzer: deadly signal")
 
 
@@ -29,7 +29,8 @@ class Result(NamedTuple):
     """What fuzzing one target gave."""
 
     name: str
-    seconds: float
+    elapsed: float  # seconds of fuzzing
+    seconds: float  # of CPU time
     inputs: int
     kept: int
     branches: tuple[int, int]
@@ -38,18 +39,20 @@ class Result(NamedTuple):
 
 
 def run_target(name: str, corpus: Path, minutes: float) -> Result:
-    """Fuzz a target until it has had its CPU time, this run's and earlier ones' together, again after each finding."""
+    """Fuzz a target until it has had its time, this run's and earlier ones' together, again after each finding."""
     (corpus / "findings").mkdir(parents=True, exist_ok=True)
     kept_at = corpus / f"{name}.progress.json"
-    so_far = {"seconds": 0.0, "inputs": 0, "findings": [], "contained": 0}
+    so_far = {"elapsed": 0.0, "seconds": 0.0, "inputs": 0, "findings": [], "contained": 0}
     if kept_at.is_file():
         so_far = json.loads(kept_at.read_text())
-    while (left := minutes * 60 - so_far["seconds"]) >= 1:
-        options = [f"-max_total_time={min(left + STARTING, LAP):.0f}", f"-timeout={SECONDS}"]
+    while (left := minutes * 60 - so_far["elapsed"]) >= 1:
+        options = [f"-max_total_time={min(left, LAP):.0f}", f"-timeout={SECONDS}"]
         options += [f"-rss_limit_mb={MEMORY_MB}", f"-max_len={LONGEST}", "-print_final_stats=1"]
         options += [f"-artifact_prefix={corpus / 'findings'}/{name}-"]
+        began = time.monotonic()
         code, errors, seconds = _child("fuzz", name, str(corpus / name), *options)
         executed = re.findall(r"number_of_executed_units:\s*(\d+)|^#(\d+)", errors, re.MULTILINE)
+        so_far["elapsed"] += time.monotonic() - began
         so_far["seconds"] += seconds
         so_far["inputs"] += max((int(a or b) for a, b in executed), default=0)
         if code and name == "hdf5" and "libFuzzer" in _why(errors):
@@ -64,15 +67,23 @@ def run_target(name: str, corpus: Path, minutes: float) -> Result:
     findings = so_far["findings"] + ([_why(errors)] if code else [])
     covered, there = (0, 0) if code else json.loads(out.read_text())
     kept = sum(1 for file in (corpus / name).iterdir())
-    return Result(name, so_far["seconds"], so_far["inputs"], kept, (covered, there), findings, so_far["contained"])
+    return Result(
+        name,
+        so_far["elapsed"],
+        so_far["seconds"],
+        so_far["inputs"],
+        kept,
+        (covered, there),
+        findings,
+        so_far["contained"],
+    )
 
 
 def _child(*arguments: str) -> tuple[int, str, float]:
-    """Run a child to its end: its exit code, its errors, and the CPU seconds of its own and of what it waited for."""
-    with tempfile.TemporaryFile() as errors:
-        child = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.fuzz.child", *arguments], stdout=subprocess.DEVNULL, stderr=errors
-        )
+    """Run a child to its end: its exit code, its output, and the CPU seconds of its own and of what it waited for."""
+    with tempfile.TemporaryFile() as errors:  # atheris prints the error of a finding on standard output
+        command = [sys.executable, "-m", "benchmarks.fuzz.child", *arguments]
+        child = subprocess.Popen(command, stdout=errors, stderr=errors)
         _, status, used = os.wait4(child.pid, 0)
         child.returncode = os.waitstatus_to_exitcode(status)
         errors.seek(0)
@@ -94,13 +105,13 @@ def page(results: list[Result], minutes: float, total: str) -> str:
         f"`python -m benchmarks.fuzz --minutes {minutes:g}`: {total}",
         "",
     ]
-    lines += ["| reader | inputs | corpus | branches reached | findings |", "|---|---|---|---|---|"]
+    lines += ["| reader | CPU minutes | inputs | corpus | branches reached | findings |", "|---|---|---|---|---|---|"]
     for one in results:
         covered, there = one.branches
         share = f"{covered} of {there} ({100 * covered / there:.0f} %)" if there else ""
         found = "; ".join(sorted(set(one.findings))) or "none"
         found += f" ({one.contained} ends of libhdf5, which its own process contains)" if one.contained else ""
-        lines.append(f"| {one.name} | {one.inputs:,} | {one.kept:,} | {share} | {found} |")
+        lines.append(f"| {one.name} | {one.seconds / 60:.1f} | {one.inputs:,} | {one.kept:,} | {share} | {found} |")
     return "\n".join([*lines, ""])
 
 
@@ -108,7 +119,7 @@ def main() -> int:
     """Fuzz, write the page, and return the exit code."""
     parser = argparse.ArgumentParser(description=fuzz.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--minutes", type=float, default=10.0, help="of CPU time for each target, earlier runs with its corpus counted"
+        "--minutes", type=float, default=10.0, help="of fuzzing each target, earlier runs with its corpus counted"
     )
     parser.add_argument("--only", default=",".join(targets.TARGETS))
     parser.add_argument("--at-once", type=int, default=2)
@@ -122,9 +133,8 @@ def main() -> int:
     corpus = args.corpus.absolute()
     with ThreadPoolExecutor(args.at_once) as pool:
         results = list(pool.map(lambda name: run_target(name, corpus, args.minutes), chosen))
-    total = (
-        f"{sum(one.inputs for one in results):,} inputs in {sum(one.seconds for one in results) / 60:.0f} CPU minutes"
-    )
+    inputs, elapsed, busy = (sum(getattr(one, name) for one in results) for name in ("inputs", "elapsed", "seconds"))
+    total = f"{inputs:,} inputs in {elapsed / 60:.0f} minutes, of which {busy / 60:.0f} on a CPU"
     text = page(results, args.minutes, f"{total}, Python {platform.python_version()}.")
     print(text)
     if chosen == list(targets.TARGETS):

@@ -311,7 +311,7 @@ TARGETS: Final[Mapping[str, Target]] = {
         ("experiments.train_cnn.records", "jaxdl.disk"),
     ),
     "checkpoint": Target(_checkpoint_meta, "meta.json", _restore, ("jaxdl.training.checkpoints",)),
-    "names": Target(_names, "name.txt", _parse, ("jaxdl.runs.names",)),
+    "names": Target(_names, "name.txt", _parse, ("jaxdl.runs.calling",)),
 }
 
 

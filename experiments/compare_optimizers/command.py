@@ -8,8 +8,14 @@ All optimizers start from the same parameters, see the same batches and try the 
 its default rate (all seeds), with every rate of the grid and its own (tuning: other seeds, judged on a validation part
 where the problem has one), and with the best of these (all seeds). Methods that need no tuning run at their own rate.
 results.csv has a row per run and curves.csv a row per evaluation. Resume an interrupted study with --resume DIR.
-report.md, report.html and the figures are made from these files at the end, and again by
+Beside it, more --seeds, other --optimizer names and other --problems extend a study: it keeps its runs and makes those
+that it lacks. An optimizer that raises an error loses its own runs alone. Studies of several machines become one by
+`python -m experiments.compare_optimizers.merge OUT DIR DIR`.
+report.md, report.html, tables and figures are made from these files at the end, and again by
 `python -m experiments.report DIR`.
+
+--space joint tunes weight decay, momentum, warm-up and schedule together with the rate, by --points quasi-random points
+that are the same for all.
 
 The default study compares 35 optimizers on digits (softmax regression, MLP) and DeepOBS's quadratic_deep with 5 seeds
 and 13 rates, 2,385 runs in 3 minutes on one core. Expected: each of jaxdl's optimizers ends where its optax twin ends,
@@ -18,13 +24,15 @@ and the planted pairs, Adam with eps 1e-8 against 1e-3 and with decoupled agains
 
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Final, Literal
 
 import jax
 
-from experiments.compare_optimizers import contenders, rows, study
+from experiments.compare_optimizers import contenders, growing, rows, spaces, study
+from experiments.compare_optimizers.contenders import Contender
+from experiments.compare_optimizers.records import Pair
 from jaxdl import runs, studies
 from jaxdl.runs import commandline
 from jaxdl.runs.clock import seconds_of
@@ -41,13 +49,15 @@ class Config:
     """All options of a study."""
 
     EXPERIMENT: ClassVar[str] = "compare_optimizers"
-    ADDED: ClassVar[tuple[str, ...]] = ("tuning_seeds",)
+    ADDED: ClassVar[tuple[str, ...]] = ("tuning_seeds", "space")
+    GROWS: ClassVar[tuple[str, ...]] = ("problems", "optimizer", "seeds")
 
     problems: tuple[str, ...] = ("digits_softmax", "digits_mlp", "quadratic_deep")
     """elongated_bowl, rosenbrock, beale, saddle, quadratic_deep, quadratic_deep_repeated (the same batches in every
     epoch, as in the published runs), digits_softmax, digits_mlp, mnist_softmax, mnist_mlp, fashion_mnist_2c2d,
-    cifar10_3c3d, cifar10_resnet20, or package.module:function that returns a studies.Problem or (init, loss,
-    batches)."""
+    cifar10_3c3d, cifar10_resnet20, cifar10_vit, char_transformer, char_lstm (the next character of licence texts),
+    matrix_factorization (digits), heat_pinn (a differential equation), or package.module:function that returns a
+    studies.Problem or (init, loss, batches)."""
     optimizer: tuple[str, ...] = ()
     """NAME or jaxdl.NAME, optax.NAME, optax.contrib.NAME or package.module:function, optionally with keywords:
     "optax.adam(eps=1e-3)". By default all first-order optimizers of jaxdl, their optax twins and the planted pairs."""
@@ -61,6 +71,8 @@ class Config:
     """Number of learning rates in tuning, the same for all optimizers."""
     search: Literal["grid", "quasi_random"] = "grid"
     """Spacing of the rates, uniform in the logarithm. Any first few of quasi_random are spread evenly."""
+    space: Literal["rate", "joint"] = "rate"
+    """What is tuned: the learning rate alone, or jointly with weight decay, momentum, warm-up and schedule."""
     budget: str = ""
     """Time for the whole study, such as 90s, 5m or 1h: problems get equal time, and all optimizers of a problem equal
     steps. Or steps per run, such as 500steps. By default each problem's own number of steps."""
@@ -77,6 +89,14 @@ class Config:
     trust_run: bool = False
     """With --resume: import and call functions that the run's config names as package.module:function. They can be any
     code, so use this only for folders that you trust, such as your own."""
+
+    def grown(self, given: "Config") -> "Config":
+        """Return the config of this study after it was resumed with other options.
+
+        Raises:
+            ValueError: if it cannot grow that way.
+        """
+        return growing.grown(self, given)
 
 
 def default_optimizers() -> tuple[str, ...]:
@@ -123,37 +143,67 @@ def main(argv: Sequence[str] | None = None) -> int:
     commandline.use_compilation_cache()
     with commandline.naming_config(config):  # mistakes show up before anything is written
         config = resolve(config)
-        problems, chosen = choose(config)
+        problems = choose_problems(config)
+        chosen = [contenders.contender(name) for name in config.optimizer]
+        tuned = joint_spaces(config, chosen)
+        broken = try_all(problems, chosen, tuned)
     if config.resume is not None:
         folder = runs.open_folder(config.resume)
     else:
         parent = Path("runs") / "compare_optimizers"
         folder = runs.create_dated(parent) if config.out is None else runs.create(config.out)
     with runs.lock(folder, new=config.resume is None):
-        if config.resume is None:
-            commandline.save_config(folder, config)
-        study.describe_folder(folder, problems, devices=jax.devices()[: config.devices], argv=argv)
-        return run(config, problems, chosen, folder)
+        growing.describe_folder(folder, config, problems, devices=jax.devices()[: config.devices], argv=argv)
+        return run(config, problems, chosen, folder, tuned, broken)
 
 
-def choose(config: Config) -> tuple[list[studies.Problem], list[contenders.Contender]]:
-    """Return the problems and the optimizers that the options name.
+def choose_problems(config: Config) -> list[studies.Problem]:
+    """Return the problems that the options name.
 
     Raises:
-        ValueError: if two problems have one name, or an optimizer does not work on a problem.
+        ValueError: if two problems have one name.
     """
     problems = [named_problem(name, config.data_dir) for name in config.problems]
     names = [problem.name for problem in problems]
     _check(len({*names}) == len(names), "problems", names, "of different names")
-    chosen = [contenders.contender(name) for name in config.optimizer]
+    return problems
+
+
+def joint_spaces(config: Config, chosen: Sequence[Contender]) -> dict[str, spaces.Space] | None:
+    """Return what each optimizer tries in a joint study; None if the rate alone is tuned."""
+    if config.space == "rate":
+        return None
+    return {one.label: spaces.space(one, config.rates, config.points) for one in chosen}
+
+
+def try_all(
+    problems: Sequence[studies.Problem], chosen: Sequence[Contender], tuned: Mapping[str, spaces.Space] | None
+) -> dict[Pair, str]:
+    """Return the errors of those optimizers that do not work on a problem, by the names of both.
+
+    Raises:
+        ValueError: if no optimizer works on any problem.
+    """
+    broken, errors = {}, []
     for problem in problems:
         params, _ = jax.eval_shape(problem.init, jax.random.key(0))
         for one in chosen:
-            contenders.check(one, params)
-    return problems, chosen
+            found = one if tuned is None else one._replace(build=tuned[one.label].build)
+            tried = () if tuned is None else tuned[one.label].points
+            try:
+                contenders.check(found, params, settings=len(tried[0].values) + 1 if tried else 0)
+            except ValueError as error:
+                broken[problem.name, one.label] = contenders.error_line(error.__cause__ or error)
+                errors.append(error)
+    if len(errors) == len(problems) * len(chosen):
+        raise errors[0]
+    return broken
 
 
-def run(config: Config, problems: list[studies.Problem], chosen: list[contenders.Contender], folder: Path) -> int:
+def run(
+    config: Config, problems: list[studies.Problem], chosen: list[Contender], folder: Path,
+    tuned: Mapping[str, spaces.Space] | None = None, broken: Mapping[Pair, str] | None = None,
+) -> int:  # fmt: skip
     """Make all runs that the folder lacks, and return the exit code."""
     settings = study.StudySettings(
         rates=rows.points(*config.rates, config.points, search=config.search),
@@ -167,8 +217,8 @@ def run(config: Config, problems: list[studies.Problem], chosen: list[contenders
     planted = [pair for pair in PLANTED if {*pair} <= labels]
     with runs.StudyProgress() as progress, runs.catch_stop() as request:
         whole = study.Study(
-            folder, problems, chosen, settings, planted=planted, line=progress.line, advance=progress.advance,
-            stop=lambda: request.signal is not None,
+            folder, problems, chosen, settings, planted=planted, spaces=tuned, broken=broken, line=progress.line,
+            advance=progress.advance, stop=lambda: request.signal is not None,
         )  # fmt: skip
         progress.begin(whole.groups)
         try:

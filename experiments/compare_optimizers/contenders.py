@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import re
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
@@ -29,6 +30,10 @@ TUNING_FREE: Final = ("cocob", "dadapt_adamw", "dog", "dowg", "prodigy")
 FIRST_ORDER: Final = ("sgd", "momentum", *(name for name in TABLE if name != "sgd" and name not in NEED_THE_LOSS))
 """jaxdl's optimizers that need nothing but gradients."""
 
+CODE_ERRORS: Final = (ArithmeticError, AssertionError, AttributeError, LookupError, NameError, RuntimeError, TypeError,
+                      ValueError)  # fmt: skip
+"""Errors that mistakes in an optimizer's code raise. JAX's own are subclasses of them."""
+
 
 class Contender(NamedTuple):
     """One optimizer of a study."""
@@ -51,8 +56,13 @@ def contender(text: str) -> Contender:
     return Contender(str(named), functools.partial(names.make_optimizer, factory), rate, tuned)
 
 
-def check(one: Contender, params: Any) -> None:
+def check(one: Contender, params: Any, *, settings: int = 0) -> None:
     """Trace one update.
+
+    Args:
+        one: the optimizer.
+        params: the problem's parameters, or their shapes.
+        settings: the length of the vector of settings that ``build`` takes; 0 for a rate alone.
 
     Raises:
         ValueError: if a sweep cannot serve the optimizer.
@@ -62,12 +72,20 @@ def check(one: Contender, params: Any) -> None:
         return trials.try_update(one.build(rate), params, functions=True, halves=False)
 
     try:
-        jax.eval_shape(update, params, jax.ShapeDtypeStruct((), jnp.float32))
-    except (AttributeError, TypeError, ValueError, jax.errors.ConcretizationTypeError) as error:
+        jax.eval_shape(update, params, jax.ShapeDtypeStruct((settings,) if settings else (), jnp.float32))
+    except CODE_ERRORS as error:
         raise ValueError(
             f"optimizer={one.label!r} does not work here: {error}; it is called with a traced learning rate, and its "
             "update with (grads, state, params) and what optimizers.update offers of the whole loss"
         ) from error
+
+
+def error_line(error: BaseException) -> str:
+    """Return one line about an error: its type and its message, or what a callback's traceback ends with."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    inner = [line for line in lines if re.match(r"\w+(Error|Exception): ", line)]
+    text = inner[-1] if inner else f"{type(error).__name__}: {lines[0] if lines else ''}"
+    return text if len(text) <= 300 else f"{text[:299]}…"
 
 
 def _default_rate(named: names.Named, factory: Callable[..., Any]) -> float | None:

@@ -2,9 +2,13 @@
 
 - ``results.csv``: a `Result` per run
 - ``curves.csv``: an `Evaluation` per evaluation of a run
+- ``failures.csv``, if an optimizer raised an error: a `Failure` per optimizer and problem
 - ``paths.csv``, if there are landscapes: a `PathPoint` per point of an optimizer's path
 - ``plan.json``: a `Plan`, which a report can do without
 - ``manifest.json`` and ``config.json``, if they exist: provenance and options
+
+Where settings are tuned jointly, the first two tables have a column more, and consist of `JointResult` and
+`JointEvaluation`.
 
 Lower values of a problem's test metric are better. An undefined value is NaN, and so is a target that was not reached.
 """
@@ -15,19 +19,21 @@ from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 
+from jaxdl import disk
 from jaxdl.runs import records
 from jaxdl.runs.folder import CONFIG, MANIFEST, Manifest
 
 RESULTS: Final = "results.csv"
 CURVES: Final = "curves.csv"
 PATHS: Final = "paths.csv"
+FAILURES: Final = "failures.csv"
 PLAN: Final = "plan.json"
 STAGES: Final = ("default", "tuning", "final")
 TIMES: Final = ("seconds_to_target", "seconds", "compile_seconds", "update_microseconds")
 """The fields of a `Result` that differ when a study is run again."""
 
 Stage = Literal["default", "tuning", "final"]
-Key = tuple[str, str, Stage, float, int]  # problem, optimizer, stage, rate and seed: they identify a run
+Key = tuple[Any, ...]  # problem, optimizer, stage, rate, seed, and settings if they are tuned: they identify a run
 Pair = tuple[str, str]
 
 
@@ -64,6 +70,49 @@ class Result(NamedTuple):
         """Return the fields that identify the run."""
         return self[:5]
 
+    @property
+    def settings(self) -> str:
+        """Return "", as the rate alone is tuned."""
+        return ""
+
+
+class JointResult(NamedTuple):
+    """A run of a study that tunes several settings at once: a `Result` with the settings."""
+
+    problem: str
+    optimizer: str
+    stage: Stage
+    rate: float
+    seed: int
+    settings: str  # all but the rate
+    status: Literal["finished", "stopped", "diverged"]
+    steps: int
+    examples: int
+    final: float
+    best: float
+    final_train_loss: float
+    accuracy: float
+    target: float
+    steps_to_target: float
+    seconds_to_target: float
+    seconds: float
+    compile_seconds: float
+    update_microseconds: float
+    state_bytes: float
+
+    @property
+    def value(self) -> float:
+        """Return the final value; infinity if the run diverged."""
+        return math.inf if self.status == "diverged" else self.final
+
+    @property
+    def key(self) -> Key:
+        """Return the fields that identify the run."""
+        return self[:6]
+
+
+Run = Result | JointResult
+
 
 class Evaluation(NamedTuple):
     """An evaluation of a run: a row of curves.csv."""
@@ -82,6 +131,40 @@ class Evaluation(NamedTuple):
     def key(self) -> Key:
         """Return the fields that identify the run."""
         return self[:5]
+
+    @property
+    def settings(self) -> str:
+        """Return "", as the rate alone is tuned."""
+        return ""
+
+
+class JointEvaluation(NamedTuple):
+    """An evaluation of a run of a study that tunes several settings at once: an `Evaluation` with the settings."""
+
+    problem: str
+    optimizer: str
+    stage: Stage
+    rate: float
+    seed: int
+    settings: str
+    step: int
+    train_loss: float
+    value: float
+    accuracy: float
+
+    @property
+    def key(self) -> Key:
+        """Return the fields that identify the run."""
+        return self[:6]
+
+
+class Failure(NamedTuple):
+    """An optimizer that raised an error on a problem: a row of failures.csv."""
+
+    problem: str
+    optimizer: str
+    stage: str  # "start" if the first trial failed
+    error: str  # one line
 
 
 class PathPoint(NamedTuple):
@@ -105,12 +188,13 @@ class Plan(NamedTuple):
     planted: tuple[Pair, ...] = ()
     tuning_seeds: tuple[int, ...] | None = None  # None in an older format, see `study`
     validated: tuple[str, ...] = ()  # problems whose tuning was judged on a validation part
+    merged: tuple[str, ...] = ()  # the studies of which this one was put together
 
 
 class StudyContents(NamedTuple):
     """The contents of a study's folder."""
 
-    runs: list[Result]
+    runs: list[Run]
     curves: dict[Key, dict[str, np.ndarray]]  # per run the fields of `Evaluation` from step on
     paths: dict[tuple[str, str], np.ndarray]  # per problem and optimizer the points, shape (n, 2)
     twins: list[Pair]
@@ -118,6 +202,8 @@ class StudyContents(NamedTuple):
     manifest: Manifest | None
     config: dict[str, Any]
     validated: list[str]
+    failures: tuple[Failure, ...] = ()
+    merged: tuple[str, ...] = ()
 
     @property
     def problems(self) -> list[str]:
@@ -129,9 +215,7 @@ class StudyContents(NamedTuple):
         """In the order in which they were run."""
         return list(dict.fromkeys(run.optimizer for run in self.runs))
 
-    def select(
-        self, problem: str | None = None, optimizer: str | None = None, stage: str | None = None
-    ) -> list[Result]:
+    def select(self, problem: str | None = None, optimizer: str | None = None, stage: str | None = None) -> list[Run]:
         """Return the runs of a problem, an optimizer and a stage; None selects all."""
         return [
             run
@@ -151,7 +235,7 @@ def read(folder: Path) -> StudyContents:
     if not folder.is_dir():
         raise ValueError(f"{folder} is no folder; give the folder of a study")
     path = folder / RESULTS
-    runs = records.read_table(path, Result)
+    runs = read_runs(path)
     if not runs:
         raise ValueError(f"{path}: there is no run in it")
     keys = [run.key for run in runs]
@@ -166,18 +250,32 @@ def read(folder: Path) -> StudyContents:
     twins, planted = ([pair for pair in pairs if {*pair} <= names] for pairs in (_twins(plan, names), plan.planted))
     manifest = records.read_record(folder / MANIFEST, Manifest) if (folder / MANIFEST).exists() else None
     config = records.read_json(folder / CONFIG) if (folder / CONFIG).exists() else {}
-    paths, validated = _paths(folder / PATHS), [*plan.validated]
-    return StudyContents(runs, _curves(folder / CURVES, runs), paths, twins, planted, manifest, config, validated)
+    failures = tuple(records.read_table(folder / FAILURES, Failure)) if (folder / FAILURES).exists() else ()
+    curves, paths = _curves(folder / CURVES, runs), _paths(folder / PATHS)
+    return StudyContents(
+        runs, curves, paths, twins, planted, manifest, config, [*plan.validated], failures, plan.merged
+    )  # fmt: skip
+
+
+def read_runs(path: Path) -> list[Run]:
+    """Read results.csv, whichever of the two kinds its rows are.
+
+    Raises:
+        ValueError: see `records.read_table`.
+    """
+    header = disk.read_regular(path).partition(b"\n")[0] if path.exists() else b""
+    kind = JointResult if b"settings" in header.split(b",") else Result
+    return [*records.read_table(path, kind)]
 
 
 def _words(key: Key) -> str:
     return ", ".join(str(one)[:100] for one in key)
 
 
-def _curves(path: Path, runs: list[Result]) -> dict[Key, dict[str, np.ndarray]]:
-    collected: dict[Key, list[tuple[float, ...]]] = {}
-    for row in records.read_table(path, Evaluation):
-        collected.setdefault(row.key, []).append(row[5:])
+def _curves(path: Path, runs: list[Run]) -> dict[Key, dict[str, np.ndarray]]:
+    collected: dict[Key, list[tuple[Any, ...]]] = {}
+    for row in records.read_table(path, JointEvaluation if isinstance(runs[0], JointResult) else Evaluation):
+        collected.setdefault(row.key, []).append(row[len(row.key) :])
     for run in runs:
         if run.key not in collected:
             raise ValueError(f"{path}: no rows of the run {_words(run.key)}, which results.csv names")

@@ -6,13 +6,12 @@ gives the same bytes. This module imports matplotlib: import it where a report i
 
 import math
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.compare_optimizers import conclusions, judging, records
+from experiments.compare_optimizers import conclusions, exports, figures, judging, records
 from experiments.compare_optimizers import numbers as num
 from experiments.compare_optimizers.records import StudyContents
 from jaxdl import plots
@@ -20,15 +19,12 @@ from jaxdl.runs import pages
 from jaxdl.studies import statistics
 from jaxdl.studies.landscapes import LANDSCAPES
 
-CurveOf = Callable[
-    [StudyContents, str, str], plots.Curve | None
-]  # (study, problem, optimizer) -> its curve, if it has one
 FACTORS = np.geomspace(1, 16, 200)  # of performance profiles
 LIMIT = 4.0  # upper end of the score's integral, as in AlgoPerf
 
 
 def write(folder: str | Path) -> Path:
-    """Write ``figures/*.png``, ``report.md`` and ``report.html`` into the folder of a study.
+    """Write ``figures/*.png``, ``tables/*``, ``report.md`` and ``report.html`` into the folder of a study.
 
     Args:
         folder: a folder of `experiments.compare_optimizers`; the study may be unfinished.
@@ -44,18 +40,20 @@ def write(folder: str | Path) -> Path:
     sections = (
         _summary,
         conclusions.concluded,
+        _best_of,
         conclusions.pairs,
         _values,
         _targets,
         _rates,
-        _best_of,
         _profiles,
         conclusions.tally,
         _landscapes,
         _costs,
         _diverged,
+        _failed,
     )
     parts = [part for section in sections for part in section(study, folder)]
+    exports.write(study, folder)
     if study.manifest is not None:
         parts += pages.made(study.manifest, study.config)
     return pages.write(folder, parts)
@@ -82,6 +80,7 @@ def _summary(study: StudyContents, folder: Path) -> list[str]:
     ]
     if any(run.status == "stopped" for run in study.runs):
         parts.append("The budget ended the runs of some problems before their full number of steps.")
+    parts += _warnings(study)
     for name, pairs in (("twin", study.twins), ("planted", study.planted)):
         found = judging.of_pairs(study, pairs)
         apart = sum(one.decided for one in found)
@@ -90,6 +89,27 @@ def _summary(study: StudyContents, folder: Path) -> list[str]:
                 f"**{name.capitalize()} pairs**: {apart} of {len(found)} comparisons are told apart after Holm's "
                 f"correction; {sum(one.test.interval.contains(0) for one in found)} intervals contain 0."
             )
+    return parts
+
+
+def _warnings(study: StudyContents) -> list[str]:
+    """Say what speaks against the study's numbers: rates at an end, failures, several machines."""
+    parts = []
+    flags = [row.flags for p in study.problems for o in study.optimizers if (row := exports.row(study, p, o))]
+    edges, losing = (sum(flag in found for found in flags) for flag in ("†", "‡"))
+    if edges or losing:
+        parts.append(
+            f"Of {len(flags)} tuned optimizers, {edges} have a rate at the end of the range (†), which another range "
+            f"may improve, and {losing} do worse than at their own default (‡)."
+        )
+    if study.merged:
+        parts.append(
+            f"Put together from {len(study.merged)} studies; seconds are comparable within each of them alone: "
+            + "; ".join(map(pages.plain, study.merged))
+        )
+    if study.failures:
+        failed = num.counted({one.optimizer for one in study.failures}, "optimizer")
+        parts.append(f"{failed} failed with an error, see the end of the report.")
     return parts
 
 
@@ -105,36 +125,29 @@ def _tuned_with(study: StudyContents) -> str:
 
 
 def _values(study: StudyContents, folder: Path) -> list[str]:
-    parts = ["## Final and best values"]
-    header = ["optimizer", "tuned rate", "final value", "best value", "accuracy (%)", "final value at the default rate",
-              "default rate", "remarks"]  # fmt: skip
+    said = (
+        "Means over seeds ± half of the interval. † The tuned rate is at the end of the range, so a better one may lie "
+        "beyond it. ‡ The tuned rate does worse than the optimizer's own default. The files tables/final.csv and "
+        "tables/final.tex have the same numbers. Curves are means at the tuned rate, shaded by their intervals."
+    )
+    targets, parts = dict(num.with_target(study)), ["## Final and best values", said]
     for problem in study.problems:
-        rows, drawn = [], {}
-        for optimizer in study.optimizers:
-            final, default = (study.select(problem, optimizer, stage) for stage in ("final", "default"))
-            if not final:
-                continue
-            ended, best, at_default = (
-                num.mean(v) for v in (num.ended(final), [num.best(r) for r in final], num.ended(default))
-            )
-            accuracy = np.mean([run.accuracy for run in final])
-            drawn[num.short(optimizer)] = ended
-            rows.append([
-                num.short(optimizer), num.rate(final), num.both(ended), num.both(best),
-                f"{100 * accuracy:.2f}" if math.isfinite(accuracy) else "–", num.both(at_default), num.rate(default),
-                num.remarks(final, default, study.select(problem, optimizer, "tuning")),
-            ])  # fmt: skip
-        if not rows:
+        found = {o: row for o in study.optimizers if (row := exports.row(study, problem, o)) is not None}
+        if not found:
             continue
-        order = dict(sorted(drawn.items(), key=lambda item: item[1].estimate))
+        ended = {num.short(name): row.final for name, row in found.items()}
+        order = dict(sorted(ended.items(), key=lambda item: item[1].estimate))
         figure = plots.intervals(order, xlabel="final value (lower is better)", title=problem, log=True)
         alt = f"Final values on {problem} with intervals, best first"
-        shown = [
+        options = {"xlabel": "step", "ylabel": "value", "logy": True, "line": targets.get(problem)}
+        parts += [
+            f"### {pages.plain(problem)}",
             pages.figure(folder, f"final_{problem}", figure, alt, chart=True),
-            _panels(study, folder, problem, "curves", _curve, xlabel="step", ylabel="value", logy=True),
+            figures.overlay(study, folder, problem, "curves", figures.over_steps, **options),
+            figures.panels(study, folder, problem, "curves", figures.over_steps, **options),
+            pages.table(*exports.shown([*found.values()])),
         ]
-        parts += [f"### {pages.plain(problem)}", *shown, pages.table(header, rows)]
-    return parts
+    return parts if len(parts) > 2 else parts[:1]
 
 
 def _targets(study: StudyContents, folder: Path) -> list[str]:
@@ -160,14 +173,20 @@ def _rates(study: StudyContents, folder: Path) -> list[str]:
     if not study.select(stage="tuning"):
         return []
     targets, rows = dict(num.with_target(study)), []
+    joint = " The other settings differ from point to point." if any(run.settings for run in study.runs) else ""
     parts = [
         "## Sensitivity to the learning rate",
-        "Mean final values over the learning rates of tuning; gaps are rates with a run that diverged, the dotted line "
-        "is the target. The table counts the rates that end at the target or below, and the decades that they span.",
+        "Mean final values over the learning rates of tuning. A dot is a rate that was tried, the ring is the "
+        "optimizer's own default, triangles at the upper edge are rates with a run that diverged, and the dotted line "
+        "is the target. The table counts the rates that end at the target or below, and the decades that they span."
+        + joint,
     ]
     for problem in study.problems:
-        options = {"xlabel": "learning rate", "ylabel": "final value", "logx": True, "logy": True}
-        parts.append(_panels(study, folder, problem, "rates", _over_rates, line=targets.get(problem), **options))
+        own = {num.short(run.optimizer): run.rate for run in study.select(problem, None, "default")}
+        options = {"xlabel": "learning rate", "ylabel": "final value", "logx": True, "logy": True, "markers": True}
+        options |= {"line": targets.get(problem), "marked": own}
+        if study.select(problem, None, "tuning"):
+            parts.append(figures.panels(study, folder, problem, "rates", figures.over_rates, **options))
         for optimizer in study.optimizers:
             runs = study.select(problem, optimizer, "tuning")
             if runs and problem in targets:
@@ -179,28 +198,36 @@ def _rates(study: StudyContents, folder: Path) -> list[str]:
 
 
 def _best_of(study: StudyContents, folder: Path) -> list[str]:
-    if not study.select(stage="tuning"):
+    problems = [problem for problem in study.problems if study.select(problem, None, "tuning")]
+    if not problems:
         return []
+    tried = "settings" if any(run.settings for run in study.runs) else "learning rates"
     said = (
-        "The best final value to expect of k learning rates drawn at random from those that were tried (Dodge et al. "
-        "2019). A rate that diverged or did harm counts as not having trained."
+        f"The best tuning value to expect of k {tried} drawn at random from those that were tried, none of them twice "
+        "(Dodge et al. 2019, without replacement). At the left stand optimizers that need little tuning, at the right "
+        f"those that gain from it. A point that diverged or did harm counts as not having trained. The first figure of "
+        f"a problem has the {figures.MOST} with the lowest final values."
     )
-    options = {"xlabel": "learning rates tried", "ylabel": "expected best final value", "logy": True}
-    drawn = [_panels(study, folder, problem, "best_of", _over_tries, **options) for problem in study.problems]
-    return ["## What tuning buys", said, *drawn]
+    options = {"xlabel": f"{tried} tried", "ylabel": "expected best tuning value", "logy": True}
+    drawn = [
+        draw(study, folder, problem, "best_of", figures.over_tries, **options)
+        for problem in problems for draw in (figures.overlay, figures.panels)
+    ]  # fmt: skip
+    return ["## Expected best value against the tuning budget", said, *drawn]
 
 
 def _profiles(study: StudyContents, folder: Path) -> list[str]:
     names, problems = study.optimizers, [p for p, _ in num.with_target(study)]
-    whole = [p for p in problems if all(study.select(p, name, "final") for name in names)]
+    failed = {(one.problem, one.optimizer) for one in study.failures}
+    whole = [p for p in problems if all(study.select(p, name, "final") or (p, name) in failed for name in names)]
     if not whole:
         return []
     times = {
-        unit: np.array([[num.median(num.to_target(study.select(p, n, "final"), unit)) for n in names] for p in whole])
+        unit: np.array([[_median_time(study, p, name, unit) for name in names] for p in whole])
         for unit in ("steps", "seconds")
     }
     profile = statistics.performance_profile(times["steps"], FACTORS)
-    drawn = [{num.short(n): (FACTORS, profile[names.index(n)]) for n in group} for group in _groups(study)]
+    drawn = [{num.short(n): (FACTORS, profile[names.index(n)]) for n in group} for group in figures.groups(study)]
     figure = plots.panels(
         drawn,
         xlabel="times as many steps as the fastest",
@@ -213,8 +240,9 @@ def _profiles(study: StudyContents, folder: Path) -> list[str]:
     order = np.argsort(-scores[0], kind="stable")
     rows = [[num.short(names[i]), f"{scores[0][i]:.3f}", f"{scores[1][i]:.3f}"] for i in order]
     said = (
-        f"The share of {num.counted(whole, 'problem')} on which an optimizer reaches the target within a factor of the "
-        f"fastest one's median steps (Dolan & Moré 2002). The score is the area under it up to the factor {LIMIT:g}, "
+        f"The share of {num.counted(whole, 'problem')} ({', '.join(map(pages.plain, whole))}) on which an optimizer "
+        "reaches the target within a factor of the fastest one's median steps (Dolan & Moré 2002). The score is the "
+        f"area under it up to the factor {LIMIT:g}, "
         "as AlgoPerf's: 1 is the fastest everywhere."
     )
     alt = "Performance profiles: share of problems solved against the factor of the fastest optimizer's steps"
@@ -222,11 +250,17 @@ def _profiles(study: StudyContents, folder: Path) -> list[str]:
     return [*parts, pages.table(["optimizer", "score in steps", "score in seconds"], rows)]
 
 
+def _median_time(study: StudyContents, problem: str, optimizer: str, unit: str) -> float:
+    """Return an optimizer's median time to the target; infinity if it failed."""
+    runs = study.select(problem, optimizer, "final")
+    return num.median(num.to_target(runs, unit)) if runs else math.inf
+
+
 def _landscapes(study: StudyContents, folder: Path) -> list[str]:
     parts = []
     for landscape in LANDSCAPES:
         paths = {o: points for (p, o), points in study.paths.items() if p == landscape.name}
-        groups = [{num.short(n): tuple(paths[n].T) for n in group if n in paths} for group in _groups(study)]
+        groups = [{num.short(n): tuple(paths[n].T) for n in group if n in paths} for group in figures.groups(study)]
         if groups := [group for group in groups if group]:
             x, y = (np.linspace(*ends, 160) for ends in landscape.bounds)
             grid = jnp.stack(jnp.meshgrid(jnp.asarray(x), jnp.asarray(y)), -1)
@@ -275,54 +309,10 @@ def _diverged(study: StudyContents, folder: Path) -> list[str]:
     return ["## Runs that diverged", pages.table(header, rows, left=2) if rows else "None."]
 
 
-# ---------------------------------------------------------------- curves over the groups of optimizers
-
-
-def _groups(study: StudyContents) -> list[tuple[str, ...]]:
-    """Return the groups of optimizers that share a panel: twins, planted pairs, and every other one alone."""
-    pairs = [*study.twins, *study.planted]
-    paired = {name for pair in pairs for name in pair}
-    return [*pairs, *((name,) for name in study.optimizers if name not in paired)]
-
-
-def _panels(
-    study: StudyContents,
-    folder: Path,
-    problem: str,
-    kind: str,
-    curve: Callable[[StudyContents, str, str], plots.Curve | None],
-    **options,
-) -> str:
-    """Draw a figure with a panel per group, and return the Markdown that shows it."""
-    found = {name: one for name in study.optimizers if (one := curve(study, problem, name)) is not None}
-    groups = [{num.short(name): found[name] for name in group if name in found} for group in _groups(study)]
-    figure = plots.panels([group for group in groups if group], title=problem, **options)
-    alt = f"{problem}: {options['ylabel']} against {options['xlabel']}, a panel per algorithm, all others in grey"
-    return pages.figure(folder, f"{kind}_{problem}", figure, alt, chart=True)
-
-
-def _curve(study: StudyContents, problem: str, optimizer: str) -> plots.Curve | None:
-    """Return the median over seeds at the tuned rate; a run counts as infinite after an early end."""
-    curves = [study.curves[run.key] for run in study.select(problem, optimizer, "final")]
-    if not curves:
-        return None
-    steps = max((curve["step"] for curve in curves), key=len)
-    values = np.full((len(curves), len(steps)), np.inf)
-    for row, curve in zip(values, curves, strict=True):
-        row[: len(curve["value"])] = curve["value"]
-    with np.errstate(invalid="ignore"):
-        return steps, np.median(values, axis=0)
-
-
-def _over_rates(study: StudyContents, problem: str, optimizer: str) -> plots.Curve | None:
-    runs = study.select(problem, optimizer, "tuning")
-    return num.by_rate(runs) if runs else None
-
-
-def _over_tries(study: StudyContents, problem: str, optimizer: str) -> plots.Curve | None:
-    runs = study.select(problem, optimizer, "tuning")
-    if not runs:
-        return None
-    untrained = float(np.median([study.curves[run.key]["value"][0] for run in study.select(problem)]))
-    best = statistics.expected_best(num.by_rate(runs)[1], worst=untrained)
-    return np.arange(1, len(best) + 1), best
+def _failed(study: StudyContents, folder: Path) -> list[str]:
+    del folder
+    if not study.failures:
+        return []
+    rows = [[one.problem, num.short(one.optimizer), one.stage, one.error] for one in study.failures]
+    said = "Their code raised an error. They have no further runs on the problem, and all others have theirs."
+    return ["## Optimizers that failed", said, pages.table(["problem", "optimizer", "stage", "error"], rows, left=4)]

@@ -2,17 +2,18 @@
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
 
-from experiments.compare_optimizers.records import Evaluation, Key, Result
+from experiments.compare_optimizers.records import STAGES, Evaluation, JointEvaluation, JointResult, Key, Result, Run
 from jaxdl import studies
 from jaxdl.studies import sweep
 
 
-def result(key: Key, problem: studies.Problem, trace: sweep.Trace, steps: int, cost: tuple[float, int]) -> Result:
+def result(key: Key, problem: studies.Problem, trace: sweep.Trace, steps: int, cost: tuple[float, int]) -> Run:
     """Return a run's row of results.csv.
 
     Args:
@@ -25,7 +26,8 @@ def result(key: Key, problem: studies.Problem, trace: sweep.Trace, steps: int, c
     last = None if trace.diverged else trace.points[-1]
     reached = None if problem.target is None else reached_at(trace.points, problem.target)
     share = None if reached is None else round(trace.seconds * reached / max(trace.steps, 1), 6)
-    return Result(
+    kind = Result if len(key) == 5 else JointResult
+    return kind(
         *key,
         status="diverged" if trace.diverged else "stopped" if steps < problem.steps else "finished",
         steps=trace.steps,
@@ -44,9 +46,10 @@ def result(key: Key, problem: studies.Problem, trace: sweep.Trace, steps: int, c
     )
 
 
-def evaluation(key: Key, point: sweep.Point) -> Evaluation:
+def evaluation(key: Key, point: sweep.Point) -> Evaluation | JointEvaluation:
     """Return an evaluation's row of curves.csv."""
-    return Evaluation(*key, point.step, _known(point.train_loss), point.value, _known(point.accuracy))
+    kind = Evaluation if len(key) == 5 else JointEvaluation
+    return kind._make([*key, point.step, _known(point.train_loss), point.value, _known(point.accuracy)])
 
 
 def _known(value: float | None) -> float:
@@ -58,7 +61,7 @@ def reached_at(points: Sequence[sweep.Point], target: float) -> int | None:
     return next((point.step for point in points if point.value <= target), None)
 
 
-def describe(runs: Sequence[Result], problem: str, optimizer: str) -> str:
+def describe(runs: Sequence[Run], problem: str, optimizer: str) -> str:
     """Describe an optimizer's results on a problem in one line."""
     parts = []
     for stage, words in (("default", "default rate"), ("final", "best rate")):
@@ -107,3 +110,25 @@ def checksums(problems: Sequence[studies.Problem]) -> dict[str, str]:
             digest.update(f"{array.dtype}{array.shape}".encode() + array.tobytes())
         found[problem.name] = digest.hexdigest()
     return found
+
+
+def in_order(
+    problems: Sequence[str], optimizers: Sequence[str], tried: Mapping[str, Sequence[tuple[float, str]]]
+) -> Callable[[Any], tuple]:
+    """Return the place of a row of results.csv or curves.csv in a study that makes all runs in one go.
+
+    Args:
+        problems: their names in order; rows of others come last.
+        optimizers: their labels in order.
+        tried: for each label, the rate and the settings of its points of tuning in order.
+    """
+    places = [{name: i for i, name in enumerate(names)} for names in (problems, optimizers)]
+    points = {label: {point: i for i, point in enumerate(found)} for label, found in tried.items()}
+
+    def rank(row: Any) -> tuple:
+        known = points.get(row.optimizer, {})
+        point = known.get((row.rate, row.settings), len(known))
+        first, second = (names.get(name, len(names)) for names, name in zip(places, row[:2], strict=True))
+        return first, second, STAGES.index(row.stage), point, row.seed
+
+    return rank

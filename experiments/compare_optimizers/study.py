@@ -8,68 +8,49 @@ themselves (`contenders.TUNING_FREE`) have the final stage alone, at their own r
 
 Folders of an earlier format tuned with the first final seed on the number that is reported. They resume that way.
 
+In a joint study, the points that tuning tries are settings of several keywords, see `spaces`, instead of rates.
+
 The runs of a stage are made in groups, in an order that the study's options fix. The rows of a group are written
-together when it ends, so a resumed study repeats at most the group that was interrupted.
+together when it ends, so a resumed study repeats at most the group that was interrupted. It makes all runs that it
+lacks, and may have more seeds, optimizers and problems than before; in the end the tables have the order in which one
+study makes all of it. An optimizer that raises an error loses the rest of its runs on that problem, and no other runs.
 """
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any
 
 import jax
 
 from experiments.compare_optimizers.contenders import Contender
+from experiments.compare_optimizers.groups import TUNING_SEED, Failed, Group, StudySettings, blaming
 from experiments.compare_optimizers.records import (
     CURVES,
+    FAILURES,
     PATHS,
     PLAN,
     RESULTS,
     Evaluation,
+    Failure,
+    JointEvaluation,
+    JointResult,
     Key,
     Pair,
     PathPoint,
     Plan,
     Result,
+    Run,
     Stage,
 )
-from experiments.compare_optimizers.rows import checksums, describe, evaluation, result
+from experiments.compare_optimizers.rows import describe, evaluation, in_order, result
+from experiments.compare_optimizers.spaces import Candidate, Space, alike
 from jaxdl import studies
-from jaxdl.runs import folder as folders
 from jaxdl.runs import records
 from jaxdl.runs.names import twins
 from jaxdl.runs.records import Table
 from jaxdl.studies import cost, sweep
-
-
-class StudySettings(NamedTuple):
-    """Settings that all optimizers of a study share."""
-
-    rates: tuple[float, ...]  # of tuning
-    seeds: int
-    budget_steps: int | None = None  # of each run
-    budget_seconds: float | None = None  # of the whole study
-    method: str | None = None  # of `sweep.METHODS`; None chooses per problem
-    devices: int = 1
-    tuning_seeds: int = 1
-
-
-TUNING_SEED: Final = 1_000_000
-"""The first seed of tuning; the others follow. Those of the other stages count from 0."""
-
-
-class Group(NamedTuple):
-    """Runs of one optimizer on one problem that are made and written together."""
-
-    problem: str
-    optimizer: str
-    stage: Stage
-    members: tuple[sweep.Member, ...]
-
-    def keys(self) -> list[Key]:
-        """Return the fields that identify its runs."""
-        return [(self.problem, self.optimizer, self.stage, m.learning_rate, m.seed) for m in self.members]
 
 
 class Stopped(Exception):
@@ -85,6 +66,8 @@ class Study:
         contenders: at least one, with different labels; `contenders.check` tries them.
         settings: the settings that they share.
         planted: pairs of labels that the report expects to be told apart.
+        spaces: what each optimizer tries in a joint study, by label; None tunes the rate alone.
+        broken: the errors of optimizers whose first trial on a problem failed, by the names of problem and optimizer.
         line: prints a line of text.
         advance: called for each group that is in results.csv.
         stop: returns whether the study was asked to stop.
@@ -101,6 +84,8 @@ class Study:
         settings: StudySettings,
         *,
         planted: Sequence[Pair] = (),
+        spaces: Mapping[str, Space] | None = None,
+        broken: Mapping[Pair, str] | None = None,
         line: Callable[[str], None] = print,
         advance: Callable[[], None] = lambda: None,
         stop: Callable[[], bool] = lambda: False,
@@ -111,7 +96,10 @@ class Study:
         self.line, self.advance, self.stop = line, advance, stop
         self.began = time.perf_counter()
         self.methods = {problem.name: self._method(problem) for problem in problems}
-        self.results, self.curves = Table(folder / RESULTS, Result), Table(folder / CURVES, Evaluation)
+        self.spaces, self.broken = spaces, broken or {}
+        self.results: Table[Run] = Table(folder / RESULTS, Result if spaces is None else JointResult)
+        self.curves: Table[Any] = Table(folder / CURVES, Evaluation if spaces is None else JointEvaluation)
+        self._steps = {problem.name: problem.steps for problem in problems}
         self._placed: dict[str, sweep.Placed] = {}
         self._tuning: dict[str, sweep.Placed] = {}  # of the problems with a validation part
         self._sweeps: dict[tuple[str, str], sweep.Sweep] = {}
@@ -123,7 +111,7 @@ class Study:
     @property
     def groups(self) -> int:
         """Return the number of groups in the whole study."""
-        return sum(len([*self._groups(p, c, 0.0)]) for p in self.problems for c in self.contenders.values())
+        return sum(len([*self._groups(p, c, Candidate(0.0))]) for p in self.problems for c in self.contenders.values())
 
     def run(self) -> None:
         """Make all runs that results.csv lacks.
@@ -138,37 +126,60 @@ class Study:
             self._placed[name] = sweep.place(problem, method=method, devices=devices)
             if problem.tuning is not None and not self.is_old:
                 self._tuning[name] = sweep.on_tuning(self._placed[name], problem.tuning())
-        steps = self._plan()
-        self._mend()
+        self._steps = self._plan()
+        whole = self._written()
+        self.curves.keep(lambda row: row.key in whole)  # no curves of runs that are not in results.csv
+        if (self.folder / FAILURES).exists():
+            Table(self.folder / FAILURES, Failure).replace([])  # what failed is tried again
         for name in self.problems:
             for one in self.contenders.values():
-                for group in self._groups(name, one, None):
-                    if not {*group.keys()} <= self._written():
-                        self._make(group, steps[name])
-                    self.advance()
-                self._draw(name, one, steps[name])
-                self.line(describe(self.results.rows, name, one.label))
+                try:
+                    self._complete(name, one)
+                    self.line(describe(self.results.rows, name, one.label))
+                except Failed as failed:
+                    stage, error = failed.args
+                    Table(self.folder / FAILURES, Failure).append([Failure(name, one.label, stage, error)])
+                    self.line(f"{name:<15} {one.label:<38} failed: {error}")
                 self._sweeps.pop((name, one.label), None)  # frees its programs
             self._placed.pop(name)
             self._tuning.pop(name, None)
+        self._sort()
+
+    def _complete(self, name: str, one: Contender) -> None:
+        """Make all runs of an optimizer on a problem that results.csv lacks."""
+        if (name, one.label) in self.broken:
+            raise Failed("start", self.broken[name, one.label])
+        for group in self._groups(name, one, None):
+            if (lacking := group.without(self._written())).members:
+                self._make(lacking)
+            self.advance()
+        self._draw(name, one)
 
     # ------------------------------------------------------------ order
 
-    def _groups(self, problem: str, one: Contender, best: float | None) -> Iterator[Group]:
-        """Yield the groups in order; if ``best`` is None, the best rate is read from results.csv after tuning."""
-        seeds, width = self.settings.seeds, self._width(problem)
-        tried = self._rates(one)
-        if one.default_rate is not None and tried:
-            yield from self._divided(problem, one, "default", [(one.default_rate, s) for s in range(seeds)], width)
-        pairs = [(rate, seed) for rate in tried for seed in self.tuning_seeds]
-        yield from self._divided(problem, one, "tuning", pairs, width)
-        rate = self._best_rate(problem, one) if best is None else best
-        yield from self._divided(problem, one, "final", [(rate, s) for s in range(seeds)], width)
+    def _groups(self, problem: str, one: Contender, best: Candidate | None) -> Iterator[Group]:
+        """Yield the groups in order; if ``best`` is None, the best point is read from results.csv after tuning."""
+        seeds, own = range(self.settings.seeds), self._own(one)
+        tried = self._points(one)
+        if own is not None and tried:
+            yield from self._divided(problem, one, "default", [(own, s) for s in seeds])
+        yield from self._divided(problem, one, "tuning", [(point, s) for point in tried for s in self.tuning_seeds])
+        point = self._best(problem, one) if best is None else best
+        yield from self._divided(problem, one, "final", [(point, s) for s in seeds])
 
-    def _divided(self, problem: str, one: Contender, stage: Stage, pairs: list, width: int) -> Iterator[Group]:
+    def _divided(
+        self, problem: str, one: Contender, stage: Stage, pairs: list[tuple[Candidate, int]]
+    ) -> Iterator[Group]:
+        width = self._width(problem)
         for first in range(0, len(pairs), width):
-            members = tuple(sweep.Member(*pair) for pair in pairs[first : first + width])
-            yield Group(problem, one.label, stage, members)
+            part = pairs[first : first + width]
+            members = tuple(sweep.Member(point.rate, seed, self._traced(problem, point)) for point, seed in part)
+            texts = () if self.spaces is None else tuple(point.settings for point, _ in part)
+            yield Group(problem, one.label, stage, members, texts)
+
+    def _traced(self, problem: str, point: Candidate) -> tuple[float, ...]:
+        """Return the settings that the program takes; schedules know the number of steps."""
+        return (*point.values, float(self._steps[problem])) if point.values else ()
 
     def _width(self, problem: str) -> int:
         """Return the members per group: one under "loop", else the seeds, rounded up to a multiple of the devices."""
@@ -177,27 +188,41 @@ class Study:
             return 1
         return -(-self.settings.seeds // devices) * devices
 
-    def _rates(self, one: Contender) -> tuple[float, ...]:
-        """Return the rates that tuning tries: those of all optimizers and its own, or none."""
+    def _own(self, one: Contender) -> Candidate | None:
+        """Return an optimizer's defaults; None if it has no default rate."""
+        if self.spaces is not None:
+            return self.spaces[one.label].own
+        return None if one.default_rate is None else Candidate(one.default_rate)
+
+    def _points(self, one: Contender) -> tuple[Candidate, ...]:
+        """Return the points that tuning tries: those of all optimizers and its own, or none."""
+        if self.spaces is not None:
+            return self.spaces[one.label].points
+        shared = tuple(Candidate(rate) for rate in self.settings.rates)
         if self.is_old:
-            return self.settings.rates
-        own = () if one.default_rate is None else (one.default_rate,)
-        return tuple(dict.fromkeys([*self.settings.rates, *own])) if one.tuned else ()
+            return shared
+        own = () if one.default_rate is None else (Candidate(one.default_rate),)
+        return tuple(dict.fromkeys([*shared, *own])) if one.tuned else ()
 
-    def _best_rate(self, problem: str, one: Contender) -> float:
-        """Return the rate whose tuning runs ended lowest in the mean, or the lowest rate if each diverged for a seed.
+    def _build(self, label: str) -> sweep.Build:
+        return self.contenders[label].build if self.spaces is None else self.spaces[label].build
 
-        A method that is not tuned has its own rate.
+    def _best(self, problem: str, one: Contender) -> Candidate:
+        """Return the point whose tuning runs ended lowest in the mean, or the lowest rate if each diverged for a seed.
+
+        A method that is not tuned has its own defaults.
         """
-        tried = self._rates(one)
+        tried = self._points(one)
         if not tried:
-            assert one.default_rate is not None  # see `contenders.contender`
-            return one.default_rate
-        ended: dict[float, list[float]] = {rate: [] for rate in tried}
+            own = self._own(one)
+            assert own is not None  # see `contenders.contender`
+            return own
+        ended: dict[tuple[float, str], list[float]] = {point[:2]: [] for point in tried}
         for row in self.results.rows:
-            if row.key[:3] == (problem, one.label, "tuning") and row.rate in ended and row.seed in self.tuning_seeds:
-                ended[row.rate].append(row.value)
-        means = [(sum(values) / len(values), rate) for rate, values in ended.items() if values]
+            point = row.rate, row.settings
+            if row.key[:3] == (problem, one.label, "tuning") and point in ended and row.seed in self.tuning_seeds:
+                ended[point].append(row.value)
+        means = [(sum(ended[point[:2]]) / len(ended[point[:2]]), point) for point in tried if ended[point[:2]]]
         finite = [pair for pair in means if math.isfinite(pair[0])]
         return min(finite)[1] if finite else min(tried)
 
@@ -211,28 +236,38 @@ class Study:
     def _plan(self) -> dict[str, int]:
         """Return the steps per problem, the same for all optimizers, and write them for a resumed study."""
         path, found = self.folder / PLAN, self._kept_plan()
-        if found is not None and (kept := found.steps) is not None:
-            if {*kept} != {*self.problems} or min(kept.values()) < 1:
+        kept = (found.steps if found is not None else None) or {}
+        if found is not None and found.steps is not None:
+            begun = {row.problem for row in self.results.rows}
+            if {*kept} - {*self.problems} or ({*self.problems} - {*kept}) & begun or min(kept.values(), default=1) < 1:
                 raise ValueError(f"{path}: steps must be a positive number for each of {[*self.problems]}, got {kept}")
-            return kept
-        budget = self.settings
+        budget, new = self.settings, [name for name in self.problems if name not in kept]
         if budget.budget_steps is not None:
-            steps = dict.fromkeys(self.problems, budget.budget_steps)
-        elif budget.budget_seconds is not None:
+            steps = {name: kept.get(name, budget.budget_steps) for name in self.problems}
+        elif budget.budget_seconds is not None and new:
             steps = self._affordable(budget.budget_seconds)
         else:
-            steps = {name: problem.steps for name, problem in self.problems.items()}
+            steps = {name: kept.get(name, problem.steps) for name, problem in self.problems.items()}
         plan = Plan(
             steps=steps,
             full_steps={name: problem.steps for name, problem in self.problems.items()},
             methods={name: method.name for name, method in self.methods.items()},
             rates=self.settings.rates,
-            twins=tuple(twins([*self.contenders])),
+            twins=tuple(pair for pair in twins([*self.contenders]) if self.spaces is None or alike(pair)),
             planted=self.planted,
             tuning_seeds=self.tuning_seeds,
             validated=tuple(self._tuning),
         )
-        records.write_json(path, plan)
+        if found is not None and kept:  # the decisions on what it had are kept
+            plan = plan._replace(
+                full_steps={**(plan.full_steps or {}), **(found.full_steps or {})},
+                methods={**(plan.methods or {}), **(found.methods or {})},
+                rates=found.rates,
+                tuning_seeds=found.tuning_seeds,
+                merged=found.merged,
+            )
+        if plan != found:
+            records.write_json(path, plan)
         return steps
 
     def _kept_plan(self) -> Plan | None:
@@ -249,9 +284,12 @@ class Study:
         for name, problem in self.problems.items():
             more = min(4 * units[name], problem.steps) / units[name]
             for one in self.contenders.values():
-                groups = [*self._groups(name, one, 0.0)]
-                self._time(groups[0], units[name])
-                first, last = (self._time(groups[0], round(units[name] * count)) for count in (1, more))
+                groups = [*self._groups(name, one, Candidate(0.0))]
+                try:
+                    self._time(groups[0], units[name])
+                    first, last = (self._time(groups[0], round(units[name] * count)) for count in (1, more))
+                except Failed:
+                    continue  # fails again, and is written, when its turn comes
                 cost = min(first, max(last - first, 1e-6) / (more - 1)) if more > 1 else first
                 each[name] += cost * len(groups)
                 fixed[name] += (first - cost) * len(groups)
@@ -272,7 +310,8 @@ class Study:
 
     def _time(self, group: Group, steps: int) -> float:
         began = time.perf_counter()
-        self._sweep(group).run(group.members, steps, stop=self._check)
+        with blaming(group.stage):
+            self._sweep(group).run(group.members, steps, stop=self._check)
         return time.perf_counter() - began
 
     def _check(self) -> bool:
@@ -285,47 +324,51 @@ class Study:
     def _written(self) -> set[Key]:
         return {row.key for row in self.results.rows}
 
-    def _mend(self) -> None:
-        """Drop rows of incomplete groups, and curves of runs that are not in results.csv."""
-        written = self._written()
-        partial: set[Key] = set()
-        for name in self.problems:
-            for one in self.contenders.values():
-                for group in self._groups(name, one, None):
-                    keys = {*group.keys()}
-                    if not keys <= written:
-                        partial |= keys & written
-        self.results.keep(lambda row: row.key not in partial)
-        whole = written - partial
-        self.curves.keep(lambda row: row.key in whole)
+    def _sort(self) -> None:
+        """Put the tables into the order in which one study makes all of its runs."""
+        tried = {one.label: [point[:2] for point in self._points(one)] for one in self.contenders.values()}
+        rank = in_order([*self.problems], [*self.contenders], tried)
+        self.results.sort(rank)
+        self.curves.sort(rank)
+        if (self.folder / PATHS).exists():
+            places = [[*self.problems], [*self.contenders]]
+            known = [{name: i for i, name in enumerate(names)} for names in places]
+            Table(self.folder / PATHS, PathPoint).sort(
+                lambda row: (known[0].get(row.problem, len(known[0])), known[1].get(row.optimizer, len(known[1])))
+            )
 
     def _sweep(self, group: Group) -> sweep.Sweep:
         pair = group.problem, group.optimizer
         if pair not in self._sweeps:
-            build = self.contenders[group.optimizer].build
+            build = self._build(group.optimizer)
             self._sweeps[pair] = sweep.Sweep(self._placed[group.problem], build, width=self._width(group.problem))
         validating = group.stage == "tuning" and group.problem in self._tuning
         return self._sweeps[pair].on(self._tuning[group.problem]) if validating else self._sweeps[pair]
 
-    def _make(self, group: Group, steps: int) -> None:
-        traces = self._sweep(group).run(group.members, steps, stop=self._check)
+    def _make(self, group: Group) -> None:
+        steps = self._steps[group.problem]
+        with blaming(group.stage):
+            traces = self._sweep(group).run(group.members, steps, stop=self._check)
+            costs = self._cost(group)
         pairs = list(zip(group.keys(), traces, strict=True))
         # the curves are on disk before results.csv, so every run in results.csv is complete
         self.curves.append([evaluation(key, point) for key, trace in pairs for point in trace.points])
         self.curves.sync()
-        problem, costs = self.problems[group.problem], self._cost(group)
-        self.results.append([result(key, problem, trace, steps, costs) for key, trace in pairs])
+        self.results.append([result(key, self.problems[group.problem], trace, steps, costs) for key, trace in pairs])
         self.results.sync()
 
-    def _draw(self, problem: str, one: Contender, steps: int) -> None:
-        """Write the path from a landscape's start at the best rate, for contour plots."""
+    def _draw(self, problem: str, one: Contender) -> None:
+        """Write the path from a landscape's start at the best point, for contour plots."""
         known = {landscape.name: landscape for landscape in studies.LANDSCAPES}
         if problem not in known:
             return
         paths = Table(self.folder / PATHS, PathPoint)
         if any(row[:2] == (problem, one.label) for row in paths.rows):
             return
-        points = studies.landscapes.path(known[problem], one.build, self._best_rate(problem, one), steps=steps)
+        best, steps = self._best(problem, one), self._steps[problem]
+        with blaming("final"):
+            at = self._traced(problem, best) or best.rate
+            points = studies.landscapes.path(known[problem], self._build(one.label), at, steps=steps)
         paths.append(PathPoint(problem, one.label, i, float(x), float(y)) for i, (x, y) in enumerate(points))
 
     def _cost(self, group: Group) -> tuple[float, int]:
@@ -335,16 +378,3 @@ class Study:
             build = self.contenders[group.optimizer].build
             self._costs[pair] = cost.update_microseconds(build, params), cost.state_bytes(build, params)
         return self._costs[pair]
-
-
-def describe_folder(
-    folder: Path, problems: Sequence[studies.Problem], *, devices: Sequence[Any], argv: Sequence[str] | None = None
-) -> None:
-    """Write the manifest of a new study; for a resumed one, check that the problems' arrays are unchanged.
-
-    Raises:
-        ValueError: see `folder.check_same_data`.
-    """
-    sums = checksums(problems)
-    source = folders.DataSource(", ".join(sums), "of the arrays and the first epoch's batches", sums)
-    folders.write_manifest(folder, seed=0, devices=devices, source=source, argv=argv)

@@ -10,6 +10,7 @@ import numpy as np
 import optax
 from optax.contrib import ReduceLROnPlateauState
 
+from experiments.train_cnn import groups as groups_of
 from jaxdl import data, optimizers, regularizers, schedules
 from jaxdl.data import augmentation
 from jaxdl.optimizers.conventions import TABLE
@@ -57,6 +58,7 @@ def optimizer(
     functions: bool = True,
     clip_norm: float | None = None,
     plateau_steps: int | None = None,
+    groups: Sequence[tuple[str, float]] = (),
 ) -> tuple[optax.GradientTransformation, Penalty | None]:
     """Return an optimizer that has been tried, and a penalty on the loss if it has no weight decay of its own.
 
@@ -68,10 +70,12 @@ def optimizer(
         functions: whether the training step offers functions of the parameters, which it cannot across devices.
         clip_norm: norm to which longer gradients are scaled down first, that of the penalty included.
         plateau_steps: steps whose mean loss `schedules.reduce_on_plateau` watches; None leaves it out.
+        groups: pattern of paths and factor on the learning rate, see `groups.parse`.
 
     Raises:
-        ValueError: if a training step cannot serve the optimizer.
+        ValueError: if a training step cannot serve the optimizer, or a pattern matches no parameter.
     """
+    factors = groups_of.factors_of(groups, params)
     factory, named = names.optimizer(name), names.parse_optimizer(name)
     options, penalty = inspect.signature(factory).parameters, None
     arguments: dict[str, Any] = {}
@@ -87,9 +91,8 @@ def optimizer(
     elif weight_decay:
         penalty = functools.partial(regularizers.l2, strength=weight_decay)
     try:
-        found = names.make_optimizer(factory, learning_rate, **arguments)
-        if clip_norm is not None:
-            found = optimizers.chain(optimizers.clip_by_global_norm(clip_norm), found)
+        found = groups_of.per_group(factory, learning_rate, arguments, factors, params)
+        found = groups_of.clipped(found, clip_norm, factors)
         if plateau_steps is not None:
             found = optimizers.chain(found, schedules.reduce_on_plateau(patience=5, accumulation_size=plateau_steps))
         jax.eval_shape(functools.partial(trials.try_update, found, functions=functions), params)

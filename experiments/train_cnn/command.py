@@ -11,42 +11,69 @@ An optimizer that diverges ends by itself; the others go on.
 On digits both reach 99 % test accuracy within half a minute on 2 CPU cores.
 """
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.train_cnn import dry_run, find_rate, logs, records, setup
+import jax
+
+from experiments.train_cnn import beginning, dry_run, find_rate, logs, memory, records, setup
 from experiments.train_cnn.budget import SaveBudget
 from experiments.train_cnn.config import Config, resolve
 from experiments.train_cnn.outcome import finish, write_outcome
 from experiments.train_cnn.trainer import Trainer
 from experiments.train_cnn.watching import Profiler
 from jaxdl import runs
-from jaxdl.runs import commandline
+from jaxdl.runs import commandline, together
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Parse the command line, run, and return the exit code."""
+    """Parse the command line, connect with other processes if it says so, run, and return the exit code."""
     config = commandline.parse(Config, argv, description=__doc__, prog="python -m experiments.train_cnn")
     commandline.use_compilation_cache()
+    place = (config.coordinator, config.processes, config.process)
+    with debugging(config.debug_nans), together.grouped(*place, heartbeat_seconds=config.heartbeat) as group:
+        return start(config, argv, group)
+
+
+def start(config: Config, argv: Sequence[str] | None, group: together.ProcessGroup) -> int:
+    """Begin or resume a run, or look ahead, and return the exit code."""
     with commandline.naming_config(config):
         config = resolve(config)
+    group.check_same("options", dataclasses.replace(config, process=None, data_dir=None))
     if config.dry_run or config.find_lr:
         return look_ahead(config)
-    train_all = run if config.seeds == 1 else run_seeds
+    train_all = functools.partial(run, group=group) if config.seeds == 1 else run_seeds
     if config.resume is not None:
         if (config.resume / records.SUMMARY).exists():
             done = commandline.load_config(Config, config.resume).epochs
             again = "its report is made again" if done == config.epochs else f"{config.epochs} epochs extend its {done}"
             print(f"{config.resume} has finished; {again}", flush=True)
         return train_all(config, runs.open_folder(config.resume), argv, resume=True)
-    folder = runs.create_dated(Path("runs") / "train_cnn") if config.out is None else runs.create(config.out)
+    out = config.out
+    folder = Path(
+        group.told(lambda: str(runs.create_dated(Path("runs") / "train_cnn") if out is None else runs.create(out)))
+    )
     try:
         return train_all(config, folder, argv)
     finally:
-        if folder.is_dir() and not any(folder.iterdir()):  # a mistake was found before anything was written
+        # a mistake was found before anything was written
+        if group.leads and folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
+
+
+@contextlib.contextmanager
+def debugging(nans: bool) -> Iterator[None]:
+    """Let JAX look for NaN in every result, for ``--debug-nans``."""
+    before = jax.config.jax_debug_nans  # pyright: ignore[reportAttributeAccessIssue]
+    jax.config.update("jax_debug_nans", nans or before)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_debug_nans", before)
 
 
 def look_ahead(config: Config) -> int:
@@ -63,7 +90,7 @@ def run_seeds(config: Config, folder: Path, argv: Sequence[str] | None = None, *
     """Run once for each seed that has not finished, report, and return the exit code."""
     with runs.lock(folder, new=not resume):
         if not resume:
-            setup.prepare(config)  # a mistake shows up before anything is written
+            config = setup.prepare(config).config  # a mistake shows up before anything is written
             commandline.save_config(folder, config)
         for seed in range(config.seed, config.seed + config.seeds):
             own = folder / f"seed-{seed}"
@@ -86,7 +113,13 @@ def run_seeds(config: Config, folder: Path, argv: Sequence[str] | None = None, *
 
 
 def run(
-    config: Config, folder: Path, argv: Sequence[str] | None = None, *, resume: bool = False, again: str | None = None
+    config: Config,
+    folder: Path,
+    argv: Sequence[str] | None = None,
+    *,
+    resume: bool = False,
+    again: str | None = None,
+    group: together.ProcessGroup | None = None,
 ) -> int:
     """Train, evaluate and report into ``folder``, and return the exit code.
 
@@ -97,19 +130,24 @@ def run(
         resume: whether the folder holds a run that began earlier.
         again: the arguments that resume the whole command, for the message after a signal; those of this folder by
             default.
+        group: the processes of the run, of which the leader alone writes.
     """
+    group = together.ProcessGroup() if group is None else group
     with commandline.naming_config(config):
         shared = setup.prepare(config)
-        starts = setup.make_starts(shared)
+        starts, config = setup.make_starts(shared), shared.config  # whose batch size suits the data
+    group.check_same("data", shared.dataset.checksums)
     # nothing is written before this line, so a user's mistake leaves no files; config.json comes first and is enough to
     # resume from, so a process killed at any moment leaves no run or one that can be resumed
-    with runs.lock(folder, new=not resume):
-        moved = keep_config(config, folder, resume=resume)
-        setup.describe(folder, shared, argv)
-        table = runs.Table(folder / records.METRICS, records.Measurement)
-        with runs.RunProgress(shared.steps) as progress, runs.catch_stop() as request:
-            trainers, layers = make_trainers(shared, starts, folder, table, request, progress.row)
-            progress.line(f"data set {shared.place}, {shared.steps_per_call} steps per call")
+    with runs.lock(folder, new=not resume) if group.leads else contextlib.nullcontext():
+        table, moved = runs.UnwrittenTable(records.Measurement), ""
+        if group.leads:
+            table, moved = beginning.write_first(config, folder, shared, argv, resume=resume)
+        with runs.RunProgress(shared.steps) as progress, runs.catch_stop() as asked:
+            request = asked if group.alone else runs.StopRequest()
+            seen: dict[str, Any] = {"group": group, "asked": asked, "say": progress.line}
+            trainers, layers = make_trainers(shared, starts, folder, table, request, progress.row, seen)
+            progress.line(beginning.first_line(shared, group.count))
             if resume:
                 progress.line(f"resuming {folder}{moved}")
                 restore(trainers, table, layers, progress.line)
@@ -120,30 +158,29 @@ def run(
                 return request.exit_code
         shared.close()
         records.arrange(table, [trainer.name for trainer in trainers])
-        summary = write_outcome(folder, shared, [finish(trainer, folder) for trainer in trainers])
+        outcomes = [finish(trainer, folder) for trainer in trainers]
+        summary = write_outcome(folder, shared, outcomes) if group.leads else None
+    show(progress, folder, summary)
+    check_ends(trainers)
+    return 0
+
+
+def check_ends(trainers: Sequence[Trainer]) -> None:
+    """Raise Diverged if all optimizers have diverged, but for the one that measures the noise floor."""
+    ended = [trainer.diverged for trainer in trainers if not trainer.name.endswith(setup.ONE_ULP)]
+    if ended[0] is not None and None not in ended:
+        raise runs.Diverged(trainers[0].name, ended[0].step, ended[0].why)
+
+
+def show(progress: runs.RunProgress, folder: Path, summary: records.RunSummary | None) -> None:
+    """Write the report, and print the final table and where the report is; not in a process that does not lead."""
+    if summary is None:
+        return
     from experiments.train_cnn import report  # matplotlib takes a second to import, which would delay --help
 
     page = report.write(folder)
     progress.table(summary)
     progress.line(f"report: {page}")
-    if None not in [row.diverged_at for row in summary.rows]:
-        raise runs.Diverged(summary.rows[0].optimizer, summary.rows[0].steps, summary.rows[0].diverged)
-    return 0
-
-
-def keep_config(config: Config, folder: Path, *, resume: bool) -> str:
-    """Write config.json if the run is new, extended or moved to other devices, and return a phrase on the latter."""
-    before = commandline.load_config(Config, folder) if resume else None
-    extended = before is not None and before.epochs < config.epochs
-    moved = before is not None and (before.devices, before.strategy) != (config.devices, config.strategy)
-    moved = moved and (extended or not (folder / records.SUMMARY).exists())
-    if before is None or extended or moved:
-        commandline.save_config(folder, config)
-        (folder / records.SUMMARY).unlink(missing_ok=True)  # a run that is extended has not finished
-    if before is None or not moved:
-        return ""
-    there, here = (f"{one.devices} by {one.strategy}" for one in (before, config))
-    return f" on other devices ({there} before, {here} now): the same numbers up to the rounding of sums"
 
 
 def logged(log: Callable[[Any], None], show: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
@@ -163,15 +200,17 @@ def make_trainers(
     table: runs.Table,
     request: runs.StopRequest,
     show: Callable[[Any, Any], None],
+    more: Mapping[str, Any],
 ) -> tuple[list[Trainer], runs.Table | None]:
-    """Return a trainer per start, and the table of --log-layers."""
-    config, budget = shared.config, SaveBudget()
-    layers = runs.Table(folder / records.LAYERS, records.LayerMeasurement) if config.log_layers else None
-    profiler = Profiler(folder / "profile", config.profile) if config.profile else None
+    """Return a trainer per start, and the table of --log-layers; ``more`` are arguments of each trainer."""
+    config, budget, leads = shared.config, SaveBudget(), more["group"].leads
+    layers = runs.Table(folder / records.LAYERS, records.LayerMeasurement) if config.log_layers and leads else None
+    profiler = Profiler(folder / "profile", config.profile) if config.profile and leads else None
     shared_by_all: dict[str, Any] = {
         "budget": budget,
         "layers": layers,
-        "on_row": logged(logs.to_all(config.log, folder), show),
+        "on_row": logged(logs.to_all(config.log if leads else (), folder), show),
+        **more,
     }
     trainers = [
         Trainer(shared, start, folder, table, request, profiler=None if i else profiler, **shared_by_all)
@@ -210,7 +249,8 @@ def train(trainers: Sequence[Trainer], epochs: int, line: Callable[[str], None])
                 compiled.append(trainer.start.step)
                 line(f"{trainer.name}: compiling")
             try:
-                trainer.train_epoch(epoch)
+                with memory.explained(trainer.setup, trainer.start):
+                    trainer.train_epoch(epoch)
             except runs.Diverged as error:
                 trainer.give_up(error)
                 line(f"diverged: {error}")

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 import jax
 
-from experiments.train_cnn import budget, logs
+from experiments.train_cnn import budget, groups, logs
 from jaxdl import runs
 from jaxdl.runs import commandline, names, tasks
 
@@ -31,18 +31,20 @@ class Config:
     EXPERIMENT: ClassVar[str] = "train_cnn"
     FOLLOWS: ClassVar[dict[str, str]] = {"learning_rate": "optimizer", "noise_floor": "optimizer"}
     MOVABLE: ClassVar[tuple[str, ...]] = ("devices", "strategy")
+    PASSING: ClassVar[tuple[str, ...]] = ("coordinator", "processes", "process", "heartbeat", "debug_nans")
     GROUPS: ClassVar[dict[str, tuple[str, ...]]] = {
         "data": ("targets", "augment", "mixup", "cutmix", "normalization", "dev_fraction", "test_fraction",
                  "skip_unreadable", "image_size", "stream", "workers", "data_dir"),
-        "optimization": ("warmup", "weight_decay", "clip_norm", "loss", "label_smoothing", "class_weights", "average",
-                         "early_stop", "noise_floor"),
+        "optimization": ("warmup", "weight_decay", "clip_norm", "freeze", "rate_factors", "loss", "label_smoothing",
+                         "class_weights", "average", "early_stop", "noise_floor", "on_nan"),
         "computation": ("accumulate", "compute_dtype", "devices", "strategy", "steps_per_call", "log", "log_every",
-                        "log_layers", "profile", "checkpoint_every"),
+                        "log_layers", "profile", "checkpoint_every", "debug_nans"),
+        "machines": ("coordinator", "processes", "process", "heartbeat"),
     }  # fmt: skip
     ADDED: ClassVar[tuple[str, ...]] = (  # options that older run folders lack
         "skip_unreadable", "clip_norm", "accumulate", "compute_dtype", "mixup", "cutmix", "class_weights", "seeds",
         "log", "start_from", "log_layers", "profile", "image_size", "stream", "workers",
-        "targets",
+        "targets", "freeze", "rate_factors", "on_nan",
     )  # fmt: skip
 
     dataset: str = "digits"
@@ -67,13 +69,20 @@ class Config:
     epochs: int = 0
     """Passes over the training part. 0: as many as suit the data set."""
     batch_size: int = 0
-    """Examples per step over all devices. 0: as many as suit the data set, 64 for one of your own."""
+    """Examples per step over all devices. 0: as many as suit the data set; for one of your own 64, or the power of two
+    that leaves 8 steps an epoch, if that is smaller."""
     weight_decay: float | None = None
     """Weight decay; by default the optimizer's own, if it has one. An optimizer with an argument weight_decay, such as
     adamw, gets it there, masked to kernels if it takes a mask. For any other, 1/2 * decay * (sum of squares of all
     kernels) is added to the loss."""
     clip_norm: float | None = None
     """Scale a gradient down to this norm, of all parameters together, if it is longer."""
+    freeze: tuple[str, ...] = ()
+    """Keep parameters as they are whose whole path, such as conv1/kernel, matches one of these regular expressions.
+    Batch norm's running statistics still move."""
+    rate_factors: tuple[str, ...] = ()
+    """PATTERN=FACTOR: multiply the learning rate of the parameters whose whole path matches the regular expression, as
+    in "conv.*=0.1"; the first one that matches counts. Each factor has an optimizer of its own."""
     accumulate: int = 1
     """Microbatches per step, one after another: the gradient of the whole batch with the memory of a part of it. Batch
     norm sees a microbatch at a time."""
@@ -126,11 +135,13 @@ class Config:
     noise_floor: bool | None = None
     """Also run the second optimizer from parameters moved by one ulp. By default only if the first two are twins."""
     devices: int = 1
-    """Number of devices. On CPU the environment variable JAX_NUM_CPU_DEVICES makes virtual ones. A run may be
-    resumed on another number, or with another strategy: the batches stay the same, and numbers agree up to the rounding
-    of sums, except that with pmap and shard_map each device draws its own dropout masks."""
+    """Number of devices; with --coordinator, 1 stands for all devices of all processes. On CPU the environment variable
+    JAX_NUM_CPU_DEVICES makes virtual ones. A run may be resumed on another number, or with another strategy: the
+    batches stay the same, and numbers agree up to the rounding of sums, except that with pmap and shard_map each device
+    draws its own dropout masks, so that a network with dropout trains otherwise on another number of devices. With jit
+    the masks are those of one device."""
     strategy: Literal["pmap", "jit", "shard_map"] | None = None
-    """Way to use several devices; pmap by default."""
+    """Way to use several devices; by default pmap, or shard_map with several processes."""
     log: tuple[str, ...] = ()
     """Also log to tensorboard (event files in the run folder), or to package.module:function, which is called with each
     row of metrics.csv, a dict, and the run folder."""
@@ -141,6 +152,22 @@ class Config:
     of that step, into layers.csv."""
     profile: int = 0
     """Trace as many steps of the first optimizer with JAX's profiler, into the run folder."""
+    on_nan: Literal["stop", "skip"] = "stop"
+    """stop: a loss or parameter that is not finite ends the optimizer, with the first such value by step and layer.
+    skip: a step that would make one leaves parameters and state as they were, and is counted; as many in a row as an
+    epoch has end the optimizer."""
+    debug_nans: bool = False
+    """Stop with a traceback at the operation that makes the first NaN. Much slower, as JAX looks at every result."""
+    coordinator: str | None = None
+    """HOST:PORT of process 0, for a run by several processes on one machine or many, each started with this same
+    command but for --process; or auto: from the variables of Slurm, Open MPI, Kubernetes or a Cloud TPU. Process 0
+    alone writes, and to resume all must see the run folder."""
+    processes: int | None = None
+    """Number of processes, with --coordinator HOST:PORT."""
+    process: int | None = None
+    """Number of this process, from 0."""
+    heartbeat: int = 100
+    """Seconds of silence after which a process is lost for certain. Half of it ends all others, naming the process."""
     checkpoint_every: int | str = 0
     """Steps between checkpoints, of which the end of each epoch gets one, too; or epochs, as in 2epochs; or a time, as
     in 90s, 10m or 1h30m. 0: at the ends of as many epochs as take at most a tenth of the time."""
@@ -194,7 +221,7 @@ class Defaults(NamedTuple):
 
     model: str = "small_cnn"
     epochs: int = 20
-    batch_size: int = 64
+    batch_size: int = 0  # `setup.default_batch_size` decides once the data are there
     augment: tuple[str, ...] = ("none",)
 
 
@@ -226,8 +253,10 @@ def resolve(config: Config) -> Config:
         batch_size=config.batch_size or given.batch_size,
         augment=config.augment or given.augment,
         learning_rate=config.learning_rate or tuple(map(default_rate, config.optimizer)),
-        strategy=config.strategy or ("pmap" if config.devices > 1 else "jit"),
+        devices=len(jax.devices()) if config.coordinator is not None and config.devices == 1 else config.devices,
     )
+    several = "pmap" if config.coordinator is None else "shard_map"
+    config = dataclasses.replace(config, strategy=config.strategy or (several if config.devices > 1 else "jit"))
     if len(config.learning_rate) == 1:
         config = dataclasses.replace(config, learning_rate=config.learning_rate * len(config.optimizer))
     check(config)
@@ -257,9 +286,10 @@ def check(config: Config) -> None:
     require(len(rates) == len(given), "learning_rate", rates, f"one, or one for each of the optimizers {given}")
     for rate in rates:
         require(math.isfinite(rate) and rate > 0, "learning_rate", rate, "a positive number")
-    for name in ("epochs", "batch_size", "devices", "log_every", "early_stop", "accumulate", "seeds", "image_size"):
+    for name in ("epochs", "devices", "log_every", "early_stop", "accumulate", "seeds", "image_size"):
         value = getattr(config, name)
         require(value is None or value >= 1, name, value, "at least 1")
+    require(config.batch_size >= 0, "batch_size", config.batch_size, "at least 1")
     for name in ("warmup", "seed", "weight_decay", "steps_per_call", "profile", "workers"):
         value = getattr(config, name)
         require(value is None or 0 <= value < math.inf, name, value, "at least 0")
@@ -312,6 +342,12 @@ def _check_devices(config: Config) -> None:
         config.devices,
         f"at most {there}, which is how many there are; on CPU, JAX_NUM_CPU_DEVICES={config.devices} makes that many",
     )
+    if config.coordinator is not None and (count := jax.process_count()) > 1:
+        require(config.strategy != "pmap", "strategy", "pmap", "jit or shard_map with several processes")
+        require(config.devices % count == 0, "devices", config.devices, f"a multiple of the {count} processes")
+        for name in ("dry_run", "find_lr"):
+            require(not getattr(config, name), name, True, "left out with several processes")
+        require(config.seeds == 1, "seeds", config.seeds, "1 with several processes")
     parts = config.devices * config.accumulate
     microbatches = f" × {config.accumulate} microbatches" if config.accumulate > 1 else ""
     multiple = f"a multiple of the {config.devices} devices{microbatches}"
@@ -322,6 +358,7 @@ def _check_gradient(config: Config) -> None:
     """Check the options that change the gradient."""
     norm = config.clip_norm
     require(norm is None or (math.isfinite(norm) and norm > 0), "clip_norm", norm, "a positive number")
+    groups.parse(config.freeze, config.rate_factors)
     given = config.class_weights
     if given and given != ("balanced",):
         for one in given:

@@ -1,7 +1,6 @@
 """`--dry-run`: the options, the network, the memory and the expected time of a run, which then does not take place."""
 
 import dataclasses
-import itertools
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -9,8 +8,9 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from experiments.train_cnn import memory
 from experiments.train_cnn.setup import Setup, Start, keys
-from jaxdl import analysis, data, training
+from jaxdl import analysis, training
 from jaxdl.runs import commandline
 
 TIMED = 1.0  # seconds of steps and of evaluations, at least, after those that compile
@@ -41,8 +41,9 @@ def show(shared: Setup, starts: Sequence[Start], line: Callable[[str], None]) ->
         cost = measure(shared, start)
         seconds = shared.steps * cost.step_seconds + shared.config.epochs * cost.evaluation_seconds
         total += seconds
+        step, rest = (memory.megabytes(size) for size in (cost.temporary_bytes, cost.argument_bytes))
         line(
-            f"{cost.label}: {megabytes(cost.temporary_bytes)} for a step beside {megabytes(cost.argument_bytes)} of "
+            f"{cost.label}: {step} for a step beside {rest} of "
             f"state and data; {1 / cost.step_seconds:.4g} steps/s, about {duration(seconds)}"
         )
     repeats = f" × {shared.config.seeds} seeds" if shared.config.seeds > 1 else ""
@@ -53,21 +54,19 @@ def show(shared: Setup, starts: Sequence[Start], line: Callable[[str], None]) ->
 
 def measure(shared: Setup, start: Start) -> Cost:
     """Compile a step and an evaluation, and time them."""
-    together = list(itertools.islice(shared.batches(0, 0), shared.steps_per_call))
-    calls = together[0] if shared.steps_per_call == 1 else data.stack_rows(together, shared.steps_per_call)
+    calls = memory.first_call(shared)
+    arguments, temporaries = memory.estimate(shared, start)
     state, key = start.step.place(start.state), start.step.place(keys(shared.config)[1])
-    memory = start.step.lower(state, start.step.shard(calls), key).compile().memory_analysis()
 
     def step() -> Any:
         nonlocal state
         state, metrics = start.step.step(state, start.step.shard(calls), key)
         return metrics
 
-    seconds = timed(step) / len(together)
+    seconds = timed(step) / shared.steps_per_call
     params, layer_state = training.eval_variables(state)
     dev = shared.splits.dev
     evaluation = timed(lambda: shared.evaluate(params, layer_state, dev)) if len(dev.labels) else 0.0
-    arguments, temporaries = (0, 0) if memory is None else (memory.argument_size_in_bytes, memory.temp_size_in_bytes)
     return Cost(start.label, arguments, temporaries, seconds, evaluation)
 
 
@@ -80,11 +79,6 @@ def timed(call: Callable[[], Any]) -> float:
         jax.block_until_ready(call())
         taken.append(time.perf_counter() - before)
     return float(np.median(taken))
-
-
-def megabytes(size: int) -> str:
-    """Write a number of bytes."""
-    return f"{size / 2**20:,.1f} MiB"
 
 
 def duration(seconds: float) -> str:

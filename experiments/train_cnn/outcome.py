@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from experiments.train_cnn.config import are_twins
@@ -34,6 +35,8 @@ class Outcome(NamedTuple):
 def finish(trainer: Trainer, folder: Path) -> Outcome:
     """Test the chosen weights, write the row of the test, and save the weights for `runs.load`.
 
+    Of several processes all compute, and the leader writes.
+
     If the trainer diverged, this does nothing.
     """
     if trainer.diverged is not None:
@@ -41,11 +44,13 @@ def finish(trainer: Trainer, folder: Path) -> Outcome:
     chosen, setup = trainer.chosen(), trainer.setup
     found, logits = setup.evaluate(chosen["params"], chosen["state"], setup.splits.test)
     trainer.append("test", found, epoch=trainer.epoch - 1)
-    save_final(folder, trainer.name, trainer.step, chosen["params"], chosen["state"], which=chosen["which"])
+    if trainer.group.leads:
+        save_final(folder, trainer.name, trainer.step, chosen["params"], chosen["state"], which=chosen["which"])
     outputs = np.asarray(ACTIVATIONS[task(vars(setup.config))](logits), np.float32)
     last = trainer.state.params
     last = last.fast if isinstance(last, optimizers.LookaheadParams) else last
-    return Outcome(trainer, chosen["params"], last, chosen["which"], found, outputs)
+    params, last = (chosen["params"], last) if trainer.group.alone else jax.device_get((chosen["params"], last))
+    return Outcome(trainer, params, last, chosen["which"], found, outputs)
 
 
 def write_outcome(folder: Path, setup: Setup, outcomes: Sequence[Outcome]) -> RunSummary:
@@ -93,6 +98,7 @@ def _result(outcome: Outcome) -> OptimizerResult:
         checkpoint_seconds=trainer.clock.apart["checkpoint"],
         images_per_second=trainer.clock.steps_per_second * trainer.setup.config.batch_size,
         weights=outcome.which,
+        skipped=trainer.skipped,
         diverged_at=None if ended is None else ended.step,
         diverged="" if ended is None else ended.why,
     )

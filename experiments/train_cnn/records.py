@@ -24,7 +24,7 @@ from jaxdl.analysis import LayerRow
 from jaxdl.runs import records
 from jaxdl.runs.folder import CONFIG, MANIFEST, Manifest
 from jaxdl.runs.tasks import Task
-from jaxdl.runs.texts import shortened
+from jaxdl.texts import shortened
 
 METRICS: Final = "metrics.csv"
 LAYERS: Final = "layers.csv"
@@ -55,6 +55,30 @@ class LayerMeasurement(NamedTuple):
     update_ratio: float  # norm of the last update over that of the weights before it
 
 
+class ClockState(NamedTuple):
+    """A state of `runs.clock.Clock`."""
+
+    seconds: float
+    steps: int
+    compile_seconds: float
+    evaluation_seconds: float = 0.0  # versions before did not measure these two
+    checkpoint_seconds: float = 0.0
+
+
+class Place(NamedTuple):
+    """The metadata of a checkpoint: the place in the run that it was written at."""
+
+    step: int
+    epoch: int
+    batch: int  # finished in that epoch
+    clock: ClockState
+    window: dict[str, float]  # sums for the next train row
+    last_finite: tuple[int, float] | None  # step and loss
+    stopping: tuple[int, float, int, int] | None  # the fields of `training.EarlyStopping`
+    rows: int | None = None  # in metrics.csv; versions before did not count them
+    skipped: int = 0  # steps that were not finite, with --on-nan skip
+
+
 class OptimizerResult(NamedTuple):
     """The result of one optimizer."""
 
@@ -73,6 +97,7 @@ class OptimizerResult(NamedTuple):
     evaluation_seconds: float = np.nan  # of the development part, with compilation
     checkpoint_seconds: float = np.nan  # but for the last one
     images_per_second: float = np.nan
+    skipped: int = 0  # steps that were not finite, with --on-nan skip
 
 
 class PairDifference(NamedTuple):

@@ -121,6 +121,11 @@ def _results(run: RunContents, folder: Path) -> list[str]:
     ]  # fmt: skip
     title = f"{summary.model} on {summary.dataset}: {' and '.join(run.names)}"
     ended = [f"{pages.plain(r.optimizer)} diverged: {pages.plain(r.diverged)}." for r in summary.rows if r.diverged]
+    ended += [
+        f"{pages.plain(r.optimizer)} skipped {r.skipped:,} of its {r.steps:,} steps, which were not finite."
+        for r in summary.rows
+        if r.skipped
+    ]
     return [
         f"# {pages.plain(title)}",
         f"{summary.parameters:,} parameters; {sizes}.",

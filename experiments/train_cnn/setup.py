@@ -1,5 +1,6 @@
 """Turn the options into a run's data, network, evaluation, and each optimizer's step and initial state."""
 
+import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments.train_cnn import choices, mixing, starting, streams, watching
+from experiments.train_cnn import choices, finite, groups, mixing, starting, streams, watching
 from experiments.train_cnn.config import Config, require
 from jaxdl import analysis, compare, data, nn, optimizers, runs, training
 from jaxdl.data import augmentation, streaming
@@ -70,13 +71,20 @@ class Setup(NamedTuple):
         return self.config.epochs * self.steps_per_epoch
 
     def batches(self, epoch: int, first: int) -> Iterable[Any]:
-        """Return the batches of an epoch from number ``first`` on, or their rows if the data are on the device."""
+        """Return the batches of an epoch from number ``first`` on, or their rows if the data are on the device.
+
+        A process of several gets its own part of each.
+        """
         size, seed, train = self.config.batch_size, self.config.seed, self.splits.train
         if self.loader is not None:
             return self.loader.batches(epoch, first)
-        if self.resident is not None:
-            return data.batch_rows(len(train.labels), size, seed=seed, epoch=epoch, start=first)
-        return data.batches(train, size, seed=seed, epoch=epoch, start=first)
+        if jax.process_count() == 1 and self.resident is None:
+            return data.batches(train, size, seed=seed, epoch=epoch, start=first)
+        rows = data.batch_rows(len(train.labels), size, seed=seed, epoch=epoch, start=first)
+        if jax.process_count() == 1:
+            return rows
+        own = map(training.own_part, rows)
+        return own if self.resident is not None else (data.take(train, part) for part in own)
 
 
 class Start(NamedTuple):
@@ -97,16 +105,26 @@ def prepare(config: Config) -> Setup:
     """
     opened = streams.open_data(config)
     dataset, splits = opened.dataset, opened.splits
+    size = config.batch_size or default_batch_size(config, len(splits.train.labels))
+    config = dataclasses.replace(config, batch_size=size)
     preprocessing = fit_preprocessing(config, opened)
     layer = runs.model(config.model, len(opened.targets or dataset.classes))
     evaluate = make_evaluate(config, layer, preprocessing)
     shared = Setup(config, dataset, splits, preprocessing, layer, evaluate, None, 1, targets=opened.targets)
     check_fit(shared)
     loader = streams.training_loader(config, opened)
-    fits = loader is None and training.fits_in_memory(splits.train, jax.devices()[: config.devices])
+    own = [device for device in jax.devices()[: config.devices] if device.process_index == jax.process_index()]
+    fits = loader is None and training.fits_in_memory(splits.train, own)
     steps_per_call = choose_steps_per_call(config, layer, splits, fits)
     resident = training.replicate(splits.train, config.devices) if fits else None
     return shared._replace(resident=resident, steps_per_call=steps_per_call, loader=loader)
+
+
+def default_batch_size(config: Config, examples: int) -> int:
+    """Return 64, or the power of two that leaves 8 steps an epoch, as a multiple of devices and microbatches."""
+    parts = config.devices * config.accumulate
+    size = min(64, 1 << max(examples // 8, 1).bit_length() - 1)
+    return max(size // parts, 1) * parts
 
 
 def fit_preprocessing(config: Config, opened: streams.Opened) -> data.Normalization:
@@ -159,11 +177,16 @@ def choose_steps_per_call(config: Config, layer: nn.Layer, splits: data.Splits, 
 
 
 def make_evaluate(config: Config, layer: nn.Layer, preprocessing: data.Normalization) -> Evaluate:
-    """Return ``(params, state, examples) -> ({"loss", "accuracy"}, logits)``, compiled once for all optimizers."""
-    step = training.data_parallel_eval(
+    """Return ``(params, state, examples) -> ({"loss", "accuracy"}, logits)``, compiled once for all optimizers.
+
+    Each of several processes computes its part of a batch, and gets the logits of all.
+    """
+    whole = training.data_parallel_eval(
         training.eval_step(layer, loss=runs.loss(config.loss), preprocess=lambda x: data.normalize(x, preprocessing)),
         devices=config.devices,
     )
+    of_part = lambda variables, batch: whole(variables, training.own_part(batch))
+    step = whole if jax.process_count() == 1 else of_part
 
     def evaluate(params: Any, state: Any, examples: data.Examples):
         size = min(1024, len(examples.labels))
@@ -222,6 +245,7 @@ def make_optimizer(
         functions=config.strategy == "jit",
         clip_norm=config.clip_norm,
         plateau_steps=shared.steps_per_epoch if config.schedule == "reduce_on_plateau" else None,
+        groups=groups.parse(config.freeze, config.rate_factors),
     )
     made = watching.watched(made, optimizers.chain) if config.log_layers else made
     return (training.loss_scaled(made) if config.compute_dtype == "float16" else made), penalty
@@ -253,6 +277,7 @@ def compile_step(shared: Setup, optimizer: Any, penalty: choices.Penalty | None)
     )
     if mixes:
         step = mixing.on_mixtures(step, mixes, classes, **images)
+    step = finite.skipping(step) if config.on_nan == "skip" else step
     return training.data_parallel(step, strategy=config.strategy, devices=config.devices, examples=shared.resident)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+import jax
 import numpy as np
 
 from experiments.train_cnn import targets
@@ -151,7 +152,7 @@ class _Progress:
 
 
 def training_loader(config: Config, opened: Opened) -> streaming.Loader | None:
-    """Return the reader of the training batches of a stream; None for a data set in memory."""
+    """Return the reader of the training batches of a stream, this process's part; None for a data set in memory."""
     if opened.stream is None:
         return None
     turns = len(config.optimizer) + bool(config.noise_floor)
@@ -163,6 +164,7 @@ def training_loader(config: Config, opened: Opened) -> streaming.Loader | None:
         turns=turns,
         random_crop=config.augment[0] == "resized_crop",
         workers=config.workers,
+        shard=(jax.process_index(), jax.process_count()),
     )
 
 

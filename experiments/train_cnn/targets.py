@@ -7,14 +7,16 @@ The first column, image, holds paths inside the folder of ``--dataset``; each fu
     a/2.jpg,1,1              a/2.jpg,8,1.21
 
 Labels are 0 or 1, for ``--loss sigmoid_binary_cross_entropy``; numbers are any, for ``--loss squared_error`` and such.
+If all images are in folders train, val (or dev, valid, validation) and test, these are the parts.
 """
 
 import csv
 import io
 import math
 import warnings
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -102,10 +104,7 @@ def load(folder: Path, table: Path, size: int | None) -> tuple[data.Dataset, tup
     if not folder.is_dir():
         raise ValueError(f"dataset={str(folder)!r} is no folder; with --targets it must be the folder of the images")
     found = read_table(table)
-    parts = sorted({Path(name).parts[0].lower() for name in found.paths} & SPELLINGS.keys())
-    if len(parts) > 1:
-        said = f"the folders {', '.join(parts)} are not kept apart with --targets; the parts are drawn at random"
-        warnings.warn(f"{readable(str(folder))}: {said}", RuntimeWarning, stacklevel=2)
+    parts = _parts(readable(str(folder)), found.paths)
     read = [(name, disk.read_regular(folder / name)) for name in found.paths]
     headers = [pixels.read_header(contents, f"{folder}: the image {name}") for name, contents in read]
     (width, height), mode = headers[0].size, "RGB" if any(one.mode == "RGB" for one in headers) else "L"
@@ -122,4 +121,25 @@ def load(folder: Path, table: Path, size: int | None) -> tuple[data.Dataset, tup
     for image, (name, contents) in zip(images, read, strict=True):
         one = pixels.decode(contents, f"{folder}: the image {name}", mode)
         image[:] = (cropping.central(one, (size, size)) if size else one).reshape(image.shape)
-    return data.from_arrays(images, found.values, classes=(), name=readable(folder.resolve().name)), found.names
+    given: dict[str, Any] = {}
+    for part in ("test", "dev"):
+        if (there := parts == part).any():
+            given |= {f"{part}_images": images[there], f"{part}_labels": found.values[there]}
+    train, name = parts == "train", readable(folder.resolve().name)
+    return data.from_arrays(images[train], found.values[train], **given, classes=(), name=name), found.names
+
+
+def _parts(where: str, paths: Sequence[str]) -> np.ndarray:
+    """Return each image's part: of the folder train, val or test that it is in, or train if not all are in one."""
+    tops = [PurePosixPath(path).parts[0].lower() if "/" in path else "" for path in paths]
+    spelled = sorted({*tops} & SPELLINGS.keys())
+    if not {*tops} <= SPELLINGS.keys():
+        if len(spelled) > 1:
+            other = next(path for path, top in zip(paths, tops, strict=True) if top not in SPELLINGS)
+            said = f"the folders {', '.join(spelled)} are not kept apart, because {other} is in none of them"
+            warnings.warn(f"{where}: {said}; the parts are drawn at random", RuntimeWarning, stacklevel=3)
+        return np.full(len(paths), "train")
+    parts = np.array([SPELLINGS[top] for top in tops])
+    if not (parts == "train").any():
+        raise ValueError(f"{where}: the table has images in {', '.join(spelled)}, and none in train")
+    return parts

@@ -13,15 +13,16 @@ import pathlib
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Literal, NamedTuple
+from signal import Signals
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.train_cnn import choices, records, watching
+from experiments.train_cnn import causes, choices, finite, records, watching
 from experiments.train_cnn.budget import SaveBudget, parse_every
-from experiments.train_cnn.records import Measurement
+from experiments.train_cnn.records import Measurement, Place
 from experiments.train_cnn.setup import Setup, Start, keys
 from experiments.train_cnn.watching import Profiler
 from jaxdl import data, training
@@ -29,29 +30,7 @@ from jaxdl.runs import loading
 from jaxdl.runs.clock import Clock
 from jaxdl.runs.records import Table, decode, write_json
 from jaxdl.runs.signals import Diverged, StopRequest
-
-
-class ClockState(NamedTuple):
-    """A state of `runs.clock.Clock`."""
-
-    seconds: float
-    steps: int
-    compile_seconds: float
-    evaluation_seconds: float = 0.0  # versions before did not measure these two
-    checkpoint_seconds: float = 0.0
-
-
-class Place(NamedTuple):
-    """The metadata of a checkpoint: the place in the run that it was written at."""
-
-    step: int
-    epoch: int
-    batch: int  # finished in that epoch
-    clock: ClockState
-    window: dict[str, float]  # sums for the next train row
-    last_finite: tuple[int, float] | None  # step and loss
-    stopping: tuple[int, float, int, int] | None  # the fields of `training.EarlyStopping`
-    rows: int | None = None  # in metrics.csv; versions before did not count them
+from jaxdl.runs.together import ProcessGroup
 
 
 class Trainer:
@@ -67,6 +46,9 @@ class Trainer:
         on_row: called with (trainer, row) for every row of metrics.csv.
         layers: layers.csv, with ``--log-layers``.
         profiler: with ``--profile``.
+        group: the processes of the run, of which the leader alone writes.
+        asked: the signal to this process, on which the group agrees in ``request``; by default ``request`` itself.
+        say: called with a line for the log.
     """
 
     def __init__(
@@ -81,8 +63,12 @@ class Trainer:
         on_row: Callable[["Trainer", Measurement], None] = lambda trainer, row: None,
         layers: Table[records.LayerMeasurement] | None = None,
         profiler: Profiler | None = None,
+        group: ProcessGroup | None = None,
+        asked: StopRequest | None = None,
+        say: Callable[[str], None] = lambda line: None,
     ) -> None:
-        self._layers, self._profiler = layers, profiler
+        self._layers, self._profiler, self._say = layers, profiler, say
+        self.group, self._asked = ProcessGroup() if group is None else group, request if asked is None else asked
         self.setup, self.start, self.name = setup, start, start.label
         self.folder = folder / "checkpoints" / loading.optimizer_folder(start.label)
         self._run, self._table, self._request, self._on_row = folder, table, request, on_row
@@ -104,6 +90,7 @@ class Trainer:
         self._sizes: collections.deque[int] = collections.deque()  # steps of each dispatched call
         self._pending: list[tuple[int, int, Any]] = []  # last step, number of steps and metrics of each call
         self._last_finite: tuple[int, float] | None = None
+        self.skipped = self._said = self._in_a_row = 0  # steps that were not finite: all, in the log, since a good one
 
     @property
     def finished(self) -> bool:
@@ -119,7 +106,14 @@ class Trainer:
         Raises:
             ValueError: see `training.checkpoints.restore_newest`; also for metadata that no trainer wrote.
         """
-        training.checkpoints.tidy(self.folder)  # a run that had ended saves nothing more
+        with self.group.leader_first():
+            found = self._resume(report)
+        self.group.check_same("checkpoints in its run folder", (self.step, self.epoch, self.batch))
+        return found
+
+    def _resume(self, report: Callable[[str], None]) -> bool:
+        if self.group.leads:
+            training.checkpoints.tidy(self.folder)  # a run that had ended saves nothing more
         self.diverged = loading.divergence(self._run, self.name)
         if self.diverged is not None:
             self.step, self.epoch, self.rows = self.diverged.step, self.diverged.epoch, self.diverged.rows
@@ -132,16 +126,16 @@ class Trainer:
         if min(place.step, place.epoch, place.batch, place.rows or 0, place.clock.steps) < 0:
             raise ValueError(f"{self.folder}: the newest checkpoint counts below 0: {place}")
         for step in training.checkpoints.steps(self.folder):
-            if step > place.step:
+            if step > place.step and self.group.leads:
                 shutil.rmtree(self.folder / f"{step:08d}")
         self.state = self.start.step.place(found.tree["state"])
         self._best = None if self._best is None else self.start.step.place(found.tree["best"])
         self.step, self.epoch, self.batch = place.step, place.epoch, place.batch
-        counted = place.rows is not None
-        self.rows = place.rows if counted else records.rows_until(self._table, self.name, self.step)
+        self.rows = records.rows_until(self._table, self.name, self.step) if place.rows is None else place.rows
         self.clock.restore(place.clock._asdict())
         self._window = collections.Counter(place.window)
         self._last_finite = place.last_finite
+        self.skipped = self._said = place.skipped
         self._saved = (self.step, self.epoch)
         if self.stopping is not None and place.stopping is not None:
             self.stopping = training.EarlyStopping(*place.stopping)
@@ -155,11 +149,14 @@ class Trainer:
         """
         self._drain()
         self.clock.stop()
-        self._check_parameters()
+        if bad := finite.bad_leaves(self.state, ("params",)):
+            raise self._diverging(self.step, f"{bad[0]} is not finite after step {self.step}")
         # the last one is not counted, so that a run that is killed after it and resumed reports the same seconds
         counted = contextlib.nullcontext() if self.finished else self.clock.during("checkpoint")
-        with self._budget.spending(), counted:
-            self._write()
+        self.group.rest()
+        if self.group.leads:
+            with self._budget.spending(), counted:
+                self._write()
         self._saved, self._saved_at = (self.step, self.epoch), time.monotonic()
 
     def _write(self) -> None:
@@ -171,6 +168,7 @@ class Trainer:
             "epoch": self.epoch,
             "batch": self.batch,
             "rows": self.rows,
+            "skipped": self.skipped,
             "clock": self.clock.to_dict(),
             "window": dict(self._window),
             "last_finite": self._last_finite,
@@ -189,8 +187,9 @@ class Trainer:
         self._table.sync()
         self.step = error.step
         self.diverged = loading.Divergence(error.step, self.epoch, self.rows, self.clock.to_dict(), error.why)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        write_json(self.folder / loading.DIVERGED, self.diverged)
+        if self.group.leads:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_json(self.folder / loading.DIVERGED, self.diverged)
 
     def _tree(self) -> dict[str, Any]:
         """Return the arrays of a checkpoint; `loading.unfinished` reads the weights to judge from them."""
@@ -222,13 +221,14 @@ class Trainer:
         )
         jax.block_until_ready(self.state)
         self.clock.stop()
+        self.group.rest()
         if self._profiler is not None:
             self._profiler.stop()
-        if self._request.signal:
+        if self._stop_or_save()[0]:
             self.save()
             return
         self._drain()
-        if self._window:
+        if self._window or self.skipped > self._said:
             self._write_train_row()
         self.epoch, self.batch = epoch + 1, 0
         self._end_of_epoch(epoch)
@@ -237,6 +237,9 @@ class Trainer:
 
     def _may_save(self) -> bool:
         """Return whether a checkpoint is due at the end of an epoch, or does not take too much of the run's time."""
+        return bool(self.group.agree(int(self.group.leads and self._is_due()))[0])
+
+    def _is_due(self) -> bool:
         if self._every.epochs:
             return self.epoch % self._every.epochs == 0
         return self._overdue() if self._every.seconds else bool(self._every.steps) or self._budget.allows
@@ -244,9 +247,17 @@ class Trainer:
     def _overdue(self) -> bool:
         return 0 < self._every.seconds <= time.monotonic() - self._saved_at
 
+    def _stop_or_save(self) -> tuple[bool, bool]:
+        """Return whether a signal asked to stop, and whether a checkpoint is overdue."""
+        signal, overdue = self.group.agree(self._asked.signal or 0, int(self.group.leads and self._overdue()))
+        if signal and not self.group.alone:
+            self._request.signal = Signals(signal)
+        return signal > 0, overdue > 0
+
     def _epoch_batches(self, epoch: int) -> Iterator[Any]:
         self._sizes.clear()
-        return training.prefetch(self._calls(self.setup.batches(epoch, self.batch)), self.start.step.shard)
+        calls = self._calls(self.setup.batches(epoch, self.batch))
+        return self.group.marking(training.prefetch(calls, self.start.step.shard))
 
     def _calls(self, batches: Iterable[Any]) -> Iterator[Any]:
         """Yield the argument of each call of the step. Calls end where a row or a checkpoint is due."""
@@ -270,15 +281,19 @@ class Trainer:
             self._profiler.count(steps, metrics)
         self.step, self.batch, self.state = self.step + steps, self.batch + steps, state
         self._pending.append((self.step, steps, metrics))
-        if self.step % config.log_every == 0:
+        at_row = self.step % config.log_every == 0
+        if at_row:
+            self.group.rest()
             self._drain()
             self.clock.stop()  # the device is idle, and the first evaluation of the schedule compiles
             self._write_train_row()
             self.clock.start()
-        if (self._every.steps and self.step % self._every.steps == 0) or self._overdue():
+        # several processes agree at rows alone, where they wait for the device anyway
+        stop, overdue = self._stop_or_save() if at_row or self.group.alone else (False, False)
+        if (self._every.steps and self.step % self._every.steps == 0) or overdue:
             self.save()
             self.clock.start()
-        return self._request.signal is not None
+        return stop
 
     def _drain(self) -> None:
         """Fetch and check the metrics of all steps since the last call, in order."""
@@ -290,36 +305,39 @@ class Trainer:
 
     def _note(self, step: int, sums: dict[str, float]) -> None:
         """Check one step's metrics and add them to the next row."""
+        self._in_a_row = self._in_a_row + 1 if sums.pop(finite.SKIPPED, 0) else 0
+        if self._in_a_row:
+            self.skipped += 1
+            if self._in_a_row >= self.setup.steps_per_epoch:
+                raise self._diverging(step, f"{self._in_a_row} steps in a row were not finite up to step {step}")
+            return
         mean = (sums["loss"] / sums["weight"]) + sums["penalty"]
         if not math.isfinite(mean):
             raise self._diverging(step, f"the loss is {mean} at step {step}")
         self._last_finite = (step, mean)
         self._window.update({**sums, "penalty": sums["penalty"] * sums["weight"]})
 
-    def _check_parameters(self) -> None:
-        for path, leaf in jax.tree_util.tree_leaves_with_path(self.state.params):
-            if not np.isfinite(np.asarray(leaf)).all():
-                what = f"params{jax.tree_util.keystr(path)} is not finite after step {self.step}"
-                raise self._diverging(self.step, what)
-
     def _diverging(self, step: int, what: str) -> Diverged:
-        last = (
-            f"the last finite loss was {self._last_finite[1]:.6g} at step {self._last_finite[0]}"
-            if self._last_finite
-            else "no loss was finite before it"
-        )
-        kept = training.checkpoints.steps(self.folder)
-        where = f"; the checkpoint of step {kept[-1]} is kept in {self.folder}" if kept else ""
-        return Diverged(self.name, step, f"{what}; {last}{where}")
+        last = "no loss was finite before it"
+        if self._last_finite is not None:
+            last = "the last finite loss was {1:.6g} at step {0}".format(*self._last_finite)
+        self._say(f"{self.name}: {what}; looking for the cause")
+        self.group.agree(0)  # the leader's last checkpoint is whole now
+        why = causes.explain(self.setup, self.start, self.folder, self._tree(), self.key, step)
+        return Diverged(self.name, step, f"{what}; {last}{why}")
 
     def _write_train_row(self) -> None:
         window, self._window = self._window, collections.Counter()
-        loss = (window["loss"] + window["penalty"]) / window["weight"]
+        weight = window["weight"] or math.nan  # all steps may have been skipped
+        loss = (window["loss"] + window["penalty"]) / weight
         correct = window.get("correct", math.nan)  # a loss without classes counts no hits
+        if self.skipped > self._said:
+            self._say(f"{self.name}: skipped {self.skipped} steps that were not finite, up to step {self.step}")
+            self._said = self.skipped
         if self._layers is not None:
             found = watching.numbers(jax.device_get(self.state.opt_state)).items()
             self._layers.append(records.LayerMeasurement(self.name, self.step, name, *both) for name, both in found)
-        self.append("train", {"loss": loss, "accuracy": correct / window["weight"]})
+        self.append("train", {"loss": loss, "accuracy": correct / weight})
 
     def _end_of_epoch(self, epoch: int) -> None:
         if not len(self.setup.splits.dev.labels):

@@ -5,6 +5,7 @@ from jaxdl.analysis.curvature import condition_number, hessian_eigenvalues
 from jaxdl.analysis.generalization import BiasVariance, Diagnosis, bias_variance, diagnose
 from jaxdl.analysis.maps import feature_maps
 from jaxdl.analysis.percentiles import percentiles
+from jaxdl.analysis.probing import linear_probe
 from jaxdl.analysis.regions import LinearRegions, RegionBounds, folding_layers, linear_regions, region_bounds
 from jaxdl.analysis.robustness import robustness
 from jaxdl.analysis.saturation import dead_units, saturation
@@ -31,6 +32,7 @@ __all__ = [
     "gradient_norms",
     "hessian_eigenvalues",
     "layer_rows",
+    "linear_probe",
     "linear_regions",
     "percentiles",
     "region_bounds",

@@ -24,7 +24,14 @@ def shift(key: Array, image: Float[ArrayLike, "h w c"], pixels: ArrayLike) -> Fl
         image: floats.
         pixels: distance, at least 0.
 
-    Example: ``analysis.robustness(key, net, images, labels, changes.shift, [0, 1, 2, 4])``.
+    Examples:
+        A lit pixel moves by the distance, in a random direction:
+
+        >>> image = jnp.zeros((5, 5, 1)).at[2, 2].set(1.0)
+        >>> moved = changes.shift(jax.random.key(0), image, 2.0)
+        >>> row, column = divmod(int(moved.argmax()), 5)
+        >>> moved.sum(), (row, column) != (2, 2)
+        (Array(1., dtype=float32), True)
     """
     angle = jax.random.uniform(key, maxval=2 * jnp.pi)
     down, right = (jnp.round(pixels * part).astype(jnp.int32) for part in (jnp.sin(angle), jnp.cos(angle)))
@@ -38,12 +45,25 @@ def shrink(key: Array, image: Float[ArrayLike, "h w c"], percent: ArrayLike) -> 
 
 
 def rotate(key: Array, image: Float[ArrayLike, "h w c"], degrees: ArrayLike) -> Float[Array, "h w c"]:
-    """Rotate the image by so many degrees to a random side. See `shift`."""
+    """Rotate the image by so many degrees to a random side. See `shift`.
+
+    Examples:
+        No turn leaves the image as it is:
+
+        >>> image = jnp.arange(9.0).reshape(3, 3, 1)
+        >>> bool(jnp.allclose(changes.rotate(jax.random.key(0), image, 0.0), image, atol=1e-5))
+        True
+    """
     return transforms.rotated(image, jnp.where(jax.random.bernoulli(key), 1, -1) * degrees)
 
 
 def occlude(key: Array, image: Float[ArrayLike, "h w c"], side: ArrayLike) -> Float[Array, "h w c"]:
-    """Blacken a square whose sides have so many pixels, centred at random in the middle two fifths. See `shift`."""
+    """Blacken a square whose sides have so many pixels, centred at random in the middle two fifths. See `shift`.
+
+    Examples:
+        >>> changes.occlude(jax.random.key(0), jnp.ones((10, 10, 1)), 3).sum()  # 3 * 3 pixels turn black
+        Array(91., dtype=float32)
+    """
     image = jnp.asarray(image)
     height, width, _ = image.shape
     row, column = jax.random.uniform(key, (2,), minval=0.3, maxval=0.7) * jnp.array([height, width])

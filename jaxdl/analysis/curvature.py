@@ -24,6 +24,10 @@ def hessian_eigenvalues(function: Callable[[Any], Any], params: Any) -> Float[Ar
     Raises:
         ValueError: if there are no parameters, complex ones, or the function does not return a scalar.
 
+    Examples:
+        >>> analysis.hessian_eigenvalues(lambda x: x[0] ** 2 + 100 * x[1] ** 2, jnp.ones(2))
+        Array([  2., 200.], dtype=float32)
+
     [Lecture rows A2, G6]
     """
     for leaf in jax.tree.leaves(params):
@@ -52,7 +56,9 @@ def condition_number(function: Callable[[Any], Any], params: Any) -> Float[Array
     Raises:
         ValueError: see `hessian_eigenvalues`.
 
-    Example: ``condition_number(lambda x: x[0] ** 2 + 100 * x[1] ** 2, jnp.ones(2))`` is 100.
+    Examples:
+        >>> analysis.condition_number(lambda x: x[0] ** 2 + 100 * x[1] ** 2, jnp.ones(2))
+        Array(100., dtype=float32)
 
     [Lecture row G6]
     """

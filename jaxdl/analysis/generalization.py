@@ -51,7 +51,16 @@ def bias_variance(predictions: Float[ArrayLike, "r ..."], truth: Float[ArrayLike
         ValueError: if the shapes do not fit, or there is no resample.
 
     Reference: S. Geman, E. Bienenstock, R. Doursat, Neural networks and the bias/variance dilemma, 1992,
-    https://doi.org/10.1162/neco.1992.4.1.1. [Lecture row G10]
+    https://doi.org/10.1162/neco.1992.4.1.1.
+
+    Examples:
+        Two estimates of 1: 1 and 4 are off by 1.5 on average and vary by 1.5 about that:
+
+        >>> found = analysis.bias_variance(np.array([[1.0], [4.0]]), np.array([1.0]))
+        >>> found.bias_squared, found.variance
+        (Array([2.25], dtype=float32), Array([2.25], dtype=float32))
+
+    [Lecture row G10]
     """
     predictions, truth = numerics.floats(predictions), numerics.floats(truth)
     if predictions.ndim < 1 or predictions.shape[1:] != truth.shape or not predictions.shape[0]:
@@ -83,6 +92,11 @@ def diagnose(
 
     Raises:
         ValueError: if an error is not a finite number.
+
+    Examples:
+        >>> found = analysis.diagnose(0.01, 0.11, best_error=0.01)
+        >>> found.problem, found.advice[0]
+        ('high variance', 'more data')
 
     [Lecture row G10]
     """

@@ -33,10 +33,18 @@ def feature_maps(
     Raises:
         ValueError: for an unknown path, or an image that is not of rank 3.
 
-    Example: ``feature_maps(net, params, state, image)["conv1"][..., 0]`` is the first map of the first convolution.
-
     Reference: M. Zeiler, R. Fergus, Visualizing and Understanding Convolutional Networks, 2014,
-    https://arxiv.org/abs/1311.2901. [Lecture row H4]
+    https://arxiv.org/abs/1311.2901.
+
+    Examples:
+        >>> from jaxdl import nn
+        >>> net = nn.serial(conv1=nn.Conv(4, 3), relu1=jax.nn.relu, pool=nn.global_avg_pool)
+        >>> params, state = net.init(jax.random.key(0), (8, 8, 1))
+        >>> maps = analysis.feature_maps(net, params, state, jnp.zeros((8, 8, 1)))
+        >>> {path: map.shape for path, map in maps.items()}
+        {'conv1': (8, 8, 4), 'relu1': (8, 8, 4), 'pool': (4,)}
+
+    [Lecture row H4]
     """
     image = jnp.asarray(image)
     if image.ndim != 3:

@@ -25,9 +25,14 @@ def percentiles(z: Float[ArrayLike, "*z"], ranks: Sequence[float | int] = (15, 5
     Raises:
         ValueError: there are no ranks, one lies outside 0 to 100, or there is no example.
 
-    Example: ``percentiles(jnp.arange(101.0)[:, None])`` is ``[[15], [50], [85]]``.
-
     Reference: S. Ioffe, C. Szegedy, Batch normalization, 2015, figure 1. https://arxiv.org/abs/1502.03167
+
+    Examples:
+        >>> analysis.percentiles(jnp.arange(101.0)[:, None])
+        Array([[15.],
+               [50.],
+               [85.]], dtype=float32)
+
     [Lecture row G5]
     """
     if not ranks or not all(0 <= rank <= 100 for rank in ranks):

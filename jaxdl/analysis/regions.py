@@ -47,8 +47,12 @@ def linear_regions(layers: Sequence[Mapping[str, ArrayLike]], start: ArrayLike, 
     Reference: G. Montúfar, R. Pascanu, K. Cho, Y. Bengio, On the Number of Linear Regions of Deep Neural Networks,
     2014, https://arxiv.org/abs/1402.1869.
 
-    Example: |t − ½| is ReLU(t − ½) + ReLU(½ − t), with one boundary at ½:
-    ``linear_regions([{"kernel": [[1, -1]], "bias": [-0.5, 0.5]}, {"kernel": [[1], [1]]}], [0.0], [1.0])``.
+    Examples:
+        |t − ½| is ReLU(t − ½) + ReLU(½ − t), with one boundary at ½:
+
+        >>> layers = [{"kernel": [[1, -1]], "bias": [-0.5, 0.5]}, {"kernel": [[1], [1]]}]
+        >>> analysis.linear_regions(layers, [0.0], [1.0])
+        LinearRegions(count=2, boundaries=array([0.5]))
 
     [Lecture row A6]
     """
@@ -87,7 +91,9 @@ def region_bounds(inputs: int, widths: Sequence[int]) -> RegionBounds:
     2014, https://arxiv.org/abs/1402.1869, corollary 5; the upper one that of G. Montúfar, Notes on the number of linear
     regions of deep neural networks, 2017, which Serra et al., 2018, https://arxiv.org/abs/1711.02114 cite.
 
-    Example: ``region_bounds(1, [4, 4])`` is (20, 25), and ``region_bounds(1, [8])`` is (9, 9).
+    Examples:
+        >>> analysis.region_bounds(1, [4, 4]), analysis.region_bounds(1, [8])
+        (RegionBounds(lower=20, upper=25), RegionBounds(lower=9, upper=9))
 
     [Lecture row A6]
     """
@@ -113,7 +119,14 @@ def folding_layers(widths: Sequence[int]) -> list[dict[str, np.ndarray]]:
     Raises:
         ValueError: for no layer, or fewer than two units in one.
 
-    Reference: see `region_bounds`. [Lecture row A6]
+    Reference: see `region_bounds`.
+
+    Examples:
+        >>> layers = analysis.folding_layers([2, 2])
+        >>> analysis.linear_regions(layers, [0.0], [1.0]).count, analysis.region_bounds(1, [2, 2]).lower  # 2 * (1 + 2)
+        (6, 6)
+
+    [Lecture row A6]
     """
     if not len(widths) or min(widths) < 2:
         raise ValueError(f"widths={widths}: needed is at least one layer, each of at least two units")

@@ -39,10 +39,22 @@ def robustness(
         ValueError: if there are no images, not as many labels, a batch size below 1, or if the change does not keep the
             shape.
 
-    Example: ``robustness(key, net, x, y, lambda key, image, a: data.transforms.shifted(image, 0, a), [0, 1, 2])``.
-
     Reference: D. Hendrycks, T. Dietterich, Benchmarking Neural Network Robustness to Common Corruptions and
-    Perturbations, 2019, https://arxiv.org/abs/1903.12261. [Lecture row H7]
+    Perturbations, 2019, https://arxiv.org/abs/1903.12261.
+
+    Examples:
+        Images of 0 and 1, told apart by their brightness, until they are darkened too much:
+
+        >>> def brightness(images):
+        ...     mean = images.mean((1, 2, 3))
+        ...     return jnp.stack([0.5 - mean, mean - 0.5], -1)
+        >>> images = jnp.array([0.0, 1.0])[:, None, None, None]
+        >>> amounts = np.array([0.0, 0.4, 0.6])
+        >>> darker = lambda key, image, amount: image - amount
+        >>> analysis.robustness(jax.random.key(0), brightness, images, np.array([0, 1]), darker, amounts)
+        Array([1. , 1. , 0.5], dtype=float32)
+
+    [Lecture row H7]
     """
     images, labels, amounts = jnp.asarray(images), jnp.asarray(labels), jnp.asarray(amounts)
     if images.ndim != 4 or labels.shape != images.shape[:1] or not len(images):

@@ -24,7 +24,15 @@ def saturation(
     Raises:
         ValueError: if ``eps`` is not above 0.
 
-    Sigmoid and tanh saturate at both ends, ReLU at one. [Lecture row B]
+    Sigmoid and tanh saturate at both ends, ReLU at one.
+
+    Examples:
+        The sigmoid's derivative at 0, 5 and −5 is 0.25, 0.0066 and 0.0066:
+
+        >>> analysis.saturation(jax.nn.sigmoid, jnp.array([0.0, 5.0, -5.0]))
+        Array(0.6666667, dtype=float32)
+
+    [Lecture row B]
     """
     if not eps > 0:
         raise ValueError(f"eps={eps} is not above 0")
@@ -47,7 +55,11 @@ def dead_units(
     Raises:
         ValueError: if ``eps`` is negative, or ``z`` has no axis of examples or no example.
 
-    Example: ``dead_units(activations.relu, z).mean()`` for ``z`` of ``(100, 64)``.
+    Examples:
+        The second unit is negative for both examples:
+
+        >>> analysis.dead_units(jax.nn.relu, jnp.array([[1.0, -1.0], [-2.0, -3.0]]))
+        Array([False,  True], dtype=bool)
 
     [Lecture row B]
     """

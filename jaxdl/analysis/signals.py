@@ -46,7 +46,19 @@ def gradient_norms(
         ValueError: for an unknown path, or a loss that is not a scalar.
 
     Reference: X. Glorot, Y. Bengio, Understanding the difficulty of training deep feedforward neural networks, 2010,
-    https://proceedings.mlr.press/v9/glorot10a.html, figures 7 and 8. [Lecture row D5]
+    https://proceedings.mlr.press/v9/glorot10a.html, figures 7 and 8.
+
+    Examples:
+        Of y = w x the loss y² / 2 has the gradient y, and x y for w:
+
+        >>> from jaxdl import nn
+        >>> net = nn.serial(fc=nn.Dense(1, bias=False))
+        >>> params = {"fc": {"kernel": jnp.array([[3.0]])}}
+        >>> norms = analysis.gradient_norms(net, lambda y: (y**2).sum() / 2, params, {}, jnp.array([[2.0]]), ["fc"])
+        >>> norms.outputs["fc"], norms.params["fc"]
+        (Array(6., dtype=float32), Array(12., dtype=float32))
+
+    [Lecture row D5]
     """
     options = {"train": train, "key": key}
     seen = jax.eval_shape(lambda: nn.tap(layer, paths).apply(params, state, x, **options)[0][1])

@@ -137,7 +137,16 @@ def summary(layer: nn.Layer, in_shape: Any, *, train: bool = False, dtype: DType
         ValueError: for an input that the network does not take.
 
     Reference: the table of VGG-16 in the lectures, whose printed total of 24 M values (96 MB) is an erratum: its rows
-    sum to 15.2 M (61 MB). [Lecture rows H3, H6, I]
+    sum to 15.2 M (61 MB).
+
+    Examples:
+        >>> from jaxdl import nn
+        >>> net = nn.serial(conv1=nn.Conv(4, 3), flat=nn.flatten, fc=nn.Dense(10))
+        >>> table = analysis.summary(net, (8, 8, 1))  # print(table) shows it
+        >>> [(row.layer, row.parameters, row.multiply_adds) for row in table.rows if row.parameters]
+        [('conv1', 40, 2304), ('fc', 2570, 2560)]
+
+    [Lecture rows H3, H6, I]
     """
     in_shape = tuple(in_shape) if is_shape(in_shape) else in_shape
     seen, shapes, params = walk(layer, in_shape, train=train)
@@ -160,7 +169,13 @@ def _row(path: str, leaf: nn.Layer, seen: Seen | None, parameters: int, size: in
 
 
 def count_parameters(layer: nn.Layer, in_shape: Any) -> int:
-    """Return the number of trained values of a network on inputs of ``in_shape``, without a batch axis."""
+    """Return the number of trained values of a network on inputs of ``in_shape``, without a batch axis.
+
+    Examples:
+        >>> from jaxdl import models
+        >>> analysis.count_parameters(models.lenet5(), (28, 28, 1))
+        61706
+    """
     return _count(_abstract_params(layer, in_shape))
 
 
@@ -172,6 +187,12 @@ def layer_rows(layer: nn.Layer, in_shape: Any) -> list[LayerRow]:
         in_shape: shape of one input, such as ``(28, 28, 1)``.
 
     See `summary`, whose rows include the cost of each layer.
+
+    Examples:
+        >>> from jaxdl import nn
+        >>> rows = analysis.layer_rows(nn.serial(conv1=nn.Conv(4, 3), pool1=nn.MaxPool(2)), (8, 8, 1))
+        >>> rows[0]  # 3 * 3 * 4 weights and 4 biases
+        LayerRow(layer='conv1', op='conv', output=(8, 8, 4), parameters=40)
     """
     rows = summary(layer, in_shape).rows[1:]
     return [LayerRow(row.layer, row.kind, row.output or (), row.parameters) for row in rows]

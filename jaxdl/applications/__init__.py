@@ -1,5 +1,5 @@
 """Applications of trained networks."""
 
-from jaxdl.applications import adversarial, colorization, detection, search, style_transfer, transfer
+from jaxdl.applications import adversarial, colorization, detection, relaxation, search, style_transfer, transfer
 
-__all__ = ["adversarial", "colorization", "detection", "search", "style_transfer", "transfer"]
+__all__ = ["adversarial", "colorization", "detection", "relaxation", "search", "style_transfer", "transfer"]

@@ -42,7 +42,15 @@ def fgsm(
             number per example.
 
     Reference: I. Goodfellow, J. Shlens, C. Szegedy, Explaining and Harnessing Adversarial Examples, 2015,
-    https://arxiv.org/abs/1412.6572. [Lecture row J]
+    https://arxiv.org/abs/1412.6572.
+
+    Examples:
+        The loss of a brighter image is larger, so every pixel is brightened by ε, to 1 at most:
+
+        >>> adversarial.fgsm(lambda x: x.sum(1), jnp.array([[0.2, 0.95]]), 0.1)
+        Array([[0.3, 1. ]], dtype=float32)
+
+    [Lecture row J]
     """
     x = numerics.floats(x)
     _check(x, clip, eps=eps)
@@ -72,7 +80,14 @@ def pgd(
         ValueError: as in `fgsm`, and for a negative ``step_size`` or ``steps`` below 1.
 
     Reference: A. Madry et al., Towards Deep Learning Models Resistant to Adversarial Attacks, 2018,
-    https://arxiv.org/abs/1706.06083. [Lecture row J]
+    https://arxiv.org/abs/1706.06083.
+
+    Examples:
+        >>> x = jnp.array([[0.2, 0.95]])
+        >>> adversarial.pgd(jax.random.key(0), lambda x: x.sum(1), x, 0.1, step_size=0.1, steps=3)
+        Array([[0.3, 1. ]], dtype=float32)
+
+    [Lecture row J]
     """
     x = numerics.floats(x)
     _check(x, clip, eps=eps, step_size=step_size)
@@ -103,7 +118,15 @@ def adversarial_loss(
     Raises:
         ValueError: as in `fgsm`, and for an ``alpha`` outside of [0, 1].
 
-    Reference: section 6 of the paper of `fgsm`. [Lecture row J]
+    Reference: section 6 of the paper of `fgsm`.
+
+    Examples:
+        Half of the loss at 0.2 and half of it at 0.3:
+
+        >>> adversarial.adversarial_loss(lambda x: x.sum(1), jnp.array([[0.2]]), 0.1)
+        Array([0.25], dtype=float32)
+
+    [Lecture row J]
     """
     if isinstance(alpha, int | float) and not 0 <= alpha <= 1:
         raise ValueError(f"alpha={alpha}: allowed are numbers from 0 to 1")

@@ -39,7 +39,20 @@ def rgb_to_lab(x: Float[ArrayLike, "*n 3"]) -> Float[Array, "*n 3"]:
     Raises:
         ValueError: if the last axis has not three values.
 
-    Reference: IEC 61966-2-1:1999 and CIE 15:2004, as in scikit-image's ``rgb2lab``. [Lecture row J]
+    Reference: IEC 61966-2-1:1999 and CIE 15:2004, as in scikit-image's ``rgb2lab``.
+
+    Examples:
+        White is the lightest colour, without a* and b*, and black the darkest:
+
+        >>> lab = colorization.rgb_to_lab(jnp.array([[1.0, 1.0, 1.0], [0.0, 0.0, 0.0]]))
+        >>> abs(lab).round(1)
+        Array([[100.,   0.,   0.],
+               [  0.,   0.,   0.]], dtype=float32)
+        >>> colorization.lab_to_rgb(lab).round(3)
+        Array([[1., 1., 1.],
+               [0., 0., 0.]], dtype=float32)
+
+    [Lecture row J]
     """
     z, dtype = _wide(x)
     z = jnp.clip(z, 0, 1)
@@ -85,7 +98,14 @@ def ab_bins(*, step: float | int = 20, limit: float | int = 100) -> Float[np.nda
         ValueError: if ``step`` or ``limit`` is not above 0.
 
     Reference: R. Zhang, P. Isola, A. Efros, Colorful Image Colorization, 2016, section 2.1,
-    https://arxiv.org/abs/1603.08511. [Lecture row J]
+    https://arxiv.org/abs/1603.08511.
+
+    Examples:
+        >>> bins = colorization.ab_bins(step=50)
+        >>> bins.shape[1], bool((abs(bins) <= 100).all())
+        (2, True)
+
+    [Lecture row J]
     """
     if not (step > 0 and limit > 0):
         raise ValueError(f"step={step}, limit={limit}: must be above 0")
@@ -104,7 +124,13 @@ def nearest_bin(ab: Float[ArrayLike, "*n 2"], bins: Float[ArrayLike, "k 2"]) -> 
         ab: colours, a* and b* along the last axis.
         bins: centers, from `ab_bins`.
 
-    Reference: see `ab_bins`. [Lecture row J]
+    Reference: see `ab_bins`.
+
+    Examples:
+        >>> colorization.nearest_bin(jnp.array([15.0, 30.0]), np.array([[0.0, 0.0], [20.0, 40.0]]))
+        Array(1, dtype=int32)
+
+    [Lecture row J]
     """
     ab, bins = numerics.widen(ab), numerics.widen(bins)
     # of |ab − c|² = |ab|² − 2 ab·c + |c|² the first term is the same for all bins
@@ -128,7 +154,15 @@ def annealed_mean(
     Raises:
         ValueError: if ``temperature`` is not above 0.
 
-    Reference: section 2.3 of the paper of `ab_bins`. [Lecture row J]
+    Reference: section 2.3 of the paper of `ab_bins`.
+
+    Examples:
+        Two bins that are equally likely give the colour between them:
+
+        >>> colorization.annealed_mean(jnp.zeros(2), np.array([[0.0, 0.0], [20.0, 40.0]]))
+        Array([10., 20.], dtype=float32)
+
+    [Lecture row J]
     """
     if not temperature > 0:
         raise ValueError(f"temperature={temperature}: must be above 0")
@@ -147,7 +181,15 @@ def colorfulness(x: Float[ArrayLike, "*n h w 3"]) -> Float[Array, "*n"]:
         ValueError: if the last axis has not three values.
 
     Reference: D. Hasler, S. Süsstrunk, Measuring colorfulness in natural images, 2003,
-    https://doi.org/10.1117/12.477378. [Lecture row J]
+    https://doi.org/10.1117/12.477378.
+
+    Examples:
+        A grey image has no colour:
+
+        >>> colorization.colorfulness(jnp.full((4, 4, 3), 0.5))
+        Array(0., dtype=float32)
+
+    [Lecture row J]
     """
     z, dtype = _wide(x)
     red, green, blue = jnp.moveaxis(z, -1, 0)

@@ -5,8 +5,7 @@
     found = detection.match(boxes[kept.index], scores[kept.index] * kept.valid, truth)
 
 Boxes are corners (x₀, y₀, x₁, y₁) with x to the right and y downwards, in pixels, and a box without area stands for
-padding. All functions have outputs of static shapes, and so run under jit and vmap. They take one image unless they say
-otherwise. [Lecture row J]
+padding. Outputs have static shapes. Functions take one image unless they say otherwise. [Lecture row J]
 """
 
 from __future__ import annotations
@@ -37,7 +36,6 @@ __all__ = [
     "to_corners",
 ]
 
-
 Anchors = Num[ArrayLike, "a 2"] | Sequence[tuple[float | int, float | int]]
 
 
@@ -64,7 +62,12 @@ class Targets(NamedTuple):
 
 
 def to_corners(boxes: Num[ArrayLike, "... 4"]) -> Float[Array, "... 4"]:
-    """Return (x₀, y₀, x₁, y₁) of boxes given as (x, y, width, height), the first two of the center."""
+    """Return (x₀, y₀, x₁, y₁) of boxes given as (x, y, width, height), the first two of the center.
+
+    Examples:
+        >>> detection.to_corners(jnp.array([16.0, 16.0, 10.0, 20.0]))
+        Array([11.,  6., 21., 26.], dtype=float32)
+    """
     x, y, width, height = jnp.moveaxis(_boxes(boxes), -1, 0)
     return jnp.stack([x - width / 2, y - height / 2, x + width / 2, y + height / 2], -1)
 
@@ -82,7 +85,15 @@ def iou(a: Num[ArrayLike, "... n 4"], b: Num[ArrayLike, "... m 4"]) -> Float[Arr
         a, b: boxes by their corners. Corners in the wrong order make an area of 0.
 
     Reference: M. Everingham et al., The PASCAL Visual Object Classes Challenge, 2010,
-    https://doi.org/10.1007/s11263-009-0275-4. [Lecture row J]
+    https://doi.org/10.1007/s11263-009-0275-4.
+
+    Examples:
+        Halves of a unit square, and of the square beside it:
+
+        >>> detection.iou(jnp.array([[0.0, 0.0, 2.0, 1.0]]), jnp.array([[0.0, 0.0, 1.0, 1.0], [1.0, 0.0, 3.0, 1.0]]))
+        Array([[0.5       , 0.33333334]], dtype=float32)
+
+    [Lecture row J]
     """
     a, b = _boxes(a)[..., :, None, :], _boxes(b)[..., None, :, :]
     low, high = jnp.maximum(a[..., :2], b[..., :2]), jnp.minimum(a[..., 2:], b[..., 2:])
@@ -104,6 +115,14 @@ def decode_boxes(maps: Float[ArrayLike, "... h w o"], anchors: Anchors, *, strid
             each, or ``stride`` is below 1.
 
     Reference: J. Redmon, A. Farhadi, YOLOv3: An Incremental Improvement, 2018, https://arxiv.org/abs/1804.02767.
+
+    Examples:
+        All numbers 0: a box of the anchor's size in the middle of the place:
+
+        >>> found = detection.decode_boxes(jnp.zeros((1, 1, 6)), [(10.0, 20.0)], stride=32)
+        >>> found.boxes  # 16 ± 5, 16 ± 10
+        Array([[11.,  6., 21., 26.]], dtype=float32)
+
     [Lecture row J]
     """
     maps, sizes = numerics.widen(maps), numerics.widen(jnp.asarray(anchors))
@@ -202,7 +221,15 @@ def non_max_suppression(
         ValueError: if there are no boxes, ``limit`` is below 1 or ``iou_threshold`` is not in [0, 1].
 
     Reference: P. Felzenszwalb et al., Object Detection with Discriminatively Trained Part-Based Models, 2010, section
-    7.2, https://doi.org/10.1109/TPAMI.2009.167. [Lecture row J]
+    7.2, https://doi.org/10.1109/TPAMI.2009.167.
+
+    Examples:
+        >>> boxes = jnp.array([[0.0, 0.0, 2.0, 2.0], [0.0, 0.0, 2.0, 1.9], [5.0, 5.0, 6.0, 6.0]])
+        >>> kept = detection.non_max_suppression(boxes, jnp.array([0.8, 0.9, 0.3]), limit=3)
+        >>> kept.index[kept.valid]
+        Array([1, 2], dtype=int32)
+
+    [Lecture row J]
     """
     if limit < 1:
         raise ValueError(f"limit={limit}: must be at least 1")
@@ -241,7 +268,14 @@ def match(
     Raises:
         ValueError: if there is no true box, not even padding, or ``iou_threshold`` is not in (0, 1].
 
-    Reference: see `iou`. [Lecture row J]
+    Reference: see `iou`.
+
+    Examples:
+        >>> boxes, truth = jnp.array([[0.0, 0.0, 2.0, 2.0], [0.0, 0.0, 2.0, 2.0]]), jnp.array([[0.0, 0.0, 2.0, 2.0]])
+        >>> detection.match(boxes, jnp.array([0.5, 0.9]), truth)  # a box is found once, by the highest score
+        Array([False,  True], dtype=bool)
+
+    [Lecture row J]
     """
     _check_share("iou_threshold", iou_threshold, zero=False)
     boxes, truth, scores = _boxes(boxes), _boxes(truth), numerics.widen(scores)
@@ -278,7 +312,15 @@ def average_precision(
     Returns:
         A number from 0 to 1; NaN without true boxes.
 
-    Reference: see `iou`. [Lecture row J]
+    Reference: see `iou`.
+
+    Examples:
+        Of two true boxes one is found, by the better of two detections; the recall stops at ½:
+
+        >>> detection.average_precision(jnp.array([0.9, 0.5]), jnp.array([True, False]), 2)
+        Array(0.5, dtype=float32)
+
+    [Lecture row J]
     """
     scores, right = numerics.widen(scores), jnp.asarray(right)
     counted = jnp.ones(scores.shape, bool) if valid is None else jnp.asarray(valid)
@@ -336,8 +378,7 @@ def mean_average_precision(
     of_class = lambda number, score: jax.vmap(one, (0, 0, 0, 0, None))(boxes, score, truth, classes, number)
     score, right, true, valid = jax.vmap(of_class, (0, -1))(numbers, scores)
     flat = lambda x: x.reshape(len(numbers), -1)
-    found = jax.vmap(average_precision)(flat(score), flat(right), flat(true).sum(-1), flat(valid))
-    return jnp.nanmean(found)
+    return jnp.nanmean(jax.vmap(average_precision)(flat(score), flat(right), flat(true).sum(-1), flat(valid)))
 
 
 def _boxes(boxes: ArrayLike) -> Array:

@@ -65,6 +65,13 @@ def gram(x: Float[ArrayLike, "*n h w c"]) -> Float[Array, "*n c c"]:
     Raises:
         ValueError: for an array of rank below 3.
 
+    Examples:
+        Two channels that are never on together:
+
+        >>> style_transfer.gram(jnp.array([[[1.0, 0.0], [0.0, 2.0]]]))  # 1 / 2, 4 / 2
+        Array([[0.5, 0. ],
+               [0. , 2. ]], dtype=float32)
+
     [Lecture row J]
     """
     z = _maps(x)
@@ -78,6 +85,10 @@ def content_loss(x: Float[ArrayLike, "*n h w c"], target: Float[ArrayLike, "*n h
 
     Raises:
         ValueError: if the shapes differ or have a rank below 3.
+
+    Examples:
+        >>> style_transfer.content_loss(jnp.full((2, 2, 1), 3.0), jnp.ones((2, 2, 1)))  # 4 * 2² / 2
+        Array(8., dtype=float32)
 
     [Lecture row J]
     """
@@ -97,6 +108,12 @@ def style_loss(x: Float[ArrayLike, "*n h w c"], target: Float[ArrayLike, "*n c c
     Raises:
         ValueError: if the target has other channels than x, or x has a rank below 3.
 
+    Examples:
+        >>> x = jnp.array([[[1.0, 0.0], [0.0, 2.0]]])
+        >>> own, none = style_transfer.gram(x), jnp.zeros((2, 2))
+        >>> style_transfer.style_loss(x, own), style_transfer.style_loss(x, none)  # 0 and 4.25 / 16
+        (Array(0., dtype=float32), Array(0.265625, dtype=float32))
+
     [Lecture row J]
     """
     found, target = gram(_maps(x)), numerics.widen(target)
@@ -114,7 +131,13 @@ def total_variation(x: Float[ArrayLike, "*n h w c"]) -> Float[Array, "*n"]:
         ValueError: for an array of rank below 3.
 
     Reference: A. Mahendran, A. Vedaldi, Understanding Deep Image Representations by Inverting Them, 2015,
-    https://arxiv.org/abs/1412.0035, with β = 2. [Lecture row J]
+    https://arxiv.org/abs/1412.0035, with β = 2.
+
+    Examples:
+        >>> style_transfer.total_variation(jnp.array([[0.0, 1.0], [0.0, 3.0]])[..., None])  # 1² + 3² and 2²
+        Array(14., dtype=float32)
+
+    [Lecture row J]
     """
     z = _maps(x)
     down, across = (numerics.square(jnp.diff(z, axis=axis)).sum((-3, -2, -1)) for axis in (-3, -2))
@@ -154,6 +177,23 @@ def stylize(
     Raises:
         ValueError: if ``steps`` is below 1, ``keep`` is not in [0, steps), a layer is missing from the features, or
             ``start`` and ``content`` have different shapes.
+
+    Examples:
+        With the image itself as its feature, descent from black reaches the content, when style does not count:
+
+        >>> content, style = jnp.full((2, 2, 1), 0.5), jnp.ones((2, 2, 1))
+        >>> found = style_transfer.stylize(
+        ...     lambda image: {"pixels": image},
+        ...     content,
+        ...     style,
+        ...     start=jnp.zeros((2, 2, 1)),
+        ...     optimizer=optax.sgd(0.5),
+        ...     steps=10,
+        ...     style_weight=0.0,
+        ...     layers=(("pixels",), ("pixels",)),
+        ... )
+        >>> found.image.ravel().round(2)
+        Array([0.5, 0.5, 0.5, 0.5], dtype=float32)
 
     [Lecture row J]
     """
@@ -216,6 +256,15 @@ def vgg19_features(layer: nn.Layer, params: Any, names: Sequence[str] = (*CONTEN
 
     Raises:
         ValueError: for a layer that does not exist.
+
+    Examples:
+        >>> from jaxdl import models
+        >>> net, image = models.vgg19(10, width=1 / 64), jnp.zeros((16, 16, 3))
+        >>> def features(key):
+        ...     params, _ = net.init(key, (32, 32, 3))
+        ...     return style_transfer.vgg19_features(net, params, ("conv1_1", "conv2_1"))(image)
+        >>> {name: map.shape for name, map in jax.eval_shape(features, jax.random.key(0)).items()}
+        {'conv1_1': (16, 16, 1), 'conv2_1': (8, 8, 2)}
 
     [Lecture row J]
     """

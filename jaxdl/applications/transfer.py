@@ -46,6 +46,17 @@ def with_head(layer: nn.Layer, after: str, head: nn.Layer, *, name: str = "head"
 
     Raises:
         ValueError: as in `trunk`, or if the trunk has a part of that name.
+
+    Examples:
+        >>> from jaxdl import nn
+        >>> old = nn.serial(fc1=nn.Dense(4), act=jnp.tanh, fc2=nn.Dense(10))
+        >>> params, state = old.init(jax.random.key(0), (3,))
+        >>> new = transfer.with_head(old, "act", nn.Dense(2))
+        >>> nn.paths(transfer.trunk(old, "act")), nn.paths(new)
+        (['fc1', 'act'], ['fc1', 'act', 'head'])
+        >>> new_params, _ = transfer.start(jax.random.key(1), new, (3,), params, state)
+        >>> bool((new_params["fc1"]["kernel"] == params["fc1"]["kernel"]).all()), new_params["head"]["kernel"].shape
+        (True, (4, 2))
     """
     kept = trunk(layer, after)
     if name in kept.children:
@@ -78,6 +89,14 @@ def hold(layer: nn.Layer, *paths: str) -> nn.Layer:
 
     Hold frozen parts, too; otherwise their batch norms would use and track the batch's statistics, and dropout would
     drop units.
+
+    Examples:
+        >>> from jaxdl import nn
+        >>> net = transfer.hold(nn.serial(drop=nn.Dropout(0.5), fc=nn.Dense(2)), "drop")
+        >>> params, state = net.init(jax.random.key(0), (3,))
+        >>> y, _ = net.apply(params, state, jnp.ones((1, 3)), train=True)  # nothing is dropped, so no key is needed
+        >>> y.shape
+        (1, 2)
     """
     for path in paths:
         layer = nn.replace(layer, path, _held(nn.at(layer, path)))
@@ -97,6 +116,13 @@ def by_path(
 
     Raises:
         ValueError: for a negative factor, and at ``init`` for a parameter that no expression matches.
+
+    Examples:
+        >>> optimizer = transfer.by_path(optax.sgd, 1.0, {"head/.*": 1.0, ".*": 0.0})
+        >>> params = {"head": {"bias": jnp.zeros(1)}, "trunk": {"bias": jnp.zeros(1)}}
+        >>> updates, _ = optimizer.update(jax.tree.map(jnp.ones_like, params), optimizer.init(params), params)
+        >>> updates["head"]["bias"], updates["trunk"]["bias"]
+        (Array([-1.], dtype=float32), Array([0.], dtype=float32))
     """
     for pattern, factor in factors.items():
         if not factor >= 0:

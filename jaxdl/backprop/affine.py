@@ -24,6 +24,12 @@ def dense_forward(
     Raises:
         ValueError: shapes that do not match.
 
+    Examples:
+        >>> y, residuals = backprop.dense_forward(jnp.array([2.0, 3.0]), jnp.array([[1.0], [10.0]]), jnp.array([0.5]))
+        >>> d_x, d_kernel, d_bias = backprop.dense_backward(residuals, jnp.ones(1))
+        >>> y, d_x, d_kernel.ravel()  # 2 + 30 + 0.5
+        (Array([32.5], dtype=float32), Array([ 1., 10.], dtype=float32), Array([2., 3.], dtype=float32))
+
     [Lecture rows A4, D1]
     """
     numerics.refuse_complex(x=x, kernel=kernel, bias=bias)

@@ -55,7 +55,15 @@ def conv1d_forward(
     dilation: int = 1,
     groups: int = 1,
 ) -> tuple[Float[Array, "*b m c_out"], Convolution]:
-    """Cross-correlation along one axis. See `conv2d_forward`."""
+    """Cross-correlation along one axis. See `conv2d_forward`.
+
+    Examples:
+        >>> x, kernel = jnp.array([1.0, 2.0, 4.0])[:, None], jnp.array([-1.0, 1.0])[:, None, None]
+        >>> y, residuals = backprop.conv1d_forward(x, kernel, padding="VALID")
+        >>> d_x, d_kernel, _ = backprop.conv1d_backward(residuals, jnp.ones((2, 1)))
+        >>> y.ravel(), d_x.ravel(), d_kernel.ravel()  # d_kernel: 1 + 2, 2 + 4
+        (Array([1., 2.], dtype=float32), Array([-1.,  0.,  1.], dtype=float32), Array([3., 6.], dtype=float32))
+    """
     per_axis = (tuple(padding),) if isinstance(padding, list | tuple) else padding
     return _forward(x, kernel, bias, 1, stride, per_axis, dilation, groups)
 
@@ -86,6 +94,18 @@ def conv2d_forward(
 
     Raises:
         ValueError: a wrong rank, mismatched channels, an option below 1, or a window larger than the padded input.
+
+    Examples:
+        A kernel as large as the image is a scalar product, whose derivative for the image is the kernel:
+
+        >>> x = jnp.array([[1.0, 2.0], [3.0, 4.0]])[..., None]
+        >>> kernel = jnp.array([[1.0, 0.0], [0.0, -1.0]])[..., None, None]
+        >>> y, residuals = backprop.conv2d_forward(x, kernel, jnp.zeros(1), padding="VALID")
+        >>> d_x, d_kernel, d_bias = backprop.conv2d_backward(residuals, jnp.ones((1, 1, 1)))
+        >>> y.ravel(), d_x.ravel()  # 1 - 4
+        (Array([-3.], dtype=float32), Array([ 1.,  0.,  0., -1.], dtype=float32))
+        >>> d_kernel.ravel(), d_bias
+        (Array([1., 2., 3., 4.], dtype=float32), Array([1.], dtype=float32))
     """
     return _forward(x, kernel, bias, 2, stride, padding, dilation, groups)
 

@@ -27,6 +27,11 @@ def install(forward: Callable[..., tuple[Any, Any]], backward: Callable[[Any, An
     Returns:
         `f(*arrays, **options) -> output`. Options are keyword-only constants; JAX raises an error where a gradient with
         respect to one is requested.
+
+    Examples:
+        >>> relu = backprop.install(backprop.relu_forward, backprop.relu_backward)
+        >>> jax.vmap(jax.grad(relu))(jnp.array([-1.0, 2.0]))
+        Array([0., 1.], dtype=float32)
     """
 
     @functools.wraps(forward)

@@ -39,6 +39,11 @@ def squared_error_forward(
 
     Raises:
         ValueError: shapes that differ.
+
+    Examples:
+        >>> y, residuals = backprop.squared_error_forward(jnp.array([3.0]), jnp.array([1.0]))
+        >>> y, backprop.squared_error_backward(residuals, jnp.ones(1))[0]
+        (Array([4.], dtype=float32), Array([4.], dtype=float32))
     """
     predictions, targets, dtypes = _widen_pair(predictions, targets)
     error = predictions - targets
@@ -54,7 +59,13 @@ def squared_error_backward(residuals: PyTree, cotangent: Float[Array, "..."]) ->
 def half_squared_error_forward(
     predictions: Float[ArrayLike, "..."], targets: Shaped[ArrayLike, "..."]
 ) -> tuple[Float[Array, "..."], PyTree]:
-    """Half the squared error ½ (ŷ − y)². Raises: see `squared_error_forward`."""
+    """Half the squared error ½ (ŷ − y)². Raises: see `squared_error_forward`.
+
+    Examples:
+        >>> y, residuals = backprop.half_squared_error_forward(jnp.array([3.0]), jnp.array([1.0]))
+        >>> y, backprop.half_squared_error_backward(residuals, jnp.ones(1))[0]
+        (Array([2.], dtype=float32), Array([2.], dtype=float32))
+    """
     predictions, targets, dtypes = _widen_pair(predictions, targets)
     error = predictions - targets
     return (0.5 * error * error).astype(_result(dtypes)), (error, dtypes)
@@ -76,6 +87,13 @@ def binary_cross_entropy_forward(
 
     Raises:
         ValueError: shapes that differ.
+
+    Examples:
+        At p = ½ the loss is ln 2, and its derivative −1/p:
+
+        >>> y, residuals = backprop.binary_cross_entropy_forward(jnp.array([0.5]), jnp.array([1.0]))
+        >>> y, backprop.binary_cross_entropy_backward(residuals, jnp.ones(1))[0]
+        (Array([0.6931472], dtype=float32), Array([-2.], dtype=float32))
     """
     p, y, dtypes = _widen_pair(probabilities, labels, ("probabilities", "labels"))
     y = jnp.where(((y >= 0) & (y <= 1)).all(), y, jnp.nan)
@@ -101,6 +119,11 @@ def sigmoid_binary_cross_entropy_forward(
 
     Raises:
         ValueError: shapes that differ.
+
+    Examples:
+        >>> y, residuals = backprop.sigmoid_binary_cross_entropy_forward(jnp.array([0.0]), jnp.array([1.0]))
+        >>> y, backprop.sigmoid_binary_cross_entropy_backward(residuals, jnp.ones(1))[0]  # ln 2, ½ - 1
+        (Array([0.6931472], dtype=float32), Array([-0.5], dtype=float32))
     """
     z, y, dtypes = _widen_pair(logits, labels, ("logits", "labels"))
     y = jnp.where(((y >= 0) & (y <= 1)).all(), y, jnp.nan)
@@ -132,6 +155,13 @@ def softmax_cross_entropy_forward(
 
     Raises:
         ValueError: labels of another shape, or class numbers that are not integers.
+
+    Examples:
+        Logits ln 1 and ln 3 have the probabilities ¼ and ¾, and the gradient is ŷ − y:
+
+        >>> y, residuals = backprop.softmax_cross_entropy_forward(jnp.log(jnp.array([[1.0, 3.0]])), jnp.array([1]))
+        >>> y, backprop.softmax_cross_entropy_backward(residuals, jnp.ones(1))[0]  # -ln ¾
+        (Array([0.28768206], dtype=float32), Array([[ 0.25, -0.25]], dtype=float32))
     """
     numerics.refuse_complex(logits=logits, labels=labels)
     dtype = numerics.result_dtype(logits)

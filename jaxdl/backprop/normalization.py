@@ -61,6 +61,14 @@ def batch_norm_forward(
 
     Raises:
         ValueError: a shape that does not broadcast to that of x.
+
+    Examples:
+        Of (x − 3) / 2 at x = 5, with r = ½ and x̂ = 1, the cotangents are r, −r, −½ r² x̂, x̂ and 1:
+
+        >>> mean, var, scale, offset = jnp.array([3.0]), jnp.array([4.0]), jnp.ones(1), jnp.zeros(1)
+        >>> y, residuals = backprop.batch_norm_forward(jnp.array([[5.0]]), mean, var, scale, offset, eps=0.0)
+        >>> [one.item() for one in backprop.batch_norm_backward(residuals, jnp.ones((1, 1)))]
+        [0.5, -0.5, -0.125, 1.0, 1.0]
     """
     numerics.refuse_complex(x=x, mean=mean, var=var, scale=scale, offset=offset)
     x, mean, var = jnp.asarray(x), jnp.asarray(mean), jnp.asarray(var)
@@ -104,6 +112,13 @@ def batch_statistics_forward(
 
     Raises:
         ValueError: x is a scalar or lacks an axis.
+
+    Examples:
+        >>> (mean, var), residuals = backprop.batch_statistics_forward(jnp.array([[1.0], [3.0]]))
+        >>> mean, var
+        (Array([2.], dtype=float32), Array([1.], dtype=float32))
+        >>> backprop.batch_statistics_backward(residuals, (jnp.ones(1), jnp.zeros(1))).ravel()  # 1 / m
+        Array([0.5, 0.5], dtype=float32)
     """
     numerics.refuse_complex(x=x)
     x = jnp.asarray(x)
@@ -146,6 +161,14 @@ def batch_norm_train_forward(
 
     Raises:
         ValueError: a shape that does not broadcast to that of x, or x is a scalar or lacks an axis.
+
+    Examples:
+        Shifting a batch changes nothing, so the cotangents of x sum to 0:
+
+        >>> x = jnp.array([[1.0], [3.0]])
+        >>> y, residuals = backprop.batch_norm_train_forward(x, eps=0.0)
+        >>> y.ravel(), backprop.batch_norm_train_backward(residuals, jnp.array([[1.0], [0.0]]))[0].sum()
+        (Array([-1.,  1.], dtype=float32), Array(0., dtype=float32))
     """
     numerics.refuse_complex(x=x, scale=scale, offset=offset)
     x = jnp.asarray(x)
@@ -193,7 +216,17 @@ def local_response_norm_forward(
         ValueError: `size` is not an int ≥ 1.
 
     Reference: Krizhevsky, Sutskever and Hinton, ImageNet classification with deep convolutional neural networks,
-    2012. https://papers.nips.cc/paper/4824. [Lecture row H8]
+    2012. https://papers.nips.cc/paper/4824.
+
+    Examples:
+        A single channel of 1, with k + α = 4 and β = ½, is halved:
+
+        >>> options = {"size": 1, "k": 3.0, "alpha": 1.0, "beta": 0.5}
+        >>> y, residuals = backprop.local_response_norm_forward(jnp.ones(1), **options)
+        >>> y, backprop.local_response_norm_backward(residuals, jnp.ones(1))  # 4^-½ - 4^-3/2
+        (Array([0.5], dtype=float32), Array([0.375], dtype=float32))
+
+    [Lecture row H8]
     """
     if not isinstance(size, int) or size < 1:
         raise ValueError(f"size: got {size!r}, allowed are ints ≥ 1")

@@ -74,6 +74,12 @@ def max_pool2d_forward(
     Raises:
         ValueError: x is not an image, an option is below 1, the window is larger than the padded input, or the padding
             is not smaller than the window.
+
+    Examples:
+        >>> x = jnp.array([[1.0, 2.0], [6.0, 3.0]])[..., None]
+        >>> y, residuals = backprop.max_pool2d_forward(x)
+        >>> y.ravel(), backprop.max_pool2d_backward(residuals, jnp.ones((1, 1, 1))).ravel()
+        (Array([6.], dtype=float32), Array([0., 0., 1., 0.], dtype=float32))
     """
     x = jnp.asarray(x)
     return maxima(x, pool_axes(x, window, stride, padding))
@@ -104,6 +110,12 @@ def avg_pool2d_forward(
 
     Raises:
         ValueError: see `max_pool2d_forward`.
+
+    Examples:
+        >>> x = jnp.array([[1.0, 2.0], [3.0, 6.0]])[..., None]
+        >>> y, residuals = backprop.avg_pool2d_forward(x)
+        >>> y.ravel(), backprop.avg_pool2d_backward(residuals, jnp.ones((1, 1, 1))).ravel()
+        (Array([3.], dtype=float32), Array([0.25, 0.25, 0.25, 0.25], dtype=float32))
     """
     x = numerics.floats(x)
     residuals = covered(x, pool_axes(x, window, stride, padding), count_padding)
@@ -125,6 +137,12 @@ def l2_pool2d_forward(
     """Euclidean norm of each window, y[i, j] = √Σ_{p,q} x[s i + p − P, s j + q − P]².
 
     Args, Raises: see `max_pool2d_forward`.
+
+    Examples:
+        >>> x = jnp.array([[3.0, 0.0], [0.0, 4.0]])[..., None]
+        >>> y, residuals = backprop.l2_pool2d_forward(x)
+        >>> y.ravel(), backprop.l2_pool2d_backward(residuals, jnp.ones((1, 1, 1))).ravel()  # x / 5
+        (Array([5.], dtype=float32), Array([0.6, 0. , 0. , 0.8], dtype=float32))
     """
     x = numerics.floats(x)
     axes = pool_axes(x, window, stride, padding)
@@ -154,6 +172,15 @@ def weighted_pool2d_forward(
 
     Raises:
         ValueError: weights that are not a matrix; else see `max_pool2d_forward`.
+
+    Examples:
+        Of the weighted mean (1 · 2 + 3 · 6) / 4 = 5 the derivatives for the weights are (x − 5) / 4:
+
+        >>> x, weights = jnp.array([[2.0, 6.0]])[..., None], jnp.array([[1.0, 3.0]])
+        >>> y, residuals = backprop.weighted_pool2d_forward(x, weights)
+        >>> d_x, d_weights = backprop.weighted_pool2d_backward(residuals, jnp.ones((1, 1, 1)))
+        >>> y.ravel(), d_x.ravel(), d_weights.ravel()
+        (Array([5.], dtype=float32), Array([0.25, 0.75], dtype=float32), Array([-0.75,  0.25], dtype=float32))
     """
     numerics.refuse_complex(weights=weights)
     x, weights = numerics.floats(x), jnp.asarray(weights)

@@ -31,7 +31,17 @@ def dropout_forward(
     Raises:
         ValueError: a Python number outside [0, 1), or an unknown mode.
 
-    Erratum: E prints one mask per epoch. [Lecture rows D1, G3]
+    Erratum: E prints one mask per epoch.
+
+    Examples:
+        The units that are 0 get no gradient, and the others twice as much:
+
+        >>> y, residuals = backprop.dropout_forward(jax.random.key(0), jnp.ones(8), rate=0.5)
+        >>> d_key, d_x = backprop.dropout_backward(residuals, jnp.ones(8))
+        >>> bool((d_x == y).all()), set(y.tolist())
+        (True, {0.0, 2.0})
+
+    [Lecture rows D1, G3]
     """
     if isinstance(rate, Real) and not 0 <= rate < 1:
         raise ValueError(f"rate: got {rate}, allowed is 0 ≤ rate < 1, the probability of dropping")

@@ -22,6 +22,11 @@ def deep_linear(params: Sequence[Mapping[str, ArrayLike]], x: Float[ArrayLike, "
     Raises:
         ValueError: no layers, or shapes that `layers.dense` refuses.
 
+    Examples:
+        >>> params = [{"kernel": np.array([[2.0]])}, {"kernel": np.array([[1.0]]), "bias": np.array([-1.0])}]
+        >>> classical.deep_linear(params, np.array([[3.0]]))  # 2 * 3 - 1
+        Array([[5.]], dtype=float32)
+
     [Lecture row A5]
     """
     _check_layers(params)
@@ -41,6 +46,13 @@ def collapse_linear(params: Sequence[Mapping[str, ArrayLike]]) -> dict[str, Arra
 
     Raises:
         ValueError: no layers, or shapes that do not match.
+
+    Examples:
+        Adding a layer that doubles and one that subtracts 1 is y = 2x − 1:
+
+        >>> params = [{"kernel": np.array([[2.0]])}, {"kernel": np.array([[1.0]]), "bias": np.array([-1.0])}]
+        >>> classical.collapse_linear(params)
+        {'kernel': Array([[2.]], dtype=float32), 'bias': Array([-1.], dtype=float32)}
 
     [Lecture row A5]
     """

@@ -57,6 +57,13 @@ def linear_regression(
     Raises:
         ValueError: shapes that do not match, an unknown method, or numbers not above 0.
 
+    Examples:
+        Points on the line y = 1 + 2x:
+
+        >>> fit = classical.linear_regression(np.array([[0.0], [1.0], [3.0]]), np.array([1.0, 3.0, 7.0]))
+        >>> fit.coefficients, fit.intercept
+        (Array([2.], dtype=float32), Array(1., dtype=float32))
+
     [Lecture row A1]
     """
     optimum.check_examples(x, y, "y")

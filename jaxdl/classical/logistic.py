@@ -87,7 +87,19 @@ def logistic_regression(
         ValueError: shapes that do not match, an unknown method, or numbers not above 0.
 
     Reference: Albert and Anderson, On the existence of maximum likelihood estimates in logistic regression models,
-    1984. https://doi.org/10.1093/biomet/71.1.1. [Lecture row A2]
+    1984. https://doi.org/10.1093/biomet/71.1.1.
+
+    Examples:
+        The data are symmetric about 0, so the intercept is 0:
+
+        >>> x, labels = np.array([[-2.0], [-1.0], [1.0], [2.0]]), np.array([0, 0, 1, 1])
+        >>> fit = classical.logistic_regression(x, labels)
+        >>> bool(fit.converged), bool(fit.separable)
+        (True, False)
+        >>> bool(fit.coefficients[0] > 0), round(abs(float(fit.intercept)), 4)
+        (True, 0.0)
+
+    [Lecture row A2]
     """
     optimum.check_examples(x, labels, "labels")
     labels = jnp.asarray(labels)
@@ -120,6 +132,12 @@ def softmax_regression(
         C, method, learning_rate, tolerance, max_iterations: see `logistic_regression`.
 
     Returns, Raises: see `logistic_regression`.
+
+    Examples:
+        >>> x, labels = np.array([[-2.0], [0.0], [2.0]]), np.array([0, 1, 2])
+        >>> fit = classical.softmax_regression(x, labels, num_classes=3)
+        >>> (x @ fit.coefficients + fit.intercept[None]).argmax(-1)
+        Array([0, 1, 2], dtype=int32)
 
     [Lecture row A2]
     """

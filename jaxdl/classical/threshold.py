@@ -59,7 +59,17 @@ def perceptron(
         ValueError: shapes that do not match, or `max_passes` not above 0.
 
     Reference: Rosenblatt, The perceptron, 1958. https://doi.org/10.1037/h0042519; Novikoff, On convergence proofs
-    for perceptrons, 1962. [Lecture row A3]
+    for perceptrons, 1962.
+
+    Examples:
+        The logical AND of two inputs is linearly separable:
+
+        >>> x, labels = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]]), np.array([-1, -1, -1, 1])
+        >>> fit = classical.perceptron(x, labels)
+        >>> bool(fit.converged), np.sign(x @ fit.coefficients + fit.intercept)
+        (True, array([-1., -1., -1.,  1.], dtype=float32))
+
+    [Lecture row A3]
     """
     optimum.check_examples(x, labels, "labels")
     if isinstance(max_passes, int | float) and not max_passes > 0:

@@ -24,6 +24,11 @@ def leaf_ulps(a: ArrayLike, b: ArrayLike) -> float:
 
     Raises:
         ValueError: the shapes or dtypes differ.
+
+    Examples:
+        >>> one = np.float32(1)
+        >>> compare.leaf_ulps(one, np.nextafter(one, np.float32(2)))
+        1.0
     """
     a, b = _alike(a, b)
     if np.array_equal(a, b):
@@ -35,7 +40,12 @@ def leaf_ulps(a: ArrayLike, b: ArrayLike) -> float:
 
 
 def max_ulps(a: Any, b: Any) -> float:
-    """Return the largest `leaf_ulps` over the leaves of two trees of one structure; NaN if any is NaN."""
+    """Return the largest `leaf_ulps` over the leaves of two trees of one structure; NaN if any is NaN.
+
+    Examples:
+        >>> compare.max_ulps({"a": np.float32(1.0)}, {"a": np.float32(1.0) + np.finfo(np.float32).eps})
+        1.0
+    """
     return _largest(jax.tree.map(leaf_ulps, a, b))
 
 
@@ -44,6 +54,10 @@ def max_relative(a: Any, b: Any) -> float:
 
     Raises:
         ValueError: the shapes or dtypes differ.
+
+    Examples:
+        >>> compare.max_relative({"a": np.float32(1.0)}, {"a": np.float32(0.75)})
+        0.25
     """
 
     def relative(x: ArrayLike, y: ArrayLike) -> float:
@@ -65,6 +79,12 @@ def move_one_ulp(tree: Any) -> Any:
 
     Raises:
         ValueError: no leaf holds floating point numbers.
+
+    Examples:
+        >>> tree = {"a": np.ones(2, np.float32), "b": np.zeros(3, np.float32)}
+        >>> moved = compare.move_one_ulp(tree)
+        >>> compare.max_ulps(tree, moved), (moved["a"] - tree["a"]) / np.finfo(np.float32).eps
+        (1.0, Array([1., 1.], dtype=float32))
     """
     leaves, structure = jax.tree.flatten(tree)
     floats = [i for i, leaf in enumerate(leaves) if leaf.size and jnp.issubdtype(leaf.dtype, jnp.floating)]

@@ -79,6 +79,13 @@ def equivalence(
     Raises:
         ValueError: a side is neither form, a factory refuses its keywords, an update needs more than gradients and
             parameters, there are no gradients or fewer than ``steps``, or one does not fit ``params``.
+
+    Examples:
+        Plain descent and momentum take the same first step and then part:
+
+        >>> params, gradients = jnp.zeros(2), [jnp.ones(2)] * 2
+        >>> compare.equivalence(optax.sgd(0.1), optax.sgd(0.1, momentum=0.9), params, gradients).verdict
+        'different'
     """
     if steps is not None and steps < 1:
         raise ValueError(f"steps={steps}: at least 1 is needed")

@@ -72,6 +72,10 @@ def same(
 
     Raises:
         ValueError: see ``equivalence``; also if ``gradients`` holds no stream.
+
+    Examples:
+        >>> compare.same(optax.sgd(0.1), optax.sgd(0.2), steps=2).verdict
+        'different'
     """
     if gradients is not None and not gradients:
         raise ValueError("gradients: got no stream, at least one is needed")
@@ -114,6 +118,10 @@ def assert_equivalent(
     Raises:
         AssertionError: the optimizers differ, or they may differ by keywords that were not exercised.
         ValueError: see ``same``.
+
+    Examples:
+        >>> compare.assert_equivalent(optax.sgd(0.1), optax.chain(optax.scale(-0.1)), steps=2).verdict
+        'identical'
     """
     found = same(a, b, params, gradients=gradients, steps=steps)
     open_ones = [name for name in found.unseen if not WORDS.get(name, "").startswith("rounding")]

@@ -55,6 +55,11 @@ def sparse(key: jax.Array, params: Any, steps: int = 100, *, density: float = 0.
     """Draw each entry from N(0, 1) with probability ``density`` at each step; it is 0 otherwise.
 
     This reveals how accumulators treat zeros: their initial values and how fast they forget.
+
+    Examples:
+        >>> stream = streams.sparse(jax.random.key(0), {"w": jnp.zeros(1000)}, steps=2, density=0.1)
+        >>> len(stream), bool(abs((stream[0]["w"] != 0).mean() - 0.1) < 0.05)
+        (2, True)
     """
     if not 0 < density <= 1:
         raise ValueError(f"density={density}: it must be above 0 and at most 1")
@@ -70,6 +75,11 @@ def tiny(key: jax.Array, params: Any, steps: int = 100, *, low: float = 1e-10, h
     """Draw from N(0, s²), with s per entry log-uniform from ``low`` to ``high``: gradients close to any usual eps.
 
     This reveals the value and the placement of eps: inside a root, 1e-8 acts like 1e-4 outside.
+
+    Examples:
+        >>> gradients = jnp.stack(streams.tiny(jax.random.key(0), jnp.zeros(1000), steps=1))
+        >>> bool(abs(gradients).max() < 0.01), bool(jnp.median(abs(gradients)) < 1e-5)
+        (True, True)
     """
     return _scaled(key, params, steps, low, high)
 
@@ -105,6 +115,14 @@ def recorded(
 
     Returns:
         The initial parameters and the gradients, one tree per step.
+
+    Examples:
+        >>> from jaxdl import models
+        >>> images, labels = np.ones((4, 3), np.float32), np.array([0, 1, 0, 1])
+        >>> net = models.softmax_regression(2)
+        >>> params, stream = streams.recorded(jax.random.key(0), net, images, labels, steps=2, batch_size=4)
+        >>> len(stream), jax.tree.structure(params) == jax.tree.structure(stream[0])
+        (2, True)
     """
     images, labels = np.asarray(images), np.asarray(labels)
     if not 0 < batch_size <= len(images) == len(labels):

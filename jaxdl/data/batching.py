@@ -50,6 +50,11 @@ def batches(
     Raises:
         ValueError: if the batch size is not in [1, number of examples], seed, epoch or start is out of range or not
             a whole number, or `examples` has no images and labels.
+
+    Examples:
+        >>> examples = data.Examples(np.arange(5.0)[:, None], np.array([0, 1, 0, 1, 0]))
+        >>> [batch.label for batch in data.batches(examples, 2, seed=0, epoch=0, shuffle=False)]
+        [array([0, 1]), array([0, 1])]
     """
     check_examples(examples)
     found = batch_rows(len(examples.labels), batch_size, seed=seed, epoch=epoch, shuffle=shuffle, start=start)
@@ -59,7 +64,12 @@ def batches(
 def batch_rows(
     count: int, batch_size: int, *, seed: int, epoch: int, shuffle: bool = True, start: int = 0
 ) -> Iterator[Rows]:
-    """Yield the row numbers of the batches that `batches` draws from ``count`` examples, with the same errors."""
+    """Yield the row numbers of the batches that `batches` draws from ``count`` examples, with the same errors.
+
+    Examples:
+        >>> [rows.row for rows in data.batch_rows(5, 2, seed=0, epoch=0, shuffle=False)]
+        [array([0, 1], dtype=int32), array([2, 3], dtype=int32)]
+    """
     steps = steps_per_epoch(count, batch_size)
     check_whole("seed", seed)
     check_whole("epoch", epoch)
@@ -79,6 +89,13 @@ def take(examples: Examples, rows: Rows) -> Batch:
 
     Raises:
         ValueError: if rows is not a `Rows`.
+
+    Examples:
+        >>> examples = data.Examples(np.array([[1.0], [2.0], [3.0]]), np.array([0, 1, 0]))
+        >>> rows = next(data.batch_rows(3, 2, seed=0, epoch=0, shuffle=False))
+        >>> data.take(examples, rows).image
+        array([[1.],
+               [2.]])
     """
     if not isinstance(rows, Rows):
         raise ValueError(f"rows is a {type(rows).__name__}; expected data.Rows, as data.batch_rows gives them")
@@ -90,6 +107,12 @@ def stack_rows(batches: Sequence[Rows], columns: int) -> Rows:
 
     Raises:
         ValueError: if there are no batches, or more than columns.
+
+    Examples:
+        >>> rows = list(data.batch_rows(4, 2, seed=0, epoch=0, shuffle=False))
+        >>> data.stack_rows(rows, 3).row
+        array([[ 0,  2, -1],
+               [ 1,  3, -1]], dtype=int32)
     """
     if not 1 <= len(batches) <= columns:
         raise ValueError(f"there are {len(batches)} batches; with columns={columns} there may be 1 to {columns}")
@@ -103,6 +126,10 @@ def steps_per_epoch(count: int, batch_size: int) -> int:
 
     Raises:
         ValueError: if the batch size is not in [1, count].
+
+    Examples:
+        >>> data.steps_per_epoch(50_000, 128)
+        390
     """
     check_whole("count", count)
     if not isinstance(batch_size, Integral) or not 1 <= batch_size <= count:
@@ -124,6 +151,11 @@ def eval_batches(examples: Examples, batch_size: int) -> Iterator[Batch]:
 
     Raises:
         ValueError: if the batch size is not a whole number of at least 1, or there are no examples.
+
+    Examples:
+        >>> examples = data.Examples(np.arange(3.0)[:, None], np.array([0, 1, 0]))
+        >>> [batch.weight for batch in data.eval_batches(examples, 2)]
+        [array([1., 1.], dtype=float32), array([1., 0.], dtype=float32)]
     """
     check_examples(examples)
     if len(examples.labels) == 0:

@@ -82,6 +82,12 @@ def from_arrays(
         ValueError: for other types or ranks; pixels that are not finite or not in `[0, scale]`; labels that are out
             of range, not finite, or not whole numbers although classes are named; and if images and labels differ in
             number.
+
+    Examples:
+        >>> images, labels = np.zeros((4, 8, 8), np.uint8), np.array([0, 1, 1, 0])
+        >>> own = data.from_arrays(images, labels, classes=["cat", "dog"], name="pets")
+        >>> own.images.shape, own.classes
+        ((4, 8, 8, 1), ('cat', 'dog'))
     """
     pairs = {"test": (test_images, test_labels), "dev": (dev_images, dev_labels)}
     for part, (x, y) in pairs.items():

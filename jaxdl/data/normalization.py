@@ -51,6 +51,14 @@ def fit_normalization(images: ArrayLike, scale: float | int) -> Normalization:
     Raises:
         ValueError: if there are no images, they have another rank, or the scale is not positive.
 
+    Examples:
+        Bytes 0 and 255 are 0 and 1, of mean and standard deviation ½:
+
+        >>> images = np.array([0, 255], np.uint8)[:, None, None, None]
+        >>> stats = data.fit_normalization(images, 255)
+        >>> stats.mean, stats.std
+        (array([0.5], dtype=float32), array([0.5], dtype=float32))
+
     [Lecture row G6]
     """
     if isinstance(images, tuple):
@@ -77,6 +85,10 @@ def no_normalization(channels: int, scale: float | int) -> Normalization:
 
     Raises:
         ValueError: if there are no channels, or the scale is not positive.
+
+    Examples:
+        >>> data.normalize(np.array([[0, 51, 255]], np.uint8), data.no_normalization(3, 255))
+        Array([[0. , 0.2, 1. ]], dtype=float32)
     """
     if not isinstance(channels, Integral) or channels < 1:
         raise ValueError(f"channels is {shown(channels)}; must be an integer of at least 1")
@@ -106,6 +118,10 @@ def to_unit(x: ArrayLike, scale: Any) -> Float[Array, "..."]:
 
     Raises:
         ValueError: if x is complex.
+
+    Examples:
+        >>> data.to_unit(np.array([0, 51, 255], np.uint8), 255)
+        Array([0. , 0.2, 1. ], dtype=float32)
     """
     x = jnp.asarray(x)
     if jnp.issubdtype(x.dtype, jnp.complexfloating):
@@ -126,6 +142,12 @@ def standardize(x: ArrayLike, stats: Normalization) -> Float[Array, "..."]:
 
     Raises:
         ValueError: if the channels of x and stats differ in number, or x is not floats.
+
+    Examples:
+        >>> stats = data.Normalization(np.array([0.5]), np.array([0.25]), 255.0)
+        >>> data.standardize(np.array([[0.0], [1.0]], np.float32), stats)
+        Array([[-2.],
+               [ 2.]], dtype=float32)
     """
     x = jnp.asarray(x)
     if not jnp.issubdtype(x.dtype, jnp.floating):
@@ -149,6 +171,10 @@ def normalize(x: ArrayLike, stats: Normalization) -> Float[Array, "..."]:
 
     Raises:
         ValueError: if the channels of x and stats differ in number.
+
+    Examples:
+        >>> data.normalize(np.array([[51.0]]), data.Normalization(np.array([0.1]), np.array([0.2]), 255.0))
+        Array([[0.5]], dtype=float32)
 
     [Lecture row G6]
     """

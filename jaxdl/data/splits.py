@@ -49,6 +49,12 @@ def split(dataset: Dataset, *, seed: int, dev_fraction: float | int, test_fracti
     Warns:
         RuntimeWarning: if classes have no example in a part; it names them.
 
+    Examples:
+        >>> own = data.from_arrays(np.zeros((10, 4)), np.arange(10) % 2)
+        >>> parts = data.split(own, seed=0, dev_fraction=0.25, test_fraction=0.2)
+        >>> [len(part.labels) for part in (parts.train, parts.dev, parts.test)]
+        [6, 2, 2]
+
     [Lecture row G9]
     """
     if not isinstance(dataset, Dataset):
@@ -94,6 +100,10 @@ def k_fold(labels: Any, folds: int, *, seed: int) -> list[tuple[np.ndarray, np.n
 
     Raises:
         ValueError: if ``folds`` or ``seed`` is out of range, and for labels that are no array over examples.
+
+    Examples:
+        >>> [development.size for training, development in data.k_fold(np.array([0, 0, 0, 1, 1, 1]), 3, seed=0)]
+        [2, 2, 2]
 
     [Lecture row G9]
     """

@@ -38,6 +38,11 @@ def rings(count: int, *, seed: int, radii: tuple[float | int, ...] = (1.0, 2.0),
     Raises:
         ValueError: for an argument out of range.
 
+    Examples:
+        >>> points = toy.rings(4, seed=0, radii=(1.0, 2.0), noise=0.0)
+        >>> points.labels, np.linalg.norm(points.images, axis=1)
+        (array([0, 1, 0, 1], dtype=int32), array([1., 2., 1., 2.], dtype=float32))
+
     [Lecture rows A5, A7]
     """
     if not radii or not all(0 <= r < math.inf for r in radii):
@@ -65,6 +70,11 @@ def spiral(count: int, *, seed: int, arms: int = 2, turns: float | int = 1.5, no
 
     Raises:
         ValueError: for an argument out of range.
+
+    Examples:
+        >>> points = toy.spiral(6, seed=0, arms=3)
+        >>> points.images.shape, sorted(points.labels.tolist())
+        ((6, 2), [0, 0, 1, 1, 2, 2])
 
     [Lecture row A5]
     """
@@ -104,6 +114,12 @@ def pasted(
 
     Raises:
         ValueError: for an argument out of range, or objects that do not fit on a canvas.
+
+    Examples:
+        >>> square = np.ones((1, 6, 6), np.float32)
+        >>> scenes = toy.pasted(square, np.array([0]), 2, seed=0, side=16)
+        >>> scenes.images.shape
+        (2, 16, 16, 1)
 
     [Lecture row J]
     """

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from jaxdl import disk
+from jaxdl import disk, texts
 from jaxdl.extras import needed
 from jaxdl.interop import hdf5files, torchfiles
 
@@ -47,7 +47,12 @@ def read(path: str | os.PathLike) -> Tensors:
     if suffix is None:
         raise ValueError(f"{path}: the name ends in {path.suffix!r}, allowed are {', '.join(SUFFIXES)}")
     disk.check_regular(path)
-    return READERS.get(suffix, _read_safetensors)(path)
+    try:
+        return READERS.get(suffix, _read_safetensors)(path)
+    except ValueError as error:  # a name in the file may hold line breaks, or megabytes
+        if (said := texts.cut(texts.printable(str(error)))) == str(error):
+            raise
+        raise ValueError(said) from error
 
 
 def is_keras(path: str | os.PathLike) -> bool:
@@ -67,6 +72,13 @@ def write_safetensors(
 
     Raises:
         ValueError: for a dtype that safetensors does not support, such as complex128, and for random keys.
+
+    Examples:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     interop.write_safetensors(f"{folder}/two.safetensors", {"a": np.ones(2, np.float32)})
+        ...     interop.read(f"{folder}/two.safetensors")
+        {'a': array([1., 1.], dtype=float32)}
     """
     with needed("writing safetensors", "interop"):
         from safetensors.numpy import save
@@ -156,5 +168,8 @@ def _read_safetensors(path: Path) -> Tensors:
         if about["dtype"] not in _dtypes():
             raise ValueError(f"{path}: {name} is {about['dtype']}; allowed are {', '.join(_dtypes())}")
         values = np.frombuffer(about["data"], _dtypes()[about["dtype"]])
-        tensors[name] = values.reshape(about["shape"])
+        try:
+            tensors[name] = values.reshape(about["shape"])
+        except ValueError as error:  # one size is 0, and the others together exceed an address
+            raise ValueError(f"{path}: {name} has sizes {about['shape']}, which make no array ({error})") from error
     return tensors

@@ -29,6 +29,13 @@ def from_linen(module: Any, *, mode: str | None = None, rngs: Sequence[str] = ("
 
     Raises:
         ValueError: if the module is not a flax module, or its call does not take ``mode``.
+
+    Examples:
+        >>> import flax.linen
+        >>> layer = interop.from_linen(flax.linen.Dense(4))
+        >>> params, state = layer.init(jax.random.key(0), (3,))
+        >>> params["kernel"].shape
+        (3, 4)
     """
     if not isinstance(module, linen.Module):
         raise ValueError(f"module: got {type(module).__name__}, allowed are instances of flax.linen.Module")
@@ -63,6 +70,13 @@ def to_linen(layer: nn.Layer, *, axis_name: str | None = None) -> linen.Module:
     Args:
         layer: the network or part of one.
         axis_name: name of the mapped axis over which batch statistics are synchronised.
+
+    Examples:
+        >>> from jaxdl import nn
+        >>> module = interop.to_linen(nn.serial(fc=nn.Dense(2)))
+        >>> variables = module.init(jax.random.key(0), jnp.ones((1, 3)))
+        >>> module.apply(variables, jnp.ones((1, 3))).shape
+        (1, 2)
     """
     return _LayerModule(layer.init, layer.apply, axis_name)
 

@@ -9,7 +9,14 @@ from jaxdl.interop.torchvision import by_rules
 
 
 def vgg(layer: nn.Layer) -> dict[str, str]:
-    """Return Keras' names for VGG16 and VGG19."""
+    """Return Keras' names for VGG16 and VGG19.
+
+    Examples:
+        >>> from jaxdl import models
+        >>> names = keras.vgg(models.vgg16())
+        >>> names["conv1_1"], names["fc6"]
+        ('block1_conv1', 'fc1')
+    """
     rules = [
         (r"conv(\d)_(\d)", lambda match: f"block{match[1]}_conv{match[2]}"),
         (r"fc([67])", lambda match: f"fc{int(match[1]) - 5}"),

@@ -69,6 +69,18 @@ def from_torch(
 
     Raises:
         Mismatch: if names or shapes differ; it lists all of them.
+
+    Examples:
+        PyTorch keeps a dense kernel as (out, in):
+
+        >>> from jaxdl import nn
+        >>> net = nn.serial(fc=nn.Dense(2))
+        >>> tensors = {"1.weight": np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]), "1.bias": np.zeros(2)}
+        >>> params, state = interop.from_torch(tensors, net, (3,), lambda layer: {"fc": "1"})
+        >>> params["fc"]["kernel"]
+        Array([[1., 4.],
+               [2., 5.],
+               [3., 6.]], dtype=float32)
     """
     wanted = {_present_name(name): a for name, a in tensors.items() if not name.endswith("num_batches_tracked")}
     slots = _slots(layer, in_shape, names(layer), _torch_slots)
@@ -76,19 +88,46 @@ def from_torch(
 
 
 def to_torch(layer: nn.Layer, params: Any, state: Any, in_shape: Sequence[int], names: Names) -> dict[str, Any]:
-    """Return the PyTorch state dict of a network, as arrays by name. See `from_torch`."""
+    """Return the PyTorch state dict of a network, as arrays by name. See `from_torch`.
+
+    Examples:
+        >>> from jaxdl import nn
+        >>> net = nn.serial(fc=nn.Dense(2))
+        >>> params, state = net.init(jax.random.key(0), (3,))
+        >>> tensors = interop.to_torch(net, params, state, (3,), lambda layer: {"fc": "1"})
+        >>> {name: array.shape for name, array in tensors.items()}
+        {'1.weight': (2, 3), '1.bias': (2,)}
+    """
     return _export(params, state, _slots(layer, in_shape, names(layer), _torch_slots))
 
 
 def from_keras(
     tensors: Mapping[str, ArrayLike], layer: nn.Layer, in_shape: Sequence[int], names: Names
 ) -> tuple[Any, Any]:
-    """Convert Keras' arrays ``LAYER/kernel``, ... to params and state. See `from_torch`; Keras' layouts are ours."""
+    """Convert Keras' arrays ``LAYER/kernel``, ... to params and state. See `from_torch`; Keras' layouts are ours.
+
+    Examples:
+        >>> from jaxdl import nn
+        >>> net = nn.serial(fc=nn.Dense(2))
+        >>> tensors = {"dense_1/kernel": np.ones((3, 2), np.float32), "dense_1/bias": np.zeros(2, np.float32)}
+        >>> params, state = interop.from_keras(tensors, net, (3,), lambda layer: {"fc": "dense_1"})
+        >>> params["fc"]["kernel"].shape
+        (3, 2)
+    """
     return _fill(dict(tensors), layer, in_shape, _slots(layer, in_shape, names(layer), _keras_slots))
 
 
 def to_keras(layer: nn.Layer, params: Any, state: Any, in_shape: Sequence[int], names: Names) -> dict[str, Any]:
-    """Return a network's arrays under Keras' names ``LAYER/kernel``, ..., for `write_keras`. See `from_keras`."""
+    """Return a network's arrays under Keras' names ``LAYER/kernel``, ..., for `write_keras`. See `from_keras`.
+
+    Examples:
+        >>> from jaxdl import nn
+        >>> net = nn.serial(fc=nn.Dense(2))
+        >>> params, state = net.init(jax.random.key(0), (3,))
+        >>> tensors = interop.to_keras(net, params, state, (3,), lambda layer: {"fc": "dense_1"})
+        >>> {name: array.shape for name, array in tensors.items()}
+        {'dense_1/kernel': (3, 2), 'dense_1/bias': (2,)}
+    """
     return _export(params, state, _slots(layer, in_shape, names(layer), _keras_slots))
 
 

@@ -26,6 +26,12 @@ def from_nnx(module: Any, *, input_dtype: Any = jnp.float32) -> nn.Layer:
 
     Raises:
         ValueError: if ``module`` is neither.
+
+    Examples:
+        >>> from flax import nnx
+        >>> layer = interop.from_nnx(lambda rngs: nnx.Linear(3, 4, rngs=rngs))
+        >>> layer.out_shape((3,))
+        (4,)
     """
     if isinstance(module, nnx.Module):
         make = lambda rngs: module
@@ -78,6 +84,13 @@ def to_nnx(layer: nn.Layer, in_shape: Any, *, rngs: nnx.Rngs, axis_name: str | N
         in_shape: shape of one input, without a batch axis.
         rngs: source of random keys: its stream params draws the parameters, its stream dropout serves training.
         axis_name: name of the mapped axis over which batch statistics are synchronised.
+
+    Examples:
+        >>> from flax import nnx
+        >>> from jaxdl import nn
+        >>> module = interop.to_nnx(nn.serial(fc=nn.Dense(2)), (3,), rngs=nnx.Rngs(0))
+        >>> module(jnp.ones((1, 3))).shape
+        (1, 2)
     """
     return _LayerModule(layer, in_shape, rngs, axis_name)
 

@@ -31,6 +31,17 @@ def load(
     Raises:
         ValueError: for a file that cannot be read, and its subclass `Mismatch` for weights of another architecture;
             both name the file.
+
+    Examples:
+        >>> import tempfile
+        >>> from jaxdl import nn
+        >>> net = nn.Dense(2)
+        >>> params, state = net.init(jax.random.key(0), (3,))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     interop.save(f"{folder}/weights.safetensors", params, state)
+        ...     again, _ = interop.load(f"{folder}/weights.safetensors", net, (3,))
+        >>> bool((again["kernel"] == params["kernel"]).all())
+        True
     """
     tensors = files.read(path)
     try:

@@ -26,7 +26,14 @@ def vgg(layer: nn.Layer) -> dict[str, str]:
 
 
 def resnet(layer: nn.Layer) -> dict[str, str]:
-    """Return torchvision's names for ResNet-18 to ResNet-152 with projections (``shortcut="B"``)."""
+    """Return torchvision's names for ResNet-18 to ResNet-152 with projections (``shortcut="B"``).
+
+    Examples:
+        >>> from jaxdl import models
+        >>> names = torchvision.resnet(models.resnet18(shortcut="B"))
+        >>> names["conv1"], names["norm1"]
+        ('conv1', 'bn1')
+    """
     stage = lambda match: f"layer{int(match[1]) - 1}.{int(match[2]) - 1}"
     rules = [
         (r"conv1|fc", lambda match: match[0]),
@@ -76,7 +83,13 @@ def densenet(layer: nn.Layer) -> dict[str, str]:
 
 
 def by_rules(rules: Sequence[tuple[str, Callable[[re.Match], str]]]) -> Callable[[str], str | None]:
-    """Return a function that renames a path by the first rule (regular expression, match → name) that matches fully."""
+    """Return a function that renames a path by the first rule (regular expression, match → name) that matches fully.
+
+    Examples:
+        >>> rename = torchvision.by_rules([(r"fc([67])", lambda match: f"classifier.{match[1]}")])
+        >>> rename("fc6"), rename("conv1")
+        ('classifier.6', None)
+    """
 
     def rename(path: str) -> str | None:
         for pattern, name in rules:

@@ -41,6 +41,13 @@ def choose(product: str, a: Shape, b: Shape, axes: Axes, groups: int = 1, *, nat
         axes: windows of the convolution along each spatial axis.
         groups: number of channel groups.
         native: whether oneDNN may be chosen (`native.serves`).
+
+    Examples:
+        A 3x3 convolution of a batch of one grey 28x28 image to 8 channels:
+
+        >>> axes = kernels.axes_of((28, 28), 3, 1, "SAME")
+        >>> kernels.choose("forward", (1, 28, 28, 1), (3, 3, 1, 8), axes) in kernels.METHODS
+        True
     """
     otherwise = _CHOICES[product](a, b, axes, groups)
     return "native" if native and _native_pays(product, a, b, axes, groups, otherwise) else otherwise

@@ -35,6 +35,12 @@ def correlate(
         groups: number of channel groups.
         method: the method of all three products; see `forms`. None lets `choose` pick one for each product on CPU and
             uses "xla" elsewhere.
+
+    Examples:
+        >>> x, kernel = jnp.array([1.0, 2.0, 4.0])[None, :, None], jnp.array([-1.0, 1.0])[:, None, None]
+        >>> axes = kernels.axes_of((3,), 2, 1, "VALID")
+        >>> kernels.correlate(x, kernel, axes, 1, "xla").ravel()  # 2 - 1, 4 - 2
+        Array([1., 2.], dtype=float32)
     """
     return _forward(x, kernel, axes=axes, groups=groups, method=method)
 
@@ -49,6 +55,14 @@ def correlate_transposed(
         kernel: weights, of the dtype of x.
         axes: windows of the convolution to transpose, which maps the outputs of this one to its inputs.
         groups: number of channel groups.
+
+    Examples:
+        Each of the two values puts (-1, 1) times itself into the three places:
+
+        >>> x, kernel = jnp.array([1.0, 2.0])[None, :, None], jnp.array([-1.0, 1.0])[:, None, None]
+        >>> axes = kernels.axes_of((3,), 2, 1, "VALID")
+        >>> kernels.correlate_transposed(x, kernel, axes, 1).ravel()
+        Array([-1., -1.,  2.], dtype=float32)
     """
     return _input_gradient(x, exchanged(kernel, groups), axes=axes, groups=groups, method=None)
 

@@ -69,6 +69,11 @@ def compute(product: str, a: Array, b: Array, axes: Axes, groups: int = 1, *, me
 
     Raises:
         ValueError: an unknown `method`, and "native" where it cannot run or does not take the dtype.
+
+    Examples:
+        >>> x, kernel = jnp.array([1.0, 2.0, 4.0])[None, :, None], jnp.array([-1.0, 1.0])[:, None, None]
+        >>> kernels.compute("forward", x, kernel, kernels.axes_of((3,), 2, 1, "VALID")).ravel()  # 2 - 1, 4 - 2
+        Array([1., 2.], dtype=float32)
     """
     check_method(method)
     if method == "native":

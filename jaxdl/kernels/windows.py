@@ -45,6 +45,12 @@ def axes_of(lengths: Sequence[int], window, stride, padding, dilation=1) -> tupl
 
     Raises:
         ValueError: a window, stride or dilation below 1, an unknown padding, or a window larger than the padded input.
+
+    Examples:
+        Stride 2 halves the length, (8 + 1 - 3) // 2 + 1, with one place of padding, at the end:
+
+        >>> kernels.axes_of((8,), 3, 2, "SAME")
+        (Axis(length=8, size=3, stride=2, dilation=1, low=0, high=1),)
     """
     named = {"window": window, "stride": stride, "padding": padding, "dilation": dilation}
     values = [sizes.per_axis(name, value, len(lengths)) for name, value in named.items()]

@@ -45,6 +45,13 @@ def scaled_dot_product_attention(
         ValueError: shapes that do not fit one another.
 
     Reference: Vaswani et al., Attention is all you need, section 3.2.1, 2017. https://arxiv.org/abs/1706.03762.
+
+    Examples:
+        A query of 0 compares all keys alike, and the result is the mean of their values:
+
+        >>> values = jnp.array([[1.0], [3.0]])
+        >>> layers.scaled_dot_product_attention(jnp.zeros((1, 2)), jnp.ones((2, 2)), values)
+        Array([[2.]], dtype=float32)
     """
     numerics.refuse_complex(queries=queries, keys=keys, values=values)
     queries, keys, values = jnp.asarray(queries), jnp.asarray(keys), jnp.asarray(values)
@@ -83,6 +90,11 @@ def multi_head_attention(
         ValueError: as there, or a last axis that `heads` does not divide.
 
     Reference: Vaswani et al., Attention is all you need, section 3.2.2, 2017. https://arxiv.org/abs/1706.03762.
+
+    Examples:
+        >>> x = jnp.ones((5, 4))
+        >>> layers.multi_head_attention(x, x, x, heads=2, causal=True).shape
+        (5, 4)
     """
     named = {"queries": queries, "keys": keys, "values": values}
     q, k, v = (_split(name, value, heads) for name, value in named.items())
@@ -119,6 +131,16 @@ def cached_attention(
 
     Raises:
         ValueError: as in `multi_head_attention`, or more steps than places.
+
+    Examples:
+        The first step of three sees itself alone, and stands in the caches' first place:
+
+        >>> x, cache = jnp.array([[2.0, 5.0]]), jnp.zeros((3, 2))
+        >>> y, keys, values = layers.cached_attention(x, x, x, cache, cache, jnp.int32(0), heads=1)
+        >>> y
+        Array([[2., 5.]], dtype=float32)
+        >>> values[0]
+        Array([2., 5.], dtype=float32)
     """
     numerics.refuse_complex(queries=queries, keys=keys, values=values, key_cache=key_cache, value_cache=value_cache)
     queries, key_cache, value_cache = jnp.asarray(queries), jnp.asarray(key_cache), jnp.asarray(value_cache)

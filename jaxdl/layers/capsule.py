@@ -24,6 +24,12 @@ def squash(x: Float[ArrayLike, "*x"], *, axis: int = -1) -> Float[Array, "*x"]:
     Args:
         x: vectors s along `axis`.
         axis: the axis of the entries of a vector.
+
+    Examples:
+        A vector of length 3 gets the length 9 / (1 + 9):
+
+        >>> layers.squash(jnp.array([3.0, 0.0]))
+        Array([0.9, 0. ], dtype=float32)
     """
     wide, norm = _with_norm(x, axis)
     short = norm < 1
@@ -33,7 +39,12 @@ def squash(x: Float[ArrayLike, "*x"], *, axis: int = -1) -> Float[Array, "*x"]:
 
 @own_words
 def capsule_length(x: Float[ArrayLike, "*x"], *, axis: int = -1) -> Float[Array, "..."]:
-    """Length ‖x‖ of each vector, the probability that its capsule encodes, with gradient 0 at 0."""
+    """Length ‖x‖ of each vector, the probability that its capsule encodes, with gradient 0 at 0.
+
+    Examples:
+        >>> layers.capsule_length(jnp.array([3.0, 4.0]))
+        Array(5., dtype=float32)
+    """
     return jnp.squeeze(_with_norm(x, axis)[1], axis).astype(numerics.result_dtype(x))
 
 
@@ -64,6 +75,13 @@ def dynamic_routing(votes: Float[ArrayLike, "*b n_in n_out d"], *, iterations: i
 
     Raises:
         ValueError: fewer than three axes, or fewer than one iteration.
+
+    Examples:
+        Two lower capsules that agree on the first output, and not on the second, whose votes cancel:
+
+        >>> votes = jnp.array([[[3.0, 0.0], [0.0, 1.0]], [[3.0, 0.0], [0.0, -1.0]]])
+        >>> layers.capsule_length(layers.dynamic_routing(votes)) > 0.5
+        Array([ True, False], dtype=bool)
     """
     numerics.refuse_complex(votes=votes)
     votes = jnp.asarray(votes, numerics.result_dtype(votes))

@@ -40,7 +40,16 @@ def conv1d(
     """Cross-correlation along one axis: y[n, o] = b[o] + Σ_{i,c} x[s n + d i − p, c] w[i, c, o].
 
     `padding=(kernel.shape[0] − 1, 0)` makes it causal. See `conv2d` for the arguments; `method="xla"` opts out of
-    jaxdl's choice of an algorithm here, too. [Lecture row H1]
+    jaxdl's choice of an algorithm here, too.
+
+    Examples:
+        Differences of neighbours:
+
+        >>> x, kernel = jnp.array([1.0, 2.0, 4.0])[:, None], jnp.array([-1.0, 1.0])[:, None, None]
+        >>> layers.conv1d(x, kernel, padding="VALID").ravel()
+        Array([1., 2.], dtype=float32)
+
+    [Lecture row H1]
     """
     per_axis = (tuple(padding),) if isinstance(padding, list | tuple) else padding
     return _conv(x, kernel, bias, 1, stride, per_axis, dilation, groups, method)
@@ -84,6 +93,14 @@ def conv2d(
             padded input.
 
     Reference: Dumoulin and Visin, A guide to convolution arithmetic, 2016. https://arxiv.org/abs/1603.07285.
+
+    Examples:
+        >>> image = jnp.arange(9.0).reshape(1, 3, 3, 1)
+        >>> layers.conv2d(image, jnp.ones((3, 3, 1, 1)), padding="VALID").ravel()  # 0 + 1 + ... + 8
+        Array([36.], dtype=float32)
+        >>> layers.conv2d(image, jnp.ones((3, 3, 1, 4)), stride=2).shape
+        (1, 2, 2, 4)
+
     [Lecture rows H2, H3]
     """
     return _conv(x, kernel, bias, 2, stride, padding, dilation, groups, method)
@@ -101,7 +118,13 @@ def conv_transpose1d(
     groups: int = 1,
     output_padding: int = 0,
 ) -> Inexact[Array, "*b m c_out"]:
-    """Transposed convolution along one axis: y[s i + d p − c, o] += x[i, c] w[p, c, o]. See `conv_transpose2d`."""
+    """Transposed convolution along one axis: y[s i + d p − c, o] += x[i, c] w[p, c, o]. See `conv_transpose2d`.
+
+    Examples:
+        >>> x = jnp.array([1.0, 2.0])[:, None]
+        >>> layers.conv_transpose1d(x, jnp.ones((3, 1, 1)), stride=2, padding="VALID").ravel()
+        Array([1., 1., 3., 2., 2.], dtype=float32)
+    """
     per_axis = (tuple(padding),) if isinstance(padding, list | tuple) else padding
     return _conv_transpose(x, kernel, bias, 1, stride, per_axis, dilation, groups, output_padding)
 
@@ -141,7 +164,17 @@ def conv_transpose2d(
         ValueError: as in `conv2d`, a crop that leaves nothing, or an output padding out of its range.
 
     Reference: Zeiler et al., Deconvolutional networks, 2010. https://www.matthewzeiler.com/mattzeiler/deconvolutionalnetworks.pdf;
-    Dumoulin and Visin, A guide to convolution arithmetic, 2016. https://arxiv.org/abs/1603.07285. [Lecture part J]
+    Dumoulin and Visin, A guide to convolution arithmetic, 2016. https://arxiv.org/abs/1603.07285.
+
+    Examples:
+        Each pixel puts its value into a square of 2x2:
+
+        >>> image = jnp.array([[1.0, 2.0]])[..., None]
+        >>> layers.conv_transpose2d(image, jnp.ones((2, 2, 1, 1)), stride=2)[..., 0]
+        Array([[1., 1., 2., 2.],
+               [1., 1., 2., 2.]], dtype=float32)
+
+    [Lecture part J]
     """
     return _conv_transpose(x, kernel, bias, 2, stride, padding, dilation, groups, output_padding)
 
@@ -152,7 +185,15 @@ def convolve1d(
 ) -> Inexact[Array, "*b m"]:
     """True convolution along the last axis, with the kernel flipped: y[n] = Σ_i x[n − i] w[i].
 
-    See `convolve2d`. [Lecture row H1]
+    See `convolve2d`.
+
+    Examples:
+        The coefficients of (1 + 2t)(1 + 3t):
+
+        >>> layers.convolve1d(jnp.array([1.0, 2.0]), jnp.array([1.0, 3.0]))
+        Array([1., 5., 6.], dtype=float32)
+
+    [Lecture row H1]
     """
     x, kernel = jnp.asarray(x), jnp.asarray(kernel)
     return _convolve(x, kernel, mode, 1)
@@ -174,6 +215,11 @@ def convolve2d(
 
     Raises:
         ValueError: an unknown mode, a wrong rank, or a kernel larger than the image in mode "valid".
+
+    Examples:
+        >>> layers.convolve2d(jnp.array([[1.0, 2.0], [3.0, 4.0]]), jnp.array([[0.0, 1.0]]))  # shifts to the right
+        Array([[0., 1., 2.],
+               [0., 3., 4.]], dtype=float32)
 
     [Lecture row H2]
     """

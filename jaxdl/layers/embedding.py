@@ -25,6 +25,11 @@ def embed(indices: Int[ArrayLike, "*b"], table: Float[ArrayLike, "symbols d"]) -
 
     Reference: Bengio et al., A neural probabilistic language model, 2003.
     https://www.jmlr.org/papers/v3/bengio03a.html.
+
+    Examples:
+        >>> layers.embed(jnp.array([2, 0]), jnp.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]))
+        Array([[5., 6.],
+               [1., 2.]], dtype=float32)
     """
     numerics.refuse_complex(table=table)
     indices, table = jnp.asarray(indices), jnp.asarray(table)
@@ -54,6 +59,10 @@ def sinusoidal_positions(
         ValueError: an odd number of features.
 
     Reference: Vaswani et al., Attention is all you need, section 3.5, 2017. https://arxiv.org/abs/1706.03762.
+
+    Examples:
+        >>> layers.sinusoidal_positions(jnp.array([0.0]), features=4)  # sin 0, cos 0, sin 0, cos 0
+        Array([[0., 1., 0., 1.]], dtype=float32)
     """
     _check_even("features", features)
     numerics.refuse_complex(positions=positions)
@@ -86,6 +95,13 @@ def rotary(
 
     Reference: Su et al., RoFormer: Enhanced transformer with rotary position embedding, 2021.
     https://arxiv.org/abs/2104.09864.
+
+    Examples:
+        At place 0 nothing turns, and at place π/2 the first pair turns by a quarter:
+
+        >>> layers.rotary(jnp.array([[1.0, 0.0], [1.0, 0.0]]), jnp.array([0.0, jnp.pi / 2])).round(4)
+        Array([[ 1.,  0.],
+               [-0.,  1.]], dtype=float32)
     """
     numerics.refuse_complex(x=x, positions=positions)
     x = jnp.asarray(x)

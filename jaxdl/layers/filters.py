@@ -32,7 +32,13 @@ def apply(
     Raises:
         ValueError: if the kernel is not of rank 2 or the image not of rank 3 or more.
 
-    Example: ``filters.apply(photograph, filters.sharpen())``.
+    Examples:
+        A Laplacian answers where brightness changes, and a flat image has edges at its border alone:
+
+        >>> filters.apply(jnp.ones((3, 3, 1)), filters.edge())[..., 0]
+        Array([[-2., -1., -2.],
+               [-1.,  0., -1.],
+               [-2., -1., -2.]], dtype=float32)
     """
     image, kernel = jnp.asarray(image), jnp.asarray(kernel)
     if kernel.ndim != 2 or image.ndim < 3:
@@ -45,7 +51,15 @@ def apply(
 def sharpen() -> Float[np.ndarray, "3 3"]:
     """Return the kernel that adds the difference from the four neighbours to the pixel; it sums to 1.
 
-    Reference: https://en.wikipedia.org/wiki/Kernel_(image_processing). [Lecture row H4]
+    Reference: https://en.wikipedia.org/wiki/Kernel_(image_processing).
+
+    Examples:
+        >>> filters.sharpen()
+        array([[ 0., -1.,  0.],
+               [-1.,  5., -1.],
+               [ 0., -1.,  0.]], dtype=float32)
+
+    [Lecture row H4]
     """
     return np.array([[0, -1, 0], [-1, 5, -1], [0, -1, 0]], np.float32)
 
@@ -68,6 +82,12 @@ def sobel(axis: int = 0) -> Float[np.ndarray, "3 3"]:
 
     Raises:
         ValueError: for another axis.
+
+    Examples:
+        >>> filters.sobel(axis=1)
+        array([[-1.,  0.,  1.],
+               [-2.,  0.,  2.],
+               [-1.,  0.,  1.]], dtype=float32)
     """
     if axis not in (0, 1):
         raise ValueError(f"axis={axis}: allowed are 0, for rows, and 1, for columns")
@@ -85,6 +105,11 @@ def gaussian(size: int, sigma: float | int, *, ndim: int = 2) -> Float[np.ndarra
 
     Raises:
         ValueError: for a size, deviation or number of axes out of range.
+
+    Examples:
+        >>> blur = filters.gaussian(3, 1.0)
+        >>> round(float(blur.sum()), 6), bool(blur.argmax() == 4)
+        (1.0, True)
     """
     _check(size, ndim)
     if not 0 < sigma < math.inf:
@@ -98,6 +123,11 @@ def moving_average(size: int, *, ndim: int = 2) -> Float[np.ndarray, "..."]:
     """Return the mean over a window, whose entries are equal and sum to 1. See `gaussian` for the arguments.
 
     Over a signal, ``conv1d(x, kernel[:, None, None], padding=(size − 1, 0))`` averages the last `size` samples.
+
+    Examples:
+        >>> filters.moving_average(4, ndim=1)
+        array([0.25, 0.25, 0.25, 0.25], dtype=float32)
+
     [Lecture row H1]
     """
     _check(size, ndim)
@@ -117,7 +147,14 @@ def diagonal(size: int = 3, *, rising: bool = False) -> Float[np.ndarray, "n n"]
         ValueError: for a size below 1.
 
     Reference: B. Rohrer, How do Convolutional Neural Networks work?, 2016,
-    https://brohrer.github.io/how_convolutional_neural_networks_work.html. [Lecture row H4]
+    https://brohrer.github.io/how_convolutional_neural_networks_work.html.
+
+    Examples:
+        >>> stroke = np.where(np.eye(3) == 1, 1.0, -1.0)
+        >>> float((stroke * filters.diagonal(3)).sum())  # fits exactly
+        1.0
+
+    [Lecture row H4]
     """
     _check(size, 2)
     kernel = (2 * np.eye(size, dtype=np.float32) - 1) / size**2

@@ -30,7 +30,13 @@ def dense(
         ValueError: a wrong rank, or inputs and weights of different lengths.
 
     The non-linearity g is up to the caller. P and M print z = Wᵀa + b for each layer but leave out g on z_j in the
-    formula for one hidden layer. [Lecture row A4]
+    formula for one hidden layer.
+
+    Examples:
+        >>> layers.dense(jnp.array([2.0, 3.0]), jnp.array([[1.0], [10.0]]), jnp.array([0.5]))  # 2 + 30 + 0.5
+        Array([32.5], dtype=float32)
+
+    [Lecture row A4]
     """
     x, kernel = jnp.asarray(x), jnp.asarray(kernel)
     if kernel.ndim != 2:

@@ -59,7 +59,13 @@ def batch_norm(
     Raises:
         ValueError: a shape that does not broadcast to that of x.
 
-    Reference: Ioffe and Szegedy, Batch normalization, 2015. https://arxiv.org/abs/1502.03167. [Lecture row G5]
+    Reference: Ioffe and Szegedy, Batch normalization, 2015. https://arxiv.org/abs/1502.03167.
+
+    Examples:
+        >>> layers.batch_norm(jnp.array([[5.0]]), jnp.array([3.0]), jnp.array([4.0]), eps=0.0)  # (5 - 3) / 2
+        Array([[1.]], dtype=float32)
+
+    [Lecture row G5]
     """
     numerics.refuse_complex(x=x, mean=mean, var=var, scale=scale, offset=offset)
     x = jnp.asarray(x)
@@ -94,7 +100,13 @@ def batch_statistics(
         ValueError: x is a scalar or lacks an axis.
 
     Reference: Chan, Golub and LeVeque, Updating formulae and a pairwise algorithm for computing sample variances,
-    1979. http://i.stanford.edu/pub/cstr/reports/cs/tr/79/773/CS-TR-79-773.pdf. [Lecture row G5]
+    1979. http://i.stanford.edu/pub/cstr/reports/cs/tr/79/773/CS-TR-79-773.pdf.
+
+    Examples:
+        >>> layers.batch_statistics(jnp.array([[1.0], [3.0]]))
+        (Array([2.], dtype=float32), Array([1.], dtype=float32))
+
+    [Lecture row G5]
     """
     numerics.refuse_complex(x=x)
     wide = numerics.widen(x)
@@ -119,7 +131,13 @@ def layer_norm(
 ) -> Float[Array, "*x"]:
     """Normalise each example by its own mean and variance over `axis`. See `batch_norm`.
 
-    Reference: Ba, Kiros and Hinton, Layer normalization, 2016. https://arxiv.org/abs/1607.06450. [Lecture row G5]
+    Reference: Ba, Kiros and Hinton, Layer normalization, 2016. https://arxiv.org/abs/1607.06450.
+
+    Examples:
+        >>> layers.layer_norm(jnp.array([1.0, 3.0]), eps=0.0)
+        Array([-1.,  1.], dtype=float32)
+
+    [Lecture row G5]
     """
     return batch_norm(x, *batch_statistics(x, axis=axis), scale, offset, eps=eps)
 
@@ -146,6 +164,10 @@ def rms_norm(
         ValueError: a shape that does not broadcast to that of x, or an axis that x has not.
 
     Reference: Zhang and Sennrich, Root mean square layer normalization, 2019. https://arxiv.org/abs/1910.07467.
+
+    Examples:
+        >>> layers.rms_norm(jnp.array([1.0, 7.0]), eps=0.0)  # by the root of (1 + 49) / 2
+        Array([0.2, 1.4], dtype=float32)
     """
     numerics.refuse_complex(x=x, scale=scale)
     x = jnp.asarray(x)
@@ -165,6 +187,11 @@ def instance_norm(
     """Normalise each channel of each image by its own mean and variance. See `batch_norm`.
 
     Reference: Ulyanov, Vedaldi and Lempitsky, Instance normalization, 2016. https://arxiv.org/abs/1607.08022.
+
+    Examples:
+        >>> layers.instance_norm(jnp.array([1.0, 3.0])[:, None, None], eps=0.0).ravel()
+        Array([-1.,  1.], dtype=float32)
+
     [Lecture row G5]
     """
     return group_norm(x, scale, offset, groups=jnp.shape(x)[-1], eps=eps)
@@ -184,7 +211,15 @@ def group_norm(
     Raises:
         ValueError: x is not an image, or `groups` does not divide its channels.
 
-    Reference: Wu and He, Group normalization, 2018. https://arxiv.org/abs/1803.08494. [Lecture row G5]
+    Reference: Wu and He, Group normalization, 2018. https://arxiv.org/abs/1803.08494.
+
+    Examples:
+        Two groups of two channels each, of means 2 and 15 and deviations 1 and 5:
+
+        >>> layers.group_norm(jnp.array([1.0, 3.0, 10.0, 20.0])[None, None], groups=2, eps=0.0).ravel()
+        Array([-1.,  1., -1.,  1.], dtype=float32)
+
+    [Lecture row G5]
     """
     numerics.refuse_complex(scale=scale, offset=offset)
     x = _image(x)
@@ -221,7 +256,13 @@ def local_response_norm(
         ValueError: a size below 1, or a Python number k ≤ 0, which would divide 0 by 0.
 
     Reference: Krizhevsky, Sutskever and Hinton, ImageNet classification with deep convolutional neural networks,
-    section 3.3, 2012. https://papers.nips.cc/paper/4824. [Lecture row H8]
+    section 3.3, 2012. https://papers.nips.cc/paper/4824.
+
+    Examples:
+        >>> layers.local_response_norm(jnp.ones(1), size=1, k=3.0, alpha=1.0, beta=0.5)  # 1 / (3 + 1)^½
+        Array([0.5], dtype=float32)
+
+    [Lecture row H8]
     """
     check_at_least_one("size", size)
     if isinstance(k, float | int) and not k > 0:
@@ -265,7 +306,15 @@ def local_contrast_norm(
         ValueError: x is not an image, `size` is even, or `mode` is unknown.
 
     Reference: Jarrett et al., What is the best multi-stage architecture for object recognition?, 2009.
-    https://doi.org/10.1109/ICCV.2009.5459469. [Lecture row H8]
+    https://doi.org/10.1109/ICCV.2009.5459469.
+
+    Examples:
+        An image without contrast becomes 0:
+
+        >>> layers.local_contrast_norm(jnp.ones((3, 3, 1)), size=3).ravel().round(3)
+        Array([0., 0., 0., 0., 0., 0., 0., 0., 0.], dtype=float32)
+
+    [Lecture row H8]
     """
     if mode not in ("both", "subtractive", "divisive"):
         raise ValueError(f"mode: got {mode!r}, allowed are 'both', 'subtractive' and 'divisive'")

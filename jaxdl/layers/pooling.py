@@ -62,6 +62,10 @@ def max_pool2d(
         ValueError: a wrong rank, an option below 1, a window larger than the padded input, or a padding that is not
             smaller than the window.
 
+    Examples:
+        >>> layers.max_pool2d(jnp.array([[1.0, 2.0], [6.0, 3.0]])[..., None]).ravel()
+        Array([6.], dtype=float32)
+
     [Lecture row H5]
     """
     x = jnp.asarray(x)
@@ -86,6 +90,11 @@ def avg_pool2d(
 
     Returns, Raises: see `max_pool2d`.
 
+    Examples:
+        >>> x = jnp.array([[1.0, 2.0], [3.0, 6.0]])[..., None]
+        >>> layers.avg_pool2d(x).ravel()
+        Array([3.], dtype=float32)
+
     [Lecture row H5]
     """
     x = numerics.floats(x)
@@ -106,7 +115,13 @@ def l2_pool2d(
     `max_pool2d` for arguments and errors.
 
     Reference: Boureau, Ponce and LeCun, A theoretical analysis of feature pooling in visual recognition, 2010.
-    https://www.di.ens.fr/willow/pdfs/icml2010b.pdf. [Lecture row H5]
+    https://www.di.ens.fr/willow/pdfs/icml2010b.pdf.
+
+    Examples:
+        >>> layers.l2_pool2d(jnp.array([[3.0, 0.0], [0.0, 4.0]])[..., None]).ravel()
+        Array([5.], dtype=float32)
+
+    [Lecture row H5]
     """
     x = numerics.floats(x)
     return _norms(numerics.widen(x), pooling.pool_axes(x, window, stride, padding)).astype(x.dtype)
@@ -130,6 +145,10 @@ def weighted_pool2d(
 
     Returns, Raises: see `max_pool2d`.
 
+    Examples:
+        >>> layers.weighted_pool2d(jnp.array([[2.0, 6.0]])[..., None], jnp.array([[1.0, 3.0]])).ravel()  # (2 + 18) / 4
+        Array([5.], dtype=float32)
+
     [Lecture row H5]
     """
     numerics.refuse_complex(weights=weights)
@@ -145,14 +164,27 @@ def weighted_pool2d(
 def global_avg_pool2d(x: Float[ArrayLike, "*b h w c"]) -> Float[Array, "*b c"]:
     """Mean of each channel over the image.
 
-    Reference: Lin, Chen and Yan, Network in network, 2013. https://arxiv.org/abs/1312.4400. [Lecture row H5]
+    Reference: Lin, Chen and Yan, Network in network, 2013. https://arxiv.org/abs/1312.4400.
+
+    Examples:
+        >>> layers.global_avg_pool2d(jnp.array([[1.0, 2.0], [3.0, 6.0]])[..., None])
+        Array([3.], dtype=float32)
+
+    [Lecture row H5]
     """
     return jnp.mean(_image(x), axis=(-3, -2))
 
 
 @own_words
 def global_max_pool2d(x: Num[ArrayLike, "*b h w c"]) -> Num[Array, "*b c"]:
-    """Maximum of each channel over the image, with ties and NaN as in `max_pool2d`. [Lecture row H5]"""
+    """Maximum of each channel over the image, with ties and NaN as in `max_pool2d`.
+
+    Examples:
+        >>> layers.global_max_pool2d(jnp.array([[1.0, 2.0], [3.0, 6.0]])[..., None])
+        Array([6.], dtype=float32)
+
+    [Lecture row H5]
+    """
     x = _image(x)
     pixels = x.reshape(*x.shape[:-3], x.shape[-3] * x.shape[-2], x.shape[-1])
     first = lax.stop_gradient(jnp.argmax(pixels, axis=-2, keepdims=True))
@@ -194,7 +226,18 @@ def max_unpool2d(
         ValueError: `x` and `argmax` differ in shape, or `size` is not a pair.
 
     Reference: Zeiler and Fergus, Visualizing and understanding convolutional networks, 2013.
-    https://arxiv.org/abs/1311.2901. [Lecture rows D1, H5]
+    https://arxiv.org/abs/1311.2901.
+
+    Examples:
+        >>> x = jnp.array([[1.0, 2.0], [6.0, 3.0]])[..., None]
+        >>> argmax = layers.max_pool2d_argmax(x)
+        >>> argmax.ravel()
+        Array([2], dtype=int32)
+        >>> layers.max_unpool2d(layers.max_pool2d(x), argmax, size=(2, 2))[..., 0]
+        Array([[0., 0.],
+               [6., 0.]], dtype=float32)
+
+    [Lecture rows D1, H5]
     """
     numerics.refuse_complex(argmax=argmax)
     x, argmax = _image(x), jnp.asarray(argmax)

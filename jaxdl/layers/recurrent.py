@@ -38,7 +38,14 @@ def rnn_cell(
 ) -> Float[Array, "*b units"]:
     """Elman cell: h_t = g(Wᵀ x_t + Uᵀ h_{t−1} + b).
 
-    Reference: Elman, Finding structure in time, 1990. https://doi.org/10.1207/s15516709cog1402_1. [Lecture row A8]
+    Reference: Elman, Finding structure in time, 1990. https://doi.org/10.1207/s15516709cog1402_1.
+
+    Examples:
+        >>> one = jnp.ones((1, 1))
+        >>> layers.rnn_cell(jnp.array([2.0]), jnp.array([3.0]), one, one, activation=jax.nn.relu)
+        Array([5.], dtype=float32)
+
+    [Lecture row A8]
     """
     numerics.refuse_complex(h=h, x=x, kernel=kernel, recurrent_kernel=recurrent_kernel, bias=bias)
     return activation(dense(x, kernel, bias) + dense(h, recurrent_kernel))
@@ -69,7 +76,16 @@ def lstm_cell(
         ValueError: a number of columns other than 4 · units.
 
     Reference: Hochreiter and Schmidhuber, Long short-term memory, 1997, with the forget gate of Gers et al., 2000.
-    https://doi.org/10.1162/neco.1997.9.8.1735, https://doi.org/10.1162/089976600300015015. [Lecture row A8]
+    https://doi.org/10.1162/neco.1997.9.8.1735, https://doi.org/10.1162/089976600300015015.
+
+    Examples:
+        Without weights all gates are open by half, and nothing new is written:
+
+        >>> h, c = layers.lstm_cell((jnp.zeros(1), jnp.array([2.0])), jnp.ones(3), jnp.zeros((3, 4)), jnp.zeros((1, 4)))
+        >>> c, h  # 2 / 2, tanh(1) / 2
+        (Array([1.], dtype=float32), Array([0.3807971], dtype=float32))
+
+    [Lecture row A8]
     """
     h, c = jnp.asarray(state[0]), jnp.asarray(state[1])
     numerics.refuse_complex(h=h, c=c, x=x, kernel=kernel, recurrent_kernel=recurrent_kernel, bias=bias)
@@ -108,6 +124,12 @@ def gru_cell(
 
     Reference: Cho et al., Learning phrase representations using RNN encoder-decoder, 2014.
     https://arxiv.org/abs/1406.1078.
+
+    Examples:
+        Without weights both gates are open by half, and the candidate is 0:
+
+        >>> layers.gru_cell(jnp.array([2.0]), jnp.ones(3), jnp.zeros((3, 3)), jnp.zeros((1, 3)))
+        Array([1.], dtype=float32)
     """
     h = jnp.asarray(h)
     numerics.refuse_complex(h=h, x=x, kernel=kernel, recurrent_kernel=recurrent_kernel, bias=bias, c=recurrent_bias)
@@ -151,6 +173,13 @@ def rnn(
         ValueError: a rate outside [0, 1), zoneout in training without a key, or lengths that are no integers or not
             one for each sequence.
 
+    Examples:
+        A unit that adds its input to what it holds:
+
+        >>> x, one = jnp.array([1.0, 2.0, 3.0])[:, None], jnp.ones((1, 1))
+        >>> layers.rnn(x, jnp.zeros(1), one, one, activation=lambda z: z).ravel()
+        Array([1., 3., 6.], dtype=float32)
+
     [Lecture row A8]
     """
 
@@ -184,6 +213,11 @@ def gru(
 
     Raises:
         ValueError: as in `rnn` and `gru_cell`.
+
+    Examples:
+        >>> x, h = jnp.ones((5, 3)), jnp.zeros(4)
+        >>> layers.gru(x, h, jnp.zeros((3, 12)), jnp.zeros((4, 12))).shape
+        (5, 4)
     """
 
     def cell(h, x, parameters):
@@ -218,6 +252,12 @@ def lstm(
     Raises:
         ValueError: as in `rnn`.
 
+    Examples:
+        >>> x, start = jnp.ones((5, 3)), (jnp.zeros(4), jnp.zeros(4))
+        >>> h, c = layers.lstm(x, start, jnp.zeros((3, 16)), jnp.zeros((4, 16)))
+        >>> h.shape, c.shape
+        ((5, 4), (5, 4))
+
     [Lecture row A8]
     """
 
@@ -244,6 +284,10 @@ def reverse_sequence(
         ValueError: fewer than two axes, integers with lengths, or lengths as in `rnn`.
 
     Reference: Schuster and Paliwal, Bidirectional recurrent neural networks, 1997. https://doi.org/10.1109/78.650093.
+
+    Examples:
+        >>> layers.reverse_sequence(jnp.array([1.0, 2.0, 3.0, 0.0])[:, None], jnp.array(3)).ravel()  # the padding stays
+        Array([3., 2., 1., 0.], dtype=float32)
     """
     numerics.refuse_complex(x=x)
     x = _sequences(x)

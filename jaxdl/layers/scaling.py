@@ -31,6 +31,10 @@ def layer_scale(x: Float[ArrayLike, "*b c"], scale: Float[ArrayLike, " c"]) -> F
         ValueError: another number of factors than of channels.
 
     Reference: Touvron et al., Going deeper with image transformers, 2021. https://arxiv.org/abs/2103.17239.
+
+    Examples:
+        >>> layers.layer_scale(jnp.array([1.0, 2.0]), jnp.array([0.5, 10.0]))
+        Array([ 0.5, 20. ], dtype=float32)
     """
     numerics.refuse_complex(x=x, scale=scale)
     x, scale = jnp.asarray(x), jnp.asarray(scale)
@@ -65,6 +69,12 @@ def squeeze_excitation(
         ValueError: x is no image, or shapes that do not fit one another.
 
     Reference: Hu, Shen and Sun, Squeeze-and-excitation networks, 2018. https://arxiv.org/abs/1709.01507.
+
+    Examples:
+        Without weights the gate is open by half:
+
+        >>> layers.squeeze_excitation(jnp.ones((1, 1, 2)), jnp.zeros((2, 1)), None, jnp.zeros((1, 2)), None).ravel()
+        Array([0.5, 0.5], dtype=float32)
     """
     numerics.refuse_complex(x=x, reduce_kernel=reduce_kernel, reduce_bias=reduce_bias)
     numerics.refuse_complex(expand_kernel=expand_kernel, expand_bias=expand_bias)

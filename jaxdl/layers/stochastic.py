@@ -53,7 +53,14 @@ def dropout(key: jax.Array, x: Float[ArrayLike, "*x"], rate: Rate, *, mode: Mode
     The lecture E prints one mask per epoch and scales the biases too. Dropout draws a mask per forward pass and does
     not scale biases.
 
-    Reference: Srivastava et al., Dropout, 2014. https://jmlr.org/papers/v15/srivastava14a.html. [Lecture row G3]
+    Reference: Srivastava et al., Dropout, 2014. https://jmlr.org/papers/v15/srivastava14a.html.
+
+    Examples:
+        >>> y = layers.dropout(jax.random.key(0), jnp.ones(100), 0.5)
+        >>> set(y.tolist()), bool(abs(y.mean() - 1) < 0.3)
+        ({0.0, 2.0}, True)
+
+    [Lecture row G3]
     """
     x = jnp.asarray(x)
     return _drop(key, x, x.shape, rate, mode)
@@ -151,7 +158,16 @@ def shakeout(
     Raises:
         ValueError: a rate outside [0, 1), c < 0, fewer than two axes, or an unknown `per`.
 
-    Reference: Kang, Li and Tao, Shakeout, 2016. https://arxiv.org/abs/1904.06593. [Lecture row G4]
+    Reference: Kang, Li and Tao, Shakeout, 2016. https://arxiv.org/abs/1904.06593.
+
+    Examples:
+        Weights of 1 become 2 · 1 + 1 · 0.5 or −0.5, whose mean is 1:
+
+        >>> kernel = layers.shakeout(jax.random.key(0), jnp.ones((100, 1)), 0.5, c=0.5)
+        >>> sorted(set(kernel.ravel().tolist()))
+        [-0.5, 2.5]
+
+    [Lecture row G4]
     """
     check_rate(rate)
     numerics.refuse_complex(kernel=kernel)
@@ -198,7 +214,15 @@ def whiteout(
         ValueError: a Python number out of its range, an unknown mode, or shapes that `dense` refuses.
 
     Reference: Li and Liu, Whiteout: Gaussian adaptive noise regularization in deep neural networks, 2016, sections
-    II.A (additive) and II.C (multiplicative) of version 4. https://arxiv.org/abs/1612.01490. [Lecture row G4]
+    II.A (additive) and II.C (multiplicative) of version 4. https://arxiv.org/abs/1612.01490.
+
+    Examples:
+        Without noise it is `dense`:
+
+        >>> layers.whiteout(jax.random.key(0), jnp.array([2.0, 3.0]), jnp.array([[1.0], [10.0]]), sigma=0.0)
+        Array([32.], dtype=float32)
+
+    [Lecture row G4]
     """
     check_whiteout(sigma, gamma, ridge, mode)
     numerics.check_key(key)
@@ -231,7 +255,14 @@ def zoneout(
     Raises:
         ValueError: a rate outside [0, 1), or states of different shapes.
 
-    Reference: Krueger et al., Zoneout, 2016. https://arxiv.org/abs/1606.01305. [Lecture row G4]
+    Reference: Krueger et al., Zoneout, 2016. https://arxiv.org/abs/1606.01305.
+
+    Examples:
+        >>> h = layers.zoneout(jax.random.key(0), jnp.zeros(100), jnp.ones(100), 0.5)
+        >>> set(h.tolist())
+        {0.0, 1.0}
+
+    [Lecture row G4]
     """
     check_rate(rate)
     numerics.refuse_complex(new=new, previous=previous)

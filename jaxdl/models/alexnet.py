@@ -19,6 +19,10 @@ def alexnet(num_classes: int = 1000, *, dropout: float = 0.5, width: float = 1.0
 
     Reference: A. Krizhevsky, One weird trick for parallelizing convolutional neural networks, 2014,
     https://arxiv.org/abs/1404.5997.
+
+    Examples:
+        >>> models.alexnet().out_shape((224, 224, 3))
+        (1000,)
     """
     init = initializers.he_normal()
     net = nn.serial(
@@ -65,7 +69,15 @@ def alexnet_2012(
     layers, which keeps their ReLUs active at first, and at 0 elsewhere.
 
     Reference: A. Krizhevsky, I. Sutskever, G. Hinton, ImageNet Classification with Deep Convolutional Neural
-    Networks, 2012, https://papers.nips.cc/paper/4824. [Lecture row H8]
+    Networks, 2012, https://papers.nips.cc/paper/4824.
+
+    Examples:
+        >>> from jaxdl import nn
+        >>> net = models.alexnet_2012()
+        >>> nn.at(net, "conv1").out_shape((227, 227, 3)), net.out_shape((227, 227, 3))
+        ((55, 55, 96), (1000,))
+
+    [Lecture row H8]
     """
     check_choice("order", order, ("norm_pool", "pool_norm"))
     start: dict[str, Any] = {"kernel_init": initializers.normal(0.01)}

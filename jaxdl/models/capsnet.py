@@ -46,6 +46,10 @@ def capsnet(
 
     Reference: S. Sabour, N. Frosst, G. Hinton, Dynamic Routing Between Capsules, 2017,
     https://arxiv.org/abs/1710.09829.
+
+    Examples:
+        >>> models.capsnet(width=1 / 32).out_shape((28, 28, 1))
+        (10,)
     """
     init = initializers.glorot_uniform()
     encoder = nn.serial(

@@ -23,6 +23,11 @@ def small_cnn(
         widths: channels per stage; each stage halves height and width.
         hidden: units of the hidden layer.
         dropout: probability of dropping a hidden unit.
+
+    Examples:
+        >>> from jaxdl import analysis
+        >>> analysis.count_parameters(models.small_cnn(), (28, 28, 1))
+        390634
     """
     init = initializers.he_normal()
     stages = {}

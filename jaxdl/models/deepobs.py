@@ -17,6 +17,11 @@ def net_2c2d(num_classes: int = 10) -> nn.Layer:
 
     Args:
         num_classes: number of logits.
+
+    Examples:
+        >>> from jaxdl import analysis
+        >>> analysis.count_parameters(models.net_2c2d(), (28, 28, 1))
+        3274634
     """
     start: dict[str, Any] = {
         "kernel_init": initializers.truncated_normal(0.05),
@@ -45,6 +50,11 @@ def net_3c3d(num_classes: int = 10) -> nn.Layer:
 
     Args:
         num_classes: number of logits.
+
+    Examples:
+        >>> from jaxdl import analysis
+        >>> analysis.count_parameters(models.net_3c3d(), (32, 32, 3))
+        895210
     """
     conv_init = initializers.variance_scaling(1.0, "fan_avg", "truncated_normal")
     dense_init = initializers.glorot_uniform()

@@ -49,6 +49,10 @@ def googlenet(
     Kernels are initialised by Glorot's rule, biases at 0; the paper specifies neither.
 
     Reference: C. Szegedy et al., Going Deeper with Convolutions, 2014, https://arxiv.org/abs/1409.4842.
+
+    Examples:
+        >>> models.googlenet(10, modules=("3a",), width=0.25).out_shape((64, 64, 3))
+        (10,)
     """
     check_choice("variant", variant, ("paper", "batch_norm", "torch"))
     batch_norm = variant != "paper"

@@ -26,6 +26,10 @@ def inception_v4(
         depths: number of modules A, B and C.
         dropout: probability of dropping an input of the last layer.
         width: multiplier of every channel count.
+
+    Examples:
+        >>> models.inception_v4(10, depths=(1, 1, 1), width=0.25).out_shape((299, 299, 3))
+        (10,)
     """
     conv = functools.partial(_conv, width=width)
     a = nn.parallel(
@@ -99,6 +103,10 @@ def inception_resnet_v2(
         dropout, width: as in `inception_v4`.
 
     Residuals are multiplied by .17, .1 and .2; without this, the paper found training unstable.
+
+    Examples:
+        >>> models.inception_resnet_v2(10, depths=(1, 1, 1), width=0.25).out_shape((299, 299, 3))
+        (10,)
     """
     conv = functools.partial(_conv, width=width, scale=False)
     channels = [scaled(n, width) for n in (96, 64, 64, 96)]  # of the four branches of mixed5

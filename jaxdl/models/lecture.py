@@ -12,6 +12,11 @@ def lecture_keras(num_classes: int = 10, *, dropout: float = 0.0) -> nn.Layer:
     Args:
         num_classes: number of logits.
         dropout: probability of dropping a hidden unit before the last layer; the lecture uses none.
+
+    Examples:
+        >>> from jaxdl import analysis
+        >>> analysis.count_parameters(models.lecture_keras(), (28, 28, 1))
+        1668490
     """
     return _two_convolutions(num_classes, 3, (32, 64, 1024), initializers.glorot_uniform(), dropout)
 
@@ -25,6 +30,11 @@ def lecture_torch(num_classes: int = 10, *, dropout: float = 0.0) -> nn.Layer:
     Args:
         num_classes: number of logits.
         dropout: probability of dropping a hidden unit before the last layer; the lecture uses none.
+
+    Examples:
+        >>> from jaxdl import analysis
+        >>> analysis.count_parameters(models.lecture_torch(), (28, 28, 1))
+        431080
     """
     init = initializers.variance_scaling(1 / 3, "fan_in", "uniform")
     return _two_convolutions(num_classes, 5, (20, 50, 500), init, dropout)
@@ -41,6 +51,11 @@ def cifar_demo(num_classes: int = 10) -> nn.Layer:
 
     Reference: A. Karpathy, ConvNetJS CIFAR-10 demo, 2014,
     https://cs.stanford.edu/people/karpathy/convnetjs/demo/cifar10.html.
+
+    Examples:
+        >>> from jaxdl import analysis
+        >>> analysis.count_parameters(models.cifar_demo(), (32, 32, 3))
+        22466
     """
     init = initializers.he_normal()
     stages = {}

@@ -25,6 +25,12 @@ def lenet5(
 
     Reference: Y. LeCun, L. Bottou, Y. Bengio, P. Haffner, Gradient-Based Learning Applied to Document Recognition,
     1998, https://doi.org/10.1109/5.726791.
+
+    Examples:
+        >>> from jaxdl import analysis, nn
+        >>> net = models.lenet5()
+        >>> nn.paths(net)[:3], analysis.count_parameters(net, (28, 28, 1))
+        (['conv1', 'act1', 'pool1'], 61706)
     """
     init = initializers.glorot_uniform()
     net = nn.serial(

@@ -46,6 +46,11 @@ def lenet5_1998(num_classes: int = 10) -> nn.Layer:
 
     Reference: Y. LeCun, L. Bottou, Y. Bengio, P. Haffner, Gradient-Based Learning Applied to Document Recognition,
     1998, https://doi.org/10.1109/5.726791.
+
+    Examples:
+        >>> from jaxdl import analysis
+        >>> analysis.count_parameters(models.lenet5_1998(), (28, 28, 1))
+        60000
     """
     codes = drawings()
     if not 1 <= num_classes <= len(codes):

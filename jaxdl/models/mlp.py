@@ -24,6 +24,12 @@ def mlp(
         activation: g.
         kernel_init: `initializers.he_normal` by default, which suits ReLU.
 
+    Examples:
+        >>> net = models.mlp(10, widths=(8,), activation=jnp.tanh)
+        >>> params, state = net.init(jax.random.key(0), (4,))
+        >>> net.apply(params, state, jnp.ones((2, 4)))[0].shape
+        (2, 10)
+
     [Lecture row A4]
     """
     kernel_init = kernel_init or initializers.he_normal()
@@ -34,5 +40,16 @@ def mlp(
 
 
 def softmax_regression(num_classes: int = 10) -> nn.Layer:
-    """Softmax regression, a convex model: one affine map to the logits, initialised at zero. [Lecture row A2]"""
+    """Softmax regression, a convex model: one affine map to the logits, initialised at zero.
+
+    Examples:
+        It starts at zero, so that all classes are equally likely:
+
+        >>> net = models.softmax_regression(3)
+        >>> params, state = net.init(jax.random.key(0), (4,))
+        >>> net.apply(params, state, jnp.ones((1, 4)))[0]
+        Array([[0., 0., 0.]], dtype=float32)
+
+    [Lecture row A2]
+    """
     return mlp(num_classes, widths=(), kernel_init=initializers.zeros())

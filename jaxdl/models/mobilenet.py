@@ -21,6 +21,10 @@ def mobilenet(num_classes: int = 1000, *, width: float = 1.0, dropout: float = 1
 
     Reference: A. Howard et al., MobileNets: Efficient Convolutional Neural Networks for Mobile Vision Applications,
     2017, https://arxiv.org/abs/1704.04861.
+
+    Examples:
+        >>> models.mobilenet(10, width=0.25).out_shape((64, 64, 3))
+        (10,)
     """
     channels = scaled(32, width)
     separable = {}

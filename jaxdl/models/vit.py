@@ -89,7 +89,13 @@ vit_h14 = functools.partial(vit, patch=14, depth=32, features=1280, heads=16)
 
 
 def tiny_vit(num_classes: int = 10, **options: Any) -> nn.Layer:
-    """ViT for images of 8x8 pixels, with 26,538 parameters for one channel; ``options`` are those of `vit`."""
+    """ViT for images of 8x8 pixels, with 26,538 parameters for one channel; ``options`` are those of `vit`.
+
+    Examples:
+        >>> from jaxdl import analysis
+        >>> analysis.count_parameters(models.tiny_vit(), (8, 8, 1))
+        26538
+    """
     return vit(num_classes, **{"patch": 2, "depth": 2, "features": 32, "heads": 4, **options})
 
 

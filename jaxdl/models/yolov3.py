@@ -33,6 +33,10 @@ def darknet53(num_classes: int = 1000, *, depths: Sequence[int] = DEPTHS, width:
         num_classes: number of logits.
         depths: residual blocks per stage.
         width: multiplier of every channel count.
+
+    Examples:
+        >>> models.darknet53(10, depths=(1, 1), width=0.25).out_shape((32, 32, 3))
+        (10,)
     """
     stages = {f"conv{i + 2}": _stage(i, depth, width) for i, depth in enumerate(depths)}
     return nn.serial(
@@ -56,6 +60,10 @@ def yolov3(num_classes: int = 80, *, anchors: int = 3, depths: Sequence[int] = D
 
     Height and width of the images must be multiples of 2 to the power of the number of stages, 32 for five: other
     sizes raise a ValueError.
+
+    Examples:
+        >>> models.yolov3(2, depths=(1, 1, 1), width=0.25).out_shape((32, 32, 3))  # 3 anchors, 5 + 2 numbers each
+        ((4, 4, 21), (8, 8, 21), (16, 16, 21))
     """
     if len(depths) < 3:
         raise ValueError(f"depths: got {tuple(depths)}, allowed are three stages or more, one per resolution and above")

@@ -18,6 +18,9 @@ A random key reaches a child as ``fold_in(key, crc32(name))``, so what a layer d
     logits, state = net.apply(params, state, images, train=True, key=key)
 """
 
+from typing import TYPE_CHECKING
+
+from jaxdl import words
 from jaxdl.nn.attention import Attention, MultiHeadAttention, TransformerBlock
 from jaxdl.nn.combinators import WithAuxiliary, auxiliary, parallel, pick, residual, serial
 from jaxdl.nn.convolution import Conv, Conv1d, ConvTranspose, ConvTranspose1d
@@ -110,3 +113,6 @@ __all__ = [
     "sized",
     "tap",
 ]
+
+if not TYPE_CHECKING:  # a checker of types would take every name for one of this module's
+    __getattr__ = words.absent(__name__, __all__)

@@ -40,7 +40,9 @@ def Attention(
     Raises:
         ValueError: for options that do not go together, and from ``init`` for shapes that do not.
 
-    Example: ``Attention(2)`` takes ``((3, 4), (5, 4), (5, 6))`` to ``(3, 6)``.
+    Examples:
+        >>> nn.Attention(2).out_shape(((3, 4), (5, 4), (5, 6)))
+        (3, 6)
     """
     sizes.check_at_least_one("heads", heads)
     if cache is not None and (masked or not causal or len(cache) != 2):
@@ -117,7 +119,9 @@ def MultiHeadAttention(
 
     Reference: Vaswani et al., Attention is all you need, 2017. https://arxiv.org/abs/1706.03762.
 
-    Example: ``MultiHeadAttention(6, 2)`` takes ``(5, 4)`` to ``(5, 6)``.
+    Examples:
+        >>> nn.MultiHeadAttention(6, 2).out_shape((5, 4))
+        (5, 6)
     """
     sizes.check_at_least_one("heads", heads)
     if features % heads:
@@ -160,7 +164,9 @@ def TransformerBlock(
     Reference: Vaswani et al., Attention is all you need, 2017, https://arxiv.org/abs/1706.03762; norms first: Xiong et
     al., On layer normalization in the Transformer architecture, 2020, https://arxiv.org/abs/2002.04745.
 
-    Example: ``TransformerBlock(MultiHeadAttention(4, 2), Dense(4))`` takes ``(5, 4)`` to ``(5, 4)``.
+    Examples:
+        >>> nn.TransformerBlock(nn.MultiHeadAttention(4, 2), nn.Dense(4)).out_shape((5, 4))
+        (5, 4)
     """
     after = {"drop": Dropout(dropout)} if dropout else {}
     after |= {"scale": LayerScale(layer_scale)} if layer_scale is not None else {}

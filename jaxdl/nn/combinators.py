@@ -41,7 +41,13 @@ def serial(**children: Part) -> Layer:
 
     With an `auxiliary` head among them it returns `WithAuxiliary` in training.
 
-    Example: ``serial(fc=Dense(4), act=jnp.tanh)`` takes ``(3,)`` to ``(4,)``.
+    Examples:
+        >>> nn.serial(fc=nn.Dense(4), act=jnp.tanh).out_shape((3,))
+        (4,)
+        >>> net = nn.serial(fc1=nn.Dense(4), act=jnp.tanh, fc2=nn.Dense(2))
+        >>> params, state = net.init(jax.random.key(0), (3,))
+        >>> list(params), net.apply(params, state, jnp.ones((5, 3)))[0].shape
+        (['fc1', 'fc2'], (5, 2))
     """
     parts = _as_layers(children)
 
@@ -86,7 +92,9 @@ def parallel(combine: str | Callable[[list[Any]], Any], /, **branches: Part) -> 
         ValueError: for another ``combine`` or no branch, and from ``init`` and ``out_shape`` where the branches'
             shapes do not fit together.
 
-    Example: ``parallel("concat", a=Dense(4), b=Dense(2))`` takes ``(3,)`` to ``(6,)``.
+    Examples:
+        >>> nn.parallel("concat", a=nn.Dense(4), b=nn.Dense(2)).out_shape((3,))
+        (6,)
     """
     merge = _COMBINE.get(combine) if isinstance(combine, str) else combine
     if not callable(merge):
@@ -143,7 +151,9 @@ def pick(which: int | str, layer: Part = identity, *, input_dtype: Any = None) -
     Raises:
         ValueError: from ``init`` and ``out_shape`` for inputs without such a part.
 
-    Example: ``pick(1, Dense(4))`` takes ``((3,), (2,))`` to ``(4,)``.
+    Examples:
+        >>> nn.pick(1, nn.Dense(4)).out_shape(((3,), (2,)))
+        (4,)
     """
     layer = as_layer(layer)
 
@@ -177,7 +187,9 @@ def residual(body: Part, shortcut: Part = identity) -> Layer:
 
     Reference: K. He et al., Deep Residual Learning, 2015, https://arxiv.org/abs/1512.03385.
 
-    Example: ``residual(Dense(3))`` takes ``(3,)`` to ``(3,)``.
+    Examples:
+        >>> nn.residual(nn.Dense(3)).out_shape((3,))
+        (3,)
     """
     layer = parallel("sum", body=body, shortcut=shortcut)
     return layer._replace(op=layer.op._replace(rebuild=lambda new: residual(**new)))
@@ -196,7 +208,9 @@ def auxiliary(head: Part, *, weight: float = 0.3) -> Layer:
 
     Reference: C. Szegedy et al., Going Deeper with Convolutions, 2014, https://arxiv.org/abs/1409.4842.
 
-    Example: ``auxiliary(Dense(4))`` takes ``(3,)`` to ``(3,)``.
+    Examples:
+        >>> nn.auxiliary(nn.Dense(4)).out_shape((3,))
+        (3,)
     """
     head = as_layer(head)
 

@@ -34,7 +34,12 @@ def Conv(
         kernel_init, bias_init: as in `Dense`.
         method: algorithm, as in `layers.conv2d`; "xla" opts out of the choice by shape.
 
-    Example: ``Conv(4, 3, stride=2)`` takes ``(8, 8, 3)`` to ``(4, 4, 4)``.
+    Examples:
+        >>> nn.Conv(4, 3, stride=2).out_shape((8, 8, 3))
+        (4, 4, 4)
+        >>> params, state = nn.Conv(4, 3).init(jax.random.key(0), (8, 8, 3))
+        >>> params["kernel"].shape, params["bias"].shape
+        ((3, 3, 3, 4), (4,))
     """
     options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
     affine = {"bias": bias, "kernel_init": kernel_init, "bias_init": bias_init}
@@ -59,7 +64,9 @@ def Conv1d(
 
     ``padding=(dilation * (window - 1), 0)`` makes it causal.
 
-    Example: ``Conv1d(4, 3)`` takes ``(8, 3)`` to ``(8, 4)``.
+    Examples:
+        >>> nn.Conv1d(4, 3).out_shape((8, 3))
+        (8, 4)
     """
     options = {"stride": stride, "padding": _one_axis(padding), "dilation": dilation, "groups": groups}
     affine = {"bias": bias, "kernel_init": kernel_init, "bias_init": bias_init}
@@ -91,7 +98,9 @@ def ConvTranspose(
         dilation: distance between neighbouring weights.
         output_padding: rows and columns that are cropped less at the end, below max(stride, dilation).
 
-    Example: ``ConvTranspose(4, 3, stride=2)`` takes ``(4, 4, 3)`` to ``(8, 8, 4)``.
+    Examples:
+        >>> nn.ConvTranspose(4, 3, stride=2).out_shape((4, 4, 3))
+        (8, 8, 4)
     """
     options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
     affine = {"bias": bias, "kernel_init": kernel_init, "bias_init": bias_init}
@@ -115,7 +124,9 @@ def ConvTranspose1d(
 ) -> Layer:
     """Transposed 1-D convolution of ``(n, c)`` sequences. See `ConvTranspose`.
 
-    Example: ``ConvTranspose1d(4, 3, stride=2)`` takes ``(4, 3)`` to ``(8, 4)``.
+    Examples:
+        >>> nn.ConvTranspose1d(4, 3, stride=2).out_shape((4, 3))
+        (8, 4)
     """
     options = {"stride": stride, "padding": _one_axis(padding), "dilation": dilation, "groups": groups}
     affine = {"bias": bias, "kernel_init": kernel_init, "bias_init": bias_init}

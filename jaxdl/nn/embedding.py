@@ -20,7 +20,9 @@ def Embedding(symbols: int, features: int, *, table_init=None) -> Layer:
         features: length of a vector.
         table_init: an initialiser, normal with deviation 1/√features by default.
 
-    Example: ``Embedding(10, 4)`` takes ``(5,)`` to ``(5, 4)``.
+    Examples:
+        >>> nn.Embedding(10, 4).out_shape((5,))
+        (5, 4)
     """
     draw = _table(symbols, features, table_init)
 
@@ -50,7 +52,9 @@ def Unembedding(symbols: int, *, table_init=None) -> Layer:
     Reference: Press and Wolf, Using the output embedding to improve language models, 2016.
     https://arxiv.org/abs/1608.05859.
 
-    Example: ``Unembedding(10)`` takes ``(5, 4)`` to ``(5, 10)``.
+    Examples:
+        >>> nn.Unembedding(10).out_shape((5, 4))
+        (5, 10)
     """
     sizes.check_at_least_one("symbols", symbols)
 
@@ -87,7 +91,9 @@ def PositionEmbedding(length: int | None = None, *, cache: bool = False, exact: 
     Raises:
         ValueError: for ``exact`` with a cache; from ``init`` and ``apply`` for a sequence that does not fit.
 
-    Example: ``PositionEmbedding(8)`` takes ``(5, 4)`` to ``(5, 4)``.
+    Examples:
+        >>> nn.PositionEmbedding(8).out_shape((5, 4))
+        (5, 4)
     """
     if length is not None:
         sizes.check_at_least_one("length", length)
@@ -130,7 +136,9 @@ def SinusoidalPositions(*, base: float = 10_000.0, cache: bool = False) -> Layer
         base: as in `layers.sinusoidal_positions`.
         cache: as in `PositionEmbedding`.
 
-    Example: ``SinusoidalPositions()`` takes ``(5, 4)`` to ``(5, 4)``.
+    Examples:
+        >>> nn.SinusoidalPositions().out_shape((5, 4))
+        (5, 4)
     """
 
     def check(in_shape):
@@ -161,7 +169,9 @@ def ClassToken(*, token_init=None) -> Layer:
 
     Reference: Dosovitskiy et al., An image is worth 16x16 words, 2020. https://arxiv.org/abs/2010.11929.
 
-    Example: ``ClassToken()`` takes ``(5, 4)`` to ``(6, 4)``.
+    Examples:
+        >>> nn.ClassToken().out_shape((5, 4))
+        (6, 4)
     """
 
     def init(key, in_shape):

@@ -168,6 +168,11 @@ def function(f: Callable[[Any], Any], *, kind: str | None = None, input_dtype: A
         input_dtype: what `tap` and `analysis.summary` try it on: a dtype, or one by index or name of a tuple or dict.
 
     ``out_shape`` raises ValueError for a function that does not keep the batch axis.
+
+    Examples:
+        >>> double = nn.function(lambda x: 2 * x, kind="double")
+        >>> double.apply({}, {}, jnp.ones((1, 3)))[0]
+        Array([[2., 2., 2.]], dtype=float32)
     """
     name = kind or getattr(f, "__name__", "function")
 
@@ -223,7 +228,13 @@ def as_layer(child: Any) -> Layer:
 
 
 def child_key(key: Array, name: str) -> Array:
-    """Return the key of a child by name; crc32, unlike `hash`, is the same in every process."""
+    """Return the key of a child by name; crc32, unlike `hash`, is the same in every process.
+
+    Examples:
+        >>> key = jax.random.key(0)
+        >>> bool(nn.child_key(key, "conv1") == nn.child_key(key, "conv2"))
+        False
+    """
     return jax.random.fold_in(key, zlib.crc32(name.encode()))
 
 

@@ -21,7 +21,13 @@ def Dense(features: int, *, bias: bool = True, kernel_init=None, bias_init=None)
         kernel_init: an initialiser ``(key, shape) -> array``; `initializers.lecun_normal` by default.
         bias_init: ditto; zeros by default.
 
-    Example: ``Dense(4)`` takes ``(3,)`` to ``(4,)``.
+    Examples:
+        >>> nn.Dense(4).out_shape((3,))
+        (4,)
+        >>> params, state = nn.Dense(4).init(jax.random.key(0), (3,))
+        >>> y, state = nn.Dense(4).apply(params, state, jnp.ones((2, 3)))
+        >>> params["kernel"].shape, y.shape
+        ((3, 4), (2, 4))
     """
     sizes.check_at_least_one("features", features)
 

@@ -27,9 +27,17 @@ def BatchNorm(*, momentum: float = 0.9, eps: float = 1e-5, scale: bool = True, o
         eps: added to the variance inside the root, at least 0.
         scale, offset: whether to learn them.
 
-    Reference: S. Ioffe, C. Szegedy, Batch Normalization, 2015, https://arxiv.org/abs/1502.03167. [Lecture row G5]
+    Reference: S. Ioffe, C. Szegedy, Batch Normalization, 2015, https://arxiv.org/abs/1502.03167.
 
-    Example: ``BatchNorm()`` takes ``(4, 4, 3)`` to ``(4, 4, 3)``.
+    Examples:
+        >>> nn.BatchNorm().out_shape((4, 4, 3))
+        (4, 4, 3)
+        >>> params, state = nn.BatchNorm(momentum=0.9).init(jax.random.key(0), (1,))
+        >>> y, new_state = nn.BatchNorm(momentum=0.9).apply(params, state, jnp.array([[1.0], [3.0]]), train=True)
+        >>> new_state["mean"]  # 0.9 * 0 + 0.1 * 2
+        Array([0.2], dtype=float32)
+
+    [Lecture row G5]
     """
     if isinstance(momentum, float | int) and not 0 <= momentum < 1:
         raise ValueError(f"momentum: got {momentum}, allowed is 0 ≤ momentum < 1, the share that is kept")
@@ -65,7 +73,9 @@ def LayerNorm(*, eps: float = 1e-5, scale: bool = True, offset: bool = True) -> 
         eps: added to the variance inside the root, at least 0: PyTorch's 1e-5; flax and most Transformers take 1e-6.
         scale, offset: whether to learn them.
 
-    Example: ``LayerNorm()`` takes ``(5, 4)`` to ``(5, 4)``.
+    Examples:
+        >>> nn.LayerNorm().out_shape((5, 4))
+        (5, 4)
     """
     normalise = lambda x, own: layers.layer_norm(x, own.get("scale"), own.get("offset"), eps=eps)
     return _norm("LayerNorm", "layer_norm", normalise, eps, {"scale": scale, "offset": offset}, shapes.channels)
@@ -79,7 +89,9 @@ def RMSNorm(*, eps: float = 1e-6, scale: bool = True) -> Layer:
         eps: added to the mean square inside the root, at least 0.
         scale: whether to learn it.
 
-    Example: ``RMSNorm()`` takes ``(5, 4)`` to ``(5, 4)``.
+    Examples:
+        >>> nn.RMSNorm().out_shape((5, 4))
+        (5, 4)
     """
     normalise = lambda x, own: layers.rms_norm(x, own.get("scale"), eps=eps)
     return _norm("RMSNorm", "rms_norm", normalise, eps, {"scale": scale}, shapes.channels)
@@ -93,7 +105,9 @@ def GroupNorm(groups: int = 32, *, eps: float = 1e-5, scale: bool = True, offset
         groups: number of groups, a divisor of the number of channels.
         eps, scale, offset: as in `LayerNorm`.
 
-    Example: ``GroupNorm(2)`` takes ``(4, 4, 6)`` to ``(4, 4, 6)``.
+    Examples:
+        >>> nn.GroupNorm(2).out_shape((4, 4, 6))
+        (4, 4, 6)
     """
     sizes.check_at_least_one("groups", groups)
 
@@ -110,7 +124,9 @@ def GroupNorm(groups: int = 32, *, eps: float = 1e-5, scale: bool = True, offset
 def InstanceNorm(*, eps: float = 1e-5, scale: bool = True, offset: bool = True) -> Layer:
     """Normalise each channel of each image. See `layers.instance_norm`; arguments as in `LayerNorm`.
 
-    Example: ``InstanceNorm()`` takes ``(4, 4, 3)`` to ``(4, 4, 3)``.
+    Examples:
+        >>> nn.InstanceNorm().out_shape((4, 4, 3))
+        (4, 4, 3)
     """
     channels = lambda what, in_shape: shapes.image_shape(what, in_shape)[-1]
     normalise = lambda x, own: layers.instance_norm(x, own.get("scale"), own.get("offset"), eps=eps)
@@ -123,7 +139,9 @@ def LocalResponseNorm(
 ) -> Layer:
     """Divide each channel by the activity of its neighbours. See `layers.local_response_norm`.
 
-    Example: ``LocalResponseNorm()`` takes ``(4, 4, 6)`` to ``(4, 4, 6)``.
+    Examples:
+        >>> nn.LocalResponseNorm().out_shape((4, 4, 6))
+        (4, 4, 6)
     """
     sizes.check_at_least_one("size", size)
     options = {"size": size, "alpha": alpha, "beta": beta, "k": k, "per_size": per_size}
@@ -145,7 +163,9 @@ def LocalContrastNorm(
 ) -> Layer:
     """Take out the local mean and divide by the local deviation of images. See `layers.local_contrast_norm`.
 
-    Example: ``LocalContrastNorm(size=3)`` takes ``(4, 4, 3)`` to ``(4, 4, 3)``.
+    Examples:
+        >>> nn.LocalContrastNorm(size=3).out_shape((4, 4, 3))
+        (4, 4, 3)
     """
     layers.local_contrast_norm(jnp.zeros((1, 1, 1)), size=size, mode=mode)  # says now what is wrong with the options
     options = {"size": size, "mode": mode, "across_channels": across_channels, "eps": eps}

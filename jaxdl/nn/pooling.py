@@ -17,7 +17,9 @@ global_avg_pool = function(layers.global_avg_pool2d, kind="global_avg_pool")
 def MaxPool(window: int | Sequence[int], *, stride=None, padding: Any = "VALID") -> Layer:
     """Maximum over windows, per channel. See `layers.max_pool2d`.
 
-    Example: ``MaxPool(2)`` takes ``(4, 4, 3)`` to ``(2, 2, 3)``.
+    Examples:
+        >>> nn.MaxPool(2).out_shape((4, 4, 3))
+        (2, 2, 3)
     """
     return _pool("max_pool", layers.max_pool2d, window, stride, padding)
 
@@ -26,7 +28,9 @@ def MaxPool(window: int | Sequence[int], *, stride=None, padding: Any = "VALID")
 def AvgPool(window: int | Sequence[int], *, stride=None, padding: Any = "VALID") -> Layer:
     """Mean over windows, per channel. See `layers.avg_pool2d`.
 
-    Example: ``AvgPool(2)`` takes ``(4, 4, 3)`` to ``(2, 2, 3)``.
+    Examples:
+        >>> nn.AvgPool(2).out_shape((4, 4, 3))
+        (2, 2, 3)
     """
     return _pool("avg_pool", layers.avg_pool2d, window, stride, padding)
 
@@ -44,7 +48,9 @@ def MaxUnpool(window: int | Sequence[int], *, stride=None, size: Sequence[int] |
     Raises:
         ValueError: from ``init`` and ``out_shape`` for what is no pair of images of one shape.
 
-    Example: ``MaxUnpool(2)`` takes ``((2, 2, 3), (2, 2, 3))`` to ``(4, 4, 3)``.
+    Examples:
+        >>> nn.MaxUnpool(2).out_shape(((2, 2, 3), (2, 2, 3)))
+        (4, 4, 3)
     """
     op = shapes.window_op("max_unpool", window, window if stride is None else stride, "VALID", 1)
     wanted = None if size is None else sizes.per_axis("size", size, 2)

@@ -71,7 +71,9 @@ def RNN(
     Raises:
         ValueError: for an option out of its range, and from ``init`` for what is no sequence.
 
-    Example: ``RNN(4)`` takes ``(5, 3)`` to ``(5, 4)``.
+    Examples:
+        >>> nn.RNN(4).out_shape((5, 3))
+        (5, 4)
     """
 
     def run(x, start, own, lengths, options):
@@ -102,7 +104,9 @@ def GRU(
     ``recurrent_bias (units)``, the second bias of n. PyTorch's ``bias_ih + bias_hh`` is the first, with 0 for n in
     ``bias_hh``, whose last third is the second; flax's biases are those of ir, iz, in and of hn.
 
-    Example: ``GRU(4)`` takes ``(5, 3)`` to ``(5, 4)``.
+    Examples:
+        >>> nn.GRU(4).out_shape((5, 3))
+        (5, 4)
     """
 
     def run(x, start, own, lengths, options):
@@ -137,7 +141,9 @@ def LSTM(
         zoneout_rate: as in `RNN`, for the output and the memory.
         forget_bias: where the bias of the forget gate starts; the others start at 0.
 
-    Example: ``LSTM(4)`` takes ``(5, 3)`` to ``(5, 4)``.
+    Examples:
+        >>> nn.LSTM(4).out_shape((5, 3))
+        (5, 4)
     """
 
     def run(x, start, own, lengths, options):

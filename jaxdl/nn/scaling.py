@@ -14,7 +14,9 @@ def LayerScale(start: float = 1e-4) -> Layer:
     Args:
         start: of all factors: 1e-6 in ConvNeXt, and smaller for deeper networks in the paper.
 
-    Example: ``LayerScale()`` takes ``(5, 4)`` to ``(5, 4)``.
+    Examples:
+        >>> nn.LayerScale().out_shape((5, 4))
+        (5, 4)
     """
 
     def init(key, in_shape):
@@ -37,7 +39,9 @@ def PReLU(start: float = 0.25) -> Layer:
     Args:
         start: initial value of all slopes.
 
-    Example: ``PReLU()`` takes ``(5, 4)`` to ``(5, 4)``.
+    Examples:
+        >>> nn.PReLU().out_shape((5, 4))
+        (5, 4)
     """
 
     def init(key, in_shape):
@@ -67,7 +71,9 @@ def SqueezeExcitation(
         activation, gate: as in `layers.squeeze_excitation`.
         kernel_init: of both kernels, `initializers.lecun_normal` by default.
 
-    Example: ``SqueezeExcitation(2)`` takes ``(4, 4, 3)`` to ``(4, 4, 3)``.
+    Examples:
+        >>> nn.SqueezeExcitation(2).out_shape((4, 4, 3))
+        (4, 4, 3)
     """
     sizes.check_at_least_one("features", features)
     draw = kernel_init or initializers.lecun_normal()

@@ -26,7 +26,9 @@ def shared(layer: Layer, places: Mapping[str, str] | None = None) -> Layer:
         ValueError: for an unknown path, two paths that lie within one another, and for places without a common object;
             from ``init`` for places whose parameters have different names or shapes.
 
-    Example: ``shared(serial(a=Dense(3), b=Dense(3)), {"b": "a"})`` takes ``(3,)`` to ``(3,)``.
+    Examples:
+        >>> nn.shared(nn.serial(a=nn.Dense(3), b=nn.Dense(3)), {"b": "a"}).out_shape((3,))
+        (3,)
     """
     owners = _same_objects(layer) if places is None else dict(places)
     if not owners:

@@ -29,7 +29,12 @@ def Dropout(rate: float, *, mode: stochastic.Mode = "inverted") -> Layer:
     Raises:
         ValueError: for another rate or mode, and from ``apply`` in training without a key.
 
-    Example: ``Dropout(0.5)`` takes ``(3,)`` to ``(3,)``.
+    Examples:
+        >>> nn.Dropout(0.5).out_shape((3,))
+        (3,)
+        >>> y, _ = nn.Dropout(0.5).apply({}, {}, jnp.ones((100, 1)), train=True, key=jax.random.key(0))
+        >>> set(y.ravel().tolist())
+        {0.0, 2.0}
     """
     stochastic.check_mode(mode)
     return _drop("Dropout", "dropout", lambda key, x: layers.dropout(key, x, rate, mode=mode), rate, mode)
@@ -39,7 +44,9 @@ def Dropout(rate: float, *, mode: stochastic.Mode = "inverted") -> Layer:
 def SpatialDropout(rate: float, *, mode: stochastic.Mode = "inverted") -> Layer:
     """Drop whole channels of each image in training. See `layers.spatial_dropout`; arguments as in `Dropout`.
 
-    Example: ``SpatialDropout(0.5)`` takes ``(4, 4, 3)`` to ``(4, 4, 3)``.
+    Examples:
+        >>> nn.SpatialDropout(0.5).out_shape((4, 4, 3))
+        (4, 4, 3)
     """
     stochastic.check_mode(mode)
     draw = lambda key, x: layers.spatial_dropout(key, x, rate, mode=mode)
@@ -50,7 +57,9 @@ def SpatialDropout(rate: float, *, mode: stochastic.Mode = "inverted") -> Layer:
 def GaussianDropout(rate: float) -> Layer:
     """Multiply by N(1, rate / (1 - rate)) in training; the identity in evaluation. See `layers.gaussian_dropout`.
 
-    Example: ``GaussianDropout(0.5)`` takes ``(3,)`` to ``(3,)``.
+    Examples:
+        >>> nn.GaussianDropout(0.5).out_shape((3,))
+        (3,)
     """
     draw = lambda key, x: layers.gaussian_dropout(key, x, rate)
     return _drop("GaussianDropout", "gaussian_dropout", draw, rate, "inverted")
@@ -62,7 +71,9 @@ def StochasticDepth(rate: float, *, mode: stochastic.Mode = "inverted") -> Layer
 
     As the last layer of a residual body it skips the body: ``residual(serial(..., depth=StochasticDepth(0.1)))``.
 
-    Example: ``StochasticDepth(0.5)`` takes ``(3,)`` to ``(3,)``.
+    Examples:
+        >>> nn.StochasticDepth(0.5).out_shape((3,))
+        (3,)
     """
     stochastic.check_mode(mode)
     draw = lambda key, x: layers.stochastic_depth(key, x, rate, mode=mode)
@@ -76,7 +87,9 @@ def Zoneout(rate: float) -> Layer:
     In evaluation it is the mean, ``rate * previous + (1 - rate) * new``. `RNN`, `GRU` and `LSTM` do both by themselves
     with ``zoneout_rate``; this layer is for cells of one's own.
 
-    Example: ``Zoneout(0.5)`` takes ``((3,), (3,))`` to ``(3,)``.
+    Examples:
+        >>> nn.Zoneout(0.5).out_shape(((3,), (3,)))
+        (3,)
     """
     stochastic.check_rate(rate)
 
@@ -109,7 +122,9 @@ def DropConnect(layer: Layer, rate: float, *, mode: stochastic.Mode = "inverted"
         rate: probability of dropping a weight, in [0, 1).
         mode: as in `Dropout`.
 
-    Example: ``DropConnect(Dense(4), 0.5)`` takes ``(3,)`` to ``(4,)``.
+    Examples:
+        >>> nn.DropConnect(nn.Dense(4), 0.5).out_shape((3,))
+        (4,)
     """
     stochastic.check_rate(rate)
     stochastic.check_mode(mode)
@@ -126,7 +141,9 @@ def Shakeout(layer: Layer, rate: float, *, c: float, per: Literal["unit", "weigh
         layer: as in `DropConnect`.
         rate, c, per: as in `layers.shakeout`.
 
-    Example: ``Shakeout(Dense(4), 0.5, c=0.1)`` takes ``(3,)`` to ``(4,)``.
+    Examples:
+        >>> nn.Shakeout(nn.Dense(4), 0.5, c=0.1).out_shape((3,))
+        (4,)
     """
     stochastic.check_rate(rate)
     stochastic.check_at_least_zero("c", c)
@@ -154,7 +171,9 @@ def Whiteout(
         features, bias, kernel_init, bias_init: as in `Dense`.
         sigma, gamma, ridge, mode: as in `layers.whiteout`.
 
-    Example: ``Whiteout(4, sigma=0.1)`` takes ``(3,)`` to ``(4,)``.
+    Examples:
+        >>> nn.Whiteout(4, sigma=0.1).out_shape((3,))
+        (4,)
     """
     sizes.check_at_least_one("features", features)
     options = {"sigma": sigma, "gamma": gamma, "ridge": ridge, "mode": mode}

@@ -16,6 +16,11 @@ def at(layer: Layer, path: str) -> Layer:
 
     Raises:
         ValueError: for an unknown path, naming the nearest that exist.
+
+    Examples:
+        >>> net = nn.serial(body=nn.serial(conv1=nn.Conv(4, 3), relu1=jax.nn.relu), fc=nn.Dense(10))
+        >>> nn.at(net, "body/conv1")
+        Conv(4, 3)
     """
     here = layer
     for name in _names(path):
@@ -26,7 +31,12 @@ def at(layer: Layer, path: str) -> Layer:
 
 
 def paths(layer: Layer) -> list[str]:
-    """Return the paths of all parts below ``layer``, parents before their children, in order of application."""
+    """Return the paths of all parts below ``layer``, parents before their children, in order of application.
+
+    Examples:
+        >>> nn.paths(nn.serial(body=nn.serial(conv1=nn.Conv(4, 3), relu1=jax.nn.relu), fc=nn.Dense(10)))
+        ['body', 'body/conv1', 'body/relu1', 'fc']
+    """
     found = []
     for name, child in layer.children.items():
         found += [name, *(f"{name}/{below}" for below in paths(child))]
@@ -34,7 +44,13 @@ def paths(layer: Layer) -> list[str]:
 
 
 def replace(layer: Layer, path: str, new: Layer | Callable[[Array], Array]) -> Layer:
-    """Return the same network with ``new`` in place of the part at ``path``. See `at` for paths and errors."""
+    """Return the same network with ``new`` in place of the part at ``path``. See `at` for paths and errors.
+
+    Examples:
+        >>> net = nn.serial(body=nn.serial(fc1=nn.Dense(4), act=jnp.tanh), fc=nn.Dense(10))
+        >>> nn.replace(net, "fc", nn.Dense(2)).out_shape((3,))
+        (2,)
+    """
     at(layer, path)
     names = _names(path)
     if not names:
@@ -65,7 +81,9 @@ def tap(layer: Layer, wanted: Sequence[str]) -> Layer:
     Raises:
         ValueError: for an unknown path, or a layer that is tapped already: name all paths in one call.
 
-    Example: ``tap(serial(a=Dense(4), b=Dense(2)), ["a"])`` takes ``(3,)`` to ``((2,), {"a": (4,)})``.
+    Examples:
+        >>> nn.tap(nn.serial(a=nn.Dense(4), b=nn.Dense(2)), ["a"]).out_shape((3,))
+        ((2,), {'a': (4,)})
     """
     if isinstance(wanted, str) or "" in wanted:
         raise ValueError(f"wanted: got {wanted!r}, allowed are lists of paths below the layer")

@@ -34,7 +34,9 @@ def remat(layer: Layer, within: str | None = None) -> Layer:
 
     Reference: T. Chen et al., Training Deep Nets with Sublinear Memory Cost, 2016, https://arxiv.org/abs/1604.06174.
 
-    Example: ``remat(Dense(4))`` takes ``(3,)`` to ``(4,)``.
+    Examples:
+        >>> nn.remat(nn.Dense(4)).out_shape((3,))
+        (4,)
     """
     if within is not None:
         matching = [path for path in paths(layer) if re.fullmatch(within, path)]
@@ -63,7 +65,9 @@ def compute_in(dtype: DTypeLike, layer: Layer) -> Layer:
     Raises:
         ValueError: for a dtype that is not floating.
 
-    Example: ``compute_in(jnp.bfloat16, Dense(4))`` takes ``(3,)`` to ``(4,)``.
+    Examples:
+        >>> nn.compute_in(jnp.bfloat16, nn.Dense(4)).out_shape((3,))
+        (4,)
     """
     if not jnp.issubdtype(dtype, jnp.floating):
         raise ValueError(f"dtype: got {dtype!r}, allowed are floating dtypes such as jnp.bfloat16")
@@ -84,7 +88,9 @@ def sized(name: str, layer: Layer) -> Layer:
         name: name of the network in the message.
         layer: a network of images (height, width, channels).
 
-    Example: ``sized("net", MaxPool(2))`` takes ``(4, 4, 3)`` to ``(2, 2, 3)``.
+    Examples:
+        >>> nn.sized("net", nn.MaxPool(2)).out_shape((4, 4, 3))
+        (2, 2, 3)
     """
 
     def init(key, in_shape):

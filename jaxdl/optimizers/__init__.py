@@ -4,8 +4,11 @@
 and the state tree of its optax namesake. ``convention=`` selects whose algorithm runs; ``conventions`` has the table.
 """
 
+from typing import TYPE_CHECKING
+
 from optax import apply_updates
 
+from jaxdl import words
 from jaxdl.optimizers.adabelief import adabelief
 from jaxdl.optimizers.adadelta import adadelta
 from jaxdl.optimizers.adafactor import adafactor
@@ -28,6 +31,7 @@ from jaxdl.optimizers.conventions import CONVENTIONS
 from jaxdl.optimizers.curvature import fisher_product, gauss_newton_product, hessian_product, hutchinson_diagonal
 from jaxdl.optimizers.dadapt_adamw import dadapt_adamw
 from jaxdl.optimizers.grouping import freeze, mask_by_path, masked, partition, scale_by_group, set_to_zero
+from jaxdl.optimizers.kfac import kfac
 from jaxdl.optimizers.lamb import lamb
 from jaxdl.optimizers.lars import lars
 from jaxdl.optimizers.lbfgs import lbfgs
@@ -88,6 +92,7 @@ __all__ = [
     "gradient_point",
     "hessian_product",
     "hutchinson_diagonal",
+    "kfac",
     "lamb",
     "lars",
     "lbfgs",
@@ -128,3 +133,6 @@ __all__ = [
     "update",
     "yogi",
 ]
+
+if not TYPE_CHECKING:  # a checker of types would take every name for one of this module's
+    __getattr__ = words.absent(__name__, __all__)

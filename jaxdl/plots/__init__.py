@@ -6,14 +6,15 @@ in a notebook by ending a cell with it, or write it with `save`. Colours are the
 formula, and a character that the font lacks appears as its code point.
 """
 
-from jaxdl.plots.drawing import COLORS, DPI, Curve, animation, png, save, shorten
+from jaxdl.plots.drawing import COLORS, DPI, Curve, animation, png, save, shorten, vector
 from jaxdl.plots.networks import network
 from jaxdl.plots.runs import confusion_matrix, curves, filters, image_grid, learning_curves
-from jaxdl.plots.studies import Whisker, contours, intervals, panels, tally
+from jaxdl.plots.studies import Band, Whisker, contours, intervals, overlay, panels, tally
 
 __all__ = [
     "COLORS",
     "DPI",
+    "Band",
     "Curve",
     "Whisker",
     "animation",
@@ -25,9 +26,11 @@ __all__ = [
     "intervals",
     "learning_curves",
     "network",
+    "overlay",
     "panels",
     "png",
     "save",
     "shorten",
     "tally",
+    "vector",
 ]

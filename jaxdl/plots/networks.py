@@ -29,6 +29,12 @@ def network(table: analysis.Summary, *, depth: int = 1, columns: int = 10, title
         depth: number of path names that define a block; 2 splits the stages of a ResNet into their blocks.
         columns: most blocks per row.
         title: the heading.
+
+    Examples:
+        >>> from jaxdl import analysis, models
+        >>> figure = plots.network(analysis.summary(models.cifar_demo(), (32, 32, 3)), title="cifar_demo")
+        >>> len(plots.png(figure)) < 200_000
+        True
     """
     if depth < 1 or columns < 1:
         raise ValueError(f"depth and columns must be at least 1, got {depth} and {columns}")

@@ -26,6 +26,12 @@ def curves(series: Mapping[str, Curve], *, xlabel: str, ylabel: str, title: str 
         xlabel: label of the x axis, with the unit.
         ylabel: label of the y axis, with the unit.
         title: the heading.
+
+    Examples:
+        >>> losses = {"adam": (np.arange(3), np.array([2.0, 0.5, 0.1]))}
+        >>> figure = plots.curves(losses, xlabel="epoch", ylabel="loss (nats)")
+        >>> figure.axes[0].get_xlabel(), len(plots.png(figure)) < 200_000
+        ('epoch', True)
     """
     figure = Figure(figsize=(8, 3), layout="constrained")
     axes = figure.subplots()
@@ -48,6 +54,13 @@ def learning_curves(
             axis, so include its unit: ``{"adam": {"loss (nats)": {"train": (epochs, losses)}}}``.
         xlabel: label of the x axis, with the unit.
         together: whether all splits share one panel per metric, where lines of all but the last split are fine.
+
+    Examples:
+        >>> epochs = np.arange(2)
+        >>> losses = {"train": (epochs, np.array([2.0, 1.0])), "dev": (epochs, np.array([2.0, 1.5]))}
+        >>> figure = plots.learning_curves({"adam": {"loss (nats)": losses}})
+        >>> [axes.get_title() for axes in figure.axes]
+        ['train', 'dev']
     """
     metrics = list(dict.fromkeys(m for run in runs.values() for m in run))
     splits = list(dict.fromkeys(s for run in runs.values() for curves in run.values() for s in curves))
@@ -92,6 +105,11 @@ def confusion_matrix(counts: Int[ArrayLike, "k k"], classes: Sequence[str], *, t
         counts: entry (t, p) is the number of examples of true class t predicted as p.
         classes: the k names.
         title: the heading.
+
+    Examples:
+        >>> figure = plots.confusion_matrix(np.array([[9, 1], [2, 8]]), ["cat", "dog"])
+        >>> [text.get_text() for text in figure.axes[0].texts]
+        ['9', '1', '2', '8']
     """
     counts = np.asarray(counts)
     k = len(counts)
@@ -132,6 +150,11 @@ def image_grid(
         columns: images per row.
         title: the heading.
         note: an explanation of the captions, below the images.
+
+    Examples:
+        >>> figure = plots.image_grid(np.zeros((2, 8, 8, 1)), ["zero", "one"])
+        >>> [axes.get_title() for axes in figure.axes]
+        ['zero', 'one']
     """
     images = np.asarray(images, np.float32)
     if len(captions) != len(images) or not len(images):
@@ -156,6 +179,11 @@ def filters(kernels: Float[ArrayLike, "kh kw c_in c_out"], *, limit: int = 64, t
         kernels: the weights; an infinite or NaN weight is drawn as 0.
         limit: most panels to draw: the first filters and, in rows, their first 8 input channels.
         title: the heading.
+
+    Examples:
+        >>> figure = plots.filters(np.random.default_rng(0).normal(size=(3, 3, 1, 4)))
+        >>> len(figure.axes)  # four filters and the scale
+        5
     """
     weights = np.nan_to_num(np.asarray(kernels, np.float32), posinf=0.0, neginf=0.0)
     height, width, c_in, c_out = weights.shape

@@ -15,17 +15,24 @@ from jaxtyping import Float, Real
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from jaxdl.plots.drawing import COLORS, Curve, add_heading, literal, shorten
 
 Whisker = tuple[float, float, float]  # an estimate and the ends of its interval
 
+Band = tuple[Real[ArrayLike, " _"], Real[ArrayLike, " _"], Real[ArrayLike, " _"], Real[ArrayLike, " _"]]
+"""x and y of the points, and the ends of an interval around each y."""
+
 GREY = "#c8c8c8"
+SHADES = (*COLORS, "#8b8b8b")
+DASHES = ("-", (0, (6, 2)), (0, (2, 1.5)), (0, (6, 2, 1.5, 2)))
+MARKS = ("o", "s", "^", "v", "D", "P", "X", "*")
+MOST = len(SHADES)
 
 
 def panels(
-    groups: Sequence[Mapping[str, Curve]],
+    groups: Sequence[Mapping[str, Curve | Band]],
     *,
     xlabel: str,
     ylabel: str,
@@ -35,6 +42,8 @@ def panels(
     steps: bool = False,
     line: float | int | None = None,
     ylim: tuple[float, float] | None = None,
+    markers: bool = False,
+    marked: Mapping[str, float] | None = None,
 ) -> Figure:
     """Draw a small panel per group, with its members in colour and all others in grey.
 
@@ -43,7 +52,7 @@ def panels(
 
     Args:
         groups: ``groups[panel][name] = (x, y)`` with x and y of shape (n,); NaN and infinity leave a gap. A name may be
-            in several groups.
+            in several groups. ``(x, y, low, high)`` also draws the band between low and high.
         xlabel: label of the x axis, with the unit.
         ylabel: label of the y axis, with the unit.
         title: the heading.
@@ -52,16 +61,27 @@ def panels(
         steps: draw steps that rise at the points, as for a distribution.
         line: a value of y to mark in every panel, such as a target.
         ylim: ends of the y axis; None fits them to the values.
+        markers: draw a marker at each point of the members, and a triangle at the upper edge where y is infinite.
+        marked: an x per name whose point gets a ring, such as a default.
+
+    Examples:
+        >>> epochs = np.arange(2)
+        >>> groups = [{"sgd": (epochs, np.array([2.0, 1.0]))}, {"adam": (epochs, np.array([2.0, 0.5]))}]
+        >>> len(plots.panels(groups, xlabel="epoch", ylabel="loss (nats)").axes)
+        2
     """
     if not groups:
         raise ValueError("groups must hold at least one panel, got none")
     figure, cells = _cells(len(groups), width=2.6, height=2.1)
     drawn = [{name: _finite(curve) for name, curve in group.items()} for group in groups]
     everything = {name: curve for group in drawn for name, curve in group.items()}
-    for group, axes in zip(drawn, cells, strict=True):
+    for group, given, axes in zip(drawn, groups, cells, strict=True):
         for x, y in (curve for name, curve in everything.items() if name not in group):
             axes.plot(x, y, color=GREY, linewidth=0.6, drawstyle="steps-post" if steps else None, zorder=1)
+        _bands(axes, given)
         _group(axes, group, steps)
+        if markers:
+            _markers(axes, given, marked or {})
         _names(axes, group)
         if line is not None:
             axes.axhline(line, color="#444444", linewidth=0.8, linestyle=":", zorder=1.5)
@@ -70,6 +90,58 @@ def panels(
         cells[0].set_ylim(ylim[0] - 0.02 * (ylim[1] - ylim[0]), ylim[1] + 0.02 * (ylim[1] - ylim[0]))
     figure.supxlabel(xlabel, fontsize=10)
     figure.supylabel(ylabel, fontsize=10)
+    add_heading(figure, title)
+    return figure
+
+
+def overlay(
+    curves: Mapping[str, Curve | Band],
+    *,
+    xlabel: str,
+    ylabel: str,
+    title: str = "",
+    logx: bool = False,
+    logy: bool = False,
+    line: float | int | None = None,
+) -> Figure:
+    """Draw up to eight curves in one panel, each with its name at the right in the order of the last values.
+
+    Args:
+        curves: ``curves[name] = (x, y)`` or ``(x, y, low, high)``; see `panels`.
+        xlabel: label of the x axis, with the unit.
+        ylabel: label of the y axis, with the unit.
+        title: the heading.
+        logx: make the x axis logarithmic.
+        logy: make the y axis logarithmic if all values are positive and differ much.
+        line: a value of y to mark, such as a target.
+
+    Raises:
+        ValueError: there are no curves, or more than can be told apart.
+    """
+    if not 1 <= len(curves) <= MOST:
+        raise ValueError(f"curves must hold 1 to {MOST} curves, got {len(curves)}")
+    figure = Figure(figsize=(8, 4.2), layout="constrained")
+    axes = figure.subplots()
+    _bands(axes, curves, SHADES)
+    lines = {}
+    for place, (name, curve) in enumerate(curves.items()):
+        x, y = _finite(curve)
+        few = x.size <= 40
+        [lines[name]] = axes.plot(
+            x, y, color=SHADES[place], linewidth=1.6, linestyle=DASHES[place % len(DASHES)], zorder=3 + place,
+            marker=MARKS[place] if few else "", markersize=4, label=literal(shorten(name, 40)),
+        )  # fmt: skip
+    if line is not None:
+        axes.axhline(line, color="#444444", linewidth=0.9, linestyle=":", zorder=2)
+        axes.annotate("target", (1, line), (-2, 2), xycoords=("axes fraction", "data"), textcoords="offset points",
+                      fontsize=8, color="#444444", ha="right")  # fmt: skip
+    _scale([axes], [_finite(curve)[1] for curve in curves.values()], logx, logy, line)
+    order = sorted(curves, key=lambda name: -_last(curves[name]))
+    figure.legend(
+        [lines[name] for name in order], [str(lines[name].get_label()) for name in order],
+        loc="outside right center", frameon=False, fontsize=8,
+    )  # fmt: skip
+    axes.set(xlabel=xlabel, ylabel=ylabel)
     add_heading(figure, title)
     return figure
 
@@ -85,6 +157,12 @@ def intervals(
         title: the heading.
         line: a value to mark, such as 0 for differences.
         log: make the axis logarithmic if all values are positive.
+
+    Examples:
+        >>> rows = {"sgd": (0.1, 0.0, 0.2), "adam": (0.3, 0.2, 0.4)}
+        >>> figure = plots.intervals(rows, xlabel="accuracy gained", line=0)
+        >>> [label.get_text() for label in figure.axes[0].get_yticklabels()]
+        ['sgd', 'adam']
     """
     if not rows:
         raise ValueError("rows must hold at least one interval, got none")
@@ -124,6 +202,11 @@ def tally(
         ties: the ties, likewise.
         names: the s optimizers.
         title: the heading.
+
+    Examples:
+        >>> figure = plots.tally(np.array([[0, 3], [1, 0]]), np.array([[0, 1], [1, 0]]), ["adam", "sgd"])
+        >>> [text.get_text() for text in figure.axes[0].texts]
+        ['3-1-1', '1-1-3']
     """
     wins, ties = np.asarray(wins), np.asarray(ties)
     count = wins + ties + wins.T
@@ -169,6 +252,13 @@ def contours(
         groups: ``groups[panel][name] = (x, y)``, the points of each path in order.
         minima: the function's minima.
         title: the heading.
+
+    Examples:
+        >>> x, y = np.linspace(-1, 1, 20), np.linspace(-1, 1, 20)
+        >>> values = x[None, :] ** 2 + 9 * y[:, None] ** 2
+        >>> figure = plots.contours(x, y, values, [{"sgd": (np.array([-1, 0]), np.array([1, 0]))}], minima=[(0.0, 0.0)])
+        >>> len(figure.axes)
+        1
     """
     if not groups:
         raise ValueError("groups must hold at least one panel, got none")
@@ -216,6 +306,40 @@ def _group(axes: Axes, group: Mapping[str, Curve], steps: bool) -> None:
         )  # fmt: skip
 
 
+def _bands(axes: Axes, curves: Mapping[str, Curve | Band], colors: Sequence[str] = COLORS) -> None:
+    """Shade the intervals of those curves that have them."""
+    for place, curve in enumerate(curves.values()):
+        if len(curve) == 4:
+            x, _, low, high = (np.asarray(one, np.float64) for one in curve)
+            known = np.isfinite(low) & np.isfinite(high)
+            axes.fill_between(x, low, high, where=known, color=colors[place % len(colors)], alpha=0.18, linewidth=0)
+
+
+def _markers(axes: Axes, group: Mapping[str, Curve | Band], marked: Mapping[str, float]) -> None:
+    """Mark the points of the members, those with infinite y at the upper edge, and one point of each with a ring."""
+    for place, (name, curve) in enumerate(group.items()):
+        x, y = (np.asarray(one, np.float64) for one in curve[:2])
+        color, gone = COLORS[place % len(COLORS)], np.isposinf(y)
+        edge = axes.get_xaxis_transform()  # x in data, y in shares of the height
+        top = np.full(gone.sum(), 0.97 - 0.05 * place)
+        at = x == marked.get(name, np.nan)
+        ring = {"color": "black", "markersize": 6.5, "markerfacecolor": "none", "markeredgewidth": 0.9, "zorder": 9}
+        axes.plot(x[~gone], y[~gone], "o", color=color, markersize=2.6, zorder=4 + place)
+        axes.plot(x[at & ~gone], y[at & ~gone], "o", **ring)
+        above = axes.plot(x[gone], top, "^", color=color, markersize=3.2, transform=edge, zorder=4 + place)
+        above += axes.plot(x[at & gone], top[: (at & gone).sum()], "o", transform=edge, **ring)
+        for line in above:
+            line.set_clip_on(False)
+            line.set_in_layout(False)  # an empty one would take room at the figure's corner
+
+
+def _last(curve: Curve | Band) -> float:
+    """Return the last finite value, -inf if there is none."""
+    y = np.asarray(curve[1], np.float64)
+    known = y[np.isfinite(y)]
+    return float(known[-1]) if known.size else -math.inf
+
+
 def _names(axes: Axes, group: Mapping[str, Curve]) -> None:
     """Write the members' names above the panel, each in the colour of its line."""
     for place, name in enumerate(reversed(list(group))):
@@ -234,8 +358,11 @@ def _scale(cells, drawn, logx, logy, line):
         axes.set(xscale="log" if logx else "linear", yscale="log" if logy else "linear")
         _plain(axes, "both")
         if logy:
-            axes.yaxis.set_major_locator(LogLocator(numticks=6))
+            few = values.max() < 300 * values.min()  # powers of ten alone would be one or two ticks
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if few else (1,), numticks=10 if few else 6))
             axes.yaxis.set_minor_formatter(NullFormatter())
+            if few:
+                axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     if values.size:
         most = float(np.quantile(values, 0.9))
         top = values.max() if logy else min(values.max(), most + 0.5 * (most - values.min()))
@@ -253,8 +380,8 @@ def _span(values, log, line):
     return low - margin, high + margin
 
 
-def _finite(curve: Curve) -> tuple[np.ndarray, np.ndarray]:
-    x, y = (np.asarray(one, np.float64) for one in curve)
+def _finite(curve: Curve | Band) -> tuple[np.ndarray, np.ndarray]:
+    x, y = (np.asarray(one, np.float64) for one in curve[:2])
     return np.where(np.isfinite(x), x, np.nan), np.where(np.isfinite(y), y, np.nan)
 
 

@@ -11,7 +11,7 @@ from jaxdl.runs.folder import (
 from jaxdl.runs.loading import Run, describe, load, optimizer_folder, save_final, write_preprocessing
 from jaxdl.runs.names import dataset, labels, loss, model, optimizer, optimizer_names, problem
 from jaxdl.runs.progress import RunProgress, StudyProgress
-from jaxdl.runs.records import Table, read_json, read_record, read_table, write_json
+from jaxdl.runs.records import Table, UnwrittenTable, read_json, read_record, read_table, write_json
 from jaxdl.runs.signals import Diverged, StopRequest, catch_stop
 from jaxdl.runs.tasks import ACTIVATIONS, task
 from jaxdl.runs.trials import check_loss, try_update
@@ -24,6 +24,7 @@ __all__ = [
     "StopRequest",
     "StudyProgress",
     "Table",
+    "UnwrittenTable",
     "catch_stop",
     "check_loss",
     "check_same_data",

@@ -23,7 +23,7 @@ from jaxdl.extras import needed
 from jaxdl.runs import folder as folders
 from jaxdl.runs import records, trust
 from jaxdl.runs.signals import Diverged
-from jaxdl.runs.texts import cut, printable, shortened
+from jaxdl.texts import cut, printable, shortened
 
 Config = TypeVar("Config")
 # options of one command, which config.json does not keep
@@ -50,7 +50,8 @@ def parse(
         config_type: a dataclass; the docstrings of its fields become the help of the options. Its class variable
             GROUPS, if it has one, maps titles to the names of the options below them; others come first. FOLLOWS maps
             options to the one that decides about their default: they are not taken from ``--config`` if that one is
-            given otherwise. MOVABLE names options that a resumed run may change.
+            given otherwise. MOVABLE names options that a resumed run may change. GROWS names those that its method
+            ``grown(given)`` checks and extends: it returns the resumed run's config.
         argv: the arguments; those of this process by default.
         description: text above the options, usually the module's docstring.
         prog: the command's name in the help.
@@ -59,8 +60,9 @@ def parse(
         ValueError: for an empty argument, and for a whole number beyond `LARGEST` or, for a seed, `LARGEST_SEED`; if
             options next to ``--resume`` differ from the run's (the message has both values); or if the run names
             functions from outside of jaxdl that the command line neither repeats nor allows by ``--trust-run`` (see
-            `trust`).
+            `trust`); or if `jax.distributed` connects this process with others already.
     """
+    _check_alone(config_type)
     with needed("the command line", "experiments"):
         import tyro
 
@@ -76,24 +78,31 @@ def parse(
     if (resume is None and given is None) or {"-h", "--help"} & {*argv}:
         return cli()
     if resume is not None and given is not None:
-        raise ValueError(
-            f"--config {given} is not allowed beside --resume {resume}: a resumed run keeps its own config"
-        )
+        why = "a resumed run keeps its own config"
+        raise ValueError(f"--config {given} is not allowed beside --resume {resume}: {why}")
     if resume is not None:
         path, stored = pathlib.Path(resume) / folders.CONFIG, load_config(config_type, resume)
     else:
         path = config_path(given)
         stored = read_config(config_type, path)
     config: Any = cli(default=_nested(_with_help(config_type), vars(stored)))
-    if resume is not None:
-        _check_same(stored, config, pathlib.Path(resume))
-    else:
-        config = _following(stored, config, argv)
+    config = _resumed(stored, config, pathlib.Path(resume)) if resume is not None else _following(stored, config, argv)
     options = {name: getattr(stored, name) for name in _fields(config_type) - _free(config_type)}
     typed = {*argv, *(argument.partition("=")[2] for argument in argv)}
     kept = {name: value for name, value in options.items() if value == getattr(config, name)}
     trust.check_stored(path, options if resume is not None else kept, trust_run=config.trust_run, typed=typed)
     return config
+
+
+def _check_alone(config_type: Any) -> None:
+    """Raise ValueError if another program has connected this process with others: each of them would write."""
+    if jax.distributed.is_initialized():
+        alone = "this experiment runs in one process"
+        how = "give --coordinator HOST:PORT --processes N --process I instead"
+        raise ValueError(
+            "jax.distributed.initialize() has been called before, and each of its processes would write into the run "
+            f"folder; {how if 'coordinator' in _fields(config_type) else alone}"
+        )
 
 
 def _found(config_type: Any, argv: Sequence[str], name: str) -> str | None:
@@ -187,6 +196,17 @@ def resuming(folder: str | os.PathLike, config: Any) -> str:
     return f"--resume {folder}{' --trust-run' if foreign else ''}"
 
 
+def _resumed(stored: Any, config: Any, resume: pathlib.Path) -> Any:
+    """Return the config of a resumed run, which may have grown.
+
+    Raises:
+        ValueError: for options that it must not change.
+    """
+    config = stored.grown(config) if hasattr(stored, "grown") else config
+    _check_same(stored, config, resume)
+    return config
+
+
 def _check_same(stored: Any, config: Any, resume: pathlib.Path) -> None:
     """Raise ValueError for options that a resumed run must not change; its ``check_extension`` decides on epochs."""
     if hasattr(stored, "check_extension") and stored.epochs != config.epochs:
@@ -195,7 +215,7 @@ def _check_same(stored: Any, config: Any, resume: pathlib.Path) -> None:
         except ValueError as error:
             raise ValueError(f"--resume {resume}: {error}") from error
         stored = dataclasses.replace(stored, epochs=config.epochs)
-    names = sorted(_fields(type(config)) - _free(type(config)))
+    names = sorted(_fields(type(config)) - _free(type(config)) - {*getattr(config, "GROWS", ())})
     pairs = [(name, getattr(stored, name), getattr(config, name)) for name in names]
     differ = [f"{name} is {was!r} in the run, {now!r} here" for name, was, now in pairs if not _same(was, now)]
     if differ:

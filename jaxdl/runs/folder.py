@@ -51,6 +51,15 @@ def create(out: str | os.PathLike) -> Path:
     Raises:
         ValueError: if the folder has files in it (a run is never overwritten) or cannot be written. Hidden files do not
             count: a process killed in its first moments may leave some.
+
+    Examples:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as parent:
+        ...     folder = runs.create(f"{parent}/first")
+        ...     with runs.lock(folder, new=True):
+        ...         runs.write_json(folder / "notes.json", {"why": "a try"})
+        ...     runs.read_json(folder / "notes.json"), runs.create_dated(parent).is_dir()
+        ({'why': 'a try'}, True)
     """
     folder = Path(out)
     try:
@@ -94,6 +103,15 @@ def open_folder(folder: str | os.PathLike) -> Path:
 
     Raises:
         ValueError: if it is not a run folder; the message names the missing file.
+
+    Examples:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     try:
+        ...         runs.open_folder(folder)
+        ...     except ValueError as error:
+        ...         print(str(error).replace(folder, "FOLDER"))
+        FOLDER: is not a run folder, it has no config.json
     """
     folder = Path(folder)
     if not (folder / CONFIG).is_file():

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxdl import data, nn, training
 from jaxdl.runs import folder as folders
 from jaxdl.runs import names, records, trust
-from jaxdl.runs.texts import cut
+from jaxdl.texts import cut
 
 Path = pathlib.Path
 PREPROCESSING, FINAL, DIVERGED = "preprocessing.json", "final", "diverged.json"
@@ -104,6 +104,26 @@ def describe(
 
     Raises:
         ValueError: see `folder.check_same_data`.
+
+    Examples:
+        A run's data must not change under it:
+
+        >>> import tempfile
+        >>> from jaxdl import data
+        >>> own = data.from_arrays(np.zeros((4, 8, 8)), np.array([0, 1, 0, 1]))
+        >>> other = data.from_arrays(np.ones((4, 8, 8)), np.array([0, 1, 0, 1]))
+        >>> about = {"seed": 0, "devices": jax.devices()[:1], "in_shape": (8, 8, 1)}
+        >>> about["preprocessing"] = data.no_normalization(1, 1.0)
+        >>> with tempfile.TemporaryDirectory() as parent:
+        ...     folder = runs.create(f"{parent}/run")
+        ...     runs.describe(folder, dataset=own, **about)
+        ...     sorted(path.name for path in folder.iterdir())
+        ...     try:
+        ...         runs.describe(folder, dataset=other, **about)
+        ...     except ValueError as error:
+        ...         print(str(error).partition(":")[0])
+        ['manifest.json', 'preprocessing.json']
+        images
     """
     source = folders.data_source(dataset)
     if (folder / PREPROCESSING).exists():  # written after the manifest: if that is missing now, it was deleted
@@ -129,6 +149,23 @@ def load(folder: str | os.PathLike, *, optimizer: str | None = None, trust_run: 
         ValueError: for a folder that is not a run, a run without a checkpoint, an optimizer that is unknown or
             diverged, a network from outside of jaxdl without ``trust_run``, or damaged files
             (`training.checkpoints.CorruptCheckpointError`).
+
+    Examples:
+        A folder with the least that a run leaves behind:
+
+        >>> import tempfile
+        >>> from jaxdl import data
+        >>> net = runs.model("softmax_regression", 2)
+        >>> params, state = net.init(jax.random.key(0), (8, 8, 1))
+        >>> with tempfile.TemporaryDirectory() as parent:
+        ...     folder = runs.create(f"{parent}/run")
+        ...     runs.write_json(folder / "config.json", {"model": "softmax_regression", "optimizer": ["adam"]})
+        ...     runs.write_preprocessing(folder, data.no_normalization(1, 255.0), (8, 8, 1), ["cat", "dog"])
+        ...     runs.save_final(folder, "jaxdl.adam", 1, params, state)
+        ...     run = runs.load(folder)
+        >>> images = data.normalize(np.zeros((3, 8, 8, 1), np.uint8), run.preprocessing)
+        >>> run.classes, run.layer.apply(run.params, run.state, images)[0].shape
+        (('cat', 'dog'), (3, 2))
     """
     folder = folders.open_folder(folder)
     path = folder / folders.CONFIG
@@ -245,5 +282,10 @@ def divergence(folder: Path, optimizer: str) -> Divergence | None:
 
 
 def optimizer_folder(name: str) -> str:
-    """Return a folder name for an optimizer, whose label may contain ':'. Different labels get different folders."""
+    """Return a folder name for an optimizer, whose label may contain ':'. Different labels get different folders.
+
+    Examples:
+        >>> runs.optimizer_folder("mine:adam")
+        'mine%3Aadam'
+    """
     return urllib.parse.quote(name, safe="+")

@@ -1,162 +1,31 @@
 """Names on the command line and the functions they stand for, the same for every command.
 
-A name is ``NAME``, ``library.NAME`` or ``package.module:function``, optionally with keyword arguments:
-``"jaxdl.adam(eps=1e-3)"``, ``optax.contrib.prodigy``, ``"mine:net(width=8)"``. Their values are Python literals, read
-by `ast.literal_eval`; no expression is evaluated. The library itself has no registry: in Python, pass the function.
+`calling` has the form of a name. The library itself has no registry: in Python, pass the function.
 """
 
-import ast
-import difflib
 import functools
 import inspect
-import pkgutil
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import optax
 from flax import linen
 
 from jaxdl import data, interop, losses, models, nn, optimizers, studies
 from jaxdl.runs import trust
+from jaxdl.runs.calling import Named, called, function, parse, unknown
 
-_LARGEST = 2**31 - 1  # a compiled function takes Python's whole numbers as int32
-_REASONS: Final = {  # of optax's optimizers that a learning rate alone does not make
+_REASONS: Final = {  # of optimizers that a learning rate alone does not make
     "noisy_sgd": "it needs a random key",
     "optimistic_adam": "it is deprecated in favour of optimistic_adam_v2",
     "polyak_sgd": "it takes its rate from the lowest value of the loss, up to a max_learning_rate",
     "dpsgd": "it needs one gradient per example, and a random key",
+    "kfac": "it needs the factors of each batch, which a loop of your own can give it (jaxdl.optimizers.kfac)",
 }
 _WRAPPED = {"args", "base_optimizer", "fast_optimizer", "inner", "inner_factory", "optimizer", "transforms", "tx"}
 _TWINS: Final = {"momentum": "optax.sgd(momentum=0.9)", "nesterov": "optax.sgd(momentum=0.9, nesterov=True)"}
 _LIBRARIES = (("optax.contrib", optax.contrib), ("optax", optax), ("jaxdl", optimizers))
-
-
-# ---------------------------------------------------------------- any name
-
-
-class Named(NamedTuple):
-    """A parsed name. As text it has canonical spacing."""
-
-    name: str
-    keywords: dict[str, Any]
-
-    @property
-    def short(self) -> str:
-        """Return the name without its library or module."""
-        return self.name.rpartition(":")[2].rpartition(".")[2]
-
-    def __str__(self) -> str:
-        inside = ", ".join(f"{key}={value!r}" for key, value in self.keywords.items())
-        return f"{self.name}({inside})" if self.keywords else self.name
-
-
-def parse(argument: str, text: str) -> Named:
-    """Parse ``NAME`` or ``NAME(keyword=value, ...)``.
-
-    Args:
-        argument: the option, for error messages.
-        text: its value.
-
-    Raises:
-        ValueError: if the brackets hold anything but keywords with literal values.
-    """
-    name, bracket, rest = text.strip().partition("(")
-    if not bracket:
-        return Named(name, {})
-    try:
-        call = ast.parse(f"f({rest}", mode="eval").body
-        if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name):  # f()() is two calls
-            raise ValueError("there must be one pair of brackets")
-        if call.args or any(k.arg is None for k in call.keywords):
-            raise ValueError("only keywords are allowed between the brackets")
-        keywords = {str(keyword.arg): _literal(keyword.value) for keyword in call.keywords}
-        if len(keywords) < len(call.keywords):
-            raise ValueError("a keyword is there twice")
-    except (SyntaxError, ValueError) as error:
-        why = error.msg if isinstance(error, SyntaxError) else error
-        raise ValueError(f"{argument}={text!r}: {why}; the form is NAME or NAME(keyword=value, ...)") from error
-    return Named(name.strip(), keywords)
-
-
-def _literal(value: ast.expr) -> Any:
-    try:
-        found = ast.literal_eval(value)
-    except ValueError as error:
-        raise ValueError(f"{ast.unparse(value)} is not a literal such as 1e-3, True or 'text'") from error
-    for one in ast.walk(value):
-        if isinstance(one, ast.Constant) and isinstance(one.value, int) and one.value > _LARGEST:
-            raise ValueError(f"{one.value:.3g} is more than whole numbers of 32 bits hold; write it as a float")
-    return found
-
-
-def function(
-    argument: str, text: str, known: Mapping[str, Callable[..., Any]], *, set_later: Collection[str] = ()
-) -> Callable[..., Any]:
-    """Return the function that a name stands for, with its keywords bound.
-
-    Args:
-        argument: the option, for error messages.
-        text: its value.
-        known: functions by their names, for names without a module.
-        set_later: keywords that the caller sets and the name must not.
-
-    Raises:
-        ValueError: for an unknown name (the message has the nearest one and a list of all), for a malformed one (see
-            `parse`), and for keywords that the function does not take.
-    """
-    named = parse(argument, text)
-    if ":" in named.name:
-        found = _imported(argument, named.name)
-    elif named.name in known:
-        found = known[named.name]
-    else:
-        raise ValueError(_unknown(argument, text, named.name, known))
-    if not named.keywords:
-        return found
-    parameters = inspect.signature(found).parameters
-    takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    wrong = sorted(({*named.keywords} - {*parameters}) if not takes_all else ()) + sorted(
-        {*named.keywords} & {*set_later}
-    )
-    if wrong:
-        allowed = ", ".join(name for name in parameters if name not in set_later)
-        raise ValueError(f"{argument}={text!r}: {wrong[0]} is no keyword to set here; allowed are {allowed}")
-    return functools.partial(found, **named.keywords)
-
-
-def called(argument: str, text: str, *args: Any, known: Mapping[str, Callable[..., Any]] | None = None) -> Any:
-    """Call the function that a name stands for and return its result.
-
-    Raises:
-        ValueError: see `function`; also if the function does not take the arguments.
-    """
-    found = function(argument, text, known or {})
-    try:
-        inspect.signature(found).bind(*args)
-    except TypeError as error:
-        given = f"with {args[0]}, the number of classes" if args else "without arguments"
-        raise ValueError(f"{argument}={text!r} is called {given}, but: {error}") from error
-    return found(*args)
-
-
-def _imported(argument: str, name: str) -> Callable[..., Any]:
-    try:
-        module, _, attribute = name.partition(":")
-        if not module or not attribute:
-            raise ValueError("one of the two is missing")
-        found = pkgutil.resolve_name(name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(f"{argument}={name!r}: {error}; the form is package.module:function") from error
-    if not callable(found):
-        raise ValueError(f"{argument}={name!r} is a {type(found).__name__}, not a function")
-    return found
-
-
-def _unknown(argument: str, text: str, name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.0)
-    nearest = f"the nearest is {near[0]!r}; " if near else ""
-    return f"{argument}={text!r} is unknown; {nearest}there are: {', '.join(sorted(known))}"
 
 
 # ---------------------------------------------------------------- optimizers
@@ -167,6 +36,13 @@ def optimizer(text: str) -> Callable[..., optax.GradientTransformation]:
 
     Raises:
         ValueError: see `function`; the learning rate must not be among the keywords.
+
+    Examples:
+        >>> factory = runs.optimizer("adam(b1=0.8)")
+        >>> optimizer = factory(learning_rate=1e-3)
+        >>> updates, state = optimizer.update(jnp.array([2.0]), optimizer.init(jnp.zeros(1)))
+        >>> updates  # the first step of Adam has the size of the rate
+        Array([-0.001], dtype=float32)
     """
     named, known = parse_optimizer(text), optimizer_names()
     contributed = f"optax.contrib.{named.short}"
@@ -179,7 +55,7 @@ def optimizer(text: str) -> Callable[..., optax.GradientTransformation]:
     except ValueError as error:
         if named.name in known or ":" in named.name:
             raise
-        raise ValueError(_unknown("optimizer", text, named.name, known)) from error
+        raise ValueError(unknown("optimizer", text, named.name, known)) from error
 
 
 def parse_optimizer(text: str) -> Named:
@@ -194,7 +70,12 @@ def optimizer_label(text: str) -> str:
 
 
 def labels(texts: Sequence[str]) -> list[str]:
-    """Return the labels of a run's optimizers, numbered where one occurs more than once."""
+    """Return the labels of a run's optimizers, numbered where one occurs more than once.
+
+    Examples:
+        >>> runs.labels(["adam", "optax:sgd", "adam"])
+        ['jaxdl.adam-1', 'optax:sgd', 'jaxdl.adam-2']
+    """
     found = [optimizer_label(text) for text in texts]
     return [f"{n}-{found[: i + 1].count(n)}" if found.count(n) > 1 else n for i, n in enumerate(found)]
 
@@ -247,6 +128,11 @@ def optimizer_names() -> dict[str, Callable[..., optax.GradientTransformation]]:
     """Return all optimizers of jaxdl, optax and optax.contrib that need nothing but a learning rate, by name.
 
     `trials.try_update` finds out whether a loop can serve their updates.
+
+    Examples:
+        >>> names = runs.optimizer_names()
+        >>> "jaxdl.adam" in names, "optax.lion" in names
+        (True, True)
     """
     found = {}
     for library, module in _LIBRARIES:
@@ -266,8 +152,10 @@ _OWN: Final = "name a function of yours, (learning_rate) -> optimizer, as packag
 
 
 def why_no_optimizer(name: str) -> str | None:
-    """Say why a function of optax that makes transformations is no optimizer to name; None if it is one, or unknown."""
+    """Say why a function that makes transformations is no optimizer to name; None if it is one, or unknown."""
     library, _, short = name.rpartition(".")
+    if library == "jaxdl":
+        return _REASONS.get(short)
     module = dict(_LIBRARIES[:2]).get(library)
     factory = vars(module).get(short) if module is not None else None
     if factory is None or inspect.isclass(factory) or not callable(factory) or name in optimizer_names():
@@ -302,6 +190,10 @@ def model(text: str, num_classes: int) -> nn.Layer:
     Raises:
         ValueError: see `called`; also if the result is neither an `nn.Layer` nor a flax module, which
             `interop.from_linen` turns into one.
+
+    Examples:
+        >>> runs.model("mlp(widths=(8,))", 10).out_shape((4,))
+        (10,)
     """
     layer = called("model", text, num_classes, known={name: getattr(models, name) for name in models.__all__})
     if isinstance(layer, linen.Module):
@@ -318,6 +210,10 @@ def loss(text: str) -> Callable[[Any, Any], Any]:
 
     Raises:
         ValueError: see `function`.
+
+    Examples:
+        >>> runs.loss("squared_error")(jnp.array([3.0]), jnp.array([1.0]))
+        Array([4.], dtype=float32)
     """
     return function("loss", text, {name: getattr(losses, name) for name in losses.__all__})
 
@@ -328,6 +224,10 @@ def dataset(name: str, **options: Any) -> data.Dataset:
 
     Raises:
         ValueError: see `data.load` and `data.from_arrays`; also if it is not images of at least two classes.
+
+    Examples:
+        >>> runs.dataset("digits").images.shape
+        (1797, 8, 8, 1)
     """
     # brackets in the name of a folder have no meaning, nor has a colon in the path of one that exists
     called_by_name = ":" in name.partition("(")[0] and not trust.is_path(name)
@@ -364,6 +264,11 @@ PROBLEMS: Final[dict[str, Callable[..., studies.Problem]]] = {
     "fashion_mnist_2c2d": studies.fashion_mnist_2c2d,
     "cifar10_3c3d": studies.cifar10_3c3d,
     "cifar10_resnet20": studies.cifar10_resnet20,
+    "cifar10_vit": studies.cifar10_vit,
+    "char_transformer": studies.char_transformer,
+    "char_lstm": studies.char_lstm,
+    "matrix_factorization": studies.matrix_factorization,
+    "heat_pinn": studies.heat_pinn,
 }
 
 
@@ -377,6 +282,10 @@ def problem(text: str, data_dir: Path | None = None) -> studies.Problem:
 
     Raises:
         ValueError: see `called`; also if the function returns anything else.
+
+    Examples:
+        >>> runs.problem("digits_softmax").batch_size
+        64
     """
     if ":" not in text.partition("(")[0]:
         found = function("problem", text, PROBLEMS)

@@ -5,10 +5,12 @@ own style sheet, by its hash, and the images within the page, and nothing else.
 """
 
 import base64
+import contextlib
+import contextvars
 import hashlib
 import html
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +18,24 @@ from jaxdl import plots
 from jaxdl.extras import needed
 from jaxdl.runs import records
 from jaxdl.runs.folder import Manifest
-from jaxdl.runs.texts import printable
+from jaxdl.texts import printable
 
 with needed("a report", "plots"):
     from markdown_it import MarkdownIt
     from matplotlib.figure import Figure
 
 CHART = "#chart"  # marks a figure that a dark page may invert
+_ALSO: contextvars.ContextVar[tuple[str, ...]] = contextvars.ContextVar("formats", default=())
+
+
+@contextlib.contextmanager
+def also(formats: Sequence[str]) -> Iterator[None]:
+    """Save each figure in other formats as well, "svg" or "pdf"; the page shows the PNG."""
+    token = _ALSO.set(tuple(formats))
+    try:
+        yield
+    finally:
+        _ALSO.reset(token)
 
 
 def write(folder: Path, parts: Sequence[str]) -> Path:
@@ -66,8 +79,12 @@ def figure(folder: Path, name: str, drawn: Figure | bytes, alt: str, *, chart: b
             ``#chart``. Images keep their colours.
     """
     (folder / "figures").mkdir(exist_ok=True)
-    file = f"{_file_name(name)}.{'gif' if isinstance(drawn, bytes) else 'png'}"
-    records.write_whole(folder / "figures" / file, drawn if isinstance(drawn, bytes) else plots.png(drawn))
+    encoded = {"gif": drawn} if isinstance(drawn, bytes) else {"png": plots.png(drawn)}
+    file = f"{_file_name(name)}.{next(iter(encoded))}"
+    if not isinstance(drawn, bytes):
+        encoded |= {kind: plots.vector(drawn, kind) for kind in _ALSO.get()}
+    for kind, content in encoded.items():
+        records.write_whole(folder / "figures" / f"{_file_name(name)}.{kind}", content)
     return f"![{plain(alt)}](figures/{file}{CHART if chart else ''})"
 
 

@@ -5,7 +5,7 @@ import time
 from typing import Any
 
 from jaxdl.extras import needed
-from jaxdl.runs.texts import printable
+from jaxdl.texts import printable
 
 QUIET = 10.0  # seconds after which a train row is printed where there are no bars; a log shall not look dead
 
@@ -25,7 +25,9 @@ class RunProgress:
     def __init__(self, steps: int) -> None:
         with needed("progress", "experiments"):
             from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+            from rich.progress import TimeElapsedColumn as Elapsed
+            from rich.progress import TimeRemainingColumn as Remaining
 
         self.console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)  # names are literal
         self._steps = steps
@@ -37,7 +39,9 @@ class RunProgress:
                 TextColumn("{task.description}", markup=False),
                 BarColumn(),
                 MofNCompleteColumn(),
-                TimeRemainingColumn(),
+                Elapsed(),
+                TextColumn("left"),
+                Remaining(),
             )
             self._bars = Progress(*columns, TextColumn("{task.fields[text]}", markup=False), console=self.console)
 
@@ -54,14 +58,14 @@ class RunProgress:
         """Show one row of metrics.csv, of the trainer ``member``."""
         accuracy = "" if math.isnan(row.accuracy) else f" accuracy {row.accuracy:.2%}"
         text = f"{row.split} loss {decimals(row.loss)}{accuracy}"
+        rate = member.clock.steps_per_second
+        rate = f"  {rate:.1f} steps/s" if math.isfinite(rate) else ""
         if self._bars is not None:
             if member.name not in self._tasks:
                 self._tasks[member.name] = self._bars.add_task(printable(member.name), total=self._steps, text="")
-            self._bars.update(self._tasks[member.name], completed=row.step, text=text)
+            self._bars.update(self._tasks[member.name], completed=row.step, text=f"{text}{rate}")
         elif row.split != "train" or time.monotonic() - self._said >= QUIET:
-            rate = member.clock.steps_per_second
-            rate = f"{rate:.1f} steps/s" if math.isfinite(rate) else ""
-            self.line(f"{member.name:<22} epoch {row.epoch + 1:>3}  step {row.step:>6}  {text}  {rate}")
+            self.line(f"{member.name:<22} epoch {row.epoch + 1:>3}  step {row.step:>6}  {text}{rate}")
 
     def line(self, text: str) -> None:
         """Print a line above the bars."""

@@ -29,7 +29,7 @@ import numpy as np
 
 from jaxdl import disk
 from jaxdl.disk import write_whole
-from jaxdl.runs.texts import shortened
+from jaxdl.texts import shortened
 
 Path = pathlib.Path
 FORMAT: Final = 1
@@ -79,6 +79,14 @@ def read_record(path: str | os.PathLike, kind: type[Record]) -> Record:
 
     Raises:
         ValueError: see `read_json`; also if a field is missing or has another type; the message names it.
+
+    Examples:
+        >>> import tempfile
+        >>> from jaxdl import sizes
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     runs.write_json(f"{folder}/window.json", sizes.Window(3, stride=2))
+        ...     runs.read_record(f"{folder}/window.json", sizes.Window)
+        Window(size=3, stride=2, dilation=1)
     """
     return decode(read_json(path), kind, path, "")
 
@@ -170,6 +178,25 @@ class Table(Generic[Record]):
         self._lines, self._rows = lines, rows
 
 
+class UnwrittenTable(Table[Record]):
+    """A table without a file, of a process that takes part in a run which another one writes."""
+
+    def __init__(self, kind: type[Record]) -> None:
+        self.path, self.kind, self._lines, self._rows = Path(os.devnull), kind, [_line(_fields(kind))], []
+
+    def append(self, rows: Iterable[Record]) -> None:
+        """Append records, in memory."""
+        added = list(rows)
+        self._lines += [_line(map(_cell, row)) for row in added]
+        self._rows += added
+
+    def sync(self) -> None:
+        """Do nothing."""
+
+    def _change(self, lines: list[str], rows: list[Record]) -> None:
+        self._lines, self._rows = lines, rows
+
+
 def _write_all(file: io.FileIO, content: bytes) -> None:
     """Write bytes without a buffer, whose rest Python would write again when the file is closed."""
     left = memoryview(content)
@@ -196,6 +223,15 @@ def read_table(path: str | os.PathLike, kind: type[Record], *, unfinished: bool 
 
     Raises:
         ValueError: if the file or a line is damaged; the message names both.
+
+    Examples:
+        >>> import tempfile
+        >>> from jaxdl import sizes
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     table = runs.Table(f"{folder}/windows.csv", sizes.Window)
+        ...     table.append([sizes.Window(3, 2), sizes.Window(5)])
+        ...     runs.read_table(f"{folder}/windows.csv", sizes.Window)
+        [Window(size=3, stride=2, dilation=1), Window(size=5, stride=1, dilation=1)]
     """
     lines, rest = _whole_lines(path, _content(path).replace(b"\r\n", b"\n"))
     if rest and not unfinished:

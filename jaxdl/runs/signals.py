@@ -33,7 +33,15 @@ class StopRequest:
 
 @contextlib.contextmanager
 def catch_stop() -> Iterator[StopRequest]:
-    """Make the first SIGINT or SIGTERM set `StopRequest.signal` only; the second one has its usual effect."""
+    """Make the first SIGINT or SIGTERM set `StopRequest.signal` only; the second one has its usual effect.
+
+    Examples:
+        >>> import os, signal
+        >>> with runs.catch_stop() as stop:
+        ...     os.kill(os.getpid(), signal.SIGTERM)  # a loop ends its step and saves
+        >>> stop.signal == signal.SIGTERM
+        True
+    """
     request = StopRequest()
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     # a shell's background jobs are started with signals ignored, and keep ignoring them

@@ -22,6 +22,10 @@ def task(config: Mapping[str, Any]) -> Task:
     """Return the task of a run from its options: those named targets and loss decide.
 
     A loss of the user's own is taken for one of numbers.
+
+    Examples:
+        >>> runs.task({"loss": "softmax_cross_entropy"}), runs.task({"loss": "huber", "targets": "prices.csv"})
+        ('classes', 'numbers')
     """
     if not config.get("targets"):
         return "classes"

@@ -24,6 +24,17 @@ def check_loss(name: str, model: str, layer: nn.Layer, in_shape: Sequence[int], 
         layer: the network, which may return more in training than in evaluation.
         in_shape: shape of one image.
         targets: number of real targets per image; 0 for a class.
+
+    Examples:
+        One number per example is what a class needs, not one per output:
+
+        >>> net = runs.model("mlp", 10)
+        >>> runs.check_loss("softmax_cross_entropy", "mlp", net, (64,))
+        >>> try:
+        ...     runs.check_loss("huber", "mlp", net, (64,))
+        ... except ValueError as error:
+        ...     print(str(error).partition(":")[0])
+        loss='huber' does not take what model='mlp' returns in evaluation, an array
     """
     key, function = jax.random.key(0), loss(name)
     images = jax.ShapeDtypeStruct((2, *in_shape), "float32")
@@ -54,6 +65,12 @@ def try_update(optimizer: optax.GradientTransformation, params: Any, *, function
 
     Raises:
         ValueError: see `optimizers.update`.
+
+    Examples:
+        >>> params = {"w": jnp.ones(2)}
+        >>> new_params, state = jax.eval_shape(lambda: runs.try_update(optax.sgd(0.1), params, functions=False))
+        >>> new_params
+        {'w': ShapeDtypeStruct(shape=(2,), dtype=float32)}
     """
 
     def total(tree):

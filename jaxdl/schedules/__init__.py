@@ -9,6 +9,9 @@ Steps are counted, compared and divided as integers, within the range of their o
 it, and a compiled schedule changes at the same step as an uncompiled one. [Lecture row E10]
 """
 
+from typing import TYPE_CHECKING
+
+from jaxdl import words
 from jaxdl.schedules.counting import ScalarOrSchedule, Schedule
 from jaxdl.schedules.cycles import cosine_restarts, joined, one_cycle, range_test, warmup
 from jaxdl.schedules.decays import constant, cosine, exponential, inverse_sqrt, inverse_time, linear, polynomial, step
@@ -32,3 +35,6 @@ __all__ = [
     "step",
     "warmup",
 ]
+
+if not TYPE_CHECKING:  # a checker of types would take every name for one of this module's
+    __getattr__ = words.absent(__name__, __all__)

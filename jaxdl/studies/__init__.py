@@ -4,6 +4,7 @@ from jaxdl.studies import cost, landscapes, proportions, statistics, sweep
 from jaxdl.studies.classification import (
     cifar10_3c3d,
     cifar10_resnet20,
+    cifar10_vit,
     classification_problem,
     digits_mlp,
     digits_softmax,
@@ -11,7 +12,9 @@ from jaxdl.studies.classification import (
     mnist_mlp,
     mnist_softmax,
 )
+from jaxdl.studies.fitting import heat_pinn, matrix_factorization
 from jaxdl.studies.landscapes import LANDSCAPES, Landscape, landscape_problem
+from jaxdl.studies.language import char_lstm, char_transformer, text_problem
 from jaxdl.studies.paths import descent_path, largest_stable_rate
 from jaxdl.studies.problems import Problem, Tuning, make_problem
 from jaxdl.studies.quadratic import quadratic_deep
@@ -21,22 +24,28 @@ __all__ = [
     "Landscape",
     "Problem",
     "Tuning",
+    "char_lstm",
+    "char_transformer",
     "cifar10_3c3d",
     "cifar10_resnet20",
+    "cifar10_vit",
     "classification_problem",
     "cost",
     "descent_path",
     "digits_mlp",
     "digits_softmax",
     "fashion_mnist_2c2d",
+    "heat_pinn",
     "landscape_problem",
     "landscapes",
     "largest_stable_rate",
     "make_problem",
+    "matrix_factorization",
     "mnist_mlp",
     "mnist_softmax",
     "proportions",
     "quadratic_deep",
     "statistics",
     "sweep",
+    "text_problem",
 ]

@@ -55,6 +55,14 @@ def classification_problem(
         penalty: ``params -> scalar``, added to the training loss.
         target: a test loss that a good run reaches.
         source: reference for the problem.
+
+    Examples:
+        >>> from jaxdl import data, models
+        >>> digits = data.load("digits")
+        >>> net = models.softmax_regression()
+        >>> problem = studies.classification_problem("linear", net, digits, batch_size=64, epochs=2)
+        >>> problem.steps, problem.steps_per_epoch  # of 1797 images 359 are held out; 1438 // 64
+        (44, 22)
     """
     train, test = parts(dataset)
     prepare = prepare or (lambda images: images)
@@ -131,7 +139,13 @@ def parts(dataset: data.Dataset) -> tuple[data.Examples, data.Examples]:
 
 
 def digits_softmax() -> Problem:
-    """Softmax regression on scikit-learn's digits, batch 64. It is convex and needs no download."""
+    """Softmax regression on scikit-learn's digits, batch 64. It is convex and needs no download.
+
+    Examples:
+        >>> problem = studies.digits_softmax()
+        >>> problem.name, problem.batch_size
+        ('digits_softmax', 64)
+    """
     layer = models.softmax_regression()
     return classification_problem("digits_softmax", layer, data.load("digits"), batch_size=64, epochs=30, target=0.15)
 
@@ -197,6 +211,22 @@ def cifar10_resnet20(data_dir: Folder = None) -> Problem:
         penalty=functools.partial(regularizers.l2, strength=1e-4),
         target=0.5,
         source="https://arxiv.org/abs/1512.03385",
+    )
+
+
+def cifar10_vit(data_dir: Folder = None) -> Problem:
+    """A ViT with six blocks of 128 features on patches of 4x4 of CIFAR-10, batch 128, 100 epochs, crops and flips."""
+    dataset = data.load("cifar10", data_dir=data_dir)
+    statistics = data.fit_normalization(dataset.images, dataset.scale)
+    return classification_problem(
+        "cifar10_vit",
+        models.vit_ti16(10, patch=4, depth=6, features=128, heads=4, pool="mean"),
+        dataset,
+        batch_size=128,
+        epochs=100,
+        prepare=lambda images: data.standardize(images, statistics),
+        augment=augmentation.compose(augmentation.crop, augmentation.flip),
+        source="https://arxiv.org/abs/2010.11929",
     )
 
 

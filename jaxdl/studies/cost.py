@@ -19,7 +19,14 @@ UPDATES, REPEATS = 200, 7
 
 
 def state_bytes(build: Build, params: Any) -> int:
-    """Return the bytes of the optimizer's state for these parameters (arrays or their shapes)."""
+    """Return the bytes of the optimizer's state for these parameters (arrays or their shapes).
+
+    Examples:
+        Adam keeps two numbers per parameter, and a step count of 4 bytes:
+
+        >>> cost.state_bytes(optax.adam, jnp.zeros(100))
+        804
+    """
     state = jax.eval_shape(lambda params: build(jnp.float32(0.01)).init(params), params)
     return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
 

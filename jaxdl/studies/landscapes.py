@@ -35,25 +35,45 @@ class Landscape(NamedTuple):
 
 
 def bowl_value(point: Float[ArrayLike, "... 2"], *, condition: float | int = 25.0) -> Float[Array, "..."]:
-    """Return ½(x² + κy²), with curvature 1 along the valley and κ across it."""
+    """Return ½(x² + κy²), with curvature 1 along the valley and κ across it.
+
+    Examples:
+        >>> landscapes.bowl_value(jnp.array([1.0, 2.0]), condition=25.0)  # (1 + 25 * 4) / 2
+        Array(50.5, dtype=float32)
+    """
     x, y = _coordinates(point)
     return 0.5 * (x**2 + condition * y**2)
 
 
 def rosenbrock_value(point: Float[ArrayLike, "... 2"]) -> Float[Array, "..."]:
-    """Return (1 − x)² + 100(y − x²)², a curved valley."""
+    """Return (1 − x)² + 100(y − x²)², a curved valley.
+
+    Examples:
+        >>> landscapes.rosenbrock_value(jnp.array([[1.0, 1.0], [0.0, 0.0]]))
+        Array([0., 1.], dtype=float32)
+    """
     x, y = _coordinates(point)
     return (1 - x) ** 2 + 100 * (y - x**2) ** 2
 
 
 def beale_value(point: Float[ArrayLike, "... 2"]) -> Float[Array, "..."]:
-    """Return (1.5 − x(1 − y))² + (2.25 − x(1 − y²))² + (2.625 − x(1 − y³))²: flat plains and steep walls."""
+    """Return (1.5 − x(1 − y))² + (2.25 − x(1 − y²))² + (2.625 − x(1 − y³))²: flat plains and steep walls.
+
+    Examples:
+        >>> landscapes.beale_value(jnp.array([3.0, 0.5]))  # its minimum
+        Array(0., dtype=float32)
+    """
     x, y = _coordinates(point)
     return (1.5 - x * (1 - y)) ** 2 + (2.25 - x * (1 - y**2)) ** 2 + (2.625 - x * (1 - y**3)) ** 2
 
 
 def saddle_value(point: Float[ArrayLike, "... 2"]) -> Float[Array, "..."]:
-    """Return ½x² + ¼y⁴ − ½y², a saddle at the origin between two minima; its gradient is (x, y³ − y)."""
+    """Return ½x² + ¼y⁴ − ½y², a saddle at the origin between two minima; its gradient is (x, y³ − y).
+
+    Examples:
+        >>> landscapes.saddle_value(jnp.array([[0.0, 0.0], [0.0, 1.0]]))  # the saddle and a minimum
+        Array([ 0.  , -0.25], dtype=float32)
+    """
     x, y = _coordinates(point)
     return 0.5 * x**2 + 0.25 * y**4 - 0.5 * y**2
 
@@ -62,6 +82,10 @@ def two_wells_value(point: Float[ArrayLike, "... 2"], *, tilt: float | int = 0.1
     """Return ¼(x² − 1)² + tilt·x + ½y²: a false minimum near x = 1 and the lowest near x = −1, a barrier between them.
 
     The stationary points have y = 0 and x³ − x + tilt = 0; see `two_wells_stationary`.
+
+    Examples:
+        >>> landscapes.two_wells_value(jnp.array([1.0, 0.0]))
+        Array(0.1, dtype=float32)
     """
     x, y = _coordinates(point)
     return 0.25 * (x**2 - 1) ** 2 + tilt * x + 0.5 * y**2
@@ -74,6 +98,11 @@ def two_wells_stationary(tilt: float | int = 0.1) -> tuple[float, float, float]:
 
     Raises:
         ValueError: unless 0 < tilt < 2/(3√3), beyond which there is one minimum only.
+
+    Examples:
+        >>> lowest, barrier, false = landscapes.two_wells_stationary(0.1)
+        >>> [round(x**3 - x + 0.1, 6) + 0.0 for x in (lowest, barrier, false)], lowest < barrier < false
+        ([0.0, 0.0, 0.0], True)
     """
     if not 0 < tilt < 2 / (3 * math.sqrt(3)):
         raise ValueError(f"tilt={tilt}: allowed are numbers above 0 and below {2 / (3 * math.sqrt(3)):.4f}")
@@ -138,6 +167,11 @@ def landscape_problem(landscape: Landscape, *, spread: float | int = 0.05, steps
 
     Raises:
         ValueError: ``spread`` is negative or ``steps`` is below 1.
+
+    Examples:
+        >>> problem = studies.landscape_problem(studies.LANDSCAPES[0], steps=100)
+        >>> problem.name, problem.steps
+        ('elongated_bowl', 100)
     """
     if not spread >= 0 or steps < 1:
         raise ValueError(f"spread={spread}, steps={steps}: allowed are spread of at least 0 and steps of at least 1")
@@ -160,17 +194,23 @@ def landscape_problem(landscape: Landscape, *, spread: float | int = 0.05, steps
     )
 
 
-def path(landscape: Landscape, build: Callable[[Any], Any], learning_rate: float, *, steps: int = 500) -> np.ndarray:
+def path(landscape: Landscape, build: Callable[[Any], Any], learning_rate: Any, *, steps: int = 500) -> np.ndarray:
     """Return the points that an optimizer visits from ``landscape.start``, of shape (steps + 1, 2).
 
     Args:
         landscape: the optimizer follows its gradient, without noise.
-        build: makes the optimizer from a learning rate.
-        learning_rate: of all steps.
+        build: makes the optimizer from a learning rate, or from several settings.
+        learning_rate: of all steps, or the settings.
         steps: number of steps; a path that stops being finite stays at its last finite point.
+
+    Examples:
+        >>> from jaxdl import studies
+        >>> points = landscapes.path(studies.LANDSCAPES[0], optax.sgd, 0.01, steps=5)
+        >>> points.shape
+        (6, 2)
     """
     walk = jax.jit(lambda rate: descent_path(landscape.value, build(rate), landscape.start, steps))
-    points = np.array(walk(jnp.float32(learning_rate)))
+    points = np.array(walk(jnp.asarray(learning_rate, jnp.float32)))
     gone = ~(np.isfinite(points).all(1) & np.isfinite(landscape.value(jnp.asarray(points))))
     if gone.any():
         points[gone.argmax() :] = points[gone.argmax() - 1]

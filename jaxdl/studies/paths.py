@@ -38,6 +38,12 @@ def descent_path(
 
     Raises:
         ValueError: the optimizer asks for something else, as Gauss-Newton does for the parts of the function.
+
+    Examples:
+        Plain descent of ½x² with the rate ½ halves x:
+
+        >>> studies.descent_path(lambda x: 0.5 * (x**2).sum(), optax.sgd(0.5), [8.0], 3).ravel()
+        Array([8., 4., 2., 1.], dtype=float32)
     """
     start = jnp.asarray(start, jnp.float32)
     params = optimizers.start_params(optimizer, start)
@@ -75,6 +81,12 @@ def largest_stable_rate(
 
     Raises:
         ValueError: `low` is not stable or `high` is.
+
+    Examples:
+        A step multiplies x by 1 − rate, which must not exceed 1 in size:
+
+        >>> studies.largest_stable_rate(optax.sgd, steps=100)
+        2.0
     """
 
     @jax.jit

@@ -69,6 +69,18 @@ def make_problem(
 
     Raises:
         ValueError: ``batches`` yields none, or ``epochs`` is below 1.
+
+    Examples:
+        The mean of two points is the least squares' optimum:
+
+        >>> problem = studies.make_problem(
+        ...     init=lambda key: jnp.zeros(()),
+        ...     loss=lambda x, batch: ((x - batch) ** 2).mean(),
+        ...     batches=lambda seed, epoch: [np.array([1.0, 3.0], np.float32)],
+        ...     epochs=5,
+        ... )
+        >>> problem.steps, problem.batch_size
+        (5, 2)
     """
     if epochs < 1:
         raise ValueError(f"epochs={epochs}: must be at least 1")

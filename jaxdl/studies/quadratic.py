@@ -28,6 +28,12 @@ def quadratic_deep(*, shuffle: str = "fresh") -> Problem:
 
     Reference: F. Schneider, L. Balles, P. Hennig, DeepOBS: A Deep Learning Optimizer Benchmark Suite, 2019,
     https://arxiv.org/abs/1903.05499.
+
+    Examples:
+        >>> problem = studies.quadratic_deep()
+        >>> params, _ = problem.init(jax.random.key(0))
+        >>> [leaf.shape for leaf in jax.tree.leaves(params)]
+        [(100,)]
     """
     hessian, train, test = quadratic_deep_arrays()
     batches = indices(EXAMPLES, BATCH_SIZE, shuffle=shuffle)

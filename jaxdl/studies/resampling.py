@@ -67,6 +67,11 @@ def bootstrap(
     References: Efron & Tibshirani, An introduction to the bootstrap, 1993, chapters 13 and 14; Hesterberg, What
     teachers should know about the bootstrap, 2014, https://arxiv.org/abs/1411.5279; Fisher & Hall, Bootstrap
     algorithms for small samples, 1991. scipy's bootstrap draws resamples and does not enumerate them.
+
+    Examples:
+        >>> found = statistics.bootstrap([1.0, 2.0, 3.0])
+        >>> found.estimate, found.low < 2 < found.high
+        (2.0, True)
     """
     values = np.asarray(values, np.float64)
     check_sample(values, level)

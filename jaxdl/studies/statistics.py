@@ -73,6 +73,11 @@ def student(values: ArrayLike, *, level: float | int = 0.95) -> Interval:
 
     Raises:
         ValueError: an argument is out of range, there are no values, or NaN is among them.
+
+    Examples:
+        >>> found = statistics.student([1.0, 2.0, 3.0])  # 2 ± 4.30 / √3
+        >>> [round(float(one), 2) for one in found]
+        [2.0, -0.48, 4.48]
     """
     values = np.asarray(values, np.float64)
     check_sample(values, level)
@@ -116,6 +121,11 @@ def paired_test(
 
     References: Student, The probable error of a mean, 1908; Cohen, Statistical power analysis for the behavioral
     sciences, 1988, section 2.3.5 (d_z).
+
+    Examples:
+        >>> found = statistics.paired_test([1.0, 2.0, 3.1], [0.0, 1.1, 2.0])
+        >>> found.seeds, found.p_value < 0.05
+        (3, True)
     """
     d = _differences(a, b, resolution)
     n, infinite = d.size, np.isinf(d)
@@ -160,6 +170,10 @@ def holm(p_values: ArrayLike) -> Float[np.ndarray, " m"]:
         ValueError: a p-value is not in [0, 1], or the shape is not (m,).
 
     Reference: Holm, A simple sequentially rejective multiple test procedure, 1979.
+
+    Examples:
+        >>> statistics.holm([0.01, 0.04])  # 2 * 0.01, 1 * 0.04
+        array([0.02, 0.04])
     """
     p = np.asarray(p_values, np.float64)
     if p.ndim != 1 or ((p < 0) | (p > 1)).any():
@@ -178,6 +192,10 @@ def time_to_target(times: ArrayLike, values: ArrayLike, target: float | int) -> 
         times: of the measurements, ascending, shape (n,); steps, examples or seconds.
         values: the measurements, shape (n,).
         target: the value to reach.
+
+    Examples:
+        >>> statistics.time_to_target([1, 2, 3], [0.9, 0.4, 0.5], target=0.5)
+        2.0
     """
     reached = np.asarray(values, np.float64) <= target
     return float(np.asarray(times)[reached.argmax()]) if reached.any() else math.inf
@@ -194,26 +212,42 @@ def usable_rates(rates: ArrayLike, values: ArrayLike, limit: float | int) -> tup
     Returns:
         The number of rates with a value of at most `limit`, and the decades between the smallest and the largest of
         them (0 for one rate, NaN for none).
+
+    Examples:
+        >>> statistics.usable_rates([0.01, 0.1, 1.0], [0.4, 0.3, 9.0], limit=0.5)
+        (2, 1.0)
     """
     good = np.asarray(rates, np.float64)[np.asarray(values, np.float64) <= limit]
     return good.size, float(np.log10(good.max() / good.min())) if good.size else math.nan
 
 
-def expected_best(values: ArrayLike, *, worst: float | int) -> Float[np.ndarray, " n"]:
+def expected_best(values: ArrayLike, *, worst: float | int, replacement: bool = True) -> Float[np.ndarray, " n"]:
     """Return the expected best value of k tuning points drawn at random from those tried, for k = 1...n.
 
     With the sorted values v₁ ≤ ... ≤ vₙ and drawing with replacement, E[min] = Σᵢ vᵢ (((n−i+1)/n)ᵏ − ((n−i)/n)ᵏ).
+    Without, which suits the points of a grid as none is tried twice, E[min] = Σᵢ vᵢ C(n−i, k−1)/C(n, k); the last one
+    is v₁.
 
     Args:
         values: one per tuning point, shape (n,).
         worst: value of a point that diverged or did worse than this; the value before training is a good choice.
+        replacement: whether a point may be drawn twice.
 
     Reference: Dodge et al., Show your work, 2019, https://arxiv.org/abs/1909.03004, equation 3 for the minimum.
+
+    Examples:
+        The better of two draws from {1, 2} is 1 in three of four cases:
+
+        >>> statistics.expected_best([1.0, 2.0], worst=10.0)
+        array([1.5 , 1.25])
     """
     values = np.sort(np.minimum(np.nan_to_num(np.asarray(values, np.float64), nan=np.inf), worst))
     n = values.size
     if not n:
         raise ValueError("values must hold at least one tuning point, got none")
+    if not replacement:
+        chances = [[math.comb(n - i, k - 1) / math.comb(n, k) for i in range(1, n + 1)] for k in range(1, n + 1)]
+        return np.array(chances) @ values
     above = np.arange(n, -1, -1) / n  # share of points at least as bad as the i-th
     powers = above[None] ** np.arange(1, n + 1)[:, None]
     return (powers[:, :-1] - powers[:, 1:]) @ values
@@ -230,6 +264,13 @@ def performance_profile(times: ArrayLike, factors: ArrayLike) -> Float[np.ndarra
 
     Reference: Dolan & Moré, Benchmarking optimization software with performance profiles, 2002,
     https://arxiv.org/abs/cs/0102001.
+
+    Examples:
+        The first optimizer is the fastest on both problems, and the second within twice its time on one of them:
+
+        >>> statistics.performance_profile([[10.0, 20.0], [10.0, 50.0]], [1.0, 2.0])
+        array([[1. , 1. ],
+               [0. , 0.5]])
     """
     ratios = _ratios(times)
     return (ratios[:, :, None] <= np.asarray(factors, np.float64) * (1 + 1e-12)).mean(0)
@@ -240,6 +281,10 @@ def profile_score(times: ArrayLike, limit: float | int = 4.0) -> Float[np.ndarra
 
     Reference: Dahl et al., Benchmarking neural network training algorithms, 2023, https://arxiv.org/abs/2306.07179,
     section 4. See ``performance_profile``.
+
+    Examples:
+        >>> statistics.profile_score([[10.0, 20.0], [10.0, 50.0]], limit=3.0)  # the second: ½ on half of the way
+        array([1.  , 0.25])
     """
     if not limit > 1:
         raise ValueError(f"limit must be above 1, got {limit}")
@@ -260,6 +305,12 @@ def win_tie_loss(
         level: a comparison is decided if its p-value is at most 1 − level.
         resolution: see ``paired_test``.
         corrected: whether to apply Holm's correction; without it, one in twenty pairs of equals is decided.
+
+    Examples:
+        >>> first, second = [0.1, 0.11, 0.09], [0.5, 0.52, 0.49]  # on one problem, by seed
+        >>> statistics.win_tie_loss(np.array([[first, second]])).wins
+        array([[0., 1.],
+               [0., 0.]])
     """
     values = np.asarray(values, np.float64)
     size = values.shape[1]

@@ -24,7 +24,7 @@ from jaxdl import compat, optimizers
 from jaxdl.optimizers.loops import descending, settled
 from jaxdl.studies.problems import Problem, Tuning, evaluation_steps, steps_between
 
-Build = Callable[[Any], optax.GradientTransformation]  # from a learning rate, which may be traced
+Build = Callable[[Any], optax.GradientTransformation]  # from a learning rate, or settings; they may be traced
 
 DIVERGED: Final = 1e3
 """A run whose training loss exceeds this many times the magnitude of its first one has diverged."""
@@ -41,6 +41,7 @@ class Member(NamedTuple):
 
     learning_rate: float
     seed: int
+    settings: tuple[float, ...] = ()  # passed to `Build` in place of the rate, unless empty; equally many for all
 
 
 class Method(NamedTuple):
@@ -104,6 +105,11 @@ def choose_method(problem: Problem, *, platform: str | None = None) -> Method:
     Args:
         problem: the problem; its loss is traced but not run.
         platform: "cpu", "gpu" or "tpu"; None is that of the default device.
+
+    Examples:
+        >>> from jaxdl import studies
+        >>> sweep.choose_method(studies.digits_softmax(), platform="cpu").name
+        'vmap'
     """
     platform = platform or jax.devices()[0].platform
     if platform == "cpu" and _convolves(problem):
@@ -343,8 +349,8 @@ def _single(arguments: tuple[Any, ...], offset: int) -> tuple[Any, ...]:
 
 
 def _columns(members: Sequence[Member]) -> tuple[np.ndarray, np.ndarray]:
-    rates, seeds = zip(*members, strict=True)
-    return np.array(rates, np.float32), np.array(seeds, np.uint32)
+    rates = [member.settings or member.learning_rate for member in members]
+    return np.array(rates, np.float32), np.array([member.seed for member in members], np.uint32)
 
 
 def _trace(member: Member, rows: Sequence[_Row], i: int, seconds: float, compile_seconds: float) -> Trace:

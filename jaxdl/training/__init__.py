@@ -3,6 +3,7 @@
 from jaxdl.training import checkpoints
 from jaxdl.training.batch_norm import reestimate_batch_norm
 from jaxdl.training.invariance import Invariance, assert_device_invariance, check_device_invariance
+from jaxdl.training.kronecker import KroneckerFactors, kronecker_factors
 from jaxdl.training.loop import evaluate, fit, prefetch
 from jaxdl.training.measures import check_labels
 from jaxdl.training.parallel import STRATEGIES, Parallel, data_parallel, data_parallel_eval, replicate
@@ -18,6 +19,7 @@ __all__ = [
     "STRATEGIES",
     "EarlyStopping",
     "Invariance",
+    "KroneckerFactors",
     "Parallel",
     "RateSuggestion",
     "RateTest",
@@ -36,6 +38,7 @@ __all__ = [
     "fit",
     "fits_in_memory",
     "join",
+    "kronecker_factors",
     "loss_scaled",
     "own_part",
     "per_example",

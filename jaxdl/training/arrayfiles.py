@@ -18,6 +18,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxdl.extras import needed
 
@@ -61,14 +62,14 @@ def write(path: Path, tree: Any) -> None:
         ValueError: for a dtype that orbax does not support.
         OSError: if writing fails, such as on a full disk.
     """
-    arrays = _stored(tree)
+    arrays = {name: _whole(leaf) for name, leaf in _stored(tree).items()}
     if not arrays:
         return
     with needed("a checkpoint", "experiments"):
         import orbax.checkpoint as ocp
 
     try:
-        with _contained(), ocp.StandardCheckpointer() as checkpointer:  # leaving the block waits for the write
+        with _contained(), _checkpointer(ocp) as checkpointer:  # leaving the block waits for the write
             checkpointer.save(path, arrays)
     except ValueError as error:  # orbax turns a full disk into a ValueError, too
         code = re.search(r"os_error_code='(\d+)'", str(error))
@@ -127,6 +128,11 @@ def _stored(tree: Any) -> dict[str, Any]:
     return {name: leaf for name, leaf in arrays.items() if leaf.size}
 
 
+def _whole(leaf: Any) -> Any:
+    """Return an array of several processes, which is replicated, as this process has it."""
+    return leaf if getattr(leaf, "is_fully_addressable", True) else np.asarray(leaf)
+
+
 def _unstored(array: Any, like: Any) -> Any:
     bits = jax.eval_shape(jax.random.key_data, like) if _is_key(like) else like
     array = jnp.zeros(bits.shape, bits.dtype) if array is None else array
@@ -147,8 +153,19 @@ def _read(path: Path, abstract: dict[str, Any]) -> dict[str, Any]:
 
     here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     wanted = {name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here) for name, leaf in abstract.items()}
-    with _Unreadable(path), _contained(), ocp.StandardCheckpointer() as checkpointer:
+    with _Unreadable(path), _contained(), _checkpointer(ocp) as checkpointer:
         return checkpointer.restore(path, wanted)
+
+
+def _checkpointer(ocp: Any) -> Any:
+    """Return orbax's checkpointer for this process alone: by default those of all processes wait for each other."""
+    if jax.process_count() == 1:
+        return ocp.StandardCheckpointer()
+    own = jax.process_index()
+    options = ocp.options.MultiprocessingOptions(
+        primary_host=own, active_processes={own}, barrier_sync_key_prefix=f"process{own}"
+    )
+    return ocp.StandardCheckpointer(multiprocessing_options=options)
 
 
 class _Unreadable:

@@ -29,7 +29,17 @@ def reestimate_batch_norm(
         ValueError: if the layer has no batch norm, or there are no batches.
 
     Reference: Izmailov et al., Averaging Weights Leads to Wider Optima and Better Generalization, 2018, section 3.2,
-    https://arxiv.org/abs/1803.05407. [Lecture row E12]
+    https://arxiv.org/abs/1803.05407.
+
+    Examples:
+        >>> from jaxdl import nn
+        >>> layer = nn.BatchNorm()
+        >>> params, state = layer.init(jax.random.key(0), (1,))
+        >>> batches = [jnp.array([[1.0], [3.0]]), jnp.array([[5.0], [7.0]])]
+        >>> training.reestimate_batch_norm(layer, params, state, batches)["mean"]  # of 2 and 6
+        Array([4.], dtype=float32)
+
+    [Lecture row E12]
     """
     momenta = {path: part.op.momentum for path, part in _parts(layer) if part.op.momentum is not None}
     if not momenta:

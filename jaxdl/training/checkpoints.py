@@ -48,6 +48,19 @@ def save(folder: str | os.PathLike, step: int, tree: Any, meta: dict[str, Any], 
     Raises:
         ValueError: if a leaf is not an array or would come back in a narrower dtype, or JSON cannot hold ``meta``.
         OSError: naming the checkpoint, if writing fails, such as on a full disk; earlier checkpoints survive.
+
+    Examples:
+        >>> import tempfile
+        >>> tree = {"w": jnp.array([1.0, 2.0])}
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     for step in (1, 2, 3):
+        ...         path = checkpoints.save(folder, step, tree, {"epoch": step}, keep=2)
+        ...     checkpoints.verify(path)
+        ...     checkpoints.steps(folder)
+        ...     found = checkpoints.restore_newest(folder, tree)
+        [2, 3]
+        >>> found.tree["w"], found.meta["epoch"]
+        (Array([1., 2.], dtype=float32), 3)
     """
     if keep < 1:
         raise ValueError(f"keep={keep} is less than 1")

@@ -37,6 +37,12 @@ def fit(
         epochs: the numbers of the epochs to run, such as ``range(10)``; a resumed run starts later.
         on_metrics: called after every step with (epoch, state, metrics); a true return value ends training.
         on_epoch: called after every epoch with (epoch, state); a true return value ends training.
+
+    Examples:
+        >>> def step(total, batch, key):
+        ...     return total + batch, {"batch": batch}
+        >>> training.fit(step, 0, lambda epoch: [1, 2, 3], key=jax.random.key(0), epochs=range(2))
+        12
     """
     for epoch in epochs:
         for batch in batches(epoch):
@@ -104,6 +110,10 @@ def prefetch(batches: Iterable[Any], place: Callable[[Any], Any] = jax.device_pu
         batches: the source, read no further ahead than that.
         place: puts one batch on the device, such as `Parallel.shard`.
         size: number of batches, at least 1; 1 reads each batch on demand.
+
+    Examples:
+        >>> [int(batch.sum()) for batch in training.prefetch(iter([np.ones(2), np.ones(3)]))]
+        [2, 3]
     """
     if size < 1:
         raise ValueError(f"size={size} is less than 1")

@@ -99,6 +99,13 @@ def check_labels(loss: Callable[..., Any], labels: ArrayLike, *, ignore_label: i
 
     Raises:
         ValueError: naming the loss, the first label that does not fit and the labels allowed.
+
+    Examples:
+        >>> from jaxdl import losses
+        >>> training.check_labels(losses.binary_cross_entropy, np.array([0, 1, 2]))
+        Traceback (most recent call last):
+            ...
+        ValueError: labels: number 2 is 2; for binary_cross_entropy labels must be in [0, 1]
     """
     known = _known(loss)
     if known is None:

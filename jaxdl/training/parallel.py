@@ -62,6 +62,15 @@ def data_parallel(
         ValueError: for an unknown strategy, for "pmap" on devices of several processes, for no devices or more than
             exist, and for devices of which this process or another has none or fewer; ``shard`` raises it for a batch
             size that the number of devices does not divide, and for rows out of range.
+
+    Examples:
+        >>> def step(state, batch, key, *, axis_name=None):
+        ...     return state + batch.sum(), {"sum": batch.sum()}
+        >>> parallel = training.data_parallel(step, devices=1)
+        >>> state, batch = parallel.place(jnp.zeros(())), parallel.shard(np.array([1.0, 2.0]))
+        >>> state, metrics = parallel.step(state, batch, jax.random.key(0))
+        >>> state
+        Array(3., dtype=float32)
     """
     devices = _devices(devices)
     here = _local(devices)

@@ -28,6 +28,7 @@ def on_rows(step: Callable[..., tuple[Any, Any]]) -> Callable[..., tuple[Any, An
 
     def steps(state: Any, batch: tuple[data.Examples, data.Rows], key: Array, *, axis_name: str | None = None):
         examples, rows = batch
+        rows = jax.tree.map(jnp.asarray, rows)  # numpy's without jit, as where JAX looks for a NaN
 
         def one(state, rows):
             return step(state, data.take(examples, rows), key, axis_name=axis_name)
@@ -53,6 +54,12 @@ def fits_in_memory(examples: data.Examples, devices: Sequence[Any]) -> bool:
 
     On CPU all devices share the host's memory, of which the copies may take a gigabyte. A device that does not report
     its memory is assumed to have too little.
+
+    Examples:
+        >>> from jaxdl import data
+        >>> examples = data.Examples(np.zeros((10, 8, 8, 1), np.uint8), np.zeros(10, np.int32))
+        >>> training.fits_in_memory(examples, jax.devices()[:1])
+        True
     """
     size = sum(leaf.nbytes for leaf in examples)
     if devices[0].platform == "cpu":

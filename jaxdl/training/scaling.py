@@ -37,6 +37,11 @@ def loss_scaled(
         ValueError: an argument is out of range.
 
     Reference: Micikevicius et al., Mixed Precision Training, 2018, https://arxiv.org/abs/1710.03740, section 3.2.
+
+    Examples:
+        >>> optimizer = training.loss_scaled(optax.sgd(0.1), scale=8.0)
+        >>> optimizer.init(jnp.zeros(2)).scale
+        Array(8., dtype=float32)
     """
     if not scale > 0:
         raise ValueError(f"scale={scale} must be above 0")

@@ -37,13 +37,26 @@ def create(
         optimizer: any optax transformation.
         in_shape: shape of one input, without a batch axis.
         average: whether to keep a Polyak average, which starts at the initial values; `train_step` sets its decay.
+
+    Examples:
+        >>> from jaxdl import models, optimizers
+        >>> state = training.create(jax.random.key(0), models.mlp(2, widths=(4,)), optimizers.adam(1e-3), (3,))
+        >>> int(state.step), list(state.params)
+        (0, ['fc1', 'logits'])
     """
     params, state = layer.init(key, tuple(in_shape))
     return start(params, state, optimizer, average=average)
 
 
 def start(params: Any, state: Any, optimizer: optax.GradientTransformation, *, average: bool = False) -> TrainState:
-    """Create the initial state from existing parameters, which are copied so that several runs may share them."""
+    """Create the initial state from existing parameters, which are copied so that several runs may share them.
+
+    Examples:
+        >>> state = training.start({"w": jnp.ones(2)}, {}, optax.sgd(0.1))
+        >>> params, layer_state = training.eval_variables(state)
+        >>> params["w"]
+        Array([1., 1.], dtype=float32)
+    """
     params, state = _own((optimizers.start_params(optimizer, params), state))
     opt_state = _own(optimizer.init(params))
     judged = optimizers.eval_params(opt_state, params)

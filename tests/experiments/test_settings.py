@@ -12,7 +12,7 @@ import optax
 import pytest
 from sklearn.utils.class_weight import compute_class_weight
 
-from experiments.train_cnn import choices, mixing, setup, watching
+from experiments.train_cnn import choices, groups, mixing, setup, watching
 from experiments.train_cnn import command as train_cnn
 from experiments.train_cnn.config import Augment, Config, Schedule, resolve
 from jaxdl import activations, data, nn, optimizers, training
@@ -44,6 +44,58 @@ def test_the_rate_falls_after_five_epochs_without_a_lower_training_loss():
     np.testing.assert_allclose(lengths, [1] * 17 + [0.1] * 15 + [0.01] * 7, rtol=1e-5)
     np.testing.assert_allclose(scales, lengths, rtol=1e-5)
     assert choices.plateau_scale(optimizers.sgd(0.1).init(PARAMS)) == 1.0
+
+
+NET = {"conv": {"kernel": jnp.array([[3.0, -4.0]]), "bias": jnp.array([12.0])}, "fc": {"kernel": jnp.ones((2, 2))}}
+
+
+@pytest.mark.parametrize("name", ["momentum", "adamw", "optax.adamw", "schedule_free_adamw", "muon"])
+@pytest.mark.parametrize("rate", [0.5, optax.linear_schedule(0.5, 0.1, 4)])
+def test_groups_of_parameters_have_rates_of_their_own(name, rate):
+    chosen = groups.parse(["conv/bias"], ["conv/.*=0.1", ".*=3"])
+    ours, penalty = choices.optimizer(name, rate, 0.25 if "adamw" in name else None, NET, clip_norm=1.0, groups=chosen)
+    assert penalty is None
+    factors = {"conv": {"kernel": 0.1, "bias": 0.0}, "fc": {"kernel": 3.0}}
+    assert groups.factors_of(chosen, NET) == factors
+    state, params, alone = ours.init(NET), NET, {}
+    for path, factor in ((("conv", "kernel"), 0.1), (("fc", "kernel"), 3.0)):
+        scaled = (lambda step, factor=factor: factor * rate(step)) if callable(rate) else factor * rate
+        alone[path], _ = choices.optimizer(
+            name, scaled, 0.25 if "adamw" in name else None, {"w": NET[path[0]][path[1]]}
+        )
+    states = {path: one.init({"w": NET[path[0]][path[1]]}) for path, one in alone.items()}
+    theirs = {path: NET[path[0]][path[1]] for path in alone}
+    for step in range(3):
+        grads = jax.tree.map(lambda leaf, step=step: jnp.cos(leaf + step), NET)
+        updates, state = ours.update(grads, state, params)
+        params = optax.apply_updates(params, updates)
+        seen = [grads[a][b] for a, b in alone]  # the norm is that of the parameters that are not frozen
+        norm = np.sqrt(sum(float((one**2).sum()) for one in seen))
+        for path, one in alone.items():
+            grad = {"w": grads[path[0]][path[1]] * min(1.0, 1.0 / norm)}
+            found, states[path] = one.update(grad, states[path], {"w": theirs[path]})
+            theirs[path] = theirs[path] + found["w"]
+    np.testing.assert_array_equal(params["conv"]["bias"], NET["conv"]["bias"])
+    for (a, b), wanted in theirs.items():
+        np.testing.assert_allclose(params[a][b], wanted, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("freeze", "factors", "said"),
+    [
+        (["con"], [], "freeze: 'con' matches the whole path of no parameter; paths are conv/bias, conv/kernel, fc/ker"),
+        ([], ["x=2"], "rate_factors: 'x' matches the whole path of no parameter"),
+        ([".*"], [], r"freeze=('.*',) leaves no parameter to train"),
+        (["("], [], "freeze='(' is not allowed: it must be a regular expression"),
+        ([], ["conv"], "rate_factors='conv' is not allowed: it must be PATTERN=FACTOR"),
+        ([], ["conv=-1"], "rate_factors='conv=-1' is not allowed"),
+        ([], ["conv=nan"], "rate_factors='conv=nan' is not allowed"),
+        ([], ["=1"], "rate_factors='=1' is not allowed"),
+    ],
+)
+def test_wrong_groups_are_named(freeze, factors, said):
+    with pytest.raises(ValueError, match=re.escape(said)):
+        groups.factors_of(groups.parse(freeze, factors), NET)
 
 
 @pytest.mark.parametrize("name", typing.get_args(Schedule))
@@ -190,6 +242,14 @@ def test_every_augmentation_of_the_help_changes_images(name):
     assert len({np.asarray(one).tobytes() for one in several}) > 1
 
 
+@pytest.mark.parametrize(
+    ("examples", "parts", "wanted"),
+    [(1, 1, 1), (7, 1, 1), (40, 1, 4), (511, 1, 32), (512, 1, 64), (60_000, 1, 64), (40, 3, 3), (60_000, 6, 60)],
+)
+def test_the_default_batch_leaves_a_few_steps_an_epoch(examples, parts, wanted):
+    assert setup.default_batch_size(Config(devices=1, accumulate=parts), examples) == wanted
+
+
 # --- runs
 
 
@@ -208,18 +268,21 @@ SETTINGS = {
     "augment": (["crop", "color"], ["crop", "color"]),
     "schedule": (["reduce_on_plateau"], "reduce_on_plateau"),
     "dev_fraction": (["0"], 0.0),
+    "freeze": (["norm/scale"], ["norm/scale"]),
+    "rate_factors": (["fc/.*=0.1"], ["fc/.*=0.1"]),
 }
 OPTIONS = [word for name, (words, _) in SETTINGS.items() for word in (f"--{name.replace('_', '-')}", *words)]
 
 
 @pytest.mark.trains
 def test_a_run_with_all_settings_records_them_and_resumes(run, here, tmp_path):
-    common = ["--dataset", "mine:dataset", "--model", "mine:net", "--optimizer", "jaxdl.adam", "--batch-size", 16]
+    common = ["--dataset", "mine:dataset", "--model", "mine:net", "--optimizer", "jaxdl.adam"]
     folder = tmp_path / "run"
     code, _, err = run(train_cnn.main, *common, "--epochs", 2, *OPTIONS, "--out", folder)
     assert (code, err) == (0, ""), err
-    config = json.loads((folder / "config.json").read_text())
-    assert {name: config[name] for name in SETTINGS} == {name: value for name, (_, value) in SETTINGS.items()}
+    kept = json.loads((folder / "config.json").read_text())
+    assert kept["batch_size"] == 8  # of 96 examples
+    assert {name: kept[name] for name in SETTINGS} == {name: value for name, (_, value) in SETTINGS.items()}
     assert {row["split"] for row in rows(folder)} == {"train", "test"}
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["examples"] == {"train": 96, "dev": 0, "test": 24}

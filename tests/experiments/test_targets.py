@@ -10,7 +10,7 @@ from sklearn import metrics as theirs
 
 from experiments import export, predict
 from experiments.train_cnn import command, records, report, target_scores, targets
-from jaxdl import plots, runs
+from jaxdl import data, plots, runs
 
 COUNT = 60
 
@@ -113,14 +113,34 @@ def test_a_wrong_table_is_refused_by_line(tmp_path, text, said):
     assert said in str(error.value)
 
 
-def test_folders_of_parts_are_said_not_to_be_kept_apart(tmp_path):
-    for part in ("train", "val"):
-        (tmp_path / part).mkdir()
-        Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / part / "0.png")
+def test_folders_of_parts_are_kept_apart_if_all_images_are_in_one(tmp_path):
+    names = ["train/0.png", "Val/0.png", "test/0.png", "train/1.png"]
+    for i, name in enumerate([*names, "else.png"]):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.fromarray(np.full((4, 4), i, np.uint8)).save(tmp_path / name)
     table = tmp_path / "labels.csv"
-    table.write_text("image,a\ntrain/0.png,1\nval/0.png,0\n")
-    with pytest.warns(RuntimeWarning, match="train, val are not kept apart with --targets"):
-        targets.load(tmp_path, table, None)
+
+    def load(*chosen):
+        table.write_text("image,a\n" + "".join(f"{name},{i % 2}\n" for i, name in enumerate(chosen)))
+        return targets.load(tmp_path, table, None)[0]
+
+    found = load(*names)
+    assert found.test_images is not None
+    assert found.dev_images is not None
+    assert [one[:, 0, 0, 0].tolist() for one in (found.images, found.dev_images, found.test_images)] == [
+        [0, 3],
+        [1],
+        [2],
+    ]
+    assert [one.tolist() for one in (found.labels, found.dev_labels, found.test_labels)] == [[[0], [1]], [[1]], [[0]]]
+    splits = data.split(found, seed=0, dev_fraction=0.5)
+    assert [len(part.labels) for part in splits] == [2, 1, 1]
+    with pytest.warns(
+        RuntimeWarning, match=r"test, train, val are not kept apart, because else\.png is in none of them"
+    ):
+        assert load(*names, "else.png").test_images is None
+    with pytest.raises(ValueError, match="the table has images in test, val, and none in train"):
+        load("Val/0.png", "test/0.png")
 
 
 def test_images_are_checked(pictures, tmp_path):

@@ -354,7 +354,8 @@ def test_a_loss_that_becomes_nan_stops_the_run_and_keeps_the_last_finite_checkpo
     # the seventh update is NaN, which the eighth loss shows
     assert code == 1
     assert "mine:nan_at_7: the loss is nan at step 8; the last finite loss was" in err
-    assert "at step 7; the checkpoint of step 5 is kept" in err
+    assert "at step 7; the first value that is not finite is params['conv']['kernel'] (layer conv) after step 7;" in err
+    assert "; the checkpoint of step 5 is kept" in err
     last = [float(r["loss"]) for r in rows(folder) if r["split"] == "train"][-1]
     assert f"{last:.6g} at step 7" in err
     assert sorted(int(path.name) for path in folder.glob("checkpoints/*/[0-9]*")) == [0, 5]

@@ -41,6 +41,30 @@ def wandb(monkeypatch):
     return runs
 
 
+def test_the_other_loggers_give_each_service_what_it_takes(here, monkeypatch):
+    """Trackio 0.43 and mlflow 3.17 took these calls; both are stand-ins here."""
+    import mine
+
+    calls = []
+    note = lambda name: lambda *args, **kwargs: calls.append((name, args, kwargs))
+    active = lambda: next((1 for name, *_ in calls if name == "start_run"), None)
+    mlflow = {name: note(name) for name in ("set_experiment", "start_run", "log_metrics")}
+    monkeypatch.setitem(sys.modules, "mlflow", types.SimpleNamespace(active_run=active, **mlflow))
+    run = types.SimpleNamespace(log=note("log"))
+    init = lambda **kwargs: note("init")(**kwargs) or run
+    monkeypatch.setitem(sys.modules, "trackio", types.SimpleNamespace(init=init))
+    for step in (1, 2):
+        row = {"optimizer": "sgd(momentum=0.9)", "split": "dev", "step": step, "loss": 0.5, "accuracy": 0.25}
+        mine.to_trackio(row, here)
+        mine.to_mlflow(row, here)
+    first = ["init", "log", "set_experiment", "start_run", "log_metrics"]
+    assert [name for name, *_ in calls] == [*first, "log", "log_metrics"]
+    assert calls[1][1:] == (({"dev/loss": 0.5, "dev/accuracy": 0.25},), {"step": 1})
+    (metrics,), at = calls[-1][1:]
+    assert (metrics, at) == ({"sgd_momentum_0.9_/dev/loss": 0.5, "sgd_momentum_0.9_/dev/accuracy": 0.25}, {"step": 2})
+    assert all(re.fullmatch(r"[\w/. -]+", name) for name in metrics)  # mlflow's rule
+
+
 def rows(folder):
     with (folder / "metrics.csv").open(newline="") as file:
         return list(csv.DictReader(file))

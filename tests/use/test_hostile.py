@@ -122,7 +122,7 @@ OPENED = {
 WEIGHTS_ONLY = {"jaxdl/interop/torchfiles.py"}
 NUMPY = {"benchmarks/speed/rows.py", "benchmarks/kills.py"}
 IMPORTED = {
-    "jaxdl/runs/names.py": "package.module:function; one that a run folder names needs trust_run",
+    "jaxdl/runs/calling.py": "package.module:function; one that a run folder names needs trust_run",
     "jaxdl/runs/trust.py": "modules of jaxdl and experiments alone",
     "jaxdl/extras.py": "optional libraries, named in the sources",
     "benchmarks/mutants/making.py": "modules of jaxdl, named in the sources",
@@ -246,7 +246,7 @@ def finished_run(folder, model):
 
 
 def test_load_and_predict_call_what_a_folder_names_only_where_it_is_trusted(tmp_path, stranger, capsys, monkeypatch):
-    for name in ("stranger:net", "os:_exit", "jaxdl.runs.names:pkgutil", "jaxdl.runs.folder:_module_name"):
+    for name in ("stranger:net", "os:_exit", "jaxdl.runs.calling:pkgutil", "jaxdl.runs.folder:_module_name"):
         finished_run(tmp_path, name)
         for call in (lambda: runs.load(tmp_path), lambda: predict.main([str(tmp_path), "digit.png"])):
             with pytest.raises(ValueError, match=rf"model='{name}'; .*--trust-run \(in Python, trust_run=True\)$"):

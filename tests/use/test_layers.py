@@ -182,7 +182,7 @@ def test_float32_adds_nothing_to_what_is_computed():
 
 # ---------------------------------------------------------------- every layer: donation, checks
 
-EXAMPLE = re.compile(r"Example: ``(.+?)`` takes ``(.+?)`` to ``(.+?)``", re.S)
+EXAMPLE = re.compile(r">>> (nn\..+)\.out_shape\((.+)\)\n(?: +)(.+)")
 PLAIN = {  # layers, not what makes them, and functions that are layers
     "flatten": (nn.flatten, (2, 2), (4,)),
     "function": (nn.function(jnp.tanh), (3,), (3,)),
@@ -195,7 +195,7 @@ NO_LAYERS = {"Layer", "Op", "WithAuxiliary", "at", "child_key", "paths", "replac
 def from_docstring(name):
     """Return the example in a constructor's docstring: the layer, its input shape and its output shape."""
     found = EXAMPLE.search(inspect.getdoc(getattr(nn, name)))
-    return tuple(eval(" ".join(words.split()), {**vars(nn), "jnp": jnp}) for words in found.groups()) if found else None
+    return tuple(eval(words, {"nn": nn, "jnp": jnp}) for words in found.groups()) if found else None
 
 
 DOCUMENTED = {name: from_docstring(name) for name in nn.__all__ if name not in {*PLAIN, *NO_LAYERS}}
@@ -317,7 +317,7 @@ def test_half_precision_stays_half_precision(name):
 
 @pytest.mark.parametrize("name", sorted({*DOCUMENTED} - {"tap"}))
 def test_a_layer_prints_as_it_was_declared(name):
-    words = " ".join(EXAMPLE.search(inspect.getdoc(getattr(nn, name))).group(1).split())
+    words = EXAMPLE.search(inspect.getdoc(getattr(nn, name))).group(1).replace("nn.", "")
     said = repr(DOCUMENTED[name][0])
     assert "".join(said.split()).replace(",)", ")") == "".join(words.replace("jnp.", "").replace('"', "'").split())
 

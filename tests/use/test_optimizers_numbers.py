@@ -49,7 +49,7 @@ SETTINGS = {
     "muon schatten": ours.muon(0.1, preconditioning="schatten", nesterov=False),
     "muon spectral": ours.muon(0.1, "dion", preconditioning="spectral", consistent_rms=0.2),
 }  # fmt: skip
-NEED_THE_LOSS = {"gauss_newton", "lbfgs", "natural_gradient", "newton", "newton_cg", "sophia"}
+NEED_THE_LOSS = {"gauss_newton", "kfac", "lbfgs", "natural_gradient", "newton", "newton_cg", "sophia"}
 NOT_EQUIVARIANT = {
     "clip_by_value",  # complex leaves have no order, so it refuses them
     "lookahead",  # its parameters are pairs; its own test is below

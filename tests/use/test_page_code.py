@@ -12,7 +12,9 @@ from docs import make_notebooks
 DOCS = pathlib.Path(__file__).parents[2] / "docs"
 # run by tests of their own; the blocks of adding.md name their file, so they are no plain blocks
 ELSEWHERE = {"bring_your_own", "guides/run_and_fork", "coming_from", "mistakes"}
-TRAINING = {"works_with/tensorboard", "notebooks/first_network"}
+TRAINING = {"works_with/tensorboard"}
+TRAINING |= {f"notebooks/{name}" for name in ("first_network", "fooling_and_painting", "what_a_cnn_sees")}
+SMALL = {"STEPS": "80", "TRAINED_ON": "4000"}  # settings of the notebooks
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.S | re.M)
 PAGES = sorted(
     path.relative_to(DOCS).with_suffix("").as_posix() for path in DOCS.rglob("*.md") if BLOCK.search(path.read_text())
@@ -56,6 +58,8 @@ def test_the_pages_of_notebooks_hold_the_cells_of_their_sources():
 @pytest.mark.parametrize("page", list(cases()))
 def test_its_code_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    for setting, value in SMALL.items():
+        monkeypatch.setenv(setting, value)
     monkeypatch.setitem(sys.modules, "tensorboardX", types.SimpleNamespace(SummaryWriter=Writer))
     names = {}
     for number, block in enumerate(BLOCK.findall((DOCS / f"{page}.md").read_text(encoding="utf-8"))):

@@ -27,8 +27,8 @@ from experiments import predict, report
 from experiments.compare_optimizers import command as compare_optimizers
 from experiments.train_cnn import config as train_config
 from experiments.transfer import command as transfer
-from jaxdl import data, plots, runs
-from jaxdl.runs import commandline, pages, texts
+from jaxdl import data, plots, runs, texts
+from jaxdl.runs import commandline, pages
 from jaxdl.training import checkpoints
 from tests.experiments.test_trainer import make_trainer, train
 

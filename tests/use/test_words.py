@@ -253,3 +253,40 @@ def test_a_position_of_eight_bits_serves_a_cache_of_any_length():
     expected, _, _ = layers.cached_attention(new, new, new, cache, cache, jnp.array(100), heads=2)
     np.testing.assert_array_equal(y, expected)
     assert np.isfinite(y).all()
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "meant"),
+    [
+        (nn, "Linear", "nn.Dense"),
+        (nn, "Conv2d", "nn.Conv"),
+        (nn, "ReLU", "activations.relu"),
+        (nn, "Sequential", "nn.serial"),
+        (losses, "CrossEntropyLoss", "losses.softmax_cross_entropy"),
+        (losses, "BCEWithLogitsLoss", "losses.sigmoid_binary_cross_entropy"),
+        (optimizers, "AdamW", "optimizers.adamw"),
+        (schedules, "StepLR", "schedules.step"),
+    ],
+)
+def test_a_name_of_another_library_is_answered_with_the_one_here(module, name, meant):
+    with pytest.raises(AttributeError, match=rf"has no attribute '{name}'; here it is {re.escape(meant)}\b"):
+        getattr(module, name)
+
+
+def test_an_unknown_name_is_unknown_and_the_names_meant_exist():
+    with pytest.raises(AttributeError, match=r"^module 'jaxdl\.nn' has no attribute 'Linnear'$"):
+        nn.Linnear  # noqa: B018
+    assert not hasattr(nn, "__path_of_nothing__")
+    modules = {"activations": activations, "losses": losses, "nn": nn, "optimizers": optimizers, "schedules": schedules}
+    for said in words.ABSENT.values():
+        for package, name in re.findall(r"(\w+)\.(\w+)", said):
+            assert name in modules[package].__all__
+
+
+def test_a_list_is_refused_with_what_is_meant(monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    for values in ([1.0, 2.0], (1.0, 2.0)):
+        with pytest.raises(
+            TypeError, match=r"^x: got a (list|tuple), allowed are arrays .*; jnp\.asarray makes an arr"
+        ):
+            activations.sigmoid(values)

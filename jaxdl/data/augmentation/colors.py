@@ -54,6 +54,11 @@ def cutout(key: Array, image: Image, *, size: int = 8, fill: Number = 0.0) -> Fl
 
     Reference: T. DeVries, G. Taylor, Improved Regularization of Convolutional Neural Networks with Cutout,
     2017, https://arxiv.org/abs/1708.04552.
+
+    Examples:
+        >>> dark = augmentation.cutout(jax.random.key(0), jnp.ones((8, 8, 1)), size=2)
+        >>> bool((dark == 0).sum() <= 4)  # at the border a part of the square lies outside
+        True
     """
     check_key(key)
     check_whole("size", size)
@@ -73,6 +78,11 @@ def brightness(key: Array, image: Image, *, max_change: Number = 0.2) -> Float[A
 
     Raises:
         ValueError: if the change is negative, or the image is not floats of rank 3.
+
+    Examples:
+        >>> changed = augmentation.brightness(jax.random.key(0), jnp.zeros((2, 2, 1)), max_change=0.2)
+        >>> bool(abs(changed).max() <= 0.2), bool(jnp.ptp(changed) == 0)  # one number for all pixels
+        (True, True)
     """
     check_key(key)
     check_range("max_change", max_change, low=0)

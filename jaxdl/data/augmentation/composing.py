@@ -17,6 +17,13 @@ def compose(*augmentations: Augmentation) -> Augmentation:
 
     Args:
         augmentations: functions of (key, image); set options with `functools.partial`.
+
+    Examples:
+        >>> import functools
+        >>> always = functools.partial(augmentation.flip, rate=1.0)
+        >>> twice = augmentation.compose(always, always)
+        >>> twice(jax.random.key(0), jnp.array([[1.0, 2.0]])[..., None]).ravel()
+        Array([1., 2.], dtype=float32)
     """
 
     def composed(key: Array, image: Array) -> Array:
@@ -38,6 +45,12 @@ def per_example(
 
     Args:
         augmentation: a function of (key, image).
+
+    Examples:
+        >>> flip = augmentation.per_example(augmentation.flip)
+        >>> images = jnp.ones((4, 2, 2, 1))
+        >>> flip(jax.random.key(0), images, jnp.arange(4)).shape
+        (4, 2, 2, 1)
     """
 
     def batched(key: Array, images: Num[ArrayLike, "n h w c"], index: Int[ArrayLike, " n"]) -> Array:

@@ -63,6 +63,10 @@ def flip(key: Array, image: Image, *, rate: Number = 0.5) -> Float[Array, "h w c
     Raises:
         ValueError: if the rate is not in [0, 1], or the image is not floats of rank 3.
 
+    Examples:
+        >>> augmentation.flip(jax.random.key(0), jnp.array([[1.0, 2.0]])[..., None], rate=1.0).ravel()
+        Array([2., 1.], dtype=float32)
+
     [Lecture row G7]
     """
     check_key(key)
@@ -90,6 +94,12 @@ def alternating_flip(key: Array, image: Image, *, epoch: Int[ArrayLike, ""]) -> 
 
     Reference: K. Jordan, 94% on CIFAR-10 in 3.29 Seconds on a Single GPU, 2024,
     https://arxiv.org/abs/2404.00498.
+
+    Examples:
+        >>> image = jnp.array([[1.0, 2.0]])[..., None]
+        >>> first, second = (augmentation.alternating_flip(jax.random.key(0), image, epoch=epoch) for epoch in (0, 1))
+        >>> first.ravel() + second.ravel()  # one of them is mirrored
+        Array([3., 3.], dtype=float32)
     """
     check_key(key)
     first = jax.random.bernoulli(key).astype(jnp.int32)
@@ -107,6 +117,10 @@ def crop(key: Array, image: Image, *, padding: int = 4, mode: str = "constant") 
 
     Raises:
         ValueError: if the padding is negative (or does not fit into a reflection), or the mode is unknown.
+
+    Examples:
+        >>> augmentation.crop(jax.random.key(0), jnp.ones((4, 4, 1)), padding=1).shape
+        (4, 4, 1)
 
     [Lecture row G7]
     """

@@ -33,6 +33,12 @@ def mixup(
 
     Reference: H. Zhang et al., mixup: Beyond Empirical Risk Minimization, 2018,
     https://arxiv.org/abs/1710.09412.
+
+    Examples:
+        >>> x, targets = jnp.array([[0.0], [1.0]]), jnp.eye(2)
+        >>> mixed, new_targets = augmentation.mixup(jax.random.key(0), x, targets)
+        >>> bool(jnp.allclose(mixed[:, 0], new_targets[:, 1]))  # both are mixed by one λ
+        True
     """
     images, targets = _checked(key, images, targets, alpha)
     weight_key, partner_key = jax.random.split(key)
@@ -64,6 +70,12 @@ def cutmix(
 
     Reference: S. Yun et al., CutMix: Regularization Strategy to Train Strong Classifiers with Localizable Features,
     2019, https://arxiv.org/abs/1905.04899.
+
+    Examples:
+        >>> images, targets = jnp.array([0.0, 1.0])[:, None, None, None] * jnp.ones((1, 8, 8, 1)), jnp.eye(2)
+        >>> mixed, new_targets = augmentation.cutmix(jax.random.key(0), images, targets)
+        >>> bool(jnp.allclose(mixed.mean((1, 2, 3)), new_targets[:, 1]))  # white is class 1, and counts by its area
+        True
     """
     images, targets = _checked(key, images, targets, alpha)
     if images.ndim != 4:

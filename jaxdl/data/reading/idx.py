@@ -113,4 +113,7 @@ def parse_idx(data: bytes, *, ndim: int, name: str) -> np.ndarray:
     if len(data) != expected:
         what = "truncated" if len(data) < expected else "too long"
         raise ValueError(f"{name}: {what}: {len(data)} bytes, but sizes {shape} need {expected}")
-    return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
+    try:
+        return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
+    except ValueError as error:  # one size is 0, and the others together exceed an address
+        raise ValueError(f"{name}: sizes {shape} make no array ({error})") from error

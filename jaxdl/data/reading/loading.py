@@ -52,6 +52,13 @@ def load(
 
     Warns:
         RuntimeWarning: if files beside images, or frames of a file, are left out; it says how many.
+
+    Examples:
+        scikit-learn's digits need no download:
+
+        >>> digits = data.load("digits")
+        >>> digits.images.shape, len(digits.classes)
+        ((1797, 8, 8, 1), 10)
     """
     if not isinstance(source, str | Path):
         raise ValueError(f"source is a {type(source).__name__}; expected a name or a path")

@@ -1,0 +1,63 @@
+"""Groups of runs of one optimizer on one problem, the settings that all runs share, and failures."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from experiments.compare_optimizers.contenders import CODE_ERRORS, error_line
+from experiments.compare_optimizers.records import Key, Stage
+from jaxdl.studies import sweep
+
+
+class StudySettings(NamedTuple):
+    """Settings that all optimizers of a study share."""
+
+    rates: tuple[float, ...]  # of tuning
+    seeds: int
+    budget_steps: int | None = None  # of each run
+    budget_seconds: float | None = None  # of the whole study
+    method: str | None = None  # of `sweep.METHODS`; None chooses per problem
+    devices: int = 1
+    tuning_seeds: int = 1
+
+
+TUNING_SEED: Final = 1_000_000
+"""The first seed of tuning; the others follow. Those of the other stages count from 0."""
+
+
+class Group(NamedTuple):
+    """Runs of one optimizer on one problem that are made and written together."""
+
+    problem: str
+    optimizer: str
+    stage: Stage
+    members: tuple[sweep.Member, ...]
+    texts: tuple[str, ...] = ()  # the settings of each member in a joint study
+
+    def keys(self) -> list[Key]:
+        """Return the fields that identify its runs."""
+        keys = [(self.problem, self.optimizer, self.stage, m.learning_rate, m.seed) for m in self.members]
+        return [(*key, text) for key, text in zip(keys, self.texts, strict=True)] if self.texts else [*keys]
+
+    def without(self, written: set[Key]) -> "Group":
+        """Return the group of those runs that are not written."""
+        left = [i for i, key in enumerate(self.keys()) if key not in written]
+        texts = tuple(self.texts[i] for i in left) if self.texts else ()
+        return self._replace(members=tuple(self.members[i] for i in left), texts=texts)
+
+
+class Failed(Exception):
+    """An optimizer raised an error."""
+
+
+@contextlib.contextmanager
+def blaming(stage: str) -> Iterator[None]:
+    """Turn an error of an optimizer's code into `Failed`, with the stage and one line about it.
+
+    Mistakes in code that is called with arrays are of these types; an operating system's errors, such as a full disk,
+    and Ctrl-C are not the optimizer's.
+    """
+    try:
+        yield
+    except CODE_ERRORS as error:
+        raise Failed(stage, error_line(error)) from error

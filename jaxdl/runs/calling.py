@@ -1,0 +1,143 @@
+"""A name on the command line, with its keywords, and the function that it stands for.
+
+A name is ``NAME``, ``library.NAME`` or ``package.module:function``, optionally with keyword arguments:
+``"jaxdl.adam(eps=1e-3)"``, ``optax.contrib.prodigy``, ``"mine:net(width=8)"``. Their values are Python literals, read
+by `ast.literal_eval`; no expression is evaluated.
+"""
+
+import ast
+import difflib
+import functools
+import inspect
+import pkgutil
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any, NamedTuple
+
+_LARGEST = 2**31 - 1  # a compiled function takes Python's whole numbers as int32
+
+
+class Named(NamedTuple):
+    """A parsed name. As text it has canonical spacing."""
+
+    name: str
+    keywords: dict[str, Any]
+
+    @property
+    def short(self) -> str:
+        """Return the name without its library or module."""
+        return self.name.rpartition(":")[2].rpartition(".")[2]
+
+    def __str__(self) -> str:
+        inside = ", ".join(f"{key}={value!r}" for key, value in self.keywords.items())
+        return f"{self.name}({inside})" if self.keywords else self.name
+
+
+def parse(argument: str, text: str) -> Named:
+    """Parse ``NAME`` or ``NAME(keyword=value, ...)``.
+
+    Args:
+        argument: the option, for error messages.
+        text: its value.
+
+    Raises:
+        ValueError: if the brackets hold anything but keywords with literal values.
+    """
+    name, bracket, rest = text.strip().partition("(")
+    if not bracket:
+        return Named(name, {})
+    try:
+        call = ast.parse(f"f({rest}", mode="eval").body
+        if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name):  # f()() is two calls
+            raise ValueError("there must be one pair of brackets")
+        if call.args or any(k.arg is None for k in call.keywords):
+            raise ValueError("only keywords are allowed between the brackets")
+        keywords = {str(keyword.arg): _literal(keyword.value) for keyword in call.keywords}
+        if len(keywords) < len(call.keywords):
+            raise ValueError("a keyword is there twice")
+    except (SyntaxError, ValueError) as error:
+        why = error.msg if isinstance(error, SyntaxError) else error
+        raise ValueError(f"{argument}={text!r}: {why}; the form is NAME or NAME(keyword=value, ...)") from error
+    return Named(name.strip(), keywords)
+
+
+def _literal(value: ast.expr) -> Any:
+    try:
+        found = ast.literal_eval(value)
+    except ValueError as error:
+        raise ValueError(f"{ast.unparse(value)} is not a literal such as 1e-3, True or 'text'") from error
+    for one in ast.walk(value):
+        if isinstance(one, ast.Constant) and isinstance(one.value, int) and one.value > _LARGEST:
+            raise ValueError(f"{one.value:.3g} is more than whole numbers of 32 bits hold; write it as a float")
+    return found
+
+
+def function(
+    argument: str, text: str, known: Mapping[str, Callable[..., Any]], *, set_later: Collection[str] = ()
+) -> Callable[..., Any]:
+    """Return the function that a name stands for, with its keywords bound.
+
+    Args:
+        argument: the option, for error messages.
+        text: its value.
+        known: functions by their names, for names without a module.
+        set_later: keywords that the caller sets and the name must not.
+
+    Raises:
+        ValueError: for an unknown name (the message has the nearest one and a list of all), for a malformed one (see
+            `parse`), and for keywords that the function does not take.
+    """
+    named = parse(argument, text)
+    if ":" in named.name:
+        found = _imported(argument, named.name)
+    elif named.name in known:
+        found = known[named.name]
+    else:
+        raise ValueError(unknown(argument, text, named.name, known))
+    if not named.keywords:
+        return found
+    parameters = inspect.signature(found).parameters
+    takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    wrong = sorted(({*named.keywords} - {*parameters}) if not takes_all else ()) + sorted(
+        {*named.keywords} & {*set_later}
+    )
+    if wrong:
+        allowed = ", ".join(name for name in parameters if name not in set_later)
+        raise ValueError(f"{argument}={text!r}: {wrong[0]} is no keyword to set here; allowed are {allowed}")
+    return functools.partial(found, **named.keywords)
+
+
+def called(argument: str, text: str, *args: Any, known: Mapping[str, Callable[..., Any]] | None = None) -> Any:
+    """Call the function that a name stands for and return its result.
+
+    Raises:
+        ValueError: see `function`; also if the function does not take the arguments.
+    """
+    found = function(argument, text, known or {})
+    try:
+        inspect.signature(found).bind(*args)
+    except TypeError as error:
+        given = f"with {args[0]}, the number of classes" if args else "without arguments"
+        raise ValueError(f"{argument}={text!r} is called {given}, but: {error}") from error
+    return found(*args)
+
+
+def _imported(argument: str, name: str) -> Callable[..., Any]:
+    module, _, attribute = name.partition(":")
+    try:
+        if not module or not attribute:
+            raise ValueError("one of the two is missing")
+        found = pkgutil.resolve_name(name)
+    except (ImportError, AttributeError, ValueError) as error:
+        backend = module == "keras" or module.startswith("keras.")
+        hint = "set KERAS_BACKEND=jax" if backend else "the form is package.module:function"
+        raise ValueError(f"{argument}={name!r}: {error}; {hint}") from error
+    if not callable(found):
+        raise ValueError(f"{argument}={name!r} is a {type(found).__name__}, not a function")
+    return found
+
+
+def unknown(argument: str, text: str, name: str, known: Iterable[str]) -> str:
+    """Return the message for a name that is none of the known ones, with the nearest of them."""
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.0)
+    nearest = f"the nearest is {near[0]!r}; " if near else ""
+    return f"{argument}={text!r} is unknown; {nearest}there are: {', '.join(sorted(known))}"
