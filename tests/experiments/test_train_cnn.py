@@ -522,7 +522,8 @@ def test_eight_devices_give_the_losses_of_one(process, here):
     assert json.loads((here / "devices-8" / "config.json").read_text())["strategy"] == "pmap"
     first, said, compiling, *lines = ended.stdout.splitlines()
     assert first == "train_cnn: importing"
-    assert said == "data set on the device, 10 steps per call"
+    masks = "each device draws its own dropout masks, other ones than with another number of devices"
+    assert said == f"data set on the device, 10 steps per call, 8 devices by pmap; {masks}"
     assert compiling == "jaxdl.adam: compiling"
     assert re.match(r"jaxdl.adam +epoch +1  step +20  dev loss [\d.]+ accuracy [\d.]+%  [\d.]+ steps/s$", lines[0])
     assert "\x1b" not in ended.stdout, "colours and bars are for terminals"
