@@ -12,7 +12,6 @@ import os
 from pathlib import Path
 
 import numpy as np
-from jaxdl.runs.texts import quoted
 from numpy.typing import ArrayLike
 from scipy import stats
 
@@ -24,6 +23,7 @@ from jaxdl.runs import pages
 from jaxdl.runs.progress import decimals
 from jaxdl.runs.records import read_json, read_record, read_table
 from jaxdl.studies.proportions import mcnemar
+from jaxdl.texts import quoted
 
 # of curves: column and factor
 LABELS: dict[str, tuple[str, int]] = {"loss (nats)": ("loss", 1), "accuracy (%)": ("accuracy", 100)}

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxdl.runs.texts import quoted, shortened
 
 from experiments.train_cnn import records
 from experiments.train_cnn.records import OptimizerResult, RunSummary
@@ -20,6 +19,7 @@ from jaxdl.runs import pages
 from jaxdl.runs.records import read_json, read_record
 from jaxdl.studies import statistics
 from jaxdl.studies.statistics import Interval
+from jaxdl.texts import quoted, shortened
 
 
 class SeveralSeeds(NamedTuple):

@@ -20,13 +20,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-from jaxdl.runs.texts import shortened
 
 from jaxdl import data, disk
 from jaxdl.data.reading import pixels
 from jaxdl.data.reading.archives import readable
 from jaxdl.data.reading.layout import SPELLINGS
 from jaxdl.data.streaming import cropping
+from jaxdl.texts import shortened
 
 FIRST: Final = "image"
 MOST_TARGETS: Final = 10_000

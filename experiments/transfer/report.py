@@ -5,13 +5,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxdl.runs.texts import quoted
 from matplotlib.figure import Figure
 
 from experiments.transfer.records import RECOMMENDED, RESULTS, TASKS, Options, TransferResult, mean
 from jaxdl import plots
 from jaxdl.runs import folder as folders
 from jaxdl.runs import pages, records
+from jaxdl.texts import quoted
 
 Mean = Callable[[str, str, int], float]  # (task, way, examples per class) → accuracy, NaN where there is none
 

@@ -42,7 +42,7 @@ from jaxdl.runs.outcomes import (
     arrays_file,
 )
 from jaxdl.runs.signals import StopRequest, catch_stop
-from jaxdl.runs.texts import quoted
+from jaxdl.texts import quoted
 
 
 @dataclasses.dataclass(frozen=True)

@@ -22,7 +22,7 @@ from typing import IO, Any, NamedTuple
 import jaxdl
 from jaxdl import data
 from jaxdl.runs import records
-from jaxdl.runs.texts import quoted
+from jaxdl.texts import quoted
 
 Path = pathlib.Path
 CONFIG, MANIFEST, LOCK = "config.json", "manifest.json", ".lock"
