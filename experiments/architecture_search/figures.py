@@ -42,7 +42,7 @@ def regret(outcomes: demonstrations.Outcomes) -> Figure:
         axes.minorticks_off()
     left, right = figure.axes
     left.set(ylabel="regret (points of error)", yscale="log", ylim=(0.05, None))
-    right.set(ylabel="test error (%)", yscale="log", yticks=(8, 10, 15, 20, 30), yticklabels=(8, 10, 15, 20, 30))
+    right.set(ylabel="test error (%)", yscale="log", yticks=(ticks := (8, 10, 15, 20, 30)), yticklabels=ticks)
     right.minorticks_off()
     right.legend(frameon=False)
     return figure
