@@ -36,8 +36,8 @@ def regret(outcomes: demonstrations.Outcomes) -> Figure:
             axes.fill_between(BUDGETS, np.maximum(low, 0.05), high, color=color, alpha=0.15, lw=0)
         values = outcomes.numbers(CASE, f"relaxed, {what}")
         middle, low, high = statistics.student(values)
-        axes.errorbar([cost], [middle], [[middle - max(low, 0.05)], [high - middle]], fmt="D", color=plots.COLORS[2], capsize=3,
-                      label="differentiable")  # fmt: skip
+        spread = [[middle - max(low, 0.05)], [high - middle]]
+        axes.errorbar([cost], [middle], spread, fmt="D", color=plots.COLORS[2], capsize=3, label="differentiable")
         axes.set(xscale="log", xlabel="trainings", xticks=(1, 4, 16, 64), xticklabels=(1, 4, 16, 64))
         axes.minorticks_off()
     left, right = figure.axes
