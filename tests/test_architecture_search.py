@@ -57,7 +57,7 @@ def test_a_table_without_learning_is_that_of_the_initial_nets(drawn, monkeypatch
     monkeypatch.setattr(nets, "RATES", (0.0, 0.0))
     nets._table_program.cache_clear()
     labels, rows = np.arange(5) % CLASSES, np.zeros((1, 2), int)
-    found = nets.table(start, (2,), (4,), nets.Examples(x, labels, rows), x, labels)
+    found = nets.table(start, (2,), (4,), nets.TableExamples(x, labels, rows), x, labels)
     nets._table_program.cache_clear()
     assert found.shape == (3, 1, 3, 1, 2, 2, 5)
     for i, first_kernel in enumerate(nets.KERNELS):

@@ -12,11 +12,11 @@ import pytest
 from experiments.depth import command, nets
 from jaxdl import data, models
 
-SIZE = nets.Size(0.1, 8, 4, 4)
+SIZE = nets.NetSize(0.1, 8, 4, 4)
 
 
 def test_nets_and_their_blocks_are_those_of_the_paper():
-    full = nets.Size(1.0, 8, 4, 10)
+    full = nets.NetSize(1.0, 8, 4, 10)
     peers = {"plain, 20 layers": models.plain20, "residual, 32 layers": models.resnet32}
     assert {*peers} < {*command.cases(command.Config())}
     for case, peer in peers.items():

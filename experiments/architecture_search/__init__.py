@@ -1,6 +1,6 @@
 """Architecture search: random, evolutionary and differentiable, on a table of small nets that are all trained.
 
-    python -m experiments.architecture_search           # 108 architectures, some ten minutes on one core
+    python -m experiments.architecture_search           # 108 architectures, some six minutes on one core
     python -m experiments.architecture_search --full    # 324 of up to 1024 filters in both layers, days on a CPU
 
 The lectures ask whether good architectures can be learnt, and give a space: kernels of 3×3, 5×5 and 7×7, and 32 to 1024

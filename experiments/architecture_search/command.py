@@ -74,7 +74,7 @@ def run(config: Config, loaded: Any, case: str, seed: int) -> Mapping[str, Any]:
     chosen = [random.permutation(len(y))[:n] for (_, y), n in zip(parts, (config.examples, DEV, TEST), strict=True)]
     pieces = [(x[rows], y[rows]) for (x, y), rows in zip(parts, chosen, strict=True)]
     (train, dev), ends = (
-        [nets.Batches(x, y, random.integers(len(y), size=(config.steps, nets.BATCH))) for x, y in pieces[:2]],
+        [nets.TableExamples(x, y, random.integers(len(y), size=(config.steps, nets.BATCH))) for x, y in pieces[:2]],
         np.cumsum([len(y) for _, y in pieces])[:-1],
     )
     images, labels = (np.concatenate(both) for both in zip(*pieces, strict=True))

@@ -36,13 +36,13 @@ def regret(outcomes: demonstrations.Outcomes) -> Figure:
             axes.fill_between(BUDGETS, np.maximum(low, 0.05), high, color=color, alpha=0.15, lw=0)
         values = outcomes.numbers(CASE, f"relaxed, {what}")
         middle, low, high = statistics.student(values)
-        ends = [[middle - max(low, 0.05)], [high - middle]]
-        axes.errorbar([cost], [middle], ends, fmt="D", color=plots.COLORS[2], capsize=3, label="differentiable")
+        spread = [[middle - max(low, 0.05)], [high - middle]]
+        axes.errorbar([cost], [middle], spread, fmt="D", color=plots.COLORS[2], capsize=3, label="differentiable")
         axes.set(xscale="log", xlabel="trainings", xticks=(1, 4, 16, 64), xticklabels=(1, 4, 16, 64))
         axes.minorticks_off()
     left, right = figure.axes
     left.set(ylabel="regret (points of error)", yscale="log", ylim=(0.05, None))
-    right.set(ylabel="test error (%)", yscale="log", yticks=(8, 10, 15, 20, 30), yticklabels=(8, 10, 15, 20, 30))
+    right.set(ylabel="test error (%)", yscale="log", yticks=(ticks := (8, 10, 15, 20, 30)), yticklabels=ticks)
     right.minorticks_off()
     right.legend(frameon=False)
     return figure

@@ -16,7 +16,7 @@ RATES, CHOICE_RATE, BATCH, CHUNK = (8e-3, 3.2e-2), 0.03, 50, 250
 LARGEST = KERNELS[-1]
 
 
-class Batches(NamedTuple):
+class TableExamples(NamedTuple):
     """Images (n, 14, 14, 1) and labels; rows of the batches (steps, batch)."""
 
     images: Any
@@ -24,7 +24,7 @@ class Batches(NamedTuple):
     rows: Any
 
 
-class Drawn(NamedTuple):
+class TableStart(NamedTuple):
     """Normal draws, of which all nets of a table start."""
 
     first: np.ndarray  # (7, 7, 1, filters)
@@ -32,11 +32,11 @@ class Drawn(NamedTuple):
     out: np.ndarray  # (filters, classes)
 
 
-def start(random: np.random.Generator, first: int, filters: int, classes: int) -> Drawn:
+def start(random: np.random.Generator, first: int, filters: int, classes: int) -> TableStart:
     """Draw for the widest net; narrower ones take the first channels."""
     normal = lambda *shape: random.normal(size=shape).astype(np.float32)
     second = {k: normal(k, k, first, filters) for k in KERNELS}
-    return Drawn(normal(LARGEST, LARGEST, 1, first), second, normal(filters, classes))
+    return TableStart(normal(LARGEST, LARGEST, 1, first), second, normal(filters, classes))
 
 
 def multiplications(first_kernel: int, first: int, kernel: int, filters: int) -> int:
@@ -87,7 +87,7 @@ def mixture(params: Any, alphas: Any, x: Any, first: tuple[int, ...], filters: t
     return layers.dense(h, params["out"], params["bias3"])
 
 
-def _fit(step: Any, carry: Any, examples: Batches) -> Any:
+def _fit(step: Any, carry: Any, examples: TableExamples) -> Any:
     return jax.lax.scan(lambda c, rows: (step(c, examples.images[rows], examples.labels[rows]), None), carry,
                         examples.rows)[0]  # fmt: skip
 
@@ -114,7 +114,7 @@ def _table_program(first: int, kernel: int, filters: int) -> Any:
     return jax.jit(lambda kernels, rates, *rest: jax.lax.map(lambda one: train(*one, *rest), (kernels, rates)))
 
 
-def table(drawn: Drawn, first: Sequence[int], filters: Sequence[int], train: Batches, images: Any,
+def table(drawn: TableStart, first: Sequence[int], filters: Sequence[int], train: TableExamples, images: Any,
           labels: Any) -> np.ndarray:  # fmt: skip
     """Train all nets, and return wrong and loss on images: (kernel, first filters, kernel, filters, rate, 2, n)."""
     count = len(labels)
@@ -164,7 +164,9 @@ def _mixture_program(first: tuple[int, ...], filters: tuple[int, ...]) -> Any:
     return jax.jit(train)
 
 
-def relaxed(drawn: Drawn, first: tuple[int, ...], filters: tuple[int, ...], train: Batches, dev: Batches) -> Any:
+def relaxed(
+    drawn: TableStart, first: tuple[int, ...], filters: tuple[int, ...], train: TableExamples, dev: TableExamples
+) -> Any:
     """Train the mixture at both rates, and return the logits of its choices at the better one."""
     scaled = lambda kernel, size: np.float32((2 / size) ** 0.5) * kernel
     params = {"first": [scaled(drawn.first, k**2) for k in KERNELS], "bias1": np.zeros(first[-1], np.float32),

@@ -78,7 +78,7 @@ def load(config: Config) -> tuple[data.Dataset, Any]:
 def run(config: Config, loaded: Any, case: str, seed: int) -> Mapping[str, Any]:
     """Train the net of a case at its best rate, and probe its blocks before and after."""
     (pool, dev, test), seen, classes = loaded
-    program = nets.program(case, nets.Size(config.width, config.steps, config.batch, classes), seen)
+    program = nets.program(case, nets.NetSize(config.width, config.steps, config.batch, classes), seen)
     random = np.random.default_rng(seed)
     chosen = random.permutation(len(pool[1]))[: config.images]
     images, labels = (jnp.asarray(part[chosen]) for part in pool)

@@ -16,7 +16,7 @@ PLAIN, RESIDUAL = NETS = ("plain", "residual")
 CHUNK, GRID, PENALTIES = 250, 2, (1e-3, 1e-2, 0.1, 1.0, 10.0)  # images at a time; side of the means; of the probes
 
 
-class Size(NamedTuple):
+class NetSize(NamedTuple):
     """What a net and its training are made of, besides its kind and depth."""
 
     width: float
@@ -25,7 +25,7 @@ class Size(NamedTuple):
     classes: int
 
 
-class Programs(NamedTuple):
+class DepthProgram(NamedTuple):
     """The compiled functions of a net."""
 
     init: Callable[..., Any]  # (key, shape) -> carry: parameters, state, memory of the optimizer
@@ -40,7 +40,7 @@ def named(net: str, depth: int) -> str:
     return f"{net}, {depth} layers"
 
 
-def network(case: str, size: Size) -> nn.Layer:
+def network(case: str, size: NetSize) -> nn.Layer:
     """Return the network of a case."""
     depth = next(int(word) for word in case.split() if word.isdigit())
     shortcut = "A" if case.startswith(RESIDUAL) else None
@@ -59,7 +59,7 @@ def optimizer(rate: Any, steps: int) -> Any:
 
 
 @functools.cache
-def program(case: str, size: Size, seen: Callable[[Any], jax.Array]) -> Programs:
+def program(case: str, size: NetSize, seen: Callable[[Any], jax.Array]) -> DepthProgram:
     """Return the functions of a net whose inputs are ``seen(images)``."""
     layer = network(case, size)
     tapped = nn.tap(layer, blocks(layer))
@@ -93,7 +93,7 @@ def program(case: str, size: Size, seen: Callable[[Any], jax.Array]) -> Programs
     classify = lambda params, state, x: jnp.argmax(layer.apply(params, state, seen(x))[0], -1)
     quick = {"xla_backend_optimization_level": 0}  # initial values take long to compile at other levels
     init = jax.jit(init, static_argnums=1, compiler_options=quick)
-    return Programs(init, jax.jit(part), jax.jit(classify), jax.jit(features), ["image", *blocks(layer)])
+    return DepthProgram(init, jax.jit(part), jax.jit(classify), jax.jit(features), ["image", *blocks(layer)])
 
 
 def chunked(function: Callable[[Any], Any], images: Any) -> Any:
@@ -103,7 +103,7 @@ def chunked(function: Callable[[Any], Any], images: Any) -> Any:
     return jax.tree.map(lambda *parts: np.concatenate(parts)[: len(images)], *found)
 
 
-def probes(program: Programs, carry: Any, parts: Sequence[tuple[Any, Any]], classes: int) -> dict[str, float]:
+def probes(program: DepthProgram, carry: Any, parts: Sequence[tuple[Any, Any]], classes: int) -> dict[str, float]:
     """Return the errors of linear probes on test images by path, in percent, in the order of application.
 
     Args:
