@@ -19,14 +19,14 @@ import tyro
 from experiments import catalogue
 from experiments.transfer.records import TransferResult
 from jaxdl import disk
-from jaxdl.runs import commandline, records
 from jaxdl.runs import folder as folders
+from jaxdl.runs import output, records
 from jaxdl.texts import printable, shortened
 
 
 def main(args: Sequence[str] | None = None) -> None:
     """Parse the command line, one run folder, and write its report."""
-    commandline.show_any_text()
+    output.show_any_text()
     folder, formats = tyro.cli(_options, args=args, prog="python -m experiments.report")
     try:
         write = writer(folder)

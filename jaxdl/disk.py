@@ -5,6 +5,7 @@ files from elsewhere goes through `read_regular`, which looks before it opens.
 """
 
 import contextlib
+import io
 import math
 import os
 import pathlib
@@ -18,7 +19,16 @@ from typing import Final
 
 import numpy as np
 
-__all__ = ["MOST_BYTES", "check_regular", "naming", "read_arrays", "read_regular", "replacing", "write_whole"]
+__all__ = [
+    "MOST_BYTES",
+    "check_regular",
+    "naming",
+    "read_arrays",
+    "read_regular",
+    "replacing",
+    "write_all",
+    "write_whole",
+]
 
 Path = pathlib.Path
 MOST_BYTES: Final = 1 << 30  # of one file, or of one member of an archive, that is read into memory
@@ -175,3 +185,10 @@ def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
         if file.read(1):  # also compares the checksum, which is done at the end
             raise ValueError(f"{info.filename} has more than {there:,} bytes")
     return content.view(dtype).reshape(shape, order="F" if in_columns else "C")
+
+
+def write_all(file: io.FileIO, content: bytes) -> None:
+    """Write bytes without a buffer, whose rest Python would write again when the file is closed."""
+    left = memoryview(content)
+    while left:
+        left = left[file.write(left) :]

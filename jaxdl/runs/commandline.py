@@ -18,10 +18,9 @@ from typing import Annotated, Any, TextIO, TypeVar, cast, get_type_hints
 
 import jax
 
-from jaxdl import disk
 from jaxdl.extras import needed
 from jaxdl.runs import folder as folders
-from jaxdl.runs import records, trust
+from jaxdl.runs import output, records, trust
 from jaxdl.runs.signals import Diverged
 from jaxdl.texts import cut, printable, quoted, shortened
 
@@ -319,9 +318,9 @@ def run_main(main: Callable[[], int]) -> None:
     than `ValueError`, `OSError`, `ImportError` and a lack of memory are bugs and keep their traceback. If the
     environment variable JAXDL_TRACEBACK is set, every exception does.
     """
-    show_any_text()
+    output.show_any_text()
     try:
-        named = cast(TextIO, _Named(sys.stdout))
+        named = cast(TextIO, output.NamedOutput(sys.stdout))
         with warnings.catch_warnings(), contextlib.redirect_stdout(named):
             warnings.showwarning = _show_warning
             _check_here()
@@ -351,34 +350,6 @@ def _check_here() -> None:
         os.getcwd()
     except OSError as error:
         raise ValueError(f"the current folder cannot be used ({error.strerror}); change to another one") from error
-
-
-def show_any_text() -> None:
-    """Let standard output and errors take all text: what their encoding lacks is escaped, and both may be closed."""
-    for name in ("stdout", "stderr"):
-        stream = getattr(sys, name)
-        if stream is None:  # the command was started with it closed
-            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
-        elif hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
-
-
-class _Named:
-    """Standard output whose errors name it, such as that of a full disk or of a reader who has gone."""
-
-    def __init__(self, file: Any) -> None:
-        self._file = file
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._file, name)
-
-    def write(self, text: str) -> int:
-        with disk.naming("standard output"):
-            return self._file.write(text)
-
-    def flush(self) -> None:
-        with disk.naming("standard output"):
-            self._file.flush()
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *where: Any) -> None:

@@ -151,7 +151,7 @@ class Table(Generic[Record]):
         with disk.naming(self.path), self.path.open("ab", buffering=0) as file:
             before = file.tell()
             try:
-                _write_all(file, "".join(f"{line}\n" for line in lines).encode())
+                disk.write_all(file, "".join(f"{line}\n" for line in lines).encode())
             except OSError:
                 file.truncate(before)
                 raise
@@ -208,13 +208,6 @@ class UnwrittenTable(Table[Record]):
 
     def _change(self, lines: list[str], rows: list[Record]) -> None:
         self._lines, self._rows = lines, rows
-
-
-def _write_all(file: io.FileIO, content: bytes) -> None:
-    """Write bytes without a buffer, whose rest Python would write again when the file is closed."""
-    left = memoryview(content)
-    while left:
-        left = left[file.write(left) :]
 
 
 def _text(lines: Iterable[str]) -> str:

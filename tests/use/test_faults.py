@@ -266,7 +266,7 @@ def test_rows_that_could_not_be_written_whole_are_taken_back(tmp_path, monkeypat
 
     with monkeypatch.context() as patch:
         patch.setattr(pathlib.Path, "open", lambda path, mode, **options: Half(path, mode.replace("b", "")))
-        patch.setattr(records, "_write_all", lambda file, content: [file.write(content), file.write(b"")])
+        patch.setattr(disk, "write_all", lambda file, content: [file.write(content), file.write(b"")])
         with pytest.raises(OSError, match=r"No space left on device: .*metrics\.csv"):
             found.append([row(2)])
     assert (tmp_path / "metrics.csv").read_bytes() == before
