@@ -1,6 +1,7 @@
 """Measure how far apart the same training ends on other devices, processes and strategies, and without oneDNN.
 
     python -m benchmarks.determinism [--steps 100]
+    python -m benchmarks.determinism --other PYTHON     # prints one row: one device with that Python's version of JAX
 
 A network with batch norm and without dropout trains on Fashion-MNIST, from the same parameters and on the same batches,
 with momentum. The table has the largest difference of the parameters from those of one device, relative to the largest
@@ -83,7 +84,8 @@ def train(way: Way, steps: int, folder: Path) -> None:
             found |= {f"{number} {jax.tree_util.keystr(path)}": np.asarray(leaf) for path, leaf in leaves}
         begin = cpu_seconds() if number == 1 else begin
     cost = 1e3 * (cpu_seconds() - begin) / (steps - 1)
-    np.savez(folder / f"{jax.process_index()}-{way.file}", losses=np.array(losses), cost=cost, **found)
+    about = {"losses": np.array(losses), "cost": cost, "jax": np.array(jax.__version__)}
+    np.savez(folder / f"{jax.process_index()}-{way.file}", **about, **found)
 
 
 def cpu_seconds() -> float:
@@ -103,15 +105,15 @@ def differences(found: dict[str, np.ndarray], wanted: dict[str, np.ndarray], ste
     return [float(first), float(last), *worst]
 
 
-def measure(way: Way, steps: int, folder: Path) -> list[dict[str, np.ndarray]]:
-    """Run one way in processes of its own, and return the numbers of each."""
+def measure(way: Way, steps: int, folder: Path, python: str = sys.executable) -> list[dict[str, np.ndarray]]:
+    """Run one way in processes of its own, by a Python that has jaxdl, and return the numbers of each."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     env = os.environ | {"JAX_NUM_CPU_DEVICES": str(way.devices // way.processes), "JAX_PLATFORMS": "cpu"}
     env |= {} if way.onednn else {"JAXDL_ONEDNN": "off"}
     options = [str(WAYS.index(way)), str(steps), str(folder), str(port)]
-    command = [sys.executable, "-m", "benchmarks.determinism", "--way", *options, "--process"]
+    command = [python, "-m", "benchmarks.determinism", "--way", *options, "--process"]
     running = [subprocess.Popen([*command, str(index)], env=env) for index in range(way.processes)]
     codes = [one.wait() for one in running]
     if any(codes):
@@ -140,6 +142,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Measure all ways, or train in the process of one."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--other", metavar="PYTHON")
     parser.add_argument("--way", nargs=4, help=argparse.SUPPRESS)
     parser.add_argument("--process", type=int, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
@@ -149,6 +152,12 @@ def main(argv: Sequence[str] | None = None) -> None:
             training.join(f"127.0.0.1:{port}", way.processes, args.process)
         return train(way, int(steps), Path(folder))
     with tempfile.TemporaryDirectory() as folder:
+        if args.other:
+            (first,), (other,) = (measure(Way(), args.steps, Path(folder), one) for one in (sys.executable, args.other))
+            apart = " | ".join(f"{value:.1e}" for value in differences(other, first, args.steps))
+            return print(
+                f"| {Way()}, jax {other['jax']} against {first['jax']} | {apart} | {float(other['cost']):.0f} |"
+            )
         rows, first = [], None
         for way in WAYS:
             found = measure(way, args.steps, Path(folder))
