@@ -176,6 +176,31 @@ def test_ctrl_c_and_sigterm_save_exit_with_the_usual_code_and_can_be_resumed(wor
     assert_same(folder, reference)
 
 
+# time of day that runs backwards from the moment of the import on
+BACKWARDS = """
+import time
+
+now, begin = time.time, time.time()
+time.time = lambda: 2 * begin - now()
+"""
+
+
+def test_a_run_that_is_stopped_and_goes_on_while_the_clock_goes_back_is_the_uninterrupted_one(work, reference):
+    (work / "back.py").write_text(f"{BACKWARDS}\n{NET}")
+    folder, options = work / "paused", ["back:net" if one == "net:net" else one for one in OPTIONS]
+    process = command(work, *options, "--out", folder)
+    stop_when(process, reached(folder, "jaxdl.adam", 4), signal.SIGSTOP)
+    until = time.monotonic() + 20
+    while "T (stopped)" not in Path(f"/proc/{process.pid}/status").read_text():
+        assert time.monotonic() < until, "it never stopped"
+    before = table(folder)
+    time.sleep(1)
+    assert table(folder) == before
+    process.send_signal(signal.SIGCONT)
+    finish(process)
+    assert_same(folder, reference)
+
+
 def test_flipped_bits_are_passed_over_said_so_and_trained_again(work, reference):
     folder = work / "flipped"
     shutil.copytree(reference, folder)
