@@ -25,6 +25,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
 from matplotlib.figure import Figure
 
 import jaxdl
@@ -485,3 +486,40 @@ def test_the_committed_kills_all_resumed_to_the_same_bits():
     assert len(rows) == 40
     assert {row[-1] for row in rows} == {"yes"}
     assert len({row[1] for row in rows}) > 10, "at many places of the run"
+
+
+# ---------------------------------------------------------------- compiled programs
+
+
+@pytest.fixture
+def programs(tmp_path):
+    """Keep compiled programs in a folder of the test's own."""
+    names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
+    before = [getattr(jax.config, name) for name in names]
+    compilation_cache.reset_cache()
+    for name, value in zip(names, (str(tmp_path), 0), strict=True):
+        jax.config.update(name, value)
+    yield tmp_path
+    for name, value in zip(names, before, strict=True):
+        jax.config.update(name, value)
+    compilation_cache.reset_cache()
+
+
+def flipped(content):
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 255]) + content[middle + 1 :]
+
+
+@pytest.mark.parametrize("damage", [flipped, lambda content: content[:99], lambda content: b""])
+def test_a_damaged_program_of_the_compilation_cache_is_said_and_compiled_again(programs, damage):
+    x = np.arange(16, dtype=np.float32).reshape(4, 4)
+    f = lambda x: jnp.tanh(x @ x - 3.0)
+    wanted = jax.jit(f)(x)
+    stored = [path for path in programs.iterdir() if path.name.endswith("-cache")]
+    assert stored
+    for path in stored:
+        path.write_bytes(damage(path.read_bytes()))
+    jax.clear_caches()
+    with pytest.warns(UserWarning, match="Error reading persistent compilation cache entry"):
+        found = jax.jit(f)(x)
+    np.testing.assert_array_equal(found, wanted)
