@@ -41,7 +41,7 @@ class Config(demonstrations.DemonstrationOptions):
     """Units of each hidden layer."""
     steps: int = 600
     """Steps of momentum, on 64 examples each; a multiple of 20."""
-    rates: tuple[float, ...] = (0.003, 0.01, 0.03, 0.1, 0.3)
+    rates: tuple[float, ...] = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
     """Learning rates to choose from, increasing."""
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments.regularization.command import CASES, NOISES, PENALTIES, ZONEOUT, strengths
+from experiments.regularization.command import CASES, NOISES, PENALTIES, SHOWN, ZONEOUT, strengths
 from jaxdl import plots
 from jaxdl.runs import demonstrations
 
@@ -34,6 +34,6 @@ def draw(config: Any, outcomes: demonstrations.Outcomes) -> Sequence[demonstrati
     return [
         demonstrations.Drawing("strength", figure, "Test error against the strength, means over the seeds: digits; "
                                "Zoneout in an LSTM that reads a thousand images by rows."),
-        demonstrations.Drawing("weights", weights, "Weights at each seed's best strength. The proximal step of L1 "
-                               "leaves exact zeros, its gradient leaves weights that tremble around zero."),
+        demonstrations.Drawing("weights", weights, f"Weights at λ = {SHOWN:g}, all seeds: L1 by proximal step has "
+                               "exact zeros, by gradient weights that tremble around zero."),
     ]  # fmt: skip
