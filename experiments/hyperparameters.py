@@ -6,8 +6,7 @@ The lectures choose hyperparameters by trials on development data. Random trials
 and the best of n random ones lies in the best twentieth of the space with probability 1 − .95ⁿ. An MLP learns digits by
 momentum at candidates of the rate alone, or of the rate, the momentum, the L2 penalty and the size of the initial
 weights. Many candidates are trained once, and searches are repeated by drawing from them, as if they trained. Halving
-starts 64 candidates at 1/64 of a training each. Optuna's tree-structured Parzen estimator (TPE) trains what it
-proposes; it is left out, and said to be, without Optuna. A minute on one core.
+starts 64 candidates at 1/64 of a training each. Optuna's TPE trains what it proposes; without Optuna it is left out.
 
 (Lecture row G12.)
 """
