@@ -100,8 +100,8 @@ class Config:
 
 
 def default_optimizers() -> tuple[str, ...]:
-    """Return all first-order optimizers of jaxdl with their optax twins, and the planted pairs."""
-    ours = [f"jaxdl.{name}" for name in contenders.FIRST_ORDER]
+    """Return the first-order optimizers of jaxdl but for `contenders.ON_REQUEST`, their twins and the planted pairs."""
+    ours = [f"jaxdl.{name}" for name in contenders.FIRST_ORDER if name not in contenders.ON_REQUEST]
     pairs = [name for one in ours for name in (one, twin(one)) if name is not None]
     return tuple(dict.fromkeys([*pairs, *EPS, *DECAY]))
 

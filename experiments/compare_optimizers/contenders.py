@@ -30,6 +30,11 @@ TUNING_FREE: Final = ("cocob", "dadapt_adamw", "dog", "dowg", "prodigy")
 FIRST_ORDER: Final = ("sgd", "momentum", *(name for name in TABLE if name != "sgd" and name not in NEED_THE_LOSS))
 """jaxdl's optimizers that need nothing but gradients."""
 
+ON_REQUEST: Final = frozenset(
+    {"adabelief", "adafactor", "adan", "dadapt_adamw", "rprop", "shampoo", "sign_sgd", "soap", "yogi"}
+)
+"""Those of them that the default study leaves out, which would take half as long again; rprop is for whole batches."""
+
 CODE_ERRORS: Final = (ArithmeticError, AssertionError, AttributeError, LookupError, NameError, RuntimeError, TypeError,
                       ValueError)  # fmt: skip
 """Errors that mistakes in an optimizer's code raise. JAX's own are subclasses of them."""
