@@ -51,9 +51,9 @@ def breaking(patch, root, *, allowed=10**9, error=errno.ENOSPC):
 
     real_open, real_os_open, real_fsync = io.open, os.open, os.fsync
 
-    def opened(path, mode="r", buffering=-1, encoding=None, errors=None, newline=None, *args):
-        if not ({*mode} & {*"wax+"}) or not disk.covers(path):
-            return real_open(path, mode, buffering, encoding, errors, newline, *args)
+    def opened(path, mode="r", buffering=-1, encoding=None, errors=None, newline=None, *args, **options):
+        if not ({*mode} & {*"wax+"}) or not disk.covers(path) or "opener" in options:  # os.open is watched, too
+            return real_open(path, mode, buffering, encoding, errors, newline, *args, **options)
         disk.touch("open", path)
         raw = File(os.fspath(path), mode.replace("b", "").replace("t", ""))
         if buffering == 0:

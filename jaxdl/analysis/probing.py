@@ -35,7 +35,15 @@ def linear_probe(
         ValueError: for shapes that do not match, or fewer than two classes.
 
     Reference: G. Alain, Y. Bengio, Understanding intermediate layers using linear classifier probes, 2016,
-    https://arxiv.org/abs/1610.01644. [Lecture row I]
+    https://arxiv.org/abs/1610.01644.
+
+    Examples:
+        With z = ∓1 and λ = 1, W = (−¼, ¼):
+
+        >>> analysis.linear_probe(jnp.array([[-1.0], [1.0]]), jnp.arange(2), jnp.array([[2.0]]), classes=2, penalty=1.0)
+        Array([[0., 1.]], dtype=float32)
+
+    [Lecture row I]
     """
     features, labels, others = jnp.asarray(features), jnp.asarray(labels), jnp.asarray(others)
     if features.ndim != 2 or labels.shape != features.shape[:1] or others.shape[1:] != features.shape[1:]:

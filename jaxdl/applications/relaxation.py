@@ -34,7 +34,13 @@ def mixed(alphas: Float[ArrayLike, " n"], outputs: Sequence[ArrayLike]) -> Array
         ValueError: if the outputs differ in shape, or are not as many as the logits.
 
     Reference: H. Liu, K. Simonyan, Y. Yang, DARTS: Differentiable Architecture Search, 2019, equation 2,
-    https://arxiv.org/abs/1806.09055. [Lecture row G12]
+    https://arxiv.org/abs/1806.09055.
+
+    Examples:
+        >>> relaxation.mixed(jnp.zeros(2), [jnp.array([1.0, 2.0]), jnp.array([3.0, 6.0])])  # half of each
+        Array([2., 4.], dtype=float32)
+
+    [Lecture row G12]
     """
     alphas, arrays = jnp.asarray(alphas), [jnp.asarray(one) for one in outputs]
     shapes = [one.shape for one in arrays]
@@ -64,7 +70,13 @@ def filter_mask(alphas: Float[ArrayLike, " n"], counts: Sequence[int]) -> Float[
         ValueError: for a number below 1, or unless there are as many numbers as logits.
 
     Reference: A. Wan et al., FBNetV2: Differentiable Neural Architecture Search for Spatial and Channel Dimensions,
-    2020, section 3.1, https://arxiv.org/abs/2004.05565. [Lecture row G12]
+    2020, section 3.1, https://arxiv.org/abs/2004.05565.
+
+    Examples:
+        >>> relaxation.filter_mask(jnp.zeros(2), (1, 3))
+        Array([1. , 0.5, 0.5], dtype=float32)
+
+    [Lecture row G12]
     """
     alphas, counts = jnp.asarray(alphas), tuple(counts)
     if alphas.shape != (len(counts),) or not counts or min(counts) < 1:
@@ -96,7 +108,16 @@ def unrolled_gradient(
         learning_rate: ξ, that of the weights' own descent. A Python 0 leaves the training loss out of the program.
 
     Reference: H. Liu, K. Simonyan, Y. Yang, DARTS: Differentiable Architecture Search, 2019, equations 6 and 7,
-    https://arxiv.org/abs/1806.09055. [Lecture row G12]
+    https://arxiv.org/abs/1806.09055.
+
+    Examples:
+        With L_train = wα the step takes w = 2 to 2 − α, so that L_dev = wα becomes 2α − α², of slope 2 − 2α:
+
+        >>> loss = lambda w, alpha: w * alpha
+        >>> [float(relaxation.unrolled_gradient(loss, loss, 2.0, 3.0, learning_rate=rate)) for rate in (0.0, 1.0)]
+        [2.0, -4.0]
+
+    [Lecture row G12]
     """
     if isinstance(learning_rate, (int, float)) and learning_rate == 0:
         return jax.grad(dev_loss, argnums=1)(params, alphas)

@@ -219,8 +219,12 @@ def evolution(
     Reference: E. Real, A. Aggarwal, Y. Huang, Q. Le, Regularized Evolution for Image Classifier Architecture Search,
     2019, algorithm 1, https://arxiv.org/abs/1802.01548.
 
-    Example: ``evolution(lambda c: c["x"] ** 2, {"x": uniform(-1, 1)}, trials=50, seed=0)`` makes 50 trials, of which
-    `best` chooses one. [Lecture row G12]
+    Examples:
+        >>> trials = search.evolution(lambda one: one["x"] ** 2, {"x": search.uniform(-1, 1)}, trials=50, seed=0)
+        >>> len(trials), search.best(trials).loss < 0.01
+        (50, True)
+
+    [Lecture row G12]
     """
     for name, value, least in (("trials", trials, 0), ("population", population, 1), ("sample", sample, 1)):
         if value < least:

@@ -74,6 +74,11 @@ def vector(figure: Figure, kind: str = "svg") -> bytes:
 
     Raises:
         ValueError: for another kind.
+
+    Examples:
+        >>> from matplotlib.figure import Figure
+        >>> plots.vector(Figure())[:5], plots.vector(Figure(), "pdf")[:5]
+        (b'<?xml', b'%PDF-')
     """
     if kind not in ("svg", "pdf"):
         raise ValueError(f"kind={kind!r} is not allowed: it must be 'svg' or 'pdf'")

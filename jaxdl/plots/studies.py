@@ -117,6 +117,11 @@ def overlay(
 
     Raises:
         ValueError: there are no curves, or more than can be told apart.
+
+    Examples:
+        >>> curves = {"sgd": (np.arange(2), np.array([2.0, 1.0])), "adam": (np.arange(2), np.array([2.0, 0.5]))}
+        >>> plots.overlay(curves, xlabel="epoch", ylabel="loss (nats)").axes[0].get_xlabel()
+        'epoch'
     """
     if not 1 <= len(curves) <= MOST:
         raise ValueError(f"curves must hold 1 to {MOST} curves, got {len(curves)}")

@@ -77,6 +77,13 @@ def text_problem(
 
     Raises:
         ValueError: a text is shorter than a window.
+
+    Examples:
+        >>> from jaxdl import nn
+        >>> layer, text = nn.serial(embed=nn.Embedding(128, 4), logits=nn.Dense(128)), np.tile(np.arange(4), 60)
+        >>> texts = dict.fromkeys(("train", "validation", "test"), text.astype(np.uint8))
+        >>> studies.text_problem("alphabet", layer, texts, batch_size=4).steps  # 2 epochs of 11 windows
+        4
     """
     for part, text in texts.items():
         if len(text) <= LENGTH:

@@ -58,6 +58,13 @@ def kronecker_factors(
         ValueError: for a layer with a kernel that is none of these, and for an unknown path or distribution.
 
     References: see `optimizers.kfac`.
+
+    Examples:
+        >>> from jaxdl import nn
+        >>> layer, x = nn.Dense(1, bias=False), jnp.array([[2.0], [4.0]])
+        >>> factors = training.kronecker_factors(layer, {"kernel": jnp.ones((1, 1))}, {}, x, distribution="gaussian")
+        >>> factors[""].inputs  # the mean of 2² and 4²
+        Array([[10.]], dtype=float32)
     """
     if distribution not in DISTRIBUTIONS:
         raise ValueError(f"distribution is {distribution!r}: it must be one of {', '.join(DISTRIBUTIONS)}")

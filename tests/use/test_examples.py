@@ -24,13 +24,15 @@ HELD = (
     "kernels", "layers", "losses", "metrics", "models", "nn", "optimizers", "plots", "primitives", "regularizers",
     "runs", "schedules", "sizes", "studies", "training",
     "analysis.changes", "applications.adversarial", "applications.colorization", "applications.detection",
-    "applications.search", "applications.style_transfer", "applications.transfer", "compare.streams",
+    "applications.relaxation", "applications.search", "applications.style_transfer", "applications.transfer",
+    "compare.streams",
     "data.augmentation", "data.toy", "interop.keras", "interop.torchvision", "layers.filters", "studies.cost",
     "studies.landscapes", "studies.proportions", "studies.statistics", "studies.sweep", "training.checkpoints",
 )  # fmt: skip
 ONLY_MODULES = {"applications"}  # without a function of its own
 OWN_TOOLS = {"compat", "disk", "extras", "numerics", "texts", "words"}  # not public
-PROBLEMS = ("cifar10_3c3d", "cifar10_resnet20", "digits_mlp", "fashion_mnist_2c2d", "mnist_mlp", "mnist_softmax")
+PROBLEMS = ("cifar10_3c3d", "cifar10_resnet20", "cifar10_vit", "digits_mlp", "fashion_mnist_2c2d", "mnist_mlp")
+PROBLEMS += ("char_lstm", "char_transformer", "heat_pinn", "mnist_softmax")
 # shown by the example of another function, or in a guide
 SHARED = {
     "activations": dict.fromkeys(("elu", "hard_swish", "linear", "relu6", "selu", "threshold"), "relu")
@@ -45,7 +47,8 @@ SHARED = {
         "to_centers": "the docstring has the formula",
         "to_corners": "decode_boxes, which ends with it",
     },
-    "applications.search": dict.fromkeys(("choice", "log_uniform", "uniform"), "grid"),
+    "applications.search": dict.fromkeys(("choice", "log_uniform", "uniform"), "grid")
+    | {"tree_parzen": "needs Optuna: experiments.hyperparameters"},
     "applications.style_transfer": {"load_vgg19": "needs the file of weights: experiments.style_transfer"},
     "applications.transfer": dict.fromkeys(("start", "trunk"), "with_head"),
     "backprop": dict.fromkeys(("elu_forward", "linear_forward", "relu6_forward", "threshold_forward"), "relu_forward")

@@ -120,7 +120,7 @@ OPENED = {
     "benchmarks/streaming.py": "formats",
 }  # file -> the keyword that makes Pillow's open safe
 WEIGHTS_ONLY = {"jaxdl/interop/torchfiles.py"}
-NUMPY = {"benchmarks/speed/rows.py", "benchmarks/kills.py"}
+NUMPY = {"benchmarks/determinism.py", "benchmarks/speed/rows.py", "benchmarks/kills.py"}
 IMPORTED = {
     "jaxdl/runs/calling.py": "package.module:function; one that a run folder names needs trust_run",
     "jaxdl/runs/trust.py": "modules of jaxdl and experiments alone",

@@ -458,6 +458,7 @@ class TestMistakes:
             (lambda n: ours.natural_gradient(max_steps=n), "max_steps"),
             (lambda n: ours.muon(0.1, ns_steps=n), "ns_steps"),
             (lambda n: ours.adafactor(0.1, n), "min_dim_size_to_factor"),
+            (lambda n: ours.kfac(0.1, inverse_every=n), "inverse_every"),
             (lambda n: ours.sophia(0.1, update_interval=n), "update_interval"),
             (lambda n: ours.shampoo(0.1, max_dim=n), "max_dim"),
             (lambda n: ours.soap(0.1, update_interval=n), "update_interval"),
@@ -474,7 +475,7 @@ class TestMistakes:
     def test_counts_are_all_checked(self):
         """The tests above have every argument of a public function whose default is a whole number."""
         counts = {"every", "sync_period", "start", "memory_size", "max_halvings", "max_steps", "ns_steps", "samples"}
-        counts |= {"min_dim_size_to_factor", "update_interval", "print_win_rate_every_n_steps"}
+        counts |= {"min_dim_size_to_factor", "update_interval", "print_win_rate_every_n_steps", "inverse_every"}
         for name in ours.__all__:
             if callable(getattr(ours, name)) and not inspect.isclass(getattr(ours, name)):
                 for parameter in inspect.signature(inspect.unwrap(getattr(ours, name))).parameters.values():
