@@ -406,7 +406,7 @@ def test_the_figures_refuse_nothing_to_draw_and_draw_the_extremes(tmp_path):
     styles = {(line.get_color(), str(line.get_linestyle())) for line in eight.axes[0].lines[:8]}
     assert len(styles) == 8
     rates = (np.array([1.0, 2.0, 3.0]), np.array([5.0, 6.0, np.inf]))
-    marked = plots.panels([{"a": rates}], xlabel="x", ylabel="y", markers=True, marked={"a": 2.0})
+    marked = plots.panels([{"a": rates}], xlabel="x", ylabel="y", markers={"a": 2.0})
     _, dots, ring, up, no_ring = marked.axes[0].lines
     assert dots.get_xdata().tolist() == [1, 2]
     assert (ring.get_xdata().tolist(), ring.get_ydata().tolist()) == ([2], [6])

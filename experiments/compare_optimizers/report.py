@@ -183,8 +183,8 @@ def _rates(study: StudyContents, folder: Path) -> list[str]:
     ]
     for problem in study.problems:
         own = {num.short(run.optimizer): run.rate for run in study.select(problem, None, "default")}
-        options = {"xlabel": "learning rate", "ylabel": "final value", "logx": True, "logy": True, "markers": True}
-        options |= {"line": targets.get(problem), "marked": own}
+        options = {"xlabel": "learning rate", "ylabel": "final value", "logx": True, "logy": True, "markers": own}
+        options |= {"line": targets.get(problem)}
         if study.select(problem, None, "tuning"):
             parts.append(figures.panels(study, folder, problem, "rates", figures.over_rates, **options))
         for optimizer in study.optimizers:

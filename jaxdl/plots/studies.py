@@ -42,8 +42,7 @@ def panels(
     steps: bool = False,
     line: float | int | None = None,
     ylim: tuple[float, float] | None = None,
-    markers: bool = False,
-    marked: Mapping[str, float] | None = None,
+    markers: bool | Mapping[str, float] = False,
 ) -> Figure:
     """Draw a small panel per group, with its members in colour and all others in grey.
 
@@ -61,8 +60,8 @@ def panels(
         steps: draw steps that rise at the points, as for a distribution.
         line: a value of y to mark in every panel, such as a target.
         ylim: ends of the y axis; None fits them to the values.
-        markers: draw a marker at each point of the members, and a triangle at the upper edge where y is infinite.
-        marked: an x per name whose point gets a ring, such as a default.
+        markers: draw a marker at each point of the members, and a triangle at the upper edge where y is infinite; a
+            mapping from names to an x also draws a ring around the point there, such as a default.
 
     Examples:
         >>> epochs = np.arange(2)
@@ -80,8 +79,8 @@ def panels(
             axes.plot(x, y, color=GREY, linewidth=0.6, drawstyle="steps-post" if steps else None, zorder=1)
         _bands(axes, given)
         _group(axes, group, steps)
-        if markers:
-            _markers(axes, given, marked or {})
+        if markers is not False:
+            _markers(axes, given, markers if isinstance(markers, Mapping) else {})
         _names(axes, group)
         if line is not None:
             axes.axhline(line, color="#444444", linewidth=0.8, linestyle=":", zorder=1.5)

@@ -28,12 +28,12 @@ from PIL import Image
 from experiments import predict, report
 from experiments.train_cnn import records as run_records
 from experiments.train_cnn import targets
-from jaxdl import data, disk, plots, runs
+from jaxdl import data, disk, plots, runs, texts
 from jaxdl.data import streaming
 from jaxdl.data.reading import pixels
 from jaxdl.data.streaming import surveying
 from jaxdl.interop import files, pickles
-from jaxdl.runs import commandline, folder, records, texts
+from jaxdl.runs import commandline, folder, records
 from jaxdl.training import checkpoints
 
 OLD = pathlib.Path(__file__).parents[1] / "old_runs"
