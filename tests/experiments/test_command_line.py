@@ -50,8 +50,8 @@ MISTAKES = {
     "--model mine:no_arguments": ("model='mine:no_arguments' is called with 10, the number of classes", "argument"),
     "--model mine:no_layer": ("model='mine:no_layer' returned str, not a jaxdl.nn.Layer or a flax module",),
     # optimizer
-    "--optimizer jaxdl.adan": ("optimizer='jaxdl.adan' is unknown", "nearest is 'jaxdl.ada", "jaxdl.sgd, optax"),
-    "--optimizer adan": ("optimizer='adan' is unknown", "nearest is 'jaxdl.ada"),
+    "--optimizer jaxdl.adamm": ("optimizer='jaxdl.adamm' is unknown", "nearest is 'jaxdl.ada", "jaxdl.sgd, optax"),
+    "--optimizer adamm": ("optimizer='adamm' is unknown", "nearest is 'jaxdl.ada"),
     "--optimizer adam(eps=1)(": ("optimizer='adam(eps=1)('", "the form is NAME or NAME(keyword=value, ...)"),
     "--optimizer jaxdl.adamw(weight_decay=0.1) --weight-decay 0.2": ("weight_decay=0.2 is not allowed", "sets it"),
     "--model small_cnn(depth=3)": ("model='small_cnn(depth=3)': depth is no keyword to set here", "hidden"),
