@@ -50,7 +50,7 @@ MISTAKES = {
     "--model mine:no_arguments": ("model='mine:no_arguments' is called with 10, the number of classes", "argument"),
     "--model mine:no_layer": ("model='mine:no_layer' returned str, not a jaxdl.nn.Layer or a flax module",),
     # optimizer
-    "--optimizer jaxdl.adamm": ("optimizer='jaxdl.adamm' is unknown", "nearest is 'jaxdl.ada", "jaxdl.sgd, optax"),
+    "--optimizer jaxdl.adamm": ("optimizer='jaxdl.adamm' is unknown", "nearest is 'jaxdl.ada", "jaxdl.yogi, optax"),
     "--optimizer adamm": ("optimizer='adamm' is unknown", "nearest is 'jaxdl.ada"),
     "--optimizer adam(eps=1)(": ("optimizer='adam(eps=1)('", "the form is NAME or NAME(keyword=value, ...)"),
     "--optimizer jaxdl.adamw(weight_decay=0.1) --weight-decay 0.2": ("weight_decay=0.2 is not allowed", "sets it"),
