@@ -17,8 +17,8 @@ report.md, report.html, tables and figures are made from these files at the end,
 --space joint tunes weight decay, momentum, warm-up and schedule together with the rate, by --points quasi-random points
 that are the same for all.
 
-The default study compares 35 optimizers on digits (softmax regression, MLP) and DeepOBS's quadratic_deep with 5 seeds
-and 13 rates, 2,385 runs in 3 minutes on one core. Expected: each of jaxdl's optimizers ends where its optax twin ends,
+The default study compares 45 optimizers on digits (softmax regression, MLP) and DeepOBS's quadratic_deep with 5 seeds
+and 13 rates, 4,680 runs in 5.4 CPU minutes. Expected: each of jaxdl's optimizers ends where its optax twin ends,
 and the planted pairs, Adam with eps 1e-8 against 1e-3 and with decoupled against coupled decay, do not.
 """
 
