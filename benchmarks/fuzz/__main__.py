@@ -39,13 +39,13 @@ class Result(NamedTuple):
 
 
 def run_target(name: str, corpus: Path, minutes: float) -> Result:
-    """Fuzz a target until it has had its time, this run's and earlier ones' together, again after each finding."""
+    """Fuzz a target until it has had its CPU time, this run's and earlier ones' together, again after each finding."""
     (corpus / "findings").mkdir(parents=True, exist_ok=True)
     kept_at = corpus / f"{name}.progress.json"
     so_far = {"elapsed": 0.0, "seconds": 0.0, "inputs": 0, "findings": [], "contained": 0}
     if kept_at.is_file():
         so_far = json.loads(kept_at.read_text())
-    while (left := minutes * 60 - so_far["elapsed"]) >= 1:
+    while (left := minutes * 60 - so_far["seconds"]) >= 1:
         options = [f"-max_total_time={min(left, LAP):.0f}", f"-timeout={SECONDS}"]
         options += [f"-rss_limit_mb={MEMORY_MB}", f"-max_len={LONGEST}", "-print_final_stats=1"]
         options += [f"-artifact_prefix={corpus / 'findings'}/{name}-"]
@@ -119,7 +119,7 @@ def main() -> int:
     """Fuzz, write the page, and return the exit code."""
     parser = argparse.ArgumentParser(description=fuzz.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--minutes", type=float, default=10.0, help="of fuzzing each target, earlier runs with its corpus counted"
+        "--minutes", type=float, default=10.0, help="of CPU time for each target, earlier runs with its corpus counted"
     )
     parser.add_argument("--only", default=",".join(targets.TARGETS))
     parser.add_argument("--at-once", type=int, default=2)
