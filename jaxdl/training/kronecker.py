@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from flax import traverse_util
 from jaxtyping import Array, Key
 
 from jaxdl import nn, numerics, sizes
@@ -74,12 +75,13 @@ def kronecker_factors(
     for path, part in parts.items():
         probed = nn.replace(probed, path, _probed(part))
 
+    flat = traverse_util.flatten_dict(params, keep_empty_nodes=True, sep="/")
+
     def run(probes):
-        given = params
-        for path, probe in probes.items():
-            given = _put(given, path, {**_at(given, path), PROBE: probe})
-        y, after = probed.apply(given, state, x, train=train, key=inside)
-        return y, {path: _at(after, path) for path in parts}
+        given = flat | {_within(path, PROBE): probe for path, probe in probes.items()}
+        y, after = probed.apply(traverse_util.unflatten_dict(given, sep="/"), state, x, train=train, key=inside)
+        found: dict[str, Any] = dict(traverse_util.flatten_dict(after, sep="/"))  # pyright: ignore[reportArgumentType]
+        return y, {path: {name: found[_within(path, name)] for name in (INPUT, OUTPUT)} for path in parts}
 
     y, seen = jax.eval_shape(run, {path: jnp.zeros(()) for path in parts})
     if not hasattr(y, "shape") or y.ndim < 2:
@@ -89,7 +91,7 @@ def kronecker_factors(
     gradients = jax.lax.map(lambda root: pullback(root.astype(y.dtype))[0], _roots(y, distribution, draw))
     return {
         path: KroneckerFactors(
-            _of_inputs(part, seen[path][INPUT], "bias" in _at(params, path)), _of_outputs(gradients[path])
+            _of_inputs(part, seen[path][INPUT], _within(path, "bias") in flat), _of_outputs(gradients[path])
         )
         for path, part in parts.items()
     }
@@ -111,7 +113,8 @@ def _probed(part: nn.Layer) -> nn.Layer:
 
 def _parts(layer: nn.Layer, params: Any, paths: Sequence[str] | None) -> dict[str, nn.Layer]:
     """Return the chosen layers, or those of every dict with a kernel, by path."""
-    found, kernels = {}, _kernels(params, "")
+    names = [name.rpartition("/") for name in traverse_util.flatten_dict(params, sep="/")]
+    found, kernels = {}, [path for path, _, name in names if name == "kernel"]
     known = {"": layer, **{path: nn.at(layer, path) for path in nn.paths(layer)}}
     for path in kernels if paths is None else paths:
         if path not in kernels:
@@ -129,22 +132,8 @@ def _parts(layer: nn.Layer, params: Any, paths: Sequence[str] | None) -> dict[st
     return found
 
 
-def _kernels(tree: Any, path: str) -> list[str]:
-    if not isinstance(tree, dict):
-        return []
-    below = [found for name, one in tree.items() for found in _kernels(one, f"{path}/{name}" if path else name)]
-    return ([path] if hasattr(tree.get("kernel"), "shape") else []) + below
-
-
-def _at(tree: Any, path: str) -> Any:
-    for name in path.split("/") if path else []:
-        tree = tree[name]
-    return tree
-
-
-def _put(tree: Any, path: str, new: Any) -> Any:
-    first, _, rest = path.partition("/")
-    return new if not path else {**tree, first: _put(tree[first], rest, new)}
+def _within(path: str, name: str) -> str:
+    return f"{path}/{name}" if path else name
 
 
 def _roots(y: Array, distribution: str, key: Key[Array, ""] | None) -> Array:
