@@ -18,6 +18,8 @@ CASES = {
     "ademamix": ours.ademamix(0.01, weight_decay=0.1, convention="paper"),
     "adopt": ours.adopt(0.01, use_clipping=True, convention="paper"),
     "dadapt_adamw": ours.dadapt_adamw(0.1, estim_lr0=1e-3, convention="paper"),
+    "prodigy": ours.prodigy(0.01, estim_lr0=1e-3, convention="paper"),
+    "prodigy_safeguard": ours.prodigy(0.1, estim_lr0=1e-3, safeguard_warmup=True, convention="paper"),
     "schedule_free_sgd": ours.schedule_free_sgd(0.01, convention="paper"),
     "schedule_free_warmup": ours.schedule_free_sgd(0.01, 50, convention="paper"),
     "schedule_free_adamw": ours.schedule_free_adamw(0.01, weight_decay=0.1, convention="paper"),
@@ -101,3 +103,15 @@ def test_optax_s_rprop_is_one_update_late():
 def test_mistakes_are_named(make, match):
     with pytest.raises(ValueError, match=match):
         make()
+
+
+# ---------------------------------------------------------------- prodigy
+
+
+def test_without_a_gradient_nothing_moves_and_nothing_is_nan():
+    tx, params = ours.prodigy(weight_decay=0.1), jnp.ones(3)
+    state = tx.init(params)
+    for _ in range(2):
+        updates, state = tx.update(jnp.zeros(3), state, params)
+    assert float(state.estim_lr) == np.float32(1e-6)
+    assert np.isfinite(updates).all()
