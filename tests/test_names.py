@@ -103,7 +103,7 @@ KINDS = {
 WRONG = {
     "mine:nothing": "module 'mine' has no attribute 'nothing'; the form is package.module:function",
     "absent.module:f": "No module named 'absent'; the form is package.module:function",
-    "keras.absent:f": "No module named .*; set KERAS_BACKEND=jax",
+    "keras.absent:f": r"No module named .*; (set KERAS_BACKEND=jax|install it with `pip install .jaxdl\[bridges\])",
     "mine:number": "is a int, not a function",
     "mine:": "one of the two is missing",
     ":f": "one of the two is missing",
@@ -180,3 +180,13 @@ def test_one_place_turns_a_name_into_an_optimizer():
             continue
         assert train_config.resolve(train_config.Config(optimizer=(name,))).optimizer == (name,)
         assert compare_optimizers.resolve(compare_optimizers.Config(optimizer=(name,))).optimizer == (name,)
+
+
+@pytest.mark.parametrize("package", ["torch", "keras"])
+def test_a_framework_that_is_not_installed_is_named_with_its_extra(package, monkeypatch):
+    monkeypatch.setitem(sys.modules, package, None)
+    for module in list(sys.modules):
+        if module.startswith(f"{package}."):
+            monkeypatch.delitem(sys.modules, module)
+    with pytest.raises(ValueError, match=r"install it with `pip install 'jaxdl\[bridges\]'`"):
+        names.optimizer(f"{package}.optim:Adam")

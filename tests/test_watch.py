@@ -185,3 +185,25 @@ def test_places_that_say_half_are_refused_before_anything_is_connected():
         pass
     with pytest.raises(ValueError, match="coordinator: got None, must be given together"), together.grouped(None, 2, 0):
         pass
+
+
+@pytest.mark.parametrize(
+    ("error", "waits"),
+    [
+        (ValueError("UNKNOWN: Gloo all-reduce failed: Read error [127.0.0.1]:5: Connection reset by peer"), True),
+        (jax.errors.JaxRuntimeError("UNKNOWN: Gloo all-gather failed"), True),
+        (jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory"), False),
+        (ValueError("classes: got 3, must be 4"), False),
+    ],
+)
+def test_an_error_of_a_collective_waits_for_the_name_of_the_process_that_is_gone(monkeypatch, error, waits):
+    """A compiled call raises what fails in a collective as a ValueError, like a mistake of the user's."""
+    told = []
+    monkeypatch.setattr(together.training, "join", lambda *given, **options: None)
+    monkeypatch.setattr(together.compat, "coordination", Store)
+    monkeypatch.setattr(together.jax.config, "update", lambda *given: None)
+    monkeypatch.setattr(together.atexit, "register", lambda *given: None)
+    monkeypatch.setattr(watch.Watch, "tell", lambda self, error, *, lost: told.append(lost))
+    with pytest.raises(type(error)), together.grouped("h:1", 2, 0):
+        raise error
+    assert told == [waits]

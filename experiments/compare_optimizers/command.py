@@ -60,7 +60,7 @@ class Config:
     studies.Problem or (init, loss, batches)."""
     optimizer: tuple[str, ...] = ()
     """NAME or jaxdl.NAME, optax.NAME, optax.contrib.NAME or package.module:function, optionally with keywords:
-    "optax.adam(eps=1e-3)". By default all first-order optimizers of jaxdl, their optax twins and the planted pairs."""
+    "optax.adam(eps=1e-3)". By default 21 first-order optimizers of jaxdl, their optax twins and the planted pairs."""
     seeds: int = 5
     """Number of runs with the default rate and with the best one; seeds 0, 1, ... set parameters and batch order."""
     rates: tuple[float, float] = (1e-4, 100.0)

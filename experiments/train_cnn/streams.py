@@ -60,7 +60,8 @@ def open_data(config: Config) -> Opened:
     fractions: dict[str, Any] = {"dev_fraction": config.dev_fraction, "test_fraction": config.test_fraction}
     if config.targets:
         folder = Path(config.dataset).expanduser()
-        dataset, names = targets.load(folder, Path(config.targets).expanduser(), config.image_size)
+        table, skip = Path(config.targets).expanduser(), config.skip_unreadable
+        dataset, names = targets.load(folder, table, config.image_size, skip_unreadable=skip)
         return Opened(dataset, data.split(dataset, seed=config.seed, **fractions), targets=names)
     if not _wants_stream(config):
         dataset = runs.dataset(config.dataset, data_dir=config.data_dir, skip_unreadable=config.skip_unreadable)

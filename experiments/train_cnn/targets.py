@@ -15,7 +15,7 @@ import csv
 import io
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, NamedTuple
 
@@ -60,7 +60,10 @@ def read_table(path: Path) -> TargetTable:
     names = tuple(name.strip() for name in header[1:])
     if not header or header[0].strip() != FIRST or not names or len({*names}) < len(names) or "" in names:
         wanted = f"{FIRST}, and one name or more, each only once"
-        raise ValueError(f"{where}: its first line must name the columns {wanted}; it is {', '.join(header)[:200]}")
+        commas = "; commas separate columns" if len(header) == 1 else ""
+        raise ValueError(
+            f"{where}: its first line must name the columns {wanted}; it is {', '.join(header)[:200]}{commas}"
+        )
     if len(names) > MOST_TARGETS:
         raise ValueError(f"{where}: has {len(names):,} targets; at most {MOST_TARGETS:,} are read")
     numbered = [(number, line) for number, line in enumerate(lines, 2) if line]
@@ -92,43 +95,107 @@ def _row(where: str, line: list[str], columns: int) -> tuple[str, list[float]]:
     return str(path), values
 
 
-def load(folder: Path, table: Path, size: int | None) -> tuple[data.Dataset, tuple[str, ...]]:
+def load(
+    folder: Path, table: Path, size: int | None, *, skip_unreadable: bool = False
+) -> tuple[data.Dataset, tuple[str, ...]]:
     """Read the table and its images, and return them as a data set without classes, and the names of the targets.
 
     Args:
         folder: the folder of the images.
         table: the CSV file.
         size: height and width to resize central squares to; None takes images of one size.
+        skip_unreadable: whether to leave out images that cannot be read; one that is missing is an error all the same.
 
     Raises:
-        ValueError: see `read_table`; also naming an image that is missing, unreadable or of another size.
+        ValueError: see `read_table`; also naming an image that is missing, of another size, or unreadable and not to
+            be skipped.
+
+    Warns:
+        RuntimeWarning: once for images that are left out and once for those of which the first frame counts, with the
+            number of them.
     """
     if not folder.is_dir():
         raise ValueError(f"dataset={str(folder)!r} is no folder; with --targets it must be the folder of the images")
-    found = read_table(table)
-    parts = _parts(readable(str(folder)), found.paths)
-    read = [(name, disk.read_regular(folder / name)) for name in found.paths]
-    headers = [pixels.read_header(contents, f"{folder}: the image {name}") for name, contents in read]
-    (width, height), mode = headers[0].size, "RGB" if any(one.mode == "RGB" for one in headers) else "L"
-    for name, one in zip(found.paths, headers, strict=True):
-        if size is None and one.size != (width, height):
-            raise ValueError(
-                f"{folder}: {name} is {one.size[0]} x {one.size[1]} pixels, but {found.paths[0]} is {width} x "
-                f"{height}; --image-size N resizes all images to N x N"
-            )
-    shape = (len(read), *((size, size) if size else (height, width)), 1 if mode == "L" else 3)
-    if math.prod(shape) > MOST_DECODED:
-        raise ValueError(f"{folder}: its images take {math.prod(shape):,} bytes; at most {MOST_DECODED:,} are kept")
-    images = np.empty(shape, np.uint8)
-    for image, (name, contents) in zip(images, read, strict=True):
-        one = pixels.decode(contents, f"{folder}: the image {name}", mode)
-        image[:] = (cropping.central(one, (size, size)) if size else one).reshape(image.shape)
+    found, where, problems = read_table(table), readable(str(folder)), {}
+    files = {name: disk.read_regular(folder / name) for name in found.paths}
+    headers = _each(files, lambda name: pixels.read_header(files[name], f"{where}: the image {name}"), problems)
+    _check_unreadable(problems, len(files), skip_unreadable)
+    shape = _shape(folder, headers, size)
+    images = np.empty((len(files), *shape), np.uint8)
+    row = {name: i for i, name in enumerate(files)}
+    decode = lambda name: _decode(files[name], f"{where}: the image {name}", images[row[name]], size)
+    decoded = _each(headers, decode, problems)
+    _check_unreadable(problems, len(files), skip_unreadable)
+    _say_left_out(where, problems, len(files), [name for name in decoded if headers[name].has_frames])
+    values = found.values
+    if problems:
+        keep = [name in decoded for name in found.paths]
+        images, values = images[keep], values[keep]
+    parts = _parts(where, [*decoded])
     given: dict[str, Any] = {}
     for part in ("test", "dev"):
         if (there := parts == part).any():
-            given |= {f"{part}_images": images[there], f"{part}_labels": found.values[there]}
+            given |= {f"{part}_images": images[there], f"{part}_labels": values[there]}
     train, name = parts == "train", readable(folder.resolve().name)
-    return data.from_arrays(images[train], found.values[train], **given, classes=(), name=name), found.names
+    dataset = data.from_arrays(images[train], values[train], **given, classes=(), name=name)
+    note = f"without {len(problems)} files that cannot be read" if problems else ""
+    return dataset._replace(note=note), found.names
+
+
+def _each(names: Iterable[str], read: Callable[[str], Any], problems: dict[str, str]) -> dict[str, Any]:
+    """Return what is read of each image that can be read, and add the messages of the others to the problems."""
+    found = {}
+    for name in names:
+        try:
+            found[name] = read(name)
+        except pixels.UnreadableImage as error:
+            problems[name] = str(error)
+    return found
+
+
+def _check_unreadable(problems: Mapping[str, str], count: int, skip: bool) -> None:
+    """Raise ValueError if images cannot be read and are not to be skipped, or if no others are left."""
+    if not problems or (skip and len(problems) < count):
+        return
+    more = len(problems) - 1
+    rest = f"; {more} more of {count} image files cannot be read either" if more else ""
+    advice = "" if skip else "; --skip-unreadable leaves such files out"
+    raise ValueError(f"{next(iter(problems.values()))}{rest}{advice}")
+
+
+def _shape(folder: Path, headers: Mapping[str, pixels.Header], size: int | None) -> tuple[int, int, int]:
+    """Return height, width and channels of the decoded images, if they have one size and fit into memory."""
+    first, (width, height) = next((name, one.size) for name, one in headers.items())
+    for name, one in headers.items():
+        if size is None and one.size != (width, height):
+            raise ValueError(
+                f"{folder}: {name} is {one.size[0]} x {one.size[1]} pixels, but {first} is {width} x "
+                f"{height}; --image-size N resizes all images to N x N"
+            )
+    channels = 3 if any(one.mode == "RGB" for one in headers.values()) else 1
+    shape = (*((size, size) if size else (height, width)), channels)
+    if (total := len(headers) * math.prod(shape)) > MOST_DECODED:
+        raise ValueError(f"{folder}: its images take {total:,} bytes; at most {MOST_DECODED:,} are kept")
+    return shape
+
+
+def _decode(contents: bytes, where: str, into: np.ndarray, size: int | None) -> None:
+    one = pixels.decode(contents, where, "L" if into.shape[-1] == 1 else "RGB")
+    if size is not None:
+        one = cropping.central(one, (size, size))
+    if one.shape[:2] != into.shape[:2]:
+        raise pixels.UnreadableImage(f"{where} has {one.shape[1]} x {one.shape[0]} pixels, unlike its header")
+    into[:] = one.reshape(into.shape)
+
+
+def _say_left_out(where: str, problems: Mapping[str, str], count: int, several: Sequence[str]) -> None:
+    said = []
+    if problems:
+        said.append(f"{len(problems)} of {count} image files were skipped; the first: {next(iter(problems.values()))}")
+    if several:
+        said.append(f"{len(several)} files have several frames, of which the first counts: {several[0]}")
+    for one in said:
+        warnings.warn(f"{where}: {one}", RuntimeWarning, stacklevel=3)
 
 
 def _parts(where: str, paths: Sequence[str]) -> np.ndarray:

@@ -11,7 +11,9 @@ import functools
 import inspect
 import pkgutil
 from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
+
+BRIDGED: Final = ("keras", "torch")  # which the extra `bridges` installs
 
 _LARGEST = 2**31 - 1  # a compiled function takes Python's whole numbers as int32
 
@@ -128,12 +130,16 @@ def _imported(argument: str, name: str) -> Callable[..., Any]:
             raise ValueError("one of the two is missing")
         found = pkgutil.resolve_name(name)
     except (ImportError, AttributeError, ValueError) as error:
-        backend = module == "keras" or module.startswith("keras.")
-        hint = "set KERAS_BACKEND=jax" if backend else "the form is package.module:function"
-        raise ValueError(f"{argument}={name!r}: {error}; {hint}") from error
+        raise ValueError(f"{argument}={name!r}: {error}; {_hint(module.partition('.')[0], error)}") from error
     if not callable(found):
         raise ValueError(f"{argument}={name!r} is a {type(found).__name__}, not a function")
     return found
+
+
+def _hint(package: str, error: Exception) -> str:
+    if package in BRIDGED and isinstance(error, ModuleNotFoundError) and error.name == package:
+        return "install it with `pip install 'jaxdl[bridges]'`"
+    return "set KERAS_BACKEND=jax" if package == "keras" else "the form is package.module:function"
 
 
 def unknown(argument: str, text: str, name: str, known: Iterable[str]) -> str:

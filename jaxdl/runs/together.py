@@ -23,6 +23,7 @@ from jaxdl.runs.watch import Watch
 
 AUTO = "auto"  # instead of HOST:PORT: the environment of a launcher tells the coordinator
 MOST_TEXT = 4096  # bytes of a text that process 0 tells the others
+STATUSES = ("ABORTED", "CANCELLED", "DEADLINE_EXCEEDED", "INTERNAL", "UNAVAILABLE", "UNKNOWN")  # of a failed collective
 USERS = (ValueError, OSError, ImportError, MemoryError)  # errors with which `commandline.run_main` exits with code 2
 
 
@@ -130,11 +131,21 @@ def grouped(
         if error is None or isinstance(error, Diverged):  # of the latter all processes know
             group.agree(0)  # process 0 writes the report while the others wait here
         else:
-            lost = isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" not in str(error)
-            watch.tell(error, lost=lost)
+            watch.tell(error, lost=_of_runtime(error))
             # JAX would wait for the others at the end of this process, and they may wait for it
             atexit.register(_leave, 2 if isinstance(error, USERS) else 1)
         watch.stop()
+
+
+def _of_runtime(error: BaseException | None) -> bool:
+    """Return whether JAX's runtime raised the error for another cause than memory, as when a process is gone.
+
+    A compiled call raises what fails in a collective as a plain ValueError, which begins with the name of a status.
+    """
+    text = str(error)
+    if isinstance(error, jax.errors.JaxRuntimeError):
+        return "RESOURCE_EXHAUSTED" not in text
+    return isinstance(error, ValueError) and text.partition(": ")[0] in STATUSES
 
 
 def _leave(code: int) -> None:

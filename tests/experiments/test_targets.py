@@ -92,6 +92,7 @@ def test_the_figures_of_labels_and_numbers_are_scikit_learns():
     [
         ("", "it is empty"),
         ("image\na.png\n", "its first line must name the columns image, and one name or more"),
+        ("image;x\na.png;1\n", "it is image;x; commas separate columns"),
         ("file,x\na.png,1\n", "its first line must name the columns image"),
         ("image,x,x\na.png,1,2\n", "each only once"),
         ("image,x\n", "has no line below its first one"),
@@ -127,6 +128,8 @@ def test_folders_of_parts_are_kept_apart_if_all_images_are_in_one(tmp_path):
     found = load(*names)
     assert found.test_images is not None
     assert found.dev_images is not None
+    assert found.dev_labels is not None
+    assert found.test_labels is not None
     assert [one[:, 0, 0, 0].tolist() for one in (found.images, found.dev_images, found.test_images)] == [
         [0, 3],
         [1],
@@ -156,6 +159,35 @@ def test_images_are_checked(pictures, tmp_path):
         targets.load(pictures, table, None)
     with pytest.raises(ValueError, match="is no folder; with --targets"):
         targets.load(table, table, None)
+
+
+def test_images_that_cannot_be_read_are_refused_or_left_out_with_their_targets(tmp_path):
+    for i, folder in enumerate(("train", "test", "train", "train")):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        Image.fromarray(np.full((4, 4), i, np.uint8)).save(tmp_path / folder / f"{i}.png")
+    frames = [Image.fromarray(np.full((4, 4), grey, np.uint8)) for grey in (50, 60)]
+    frames[0].save(tmp_path / "train" / "4.gif", save_all=True, append_images=frames[1:])
+    (tmp_path / "train" / "0.png").write_bytes(b"")
+    whole = (tmp_path / "train" / "2.png").read_bytes()
+    (tmp_path / "train" / "2.png").write_bytes(whole[:-20])  # with its header, so that decoding alone notices
+    table = tmp_path / "t.csv"
+    table.write_text("image,x\ntrain/0.png,0\ntest/1.png,1\ntrain/2.png,2\ntrain/3.png,3\ntrain/4.gif,4\n")
+    with pytest.raises(ValueError, match=r"train/0\.png cannot be read .*; --skip-unreadable leaves such files out"):
+        targets.load(tmp_path, table, None)
+    with pytest.warns(RuntimeWarning) as warned:
+        found = targets.load(tmp_path, table, None, skip_unreadable=True)[0]
+    assert found.labels.tolist() == [[3], [4]]
+    assert found.test_labels is not None
+    assert found.test_labels.tolist() == [[1]]
+    assert found.images[0, 0, 0].tolist() == [3] * found.images.shape[-1]
+    assert abs(int(found.images[1, 0, 0, 0]) - 50) <= 1
+    assert found.note == "without 2 files that cannot be read"
+    said = [str(one.message) for one in warned]
+    assert "2 of 5 image files were skipped; the first: " in said[0]
+    assert said[1].endswith("1 files have several frames, of which the first counts: train/4.gif")
+    table.write_text("image,x\ntrain/0.png,0\ntrain/2.png,2\n")
+    with pytest.raises(ValueError, match=r"cannot be read"):
+        targets.load(tmp_path, table, None, skip_unreadable=True)
 
 
 @pytest.mark.parametrize(
