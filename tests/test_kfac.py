@@ -1,5 +1,6 @@
 """K-FAC: factors against loops over examples, labels and places, and blocks of the Fisher matrix; its step."""
 
+import collections
 import functools
 
 import jax
@@ -7,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax.core import FrozenDict
 
 from jaxdl import activations, losses, models, nn, optimizers, training
 from jaxdl.data import load
@@ -227,3 +229,60 @@ def test_what_has_no_factors_is_named():
     assert (float(kept[1].trace["fc"]["bias"][0]), float(kept[0].inverses["fc"][0][0, 0])) == (1.0, 1.0)
     with pytest.raises(ValueError, match="inverse_every"):
         optimizers.kfac(0.1, inverse_every=0)
+
+
+KERNELS = {"fc": {"kernel": jnp.ones((2, 3)), "bias": jnp.ones(3)}, "norm": {"scale": jnp.ones(3)}}
+OF_FC = (2 * jnp.eye(3), jnp.eye(3))
+TREES = {
+    "a frozen dict": (FrozenDict, "fc"),
+    "an ordered dict": (collections.OrderedDict, "fc"),
+    "a frozen dict inside": (lambda tree: {"params": FrozenDict(tree)}, "params/fc"),
+    "whole numbers for names": (lambda tree: {0: tree}, "0/fc"),
+    "a list inside": (lambda tree: {"layers": [tree]}, "layers/0/fc"),
+}
+
+
+@pytest.mark.parametrize("what", TREES)
+def test_dicts_of_other_libraries_are_walked_and_returned(what):
+    wrap, path = TREES[what]
+    optimizer, params = optimizers.kfac(0.1, damping=0.01), wrap(KERNELS)
+    updates, _ = optimizer.update(params, optimizer.init(params), params, factors={path: OF_FC})
+    wanted, _ = optimizer.update(KERNELS, optimizer.init(KERNELS), KERNELS, factors={"fc": OF_FC})
+    assert jax.tree.structure(updates) == jax.tree.structure(params)
+    for one, other in zip(jax.tree.leaves(updates), jax.tree.leaves(wanted), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("promotion", ["standard", "strict"])
+@pytest.mark.parametrize("dtypes", ["float32 float32", "float32 float64", "float64 float32", "bfloat16 float32"])
+def test_its_state_keeps_its_types_where_floats_are_of_64_bits(dtypes, promotion):
+    optimizer = optimizers.kfac(0.1, damping=np.float64(0.01))
+    with jax.enable_x64(True), jax.numpy_dtype_promotion(promotion), jax.numpy_rank_promotion("raise"):
+        params, grads = (jax.tree.map(lambda x, d=d: x.astype(d), KERNELS) for d in dtypes.split())
+        state = optimizer.init(params)
+        step = lambda grads, state: optimizer.update(grads, state, params, factors={"fc": OF_FC})
+        updates, after = jax.eval_shape(step, grads, state)
+        assert [x.dtype for x in jax.tree.leaves(after)] == [x.dtype for x in jax.tree.leaves(state)]
+        assert [x.dtype for x in jax.tree.leaves(updates)] == [x.dtype for x in jax.tree.leaves(grads)]
+
+
+def test_large_singular_factors_have_finite_inverses():
+    """The inputs of dark pictures, say, have a factor of few ranks."""
+    pixels = np.random.default_rng(0).uniform(0, 1e4, (3, 40))
+    factors = {"": (jnp.asarray(pixels.T @ pixels, jnp.float32), jnp.eye(2))}
+    params, optimizer = {"kernel": jnp.ones((40, 2))}, optimizers.kfac(1.0, momentum=None)
+    updates, _ = optimizer.update(params, optimizer.init(params), params, factors=factors)
+    assert jnp.isfinite(updates["kernel"]).all()
+
+
+@pytest.mark.parametrize("missing", ["kernel in init", "bias"])
+def test_a_layer_without_all_its_gradients_is_named(missing):
+    optimizer = optimizers.kfac(0.1)
+    begun = {"fc": {"kernel": None, "bias": jnp.ones(3)}} if missing != "bias" else KERNELS
+    grads = KERNELS if missing != "bias" else {**KERNELS, "fc": {"kernel": jnp.ones((2, 3)), "bias": None}}
+    if missing != "bias":
+        grads = {"fc": grads["fc"]}
+    with pytest.raises(ValueError, match=r"updates\['fc'\] has [23] rows, kernel and bias: the state has (none|3)"):
+        optimizer.update(grads, optimizer.init(begun), factors={"fc": OF_FC})
+    with pytest.raises(ValueError, match=r"params\['fc'\] has a bias of shape \(2,\) for a kernel of \(2, 3\)"):
+        optimizer.init({"fc": {"kernel": jnp.ones((2, 3)), "bias": jnp.ones(2)}})

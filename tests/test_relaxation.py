@@ -63,10 +63,37 @@ def test_trees_of_choices_keep_their_form():
         (lambda: relaxation.mixed(np.zeros(2), [np.ones(3)]), r"alphas has shape \(2,\), outputs have the shapes"),
         (lambda: relaxation.mixed(np.zeros(2), [np.ones(3), np.ones(4)]), r"outputs of one shape"),
         (lambda: relaxation.mixed(np.zeros(0), []), "outputs of one shape"),
-        (lambda: relaxation.filter_mask(np.zeros(2), (4,)), r"counts=\(4,\); needed are numbers"),
-        (lambda: relaxation.filter_mask(np.zeros(2), (0, 4)), r"counts=\(0, 4\); needed are numbers"),
+        (lambda: relaxation.filter_mask(np.zeros(2), (4,)), r"counts=\(4,\); needed are whole numbers"),
+        (lambda: relaxation.filter_mask(np.zeros(2), (1.5, 4)), r"counts=\(1.5, 4\); needed are whole numbers"),
+        (lambda: relaxation.filter_mask(np.zeros(2), (0, 4)), r"counts=\(0, 4\); needed are whole numbers"),
     ],
 )
 def test_mistakes_are_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("promotion", ["standard", "strict"])
+@pytest.mark.parametrize("kind", ["bfloat16", "float16", "float32"])
+def test_outputs_and_weights_keep_their_dtype(kind, promotion):
+    seen, rate = [], jnp.float32(0.5)
+
+    def loss(weights, alpha):
+        seen.append(weights["w"].dtype)
+        return (weights["w"].astype(jnp.float32) * alpha).sum()
+
+    with jax.numpy_dtype_promotion(promotion), jax.numpy_rank_promotion("raise"):
+        mixture = relaxation.mixed(jnp.zeros(2), [jnp.ones((2, 3), kind), 3 * jnp.ones((2, 3), kind)])
+        assert (mixture.dtype, float(mixture[0, 0])) == (kind, 2.0)
+        weights = {"w": jnp.full(1, 2, kind), "steps": jnp.arange(2), "name": "net", "activation": jnp.tanh}
+        found = relaxation.unrolled_gradient(loss, loss, weights, jnp.float32(3.0), learning_rate=rate)
+    assert float(found) == -1.0  # of 2α − α²/2
+    assert {*seen} == {jnp.dtype(kind)}
+
+
+def test_complex_weights_descend():
+    def loss(w, alpha):
+        return (jnp.abs(w - (3 + 4j)) ** 2).sum() * alpha
+
+    step = relaxation.unrolled_gradient(loss, loss, jnp.zeros(1, jnp.complex64), jnp.float32(1.0), learning_rate=0.5)
+    np.testing.assert_allclose(step, 0, atol=1e-5)  # w = αz, so the loss is α(α − 1)²|z|², least at 1

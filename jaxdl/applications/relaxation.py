@@ -17,8 +17,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
+
+from jaxdl import numerics
 
 __all__ = ["filter_mask", "mixed", "unrolled_gradient"]
 
@@ -28,7 +31,7 @@ def mixed(alphas: Float[ArrayLike, " n"], outputs: Sequence[ArrayLike]) -> Array
 
     Args:
         alphas: one logit α per operation.
-        outputs: the operations' outputs, all of one shape, which is that of the result.
+        outputs: the operations' outputs, all of one shape, which is that of the result, as is their dtype.
 
     Raises:
         ValueError: if the outputs differ in shape, or are not as many as the logits.
@@ -49,8 +52,10 @@ def mixed(alphas: Float[ArrayLike, " n"], outputs: Sequence[ArrayLike]) -> Array
             f"alphas has shape {alphas.shape}, outputs have the shapes {shapes}; needed are outputs of one shape, as "
             "many as logits"
         )
-    weights = jax.nn.softmax(alphas)
-    return sum((weights[i] * one for i, one in enumerate(arrays[1:], start=1)), weights[0] * arrays[0])
+    dtype = numerics.result_dtype(*arrays)
+    weights, wide = jax.nn.softmax(numerics.widen(alphas)), numerics.wide_dtype(dtype)
+    products = [weights[i].astype(wide) * one.astype(wide) for i, one in enumerate(arrays)]
+    return sum(products[1:], products[0]).astype(dtype)
 
 
 def filter_mask(alphas: Float[ArrayLike, " n"], counts: Sequence[int]) -> Float[Array, " c"]:
@@ -67,7 +72,7 @@ def filter_mask(alphas: Float[ArrayLike, " n"], counts: Sequence[int]) -> Float[
         One factor per channel of the widest candidate, c = max(counts), which falls from 1.
 
     Raises:
-        ValueError: for a number below 1, or unless there are as many numbers as logits.
+        ValueError: for a number below 1 or no integer, or unless there are as many numbers as logits.
 
     Reference: A. Wan et al., FBNetV2: Differentiable Neural Architecture Search for Spatial and Channel Dimensions,
     2020, section 3.1, https://arxiv.org/abs/2004.05565.
@@ -79,9 +84,10 @@ def filter_mask(alphas: Float[ArrayLike, " n"], counts: Sequence[int]) -> Float[
     [Lecture row G12]
     """
     alphas, counts = jnp.asarray(alphas), tuple(counts)
-    if alphas.shape != (len(counts),) or not counts or min(counts) < 1:
+    whole = all(isinstance(one, int | np.integer) for one in counts)
+    if alphas.shape != (len(counts),) or not counts or not whole or min(counts) < 1:
         raise ValueError(
-            f"alphas has shape {alphas.shape}, counts={counts}; needed are numbers from 1 on, as many as logits"
+            f"alphas has shape {alphas.shape}, counts={counts}; needed are whole numbers from 1 on, as many as logits"
         )
     masks = jnp.arange(max(counts))[None] < jnp.asarray(counts)[:, None]
     return jax.nn.softmax(alphas) @ masks.astype(alphas.dtype)
@@ -103,7 +109,7 @@ def unrolled_gradient(
     Args:
         dev_loss: (params, alphas) → a number, on examples that do not train the weights.
         train_loss: (params, alphas) → a number.
-        params: the weights w, a tree.
+        params: the weights w, a tree; integers and leaves that are no arrays take no step.
         alphas: the logits α of all choices, a tree, which is also that of the result.
         learning_rate: ξ, that of the weights' own descent. A Python 0 leaves the training loss out of the program.
 
@@ -122,8 +128,28 @@ def unrolled_gradient(
     if isinstance(learning_rate, (int, float)) and learning_rate == 0:
         return jax.grad(dev_loss, argnums=1)(params, alphas)
 
+    leaves, structure = jax.tree.flatten(params)
+    moving = [i for i, leaf in enumerate(leaves) if _is_weight(leaf)]
+
+    def joined(weights: Sequence[Any]) -> Any:
+        new = dict(zip(moving, weights, strict=True))
+        return jax.tree.unflatten(structure, [new.get(i, leaf) for i, leaf in enumerate(leaves)])
+
     def after_a_step(alphas: Any) -> ArrayLike:
-        grads = jax.grad(train_loss)(params, alphas)
-        return dev_loss(jax.tree.map(lambda w, g: w - learning_rate * g, params, grads), alphas)
+        weights = [leaves[i] for i in moving]
+        grads = jax.grad(lambda weights: train_loss(joined(weights), alphas))(weights)
+        return dev_loss(joined([_stepped(w, g, learning_rate) for w, g in zip(weights, grads, strict=True)]), alphas)
 
     return jax.grad(after_a_step)(alphas)
+
+
+def _is_weight(leaf: Any) -> bool:
+    return isinstance(leaf, jax.Array | np.ndarray | float | complex) and jnp.issubdtype(
+        jnp.result_type(leaf), jnp.inexact
+    )
+
+
+def _stepped(w: ArrayLike, gradient: Array, learning_rate: ArrayLike) -> Array:
+    """Return a weight, in its own dtype, after a step of descent; jax.grad's gradient of a complex one is conjugate."""
+    rate = jnp.asarray(learning_rate, jnp.finfo(numerics.widen(w).dtype).dtype)
+    return (numerics.widen(w) - rate * numerics.widen(gradient.conj())).astype(jnp.result_type(w))

@@ -7,7 +7,9 @@ each layer: the second moments of the layer's inputs and of the gradients of its
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -95,7 +97,7 @@ def scale_by_kfac(
     def init(params):
         if trees.is_placeholder(params):  # no part of this state resembles the parameters
             return KfacState(*[jnp.zeros((), jnp.int32)] * 3)  # pyright: ignore[reportArgumentType]
-        matrices = {"/".join(path): _matrix(layer) for path, layer in _kernels(params)}
+        matrices = {path: _matrix(path, layer) for path, layer in _kernels(params).items()}
         eye = lambda one, axis: jnp.eye(one.shape[axis], dtype=one.dtype)
         eyes = {path: (eye(one, 0), eye(one, 1)) for path, one in matrices.items()}
         return KfacState(jnp.zeros((), jnp.int32), jax.tree.map(jnp.zeros_like, eyes), eyes)
@@ -106,26 +108,45 @@ def scale_by_kfac(
         given = _checked(factors, state.factors)
         count = trees.increment(state.count)
         past = jnp.minimum(1 - 1 / trees.as_float(count), decay)
-        averages = jax.tree.map(lambda old, new: past * old + (1 - past) * new, state.factors, given)
+        averages = jax.tree.map(partial(_averaged, past), state.factors, given)
         due = (count - 1) % jnp.asarray(inverse_every, count.dtype) == 0
         inverses = jax.lax.cond(due, lambda: _inverses(averages, damping), lambda: state.inverses)
-        scaled = updates
-        for path, layer in _kernels(updates):
-            of_inputs, of_outputs = inverses["/".join(path)]
-            scaled = _put(scaled, path, _like(layer, of_inputs @ _matrix(layer) @ of_outputs))
+        steps = {}
+        for path, layer in _kernels(updates).items():
+            steps |= _parts(path, layer, _solved(path, _matrix(path, layer), inverses))
+        scaled = jax.tree_util.tree_map_with_path(lambda path, g: steps.get(_names(path), g), updates)
         return scaled, KfacState(count, averages, inverses)
 
     return GradientTransformationExtraArgs(init, update)
 
 
-def _inverses(factors: Mapping[str, Pair], damping: ArrayLike) -> dict[str, Pair]:
-    root = jnp.sqrt(trees.hyper(damping))
+def _averaged(past, old, new):
+    past = past.astype(old.dtype)
+    return past * old + (1 - past) * new
 
+
+def _solved(path: str, matrix: Array, inverses: Mapping[str, Pair]) -> Array:
+    """Return the product with both inverses, in the type of the wider one."""
+    if path not in inverses or matrix.shape[0] != len(inverses[path][0]):
+        raise ValueError(
+            f"updates[{path!r}] has {matrix.shape[0]} rows, kernel and bias: the state has "
+            f"{len(inverses[path][0]) if path in inverses else 'none'}, so that one of them has no gradient here or "
+            "had no parameter in init"
+        )
+    of_inputs, of_outputs = inverses[path]
+    wide = trees.promoted(matrix.dtype, of_inputs.dtype)
+    return of_inputs.astype(wide) @ matrix.astype(wide) @ of_outputs.astype(wide)
+
+
+def _inverses(factors: Mapping[str, Pair], damping: ArrayLike) -> dict[str, Pair]:
     def inverse(matrix, shift):
         eye = jnp.eye(len(matrix), dtype=matrix.dtype)
+        # below this, rounding makes a singular matrix indefinite, and its Cholesky factor NaN
+        shift = jnp.maximum(shift, _rounding(matrix))
         return jax.scipy.linalg.cho_solve(jax.scipy.linalg.cho_factor(matrix + shift * eye), eye)
 
     def both(pair):
+        root = jnp.sqrt(trees.hyper(damping)).astype(pair[0].dtype)
         traces = [jnp.trace(one) / len(one) for one in pair]
         balanced = jnp.sqrt(traces[0] / jnp.where(traces[1] > 0, traces[1], 1.0))
         pi = jnp.where((traces[0] > 0) & (traces[1] > 0), balanced, 1.0)
@@ -134,38 +155,48 @@ def _inverses(factors: Mapping[str, Pair], damping: ArrayLike) -> dict[str, Pair
     return {path: both(pair) for path, pair in factors.items()}
 
 
-def _kernels(tree: Any, path: Path = ()) -> Iterator[tuple[Path, Mapping[str, Array]]]:
-    """Yield every dict that holds a kernel, with its path."""
+def _rounding(matrix: Array) -> Array:
+    return 2 * len(matrix) ** 0.5 * jnp.finfo(matrix.dtype).eps * jnp.trace(matrix)
+
+
+def _names(path: Sequence[Any]) -> Path:
+    """Return the names on JAX's path to a leaf; flax's variables hold theirs as an attribute."""
+    path = path[:-1] if path and getattr(path[-1], "name", None) == "value" else path
+    return tuple(jax.tree_util.keystr((key,), simple=True) for key in path)
+
+
+def _kernels(tree: Any) -> dict[str, dict[str, Array]]:
+    """Return the kernel and the bias, if there is one, of every node that holds a kernel, by its path."""
     if not isinstance(tree, Mapping):
-        if not path:
-            raise ValueError(f"params is a {type(tree).__name__}: kfac takes nested dicts, as nn.Layer's init returns")
-        return
-    if hasattr(tree.get("kernel"), "shape"):
-        yield path, tree
-    for name, below in tree.items():
-        yield from _kernels(below, (*path, name))
+        raise ValueError(f"params is a {type(tree).__name__}: kfac takes nested dicts, as nn.Layer's init returns")
+    found: dict[Path, dict[str, Array]] = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        *parent, name = _names(path)
+        if name in ("kernel", "bias"):
+            found.setdefault(tuple(parent), {})[name] = leaf
+    return {"/".join(path): layer for path, layer in found.items() if "kernel" in layer}
 
 
-def _matrix(layer: Mapping[str, Array]) -> Array:
+def _matrix(path: str, layer: Mapping[str, Array]) -> Array:
     """Return a kernel as a matrix (rows, outputs), with the bias as its last row."""
-    kernel = trees.widen(layer["kernel"])
+    kernel, bias = trees.widen(layer["kernel"]), layer.get("bias")
     if not jnp.issubdtype(kernel.dtype, jnp.floating) or kernel.ndim < 2:
         raise ValueError(f"kernel is {kernel.dtype}{kernel.shape}: kfac takes floating ones of at least two axes")
-    matrix = kernel.reshape(-1, kernel.shape[-1])
-    bias = layer.get("bias")
-    return matrix if bias is None else jnp.concatenate([matrix, trees.widen(bias)[None]])
+    matrix = kernel.reshape(math.prod(kernel.shape[:-1]), kernel.shape[-1])
+    if bias is None:
+        return matrix
+    if jnp.shape(bias) != matrix.shape[1:]:
+        raise ValueError(f"params[{path!r}] has a bias of shape {jnp.shape(bias)} for a kernel of {kernel.shape}")
+    return jnp.concatenate([matrix, trees.widen(bias)[None].astype(matrix.dtype)])
 
 
-def _like(layer: Mapping[str, Array], matrix: Array) -> dict[str, Array]:
-    """Return the kernel and the bias in a matrix, in the shapes and types of a layer's, beside its other leaves."""
-    kernel, bias = layer["kernel"], layer.get("bias")
-    rows = matrix if bias is None else matrix[:-1]
-    changed = {"kernel": rows.reshape(kernel.shape).astype(kernel.dtype)}
-    return {**layer, **changed, **({} if bias is None else {"bias": matrix[-1].astype(bias.dtype)})}
-
-
-def _put(tree: Mapping[str, Any], path: Path, new: Any) -> Any:
-    return new if not path else {**tree, path[0]: _put(tree[path[0]], path[1:], new)}
+def _parts(path: str, layer: Mapping[str, Array], matrix: Array) -> dict[Path, Array]:
+    """Return the kernel and the bias in a matrix, in a layer's shapes and types, by the paths of their leaves."""
+    node = tuple(path.split("/")) if path else ()
+    rows = matrix[:-1] if "bias" in layer else matrix
+    kernel = layer["kernel"]
+    parts = {(*node, "kernel"): rows.reshape(kernel.shape).astype(kernel.dtype)}
+    return parts | ({(*node, "bias"): matrix[-1].astype(layer["bias"].dtype)} if "bias" in layer else {})
 
 
 def _checked(factors: Any, known: Mapping[str, Pair]) -> dict[str, Pair]:
