@@ -207,3 +207,15 @@ def test_an_error_of_a_collective_waits_for_the_name_of_the_process_that_is_gone
     with pytest.raises(type(error)), together.grouped("h:1", 2, 0):
         raise error
     assert told == [waits]
+
+
+def test_jax_leaves_the_watch_time_to_name_the_process(monkeypatch):
+    """The watch speaks after half the heartbeat, its beats and the wait for the others to read it."""
+    seconds = []
+    monkeypatch.setattr(together.training, "join", lambda *given, heartbeat_seconds: seconds.append(heartbeat_seconds))
+    monkeypatch.setattr(together.compat, "coordination", Store)
+    monkeypatch.setattr(together.compat, "gather", lambda own: np.stack([own]))
+    monkeypatch.setattr(together.jax.config, "update", lambda *given: None)
+    with together.grouped("h:1", 1, 0, heartbeat_seconds=10):
+        pass
+    assert seconds[0] > 2 * (max(watch.LEAST, 10 / 2) + 5 * watch.EVERY)

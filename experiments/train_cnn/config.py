@@ -167,7 +167,7 @@ class Config:
     process: int | None = None
     """Number of this process, from 0."""
     heartbeat: int = 100
-    """Seconds of silence after which a process is lost for certain. Half of it ends all others, naming the process."""
+    """Seconds. A process that is silent for half as long is lost, and the others end, naming it."""
     checkpoint_every: int | str = 0
     """Steps between checkpoints, of which the end of each epoch gets one, too; or epochs, as in 2epochs; or a time, as
     in 90s, 10m or 1h30m. 0: at the ends of as many epochs as take at most a tenth of the time."""

@@ -19,7 +19,7 @@ import numpy as np
 
 from jaxdl import compat, training
 from jaxdl.runs.signals import Diverged
-from jaxdl.runs.watch import Watch
+from jaxdl.runs.watch import BACKSTOP, Watch
 
 AUTO = "auto"  # instead of HOST:PORT: the environment of a launcher tells the coordinator
 MOST_TEXT = 4096  # bytes of a text that process 0 tells the others
@@ -105,7 +105,8 @@ def grouped(
             Kubernetes or a Cloud TPU, or None for a process alone.
         processes: how many there are.
         process: the number of this one, from 0.
-        heartbeat_seconds: see `training.join`; a process that is silent for half as long is named as gone.
+        heartbeat_seconds: a process that is silent for half as long is named as gone. JAX itself would end the others
+            after `watch.BACKSTOP` times as long, see `training.join`.
 
     Raises:
         ValueError: see `training.join`; also if ``processes`` or ``process`` is given beside "auto".
@@ -119,7 +120,8 @@ def grouped(
         raise ValueError(f"coordinator={AUTO!r} is not allowed beside --processes or --process: it finds them itself")
     jax.config.update("jax_enable_preemption_service", False)  # it would catch SIGTERM, which `catch_stop` does
     jax.config.update("jax_cpu_enable_async_dispatch", False)  # steps in flight would share few threads that wait
-    training.join(*((None, None, None) if coordinator == AUTO else given), heartbeat_seconds=heartbeat_seconds)
+    place = (None, None, None) if coordinator == AUTO else given
+    training.join(*place, heartbeat_seconds=BACKSTOP * heartbeat_seconds)
     watch = Watch(compat.coordination(), jax.process_count(), jax.process_index(), heartbeat_seconds)
     group = ProcessGroup(watch)
     watch.start()

@@ -2,8 +2,9 @@
 
 Each process tells the others, once a second and in JAX's key-value store, that it is there and how far it has come.
 Process 0 judges: one that is silent is gone; one that is behind and does not go on hangs. It says so in the store, from
-which all of them read it, and then each ends itself with one line and the exit code `GONE`. JAX's own heartbeat, which
-knows nothing of a process that hangs, ends them in twice the time without a line of ours.
+which all of them read it, and then each ends itself with one line and the exit code `GONE`. JAX's own heartbeat knows
+nothing of a process that hangs and aborts without a line of ours, so it gets `BACKSTOP` times the time: with less, a
+busy machine would let it come first.
 """
 
 import os
@@ -17,6 +18,7 @@ import jax
 
 GONE: Final = 75  # exit code for "try again" (EX_TEMPFAIL of sysexits.h)
 EVERY: Final = 1.0  # seconds between two beats
+BACKSTOP: Final = 3  # of the watch's heartbeat, that JAX's own lasts
 LEAST: Final = 3.0  # seconds of silence that are no sign of anything
 RESTING: Final = 1800.0  # seconds that a process may take for what is no step: compiling, saving, evaluating
 STEPS: Final = 10  # of the slowest length so far, that a step may take beyond the limit
@@ -80,7 +82,7 @@ class Watch:
         client: of JAX's coordination service.
         count: number of processes.
         index: the number of this one.
-        heartbeat_seconds: JAX's limit; the one here is half of it.
+        heartbeat_seconds: twice the silence after which a process counts as gone.
         end: called with the line to print, and ends the process.
     """
 

@@ -115,7 +115,7 @@ def test_a_signal_to_one_stops_both_and_a_killed_one_is_named_and_the_run_goes_o
     processes, logs = start("--resume", folder)
     until(lambda: rows_of(folder) > before + 8, processes, logs)
     processes[1].kill()
-    assert processes[0].wait(timeout=60) == GONE
+    assert processes[0].wait(timeout=60) == GONE, logs[0].read_text(errors="replace")
     assert "error: process 1 of 2 is gone: it was killed, stopped or cut off" in logs[0].read_text()
     assert rows_of(folder) < 40 * 24, "it was killed before its end"
     assert main(["--resume", str(folder), "--devices", "2", "--strategy", "pmap"]) == 0
@@ -131,7 +131,7 @@ def test_a_process_that_hangs_is_named_and_ends_the_others(start, tmp_path):
     args = [*DIGITS, "--model", "softmax_regression", "--augment", "none", "--epochs", 500, "--steps-per-call", 1]
     processes, logs = start(*args, "--out", tmp_path / "run", stuck=2)
     until(lambda: "stuck" in logs[1].read_text(), processes, logs)
-    assert [one.wait(timeout=60) for one in processes] == [GONE] * 2
+    assert [one.wait(timeout=60) for one in processes] == [GONE] * 2, logs[0].read_text(errors="replace")
     for log in logs:
         assert "error: process 1 of 2 hangs: it has not gone on for" in log.read_text()
     assert rows_of(tmp_path / "run") > 2, "what was written is whole"
