@@ -4,8 +4,9 @@ import re
 from pathlib import Path
 
 from experiments import all as every
-from jaxdl.runs import claims, pages
-from jaxdl.runs.outcomes import ClaimRow
+from jaxdl.demonstrations import claims
+from jaxdl.demonstrations.outcomes import ClaimRow
+from jaxdl.runs import pages
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"

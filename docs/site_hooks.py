@@ -21,7 +21,7 @@ PRIVATE = {"compat", "disk", "extras", "numerics", "words"}
 BESIDE = ("CHANGELOG.md", "CONTRIBUTING.md")
 # what the search puts first: pages of answers before the reference, and there functions before the library's insides
 BOOST = {"coming_from.md": 6, "faq.md": 4, "mistakes.md": 2, "adding.md": 0.5, "parts.md": 0.5, "lectures.md": 0.5}
-INSIDES = ("backprop", "compare", "kernels", "primitives", "runs", "studies")
+INSIDES = ("backprop", "compare", "demonstrations", "kernels", "primitives", "runs", "studies")
 
 
 def source_of(name: str) -> pathlib.Path:

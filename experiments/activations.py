@@ -19,9 +19,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl import activations, analysis, data, losses, optimizers
+from jaxdl import activations, analysis, data, demonstrations, losses, optimizers
+from jaxdl.demonstrations import claims
 from jaxdl.layers import dense
-from jaxdl.runs import claims, commandline, demonstrations
+from jaxdl.runs import commandline
 
 KINDS = {"sigmoid": activations.sigmoid, "tanh": activations.tanh, "ReLU": activations.relu}
 KINDS |= {"leaky ReLU": activations.leaky_relu, "ELU": activations.elu}

@@ -22,9 +22,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxdl import activations, data, losses, models, nn, optimizers, runs
+from jaxdl import activations, data, demonstrations, losses, models, nn, optimizers, runs
 from jaxdl.applications import adversarial
-from jaxdl.runs import claims, commandline, demonstrations
+from jaxdl.demonstrations import claims
+from jaxdl.runs import commandline
 
 SOFTMAX, MLP, TRAINED = CASES = ("softmax regression", "MLP", "MLP, adversarially trained")
 STEPS = 20  # of projected gradient, each of ε/8

@@ -19,10 +19,11 @@ from typing import Any, NamedTuple
 
 import jaxdl
 from experiments import catalogue
-from jaxdl import disk, runs
-from jaxdl.runs import claims, commandline, demonstrations, records
-from jaxdl.runs.clock import seconds_of
+from jaxdl import demonstrations, disk, runs
+from jaxdl.demonstrations import claims, harness, outcomes
+from jaxdl.runs import commandline, records
 from jaxdl.runs.folder import CONFIG
+from jaxdl.runs.progress import seconds_of
 
 ROOT = Path(__file__).parents[1]
 HEADER = ["claim", "row", "measured", "estimate [95 % interval]", "verdict"]
@@ -48,8 +49,8 @@ class CommittedResult(NamedTuple):
     """The committed result of an experiment."""
 
     name: str
-    rows: list[demonstrations.ClaimRow]
-    captions: list[demonstrations.Caption]
+    rows: list[outcomes.ClaimRow]
+    captions: list[outcomes.Caption]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -69,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             rest = seconds - (time.monotonic() - began)
             try:
                 code = run_one(name, parent / name, rest, config.data_dir, request) if rest >= 1 else None
-            except demonstrations.OutOfBudget:
+            except harness.OutOfBudget:
                 code = None
             except (ValueError, OSError, ImportError) as error:
                 failed[name] = error
@@ -78,10 +79,10 @@ def main(argv: Sequence[str] | None = None) -> int:
                 return code
             if code is None:
                 left.append(name)
-            if (parent / name / demonstrations.RESULTS).exists():
+            if (parent / name / outcomes.RESULTS).exists():
                 keep(parent / name, config.docs / "results" / name)
                 write_pages(config.docs)
-    if any((parent / name / demonstrations.RESULTS).exists() for name in names):
+    if any((parent / name / outcomes.RESULTS).exists() for name in names):
         print(f"pages: {config.docs / 'results.md'}, {config.docs / 'gallery.md'}")
     for name in left:
         print(f"left: {name}, for which the budget of {config.budget} was too short; the same command continues")
@@ -128,33 +129,33 @@ def run_one(name: str, folder: Path, rest: float, data_dir: Path | None, request
     default = demonstration.config(data_dir=data_dir)
     if (folder / CONFIG).exists():
         check_defaults(folder, commandline.load_config(demonstration.config, folder), default)
-    if not demonstrations.is_complete(demonstration, folder):
+    if not harness.is_complete(demonstration, folder):
         print(f"{name}: {catalogue.first_line(name)}")
         budget = f"{int(min(rest, seconds_of(default.budget) or rest))}s"
-        config = demonstrations.checked(demonstration, dataclasses.replace(default, budget=budget))
+        config = harness.checked(demonstration, dataclasses.replace(default, budget=budget))
         loaded = demonstration.load(config)
         folder.mkdir(parents=True, exist_ok=True)
-        code = demonstrations.measure(demonstration, config, loaded, folder, argv=[], request=request)
+        code = harness.measure(demonstration, config, loaded, folder, argv=[], request=request)
         if code:
             return code
     module.write(folder)
-    return 0 if demonstrations.is_complete(demonstration, folder) else None
+    return 0 if harness.is_complete(demonstration, folder) else None
 
 
 def check_defaults(folder: Path, stored: demonstrations.DemonstrationOptions, default: Any) -> None:
     """Raise ValueError if a folder holds a run with other options, whose numbers would stand on the pages."""
-    if (was := demonstrations.command_of(stored)) != (wanted := demonstrations.command_of(default)):
+    if (was := harness.command_of(stored)) != (wanted := harness.command_of(default)):
         raise ValueError(f"{folder} holds a run of {was}, not of {wanted}; remove it, or give other --runs")
 
 
 def keep(folder: Path, place: Path) -> None:
     """Copy the rows, figures and captions of a run, and remove figures that it no longer draws."""
     place.mkdir(parents=True, exist_ok=True)
-    captions = records.read_table(folder / demonstrations.FIGURES, demonstrations.Caption)
+    captions = records.read_table(folder / outcomes.FIGURES, outcomes.Caption)
     drawn = [f"figures/{caption.file}" for caption in captions]
-    for name in [*drawn, demonstrations.FIGURES, demonstrations.RESULTS]:  # the rows last: they cite the others
+    for name in [*drawn, outcomes.FIGURES, outcomes.RESULTS]:  # the rows last: they cite the others
         disk.write_whole(place / Path(name).name, (folder / name).read_bytes())
-    wanted = {demonstrations.FIGURES, demonstrations.RESULTS, *(caption.file for caption in captions)}
+    wanted = {outcomes.FIGURES, outcomes.RESULTS, *(caption.file for caption in captions)}
     for file in place.iterdir():
         if file.name not in wanted:
             file.unlink()
@@ -163,9 +164,9 @@ def keep(folder: Path, place: Path) -> None:
 def results(docs: Path) -> list[CommittedResult]:
     """Read the results in docs/results, in alphabetical order."""
     found = []
-    for place in sorted(path.parent for path in (docs / "results").glob(f"*/{demonstrations.RESULTS}")):
-        rows = records.read_table(place / demonstrations.RESULTS, demonstrations.ClaimRow)
-        captions = records.read_table(place / demonstrations.FIGURES, demonstrations.Caption)
+    for place in sorted(path.parent for path in (docs / "results").glob(f"*/{outcomes.RESULTS}")):
+        rows = records.read_table(place / outcomes.RESULTS, outcomes.ClaimRow)
+        captions = records.read_table(place / outcomes.FIGURES, outcomes.Caption)
         found.append(CommittedResult(place.name, rows, captions))
     return found
 

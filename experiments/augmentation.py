@@ -19,9 +19,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl import data, losses, models, optimizers, runs
+from jaxdl import data, demonstrations, losses, models, optimizers, runs
 from jaxdl.data import augmentation
-from jaxdl.runs import claims, commandline, demonstrations
+from jaxdl.demonstrations import claims
+from jaxdl.runs import commandline
 
 ALL, NONE = "all", "none"
 OPERATIONS = {

@@ -19,9 +19,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl import activations, data, losses
+from jaxdl import activations, data, demonstrations, losses
+from jaxdl.demonstrations import claims
 from jaxdl.layers import dense
-from jaxdl.runs import claims, commandline, demonstrations
+from jaxdl.runs import commandline
 
 RATES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 NOISE, TRAIN, DRAWS, LOOKS = "noise", 1000, 300, 100  # LOOKS: evaluations of a run

@@ -16,8 +16,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from jaxdl import analysis, data
-from jaxdl.runs import claims, commandline, demonstrations
+from jaxdl import analysis, data, demonstrations
+from jaxdl.demonstrations import claims
+from jaxdl.runs import commandline
 
 LEARNING, CHOICE, LOW, MIDDLE, HIGH = "learning curves", "choosing a degree", 1, 3, 9
 SIZES = (25, 50, 100, 200, 400)

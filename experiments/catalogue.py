@@ -22,7 +22,7 @@ def first_line(name: str) -> str:
 
 
 def demonstrations() -> list[str]:
-    """Return the names of the experiments that measure claims with `jaxdl.runs.demonstrations`."""
+    """Return the names of the experiments that measure claims with `jaxdl.demonstrations`."""
     return [name for name in names() if "DEMONSTRATION" in _assigned(name)]
 
 

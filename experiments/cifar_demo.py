@@ -20,8 +20,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl import data, losses, metrics, models, optimizers, runs, schedules
-from jaxdl.runs import claims, commandline, demonstrations
+from jaxdl import data, demonstrations, losses, metrics, models, optimizers, runs, schedules
+from jaxdl.demonstrations import claims
+from jaxdl.runs import commandline
 
 SHOWN = 12
 PRINTED, OF = 65, 92  # right in the lectures

@@ -20,8 +20,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl import activations, analysis, data, losses, models, nn, optimizers, runs
-from jaxdl.runs import claims, commandline, demonstrations
+from jaxdl import activations, analysis, data, demonstrations, losses, models, nn, optimizers, runs
+from jaxdl.demonstrations import claims
+from jaxdl.runs import commandline
 
 CNN, SAME, LARGE, NEIGHBOURS, SVM, HOG = METHODS = (
     "CNN", "MLP of as many parameters", "MLP of ten times as many", "nearest neighbours", "SVM", "HOG and linear",

@@ -19,9 +19,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl import activations, data, losses, nn, optimizers, runs, schedules
+from jaxdl import activations, data, demonstrations, losses, nn, optimizers, runs, schedules
 from jaxdl.applications import colorization
-from jaxdl.runs import claims, commandline, demonstrations
+from jaxdl.demonstrations import claims
+from jaxdl.runs import commandline
 
 GREY, MEAN, REGRESSION, HISTOGRAM = CASES = ("grey", "mean colour", "regression", "histogram")
 SIZE = 16  # of the maps of colour

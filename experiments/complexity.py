@@ -21,7 +21,9 @@ from typing import Any, ClassVar
 import numpy as np
 from scipy import stats
 
-from jaxdl.runs import claims, commandline, demonstrations
+from jaxdl import demonstrations
+from jaxdl.demonstrations import claims
+from jaxdl.runs import commandline
 
 ROOT = Path(__file__).parents[1]
 # per cent of ImageNet's validation images, top-1 and top-5: https://docs.pytorch.org/0.1.12/torchvision/models.html,

@@ -20,8 +20,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl import data, losses, models, optimizers, runs
-from jaxdl.runs import claims, commandline, demonstrations
+from jaxdl import data, demonstrations, losses, models, optimizers, runs
+from jaxdl.demonstrations import claims
+from jaxdl.runs import commandline
 
 RATES, BATCH, DEV = (1e-3, 4e-3), 64, 1000
 

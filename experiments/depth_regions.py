@@ -21,9 +21,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl import activations, analysis, optimizers
+from jaxdl import activations, analysis, demonstrations, optimizers
+from jaxdl.demonstrations import claims
 from jaxdl.layers import dense
-from jaxdl.runs import claims, commandline, demonstrations
+from jaxdl.runs import commandline
 
 DEPTHS = (1, 2, 4)
 RATES = (1e-3, 3e-3, 1e-2, 3e-2)

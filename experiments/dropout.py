@@ -22,8 +22,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl import activations, data, initializers, layers, losses, optimizers, runs
-from jaxdl.runs import claims, commandline, demonstrations
+from jaxdl import activations, data, demonstrations, initializers, layers, losses, optimizers, runs
+from jaxdl.demonstrations import claims
+from jaxdl.runs import commandline
 
 RATES, RADII = (0.0, 0.25, 0.5, 0.75), (1.0, 2.0, 3.0, 4.0)
 OF_INPUTS, BATCH, RECORDS = 0.4, 100, 10  # share of the rate at inputs; examples per step; tests on dev examples

@@ -19,8 +19,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl import data, losses, metrics, models, optimizers, runs, schedules
-from jaxdl.runs import claims, commandline, demonstrations
+from jaxdl import data, demonstrations, losses, metrics, models, optimizers, runs, schedules
+from jaxdl.demonstrations import claims
+from jaxdl.runs import commandline
 
 SAME, BAGGING, DECAY = CASES = ("same data", "bagging", "decaying rate")
 RATE, BATCH, POLYAK = 2e-3, 64, 0.995

@@ -20,9 +20,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl import activations, data, losses, metrics, nn, optimizers, schedules
+from jaxdl import activations, data, demonstrations, losses, metrics, nn, optimizers, schedules
 from jaxdl.applications import detection
-from jaxdl.runs import claims, commandline, demonstrations
+from jaxdl.demonstrations import claims
+from jaxdl.runs import commandline
 
 JOINT = "one trunk"
 CASES = (JOINT, *(HEADS := ("class", "mask", "boxes")))

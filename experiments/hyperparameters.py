@@ -20,10 +20,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl import activations, data, losses, optimizers, regularizers
+from jaxdl import activations, data, demonstrations, losses, optimizers, regularizers
 from jaxdl.applications import search
+from jaxdl.demonstrations import claims
 from jaxdl.layers import dense
-from jaxdl.runs import claims, commandline, demonstrations
+from jaxdl.runs import commandline
 
 ONE, FOUR = CASES = ("one dimension", "four dimensions")
 RATE = {"rate": search.log_uniform(1e-3, 10.0)}

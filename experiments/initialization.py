@@ -21,9 +21,10 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import stats
 
-from jaxdl import activations, data, initializers, losses, optimizers
+from jaxdl import activations, data, demonstrations, initializers, losses, optimizers
+from jaxdl.demonstrations import claims
 from jaxdl.layers import dense
-from jaxdl.runs import claims, commandline, demonstrations
+from jaxdl.runs import commandline
 
 KINDS = {"sigmoid": activations.sigmoid, "ReLU": activations.relu}
 RULES = {"lecun": 1.0, "glorot": 1.0, "he": 2.0}  # variance times n of a square kernel

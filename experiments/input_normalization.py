@@ -19,9 +19,10 @@ from typing import Any, ClassVar
 import jax
 import numpy as np
 
-from jaxdl import activations, analysis, classical, losses, optimizers
+from jaxdl import activations, analysis, classical, demonstrations, losses, optimizers
+from jaxdl.demonstrations import claims
 from jaxdl.layers import dense
-from jaxdl.runs import claims, commandline, demonstrations
+from jaxdl.runs import commandline
 
 TARGETS = {"diabetes": 1.01, "breast cancer": 0.07, "digits": 0.1}  # training losses; of diabetes, over the least one
 FIRST = lambda loss: lambda z, y: loss(z[:, 0], y)

@@ -20,10 +20,11 @@ import jax
 import numpy as np
 import optax
 
-from jaxdl import analysis, data, layers, losses, models, nn, optimizers, runs
+from jaxdl import analysis, data, demonstrations, layers, losses, models, nn, optimizers, runs
 from jaxdl.analysis import changes
+from jaxdl.demonstrations import claims
 from jaxdl.models.capsnet import capsule_loss
-from jaxdl.runs import claims, commandline, demonstrations
+from jaxdl.runs import commandline
 
 MLP, LENET, CAPSNET = NETS = ("MLP", "LeNet", "CapsNet")
 PERMUTED = ", permuted"

@@ -21,8 +21,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl import analysis, data, losses, models, nn, optimizers, runs
-from jaxdl.runs import claims, commandline, demonstrations
+from jaxdl import analysis, data, demonstrations, losses, models, nn, optimizers, runs
+from jaxdl.demonstrations import claims
+from jaxdl.runs import commandline
 
 SOFTMAX, MLP = CASES = ("softmax regression", "MLP")
 PEOPLE, BATCH, PIXELS = 0.2, 64, 2  # % wrong; examples per step; shift of the data from elsewhere

@@ -21,9 +21,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from jaxdl import activations, analysis, data, losses, optimizers, regularizers, schedules, training
+from jaxdl import activations, analysis, data, demonstrations, losses, optimizers, regularizers, schedules, training
+from jaxdl.demonstrations import claims
 from jaxdl.layers import dense
-from jaxdl.runs import claims, commandline, demonstrations
+from jaxdl.runs import commandline
 
 RATES = (1e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 FACTORS = (0.5, 0.9, 1.1, 1.5)  # of 2/λ, at which descent is tried

@@ -20,8 +20,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl import analysis, classical, data, optimizers, studies
-from jaxdl.runs import claims, commandline, demonstrations
+from jaxdl import analysis, classical, data, demonstrations, optimizers, studies
+from jaxdl.demonstrations import claims
+from jaxdl.runs import commandline
 
 CASES = ("diabetes, all columns", "diabetes, one column", "house prices")
 BODY_MASS = 2  # its column in the diabetes data

@@ -21,8 +21,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl import analysis, classical, data, losses
-from jaxdl.runs import claims, commandline, demonstrations
+from jaxdl import analysis, classical, data, demonstrations, losses
+from jaxdl.demonstrations import claims
+from jaxdl.runs import commandline
 
 CASES = ("three points", "breast cancer", "breast cancer without a penalty")
 SURFACES = ("cross entropy", "squared error")

@@ -21,8 +21,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxdl import activations, classical, data, losses, models, nn, optimizers
-from jaxdl.runs import claims, commandline, demonstrations
+from jaxdl import activations, classical, data, demonstrations, losses, models, nn, optimizers
+from jaxdl.demonstrations import claims
+from jaxdl.runs import commandline
 
 NETS = ("linear", "deep linear", "ReLU")
 SHAPES = ("rings", "spiral")

@@ -22,8 +22,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import claims as measuring
-from jaxdl import optimizers, studies
-from jaxdl.runs import claims, commandline, demonstrations
+from jaxdl import demonstrations, optimizers, studies
+from jaxdl.demonstrations import claims
+from jaxdl.runs import commandline
 from jaxdl.studies import landscapes
 
 HURTS = {"κ = 25": 25.0, "κ = 1000": 1000.0}

@@ -20,13 +20,13 @@ from experiments import catalogue
 from experiments.transfer.records import TransferResult
 from jaxdl import disk
 from jaxdl.runs import folder as folders
-from jaxdl.runs import output, records
+from jaxdl.runs import progress, records
 from jaxdl.texts import printable, shortened
 
 
 def main(args: Sequence[str] | None = None) -> None:
     """Parse the command line, one run folder, and write its report."""
-    output.show_any_text()
+    progress.show_any_text()
     folder, formats = tyro.cli(_options, args=args, prog="python -m experiments.report")
     try:
         write = writer(folder)

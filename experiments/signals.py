@@ -20,8 +20,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl import activations, analysis, initializers, losses, nn
-from jaxdl.runs import claims, commandline, demonstrations
+from jaxdl import activations, analysis, demonstrations, initializers, losses, nn
+from jaxdl.demonstrations import claims
+from jaxdl.runs import commandline
 
 ACTIVATIONS = {"sigmoid": activations.sigmoid, "tanh": activations.tanh, "ReLU": activations.relu}
 RULES = {"N(0, .01²)": initializers.normal(0.01), "Glorot": initializers.glorot_normal()}

@@ -22,9 +22,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl import activations, layers, optimizers
+from jaxdl import activations, demonstrations, layers, optimizers
 from jaxdl.applications import style_transfer
-from jaxdl.runs import claims, commandline, demonstrations
+from jaxdl.demonstrations import claims
+from jaxdl.runs import commandline
 
 ADAM, LBFGS, NOISE, SMOOTH, STRONG = CASES = ("Adam", "L-BFGS", "from noise", "with variation", "ten times the style")
 WIDTHS = (16, 32, 32, 32)  # of the random filters, by scale

@@ -19,8 +19,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl import activations, classical, data, losses, nn, optimizers, training
-from jaxdl.runs import claims, commandline, demonstrations
+from jaxdl import activations, classical, data, demonstrations, losses, nn, optimizers, training
+from jaxdl.demonstrations import claims
+from jaxdl.runs import commandline
 
 DIABETES, CANCER, STUDENTS = TABLES = ("diabetes", "breast cancer", "students")
 RATES, BATCH, PATIENCE = (1e-3, 1e-2), 32, 8

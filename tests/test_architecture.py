@@ -33,6 +33,7 @@ LEVELS = [
     {"compare", "studies", "applications"},
     {"plots"},  # drawn by the reports of runs, so below them
     {"runs"},
+    {"demonstrations"},
 ]
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
 

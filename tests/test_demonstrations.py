@@ -15,8 +15,9 @@ from scipy import stats
 from experiments import __main__ as listing
 from experiments import all as every
 from experiments import catalogue, report
-from jaxdl import runs
-from jaxdl.runs import claims, commandline, demonstrations
+from jaxdl import demonstrations, runs
+from jaxdl.demonstrations import claims, harness
+from jaxdl.runs import commandline
 from jaxdl.runs import folder as folders
 
 
@@ -80,7 +81,7 @@ def ticking(clock):
 
 
 def rows(folder):
-    return runs.read_table(folder / demonstrations.RESULTS, demonstrations.ClaimRow)
+    return runs.read_table(folder / harness.RESULTS, harness.ClaimRow)
 
 
 # ---------------------------------------------------------------- verdicts
@@ -158,9 +159,9 @@ def test_a_run_fills_its_folder_and_resumes_at_the_case(tmp_path, capsys):
     assert r"It \*says\* little." in text
     assert "python -m experiments.toy\n" not in text.split("## How")[0]
     assert "holds: a lies below b (a 1, b 3 m)" in capsys.readouterr().out
-    table = (folder / demonstrations.MEASUREMENTS).read_bytes()
+    table = (folder / harness.MEASUREMENTS).read_bytes()
     cut = table.index(b"b,1,value") + 4  # a kill within the second seed
-    (folder / demonstrations.MEASUREMENTS).write_bytes(table[:cut])
+    (folder / harness.MEASUREMENTS).write_bytes(table[:cut])
     RAN.clear()
     assert main(["--resume", str(folder), "--budget", "1m"]) == 0
     assert RAN == [("b", 1), ("a", 2), ("b", 2)]
@@ -174,7 +175,7 @@ def test_a_signal_ends_the_run_after_the_case_under_way(tmp_path, monkeypatch, c
         os.kill(os.getpid(), signal.SIGINT)
         return run(*arguments)
 
-    code = demonstrations.main(TOY._replace(run=stopped), "A toy.", ["--out", str(tmp_path / "run")])
+    code = harness.main(TOY._replace(run=stopped), "A toy.", ["--out", str(tmp_path / "run")])
     assert (code, len(RAN)) == (130, 1)
     assert f"SIGINT: resume with --resume {tmp_path / 'run'}" in capsys.readouterr().out
     with pytest.raises(ValueError, match="no seed is finished yet; resume with"):
@@ -183,23 +184,21 @@ def test_a_signal_ends_the_run_after_the_case_under_way(tmp_path, monkeypatch, c
 
 def test_a_budget_ends_between_seeds_and_the_row_says_so(tmp_path, monkeypatch, capsys):
     clock = iter(range(0, 10_000, 20))  # every look at the clock takes 20 seconds
-    monkeypatch.setattr(
-        demonstrations, "time", types.SimpleNamespace(monotonic=lambda: next(clock), process_time=lambda: 0)
-    )
+    monkeypatch.setattr(harness, "time", types.SimpleNamespace(monotonic=lambda: next(clock), process_time=lambda: 0))
     assert main(["--out", str(tmp_path / "run"), "--seeds", "9", "--budget", "2m"]) == 0
     assert 1 <= rows(tmp_path / "run")[0].seeds < 9
     assert "of 9 seeds; more with --resume" in capsys.readouterr().out
-    with pytest.raises(demonstrations.OutOfBudget, match=r"budget=10s is too small for one seed of toy: .* 1 of 2"):
+    with pytest.raises(harness.OutOfBudget, match=r"budget=10s is too small for one seed of toy: .* 1 of 2"):
         main(["--out", str(tmp_path / "none"), "--budget", "10s"])
     assert not (tmp_path / "none").exists()
 
 
 def test_full_sets_what_the_command_line_leaves(tmp_path):
-    config = demonstrations.checked(TOY, Config(full=True, seeds=2))
+    config = harness.checked(TOY, Config(full=True, seeds=2))
     assert (config.gap, config.seeds) == (7.0, 2)
-    assert demonstrations.command_of(config) == "python -m experiments.toy --seeds 2 --full --gap 7.0"
+    assert harness.command_of(config) == "python -m experiments.toy --seeds 2 --full --gap 7.0"
     wide = Config(sizes=(3, 4), out=tmp_path, budget="1s")
-    assert demonstrations.command_of(wide) == "python -m experiments.toy --sizes 3 4"
+    assert harness.command_of(wide) == "python -m experiments.toy --sizes 3 4"
 
 
 @pytest.mark.parametrize(
@@ -224,7 +223,7 @@ def test_an_error_before_the_first_number_leaves_what_was_there(tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / ".mine").write_text("kept")
     with pytest.raises(ValueError, match=r"photo\.png"):
-        demonstrations.main(TOY._replace(run=failing), None, ["--out", str(tmp_path / "run")])
+        harness.main(TOY._replace(run=failing), None, ["--out", str(tmp_path / "run")])
     assert [path.name for path in (tmp_path / "run").iterdir()] == [".mine"]
 
 
@@ -311,9 +310,7 @@ def test_a_budget_that_ends_is_continued_by_the_same_command(toys, tmp_path, mon
     options = ["--docs", str(tmp_path / "docs"), "--runs", str(tmp_path / "runs"), "--only", "one,three"]
     clock = iter([0.0, *range(0, 10_000, 25)])
     with monkeypatch.context() as patch:
-        patch.setattr(
-            demonstrations, "time", types.SimpleNamespace(monotonic=lambda: next(clock), process_time=lambda: 0)
-        )
+        patch.setattr(harness, "time", types.SimpleNamespace(monotonic=lambda: next(clock), process_time=lambda: 0))
         assert every.main([*options, "--budget", "1m"]) == 0
     assert "left: one, for which the budget of 1m was too short" in capsys.readouterr().out
     assert every.main(options) == 0
@@ -397,4 +394,4 @@ def test_commands_of_committed_results_parse():
         module, command = catalogue.load(one.name), one.rows[0].command.split()
         assert command[:3] == ["python", "-m", f"experiments.{one.name}"]
         config = commandline.parse(module.DEMONSTRATION.config, command[3:])
-        assert demonstrations.command_of(config) == one.rows[0].command
+        assert harness.command_of(config) == one.rows[0].command

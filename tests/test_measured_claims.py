@@ -24,7 +24,6 @@ from experiments.filters import images, maps, sensor, waves
 from experiments.listings import beside, loops
 from experiments.regularization import command as regularization
 from jaxdl import runs
-from jaxdl.runs import demonstrations
 
 SQUARES, DIGITS = ["--dataset", "tests.nets:squares"], ["--dataset", "digits"]
 PHOTOGRAPHS = ["--dataset", "tests.zoo:photographs"]
@@ -143,10 +142,10 @@ def test_it_is_its_idea_and_little_else(name):
 def test_it_runs_and_draws(name, tmp_path, capsys):
     module, folder = catalogue.load(name), tmp_path / "run"
     assert module.main([*TINY[name], "--seeds", "2", "--out", str(folder)]) == 0
-    rows = runs.read_table(folder / demonstrations.RESULTS, demonstrations.ClaimRow)
+    rows = runs.read_table(folder / harness.RESULTS, harness.ClaimRow)
     assert {row.seeds for row in rows} == {2}
     assert all(row.lecture[0] in "ABCDEFGHIJKP" for row in rows)
-    captions = runs.read_table(folder / demonstrations.FIGURES, demonstrations.Caption)
+    captions = runs.read_table(folder / harness.FIGURES, harness.Caption)
     assert captions
     assert all((folder / "figures" / one.file).stat().st_size <= 200_000 for one in captions)
     said = " ".join((folder / "report.md").read_text().split())
@@ -158,12 +157,12 @@ def test_full_has_sizes_beyond_the_default_or_is_refused(name):
     demonstration = catalogue.load(name).DEMONSTRATION
     if not demonstration.full:
         with pytest.raises(ValueError, match=f"full=True is not allowed: {name} has no larger size"):
-            demonstrations.checked(demonstration, demonstration.config(full=True))
+            harness.checked(demonstration, demonstration.config(full=True))
         return
-    config = demonstrations.checked(demonstration, demonstration.config(full=True))
+    config = harness.checked(demonstration, demonstration.config(full=True))
     for option, value in demonstration.full.items():
         assert getattr(config, option) == value != getattr(demonstration.config(), option)
-    assert "--full" in demonstrations.command_of(config)
+    assert "--full" in harness.command_of(config)
 
 
 def test_the_readme_has_the_committed_claims():

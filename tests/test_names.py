@@ -182,11 +182,22 @@ def test_one_place_turns_a_name_into_an_optimizer():
         assert compare_optimizers.resolve(compare_optimizers.Config(optimizer=(name,))).optimizer == (name,)
 
 
+class Absent:
+    """Python's search for modules, where one package is not installed."""
+
+    def __init__(self, package):
+        self.package = package
+
+    def find_spec(self, name, path=None, target=None):
+        if name == self.package:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+
 @pytest.mark.parametrize("package", ["torch", "keras"])
 def test_a_framework_that_is_not_installed_is_named_with_its_extra(package, monkeypatch):
-    monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.setattr(sys, "meta_path", [Absent(package), *sys.meta_path])
     for module in list(sys.modules):
-        if module.startswith(f"{package}."):
+        if module.partition(".")[0] == package:
             monkeypatch.delitem(sys.modules, module)
     with pytest.raises(ValueError, match=r"install it with `pip install 'jaxdl\[bridges\]'`"):
         names.optimizer(f"{package}.optim:Adam")

@@ -14,14 +14,14 @@ import jax.numpy as jnp
 import pytest
 
 from experiments.train_cnn.records import Measurement, OptimizerResult, PartSizes, RunSummary
-from jaxdl.runs import clock, folder, loading, pages, progress, records, signals
+from jaxdl.runs import folder, loading, pages, progress, records, signals
 
 # --- clock
 
 
 def test_the_clock_leaves_out_the_first_step_of_every_process(monkeypatch):
     now = [100.0]
-    monkeypatch.setattr(clock.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(progress.time, "perf_counter", lambda: now[0])
 
     def steps(c, seconds):
         c.start()
@@ -31,12 +31,12 @@ def test_the_clock_leaves_out_the_first_step_of_every_process(monkeypatch):
         c.stop()
         now[0] += 1000  # time for evaluation, checkpoints and the other optimizers
 
-    first = clock.Clock()
+    first = progress.Clock()
     assert math.isnan(first.steps_per_second)
     steps(first, [30, 1, 1])
     steps(first, [1, 1])
     assert (first.compile_seconds, first.seconds, first.steps_per_second) == (30, 4, 1)
-    resumed = clock.Clock()
+    resumed = progress.Clock()
     resumed.restore(json.loads(json.dumps(first.to_dict())))
     steps(resumed, [20, 2, 2])
     assert (resumed.compile_seconds, resumed.seconds, resumed.steps_per_second) == (50, 8, 6 / 8)
@@ -44,12 +44,12 @@ def test_the_clock_leaves_out_the_first_step_of_every_process(monkeypatch):
 
 def test_the_clock_adds_up_the_phases_beside_the_steps(monkeypatch):
     now = [0.0]
-    monkeypatch.setattr(clock.time, "perf_counter", lambda: now[0])
-    first = clock.Clock()
+    monkeypatch.setattr(progress.time, "perf_counter", lambda: now[0])
+    first = progress.Clock()
     for phase, seconds in (("evaluation", 2.0), ("checkpoint", 5.0), ("evaluation", 1.0)):
         with first.during(phase):
             now[0] += seconds
-    resumed = clock.Clock()
+    resumed = progress.Clock()
     resumed.restore(json.loads(json.dumps(first.to_dict())))
     with resumed.during("checkpoint"):
         now[0] += 1
@@ -60,8 +60,8 @@ def test_the_clock_adds_up_the_phases_beside_the_steps(monkeypatch):
 
 def test_the_clock_can_be_read_while_it_runs(monkeypatch):
     now = [0.0]
-    monkeypatch.setattr(clock.time, "perf_counter", lambda: now[0])
-    running = clock.Clock()
+    monkeypatch.setattr(progress.time, "perf_counter", lambda: now[0])
+    running = progress.Clock()
     running.start()
     now[0] = 3.0
     assert running.seconds == 3.0
@@ -132,7 +132,7 @@ def test_no_loss_prints_dozens_of_digits(capsys):
     assert (progress.decimals(math.nan), progress.decimals(math.inf)) == ("nan", "inf")
     row = Measurement("m", 8, 0, "dev", 1e30, 0.5, 0.1, 1.0)
     with progress.RunProgress(8) as printed:
-        printed.row(types.SimpleNamespace(name="m", clock=clock.Clock()), row)
+        printed.row(types.SimpleNamespace(name="m", clock=progress.Clock()), row)
     assert "dev loss 1e+30 accuracy 50.00%" in capsys.readouterr().out
 
 

@@ -20,7 +20,7 @@ a mean net of the table.
 
 from experiments.architecture_search import command
 from experiments.architecture_search.command import Config
-from jaxdl.runs import demonstrations
+from jaxdl import demonstrations
 
 __all__ = ["DEMONSTRATION", "Config", "main", "write"]
 

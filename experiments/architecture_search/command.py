@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from experiments.architecture_search import nets
-from jaxdl import data, runs
+from jaxdl import data, demonstrations, runs
 from jaxdl.applications import search
-from jaxdl.runs import claims, demonstrations
+from jaxdl.demonstrations import claims
 
 RANDOM, EVOLUTION = METHODS = ("random", "evolution")
 BUDGETS, SHOWN = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96), (24, 32, 64, 96)  # trainings; those of the claims

@@ -8,8 +8,7 @@ from matplotlib.figure import Figure
 
 from experiments.architecture_search.command import BUDGETS, CASE, METHODS
 from experiments.architecture_search.nets import KERNELS
-from jaxdl import plots
-from jaxdl.runs import demonstrations
+from jaxdl import demonstrations, plots
 from jaxdl.studies import statistics
 
 

@@ -15,7 +15,7 @@ images on a grey background show a shift. Batches of 2 to 256 see equally many e
 
 from experiments.batch_norm import command
 from experiments.batch_norm.command import Config
-from jaxdl.runs import demonstrations
+from jaxdl import demonstrations
 
 __all__ = ["DEMONSTRATION", "Config", "main", "write"]
 

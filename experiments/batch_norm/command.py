@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl import activations, analysis, data, initializers, layers, losses, runs
-from jaxdl.runs import claims, demonstrations
+from jaxdl import activations, analysis, data, demonstrations, initializers, layers, losses, runs
+from jaxdl.demonstrations import claims
 
 WITHOUT, BEFORE, AFTER = CASES = ("without", "before the sigmoid", "after the sigmoid")
 BATCH = 60

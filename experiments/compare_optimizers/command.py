@@ -35,9 +35,9 @@ from experiments.compare_optimizers.contenders import Contender
 from experiments.compare_optimizers.records import Pair
 from jaxdl import runs, studies
 from jaxdl.runs import commandline
-from jaxdl.runs.clock import seconds_of
 from jaxdl.runs.names import problem as named_problem
 from jaxdl.runs.names import twin
+from jaxdl.runs.progress import seconds_of
 
 EPS: Final = ("jaxdl.adam", "jaxdl.adam(eps=0.001)")
 DECAY: Final = ("jaxdl.adamw(weight_decay=0.1)", "experiments.compare_optimizers:adam_l2(weight_decay=0.1)")

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxdl.optimizers.conventions import NEED_THE_LOSS, TABLE
-from jaxdl.runs import names, trials
+from jaxdl.runs import names, tasks
 from jaxdl.studies.sweep import Build
 
 # rates for optimizers without a default: PyTorch 2.15's; Keras 3's for lion and lamb, which PyTorch lacks; the
@@ -74,7 +74,7 @@ def check(one: Contender, params: Any, *, settings: int = 0) -> None:
     """
 
     def update(params, rate):
-        return trials.try_update(one.build(rate), params, functions=True, halves=False)
+        return tasks.try_update(one.build(rate), params, functions=True, halves=False)
 
     try:
         jax.eval_shape(update, params, jax.ShapeDtypeStruct((settings,) if settings else (), jnp.float32))

@@ -9,7 +9,7 @@ from experiments.compare_optimizers.rows import checksums
 from jaxdl import studies
 from jaxdl.runs import commandline, names, records
 from jaxdl.runs import folder as folders
-from jaxdl.runs.clock import seconds_of
+from jaxdl.runs.progress import seconds_of
 
 if TYPE_CHECKING:
     from experiments.compare_optimizers.command import Config

@@ -17,7 +17,7 @@ information cannot. The paper's test errors, 8.75 % and 7.51 %, are held to --fu
 
 from experiments.depth import command
 from experiments.depth.command import Config
-from jaxdl.runs import demonstrations
+from jaxdl import demonstrations
 
 __all__ = ["DEMONSTRATION", "Config", "main", "write"]
 

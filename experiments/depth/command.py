@@ -11,8 +11,8 @@ import numpy as np
 
 from experiments.depth import nets
 from experiments.depth.nets import NETS, PLAIN, RESIDUAL, named
-from jaxdl import data, runs
-from jaxdl.runs import claims, demonstrations
+from jaxdl import data, demonstrations, runs
+from jaxdl.demonstrations import claims
 
 PAPER = {20: 8.75, 32: 7.51, 44: 7.17, 56: 6.97, 110: 6.43}  # layers of a residual net: % wrong on test images
 RECORDS, TUNING = 8, 2  # parts of a run, and of those at all rates

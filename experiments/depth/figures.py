@@ -8,8 +8,7 @@ from matplotlib.figure import Figure
 
 from experiments.depth.command import RECORDS
 from experiments.depth.nets import RESIDUAL
-from jaxdl import plots
-from jaxdl.runs import demonstrations
+from jaxdl import demonstrations, plots
 
 
 def draw(config: Any, outcomes: demonstrations.Outcomes) -> Sequence[demonstrations.Drawing]:

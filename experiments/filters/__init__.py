@@ -15,7 +15,7 @@ MNIST net lies between the classes. A minute or two on two cores.
 
 from experiments.filters import command
 from experiments.filters.command import Config
-from jaxdl.runs import demonstrations
+from jaxdl import demonstrations
 
 __all__ = ["DEMONSTRATION", "Config", "main", "write"]
 

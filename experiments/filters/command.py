@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from experiments.filters import images, maps, sensor, waves
-from jaxdl import data, runs
-from jaxdl.runs import claims, demonstrations
+from jaxdl import data, demonstrations, runs
+from jaxdl.demonstrations import claims
 
 PHOTOGRAPH, LETTERS, NOISY, SENSOR, WAVES, DEPTH = CASES = ("photograph", "X or O", "pools", "sensor", "waves", "depth")
 

@@ -9,9 +9,8 @@ from matplotlib.figure import Figure
 from experiments.filters.images import KINDS, letter
 from experiments.filters.maps import DRAWN, SHOWN
 from experiments.filters.sensor import PERIOD, WINDOWS
-from jaxdl import plots
+from jaxdl import demonstrations, plots
 from jaxdl.layers import filters
-from jaxdl.runs import demonstrations
 
 
 def draw(config: Any, outcomes: demonstrations.Outcomes) -> Sequence[demonstrations.Drawing]:

@@ -14,7 +14,7 @@ prints no number, sees a twentieth of the epoch. S is CS182, P is CS2020 of PClu
 
 from experiments.listings import command
 from experiments.listings.command import Config
-from jaxdl.runs import demonstrations
+from jaxdl import demonstrations
 
 __all__ = ["DEMONSTRATION", "Config", "main", "write"]
 

@@ -11,8 +11,8 @@ import numpy as np
 from experiments.listings import beside, nets
 from experiments.listings.beside import FORMULAS_OF, TWINS, UPHILL
 from experiments.listings.nets import BATCH, EVERY, KERAS, P_NET, S_NET, TORCH
-from jaxdl import data, runs
-from jaxdl.runs import claims, demonstrations
+from jaxdl import data, demonstrations, runs
+from jaxdl.demonstrations import claims
 
 LOOPS, FORMULAS, TANH = CASES = ("loops", "formulas", "100 tanh layers")
 MEAN, STD = 0.1307, 0.3081  # of MNIST

@@ -14,7 +14,7 @@ LSTM that reads a thousand MNIST images row by row. Some minutes on one core.
 
 from experiments.regularization import command
 from experiments.regularization.command import Config
-from jaxdl.runs import demonstrations
+from jaxdl import demonstrations
 
 __all__ = ["DEMONSTRATION", "Config", "main", "write"]
 

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.regularization import zoneout
-from jaxdl import activations, data, initializers, layers, losses, optimizers, regularizers, runs
-from jaxdl.runs import claims, demonstrations
+from jaxdl import activations, data, demonstrations, initializers, layers, losses, optimizers, regularizers, runs
+from jaxdl.demonstrations import claims
 
 PENALTIES = ("L2", "L1 by gradient", "L1 by proximal step")
 NOISES = ("DropConnect", "Shakeout", "Whiteout")

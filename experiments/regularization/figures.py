@@ -7,8 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from experiments.regularization.command import CASES, NOISES, PENALTIES, SHOWN, ZONEOUT, strengths
-from jaxdl import plots
-from jaxdl.runs import demonstrations
+from jaxdl import demonstrations, plots
 
 
 def draw(config: Any, outcomes: demonstrations.Outcomes) -> Sequence[demonstrations.Drawing]:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from jaxdl.runs.clock import seconds_of
+from jaxdl.runs.progress import seconds_of
 
 SHARE = 0.1  # of a run's time
 FIRST = 0.1  # seconds; assumed of a checkpoint until one is measured

@@ -14,7 +14,7 @@ from experiments.train_cnn import groups as groups_of
 from jaxdl import data, optimizers, regularizers, schedules
 from jaxdl.data import augmentation
 from jaxdl.optimizers.conventions import TABLE
-from jaxdl.runs import names, trials
+from jaxdl.runs import names, tasks
 
 Penalty = Callable[[Any], Any]  # params -> a scalar added to the loss
 
@@ -95,7 +95,7 @@ def optimizer(
         found = groups_of.clipped(found, clip_norm, factors)
         if plateau_steps is not None:
             found = optimizers.chain(found, schedules.reduce_on_plateau(patience=5, accumulation_size=plateau_steps))
-        jax.eval_shape(functools.partial(trials.try_update, found, functions=functions), params)
+        jax.eval_shape(functools.partial(tasks.try_update, found, functions=functions), params)
     except (AttributeError, TypeError, ValueError) as error:
         kind = "number" if not callable(learning_rate) else "schedule of learning rates (--schedule constant: a number)"
         raise ValueError(

@@ -57,7 +57,7 @@ class LayerMeasurement(NamedTuple):
 
 
 class ClockState(NamedTuple):
-    """A state of `runs.clock.Clock`."""
+    """A state of `runs.progress.Clock`."""
 
     seconds: float
     steps: int

@@ -15,7 +15,7 @@ from experiments.train_cnn import choices, finite, groups, mixing, starting, str
 from experiments.train_cnn.config import Config, require
 from jaxdl import analysis, compare, data, nn, optimizers, runs, training
 from jaxdl.data import augmentation, streaming
-from jaxdl.runs import commandline, trials
+from jaxdl.runs import commandline, tasks
 
 ONE_ULP = "+1ulp"  # suffix of the label of the run that measures the noise floor
 ON_CPU_TOGETHER = (
@@ -153,7 +153,7 @@ def check_fit(shared: Setup) -> None:
     except (TypeError, ValueError) as error:
         raise ValueError(f"model={config.model!r} does not take images of shape {in_shape}: {error}") from error
     require(out_shape == (number,), "model", config.model, f"one that gives {number} logits; it gives {out_shape}")
-    trials.check_loss(config.loss, config.model, layer, in_shape, targets=len(shared.targets))
+    tasks.check_loss(config.loss, config.model, layer, in_shape, targets=len(shared.targets))
     training_loss(shared)
     require("hue" not in config.augment or in_shape[-1] == 3, "augment", config.augment, "without hue for grey images")
 

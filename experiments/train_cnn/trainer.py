@@ -27,7 +27,7 @@ from experiments.train_cnn.setup import Setup, Start, keys
 from experiments.train_cnn.watching import Profiler
 from jaxdl import data, training
 from jaxdl.runs import loading
-from jaxdl.runs.clock import Clock
+from jaxdl.runs.progress import Clock
 from jaxdl.runs.records import Table, decode, write_json
 from jaxdl.runs.signals import Diverged, StopRequest
 from jaxdl.runs.together import ProcessGroup

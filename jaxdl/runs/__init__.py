@@ -13,8 +13,7 @@ from jaxdl.runs.names import dataset, labels, loss, model, optimizer, optimizer_
 from jaxdl.runs.progress import RunProgress, StudyProgress
 from jaxdl.runs.records import Table, UnwrittenTable, read_json, read_record, read_table, write_json
 from jaxdl.runs.signals import Diverged, StopRequest, catch_stop
-from jaxdl.runs.tasks import ACTIVATIONS, task
-from jaxdl.runs.trials import check_loss, try_update
+from jaxdl.runs.tasks import ACTIVATIONS, check_loss, task, try_update
 
 __all__ = [
     "ACTIVATIONS",

@@ -19,8 +19,8 @@ from typing import Annotated, Any, TextIO, TypeVar, cast, get_type_hints
 import jax
 
 from jaxdl.extras import needed
+from jaxdl.runs import calling, progress, records
 from jaxdl.runs import folder as folders
-from jaxdl.runs import output, records, trust
 from jaxdl.runs.signals import Diverged
 from jaxdl.texts import cut, printable, quoted, shortened
 
@@ -89,7 +89,7 @@ def parse(
     options = {name: getattr(stored, name) for name in _fields(config_type) - _free(config_type)}
     typed = {*argv, *(argument.partition("=")[2] for argument in argv)}
     kept = {name: value for name, value in options.items() if value == getattr(config, name)}
-    trust.check_stored(path, options if resume is not None else kept, trust_run=config.trust_run, typed=typed)
+    calling.check_stored(path, options if resume is not None else kept, trust_run=config.trust_run, typed=typed)
     return config
 
 
@@ -191,7 +191,7 @@ def _paragraphs(text: str | None) -> str | None:
 
 def resuming(folder: str | os.PathLike, config: Any) -> str:
     """Return the arguments that resume a run: ``--resume DIR``, with ``--trust-run`` if its config needs it."""
-    foreign = any(trust.is_foreign(text) for value in vars(config).values() for text in trust.texts(value))
+    foreign = any(calling.is_foreign(text) for value in vars(config).values() for text in calling.texts(value))
     return f"--resume {quoted(folder)}{' --trust-run' if foreign else ''}"
 
 
@@ -318,9 +318,9 @@ def run_main(main: Callable[[], int]) -> None:
     than `ValueError`, `OSError`, `ImportError` and a lack of memory are bugs and keep their traceback. If the
     environment variable JAXDL_TRACEBACK is set, every exception does.
     """
-    output.show_any_text()
+    progress.show_any_text()
     try:
-        named = cast(TextIO, output.NamedOutput(sys.stdout))
+        named = cast(TextIO, progress.NamedOutput(sys.stdout))
         with warnings.catch_warnings(), contextlib.redirect_stdout(named):
             warnings.showwarning = _show_warning
             _check_here()

@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxdl import data, nn, training
+from jaxdl.runs import calling, names, records
 from jaxdl.runs import folder as folders
-from jaxdl.runs import names, records, trust
 from jaxdl.texts import cut, quoted
 
 Path = pathlib.Path
@@ -143,7 +143,7 @@ def load(folder: str | os.PathLike, *, optimizer: str | None = None, trust_run: 
         folder: the run folder.
         optimizer: the optimizer whose weights to load; the first one by default.
         trust_run: whether to import and call a network that is a ``package.module:function`` from outside of jaxdl.
-            It can be any code, so pass True only for folders that you trust.
+            It can be any code, so pass True only for folders that you calling.
 
     Raises:
         ValueError: for a folder that is not a run, a run without a checkpoint, an optimizer that is unknown or
@@ -173,7 +173,7 @@ def load(folder: str | os.PathLike, *, optimizer: str | None = None, trust_run: 
     if config.seeds > 1:
         raise ValueError(f"{folder}: holds a run for each of {config.seeds} seeds, such as {folder}/seed-{config.seed}")
     about = read_preprocessing(folder / PREPROCESSING)
-    trust.check_stored(path, {"model": config.model}, trust_run=trust_run)
+    calling.check_stored(path, {"model": config.model}, trust_run=trust_run)
     if not config.optimizer:
         raise ValueError(f"{path}: optimizer must hold at least one name")
     trained = _from_config(path, names.labels, config.optimizer)

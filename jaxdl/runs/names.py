@@ -13,8 +13,7 @@ import optax
 from flax import linen
 
 from jaxdl import data, interop, losses, models, nn, optimizers, studies
-from jaxdl.runs import trust
-from jaxdl.runs.calling import Named, called, function, parse, unknown
+from jaxdl.runs.calling import Named, called, function, is_path, parse, unknown
 
 _REASONS: Final = {  # of optimizers that a learning rate alone does not make
     "noisy_sgd": "it needs a random key",
@@ -230,7 +229,7 @@ def dataset(name: str, **options: Any) -> data.Dataset:
         (1797, 8, 8, 1)
     """
     # brackets in the name of a folder have no meaning, nor has a colon in the path of one that exists
-    called_by_name = ":" in name.partition("(")[0] and not trust.is_path(name)
+    called_by_name = ":" in name.partition("(")[0] and not is_path(name)
     found = _called_dataset(name) if called_by_name else data.load(name, **options)
     if not found.classes or found.images.ndim != 4:
         what = f"real targets {found.labels.shape}" if not found.classes else f"features {found.images.shape}"

@@ -22,7 +22,7 @@ from jaxdl import backprop
 HELD = (
     "activations", "analysis", "backprop", "classical", "compare", "data", "gradcheck", "initializers", "interop",
     "kernels", "layers", "losses", "metrics", "models", "nn", "optimizers", "plots", "primitives", "regularizers",
-    "runs", "schedules", "sizes", "studies", "training",
+    "demonstrations", "runs", "schedules", "sizes", "studies", "training",
     "analysis.changes", "applications.adversarial", "applications.colorization", "applications.detection",
     "applications.relaxation", "applications.search", "applications.style_transfer", "applications.transfer",
     "compare.streams",
@@ -59,6 +59,7 @@ SHARED = {
     "data.augmentation": dict.fromkeys(("contrast", "drop_pixels", "hue", "noise", "saturation"), "brightness")
     | dict.fromkeys(("rand_augment", "random_resized_crop", "rotate", "scale", "translate"), "crop")
     | {"vertical_flip": "flip"},
+    "demonstrations": {"commands": "makes an experiment's main: docs/adding.md"},
     "interop": {"read": "write_safetensors", "save": "load", "write_keras": "docs/works_with/keras_weights.md"},
     "interop.keras": dict.fromkeys(("densenet", "resnet"), "vgg"),
     "interop.torchvision": dict.fromkeys(("alexnet", "densenet", "googlenet", "vgg"), "resnet"),

@@ -21,7 +21,7 @@ from experiments import predict, summary
 from jaxdl import data, disk, runs
 from jaxdl.data.reading import archives, decoded, pixels
 from jaxdl.data.reading import images as images_module
-from jaxdl.runs import trust
+from jaxdl.runs import calling
 
 RANDOM = np.random.default_rng(0)
 COLOURS = RANDOM.integers(0, 256, (6, 4, 3), dtype=np.uint8)
@@ -327,11 +327,11 @@ def test_a_path_that_exists_is_no_function_whatever_its_name(tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)
     folder(tmp_path / "os:getcwd")
     assert runs.dataset("os:getcwd").classes == ("a", "b")
-    trust.check_stored(tmp_path / "config.json", {"dataset": "os:getcwd"}, trust_run=False)
+    calling.check_stored(tmp_path / "config.json", {"dataset": "os:getcwd"}, trust_run=False)
     with pytest.raises(ValueError, match="names code"):
-        trust.check_stored(tmp_path / "config.json", {"model": "os:getcwd"}, trust_run=False)
+        calling.check_stored(tmp_path / "config.json", {"model": "os:getcwd"}, trust_run=False)
     with pytest.raises(ValueError, match="names code"):
-        trust.check_stored(tmp_path / "config.json", {"dataset": "os:_exit"}, trust_run=False)
+        calling.check_stored(tmp_path / "config.json", {"dataset": "os:_exit"}, trust_run=False)
 
 
 # ---------------------------------------------------------------- archives

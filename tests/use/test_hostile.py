@@ -26,7 +26,7 @@ from experiments.train_cnn import command as train_cnn
 from experiments.transfer import command as transfer
 from jaxdl import data, nn, runs
 from jaxdl.data.reading import pixels
-from jaxdl.runs import commandline, trust
+from jaxdl.runs import calling, commandline
 
 ROOT = pathlib.Path(jaxdl.__file__).parents[1]
 SOURCES = [path for folder in ("jaxdl", "experiments", "benchmarks", "docs") for path in (ROOT / folder).rglob("*.py")]
@@ -123,7 +123,6 @@ WEIGHTS_ONLY = {"jaxdl/interop/torchfiles.py"}
 NUMPY = {"benchmarks/determinism.py", "benchmarks/speed/rows.py", "benchmarks/kills.py"}
 IMPORTED = {
     "jaxdl/runs/calling.py": "package.module:function; one that a run folder names needs trust_run",
-    "jaxdl/runs/trust.py": "modules of jaxdl and experiments alone",
     "jaxdl/extras.py": "optional libraries, named in the sources",
     "benchmarks/mutants/making.py": "modules of jaxdl, named in the sources",
     "experiments/catalogue.py": "the experiments themselves, found by their files",
@@ -273,7 +272,7 @@ def test_reports_read_no_code(tmp_path, stranger):
 def test_names_of_the_library_itself_need_no_flag():
     ours = ["jaxdl.models.capsnet:capsule_loss", "jaxdl.models:resnet20", "jaxdl.models.resnet:resnet20", "tiny_cnn"]
     ours += [*compare_optimizers.default_optimizers(), "optax.adam(eps=1e-3)"]
-    assert [name for name in ours if trust.is_foreign(name)] == []
+    assert [name for name in ours if calling.is_foreign(name)] == []
     foreign = [
         "os:_exit",
         "jaxdlx:f",
@@ -291,7 +290,7 @@ def test_names_of_the_library_itself_need_no_flag():
         ":f",
         "a:",
     ]
-    assert [name for name in foreign if not trust.is_foreign(name)] == []
+    assert [name for name in foreign if not calling.is_foreign(name)] == []
 
 
 def test_a_name_that_the_reader_gives_too_is_trusted(tmp_path, monkeypatch):

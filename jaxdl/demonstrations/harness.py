@@ -25,11 +25,9 @@ import jax
 import numpy as np
 
 from jaxdl import data
-from jaxdl.runs import claims, commandline, records
-from jaxdl.runs import folder as folders
-from jaxdl.runs.claims import Claim
-from jaxdl.runs.clock import seconds_of
-from jaxdl.runs.outcomes import (
+from jaxdl.demonstrations import claims
+from jaxdl.demonstrations.claims import Claim
+from jaxdl.demonstrations.outcomes import (
     ARRAYS,
     FIGURES,
     MEASUREMENTS,
@@ -41,6 +39,9 @@ from jaxdl.runs.outcomes import (
     Outcomes,
     arrays_file,
 )
+from jaxdl.runs import commandline, records
+from jaxdl.runs import folder as folders
+from jaxdl.runs.progress import seconds_of
 from jaxdl.runs.signals import StopRequest, catch_stop
 from jaxdl.texts import quoted
 
@@ -150,7 +151,13 @@ def checked(demonstration: Demonstration, config: Any) -> Any:
 def check_at_least(config: Any, **least: float | int) -> None:
     """Raise ValueError for an option below its least value; NaN is refused, too.
 
-    Example: ``check_at_least(config, depth=2, width=1)``.
+    Examples:
+        >>> config = demonstrations.DemonstrationOptions(seeds=0)
+        >>> try:
+        ...     demonstrations.check_at_least(config, seeds=1)
+        ... except ValueError as error:
+        ...     print(error)
+        seeds=0 is not allowed: it must be at least 1
     """
     for name, bound in least.items():
         if not getattr(config, name) >= bound:
