@@ -22,7 +22,6 @@ import numpy as np
 from jaxdl import activations, analysis, data, demonstrations, losses, optimizers
 from jaxdl.demonstrations import claims
 from jaxdl.layers import dense
-from jaxdl.runs import commandline
 
 KINDS = {"sigmoid": activations.sigmoid, "tanh": activations.tanh, "ReLU": activations.relu}
 KINDS |= {"leaky ReLU": activations.leaky_relu, "ELU": activations.elu}
@@ -185,4 +184,4 @@ DEMONSTRATION = demonstrations.Demonstration(
 main, write = demonstrations.commands(DEMONSTRATION, __doc__)
 
 if __name__ == "__main__":
-    commandline.run_main(main)
+    demonstrations.run_main(main)

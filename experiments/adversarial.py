@@ -25,7 +25,6 @@ import optax
 from jaxdl import activations, data, demonstrations, losses, models, nn, optimizers, runs
 from jaxdl.applications import adversarial
 from jaxdl.demonstrations import claims
-from jaxdl.runs import commandline
 
 SOFTMAX, MLP, TRAINED = CASES = ("softmax regression", "MLP", "MLP, adversarially trained")
 STEPS = 20  # of projected gradient, each of ε/8
@@ -196,4 +195,4 @@ DEMONSTRATION = demonstrations.Demonstration(
 main, write = demonstrations.commands(DEMONSTRATION, __doc__)
 
 if __name__ == "__main__":
-    commandline.run_main(main)
+    demonstrations.run_main(main)

@@ -22,7 +22,6 @@ import numpy as np
 from jaxdl import data, demonstrations, losses, models, optimizers, runs
 from jaxdl.data import augmentation
 from jaxdl.demonstrations import claims
-from jaxdl.runs import commandline
 
 ALL, NONE = "all", "none"
 OPERATIONS = {
@@ -193,4 +192,4 @@ DEMONSTRATION = demonstrations.Demonstration(
 main, write = demonstrations.commands(DEMONSTRATION, __doc__)
 
 if __name__ == "__main__":
-    commandline.run_main(main)
+    demonstrations.run_main(main)

@@ -22,7 +22,6 @@ import numpy as np
 from jaxdl import activations, data, demonstrations, losses
 from jaxdl.demonstrations import claims
 from jaxdl.layers import dense
-from jaxdl.runs import commandline
 
 RATES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 NOISE, TRAIN, DRAWS, LOOKS = "noise", 1000, 300, 100  # LOOKS: evaluations of a run
@@ -194,4 +193,4 @@ DEMONSTRATION = demonstrations.Demonstration(
 main, write = demonstrations.commands(DEMONSTRATION, __doc__)
 
 if __name__ == "__main__":
-    commandline.run_main(main)
+    demonstrations.run_main(main)

@@ -18,7 +18,6 @@ import numpy as np
 
 from jaxdl import analysis, data, demonstrations
 from jaxdl.demonstrations import claims
-from jaxdl.runs import commandline
 
 LEARNING, CHOICE, LOW, MIDDLE, HIGH = "learning curves", "choosing a degree", 1, 3, 9
 SIZES = (25, 50, 100, 200, 400)
@@ -198,4 +197,4 @@ DEMONSTRATION = demonstrations.Demonstration(Config, load, cases, run, judge, dr
 main, write = demonstrations.commands(DEMONSTRATION, __doc__)
 
 if __name__ == "__main__":
-    commandline.run_main(main)
+    demonstrations.run_main(main)

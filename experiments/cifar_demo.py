@@ -22,7 +22,6 @@ import numpy as np
 
 from jaxdl import data, demonstrations, losses, metrics, models, optimizers, runs, schedules
 from jaxdl.demonstrations import claims
-from jaxdl.runs import commandline
 
 SHOWN = 12
 PRINTED, OF = 65, 92  # right in the lectures
@@ -162,4 +161,4 @@ DEMONSTRATION = demonstrations.Demonstration(
 main, write = demonstrations.commands(DEMONSTRATION, __doc__)
 
 if __name__ == "__main__":
-    commandline.run_main(main)
+    demonstrations.run_main(main)

@@ -22,7 +22,6 @@ import numpy as np
 
 from jaxdl import activations, analysis, data, demonstrations, losses, models, nn, optimizers, runs
 from jaxdl.demonstrations import claims
-from jaxdl.runs import commandline
 
 CNN, SAME, LARGE, NEIGHBOURS, SVM, HOG = METHODS = (
     "CNN", "MLP of as many parameters", "MLP of ten times as many", "nearest neighbours", "SVM", "HOG and linear",
@@ -198,4 +197,4 @@ DEMONSTRATION = demonstrations.Demonstration(
 main, write = demonstrations.commands(DEMONSTRATION, __doc__)
 
 if __name__ == "__main__":
-    commandline.run_main(main)
+    demonstrations.run_main(main)

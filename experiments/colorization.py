@@ -22,7 +22,6 @@ import numpy as np
 from jaxdl import activations, data, demonstrations, losses, nn, optimizers, runs, schedules
 from jaxdl.applications import colorization
 from jaxdl.demonstrations import claims
-from jaxdl.runs import commandline
 
 GREY, MEAN, REGRESSION, HISTOGRAM = CASES = ("grey", "mean colour", "regression", "histogram")
 SIZE = 16  # of the maps of colour
@@ -195,4 +194,4 @@ DEMONSTRATION = demonstrations.Demonstration(Config, load, lambda config: CASES,
 main, write = demonstrations.commands(DEMONSTRATION, __doc__)
 
 if __name__ == "__main__":
-    commandline.run_main(main)
+    demonstrations.run_main(main)

@@ -23,7 +23,6 @@ from scipy import stats
 
 from jaxdl import demonstrations
 from jaxdl.demonstrations import claims
-from jaxdl.runs import commandline
 
 ROOT = Path(__file__).parents[1]
 # per cent of ImageNet's validation images, top-1 and top-5: https://docs.pytorch.org/0.1.12/torchvision/models.html,
@@ -186,4 +185,4 @@ DEMONSTRATION = demonstrations.Demonstration(Config, load, lambda config: ("netw
 main, write = demonstrations.commands(DEMONSTRATION, __doc__)
 
 if __name__ == "__main__":
-    commandline.run_main(main)
+    demonstrations.run_main(main)

@@ -22,7 +22,6 @@ import numpy as np
 
 from jaxdl import data, demonstrations, losses, models, optimizers, runs
 from jaxdl.demonstrations import claims
-from jaxdl.runs import commandline
 
 RATES, BATCH, DEV = (1e-3, 4e-3), 64, 1000
 
@@ -186,4 +185,4 @@ DEMONSTRATION = demonstrations.Demonstration(
 main, write = demonstrations.commands(DEMONSTRATION, __doc__)
 
 if __name__ == "__main__":
-    commandline.run_main(main)
+    demonstrations.run_main(main)

@@ -24,7 +24,6 @@ import numpy as np
 from jaxdl import activations, analysis, demonstrations, optimizers
 from jaxdl.demonstrations import claims
 from jaxdl.layers import dense
-from jaxdl.runs import commandline
 
 DEPTHS = (1, 2, 4)
 RATES = (1e-3, 3e-3, 1e-2, 3e-2)
@@ -194,4 +193,4 @@ DEMONSTRATION = demonstrations.Demonstration(
 main, write = demonstrations.commands(DEMONSTRATION, __doc__)
 
 if __name__ == "__main__":
-    commandline.run_main(main)
+    demonstrations.run_main(main)

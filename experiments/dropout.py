@@ -24,7 +24,6 @@ import numpy as np
 
 from jaxdl import activations, data, demonstrations, initializers, layers, losses, optimizers, runs
 from jaxdl.demonstrations import claims
-from jaxdl.runs import commandline
 
 RATES, RADII = (0.0, 0.25, 0.5, 0.75), (1.0, 2.0, 3.0, 4.0)
 OF_INPUTS, BATCH, RECORDS = 0.4, 100, 10  # share of the rate at inputs; examples per step; tests on dev examples
@@ -198,4 +197,4 @@ DEMONSTRATION = demonstrations.Demonstration(Config, load, cases, run, judge, dr
 main, write = demonstrations.commands(DEMONSTRATION, __doc__)
 
 if __name__ == "__main__":
-    commandline.run_main(main)
+    demonstrations.run_main(main)

@@ -21,7 +21,6 @@ import numpy as np
 
 from jaxdl import data, demonstrations, losses, metrics, models, optimizers, runs, schedules
 from jaxdl.demonstrations import claims
-from jaxdl.runs import commandline
 
 SAME, BAGGING, DECAY = CASES = ("same data", "bagging", "decaying rate")
 RATE, BATCH, POLYAK = 2e-3, 64, 0.995
@@ -149,4 +148,4 @@ DEMONSTRATION = demonstrations.Demonstration(Config, load, lambda config: CASES,
 main, write = demonstrations.commands(DEMONSTRATION, __doc__)
 
 if __name__ == "__main__":
-    commandline.run_main(main)
+    demonstrations.run_main(main)

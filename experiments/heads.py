@@ -23,7 +23,6 @@ import numpy as np
 from jaxdl import activations, data, demonstrations, losses, metrics, nn, optimizers, schedules
 from jaxdl.applications import detection
 from jaxdl.demonstrations import claims
-from jaxdl.runs import commandline
 
 JOINT = "one trunk"
 CASES = (JOINT, *(HEADS := ("class", "mask", "boxes")))
@@ -198,4 +197,4 @@ DEMONSTRATION = demonstrations.Demonstration(Config, load, lambda config: CASES,
 main, write = demonstrations.commands(DEMONSTRATION, __doc__)
 
 if __name__ == "__main__":
-    commandline.run_main(main)
+    demonstrations.run_main(main)

@@ -24,7 +24,6 @@ from jaxdl import activations, data, demonstrations, losses, optimizers, regular
 from jaxdl.applications import search
 from jaxdl.demonstrations import claims
 from jaxdl.layers import dense
-from jaxdl.runs import commandline
 
 ONE, FOUR = CASES = ("one dimension", "four dimensions")
 RATE = {"rate": search.log_uniform(1e-3, 10.0)}
@@ -198,4 +197,4 @@ DEMONSTRATION = demonstrations.Demonstration(
 main, write = demonstrations.commands(DEMONSTRATION, __doc__)
 
 if __name__ == "__main__":
-    commandline.run_main(main)
+    demonstrations.run_main(main)

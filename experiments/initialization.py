@@ -24,7 +24,6 @@ from scipy import stats
 from jaxdl import activations, data, demonstrations, initializers, losses, optimizers
 from jaxdl.demonstrations import claims
 from jaxdl.layers import dense
-from jaxdl.runs import commandline
 
 KINDS = {"sigmoid": activations.sigmoid, "ReLU": activations.relu}
 RULES = {"lecun": 1.0, "glorot": 1.0, "he": 2.0}  # variance times n of a square kernel
@@ -198,4 +197,4 @@ DEMONSTRATION = demonstrations.Demonstration(
 main, write = demonstrations.commands(DEMONSTRATION, __doc__)
 
 if __name__ == "__main__":
-    commandline.run_main(main)
+    demonstrations.run_main(main)

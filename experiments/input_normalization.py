@@ -22,7 +22,6 @@ import numpy as np
 from jaxdl import activations, analysis, classical, demonstrations, losses, optimizers
 from jaxdl.demonstrations import claims
 from jaxdl.layers import dense
-from jaxdl.runs import commandline
 
 TARGETS = {"diabetes": 1.01, "breast cancer": 0.07, "digits": 0.1}  # training losses; of diabetes, over the least one
 FIRST = lambda loss: lambda z, y: loss(z[:, 0], y)
@@ -195,4 +194,4 @@ DEMONSTRATION = demonstrations.Demonstration(
 main, write = demonstrations.commands(DEMONSTRATION, __doc__)
 
 if __name__ == "__main__":
-    commandline.run_main(main)
+    demonstrations.run_main(main)

@@ -24,7 +24,6 @@ from jaxdl import analysis, data, demonstrations, layers, losses, models, nn, op
 from jaxdl.analysis import changes
 from jaxdl.demonstrations import claims
 from jaxdl.models.capsnet import capsule_loss
-from jaxdl.runs import commandline
 
 MLP, LENET, CAPSNET = NETS = ("MLP", "LeNet", "CapsNet")
 PERMUTED = ", permuted"
@@ -198,4 +197,4 @@ DEMONSTRATION = demonstrations.Demonstration(
 main, write = demonstrations.commands(DEMONSTRATION, __doc__)
 
 if __name__ == "__main__":
-    commandline.run_main(main)
+    demonstrations.run_main(main)

@@ -23,7 +23,6 @@ import numpy as np
 
 from jaxdl import analysis, data, demonstrations, losses, models, nn, optimizers, runs
 from jaxdl.demonstrations import claims
-from jaxdl.runs import commandline
 
 SOFTMAX, MLP = CASES = ("softmax regression", "MLP")
 PEOPLE, BATCH, PIXELS = 0.2, 64, 2  # % wrong; examples per step; shift of the data from elsewhere
@@ -176,4 +175,4 @@ DEMONSTRATION = demonstrations.Demonstration(
 main, write = demonstrations.commands(DEMONSTRATION, __doc__)
 
 if __name__ == "__main__":
-    commandline.run_main(main)
+    demonstrations.run_main(main)

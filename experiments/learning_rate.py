@@ -24,7 +24,6 @@ from jax.flatten_util import ravel_pytree
 from jaxdl import activations, analysis, data, demonstrations, losses, optimizers, regularizers, schedules, training
 from jaxdl.demonstrations import claims
 from jaxdl.layers import dense
-from jaxdl.runs import commandline
 
 RATES = (1e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 FACTORS = (0.5, 0.9, 1.1, 1.5)  # of 2/λ, at which descent is tried
@@ -198,4 +197,4 @@ DEMONSTRATION = demonstrations.Demonstration(
 main, write = demonstrations.commands(DEMONSTRATION, __doc__)
 
 if __name__ == "__main__":
-    commandline.run_main(main)
+    demonstrations.run_main(main)

@@ -22,7 +22,6 @@ import numpy as np
 
 from jaxdl import analysis, classical, data, demonstrations, optimizers, studies
 from jaxdl.demonstrations import claims
-from jaxdl.runs import commandline
 
 CASES = ("diabetes, all columns", "diabetes, one column", "house prices")
 BODY_MASS = 2  # its column in the diabetes data
@@ -173,4 +172,4 @@ DEMONSTRATION = demonstrations.Demonstration(
 main, write = demonstrations.commands(DEMONSTRATION, __doc__)
 
 if __name__ == "__main__":
-    commandline.run_main(main)
+    demonstrations.run_main(main)

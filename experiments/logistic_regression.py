@@ -23,7 +23,6 @@ import numpy as np
 
 from jaxdl import analysis, classical, data, demonstrations, losses
 from jaxdl.demonstrations import claims
-from jaxdl.runs import commandline
 
 CASES = ("three points", "breast cancer", "breast cancer without a penalty")
 SURFACES = ("cross entropy", "squared error")
@@ -176,4 +175,4 @@ DEMONSTRATION = demonstrations.Demonstration(Config, load, lambda config: CASES,
 main, write = demonstrations.commands(DEMONSTRATION, __doc__)
 
 if __name__ == "__main__":
-    commandline.run_main(main)
+    demonstrations.run_main(main)

@@ -23,7 +23,6 @@ import optax
 
 from jaxdl import activations, classical, data, demonstrations, losses, models, nn, optimizers
 from jaxdl.demonstrations import claims
-from jaxdl.runs import commandline
 
 NETS = ("linear", "deep linear", "ReLU")
 SHAPES = ("rings", "spiral")
@@ -173,4 +172,4 @@ DEMONSTRATION = demonstrations.Demonstration(
 main, write = demonstrations.commands(DEMONSTRATION, __doc__)
 
 if __name__ == "__main__":
-    commandline.run_main(main)
+    demonstrations.run_main(main)

@@ -24,7 +24,6 @@ import numpy as np
 from benchmarks import claims as measuring
 from jaxdl import demonstrations, optimizers, studies
 from jaxdl.demonstrations import claims
-from jaxdl.runs import commandline
 from jaxdl.studies import landscapes
 
 HURTS = {"κ = 25": 25.0, "κ = 1000": 1000.0}
@@ -171,4 +170,4 @@ DEMONSTRATION = demonstrations.Demonstration(
 main, write = demonstrations.commands(DEMONSTRATION, __doc__)
 
 if __name__ == "__main__":
-    commandline.run_main(main)
+    demonstrations.run_main(main)

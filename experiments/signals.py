@@ -22,7 +22,6 @@ import numpy as np
 
 from jaxdl import activations, analysis, demonstrations, initializers, losses, nn
 from jaxdl.demonstrations import claims
-from jaxdl.runs import commandline
 
 ACTIVATIONS = {"sigmoid": activations.sigmoid, "tanh": activations.tanh, "ReLU": activations.relu}
 RULES = {"N(0, .01²)": initializers.normal(0.01), "Glorot": initializers.glorot_normal()}
@@ -198,4 +197,4 @@ DEMONSTRATION = demonstrations.Demonstration(
 main, write = demonstrations.commands(DEMONSTRATION, __doc__)
 
 if __name__ == "__main__":
-    commandline.run_main(main)
+    demonstrations.run_main(main)

@@ -25,7 +25,6 @@ import numpy as np
 from jaxdl import activations, demonstrations, layers, optimizers
 from jaxdl.applications import style_transfer
 from jaxdl.demonstrations import claims
-from jaxdl.runs import commandline
 
 ADAM, LBFGS, NOISE, SMOOTH, STRONG = CASES = ("Adam", "L-BFGS", "from noise", "with variation", "ten times the style")
 WIDTHS = (16, 32, 32, 32)  # of the random filters, by scale
@@ -190,4 +189,4 @@ DEMONSTRATION = demonstrations.Demonstration(Config, load, lambda config: CASES,
 main, write = demonstrations.commands(DEMONSTRATION, __doc__)
 
 if __name__ == "__main__":
-    commandline.run_main(main)
+    demonstrations.run_main(main)

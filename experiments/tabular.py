@@ -21,7 +21,6 @@ import numpy as np
 
 from jaxdl import activations, classical, data, demonstrations, losses, nn, optimizers, training
 from jaxdl.demonstrations import claims
-from jaxdl.runs import commandline
 
 DIABETES, CANCER, STUDENTS = TABLES = ("diabetes", "breast cancer", "students")
 RATES, BATCH, PATIENCE = (1e-3, 1e-2), 32, 8
@@ -166,4 +165,4 @@ DEMONSTRATION = demonstrations.Demonstration(Config, load, lambda config: TABLES
 main, write = demonstrations.commands(DEMONSTRATION, __doc__)
 
 if __name__ == "__main__":
-    commandline.run_main(main)
+    demonstrations.run_main(main)

@@ -24,6 +24,7 @@ from experiments.filters import images, maps, sensor, waves
 from experiments.listings import beside, loops
 from experiments.regularization import command as regularization
 from jaxdl import runs
+from jaxdl.demonstrations import harness
 
 SQUARES, DIGITS = ["--dataset", "tests.nets:squares"], ["--dataset", "digits"]
 PHOTOGRAPHS = ["--dataset", "tests.zoo:photographs"]

@@ -3,6 +3,7 @@
 from jaxdl.demonstrations.claims import Claim
 from jaxdl.demonstrations.harness import Demonstration, DemonstrationOptions, Drawing, check_at_least, commands
 from jaxdl.demonstrations.outcomes import Outcomes
+from jaxdl.runs.commandline import run_main
 
 __all__ = [
     "Claim",
@@ -12,4 +13,5 @@ __all__ = [
     "Outcomes",
     "check_at_least",
     "commands",
+    "run_main",
 ]

@@ -59,7 +59,7 @@ SHARED = {
     "data.augmentation": dict.fromkeys(("contrast", "drop_pixels", "hue", "noise", "saturation"), "brightness")
     | dict.fromkeys(("rand_augment", "random_resized_crop", "rotate", "scale", "translate"), "crop")
     | {"vertical_flip": "flip"},
-    "demonstrations": {"commands": "makes an experiment's main: docs/adding.md"},
+    "demonstrations": dict.fromkeys(("commands", "run_main"), "experiments.linear_regression"),
     "interop": {"read": "write_safetensors", "save": "load", "write_keras": "docs/works_with/keras_weights.md"},
     "interop.keras": dict.fromkeys(("densenet", "resnet"), "vgg"),
     "interop.torchvision": dict.fromkeys(("alexnet", "densenet", "googlenet", "vgg"), "resnet"),
