@@ -19,6 +19,7 @@ CPUs takes at least its CPU time / n, which bounds "together" where the step use
 """
 
 import argparse
+import collections
 import importlib.metadata
 import itertools
 import multiprocessing
@@ -40,9 +41,9 @@ from jaxdl.data import streaming
 
 BATCH, WORKERS, MOST, EPOCHS = 128, 2, 10_000, 3
 NETS = {"lenet5": ("fashion_mnist", 28, "png"), "resnet18": ("cifar10", 64, "jpg")}  # data, pixels, kind of file
-BLOCK = {"lenet5": 100, "resnet18": 8}  # batches that count
-AHEAD = 4  # batches at the start of a block that do not count, because they may have been read before it
-PER_BATCH, FILES, BLOCKS = 32, 2048, 7
+BLOCK = {"lenet5": 100, "resnet18": 2}  # batches that count
+AHEAD = 2  # batches at the start of a block that do not count, because they may have been read before it
+PER_BATCH, FILES, BLOCKS = 32, 2048, 5
 READERS = ("jaxdl, threads", "jaxdl, 2 processes", "torch, 2 processes")
 
 
@@ -171,45 +172,56 @@ def training_step(name: str, train: data.Examples) -> tuple[Callable[[Any], Any]
     return use, parallel.shard
 
 
-def behind(name: str, folder: Path, workers: int) -> str:
-    """Return the cells of a row: the medians of the blocks."""
+def loader_of(train: data.Examples, workers: int) -> Iterator[data.Batch]:
+    """Yield batches without end."""
+    loader = streaming.Loader(train, PER_BATCH, seed=0, epochs=10**6, random_crop=True, workers=workers)
+    return itertools.chain.from_iterable(map(loader.batches, itertools.count()))
+
+
+def behind(name: str, folder: Path) -> str:
+    """Return the rows of a network, for each number of workers: the medians of the blocks."""
     from jaxdl import training
 
     write_data(*NETS[name], folder, FILES)
     stream = streaming.open_images(folder, cache=False)
     train = streaming.split(stream, seed=0, dev_fraction=0, test_fraction=0.1).train
     use, place = training_step(name, train)
-    loader = streaming.Loader(train, PER_BATCH, seed=0, epochs=10**6, random_crop=True, workers=workers)
-    batches = itertools.chain.from_iterable(map(loader.batches, itertools.count()))
-    resident = place(next(batches))
+    loaders = {workers: loader_of(train, workers) for workers in (0, 1, 2)}
+    resident = place(next(loaders[0]))
     for _ in range(2):
         use(resident)
-    found: dict[str, list[Took]] = {"step": [], "reading": [], "together": []}
+    found: dict[Any, list[Took]] = collections.defaultdict(list)
     for _ in range(BLOCKS):
         found["step"].append(timed(itertools.repeat(resident), use, BLOCK[name]))
-        found["reading"].append(timed(batches, lambda batch: batch.weight, BLOCK[name]))
-        found["together"].append(timed(training.prefetch(batches, place), use, BLOCK[name]))
-    loader.close()
-    wall = {kind: statistics.median(took.wall for took in tooks) for kind, tooks in found.items()}
-    cpu = {kind: statistics.median(took.cpu for took in tooks) for kind, tooks in found.items()}
-    longer, shorter = max(wall["step"], wall["reading"]), min(wall["step"], wall["reading"])
-    hidden = (longer + shorter - wall["together"]) / shorter
-    times = " | ".join(f"{1e3 * wall[kind]:,.0f} ({1e3 * cpu[kind]:,.0f})" for kind in found)
-    return f"{1 / wall['reading']:,.1f} | {times} | {wall['together'] / longer:.2f} | {100 * hidden:,.0f}"
+        for workers, batches in loaders.items():
+            found["reading", workers].append(timed(batches, lambda batch: batch.weight, BLOCK[name]))
+            found["together", workers].append(timed(training.prefetch(batches, place), use, BLOCK[name]))
+    median = {kind: Took(*map(statistics.median, zip(*tooks, strict=True))) for kind, tooks in found.items()}
+    trios = [(median["step"], median["reading", workers], median["together", workers]) for workers in loaders]
+    return "\n".join(row_behind(name, workers, *trio) for workers, trio in zip(loaders, trios, strict=True))
+
+
+def row_behind(name: str, workers: int, step: Took, reading: Took, together: Took) -> str:
+    """Return a row of the table."""
+    longer, shorter = max(step.wall, reading.wall), min(step.wall, reading.wall)
+    hidden = (longer + shorter - together.wall) / shorter
+    times = " | ".join(f"{1e3 * one.wall:,.0f} ({1e3 * one.cpu:,.0f})" for one in (step, reading, together))
+    start = f"| {name} | {workers or 'threads'} | {1 / reading.wall:,.1f} | {times} |"
+    return f"{start} {together.wall / longer:.2f} | {100 * hidden:,.0f} | {os.getloadavg()[0]:.1f} |"
 
 
 def show_behind(names: list[str]) -> None:
-    """Print a row for each network and number of workers, each from a process of its own."""
+    """Print the rows of each network, from a process of its own."""
     print(f"{os.cpu_count()} CPUs; {BLOCKS} blocks of each, of batches of {PER_BATCH}\n")
     head = "network | workers | batches/s read | step (CPU), ms | reading (CPU), ms | together (CPU), ms"
     print(f"| {head} | together / longer | hidden (%) | load |\n|---|---:|---:|---:|---:|---:|---:|---:|---:|")
-    for name, workers in itertools.product(names, (0, 1, 2)):
+    for name in names:
         with tempfile.TemporaryDirectory() as folder:
-            command = [sys.executable, "-m", "benchmarks.streaming", "--one-behind", name, folder, str(workers)]
+            command = [sys.executable, "-m", "benchmarks.streaming", "--one-behind", name, folder]
             ran = subprocess.run(command, capture_output=True, text=True, check=False)
         if ran.returncode:
             sys.exit(ran.stderr)
-        print(f"| {name} | {workers or 'threads'} | {ran.stdout.strip()} | {os.getloadavg()[0]:.1f} |", flush=True)
+        print(ran.stdout.strip(), flush=True)
 
 
 def main() -> None:
@@ -217,14 +229,13 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[1000, 10_000, 100_000], help="numbers of images")
     parser.add_argument("--one", nargs=2, metavar=("READER", "FOLDER"), help="measure one row in this process")
     parser.add_argument("--behind", nargs="+", choices=NETS, help="whether reading hides behind the step of these")
-    parser.add_argument("--one-behind", nargs=3, metavar=("NET", "FOLDER", "WORKERS"), help="as --one, of --behind")
+    parser.add_argument("--one-behind", nargs=2, metavar=("NET", "FOLDER"), help="as --one, of --behind")
     options = parser.parse_args()
     if options.behind:
         show_behind(options.behind)
         return
     if options.one_behind:
-        name, folder, workers = options.one_behind
-        print(behind(name, Path(folder), int(workers)))
+        print(behind(options.one_behind[0], Path(options.one_behind[1])))
         return
     if options.one:
         print(measure(options.one[0], Path(options.one[1])))
