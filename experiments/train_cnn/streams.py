@@ -10,6 +10,7 @@ read again and resized. Grey images of more than a third of `RESIDENT` are read 
 pixels only if they would fit in colour.
 """
 
+import math
 import re
 import time
 from collections.abc import Iterator
@@ -23,10 +24,11 @@ from experiments.train_cnn import targets
 from experiments.train_cnn.config import Config, require
 from jaxdl import data, runs
 from jaxdl.data import streaming
-from jaxdl.data.reading import decoded
+from jaxdl.data.reading import decoded, pixels
 from jaxdl.data.reading.archives import is_packed
 from jaxdl.data.reading.fetching import cache_folder
 from jaxdl.data.reading.images import MOST_DECODED, SizesDiffer
+from jaxdl.data.streaming.index import shards_in
 
 RESIDENT: Final = 1 << 30  # bytes of decoded images, as many as `training.fits_in_memory` allows on a CPU
 EVALUATED: Final = 1 << 26  # bytes of a batch of evaluation
@@ -63,6 +65,8 @@ def open_data(config: Config) -> Opened:
         ValueError: for a data set that cannot be streamed although that, or a size of its images, was asked for.
         ImportError: if Grain is needed and not installed; the message names the extra.
     """
+    largest = math.isqrt(pixels.MOST_PIXELS)
+    require((config.image_size or 0) <= largest, "image_size", config.image_size, f"at most {largest:,}")
     fractions: dict[str, Any] = {"dev_fraction": config.dev_fraction, "test_fraction": config.test_fraction}
     if config.targets:
         folder = Path(config.dataset).expanduser()
@@ -110,7 +114,7 @@ def _wants_stream(config: Config) -> bool:
         return asked
     if path.is_file() and (is_packed(path) or path.stat().st_size <= RESIDENT // 8):  # deflated less than eightfold
         return False
-    return _holds_shards(path) or streaming.estimate(path) > RESIDENT
+    return (path.is_dir() and bool(shards_in(path))) or streaming.estimate(path) > RESIDENT
 
 
 def _is_random_access(config: Config) -> bool:
@@ -123,10 +127,6 @@ def _path(config: Config) -> Path | None:
     path = Path(config.dataset).expanduser()
     named = re.sub("[-_ ]", "", config.dataset.lower()) in {name.replace("_", "") for name in data.NAMES}
     return None if named or not streaming.looks_streamable(path) else path
-
-
-def _holds_shards(path: Path) -> bool:
-    return path.is_dir() and any(path.rglob("*.tar"))
 
 
 def _size(config: Config, known: set[tuple[int, int]]) -> int | None:

@@ -195,3 +195,27 @@ def test_damaged_files_are_named_and_skipped_alike_in_memory_and_streamed(tmp_pa
         shapes.append([part.images[:] for part in found.splits])
     for one, other in zip(*shapes, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_archives_beside_images_do_not_count_and_shards_may_be_in_capitals(pets, tmp_path):
+    shard = tmp_path / "shards" / "PETS.TAR"
+    shard.parent.mkdir()
+    with tarfile.open(shard, "w") as archive:
+        archive.add(pets, "")
+    kept = opened(pets)
+    (pets / "cat").joinpath("notes.tar").write_bytes(b"no archive")
+    with pytest.warns(RuntimeWarning, match=r"1 files beside the images were skipped \(1 .tar\)"):
+        beside = opened(pets)
+    with pytest.warns(RuntimeWarning, match=r"1 other files were skipped \(1 .tar\), the first is cat/notes.tar"):
+        streamed = opened(pets, stream="always")
+    for found in (beside, streamed, opened(shard.parent)):
+        for part, expected in zip(found.splits, kept.splits, strict=True):
+            np.testing.assert_array_equal(part.images[:], expected.images)
+            np.testing.assert_array_equal(part.labels, expected.labels)
+
+
+def test_sizes_and_workers_beyond_all_limits_are_refused(pets):
+    with pytest.raises(ValueError, match=r"image_size=100000 is not allowed: it must be at most 9,459"):
+        opened(pets, image_size=100_000)
+    with pytest.raises(ValueError, match=r"workers is 100000; allowed are 0 to 256"):
+        opened(pets, stream="always", workers=100_000)

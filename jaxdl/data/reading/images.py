@@ -221,7 +221,7 @@ def _with_image(path: Path, found: _Survey, entry: ArchiveEntry, skip_unreadable
         raise SizesDiffer(
             f"{readable(str(path))}: {name} is {header.size[0]} x {header.size[1]} pixels, but {found.names[0]} is "
             f"{found.size[0]} x {found.size[1]}; all images must have one size",
-            {header.size[::-1], found.size[::-1]},
+            {(height, width) for width, height in (header.size, found.size)},
         )
     found.names.append(name)
     if header.has_frames:
