@@ -8,26 +8,22 @@ import numpy as np
 
 
 class GatheredImages:
-    """Images of one size, grey until the first one of colours is appended, from which on all are RGB.
+    """Images of the size of the first one, grey until one of colours is appended, from which on all are RGB."""
 
-    Args:
-        height: of every image, pixels.
-        width: of every image, pixels.
-    """
-
-    def __init__(self, height: int, width: int) -> None:
-        self._height, self._width, self._channels = height, width, 1
+    def __init__(self) -> None:
+        self._height, self._width, self._channels = 0, 0, 1
         self._pixels = bytearray()
 
     def __len__(self) -> int:
-        return len(self._pixels) // (self._height * self._width * self._channels)
+        return len(self._pixels) // max(self._height * self._width * self._channels, 1)
 
     def fits(self, image: np.ndarray) -> bool:
-        """Return whether an image has the height and width of the others."""
-        return image.shape[:2] == (self._height, self._width)
+        """Return whether an image has the height and width of the others, if there are any."""
+        return not self._pixels or image.shape[:2] == (self._height, self._width)
 
     def append(self, image: np.ndarray) -> None:
-        """Add an image as uint8 (H, W) or (H, W, 3)."""
+        """Add an image that fits, as uint8 (H, W) or (H, W, 3)."""
+        self._height, self._width = image.shape[:2]
         if image.ndim == 3:
             self.to_colour()
         if image.ndim == 2 and self._channels == 3:
@@ -46,7 +42,8 @@ class GatheredImages:
 
     def to_colour(self) -> None:
         """Make all images RGB, in place: from the last one to the first, since each moves up."""
-        if self._channels == 3:
+        if self._channels == 3 or not self._pixels:
+            self._channels = 3
             return
         count, size = len(self), self._height * self._width
         self._pixels += bytes(2 * len(self._pixels))

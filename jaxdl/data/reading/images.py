@@ -51,7 +51,7 @@ class _Survey(NamedTuple):
     digest: str  # SHA-256 over names and contents
     decoded: list[str]  # names of the images that were decoded, as they are gathered
     damaged: dict[str, str]  # name -> message of each image whose header can be read and whose pixels cannot
-    images: GatheredImages | None  # None if there are none, or none are needed because an error will be raised
+    images: GatheredImages  # without any where none are needed, because an error will be raised
 
 
 def load_images(path: Path, *, skip_unreadable: bool = False) -> Dataset:
@@ -107,7 +107,6 @@ def _decode_all(path: Path, *, skip_unreadable: bool) -> tuple[Dataset, list[str
         _check_unreadable(found, skip_unreadable)
         # the layout again, because a class may have lost its last image
         entries = sort_entries(where, kept, found.folders, found.others)
-    assert found.images is not None
     number = {name: i for i, name in enumerate(found.decoded)}
     images = found.images.ordered(np.array([number[entry.name] for entry in entries]))
     return _assemble(path, entries, images, found), _left_out(found)
@@ -187,7 +186,7 @@ def _counted(names: Sequence[str]) -> str:
 
 def _survey(path: Path, skip_unreadable: bool) -> _Survey:
     """Return names, folders, common size and mode of all images, and their pixels."""
-    found = _Survey([], [], [], [], [], (0, 0), "L", "", [], {}, None)
+    found = _Survey([], [], [], [], [], (0, 0), "L", "", [], {}, GatheredImages())
     digest = hashlib.sha256()
     for each in survey(path, pixels.SUFFIXES):
         match each.kind:
@@ -229,27 +228,25 @@ def _with_image(path: Path, found: _Survey, entry: ArchiveEntry, skip_unreadable
     found = found._replace(size=header.size, mode="RGB" if "RGB" in (found.mode, header.mode) else "L")
     # an error will be raised, and its message needs the other headers alone
     if (found.unreadable and not skip_unreadable) or _total(found) > MOST_DECODED:
-        return found._replace(images=None)
-    return _with_pixels(found, entry, where, header)
+        return found._replace(images=GatheredImages())
+    _decode(found, entry, where, header)
+    return found
 
 
-def _with_pixels(found: _Survey, entry: ArchiveEntry, where: str, header: pixels.Header) -> _Survey:
-    """Return the findings with the pixels of the file, or with its problem."""
-    width, height = header.size
-    images = GatheredImages(height, width) if found.images is None else found.images
+def _decode(found: _Survey, entry: ArchiveEntry, where: str, header: pixels.Header) -> None:
+    """Add the pixels of a file, or the message about them, to the findings."""
     if header.mode == "RGB":
-        images.to_colour()
+        found.images.to_colour()
     try:
         one = pixels.decode(entry.contents, where)
     except pixels.UnreadableImage as error:
         found.damaged[entry.name] = str(error)
-        return found._replace(images=images)
-    if one.shape[:2] != (height, width):
+        return
+    if one.shape[1::-1] != header.size:
         found.damaged[entry.name] = f"{where} has {one.shape[1]} x {one.shape[0]} pixels, unlike its header"
-    else:
-        images.append(one)
-        found.decoded.append(entry.name)
-    return found._replace(images=images)
+        return
+    found.images.append(one)
+    found.decoded.append(entry.name)
 
 
 def _where(path: Path, name: str) -> str:

@@ -99,7 +99,7 @@ class _Kept:
         """Add the next images, which should be ``wanted`` ones."""
         for image in images:
             if self.images is None:
-                self.images = GatheredImages(image.shape[0], image.shape[1])
+                self.images = GatheredImages()
             self._complete = self._complete and self.images.fits(image)
             if self._complete:
                 self.images.append(image)
