@@ -1,16 +1,21 @@
 """Folders and archives of images per class: layouts, the cache, and every way they can be wrong."""
 
+import builtins
+import collections
 import hashlib
 import io
 import shutil
 import tarfile
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from jaxdl import data
+from jaxdl.data.reading import gathering
 from jaxdl.data.reading import images as images_module
+from jaxdl.data.reading import pixels as pixels_module
 
 Image = pytest.importorskip("PIL.Image", reason="reading images needs Pillow")
 RNG = np.random.default_rng(0)
@@ -257,3 +262,88 @@ def test_moving_a_folder_does_not_confuse_the_cache(tmp_path):
     other = shutil.move(folder, tmp_path / "moved")
     write(tmp_path / "pets", {name: png(picture()) for name in FILES})
     check(data.load(Path(other)))
+
+
+# ---------------------------------------------------------------- one pass
+
+
+@pytest.fixture
+def seen(monkeypatch):
+    """How often each image file was opened, and each image decoded."""
+    opened, decoded = collections.Counter(), collections.Counter()
+    real_open, real_decode = builtins.open, pixels_module.decode
+
+    def counting_open(path, *args, **options):
+        if str(path).endswith((".png", ".tar", ".tar.gz")):
+            opened[Path(path).name] += 1
+        return real_open(path, *args, **options)
+
+    def counting_decode(contents, where, mode=None):
+        decoded[where] += 1
+        return real_decode(contents, where, mode)
+
+    monkeypatch.setattr(builtins, "open", counting_open)
+    monkeypatch.setattr(pixels_module, "decode", counting_decode)
+    return opened, decoded
+
+
+def test_every_file_is_opened_and_decoded_once(tmp_path, seen):
+    numbered = {f"{part}/{label}/{part}{label}{i}.png": picture() for part, label, i in PLACES}
+    folder = write(tmp_path / "pets", {name: png(value) for name, value in numbered.items()})
+    dataset = data.load(folder)
+    opened, decoded = seen
+    assert dict(opened) == {Path(name).name: 1 for name in numbered}
+    assert sorted(decoded.values()) == [1] * len(numbered)
+    for part, images in (("train", dataset.images), ("val", dataset.dev_images), ("test", dataset.test_images)):
+        names = sorted(name for name in numbered if name.startswith(part))
+        np.testing.assert_array_equal(images, np.stack([numbered[name] for name in names]))
+
+
+PLACES = [(part, label, i) for part in ("test", "train", "val") for label in ("cat", "ant") for i in range(3)]
+
+
+@pytest.mark.parametrize(("suffix", "mode"), [("tar", "w"), ("tar.gz", "w:gz")])
+def test_every_image_of_an_archive_is_decoded_once(tmp_path, seen, suffix, mode):
+    check(data.load(archive(tmp_path / f"pets.{suffix}", FILES, mode=mode)))
+    assert sorted(seen[1].values()) == [1] * len(FILES)
+    assert seen[0][f"pets.{suffix}"] <= 6  # the kinds of the file, its digest and the images: two opens each
+
+
+def test_the_first_colours_may_come_at_any_time(tmp_path):
+    """Grey images become RGB in place, and those whose pixels are damaged leave no gap."""
+    for first in (0, 1, 5, 9):
+        values = {f"{'ab'[i % 2]}/{i}.png": picture(7, 6, 3) if i == first else picture(7, 6) for i in range(10)}
+        torn = {f"b/{i}.png": png(values[f"b/{i}.png"])[:60] for i in (3, 7)}
+        root = write(tmp_path / str(first), {name: png(value) for name, value in values.items()} | torn)
+        with pytest.raises(ValueError, match=r"b/3.png cannot be read .*; 1 more of 10 image files cannot be read"):
+            data.load(root)
+        with pytest.warns(RuntimeWarning, match="2 of 10 image files were skipped; the first: .*b/3.png cannot"):
+            found = data.load(root, skip_unreadable=True)
+        kept = [values[name] for name in sorted(values) if name not in torn]
+        wide = [value if value.ndim == 3 else np.repeat(value[..., None], 3, axis=-1) for value in kept]
+        np.testing.assert_array_equal(found.images, np.stack(wide))
+        np.testing.assert_array_equal(found.labels, [0] * 5 + [1] * 3)
+
+
+def test_images_are_never_in_memory_twice(tmp_path, monkeypatch):
+    """Parts in another order than that of reading, and a first image of colours after grey ones."""
+    monkeypatch.setenv("JAXDL_CACHE_BYTES", "0")
+    grey, colour = png(np.zeros((100, 100), np.uint8)), png(np.zeros((100, 100, 3), np.uint8))
+    names = [f"{part}/{label}/{i}.png" for part in ("test", "train") for label in "ab" for i in range(50)]
+    folder = write(tmp_path / "x", {name: colour if name == "train/a/0.png" else grey for name in names})
+    data.load(folder)
+    tracemalloc.start()
+    dataset = data.load(folder)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert dataset.test_images is not None
+    assert peak < 1.4 * (dataset.images.nbytes + dataset.test_images.nbytes)
+
+
+def test_rows_are_put_in_any_order_in_place():
+    rng = np.random.default_rng(0)
+    for count in (1, 2, 3, 10, 57):
+        order, rows = rng.permutation(count), rng.integers(0, 256, (count, 2), np.uint8)
+        expected = rows[order]
+        gathering.permute(rows, order)
+        np.testing.assert_array_equal(rows, expected)

@@ -30,7 +30,7 @@ class Config:
 
     EXPERIMENT: ClassVar[str] = "train_cnn"
     FOLLOWS: ClassVar[dict[str, str]] = {"learning_rate": "optimizer", "noise_floor": "optimizer"}
-    MOVABLE: ClassVar[tuple[str, ...]] = ("devices", "strategy")
+    MOVABLE: ClassVar[tuple[str, ...]] = ("devices", "strategy", "workers")
     PASSING: ClassVar[tuple[str, ...]] = ("coordinator", "processes", "process", "heartbeat", "debug_nans")
     GROUPS: ClassVar[dict[str, tuple[str, ...]]] = {
         "data": ("targets", "augment", "mixup", "cutmix", "normalization", "dev_fraction", "test_fraction",
@@ -182,7 +182,7 @@ class Config:
     stream: Literal["auto", "always", "never"] = "auto"
     """Whether to read the images of a folder or archive from disk during training. auto: if they take over 1 GiB."""
     workers: int = 0
-    """Processes that read and decode a stream. 0: threads, which suit all but tiny images."""
+    """Processes that read and decode a stream. 0: threads, which suit all but tiny images. No number depends on it."""
     data_dir: Path | None = None
     """Folder of the data sets' files; by default the variable JAXDL_DATA_DIR, else a per-user cache."""
     out: Path | None = None

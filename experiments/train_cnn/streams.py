@@ -3,8 +3,14 @@
 A folder or archive stays in memory if its images have one size and take at most `RESIDENT` bytes when decoded. Images
 of several sizes are resized, to --image-size or the size that the network was made for; if they then fit they are kept
 in memory, too. All others are read and decoded by workers while training goes on (`jaxdl.data.streaming`).
+
+Files whose images end up in memory are opened and decoded once, with three exceptions. The first file is opened before
+the others, because its size decides between memory and stream. If sizes turn out to differ, the files up to there are
+read again and resized. Grey images of more than a third of `RESIDENT` are read twice, because the first pass keeps
+pixels only if they would fit in colour.
 """
 
+import math
 import re
 import time
 from collections.abc import Iterator
@@ -18,9 +24,11 @@ from experiments.train_cnn import targets
 from experiments.train_cnn.config import Config, require
 from jaxdl import data, runs
 from jaxdl.data import streaming
-from jaxdl.data.reading import decoded
+from jaxdl.data.reading import decoded, pixels
 from jaxdl.data.reading.archives import is_packed
 from jaxdl.data.reading.fetching import cache_folder
+from jaxdl.data.reading.images import MOST_DECODED, SizesDiffer
+from jaxdl.data.streaming.index import shards_in
 
 RESIDENT: Final = 1 << 30  # bytes of decoded images, as many as `training.fits_in_memory` allows on a CPU
 EVALUATED: Final = 1 << 26  # bytes of a batch of evaluation
@@ -57,23 +65,33 @@ def open_data(config: Config) -> Opened:
         ValueError: for a data set that cannot be streamed although that, or a size of its images, was asked for.
         ImportError: if Grain is needed and not installed; the message names the extra.
     """
+    largest = math.isqrt(pixels.MOST_PIXELS)
+    require((config.image_size or 0) <= largest, "image_size", config.image_size, f"at most {largest:,}")
     fractions: dict[str, Any] = {"dev_fraction": config.dev_fraction, "test_fraction": config.test_fraction}
     if config.targets:
         folder = Path(config.dataset).expanduser()
         table, skip = Path(config.targets).expanduser(), config.skip_unreadable
         dataset, names = targets.load(folder, table, config.image_size, skip_unreadable=skip)
         return Opened(dataset, data.split(dataset, seed=config.seed, **fractions), targets=names)
+    known: set[tuple[int, int]] = set()
     if not _wants_stream(config):
-        dataset = runs.dataset(config.dataset, data_dir=config.data_dir, skip_unreadable=config.skip_unreadable)
-        if _path(config) is not None:
-            print(decoded.status(cache_folder() / "decoded"), flush=True)
-        return Opened(dataset, data.split(dataset, seed=config.seed, **fractions))
+        try:
+            dataset = runs.dataset(config.dataset, data_dir=config.data_dir, skip_unreadable=config.skip_unreadable)
+        except SizesDiffer as error:
+            if config.stream == "never" or not _is_random_access(config):
+                raise
+            known = error.sizes
+        else:
+            if _path(config) is not None:
+                print(decoded.status(cache_folder() / "decoded"), flush=True)
+            return Opened(dataset, data.split(dataset, seed=config.seed, **fractions))
     stream = streaming.open_images(
         Path(config.dataset),
-        size=_size(config),
+        size=_size(config, known),
         skip_unreadable=config.skip_unreadable,
         workers=config.workers,
         on_progress=_Progress(),
+        keep_pixels={"always": 0, "auto": RESIDENT, "never": MOST_DECODED}[config.stream],
     )
     classes = stream.index.classes
     require(len(classes) > 1, "dataset", config.dataset, f"one with at least two classes; it has {', '.join(classes)}")
@@ -81,7 +99,7 @@ def open_data(config: Config) -> Opened:
     too_big = sum(part.images.nbytes for part in splits) > RESIDENT
     if config.stream == "always" or (too_big and config.stream == "auto"):
         return Opened(stream.dataset(), splits, stream)
-    return Opened(stream.dataset(), data.Splits(*map(_in_memory, splits)))
+    return Opened(stream.dataset(), streaming.in_memory(stream, splits))
 
 
 def _wants_stream(config: Config) -> bool:
@@ -96,8 +114,12 @@ def _wants_stream(config: Config) -> bool:
         return asked
     if path.is_file() and (is_packed(path) or path.stat().st_size <= RESIDENT // 8):  # deflated less than eightfold
         return False
-    count, sizes = streaming.peek(path)
-    return len(sizes) > 1 or _holds_shards(path) or 3 * count * max((h * w for h, w in sizes), default=0) > RESIDENT
+    return (path.is_dir() and bool(shards_in(path))) or streaming.estimate(path) > RESIDENT
+
+
+def _is_random_access(config: Config) -> bool:
+    path = _path(config)
+    return path is not None and not (path.is_file() and is_packed(path))
 
 
 def _path(config: Config) -> Path | None:
@@ -107,34 +129,27 @@ def _path(config: Config) -> Path | None:
     return None if named or not streaming.looks_streamable(path) else path
 
 
-def _holds_shards(path: Path) -> bool:
-    return path.is_dir() and any(path.rglob("*.tar"))
-
-
-def _size(config: Config) -> int | None:
+def _size(config: Config, known: set[tuple[int, int]]) -> int | None:
     """Return the size to resize images to; None for images that have one size already.
+
+    Args:
+        config: the options.
+        known: two heights and widths, if it is known that there are several.
 
     Raises:
         ValueError: for images of several sizes, if neither an option nor the network tells the size.
     """
     if config.image_size is not None:
         return config.image_size
-    _, sizes = streaming.peek(config.dataset)
+    named = config.model.removeprefix("jaxdl.models:")
+    if known and named in MADE_FOR:
+        return MADE_FOR[named]
+    sizes = streaming.peek(config.dataset)[1] | known
     if len(sizes) <= 1:
         return None
     some = ", ".join(f"{width} x {height}" for height, width in sorted(sizes)[:3])
-    named = config.model.removeprefix("jaxdl.models:")
     require(named in MADE_FOR, "image_size", None, f"given: the images have several sizes ({some}, ...)")
     return MADE_FOR[named]
-
-
-def _in_memory(part: data.Examples) -> data.Examples:
-    if not len(part.labels):
-        return data.Examples(part.images[:], part.labels)
-    images = np.empty(part.images.shape, np.uint8)
-    for batch in streaming.eval_batches(part, 64):
-        images[batch.index[batch.weight > 0]] = batch.image[batch.weight > 0]
-    return data.Examples(images, part.labels)
 
 
 class _Progress:

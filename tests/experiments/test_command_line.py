@@ -333,8 +333,9 @@ def test_a_command_that_trains_asks_for_huge_pages_and_an_import_does_not(tmp_pa
     starts = [line.split(" ", 2) for line in (tmp_path / "starts").read_text().splitlines()]
     policy = experiments.POLICY.read_text() if experiments.POLICY.exists() else ""
     restarts = restarts and platform.libc_ver()[0] == "glibc" and "[madvise]" in policy
+    asking = f"glibc.malloc.hugetlb=1:glibc.malloc.arena_max={max(2, os.cpu_count() or 1)}"
     assert [tunables for _, tunables, _ in starts] == (
-        ["None", "glibc.malloc.hugetlb=1"] if restarts else [variables.get("GLIBC_TUNABLES", "None")]
+        ["None", asking] if restarts else [variables.get("GLIBC_TUNABLES", "None")]
     )
     assert len({pid for pid, _, _ in starts}) == 1, "the same process, which signals still reach"
     assert {argv for _, _, argv in starts} == {str(arguments)}

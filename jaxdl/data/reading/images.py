@@ -1,6 +1,8 @@
 """Read folders and tar archives with one folder of images per class; see `layout` for the layouts.
 
-Decoded images are kept in the user's cache, so that the second load takes only as long as reading an array.
+Every file is read once: its header is checked, and its pixels are gathered in the order of reading and put in that of
+the data set at the end (see `gathering`). Decoded images are kept in the user's cache, so that the second load takes
+only as long as reading an array.
 """
 
 import collections
@@ -16,15 +18,28 @@ import numpy as np
 
 from jaxdl.data.dataset import Dataset, checked
 from jaxdl.data.reading import decoded, pixels
-from jaxdl.data.reading.archives import ARCHIVES, file_digest, listing, readable, survey
+from jaxdl.data.reading.archives import ARCHIVES, ArchiveEntry, file_digest, listing, readable, survey
 from jaxdl.data.reading.fetching import cache_folder
+from jaxdl.data.reading.gathering import GatheredImages
 from jaxdl.data.reading.layout import Entry, sort_entries, suffix_of
 
 MOST_DECODED: Final = 16 << 30  # bytes of all images of a data set, decoded
 
 
+class SizesDiffer(ValueError):
+    """The images have several sizes.
+
+    Attributes:
+        sizes: heights and widths of two images.
+    """
+
+    def __init__(self, message: str, sizes: set[tuple[int, int]]) -> None:
+        super().__init__(message)
+        self.sizes = sizes
+
+
 class _Survey(NamedTuple):
-    """The findings of the first pass over the files."""
+    """The findings of the pass over the files, and their pixels."""
 
     names: list[str]  # of the images
     folders: list[str]
@@ -34,6 +49,9 @@ class _Survey(NamedTuple):
     size: tuple[int, int]  # width and height of every image, pixels
     mode: str  # "L" or "RGB"
     digest: str  # SHA-256 over names and contents
+    decoded: list[str]  # names of the images that were decoded, as they are gathered
+    damaged: dict[str, str]  # name -> message of each image whose header can be read and whose pixels cannot
+    images: GatheredImages  # without any where none are needed, because an error will be raised
 
 
 def load_images(path: Path, *, skip_unreadable: bool = False) -> Dataset:
@@ -79,17 +97,18 @@ def _name(path: Path) -> str:
 
 def _decode_all(path: Path, *, skip_unreadable: bool) -> tuple[Dataset, list[str]]:
     """Return the data set, and a sentence for each kind of thing that it leaves out."""
-    where, found = readable(str(path)), _survey(path)
+    where, found = readable(str(path)), _survey(path, skip_unreadable)
     _check_unreadable(found, skip_unreadable)
     entries = sort_entries(where, found.names, found.folders, found.others)
-    images, problems = _decode(path, found, entries)
-    if problems:
-        kept = [name for name in found.names if name not in problems]
-        found = found._replace(names=kept, unreadable=[*found.unreadable, *problems.values()])
+    _check_total(where, found)
+    if found.damaged:
+        kept = [name for name in found.names if name not in found.damaged]
+        found = found._replace(names=kept, unreadable=[*found.unreadable, *found.damaged.values()])
         _check_unreadable(found, skip_unreadable)
-        keep = np.array([entry.name not in problems for entry in entries])
         # the layout again, because a class may have lost its last image
-        entries, images = sort_entries(where, kept, found.folders, found.others), images[keep]
+        entries = sort_entries(where, kept, found.folders, found.others)
+    number = {name: i for i, name in enumerate(found.decoded)}
+    images = found.images.ordered(np.array([number[entry.name] for entry in entries]))
     return _assemble(path, entries, images, found), _left_out(found)
 
 
@@ -103,31 +122,17 @@ def _check_unreadable(found: _Survey, skip: bool) -> None:
     raise ValueError(f"{found.unreadable[0]}{rest}{advice}")
 
 
-def _decode(path: Path, found: _Survey, entries: Sequence[Entry]) -> tuple[np.ndarray, dict[str, str]]:
-    """Return the images in the order of the entries, and name -> message for those that cannot be decoded."""
-    row = {entry.name: i for i, entry in enumerate(entries)}
-    width, height = found.size
-    shape = (len(entries), height, width, 1 if found.mode == "L" else 3)
-    if (total := math.prod(shape)) > MOST_DECODED:
+def _total(found: _Survey) -> int:
+    """Return the bytes of all images whose headers can be read, once they are decoded."""
+    return len(found.names) * math.prod(found.size) * (1 if found.mode == "L" else 3)
+
+
+def _check_total(where: str, found: _Survey) -> None:
+    if _total(found) > MOST_DECODED:
         raise ValueError(
-            f"{readable(str(path))}: {len(entries)} images of {width} x {height} pixels take {total:,} bytes; at most "
-            f"{MOST_DECODED:,} are kept in memory"
+            f"{where}: {len(found.names)} images of {found.size[0]} x {found.size[1]} pixels take {_total(found):,} "
+            f"bytes; at most {MOST_DECODED:,} are kept in memory"
         )
-    images, problems = np.empty(shape, np.uint8), {}
-    for each in survey(path, pixels.SUFFIXES):
-        if each.kind != "file" or each.name not in row:
-            continue
-        where = _where(path, each.name)
-        try:
-            one = pixels.decode(each.contents, where, found.mode)
-        except pixels.UnreadableImage as error:
-            problems[each.name] = str(error)
-            continue
-        if one.shape[:2] != (height, width):
-            problems[each.name] = f"{where} has {one.shape[1]} x {one.shape[0]} pixels, unlike its header"
-            continue
-        images[row[each.name]] = one.reshape(shape[1:])
-    return images, problems
 
 
 def _assemble(path: Path, entries: Sequence[Entry], images: np.ndarray, found: _Survey) -> Dataset:
@@ -179,9 +184,9 @@ def _counted(names: Sequence[str]) -> str:
     return ", ".join(f"{count} {end}" for end, count in ends.most_common(10))
 
 
-def _survey(path: Path) -> _Survey:
-    """Return names, folders, common size and mode of all images, from their headers."""
-    found = _Survey([], [], [], [], [], (0, 0), "L", "")
+def _survey(path: Path, skip_unreadable: bool) -> _Survey:
+    """Return names, folders, common size and mode of all images, and their pixels."""
+    found = _Survey([], [], [], [], [], (0, 0), "L", "", [], {}, GatheredImages())
     digest = hashlib.sha256()
     for each in survey(path, pixels.SUFFIXES):
         match each.kind:
@@ -193,7 +198,7 @@ def _survey(path: Path) -> _Survey:
                 found.unreadable.append(f"{_where(path, each.name)} {each.problem}")
             case "file":
                 digest.update(f"{each.name}\0{len(each.contents)}\0".encode() + each.contents)
-                found = _with_header(path, found, each.name, each.contents)
+                found = _with_image(path, found, each, skip_unreadable)
     if not found.names and not found.unreadable:
         there = f"; there are {len(found.others)} other files ({_counted(found.others)})" if found.others else ""
         raise ValueError(f"{readable(str(path))}: no images; looked for {', '.join(pixels.SUFFIXES)}{there}")
@@ -203,23 +208,45 @@ def _survey(path: Path) -> _Survey:
     return found._replace(digest=digest.hexdigest())
 
 
-def _with_header(path: Path, found: _Survey, name: str, contents: bytes) -> _Survey:
-    """Return the findings with one more image."""
-    where = _where(path, name)
+def _with_image(path: Path, found: _Survey, entry: ArchiveEntry, skip_unreadable: bool) -> _Survey:
+    """Return the findings with one more image file."""
+    name, where = entry.name, _where(path, entry.name)
     try:
-        header = pixels.read_header(contents, where)
+        header = pixels.read_header(entry.contents, where)
     except pixels.UnreadableImage as error:
         found.unreadable.append(str(error))
         return found
     if found.names and header.size != found.size:
-        raise ValueError(
+        raise SizesDiffer(
             f"{readable(str(path))}: {name} is {header.size[0]} x {header.size[1]} pixels, but {found.names[0]} is "
-            f"{found.size[0]} x {found.size[1]}; all images must have one size"
+            f"{found.size[0]} x {found.size[1]}; all images must have one size",
+            {(height, width) for width, height in (header.size, found.size)},
         )
     found.names.append(name)
     if header.has_frames:
         found.animated.append(name)
-    return found._replace(size=header.size, mode="RGB" if "RGB" in (found.mode, header.mode) else "L")
+    found = found._replace(size=header.size, mode="RGB" if "RGB" in (found.mode, header.mode) else "L")
+    # an error will be raised, and its message needs the other headers alone
+    if (found.unreadable and not skip_unreadable) or _total(found) > MOST_DECODED:
+        return found._replace(images=GatheredImages())
+    _decode(found, entry, where, header)
+    return found
+
+
+def _decode(found: _Survey, entry: ArchiveEntry, where: str, header: pixels.Header) -> None:
+    """Add the pixels of a file, or the message about them, to the findings."""
+    if header.mode == "RGB":
+        found.images.to_colour()
+    try:
+        one = pixels.decode(entry.contents, where)
+    except pixels.UnreadableImage as error:
+        found.damaged[entry.name] = str(error)
+        return
+    if one.shape[1::-1] != header.size:
+        found.damaged[entry.name] = f"{where} has {one.shape[1]} x {one.shape[0]} pixels, unlike its header"
+        return
+    found.images.append(one)
+    found.decoded.append(entry.name)
 
 
 def _where(path: Path, name: str) -> str:

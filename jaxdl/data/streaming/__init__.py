@@ -11,14 +11,25 @@ starts at any of them. The extra `streaming` installs Grain.
 
 from jaxdl.data.streaming.images import StreamedImages
 from jaxdl.data.streaming.loader import Loader, eval_batches
-from jaxdl.data.streaming.opening import ImageStream, fit_normalization, looks_streamable, open_images, peek, split
+from jaxdl.data.streaming.opening import (
+    ImageStream,
+    estimate,
+    fit_normalization,
+    in_memory,
+    looks_streamable,
+    open_images,
+    peek,
+    split,
+)
 
 __all__ = [
     "ImageStream",
     "Loader",
     "StreamedImages",
+    "estimate",
     "eval_batches",
     "fit_normalization",
+    "in_memory",
     "looks_streamable",
     "open_images",
     "peek",

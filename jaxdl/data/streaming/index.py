@@ -3,7 +3,8 @@
 Only names are read here, and the headers of archives. An index keeps the bytes of the names and a few numbers per
 image instead of Python objects, so that a million images take some 60 MB.
 
-A folder or archive has the layouts of `data.load`. Shards have them too, or the one of WebDataset: a file `KEY.cls`
+A folder or archive has the layouts of `data.load`. Archives in a folder that has image files as well are not read: they
+count among its other files. Shards have these layouts too, or the one of WebDataset: a file `KEY.cls`
 with a class number for every image `KEY.jpg`. The first of train, val, test (and their other spellings) in the name of
 a shard is its part. The order is that of part, class and name, so it does not depend on the division into shards.
 """
@@ -113,8 +114,23 @@ def find(path: Path) -> tuple[Index, Others]:
     """
     if not path.is_dir():
         return _of_shards(path.parent, [path.name], readable(str(path)), parts=False)
-    shards = [str(file.relative_to(path)) for name, file in walk(path) if file and name.lower().endswith(ARCHIVES)]
+    shards = shards_in(path)
     return _of_shards(path, shards, readable(str(path)), parts=True) if shards else _of_folder(path)
+
+
+def shards_in(folder: Path) -> list[str]:
+    """Return the paths of the archives inside a folder, or none if it has image files, beside which they do not count.
+
+    Raises:
+        OSError: if a folder cannot be listed.
+    """
+    shards = []
+    for name, file in walk(folder):
+        if file is not None and name.lower().endswith(pixels.SUFFIXES):
+            return []
+        if file is not None and name.lower().endswith(ARCHIVES):
+            shards.append(str(file.relative_to(folder)))
+    return shards
 
 
 class _Group(NamedTuple):

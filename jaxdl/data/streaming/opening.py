@@ -13,10 +13,12 @@ from jaxdl.data.dataset import Dataset
 from jaxdl.data.normalization import Normalization
 from jaxdl.data.reading import pixels
 from jaxdl.data.reading.archives import ARCHIVES, readable
+from jaxdl.data.reading.gathering import GatheredImages
 from jaxdl.data.reading.layout import PARTS
 from jaxdl.data.splits import Examples, Splits, check_whole
 from jaxdl.data.streaming.images import Decoding, StreamedImages
 from jaxdl.data.streaming.index import Index, Others, find, is_indexable, keep, name_of, read
+from jaxdl.data.streaming.loader import eval_batches
 from jaxdl.data.streaming.surveying import Findings, survey
 
 
@@ -30,6 +32,7 @@ class ImageStream(NamedTuple):
         sums: int64 (n, 2, 3), sums of pixels and of their squares per channel of each image.
         checksum: SHA-256 over names and contents of all image files.
         note: a caveat for readers of results, or "".
+        pixels: all images, if the pass over them kept them, for `in_memory`.
     """
 
     name: str
@@ -38,6 +41,7 @@ class ImageStream(NamedTuple):
     sums: np.ndarray
     checksum: str
     note: str
+    pixels: GatheredImages | None = None
 
     def dataset(self) -> Dataset:
         """Return the description of the data set, with `StreamedImages` in place of arrays."""
@@ -76,6 +80,22 @@ def peek(path: str | Path, most: int = 256) -> tuple[int, set[tuple[int, int]]]:
     return count, sizes
 
 
+def estimate(path: str | Path) -> int:
+    """Return the bytes that all images of a path take as RGB, if they have the size of the first that can be read.
+
+    Raises:
+        ValueError: see `open_images`.
+    """
+    index, _ = find(Path(path).expanduser())
+    for row in range(len(index.label)):
+        try:
+            size = pixels.read_header(read(index, row), name_of(index, row)).size
+        except pixels.UnreadableImage:
+            continue
+        return 3 * len(index.label) * math.prod(size)
+    return 0
+
+
 def open_images(
     path: str | Path,
     *,
@@ -84,6 +104,7 @@ def open_images(
     workers: int = 0,
     cache: bool = True,
     on_progress: Callable[[int, int], Any] | None = None,
+    keep_pixels: int = 0,
 ) -> ImageStream:
     """Open a folder, a tar archive or a folder of tar shards, and look at every image once.
 
@@ -95,6 +116,8 @@ def open_images(
         workers: number of processes that decode; 0 decodes in threads.
         cache: whether the findings of the pass are kept in the user's cache, from which they are read next time.
         on_progress: called with (images seen, all images) during the pass.
+        keep_pixels: bytes; if all images take at most that many as RGB, the pass keeps them for `in_memory`. Findings
+            from the cache come without pixels.
 
     Raises:
         ValueError: for another layout, images of several sizes if ``size`` is None, a compressed archive, or files that
@@ -112,7 +135,7 @@ def open_images(
         check_whole("size", size, low=1)
     where, (index, others) = readable(str(path)), find(path)
     square = None if size is None else (size, size)
-    found = survey(index, square, workers=workers, cache=cache, on_progress=on_progress)
+    found = survey(index, square, workers=workers, cache=cache, on_progress=on_progress, keep=keep_pixels)
     _check_problems(found, len(index.label), skip_unreadable)
     good = np.setdiff1d(np.arange(len(index.label)), list(found.problems))
     if size is None:
@@ -124,7 +147,7 @@ def open_images(
     kept = keep(index, good) if found.problems else index
     _check_classes(where, kept)
     note = _note(kept, size, found, good)
-    return ImageStream(_name(path), kept, Decoding(square, mode), found.sums[good], found.digest, note)
+    return ImageStream(_name(path), kept, Decoding(square, mode), found.sums[good], found.digest, note, found.pixels)
 
 
 def split(stream: ImageStream, *, seed: int, dev_fraction: float | int, test_fraction: float | None = None) -> Splits:
@@ -143,6 +166,34 @@ def split(stream: ImageStream, *, seed: int, dev_fraction: float | int, test_fra
 def _with_images(stream: ImageStream, part: Examples) -> Examples:
     """Return the examples whose images are row numbers with the images of these rows."""
     images: Any = StreamedImages(stream.index, part.images, stream.how)
+    return Examples(images, part.labels)
+
+
+def in_memory(stream: ImageStream, parts: Splits) -> Splits:
+    """Return the parts of a stream as `split` gives them, with arrays in place of `StreamedImages`.
+
+    The arrays are the pixels that `open_images` kept, in another order. Without these, which one call uses up, the
+    images are read and decoded.
+    """
+    rows = np.concatenate([_rows(part) for part in parts])
+    if stream.pixels is None or len(stream.pixels) != len(rows):
+        return Splits(*map(_decoded, parts))
+    images = stream.pixels.ordered(rows)
+    train, dev, test = np.split(images, np.cumsum([len(part.labels) for part in parts])[:-1])
+    return Splits(*(Examples(*pair) for pair in zip((train, dev, test), (part.labels for part in parts), strict=True)))
+
+
+def _rows(part: Examples) -> np.ndarray:
+    images: Any = part.images
+    return images.rows
+
+
+def _decoded(part: Examples) -> Examples:
+    if not len(part.labels):
+        return Examples(part.images[:], part.labels)
+    images = np.empty(part.images.shape, np.uint8)
+    for batch in eval_batches(part, 64):
+        images[batch.index[batch.weight > 0]] = batch.image[batch.weight > 0]
     return Examples(images, part.labels)
 
 

@@ -12,6 +12,7 @@ from jaxdl.data.splits import check_whole
 from jaxdl.extras import need
 
 MOST_THREADS = 16  # beyond it, Python's lock is the limit
+MOST_PROCESSES = 256
 
 
 class Reader:
@@ -19,15 +20,18 @@ class Reader:
 
     Args:
         source: the elements: an object with `__len__` and `__getitem__`, picklable for processes.
-        workers: number of processes; 0 reads in threads of this process.
+        workers: number of processes, at most `MOST_PROCESSES`; 0 reads in threads of this process.
         ahead: about the number of elements that are kept ready.
 
     Raises:
+        ValueError: for another number of workers.
         ImportError: if Grain is not installed; the message names the extra.
     """
 
     def __init__(self, source: Any, *, workers: int, ahead: int) -> None:
         check_whole("workers", workers)
+        if workers > MOST_PROCESSES:
+            raise ValueError(f"workers is {workers}; allowed are 0 to {MOST_PROCESSES}")
         self._grain = need("grain", purpose="streaming images", extra="streaming")
         flags = need("absl.flags", purpose="Grain", extra="streaming").FLAGS
         if not flags.is_parsed():  # Grain reads flags of its own, which a program without absl never parses
