@@ -19,6 +19,7 @@ class StudySettings(NamedTuple):
     method: str | None = None  # of `sweep.METHODS`; None chooses per problem
     devices: int = 1
     tuning_seeds: int = 1
+    diagnose: bool = False  # measure along the final runs
 
 
 TUNING_SEED: Final = 1_000_000

@@ -87,7 +87,7 @@ def read(folder: Path) -> Part:
 def check(parts: Sequence[Part]) -> None:
     """Raise ValueError, naming the two folders, if studies differ in what decides about the meaning of a run."""
     first = parts[0]
-    free = {*Config.GROWS, *MACHINE, *commandline.FREE}
+    free = {*Config.GROWS, *Config.PASSING, *MACHINE, *commandline.FREE}
     for part in parts[1:]:
         pairs = [(field.name, *(getattr(p.config, field.name) for p in (first, part)))
                  for field in dataclasses.fields(Config) if field.name not in free]  # fmt: skip

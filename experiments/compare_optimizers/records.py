@@ -4,6 +4,7 @@
 - ``curves.csv``: an `Evaluation` per evaluation of a run
 - ``failures.csv``, if an optimizer raised an error: a `Failure` per optimizer and problem
 - ``paths.csv``, if there are landscapes: a `PathPoint` per point of an optimizer's path
+- ``diagnostics.csv``, after ``--diagnose``: a `Diagnostic` per number
 - ``plan.json``: a `Plan`, which a report can do without
 - ``manifest.json`` and ``config.json``, if they exist: provenance and options
 
@@ -27,6 +28,7 @@ RESULTS: Final = "results.csv"
 CURVES: Final = "curves.csv"
 PATHS: Final = "paths.csv"
 FAILURES: Final = "failures.csv"
+DIAGNOSTICS: Final = "diagnostics.csv"
 PLAN: Final = "plan.json"
 STAGES: Final = ("default", "tuning", "final")
 TIMES: Final = ("seconds_to_target", "seconds", "compile_seconds", "update_microseconds")
@@ -177,6 +179,16 @@ class PathPoint(NamedTuple):
     y: float
 
 
+class Diagnostic(NamedTuple):
+    """A number measured along a final run: a row of diagnostics.csv; see `diagnosing`."""
+
+    problem: str
+    optimizer: str
+    step: int
+    quantity: str
+    value: float
+
+
 class Plan(NamedTuple):
     """plan.json: decisions that a resumed study keeps, and pairs of optimizers for the report."""
 
@@ -204,6 +216,7 @@ class StudyContents(NamedTuple):
     validated: list[str]
     failures: tuple[Failure, ...] = ()
     merged: tuple[str, ...] = ()
+    diagnostics: tuple[Diagnostic, ...] = ()
 
     @property
     def problems(self) -> list[str]:
@@ -252,8 +265,10 @@ def read(folder: Path) -> StudyContents:
     config = records.read_json(folder / CONFIG) if (folder / CONFIG).exists() else {}
     failures = tuple(records.read_table(folder / FAILURES, Failure)) if (folder / FAILURES).exists() else ()
     curves, paths = _curves(folder / CURVES, runs), _paths(folder / PATHS)
+    diagnostics = (folder / DIAGNOSTICS).exists() and records.read_table(folder / DIAGNOSTICS, Diagnostic)
     return StudyContents(
-        runs, curves, paths, twins, planted, manifest, config, [*plan.validated], failures, plan.merged
+        runs, curves, paths, twins, planted, manifest, config, [*plan.validated], failures, plan.merged,
+        tuple(diagnostics or ()),
     )  # fmt: skip
 
 
