@@ -69,7 +69,7 @@ def test_lanczos_finds_the_edge_of_a_large_spectrum_from_below():
         jax.random.key(0), lambda x: 0.5 * jnp.sum(values * x**2), jnp.ones(501), iterations=n
     )
     found = [float(of(n)) for n in (1, 3, 5, 20)]
-    assert found == sorted(found)
+    assert all(np.diff(found) > 0)
     assert 0.3 < found[0] < 0.8
     assert found[-1] == pytest.approx(5, rel=1e-5)
     half = analysis.largest_eigenvalue(jax.random.key(0), lambda x: 3 * jnp.sum(x**2), jnp.ones(4, jnp.bfloat16))
@@ -123,7 +123,7 @@ def test_the_noise_scale_is_that_of_a_known_mean_and_covariance():
 def test_the_estimates_are_unbiased_with_few_batches():
     """The means over 4,000 samples of three batches; |Ḡ|² alone would be a half above."""
     drawn = np.random.default_rng(1).normal(size=(4000, 3, 2)).astype(np.float32) + np.float32([1, 1])
-    found = jax.vmap(analysis.gradient_noise)(drawn)
+    found = jax.vmap(lambda three: analysis.gradient_noise(three))(drawn)
     np.testing.assert_allclose(found.variance.mean(), 2, rtol=0.03)
     np.testing.assert_allclose(found.norm_squared.mean(), 2, rtol=0.05)
     assert np.isinf(np.asarray(found.scale)[np.asarray(found.norm_squared) <= 0]).all()
@@ -133,7 +133,7 @@ def test_the_edges_of_the_noise_scale_and_its_batches():
     assert analysis.gradient_noise(jnp.ones((3, 2))) == (0, 2, 0)
     assert analysis.gradient_noise(jnp.array([1.0, -1.0])) == (2, -1, math.inf)
     assert analysis.gradient_noise(jnp.zeros((2, 1))) == (0, 0, 0)
-    np.testing.assert_allclose(analysis.batch_efficiency(30.0, np.array([10, 30, 90])), [0.25, 0.5, 0.75])
+    np.testing.assert_allclose(analysis.batch_efficiency(30, jnp.array([10, 30, 90])), [0.25, 0.5, 0.75])
     for wrong in (jnp.ones((1, 2)), jnp.ones(()), {"a": jnp.ones((2, 1)), "b": jnp.ones((3, 1))}, {}):
         with pytest.raises(ValueError, match="needed is one leading axis of at least 2 batches"):
             analysis.gradient_noise(wrong)

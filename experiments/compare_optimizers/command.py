@@ -82,8 +82,8 @@ class Config:
     devices: int = 1
     """Number of devices to split a sweep over. On CPU JAX_NUM_CPU_DEVICES makes virtual ones."""
     diagnose: bool = False
-    """Measure the Hessian's largest eigenvalue, sharpness, the gradient's noise scale and the updates of each layer along
-    the final run of the first seed, which is made again. A finished study takes it with --resume."""
+    """Measure the Hessian's largest eigenvalue, sharpness, the gradient's noise scale and the updates of each layer
+    along the final run of the first seed, which is made again. A finished study takes it with --resume."""
     data_dir: Path | None = None
     """Folder of the data sets' files; by default the variable JAXDL_DATA_DIR, else a per-user cache."""
     out: Path | None = None
