@@ -88,7 +88,7 @@ def test_a_sum_under_adam_shows_where_eps_does():
 
 def test_keywords_are_searched_where_both_step_alike():
     record = compare.equivalence((several, {"learning_rate": 0.02}), ADAM, PARAMS, stream(16), micro_batches=(4, 1))
-    assert record.cause.startswith("learning rate: learning_rate=0.02 against 0.01")
+    assert str(record.cause).startswith("learning rate: learning_rate=0.02 against 0.01")
 
 
 def test_mistakes_are_named():

@@ -55,10 +55,10 @@ def build(folder):
                 results.append([
                     *key, "diverged" if gone else "finished", STEPS, 32 * STEPS, NO if gone else values[-1],
                     values[kept].min(), NO if gone else values[-1], NO, TARGET, *(reached if reached.size else [NO]),
-                    *(time if time.size else [NO]), 0.06, 0.5, 12.5, 8,
+                    *(time if time.size else [NO]), 0.06, 0.5, 12.5, 8, "",
                 ])  # fmt: skip
                 curves += [
-                    [*key, s, NO if s == 0 else v, v, NO] for s, v in zip(steps[kept], values[kept], strict=True)
+                    [*key, s, NO if s == 0 else v, v, NO, ""] for s, v in zip(steps[kept], values[kept], strict=True)
                 ]
     folder.mkdir(parents=True)
     paths = [["elongated_bowl", o, t, -10 * 0.9**t, (-0.8) ** t] for o in SPEEDS for t in range(30)]

@@ -20,7 +20,6 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
 
@@ -37,14 +36,11 @@ from experiments.compare_optimizers.records import (
     Diagnostic,
     Evaluation,
     Failure,
-    JointEvaluation,
-    JointResult,
     Key,
     Pair,
     PathPoint,
     Plan,
     Result,
-    Run,
     Stage,
 )
 from experiments.compare_optimizers.rows import describe, evaluation, in_order, result
@@ -100,8 +96,8 @@ class Study:
         self.began = time.perf_counter()
         self.methods = {problem.name: self._method(problem) for problem in problems}
         self.spaces, self.broken = spaces, broken or {}
-        self.results: Table[Run] = Table(folder / RESULTS, Result if spaces is None else JointResult)
-        self.curves: Table[Any] = Table(folder / CURVES, Evaluation if spaces is None else JointEvaluation)
+        self.results: Table[Result] = Table(folder / RESULTS, Result)
+        self.curves: Table[Evaluation] = Table(folder / CURVES, Evaluation)
         self._steps = {problem.name: problem.steps for problem in problems}
         self._placed: dict[str, sweep.Placed] = {}
         self._tuning: dict[str, sweep.Placed] = {}  # of the problems with a validation part
@@ -179,8 +175,7 @@ class Study:
         for first in range(0, len(pairs), width):
             part = pairs[first : first + width]
             members = tuple(sweep.Member(point.rate, seed, self._traced(problem, point)) for point, seed in part)
-            texts = () if self.spaces is None else tuple(point.settings for point, _ in part)
-            yield Group(problem, one.label, stage, members, texts)
+            yield Group(problem, one.label, stage, members, tuple(point.settings for point, _ in part))
 
     def _traced(self, problem: str, point: Candidate) -> tuple[float, ...]:
         """Return the settings that the program takes; schedules know the number of steps."""

@@ -121,7 +121,8 @@ def equivalence(
         trajectories.check(optimizer, name, params, stacked)
 
     def measure(candidates, target):  # candidates stand for the side that the target is not
-        parts = micro_batches if target is right else micro_batches[::-1]
+        of_a, of_b = micro_batches
+        parts = (of_a, of_b) if target is right else (of_b, of_a)
         return trajectories.distances(candidates, target, params, stacked, locked=locked, parts=parts)
 
     double = stand_in(*sides)

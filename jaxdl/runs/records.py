@@ -3,7 +3,8 @@
 A record is a NamedTuple. Its fields are the keys of an object or the columns of a table, and its annotations decide how
 they are written, read and checked: ``str``, ``int``, ``float``, ``bool``, ``Any``, ``Literal``, ``dict``, ``list[T]``,
 ``tuple[T, ...]``, ``T | None`` and other records. An undefined number is NaN in memory, null in an object and an empty
-cell in a table. All other numbers keep all of their digits, so that reading restores the same bits.
+cell in a table. All other numbers keep all of their digits, so that reading restores the same bits. A field may be
+absent, or its cell empty, if it has a default.
 
 A whole file is written under another name, flushed to disk and renamed, so a reader sees the old file or the new one,
 and so does the next process after a kill at any moment. A table grows by whole lines. A kill leaves at most one line
@@ -115,7 +116,8 @@ class Table(Generic[Record]):
 
     Args:
         path: the file.
-        kind: the record type, whose fields are the columns.
+        kind: the record type, whose fields are the columns. A file that is there may have them in another order, and
+            lack those with a default; it then stays so.
 
     Raises:
         ValueError: if the file has other columns or a damaged line; the message names the file and the line.
@@ -131,8 +133,9 @@ class Table(Generic[Record]):
         self._lines = lines or [first]
         if (whole := _text(self._lines).encode()) != content:
             write_whole(self.path, whole)
-        if [*_fields(kind)] != (header := _cells(self.path, 1, self._lines[0])):
-            raise ValueError(f"{self.path}: has the columns {shortened(header)}, not {[*_fields(kind)]}")
+        self._header = _cells(self.path, 1, self._lines[0])
+        if not {*_fields(kind)} >= {*self._header} >= {*_fields(kind)} - {*_defaults(kind)}:
+            raise ValueError(f"{self.path}: has the columns {shortened(self._header)}, not {[*_fields(kind)]}")
         self._rows = _rows(self.path, self._lines, kind)
 
     @property
@@ -147,7 +150,7 @@ class Table(Generic[Record]):
             OSError: naming the file, if writing fails, such as on a full disk; the file is then unchanged.
         """
         added = list(rows)
-        lines = [_line(map(_cell, row)) for row in added]
+        lines = [record_line(row, self._header) for row in added]
         with disk.naming(self.path), self.path.open("ab", buffering=0) as file:
             before = file.tell()
             try:
@@ -170,7 +173,7 @@ class Table(Generic[Record]):
             OSError: see `disk.write_whole`.
         """
         added = list(rows)
-        lines = [self._lines[0], *(_line(map(_cell, row)) for row in added)]
+        lines = [self._lines[0], *(record_line(row, self._header) for row in added)]
         self._change(lines, added)
 
     def keep(self, wanted: Callable[[Record], bool]) -> None:
@@ -196,6 +199,7 @@ class UnwrittenTable(Table[Record]):
 
     def __init__(self, kind: type[Record]) -> None:
         self.path, self.kind, self._lines, self._rows = Path(os.devnull), kind, [_line(_fields(kind))], []
+        self._header = [*_fields(kind)]
 
     def append(self, rows: Iterable[Record]) -> None:
         """Append records, in memory."""
@@ -214,13 +218,25 @@ def _text(lines: Iterable[str]) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
+def record_line(row: Any, header: Sequence[str]) -> str:
+    """Return a record as a line of a table with these columns.
+
+    Raises:
+        ValueError: if a column is absent and the record does not have the default there.
+    """
+    absent = [name for name in row._fields if name not in header]
+    if lost := [name for name in absent if getattr(row, name) != row._field_defaults.get(name)]:
+        raise ValueError(f"the table has no column for {', '.join(lost)}, and cannot hold {shortened(row)}")
+    return _line(_cell(getattr(row, name)) for name in header)
+
+
 def write_table(path: str | os.PathLike, kind: type[Record], rows: Iterable[Record]) -> None:
     """Write a whole CSV file, or replace it, whatever columns it had before; see `Table` for one that grows."""
     write_whole(path, _text([_line(_fields(kind)), *(_line(map(_cell, row)) for row in rows)]))
 
 
 def read_table(path: str | os.PathLike, kind: type[Record], *, unfinished: bool = False) -> list[Record]:
-    """Read the records of a CSV file. It may have additional columns, and columns in any order.
+    """Read the records of a CSV file. It may have additional columns, columns in any order, and lack those of defaults.
 
     Args:
         path: the file, which is not modified.
@@ -256,15 +272,19 @@ def _whole_lines(path: str | os.PathLike, content: bytes) -> tuple[list[str], by
 
 def _rows(path: Path, lines: list[str], kind: type[Record]) -> list[Record]:
     header = _cells(path, 1, lines[0])
-    if absent := [name for name in _fields(kind) if name not in header]:
+    defaults = _defaults(kind)
+    if absent := [name for name in _fields(kind) if name not in header and name not in defaults]:
         raise ValueError(f"{path}: the first line lacks the columns {', '.join(absent)}; got {shortened(header)}")
-    places = [(header.index(name), name, hint) for name, hint in _fields(kind).items()]
+    places = [(header.index(name), name, hint) for name, hint in _fields(kind).items() if name in header]
     found = []
     for number, line in enumerate(lines[1:], 2):
         cells = _cells(path, number, line)
         if len(cells) != len(header):
             raise ValueError(f"{path}, line {number}: has {len(cells)} fields, the header has {len(header)}")
-        found.append(kind(*(_read_cell(path, number, name, hint, cells[place]) for place, name, hint in places)))
+        found.append(kind(**{
+            name: _read_cell(path, number, name, hint, cells[place])
+            for place, name, hint in places if cells[place] or name not in defaults
+        }))  # fmt: skip
     return found
 
 
@@ -308,6 +328,10 @@ def _line(cells: Iterable[str]) -> str:
 
 def _fields(kind: type) -> dict[str, Any]:
     return {name: typing.get_type_hints(kind)[name] for name in kind._fields}  # pyright: ignore
+
+
+def _defaults(kind: type) -> dict[str, Any]:
+    return kind._field_defaults  # pyright: ignore
 
 
 def _undefined(value: Any) -> bool:
