@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxdl import optimizers
@@ -41,7 +42,7 @@ SIZES = {
     "cifar10_resnet20": (3, 2, 1),
 }
 
-LIMIT, FEWEST = 20.0, 5  # CPU seconds of measured steps, and steps of a loop that are measured at least
+LIMIT, FEWEST = 5.0, 3  # CPU seconds of measured steps, and steps of a loop that are measured at least
 GUIDE = Path(__file__).parents[1] / "docs" / "guides" / "compare_optimizers.md"
 START, END = "<!-- python -m benchmarks.sweeps --costs -->", "<!-- end -->"
 HEADER = "| problem | parameters | batch | steps | steps measured | compiling (CPU s) | a run (CPU s) |"
@@ -101,24 +102,23 @@ def cost(name: str, data_dir: Path | None) -> str:
     problem = names.problem(name, data_dir)
     method = sweep.choose_method(problem).name
     placed = sweep.place(problem, method=method)
-    runs = sweep.Sweep(placed, optimizers.adam)
     seed = np.zeros(1 if method == "vmap" else (), np.uint32)
     params, state = placed.start(seed)
-    unit = problem.evaluate_every if method == "vmap" else FEWEST  # one program advances so many steps
+    unit = min(problem.evaluate_every if method == "vmap" else FEWEST, problem.steps)  # one program advances so many
+    unjudged = placed._replace(evaluate=lambda params, state, data: {"value": jnp.zeros(seed.shape)})
+    runs = sweep.Sweep(unjudged, optimizers.adam)
     evaluate = lambda: jax.block_until_ready(placed.evaluate(params, state, placed.data))
     advance = lambda steps: runs.run([sweep.Member(1e-4, 0)], steps)
-    with_compiling = cpu_seconds(lambda: (evaluate(), advance(min(unit, problem.steps))))
-    judging = cpu_seconds(evaluate)
-    again = cpu_seconds(lambda: advance(min(unit, problem.steps)))
-    step = max(again - 2 * judging, 1e-6) / min(unit, problem.steps)
-    count = min(problem.steps, max(1, int(LIMIT / step / unit)) * unit)
-    evaluations = 1 + len(evaluation_steps(problem, count))
-    step = max(cpu_seconds(lambda: advance(count)) - evaluations * judging, 1e-6) / count
+    firsts = [cpu_seconds(evaluate), cpu_seconds(lambda: advance(unit))]  # compile
+    judging, some = cpu_seconds(evaluate), cpu_seconds(lambda: advance(unit))
+    compiling = max(sum(firsts) - judging - some, 0)
+    count = min(problem.steps, max(1, int(LIMIT * unit / some) // unit) * unit)
+    step = (some if count == unit else cpu_seconds(lambda: advance(count))) / count
     whole = step * problem.steps + judging * (1 + len(evaluation_steps(problem, problem.steps)))
     size = sum(leaf.size for leaf in jax.tree.leaves(params))
     return (
         f"| {name} | {size:,} | {problem.batch_size} | {problem.steps:,} | {count:,} | "
-        f"{max(with_compiling - again - judging, 0):.2g} | {rounded(whole)} |"
+        f"{rounded(compiling)} | {rounded(whole)} |"
     )
 
 

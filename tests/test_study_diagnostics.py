@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from experiments import report
-from experiments.compare_optimizers import contenders, diagnosing, records, study
+from experiments.compare_optimizers import command, contenders, diagnosing, merge, records, study
 from jaxdl import plots, studies
 
 CURVATURES = np.array([1.0, 4.0, 0.5])
@@ -90,3 +90,20 @@ def test_the_report_has_a_row_and_figures_of_each(diagnosed, monkeypatch):
     assert "figures/noise_noisy.png" in section
     row = next(line for line in section.splitlines() if line.startswith("| noisy | jaxdl.sgd |"))
     assert [one.strip() for one in row.split("|")][3:6] == ["12", "4", "20"]
+
+
+@pytest.mark.trains
+def test_a_merged_study_keeps_them(tmp_path, monkeypatch):
+    monkeypatch.setattr(plots, "png", lambda figure, **options: b"png")
+    shared = ["--problems", "elongated_bowl", "--points", "1", "--seeds", "2", "--budget", "20steps", "--diagnose"]
+    folders = [tmp_path / name for name in ("a", "b")]
+    for folder, name in zip(folders, ("jaxdl.sgd", "optax.adam"), strict=True):
+        assert command.main([*shared, "--optimizer", name, "--out", str(folder)]) == 0
+    assert merge.main([str(tmp_path / "both"), *map(str, folders)]) == 0
+    alone = [row for folder in folders for row in records.read(folder).diagnostics]
+    assert list(map(str, records.read(tmp_path / "both").diagnostics)) == list(map(str, alone))
+    largest = {row.value for row in alone if row[1:4:2] == ("jaxdl.sgd", "largest_eigenvalue")}
+    assert max(largest) == pytest.approx(25, rel=1e-4)
+    assert {row.value for row in alone if row.quantity == "noise_scale" and row.value > 1e-9} == set(), (
+        "all batches are one"
+    )

@@ -107,7 +107,7 @@ def diagnosed(study: StudyContents, folder: Path) -> list[str]:
         )
         alt = f"{problem}: largest eigenvalue of the Hessian against the step, dashed the largest stable one"
         parts.append(pages.figure(folder, f"eigenvalue_{problem}", figure, alt, chart=True))
-        noise = {name: curve for name in names if np.any((curve := curves[problem, name, "noise_scale"])[1] > 0)}
+        noise = {name: curve for name in names if np.any((curve := curves[problem, name, "noise_scale"])[1] > 1e-6)}
         if noise:
             shown = {num.short(name): noise[name] for name in leading(study, problem, noise)}
             figure = plots.overlay(shown, ylabel="noise scale (examples)", **options)

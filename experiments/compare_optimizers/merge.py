@@ -38,6 +38,7 @@ class Part(NamedTuple):
     runs: list[records.Result]
     curves: list[Any]
     paths: list[records.PathPoint]
+    diagnostics: list[records.Diagnostic]
     failures: list[records.Failure]
 
 
@@ -78,6 +79,7 @@ def read(folder: Path) -> Part:
         table(records.RESULTS, records.Result),
         table(records.CURVES, records.Evaluation),
         table(records.PATHS, records.PathPoint),
+        table(records.DIAGNOSTICS, records.Diagnostic),
         table(records.FAILURES, records.Failure),
     )
 
@@ -173,10 +175,12 @@ def write(
     rank = _rank(problems, labels, merged.values())
     _join(folder / records.RESULTS, parts, [part.runs for part in parts], lambda row: row.key, rank)
     _join(folder / records.CURVES, parts, [part.curves for part in parts], lambda row: row.key, rank)
-    if any(part.paths for part in parts):
-        places = [{name: i for i, name in enumerate(known)} for known in (problems, labels)]
-        _join(folder / records.PATHS, parts, [part.paths for part in parts], lambda row: row[:2],
-              lambda row: [places[i].get(row[i], len(places[i])) for i in (0, 1)])  # fmt: skip
+    places = [{name: i for i, name in enumerate(known)} for known in (problems, labels)]
+    for name, found in ((records.PATHS, [part.paths for part in parts]),
+                        (records.DIAGNOSTICS, [part.diagnostics for part in parts])):  # fmt: skip
+        if any(found):
+            _join(folder / name, parts, found, lambda row: row[:2],
+                  lambda row: [places[i].get(row[i], len(places[i])) for i in (0, 1)])  # fmt: skip
     ended = {run.key[:2] for run in merged.values() if run.stage == "final"}  # by another study
     if failures := [row for row in _union(row for part in parts for row in part.failures) if row[:2] not in ended]:
         write_table(folder / records.FAILURES, records.Failure, failures)
