@@ -48,8 +48,13 @@ def result(key: Key, problem: studies.Problem, trace: sweep.Trace, steps: int, c
 
 def evaluation(key: Key, point: sweep.Point) -> Evaluation:
     """Return an evaluation's row of curves.csv."""
-    return Evaluation._make(
-        [*key[:5], point.step, _known(point.train_loss), point.value, _known(point.accuracy), key[5]]
+    return Evaluation(
+        *key[:5],
+        step=point.step,
+        train_loss=_known(point.train_loss),
+        value=point.value,
+        accuracy=_known(point.accuracy),
+        settings=key[5],
     )
 
 

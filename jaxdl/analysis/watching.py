@@ -1,4 +1,4 @@
-"""Norms of gradients, and ratios of updates to weights, of each layer while an optimizer runs. [Lecture row E1]"""
+"""Norms of gradients, and ratios of updates to weights, of each layer while an optimizer runs."""
 
 from __future__ import annotations
 
