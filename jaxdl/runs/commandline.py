@@ -19,8 +19,8 @@ from typing import Annotated, Any, TextIO, TypeVar, cast, get_type_hints
 import jax
 
 from jaxdl.extras import needed
-from jaxdl.runs import folder as folders
 from jaxdl.runs import decoding, output, records, trust
+from jaxdl.runs import folder as folders
 from jaxdl.runs.signals import Diverged
 from jaxdl.texts import cut, printable, quoted, shortened
 
