@@ -362,7 +362,7 @@ FAULTS = {
     "curves.csv: is missing": lambda f: (f / "curves.csv").unlink(),
     "results.csv: there is no run": lambda f: (f / "results.csv").write_text(",".join(records.Result._fields) + "\n"),
     "results.csv: the first line lacks the columns state_bytes": edited("results.csv", ",state_bytes", ""),
-    "results.csv, line 2: has 20 fields, the header has 19": edited("results.csv", "bowl_1,", "bowl_1,,"),
+    "results.csv, line 2: has 21 fields, the header has 20": edited("results.csv", "bowl_1,", "bowl_1,,"),
     "results.csv, line 2: stage must be default or tuning or final": edited("results.csv", "default", "first"),
     "results.csv, line 2: seed must be a whole number, got 'a'": edited("results.csv", "0.01,0,", "0.01,a,"),
     "results.csv, line 2: rate must be a number or empty, got 'x'": edited("results.csv", "0.01,0,", "x,0,"),
