@@ -3,6 +3,7 @@
     python -m experiments.same mine:opt optax.adam
     python -m experiments.same "jaxdl.adam(convention='keras')" "optax.adam(eps=1e-7)"
     python -m experiments.same torch.optim:NAdam "jaxdl.nadam(convention='torch')"   # pip install 'jaxdl[bridges]'
+    python -m experiments.same mine:accumulating_four optax.adam --micro-batches 4 1
     KERAS_BACKEND=jax python -m experiments.same keras.optimizers:Adam "jaxdl.adam(convention='keras')"
 
 Both run on the same gradients: entries of sizes from 1e-10 to 10, sparse ones, and random ones. The exit code is 0 if
@@ -34,6 +35,9 @@ class Config:
     """Likewise."""
     learning_rate: float = 0.01
     """Learning rate of each optimizer whose keywords do not set one."""
+    micro_batches: tuple[int, int] = (1, 1)
+    """In how many parts the first and the second get each batch: 4 1 compares one that accumulates four gradients, such
+    as optax.MultiSteps, with one that gets their mean."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -44,13 +48,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     commandline.use_compilation_cache()
     first = side("first", config.first, config.learning_rate)
     second = side("second", config.second, config.learning_rate)
-    found = compare.same(first, second)
-    print("\n".join(described(found)))
+    found = compare.same(first, second, micro_batches=config.micro_batches)
+    print("\n".join(described(found, "gradient" if max(config.micro_batches) == 1 else "batch")))
     return int(found.verdict == "different")
 
 
-def described(found: compare.Sameness) -> list[str]:
-    """Return the lines that are printed about a comparison."""
+def described(found: compare.Sameness, unit: str = "gradient") -> list[str]:
+    """Return the lines that are printed about a comparison, whose steps are gradients or batches of several."""
     streams = ", ".join(found.records)
     if found.stream is None:
         lines = [f"verdict: {found.verdict} on these streams: {streams}"]
@@ -60,7 +64,7 @@ def described(found: compare.Sameness) -> list[str]:
     mapping = "none is known" if not record.mapping else ", ".join(f"{k}={v!r}" for k, v in record.mapping.items())
     place = f" of {record.leaf}" if record.leaf else ""
     return [
-        f"verdict: different on the stream {found.stream} from gradient {record.step} on, by {record.max_ulps:.3g} ulps"
+        f"verdict: different on the stream {found.stream} from {unit} {record.step} on, by {record.max_ulps:.3g} ulps"
         f" at most, first in the leaf{place}",
         f"cause: {record.cause}",
         f"map: {mapping}" + (" (of the first, to be the second)" if record.mapping else ""),

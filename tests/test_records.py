@@ -210,6 +210,39 @@ def test_a_reader_takes_other_orders_and_more_columns(tmp_path):
         records.read_table(tmp_path / "t.csv", Cell)
 
 
+class Noted(NamedTuple):
+    """A record that was given a field since its first files were written."""
+
+    name: str
+    value: float
+    note: str = ""
+
+
+def test_a_table_may_lack_a_field_with_a_default_or_have_it_elsewhere(tmp_path):
+    path, rows = tmp_path / "t.csv", [Noted("x", 1.0), Noted("y", math.nan, "new")]
+    records.Table(path, Noted).append(rows)
+    assert path.read_text() == "name,value,note\nx,1.0,\ny,,new\n"
+    assert [str(row) for row in records.read_table(path, Noted)] == [str(row) for row in rows]
+    path.write_text("note,name,value\nold,x,1\n,y,2\n")
+    table = records.Table(path, Noted)
+    table.append([Noted("z", 3.0, "new")])
+    assert path.read_text() == "note,name,value\nold,x,1\n,y,2\nnew,z,3.0\n"
+    assert records.read_table(path, Noted) == table.rows == [
+        Noted("x", 1.0, "old"), Noted("y", 2.0), Noted("z", 3.0, "new")
+    ]  # fmt: skip
+    path.write_text("name,value\nx,1\n")
+    table = records.Table(path, Noted)
+    table.append([Noted("y", 2.0)])
+    assert records.read_table(path, Noted) == [Noted("x", 1.0), Noted("y", 2.0)]
+    with pytest.raises(ValueError, match="the table has no column for note, and cannot hold"):
+        table.append([Noted("z", 3.0, "lost")])
+    assert path.read_text() == "name,value\nx,1\ny,2.0\n"
+    path.write_text("name,note\n")
+    for read in (records.Table, records.read_table):
+        with pytest.raises(ValueError, match=r"has the columns|lacks the columns value"):
+            read(path, Noted)
+
+
 # ---------------------------------------------------------------- metrics.csv of a resumed run
 
 

@@ -216,7 +216,7 @@ def test_studies_that_differ_are_not_merged(halves, tmp_path):
 
 def edit_last(folder):
     path = folder / records.RESULTS
-    rows = records.read_runs(path)
+    rows = records.records.read_table(path, records.Result)
     rows[-1] = rows[-1]._replace(final=rows[-1].final * (1 + 1e-4))
     records.records.write_table(path, records.Result, rows)
 

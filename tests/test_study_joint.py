@@ -135,7 +135,7 @@ def test_runs_are_those_of_a_loop_with_their_settings(tmp_path):
     given = spaces.space(one, (1e-2, 1.0), 5)
     study.Study(tmp_path, [bowl()], [one], settings, spaces={one.label: given}, line=lambda text: None).run()
     rows = table(tmp_path / records.RESULTS)
-    assert tuple(table(tmp_path / records.RESULTS, ())[0]) == records.JointResult._fields
+    assert tuple(table(tmp_path / records.RESULTS, ())[0]) == records.Result._fields
     assert [(row["stage"], row["settings"]) for row in rows[:-1]] == [
         ("default", given.points[-1].settings), *(("tuning", point.settings) for point in given.points)
     ]  # fmt: skip
@@ -175,6 +175,31 @@ def test_a_joint_study_resumes_and_grows_to_the_same_rows(whole, tmp_path):
         assert table(folder / name) == table(whole / name)
     assert runs.read_json(folder / "config.json")["space"] == "joint"
     assert [row["settings"] for row in table(whole / records.RESULTS) if "dowg" in row["optimizer"]] == ["defaults"] * 2
+
+
+def in_the_format_before(path):
+    """Put the settings after the seed, where files had them at first."""
+    with path.open(newline="") as file:
+        lines = [[*line[:5], line[-1], *line[5:-1]] for line in csv.reader(file)]
+    with path.open("w", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows(lines)
+
+
+@pytest.mark.trains
+def test_a_study_in_the_format_before_is_read_grown_and_merged(whole, tmp_path):
+    folder = tmp_path / "old"
+    assert command.main([*SHARED, "--optimizer", *OPTIMIZERS[:2], "--out", str(folder)]) == 0
+    for name in (records.RESULTS, records.CURVES):
+        in_the_format_before(folder / name)
+    before = (folder / records.RESULTS).read_text()
+    assert command.main(["--resume", str(folder), "--optimizer", OPTIMIZERS[2]]) == 0
+    assert (folder / records.RESULTS).read_text().startswith(before)
+    assert records.read(folder).select(stage="final")[0].settings
+    for order in ((folder, whole), (whole, folder)):
+        out = tmp_path / order[0].name / "merged"
+        assert merge.main([str(out), *map(str, order)]) == 0
+        for name in (records.RESULTS, records.CURVES):
+            assert table(out / name) == table(whole / name)
 
 
 @pytest.mark.trains

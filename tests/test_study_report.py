@@ -55,10 +55,10 @@ def build(folder):
                 results.append([
                     *key, "diverged" if gone else "finished", STEPS, 32 * STEPS, NO if gone else values[-1],
                     values[kept].min(), NO if gone else values[-1], NO, TARGET, *(reached if reached.size else [NO]),
-                    *(time if time.size else [NO]), 0.06, 0.5, 12.5, 8,
+                    *(time if time.size else [NO]), 0.06, 0.5, 12.5, 8, "",
                 ])  # fmt: skip
                 curves += [
-                    [*key, s, NO if s == 0 else v, v, NO] for s, v in zip(steps[kept], values[kept], strict=True)
+                    [*key, s, NO if s == 0 else v, v, NO, ""] for s, v in zip(steps[kept], values[kept], strict=True)
                 ]
     folder.mkdir(parents=True)
     paths = [["elongated_bowl", o, t, -10 * 0.9**t, (-0.8) ** t] for o in SPEEDS for t in range(30)]
@@ -362,7 +362,7 @@ FAULTS = {
     "curves.csv: is missing": lambda f: (f / "curves.csv").unlink(),
     "results.csv: there is no run": lambda f: (f / "results.csv").write_text(",".join(records.Result._fields) + "\n"),
     "results.csv: the first line lacks the columns state_bytes": edited("results.csv", ",state_bytes", ""),
-    "results.csv, line 2: has 20 fields, the header has 19": edited("results.csv", "bowl_1,", "bowl_1,,"),
+    "results.csv, line 2: has 21 fields, the header has 20": edited("results.csv", "bowl_1,", "bowl_1,,"),
     "results.csv, line 2: stage must be default or tuning or final": edited("results.csv", "default", "first"),
     "results.csv, line 2: seed must be a whole number, got 'a'": edited("results.csv", "0.01,0,", "0.01,a,"),
     "results.csv, line 2: rate must be a number or empty, got 'x'": edited("results.csv", "0.01,0,", "x,0,"),

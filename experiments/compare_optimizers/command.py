@@ -51,6 +51,7 @@ class Config:
     EXPERIMENT: ClassVar[str] = "compare_optimizers"
     ADDED: ClassVar[tuple[str, ...]] = ("tuning_seeds", "space")
     GROWS: ClassVar[tuple[str, ...]] = ("problems", "optimizer", "seeds")
+    PASSING: ClassVar[tuple[str, ...]] = ("diagnose",)
 
     problems: tuple[str, ...] = ("digits_softmax", "digits_mlp", "quadratic_deep")
     """elongated_bowl, rosenbrock, beale, saddle, quadratic_deep, quadratic_deep_repeated (the same batches in every
@@ -80,6 +81,9 @@ class Config:
     """vmap: all runs of a sweep in one program. loop: one after another. auto chooses per problem and says why."""
     devices: int = 1
     """Number of devices to split a sweep over. On CPU JAX_NUM_CPU_DEVICES makes virtual ones."""
+    diagnose: bool = False
+    """Measure the Hessian's largest eigenvalue, sharpness, the gradient's noise scale and the updates of each layer
+    along the final run of the first seed, which is made again. A finished study takes it with --resume."""
     data_dir: Path | None = None
     """Folder of the data sets' files; by default the variable JAXDL_DATA_DIR, else a per-user cache."""
     out: Path | None = None
@@ -211,6 +215,7 @@ def run(
         tuning_seeds=config.tuning_seeds,
         method=None if config.method == "auto" else config.method,
         devices=config.devices,
+        diagnose=config.diagnose,
         **budget(config.budget),
     )
     labels = {one.label for one in chosen}

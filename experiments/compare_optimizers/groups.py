@@ -19,6 +19,7 @@ class StudySettings(NamedTuple):
     method: str | None = None  # of `sweep.METHODS`; None chooses per problem
     devices: int = 1
     tuning_seeds: int = 1
+    diagnose: bool = False  # measure along the final runs
 
 
 TUNING_SEED: Final = 1_000_000
@@ -32,18 +33,17 @@ class Group(NamedTuple):
     optimizer: str
     stage: Stage
     members: tuple[sweep.Member, ...]
-    texts: tuple[str, ...] = ()  # the settings of each member in a joint study
+    texts: tuple[str, ...]  # the settings of each member in a joint study, else empty ones
 
     def keys(self) -> list[Key]:
         """Return the fields that identify its runs."""
-        keys = [(self.problem, self.optimizer, self.stage, m.learning_rate, m.seed) for m in self.members]
-        return [(*key, text) for key, text in zip(keys, self.texts, strict=True)] if self.texts else [*keys]
+        pairs = zip(self.members, self.texts, strict=True)
+        return [(self.problem, self.optimizer, self.stage, m.learning_rate, m.seed, text) for m, text in pairs]
 
     def without(self, written: set[Key]) -> "Group":
         """Return the group of those runs that are not written."""
         left = [i for i, key in enumerate(self.keys()) if key not in written]
-        texts = tuple(self.texts[i] for i in left) if self.texts else ()
-        return self._replace(members=tuple(self.members[i] for i in left), texts=texts)
+        return self._replace(members=tuple(self.members[i] for i in left), texts=tuple(self.texts[i] for i in left))
 
 
 class Failed(Exception):

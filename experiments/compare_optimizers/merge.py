@@ -23,7 +23,7 @@ from experiments.compare_optimizers.spaces import alike
 from jaxdl import disk, runs
 from jaxdl.runs import commandline, names
 from jaxdl.runs import folder as folders
-from jaxdl.runs.records import read_record, read_table, write_json, write_table, write_whole
+from jaxdl.runs.records import read_record, read_table, record_line, write_json, write_table, write_whole
 
 MACHINE = ("devices", "method")  # options that do not change what a run means
 
@@ -35,9 +35,10 @@ class Part(NamedTuple):
     config: Config
     plan: records.Plan
     manifest: folders.Manifest
-    runs: list[records.Run]
+    runs: list[records.Result]
     curves: list[Any]
     paths: list[records.PathPoint]
+    diagnostics: list[records.Diagnostic]
     failures: list[records.Failure]
 
 
@@ -66,8 +67,6 @@ def read(folder: Path) -> Part:
         ValueError: if a file is missing or damaged; the message names it.
     """
     records.read(runs.open_folder(folder))
-    found = records.read_runs(folder / records.RESULTS)
-    evaluation = records.JointEvaluation if isinstance(found[0], records.JointResult) else records.Evaluation
 
     def table(name: str, kind: Any) -> list[Any]:
         return read_table(folder / name, kind) if (folder / name).exists() else []
@@ -77,9 +76,10 @@ def read(folder: Path) -> Part:
         commandline.load_config(Config, folder),
         read_record(folder / records.PLAN, records.Plan),
         read_record(folder / folders.MANIFEST, folders.Manifest),
-        found,
-        table(records.CURVES, evaluation),
+        table(records.RESULTS, records.Result),
+        table(records.CURVES, records.Evaluation),
         table(records.PATHS, records.PathPoint),
+        table(records.DIAGNOSTICS, records.Diagnostic),
         table(records.FAILURES, records.Failure),
     )
 
@@ -87,7 +87,7 @@ def read(folder: Path) -> Part:
 def check(parts: Sequence[Part]) -> None:
     """Raise ValueError, naming the two folders, if studies differ in what decides about the meaning of a run."""
     first = parts[0]
-    free = {*Config.GROWS, *MACHINE, *commandline.FREE}
+    free = {*Config.GROWS, *Config.PASSING, *MACHINE, *commandline.FREE}
     for part in parts[1:]:
         pairs = [(field.name, *(getattr(p.config, field.name) for p in (first, part)))
                  for field in dataclasses.fields(Config) if field.name not in free]  # fmt: skip
@@ -118,13 +118,13 @@ def _sums(part: Part) -> dict[str, str]:
     return part.manifest.data.sha256
 
 
-def _runs(parts: Sequence[Part], tolerance: float) -> dict[records.Key, records.Run]:
+def _runs(parts: Sequence[Part], tolerance: float) -> dict[records.Key, records.Result]:
     """Return each run once.
 
     Raises:
         ValueError: if two studies differ in a run, or in the point that tuning found best.
     """
-    found: dict[records.Key, tuple[records.Run, Part]] = {}
+    found: dict[records.Key, tuple[records.Result, Part]] = {}
     points: dict[Any, tuple[records.Key, Part]] = {}
     for part in parts:
         for run in part.runs:
@@ -154,11 +154,11 @@ def _equal(before: Any, after: Any, tolerance: float) -> bool:
 
 
 def _words(key: Iterable[Any]) -> str:
-    return ", ".join(map(str, key))
+    return ", ".join(str(one) for one in key if one != "")
 
 
 def write(
-    folder: Path, parts: Sequence[Part], merged: dict[records.Key, records.Run], argv: Sequence[str] | None
+    folder: Path, parts: Sequence[Part], merged: dict[records.Key, records.Result], argv: Sequence[str] | None
 ) -> None:
     """Write the files of the merged study."""
     config = parts[0].config
@@ -175,10 +175,12 @@ def write(
     rank = _rank(problems, labels, merged.values())
     _join(folder / records.RESULTS, parts, [part.runs for part in parts], lambda row: row.key, rank)
     _join(folder / records.CURVES, parts, [part.curves for part in parts], lambda row: row.key, rank)
-    if any(part.paths for part in parts):
-        places = [{name: i for i, name in enumerate(known)} for known in (problems, labels)]
-        _join(folder / records.PATHS, parts, [part.paths for part in parts], lambda row: row[:2],
-              lambda row: [places[i].get(row[i], len(places[i])) for i in (0, 1)])  # fmt: skip
+    places = [{name: i for i, name in enumerate(known)} for known in (problems, labels)]
+    for name, found in ((records.PATHS, [part.paths for part in parts]),
+                        (records.DIAGNOSTICS, [part.diagnostics for part in parts])):  # fmt: skip
+        if any(found):
+            _join(folder / name, parts, found, lambda row: row[:2],
+                  lambda row: [places[i].get(row[i], len(places[i])) for i in (0, 1)])  # fmt: skip
     ended = {run.key[:2] for run in merged.values() if run.stage == "final"}  # by another study
     if failures := [row for row in _union(row for part in parts for row in part.failures) if row[:2] not in ended]:
         write_table(folder / records.FAILURES, records.Failure, failures)
@@ -193,7 +195,7 @@ def write(
 
 
 def _join(path: Path, parts: Sequence[Part], found: Sequence[Sequence[Any]], key: Any, rank: Any) -> None:
-    """Write each row of the first study that has its key, in order; lines do not change by a byte."""
+    """Write each row of the first study that has its key, in order; lines of one format do not change by a byte."""
     owner = {key(row): i for i, found_rows in reversed([*enumerate(found)]) for row in found_rows}
     lines, kept = [], []
     for i, (part, found_rows) in enumerate(zip(parts, found, strict=True)):
@@ -201,6 +203,8 @@ def _join(path: Path, parts: Sequence[Part], found: Sequence[Sequence[Any]], key
             continue
         header, *texts = disk.read_regular(part.folder / path.name).decode().removesuffix("\n").split("\n")
         lines = lines or [header]
+        if header != lines[0]:  # of an older format
+            texts = [record_line(row, lines[0].split(",")) for row in found_rows]
         mine = [(row, text) for row, text in zip(found_rows, texts, strict=True) if owner[key(row)] == i]
         kept += mine
     lines += [text for _, text in sorted(kept, key=lambda pair: rank(pair[0]))]
@@ -234,7 +238,7 @@ def _said(part: Part) -> str:
     return f"{part.folder.resolve().name}: {'; '.join(fact for fact in facts if fact)}"
 
 
-def _rank(problems: Sequence[str], labels: Sequence[str], found: Iterable[records.Run]) -> Any:
+def _rank(problems: Sequence[str], labels: Sequence[str], found: Iterable[records.Result]) -> Any:
     tried: dict[str, list[tuple[float, str]]] = {}
     for run in found:
         if run.stage == "tuning":

@@ -5,7 +5,7 @@ from collections.abc import Sequence, Sized
 
 import numpy as np
 
-from experiments.compare_optimizers.records import Run, StudyContents
+from experiments.compare_optimizers.records import Result, StudyContents
 from jaxdl.studies import statistics
 from jaxdl.studies.statistics import Interval
 
@@ -16,7 +16,7 @@ def with_target(study: StudyContents) -> list[tuple[str, float]]:
     return list(targets.items())
 
 
-def to_target(runs: Sequence[Run], unit: str) -> np.ndarray:
+def to_target(runs: Sequence[Result], unit: str) -> np.ndarray:
     """Return each run's steps, examples or seconds to the target; infinity if it was not reached."""
     steps = np.array(
         [max(run.steps_to_target, 1.0) if run.steps_to_target == 0 else run.steps_to_target for run in runs]
@@ -28,22 +28,22 @@ def to_target(runs: Sequence[Run], unit: str) -> np.ndarray:
     return np.where(np.isnan(steps), np.inf, steps)
 
 
-def reached(runs: Sequence[Run]) -> str:
+def reached(runs: Sequence[Result]) -> str:
     """Write how many of the runs reached the target."""
     return f"{np.isfinite(to_target(runs, 'steps')).sum()} of {len(runs)}"
 
 
-def ended(runs: Sequence[Run]) -> list[float]:
+def ended(runs: Sequence[Result]) -> list[float]:
     """Return the final value of each run; infinity where it diverged."""
     return [run.value for run in runs]
 
 
-def best(run: Run) -> float:
+def best(run: Result) -> float:
     """Return the best value of a run; infinity where there is none."""
     return math.inf if math.isnan(run.best) else run.best
 
 
-def by_rate(runs: Sequence[Run]) -> tuple[np.ndarray, np.ndarray]:
+def by_rate(runs: Sequence[Result]) -> tuple[np.ndarray, np.ndarray]:
     """Return the ascending rates of some runs and the mean final value of each; infinity where one diverged."""
     values: dict[float, list[float]] = {}
     for run in runs:
@@ -52,7 +52,7 @@ def by_rate(runs: Sequence[Run]) -> tuple[np.ndarray, np.ndarray]:
     return np.array(rates), np.array([np.mean(values[rate]) for rate in rates])
 
 
-def by_point(runs: Sequence[Run]) -> list[float]:
+def by_point(runs: Sequence[Result]) -> list[float]:
     """Return the mean final value of each point that some runs tried; infinity where one diverged."""
     values: dict[tuple[float, str], list[float]] = {}
     for run in runs:
@@ -60,13 +60,13 @@ def by_point(runs: Sequence[Run]) -> list[float]:
     return [float(np.mean(found)) for found in values.values()]
 
 
-def flags(final: Sequence[Run], default: Sequence[Run], tuning: Sequence[Run]) -> str:
+def flags(final: Sequence[Result], default: Sequence[Result], tuning: Sequence[Result]) -> str:
     """Write the signs of a tuned rate that may mislead: † at the end of the range, ‡ worse than the default."""
     found = remarks(final, default, tuning)
     return ("†" if "end of the range" in found else "") + ("‡" if "worse than" in found else "")
 
 
-def remarks(final: Sequence[Run], default: Sequence[Run], tuning: Sequence[Run]) -> str:
+def remarks(final: Sequence[Result], default: Sequence[Result], tuning: Sequence[Result]) -> str:
     """Write the reasons for which a tuned rate may mislead."""
     if not tuning:
         return "not tuned"
@@ -115,7 +115,7 @@ def number(value: float) -> str:
     return "–" if math.isnan(value) else f"{value:.5g}"
 
 
-def rate(runs: Sequence[Run]) -> str:
+def rate(runs: Sequence[Result]) -> str:
     """Write the learning rate that some runs share."""
     return f"{runs[0].rate:.4g}" if runs else "–"
 

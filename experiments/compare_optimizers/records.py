@@ -4,11 +4,11 @@
 - ``curves.csv``: an `Evaluation` per evaluation of a run
 - ``failures.csv``, if an optimizer raised an error: a `Failure` per optimizer and problem
 - ``paths.csv``, if there are landscapes: a `PathPoint` per point of an optimizer's path
+- ``diagnostics.csv``, after ``--diagnose``: a `Diagnostic` per number
 - ``plan.json``: a `Plan`, which a report can do without
 - ``manifest.json`` and ``config.json``, if they exist: provenance and options
 
-Where settings are tuned jointly, the first two tables have a column more, and consist of `JointResult` and
-`JointEvaluation`.
+Older files lack the column of settings, or have it in another place.
 
 Lower values of a problem's test metric are better. An undefined value is NaN, and so is a target that was not reached.
 """
@@ -19,7 +19,6 @@ from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 
-from jaxdl import disk
 from jaxdl.runs import records
 from jaxdl.runs.folder import CONFIG, MANIFEST, Manifest
 
@@ -27,18 +26,19 @@ RESULTS: Final = "results.csv"
 CURVES: Final = "curves.csv"
 PATHS: Final = "paths.csv"
 FAILURES: Final = "failures.csv"
+DIAGNOSTICS: Final = "diagnostics.csv"
 PLAN: Final = "plan.json"
 STAGES: Final = ("default", "tuning", "final")
 TIMES: Final = ("seconds_to_target", "seconds", "compile_seconds", "update_microseconds")
 """The fields of a `Result` that differ when a study is run again."""
 
 Stage = Literal["default", "tuning", "final"]
-Key = tuple[Any, ...]  # problem, optimizer, stage, rate, seed, and settings if they are tuned: they identify a run
+Key = tuple[Any, ...]  # problem, optimizer, stage, rate, seed, settings: they identify a run
 Pair = tuple[str, str]
 
 
 class Result(NamedTuple):
-    """A run: a row of results.csv. The first five fields identify it."""
+    """A run: a row of results.csv."""
 
     problem: str
     optimizer: str
@@ -59,6 +59,7 @@ class Result(NamedTuple):
     compile_seconds: float
     update_microseconds: float
     state_bytes: float
+    settings: str = ""  # all that is tuned but the rate
 
     @property
     def value(self) -> float:
@@ -68,50 +69,7 @@ class Result(NamedTuple):
     @property
     def key(self) -> Key:
         """Return the fields that identify the run."""
-        return self[:5]
-
-    @property
-    def settings(self) -> str:
-        """Return "", as the rate alone is tuned."""
-        return ""
-
-
-class JointResult(NamedTuple):
-    """A run of a study that tunes several settings at once: a `Result` with the settings."""
-
-    problem: str
-    optimizer: str
-    stage: Stage
-    rate: float
-    seed: int
-    settings: str  # all but the rate
-    status: Literal["finished", "stopped", "diverged"]
-    steps: int
-    examples: int
-    final: float
-    best: float
-    final_train_loss: float
-    accuracy: float
-    target: float
-    steps_to_target: float
-    seconds_to_target: float
-    seconds: float
-    compile_seconds: float
-    update_microseconds: float
-    state_bytes: float
-
-    @property
-    def value(self) -> float:
-        """Return the final value; infinity if the run diverged."""
-        return math.inf if self.status == "diverged" else self.final
-
-    @property
-    def key(self) -> Key:
-        """Return the fields that identify the run."""
-        return self[:6]
-
-
-Run = Result | JointResult
+        return (*self[:5], self.settings)
 
 
 class Evaluation(NamedTuple):
@@ -126,36 +84,12 @@ class Evaluation(NamedTuple):
     train_loss: float  # mean over the steps since the last evaluation
     value: float
     accuracy: float
+    settings: str = ""
 
     @property
     def key(self) -> Key:
         """Return the fields that identify the run."""
-        return self[:5]
-
-    @property
-    def settings(self) -> str:
-        """Return "", as the rate alone is tuned."""
-        return ""
-
-
-class JointEvaluation(NamedTuple):
-    """An evaluation of a run of a study that tunes several settings at once: an `Evaluation` with the settings."""
-
-    problem: str
-    optimizer: str
-    stage: Stage
-    rate: float
-    seed: int
-    settings: str
-    step: int
-    train_loss: float
-    value: float
-    accuracy: float
-
-    @property
-    def key(self) -> Key:
-        """Return the fields that identify the run."""
-        return self[:6]
+        return (*self[:5], self.settings)
 
 
 class Failure(NamedTuple):
@@ -177,6 +111,16 @@ class PathPoint(NamedTuple):
     y: float
 
 
+class Diagnostic(NamedTuple):
+    """A number measured along a final run: a row of diagnostics.csv; see `diagnosing`."""
+
+    problem: str
+    optimizer: str
+    step: int
+    quantity: str
+    value: float
+
+
 class Plan(NamedTuple):
     """plan.json: decisions that a resumed study keeps, and pairs of optimizers for the report."""
 
@@ -194,7 +138,7 @@ class Plan(NamedTuple):
 class StudyContents(NamedTuple):
     """The contents of a study's folder."""
 
-    runs: list[Run]
+    runs: list[Result]
     curves: dict[Key, dict[str, np.ndarray]]  # per run the fields of `Evaluation` from step on
     paths: dict[tuple[str, str], np.ndarray]  # per problem and optimizer the points, shape (n, 2)
     twins: list[Pair]
@@ -204,6 +148,7 @@ class StudyContents(NamedTuple):
     validated: list[str]
     failures: tuple[Failure, ...] = ()
     merged: tuple[str, ...] = ()
+    diagnostics: tuple[Diagnostic, ...] = ()
 
     @property
     def problems(self) -> list[str]:
@@ -215,7 +160,9 @@ class StudyContents(NamedTuple):
         """In the order in which they were run."""
         return list(dict.fromkeys(run.optimizer for run in self.runs))
 
-    def select(self, problem: str | None = None, optimizer: str | None = None, stage: str | None = None) -> list[Run]:
+    def select(
+        self, problem: str | None = None, optimizer: str | None = None, stage: str | None = None
+    ) -> list[Result]:
         """Return the runs of a problem, an optimizer and a stage; None selects all."""
         return [
             run
@@ -235,7 +182,7 @@ def read(folder: Path) -> StudyContents:
     if not folder.is_dir():
         raise ValueError(f"{folder} is no folder; give the folder of a study")
     path = folder / RESULTS
-    runs = read_runs(path)
+    runs = records.read_table(path, Result)
     if not runs:
         raise ValueError(f"{path}: there is no run in it")
     keys = [run.key for run in runs]
@@ -252,34 +199,25 @@ def read(folder: Path) -> StudyContents:
     config = records.read_json(folder / CONFIG) if (folder / CONFIG).exists() else {}
     failures = tuple(records.read_table(folder / FAILURES, Failure)) if (folder / FAILURES).exists() else ()
     curves, paths = _curves(folder / CURVES, runs), _paths(folder / PATHS)
+    diagnostics = (folder / DIAGNOSTICS).exists() and records.read_table(folder / DIAGNOSTICS, Diagnostic)
     return StudyContents(
-        runs, curves, paths, twins, planted, manifest, config, [*plan.validated], failures, plan.merged
+        runs, curves, paths, twins, planted, manifest, config, [*plan.validated], failures, plan.merged,
+        tuple(diagnostics or ()),
     )  # fmt: skip
 
 
-def read_runs(path: Path) -> list[Run]:
-    """Read results.csv, whichever of the two kinds its rows are.
-
-    Raises:
-        ValueError: see `records.read_table`.
-    """
-    header = disk.read_regular(path).partition(b"\n")[0] if path.exists() else b""
-    kind = JointResult if b"settings" in header.split(b",") else Result
-    return [*records.read_table(path, kind)]
-
-
 def _words(key: Key) -> str:
-    return ", ".join(str(one)[:100] for one in key)
+    return ", ".join(str(one)[:100] for one in key if one != "")
 
 
-def _curves(path: Path, runs: list[Run]) -> dict[Key, dict[str, np.ndarray]]:
+def _curves(path: Path, runs: list[Result]) -> dict[Key, dict[str, np.ndarray]]:
     collected: dict[Key, list[tuple[Any, ...]]] = {}
-    for row in records.read_table(path, JointEvaluation if isinstance(runs[0], JointResult) else Evaluation):
-        collected.setdefault(row.key, []).append(row[len(row.key) :])
+    for row in records.read_table(path, Evaluation):
+        collected.setdefault(row.key, []).append(row[5:-1])
     for run in runs:
         if run.key not in collected:
             raise ValueError(f"{path}: no rows of the run {_words(run.key)}, which results.csv names")
-    names = Evaluation._fields[5:]
+    names = Evaluation._fields[5:-1]
     return {
         run.key: dict(zip(names, np.array(collected[run.key], np.float64).T, strict=True))
         for run in runs

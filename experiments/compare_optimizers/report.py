@@ -48,6 +48,7 @@ def write(folder: str | Path) -> Path:
         _profiles,
         conclusions.tally,
         _landscapes,
+        figures.diagnosed,
         _costs,
         _diverged,
         _failed,

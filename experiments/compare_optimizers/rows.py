@@ -8,12 +8,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments.compare_optimizers.records import STAGES, Evaluation, JointEvaluation, JointResult, Key, Result, Run
+from experiments.compare_optimizers.records import STAGES, Evaluation, Key, Result
 from jaxdl import studies
 from jaxdl.studies import sweep
 
 
-def result(key: Key, problem: studies.Problem, trace: sweep.Trace, steps: int, cost: tuple[float, int]) -> Run:
+def result(key: Key, problem: studies.Problem, trace: sweep.Trace, steps: int, cost: tuple[float, int]) -> Result:
     """Return a run's row of results.csv.
 
     Args:
@@ -26,9 +26,8 @@ def result(key: Key, problem: studies.Problem, trace: sweep.Trace, steps: int, c
     last = None if trace.diverged else trace.points[-1]
     reached = None if problem.target is None else reached_at(trace.points, problem.target)
     share = None if reached is None else round(trace.seconds * reached / max(trace.steps, 1), 6)
-    kind = Result if len(key) == 5 else JointResult
-    return kind(
-        *key,
+    return Result(
+        *key[:5],
         status="diverged" if trace.diverged else "stopped" if steps < problem.steps else "finished",
         steps=trace.steps,
         examples=trace.steps * problem.batch_size,
@@ -43,13 +42,20 @@ def result(key: Key, problem: studies.Problem, trace: sweep.Trace, steps: int, c
         compile_seconds=round(trace.compile_seconds, 3),
         update_microseconds=round(cost[0], 3),
         state_bytes=cost[1],
+        settings=key[5],
     )
 
 
-def evaluation(key: Key, point: sweep.Point) -> Evaluation | JointEvaluation:
+def evaluation(key: Key, point: sweep.Point) -> Evaluation:
     """Return an evaluation's row of curves.csv."""
-    kind = Evaluation if len(key) == 5 else JointEvaluation
-    return kind._make([*key, point.step, _known(point.train_loss), point.value, _known(point.accuracy)])
+    return Evaluation(
+        *key[:5],
+        step=point.step,
+        train_loss=_known(point.train_loss),
+        value=point.value,
+        accuracy=_known(point.accuracy),
+        settings=key[5],
+    )
 
 
 def _known(value: float | None) -> float:
@@ -61,7 +67,7 @@ def reached_at(points: Sequence[sweep.Point], target: float) -> int | None:
     return next((point.step for point in points if point.value <= target), None)
 
 
-def describe(runs: Sequence[Run], problem: str, optimizer: str) -> str:
+def describe(runs: Sequence[Result], problem: str, optimizer: str) -> str:
     """Describe an optimizer's results on a problem in one line."""
     parts = []
     for stage, words in (("default", "default rate"), ("final", "best rate")):

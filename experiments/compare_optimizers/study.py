@@ -20,28 +20,27 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
 
+from experiments.compare_optimizers import diagnosing
 from experiments.compare_optimizers.contenders import Contender
 from experiments.compare_optimizers.groups import TUNING_SEED, Failed, Group, StudySettings, blaming
 from experiments.compare_optimizers.records import (
     CURVES,
+    DIAGNOSTICS,
     FAILURES,
     PATHS,
     PLAN,
     RESULTS,
+    Diagnostic,
     Evaluation,
     Failure,
-    JointEvaluation,
-    JointResult,
     Key,
     Pair,
     PathPoint,
     Plan,
     Result,
-    Run,
     Stage,
 )
 from experiments.compare_optimizers.rows import describe, evaluation, in_order, result
@@ -97,8 +96,8 @@ class Study:
         self.began = time.perf_counter()
         self.methods = {problem.name: self._method(problem) for problem in problems}
         self.spaces, self.broken = spaces, broken or {}
-        self.results: Table[Run] = Table(folder / RESULTS, Result if spaces is None else JointResult)
-        self.curves: Table[Any] = Table(folder / CURVES, Evaluation if spaces is None else JointEvaluation)
+        self.results: Table[Result] = Table(folder / RESULTS, Result)
+        self.curves: Table[Evaluation] = Table(folder / CURVES, Evaluation)
         self._steps = {problem.name: problem.steps for problem in problems}
         self._placed: dict[str, sweep.Placed] = {}
         self._tuning: dict[str, sweep.Placed] = {}  # of the problems with a validation part
@@ -154,6 +153,8 @@ class Study:
                 self._make(lacking)
             self.advance()
         self._draw(name, one)
+        if self.settings.diagnose:
+            self._diagnose(name, one)
 
     # ------------------------------------------------------------ order
 
@@ -174,8 +175,7 @@ class Study:
         for first in range(0, len(pairs), width):
             part = pairs[first : first + width]
             members = tuple(sweep.Member(point.rate, seed, self._traced(problem, point)) for point, seed in part)
-            texts = () if self.spaces is None else tuple(point.settings for point, _ in part)
-            yield Group(problem, one.label, stage, members, texts)
+            yield Group(problem, one.label, stage, members, tuple(point.settings for point, _ in part))
 
     def _traced(self, problem: str, point: Candidate) -> tuple[float, ...]:
         """Return the settings that the program takes; schedules know the number of steps."""
@@ -330,12 +330,13 @@ class Study:
         rank = in_order([*self.problems], [*self.contenders], tried)
         self.results.sort(rank)
         self.curves.sort(rank)
-        if (self.folder / PATHS).exists():
-            places = [[*self.problems], [*self.contenders]]
-            known = [{name: i for i, name in enumerate(names)} for names in places]
-            Table(self.folder / PATHS, PathPoint).sort(
-                lambda row: (known[0].get(row.problem, len(known[0])), known[1].get(row.optimizer, len(known[1])))
-            )
+        places = [[*self.problems], [*self.contenders]]
+        known = [{name: i for i, name in enumerate(names)} for names in places]
+        for file, kind in ((PATHS, PathPoint), (DIAGNOSTICS, Diagnostic)):
+            if (self.folder / file).exists():
+                Table(self.folder / file, kind).sort(
+                    lambda row: (known[0].get(row.problem, len(known[0])), known[1].get(row.optimizer, len(known[1])))
+                )
 
     def _sweep(self, group: Group) -> sweep.Sweep:
         pair = group.problem, group.optimizer
@@ -370,6 +371,17 @@ class Study:
             at = self._traced(problem, best) or best.rate
             points = studies.landscapes.path(known[problem], self._build(one.label), at, steps=steps)
         paths.append(PathPoint(problem, one.label, i, float(x), float(y)) for i, (x, y) in enumerate(points))
+
+    def _diagnose(self, problem: str, one: Contender) -> None:
+        """Write what is measured along the final run of the first seed."""
+        table = Table(self.folder / DIAGNOSTICS, Diagnostic)
+        if any(row[:2] == (problem, one.label) for row in table.rows):
+            return
+        best = self._best(problem, one)
+        member, build = sweep.Member(best.rate, 0, self._traced(problem, best)), self._build(one.label)
+        with blaming("diagnose"):
+            steps = self._steps[problem]
+            table.append(diagnosing.rows(self._placed[problem], one.label, build, member, steps, stop=self._check))
 
     def _cost(self, group: Group) -> tuple[float, int]:
         pair = group.problem, group.optimizer

@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments.train_cnn import choices, finite, groups, mixing, starting, streams, watching
+from experiments.train_cnn import choices, finite, groups, mixing, starting, streams
 from experiments.train_cnn.config import Config, require
-from jaxdl import analysis, compare, data, nn, optimizers, runs, training
+from jaxdl import analysis, compare, data, nn, runs, training
 from jaxdl.data import augmentation, streaming
 from jaxdl.runs import commandline, tasks
 
@@ -247,7 +247,7 @@ def make_optimizer(
         plateau_steps=shared.steps_per_epoch if config.schedule == "reduce_on_plateau" else None,
         groups=groups.parse(config.freeze, config.rate_factors),
     )
-    made = watching.watched(made, optimizers.chain) if config.log_layers else made
+    made = analysis.watched(made) if config.log_layers else made
     return (training.loss_scaled(made) if config.compute_dtype == "float16" else made), penalty
 
 

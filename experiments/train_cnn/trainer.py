@@ -20,12 +20,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.train_cnn import causes, choices, finite, records, watching
+from experiments.train_cnn import causes, choices, finite, records
 from experiments.train_cnn.budget import SaveBudget, parse_every
 from experiments.train_cnn.records import Measurement, Place
 from experiments.train_cnn.setup import Setup, Start, keys
 from experiments.train_cnn.watching import Profiler
-from jaxdl import data, training
+from jaxdl import analysis, data, training
 from jaxdl.runs import loading
 from jaxdl.runs.progress import Clock
 from jaxdl.runs.records import Table, decode, write_json
@@ -335,7 +335,7 @@ class Trainer:
             self._say(f"{self.name}: skipped {self.skipped} steps that were not finite, up to step {self.step}")
             self._said = self.skipped
         if self._layers is not None:
-            found = watching.numbers(jax.device_get(self.state.opt_state)).items()
+            found = analysis.watched_layers(jax.device_get(self.state.opt_state)).items()
             self._layers.append(records.LayerMeasurement(self.name, self.step, name, *both) for name, both in found)
         self.append("train", {"loss": loss, "accuracy": correct / weight})
 

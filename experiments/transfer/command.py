@@ -35,7 +35,7 @@ from jaxdl import data, models, nn, optimizers, runs, training
 from jaxdl.applications import transfer
 from jaxdl.runs import commandline
 from jaxdl.runs import folder as folders
-from jaxdl.runs.records import decode
+from jaxdl.runs.decoding import decode
 
 
 class Way(NamedTuple):

@@ -1,9 +1,10 @@
 """Analyse networks: cost per layer, receptive fields, saturation, gradients, curvature, regions, robustness."""
 
 from jaxdl.analysis import changes
-from jaxdl.analysis.curvature import condition_number, hessian_eigenvalues
+from jaxdl.analysis.curvature import condition_number, hessian_eigenvalues, largest_eigenvalue, sharpness
 from jaxdl.analysis.generalization import BiasVariance, Diagnosis, bias_variance, diagnose
 from jaxdl.analysis.maps import feature_maps
+from jaxdl.analysis.noise import GradientNoise, batch_efficiency, gradient_noise
 from jaxdl.analysis.percentiles import percentiles
 from jaxdl.analysis.probing import linear_probe
 from jaxdl.analysis.regions import LinearRegions, RegionBounds, folding_layers, linear_regions, region_bounds
@@ -11,16 +12,20 @@ from jaxdl.analysis.robustness import robustness
 from jaxdl.analysis.saturation import dead_units, saturation
 from jaxdl.analysis.signals import GradientNorms, gradient_norms
 from jaxdl.analysis.summary import LayerRow, Summary, SummaryRow, count_parameters, layer_rows, summary
+from jaxdl.analysis.watching import WatchedLayer, watched, watched_layers
 
 __all__ = [
     "BiasVariance",
     "Diagnosis",
+    "GradientNoise",
     "GradientNorms",
     "LayerRow",
     "LinearRegions",
     "RegionBounds",
     "Summary",
     "SummaryRow",
+    "WatchedLayer",
+    "batch_efficiency",
     "bias_variance",
     "changes",
     "condition_number",
@@ -29,8 +34,10 @@ __all__ = [
     "diagnose",
     "feature_maps",
     "folding_layers",
+    "gradient_noise",
     "gradient_norms",
     "hessian_eigenvalues",
+    "largest_eigenvalue",
     "layer_rows",
     "linear_probe",
     "linear_regions",
@@ -38,5 +45,8 @@ __all__ = [
     "region_bounds",
     "robustness",
     "saturation",
+    "sharpness",
     "summary",
+    "watched",
+    "watched_layers",
 ]

@@ -7,8 +7,10 @@ from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
 import numpy as np
+import optax
 
 from jaxdl.compare import trajectories
+from jaxdl.compare.accumulation import accumulation
 from jaxdl.compare.causes import explain, shown
 from jaxdl.compare.settings import Known, common, differing, pair, stand_in
 
@@ -19,7 +21,7 @@ class Equivalence(NamedTuple):
     """The result of `equivalence`. Arrays have one row per step and one column per leaf of the parameters."""
 
     verdict: str  # one of VERDICTS
-    step: int | None  # index of the first gradient after which they differ; None unless different
+    step: int | None  # index of the first gradient, or batch, after which they differ; None unless different
     leaf: str | None  # path of the largest difference at that step, as jax.tree_util.keystr writes it
     cause: str | None  # the reason in words; None unless different
     mapping: dict[str, Any] | None  # tried keywords that make a equivalent to b; None if none is known or needed
@@ -51,7 +53,14 @@ class Equivalence(NamedTuple):
 
 
 def equivalence(
-    a: Any, b: Any, params: Any, gradients: Iterable[Any], steps: int | None = None, *, locked: bool = False
+    a: Any,
+    b: Any,
+    params: Any,
+    gradients: Iterable[Any],
+    steps: int | None = None,
+    *,
+    locked: bool = False,
+    micro_batches: tuple[int, int] = (1, 1),
 ) -> Equivalence:
     """Run two optimizers on the same gradients, decide whether they are one algorithm, and if not, say why.
 
@@ -72,15 +81,26 @@ def equivalence(
             side may need more than gradients and parameters, as a line search does.
         params: the starting point of both.
         gradients: trees like ``params``, shared by both; they are held in memory.
-        steps: how many of them to use; None uses all.
+        steps: how many of them to use; None uses all. With ``micro_batches`` it counts batches.
         locked: start every step of both from b's parameters, each with its own state, so that differences do not
             accumulate.
+        micro_batches: in how many equal parts a and b get each batch, of which the smaller number divides the larger.
+            The gradients then are those of the smaller parts, and the other side gets their means. (4, 1) compares an
+            ``a`` that accumulates four gradients with a ``b`` of large batches, after each batch.
 
     Raises:
         ValueError: a side is neither form, a factory refuses its keywords, an update needs more than gradients and
-            parameters, there are no gradients or fewer than ``steps``, or one does not fit ``params``.
+            parameters, there are no gradients or fewer than ``steps``, or one does not fit ``params``; or
+            ``micro_batches`` is out of range, or its batches do not divide the gradients.
 
     Examples:
+        Two gradients accumulated are one of their mean:
+
+        >>> several, whole = optax.MultiSteps(optax.sgd(0.1), 2), optax.sgd(0.1)
+        >>> parts = [jnp.array([1.0]), jnp.array([3.0])]
+        >>> compare.equivalence(several, whole, jnp.zeros(1), parts, micro_batches=(2, 1)).verdict
+        'identical'
+
         Plain descent and momentum take the same first step and then part:
 
         >>> params, gradients = jnp.zeros(2), [jnp.ones(2)] * 2
@@ -89,26 +109,46 @@ def equivalence(
     """
     if steps is not None and steps < 1:
         raise ValueError(f"steps={steps}: at least 1 is needed")
+    finest = _finest(micro_batches)
     if not trajectories.paths(params):
         raise ValueError("params: got no leaf, at least one is needed")
     sides = pair(a, "a"), pair(b, "b")
     left, right = (
-        x if given is None else _built(given, name) for x, given, name in zip((a, b), sides, "ab", strict=True)
+        _opaque(x) if given is None else _built(given, name) for x, given, name in zip((a, b), sides, "ab", strict=True)
     )
-    stacked = trajectories.stack(gradients, params, steps)
+    stacked = trajectories.stack(gradients, params, steps, finest)
     for optimizer, name in ((left, "a"), (right, "b")):
         trajectories.check(optimizer, name, params, stacked)
 
-    def measure(candidates, target):
-        return trajectories.distances(candidates, target, params, stacked, locked=locked)
+    def measure(candidates, target):  # candidates stand for the side that the target is not
+        of_a, of_b = micro_batches
+        parts = (of_a, of_b) if target is right else (of_b, of_a)
+        return trajectories.distances(candidates, target, params, stacked, locked=locked, parts=parts)
 
     double = stand_in(*sides)
     found, *doubles = measure([left] if double is None else [left, double], right)
     if found.close():
         return _record(found, params, verdict="equivalent" if found.ulps.any() else "identical", unseen=_unseen(*sides))
+    if cause := accumulation(left, right, params, stacked, micro_batches, lambda *given: measure(*given)[0].close()):
+        return _record(found, params, verdict="different", **_place(found, params), cause=cause)
     faithful = all(np.allclose(d.ulps, found.ulps, 1e-6, d.limits.max(), equal_nan=True) for d in doubles)
     reason = explain(*sides, left, right, lambda *given: [d.close() for d in measure(*given)], faithful=faithful)
     return _record(found, params, verdict="different", **_place(found, params), **reason._asdict())
+
+
+def _finest(micro_batches: tuple[int, int]) -> int:
+    """Return the larger number of parts."""
+    smaller, larger = sorted(micro_batches)
+    if smaller < 1 or larger % smaller:
+        raise ValueError(f"micro_batches={micro_batches}: needed are two numbers above 0, one a multiple of the other")
+    return larger
+
+
+def _opaque(side):
+    """Return a transformation; optax.MultiSteps, for one, only looks like one."""
+    if isinstance(side, optax.GradientTransformation):
+        return side
+    return optax.GradientTransformation(side.init, side.update)
 
 
 def _built(given, name):

@@ -55,6 +55,7 @@ def same(
     *,
     gradients: Mapping[str, Iterable[Any]] | None = None,
     steps: int | None = None,
+    micro_batches: tuple[int, int] = (1, 1),
 ) -> Sameness:
     """Decide whether two optimizers are one algorithm, on several streams, and if they are not, say why.
 
@@ -69,6 +70,7 @@ def same(
             even small updates show.
         gradients: other streams by their names, each of trees like ``params``.
         steps: how many gradients of each stream to use; None uses all.
+        micro_batches: in how many parts a and b get each batch; see ``equivalence``.
 
     Raises:
         ValueError: see ``equivalence``; also if ``gradients`` holds no stream.
@@ -80,10 +82,10 @@ def same(
     if gradients is not None and not gradients:
         raise ValueError("gradients: got no stream, at least one is needed")
     params = starting_point() if params is None else params
-    chosen = default_streams(params) if gradients is None else gradients
+    chosen = default_streams(params, STEPS * max(micro_batches)) if gradients is None else gradients
     records: dict[str, Equivalence] = {}
     for name, stream in chosen.items():
-        records[name] = equivalence(a, b, params, stream, steps)
+        records[name] = equivalence(a, b, params, stream, steps, micro_batches=micro_batches)
         if records[name].verdict == "different":
             return Sameness("different", name, records)
     exact = all(record.verdict == "identical" for record in records.values())
@@ -97,6 +99,7 @@ def assert_equivalent(
     *,
     gradients: Mapping[str, Iterable[Any]] | None = None,
     steps: int | None = None,
+    micro_batches: tuple[int, int] = (1, 1),
     allow_unseen: bool = False,
 ) -> Sameness:
     """Raise AssertionError unless two optimizers are one algorithm up to rounding; meant for tests of your own.
@@ -109,6 +112,7 @@ def assert_equivalent(
         params: see ``same``.
         gradients: see ``same``.
         steps: see ``same``.
+        micro_batches: see ``same``.
         allow_unseen: accept keywords that differ but were not exercised by any stream. Without it, they fail, because
             the streams prove nothing about them. Those that only change the rounding never fail.
 
@@ -123,7 +127,7 @@ def assert_equivalent(
         >>> compare.assert_equivalent(optax.sgd(0.1), optax.chain(optax.scale(-0.1)), steps=2).verdict
         'identical'
     """
-    found = same(a, b, params, gradients=gradients, steps=steps)
+    found = same(a, b, params, gradients=gradients, steps=steps, micro_batches=micro_batches)
     open_ones = [name for name in found.unseen if not WORDS.get(name, "").startswith("rounding")]
     if found.verdict == "different" or (open_ones and not allow_unseen):
         raise AssertionError(f"the optimizers are not shown to be equivalent: {found}")

@@ -44,19 +44,23 @@ def paths(tree: Any) -> tuple[str, ...]:
     return tuple(jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(tree))
 
 
-def stack(gradients: Iterable[Any], params: Any, steps: int | None) -> Any:
-    """Stack the first ``steps`` gradients into one tree with a leading axis of steps.
+def stack(gradients: Iterable[Any], params: Any, steps: int | None, parts: int = 1) -> Any:
+    """Stack the gradients of the first ``steps`` batches into one tree with leading axes of steps and parts.
 
     Raises:
-        ValueError: there are none, or fewer than ``steps``, or one does not have the shapes of ``params``.
+        ValueError: there are none, or fewer than ``steps``, or one does not have the shapes of ``params``; or the last
+            batch is not whole.
     """
-    taken = list(itertools.islice(gradients, steps))
-    if not taken or (steps is not None and len(taken) < steps):
+    taken = list(itertools.islice(gradients, None if steps is None else steps * parts))
+    if not taken or len(taken) % parts or (steps is not None and len(taken) < steps * parts):
         wanted = "at least 1" if steps is None else f"steps={steps}"
-        raise ValueError(f"gradients: got {len(taken)} trees, needed are {wanted}")
+        each = f" of {parts} each, and no part of one" if parts > 1 else ""
+        raise ValueError(f"gradients: got {len(taken)} trees, needed are {wanted}{each}")
     for index, gradient in enumerate(taken):
         _check_shapes(gradient, params, index)
-    return jax.tree.map(lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves]), *taken)
+    return jax.tree.map(
+        lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves]).reshape(-1, parts, *np.shape(leaves[0])), *taken
+    )
 
 
 def _check_shapes(gradient, params, index):
@@ -77,6 +81,7 @@ def distances(
     stacked: Any,
     *,
     locked: bool,
+    parts: tuple[int, int] = (1, 1),
 ) -> list[Distances]:
     """Run all optimizers from the same parameters and measure the distance of each from the reference.
 
@@ -84,12 +89,13 @@ def distances(
         optimizers: the optimizers to measure.
         reference: the optimizer to measure from.
         params: the starting point.
-        stacked: gradients with a leading axis of steps.
+        stacked: gradients with leading axes of steps and of the parts of a batch.
         locked: start every step from the reference's parameters, each optimizer with its own state.
+        parts: how many gradients of a batch the optimizers get in turn, and how many the reference.
     """
     params = jax.tree.map(jnp.asarray, params)
     # one program for all, so that equal computations of two optimizers are also compiled equally
-    difference, scale = jax.device_get(jax.jit(_scan((reference, *optimizers), locked))(params, stacked))
+    difference, scale = jax.device_get(jax.jit(_scan((reference, *optimizers), locked, parts))(params, stacked))
     dtypes = [leaf.dtype for leaf in jax.tree.leaves(params)]
     limits = np.array([COARSE_TOLERANCE if d == jnp.bfloat16 else TOLERANCE for d in dtypes])
     ulps, relative = _divide(difference, _spacing(scale, dtypes)), _divide(difference, scale)
@@ -98,22 +104,24 @@ def distances(
     return [Distances(absolute[:, i], relative[:, i], ulps[:, i], moved, limits) for i in range(1, len(optimizers) + 1)]
 
 
-def _scan(optimizers, locked):
+def _scan(optimizers, locked, parts):
     """Return a function to (steps, optimizers, leaves) of distances from the first optimizer, and of scales.
 
     The entry of the first optimizer itself is its distance from the start.
     """
 
+    shares = (parts[1], *[parts[0]] * (len(optimizers) - 1))
+
     def run(params, stacked):
         start = jax.tree.leaves(params)
-        first = jax.tree.map(lambda g: g[0], stacked)
+        first = jax.tree.map(lambda g: g[0, 0], stacked)
         points, states = [params] * len(optimizers), [settled(o, first, params) for o in optimizers]
         scales = jnp.stack([_sizes(leaf[None]) for leaf in start], -1) + jnp.zeros((len(optimizers), 1))
 
         def step(carry, gradient):
             points, states, scales = carry
-            moves = zip(optimizers, states, points, strict=True)
-            points, states = zip(*(_advance(o, gradient, s, p) for o, s, p in moves), strict=True)
+            moves = zip(optimizers, shares, states, points, strict=True)
+            points, states = zip(*(_advance(o, _shared(gradient, n), s, p) for o, n, s, p in moves), strict=True)
             reference, *others = (jax.tree.leaves(point) for point in points)
             # all optimizers' versions of a leaf in one array leave a third of the operations to compile
             rows = [jnp.stack(leaf) for leaf in zip(start, *others, strict=True)]
@@ -130,7 +138,7 @@ def _scan(optimizers, locked):
 
 def check(optimizer: optax.GradientTransformation, name: str, params: Any, stacked: Any) -> None:
     """Raise a ValueError that names the side if an optimizer's update needs more than gradients and parameters."""
-    first = jax.tree.map(lambda g: g[0], stacked)
+    first = jax.tree.map(lambda g: g[0, 0], stacked)
     try:
         jax.eval_shape(lambda p, g: optimizer.update(g, optimizer.init(p), p), params, first)
     except (TypeError, ValueError) as error:
@@ -139,9 +147,44 @@ def check(optimizer: optax.GradientTransformation, name: str, params: Any, stack
         ) from error
 
 
-def _advance(optimizer, gradient, state, params):
-    updates, state = optimizer.update(gradient, state, params)
-    return optax.apply_updates(params, updates), state
+def _shared(gradients, count):
+    """Return ``count`` means of equally many gradients each."""
+    return jax.tree.map(lambda g: g.reshape(count, -1, *g.shape[1:]).mean(1, dtype=g.dtype), gradients)
+
+
+def _advance(optimizer, gradients, state, params):
+    """Return parameters and state after the gradients in turn."""
+
+    def step(carry, gradient):
+        params, state = carry
+        updates, state = optimizer.update(gradient, state, params)
+        return (optax.apply_updates(params, updates), state), None
+
+    if len(jax.tree.leaves(gradients)[0]) == 1:  # no loop to compile
+        return step((params, state), jax.tree.map(lambda g: g[0], gradients))[0]
+    return jax.lax.scan(step, (params, state), gradients)[0]
+
+
+def first_move(optimizer: optax.GradientTransformation, params: Any, gradients: Any) -> int | None:
+    """Return after how many gradients an optimizer first changes a parameter; None if it never does.
+
+    Args:
+        optimizer: the optimizer.
+        params: the starting point.
+        gradients: with a leading axis.
+    """
+
+    def step(carry, gradient):
+        after, state = _advance(optimizer, jax.tree.map(lambda g: g[None], gradient), carry[1], carry[0])
+        moved = [jnp.any(x != y) for x, y in zip(jax.tree.leaves(after), jax.tree.leaves(params), strict=True)]
+        return (after, state), jnp.any(jnp.stack(moved))
+
+    params = jax.tree.map(jnp.asarray, params)
+    state = settled(optimizer, jax.tree.map(lambda g: g[0], gradients), params)
+    moved = np.asarray(
+        jax.jit(lambda carry, gradients: jax.lax.scan(step, carry, gradients)[1])((params, state), gradients)
+    )
+    return int(np.argmax(moved)) + 1 if moved.any() else None
 
 
 def _differences(x, y):

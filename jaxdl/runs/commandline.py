@@ -19,7 +19,7 @@ from typing import Annotated, Any, TextIO, TypeVar, cast, get_type_hints
 import jax
 
 from jaxdl.extras import needed
-from jaxdl.runs import calling, progress, records
+from jaxdl.runs import calling, decoding, progress, records
 from jaxdl.runs import folder as folders
 from jaxdl.runs.signals import Diverged
 from jaxdl.texts import cut, printable, quoted, shortened
@@ -278,7 +278,7 @@ def read_config(config_type: type[Config], path: pathlib.Path) -> Config:
         differ = ", ".join(shortened(name) for name in foreign[:20])
         raise ValueError(f"{path}: is the config of another experiment or version; {differ} differ")
     hints = get_type_hints(config_type) | {"data_dir": str | None}  # JSON has no paths
-    options = {name: records.decode(value, hints[name], path, name) for name, value in read.items()}
+    options = {name: decoding.decode(value, hints[name], path, name) for name, value in read.items()}
     if options.get("data_dir") is not None:
         options["data_dir"] = pathlib.Path(options["data_dir"])
     return config_type(**options)

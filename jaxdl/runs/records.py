@@ -3,7 +3,8 @@
 A record is a NamedTuple. Its fields are the keys of an object or the columns of a table, and its annotations decide how
 they are written, read and checked: ``str``, ``int``, ``float``, ``bool``, ``Any``, ``Literal``, ``dict``, ``list[T]``,
 ``tuple[T, ...]``, ``T | None`` and other records. An undefined number is NaN in memory, null in an object and an empty
-cell in a table. All other numbers keep all of their digits, so that reading restores the same bits.
+cell in a table. All other numbers keep all of their digits, so that reading restores the same bits. A field may be
+absent, or its cell empty, if it has a default.
 
 A whole file is written under another name, flushed to disk and renamed, so a reader sees the old file or the new one,
 and so does the next process after a kill at any moment. A table grows by whole lines. A kill leaves at most one line
@@ -20,8 +21,6 @@ import json
 import math
 import os
 import pathlib
-import sys
-import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Generic, Literal, TypeVar
@@ -30,6 +29,7 @@ import numpy as np
 
 from jaxdl import disk
 from jaxdl.disk import write_whole
+from jaxdl.runs.decoding import decode, defaults_of, fields_of
 from jaxdl.texts import shortened
 
 Path = pathlib.Path
@@ -115,7 +115,8 @@ class Table(Generic[Record]):
 
     Args:
         path: the file.
-        kind: the record type, whose fields are the columns.
+        kind: the record type, whose fields are the columns. A file that is there may have them in another order, and
+            lack those with a default; it then stays so.
 
     Raises:
         ValueError: if the file has other columns or a damaged line; the message names the file and the line.
@@ -125,14 +126,16 @@ class Table(Generic[Record]):
         self.path, self.kind = Path(path), kind
         content = _content(self.path) if os.path.lexists(self.path) else b""
         lines, rest = _whole_lines(self.path, content)
-        first = _line(_fields(kind))
+        first = _line(fields_of(kind))
         if not lines and not first.encode().startswith(rest):  # the rest of a kill is dropped, but no table is
             raise ValueError(f"{self.path}: has no line that ends in a newline; the first one is {first!r}")
         self._lines = lines or [first]
         if (whole := _text(self._lines).encode()) != content:
             write_whole(self.path, whole)
-        if [*_fields(kind)] != (header := _cells(self.path, 1, self._lines[0])):
-            raise ValueError(f"{self.path}: has the columns {shortened(header)}, not {[*_fields(kind)]}")
+        self._header = _cells(self.path, 1, self._lines[0])
+        known, there = {*fields_of(kind)}, {*self._header}
+        if not known >= there >= known - {*defaults_of(kind)} or len(there) < len(self._header):
+            raise ValueError(f"{self.path}: has the columns {shortened(self._header)}, not {[*fields_of(kind)]}")
         self._rows = _rows(self.path, self._lines, kind)
 
     @property
@@ -147,7 +150,7 @@ class Table(Generic[Record]):
             OSError: naming the file, if writing fails, such as on a full disk; the file is then unchanged.
         """
         added = list(rows)
-        lines = [_line(map(_cell, row)) for row in added]
+        lines = [record_line(row, self._header) for row in added]
         with disk.naming(self.path), self.path.open("ab", buffering=0) as file:
             before = file.tell()
             try:
@@ -170,7 +173,7 @@ class Table(Generic[Record]):
             OSError: see `disk.write_whole`.
         """
         added = list(rows)
-        lines = [self._lines[0], *(_line(map(_cell, row)) for row in added)]
+        lines = [self._lines[0], *(record_line(row, self._header) for row in added)]
         self._change(lines, added)
 
     def keep(self, wanted: Callable[[Record], bool]) -> None:
@@ -195,7 +198,8 @@ class UnwrittenTable(Table[Record]):
     """A table without a file, of a process that takes part in a run which another one writes."""
 
     def __init__(self, kind: type[Record]) -> None:
-        self.path, self.kind, self._lines, self._rows = Path(os.devnull), kind, [_line(_fields(kind))], []
+        self.path, self.kind, self._lines, self._rows = Path(os.devnull), kind, [_line(fields_of(kind))], []
+        self._header = [*fields_of(kind)]
 
     def append(self, rows: Iterable[Record]) -> None:
         """Append records, in memory."""
@@ -214,13 +218,25 @@ def _text(lines: Iterable[str]) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
+def record_line(row: Any, header: Sequence[str]) -> str:
+    """Return a record as a line of a table with these columns.
+
+    Raises:
+        ValueError: if a column is absent and the record does not have the default there.
+    """
+    defaults = defaults_of(type(row))
+    if lost := [name for name in row._fields if name not in header and getattr(row, name) != defaults.get(name)]:
+        raise ValueError(f"the table has no column for {', '.join(lost)}, and cannot hold {shortened(row)}")
+    return _line(_cell(getattr(row, name)) for name in header)
+
+
 def write_table(path: str | os.PathLike, kind: type[Record], rows: Iterable[Record]) -> None:
     """Write a whole CSV file, or replace it, whatever columns it had before; see `Table` for one that grows."""
-    write_whole(path, _text([_line(_fields(kind)), *(_line(map(_cell, row)) for row in rows)]))
+    write_whole(path, _text([_line(fields_of(kind)), *(_line(map(_cell, row)) for row in rows)]))
 
 
 def read_table(path: str | os.PathLike, kind: type[Record], *, unfinished: bool = False) -> list[Record]:
-    """Read the records of a CSV file. It may have additional columns, and columns in any order.
+    """Read the records of a CSV file. It may have additional columns, columns in any order, and lack those of defaults.
 
     Args:
         path: the file, which is not modified.
@@ -256,15 +272,19 @@ def _whole_lines(path: str | os.PathLike, content: bytes) -> tuple[list[str], by
 
 def _rows(path: Path, lines: list[str], kind: type[Record]) -> list[Record]:
     header = _cells(path, 1, lines[0])
-    if absent := [name for name in _fields(kind) if name not in header]:
+    defaults = defaults_of(kind)
+    if absent := [name for name in fields_of(kind) if name not in header and name not in defaults]:
         raise ValueError(f"{path}: the first line lacks the columns {', '.join(absent)}; got {shortened(header)}")
-    places = [(header.index(name), name, hint) for name, hint in _fields(kind).items()]
+    places = [(header.index(name), name, hint) for name, hint in fields_of(kind).items() if name in header]
     found = []
     for number, line in enumerate(lines[1:], 2):
         cells = _cells(path, number, line)
         if len(cells) != len(header):
             raise ValueError(f"{path}, line {number}: has {len(cells)} fields, the header has {len(header)}")
-        found.append(kind(*(_read_cell(path, number, name, hint, cells[place]) for place, name, hint in places)))
+        found.append(kind(**{
+            name: _read_cell(path, number, name, hint, cells[place])
+            for place, name, hint in places if cells[place] or name not in defaults
+        }))  # fmt: skip
     return found
 
 
@@ -303,13 +323,6 @@ def _line(cells: Iterable[str]) -> str:
     return buffer.getvalue()
 
 
-# ---------------------------------------------------------------- records as JSON
-
-
-def _fields(kind: type) -> dict[str, Any]:
-    return {name: typing.get_type_hints(kind)[name] for name in kind._fields}  # pyright: ignore
-
-
 def _undefined(value: Any) -> bool:
     return value is None or (isinstance(value, float) and math.isnan(value))
 
@@ -323,75 +336,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(one) for one in value]
     return None if _undefined(value) else value
-
-
-NAMES: Final = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
-
-
-def decode(value: Any, kind: Any, path: str | os.PathLike, name: str) -> Any:
-    """Check a value from JSON and return it as a ``kind``.
-
-    Args:
-        value: any value that `json.loads` returns.
-        kind: the annotation of a field, or a record.
-        path: the file, for the message.
-        name: of the field, for the message; "" stands for the whole object.
-
-    Raises:
-        ValueError: if the value is of another type; the message names the file and the field.
-    """
-    origin, inner = typing.get_origin(kind), typing.get_args(kind)
-    if origin in (types.UnionType, typing.Union):  # T | None
-        return None if value is None else _decoded_union(value, inner, path, name)
-    if kind is Any or (kind is float and value is None):
-        return math.nan if kind is float else value
-    if origin is Literal:
-        return _checked(value, value in inner, " or ".join(map(repr, inner)), path, name)
-    if kind in NAMES:
-        right = isinstance(value, int | float if kind is float else kind) and (kind is bool) == isinstance(value, bool)
-        if right and isinstance(value, int):
-            right = abs(value) <= sys.float_info.max if kind is float else abs(value) < 1 << 63
-        return _checked(value, right, NAMES[kind], path, name)
-    if hasattr(kind, "_fields"):
-        return _decoded_record(value, kind, path, name)
-    if (origin or kind) is dict:
-        _checked(value, isinstance(value, dict), "an object", path, name)
-        return {key: decode(one, inner[1] if inner else Any, path, f"{name}.{key}") for key, one in value.items()}
-    return _decoded_list(value, origin or kind, inner, path, name)
-
-
-def _decoded_union(value: Any, kinds: Sequence[Any], path: str | os.PathLike, name: str) -> Any:
-    *others, last = (kind for kind in kinds if kind is not types.NoneType)
-    for kind in others:
-        try:
-            return decode(value, kind, path, name)
-        except ValueError:
-            continue
-    return decode(value, last, path, name)
-
-
-def _decoded_record(value: Any, kind: Any, path: str | os.PathLike, name: str) -> Any:
-    _checked(value, isinstance(value, dict), "an object", path, name)
-    found = {}
-    for field, hint in _fields(kind).items():
-        full = f"{name}.{field}" if name else field
-        if field in value:
-            found[field] = decode(value[field], hint, path, full)
-        elif field not in kind._field_defaults:
-            raise ValueError(f"{path}: {full} is missing")
-    return kind(**found)
-
-
-def _decoded_list(value: Any, kind: type, inner: tuple, path: str | os.PathLike, name: str) -> Any:
-    fixed = kind is tuple and inner and inner[-1] is not Ellipsis
-    right = isinstance(value, list) and (not fixed or len(value) == len(inner))
-    _checked(value, right, f"a list of {len(inner)}" if fixed else "a list", path, name)
-    hints = inner if fixed else [inner[0] if inner else Any] * len(value)
-    pairs = enumerate(zip(value, hints, strict=True))
-    return kind(decode(one, hint, path, f"{name}[{i}]") for i, (one, hint) in pairs)
-
-
-def _checked(value: Any, right: bool, wanted: str, path: str | os.PathLike, name: str) -> Any:
-    if not right:
-        raise ValueError(f"{path}: {name or 'it'} must be {wanted}, got {shortened(value)}")
-    return value

@@ -187,7 +187,14 @@ class Sweep:
         other.placed = placed
         return other
 
-    def run(self, members: Sequence[Member], steps: int, *, stop: Callable[[], bool] = lambda: False) -> list[Trace]:
+    def run(
+        self,
+        members: Sequence[Member],
+        steps: int,
+        *,
+        stop: Callable[[], bool] = lambda: False,
+        watch: Callable[[int, Carry], None] = lambda step, carry: None,
+    ) -> list[Trace]:
         """Run members for a number of steps each.
 
         Args:
@@ -195,6 +202,8 @@ class Sweep:
             steps: updates per member.
             stop: called after each evaluation; if it returns True, the traces end there. Under "loop" it is also called
                 after each step, so that it can raise without waiting for an evaluation.
+            watch: called after each evaluation with the number of steps and the state, whose buffers the next step
+                takes; under "vmap" with that of all members.
 
         Raises:
             ValueError: there are no members, or too many.
@@ -203,12 +212,20 @@ class Sweep:
         if not members or (vmapped and len(members) > self.width):
             raise ValueError(f"members: got {len(members)}, allowed are 1 to {self.width}")
         if not vmapped:
-            return [trace for member in members for trace in self._run([member], 1, steps, stop)]
-        return self._run([*members, *[members[-1]] * (self.width - len(members))], len(members), steps, stop)
+            return [trace for member in members for trace in self._run([member], 1, steps, stop, watch)]
+        return self._run([*members, *[members[-1]] * (self.width - len(members))], len(members), steps, stop, watch)
 
-    def _run(self, filled: list[Member], count: int, steps: int, stop: Callable[[], bool]) -> list[Trace]:
+    def _run(
+        self,
+        filled: list[Member],
+        count: int,
+        steps: int,
+        stop: Callable[[], bool],
+        watch: Callable[[int, Carry], None],
+    ) -> list[Trace]:
         problem, carry = self.placed.problem, self._start(filled)
         carry, row = self._evaluate(carry)
+        watch(0, carry)
         rows: list[_Row] = [(0, None, row)]
         seconds = compile_seconds = 0.0
         first = 0
@@ -219,6 +236,7 @@ class Sweep:
             carry, losses = self._advance(carry, arguments, last - first, stop)
             seconds += time.perf_counter() - began
             carry, row = self._evaluate(carry)
+            watch(last, carry)
             rows.append((last, losses, row))
             first = last
             if stop() or not row["alive"].any():

@@ -12,10 +12,10 @@ import optax
 import pytest
 from sklearn.utils.class_weight import compute_class_weight
 
-from experiments.train_cnn import choices, groups, mixing, setup, watching
+from experiments.train_cnn import choices, groups, mixing, setup
 from experiments.train_cnn import command as train_cnn
 from experiments.train_cnn.config import Augment, Config, Schedule, resolve
-from jaxdl import activations, data, nn, optimizers, training
+from jaxdl import activations, analysis, data, nn, optimizers, training
 from jaxdl.data import augmentation
 
 RNG = np.random.default_rng(0)
@@ -339,11 +339,11 @@ def test_layers_are_watched_without_changing_an_update():
     params = {"a": {"kernel": jnp.array([3.0, 4.0])}, "b": {"kernel": jnp.zeros(2), "bias": jnp.zeros(1)}}
     grads = {"a": {"kernel": jnp.array([6.0, 8.0])}, "b": {"kernel": jnp.array([0.0, 3.0]), "bias": jnp.array([4.0])}}
     for chain in (optax.chain, optimizers.chain):
-        tx = watching.watched(optimizers.sgd(0.1), chain)
-        assert watching.numbers(tx.init(params)) == {"a": (0, 0), "b": (0, 0)}
+        tx = analysis.watched(optimizers.sgd(0.1), chain=chain)
+        assert analysis.watched_layers(tx.init(params)) == {"a": (0, 0), "b": (0, 0)}
         updates, state = jax.jit(tx.update)(grads, tx.init(params), params)
         jax.tree.map(lambda u, g: np.testing.assert_allclose(u, -0.1 * g, rtol=1e-6), updates, grads)
-        found = watching.numbers(state)
+        found = analysis.watched_layers(state)
         np.testing.assert_allclose(found["a"], (10, 1 / 5), rtol=1e-6)
         np.testing.assert_allclose(found["b"], (5, 0), rtol=1e-6)
 

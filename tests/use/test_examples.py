@@ -38,6 +38,7 @@ SHARED = {
     "activations": dict.fromkeys(("elu", "hard_swish", "linear", "relu6", "selu", "threshold"), "relu")
     | dict.fromkeys(("mish", "silu", "softplus"), "swish")
     | {"log_softmax": "softmax", "tanh": "sigmoid"},
+    "analysis": {"watched_layers": "watched"},
     "analysis.changes": dict.fromkeys(("clutter", "light", "shrink"), "shift"),
     "applications.colorization": {"lab_to_rgb": "rgb_to_lab"},
     "applications.detection": {
