@@ -20,7 +20,10 @@ ROOT = pathlib.Path(__file__).parents[1]
 PRIVATE = {"compat", "disk", "extras", "numerics", "words"}
 BESIDE = ("CHANGELOG.md", "CONTRIBUTING.md")
 # what the search puts first: pages of answers before the reference, and there functions before the library's insides
-BOOST = {"coming_from.md": 6, "faq.md": 4, "mistakes.md": 2, "adding.md": 0.5, "parts.md": 0.5, "lectures.md": 0.5}
+BOOST = {
+    **{"coming_from.md": 3, "faq.md": 4, "mistakes.md": 2, "beside_other_trainers.md": 0.7, "lectures.md": 0.2},
+    **dict.fromkeys(("adding.md", "architecture.md", "parts.md", "results.md", "gallery.md"), 0.5),
+}
 INSIDES = ("backprop", "compare", "kernels", "primitives", "runs", "studies")
 
 
