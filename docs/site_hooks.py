@@ -179,7 +179,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
         if path.startswith("jaxdl/") and shown.strip("`") in places():
             page, _, anchor = places()[shown.strip("`")].partition("#")
             return f"[{shown}]({posixpath.relpath(page, posixpath.dirname(source) or '.')}{anchor and f'#{anchor}'})"
-        name = posixpath.basename(path).removesuffix(".py")
+        name = path.removeprefix("experiments/").partition("/")[0].removesuffix(".py")
         if path.startswith("experiments/") and name in measured() and source != "results.md":
             return f"[{shown}]({posixpath.relpath('results.md', posixpath.dirname(source) or '.')}#{name})"
         if path.startswith("docs/") and not path.endswith(".py"):
