@@ -20,7 +20,10 @@ ROOT = pathlib.Path(__file__).parents[1]
 PRIVATE = {"compat", "disk", "extras", "numerics", "words"}
 BESIDE = ("CHANGELOG.md", "CONTRIBUTING.md")
 # what the search puts first: pages of answers before the reference, and there functions before the library's insides
-BOOST = {"coming_from.md": 6, "faq.md": 4, "mistakes.md": 2, "adding.md": 0.5, "parts.md": 0.5, "lectures.md": 0.5}
+BOOST = {
+    **{"coming_from.md": 3, "faq.md": 4, "mistakes.md": 2, "beside_other_trainers.md": 0.7, "lectures.md": 0.2},
+    **dict.fromkeys(("adding.md", "architecture.md", "parts.md", "results.md", "gallery.md"), 0.5),
+}
 INSIDES = ("backprop", "compare", "demonstrations", "kernels", "primitives", "runs", "studies")
 
 
@@ -125,6 +128,13 @@ def beside() -> dict[str, pathlib.Path]:
     return {**paths, **{f"project/{name.lower()}": ROOT / name for name in BESIDE}}
 
 
+@functools.cache
+def measured() -> set[str]:
+    """Return the experiments whose claims the page of results has, each under a heading of its own."""
+    text = (ROOT / "docs/results.md").read_text(encoding="utf-8")
+    return {name.replace("\\", "") for name in re.findall(r"^## ([\w\\]+)$", text, re.M)}
+
+
 def boost(source: str) -> float:
     """Return the factor by which the search weighs a page."""
     folder, _, name = source.rpartition("/")
@@ -169,6 +179,9 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
         if path.startswith("jaxdl/") and shown.strip("`") in places():
             page, _, anchor = places()[shown.strip("`")].partition("#")
             return f"[{shown}]({posixpath.relpath(page, posixpath.dirname(source) or '.')}{anchor and f'#{anchor}'})"
+        name = path.removeprefix("experiments/").partition("/")[0].removesuffix(".py")
+        if path.startswith("experiments/") and name in measured() and source != "results.md":
+            return f"[{shown}]({posixpath.relpath('results.md', posixpath.dirname(source) or '.')}#{name})"
         if path.startswith("docs/") and not path.endswith(".py"):
             path = path.removeprefix("docs/")
         elif path in pages:

@@ -39,8 +39,8 @@ def result_dtype(*values: ArrayLike) -> jnp.dtype:
 
 
 def _dtype(name: str, value: ArrayLike) -> jnp.dtype:
-    """Return the dtype of a value, or raise TypeError for a list or tuple, as JAX's own functions do."""
-    if isinstance(value, list | tuple):
+    """Return the dtype of a value, or raise TypeError for a list, a tuple or a tensor of PyTorch."""
+    if isinstance(value, list | tuple) or type(value).__module__.startswith("torch"):
         said = f"got a {type(value).__name__}, allowed are arrays and numbers; jnp.asarray makes an array of it"
         raise TypeError(f"{name}: {said}" if name else said)
     return jnp.result_type(value)

@@ -7,6 +7,7 @@ is renamed silently, signatures stay as written, and nothing is left of it in a 
 
 import functools
 import inspect
+import math
 from collections.abc import Callable, Collection, Mapping
 from types import MappingProxyType
 from typing import Any, Final, TypeVar
@@ -181,6 +182,8 @@ WITHOUT_COUNTERPART: Final[Mapping[str, str]] = MappingProxyType(
 
 
 _CROSS_ENTROPY: Final = "losses.softmax_cross_entropy"
+_FOCAL: Final = "losses.softmax_focal for class numbers, losses.sigmoid_focal for 0 and 1"
+_ENDINGS: Final = ("loss", "schedule", "lr")
 ABSENT: Final[Mapping[str, str]] = MappingProxyType(
     {
         # name in PyTorch, Keras, flax or optax, in lower case without underscores: what does that here
@@ -202,9 +205,25 @@ ABSENT: Final[Mapping[str, str]] = MappingProxyType(
         "embed": "nn.Embedding",
         "sequential": "nn.serial, with a name for each part",
         "module": "nn.Layer, made by nn.serial or nn.function",
-        **{name: f"activations.{name}" for name in ("relu", "gelu", "elu", "silu", "sigmoid", "softmax", "tanh")},
+        **{
+            name.replace("_", ""): f"activations.{name}"
+            for name in (
+                *("elu", "gelu", "glu", "leaky_relu", "log_softmax", "mish", "prelu", "relu", "relu6", "selu"),
+                *("sigmoid", "silu", "softmax", "softplus", "swish", "tanh"),
+            )
+        },
+        "functional": "jaxdl.layers and jaxdl.activations, functions of arrays",
+        "init": "jaxdl.initializers",
+        "modulelist": "nn.serial, with a name for each part",
+        "moduledict": "nn.serial, with a name for each part",
+        "multiheaddotproductattention": "nn.MultiHeadAttention",
+        "selfattention": "nn.MultiHeadAttention",
+        "dataloader": "data.batches and data.eval_batches",
+        "tensordataset": "data.from_arrays",
+        "imagefolder": "data.load, with the path of the folder",
+        "randomsplit": "data.split",
+        "traintestsplit": "data.split",
         "crossentropy": _CROSS_ENTROPY,
-        "crossentropyloss": _CROSS_ENTROPY,
         "categoricalcrossentropy": _CROSS_ENTROPY,
         "sparsecategoricalcrossentropy": _CROSS_ENTROPY,
         "softmaxcrossentropywithintegerlabels": _CROSS_ENTROPY,
@@ -212,15 +231,24 @@ ABSENT: Final[Mapping[str, str]] = MappingProxyType(
         "bcewithlogitsloss": "losses.sigmoid_binary_cross_entropy",
         "binarycrossentropywithlogits": "losses.sigmoid_binary_cross_entropy",
         "mse": "losses.squared_error",
-        "mseloss": "losses.squared_error",
         "meansquarederror": "losses.squared_error",
         "l1loss": "losses.absolute_error",
         "mae": "losses.absolute_error",
         "meanabsoluteerror": "losses.absolute_error",
         "smoothl1loss": "losses.huber",
-        "huberloss": "losses.huber",
-        "nllloss": "losses.nll",
-        "kldivloss": "losses.kl_divergence",
+        "kldiv": "losses.kl_divergence",
+        "smoothlabels": "losses.softmax_cross_entropy, with label_smoothing=",
+        "labelsmoothing": "losses.softmax_cross_entropy, with label_smoothing=",
+        "focal": _FOCAL,
+        "binaryfocalcrossentropy": _FOCAL,
+        "categoricalfocalcrossentropy": _FOCAL,
+        "l2": "losses.half_squared_error",
+        "tripletmargin": "losses.triplet",
+        "ntxent": "losses.info_nce",
+        "cosineembedding": "losses.cosine_distance",
+        "cosinesimilarity": "losses.cosine_distance, 1 minus it",
+        "multiclasshinge": "losses.hinge",
+        "multiclassperceptron": "losses.perceptron",
         "steplr": "schedules.step",
         "multisteplr": "schedules.step",
         "exponentiallr": "schedules.exponential",
@@ -228,10 +256,25 @@ ABSENT: Final[Mapping[str, str]] = MappingProxyType(
         "cosineannealinglr": "schedules.cosine",
         "cosineannealingwarmrestarts": "schedules.cosine_restarts",
         "cosinedecay": "schedules.cosine",
-        "cosinedecayschedule": "schedules.cosine",
-        "warmupcosinedecayschedule": "schedules.warmup around schedules.cosine",
-        "onecyclelr": "schedules.one_cycle",
+        "warmupcosinedecay": "schedules.warmup around schedules.cosine",
+        "cosineonecycle": "schedules.one_cycle",
         "reducelronplateau": "schedules.reduce_on_plateau",
+        "piecewiseconstant": "schedules.step",
+        "warmupconstant": "schedules.warmup around schedules.constant",
+        "linearwarmup": "schedules.warmup",
+        "warmupcosine": "schedules.warmup around schedules.cosine",
+        "warmupexponentialdecay": "schedules.warmup around schedules.exponential",
+        "cosinerestart": "schedules.cosine_restarts",
+        "sgdr": "schedules.cosine_restarts",
+        "join": "schedules.joined",
+        "joinschedules": "schedules.joined",
+        "sequentiallr": "schedules.joined",
+        "lambdalr": "schedules.Schedule: any function of the number of updates",
+        "lrscheduler": "jaxdl.schedules; a schedule takes the place of a learning rate",
+        "multisteps": "optimizers.accumulate",
+        "clipgradvalue": "optimizers.clip_by_value, in optimizers.chain",
+        "clip": "optimizers.clip_by_value",
+        "multitransform": "optimizers.partition",
         "clipgradnorm": "optimizers.clip_by_global_norm, in optimizers.chain",
     }
 )
@@ -249,18 +292,24 @@ def own_words(function: F) -> F:
     Raises:
         ValueError: when the decorated function is called with a string for a flag, or for a function such as
             an activation or an initializer.
-        TypeError: when the decorated function is called with a keyword that it does not have and that is in `MEANT`
-            or `WITHOUT_COUNTERPART`; any other unknown keyword is left to Python.
+        TypeError: when the decorated function is called with more arguments than may go without a name, or with a
+            keyword that it does not have and that is in `MEANT` or `WITHOUT_COUNTERPART`; any other unknown keyword is
+            left to Python.
     """
     parameters = inspect.signature(function).parameters
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
-        return function  # such as `serial(reduce=...)`: its keywords are the caller's names
+    kinds = {parameter.kind for parameter in parameters.values()}
     names = frozenset(parameters)
+    most = math.inf if inspect.Parameter.VAR_POSITIONAL in kinds else len(_placed(parameters))
+    named_by_caller = inspect.Parameter.VAR_KEYWORD in kinds  # such as `serial(reduce=...)`
     flags = frozenset(name for name, one in parameters.items() if one.annotation in ("bool", bool))
     functions = frozenset(name for name in names if name in _FUNCTIONS or name.endswith("_init"))
 
     @functools.wraps(function)
     def called(*args: Any, **kwargs: Any) -> Any:
+        if len(args) > most:
+            raise TypeError(_too_many(function, parameters, len(args)))
+        if named_by_caller:
+            return function(*args, **kwargs)
         if not names.issuperset(kwargs):
             _explain(function, names, kwargs)
         for flag in flags.intersection(kwargs):
@@ -274,6 +323,24 @@ def own_words(function: F) -> F:
         return function(*args, **kwargs)
 
     return called  # type: ignore[return-value]
+
+
+def _placed(parameters: Mapping[str, inspect.Parameter]) -> list[str]:
+    """Return the names of the arguments that may be given without them."""
+    placed = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return [name for name, one in parameters.items() if one.kind in placed]
+
+
+def _too_many(function: Callable[..., Any], parameters: Mapping[str, inspect.Parameter], given: int) -> str:
+    """Return the message for more arguments without a name than a function takes, as `Conv(1, 8, 3)` of PyTorch."""
+    placed = _placed(parameters)
+    allowed = f"{len(placed)}, {', '.join(placed)}" if placed else "none"
+    said = f"{function.__name__}: got {given} argument(s) without a name, allowed are {allowed}"
+    if any(one.kind is one.VAR_KEYWORD for one in parameters.values()):
+        return f"{said}; each part has a name, as in {function.__name__}(conv=..., relu=...)"
+    by_name = ", ".join(name for name, one in parameters.items() if one.kind is one.KEYWORD_ONLY)
+    read = "; the input's channels are read from its shape" if function.__module__.startswith("jaxdl.nn.") else ""
+    return f"{said}; by name: {by_name or 'none'}{read}"
 
 
 def _explain(function: Callable[..., Any], names: frozenset[str], given: Mapping[str, Any]) -> None:
@@ -303,7 +370,8 @@ def absent(module: str, names: Collection[str]) -> Callable[[str], Any]:
 
     def missing(name: str) -> Any:
         word = name.lower().replace("_", "")
-        meant = plain.get(word) or ABSENT.get(word)
+        short = next((word.removesuffix(end) for end in _ENDINGS if word.endswith(end)), word)
+        meant = next((table[one] for one in (word, short) for table in (plain, ABSENT) if one in table), None)
         hint = f"; here it is {meant}" if meant and not name.startswith("_") else ""
         raise AttributeError(f"module {module!r} has no attribute {name!r}{hint}")
 

@@ -199,8 +199,9 @@ class Config:
     find_lr: bool = False
     """Only train some steps with a growing learning rate, and suggest the peak for each optimizer."""
     trust_run: bool = False
-    """With --resume and --config: import and call functions that the config names as package.module:function. They can
-    be any code, so use this only for folders that you trust, such as your own."""
+    """With --resume, --config and --start-from: import and call functions that the config of that run names as
+    package.module:function, and this command does not. They can be any code, so use this only for folders that you
+    trust, such as your own."""
 
     def check_extension(self, epochs: int) -> None:
         """Raise ValueError unless the run may be extended to more epochs, so that all its steps stay as they are."""

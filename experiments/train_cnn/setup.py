@@ -206,7 +206,7 @@ def first_variables(shared: Setup) -> tuple[Any, Any]:
     config, fresh = shared.config, shared.layer.init(keys(shared.config)[0], shared.in_shape)
     if not config.start_from:
         return fresh
-    return starting.variables(config.start_from, fresh, shared.layer, trust_run=config.trust_run)
+    return starting.variables(config.start_from, fresh, shared.layer, model=config.model, trust_run=config.trust_run)
 
 
 def make_starts(shared: Setup) -> list[Start]:

@@ -9,11 +9,13 @@ import jax.numpy as jnp
 from flax import traverse_util
 
 from jaxdl import interop, nn, runs
+from jaxdl.runs import folder as folders
+from jaxdl.runs import records
 
 Named = dict[str, Any]  # path, such as params/fc/kernel -> array
 
 
-def variables(given: str, fresh: tuple[Any, Any], layer: nn.Layer, *, trust_run: bool) -> tuple[Any, Any]:
+def variables(given: str, fresh: tuple[Any, Any], layer: nn.Layer, *, model: str, trust_run: bool) -> tuple[Any, Any]:
     """Return params and state with given arrays in place of the fresh ones of the same path and shape.
 
     Only the last layer with parameters, the head, may be absent from the given ones or have another shape there, as
@@ -23,12 +25,13 @@ def variables(given: str, fresh: tuple[Any, Any], layer: nn.Layer, *, trust_run:
         given: folder of a finished run, or a file that `interop.save` wrote.
         fresh: params and state as from ``layer.init``.
         layer: the network.
+        model: the name that `layer` was made by; a folder that names the same one needs no consent.
         trust_run: see `runs.load`.
 
     Raises:
         ValueError: naming the arrays that do not fit.
     """
-    own, found = _named(*fresh), _read(given, trust_run)
+    own, found = _named(*fresh), _read(given, model, trust_run)
     fits = {name for name, leaf in own.items() if name in found and jnp.shape(found[name]) == jnp.shape(leaf)}
     head = _head(layer, fresh[0])
     wrong = sorted(name for name in own.keys() - fits if not name.split("/", 1)[1].startswith(f"{head}/"))
@@ -41,9 +44,10 @@ def variables(given: str, fresh: tuple[Any, Any], layer: nn.Layer, *, trust_run:
     return tuple(_like(old, tree.get(name, {})) for name, old in zip(("params", "state"), fresh, strict=True))  # pyright: ignore
 
 
-def _read(given: str, trust_run: bool) -> Named:
+def _read(given: str, model: str, trust_run: bool) -> Named:
     if Path(given).is_dir():
-        run = runs.load(given, trust_run=trust_run)
+        stored = records.read_json(folders.open_folder(given) / folders.CONFIG)
+        run = runs.load(given, trust_run=trust_run or stored.get("model") == model)
         return _named(run.params, run.state)
     return dict(interop.read(given))
 

@@ -103,7 +103,8 @@ def explain(
         return _from_one_side(a, b, right, "a", judge)
     if _is_known(b):
         return _from_one_side(b, a, left, "b", judge)
-    return Finding("cannot know: both sides are opaque, so there are no keywords to search; only steps are seen")
+    why = "both sides are opaque, so there are no keywords to search; compare each with one of jaxdl's or optax's"
+    return Finding(f"cannot know: {why}")
 
 
 def _is_known(side: Pair | Known | None) -> TypeGuard[Known]:

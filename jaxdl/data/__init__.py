@@ -1,5 +1,8 @@
 """Data sets, splits, batches, normalisation and augmentation."""
 
+from typing import TYPE_CHECKING
+
+from jaxdl import words
 from jaxdl.data import augmentation, toy
 from jaxdl.data.batching import Batch, Rows, batch_rows, batches, eval_batches, stack_rows, steps_per_epoch, take
 from jaxdl.data.dataset import Dataset, from_arrays
@@ -33,3 +36,6 @@ __all__ = [
     "to_unit",
     "toy",
 ]
+
+if not TYPE_CHECKING:  # a checker of types would take every name for one of this module's
+    __getattr__ = words.absent(__name__, __all__)

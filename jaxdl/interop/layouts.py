@@ -11,8 +11,8 @@ from jax.typing import ArrayLike
 
 from jaxdl import nn
 
-Names = Callable[[nn.Layer], Mapping[str, str]]
-"""layer → {path of a leaf with parameters: its name in the other framework}."""
+Names = Mapping[str, str] | Callable[[nn.Layer], Mapping[str, str]]
+"""{path of a leaf with parameters: its name in the other framework}, or a function layer → that."""
 
 _SHOWN = 20  # how many names of a mismatch the message lists; the exception holds all of them
 
@@ -62,7 +62,8 @@ def from_torch(
         tensors: name → array, as from `read`.
         layer: the network.
         in_shape: shape of the one input that the weights are for, such as ``(224, 224, 3)``.
-        names: maps paths of leaves to names in ``tensors``, such as `torchvision.resnet`.
+        names: maps paths of leaves to names in ``tensors``: a dict, or a function of the layer, such as
+            `torchvision.resnet`.
 
     Returns:
         ``(params, state)`` of float32 arrays.
@@ -76,14 +77,14 @@ def from_torch(
         >>> from jaxdl import nn
         >>> net = nn.serial(fc=nn.Dense(2))
         >>> tensors = {"1.weight": np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]), "1.bias": np.zeros(2)}
-        >>> params, state = interop.from_torch(tensors, net, (3,), lambda layer: {"fc": "1"})
+        >>> params, state = interop.from_torch(tensors, net, (3,), {"fc": "1"})
         >>> params["fc"]["kernel"]
         Array([[1., 4.],
                [2., 5.],
                [3., 6.]], dtype=float32)
     """
     wanted = {_present_name(name): a for name, a in tensors.items() if not name.endswith("num_batches_tracked")}
-    slots = _slots(layer, in_shape, names(layer), _torch_slots)
+    slots = _slots(layer, in_shape, _named(names, layer), _torch_slots)
     return _fill(_unwrapped(wanted, {slot.name for slot in slots}), layer, in_shape, slots)
 
 
@@ -98,7 +99,7 @@ def to_torch(layer: nn.Layer, params: Any, state: Any, in_shape: Sequence[int], 
         >>> {name: array.shape for name, array in tensors.items()}
         {'1.weight': (2, 3), '1.bias': (2,)}
     """
-    return _export(params, state, _slots(layer, in_shape, names(layer), _torch_slots))
+    return _export(params, state, _slots(layer, in_shape, _named(names, layer), _torch_slots))
 
 
 def from_keras(
@@ -114,7 +115,7 @@ def from_keras(
         >>> params["fc"]["kernel"].shape
         (3, 2)
     """
-    return _fill(dict(tensors), layer, in_shape, _slots(layer, in_shape, names(layer), _keras_slots))
+    return _fill(dict(tensors), layer, in_shape, _slots(layer, in_shape, _named(names, layer), _keras_slots))
 
 
 def to_keras(layer: nn.Layer, params: Any, state: Any, in_shape: Sequence[int], names: Names) -> dict[str, Any]:
@@ -128,7 +129,7 @@ def to_keras(layer: nn.Layer, params: Any, state: Any, in_shape: Sequence[int], 
         >>> {name: array.shape for name, array in tensors.items()}
         {'dense_1/kernel': (3, 2), 'dense_1/bias': (2,)}
     """
-    return _export(params, state, _slots(layer, in_shape, names(layer), _keras_slots))
+    return _export(params, state, _slots(layer, in_shape, _named(names, layer), _keras_slots))
 
 
 def renamed(layer: nn.Layer, rename: Callable[[str], str | None], what: str) -> dict[str, str]:
@@ -192,6 +193,10 @@ def _prefix(short: Sequence[str], long: Sequence[str]) -> str:
 def _export(params: Any, state: Any, slots: list[_Slot]) -> dict[str, Any]:
     trees = {"params": params, "state": state}
     return {slot.name: slot.to_theirs(jnp.asarray(_get(trees[slot.tree], slot.path))) for slot in slots}
+
+
+def _named(names: Names, layer: nn.Layer) -> Mapping[str, str]:
+    return names(layer) if callable(names) else names
 
 
 def _slots(layer: nn.Layer, in_shape: Sequence[int], names: Mapping[str, str], of_leaf) -> list[_Slot]:

@@ -22,8 +22,8 @@ def load(
         path: the file; see `files.read`.
         layer: the network.
         in_shape: shape of the one input that the weights are for.
-        names: maps paths of leaves to names in the file, such as `torchvision.resnet` or, for Keras' files,
-            `keras.resnet`; None for a file that `save` wrote.
+        names: maps paths of leaves to names in the file: a dict, or a function of the layer such as
+            `torchvision.resnet` or, for Keras' files, `keras.resnet`; None for a file that `save` wrote.
 
     Returns:
         ``(params, state)`` of float32 arrays; from a file of `save`, arrays keep their dtypes.

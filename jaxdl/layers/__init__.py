@@ -4,7 +4,9 @@
 image processing.
 """
 
-from jaxdl import sizes
+from typing import TYPE_CHECKING
+
+from jaxdl import sizes, words
 from jaxdl.layers import filters
 from jaxdl.layers.attention import cached_attention, multi_head_attention, scaled_dot_product_attention
 from jaxdl.layers.capsule import capsule_length, dynamic_routing, squash
@@ -97,3 +99,6 @@ __all__ = [
     "whiteout",
     "zoneout",
 ]
+
+if not TYPE_CHECKING:  # a checker of types would take every name for one of this module's
+    __getattr__ = words.absent(__name__, __all__)

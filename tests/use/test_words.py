@@ -1,6 +1,7 @@
 """Calls with the words of PyTorch, Keras, flax and optax: the error names the right argument."""
 
 import functools
+import importlib.util
 import inspect
 import pickle
 import re
@@ -12,7 +13,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxdl import activations, layers, losses, metrics, models, nn, optimizers, schedules, sizes, words
+from jaxdl import activations, data, layers, losses, metrics, models, nn, optimizers, schedules, sizes, words
 
 X = jnp.ones((2, 8, 8, 3))
 KERNEL = jnp.ones((3, 3, 3, 4))
@@ -266,6 +267,13 @@ def test_a_position_of_eight_bits_serves_a_cache_of_any_length():
         (losses, "BCEWithLogitsLoss", "losses.sigmoid_binary_cross_entropy"),
         (optimizers, "AdamW", "optimizers.adamw"),
         (schedules, "StepLR", "schedules.step"),
+        (nn, "LeakyReLU", "activations.leaky_relu"),
+        (losses, "smooth_labels", "losses.softmax_cross_entropy, with label_smoothing"),
+        (losses, "focal_loss", "losses.softmax_focal for class numbers, losses.sigmoid_focal for 0 and 1"),
+        (losses, "hinge_loss", "losses.hinge"),
+        (layers, "GroupNorm", "layers.group_norm"),
+        (layers, "Dense", "layers.dense"),
+        (data, "DataLoader", "data.batches and data.eval_batches"),
     ],
 )
 def test_a_name_of_another_library_is_answered_with_the_one_here(module, name, meant):
@@ -277,16 +285,55 @@ def test_an_unknown_name_is_unknown_and_the_names_meant_exist():
     with pytest.raises(AttributeError, match=r"^module 'jaxdl\.nn' has no attribute 'Linnear'$"):
         nn.Linnear  # noqa: B018
     assert not hasattr(nn, "__path_of_nothing__")
-    modules = {"activations": activations, "losses": losses, "nn": nn, "optimizers": optimizers, "schedules": schedules}
+    modules = {module.__name__.rpartition(".")[2]: module for module in (*MODULES, data)}
     for said in words.ABSENT.values():
         for package, name in re.findall(r"(\w+)\.(\w+)", said):
-            assert name in modules[package].__all__
+            assert importlib.util.find_spec(f"jaxdl.{name}") if package == "jaxdl" else name in modules[package].__all__
+
+
+# optax's losses and schedules that have no counterpart here
+NOT_HERE = {
+    *("binary_dice_loss", "convex_kl_divergence", "ctc_loss_with_forward_probs", "dice_loss"),
+    *("generalized_kl_divergence", "kl_divergence_with_log_targets", "make_fenchel_young_loss"),
+    "multiclass_generalized_dice_loss",
+    *("multiclass_sparsemax_loss", "poly_loss_cross_entropy", "ranking_softmax_loss", "safe_softmax_cross_entropy"),
+    *("sparsemax_loss", "piecewise_interpolate_schedule", "linear_onecycle_schedule", "StatefulSchedule"),
+    *("WrappedSchedule", "InjectHyperparamsState", "InjectStatefulHyperparamsState", "inject_hyperparams"),
+    "inject_stateful_hyperparams",
+}
+
+
+def test_every_loss_and_schedule_of_optax_is_here_answered_or_listed():
+    silent = set()
+    for module, theirs in ((losses, optax.losses), (schedules, optax.schedules)):
+        for name in (one for one in vars(theirs) if not one.startswith("_") and callable(getattr(theirs, one))):
+            try:
+                getattr(module, name)
+            except AttributeError as error:
+                silent |= {name} if "here it is" not in str(error) else set()
+    assert silent <= NOT_HERE
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: nn.Conv(1, 8, 3), "Conv: got 3 argument(s) without a name, allowed are 2, features, window; by name"),
+        (lambda: nn.Dense(10, 5), "Dense: got 2 argument(s) without a name, allowed are 1, features; by name: bias, "),
+        (lambda: nn.BatchNorm(8), "BatchNorm: got 1 argument(s) without a name, allowed are none; by name: momentum, "),
+        (lambda: nn.serial(nn.Dense(3)), "serial: got 1 argument(s) without a name, allowed are none; each part has a"),
+        (lambda: losses.huber(P, T, 2.0), "huber: got 3 argument(s) without a name, allowed are 2, predictions, targ"),
+    ],
+)
+def test_an_argument_that_needs_its_name_is_told_so(call, said):
+    with pytest.raises(TypeError, match="^" + re.escape(said)):
+        call()
 
 
 def test_a_list_is_refused_with_what_is_meant(monkeypatch):
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
-    for values in ([1.0, 2.0], (1.0, 2.0)):
+    tensor = type("Tensor", (), {"__module__": "torch"})()
+    for values in ([1.0, 2.0], (1.0, 2.0), tensor):
         with pytest.raises(
-            TypeError, match=r"^x: got a (list|tuple), allowed are arrays .*; jnp\.asarray makes an arr"
+            TypeError, match=r"^x: got a (list|tuple|Tensor), allowed are arrays .*; jnp\.asarray makes an arr"
         ):
             activations.sigmoid(values)
