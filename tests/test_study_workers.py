@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import types
 from pathlib import Path
@@ -92,37 +93,77 @@ def test_workers_make_the_rows_of_one_process_and_a_killed_one_costs_its_own_run
     assert "compare_optimizers.workers" not in manifest["command"]
 
 
+def wait(here, going=lambda: True, seconds=240):
+    """Wait until a worker computes."""
+    until = time.monotonic() + seconds
+    while not [*here.glob("began-*")]:
+        assert going()
+        assert time.monotonic() < until
+        time.sleep(0.1)
+
+
+@pytest.fixture
+def slow(here):
+    """Let steps of an optimizer take time."""
+    (here / "slow").touch()
+    yield
+    for path in (here / "slow", *here.glob("began-*")):
+        path.unlink()
+
+
 @pytest.mark.process
 @pytest.mark.trains
 @pytest.mark.slow
-def test_workers_end_with_the_process_that_started_them(whole, here, tmp_path, capsys):
-    """By SIGTERM with the usual message, by SIGKILL because their input ends; each time --resume goes on."""
-    folder, arguments = tmp_path / "run", [*STUDY, "--out", tmp_path / "run"]
-    (here / "slow").touch()
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        program = [sys.executable, "-m", "experiments.compare_optimizers", *map(str, arguments), "--workers", "2"]
-        process = subprocess.Popen(program, cwd=here, stdout=subprocess.PIPE, text=True)
-        until = time.monotonic() + 240
-        while len(began := [*here.glob("began-*")]) < 2:
-            assert process.poll() is None, process.communicate()
-            assert time.monotonic() < until
-            time.sleep(0.1)
-        process.send_signal(number)
-        out, _ = process.communicate(timeout=120)
-        assert process.returncode == (128 + number if number == signal.SIGTERM else -number), out
-        assert number == signal.SIGKILL or f"SIGTERM: all finished runs are in {folder}; resume with --resume" in out
-        for mark in began:
-            while Path(f"/proc/{mark.name.partition('-')[2]}").exists():
-                assert time.monotonic() < until
-                time.sleep(0.1)
-            mark.unlink()
-        arguments = ["--resume", folder, "--trust-run"]
-    assert (folder / "workers" / "1" / "config.json").exists(), "the process that was killed could not gather"
-    (here / "slow").unlink()
-    capsys.readouterr()
-    assert command.main(["--resume", str(folder), "--trust-run"]) == 0, "one process goes on as well"
-    assert "worker" not in capsys.readouterr().out
+def test_a_signal_stops_all_workers_and_their_rows_are_kept(whole, here, slow, tmp_path, capsys):
+    folder = tmp_path / "run"
+
+    def stop():
+        wait(here)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    thread = threading.Thread(target=stop)
+    thread.start()
+    assert command.main([*STUDY, "--workers", "2", "--out", str(folder)]) == 128 + signal.SIGTERM
+    thread.join()
+    said = capsys.readouterr().out
+    assert f"SIGTERM: all finished runs are in {folder}; resume with --resume {folder} --trust-run --workers 2" in said
+    assert "lacking" not in said, "the workers ended because they were asked to"
+    assert not (folder / "workers").exists()
+    (here / "slow").rename(here / "fast")
+    assert command.main(["--resume", str(folder), "--trust-run"]) == 0
+    (here / "fast").rename(here / "slow")
     assert same_study(folder, whole)
+
+
+@pytest.mark.process
+@pytest.mark.trains
+@pytest.mark.slow
+def test_workers_end_with_the_process_that_started_them(whole, here, slow, tmp_path, capsys):
+    folder = tmp_path / "run"
+    program = [sys.executable, "-m", "experiments.compare_optimizers", *STUDY, "--workers", "2", "--out", folder]
+    process = subprocess.Popen(program, cwd=here, stdout=subprocess.DEVNULL)
+    wait(here, lambda: process.poll() is None)
+    with pytest.raises(ValueError, match="another process is training into this folder"):
+        workers.gather(folder, [])
+    process.kill()
+    process.wait()
+    (here / "slow").rename(here / "fast")
+    parts, until = [folder / "workers" / name for name in "01"], time.monotonic() + 120
+    while any(map(is_locked, parts)):
+        assert time.monotonic() < until, "a worker goes on"
+        time.sleep(0.1)
+    assert command.main(["--resume", str(folder), "--trust-run"]) == 0, "one process goes on as well"
+    (here / "fast").rename(here / "slow")
+    assert not (folder / "workers").exists()
+    assert same_study(folder, whole)
+
+
+def is_locked(folder):
+    try:
+        with runs.lock(folder):
+            return False
+    except ValueError:
+        return True
 
 
 def test_a_pair_is_claimed_once(tmp_path):

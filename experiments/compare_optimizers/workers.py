@@ -1,7 +1,7 @@
 """`--workers N`: a study that processes of this machine share, each with a device of its own.
 
 A worker makes the study in a folder of its own, workers/I of the study's folder, which begins with the rows that the
-study has. Before it begins with an optimizer on a problem, it claims the pair with a file that only one worker can
+study has. Before it begins with an optimizer on a problem, it claims the pair with a folder that only one worker can
 make. The runs of a pair do not depend on other pairs, so they are those of one process. In the end, or when the study
 is resumed, `gather` merges the folders. A worker ends once its standard input does, as when the process that started
 it is killed.
@@ -24,7 +24,7 @@ from typing import Any, Final
 import jax
 
 from experiments.compare_optimizers import command, growing, merge, records, study
-from jaxdl import runs
+from jaxdl import disk, runs
 from jaxdl.runs import commandline
 from jaxdl.runs.folder import CONFIG, MANIFEST, Manifest
 from jaxdl.runs.records import Table, read_record, read_table, write_json, write_table
@@ -104,7 +104,7 @@ def _divide(folder: Path, count: int) -> None:
         (new / str(i)).mkdir()
         for name in (CONFIG, MANIFEST, records.PLAN, *TABLES):
             if (folder / name).exists():
-                shutil.copyfile(folder / name, new / str(i) / name)
+                disk.write_whole(new / str(i) / name, disk.read_regular(folder / name))
     os.replace(new, folder / WORKERS)
 
 
@@ -231,7 +231,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def claim(folder: Path, problem: int, optimizer: int) -> bool:
     """Return whether this process is the first to claim the pair."""
     try:
-        (folder / f"{problem}-{optimizer}").touch(exist_ok=False)
+        (folder / f"{problem}-{optimizer}").mkdir()
     except FileExistsError:
         return False
     return True

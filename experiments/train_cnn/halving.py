@@ -31,7 +31,7 @@ def fitted(shared: Setup, line: Callable[[str], None]) -> tuple[Setup, list[Star
     starts = setup.make_starts(shared)
     while shared.config.on_oom == "accumulate" and (why := _lacking(shared, starts)):
         config = dataclasses.replace(shared.config, accumulate=2 * shared.config.accumulate)
-        shared = shared._replace(config=config)
+        shared, starts = shared._replace(config=config), []  # frees the states before there are new ones
         starts = setup.make_starts(shared)
         line(f"{why}: --accumulate {config.accumulate}, so that each batch of {config.batch_size} is computed in "
              f"microbatches of {_microbatch(config)} per device, of which batch norm sees one at a time")  # fmt: skip
@@ -56,7 +56,7 @@ def _lacks(trainer: Trainer) -> str:
         except jax.errors.JaxRuntimeError as error:
             if memory.EXHAUSTED not in str(error) or _microbatch(shared.config) % 2:
                 raise
-            return str(error).partition("\n")[0]
+            return str(error).partition("\n")[0].rstrip(".")
     return ""
 
 

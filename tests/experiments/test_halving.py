@@ -81,10 +81,8 @@ def test_a_run_that_halves_its_microbatches_is_the_run_of_that_accumulate(here, 
     assert tried == [8, 4]
     said = capsys.readouterr().out
     for parts, size in ((2, 4), (4, 2)):
-        line = (
-            f"{ERROR}: --accumulate {parts}, so that each batch of 8 is computed in microbatches of {size} per device,"
-        )
-        assert said.count(f"{line} of which batch norm sees one at a time\n") == 1
+        line = f"{ERROR[:-1]}: --accumulate {parts}, so that each batch of 8 is computed in microbatches of {size} per "
+        assert said.count(f"{line}device, of which batch norm sees one at a time\n") == 1
     assert json.loads((folder / "config.json").read_text())["accumulate"] == 4
     monkeypatch.setattr(setup, "compile_step", whole)  # there is memory for all now, and the run keeps its microbatches
     assert main(["--resume", str(folder), "--trust-run"]) == 0
