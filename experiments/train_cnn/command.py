@@ -142,9 +142,7 @@ def run(
     """
     group = together.ProcessGroup() if group is None else group
     with commandline.naming_config(config):
-        shared = setup.prepare(config)
-        # a resumed run has its microbatches
-        shared, starts = (shared, setup.make_starts(shared)) if resume else halving.fitted(shared, print)
+        shared, starts = halving.fitted(setup.prepare(config), print, new=not resume)
         config = shared.config  # whose batch size suits the data, and whose microbatches the memory
     group.check_same("data", shared.dataset.checksums)
     # nothing is written before this line, so a user's mistake leaves no files; config.json comes first and is enough to

@@ -18,18 +18,19 @@ from experiments.train_cnn.trainer import Trainer
 from jaxdl import runs
 
 
-def fitted(shared: Setup, line: Callable[[str], None]) -> tuple[Setup, list[Start]]:
+def fitted(shared: Setup, line: Callable[[str], None], *, new: bool = True) -> tuple[Setup, list[Start]]:
     """Return the run and its optimizers; with ``--on-oom accumulate``, with microbatches whose steps fit into memory.
 
     Args:
         shared: the run as it was asked for.
         line: called with a line for each time that the microbatches are halved.
+        new: whether the run is a new one; a resumed one keeps its microbatches.
 
     Raises:
         MemoryError: if a step does not fit, and its microbatches cannot be halved; see `memory.explained`.
     """
     starts = setup.make_starts(shared)
-    while shared.config.on_oom == "accumulate" and (why := _lacking(shared, starts)):
+    while new and shared.config.on_oom == "accumulate" and (why := _lacking(shared, starts)):
         config = dataclasses.replace(shared.config, accumulate=2 * shared.config.accumulate)
         shared, starts = shared._replace(config=config), []  # frees the states before there are new ones
         starts = setup.make_starts(shared)
