@@ -26,7 +26,7 @@ import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Final, Literal
+from typing import Any, ClassVar, Final, Literal, NamedTuple
 
 import jax
 
@@ -51,7 +51,7 @@ class Config:
     EXPERIMENT: ClassVar[str] = "compare_optimizers"
     ADDED: ClassVar[tuple[str, ...]] = ("tuning_seeds", "space")
     GROWS: ClassVar[tuple[str, ...]] = ("problems", "optimizer", "seeds")
-    PASSING: ClassVar[tuple[str, ...]] = ("diagnose",)
+    PASSING: ClassVar[tuple[str, ...]] = ("diagnose", "workers")
 
     problems: tuple[str, ...] = ("digits_softmax", "digits_mlp", "quadratic_deep")
     """elongated_bowl, rosenbrock, beale, saddle, quadratic_deep, quadratic_deep_repeated (the same batches in every
@@ -84,6 +84,10 @@ class Config:
     diagnose: bool = False
     """Measure the Hessian's largest eigenvalue, sharpness, the gradient's noise scale and the updates of each layer
     along the final run of the first seed, which is made again. A finished study takes it with --resume."""
+    workers: int = 1
+    """Processes of this machine that share the study, an optimizer on a problem at a time: each on a GPU of its own, or
+    all on the CPU. The results are those of one process. A worker that is killed costs its unfinished runs, which
+    --resume makes, with any number of workers."""
     data_dir: Path | None = None
     """Folder of the data sets' files; by default the variable JAXDL_DATA_DIR, else a per-user cache."""
     out: Path | None = None
@@ -125,7 +129,12 @@ def resolve(config: Config) -> Config:
     there = len(jax.devices())
     _check(1 <= config.devices <= there, "devices", config.devices, f"from 1 to {there}, which is how many there are")
     _check(config.devices == 1 or config.method != "loop", "devices", config.devices, "1 with --method loop")
-    budget(config.budget)
+    _check(config.workers >= 1, "workers", config.workers, "at least 1")
+    _check(
+        config.devices == 1 or config.workers == 1, "devices", config.devices, "1 with --workers, which have one each"
+    )
+    timed = "budget_seconds" in budget(config.budget)
+    _check(config.workers == 1 or not timed, "budget", config.budget, "steps, as 500steps, with --workers")
     rows.points(*config.rates, config.points, search=config.search)
     return config
 
@@ -141,24 +150,67 @@ def budget(text: str) -> dict[str, Any]:
     return {"budget_steps": int(number)} if steps else {"budget_seconds": number}
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Parse the command line, run, and return the exit code."""
-    config = commandline.parse(Config, argv, description=__doc__, prog="python -m experiments.compare_optimizers")
-    commandline.use_compilation_cache()
-    with commandline.naming_config(config):  # mistakes show up before anything is written
+class Prepared(NamedTuple):
+    """The options of a study, and what they name."""
+
+    config: Config
+    problems: list[studies.Problem]
+    contenders: list[Contender]
+    spaces: dict[str, spaces.Space] | None  # of a joint study
+    broken: dict[Pair, str]  # errors of first trials
+
+    def study(self, folder: Path, **more: Any) -> study.Study:
+        """Return the study in a folder; ``more`` are arguments of `study.Study`."""
+        config = self.config
+        settings = study.StudySettings(
+            rates=rows.points(*config.rates, config.points, search=config.search),
+            seeds=config.seeds,
+            tuning_seeds=config.tuning_seeds,
+            method=None if config.method == "auto" else config.method,
+            devices=config.devices,
+            diagnose=config.diagnose,
+            **budget(config.budget),
+        )
+        labels = {one.label for one in self.contenders}
+        more |= {"planted": [pair for pair in PLANTED if {*pair} <= labels], "spaces": self.spaces}
+        return study.Study(folder, self.problems, self.contenders, settings, broken=self.broken, **more)
+
+
+def prepare(config: Config) -> Prepared:
+    """Check all options and try all optimizers, so that mistakes show up before anything is written.
+
+    Raises:
+        ValueError: see `resolve`, `choose_problems` and `try_all`.
+    """
+    with commandline.naming_config(config):
         config = resolve(config)
         problems = choose_problems(config)
         chosen = [contenders.contender(name) for name in config.optimizer]
         tuned = joint_spaces(config, chosen)
-        broken = try_all(problems, chosen, tuned)
+        return Prepared(config, problems, chosen, tuned, try_all(problems, chosen, tuned))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse the command line, run, and return the exit code."""
+    config = commandline.parse(Config, argv, description=__doc__, prog="python -m experiments.compare_optimizers")
+    commandline.use_compilation_cache()
+    from experiments.compare_optimizers import workers  # which imports this module
+
+    places = workers.places(config.workers) if config.workers > 1 else []
+    prepared = prepare(config)
     if config.resume is not None:
         folder = runs.open_folder(config.resume)
     else:
         parent = Path("runs") / "compare_optimizers"
         folder = runs.create_dated(parent) if config.out is None else runs.create(config.out)
     with runs.lock(folder, new=config.resume is None):
-        growing.describe_folder(folder, config, problems, devices=jax.devices()[: config.devices], argv=argv)
-        return run(config, problems, chosen, folder, tuned, broken)
+        workers.gather(folder, argv)  # those of a command that was killed
+        if places:
+            growing.keep_config(folder, prepared.config)
+            return workers.share(prepared.config, folder, places, argv) or report_on(folder)
+        devices = jax.devices()[: config.devices]
+        growing.describe_folder(folder, prepared.config, prepared.problems, devices=devices, argv=argv)
+        return run(prepared, folder) or report_on(folder)
 
 
 def choose_problems(config: Config) -> list[studies.Problem]:
@@ -204,36 +256,25 @@ def try_all(
     return broken
 
 
-def run(
-    config: Config, problems: list[studies.Problem], chosen: list[Contender], folder: Path,
-    tuned: Mapping[str, spaces.Space] | None = None, broken: Mapping[Pair, str] | None = None,
-) -> int:  # fmt: skip
+def run(prepared: Prepared, folder: Path) -> int:
     """Make all runs that the folder lacks, and return the exit code."""
-    settings = study.StudySettings(
-        rates=rows.points(*config.rates, config.points, search=config.search),
-        seeds=config.seeds,
-        tuning_seeds=config.tuning_seeds,
-        method=None if config.method == "auto" else config.method,
-        devices=config.devices,
-        diagnose=config.diagnose,
-        **budget(config.budget),
-    )
-    labels = {one.label for one in chosen}
-    planted = [pair for pair in PLANTED if {*pair} <= labels]
     with runs.StudyProgress() as progress, runs.catch_stop() as request:
-        whole = study.Study(
-            folder, problems, chosen, settings, planted=planted, spaces=tuned, broken=broken, line=progress.line,
-            advance=progress.advance, stop=lambda: request.signal is not None,
-        )  # fmt: skip
+        whole = prepared.study(
+            folder, line=progress.line, advance=progress.advance, stop=lambda: request.signal is not None
+        )
         progress.begin(whole.groups)
         try:
             whole.run()
         except study.Stopped:
             name = request.signal.name if request.signal else "asked to stop"
-            progress.line(
-                f"{name}: all finished runs are in {folder}; resume with {commandline.resuming(folder, config)}"
-            )
+            again = commandline.resuming(folder, prepared.config)
+            progress.line(f"{name}: all finished runs are in {folder}; resume with {again}")
             return request.exit_code
+    return 0
+
+
+def report_on(folder: Path) -> int:
+    """Write the report, and return the exit code."""
     from experiments.compare_optimizers import report  # matplotlib takes a second to import
 
     print(f"results: {folder / 'results.csv'}")

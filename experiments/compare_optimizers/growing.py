@@ -67,14 +67,19 @@ def describe_folder(
     if begun is not None:
         before = begun.data.sha256 if begun.data is not None else {}
         folders.check_same_data(folder, {name: digest for name, digest in sums.items() if name in before})
-    if config.resume is None:
-        commandline.save_config(folder, config)
-    elif (stored := commandline.load_config(type(config), folder)) != (grew := _with_growth(stored, config)):
-        commandline.save_config(folder, grew)
+    keep_config(folder, config)
     if begun is None:
         folders.write_manifest(folder, seed=0, devices=devices, source=source, argv=argv)
     elif begun.data is not None and begun.data.sha256 != sums:
         records.write_json(path, begun._replace(data=source))
+
+
+def keep_config(folder: Path, config: "Config") -> None:
+    """Write the config of a new study, or of a resumed one if it grows."""
+    if config.resume is None:
+        commandline.save_config(folder, config)
+    elif (stored := commandline.load_config(type(config), folder)) != (grew := _with_growth(stored, config)):
+        commandline.save_config(folder, grew)
 
 
 def _with_growth(stored: "Config", config: "Config") -> "Config":

@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if len(parts) < 2 or not tolerance >= 0:
         raise ValueError(f"folders={len(parts)}, tolerance={tolerance}: allowed are at least 2 folders, and at least 0")
     check(parts)
-    merged = _runs(parts, tolerance)
+    merged = runs_of(parts, tolerance)
     folder = runs.create(options["out"])
     with runs.lock(folder, new=True):
         write(folder, parts, merged, argv)
@@ -118,7 +118,7 @@ def _sums(part: Part) -> dict[str, str]:
     return part.manifest.data.sha256
 
 
-def _runs(parts: Sequence[Part], tolerance: float) -> dict[records.Key, records.Result]:
+def runs_of(parts: Sequence[Part], tolerance: float) -> dict[records.Key, records.Result]:
     """Return each run once.
 
     Raises:

@@ -67,6 +67,7 @@ class Study:
         planted: pairs of labels that the report expects to be told apart.
         spaces: what each optimizer tries in a joint study, by label; None tunes the rate alone.
         broken: the errors of optimizers whose first trial on a problem failed, by the names of problem and optimizer.
+        takes: called before an optimizer begins on a problem, with the numbers of both; a False leaves its runs out.
         line: prints a line of text.
         advance: called for each group that is in results.csv.
         stop: returns whether the study was asked to stop.
@@ -85,6 +86,7 @@ class Study:
         planted: Sequence[Pair] = (),
         spaces: Mapping[str, Space] | None = None,
         broken: Mapping[Pair, str] | None = None,
+        takes: Callable[[int, int], bool] = lambda problem, optimizer: True,
         line: Callable[[str], None] = print,
         advance: Callable[[], None] = lambda: None,
         stop: Callable[[], bool] = lambda: False,
@@ -95,7 +97,7 @@ class Study:
         self.line, self.advance, self.stop = line, advance, stop
         self.began = time.perf_counter()
         self.methods = {problem.name: self._method(problem) for problem in problems}
-        self.spaces, self.broken = spaces, broken or {}
+        self.spaces, self.broken, self._takes = spaces, broken or {}, takes
         self.results: Table[Result] = Table(folder / RESULTS, Result)
         self.curves: Table[Evaluation] = Table(folder / CURVES, Evaluation)
         self._steps = {problem.name: problem.steps for problem in problems}
@@ -130,8 +132,10 @@ class Study:
         self.curves.keep(lambda row: row.key in whole)  # no curves of runs that are not in results.csv
         if (self.folder / FAILURES).exists():
             Table(self.folder / FAILURES, Failure).replace([])  # what failed is tried again
-        for name in self.problems:
-            for one in self.contenders.values():
+        for place, name in enumerate(self.problems):
+            for number, one in enumerate(self.contenders.values()):
+                if not self._takes(place, number):
+                    continue
                 try:
                     self._complete(name, one)
                     self.line(describe(self.results.rows, name, one.label))

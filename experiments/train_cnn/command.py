@@ -20,7 +20,7 @@ from typing import Any
 
 import jax
 
-from experiments.train_cnn import beginning, dry_run, find_rate, logs, memory, records, setup
+from experiments.train_cnn import beginning, dry_run, find_rate, halving, logs, memory, records, setup
 from experiments.train_cnn.budget import SaveBudget
 from experiments.train_cnn.config import Config, resolve
 from experiments.train_cnn.outcome import finish, write_outcome
@@ -45,8 +45,8 @@ def start(config: Config, argv: Sequence[str] | None, group: together.ProcessGro
         config = resolve(config)
     group.check_same("options", dataclasses.replace(config, process=None, data_dir=None))
     if config.dry_run or config.find_lr:
-        return look_ahead(config)
-    train_all = functools.partial(run, group=group) if config.seeds == 1 else run_seeds
+        return look_ahead(config, group)
+    train_all = functools.partial(run if config.seeds == 1 else run_seeds, group=group)
     if config.resume is not None:
         if (config.resume / records.SUMMARY).exists():
             done = commandline.load_config(Config, config.resume).epochs
@@ -76,39 +76,47 @@ def debugging(nans: bool) -> Iterator[None]:
         jax.config.update("jax_debug_nans", before)
 
 
-def look_ahead(config: Config) -> int:
+def look_ahead(config: Config, group: together.ProcessGroup) -> int:
     """Serve ``--dry-run`` and ``--find-lr``, which write nothing, and return the exit code."""
-    shared = setup.prepare(config)
+    shared, starts = halving.fitted(setup.prepare(config), print)
     if config.find_lr:
         find_rate.show(shared, print)
     else:
-        dry_run.show(shared, setup.make_starts(shared), print)
+        dry_run.show(shared, starts, print, group)
     return 0
 
 
-def run_seeds(config: Config, folder: Path, argv: Sequence[str] | None = None, *, resume: bool = False) -> int:
+def run_seeds(
+    config: Config, folder: Path, argv: Sequence[str] | None = None, *, group: together.ProcessGroup,
+    resume: bool = False,
+) -> int:  # fmt: skip
     """Run once for each seed that has not finished, report, and return the exit code."""
-    with runs.lock(folder, new=not resume):
-        if not resume:
-            config = setup.prepare(config).config  # a mistake shows up before anything is written
-            commandline.save_config(folder, config)
+    with runs.lock(folder, new=not resume) if group.leads else contextlib.nullcontext():
+        if not resume:  # a mistake shows up before anything is written, and all seeds have the same microbatches
+            config = halving.fitted(setup.prepare(config), print)[0].config
+            if group.leads:
+                commandline.save_config(folder, config)
         for seed in range(config.seed, config.seed + config.seeds):
             own = folder / f"seed-{seed}"
-            if (own / records.SUMMARY).exists():
+            there = ((own / name).exists() for name in (records.SUMMARY, "config.json"))
+            done, begun = group.agree(*(int(group.leads and one) for one in there))
+            if done:
                 continue
-            own.mkdir(exist_ok=True)
-            alone = dataclasses.replace(config, seed=seed, seeds=1, out=None, resume=None)
-            begun = (own / "config.json").exists()
+            if group.leads:
+                own.mkdir(exist_ok=True)
+            alone = dataclasses.replace(config, seed=seed, seeds=1, out=None, resume=None, on_oom="stop")
+            again = commandline.resuming(folder, config)
             try:
-                code = run(alone, own, argv, resume=begun, again=commandline.resuming(folder, config))
+                code = run(alone, own, argv, resume=bool(begun), again=again, group=group)
             except runs.Diverged as error:  # of all optimizers
                 print(f"seed {seed}: {error}")
                 continue
             if code:
                 return code
-        from experiments.train_cnn import seeds  # imports matplotlib
+        if group.leads:
+            from experiments.train_cnn import seeds  # imports matplotlib
 
-        print(f"report: {seeds.write(folder)}")
+            print(f"report: {seeds.write(folder)}")
     return 0
 
 
@@ -134,8 +142,8 @@ def run(
     """
     group = together.ProcessGroup() if group is None else group
     with commandline.naming_config(config):
-        shared = setup.prepare(config)
-        starts, config = setup.make_starts(shared), shared.config  # whose batch size suits the data
+        shared, starts = halving.fitted(setup.prepare(config), print, new=not resume)
+        config = shared.config  # whose batch size suits the data, and whose microbatches the memory
     group.check_same("data", shared.dataset.checksums)
     # nothing is written before this line, so a user's mistake leaves no files; config.json comes first and is enough to
     # resume from, so a process killed at any moment leaves no run or one that can be resumed

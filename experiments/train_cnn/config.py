@@ -37,14 +37,14 @@ class Config:
                  "skip_unreadable", "image_size", "stream", "workers", "data_dir"),
         "optimization": ("warmup", "weight_decay", "clip_norm", "freeze", "rate_factors", "loss", "label_smoothing",
                          "class_weights", "average", "early_stop", "noise_floor", "on_nan"),
-        "computation": ("accumulate", "compute_dtype", "devices", "strategy", "steps_per_call", "log", "log_every",
-                        "log_layers", "profile", "checkpoint_every", "debug_nans"),
+        "computation": ("accumulate", "on_oom", "compute_dtype", "devices", "strategy", "steps_per_call", "log",
+                        "log_every", "log_layers", "profile", "checkpoint_every", "debug_nans"),
         "machines": ("coordinator", "processes", "process", "heartbeat"),
     }  # fmt: skip
     ADDED: ClassVar[tuple[str, ...]] = (  # options that older run folders lack
         "skip_unreadable", "clip_norm", "accumulate", "compute_dtype", "mixup", "cutmix", "class_weights", "seeds",
         "log", "start_from", "log_layers", "profile", "image_size", "stream", "workers",
-        "targets", "freeze", "rate_factors", "on_nan",
+        "targets", "freeze", "rate_factors", "on_nan", "on_oom",
     )  # fmt: skip
 
     dataset: str = "digits"
@@ -86,6 +86,10 @@ class Config:
     accumulate: int = 1
     """Microbatches per step, one after another: the gradient of the whole batch with the memory of a part of it. Batch
     norm sees a microbatch at a time."""
+    on_oom: Literal["stop", "accumulate"] = "stop"
+    """stop: a run whose step does not fit into memory ends, and says what to lower. accumulate: before the run begins,
+    --accumulate is doubled until the first step of each optimizer fits, so that the batch stays; the log says so, and
+    the run folder keeps the number. For one process."""
     compute_dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Type in which the network computes in training; for float16 the loss is scaled by as much as finite gradients
     allow. Parameters, gradients, norms and the loss stay float32, and so do evaluation and runs.load."""
@@ -346,9 +350,8 @@ def _check_devices(config: Config) -> None:
     if config.coordinator is not None and (count := jax.process_count()) > 1:
         require(config.strategy != "pmap", "strategy", "pmap", "jit or shard_map with several processes")
         require(config.devices % count == 0, "devices", config.devices, f"a multiple of the {count} processes")
-        for name in ("dry_run", "find_lr"):
-            require(not getattr(config, name), name, True, "left out with several processes")
-        require(config.seeds == 1, "seeds", config.seeds, "1 with several processes")
+        require(not config.find_lr, "find_lr", True, "left out with several processes")
+        require(config.on_oom == "stop", "on_oom", config.on_oom, "stop with several processes, with an --accumulate")
     parts = config.devices * config.accumulate
     microbatches = f" × {config.accumulate} microbatches" if config.accumulate > 1 else ""
     multiple = f"a multiple of the {config.devices} devices{microbatches}"

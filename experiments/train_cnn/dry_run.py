@@ -12,6 +12,7 @@ from experiments.train_cnn import memory
 from experiments.train_cnn.setup import Setup, Start, keys
 from jaxdl import analysis, training
 from jaxdl.runs import commandline
+from jaxdl.runs.together import ProcessGroup
 
 TIMED = 1.0  # seconds of steps and of evaluations, at least, after those that compile
 
@@ -26,8 +27,8 @@ class Cost(NamedTuple):
     evaluation_seconds: float  # of the development part
 
 
-def show(shared: Setup, starts: Sequence[Start], line: Callable[[str], None]) -> None:
-    """Print options, network, memory and time, a line each."""
+def show(shared: Setup, starts: Sequence[Start], line: Callable[[str], None], group: ProcessGroup) -> None:
+    """Print options, network, memory and time, a line each. Of several processes all measure, and process 0 prints."""
     for name, value in dataclasses.asdict(shared.config).items():
         if name not in commandline.WHERE:
             line(f"{name} = {commandline.spelled(value)}")
@@ -38,7 +39,7 @@ def show(shared: Setup, starts: Sequence[Start], line: Callable[[str], None]) ->
     line(f"{parameters:,} parameters; {sizes} examples; {shared.steps:,} steps, {shared.steps_per_epoch:,} an epoch")
     total = 0.0
     for start in starts:
-        cost = measure(shared, start)
+        cost = measure(shared, start, group)
         seconds = shared.steps * cost.step_seconds + shared.config.epochs * cost.evaluation_seconds
         total += seconds
         step, rest = (memory.megabytes(size) for size in (cost.temporary_bytes, cost.argument_bytes))
@@ -52,7 +53,7 @@ def show(shared: Setup, starts: Sequence[Start], line: Callable[[str], None]) ->
     )
 
 
-def measure(shared: Setup, start: Start) -> Cost:
+def measure(shared: Setup, start: Start, group: ProcessGroup) -> Cost:
     """Compile a step and an evaluation, and time them."""
     calls = memory.first_call(shared)
     arguments, temporaries = memory.estimate(shared, start)
@@ -63,18 +64,21 @@ def measure(shared: Setup, start: Start) -> Cost:
         state, metrics = start.step.step(state, start.step.shard(calls), key)
         return metrics
 
-    seconds = timed(step) / shared.steps_per_call
+    seconds = timed(step, group) / shared.steps_per_call
     params, layer_state = training.eval_variables(state)
     dev = shared.splits.dev
-    evaluation = timed(lambda: shared.evaluate(params, layer_state, dev)) if len(dev.labels) else 0.0
+    evaluation = timed(lambda: shared.evaluate(params, layer_state, dev), group) if len(dev.labels) else 0.0
     return Cost(start.label, arguments, temporaries, seconds, evaluation)
 
 
-def timed(call: Callable[[], Any]) -> float:
-    """Return the seconds of a call: the median of several after the first, which compiles."""
+def timed(call: Callable[[], Any], group: ProcessGroup) -> float:
+    """Return the seconds of a call: the median of several after the first, which compiles.
+
+    All processes make equally many calls, since each waits for the others in it.
+    """
     jax.block_until_ready(call())
     begin, taken = time.perf_counter(), []
-    while len(taken) < 3 or time.perf_counter() - begin < TIMED:
+    while len(taken) < 3 or group.agree(int(time.perf_counter() - begin < TIMED))[0]:
         before = time.perf_counter()
         jax.block_until_ready(call())
         taken.append(time.perf_counter() - before)

@@ -37,7 +37,8 @@ def advice(config: Config) -> str:
     parts = next((n for n in range(config.accumulate + 1, part + 1) if part % n == 0), None)
     said = [f"a --batch-size below {config.batch_size}"]
     if parts is not None:
-        said.append(f"--accumulate {parts} (the same batch in {parts} parts)")
+        search = "; --on-oom accumulate finds the number" if config.on_oom == "stop" else ""
+        said.append(f"--accumulate {parts} (the same batch in {parts} parts{search})")
     if config.compute_dtype == "float32":
         said.append("--compute-dtype bfloat16")
     return "try " + " or ".join(said)

@@ -189,7 +189,7 @@ def test_too_little_memory_for_a_step_says_what_it_takes_and_what_to_lower(tmp_p
     said = f"the step of m takes {memory.megabytes(temporaries)} beside {memory.megabytes(arguments)} of state and data"
     assert str(end.value) == (
         f"RESOURCE_EXHAUSTED: Out of memory allocating 99 bytes.; {said}; try a --batch-size below 8 or --accumulate 2 "
-        "(the same batch in 2 parts) or --compute-dtype bfloat16"
+        "(the same batch in 2 parts; --on-oom accumulate finds the number) or --compute-dtype bfloat16"
     )
 
 

@@ -41,11 +41,11 @@ def start(tmp_path, process):
     """Return a function that starts two processes of two virtual devices each, and their logs."""
     running = []
 
-    def starting(*args, stuck=None):
+    def starting(*args, stuck=None, heartbeat=10):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        place = ["--coordinator", f"127.0.0.1:{port}", "--processes", 2, "--heartbeat", 10]
+        place = ["--coordinator", f"127.0.0.1:{port}", "--processes", 2, "--heartbeat", heartbeat]
         logs = [tmp_path / f"{port}-{index}.txt" for index in (0, 1)]
         for index, log in enumerate(logs):
             program = ["-c", STUCK, stuck] if stuck is not None and index == 1 else ["-m", "experiments.train_cnn"]
@@ -103,6 +103,29 @@ def test_two_processes_of_two_devices_train_as_one_of_four(start, tmp_path):
 
 @pytest.mark.process
 @pytest.mark.slow
+def test_two_processes_look_ahead_and_run_several_seeds(start, tmp_path):
+    args = [*DIGITS, "--model", "softmax_regression", "--augment", "none", "--epochs", 2, "--seed", 3]
+    processes, logs = start(*args, "--dry-run", heartbeat=100)
+    for log, process in zip(logs, processes, strict=True):
+        assert process.wait(timeout=240) == 0, log.read_text()
+    assert re.search(r"jaxdl\.adam: [0-9.]+ MiB for a step .* steps/s, about", logs[0].read_text())
+    assert "steps/s" not in logs[1].read_text(), "process 0 alone prints"
+    assert not [*tmp_path.glob("*/config.json")], "nothing is written"
+
+    args += ["--seeds", 2]
+    processes, logs = start(*args, "--out", tmp_path / "two", heartbeat=100)
+    one = [*args, "--devices", 4, "--strategy", "shard_map", "--out", tmp_path / "one"]
+    assert main(list(map(str, one))) == 0
+    for log, process in zip(logs, processes, strict=True):
+        assert process.wait(timeout=240) == 0, log.read_text()
+    for seed in ("seed-3", "seed-4"):
+        same_curve(measured(tmp_path / "two" / seed), measured(tmp_path / "one" / seed))
+    assert logs[0].read_text().count("report:") == 3
+    assert (tmp_path / "two" / "report.html").exists()
+
+
+@pytest.mark.process
+@pytest.mark.slow
 def test_a_signal_to_one_stops_both_and_a_killed_one_is_named_and_the_run_goes_on_with_one(start, tmp_path):
     folder, args = tmp_path / "run", [*DIGITS, "--model", "softmax_regression", "--augment", "none", "--epochs", 40]
     args += ["--checkpoint-every", 10]
@@ -152,8 +175,11 @@ def test_a_process_that_jax_connects_already_is_refused(monkeypatch, tmp_path):
     [
         ("--strategy pmap", "strategy='pmap' is not allowed: it must be jit or shard_map with several processes"),
         ("--devices 3", "devices=3 is not allowed: it must be a multiple of the 2 processes"),
-        ("--seeds 2", "seeds=2 is not allowed: it must be 1 with several processes"),
-        ("--dry-run", "dry_run=True is not allowed: it must be left out with several processes"),
+        ("--find-lr", "find_lr=True is not allowed: it must be left out with several processes"),
+        (
+            "--on-oom accumulate",
+            "on_oom='accumulate' is not allowed: it must be stop with several processes, with an --accumulate",
+        ),
     ],
 )
 def test_options_that_several_processes_do_not_take(options, message, monkeypatch):
