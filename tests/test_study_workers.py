@@ -15,7 +15,7 @@ from experiments.compare_optimizers import command, records, workers
 from experiments.compare_optimizers.command import Config, resolve
 from jaxdl import plots, runs
 from jaxdl.runs import commandline
-from jaxdl.runs.watch import GONE
+from jaxdl.runs.processes import GONE
 from tests.test_study_growing import same_study
 
 MINE = """

@@ -6,8 +6,8 @@ import jax
 import numpy as np
 import pytest
 
-from jaxdl.runs import together, watch
-from jaxdl.runs.watch import RESTING, Beat, Judge, Watch
+from jaxdl.runs import processes
+from jaxdl.runs.processes import RESTING, Beat, Judge, Watch
 
 
 def test_a_process_that_is_silent_is_gone():
@@ -22,8 +22,16 @@ def test_a_process_that_is_silent_is_gone():
 
 def test_a_process_that_never_spoke_is_gone():
     judge = Judge(2, limit=5, now=0)
-    assert judge.verdict({0: Beat(1, 0, 9)}, 5) == ""
-    assert judge.verdict({0: Beat(2, 0, 9)}, 6).startswith("process 1 of 2 is gone")
+    for second in range(1, 6):
+        assert judge.verdict({0: Beat(second, 0, 9)}, second) == ""
+    assert judge.verdict({0: Beat(6, 0, 9)}, 6).startswith("process 1 of 2 is gone")
+
+
+def test_time_in_which_the_judge_could_not_look_is_nobody_s_silence():
+    judge = Judge(2, limit=5, now=0)
+    for second in (1, 2, 30, 31, 32):  # the machine was asleep, or too busy, for 28 seconds
+        assert judge.verdict({0: Beat(second, 0, 9), 1: Beat(1, 0, 9)}, second) == "", second
+    assert "silent for 6 s" in judge.verdict({0: Beat(33, 0, 9), 1: Beat(1, 0, 9)}, 33)
 
 
 def test_a_process_that_is_behind_and_does_not_go_on_hangs():
@@ -71,8 +79,8 @@ class Store:
 @pytest.fixture
 def fast(monkeypatch):
     """Make beats and limits a hundred times as fast."""
-    monkeypatch.setattr(watch, "EVERY", 0.01)
-    monkeypatch.setattr(watch, "LEAST", 0.3)
+    monkeypatch.setattr(processes, "EVERY", 0.01)
+    monkeypatch.setattr(processes, "LEAST", 0.3)
 
 
 def make_watch(store, index, count=2):
@@ -122,7 +130,7 @@ def test_a_watch_that_has_stopped_says_nothing(fast):
 
 def test_a_slow_step_gives_the_next_ones_time(monkeypatch):
     now = [0.0]
-    monkeypatch.setattr(watch.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(processes.time, "monotonic", lambda: now[0])
     made = Watch(Store(), 2, 0, heartbeat_seconds=20, end=print)
     assert made._patience() == RESTING, "before the first step there is the program to compile"
     for second in (0, 3, 4):
@@ -140,7 +148,7 @@ def test_a_slow_step_gives_the_next_ones_time(monkeypatch):
 
 
 def test_a_process_alone_agrees_with_itself():
-    group = together.ProcessGroup()
+    group = processes.ProcessGroup()
     assert (group.alone, group.leads, group.count) == (True, True, 1)
     assert group.agree(3, 0) == (3, 0)
     assert group.told(lambda: "here") == "here"
@@ -154,8 +162,8 @@ def test_a_process_alone_agrees_with_itself():
 def pair(monkeypatch):
     """Return process 0's group of two, and a list of what process 1 gathers, which each call takes one of."""
     theirs = []
-    monkeypatch.setattr(together.compat, "gather", lambda own: np.stack([own, np.asarray(theirs.pop(0), own.dtype)]))
-    return together.ProcessGroup(Watch(Store(), 2, 0, 10, end=print)), theirs
+    monkeypatch.setattr(processes.compat, "gather", lambda own: np.stack([own, np.asarray(theirs.pop(0), own.dtype)]))
+    return processes.ProcessGroup(Watch(Store(), 2, 0, 10, end=print)), theirs
 
 
 def test_a_group_agrees_on_the_largest(pair):
@@ -173,7 +181,7 @@ def test_process_1_with_other_options_is_named(pair):
 
 def test_the_text_of_process_0_is_told(pair):
     group, theirs = pair
-    theirs += [np.frombuffer(b" " * together.MOST_TEXT, np.uint8)]
+    theirs += [np.frombuffer(b" " * processes.MOST_TEXT, np.uint8)]
     assert group.told(lambda: "runs/ä b") == "runs/ä b"
     with pytest.raises(ValueError, match="text: got 5,000 bytes, must be at most 4,096"):
         group.told(lambda: "x" * 5000)
@@ -181,9 +189,12 @@ def test_the_text_of_process_0_is_told(pair):
 
 def test_places_that_say_half_are_refused_before_anything_is_connected():
     half = "coordinator='auto' is not allowed beside --processes or --process"
-    with pytest.raises(ValueError, match=half), together.grouped("auto", 2, None):
+    with pytest.raises(ValueError, match=half), processes.grouped("auto", 2, None):
         pass
-    with pytest.raises(ValueError, match="coordinator: got None, must be given together"), together.grouped(None, 2, 0):
+    with (
+        pytest.raises(ValueError, match="coordinator: got None, must be given together"),
+        processes.grouped(None, 2, 0),
+    ):
         pass
 
 
@@ -199,12 +210,12 @@ def test_places_that_say_half_are_refused_before_anything_is_connected():
 def test_an_error_of_a_collective_waits_for_the_name_of_the_process_that_is_gone(monkeypatch, error, waits):
     """A compiled call raises what fails in a collective as a ValueError, like a mistake of the user's."""
     told = []
-    monkeypatch.setattr(together.training, "join", lambda *given, **options: None)
-    monkeypatch.setattr(together.compat, "coordination", Store)
-    monkeypatch.setattr(together.jax.config, "update", lambda *given: None)
-    monkeypatch.setattr(together.atexit, "register", lambda *given: None)
-    monkeypatch.setattr(watch.Watch, "tell", lambda self, error, *, lost: told.append(lost))
-    with pytest.raises(type(error)), together.grouped("h:1", 2, 0):
+    monkeypatch.setattr(processes.training, "join", lambda *given, **options: None)
+    monkeypatch.setattr(processes.compat, "coordination", Store)
+    monkeypatch.setattr(processes.jax.config, "update", lambda *given: None)
+    monkeypatch.setattr(processes.atexit, "register", lambda *given: None)
+    monkeypatch.setattr(processes.Watch, "tell", lambda self, error, *, lost: told.append(lost))
+    with pytest.raises(type(error)), processes.grouped("h:1", 2, 0):
         raise error
     assert told == [waits]
 
@@ -212,10 +223,10 @@ def test_an_error_of_a_collective_waits_for_the_name_of_the_process_that_is_gone
 def test_jax_leaves_the_watch_time_to_name_the_process(monkeypatch):
     """The watch speaks after half the heartbeat, its beats and the wait for the others to read it."""
     seconds = []
-    monkeypatch.setattr(together.training, "join", lambda *given, heartbeat_seconds: seconds.append(heartbeat_seconds))
-    monkeypatch.setattr(together.compat, "coordination", Store)
-    monkeypatch.setattr(together.compat, "gather", lambda own: np.stack([own]))
-    monkeypatch.setattr(together.jax.config, "update", lambda *given: None)
-    with together.grouped("h:1", 1, 0, heartbeat_seconds=10):
+    monkeypatch.setattr(processes.training, "join", lambda *given, heartbeat_seconds: seconds.append(heartbeat_seconds))
+    monkeypatch.setattr(processes.compat, "coordination", Store)
+    monkeypatch.setattr(processes.compat, "gather", lambda own: np.stack([own]))
+    monkeypatch.setattr(processes.jax.config, "update", lambda *given: None)
+    with processes.grouped("h:1", 1, 0, heartbeat_seconds=10):
         pass
-    assert seconds[0] > 2 * (max(watch.LEAST, 10 / 2) + 5 * watch.EVERY)
+    assert seconds[0] > 2 * (max(processes.LEAST, 10 / 2) + 5 * processes.EVERY)

@@ -27,8 +27,8 @@ from experiments.compare_optimizers import command, growing, merge, records, stu
 from jaxdl import disk, runs
 from jaxdl.runs import commandline
 from jaxdl.runs.folder import CONFIG, MANIFEST, Manifest
+from jaxdl.runs.processes import GONE
 from jaxdl.runs.records import Table, read_record, read_table, write_json, write_table
-from jaxdl.runs.watch import GONE
 from jaxdl.texts import printable
 
 WORKERS: Final = "workers"  # the folder of their folders

@@ -27,7 +27,7 @@ from experiments.train_cnn.outcome import finish, write_outcome
 from experiments.train_cnn.trainer import Trainer
 from experiments.train_cnn.watching import Profiler
 from jaxdl import runs
-from jaxdl.runs import commandline, together
+from jaxdl.runs import commandline, processes
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -35,11 +35,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     config = commandline.parse(Config, argv, description=__doc__, prog="python -m experiments.train_cnn")
     commandline.use_compilation_cache()
     place = (config.coordinator, config.processes, config.process)
-    with debugging(config.debug_nans), together.grouped(*place, heartbeat_seconds=config.heartbeat) as group:
+    with debugging(config.debug_nans), processes.grouped(*place, heartbeat_seconds=config.heartbeat) as group:
         return start(config, argv, group)
 
 
-def start(config: Config, argv: Sequence[str] | None, group: together.ProcessGroup) -> int:
+def start(config: Config, argv: Sequence[str] | None, group: processes.ProcessGroup) -> int:
     """Begin or resume a run, or look ahead, and return the exit code."""
     with commandline.naming_config(config):
         config = resolve(config)
@@ -76,7 +76,7 @@ def debugging(nans: bool) -> Iterator[None]:
         jax.config.update("jax_debug_nans", before)
 
 
-def look_ahead(config: Config, group: together.ProcessGroup) -> int:
+def look_ahead(config: Config, group: processes.ProcessGroup) -> int:
     """Serve ``--dry-run`` and ``--find-lr``, which write nothing, and return the exit code."""
     shared, starts = halving.fitted(setup.prepare(config), print)
     if config.find_lr:
@@ -87,7 +87,7 @@ def look_ahead(config: Config, group: together.ProcessGroup) -> int:
 
 
 def run_seeds(
-    config: Config, folder: Path, argv: Sequence[str] | None = None, *, group: together.ProcessGroup,
+    config: Config, folder: Path, argv: Sequence[str] | None = None, *, group: processes.ProcessGroup,
     resume: bool = False,
 ) -> int:  # fmt: skip
     """Run once for each seed that has not finished, report, and return the exit code."""
@@ -127,7 +127,7 @@ def run(
     *,
     resume: bool = False,
     again: str | None = None,
-    group: together.ProcessGroup | None = None,
+    group: processes.ProcessGroup | None = None,
 ) -> int:
     """Train, evaluate and report into ``folder``, and return the exit code.
 
@@ -140,7 +140,7 @@ def run(
             default.
         group: the processes of the run, of which the leader alone writes.
     """
-    group = together.ProcessGroup() if group is None else group
+    group = processes.ProcessGroup() if group is None else group
     with commandline.naming_config(config):
         shared, starts = halving.fitted(setup.prepare(config), print, new=not resume)
         config = shared.config  # whose batch size suits the data, and whose microbatches the memory

@@ -12,7 +12,7 @@ from experiments.train_cnn import memory
 from experiments.train_cnn.setup import Setup, Start, keys
 from jaxdl import analysis, training
 from jaxdl.runs import commandline
-from jaxdl.runs.together import ProcessGroup
+from jaxdl.runs.processes import ProcessGroup
 
 TIMED = 1.0  # seconds of steps and of evaluations, at least, after those that compile
 

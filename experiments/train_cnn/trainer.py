@@ -27,10 +27,10 @@ from experiments.train_cnn.setup import Setup, Start, keys
 from experiments.train_cnn.watching import Profiler
 from jaxdl import analysis, data, training
 from jaxdl.runs import loading
+from jaxdl.runs.processes import ProcessGroup
 from jaxdl.runs.progress import Clock
 from jaxdl.runs.records import Table, decode, write_json
 from jaxdl.runs.signals import Diverged, StopRequest
-from jaxdl.runs.together import ProcessGroup
 
 
 class Trainer:

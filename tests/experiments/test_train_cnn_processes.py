@@ -15,7 +15,7 @@ from experiments.train_cnn.command import main
 from experiments.train_cnn.config import Config, resolve
 from jaxdl.runs import commandline
 from jaxdl.runs import records as files
-from jaxdl.runs.watch import GONE
+from jaxdl.runs.processes import GONE
 from tests.experiments.test_trainer import measured
 
 DIGITS = ["--optimizer", "jaxdl.adam", "--batch-size", "64", "--log-every", "5"]
