@@ -84,7 +84,7 @@ OPENERS = {
     "jaxdl/interop/files.py": {"weights for Keras"},
     "jaxdl/interop/hdf5child.py": set(),  # reads alone
     "jaxdl/plots/drawing.py": set(),  # writes into memory
-    "jaxdl/runs/output.py": set(),  # opens the null device
+    "jaxdl/runs/progress.py": set(),  # opens the null device
 }
 
 
