@@ -455,3 +455,19 @@ def test_default_strategy_and_devices(monkeypatch):
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     for one in (1, np.int64(1)):  # jit
         assert training.data_parallel(softmax_step(), devices=one).shard(batch(0)).image.shape == (N, 8, 8, 1)
+
+
+@pytest.mark.parametrize(("devices", "waits"), [(1, False), (2, True)])
+@pytest.mark.parametrize("strategy", training.parallel.STRATEGIES)
+def test_on_several_cpu_devices_a_step_waits_for_the_one_before(devices, waits, strategy, monkeypatch):
+    """XLA ends the process if calls in flight leave no thread for a device that a collective waits for."""
+
+    def step(total, batch, key, *, axis_name=None):
+        return total + batch.sum(), {}
+
+    parallel = training.data_parallel(step, devices=devices, strategy=strategy)
+    state, batch = parallel.place(jnp.zeros(())), parallel.shard(np.arange(4.0, dtype=np.float32))
+    waited = []
+    monkeypatch.setattr(jax, "block_until_ready", lambda args: waited.append(args) or args)
+    parallel.step(state, batch, parallel.place(jax.random.key(0)))
+    assert [one[0] is state for one in waited] == [True] * waits

@@ -56,7 +56,8 @@ def data_parallel(
 
     Returns:
         A `Parallel`. Pass the state through ``place`` once, before the first step: a state that is not replicated
-        would make the second step compile again. ``place`` copies; ``step`` donates the state that it receives.
+        would make the second step compile again. ``place`` copies; ``step`` donates the state that it receives. On
+        several CPU devices, ``step`` waits for the step before.
 
     Raises:
         ValueError: for an unknown strategy, for "pmap" on devices of several processes, for no devices or more than
@@ -98,7 +99,7 @@ def data_parallel(
         compiled = lambda state, rows, key: on_placed(state, (placed, rows), key)
         lower = lambda state, rows, key: on_placed.lower(state, (placed, rows), key)
     return Parallel(
-        compiled,
+        _alone(compiled) if _virtual(devices) else compiled,
         # a shard may share the original's buffer, even with may_alias=False, and donating it would delete the original
         lambda tree: _put_whole(jax.tree.map(jnp.copy, tree), replicated),
         shard,
@@ -126,11 +127,31 @@ def data_parallel_eval(
     replicated, split = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec(AXIS))
     compiled = jax.jit(step, out_shardings=replicated)
 
+    run = _alone(compiled) if _virtual(devices) else compiled
+
     def sharded(variables: Any, batch: Any) -> tuple[Any, Any]:
         _check_divisible(batch, here)
-        return compiled(_put_whole(variables, replicated), _put_parts(batch, split))
+        return run(_put_whole(variables, replicated), _put_parts(batch, split))
 
     return sharded
+
+
+def _virtual(devices: Sequence[Any]) -> bool:
+    """Return whether these are several CPU devices."""
+    return len(devices) > 1 and devices[0].platform == "cpu"
+
+
+def _alone(compiled: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a program that begins once what it gets is there, as when the call before has ended.
+
+    XLA's CPU devices share a pool of threads. Those that wait in a collective keep theirs, so that with several calls
+    in flight none may be left for the device that they wait for, and XLA ends the process after 40 seconds.
+    """
+
+    def run(*args: Any) -> Any:
+        return compiled(*jax.block_until_ready(args))
+
+    return run
 
 
 def _put_whole(tree: Any, sharding: NamedSharding) -> Any:
