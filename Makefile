@@ -14,7 +14,7 @@ PYTEST = $(BIN)/python -m pytest -n $${PYTEST_WORKERS:-2}
 test: .venv/dev
 	$(PYTEST) $(ARGS)
 
-# starts no process, trains nothing, and runs two members of each parametrised test: for every save
+# starts no process, trains nothing, and runs one member of each parametrised test: for every save
 test-fast: .venv/dev
 	$(PYTEST) --fast $(ARGS)
 

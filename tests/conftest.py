@@ -3,11 +3,12 @@
 Most of a test's time goes into compiling small programs, so the workers share them in pytest's cache folder; a second
 run finds those of the first (`pytest --cache-clear` forgets them).
 
-With ``--fast`` (`make test-fast`) the tests marked slow, process or trains are left out, and two members of each
-parametrised test run. A test that starts a process, runs `training.fit` or a sweep without its mark fails.
+With ``--fast`` (`make test-fast`) the tests marked slow, process or trains are left out, and one member of each
+parametrised test runs. A test that starts a process, runs `training.fit` or a sweep without its mark fails.
 With ``--onednn`` convolutions of any size run on oneDNN.
 """
 
+import contextlib
 import ctypes
 import functools
 import gc
@@ -178,6 +179,8 @@ def _fast_means_fast(request):
     if not request.config.getoption("--fast"):
         yield
         return
+    with contextlib.suppress(ImportError):
+        import torch  # noqa: F401  # which starts a process
     from jaxdl import studies, training  # after jaxtyping's import hook, which checks the shapes
 
     def refuse(what, mark):

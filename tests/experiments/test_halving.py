@@ -118,6 +118,7 @@ def test_microbatches_that_cannot_be_halved_end_with_what_to_lower(
     assert not (tmp_path / "run").exists(), "nothing was written"
 
 
+@pytest.mark.trains
 def test_other_errors_and_runs_that_did_not_ask_are_not_halved(here, tmp_path, lacking):
     tried = lacking(0, error="INTERNAL: a bug")
     with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL: a bug"):
