@@ -97,6 +97,13 @@ def _why(text: str) -> str:
     return (told or lines or ["no output"])[-1 if not told else 0][:200]
 
 
+def _place() -> str:
+    """Return what the numbers were measured on, and when."""
+    return (
+        f"Python {platform.python_version()}, {os.cpu_count()} {platform.machine()} CPUs, {time.strftime('%d %B %Y')}"
+    )
+
+
 def page(results: list[Result], minutes: float, total: str) -> str:
     """Return the page of all results."""
     lines = [
@@ -135,7 +142,7 @@ def main() -> int:
         results = list(pool.map(lambda name: run_target(name, corpus, args.minutes), chosen))
     inputs, elapsed, busy = (sum(getattr(one, name) for one in results) for name in ("inputs", "elapsed", "seconds"))
     total = f"{inputs:,} inputs in {elapsed / 60:.0f} minutes, of which {busy / 60:.0f} on a CPU"
-    text = page(results, args.minutes, f"{total}, Python {platform.python_version()}.")
+    text = page(results, args.minutes, f"{total}, {_place()}.")
     print(text)
     if chosen == list(targets.TARGETS):
         Path(__file__).parent.with_suffix(".md").write_text(text)

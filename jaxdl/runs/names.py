@@ -205,7 +205,7 @@ def model(text: str, num_classes: int) -> nn.Layer:
 def loss(text: str) -> Callable[[Any, Any], Any]:
     """Return a loss ``(outputs, labels) -> (n,)`` by its name in `jaxdl.losses` or as ``package.module:function``.
 
-    `trials.check_loss` finds out whether it fits a network's outputs.
+    `tasks.check_loss` finds out whether it fits a network's outputs.
 
     Raises:
         ValueError: see `function`.

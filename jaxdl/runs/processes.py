@@ -122,7 +122,7 @@ def grouped(
         processes: how many there are.
         process: the number of this one, from 0.
         heartbeat_seconds: a process that is silent for half as long is named as gone. JAX itself would end the others
-            after `watch.BACKSTOP` times as long, see `training.join`.
+            after `BACKSTOP` times as long, see `training.join`.
 
     Raises:
         ValueError: see `training.join`; also if ``processes`` or ``process`` is given beside "auto".
