@@ -5,7 +5,7 @@ it. The search then repeats the steps since the last checkpoint, which are the s
 """
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.train_cnn.finite import bad_leaves
 from experiments.train_cnn.setup import Setup, Start
 from jaxdl import data, nn, training
+
+FIELDS = ("params", "layer_state", "opt_state", "average")  # of a TrainState
 
 
 def explain(shared: Setup, start: Start, folder: Path, like: Any, key: Any, last: int) -> str:
@@ -95,3 +96,15 @@ def _in_forward(shared: Setup, variables: tuple[Any, Any], batch: Any) -> str:
         if path in seen and not all(np.isfinite(np.asarray(leaf)).all() for leaf in jax.tree.leaves(seen[path])):
             return f"the output of layer {path}"
     return "the loss or its penalty, of finite outputs,"
+
+
+def bad_leaves(state: training.TrainState, fields: Sequence[str] = FIELDS) -> list[str]:
+    """Return the leaves that are not finite, such as ``params['fc']['kernel'] (layer fc)``."""
+    found = []
+    for name in fields:
+        for path, leaf in jax.tree_util.tree_leaves_with_path(getattr(state, name)):
+            if jnp.issubdtype(leaf.dtype, jnp.inexact) and not np.isfinite(np.asarray(leaf)).all():
+                layer = "/".join(str(part.key) for part in path[:-1] if isinstance(part, jax.tree_util.DictKey))
+                where = f" (layer {layer})" if layer else ""
+                found.append(f"{name}{jax.tree_util.keystr(path)}{where}")
+    return found

@@ -20,12 +20,11 @@ from typing import Any
 
 import jax
 
-from experiments.train_cnn import beginning, dry_run, find_rate, halving, logs, memory, records, setup
-from experiments.train_cnn.budget import SaveBudget
+from experiments.train_cnn import ahead, hooks, memory, records, setup
 from experiments.train_cnn.config import Config, resolve
+from experiments.train_cnn.hooks import Profiler, SaveBudget
 from experiments.train_cnn.outcome import finish, write_outcome
 from experiments.train_cnn.trainer import Trainer
-from experiments.train_cnn.watching import Profiler
 from jaxdl import runs
 from jaxdl.runs import commandline, processes
 
@@ -78,11 +77,11 @@ def debugging(nans: bool) -> Iterator[None]:
 
 def look_ahead(config: Config, group: processes.ProcessGroup) -> int:
     """Serve ``--dry-run`` and ``--find-lr``, which write nothing, and return the exit code."""
-    shared, starts = halving.fitted(setup.prepare(config), print)
+    shared, starts = memory.fitted(setup.prepare(config), print)
     if config.find_lr:
-        find_rate.show(shared, print)
+        ahead.show_rates(shared, print)
     else:
-        dry_run.show(shared, starts, print, group)
+        ahead.show_plan(shared, starts, print, group)
     return 0
 
 
@@ -93,7 +92,7 @@ def run_seeds(
     """Run once for each seed that has not finished, report, and return the exit code."""
     with runs.lock(folder, new=not resume) if group.leads else contextlib.nullcontext():
         if not resume:  # a mistake shows up before anything is written, and all seeds have the same microbatches
-            config = halving.fitted(setup.prepare(config), print)[0].config
+            config = memory.fitted(setup.prepare(config), print)[0].config
             if group.leads:
                 commandline.save_config(folder, config)
         for seed in range(config.seed, config.seed + config.seeds):
@@ -142,7 +141,7 @@ def run(
     """
     group = processes.ProcessGroup() if group is None else group
     with commandline.naming_config(config):
-        shared, starts = halving.fitted(setup.prepare(config), print, new=not resume)
+        shared, starts = memory.fitted(setup.prepare(config), print, new=not resume)
         config = shared.config  # whose batch size suits the data, and whose microbatches the memory
     group.check_same("data", shared.dataset.checksums)
     # nothing is written before this line, so a user's mistake leaves no files; config.json comes first and is enough to
@@ -150,12 +149,12 @@ def run(
     with runs.lock(folder, new=not resume) if group.leads else contextlib.nullcontext():
         table, moved = runs.UnwrittenTable(records.Measurement), ""
         if group.leads:
-            table, moved = beginning.write_first(config, folder, shared, argv, resume=resume)
+            table, moved = write_first(config, folder, shared, argv, resume=resume)
         with runs.RunProgress(shared.steps) as progress, runs.catch_stop() as asked:
             request = asked if group.alone else runs.StopRequest()
             seen: dict[str, Any] = {"group": group, "asked": asked, "say": progress.line}
             trainers, layers = make_trainers(shared, starts, folder, table, request, progress.row, seen)
-            progress.line(beginning.first_line(shared, group.count))
+            progress.line(first_line(shared, group.count))
             if resume:
                 progress.line(f"resuming {folder}{moved}")
                 restore(trainers, table, layers, progress.line)
@@ -217,7 +216,7 @@ def make_trainers(
     shared_by_all: dict[str, Any] = {
         "budget": budget,
         "layers": layers,
-        "on_row": logged(logs.to_all(config.log if leads else (), folder), show),
+        "on_row": logged(hooks.to_all(config.log if leads else (), folder), show),
         **more,
     }
     trainers = [
@@ -262,3 +261,39 @@ def train(trainers: Sequence[Trainer], epochs: int, line: Callable[[str], None])
             except runs.Diverged as error:
                 trainer.give_up(error)
                 line(f"diverged: {error}")
+
+
+def write_first(
+    config: Config, folder: Path, shared: setup.Setup, argv: Sequence[str] | None, *, resume: bool
+) -> tuple[runs.Table[records.Measurement], str]:
+    """Write config.json and what describes the run, and return metrics.csv and a phrase on a move to other devices."""
+    moved = keep_config(config, folder, resume=resume)
+    setup.describe(folder, shared, argv)
+    return runs.Table(folder / records.METRICS, records.Measurement), moved
+
+
+def keep_config(config: Config, folder: Path, *, resume: bool) -> str:
+    """Write config.json if the run is new, extended or moved to other devices, and return a phrase on the latter."""
+    before = commandline.load_config(Config, folder) if resume else None
+    extended = before is not None and before.epochs < config.epochs
+    moved = before is not None and (before.devices, before.strategy) != (config.devices, config.strategy)
+    moved = moved and (extended or not (folder / records.SUMMARY).exists())
+    if before is None or extended or moved:
+        commandline.save_config(folder, config)
+        (folder / records.SUMMARY).unlink(missing_ok=True)  # a run that is extended has not finished
+    if before is None or not moved:
+        return ""
+    there, here = (f"{one.devices} by {one.strategy}" for one in (before, config))
+    return f" on other devices ({there} before, {here} now): the same numbers up to the rounding of sums"
+
+
+def first_line(shared: setup.Setup, processes: int) -> str:
+    """Return the first line of the log: where the data are, and on which devices it trains."""
+    config = shared.config
+    said = f"data set {shared.place}, {shared.steps_per_call} steps per call"
+    if config.devices > 1:
+        by = f" of {processes} processes" if processes > 1 else ""
+        said += f", {config.devices} devices{by} by {config.strategy}"
+    if config.devices > 1 and config.strategy != "jit":
+        said += "; each device draws its own dropout masks, other ones than with another number of devices"
+    return said

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 import jax
 
-from experiments.train_cnn import budget, groups, logs
+from experiments.train_cnn import choices, hooks
 from jaxdl import runs
 from jaxdl.runs import commandline, names, tasks
 
@@ -301,7 +301,7 @@ def check(config: Config) -> None:
     most = commandline.LARGEST_SEED
     require(config.seed <= most, "seed", config.seed, f"at most {most:,}")
     require(config.average is None or 0 < config.average < 1, "average", config.average, "in (0, 1)")
-    budget.parse_every(config.checkpoint_every)
+    hooks.parse_every(config.checkpoint_every)
     early = config.early_stop is None or config.dev_fraction != 0
     require(early, "early_stop", config.early_stop, "left out with dev_fraction=0: it needs a development part")
     require(not config.noise_floor or len(given) >= 2, "noise_floor", True, "left out with fewer than two optimizers")
@@ -335,7 +335,7 @@ def _check_command(config: Config) -> None:
         require(lone, name, True, "left out with --resume, which goes on with a run")
     require(not (config.dry_run and config.find_lr), "dry_run", True, "left out with --find-lr")
     for name in config.log:
-        names.function("log", name, logs.KNOWN)
+        names.function("log", name, hooks.LOGS)
 
 
 def _check_devices(config: Config) -> None:
@@ -362,7 +362,7 @@ def _check_gradient(config: Config) -> None:
     """Check the options that change the gradient."""
     norm = config.clip_norm
     require(norm is None or (math.isfinite(norm) and norm > 0), "clip_norm", norm, "a positive number")
-    groups.parse(config.freeze, config.rate_factors)
+    choices.parse_groups(config.freeze, config.rate_factors)
     given = config.class_weights
     if given and given != ("balanced",):
         for one in given:

@@ -1,15 +1,24 @@
-"""What a step takes in memory, and what to lower where that does not suffice."""
+"""What a step takes in memory, what to lower where that does not suffice, and `--on-oom accumulate`.
+
+The latter takes as many microbatches per step as it takes until the step fits. The first step of every optimizer is
+tried before a run writes anything, and then forgotten. So all optimizers of a run have the same microbatches,
+config.json records how many, and the run is that of this `--accumulate`, bit for bit.
+"""
 
 import contextlib
+import dataclasses
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import jax
 
 from experiments.train_cnn.config import Config
-from experiments.train_cnn.setup import Setup, Start, keys
-from jaxdl import data
+from experiments.train_cnn.records import Measurement
+from experiments.train_cnn.setup import Setup, Start, keys, make_starts
+from experiments.train_cnn.trainer import Trainer
+from jaxdl import data, runs
 
 EXHAUSTED = "RESOURCE_EXHAUSTED"  # XLA's word in the errors of all its allocators
 
@@ -75,3 +84,51 @@ def _estimated(shared: Setup, start: Start) -> str:
 def megabytes(size: int) -> str:
     """Write a number of bytes."""
     return f"{size / 2**20:,.1f} MiB"
+
+
+def fitted(shared: Setup, line: Callable[[str], None], *, new: bool = True) -> tuple[Setup, list[Start]]:
+    """Return the run and its optimizers; with ``--on-oom accumulate``, with microbatches whose steps fit into memory.
+
+    Args:
+        shared: the run as it was asked for.
+        line: called with a line for each time that the microbatches are halved.
+        new: whether the run is a new one; a resumed one keeps its microbatches.
+
+    Raises:
+        MemoryError: if a step does not fit, and its microbatches cannot be halved; see `explained`.
+    """
+    starts = make_starts(shared)
+    while new and shared.config.on_oom == "accumulate" and (why := _lacking(shared, starts)):
+        config = dataclasses.replace(shared.config, accumulate=2 * shared.config.accumulate)
+        shared, starts = shared._replace(config=config), []  # frees the states before there are new ones
+        starts = make_starts(shared)
+        line(f"{why}: --accumulate {config.accumulate}, so that each batch of {config.batch_size} is computed in "
+             f"microbatches of {_microbatch(config)} per device, of which batch norm sees one at a time")  # fmt: skip
+    return shared, starts
+
+
+def _lacking(shared: Setup, starts: list[Start]) -> str:
+    """Try the first step of each optimizer, and return the error of one that does not fit into memory; else ""."""
+    table, request = runs.UnwrittenTable(Measurement), runs.StopRequest()
+    trainers = [Trainer(shared, start, Path(), table, request) for start in starts]  # they hold what training holds
+    return next(filter(None, map(_lacks, trainers)), "")
+
+
+def _lacks(trainer: Trainer) -> str:
+    shared, start = trainer.setup, trainer.start
+    with explained(shared, start):
+        try:
+            call = first_call(shared)
+            batches = [start.step.shard(call) for _ in range(2)]  # as many as `training.prefetch` keeps there
+            trainer.state, sums = start.step.step(trainer.state, batches[0], trainer.key)
+            jax.block_until_ready((trainer.state, sums))
+        except jax.errors.JaxRuntimeError as error:
+            if EXHAUSTED not in str(error) or _microbatch(shared.config) % 2:
+                raise
+            return str(error).partition("\n")[0].rstrip(".")
+    return ""
+
+
+def _microbatch(config: Config) -> int:
+    """Return the number of examples that each device computes at a time."""
+    return config.batch_size // (config.devices * config.accumulate)

@@ -20,11 +20,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.train_cnn import causes, choices, finite, records
-from experiments.train_cnn.budget import SaveBudget, parse_every
+from experiments.train_cnn import causes, choices, records
+from experiments.train_cnn.hooks import Profiler, SaveBudget, parse_every
 from experiments.train_cnn.records import Measurement, Place
 from experiments.train_cnn.setup import Setup, Start, keys
-from experiments.train_cnn.watching import Profiler
+from experiments.train_cnn.steps import SKIPPED
 from jaxdl import analysis, data, training
 from jaxdl.runs import loading
 from jaxdl.runs.processes import ProcessGroup
@@ -149,7 +149,7 @@ class Trainer:
         """
         self._drain()
         self.clock.stop()
-        if bad := finite.bad_leaves(self.state, ("params",)):
+        if bad := causes.bad_leaves(self.state, ("params",)):
             raise self._diverging(self.step, f"{bad[0]} is not finite after step {self.step}")
         # the last one is not counted, so that a run that is killed after it and resumed reports the same seconds
         counted = contextlib.nullcontext() if self.finished else self.clock.during("checkpoint")
@@ -305,7 +305,7 @@ class Trainer:
 
     def _note(self, step: int, sums: dict[str, float]) -> None:
         """Check one step's metrics and add them to the next row."""
-        self._in_a_row = self._in_a_row + 1 if sums.pop(finite.SKIPPED, 0) else 0
+        self._in_a_row = self._in_a_row + 1 if sums.pop(SKIPPED, 0) else 0
         if self._in_a_row:
             self.skipped += 1
             if self._in_a_row >= self.setup.steps_per_epoch:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from experiments.train_cnn import trainer as trainers
-from experiments.train_cnn.budget import Every, SaveBudget, parse_every
+from experiments.train_cnn.hooks import Every, SaveBudget, parse_every
 from jaxdl import training
 from tests.experiments.test_trainer import make_trainer, train
 

@@ -10,8 +10,9 @@ import numpy as np
 import optax
 import pytest
 
-from experiments.train_cnn import causes, command, finite, memory
+from experiments.train_cnn import causes, command, memory
 from experiments.train_cnn.command import main
+from experiments.train_cnn.steps import SKIPPED, skipping
 from jaxdl import data, losses, nn, training
 from tests.experiments.test_trainer import make_trainer, measured, nan_loss
 
@@ -25,17 +26,17 @@ def batch_of(images):
 
 def test_a_skipped_step_changes_nothing_but_the_number_of_the_step():
     optimizer = optax.chain(optax.clip(1e9), optax.adam(0.1))
-    step = jax.jit(finite.skipping(training.train_step(NET, optimizer)))
+    step = jax.jit(skipping(training.train_step(NET, optimizer)))
     state = training.create(jax.random.key(0), NET, optimizer, (2, 2, 1))
     good = np.random.default_rng(0).random((6, 2, 2, 1)).astype(np.float32)
     state, sums = step(state, batch_of(good), jax.random.key(1))
-    assert float(sums[finite.SKIPPED]) == 0
+    assert float(sums[SKIPPED]) == 0
     assert float(sums["weight"]) == 6
     for bad in (np.nan, np.inf):
         images = good.copy()
         images[0, 0, 0, 0] = bad
         after, sums = step(state, batch_of(images), jax.random.key(1))
-        assert {name: float(value) for name, value in sums.items()} == {**dict.fromkeys(sums, 0), finite.SKIPPED: 1}
+        assert {name: float(value) for name, value in sums.items()} == {**dict.fromkeys(sums, 0), SKIPPED: 1}
         assert (int(state.step), int(after.step)) == (1, 2)
         jax.tree.map(np.testing.assert_array_equal, after._replace(step=state.step), state)
     once_more, _ = step(after, batch_of(good), jax.random.key(1))
@@ -51,10 +52,10 @@ def test_a_step_of_finite_loss_that_would_spoil_the_state_is_skipped(where):
         return (spoil(updates), state) if where == "params" else (updates, spoil(state))
 
     optimizer = optax.GradientTransformation(lambda params: jnp.ones(2), update)
-    step = finite.skipping(training.train_step(NET, optimizer))
+    step = skipping(training.train_step(NET, optimizer))
     state = training.create(jax.random.key(0), NET, optimizer, (2, 2, 1))
     after, sums = step(state, batch_of(np.ones((3, 2, 2, 1), np.float32)), jax.random.key(1))
-    assert float(sums[finite.SKIPPED]) == 1
+    assert float(sums[SKIPPED]) == 1
     jax.tree.map(np.testing.assert_array_equal, after._replace(step=state.step), state)
 
 
@@ -64,11 +65,11 @@ def test_a_state_that_holds_infinities_by_design_is_no_reason_to_skip():
 
     inf = optax.GradientTransformation(lambda params: jnp.float32(jnp.inf), update)
     optimizer = optax.chain(inf, optax.sgd(0.1))
-    step = finite.skipping(training.train_step(NET, optimizer))
+    step = skipping(training.train_step(NET, optimizer))
     state = training.create(jax.random.key(0), NET, optimizer, (2, 2, 1))
     _, sums = step(state, batch_of(np.ones((3, 2, 2, 1), np.float32)), jax.random.key(1))
-    assert float(sums[finite.SKIPPED]) == 0
-    assert finite.bad_leaves(state) == ["opt_state[0]"]
+    assert float(sums[SKIPPED]) == 0
+    assert causes.bad_leaves(state) == ["opt_state[0]"]
 
 
 @pytest.mark.trains
@@ -105,7 +106,7 @@ def test_skipping_ends_after_an_epoch_of_it(tmp_path):
     trainer, _, _ = make_trainer(tmp_path, optimizer=optax.sgd(0.1), on_nan="skip", early_stop=None)
     images = trainer.setup.splits.train.images
     images[:] = np.nan
-    step = finite.skipping(training.train_step(trainer.setup.layer, optax.sgd(0.1)))
+    step = skipping(training.train_step(trainer.setup.layer, optax.sgd(0.1)))
     trainer.start = trainer.start._replace(step=training.data_parallel(step, devices=1))
     with pytest.raises(command.runs.Diverged, match="m: 3 steps in a row were not finite up to step 3; no loss was"):
         trainer.train_epoch(0)

@@ -15,8 +15,8 @@ import pytest
 
 import experiments
 from experiments import report as remake
+from experiments.train_cnn import ahead, report, setup
 from experiments.train_cnn import command as train_cnn
-from experiments.train_cnn import dry_run, report, setup, starting
 from experiments.train_cnn.config import Config, resolve
 from jaxdl import analysis, data, interop, models, runs
 from jaxdl.runs import commandline
@@ -122,7 +122,7 @@ def test_a_dry_run_says_what_a_run_takes_and_leaves_nothing(run, here, monkeypat
 
 def test_times_are_written_in_the_largest_unit():
     shown = {0.25: "0.2 s", 59.0: "59.0 s", 90.0: "1.5 min", 5400.0: "1.5 h"}
-    assert {seconds: dry_run.duration(seconds) for seconds in shown} == shown
+    assert {seconds: ahead.duration(seconds) for seconds in shown} == shown
 
 
 @pytest.mark.trains
@@ -300,17 +300,17 @@ def test_a_run_starts_from_weights_and_keeps_a_new_head(kind, tmp_path):
         runs.write_preprocessing(path, data.no_normalization(1, 1.0), (8, 8, 1), [str(i) for i in range(10)])
         runs.save_final(path, "jaxdl.sgd", 1, *given)
     fresh = old.init(jax.random.key(0), (8, 8, 1))
-    same = starting.variables(str(path), fresh, old, model="small_cnn", trust_run=False)
+    same = setup.variables_from(str(path), fresh, old, model="small_cnn", trust_run=False)
     jax.tree.map(np.testing.assert_array_equal, same, given)
     fresh = new.init(jax.random.key(0), (8, 8, 1))
-    params, _ = starting.variables(str(path), fresh, new, model="small_cnn", trust_run=False)
-    head = starting._head(new, fresh[0])
+    params, _ = setup.variables_from(str(path), fresh, new, model="small_cnn", trust_run=False)
+    head = setup._head(new, fresh[0])
     for name in fresh[0]:
         jax.tree.map(np.testing.assert_array_equal, params[name], (fresh if name == head else given)[0][name])
     other = models.small_cnn(10)
     fresh = other.init(jax.random.key(0), (8, 8, 1))
     with pytest.raises(ValueError, match=r"^start_from='.*' does not fit the network: params/"):
-        starting.variables(str(path), fresh, other, model="small_cnn", trust_run=False)
+        setup.variables_from(str(path), fresh, other, model="small_cnn", trust_run=False)
 
 
 def test_a_start_calls_a_network_of_one_s_own_that_the_command_names_too(tmp_path, monkeypatch):
@@ -322,9 +322,9 @@ def test_a_start_calls_a_network_of_one_s_own_that_the_command_names_too(tmp_pat
     runs.write_preprocessing(tmp_path, data.no_normalization(1, 1.0), (8, 8, 1), [str(i) for i in range(10)])
     runs.save_final(tmp_path, "jaxdl.sgd", 1, *given)
     with pytest.raises(ValueError, match="names code from outside of jaxdl"):
-        starting.variables(str(tmp_path), fresh, layer, model="tiny_cnn", trust_run=False)
+        setup.variables_from(str(tmp_path), fresh, layer, model="tiny_cnn", trust_run=False)
     assert "starting_mine" not in sys.modules
-    taken = starting.variables(str(tmp_path), fresh, layer, model="starting_mine:own", trust_run=False)
+    taken = setup.variables_from(str(tmp_path), fresh, layer, model="starting_mine:own", trust_run=False)
     jax.tree.map(np.testing.assert_array_equal, taken, given)
     del sys.modules["starting_mine"]
 

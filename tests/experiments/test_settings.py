@@ -12,7 +12,7 @@ import optax
 import pytest
 from sklearn.utils.class_weight import compute_class_weight
 
-from experiments.train_cnn import choices, groups, mixing, setup
+from experiments.train_cnn import choices, setup, steps
 from experiments.train_cnn import command as train_cnn
 from experiments.train_cnn.config import Augment, Config, Schedule, resolve
 from jaxdl import activations, analysis, data, nn, optimizers, training
@@ -52,11 +52,11 @@ NET = {"conv": {"kernel": jnp.array([[3.0, -4.0]]), "bias": jnp.array([12.0])}, 
 @pytest.mark.parametrize("name", ["momentum", "adamw", "optax.adamw", "schedule_free_adamw", "muon"])
 @pytest.mark.parametrize("rate", [0.5, optax.linear_schedule(0.5, 0.1, 4)])
 def test_groups_of_parameters_have_rates_of_their_own(name, rate):
-    chosen = groups.parse(["conv/bias"], ["conv/.*=0.1", ".*=3"])
+    chosen = choices.parse_groups(["conv/bias"], ["conv/.*=0.1", ".*=3"])
     ours, penalty = choices.optimizer(name, rate, 0.25 if "adamw" in name else None, NET, clip_norm=1.0, groups=chosen)
     assert penalty is None
     factors = {"conv": {"kernel": 0.1, "bias": 0.0}, "fc": {"kernel": 3.0}}
-    assert groups.factors_of(chosen, NET) == factors
+    assert choices.factors_of(chosen, NET) == factors
     state, params, alone = ours.init(NET), NET, {}
     for path, factor in ((("conv", "kernel"), 0.1), (("fc", "kernel"), 3.0)):
         scaled = (lambda step, factor=factor: factor * rate(step)) if callable(rate) else factor * rate
@@ -95,7 +95,7 @@ def test_groups_of_parameters_have_rates_of_their_own(name, rate):
 )
 def test_wrong_groups_are_named(freeze, factors, said):
     with pytest.raises(ValueError, match=re.escape(said)):
-        groups.factors_of(groups.parse(freeze, factors), NET)
+        choices.factors_of(choices.parse_groups(freeze, factors), NET)
 
 
 @pytest.mark.parametrize("name", typing.get_args(Schedule))
@@ -191,7 +191,7 @@ def test_microbatches_divide_the_batch():
 @pytest.mark.parametrize("mix", [augmentation.mixup, augmentation.cutmix])
 def test_a_step_on_mixtures_gets_the_mixed_images_and_soft_labels(mix):
     batch = batch_of(8)
-    step = mixing.on_mixtures(
+    step = steps.on_mixtures(
         lambda state, batch, key, *, axis_name: (state, batch), [mix], 3, preprocess=lambda x: 2 * x, augment=None
     )
     state = training.create(jax.random.key(0), plain_net(), optimizers.sgd(1.0), (4, 4, 1))

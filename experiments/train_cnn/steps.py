@@ -1,4 +1,4 @@
-"""Training on mixtures of a batch's examples: mixup and CutMix, with soft labels."""
+"""What is put around a training step: mixtures of examples with soft labels, and `--on-nan skip`."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -6,11 +6,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxdl import data
+from jaxdl import data, training
 from jaxdl.data import augmentation
 
 Mix = Callable[..., tuple[Any, Any]]  # (key, images, targets) -> mixed images and targets
-KEYS = 0x6D6978  # sets the keys of the mixtures apart from those of the step
+MIXING = 0x6D6978  # sets the keys of the mixtures apart from those of the step
 
 
 def on_mixtures(
@@ -35,7 +35,7 @@ def on_mixtures(
     """
 
     def mixed(state: Any, batch: data.Batch, key: jax.Array, *, axis_name: str | None = None):
-        own = jax.random.fold_in(jax.random.fold_in(key, state.step), KEYS)
+        own = jax.random.fold_in(jax.random.fold_in(key, state.step), MIXING)
         augment_key, choice_key, mix_key = jax.random.split(own, 3)
         if axis_name is not None:
             mix_key = jax.random.fold_in(mix_key, jax.lax.axis_index(axis_name))
@@ -49,3 +49,32 @@ def on_mixtures(
         return step(state, batch._replace(image=images, label=targets), key, axis_name=axis_name)
 
     return mixed
+
+
+SKIPPED = "skipped"  # name of a metric: 1 for a step that was skipped
+
+
+def skipping(step: Callable[..., tuple[Any, Any]]) -> Callable[..., tuple[Any, Any]]:
+    """Return a step that leaves parameters and states as they were if it would make a finite number of them NaN or inf.
+
+    The step is counted all the same, so that the next one has its own batch and key. Its sums are 0, and the metric
+    "skipped" is 1. A loss that is not finite also makes it skip.
+
+    Args:
+        step: as from `training.train_step`.
+    """
+
+    def guarded(state: training.TrainState, batch: Any, key: Any, *, axis_name: str | None = None):
+        new, sums = step(state, batch, key, axis_name=axis_name)
+        bad = [~jnp.isfinite(sums["loss"] + sums["penalty"])]
+        bad += [
+            (jnp.isfinite(before) & ~jnp.isfinite(after)).any()
+            for before, after in zip(jax.tree.leaves(state), jax.tree.leaves(new), strict=True)
+            if jnp.issubdtype(after.dtype, jnp.inexact)
+        ]
+        skip = jnp.array(bad).any()
+        kept = jax.tree.map(lambda before, after: jnp.where(skip, before, after), state, new)
+        sums = {name: jnp.where(skip, jnp.zeros_like(value), value) for name, value in sums.items()}
+        return kept._replace(step=new.step), {**sums, SKIPPED: skip.astype(jnp.float32)}
+
+    return guarded

@@ -1,18 +1,20 @@
-"""`--dry-run`: the options, the network, the memory and the expected time of a run, which then does not take place."""
+"""A look at a run that does not take place: `--dry-run` and `--find-lr`."""
 
 import dataclasses
+import itertools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from experiments.train_cnn import memory
+from experiments.train_cnn import memory, setup
 from experiments.train_cnn.setup import Setup, Start, keys
-from jaxdl import analysis, training
+from jaxdl import analysis, runs, training
 from jaxdl.runs import commandline
 from jaxdl.runs.processes import ProcessGroup
+from jaxdl.schedules import Schedule
 
 TIMED = 1.0  # seconds of steps and of evaluations, at least, after those that compile
 
@@ -27,7 +29,7 @@ class Cost(NamedTuple):
     evaluation_seconds: float  # of the development part
 
 
-def show(shared: Setup, starts: Sequence[Start], line: Callable[[str], None], group: ProcessGroup) -> None:
+def show_plan(shared: Setup, starts: Sequence[Start], line: Callable[[str], None], group: ProcessGroup) -> None:
     """Print options, network, memory and time, a line each. Of several processes all measure, and process 0 prints."""
     for name, value in dataclasses.asdict(shared.config).items():
         if name not in commandline.WHERE:
@@ -91,3 +93,42 @@ def duration(seconds: float) -> str:
         if seconds >= length:
             return f"{seconds / length:.1f} {unit}"
     return f"{seconds:.1f} s"
+
+
+def show_rates(shared: Setup, line: Callable[[str], None]) -> None:
+    """Print a suggestion for each optimizer, and the option that takes them."""
+    found = []
+    for label, name in zip(runs.labels(shared.config.optimizer), shared.config.optimizer, strict=True):
+        test = range_test(shared, name)
+        if test.suggestion is None:
+            line(f"{label}: the loss is not finite from {test.end:.3g} on; nothing to suggest")
+            continue
+        steepest, tenth = test.suggestion
+        found.append(f"{steepest:.2g}")
+        line(f"{label}: falls fastest at {steepest:.3g}; a tenth of the lowest loss's rate is {tenth:.3g}")
+    if len(found) == len(shared.config.optimizer):
+        line(f"--learning-rate {' '.join(found)}")
+
+
+def range_test(shared: Setup, optimizer: str) -> training.RateTest:
+    """Train with a rate that grows from 1e-6 to 10 in 200 steps, until the loss explodes."""
+    config = dataclasses.replace(shared.config, schedule="constant", average=None)
+    shared = shared._replace(config=config, steps_per_call=1)
+
+    def begin(schedule: Schedule) -> tuple[Any, Callable[[Any, Any], Any]]:
+        params, layer_state = setup.first_variables(shared)
+        made, penalty = setup.make_optimizer(shared, optimizer, schedule, params)
+        step = setup.compile_step(shared, made, penalty)
+        key = step.place(keys(config)[1])
+
+        def advance(state: Any, batch: Any) -> tuple[Any, float]:
+            state, sums = step.step(state, step.shard(batch), key)
+            return state, float(sums["loss"]) / float(sums["weight"]) + float(sums["penalty"])
+
+        return step.place(training.start(params, layer_state, made)), advance
+
+    return training.find_rate(begin, _endless(shared))
+
+
+def _endless(shared: Setup) -> Iterator[Any]:
+    return itertools.chain.from_iterable(shared.batches(epoch, 0) for epoch in itertools.count())
