@@ -3,7 +3,8 @@
     python -m benchmarks.sweeps [--data-dir DIR] [--problems NAME ...]
 
 Per problem: seconds of some steps of some members of Adam under "vmap" and under "loop", without compiling,
-alternating, the median of 3 (of nets with convolutions: of 1); and the seconds that compiling took.
+alternating, the median of 3 (of nets with convolutions: of 1); and the seconds that compiling took. With
+JAXDL_ONEDNN=off convolutions are XLA's and those of matrix products.
 
     python -m benchmarks.sweeps --costs [--problems NAME ...]
 
@@ -27,6 +28,7 @@ import numpy as np
 
 from jaxdl import optimizers
 from jaxdl.disk import write_whole
+from jaxdl.kernels import native
 from jaxdl.runs import names
 from jaxdl.studies import sweep
 from jaxdl.studies.problems import evaluation_steps
@@ -88,7 +90,8 @@ def row(name: str, data_dir: Path | None) -> str:
     vmap, loop = (statistics.median(taken[method]) for method in sweep.METHODS)
     compiled = ", ".join(f"{seconds:.1f}" for seconds in compiling)
     chosen = sweep.choose_method(problem).name
-    return f"| {name} | {count} x {steps} | {vmap:.3f} | {loop:.3f} | {loop / vmap:.2f} | {compiled} | {chosen} |"
+    title = name if native.available() else f"{name}, no oneDNN"
+    return f"| {title} | {count} x {steps} | {vmap:.3f} | {loop:.3f} | {loop / vmap:.2f} | {compiled} | {chosen} |"
 
 
 def small_test(problem: Any) -> Any:
@@ -142,7 +145,7 @@ def write(name: str, line: str) -> None:
     rows[name] = line
     said = (
         f"CPU seconds of one run of Adam at the problem's own length, with jax {jax.__version__} on "
-        f"{os.cpu_count()} cores that had other work, which inflates them; longer runs are scaled up from the steps "
+        f"{os.cpu_count()} cores; other work of the machine inflates them; longer runs are scaled up from the steps "
         "that were measured. A study makes seeds × 2 and points × tuning seeds of them for each optimizer."
     )
     table = "\n".join([HEADER, "|---|" + "---:|" * 6, *(rows[one] for one in names.PROBLEMS if one in rows)])

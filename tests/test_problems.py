@@ -222,6 +222,7 @@ NAMED = {
     "mnist_softmax": (10, 60_000, 7_850),
     "mnist_mlp": (10, 60_000, 1_796_010),
     "fashion_mnist_2c2d": (100, 60_000, 3_274_634),
+    "fashion_mnist_lenet5": (10, 60_000, 61_706),
     "cifar10_3c3d": (100, 50_000, 895_210),
     "cifar10_resnet20": (164, 50_000, 269_722),
     # 6 blocks of 198,272, patches 49 · 128, 64 positions of 128, a norm, and 1,290 of the last layer

@@ -9,7 +9,8 @@ import numpy as np
 import optax
 import pytest
 
-from jaxdl import nn, optimizers, studies
+from jaxdl import models, nn, optimizers, studies
+from jaxdl.kernels import native
 from jaxdl.studies import classification, cost, quadratic, sweep
 from jaxdl.studies.sweep import Member, Sweep, place
 
@@ -226,6 +227,14 @@ def test_convolutions_on_cpu_are_looped_and_nothing_else_is():
     assert sweep.choose_method(conv, platform="gpu").name == "vmap"
     assert sweep.choose_method(studies.digits_mlp(), platform="cpu").name == "vmap"
     assert "cpu" in sweep.choose_method(studies.quadratic_deep(), platform="cpu").reason
+
+
+@pytest.mark.skipif(not native.available(), reason=native.status())
+def test_convolutions_of_onednn_are_one_program():
+    images = np.zeros((300, 28, 28, 1), np.uint8)
+    dataset = classification.data.from_arrays(images, np.arange(300) % 10)
+    problem = studies.classification_problem("2c2d", models.net_2c2d(), dataset, batch_size=128, epochs=1)
+    assert sweep.choose_method(problem, platform="cpu").name == "vmap"
 
 
 def test_the_cost_of_an_optimizer():

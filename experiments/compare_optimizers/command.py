@@ -56,9 +56,9 @@ class Config:
     problems: tuple[str, ...] = ("digits_softmax", "digits_mlp", "quadratic_deep")
     """elongated_bowl, rosenbrock, beale, saddle, quadratic_deep, quadratic_deep_repeated (the same batches in every
     epoch, as in the published runs), digits_softmax, digits_mlp, mnist_softmax, mnist_mlp, fashion_mnist_2c2d,
-    cifar10_3c3d, cifar10_resnet20, cifar10_vit, char_transformer, char_lstm (the next character of licence texts),
-    matrix_factorization (digits), heat_pinn (a differential equation), or package.module:function that returns a
-    studies.Problem or (init, loss, batches)."""
+    fashion_mnist_lenet5, cifar10_3c3d, cifar10_resnet20, cifar10_vit, char_transformer, char_lstm (the next character
+    of licence texts), matrix_factorization (digits), heat_pinn (a differential equation), or package.module:function
+    that returns a studies.Problem or (init, loss, batches)."""
     optimizer: tuple[str, ...] = ()
     """NAME or jaxdl.NAME, optax.NAME, optax.contrib.NAME or package.module:function, optionally with keywords:
     "optax.adam(eps=1e-3)". By default 21 first-order optimizers of jaxdl, their optax twins and the planted pairs."""

@@ -261,6 +261,7 @@ PROBLEMS: Final[dict[str, Callable[..., studies.Problem]]] = {
     "mnist_softmax": studies.mnist_softmax,
     "mnist_mlp": studies.mnist_mlp,
     "fashion_mnist_2c2d": studies.fashion_mnist_2c2d,
+    "fashion_mnist_lenet5": studies.fashion_mnist_lenet5,
     "cifar10_3c3d": studies.cifar10_3c3d,
     "cifar10_resnet20": studies.cifar10_resnet20,
     "cifar10_vit": studies.cifar10_vit,

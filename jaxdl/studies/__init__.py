@@ -9,6 +9,7 @@ from jaxdl.studies.classification import (
     digits_mlp,
     digits_softmax,
     fashion_mnist_2c2d,
+    fashion_mnist_lenet5,
     mnist_mlp,
     mnist_softmax,
 )
@@ -35,6 +36,7 @@ __all__ = [
     "digits_mlp",
     "digits_softmax",
     "fashion_mnist_2c2d",
+    "fashion_mnist_lenet5",
     "heat_pinn",
     "landscape_problem",
     "landscapes",

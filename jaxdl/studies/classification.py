@@ -177,6 +177,13 @@ def fashion_mnist_2c2d(data_dir: Folder = None) -> Problem:
     return classification_problem("fashion_mnist_2c2d", models.net_2c2d(), dataset, **options)
 
 
+def fashion_mnist_lenet5(data_dir: Folder = None) -> Problem:
+    """LeNet-5 with ReLU on Fashion-MNIST in [0, 1], batch 128, 10 epochs: a small CNN, for studies on a CPU."""
+    options = {"batch_size": 128, "epochs": 10, "target": 0.45, "source": "https://arxiv.org/abs/1708.07747"}
+    dataset = data.load("fashion_mnist", data_dir=data_dir)
+    return classification_problem("fashion_mnist_lenet5", models.lenet5(), dataset, **options)
+
+
 def cifar10_3c3d(data_dir: Folder = None) -> Problem:
     """DeepOBS's 3c3d on CIFAR-10, batch 128, 100 epochs, with its penalty, distortions and standardization."""
     return classification_problem(

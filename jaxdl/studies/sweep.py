@@ -98,9 +98,10 @@ def choose_method(problem: Problem, *, platform: str | None = None) -> Method:
     """Choose how members are advanced.
 
     Under vmap, a convolution with one kernel per member becomes a grouped convolution, for which XLA has no fast code
-    on CPU: there the loop was 0.9, 3 and 10 times as fast (2c2d, 3c3d, ResNet-20). Small problems spend most of their
-    time in calls: one program was 3 to 6 times as fast (digits, quadratic_deep). ``benchmarks/sweeps.md`` has both,
-    measured by ``python -m benchmarks.sweeps``.
+    on CPU: there the loop was 1.0, 2.9 and 8.4 times as fast (2c2d, 3c3d, ResNet-20). Where oneDNN computes all of a
+    problem's convolutions, one program is as fast as the loop. Small problems spend most of their time in calls: one
+    program was 3 to 6 times as fast (digits, quadratic_deep). ``benchmarks/sweeps.md`` has both, measured by
+    ``python -m benchmarks.sweeps``.
 
     Args:
         problem: the problem; its loss is traced but not run.
@@ -112,8 +113,10 @@ def choose_method(problem: Problem, *, platform: str | None = None) -> Method:
         'vmap'
     """
     platform = platform or jax.devices()[0].platform
-    if platform == "cpu" and _convolves(problem):
-        return Method("loop", "convolutions with a kernel per run are some 20 times slower on cpu than runs in turn")
+    if platform == "cpu" and _has_xlas_convolutions(problem):
+        return Method(
+            "loop", "XLA's convolutions with a kernel per run are several times slower on cpu than runs in turn"
+        )
     return Method("vmap", f"all runs in one program lose less time to small calls on {platform}")
 
 
@@ -382,8 +385,8 @@ def _trace(member: Member, rows: Sequence[_Row], i: int, seconds: float, compile
     return Trace(member, not last["alive"][i], int(last["steps"][i]), points, seconds, compile_seconds)
 
 
-def _convolves(problem: Problem) -> bool:
-    """Return whether the compiled loss contains a convolution."""
+def _has_xlas_convolutions(problem: Problem) -> bool:
+    """Return whether the lowered loss contains a convolution of XLA's; those of oneDNN are custom calls."""
     params, state = jax.eval_shape(problem.init, jax.random.key(0))
     batch = jax.tree.map(lambda leaf: leaf[0], problem.batches(0, 0))
     shapes = jax.eval_shape(lambda: jax.tree.map(jnp.asarray, (batch, problem.data)))

@@ -105,7 +105,7 @@ def test_options_stand_in_groups_and_common_ones_come_first(run, monkeypatch):
 @pytest.mark.trains
 def test_a_dry_run_says_what_a_run_takes_and_leaves_nothing(run, here, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(dry_run, "TIMED", 0.0)
+    monkeypatch.setattr(ahead, "TIMED", 0.0)
     options = ["--model", "softmax_regression", "--optimizer", "jaxdl.adam", "--epochs", 3, "--seeds", 2]
     code, out, err = run(train_cnn.main, *options, "--dry-run")
     assert (code, err) == (0, "")

@@ -32,7 +32,7 @@ HELD = (
 ONLY_MODULES = {"applications"}  # without a function of its own
 OWN_TOOLS = {"compat", "disk", "extras", "numerics", "texts", "words"}  # not public
 PROBLEMS = ("cifar10_3c3d", "cifar10_resnet20", "cifar10_vit", "digits_mlp", "fashion_mnist_2c2d", "mnist_mlp")
-PROBLEMS += ("char_lstm", "char_transformer", "heat_pinn", "mnist_softmax")
+PROBLEMS += ("char_lstm", "char_transformer", "fashion_mnist_lenet5", "heat_pinn", "mnist_softmax")
 # shown by the example of another function, or in a guide
 SHARED = {
     "activations": dict.fromkeys(("elu", "hard_swish", "linear", "relu6", "selu", "threshold"), "relu")

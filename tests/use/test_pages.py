@@ -151,8 +151,10 @@ def test_when_sweeps_are_looped():
         row[0]: float(row[4]) for row in table("benchmarks/sweeps.md", columns=7) if row[0] not in ("problem", "---")
     }
     text = " ".join(sweep.choose_method.__doc__.split())
-    looped = [1 / rows[name] for name in ("fashion_mnist_2c2d", "cifar10_3c3d", "cifar10_resnet20")]
-    assert "the loop was {:.1f}, {:.0f} and {:.0f} times as fast (2c2d, 3c3d, ResNet-20)".format(*looped) in text
+    convolve = ("fashion_mnist_2c2d", "cifar10_3c3d", "cifar10_resnet20")
+    looped = [1 / rows[f"{name}, no oneDNN"] for name in convolve]
+    assert "the loop was {:.1f}, {:.1f} and {:.1f} times as fast (2c2d, 3c3d, ResNet-20)".format(*looped) in text
+    assert all(1 <= rows[name] < 1.2 for name in convolve)
     small = [rows[name] for name in ("digits_softmax", "digits_mlp", "quadratic_deep")]
     assert f"one program was {min(small):.0f} to {max(small):.0f} times as fast (digits, quadratic_deep)" in text
 
