@@ -20,7 +20,10 @@ from matplotlib.figure import Figure
 from jaxdl import plots
 
 FOLDER = pathlib.Path(__file__).parent / "notebooks"
-MADE = "Made by `python -m docs.make_notebooks` from `docs/notebooks/{}.py`, which Jupyter opens by jupytext."
+MADE = (
+    "Made by `python -m docs.make_notebooks` from `docs/notebooks/{0}.py`. In the clone's virtual environment,\n"
+    "`pip install jupytext notebook` and `jupytext --to ipynb docs/notebooks/{0}.py` make it a notebook of Jupyter."
+)
 
 
 def cells(name: str) -> list[tuple[bool, str]]:

@@ -101,9 +101,11 @@ def check_grad(
     """Compare a gradient of f at one point with differences of f, leaf by leaf.
 
     Args:
-        f: function of one tree. Its outputs may be any tree; random weights contract them to a number.
+        f: function of one tree, which JAX traces. Its outputs may be any tree; random weights contract them to a
+            number.
         tree: the point. Floating leaves are checked, others are passed through. float64 is by far the sharpest.
-        backward: hand-written gradient `(tree, cotangent) -> tree`, with the cotangent shaped like the output of f.
+        backward: hand-written gradient `(tree, cotangent) -> tree`, with the cotangent shaped like the output of f. It
+            is not traced, so numpy will do.
             None uses `jax.vjp`, which checks `custom_vjp` and `custom_jvp` rules.
         rtol: largest relative error of a right gradient; None means 1e-6, 5e-3 and 0.1 for 64, 32 and 16 bits.
         step: h; None chooses it by the dtype and the size of the leaf.

@@ -11,7 +11,6 @@ parameters. Complex weights count by |w|.
 [Lecture rows C6, G3]
 """
 
-import functools
 import re
 from collections.abc import Callable
 from numbers import Real
@@ -23,7 +22,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PyTree
 
-from jaxdl import numerics
+from jaxdl import numerics, paths
 
 __all__ = ["elastic_net", "l1", "l2", "max_norm", "path_mask", "soft_threshold", "weight_decay", "weights_mask"]
 
@@ -58,8 +57,7 @@ def path_mask(wanted: str | Callable[[str], bool]) -> Callable[[PyTree], PyTree]
     chosen = re.compile(wanted).search if isinstance(wanted, str) else wanted
 
     def mask(params: PyTree) -> PyTree:
-        named = functools.partial(jax.tree_util.keystr, simple=True, separator="/")
-        return jax.tree_util.tree_map_with_path(lambda path, _: bool(chosen(named(path))), params)
+        return paths.map_named(lambda path, _: bool(chosen(path)), params)
 
     return mask
 

@@ -23,7 +23,7 @@ REPOSITORY = ROOT.parent
 
 # a module imports from lower levels alone, never from its own
 LEVELS = [
-    {"compat", "disk", "extras", "numerics", "sizes", "texts", "words"},
+    {"compat", "disk", "extras", "numerics", "paths", "sizes", "texts", "words"},
     {"primitives"},
     {"activations", "initializers", "losses", "regularizers", "metrics", "schedules", "gradcheck"}
     | {"kernels", "data"},

@@ -269,6 +269,16 @@ def test_opaque_sides():
     assert record.cause.startswith("cannot know what is in b, which is opaque; a does the same with nesterov form:")
 
 
+def test_eps_inside_the_root_of_a_factory_of_ones_own_is_found():
+    inside, outside = {"eps": 0.0, "eps_root": 1e-3}, {"eps": 1e-3, "eps_root": 0.0}
+    for theirs, known in ((inside, outside), (outside, inside)):
+        record = run(
+            (lambda learning_rate, own=theirs: optax.adam(learning_rate, **own), RATE), (optax.adam, rate(**known))
+        )
+        expected = [f"eps placement: {name}={theirs[name]} against {known[name]}" for name in ("eps", "eps_root")]
+        assert record.cause.startswith("; ".join(expected) + " (found by trying")
+
+
 def test_an_implementation_that_departs_from_its_keywords():
     # optax's adadelta without a rate climbs, and no keyword of ours does that
     assert run((optax.adadelta, {}), (ours.adadelta, {})).cause.startswith("implementation: no keyword differs")

@@ -164,6 +164,49 @@ def test_a_naming_that_leaves_something_out_is_no_mismatch_of_the_file():
         interop.from_torch({"x.weight": np.ones((2, 3)), "x.bias": np.ones(2)}, layer, in_shape, lambda _: {"a": "x"})
 
 
+PARTS = nn.serial(block=nn.serial(conv=nn.Conv(2, 3), relu=jax.nn.relu), flat=nn.flatten, fc=nn.Dense(3))
+OF_PARTS = {"block/conv": "features.0", "fc": "classifier"}
+
+
+def test_a_dict_of_names_is_a_function_of_the_layer_that_returns_it():
+    params, state = PARTS.init(jax.random.key(0), (4, 4, 1))
+    expected = {
+        "features.0.weight": np.transpose(params["block"]["conv"]["kernel"], (3, 2, 0, 1)),
+        "features.0.bias": params["block"]["conv"]["bias"],
+        "classifier.weight": np.transpose(np.reshape(params["fc"]["kernel"], (4, 4, 2, 3)), (3, 2, 0, 1)).reshape(
+            3, -1
+        ),
+        "classifier.bias": params["fc"]["bias"],
+    }
+    for names in (OF_PARTS, lambda layer: OF_PARTS):
+        written = interop.to_torch(PARTS, params, state, (4, 4, 1), names)
+        assert set(written) == set(expected)
+        jax.tree.map(np.testing.assert_array_equal, written, expected)
+        again = interop.from_torch(written, PARTS, (4, 4, 1), names)
+        jax.tree.map(np.testing.assert_array_equal, again, (params, state))
+        keras_own = interop.to_keras(PARTS, params, state, (4, 4, 1), names)
+        assert set(keras_own) == {f"{name}/{own}" for name in OF_PARTS.values() for own in ("kernel", "bias")}
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        ({"block/convv": "f", "fc": "c"}, r"got 'block/convv', .*nearest: block/conv"),
+        ({"features.0": "block/conv", "classifier": "fc"}, "got 'features.0', which does not exist"),
+        ({"block": "f", "fc": "c"}, "names: got 'block', whose kind is serial; allowed are paths of conv, dense"),
+        ({"block/relu": "f", "fc": "c"}, "names: got 'block/relu', whose kind is relu"),
+        ({"fc": "c"}, r"names: must cover the network, but leave out \['params'\]\['block'\]\['conv'\]\['bias'\]"),
+        ({"block/conv": "f", "fc": "f"}, "names: give f to more than one path"),
+        (lambda layer: "torchvision.resnet", "names: got str, allowed are dicts"),
+    ],
+)
+def test_names_that_are_not_the_networks_lose_no_array_in_silence(names, said):
+    params, state = PARTS.init(jax.random.key(0), (4, 4, 1))
+    for convert in (interop.to_torch, interop.to_keras):
+        with pytest.raises(ValueError, match=said):
+            convert(PARTS, params, state, (4, 4, 1), names)
+
+
 # ---------------------------------------------------------------- files
 
 

@@ -76,7 +76,7 @@ def describe(runs: Sequence[Result], problem: str, optimizer: str) -> str:
             continue
         finals = [run.final for run in found if not math.isnan(run.final)]
         text = f"{words} {found[0].rate:.4g}: "
-        text += f"{np.mean(finals):.5g} ± {np.std(finals, ddof=min(1, len(finals) - 1)):.2g}" if finals else ""
+        text += f"{np.mean(finals):.5g} (SD {np.std(finals, ddof=min(1, len(finals) - 1)):.2g})" if finals else ""
         if len(finals) < len(found):
             text += f" {len(found) - len(finals)} of {len(found)} diverged"
         parts.append(text)

@@ -8,9 +8,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jax.tree_util import keystr
 
-from jaxdl import optimizers
+from jaxdl import optimizers, paths
 
 Norms = dict[str, jax.Array]  # path of a layer -> a scalar
 
@@ -106,5 +105,4 @@ def _norms(tree: Any) -> Norms:
 
 def _of_layers(tree: Any) -> list[tuple[str, Any]]:
     """Return each leaf with the path of its layer, such as stage1/conv."""
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return [(keystr(path[:-1], simple=True, separator="/"), leaf) for path, leaf in leaves]
+    return [(paths.slashed(path[:-1]), leaf) for path, leaf in paths.of_leaves(tree)]

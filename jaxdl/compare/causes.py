@@ -221,6 +221,8 @@ def _neighbours(start: Settings, keywords: dict[str, Any]) -> list[dict[str, Any
     for name in base:
         values = [convention.get(name, REQUIRED) for convention in row.values()] + list(FORMS.get(name, ()))
         near += [taken | {name: v} for v in dict.fromkeys(values) if v is not REQUIRED and v != base[name]]
+    if base.get("eps_root") is not None and "eps" in base:
+        near.append(taken | {"eps": base["eps_root"], "eps_root": base["eps"]})  # eps on the other side of the root
     conventions = ({n: v for n, v in c.items() if n not in taken and v is not REQUIRED} for c in row.values())
     return near + [taken | convention for convention in conventions]
 

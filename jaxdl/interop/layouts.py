@@ -14,6 +14,7 @@ from jaxdl import nn
 Names = Mapping[str, str] | Callable[[nn.Layer], Mapping[str, str]]
 """{path of a leaf with parameters: its name in the other framework}, or a function layer → that."""
 
+NAMED = ("conv", "dense", "batch_norm")  # kinds of leaves whose arrays the other frameworks have, too
 _SHOWN = 20  # how many names of a mismatch the message lists; the exception holds all of them
 
 
@@ -143,8 +144,7 @@ def renamed(layer: nn.Layer, rename: Callable[[str], str | None], what: str) -> 
     Raises:
         ValueError: if the network is of another family.
     """
-    kinds = ("conv", "dense", "batch_norm")
-    paths = [path for path in nn.paths(layer) if nn.at(layer, path).op.kind in kinds]
+    paths = [path for path in nn.paths(layer) if nn.at(layer, path).op.kind in NAMED]
     names = {path: rename(path) for path in paths}
     foreign = [path for path, name in names.items() if name is None]
     if foreign or not paths:
@@ -159,10 +159,14 @@ def _fill(tensors: dict[str, ArrayLike], layer: nn.Layer, in_shape: Sequence[int
     filled: dict[str, Any] = {"params": {}, "state": {}}
     for slot in slots:
         _put(filled[slot.tree], slot.path, slot.to_ours(jnp.asarray(tensors[slot.name], jnp.float32)))
-    like = dict(zip(("params", "state"), _abstract(layer, in_shape), strict=True))
-    if left := _structure(like) ^ _structure(filled):
-        raise ValueError(f"names: must cover the network, but leave out {_listed(sorted(left))}")
+    params, state = _abstract(layer, in_shape)
+    _check_covered({"params": params, "state": state}, _structure(filled))
     return filled["params"], filled["state"]
+
+
+def _check_covered(needed: Any, covered: set[str]) -> None:
+    if left := _structure(needed) ^ covered:
+        raise ValueError(f"names: must cover the network, but leave out {_listed(sorted(left))}")
 
 
 def check_match(there: Mapping[str, tuple[int, ...]], needed: Mapping[str, tuple[int, ...]]) -> None:
@@ -192,11 +196,26 @@ def _prefix(short: Sequence[str], long: Sequence[str]) -> str:
 
 def _export(params: Any, state: Any, slots: list[_Slot]) -> dict[str, Any]:
     trees = {"params": params, "state": state}
+    named: dict[str, Any] = {"params": {}, "state": {}}
+    for slot in slots:
+        _put(named[slot.tree], slot.path, slot.name)
+    _check_covered(trees, _structure(named))
     return {slot.name: slot.to_theirs(jnp.asarray(_get(trees[slot.tree], slot.path))) for slot in slots}
 
 
 def _named(names: Names, layer: nn.Layer) -> Mapping[str, str]:
-    return names(layer) if callable(names) else names
+    """Return path → name.
+
+    Raises:
+        ValueError: if it is neither a dict nor a function, or two paths have one name.
+    """
+    found = names(layer) if callable(names) else names
+    if not isinstance(found, Mapping):
+        allowed = "allowed are dicts {path: name} and functions layer → dict"
+        raise ValueError(f"names: got {type(found).__name__}, {allowed}")
+    if twice := sorted({name for name in found.values() if [*found.values()].count(name) > 1}):
+        raise ValueError(f"names: give {_listed(twice)} to more than one path")
+    return found
 
 
 def _slots(layer: nn.Layer, in_shape: Sequence[int], names: Mapping[str, str], of_leaf) -> list[_Slot]:
@@ -205,8 +224,10 @@ def _slots(layer: nn.Layer, in_shape: Sequence[int], names: Mapping[str, str], o
     trees = dict(zip(("params", "state"), _abstract(_noting(layer, "", seen), in_shape), strict=True))
     flattened, slots = _flattened(seen), []
     for path, name in names.items():
-        parts = tuple(path.split("/"))
-        for slot in of_leaf(nn.at(layer, path).op.kind, name, flattened.get(path)):
+        parts, kind = tuple(path.split("/")), nn.at(layer, path).op.kind
+        if kind not in NAMED:
+            raise ValueError(f"names: got {path!r}, whose kind is {kind}; allowed are paths of {', '.join(NAMED)}")
+        for slot in of_leaf(kind, name, flattened.get(path)):
             if slot.path[0] in _get(trees[slot.tree], parts, {}):
                 slots.append(
                     slot._replace(path=(*parts, *slot.path), like=_get(trees[slot.tree], (*parts, *slot.path)))

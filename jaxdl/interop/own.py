@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl import nn
+from jaxdl import nn, paths
 from jaxdl.data.dataset import channels_last_hint
 from jaxdl.interop import files, layouts
 
@@ -104,7 +104,7 @@ def _named(tree: Any) -> dict[str, Any]:
         ValueError: if two leaves have one path.
     """
     named: dict[str, Any] = {}
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+    for path, leaf in paths.of_leaves(tree):
         name = "/".join(jax.tree_util.keystr((key,), simple=True) for key in path)
         if name in named:
             raise ValueError(f"two leaves have the path {name}; rename one, or drop '/' from names")

@@ -59,7 +59,8 @@ def _load(path: Path) -> Any:
         _check_pickles(path)
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:  # torch's own message suggests loading it anyway
-        raise ValueError(f"{path}: holds Python objects other than tensors, which are not loaded") from error
+        what = "holds Python objects other than tensors, which are not loaded; save the module's state_dict()"
+        raise ValueError(f"{path}: {what}") from error
     except _DAMAGE as error:
         why = " ".join(f"{error}".partition(". ")[0].split()) or type(error).__name__
         raise ValueError(f"{path}: is not a complete PyTorch file ({why})") from error

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from optax import GradientTransformation, GradientTransformationExtraArgs
 
+from jaxdl import paths
 from jaxdl.optimizers.contracts import ORDER, require_state, stateless
 from jaxdl.optimizers.states import MaskedNode, MaskedState, PartitionState
 from jaxdl.optimizers.trees import called, is_placeholder, keep_dtypes, map_updates, times, widen
@@ -25,8 +26,8 @@ A tree whose class can be called, such as an equinox module of bools, is a tree.
 def mask_by_path(*patterns: str) -> Callable[[Any], Any]:
     """Return a mask function that selects the leaves whose path matches one of the patterns.
 
-    A path is the leaf's keys joined by slashes, for example ``dense1/kernel``. Under
-    ``adamw(1e-3, mask=mask_by_path("(?!head).*/kernel"))``, all kernels but the head's decay.
+    A path is the leaf's keys joined by slashes, for example ``dense1/kernel``, also in the state of a flax.nnx module.
+    Under ``adamw(1e-3, mask=mask_by_path("(?!head).*/kernel"))``, all kernels but the head's decay.
 
     Args:
         *patterns: regular expressions that must match the whole path.
@@ -45,12 +46,11 @@ def mask_by_path(*patterns: str) -> Callable[[Any], Any]:
     except re.error as error:
         raise ValueError(f"patterns has {error.pattern!r}: it must be a regular expression ({error})") from error
 
-    def select(path, leaf):
+    def select(name, leaf):
         del leaf
-        name = jax.tree_util.keystr(path, simple=True, separator="/")
         return any(expression.fullmatch(name) for expression in expressions)
 
-    return lambda tree: jax.tree_util.tree_map_with_path(select, tree)
+    return lambda tree: paths.map_named(select, tree)
 
 
 def masked(inner: GradientTransformation, mask: Mask) -> GradientTransformationExtraArgs:

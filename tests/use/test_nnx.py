@@ -12,7 +12,7 @@ import pytest
 from flax import nnx
 from sklearn.datasets import load_digits
 
-from jaxdl import interop, losses, models, nn
+from jaxdl import analysis, interop, losses, models, nn, optimizers, regularizers
 
 KEY = jax.random.key(0)
 RANDOM = np.random.default_rng(3)
@@ -99,6 +99,31 @@ def test_a_module_trains_as_a_layer_and_a_layer_as_a_module():
     assert np.mean(theirs[-5:]) < 0.9 * np.mean(theirs[:5])
     assert np.mean(ours[-5:]) < 0.9 * np.mean(ours[:5])
     assert float(jnp.abs(net.state["norm"]["mean"][...]).max()) > 0
+
+
+def test_the_path_of_a_variable_is_that_of_its_attribute(tmp_path):
+    module = Net(nnx.Rngs(1))
+    params, kernels = nnx.state(module, nnx.Param), {"fc1": True, "fc2": True, "norm": False}
+    plain = nnx.to_pure_dict(params)
+    for mask in (optimizers.mask_by_path(".*/kernel"), regularizers.path_mask("/kernel$")):
+        chosen = mask(params)
+        assert jax.tree.structure(chosen) == jax.tree.structure(params)
+        assert {name: any(jax.tree.leaves(part)) for name, part in nnx.to_pure_dict(chosen).items()} == kernels
+        assert jax.tree.leaves(chosen) == jax.tree.leaves(mask(plain))
+    assert float(regularizers.l2(params, 2.0, mask=mask)) == float(regularizers.l2(plain, 2.0, mask=mask))
+    watched = analysis.watched(optax.sgd(0.1)).init(params)
+    assert set(analysis.watched_layers(watched)) == {"fc1", "fc2", "norm"}
+
+    optimizer = nnx.Optimizer(module, optimizers.chain(optax.sgd(0.1), optimizers.freeze(mask)), wrt=nnx.Param)
+    optimizer.update(module, jax.tree.map(jnp.ones_like, params))
+    moved = jax.tree.map(lambda a, b: bool((a != b).any()), plain, nnx.to_pure_dict(nnx.state(module, nnx.Param)))
+    assert moved["fc1"] == moved["fc2"] == {"bias": True, "kernel": False}
+
+    interop.save(tmp_path / "net.safetensors", nnx.state(module, nnx.Param), nnx.state(module, nnx.BatchStat))
+    names = interop.read(tmp_path / "net.safetensors")
+    assert {"params/fc1/kernel", "state/norm/mean"} < set(names)
+    again = interop.load(tmp_path / "net.safetensors", interop.from_nnx(lambda rngs: Net(rngs)), (3,))
+    jax.tree.map(np.testing.assert_array_equal, again, interop.from_nnx(module).init(KEY, (3,)))
 
 
 def test_there_and_back_is_the_same_layer():

@@ -74,6 +74,8 @@ CALLED = [  # a wrong call, its word, and the right argument
     (lambda: losses.sigmoid_binary_cross_entropy(Z, Z, pos_weights=P), "pos_weights", "pos_weight"),
     (lambda: metrics.roc_auc(y_score=P, labels=Y), "y_score", "logits"),
     (lambda: metrics.accuracy(Z, y_true=Y), "y_true", "labels"),
+    (lambda: metrics.accuracy(Z, Y, where=Y > 0), "where", "weights"),
+    (lambda: metrics.accuracy(Z, Y, mask=Y > 0), "mask", "weights"),
     (lambda: metrics.top_k_accuracy(Z, Y, top_k=2), "top_k", "k"),
     (lambda: metrics.calibration_bins(Z, Y, n_bins=2), "n_bins", "bins"),
     (lambda: optimizers.adam(lr=1e-3), "lr", "learning_rate"),

@@ -1,0 +1,40 @@
+"""Names of leaves by their place in a tree, for trees of dicts, of modules and of flax's variables alike."""
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+_BOXES = (("flax.nnx", "Variable"), ("flax.core.meta", "AxisMetadata"))
+
+
+def of_leaves(tree: Any) -> list[tuple[tuple[Any, ...], Any]]:
+    """Return the path and the leaf of each leaf, as `jax.tree_util.tree_leaves_with_path` does, without boxes.
+
+    A box is a variable of flax, which holds one array and adds a key of its own to the path: the kernel of a module is
+    at conv/kernel here, whether the tree is a dict or the module's `flax.nnx.State`.
+    """
+    return [
+        (path + inner[1:], leaf)
+        for path, node in jax.tree_util.tree_leaves_with_path(tree, is_leaf=_is_box)
+        for inner, leaf in (jax.tree_util.tree_leaves_with_path(node) if _is_box(node) else [((), node)])
+    ]
+
+
+def map_named(function: Callable[[str, Any], Any], tree: Any) -> Any:
+    """Map a function of (name, leaf), where the name joins the keys of `of_leaves` by slashes."""
+    values = [function(slashed(path), leaf) for path, leaf in of_leaves(tree)]
+    return jax.tree.unflatten(jax.tree.structure(tree), values)
+
+
+def slashed(path: tuple[Any, ...]) -> str:
+    """Return the keys of a path joined by slashes, such as conv/kernel."""
+    return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
+def _is_box(node: Any) -> bool:
+    """Tell whether a node is a variable of flax, which was then imported by whoever made it."""
+    loaded = ((sys.modules.get(module), name) for module, name in _BOXES)
+    kinds = tuple(getattr(module, name) for module, name in loaded if module is not None)
+    return isinstance(node, kinds)
