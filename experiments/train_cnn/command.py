@@ -80,7 +80,8 @@ def look_ahead(config: Config, group: processes.ProcessGroup) -> int:
     """Serve ``--dry-run`` and ``--find-lr``, which write nothing, and return the exit code."""
     shared, starts = halving.fitted(setup.prepare(config), print)
     if config.find_lr:
-        find_rate.show(shared, print)
+        with memory.explained(shared, starts[0]):
+            find_rate.show(shared, print)
     else:
         dry_run.show(shared, starts, print, group)
     return 0
