@@ -28,7 +28,8 @@ def shortened(value: Any, length: int = 200) -> str:
 
 def quoted(path: str | os.PathLike) -> str:
     """Return a path as it is typed in a shell, for a command to copy."""
-    return shlex.quote(str(path))
+    text = str(path)
+    return shlex.quote(f"./{text}" if text.startswith("-") else text)  # which would be read as an option
 
 
 def cut(text: str, length: int = 2000) -> str:

@@ -178,6 +178,15 @@ def test_two_processes_do_not_train_into_one_folder(tmp_path):
         pass
 
 
+def test_the_process_that_holds_a_lock_is_named(tmp_path, monkeypatch):
+    with folder.lock(tmp_path):
+        number = rf" \(process {os.getpid()}\)" if folder.LOCKS.exists() else ""
+        for said in (number, ""):
+            with pytest.raises(folder.Held, match=f"training into this folder{said}$"), folder.lock(tmp_path):
+                pass
+            monkeypatch.setattr(folder, "LOCKS", tmp_path / "none")  # as on other systems
+
+
 def begin(path, barrier, said):
     """Start a new run in the folder, all processes at once, as the commands do."""
     barrier.wait(60)

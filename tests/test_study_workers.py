@@ -138,13 +138,15 @@ def test_a_signal_stops_all_workers_and_their_rows_are_kept(whole, here, slow, t
 @pytest.mark.process
 @pytest.mark.trains
 @pytest.mark.slow
-def test_workers_end_with_the_process_that_started_them(whole, here, slow, tmp_path, capsys):
+def test_workers_end_with_the_process_that_started_them(whole, here, slow, tmp_path, capsys, monkeypatch):
     folder = tmp_path / "run"
     program = [sys.executable, "-m", "experiments.compare_optimizers", *STUDY, "--workers", "2", "--out", folder]
     process = subprocess.Popen(program, cwd=here, stdout=subprocess.DEVNULL)
     wait(here, lambda: process.poll() is None)
-    with pytest.raises(ValueError, match="another process is training into this folder"):
-        workers.gather(folder, [])
+    with monkeypatch.context() as patch:
+        patch.setattr(workers, "GRACE", 0)
+        with pytest.raises(ValueError, match="another process is training into this folder"):
+            workers.gather(folder, [])
     process.kill()
     process.wait()
     (here / "slow").rename(here / "fast")
@@ -164,6 +166,164 @@ def is_locked(folder):
             return False
     except ValueError:
         return True
+
+
+# ---------------------------------------------------------------- workers that do what they like
+
+
+def study(folder, problems=("elongated_bowl",), optimizer=("jaxdl.sgd", "optax.sgd")):
+    """Make the folder of a study that has no run yet, and return its options."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config = resolve(Config(problems=problems, optimizer=optimizer))
+    commandline.save_config(folder, config)
+    return config
+
+
+@pytest.fixture
+def acting(tmp_path, monkeypatch):
+    """Return a function that lets a shell script run in place of each worker."""
+
+    def act(script):
+        program = tmp_path / "worker"
+        program.write_text(f"#!/bin/sh\necho $$ >> {tmp_path}/started\n{script}\n")
+        program.chmod(0o755)
+        monkeypatch.setattr(workers.sys, "executable", str(program))
+        monkeypatch.setattr(workers, "GRACE", 0.5)
+
+    return act
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(
+    ("script", "code", "said"),
+    [
+        ("exit 0", 0, ""),
+        ("exit 2", 2, "worker 0 of 2 ended with exit code 2; its unfinished runs are lacking"),
+        ("kill -KILL $$", GONE, "worker 0 of 2 was killed by SIGKILL"),
+        ("kill -TERM $$", GONE, "worker 0 of 2 was killed by SIGTERM"),
+        ("exit 143", GONE, "worker 0 of 2 ended with exit code 143"),  # a worker catches SIGTERM
+        ("printf 'caf\\351\\n'", 0, r"worker 1: caf\xe9"),
+        ("printf 'no newline'", 0, "worker 1: no newline"),
+        ("sleep 3 &", 0, ""),  # keeps the worker's output open
+        ("head -c 200000 /dev/zero | tr '\\0' x", 0, "worker 0: xxx"),  # more than a pipe holds
+    ],
+)
+def test_a_worker_s_end_and_its_output(script, code, said, acting, tmp_path, capsys):
+    acting(script)
+    assert workers.share(study(tmp_path / "run"), tmp_path / "run", [{}, {}], []) == code
+    out = capsys.readouterr().out
+    assert said in out
+    assert (f"resume with --resume {tmp_path / 'run'} --workers 2" in out) == bool(code)
+    assert not (tmp_path / "run" / "workers").exists()
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(
+    "script", ["cat > /dev/null", "kill -STOP $$", "trap '' TERM INT; while true; do sleep 0.1; done"]
+)
+def test_a_signal_ends_all_workers_soon(script, acting, tmp_path):
+    """Those that end with their input, those that are stopped and those that go on."""
+    acting(script)
+    threading.Timer(0.3, os.kill, [os.getpid(), signal.SIGTERM]).start()
+    assert workers.share(study(tmp_path / "run"), tmp_path / "run", [{}, {}], []) == 128 + signal.SIGTERM
+    for pid in (tmp_path / "started").read_text().split():
+        assert not Path(f"/proc/{pid}").exists()
+
+
+@pytest.mark.process
+def test_no_more_workers_start_than_there_are_pairs(acting, tmp_path, capsys):
+    acting("exit 0")
+    assert workers.share(study(tmp_path / "run"), tmp_path / "run", [{}] * 50, []) == 0
+    assert len((tmp_path / "started").read_text().split()) == 2
+    assert "2 of 50 workers start: one for each optimizer on each problem" in capsys.readouterr().out
+
+
+@pytest.mark.process
+def test_standard_output_that_ends_ends_the_workers(acting, tmp_path, monkeypatch):
+    def closed(self, text):
+        raise BrokenPipeError("standard output")
+
+    acting("echo a line; cat > /dev/null")
+    monkeypatch.setattr(runs.StudyProgress, "line", closed)
+    with pytest.raises(BrokenPipeError):
+        workers.share(study(tmp_path / "run"), tmp_path / "run", [{}, {}], [])
+    for pid in (tmp_path / "started").read_text().split():
+        assert not Path(f"/proc/{pid}").exists()
+
+
+def test_a_worker_ends_itself_some_time_after_its_input(monkeypatch):
+    pipe, ended, gone = os.pipe(), [], threading.Event()
+    os.close(pipe[1])
+    monkeypatch.setattr(workers.os, "read", lambda descriptor, most: b"")
+    monkeypatch.setattr(workers.os, "_exit", ended.append)
+    monkeypatch.setattr(workers.time, "sleep", lambda seconds: ended.append((seconds, gone.is_set())))
+    workers._wait_for_the_end(gone)
+    os.close(pipe[0])
+    assert ended == [(workers.GRACE, True), 0]
+
+
+@pytest.mark.parametrize("diagnose", [False, True])
+def test_what_resumes_a_study_has_the_option_that_its_folder_does_not_keep(diagnose):
+    config = Config(optimizer=("jaxdl.sgd",), diagnose=diagnose)
+    assert command.resuming(Path("-a b"), config) == "--resume './-a b'" + " --diagnose" * diagnose
+
+
+# ---------------------------------------------------------------- folders
+
+
+def part(folder, number, failures):
+    """Make the folder of a worker whose optimizers have all failed."""
+    own = folder / "workers" / str(number)
+    study(own, ("rosenbrock", "elongated_bowl"))
+    runs.write_json(own / "plan.json", records.Plan(steps={"rosenbrock": 8, "elongated_bowl": 8}))
+    runs.Table(own / records.FAILURES, records.Failure).append(failures)
+
+
+def test_failures_without_a_run_are_kept_in_order_and_said(tmp_path):
+    rows = [
+        records.Failure(problem, optimizer, "tuning", f"ValueError: {number}")
+        for number, (problem, optimizer) in enumerate(
+            [("rosenbrock", "jaxdl.sgd"), ("rosenbrock", "optax.sgd"), ("elongated_bowl", "optax.sgd")]
+        )
+    ]
+    folder = tmp_path / "run"
+    study(folder)
+    part(folder, 0, [rows[1], rows[2]])
+    part(folder, 1, [rows[0], rows[2]])
+    workers.gather(folder, [])
+    assert runs.records.read_table(folder / records.FAILURES, records.Failure) == rows
+    with pytest.raises(ValueError, match=r"no run in it; jaxdl\.sgd on rosenbrock failed: ValueError: 0"):
+        records.read(folder)
+    assert not (folder / "workers").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "call"), [("workers", "gather"), ("workers/0", "gather"), (".workers", "gather"), (".workers", "share")]
+)
+def test_links_of_a_stranger_s_folder_lead_nowhere(name, call, acting, tmp_path):
+    acting("exit 0")
+    folder, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (folder / "workers").mkdir(parents=True)
+    config = study(folder)
+    if name == "workers":
+        (folder / name).rmdir()
+    (folder / name).symlink_to(elsewhere)
+    with pytest.raises(ValueError, match="is a link; expected a folder"):
+        workers.gather(folder, []) if call == "gather" else workers.share(config, folder, [{}], [])
+    assert [*elsewhere.iterdir()] == []
+
+
+def test_a_worker_that_ends_soon_is_waited_for(tmp_path):
+    folder = tmp_path / "run"
+    part(folder, 0, [])
+    with runs.lock(folder / "workers" / "0"):
+        kept = threading.Thread(target=workers.gather, args=[folder, []])
+        kept.start()
+        time.sleep(0.3)
+        assert kept.is_alive()
+    kept.join()
+    assert not (folder / "workers").exists()
 
 
 def test_a_pair_is_claimed_once(tmp_path):

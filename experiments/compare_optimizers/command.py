@@ -267,10 +267,15 @@ def run(prepared: Prepared, folder: Path) -> int:
             whole.run()
         except study.Stopped:
             name = request.signal.name if request.signal else "asked to stop"
-            again = commandline.resuming(folder, prepared.config)
+            again = resuming(folder, prepared.config)
             progress.line(f"{name}: all finished runs are in {folder}; resume with {again}")
             return request.exit_code
     return 0
+
+
+def resuming(folder: Path, config: Config) -> str:
+    """Return the arguments that resume a study, with the option of this command that its folder does not keep."""
+    return f"{commandline.resuming(folder, config)}{' --diagnose' if config.diagnose else ''}"
 
 
 def report_on(folder: Path) -> int:

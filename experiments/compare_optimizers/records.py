@@ -183,8 +183,10 @@ def read(folder: Path) -> StudyContents:
         raise ValueError(f"{folder} is no folder; give the folder of a study")
     path = folder / RESULTS
     runs = records.read_table(path, Result)
+    failures = tuple(records.read_table(folder / FAILURES, Failure)) if (folder / FAILURES).exists() else ()
     if not runs:
-        raise ValueError(f"{path}: there is no run in it")
+        why = [f"; {one.optimizer} on {one.problem} failed: {one.error}" for one in failures[:1]]
+        raise ValueError(f"{path}: there is no run in it{''.join(why)}")
     keys = [run.key for run in runs]
     if (
         twice := next((key for i, key in enumerate(keys) if key in keys[:i]), None)
@@ -197,7 +199,6 @@ def read(folder: Path) -> StudyContents:
     twins, planted = ([pair for pair in pairs if {*pair} <= names] for pairs in (_twins(plan, names), plan.planted))
     manifest = records.read_record(folder / MANIFEST, Manifest) if (folder / MANIFEST).exists() else None
     config = records.read_json(folder / CONFIG) if (folder / CONFIG).exists() else {}
-    failures = tuple(records.read_table(folder / FAILURES, Failure)) if (folder / FAILURES).exists() else ()
     curves, paths = _curves(folder / CURVES, runs), _paths(folder / PATHS)
     diagnostics = (folder / DIAGNOSTICS).exists() and records.read_table(folder / DIAGNOSTICS, Diagnostic)
     return StudyContents(

@@ -41,7 +41,8 @@ def show_plan(shared: Setup, starts: Sequence[Start], line: Callable[[str], None
     line(f"{parameters:,} parameters; {sizes} examples; {shared.steps:,} steps, {shared.steps_per_epoch:,} an epoch")
     total = 0.0
     for start in starts:
-        cost = measure(shared, start, group)
+        with memory.explained(shared, start):
+            cost = measure(shared, start, group)
         seconds = shared.steps * cost.step_seconds + shared.config.epochs * cost.evaluation_seconds
         total += seconds
         step, rest = (memory.megabytes(size) for size in (cost.temporary_bytes, cost.argument_bytes))

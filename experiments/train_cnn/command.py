@@ -79,7 +79,8 @@ def look_ahead(config: Config, group: processes.ProcessGroup) -> int:
     """Serve ``--dry-run`` and ``--find-lr``, which write nothing, and return the exit code."""
     shared, starts = memory.fitted(setup.prepare(config), print)
     if config.find_lr:
-        ahead.show_rates(shared, print)
+        with memory.explained(shared, starts[0]):
+            ahead.show_rates(shared, print)
     else:
         ahead.show_plan(shared, starts, print, group)
     return 0

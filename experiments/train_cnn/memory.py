@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from experiments.train_cnn.config import Config
 from experiments.train_cnn.records import Measurement
@@ -118,6 +119,7 @@ def _lacks(trainer: Trainer) -> str:
     shared, start = trainer.setup, trainer.start
     with explained(shared, start):
         try:
+            _reserve(shared, start)
             call = first_call(shared)
             batches = [start.step.shard(call) for _ in range(2)]  # as many as `training.prefetch` keeps there
             trainer.state, sums = start.step.step(trainer.state, batches[0], trainer.key)
@@ -127,6 +129,22 @@ def _lacks(trainer: Trainer) -> str:
                 raise
             return str(error).partition("\n")[0].rstrip(".")
     return ""
+
+
+def _reserve(shared: Setup, start: Start) -> None:
+    """Raise XLA's error if there is no room for the temporaries of several CPU devices.
+
+    If one of them got none, the others would wait for it in a collective, and XLA would end the process.
+    """
+    if start.step.size == 1 or jax.default_backend() != "cpu":
+        return
+    size = estimate(shared, start)[1]
+    try:
+        np.empty(start.step.size * size, np.uint8)
+    except MemoryError as error:
+        raise jax.errors.JaxRuntimeError(
+            f"{EXHAUSTED}: Out of memory allocating {size} bytes on each of {start.step.size} devices."
+        ) from error
 
 
 def _microbatch(config: Config) -> int:

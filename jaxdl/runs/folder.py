@@ -26,6 +26,11 @@ from jaxdl.texts import quoted
 
 Path = pathlib.Path
 CONFIG, MANIFEST, LOCK = "config.json", "manifest.json", ".lock"
+LOCKS = Path("/proc/locks")
+
+
+class Held(ValueError):
+    """Another process holds the lock of a run folder."""
 
 
 class DataSource(NamedTuple):
@@ -150,7 +155,7 @@ def lock(folder: Path, *, new: bool = False) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise ValueError(f"{folder}: another process is training into this folder") from error
+            raise Held(f"{folder}: another process is training into this folder{_holder(file)}") from error
         except OSError as error:
             warnings.warn(
                 f"{folder}: the file system has no locks ({error.strerror}); let one process write", stacklevel=3
@@ -158,6 +163,18 @@ def lock(folder: Path, *, new: bool = False) -> Iterator[None]:
         if new:
             _check_empty(folder)
         yield
+
+
+def _holder(file: IO[bytes]) -> str:
+    """Return the number of the process that holds the lock, in brackets; "" if it is elsewhere, or not on Linux."""
+    state = os.fstat(file.fileno())
+    place = f"{os.major(state.st_dev):02x}:{os.minor(state.st_dev):02x}:{state.st_ino}"
+    try:
+        lines = [line.split() for line in LOCKS.read_text().splitlines()]
+    except OSError:
+        return ""
+    found = [line[4] for line in lines if "FLOCK" in line[:2] and line[5:6] == [place] and line[4].isdecimal()]
+    return f" (process {found[0]})" if found else ""
 
 
 def _opened(path: Path) -> IO[bytes]:

@@ -23,6 +23,18 @@ def decimals(value: float) -> str:
     return f"{value:.4f}" if abs(value) < 1e5 or not math.isfinite(value) else f"{value:.4g}"
 
 
+def _console() -> Any:
+    """Return rich's console, with two changes: names are literal, and a reader who has gone is an error like others."""
+    with needed("progress", "experiments"):
+        from rich.console import Console
+
+    class Literally(Console):
+        def on_broken_pipe(self) -> None:
+            raise  # rich calls this where it catches the error, and would end without a word
+
+    return Literally(soft_wrap=True, highlight=False, markup=False, emoji=False)
+
+
 class RunProgress:
     """Progress of a training run.
 
@@ -32,12 +44,11 @@ class RunProgress:
 
     def __init__(self, steps: int) -> None:
         with needed("progress", "experiments"):
-            from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
             from rich.progress import TimeElapsedColumn as Elapsed
             from rich.progress import TimeRemainingColumn as Remaining
 
-        self.console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)  # names are literal
+        self.console = _console()
         self._steps = steps
         self._tasks: dict[str, Any] = {}
         self._bars = None
@@ -124,10 +135,9 @@ class StudyProgress:
 
     def __init__(self) -> None:
         with needed("progress", "experiments"):
-            from rich.console import Console
             from rich.progress import Progress
 
-        self.console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)  # names are literal
+        self.console = _console()
         self._bar = Progress(console=self.console) if self.console.is_terminal else None
         self._task: Any = None
 

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.train_cnn import command, seeds, setup
+from experiments.train_cnn import command, memory, seeds, setup
 from experiments.train_cnn.command import main
 from jaxdl import runs
 from tests.experiments.test_trainer import measured
@@ -99,6 +99,24 @@ def test_all_seeds_and_the_dry_run_have_the_same_microbatches(here, tmp_path, la
     assert tried == [8, 8], "the first seed's number is that of all"
     configs = [json.loads((folder / name / "config.json").read_text()) for name in ("", "seed-0", "seed-1")]
     assert [(one["accumulate"], one["on_oom"]) for one in configs] == [(2, "accumulate"), (2, "stop"), (2, "stop")]
+
+
+@pytest.mark.trains
+def test_of_several_devices_none_is_left_waiting(here, monkeypatch, capsys):
+    """XLA would end a process in which one device lacks memory for a step in whose collective the others wait."""
+    estimate = lambda shared, start: (0, 1 << 60 if shared.config.accumulate < 4 else 8)
+    monkeypatch.setattr(memory, "estimate", estimate)
+    assert main([*BLOBS, *ALONE, *AUTOMATIC, "--devices", "2", "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    assert "accumulate = 4\n" in said
+    assert f"Out of memory allocating {1 << 60} bytes on each of 2 devices: --accumulate 2" in said
+
+
+@pytest.mark.parametrize("look", ["--dry-run", "--find-lr"])
+def test_looking_ahead_without_memory_says_what_to_lower(look, here, lacking):
+    lacking(0)
+    with pytest.raises(MemoryError, match=f"{re.escape(ERROR)}; the step of jaxdl.sgd takes .*; try a --batch-size"):
+        main([*BLOBS, *ALONE, look])
 
 
 @pytest.mark.parametrize(

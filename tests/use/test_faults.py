@@ -460,12 +460,13 @@ def test_an_error_that_is_being_handled_is_none_of_a_save_s(monkeypatch):
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EPIPE])
-def test_output_that_cannot_be_written_is_named(code, monkeypatch, capsys):
+@pytest.mark.parametrize("made", [None, runs.StudyProgress, lambda: runs.RunProgress(1)])
+def test_output_that_cannot_be_written_is_named(code, made, monkeypatch, capsys):
     def fail(text):
         raise OSError(code, os.strerror(code))
 
     def printing():
-        print("a line")
+        print("a line") if made is None else made().line("a line")
         return 0
 
     nowhere = []

@@ -11,6 +11,7 @@ import json
 import lzma
 import os
 import pathlib
+import shlex
 import shutil
 import socket
 import struct
@@ -547,3 +548,4 @@ def test_a_command_to_copy_is_quoted(name, tmp_path):
     with pytest.raises(ValueError, match="resume with") as error:
         runs.create(tmp_path / name)
     assert str(error.value).endswith(f"--resume {quoted}")
+    assert texts.quoted(f"-{name}") == shlex.quote(f"./-{name}"), "not the name of an option"
