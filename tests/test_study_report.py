@@ -12,7 +12,7 @@ import pytest
 import scipy.stats
 
 from experiments import report as command
-from experiments.compare_optimizers import exports, figures, judging, numbers, records, report
+from experiments.compare_optimizers import exports, figures, judging, numbers, records, report, rows
 from jaxdl import plots
 from jaxdl.studies import statistics
 
@@ -205,6 +205,14 @@ def test_values_times_and_costs_are_those_of_the_runs(study):
     assert target == [["5 of 5", "10", "320", "0.01", "7"]]
     costs = page.table("bowl_1", "jaxdl.sgd")
     assert ["12.5", "8", "4", "240", "0.24", "14", "0.84", "7"] in costs
+
+
+def test_the_line_of_an_optimizer_says_that_its_spread_is_a_standard_deviation(study):
+    finals = [descend(1.0, 0.01, seed)[1][-1] for seed in range(5)]
+    runs = records.read(study).select("bowl_1", "jaxdl.sgd")
+    said = rows.describe(runs, "bowl_1", "jaxdl.sgd")
+    assert f"default rate 0.01: {np.mean(finals):.5g} (SD {np.std(finals, ddof=1):.2g}); best rate 1: " in said
+    assert "±" not in said  # which is half an interval, in the report
 
 
 def test_remarks_name_what_speaks_against_a_tuned_rate(study):
