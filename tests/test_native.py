@@ -357,3 +357,29 @@ def test_a_program_from_the_compilation_cache_means_the_same_in_another_process(
     files = {path.name for path in tmp_path.rglob("*") if path.is_file()}
     assert run(code.replace("WINDOWS", "(3, 2, 1)"), **cache).split() == ["3", "18.0", "2", "8.0", "1", "2.0"]
     assert {path.name for path in tmp_path.rglob("*-cache")} <= files  # nothing was compiled anew
+
+
+class Ended:
+    """An array whose computation has failed or not; it counts how often it was waited for."""
+
+    def __init__(self, error=None, deleted=False):
+        self.error, self.deleted, self.waited = error, deleted, 0
+
+    def is_deleted(self):
+        return self.deleted
+
+    def block_until_ready(self):
+        self.waited += 1
+        if self.error is not None:
+            raise self.error
+
+
+def test_a_step_that_failed_does_not_keep_the_end_from_waiting_for_the_others(monkeypatch):
+    failed = [Ended(jax.errors.JaxRuntimeError("INTERNAL: mine")), Ended(ValueError("INVALID_ARGUMENT: donated"))]
+    deleted, other = Ended(deleted=True), Ended()
+    monkeypatch.setattr(jax, "live_arrays", lambda: [*failed, deleted, other])
+    monkeypatch.setattr(calls._State, "leaving", False)
+    monkeypatch.setattr(calls._State, "last_call", -1e9)
+    calls._finish()
+    assert [one.waited for one in (*failed, deleted, other)] == [1, 1, 0, 1]
+    assert calls._State.leaving

@@ -16,6 +16,7 @@ from experiments.compare_optimizers.command import Config, resolve
 from jaxdl import plots, runs
 from jaxdl.runs import commandline
 from jaxdl.runs.processes import GONE
+from jaxdl.runs.records import read_table
 from tests.test_study_growing import same_study
 
 MINE = """
@@ -291,7 +292,7 @@ def test_failures_without_a_run_are_kept_in_order_and_said(tmp_path):
     part(folder, 0, [rows[1], rows[2]])
     part(folder, 1, [rows[0], rows[2]])
     workers.gather(folder, [])
-    assert runs.records.read_table(folder / records.FAILURES, records.Failure) == rows
+    assert read_table(folder / records.FAILURES, records.Failure) == rows
     with pytest.raises(ValueError, match=r"no run in it; jaxdl\.sgd on rosenbrock failed: ValueError: 0"):
         records.read(folder)
     assert not (folder / "workers").exists()

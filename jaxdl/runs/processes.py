@@ -137,6 +137,7 @@ def grouped(
     jax.config.update("jax_enable_preemption_service", False)  # it would catch SIGTERM, which `catch_stop` does
     jax.config.update("jax_cpu_enable_async_dispatch", False)  # steps in flight would share few threads that wait
     place = (None, None, None) if coordinator == AUTO else given
+    print(f"coordinator {coordinator}: waiting for all processes, at most five minutes", flush=True)
     training.join(*place, heartbeat_seconds=BACKSTOP * heartbeat_seconds)
     watch = Watch(compat.coordination(), jax.process_count(), jax.process_index(), heartbeat_seconds)
     group = ProcessGroup(watch)

@@ -1,6 +1,7 @@
 """oneDNN's products as XLA calls: the handler that XLA runs, its registration, and the function that traces a call."""
 
 import atexit
+import contextlib
 import ctypes as c
 import functools
 import math
@@ -96,7 +97,8 @@ def _finish() -> None:
     """
     for array in jax.live_arrays():
         if not array.is_deleted():
-            array.block_until_ready()
+            with contextlib.suppress(RuntimeError, ValueError):  # of a step that failed, which has ended
+                array.block_until_ready()
     _State.leaving = True
     while _State.running or time.monotonic() - _State.last_call < _QUIET:
         time.sleep(_QUIET / 10)
