@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 import jax
 
-from experiments.train_cnn import choices, hooks
+from experiments.train_cnn import groups, hooks
 from jaxdl import runs
 from jaxdl.runs import commandline, names, tasks
 
@@ -362,7 +362,7 @@ def _check_gradient(config: Config) -> None:
     """Check the options that change the gradient."""
     norm = config.clip_norm
     require(norm is None or (math.isfinite(norm) and norm > 0), "clip_norm", norm, "a positive number")
-    choices.parse_groups(config.freeze, config.rate_factors)
+    groups.parse(config.freeze, config.rate_factors)
     given = config.class_weights
     if given and given != ("balanced",):
         for one in given:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from experiments.train_cnn import records, seeds, targets
+from experiments.train_cnn import records, seeds, target_scores
 from experiments.train_cnn.records import OptimizerResult, RunContents
 from jaxdl import metrics, plots
 from jaxdl.runs import folder as folders
@@ -63,7 +63,7 @@ def write(folder: str | Path) -> Path:
         return pages.write(folder, _unfinished(folder))
     run = records.read(folder)
     of_task = (_classes, _calibration, _mistakes, _confusion)
-    of_task = of_task if run.summary.task == "classes" else (targets.write_scores,)
+    of_task = of_task if run.summary.task == "classes" else (target_scores.write,)
     sections = (_results, _pair, _better, _curves, _time, *of_task, _filters, _layers, _parameters)
     parts = [part for section in sections for part in section(run, folder)]
     return pages.write(folder, [*parts, *pages.made(run.manifest, run.config)])

@@ -12,7 +12,7 @@ import numpy as np
 import optax
 from flax import traverse_util
 
-from experiments.train_cnn import choices, streams
+from experiments.train_cnn import choices, groups, streams
 from experiments.train_cnn.config import Config, require
 from experiments.train_cnn.steps import on_mixtures, skipping
 from jaxdl import analysis, compare, data, interop, nn, runs, training
@@ -248,7 +248,7 @@ def make_optimizer(
         functions=config.strategy == "jit",
         clip_norm=config.clip_norm,
         plateau_steps=shared.steps_per_epoch if config.schedule == "reduce_on_plateau" else None,
-        groups=choices.parse_groups(config.freeze, config.rate_factors),
+        groups=groups.parse(config.freeze, config.rate_factors),
     )
     made = analysis.watched(made) if config.log_layers else made
     return (training.loss_scaled(made) if config.compute_dtype == "float16" else made), penalty

@@ -12,7 +12,7 @@ import optax
 import pytest
 from sklearn.utils.class_weight import compute_class_weight
 
-from experiments.train_cnn import choices, setup, steps
+from experiments.train_cnn import choices, groups, setup, steps
 from experiments.train_cnn import command as train_cnn
 from experiments.train_cnn.config import Augment, Config, Schedule, resolve
 from jaxdl import activations, analysis, data, nn, optimizers, training
@@ -52,11 +52,11 @@ NET = {"conv": {"kernel": jnp.array([[3.0, -4.0]]), "bias": jnp.array([12.0])}, 
 @pytest.mark.parametrize("name", ["momentum", "adamw", "optax.adamw", "schedule_free_adamw", "muon"])
 @pytest.mark.parametrize("rate", [0.5, optax.linear_schedule(0.5, 0.1, 4)])
 def test_groups_of_parameters_have_rates_of_their_own(name, rate):
-    chosen = choices.parse_groups(["conv/bias"], ["conv/.*=0.1", ".*=3"])
+    chosen = groups.parse(["conv/bias"], ["conv/.*=0.1", ".*=3"])
     ours, penalty = choices.optimizer(name, rate, 0.25 if "adamw" in name else None, NET, clip_norm=1.0, groups=chosen)
     assert penalty is None
     factors = {"conv": {"kernel": 0.1, "bias": 0.0}, "fc": {"kernel": 3.0}}
-    assert choices.factors_of(chosen, NET) == factors
+    assert groups.factors_of(chosen, NET) == factors
     state, params, alone = ours.init(NET), NET, {}
     for path, factor in ((("conv", "kernel"), 0.1), (("fc", "kernel"), 3.0)):
         scaled = (lambda step, factor=factor: factor * rate(step)) if callable(rate) else factor * rate
@@ -95,7 +95,7 @@ def test_groups_of_parameters_have_rates_of_their_own(name, rate):
 )
 def test_wrong_groups_are_named(freeze, factors, said):
     with pytest.raises(ValueError, match=re.escape(said)):
-        choices.factors_of(choices.parse_groups(freeze, factors), NET)
+        groups.factors_of(groups.parse(freeze, factors), NET)
 
 
 @pytest.mark.parametrize("name", typing.get_args(Schedule))

@@ -9,7 +9,7 @@ from PIL import Image
 from sklearn import metrics as theirs
 
 from experiments import export, predict
-from experiments.train_cnn import command, records, report, targets
+from experiments.train_cnn import command, records, report, target_scores, targets
 from jaxdl import data, plots, runs
 
 COUNT = 60
@@ -68,7 +68,7 @@ def test_a_run_learns_the_targets_and_its_files_say_them(pictures, tmp_path, kin
 def test_the_figures_of_labels_and_numbers_are_scikit_learns():
     rng = np.random.default_rng(0)
     truth, p = (rng.random((40, 2)) > 0.6).astype(np.float32), rng.random((40, 2)).astype(np.float32)
-    for i, row in enumerate(targets._of_labels(p, truth, np.array(["a", "b"]))):
+    for i, row in enumerate(target_scores._of_labels(p, truth, np.array(["a", "b"]))):
         y, guess = truth[:, i], p[:, i] > 0.5
         precision, recall, f1, _ = theirs.precision_recall_fscore_support(y, guess, average="binary")
         wanted = [100 * theirs.accuracy_score(y, guess), 100 * precision, 100 * recall, 100 * f1]
@@ -76,7 +76,7 @@ def test_the_figures_of_labels_and_numbers_are_scikit_learns():
         assert float(row[6]) == pytest.approx(theirs.roc_auc_score(y, p[:, i]), abs=6e-5)
         assert row[:2] == ["ab"[i], str(int(y.sum()))]
     y, guess = rng.normal(50, 2, (40, 2)).astype(np.float32), rng.normal(50, 2, (40, 2)).astype(np.float32)
-    for i, row in enumerate(targets._of_numbers(guess, y, np.array(["a", "b"]))):
+    for i, row in enumerate(target_scores._of_numbers(guess, y, np.array(["a", "b"]))):
         wanted = [
             y[:, i].mean(),
             y[:, i].std(),
