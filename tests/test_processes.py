@@ -106,11 +106,19 @@ def test_own_part_is_an_equal_share_in_order(monkeypatch):
         (("h:x", 2, 0), "coordinator: got 'h:x', must be HOST:PORT"),
         (("h:1", 0, 0), "processes: got 0, must be at least 1"),
         (("h:1", 2, 2), r"process: got 2, must be in \[0, 1\]"),
+        (("h:99999", 2, 0), "coordinator: got 'h:99999', whose port must be at most 65535"),
     ],
 )
 def test_join_refuses_before_it_waits(arguments, message):
     with pytest.raises(ValueError, match=message):
         training.join(*arguments)
+
+
+def test_a_second_process_0_is_refused_on_the_port_of_the_first():
+    with socket.create_server(("", 0), reuse_port=True) as first:  # as gRPC opens it
+        port = first.getsockname()[1]
+        with pytest.raises(ValueError, match=rf"coordinator: port {port} cannot be opened here .*another process 0"):
+            training.join(f"127.0.0.1:{port}", 2, 0)
 
 
 def test_join_refuses_no_heartbeat():
