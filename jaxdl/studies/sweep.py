@@ -98,7 +98,7 @@ def choose_method(problem: Problem, *, platform: str | None = None) -> Method:
     """Choose how members are advanced.
 
     Under vmap, a convolution with one kernel per member becomes a grouped convolution, for which XLA has no fast code
-    on CPU: there the loop was 1.0, 2.9 and 8.4 times as fast (2c2d, 3c3d, ResNet-20). Where oneDNN computes all of a
+    on CPU: there the loop was 1.0, 2.9 and 8.3 times as fast (2c2d, 3c3d, ResNet-20). Where oneDNN computes all of a
     problem's convolutions, one program is as fast as the loop. Small problems spend most of their time in calls: one
     program was 3 to 6 times as fast (digits, quadratic_deep). ``benchmarks/sweeps.md`` has both, measured by
     ``python -m benchmarks.sweeps``.
