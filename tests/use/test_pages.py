@@ -7,6 +7,7 @@ import re
 import pytest
 
 from benchmarks import accuracy
+from docs import make_study
 from jaxdl.studies import sweep
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -184,3 +185,33 @@ def test_the_kills_of_the_page_on_reliability_are_the_committed_ones():
     calls = re.search(r"a run of (\d+) calls that change its folder", page("benchmarks/kills.md"))[1]
     assert f"of its {calls} calls that change files" in flat("docs/reliability.md")
     assert f"[{ended} of {killed}](../benchmarks/kills.md) resumed runs" in flat("docs/reliability.md")
+
+
+def test_the_study_of_twelve_is_that_of_its_tables():
+    study = make_study.read(make_study.KEPT)
+    text = page("docs/optimizer_study.md")
+    assert (len(study.problems), len(study.optimizers), len(study.comparisons)) == (6, 12, 6 * 66)
+    assert make_study.page(text, study) == text
+    words = " ".join(text.split())
+    for name, said in {
+        "rmsprop": "RMSprop wins {0} and loses {2} of its 66",
+        "schedule_free_adamw": "schedule-free AdamW {0} and {2}",
+        "lion": "{0} wins and {2} losses",
+    }.items():
+        assert said.format(*make_study.tally(study, f"jaxdl.{name}")) in words
+    behind = [make_study.tally(study, f"jaxdl.{name}") for name in ("sgd", "nesterov")]
+    assert "They lose {2} and {5} comparisons, and win {0} and {3}.".format(*behind[0], *behind[1]) in words
+    decided = sum(row["verdict"].endswith(make_study.DECIDED) for row in study.comparisons)
+    assert f"Nothing about the other {len(study.comparisons) - decided} pairs" in words
+
+
+def test_who_is_best_and_who_wins_by_hand():
+    final = [{"problem": "p", "optimizer": name, "final": value} for name, value in (("a", "2"), ("b", "1"), ("c", ""))]
+    comparisons = [
+        {"problem": "p", "first": "a", "second": "b", "verdict": "second is better"},
+        {"problem": "p", "first": "b", "second": "c", "verdict": "not after Holm's correction"},
+        {"problem": "p", "first": "a", "second": "c", "verdict": "first is better"},
+    ]
+    study = make_study.Study(final, comparisons)
+    assert make_study.best(study, "p") == ["b", "c"]
+    assert [make_study.tally(study, name) for name in "abc"] == [(1, 0, 1), (1, 1, 0), (0, 1, 1)]
