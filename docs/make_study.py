@@ -19,6 +19,14 @@ KEPT = ROOT / "docs" / "results" / "optimizer_study"
 BEGIN, END = "<!-- made by python -m docs.make_study -->", "<!-- end of the tables -->"
 TABLES = ("final.csv", "comparisons.csv")
 FIGURES = ("profiles.png", "tally.png")
+TITLES = {  # narrower than the names
+    "fashion_mnist_lenet5": "LeNet-5",
+    "char_lstm": "LSTM",
+    "matrix_factorization": "factors",
+    "quadratic_deep": "quadratic",
+    "mnist_mlp": "MLP",
+    "char_transformer": "Transformer",
+}
 DECIDED = "is better"  # the end of the verdict of a pair that the study decides
 
 
@@ -66,7 +74,7 @@ def tables(study: Study) -> str:
     problems, names = study.problems, study.optimizers
     at = {(row["problem"], row["optimizer"]): row for row in study.final}
     leading = {problem: best(study, problem) for problem in problems}
-    header = ["optimizer", *problems]
+    header = ["optimizer", *(TITLES.get(problem, problem) for problem in problems)]
     tuned = [[_short(name), *(_cell(at[p, name], "final", name in leading[p]) for p in problems)] for name in names]
     own = [[_short(name), *(_cell(at[p, name], "at_default", bold=False) for p in problems)] for name in names]
     counts = sorted(([_short(name), *map(str, tally(study, name))] for name in names),
