@@ -75,8 +75,10 @@ def tables(study: Study) -> str:
     at = {(row["problem"], row["optimizer"]): row for row in study.final}
     leading = {problem: best(study, problem) for problem in problems}
     header = ["optimizer", *(TITLES.get(problem, problem) for problem in problems)]
-    tuned = [[_short(name), *(_cell(at[p, name], "final", name in leading[p]) for p in problems)] for name in names]
-    own = [[_short(name), *(_cell(at[p, name], "at_default", bold=False) for p in problems)] for name in names]
+    tuned = [
+        [_short(name), *(_cell(at.get((p, name)), "final", name in leading[p]) for p in problems)] for name in names
+    ]
+    own = [[_short(name), *(_cell(at.get((p, name)), "at_default", bold=False) for p in problems)] for name in names]
     counts = sorted(([_short(name), *map(str, tally(study, name))] for name in names),
                     key=lambda row: int(row[3]) - int(row[1]))  # fmt: skip
     decided = sum(row["verdict"].endswith(DECIDED) for row in study.comparisons)
@@ -118,7 +120,9 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _cell(row: dict[str, str], column: str, bold: bool) -> str:
+def _cell(row: dict[str, str] | None, column: str, bold: bool) -> str:
+    if row is None:
+        return "–"  # of a pair that the study has not made
     if not row[column]:
         return "as above"  # of a method that is not tuned
     value, low, high = (float(row[name] or "nan") for name in (column, f"{column}_low", f"{column}_high"))

@@ -218,7 +218,7 @@ def test_a_run_can_be_stopped_at_an_evaluation():
 # ---------------------------------------------------------------- the choice, the cost, mistakes
 
 
-def test_convolutions_on_cpu_are_looped_and_nothing_else_is():
+def test_xlas_convolutions_on_cpu_are_looped_and_nothing_else_is():
     images = np.zeros((20, 8, 8, 1), np.uint8)
     dataset = classification.data.from_arrays(images, np.arange(20) % 2)
     layer = nn.serial(conv=nn.Conv(2, 3), flatten=nn.flatten, fc=nn.Dense(10))
