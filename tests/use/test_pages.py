@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks import accuracy
 from docs import make_study
+from jaxdl.runs import names
 from jaxdl.studies import sweep
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -185,6 +186,11 @@ def test_the_kills_of_the_page_on_reliability_are_the_committed_ones():
     calls = re.search(r"a run of (\d+) calls that change its folder", page("benchmarks/kills.md"))[1]
     assert f"of its {calls} calls that change files" in flat("docs/reliability.md")
     assert f"[{ended} of {killed}](../benchmarks/kills.md) resumed runs" in flat("docs/reliability.md")
+
+
+def test_every_named_problem_has_its_cost():
+    rows = [row[0] for row in table("docs/guides/compare_optimizers.md", columns=7) if row[0] not in ("problem", "---")]
+    assert rows == [*names.PROBLEMS]
 
 
 def test_the_study_of_twelve_is_that_of_its_tables():
