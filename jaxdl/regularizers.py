@@ -2,8 +2,8 @@
 
 `params` is a tree of arrays, or one array. By default the penalties count weights and not biases: `weights_mask`
 selects the floating leaves with at least two axes, which leaves out the scales and offsets of normalisation and also a
-weight vector, such as that of a linear model. Another `mask` is a tree of Python booleans of the same structure, or a
-function of the parameters that returns one, such as `path_mask("kernel")` or
+weight vector, such as that of a linear model. Another `mask` is a tree of Python booleans of the same structure
+(``True`` for one array), or a function of the parameters that returns one, such as `path_mask("kernel")` or
 ``path_mask(lambda path: not path.endswith("bias"))``. A mask that selects no leaf raises ValueError, since the penalty
 would be 0 for any weights. Sums are computed in float32 or wider, and results have the widest floating dtype of the
 parameters. Complex weights count by |w|.
@@ -75,7 +75,8 @@ def _resolved(mask: Mask, params: PyTree) -> PyTree:
     leaves = jax.tree.leaves_with_path(params)
     if leaves and not any(jax.tree.leaves(tree)):
         shapes = ", ".join(f"{jax.tree_util.keystr(path)} {jnp.shape(leaf)}" for path, leaf in leaves[:10])
-        rule = "the default counts leaves with at least two axes; see path_mask" if mask is None else "it is all False"
+        way = "mask=True counts one array" if len(leaves) == 1 and not leaves[0][0] else "see path_mask"
+        rule = f"the default counts leaves with at least two axes; {way}" if mask is None else "it is all False"
         raise ValueError(f"mask: selects no leaf of params, allowed is at least one ({rule}); leaves: {shapes}")
     return tree
 
@@ -195,7 +196,7 @@ def soft_threshold(params: PyTree, threshold: ArrayLike, *, mask: Mask = None) -
     """Move every weight towards 0 by `threshold` and stop there: sgn(w) max(|w| − t, 0).
 
     After a gradient step of the loss alone with rate α, t = α λ/m gives the proximal step of `l1`. Leaves that the
-    mask does not select are returned unchanged. Arguments as in `l1`.
+    mask does not select are returned unchanged; a vector by itself needs ``mask=True``. Arguments as in `l1`.
 
     Reference: Daubechies, Defrise and De Mol, An iterative thresholding algorithm for linear inverse problems
     with a sparsity constraint, 2004. https://arxiv.org/abs/math/0307152

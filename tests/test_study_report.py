@@ -261,6 +261,17 @@ def test_tables_for_papers(study):
     assert [row["verdict"] for row in found].count("no difference") == 2
 
 
+def test_where_nothing_is_decided_the_table_for_papers_says_so(bare):
+    lines = [line.split(",") for line in (bare / "results.csv").read_text().splitlines()]
+    optimizer = lines[0].index("optimizer")
+    kept = [line for line in lines if line[optimizer] in ("optimizer", "jaxdl.sgd", "optax.sgd")]
+    (bare / "results.csv").write_text("".join(",".join(line) + "\n" for line in kept))
+    report.write(bare)
+    text = (bare / "tables" / "comparisons.tex").read_text()
+    assert text.startswith("% no comparison is decided"), text
+    assert len(text.splitlines()) == 1, "a table of no rows"
+
+
 def test_names_cannot_introduce_commands_of_latex():
     hostile = "\\input{/etc/passwd} $x_1^2$ 50% #a & b~c <d|e> {f} -3 a-b"
     expected = r"\textbackslash{}input\{/etc/passwd\} \$x\_1\textasciicircum{}2\$ 50\% \#a \& b\textasciitilde{}c "

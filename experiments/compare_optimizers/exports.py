@@ -115,6 +115,8 @@ def _final(study: StudyContents, rows: Sequence[Row]) -> str:
 
 
 def _comparisons(decided: Sequence[judging.Judged]) -> str:
+    if not decided:
+        return "% no comparison is decided after Holm's correction; comparisons.csv has all\n"
     cells = []
     for one in decided:
         better, worse, interval = one.ordered()

@@ -471,6 +471,11 @@ def test_a_penalty_of_nothing_is_refused_and_paths_select(name):
     for mask in (None, {"w": False, "b": False}, lambda params: jax.tree.map(lambda _: False, params)):
         with pytest.raises(ValueError, match="mask: selects no leaf of params"):
             jax.eval_shape(lambda mask=mask: penalty(LINEAR_MODEL, 2.0, mask=mask))
+    if name != "regularizers.max_norm":  # a vector has no columns
+        with pytest.raises(ValueError, match="mask=True counts one array"):
+            penalty(jnp.ones(3), 2.0)
+        vector, row = penalty(jnp.arange(3.0), 2.0, mask=True), penalty(jnp.arange(3.0)[None], 2.0)
+        assert np.array_equal(np.ravel(vector), np.ravel(row))
     assert jax.tree.leaves(penalty({}, 2.0)) in ([], [0])
     by_path = regularizers.path_mask("^w$")
     assert by_path(LINEAR_MODEL) == {"w": True, "b": False}
