@@ -63,7 +63,8 @@ CHOICES = [  # (x, kernel, window, groups) -> (kernel's gradient, forward)
     ((8, 8, 8, 32), (3, 3, 2, 32), SAME3[0], 16, "xla", "xla"),
     ((8, 8, 8, 16), (3, 3, 1, 16), SAME3[0], 16, "xla", "patches"),
     ((64, 40, 40, 64), (3, 3, 64, 96), SAME3[1], 1, "blocked", "padded"),  # one row is appended
-    ((64, 12, 12, 20), (5, 5, 20, 50), VALID5, 1, "folded", "padded"),
+    ((64, 12, 12, 20), (5, 5, 20, 50), VALID5, 1, "folded", "xla"),  # too few products to append rows
+    ((128, 12, 12, 20), (5, 5, 20, 50), VALID5, 1, "blocked", "padded"),
     ((64, 40, 40, 128), (3, 3, 128, 96), SAME3[1], 1, "sliced", "xla"),  # a large kernel, so adding blocks takes longer
     ((8, 40, 40, 512), (3, 3, 512, 2048), SAME3[1], 1, "xla", "xla"),  # a kernel larger than the batch
 ]

@@ -23,30 +23,31 @@ LIMITS = """## What is between
 
 Seen in measurements:
 
-* With oneDNN, a convolution's three products run at 100-280 GFLOP/s where XLA's kernel gradient reaches 4-100
-  (`conv_methods.md`). What is left of PyTorch's lead is outside: memory, and products that oneDNN, which PyTorch
-  calls, too, does no faster there.
+* With oneDNN, a convolution's three products run at 200-590 GFLOP/s for all shapes but the smallest
+  (`conv_methods.md`), and PyTorch calls the same library. What is left of its lead is outside: memory, threads that are
+  awake when a product begins (oneDNN's sleep, or they would take the cores from XLA's), and a newer oneDNN.
+* Of LeNet-5's step, 53 % are in oneDNN (five calls with some 25 µs around each), of ResNet-20's 65-70 %. The rest
+  passes over memory: the batch norms' statistics, their gradients, pools, ReLU and sums.
 * LeNet-5's second convolution has six input channels, so that its input gradient fills six of sixteen places of a
-  vector register: 24 GFLOP/s by oneDNN, 20 by matrix products, and a quarter of the step.
-* Of LeNet-5's step, 54 % are in oneDNN (2.7 of 4.9 ms, five calls with 25 µs around each), of ResNet-20's 60 % (180 of
-  298 ms) and of 3c3d's 61 % (57 of 93 ms). The rest passes over memory: the batch norms' statistics, their gradients,
-  pools, ReLU and sums.
-* 3c3d's and 2c2d's steps are convolutions at 140-280 GFLOP/s and dense layers at the speed of the matrix product; the
-  same library computes PyTorch's.
-* 2c2d's inference takes 21 ms against 24 of flax's: XLA on CPU makes one YNNPACK kernel of convolution, bias, ReLU and
-  pool where the pool is a `reduce_window`, as it is in the peers. That kernel's maximum loses NaN (jaxlib 0.10.2: a NaN
-  in an image leaves no trace in flax's logits). In jaxdl NaN stays NaN.
-* A depthwise convolution of 512 channels reads and writes 63 MB: 3.5 ms, 2.6 for PyTorch. Each call of XLA's allocates
-  its result anew, and the system clears its pages; huge pages make that cheap, and all rows are with them
-  (`python -m benchmarks.huge_pages`).
+  vector register: 80 GFLOP/s by oneDNN and 83 by matrix products, where other products reach 200 and more.
+* ResNet-20's step keeps both cores busy: 184 ms of computing and 25-33 ms in the system, which clears the pages of
+  282 MB of temporaries each time. One arena whose memory stays would take 107-109 ms instead of 113-117, but makes
+  small steps slower (LeNet-5's, where it was tried, by half).
+* Halves of each batch on XLA's own threads instead of OpenMP's (XLA_FFI_ThreadPool_Schedule) made a convolution between
+  ReLUs 6-20 % faster, and ResNet-20's and LeNet-5's steps no faster (117 against 119 ms, medians of eleven processes
+  each), so it was left out.
+* 2c2d's inference takes 8.4 ms against 8.8 of flax's: XLA on CPU makes one YNNPACK kernel of convolution, bias, ReLU
+  and pool where the pool is a `reduce_window`, as it is in the peers. That kernel's maximum loses NaN (jaxlib 0.10.2: a
+  NaN in an image leaves no trace in flax's logits). In jaxdl NaN stays NaN.
+* A depthwise convolution of 512 channels reads and writes 63 MB. Each call of XLA's allocates its result anew, and the
+  system clears its pages; huge pages make that cheap, and all rows are with them (`python -m benchmarks.huge_pages`).
 * The transposed 1-d convolution is one matrix product and four sums of its lines; PyTorch's sums run on both cores.
 * No way to write a dense layer's three products (operands exchanged, transposed before, another precision) was faster
   than XLA's dot by more than noise on four shapes of the MLP: all JAX libraries take the same time there.
-* 8 seeds of the MLP took 0.98-1.13 of eight runs one after the other under one `vmap`, 1.02 in a `lax.map`, 0.86 and
-  0.78 as eight steps in one program with and without stacking the results. The operations of a single step take 0.67 of
-  its 0.76 ms, so there is little that members could share.
-* `update adam` is of 25 seconds. In 6 the quartiles of both were 16-22 ms, and the medians 20.2 and 18.2.
-* LeNet-5's epoch takes a tenth less than its steps one by one where ten go to a call, as `experiments.train_cnn` does.
+* 8 seeds of the MLP take 0.95 of eight runs one after the other under one `vmap`: the operations of a single step take
+  nearly all of its time, so there is little that members could share.
+* `update adam` is of 25 seconds; in 6, quartiles are wide.
+* Between runs of an hour apart, medians of small rows moved by up to a fifth: other users share the processor.
 """
 
 
@@ -198,7 +199,7 @@ def target_lines(rows: list[dict[str, str]]) -> list[str]:
     for target in TARGETS:
         if not times_of(rows, target.row):
             lines.append(f"| {target.row} | {target.what} | {target.bound} | not measured |")
-    gains = list(conv_methods.ratios(conv_methods.read(), "kernel gradient").values())
+    gains = list(conv_methods.ratios(conv_methods.read(), "kernel gradient", "chosen_native").values())
     for row, what, value, bound, at_most, met in judged(rows, gains):
         sign = "≤" if at_most else "≥"
         lines.append(f"| {row} | {value:.3f} {what} | {sign} {bound} | {'met' if met else '**not met**'} |")

@@ -1,8 +1,9 @@
 """The tuned numbers by which kernels decide how to compute on CPU. GPU and TPU use none of those of convolutions.
 
-Measured on 28 November 2026 on two cores with jax 0.10.2 in float32. `python -m benchmarks.conv_methods` measures every
-method on 31 shapes and writes `benchmarks/conv_methods.md`; after a change of machine or version, run it and adjust the
-numbers here. Sizes count array entries.
+Measured on 28 and 30 November 2026 on two processors, two cores each, with jax 0.10.2 in float32; where the processors
+disagreed, neither loses against XLA's own. `python -m benchmarks.conv_methods` measures every method on 35 shapes and
+writes `benchmarks/conv_methods.md`; after a change of machine or version, run it and adjust the numbers here. Sizes
+count array entries.
 """
 
 # the choice of a method
@@ -10,7 +11,7 @@ FEW_GROUPS = 8  # largest number of groups to run one after the other
 FOLD_INPUTS = 16  # most input channels for which the forward pass folds columns
 FOLD_OUTPUTS = 8  # most output channels for which it does
 PAD_INPUTS = range(20, 128)  # input channels for which XLA calls YNNPACK, on one core, unless rows are appended
-PAD_PRODUCTS = 76_000_000  # fewest multiplications that are worth a second core
+PAD_PRODUCTS = 150_000_000  # fewest multiplications that are worth a second core
 PAD_ROWS = 0.3  # largest share of the outputs to compute and drop
 WASTED = 1.7  # multiplications per necessary one above which the input gradient leaves XLA's convolution
 UNFOLD_INPUTS = 6  # fewest input channels for an input gradient by matrix products
