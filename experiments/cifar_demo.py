@@ -1,12 +1,11 @@
 """The lectures' CIFAR-10 demonstration: a net of 22,466 parameters, its three best guesses, and how often it is right.
 
-    python -m experiments.cifar_demo                # 20,000 images, two passes: two minutes on one core
-    python -m experiments.cifar_demo --full         # all images, 20 passes: an hour
+    python -m experiments.cifar_demo                # all images, ten passes: some ten minutes
+    python -m experiments.cifar_demo --full         # thirty passes: half an hour
 
 The lectures show test images with the three likeliest classes beside them, and an accuracy of .7065. That is 65 of 92:
 no fraction of 200 images rounds to it. So few images leave an interval of .61 to .79 (Wilson's, 95 %), and a net whose
-accuracy lies inside is consistent with the demonstration, no more. Here the net learns CIFAR-10 from JPEG files, far
-shorter than in the browser.
+accuracy lies inside is consistent with the demonstration, no more. Here the net learns CIFAR-10 from JPEG files.
 
 (Lecture rows I, C7.)
 """
@@ -37,11 +36,11 @@ class Config(demonstrations.DemonstrationOptions):
     """Number of seeds, each of which draws the training images, parameters and batches."""
     dataset: str = "cifar10"
     """cifar10, a folder or archive of images of 32×32, or package.module:function."""
-    images: int = 20_000
+    images: int = 45_000
     """Training images."""
     test_images: int = 2000
     """Test images, the same for all seeds."""
-    epochs: int = 2
+    epochs: int = 10
     """Passes over the training images."""
 
 
@@ -156,7 +155,7 @@ def draw(config: Config, outcomes: demonstrations.Outcomes) -> Sequence[demonstr
 
 DEMONSTRATION = demonstrations.Demonstration(
     Config, load, lambda config: ("net",), run, judge, draw, check,
-    full={"images": 45_000, "test_images": 10_000, "epochs": 20},
+    full={"test_images": 10_000, "epochs": 30},
 )  # fmt: skip
 main, write = demonstrations.commands(DEMONSTRATION, __doc__)
 
