@@ -63,13 +63,13 @@ class Targets(NamedTuple):
 
 def to_corners(boxes: Num[ArrayLike, "... 4"]) -> Float[Array, "... 4"]:
     """Return (x₀, y₀, x₁, y₁) of boxes given as (x, y, width, height), the first two of the center."""
-    x, y, width, height = jnp.moveaxis(_boxes(boxes), -1, 0)
+    x, y, width, height = jnp.moveaxis(_boxes(boxes=boxes), -1, 0)
     return jnp.stack([x - width / 2, y - height / 2, x + width / 2, y + height / 2], -1)
 
 
 def to_centers(boxes: Num[ArrayLike, "... 4"]) -> Float[Array, "... 4"]:
     """Return (x, y, width, height) of boxes given as corners, the first two of the center."""
-    x0, y0, x1, y1 = jnp.moveaxis(_boxes(boxes), -1, 0)
+    x0, y0, x1, y1 = jnp.moveaxis(_boxes(boxes=boxes), -1, 0)
     return jnp.stack([(x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0], -1)
 
 
@@ -78,6 +78,9 @@ def iou(a: Num[ArrayLike, "... n 4"], b: Num[ArrayLike, "... m 4"]) -> Float[Arr
 
     Args:
         a, b: boxes by their corners. Corners in the wrong order make an area of 0.
+
+    Raises:
+        ValueError: if ``a`` or ``b`` has fewer than two axes, or a last one other than 4.
 
     Reference: M. Everingham et al., The PASCAL Visual Object Classes Challenge, 2010,
     https://doi.org/10.1007/s11263-009-0275-4.
@@ -90,7 +93,7 @@ def iou(a: Num[ArrayLike, "... n 4"], b: Num[ArrayLike, "... m 4"]) -> Float[Arr
 
     [Lecture row J]
     """
-    a, b = _boxes(a)[..., :, None, :], _boxes(b)[..., None, :, :]
+    a, b = _boxes(2, a=a)[..., :, None, :], _boxes(2, b=b)[..., None, :, :]
     low, high = jnp.maximum(a[..., :2], b[..., :2]), jnp.minimum(a[..., 2:], b[..., 2:])
     shared = _area(low, high)
     union = _area(a[..., :2], a[..., 2:]) + _area(b[..., :2], b[..., 2:]) - shared
@@ -229,7 +232,7 @@ def non_max_suppression(
     if limit < 1:
         raise ValueError(f"limit={limit}: must be at least 1")
     _check_share("iou_threshold", iou_threshold)
-    boxes, scores = _boxes(boxes), numerics.widen(scores)
+    boxes, scores = _boxes(2, boxes=boxes), numerics.widen(scores)
     if not len(boxes):
         raise ValueError("boxes: got none, allowed is at least one; boxes without area are padding")
     overlapping = iou(boxes, boxes) > iou_threshold
@@ -273,7 +276,7 @@ def match(
     [Lecture row J]
     """
     _check_share("iou_threshold", iou_threshold, zero=False)
-    boxes, truth, scores = _boxes(boxes), _boxes(truth), numerics.widen(scores)
+    boxes, truth, scores = _boxes(2, boxes=boxes), _boxes(2, truth=truth), numerics.widen(scores)
     if not len(truth):
         raise ValueError("truth: got no box, allowed is at least one; boxes without area are padding")
     overlaps = iou(boxes, truth)
@@ -359,7 +362,7 @@ def mean_average_precision(
 
     Reference: see `iou`. [Lecture row J]
     """
-    boxes, truth, scores = _boxes(boxes), _boxes(truth), numerics.widen(scores)
+    boxes, truth, scores = _boxes(2, boxes=boxes), _boxes(2, truth=truth), numerics.widen(scores)
     options = {"limit": limit, "iou_threshold": suppress, "score_threshold": score_threshold}
 
     def one(boxes, scores, truth, classes, number):  # of an image and a class
@@ -376,9 +379,15 @@ def mean_average_precision(
     return jnp.nanmean(jax.vmap(average_precision)(flat(score), flat(right), flat(true).sum(-1), flat(valid)))
 
 
-def _boxes(boxes: ArrayLike) -> Array:
-    numerics.refuse_complex(boxes=boxes)
-    return numerics.widen(boxes)
+def _boxes(least: int = 1, /, **named: ArrayLike) -> Array:
+    """Return one argument widened, if it has ``least`` axes or more, of which the last is 4."""
+    numerics.refuse_complex(**named)
+    ((name, boxes),) = named.items()
+    found = numerics.widen(boxes)
+    if found.ndim < least or found.shape[-1] != 4:
+        allowed = "a last axis of 4" if least == 1 else "shapes (..., n, 4), as (1, 4) for one box"
+        raise ValueError(f"{name}: got the shape {found.shape}, allowed are {allowed}")
+    return found
 
 
 def _area(low: Array, high: Array) -> Array:
