@@ -93,11 +93,11 @@ def test_bad_arguments_are_named(call, message):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: detection.iou(SQUARES[0], SQUARES), r"a: got the shape \(4,\), .*\(1, 4\) for one box"),
+        (lambda: detection.iou(SQUARES[0], SQUARES), r"a: got the shape \(4,\), allowed is \(..., n, 4\)"),
         (lambda: detection.iou(SQUARES, SQUARES[:, :3]), r"b: got the shape \(5, 3\)"),
         (lambda: detection.non_max_suppression(SQUARES[0], np.ones(5), limit=1), r"boxes: got the shape \(4,\)"),
         (lambda: detection.match(SQUARES, np.ones(5), SQUARES[0]), r"truth: got the shape \(4,\)"),
-        (lambda: detection.to_corners(SQUARES[:, :2]), r"boxes: got the shape \(5, 2\), allowed are a last axis of 4"),
+        (lambda: detection.to_corners(SQUARES[:, :2]), r"boxes: got the shape \(5, 2\), allowed is \(..., 4\)"),
         (lambda: detection.to_centers(np.ones((5, 5))), r"boxes: got the shape \(5, 5\)"),
     ],
 )

@@ -5,7 +5,8 @@
     found = detection.match(boxes[kept.index], scores[kept.index] * kept.valid, truth)
 
 Boxes are corners (x₀, y₀, x₁, y₁) with x to the right and y downwards, in pixels, and a box without area stands for
-padding. Outputs have static shapes. Functions take one image unless they say otherwise. [Lecture row J]
+padding; one box is (1, 4), and other shapes raise ValueError. Outputs have static shapes. Functions take one image unless
+they say otherwise. [Lecture row J]
 """
 
 from __future__ import annotations
@@ -78,9 +79,6 @@ def iou(a: Num[ArrayLike, "... n 4"], b: Num[ArrayLike, "... m 4"]) -> Float[Arr
 
     Args:
         a, b: boxes by their corners. Corners in the wrong order make an area of 0.
-
-    Raises:
-        ValueError: if ``a`` or ``b`` has fewer than two axes, or a last one other than 4.
 
     Reference: M. Everingham et al., The PASCAL Visual Object Classes Challenge, 2010,
     https://doi.org/10.1007/s11263-009-0275-4.
@@ -380,14 +378,11 @@ def mean_average_precision(
 
 
 def _boxes(least: int = 1, /, **named: ArrayLike) -> Array:
-    """Return one argument widened, if it has ``least`` axes or more, of which the last is 4."""
     numerics.refuse_complex(**named)
-    ((name, boxes),) = named.items()
-    found = numerics.widen(boxes)
-    if found.ndim < least or found.shape[-1] != 4:
-        allowed = "a last axis of 4" if least == 1 else "shapes (..., n, 4), as (1, 4) for one box"
-        raise ValueError(f"{name}: got the shape {found.shape}, allowed are {allowed}")
-    return found
+    ((name, boxes),) = ((name, numerics.widen(boxes)) for name, boxes in named.items())
+    if boxes.ndim < least or boxes.shape[-1] != 4:
+        raise ValueError(f"{name}: got the shape {boxes.shape}, allowed is (..., {'n, ' * (least > 1)}4)")
+    return boxes
 
 
 def _area(low: Array, high: Array) -> Array:
