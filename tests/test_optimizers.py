@@ -183,8 +183,8 @@ def run(optimizer, steps, params):
     return scan(params, jax.tree.map(lambda g: g[:steps], stream()))
 
 
-# ulps after a thousand steps. This Muon amplifies rounding: optax's own ends 89 from where it ends if all gradients are
-# the next larger floats; the two are 1 apart with JAX 0.10.2 and 24.5 with 0.12.0.1, which fuses their sums differently.
+# ulps after a thousand steps. This Muon amplifies rounding: optax's own ends 89 from where it ends if all gradients
+# are the next larger floats; the two are 1 apart with JAX 0.10.2, and 24.5 with 0.12.0.1.
 ALLOWED = {"muon_options": 89}
 
 

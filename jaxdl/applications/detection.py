@@ -5,8 +5,8 @@
     found = detection.match(boxes[kept.index], scores[kept.index] * kept.valid, truth)
 
 Boxes are corners (x₀, y₀, x₁, y₁) with x to the right and y downwards, in pixels, and a box without area stands for
-padding; one box is (1, 4), and other shapes raise ValueError. Outputs have static shapes. Functions take one image unless
-they say otherwise. [Lecture row J]
+padding; one box is (1, 4), and other shapes raise ValueError. Outputs have static shapes. Functions take one image
+unless they say otherwise. [Lecture row J]
 """
 
 from __future__ import annotations
