@@ -36,6 +36,13 @@ TEXT: Final[dict[str, Any]] = {"encoding": "utf-8", "errors": "backslashreplace"
 BATCH: Final = 64  # images in memory at a time
 
 
+COLUMNS: Final[dict[str, tuple[str, str]]] = {  # names of the two parts of `Prediction.best` in tables
+    "classes": ("class", "probability"),
+    "labels": ("class", "probability"),
+    "numbers": ("target", "number"),
+}
+
+
 class Prediction(NamedTuple):
     """The most probable classes of an image, with their probabilities; or all targets with theirs, or with numbers."""
 
@@ -56,9 +63,10 @@ class Config:
     top: int | None = None
     """Number of classes to print; by default 3, or all if there are fewer."""
     csv: Path | None = None
-    """Also write a table: a row per image with the classes and their probabilities."""
+    """Also write a table: a row per image with the classes and their probabilities, or the targets with numbers."""
     json: Path | None = None
-    """Also write a list of {"image": NAME, "classes": [{"class": NAME, "probability": P}, ...]}."""
+    """Also write a list of {"image": NAME, "classes": [{"class": NAME, "probability": P}, ...]}, or of {"image": NAME,
+    "targets": [{"target": NAME, "number": X}, ...]}."""
     skip_unreadable: bool = False
     """Leave out image files that cannot be read, and name each."""
     trust_run: bool = False
@@ -80,10 +88,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise ValueError(f"top={top} is not in 1 to {len(run.classes)}, the number of classes")
     images = image_files(config.images)
     _check_outputs(config, images)
-    shown = ".4g" if runs.task(run.config) == "numbers" else ".1%"
+    task = runs.task(run.config)
+    shown = ".4g" if task == "numbers" else ".1%"
     with contextlib.ExitStack() as outputs:
         writers = [
-            outputs.enter_context(writing(path, top))
+            outputs.enter_context(writing(path, top, task))
             for writing, path in ((writing_csv, config.csv), (writing_json, config.json))
             if path is not None
         ]
@@ -180,9 +189,9 @@ def predictions(run: runs.Run, paths: Sequence[Path], top: int, *, skip: bool = 
 
 
 @contextlib.contextmanager
-def writing_csv(path: Path, top: int) -> Iterator[Callable[[Prediction], None]]:
+def writing_csv(path: Path, top: int, task: str) -> Iterator[Callable[[Prediction], None]]:
     """Give a function that adds a row; the file appears once all rows are there."""
-    header = ["image", *(f"{name}_{i}" for i in range(1, top + 1) for name in ("class", "probability"))]
+    header = ["image", *(f"{name}_{i}" for i in range(1, top + 1) for name in COLUMNS[task])]
     with disk.replacing(path) as temporary, temporary.open("w", newline="", **TEXT) as file:
         rows = csv.writer(file)
         rows.writerow(header)
@@ -190,16 +199,17 @@ def writing_csv(path: Path, top: int) -> Iterator[Callable[[Prediction], None]]:
 
 
 @contextlib.contextmanager
-def writing_json(path: Path, top: int) -> Iterator[Callable[[Prediction], None]]:
+def writing_json(path: Path, top: int, task: str) -> Iterator[Callable[[Prediction], None]]:
     """Give a function that adds an object to the list; the file appears once all are there."""
     del top
+    several = "targets" if task == "numbers" else "classes"
     with disk.replacing(path) as temporary, temporary.open("w", **TEXT) as file:
         before = "["
 
         def add(found: Prediction) -> None:
             nonlocal before
-            classes = [{"class": name, "probability": probability} for name, probability in found.best]
-            file.write(f"{before}\n{json.dumps({'image': found.image, 'classes': classes}, ensure_ascii=False)}")
+            best = [dict(zip(COLUMNS[task], pair, strict=True)) for pair in found.best]
+            file.write(f"{before}\n{json.dumps({'image': found.image, several: best}, ensure_ascii=False)}")
             before = ","
 
         yield add

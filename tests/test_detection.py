@@ -5,6 +5,7 @@ import math
 
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import pytest
 
@@ -85,6 +86,23 @@ def test_the_three_outputs_of_yolov3_are_10_647_boxes():
     ],
 )
 def test_bad_arguments_are_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: detection.iou(SQUARES[0], SQUARES), r"a: got the shape \(4,\), allowed is \(..., n, 4\)"),
+        (lambda: detection.iou(SQUARES, SQUARES[:, :3]), r"b: got the shape \(5, 3\)"),
+        (lambda: detection.non_max_suppression(SQUARES[0], np.ones(5), limit=1), r"boxes: got the shape \(4,\)"),
+        (lambda: detection.match(SQUARES, np.ones(5), SQUARES[0]), r"truth: got the shape \(4,\)"),
+        (lambda: detection.to_corners(SQUARES[:, :2]), r"boxes: got the shape \(5, 2\), allowed is \(..., 4\)"),
+        (lambda: detection.to_centers(np.ones((5, 5))), r"boxes: got the shape \(5, 5\)"),
+    ],
+)
+def test_boxes_of_another_shape_are_named(call, message, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as where the library is used
     with pytest.raises(ValueError, match=message):
         call()
 

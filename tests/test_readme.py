@@ -4,6 +4,7 @@ import ast
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 
@@ -31,6 +32,33 @@ def run(folder, *command):
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *(ROOT / "docs").rglob("*.md"),
+]  # the changelog names what is gone
+RECIPES = {"jaxdl/data/reading/wine.py"}  # files that a page tells to write
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_files_and_folders_that_a_page_names_exist(page):
+    paths = re.findall(r"`((?:benchmarks|docs|experiments|jaxdl|tests)/[\w/.]*)`", page.read_text(encoding="utf-8"))
+    assert [path for path in paths if not (ROOT / path).exists() and path not in RECIPES] == []
+
+
+@pytest.mark.process
+def test_a_fork_as_the_guide_makes_it_runs_its_own_code(tmp_path):
+    (code,) = re.findall(r"```sh\n(cp -r .*?)```", GUIDE, re.S)
+    copy, rename, _ = code.splitlines()
+    shutil.copytree(ROOT / "experiments", tmp_path / "experiments", ignore=shutil.ignore_patterns("__pycache__"))
+    subprocess.run(["sh", "-ec", f"{copy}\n{rename}"], cwd=tmp_path, check=True)
+    source = "import sys, experiments.my_cnn.command as c; print(c.Config.EXPERIMENT, *sys.modules)"
+    name, *modules = run(tmp_path, "-c", source).split()
+    assert name == "my_cnn"
+    assert "experiments.my_cnn.trainer" in modules
+    assert not [module for module in modules if "train_cnn" in module]
 
 
 @pytest.mark.process

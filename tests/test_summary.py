@@ -1,12 +1,14 @@
 """`analysis.summary` against the lecture's table, published figures, nets by hand, and nonzero gradients."""
 
 import importlib.util
+import inspect
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from docs import make_zoo
 from experiments import summary as command
 from jaxdl import activations, analysis, initializers, models, nn, plots
 
@@ -239,6 +241,20 @@ def test_the_command_line_prints_and_draws(capsys, tmp_path):
     ]  # fmt: skip
     assert "61,706" in lines[-1]
     assert (tmp_path / "lenet5.png").stat().st_size > 5_000
+
+
+@pytest.mark.parametrize("name", sorted({net.name for net in make_zoo.NETS if len(net.in_shape) == 3}))
+def test_by_default_a_network_gets_the_images_that_it_was_made_for(name):
+    shape, classes = command.made_for(f"{name}(dropout=0.1)")
+    assert shape in [net.in_shape for net in make_zoo.NETS if net.name == name]
+    assert classes == inspect.signature(getattr(models, name)).parameters["num_classes"].default
+
+
+def test_the_command_line_needs_the_network_only(capsys):
+    assert command.main(["lenet5", "--markdown"]) == 0
+    assert "61,706" in capsys.readouterr().out
+    assert command.main(["lenet5", "--markdown", "--classes", "11", "--in-shape", "28", "28", "3"]) == 0
+    assert f"{61_706 + 85 + 2 * 6 * 25:,}" in capsys.readouterr().out
 
 
 def test_the_picture_has_a_block_per_part_that_says_what_it_is(vgg16):

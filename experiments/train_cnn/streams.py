@@ -141,7 +141,7 @@ def _size(config: Config, known: set[tuple[int, int]]) -> int | None:
     """
     if config.image_size is not None:
         return config.image_size
-    named = config.model.removeprefix("jaxdl.models:")
+    named = config.model.removeprefix("jaxdl.models:").partition("(")[0]
     if known and named in MADE_FOR:
         return MADE_FOR[named]
     sizes = streaming.peek(config.dataset)[1] | known

@@ -5,7 +5,8 @@
     found = detection.match(boxes[kept.index], scores[kept.index] * kept.valid, truth)
 
 Boxes are corners (x₀, y₀, x₁, y₁) with x to the right and y downwards, in pixels, and a box without area stands for
-padding. Outputs have static shapes. Functions take one image unless they say otherwise. [Lecture row J]
+padding; one box is (1, 4), and other shapes raise ValueError. Outputs have static shapes. Functions take one image
+unless they say otherwise. [Lecture row J]
 """
 
 from __future__ import annotations
@@ -63,13 +64,13 @@ class Targets(NamedTuple):
 
 def to_corners(boxes: Num[ArrayLike, "... 4"]) -> Float[Array, "... 4"]:
     """Return (x₀, y₀, x₁, y₁) of boxes given as (x, y, width, height), the first two of the center."""
-    x, y, width, height = jnp.moveaxis(_boxes(boxes), -1, 0)
+    x, y, width, height = jnp.moveaxis(_boxes(boxes=boxes), -1, 0)
     return jnp.stack([x - width / 2, y - height / 2, x + width / 2, y + height / 2], -1)
 
 
 def to_centers(boxes: Num[ArrayLike, "... 4"]) -> Float[Array, "... 4"]:
     """Return (x, y, width, height) of boxes given as corners, the first two of the center."""
-    x0, y0, x1, y1 = jnp.moveaxis(_boxes(boxes), -1, 0)
+    x0, y0, x1, y1 = jnp.moveaxis(_boxes(boxes=boxes), -1, 0)
     return jnp.stack([(x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0], -1)
 
 
@@ -90,7 +91,7 @@ def iou(a: Num[ArrayLike, "... n 4"], b: Num[ArrayLike, "... m 4"]) -> Float[Arr
 
     [Lecture row J]
     """
-    a, b = _boxes(a)[..., :, None, :], _boxes(b)[..., None, :, :]
+    a, b = _boxes(2, a=a)[..., :, None, :], _boxes(2, b=b)[..., None, :, :]
     low, high = jnp.maximum(a[..., :2], b[..., :2]), jnp.minimum(a[..., 2:], b[..., 2:])
     shared = _area(low, high)
     union = _area(a[..., :2], a[..., 2:]) + _area(b[..., :2], b[..., 2:]) - shared
@@ -229,7 +230,7 @@ def non_max_suppression(
     if limit < 1:
         raise ValueError(f"limit={limit}: must be at least 1")
     _check_share("iou_threshold", iou_threshold)
-    boxes, scores = _boxes(boxes), numerics.widen(scores)
+    boxes, scores = _boxes(2, boxes=boxes), numerics.widen(scores)
     if not len(boxes):
         raise ValueError("boxes: got none, allowed is at least one; boxes without area are padding")
     overlapping = iou(boxes, boxes) > iou_threshold
@@ -273,7 +274,7 @@ def match(
     [Lecture row J]
     """
     _check_share("iou_threshold", iou_threshold, zero=False)
-    boxes, truth, scores = _boxes(boxes), _boxes(truth), numerics.widen(scores)
+    boxes, truth, scores = _boxes(2, boxes=boxes), _boxes(2, truth=truth), numerics.widen(scores)
     if not len(truth):
         raise ValueError("truth: got no box, allowed is at least one; boxes without area are padding")
     overlaps = iou(boxes, truth)
@@ -359,7 +360,7 @@ def mean_average_precision(
 
     Reference: see `iou`. [Lecture row J]
     """
-    boxes, truth, scores = _boxes(boxes), _boxes(truth), numerics.widen(scores)
+    boxes, truth, scores = _boxes(2, boxes=boxes), _boxes(2, truth=truth), numerics.widen(scores)
     options = {"limit": limit, "iou_threshold": suppress, "score_threshold": score_threshold}
 
     def one(boxes, scores, truth, classes, number):  # of an image and a class
@@ -376,9 +377,12 @@ def mean_average_precision(
     return jnp.nanmean(jax.vmap(average_precision)(flat(score), flat(right), flat(true).sum(-1), flat(valid)))
 
 
-def _boxes(boxes: ArrayLike) -> Array:
-    numerics.refuse_complex(boxes=boxes)
-    return numerics.widen(boxes)
+def _boxes(least: int = 1, /, **named: ArrayLike) -> Array:
+    numerics.refuse_complex(**named)
+    ((name, boxes),) = ((name, numerics.widen(boxes)) for name, boxes in named.items())
+    if boxes.ndim < least or boxes.shape[-1] != 4:
+        raise ValueError(f"{name}: got the shape {boxes.shape}, allowed is (..., {'n, ' * (least > 1)}4)")
+    return boxes
 
 
 def _area(low: Array, high: Array) -> Array:

@@ -56,7 +56,17 @@ def test_a_run_learns_the_targets_and_its_files_say_them(pictures, tmp_path, kin
     assert "## Targets" in text
     assert not any(f"## {title}" in text for title in ("Classes", "Confidence", "Confusion matrix"))
     assert report.write(folder).name == "report.html"
-    assert predict.main([str(folder), str(pictures / "a" / "0.png")]) == 0
+    found, listing = folder.parent / "found.csv", folder.parent / "found.json"
+    given = [str(folder), str(pictures / "a" / "0.png"), "--csv", str(found), "--json", str(listing)]
+    assert predict.main(given) == 0
+    head, row = (line.split(",") for line in found.read_text().splitlines())
+    name, value, several = ("class", "probability", "classes") if kind == "labels" else ("target", "number", "targets")
+    assert head == ["image", f"{name}_1", f"{value}_1", f"{name}_2", f"{value}_2"]
+    assert row[1::2] == ["left", "right"]
+    (one,) = json.loads(listing.read_text())
+    assert [list(pair.items()) for pair in one[several]] == [
+        [(name, row[i]), (value, float(row[i + 1]))] for i in (1, 3)
+    ]
     said = capsys.readouterr().out
     assert "left" in said.splitlines()[-1]
     assert ("%" in said) == (kind == "labels")
