@@ -138,7 +138,9 @@ def test_outputs_are_those_of_pytorch(kind):
             array.uniform_(0.2, 2, generator=generator)
     net = nn.serial(**{f"part{i}": part for i, part in enumerate(ours)})
     names = {f"part{i}": str(i) for i, part in enumerate(theirs) if part.state_dict()}
-    params, state = interop.from_torch({name: a.numpy() for name, a in module.state_dict().items()}, net, in_shape, names)
+    params, state = interop.from_torch(
+        {name: a.numpy() for name, a in module.state_dict().items()}, net, in_shape, names
+    )
     x = np.random.default_rng(0).normal(size=(2, *in_shape)).astype(np.float32)
     with torch.no_grad():
         expected = module(torch.from_numpy(np.moveaxis(x, -1, 1).copy())).numpy()
