@@ -87,7 +87,7 @@ def test_tables_keep_their_layout(export, load, names):
     of = {path: str(i) for i, path in enumerate(net.children)}
     tensors = export(net, params, state, (3,), of)
     assert sorted(tensors) == (names or ["0/embeddings"])
-    np.testing.assert_array_equal([*tensors.values()][0], params["embed"]["table"])
+    np.testing.assert_array_equal(next(iter(tensors.values())), params["embed"]["table"])
     jax.tree.map(np.testing.assert_array_equal, load(tensors, net, (3,), of), (params, state))
 
 

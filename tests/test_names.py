@@ -101,7 +101,7 @@ def test_a_class_of_another_library_cannot_train_and_the_error_names_the_command
     base = type("Optimizer", (), {"__module__": library})
     own = type("Own", (base,), {"__init__": lambda self, params, lr=1e-3, eps=1e-8: None})
     monkeypatch.setattr("mine.Own", own, raising=False)
-    with pytest.raises(TypeError, match="Own is a class of PyTorch or Keras, .*experiments.same compares it"):
+    with pytest.raises(TypeError, match=r"Own is a class of PyTorch or Keras, .*experiments.same compares it"):
         names.make_optimizer(runs.optimizer(f"mine:Own{keywords}"), jnp.float32(1e-3))
 
 

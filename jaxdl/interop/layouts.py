@@ -320,7 +320,7 @@ def _keras_slot(op: nn.Op, own: str, name: str, flattened: tuple[int, ...] | Non
 
 
 def _flattened(seen: list[tuple[str, str, Any]]) -> dict[str, tuple[int, ...]]:
-    """Return, for each layer between a flatten and the next dense layer, which included, the flattened image's shape."""
+    """Return the flattened image's shape for each layer from a flatten to the next dense layer, which is included."""
     found, image = {}, None
     for path, kind, shape in seen:
         if kind == "flatten":
