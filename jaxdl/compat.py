@@ -3,10 +3,11 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh
 
-__all__ = ["coordination", "data_mesh", "gather", "shard_map", "whole"]
+__all__ = ["coordination", "data_mesh", "gather", "shard_map", "varying_like", "whole"]
 
 
 def coordination() -> Any:
@@ -38,6 +39,20 @@ def shard_map(f, *, mesh: Mesh, in_specs, out_specs):
     devices once more (jax issue 36886).
     """
     return jax.shard_map(f, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False)
+
+
+def varying_like(tree: Any, like: Any) -> Any:
+    """Return a tree whose arrays vary over the devices of a `jax.shard_map` as those of `like` do, too.
+
+    The carry of a loop must do so from its start. Elsewhere the tree comes back as it is.
+    """
+    if not jax.sharding.get_abstract_mesh().manual_axes:
+        return tree
+    leaves = [jnp.asarray(leaf) for leaf in jax.tree.leaves(like)]
+    keys = [jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) for leaf in leaves]
+    leaves = [jax.random.key_data(leaf) if key else leaf for leaf, key in zip(leaves, keys, strict=True)]
+    never = jnp.any(jnp.stack([jnp.any(leaf.ravel()[:0] != 0) for leaf in leaves]))  # false: the compiler drops it
+    return jax.tree.map(lambda leaf: jnp.where(never, leaf, leaf), tree)
 
 
 def whole(context: Any) -> bool:

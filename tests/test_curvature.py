@@ -141,3 +141,11 @@ def test_the_edges_of_the_noise_scale_and_its_batches():
         analysis.gradient_noise(jnp.ones((2, 1)), batch_size=0)
     with pytest.raises(ValueError, match=r"analysis\.watched made"):
         analysis.watched_layers(())
+
+
+def test_each_device_of_a_shard_map_finds_the_largest_eigenvalue_of_its_own_parameters():
+    mesh = jax.make_mesh((2,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    part, points = jax.sharding.PartitionSpec("data"), jnp.array([[1.0, 2.0], [3.0, 1.0]])
+    of = lambda x: analysis.largest_eigenvalue(jax.random.key(0), lambda p: (p**4).sum(), x[0])[None]
+    found = jax.jit(jax.shard_map(of, mesh=mesh, in_specs=part, out_specs=part))(points)
+    np.testing.assert_allclose(found, [12 * 4, 12 * 9], rtol=1e-5)

@@ -164,3 +164,48 @@ def test_lengths_of_few_bits_count_sequences_of_any_length(dtype):
     x = jnp.arange(300.0).reshape(1, 300, 1)
     reversed_ = layers.reverse_sequence(x, jnp.array([100], dtype))[0, :, 0]
     np.testing.assert_array_equal(reversed_, [*range(99, -1, -1), *range(100, 300)])
+
+
+# ---------------------------------------------------------------- on several devices, in jax.shard_map
+
+
+def lstm_of(x, *rest, **options):
+    start = jnp.zeros((*x.shape[:-2], 3))
+    return layers.lstm(x, (start, start), jnp.ones((4, 12)), jnp.ones((3, 12)), None, *rest, **options)[0]
+
+
+def gru_of(x, *rest, **options):
+    start = jnp.zeros((*x.shape[:-2], 3))
+    return layers.gru(x, start, jnp.ones((4, 9)), jnp.ones((3, 9)), None, None, *rest, **options)
+
+
+def rnn_of(x, *rest, **options):
+    return layers.rnn(x, jnp.zeros((*x.shape[:-2], 3)), jnp.ones((4, 3)), jnp.eye(3), None, *rest, **options)
+
+
+@pytest.mark.parametrize("run", [rnn_of, gru_of, lstm_of])
+@pytest.mark.parametrize("what", ["x", "lengths", "key"])
+def test_a_state_of_zeros_starts_a_sequence_that_is_split_over_devices(run, what):
+    """JAX asks that the carry of a loop varies over the devices from its start if it does at its end."""
+    mesh = jax.make_mesh((2,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    part = jax.sharding.PartitionSpec("data")
+    x, lengths = np.random.default_rng(0).normal(size=(2, 5, 4)).astype(np.float32), np.array([3, 5])
+    one = lambda x: run(x[0])
+    calls = {
+        "x": (one, x),
+        "lengths": (lambda n: jnp.nan_to_num(run(x[0], n[0])), lengths),
+        "key": (lambda key: run(x[0], zoneout_rate=0.5, train=True, key=key[0]), jax.random.split(jax.random.key(0))),
+    }
+    f, split = calls[what]
+    mapped = jax.shard_map(lambda part: f(part)[None], mesh=mesh, in_specs=part, out_specs=part)
+    expected = jnp.stack([f(split[i : i + 1]) for i in range(2)])
+    np.testing.assert_allclose(jax.jit(mapped)(split), expected, rtol=1e-6, atol=1e-7)
+    if what == "x":
+        grads = [jax.jit(jax.grad(lambda x, f=f: f(x).sum()))(x) for f in (mapped, lambda x: run(x))]
+        np.testing.assert_allclose(*grads, rtol=1e-5, atol=1e-6)
+
+
+def test_a_recurrent_bias_with_the_gates_of_pytorchs_is_refused_by_its_own_name(monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as in a program of a user
+    with pytest.raises(ValueError, match=r"recurrent_bias: got shape \(9,\), allowed is \(3,\)"):
+        layers.gru(jnp.ones((5, 4)), jnp.zeros(3), jnp.ones((4, 9)), jnp.ones((3, 9)), jnp.ones(9), jnp.ones(9))

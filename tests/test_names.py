@@ -13,7 +13,7 @@ import pytest
 from experiments.compare_optimizers import command as compare_optimizers
 from experiments.train_cnn import config as train_config
 from jaxdl import losses, models, optimizers, runs, studies
-from jaxdl.runs import names
+from jaxdl.runs import calling, names
 
 PARAMS = {
     "conv": {"kernel": jnp.full((3, 3, 2, 4), 0.1), "bias": jnp.zeros(4)},
@@ -91,6 +91,28 @@ def test_every_kind_takes_keywords():
 def test_a_folder_with_brackets_in_its_name_is_a_folder(tmp_path):
     with pytest.raises(FileNotFoundError, match="there is no such folder"):
         runs.dataset(str(tmp_path / "images (2: new)"))
+
+
+@pytest.mark.parametrize("library", ["torch.optim.optimizer", "keras.src.optimizers"])
+@pytest.mark.parametrize("keywords", ["", "(eps=1e-3)"])
+def test_a_class_of_another_library_cannot_train_and_the_error_names_the_command_that_compares_it(
+    library, keywords, monkeypatch
+):
+    base = type("Optimizer", (), {"__module__": library})
+    own = type("Own", (base,), {"__init__": lambda self, params, lr=1e-3, eps=1e-8: None})
+    monkeypatch.setattr("mine.Own", own, raising=False)
+    with pytest.raises(TypeError, match=r"Own is a class of PyTorch or Keras, .*experiments.same compares it"):
+        names.make_optimizer(runs.optimizer(f"mine:Own{keywords}"), jnp.float32(1e-3))
+
+
+@pytest.mark.parametrize("package", ["keras", "own_module"])
+def test_keras_without_its_backend_says_how_to_choose_one(package, monkeypatch):
+    def absent(name):
+        raise ModuleNotFoundError("No module named 'tensorflow'", name="tensorflow")
+
+    monkeypatch.setattr(calling.pkgutil, "resolve_name", absent)
+    with pytest.raises(ValueError, match="No module named 'tensorflow'; set KERAS_BACKEND=jax"):
+        calling.function("first", f"{package}.optimizers:Own", {})
 
 
 KINDS = {

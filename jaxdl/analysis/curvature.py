@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
-from jaxdl import numerics
+from jaxdl import compat, numerics
 from jaxdl.optimizers import hessian_product
 
 
@@ -94,6 +94,7 @@ def largest_eigenvalue(
         return (now, following, size, jnp.where(jnp.isnan(first), alpha, first)), (alpha, size)
 
     begin = (jnp.zeros_like(flat), start, jnp.zeros((), flat.dtype), jnp.full((), jnp.nan, flat.dtype))
+    begin = compat.varying_like(begin, flat)
     with jax.default_matmul_precision("highest"):
         _, (diagonal, beside) = jax.lax.scan(step, begin, None, length=min(iterations, flat.size))
         whole = jnp.diag(diagonal) + jnp.diag(beside[:-1], 1) + jnp.diag(beside[:-1], -1)

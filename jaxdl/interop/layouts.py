@@ -1,5 +1,6 @@
 """Convert between a network's params and state and another framework's flat dict of arrays by name."""
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -8,13 +9,40 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
+from jaxtyping import Array
 
 from jaxdl import nn
 
 Names = Mapping[str, str] | Callable[[nn.Layer], Mapping[str, str]]
 """{path of a leaf with parameters: its name in the other framework}, or a function layer → that."""
 
-NAMED = ("conv", "dense", "batch_norm")  # kinds of leaves whose arrays the other frameworks have, too
+_AFFINE = {"scale": "weight", "offset": "bias"}
+_TABLE = {"table": "weight"}
+# kinds of leaves whose arrays the other frameworks have, too: our names of arrays → PyTorch's, and → Keras'
+_TORCH = {
+    "conv": {"kernel": "weight", "bias": "bias"},
+    "dense": {"kernel": "weight", "bias": "bias"},
+    "batch_norm": {**_AFFINE, "mean": "running_mean", "var": "running_var"},
+    "conv_transpose": {"kernel": "weight", "bias": "bias"},
+    "layer_norm": _AFFINE,
+    "group_norm": _AFFINE,
+    "instance_norm": _AFFINE,
+    "rms_norm": {"scale": "weight"},
+    "prelu": {"slope": "weight"},
+    "embedding": _TABLE,
+    "unembedding": _TABLE,
+    "position_embedding": _TABLE,
+}
+_KERAS = {
+    "conv": {"kernel": "kernel", "bias": "bias"},
+    "dense": {"kernel": "kernel", "bias": "bias"},
+    "batch_norm": {"scale": "gamma", "offset": "beta", "mean": "moving_mean", "var": "moving_variance"},
+    "conv_transpose": {"kernel": "kernel", "bias": "bias"},
+    "layer_norm": {"scale": "gamma", "offset": "beta"},
+    "group_norm": {"scale": "gamma", "offset": "beta"},
+    "rms_norm": {"scale": "scale"},
+    "embedding": {"table": "embeddings"},
+}
 _SHOWN = 20  # how many names of a mismatch the message lists; the exception holds all of them
 
 
@@ -56,7 +84,8 @@ def from_torch(
     """Convert a PyTorch state dict to the params and state of ``layer``.
 
     Convolution kernels are transposed from (o, i, h, w) to (h, w, i, o) and dense kernels from (o, i) to (i, o); after
-    a flatten, a dense kernel's rows are reordered from (c, h, w) to (h, w, c). ``num_batches_tracked`` is ignored, and
+    a flatten, a dense kernel's rows and the entries of a norm or PReLU before it are reordered from (c, h, w) to
+    (h, w, c). ``num_batches_tracked`` is ignored, and
     so are the prefixes ``module.`` and ``_orig_mod.`` that DataParallel and `torch.compile` put before every name.
 
     Args:
@@ -85,7 +114,7 @@ def from_torch(
                [3., 6.]], dtype=float32)
     """
     wanted = {_present_name(name): a for name, a in tensors.items() if not name.endswith("num_batches_tracked")}
-    slots = _slots(layer, in_shape, _named(names, layer), _torch_slots)
+    slots = _slots(layer, in_shape, _named(names, layer), _TORCH, _torch_slot)
     return _fill(_unwrapped(wanted, {slot.name for slot in slots}), layer, in_shape, slots)
 
 
@@ -100,7 +129,7 @@ def to_torch(layer: nn.Layer, params: Any, state: Any, in_shape: Sequence[int], 
         >>> {name: array.shape for name, array in tensors.items()}
         {'1.weight': (2, 3), '1.bias': (2,)}
     """
-    return _export(params, state, _slots(layer, in_shape, _named(names, layer), _torch_slots))
+    return _export(params, state, _slots(layer, in_shape, _named(names, layer), _TORCH, _torch_slot))
 
 
 def from_keras(
@@ -116,7 +145,7 @@ def from_keras(
         >>> params["fc"]["kernel"].shape
         (3, 2)
     """
-    return _fill(dict(tensors), layer, in_shape, _slots(layer, in_shape, _named(names, layer), _keras_slots))
+    return _fill(dict(tensors), layer, in_shape, _slots(layer, in_shape, _named(names, layer), _KERAS, _keras_slot))
 
 
 def to_keras(layer: nn.Layer, params: Any, state: Any, in_shape: Sequence[int], names: Names) -> dict[str, Any]:
@@ -130,7 +159,7 @@ def to_keras(layer: nn.Layer, params: Any, state: Any, in_shape: Sequence[int], 
         >>> {name: array.shape for name, array in tensors.items()}
         {'dense_1/kernel': (3, 2), 'dense_1/bias': (2,)}
     """
-    return _export(params, state, _slots(layer, in_shape, _named(names, layer), _keras_slots))
+    return _export(params, state, _slots(layer, in_shape, _named(names, layer), _KERAS, _keras_slot))
 
 
 def renamed(layer: nn.Layer, rename: Callable[[str], str | None], what: str) -> dict[str, str]:
@@ -144,7 +173,7 @@ def renamed(layer: nn.Layer, rename: Callable[[str], str | None], what: str) -> 
     Raises:
         ValueError: if the network is of another family.
     """
-    paths = [path for path in nn.paths(layer) if nn.at(layer, path).op.kind in NAMED]
+    paths = [path for path in nn.paths(layer) if nn.at(layer, path).op.kind in _TORCH]
     names = {path: rename(path) for path in paths}
     foreign = [path for path, name in names.items() if name is None]
     if foreign or not paths:
@@ -218,38 +247,64 @@ def _named(names: Names, layer: nn.Layer) -> Mapping[str, str]:
     return found
 
 
-def _slots(layer: nn.Layer, in_shape: Sequence[int], names: Mapping[str, str], of_leaf) -> list[_Slot]:
+def _slots(layer: nn.Layer, in_shape: Sequence[int], names: Mapping[str, str], kinds, slot_of) -> list[_Slot]:
     """Return the arrays of all named leaves, in the network's order."""
     seen: list[tuple[str, str, Any]] = []
     trees = dict(zip(("params", "state"), _abstract(_noting(layer, "", seen), in_shape), strict=True))
     flattened, slots = _flattened(seen), []
     for path, name in names.items():
-        parts, kind = tuple(path.split("/")), nn.at(layer, path).op.kind
-        if kind not in NAMED:
-            raise ValueError(f"names: got {path!r}, whose kind is {kind}; allowed are paths of {', '.join(NAMED)}")
-        for slot in of_leaf(kind, name, flattened.get(path)):
-            if slot.path[0] in _get(trees[slot.tree], parts, {}):
-                slots.append(
-                    slot._replace(path=(*parts, *slot.path), like=_get(trees[slot.tree], (*parts, *slot.path)))
-                )
+        parts, op = tuple(path.split("/")), nn.at(layer, path).op
+        if op.kind not in kinds:
+            raise ValueError(f"names: got {path!r}, whose kind is {op.kind}; allowed are paths of {', '.join(kinds)}")
+        for own, there in kinds[op.kind].items():
+            tree = "state" if own in ("mean", "var") else "params"
+            if own in _get(trees[tree], parts, {}):
+                slot = slot_of(op, own, f"{name}{{}}{there}", flattened.get(path))
+                like = _get(trees[tree], (*parts, own))
+                slots.append(slot._replace(tree=tree, path=(*parts, own), like=like))
     return slots
 
 
-def _torch_slots(kind: str, name: str, flattened: tuple[int, ...] | None) -> list[_Slot]:
-    if kind == "batch_norm":
-        here = [("params", "scale", "weight"), ("params", "offset", "bias")]
-        here += [("state", "mean", "running_mean"), ("state", "var", "running_var")]
-        return [_Slot(tree, (own,), f"{name}.{there}", _same, _same) for tree, own, there in here]
-    if kind == "conv":
-        ours, theirs = lambda w: w.transpose(2, 3, 1, 0), lambda k: k.transpose(3, 2, 0, 1)
-    elif flattened is None:
-        ours, theirs = lambda w: w.T, lambda k: k.T
-    else:
-        height, width, channels = flattened
-        ours = lambda w: w.reshape(-1, channels, height, width).transpose(2, 3, 1, 0).reshape(-1, len(w))
-        theirs = lambda k: k.reshape(height, width, channels, -1).transpose(3, 2, 0, 1).reshape(k.shape[1], -1)
-    kernel = _Slot("params", ("kernel",), f"{name}.weight", ours, theirs)
-    return [kernel, _Slot("params", ("bias",), f"{name}.bias", _same, _same)]
+def _torch_slot(op: nn.Op, own: str, name: str, flattened: tuple[int, ...] | None) -> _Slot:
+    slot = _Slot("", (), name.format("."), _same, _same)
+    if own == "kernel" and op.kind == "dense":
+        ours, theirs = (lambda w: w.T), (lambda k: k.T)
+        if flattened is not None:
+            ours, theirs = (lambda w: _rows_last(w.T, flattened)), (lambda k: _rows_first(k, flattened).T)
+        return slot._replace(to_ours=ours, to_theirs=theirs)
+    if own == "kernel" and op.kind == "conv":
+        ours = lambda w: jnp.moveaxis(w, (1, 0), (-2, -1))
+        return slot._replace(to_ours=ours, to_theirs=lambda k: jnp.moveaxis(k, (-2, -1), (1, 0)))
+    if own == "kernel":  # of a transposed convolution, whose groups divide PyTorch's inputs and our outputs
+        groups = op.groups
+        ours = lambda w: jnp.moveaxis(_regrouped(w, groups), (0, 1), (-2, -1))
+        return slot._replace(to_ours=ours, to_theirs=lambda k: _degrouped(jnp.moveaxis(k, (-2, -1), (0, 1)), groups))
+    if flattened is None or op.kind == "dense" or own == "table":
+        return slot
+    return slot._replace(to_ours=lambda a: _rows_last(a, flattened), to_theirs=lambda a: _rows_first(a, flattened))
+
+
+def _rows_last(rows: Array, image: tuple[int, ...]) -> Array:
+    """Put the rows of a flattened image from the order (c, h, w) into (h, w, c)."""
+    height, width, channels = image
+    return jnp.moveaxis(rows.reshape(channels, height, width, *rows.shape[1:]), 0, 2).reshape(rows.shape)
+
+
+def _rows_first(rows: Array, image: tuple[int, ...]) -> Array:
+    """Undo `_rows_last`."""
+    return jnp.moveaxis(rows.reshape(*image, *rows.shape[1:]), 2, 0).reshape(rows.shape)
+
+
+def _regrouped(w: Array, groups: int) -> Array:
+    """Turn (groups · i, o, ...) into (i, groups · o, ...)."""
+    parts = w.reshape(groups, -1, *w.shape[1:]).swapaxes(0, 1)
+    return parts.reshape(parts.shape[0], -1, *w.shape[2:])
+
+
+def _degrouped(w: Array, groups: int) -> Array:
+    """Undo `_regrouped`."""
+    parts = w.reshape(w.shape[0], groups, -1, *w.shape[2:]).swapaxes(0, 1)
+    return parts.reshape(-1, *parts.shape[2:])
 
 
 def _present_name(name: str) -> str:
@@ -257,25 +312,22 @@ def _present_name(name: str) -> str:
     return re.sub(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)", r"\1\2", name)
 
 
-def _keras_slots(kind: str, name: str, flattened: tuple[int, ...] | None) -> list[_Slot]:
+def _keras_slot(op: nn.Op, own: str, name: str, flattened: tuple[int, ...] | None) -> _Slot:
     del flattened  # Keras is channels last, as jaxdl is
-    here = [("params", "kernel", "kernel"), ("params", "bias", "bias")]
-    if kind == "batch_norm":
-        here = [("params", "scale", "gamma"), ("params", "offset", "beta")]
-        here += [("state", "mean", "moving_mean"), ("state", "var", "moving_variance")]
-    return [_Slot(tree, (own,), f"{name}/{there}", _same, _same) for tree, own, there in here]
+    turned = own == "kernel" and op.kind == "conv_transpose"  # its kernels are (..., out, in)
+    convert = (lambda k: k.swapaxes(-2, -1)) if turned else _same
+    return _Slot("", (), name.format("/"), convert, convert)
 
 
 def _flattened(seen: list[tuple[str, str, Any]]) -> dict[str, tuple[int, ...]]:
-    """Return, for each dense layer that follows a flatten, the shape of the flattened image."""
+    """Return the flattened image's shape for each layer from a flatten to the next dense layer, which is included."""
     found, image = {}, None
     for path, kind, shape in seen:
         if kind == "flatten":
             image = shape if len(shape) == 3 else None
-        elif kind == "dense":
-            if image is not None:
-                found[path] = image
-            image = None
+        elif image is not None and shape == (math.prod(image),):
+            found[path] = image
+        image = None if kind == "dense" else image
     return found
 
 

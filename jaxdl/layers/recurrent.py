@@ -18,7 +18,7 @@ from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Integer
 
-from jaxdl import numerics
+from jaxdl import compat, numerics
 from jaxdl.layers.linear import dense
 from jaxdl.layers.stochastic import Rate, check_rate, zoneout, zoneout_mean
 from jaxdl.words import own_words
@@ -120,7 +120,7 @@ def gru_cell(
         recurrent_bias: c, inside the reset gate.
 
     Raises:
-        ValueError: a number of columns that is not 3 · units.
+        ValueError: a number of columns that is not 3 · units, or a recurrent bias of another shape than (units,).
 
     Reference: Cho et al., Learning phrase representations using RNN encoder-decoder, 2014.
     https://arxiv.org/abs/1406.1078.
@@ -137,6 +137,9 @@ def gru_cell(
     if jnp.shape(kernel)[-1] != 3 * units:
         raise ValueError(f"kernel: got {jnp.shape(kernel)[-1]} columns, allowed are 3 · units = {3 * units}")
     if recurrent_bias is not None:
+        if jnp.shape(recurrent_bias) != (units,):
+            got = f"recurrent_bias: got shape {jnp.shape(recurrent_bias)}, allowed is {(units,)}"
+            raise ValueError(f"{got}, that of the candidate; those of the gates r and z belong into bias")
         recurrent_bias = jnp.pad(jnp.asarray(recurrent_bias), (2 * units, 0))
     of_x, of_h = dense(x, kernel, bias), dense(h, recurrent_kernel, recurrent_bias)
     r, z = jnp.split(lax.logistic(of_x[..., : 2 * units] + of_h[..., : 2 * units]), 2, axis=-1)
@@ -333,6 +336,7 @@ def _run(cell: Callable, state: Any, x: ArrayLike, parameters: tuple, lengths, r
     one_input = jax.ShapeDtypeStruct((*x.shape[:-2], x.shape[-1]), x.dtype)
     state = jax.tree.map(jnp.asarray, state)
     state = jax.tree.map(lambda a, b: a.astype(b.dtype), state, jax.eval_shape(cell, state, one_input, parameters))
+    state = compat.varying_like(state, (x, parameters, rates, lengths, keys))
     running = None if running is None else jnp.moveaxis(running, -1, 0)
     _, states = lax.scan(step, state, (jnp.moveaxis(x, -2, 0), keys, running))
     states = jax.tree.map(lambda states: jnp.moveaxis(states, 0, -2), states)

@@ -151,7 +151,8 @@ def _imported(argument: str, name: str) -> Callable[..., Any]:
 def _hint(package: str, error: Exception) -> str:
     if package in BRIDGED and isinstance(error, ModuleNotFoundError) and error.name == package:
         return "install it with `pip install 'jaxdl[bridges]'`"
-    return "set KERAS_BACKEND=jax" if package == "keras" else "the form is package.module:function"
+    keras = package == "keras" or getattr(error, "name", None) == "tensorflow"  # Keras' backend unless one is chosen
+    return "set KERAS_BACKEND=jax" if keras else "the form is package.module:function"
 
 
 def unknown(argument: str, text: str, name: str, known: Iterable[str]) -> str:

@@ -13,6 +13,7 @@ import optax
 from flax import linen
 
 from jaxdl import data, interop, losses, models, nn, optimizers, studies
+from jaxdl.compare.bridges import bridged
 from jaxdl.runs.calling import Named, called, function, is_path, parse, unknown
 
 _REASONS: Final = {  # of optimizers that a learning rate alone does not make
@@ -114,8 +115,13 @@ def make_optimizer(factory: Callable[..., Any], learning_rate: Any, **options: A
     """Call a factory.
 
     Raises:
-        TypeError: if it does not return an optimizer.
+        TypeError: if it does not return an optimizer, or is a class of PyTorch's or Keras', which cannot run in JAX's
+            programs with a traced rate.
     """
+    made = factory.func if isinstance(factory, functools.partial) else factory
+    if bridged(made) is not made:
+        said = "is a class of PyTorch or Keras, which compiled runs cannot call; python -m experiments.same compares it"
+        raise TypeError(f"{made.__name__} {said} with another optimizer step by step")
     found = factory(learning_rate, **options)
     if not isinstance(found, optax.GradientTransformation):
         raise TypeError(f"it returned {type(found).__name__}, not an optax.GradientTransformation")

@@ -10,7 +10,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxdl import losses, nn, schedules
+from jaxdl import initializers, losses, nn, schedules
 
 PAGE = (pathlib.Path(__file__).parents[2] / "docs" / "coming_from.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.S)
@@ -30,7 +30,7 @@ def test_the_code_runs(tmp_path, monkeypatch, capsys):
 def test_every_row_of_the_table_leads_to_a_section():
     targets = re.findall(r"^\| \[[^]]+\]\(#([a-z-]+)\)", PAGE, re.M)
     headings = {re.sub(r"[^a-z ]", "", line.lower()).replace(" ", "-") for line in re.findall(r"^## (.+)$", PAGE, re.M)}
-    assert len(targets) == len(re.findall(r"^\| \[", PAGE, re.M)) == 18
+    assert len(targets) == len(re.findall(r"^\| \[", PAGE, re.M)) == 19
     assert {*targets} | {"a-loop"} == headings
 
 
@@ -55,3 +55,32 @@ def test_the_defaults_that_the_table_names():
     np.testing.assert_allclose(each.sum() / weights[labels].sum(), (nll * [1, 3, 3]).sum() / 7, rtol=1e-6)
     theirs = optax.piecewise_constant_schedule(0.1, {30: 0.1})
     assert np.allclose([schedules.step(0.1, {30: 0.1})(t) for t in (29, 30)], [theirs(t) for t in (29, 30)], rtol=1e-7)
+
+
+@pytest.mark.parametrize(("total", "rise"), [(20, 0.3), (100, 0.25), (1000, 0.3)])
+def test_one_cycle_of_a_step_less_is_pytorchs(total, rise):
+    """PyTorch's OneCycleLR, written out: half cosines to step rise · total - 1 and on to total - 1."""
+    top, end = rise * total - 1, total - 1
+    half = lambda a, b, part: b + (a - b) * (1 + np.cos(np.pi * part)) / 2
+    first, last = 0.1 / 25, 0.1 / 25 / 1e4
+    expected = [
+        half(first, 0.1, t / top) if t <= top else half(0.1, last, (t - top) / (end - top)) for t in range(total)
+    ]
+    found = [schedules.one_cycle(total - 1, 0.1, rise)(t) for t in range(total)]
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-7)
+    assert not np.allclose([schedules.one_cycle(total, 0.1, rise)(t) for t in range(total)], expected, rtol=1e-4)
+
+
+def test_initial_weights_are_those_that_the_table_names():
+    draw = lambda layer: layer.init(jax.random.key(0), (500,))[0]
+    ours, pytorchs = (
+        draw(nn.Dense(400)),
+        draw(nn.Dense(400, kernel_init=initializers.variance_scaling(1 / 3, "fan_in", "uniform"))),
+    )
+    flaxs = flax.linen.Dense(400).init(jax.random.key(0), jnp.ones(500))["params"]
+    for params in (ours, flaxs):
+        np.testing.assert_allclose(params["kernel"].std(), 500**-0.5, rtol=0.02)
+        assert not params["bias"].any()
+    largest = [float(jnp.abs(params["kernel"]).max()) * 500**0.5 for params in (ours, flaxs, pytorchs)]
+    assert largest[0] > 4 > 2.3 > largest[1] > 2.2  # flax cuts at two deviations, scaled up
+    assert 0.999 < largest[2] <= 1

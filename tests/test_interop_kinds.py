@@ -1,0 +1,149 @@
+"""Arrays of PyTorch's and Keras' layers, kind by kind: where each entry goes, and the outputs of torch itself."""
+
+import itertools
+
+import jax
+import numpy as np
+import pytest
+
+from jaxdl import interop, nn
+from jaxdl.interop import layouts
+
+IMAGE, FLAT = (4, 3, 2), 24  # height, width, channels
+KEY = jax.random.key(0)
+
+
+def ramp(*shape):
+    return np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
+
+
+def in_place(i, j, c):
+    """Return the index of a place of the image in PyTorch's flattened order."""
+    return c * IMAGE[0] * IMAGE[1] + i * IMAGE[1] + j
+
+
+FLATTENED = {  # a layer behind a flatten -> its arrays there and here, one entry per place and channel
+    "batch_norm": (
+        nn.BatchNorm(), {"weight": "scale", "bias": "offset", "running_mean": "mean", "running_var": "var"},
+    ),
+    "layer_norm": (nn.LayerNorm(), {"weight": "scale", "bias": "offset"}),
+    "rms_norm": (nn.RMSNorm(), {"weight": "scale"}),
+    "prelu": (nn.PReLU(), {"weight": "slope"}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", FLATTENED)
+def test_arrays_between_a_flatten_and_a_dense_layer_are_reordered(kind):
+    leaf, arrays = FLATTENED[kind]
+    net = nn.serial(flat=nn.flatten, drop=nn.Dropout(0.1), between=leaf, fc=nn.Dense(2), last=leaf)
+    rows = {f"1.{there}": k + ramp(FLAT) for k, there in enumerate(arrays)}
+    rows |= {"2.weight": ramp(2, FLAT), "2.bias": ramp(2)} | {f"3.{there}": ramp(2) for there in arrays}
+    names = {"between": "1", "fc": "2", "last": "3"}
+    params, state = interop.from_torch(rows, net, IMAGE, names)
+    for there, own in arrays.items():
+        found = {**params["between"], **state.get("between", {})}[own].reshape(IMAGE)
+        for place in itertools.product(*map(range, IMAGE)):
+            assert found[place] == rows[f"1.{there}"][in_place(*place)]
+        last = {**params["last"], **state.get("last", {})}[own]
+        np.testing.assert_array_equal(last, ramp(2))  # behind the dense layer nothing is flattened
+    back = interop.to_torch(net, params, state, IMAGE, names)
+    jax.tree.map(np.testing.assert_array_equal, back, rows)
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("window", [(3,), (3, 2)])
+def test_every_entry_of_a_kernel_has_its_place(groups, transposed, window):
+    of_each, out_of_each = 2, 3  # channels of each group
+    makers = {(1, False): nn.Conv1d, (1, True): nn.ConvTranspose1d, (2, False): nn.Conv, (2, True): nn.ConvTranspose}
+    size = window[0] if len(window) == 1 else window
+    leaf = makers[len(window), transposed](groups * out_of_each, size, groups=groups, bias=False)
+    in_shape, names = (*(5 for _ in window), groups * of_each), {"conv": "conv"}
+    shape = (groups * of_each, out_of_each) if transposed else (groups * out_of_each, of_each)
+    tensors = {"conv.weight": ramp(*shape, *window)}
+    params, state = interop.from_torch(tensors, nn.serial(conv=leaf), in_shape, names)
+    kernel = params["conv"]["kernel"]
+    assert kernel.shape == (*window, of_each, groups * out_of_each)
+    for g, i, o in itertools.product(range(groups), range(of_each), range(out_of_each)):
+        at = (g * of_each + i, o) if transposed else (g * out_of_each + o, i)
+        np.testing.assert_array_equal(kernel[..., i, g * out_of_each + o], tensors["conv.weight"][at])
+    back = interop.to_torch(nn.serial(conv=leaf), params, state, in_shape, names)
+    np.testing.assert_array_equal(back["conv.weight"], tensors["conv.weight"])
+
+
+TABLES = nn.serial(embed=nn.Embedding(5, 4), place=nn.PositionEmbedding(3), out=nn.Unembedding(5))
+
+
+@pytest.mark.parametrize(
+    ("export", "load", "names"),
+    [
+        (interop.to_torch, interop.from_torch, ["0.weight", "1.weight", "2.weight"]),
+        (interop.to_keras, interop.from_keras, None),
+    ],
+)
+def test_tables_keep_their_layout(export, load, names):
+    net = TABLES if names else nn.serial(embed=TABLES.children["embed"])
+    params, state = net.init(KEY, (3,))
+    of = {path: str(i) for i, path in enumerate(net.children)}
+    tensors = export(net, params, state, (3,), of)
+    assert sorted(tensors) == (names or ["0/embeddings"])
+    np.testing.assert_array_equal(next(iter(tensors.values())), params["embed"]["table"])
+    jax.tree.map(np.testing.assert_array_equal, load(tensors, net, (3,), of), (params, state))
+
+
+@pytest.mark.parametrize("export", [interop.to_torch, interop.to_keras])
+def test_a_kind_whose_arrays_differ_is_refused_by_name(export):
+    net = nn.serial(lstm=nn.LSTM(3))
+    with pytest.raises(ValueError, match="names: got 'lstm', whose kind is lstm; allowed are paths of conv, dense"):
+        export(net, *net.init(KEY, (5, 4)), (5, 4), {"lstm": "lstm"})
+
+
+def of_torch():
+    """Return PyTorch's module, ours and the shape of an input, for every kind."""
+    torch = pytest.importorskip("torch", reason="the outputs are PyTorch's")
+    t = torch.nn
+    conv, ours = t.Conv2d(3, 4, 3), nn.Conv(4, 3, padding=0)
+    return torch, {
+        "batch_norm": ([conv, t.Flatten(), t.BatchNorm1d(120)], [ours, nn.flatten, nn.BatchNorm()], (8, 7, 3)),
+        "layer_norm": ([conv, t.Flatten(), t.LayerNorm(120)], [ours, nn.flatten, nn.LayerNorm()], (8, 7, 3)),
+        "rms_norm": ([conv, t.Flatten(), t.RMSNorm(120, 1e-6)], [ours, nn.flatten, nn.RMSNorm()], (8, 7, 3)),
+        "prelu": ([conv, t.PReLU(4), t.Flatten()], [ours, nn.PReLU(), nn.flatten], (8, 7, 3)),
+        "dense": ([conv, t.Flatten(), t.Linear(120, 2)], [ours, nn.flatten, nn.Dense(2)], (8, 7, 3)),
+        "group_norm": ([conv, t.GroupNorm(2, 4), t.Flatten()], [ours, nn.GroupNorm(2), nn.flatten], (8, 7, 3)),
+        "instance_norm": (
+            [conv, t.InstanceNorm2d(4, affine=True), t.Flatten()], [ours, nn.InstanceNorm(), nn.flatten], (8, 7, 3),
+        ),
+        "conv": ([t.Conv1d(4, 6, 3, groups=2)], [nn.Conv1d(6, 3, padding=0, groups=2)], (9, 4)),
+        "conv_transpose": (
+            [t.ConvTranspose2d(4, 6, 3, stride=2, padding=1, groups=2)],
+            [nn.ConvTranspose(6, 3, stride=2, padding=1, groups=2)],
+            (5, 4, 4),
+        ),
+    }  # fmt: skip
+
+
+OUTPUTS = [kind for kind in layouts._TORCH if not kind.endswith("embedding")]  # a look-up shows no layout
+
+
+@pytest.mark.parametrize("kind", OUTPUTS)
+def test_outputs_are_those_of_pytorch(kind):
+    torch, modules = of_torch()
+    theirs, ours, in_shape = modules[kind]
+    if nn.flatten in ours and kind != "dense":
+        theirs, ours = [*theirs, torch.nn.Linear(120, 2)], [*ours, nn.Dense(2)]
+    module = torch.nn.Sequential(*theirs).eval()
+    generator = torch.Generator().manual_seed(0)
+    for array in module.state_dict().values():
+        if array.is_floating_point():
+            array.uniform_(0.2, 2, generator=generator)
+    net = nn.serial(**{f"part{i}": part for i, part in enumerate(ours)})
+    names = {f"part{i}": str(i) for i, part in enumerate(theirs) if part.state_dict()}
+    params, state = interop.from_torch(
+        {name: a.numpy() for name, a in module.state_dict().items()}, net, in_shape, names
+    )
+    x = np.random.default_rng(0).normal(size=(2, *in_shape)).astype(np.float32)
+    with torch.no_grad():
+        expected = module(torch.from_numpy(np.moveaxis(x, -1, 1).copy())).numpy()
+    found, _ = jax.jit(net.apply)(params, state, x)
+    found = np.moveaxis(found, -1, 1)
+    assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()
