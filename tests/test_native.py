@@ -366,6 +366,34 @@ def test_the_interpreter_leaves_with_a_step_in_flight(kept):
 
 @pytest.mark.process
 @needs_onednn
+@pytest.mark.parametrize(
+    ("raising", "said"), [("KeyboardInterrupt('mine')", "KeyboardInterrupt"), ("OSError('mine')", "mine")]
+)
+def test_what_a_signal_raises_in_the_handler_is_not_lost(raising, said):
+    # a small product in a loop runs on the main thread, where Python handles signals
+    code = f"""
+        import signal
+        def handle(*_):
+            raise {raising}
+        signal.signal(signal.SIGALRM, handle)
+        kernel = jnp.ones((3, 3, 8, 8)) / 72
+        f = jax.jit(lambda x: jax.lax.fori_loop(
+            0, 5000, lambda i, x: layers.conv2d(x, kernel, padding="SAME", method="native"), x))
+        x = jnp.ones((2, 8, 8, 8))
+        expected = f(x)
+        for _ in range(3):
+            signal.setitimer(signal.ITIMER_REAL, 0.1)
+            try:
+                f(x).block_until_ready()
+            except BaseException as error:  # the handler of the signal runs in XLA's call, or after it
+                print({said!r} in repr(error))
+        assert (f(x) == expected).all()
+    """
+    assert run(code).split() == ["True"] * 3
+
+
+@pytest.mark.process
+@needs_onednn
 def test_a_forked_process_is_told_so():
     code = """
         import os

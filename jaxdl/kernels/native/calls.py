@@ -3,11 +3,13 @@
 import atexit
 import contextlib
 import ctypes as c
+import dis
 import functools
 import math
 import os
 import threading
 import time
+import types
 from typing import ClassVar
 
 import jax
@@ -23,6 +25,7 @@ from jaxdl.kernels.windows import Axis
 TARGET = "jaxdl_onednn_convolution"  # of the custom call; its one attribute is a Descriptor's numbers
 _CHOSEN = ("float32",)  # bfloat16 runs, and is not faster on every CPU
 _QUIET = 0.2  # seconds
+_raise_in = c.pythonapi.PyThreadState_SetAsyncExc
 
 
 class _State:
@@ -116,9 +119,41 @@ def _finish() -> None:
         time.sleep(_QUIET / 10)
 
 
+def _entered_without_signals(f: types.FunctionType) -> types.FunctionType:
+    """Make Python run the handlers of pending signals inside `f` instead of at its entry, where nothing can be caught.
+
+    Python looks for signals at the instruction RESUME of a function's entry, and not where its argument says that it
+    resumes after a "yield from".
+    """
+    offset = next((one.offset for one in dis.get_instructions(f) if (one.opname, one.arg) == ("RESUME", 0)), None)
+    if offset is not None:
+        code = bytearray(f.__code__.co_code)
+        code[offset + 1] = 2
+        f.__code__ = f.__code__.replace(co_code=bytes(code))
+    return f
+
+
 @structures.Handler
+@_entered_without_signals
 def _handler(pointer):
-    frame, thread = pointer.contents, threading.get_ident()
+    """Answer XLA. No exception may leave: ctypes would drop it, and XLA take what is in a register as the answer."""
+    interrupted = False
+    while True:
+        try:
+            answer = _answer(pointer.contents)
+            break
+        except KeyboardInterrupt:  # XLA may run the call on the main thread; the product is computed anew
+            interrupted = True
+        except BaseException as error:  # also what the handler of another signal raised
+            answer = _error(pointer.contents, structures.INTERNAL, f"{type(error).__name__}: {error}")
+            break
+    if interrupted:  # for the caller of XLA; Python looks for it after a call, and so not after a map
+        [*map(_raise_in, (c.c_ulong(threading.get_ident()),), (c.py_object(KeyboardInterrupt),))]
+    return answer
+
+
+def _answer(frame: structures.CallFrame) -> int | None:
+    thread = threading.get_ident()
     _State.running.add(thread)
     try:
         if frame.extension:
