@@ -25,6 +25,8 @@ from jaxdl.kernels.windows import Axis
 TARGET = "jaxdl_onednn_convolution"  # of the custom call; its one attribute is a Descriptor's numbers
 _CHOSEN = ("float32",)  # bfloat16 runs, and is not faster on every CPU
 _QUIET = 0.2  # seconds
+_RAISED = (ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, OSError, RuntimeError, SystemExit)
+_RAISED += (TypeError, ValueError)
 _raise_in = c.pythonapi.PyThreadState_SetAsyncExc
 
 
@@ -136,7 +138,7 @@ def _entered_without_signals(f: types.FunctionType) -> types.FunctionType:
 @structures.Handler
 @_entered_without_signals
 def _handler(pointer):
-    """Answer XLA. No exception may leave: ctypes would drop it, and XLA take what is in a register as the answer."""
+    """Answer XLA. An exception must not leave: ctypes would drop it, and XLA take what is in a register as the answer."""
     interrupted = False
     while True:
         try:
@@ -144,11 +146,11 @@ def _handler(pointer):
             break
         except KeyboardInterrupt:  # XLA may run the call on the main thread; the product is computed anew
             interrupted = True
-        except BaseException as error:  # also what the handler of another signal raised
+        except _RAISED as error:  # by the handler of another signal
             answer = _error(pointer.contents, structures.INTERNAL, f"{type(error).__name__}: {error}")
             break
     if interrupted:  # for the caller of XLA; Python looks for it after a call, and so not after a map
-        [*map(_raise_in, (c.c_ulong(threading.get_ident()),), (c.py_object(KeyboardInterrupt),))]
+        _ = [*map(_raise_in, (c.c_ulong(threading.get_ident()),), (c.py_object(KeyboardInterrupt),))]
     return answer
 
 
