@@ -138,7 +138,7 @@ def _entered_without_signals(f: types.FunctionType) -> types.FunctionType:
 @structures.Handler
 @_entered_without_signals
 def _handler(pointer):
-    """Answer XLA. An exception must not leave: ctypes would drop it, and XLA take what is in a register as the answer."""
+    """Answer XLA. No exception may leave: ctypes would drop it, and XLA take any value for the answer."""
     interrupted = False
     while True:
         try:
