@@ -3,16 +3,19 @@
 import atexit
 import contextlib
 import ctypes as c
+import dis
 import functools
 import math
 import os
 import threading
 import time
+import types
 from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Array, Inexact
 
@@ -22,6 +25,9 @@ from jaxdl.kernels.windows import Axis
 TARGET = "jaxdl_onednn_convolution"  # of the custom call; its one attribute is a Descriptor's numbers
 _CHOSEN = ("float32",)  # bfloat16 runs, and is not faster on every CPU
 _QUIET = 0.2  # seconds
+_RAISED = (ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, OSError, RuntimeError, SystemExit)
+_RAISED += (TypeError, ValueError)
+_raise_in = c.pythonapi.PyThreadState_SetAsyncExc
 
 
 class _State:
@@ -73,11 +79,22 @@ def compute(product: str, a: Inexact[Array, "..."], b: Inexact[Array, "..."], ax
     """
     if (problem := _problem()) is not None:
         raise ValueError(f'method="native": {problem}')
+    if product == "kernel_gradient" and descriptors.overruns(a.shape[-1], axes):
+        a, axes = _met(a, axes)
+    if product == "kernel_gradient" and descriptors.sums_garbage(str(a.dtype), axes):
+        return compute(product, a.astype("float32"), b.astype("float32"), axes, groups).astype(a.dtype)
     descriptor = descriptors.describe(product, a.shape, b.shape, str(a.dtype), axes, groups)
     if not (a.size and b.size):  # oneDNN would leave the result as it is
         return jnp.zeros(descriptor.result_shape, a.dtype)
     run = jax.ffi.ffi_call(TARGET, jax.ShapeDtypeStruct(descriptor.result_shape, a.dtype), vmap_method="sequential")
     return run(a, b, descriptor=np.asarray(descriptor.numbers(), np.int64))
+
+
+def _met(x: Inexact[Array, "..."], axes: tuple[Axis, ...]) -> tuple[Inexact[Array, "..."], tuple[Axis, ...]]:
+    """Return the inputs that 1×1 windows without padding read, and the windows that read them one after the other."""
+    for number, axis in enumerate(axes, start=1):
+        x = lax.slice_in_dim(x, 0, axis.reach, axis.stride, number)
+    return x, tuple(Axis(axis.outputs, 1, 1, 1, 0, 0) for axis in axes)
 
 
 def _register() -> None:
@@ -104,9 +121,41 @@ def _finish() -> None:
         time.sleep(_QUIET / 10)
 
 
+def _entered_without_signals(f: types.FunctionType) -> types.FunctionType:
+    """Make Python run the handlers of pending signals inside `f` instead of at its entry, where nothing can be caught.
+
+    Python looks for signals at the instruction RESUME of a function's entry, and not where its argument says that it
+    resumes after a "yield from".
+    """
+    offset = next((one.offset for one in dis.get_instructions(f) if (one.opname, one.arg) == ("RESUME", 0)), None)
+    if offset is not None:
+        code = bytearray(f.__code__.co_code)
+        code[offset + 1] = 2
+        f.__code__ = f.__code__.replace(co_code=bytes(code))
+    return f
+
+
 @structures.Handler
+@_entered_without_signals
 def _handler(pointer):
-    frame, thread = pointer.contents, threading.get_ident()
+    """Answer XLA. No exception may leave: ctypes would drop it, and XLA take any value for the answer."""
+    interrupted = False
+    while True:
+        try:
+            answer = _answer(pointer.contents)
+            break
+        except KeyboardInterrupt:  # XLA may run the call on the main thread; the product is computed anew
+            interrupted = True
+        except _RAISED as error:  # by the handler of another signal
+            answer = _error(pointer.contents, structures.INTERNAL, f"{type(error).__name__}: {error}")
+            break
+    if interrupted:  # for the caller of XLA; Python looks for it after a call, and so not after a map
+        _ = [*map(_raise_in, (c.c_ulong(threading.get_ident()),), (c.py_object(KeyboardInterrupt),))]
+    return answer
+
+
+def _answer(frame: structures.CallFrame) -> int | None:
+    thread = threading.get_ident()
     _State.running.add(thread)
     try:
         if frame.extension:

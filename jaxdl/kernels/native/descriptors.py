@@ -13,6 +13,7 @@ from jaxdl.kernels.windows import Axis
 
 PRODUCTS = ("forward", "input_gradient", "kernel_gradient")  # their places in it are part of a descriptor's numbers
 DTYPES = ("float32", "bfloat16")  # ditto
+_BLOCK = 16  # most channels in a block of oneDNN's
 _HEAD, _AXIS = 6, len(Axis._fields)  # numbers before the axes and of each
 
 Shape = tuple[int, ...]
@@ -93,6 +94,25 @@ def crops_fit(axes: tuple[Axis, ...]) -> bool:
     It refuses one below 0 before the inputs, and one that leaves a whole stride of inputs behind the last window.
     """
     return all(axis.low >= 0 and axis.high > -axis.stride for axis in axes)
+
+
+def overruns(c_in: int, axes: tuple[Axis, ...]) -> bool:
+    """Return whether oneDNN would write behind its buffer in the kernel gradient of a strided 1×1 convolution.
+
+    It gathers the inputs that are read with room for their own channels, but counts whole blocks of channels to the
+    place of each later part (https://github.com/uxlfoundation/oneDNN/issues/6035). Padding makes it gather none.
+    """
+    unpadded = all(axis.size == 1 and axis.low == 0 and axis.outputs * axis.stride == axis.length for axis in axes)
+    return unpadded and c_in < _BLOCK and any(axis.stride > 1 for axis in axes)
+
+
+def sums_garbage(dtype: str, axes: tuple[Axis, ...]) -> bool:
+    """Return whether oneDNN's kernel gradient may add entries of a buffer that it has not filled.
+
+    Version 3.2 does for bfloat16, windows dilated along the first of two axes, long rows and blocks of channels that
+    are not full.
+    """
+    return dtype == "bfloat16" and len(axes) == 2 and axes[0].dilation > 1
 
 
 def from_numbers(numbers: Sequence[int]) -> Descriptor:
