@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh
 
-__all__ = ["coordination", "data_mesh", "gather", "shard_map", "varying_like", "whole"]
+__all__ = ["coordination", "data_mesh", "gather", "shard_map", "vary_alike", "varying_like", "whole"]
 
 
 def coordination() -> Any:
@@ -53,6 +53,13 @@ def varying_like(tree: Any, like: Any) -> Any:
     leaves = [jax.random.key_data(leaf) if key else leaf for leaf, key in zip(leaves, keys, strict=True)]
     never = jnp.any(jnp.stack([jnp.any(leaf.ravel()[:0] != 0) for leaf in leaves]))  # false: the compiler drops it
     return jax.tree.map(lambda leaf: jnp.where(never, leaf, leaf), tree)
+
+
+def vary_alike(x: Any, y: Any) -> tuple[Any, Any]:
+    """Return two arrays, each varying over the devices of a `jax.shard_map` as either does."""
+    if jax.typeof(x).manual_axis_type == jax.typeof(y).manual_axis_type:
+        return x, y
+    return varying_like(x, y), varying_like(y, x)
 
 
 def whole(context: Any) -> bool:

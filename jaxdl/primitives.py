@@ -37,6 +37,7 @@ def bilinear(
     cpu: Callable[..., Array],
     joins: bool,
     unrolled: int,
+    loops: Callable[..., bool] = lambda **_: False,
 ) -> Callable[..., Array]:
     """Return a primitive for a function that is linear in each of two arrays, with custom cotangents.
 
@@ -53,10 +54,11 @@ def bilinear(
         joins: whether the leading axis of x and z counts examples, so that a mapped axis of x alone can be merged into
             it.
         unrolled: longest mapped axis to unroll on CPU; compile time grows with it.
+        loops: ``(**options) -> bool``, whether `jax.vmap` loops over members, because ``f`` has no derivatives.
 
     Returns:
         A function of the same arguments. Where `jax.vmap` cannot merge the mapped axis, CPU computes up to `unrolled`
-        members one by one; otherwise `jax.vmap` of ``f`` runs, with its own derivatives.
+        members one by one; otherwise `jax.vmap` of ``f`` runs, with its own derivatives, or a loop.
 
     Examples:
         The dot product, with hand-written cotangents:
@@ -90,16 +92,18 @@ def bilinear(
     primitive.def_abstract_eval(abstract)
     mlir.register_lowering(primitive, mlir.lower_fun(f, multiple_results=False))
     mlir.register_lowering(primitive, _lower_on_cpu(cpu), platform="cpu")
-    batching.primitive_batchers[primitive] = _bilinear_batching(primitive, f, joins, unrolled)
+    batching.primitive_batchers[primitive] = _bilinear_batching(primitive, f, joins, unrolled, loops)
     ad.defbilinear(
         primitive,
         lambda cotangent, x, y, /, **options: x_cotangent(cotangent, y, **options),
         lambda cotangent, x, y, /, **options: y_cotangent(cotangent, x, **options),
     )
-    return primitive.bind
+    return lambda x, y, /, **options: primitive.bind(*compat.vary_alike(x, y), **options)
 
 
-def _bilinear_batching(primitive: Primitive, f: Callable[..., Array], joins: bool, unrolled: int) -> Callable:
+def _bilinear_batching(
+    primitive: Primitive, f: Callable[..., Array], joins: bool, unrolled: int, loops: Callable[..., bool]
+) -> Callable:
     """Return the batching rule of `bilinear`."""
 
     def one_by_one(x, y, /, x_axis, y_axis, **options):
@@ -107,17 +111,23 @@ def _bilinear_batching(primitive: Primitive, f: Callable[..., Array], joins: boo
         pairs = [(_member(x, x_axis, i), _member(y, y_axis, i)) for i in members]
         return jnp.stack([primitive.bind(*pair, **options) for pair in pairs])
 
+    def in_a_loop(*arrays, of_members, **options):
+        moved = {i: jnp.moveaxis(arrays[i], axis, 0) for i, axis in enumerate(of_members) if axis is not None}
+        pair = lambda members: (members.get(i, array) for i, array in enumerate(arrays))
+        return jax.lax.map(lambda members: primitive.bind(*pair(members), **options), moved)
+
     def batch(arrays, axes, /, **options):
         (x, y), (x_axis, y_axis) = arrays, axes
         if joins and y_axis is None:
             x = jnp.moveaxis(x, x_axis, 0)
             z = primitive.bind(x.reshape(-1, *x.shape[2:]), y, **options)
             return z.reshape(*x.shape[:2], *z.shape[1:]), 0
-        by_vmap = jax.vmap(partial(f, **options), axes)
+        looped, by_vmap = partial(in_a_loop, of_members=axes, **options), jax.vmap(partial(f, **options), axes)
+        otherwise = looped if loops(**options) else by_vmap
         if max(a.shape[axis] for a, axis in zip(arrays, axes, strict=True) if axis is not None) > unrolled:
-            return by_vmap(x, y), 0
+            return otherwise(x, y), 0
         on_cpu = partial(one_by_one, x_axis=x_axis, y_axis=y_axis, **options)
-        return jax.lax.platform_dependent(x, y, cpu=on_cpu, default=by_vmap), 0
+        return jax.lax.platform_dependent(x, y, cpu=on_cpu, default=otherwise), 0
 
     return batch
 

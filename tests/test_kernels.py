@@ -403,3 +403,38 @@ def test_a_long_strided_window_s_input_gradient_is_the_loop(window, stride, low,
             expected[:, i * stride + p] += delta[:, i] @ kernel[p].T
     found = compute("input_gradient", jnp.asarray(delta), jnp.asarray(kernel), axes, method="patches")
     np.testing.assert_allclose(found, expected[:, low : low + 100], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("form", ["conv2d", "depthwise", "conv1d", "transposed", "native"])
+def test_gradients_in_jax_shard_map_are_those_of_one_device(form):
+    if form == "native" and not native.available():
+        pytest.skip(native.status())
+    f = {
+        "conv2d": layers.conv2d,
+        "depthwise": lambda x, w: layers.conv2d(x, w, groups=4),
+        "conv1d": lambda x, w: layers.conv1d(x[:, 0], w[0]),
+        "transposed": lambda x, w: layers.conv_transpose2d(x, w, stride=2),
+        "native": lambda x, w: layers.conv2d(x, w, method="native"),
+    }[form]
+    x, kernel = arrays(b=4, h=6, c_in=4, c_out=8, k=3)
+    kernel = kernel[:, :, :1] if form == "depthwise" else kernel
+    loss = lambda x, w: jnp.sum(jnp.sin(f(x, w)))
+    mesh = jax.make_mesh((2,), ("i",), axis_types=(jax.sharding.AxisType.Auto,), devices=jax.devices()[:2])
+    specs = (jax.P("i"), jax.P())
+    total = jax.shard_map(lambda *args: jax.lax.psum(loss(*args), "i"), mesh=mesh, in_specs=specs, out_specs=jax.P())
+    inside = jax.shard_map(jax.grad(loss, (0, 1)), mesh=mesh, in_specs=specs, out_specs=specs)
+    expected = jax.grad(loss, (0, 1))(x, kernel)
+    for found in (jax.jit(jax.grad(total, (0, 1)))(x, kernel), jax.jit(inside)(x, kernel)):
+        for one, other in zip(found, expected, strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
+
+
+def test_many_members_have_second_derivatives_on_onednn():
+    if not native.available():
+        pytest.skip(native.status())
+    x = jax.random.normal(jax.random.key(0), (1, 6, 6, 2))
+    of = lambda w, method: jnp.sum(jnp.sin(layers.conv2d(x, w, method=method)))
+    kernel = 0.3 * jax.random.normal(jax.random.key(1), (3, 3, 2, 2))
+    assert kernel.size > tuned.UNROLLED
+    ours, theirs = (jax.jit(jax.jacfwd(jax.jacrev(functools.partial(of, method=m))))(kernel) for m in ("native", "xla"))
+    np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)

@@ -90,6 +90,7 @@ def _primitive(name: str, product: str, a_cotangent, b_cotangent, *, joins: bool
         cpu=partial(_on_cpu, product),
         joins=joins,
         unrolled=tuned.UNROLLED,
+        loops=lambda **options: options["method"] == "native",  # a foreign call has no derivatives
     )
 
 
