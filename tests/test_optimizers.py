@@ -183,11 +183,17 @@ def run(optimizer, steps, params):
     return scan(params, jax.tree.map(lambda g: g[:steps], stream()))
 
 
+# In this stream the momentum's singular values lie a factor of 7,000 apart, so Newton-Schulz steps amplify rounding:
+# optax's own Muon ends 89 ulps from where it ends if every gradient is the next larger float. JAX 0.12 rounds jitted
+# products otherwise (both libraries' are 255 ulps from float64, eager ones 10), and ours and optax's are 24.5 apart.
+ALLOWED = {"muon_options": 89} if jax.__version_info__ >= (0, 11) else {}
+
+
 @pytest.mark.parametrize("name", TWINS)
 def test_a_thousand_steps_equal_optax(name):
     mine, theirs = (run(optimizer, STEPS, initial_params())[0] for optimizer in TWINS[name])
     assert all(jnp.isfinite(x).all() for x in jax.tree.leaves(theirs))
-    assert leaf_scale_ulps(mine, theirs) <= 16
+    assert leaf_scale_ulps(mine, theirs) <= ALLOWED.get(name, 16)
 
 
 @pytest.mark.parametrize("preconditioning", ["aol", pytest.param("schatten", marks=pytest.mark.slow)])
