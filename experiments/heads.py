@@ -179,7 +179,7 @@ def draw(config: Config, outcomes: demonstrations.Outcomes) -> Sequence[demonstr
         for number in np.asarray(kept.index[i])[np.asarray(kept.valid[i])]:
             x0, y0, x1, y1 = np.asarray(seen.boxes[i, number])
             above.plot(np.array([x0, x1, x1, x0, x0]) - 0.5, np.array([y0, y0, y1, y1, y0]) - 0.5, color="#ff7f0e")
-            above.text(x0, y0 - 1, str(scores[i, number].argmax()), color="#ff7f0e", fontsize=10)
+            above.text(x0, y0 - 1 if y0 > 4 else y1 + 4, str(scores[i, number].argmax()), color="#ff7f0e", fontsize=10)
         for axes, shown, title in ((above, images, "boxes, classes"), (below, activations.sigmoid(masks), "mask")):
             axes.imshow(shown[i, ..., 0], cmap="gray", vmin=0, vmax=1)
             axes.set(xticks=[], yticks=[], title=title)
