@@ -259,14 +259,14 @@ def _slots(layer: nn.Layer, in_shape: Sequence[int], names: Mapping[str, str], k
         for own, there in kinds[op.kind].items():
             tree = "state" if own in ("mean", "var") else "params"
             if own in _get(trees[tree], parts, {}):
-                slot = slot_of(op, own, f"{name}{{}}{there}", flattened.get(path))
+                slot = slot_of(op, own, (name, there), flattened.get(path))
                 like = _get(trees[tree], (*parts, own))
                 slots.append(slot._replace(tree=tree, path=(*parts, own), like=like))
     return slots
 
 
-def _torch_slot(op: nn.Op, own: str, name: str, flattened: tuple[int, ...] | None) -> _Slot:
-    slot = _Slot("", (), name.format("."), _same, _same)
+def _torch_slot(op: nn.Op, own: str, name: tuple[str, str], flattened: tuple[int, ...] | None) -> _Slot:
+    slot = _Slot("", (), ".".join(name), _same, _same)
     if own == "kernel" and op.kind == "dense":
         ours, theirs = (lambda w: w.T), (lambda k: k.T)
         if flattened is not None:
@@ -312,11 +312,11 @@ def _present_name(name: str) -> str:
     return re.sub(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)", r"\1\2", name)
 
 
-def _keras_slot(op: nn.Op, own: str, name: str, flattened: tuple[int, ...] | None) -> _Slot:
+def _keras_slot(op: nn.Op, own: str, name: tuple[str, str], flattened: tuple[int, ...] | None) -> _Slot:
     del flattened  # Keras is channels last, as jaxdl is
     turned = own == "kernel" and op.kind == "conv_transpose"  # its kernels are (..., out, in)
     convert = (lambda k: k.swapaxes(-2, -1)) if turned else _same
-    return _Slot("", (), name.format("/"), convert, convert)
+    return _Slot("", (), "/".join(name), convert, convert)
 
 
 def _flattened(seen: list[tuple[str, str, Any]]) -> dict[str, tuple[int, ...]]:
