@@ -48,6 +48,8 @@ class Config(demonstrations.DemonstrationOptions):
 def check(config: Config) -> None:
     """Raise ValueError for an option out of range."""
     demonstrations.check_at_least(config, width=1, steps=EVERY)
+    if config.steps % EVERY:
+        raise ValueError(f"steps={config.steps} is not allowed: it must be a multiple of {EVERY}")
     if not config.depths or config.depths[0] < 2 or list(config.depths) != sorted({*config.depths}):
         raise ValueError(f"depths={config.depths} is not allowed: it must be increasing numbers from 2 on")
     if not config.rates or config.rates[0] <= 0 or list(config.rates) != sorted({*config.rates}):

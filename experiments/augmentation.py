@@ -61,11 +61,13 @@ def load(config: Config) -> tuple[str, dict[str, Any]]:
     """Load both data sets at half their resolution.
 
     Raises:
-        ValueError: if there are fewer training examples than asked for.
+        ValueError: if there are fewer training examples than asked for, or a side of the images is odd.
     """
     found, names = {}, []
     for kind in ("digits", "clothes"):
         dataset = runs.dataset(getattr(config, kind), data_dir=config.data_dir)
+        if (shape := dataset.images.shape[1:3])[0] % 2 or shape[1] % 2:
+            raise ValueError(f"{kind}={getattr(config, kind)!r} has images of {shape}; needed are even sides")
         splits = data.split(dataset, seed=0, dev_fraction=0.1)
         if config.examples > len(splits.train.labels):
             raise ValueError(f"examples={config.examples}: {dataset.name} has {len(splits.train.labels)} for training")

@@ -3,9 +3,10 @@
     python -m experiments.cifar_demo                # all images, ten passes: some ten minutes
     python -m experiments.cifar_demo --full         # thirty passes: half an hour
 
-The lectures show test images with the three likeliest classes beside them, and an accuracy of .7065. That is 65 of 92:
-no fraction of 200 images rounds to it. So few images leave an interval of .61 to .79 (Wilson's, 95 %), and a net whose
-accuracy lies inside is consistent with the demonstration, no more. Here the net learns CIFAR-10 from JPEG files.
+The lectures show test images with the three likeliest classes beside them, and an accuracy of .7065. No fraction of 200
+images rounds to it; the fewest images that do are 92, of which 65 are right. So few leave an interval of .61 to .79
+(Wilson's, 95 %), and a net whose accuracy lies inside is consistent with the demonstration, no more. Here the net
+learns CIFAR-10 from JPEG files.
 
 (Lecture rows I, C7.)
 """
@@ -50,7 +51,7 @@ def check(config: Config) -> None:
 
 
 def load(config: Config) -> tuple[data.Dataset, Any]:
-    """Load the images, the training part without those for development, and the test part."""
+    """Load the images from 0 to 255, the training part without those for development, and the test part."""
     dataset = runs.dataset(config.dataset, data_dir=config.data_dir)
     splits = data.split(dataset, seed=0, dev_fraction=0.1)
     for name, part in (("images", splits.train), ("test_images", splits.test)):
@@ -58,8 +59,9 @@ def load(config: Config) -> tuple[data.Dataset, Any]:
             raise ValueError(f"{name}={least} is not allowed: {dataset.name} has {len(part.labels)} for that part")
     # archives hold images class by class, so that the first ones are of one class
     chosen = np.random.default_rng(0).permutation(len(splits.test.labels))[: config.test_images]
-    test = data.Examples(*(np.asarray(x[chosen]) for x in (splits.test.images, splits.test.labels)))
-    return dataset, (splits.train, test, dataset.classes)
+    of_bytes = lambda x: x if dataset.scale == 255 else x * np.float32(255 / dataset.scale)
+    test = data.Examples(of_bytes(splits.test.images[chosen]), splits.test.labels[chosen])
+    return dataset, (splits.train._replace(images=of_bytes(splits.train.images)), test, dataset.classes)
 
 
 @functools.cache
@@ -134,7 +136,7 @@ def draw(config: Config, outcomes: demonstrations.Outcomes) -> Sequence[demonstr
     """Draw test images with their three likeliest classes, and the confusion of classes."""
     from jaxdl import plots
 
-    del config
+    data_set = "CIFAR-10 (JPEG)" if config.dataset == "cifar10" else config.dataset
     seen = {name: outcomes.arrays("net", name)[0] for name in ("best", "certainty", "shown", "labels", "names")}
     best, certainty, images, labels, written = seen.values()
     classes = written.tobytes().decode().split("\n")
@@ -146,7 +148,7 @@ def draw(config: Config, outcomes: demonstrations.Outcomes) -> Sequence[demonstr
     sheet = plots.image_grid(images, captions, title=f"{right} of {len(labels)} right", note="* the true class")
     counts = outcomes.arrays("net", "confusion").sum(0).astype(int)
     return [
-        demonstrations.Drawing("guesses", sheet, "Test images of CIFAR-10 (JPEG) with the three likeliest "
+        demonstrations.Drawing("guesses", sheet, f"Test images of {data_set} with the three likeliest "
                                "classes, of one seed."),
         demonstrations.Drawing("confusion", plots.confusion_matrix(counts, classes), "Which classes are taken for "
                                "which, over all seeds and test images."),

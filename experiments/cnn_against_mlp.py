@@ -6,7 +6,7 @@ The lectures say that convolutions need far fewer parameters than dense layers, 
 learned features beat those made by hand. On handwritten digits a CNN meets an MLP of as many parameters and one of
 ten times as many, the nearest neighbours, a support vector machine with Gaussian kernels (both scikit-learn's), and a
 linear classifier of histograms of oriented gradients. Each has the best of two or three settings on development
-examples. Four minutes on one core, most of them scikit-learn's.
+examples; networks make 500 steps at any n, 3.2 passes of 5,000. Four minutes on one core, most of them scikit-learn's.
 
 (Lecture rows H6, A7.)
 """

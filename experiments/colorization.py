@@ -54,14 +54,14 @@ def check(config: Config) -> None:
 
 
 def load(config: Config) -> tuple[data.Dataset, np.ndarray]:
-    """Load the images, as floats from 0 to 1."""
+    """Load the images, from 0 to 255."""
     dataset = runs.dataset(config.dataset, data_dir=config.data_dir)
     if dataset.images.shape[1:] != (2 * SIZE, 2 * SIZE, 3) or len(dataset.images) < 1.1 * config.images:
         raise ValueError(
             f"dataset={config.dataset!r} has images of shape {dataset.images.shape}; needed are colour images of "
             f"32×32, a tenth more than images={config.images}"
         )
-    return dataset, dataset.images
+    return dataset, dataset.images if dataset.scale == 255 else dataset.images * np.float32(255 / dataset.scale)
 
 
 def network(config: Config) -> nn.Layer:
@@ -165,7 +165,7 @@ def judge(config: Config, outcomes: demonstrations.Outcomes) -> list[claims.Clai
              "of 255", "more"),
         claims.compare("but less colourful ones than the truth", "J",
                        (HISTOGRAM, outcomes.numbers(HISTOGRAM, "colourfulness")), truth, claimed="less", unit="of 255"),
-        less("PSNR prefers what is greyer: regression to a histogram", "PSNR", REGRESSION, HISTOGRAM, "dB", "more"),
+        less("PSNR prefers regression to a histogram", "PSNR", REGRESSION, HISTOGRAM, "dB", "more"),
         less("PSNR prefers grey to the colours of a histogram", "PSNR", GREY, HISTOGRAM, "dB", "more"),
     ]  # fmt: skip
 
@@ -174,6 +174,7 @@ def draw(config: Config, outcomes: demonstrations.Outcomes) -> Sequence[demonstr
     """Draw test images in the colours of all cases, and how strong these colours are."""
     from jaxdl import plots
 
+    data_set = "CIFAR-10 (JPEG)" if config.dataset == "cifar10" else config.dataset
     rows = {case: outcomes.arrays(case, "shown")[0] for case in (GREY, REGRESSION, HISTOGRAM)}
     rows["true colour"] = outcomes.arrays(GREY, "true")[0]
     sheet = plots.image_grid(np.concatenate([*rows.values()]), [name for name in rows for _ in range(SHOWN)],
@@ -183,10 +184,9 @@ def draw(config: Config, outcomes: demonstrations.Outcomes) -> Sequence[demonstr
     chroma["true colour"] = (np.arange(1, 80, 2.0), shares(GREY, "true chroma"))
     lines = plots.curves(chroma, xlabel="chroma √(a*² + b*²)", ylabel="share of places (%)")
     return [
-        demonstrations.Drawing("colours", sheet, "Test images of CIFAR-10 (JPEG) in the colours that networks give "
+        demonstrations.Drawing("colours", sheet, f"Test images of {data_set} in the colours that networks give "
                                "their lightness; true colours are at half the resolution, too."),
-        demonstrations.Drawing("chroma", lines, "How strong the colours are. The mean of several likely colours "
-                               "is greyer than each."),
+        demonstrations.Drawing("chroma", lines, "How strong the colours are: shares of places by chroma."),
     ]  # fmt: skip
 
 

@@ -11,7 +11,6 @@ weights or from autoencoders trained layer by layer on the same images. Each has
 """
 
 import dataclasses
-import functools
 import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -52,7 +51,11 @@ class Config(demonstrations.DemonstrationOptions):
     """Steps of momentum, and of Adam on each autoencoder; a multiple of 20."""
 
 
-check = functools.partial(demonstrations.check_at_least, depth=2, layers=2, width=1, steps=EVERY)
+def check(config: Config) -> None:
+    """Raise ValueError for an option out of range."""
+    demonstrations.check_at_least(config, depth=2, layers=2, width=1, steps=EVERY)
+    if config.steps % EVERY:
+        raise ValueError(f"steps={config.steps} is not allowed: it must be a multiple of {EVERY}")
 
 
 def nets(config: Config) -> dict[str, tuple[int, str, str, bool]]:
@@ -79,9 +82,7 @@ def stepping(optimizer: Any, loss: Any) -> Any:
 def trained(kind: Any, params: Any, train: Any, dev: Any, test: Any, rows: Any) -> Any:
     """Return development errors during training, the test error, and the first kernel at each of the rates."""
     wrong = lambda params, x, y: 100 * jnp.mean(jnp.argmax(logits(kind, params, x), -1) != y)
-    loss = lambda params, rows: losses.softmax_cross_entropy(
-        logits(kind, params, train[0][rows]), train[1][rows]
-    ).mean()
+    loss = lambda p, rows: losses.softmax_cross_entropy(logits(kind, p, train[0][rows]), train[1][rows]).mean()
 
     def at(rate: Any) -> Any:
         optimizer = optimizers.momentum(rate, 0.9)
@@ -136,12 +137,11 @@ def run(config: Config, dataset: data.Dataset, case: str, seed: int) -> Mapping[
         hidden[place], inputs = autoencoded(kind, hidden[place], back, inputs, rows)
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *hidden[1:])
     params = {"first": hidden[0], "hidden": stacked, "last": layer(config.width, 10)}
-    parts = [(x[part], y[part]) for part in np.split(np.arange(len(x)), [TRAIN, 1300])]
+    parts = [*zip(np.split(x, [TRAIN, 1300]), np.split(y, [TRAIN, 1300]), strict=True)]
     errors, test, kernels = (np.asarray(one) for one in trained(kind, params, *parts, rows))
     best = int(np.argmin(errors[:, -1]))
-    different = np.abs(kernels[best] - kernels[best][:, :1]).max(0) > 1e-4
-    found = {"error": float(test[best]), "rate": RATES[best], "errors": errors[best]}
-    return found | {"units unlike the first": int(different.sum())}
+    unlike = int((np.abs(kernels[best] - kernels[best][:, :1]).max(0) > 1e-4).sum())
+    return {"error": float(test[best]), "rate": RATES[best], "errors": errors[best], "units unlike the first": unlike}
 
 
 def moments(seed: int) -> dict[str, float]:

@@ -55,6 +55,8 @@ class Config(demonstrations.DemonstrationOptions):
 def check(config: Config) -> None:
     """Raise ValueError for an option out of range; the photographs have 427 rows."""
     demonstrations.check_at_least(config, size=32, steps=4, style=0)
+    if config.weights is None and config.width != 1:
+        raise ValueError(f"width={config.width} is not allowed: without weights, filters are random and have one width")
     if config.size > 427:
         raise ValueError(f"size={config.size} is not allowed: it must be at most 427")
 

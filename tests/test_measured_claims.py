@@ -11,20 +11,25 @@ from experiments import (
     adversarial,
     bias_variance,
     catalogue,
+    cifar_demo,
+    colorization,
     dropout,
+    hyperparameters,
     invariance,
     learning_curves,
     linear_regression,
     logistic_regression,
     nonlinearity,
     optimizers_2d,
+    tabular,
 )
 from experiments.batch_norm import command as batch_norm
 from experiments.filters import images, maps, sensor, waves
 from experiments.listings import beside, loops
 from experiments.regularization import command as regularization
-from jaxdl import runs
+from jaxdl import data, runs
 from jaxdl.demonstrations import harness
+from tests import zoo
 
 SQUARES, DIGITS = ["--dataset", "tests.nets:squares"], ["--dataset", "digits"]
 PHOTOGRAPHS = ["--dataset", "tests.zoo:photographs"]
@@ -178,6 +183,72 @@ def test_an_option_out_of_range_is_named_and_leaves_nothing(name, tmp_path):
     with pytest.raises(ValueError, match=message):
         catalogue.load(name).main([*options, "--out", str(tmp_path / "run")])
     assert not (tmp_path / "run").exists()
+
+
+ALSO_OUT_OF_RANGE = (
+    ("activations", ["--steps", "30"], "steps=30 is not allowed: it must be a multiple of 20"),
+    ("initialization", ["--steps", "30"], "steps=30 is not allowed: it must be a multiple of 20"),
+    ("style_transfer", ["--width", "0.5"], r"width=0\.5 is not allowed: without weights"),
+    ("augmentation", ["--digits", "tests.test_measured_claims:odd"], r"digits=.* has images of \(33, 32\); needed are"),
+)
+
+
+def odd():
+    return np.zeros((120, 33, 32, 1), np.uint8), np.arange(120) % 2
+
+
+def photographs_as_floats():
+    images, labels = zoo.photographs()
+    return images / np.float32(255), labels
+
+
+@pytest.mark.parametrize(("name", "options", "message"), ALSO_OUT_OF_RANGE)
+def test_what_would_be_rounded_or_ignored_is_refused(name, options, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        catalogue.load(name).main([*options, "--out", str(tmp_path / "run")])
+    assert not (tmp_path / "run").exists()
+
+
+def test_images_of_floats_are_those_of_bytes():
+    names = ("tests.zoo:photographs", "tests.test_measured_claims:photographs_as_floats")
+    bytes_, floats = (colorization.load(colorization.Config(dataset=name, images=60))[1] for name in names)
+    np.testing.assert_allclose(floats, bytes_, atol=1e-3)
+    sizes = {"images": 64, "test_images": 92}
+    both = [cifar_demo.load(cifar_demo.Config(dataset=name, **sizes))[1][:2] for name in names]
+    for ours, theirs in zip(both[1], both[0], strict=True):
+        np.testing.assert_allclose(ours.images, theirs.images, atol=1e-3)
+
+
+def test_halving_may_be_as_good_as_its_trials_in_full():
+    case = lambda name, value: {f"{name}, {part}": value for part in ("dev", "test")}
+    names = ("halving", "grid of 16", *(f"random of {n}" for n in (4, 16, 64)))
+    numbers = {key: v for name in names for key, v in case(name, 5.0).items()}
+    numbers |= {"in the best twentieth": 0.6, "share": 0.05}
+    claimed = hyperparameters.judge(hyperparameters.Config(), Same(numbers))
+    assert [one.verdict for one in claimed if one.text.startswith("halving is as good")] == ["holds"]
+
+
+class Same:
+    """Outcomes of three seeds that all have the same numbers."""
+
+    def __init__(self, numbers):
+        self.found = numbers
+
+    def numbers(self, case, name):
+        del case
+        return np.full(3, self.found[name])
+
+    def quantities(self, case):
+        del case
+        return self.found
+
+
+def test_the_mean_of_diabetes_errs_by_what_the_test_part_says():
+    config = tabular.Config(width=4, epochs=1)
+    tables = tabular.load(config)[1]
+    parts = data.split(tables[tabular.DIABETES], seed=3, dev_fraction=0.25)
+    by_hand = np.sqrt(np.mean([(float(y) - float(np.mean(parts.train.labels))) ** 2 for y in parts.test.labels]))
+    assert tabular.run(config, tables, tabular.DIABETES, 3)["mean"] == pytest.approx(by_hand, rel=1e-5)
 
 
 def test_optimizers_2d_counts_what_never_arrives_as_infinite():
