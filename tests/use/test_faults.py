@@ -146,7 +146,7 @@ def measured(seconds):
 
 def predicted(writing, share):
     def write(folder):
-        with writing(folder / "predictions", 1) as add:
+        with writing(folder / "predictions", 1, "classes") as add:
             add(predict.Prediction("a.png", [("cat", share)]))
 
     return write
