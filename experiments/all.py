@@ -6,7 +6,8 @@
 Each experiment runs with its own defaults in a folder of its own, runs/all/COMMIT/NAME. One that is finished there is
 not run again, and one that was interrupted is resumed, so that the pages can grow over several days on one commit. Its
 rows, figures and captions are copied into docs/results/NAME, from which both pages are made; experiments that did not
-run keep the results that they have there. An experiment that fails is named at the end, and the exit code is then 1.
+run keep the results that they have there. Results of `--full` stand in NAME_full, copied
+there by hand with `keep`. An experiment that fails is named at the end, and the exit code is then 1.
 """
 
 import dataclasses
@@ -26,6 +27,7 @@ from jaxdl.runs.folder import CONFIG
 from jaxdl.runs.progress import seconds_of
 
 ROOT = Path(__file__).parents[1]
+FULL = "_full"  # ends the name of a folder that holds the results of --full
 HEADER = ["claim", "row", "measured", "estimate [95 % interval]", "verdict"]
 
 
@@ -184,9 +186,10 @@ def results_page(found: Sequence[CommittedResult]) -> str:
 
     verdicts = [row.verdict for one in found for row in one.rows]
     counts = ", ".join(f"{verdicts.count(v)} {v}" for v in claims.VERDICTS)
+    many = len({one.name.removesuffix(FULL) for one in found})
     parts = [
         "# The lectures' claims, measured",
-        f"{len(verdicts)} claims by {len(found)} experiments: {counts}. A claim holds if the paired 95 % interval lies "
+        f"{len(verdicts)} claims by {many} experiments: {counts}. A claim holds if the paired 95 % interval lies "
         'beyond the limit on the claimed side, "does not hold" if it lies beyond it on the other, and is "not shown '
         'here" otherwise; it "depends" if two named conditions give opposite verdicts. A number that a '
         "lecture prints holds if it lies in the interval of one more draw, which asks less. About one interval in "
@@ -196,7 +199,8 @@ def results_page(found: Sequence[CommittedResult]) -> str:
     for one in found:
         first = one.rows[0]
         rows = [[r.claim, r.lecture, r.measured, claims.described(r.interval, r.unit), r.verdict] for r in one.rows]
-        title = catalogue.first_line(one.name) if one.name in catalogue.names() else one.name
+        name = one.name.removesuffix(FULL)
+        title = catalogue.first_line(name) if name in catalogue.names() else name
         parts += [
             f"## {one.name}",
             f"{pages.plain(title)} `{first.command}`: {first.seeds} seeds, {pages.plain(first.data)}, "

@@ -9,6 +9,7 @@ that of the paper's first figure: binarised MNIST, three hidden layers of 100 si
 descent. Each side first trains at nine rates for a third of the steps; the rate that is then best on development
 examples trains for all steps and is judged on test examples. Evaluation uses the statistics of training examples. Test
 images on a grey background show a shift. Batches of 2 to 256 see equally many examples, at their best of six rates.
+With --full the first test is after 833 steps, when all have learnt, so that it does not tell which does sooner.
 
 (Lecture row G5.)
 """
