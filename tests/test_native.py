@@ -367,7 +367,12 @@ def test_the_interpreter_leaves_with_a_step_in_flight(kept):
 @pytest.mark.process
 @needs_onednn
 @pytest.mark.parametrize(
-    ("raising", "said"), [("KeyboardInterrupt('mine')", "KeyboardInterrupt"), ("OSError('mine')", "mine")]
+    ("raising", "said"),
+    [
+        ("KeyboardInterrupt('mine')", "KeyboardInterrupt"),
+        ("OSError('mine')", "mine"),
+        ("type('Mine', (Exception,), {})('own')", "own"),  # a class that no list of classes has
+    ],
 )
 def test_what_a_signal_raises_in_the_handler_is_not_lost(raising, said):
     # a small product in a loop runs on the main thread, where Python handles signals

@@ -7,6 +7,7 @@ import dis
 import functools
 import math
 import os
+import sys
 import threading
 import time
 import types
@@ -25,8 +26,6 @@ from jaxdl.kernels.windows import Axis
 TARGET = "jaxdl_onednn_convolution"  # of the custom call; its one attribute is a Descriptor's numbers
 _CHOSEN = ("float32",)  # bfloat16 runs, and is not faster on every CPU
 _QUIET = 0.2  # seconds
-_RAISED = (ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, OSError, RuntimeError, SystemExit)
-_RAISED += (TypeError, ValueError)
 _raise_in = c.pythonapi.PyThreadState_SetAsyncExc
 
 
@@ -139,16 +138,19 @@ def _entered_without_signals(f: types.FunctionType) -> types.FunctionType:
 @_entered_without_signals
 def _handler(pointer):
     """Answer XLA. No exception may leave: ctypes would drop it, and XLA take any value for the answer."""
-    interrupted = False
-    while True:
+    interrupted = answered = False
+    while not answered:
+        again = False
         try:
             answer = _answer(pointer.contents)
-            break
+            answered = True
         except KeyboardInterrupt:  # XLA may run the call on the main thread; the product is computed anew
-            interrupted = True
-        except _RAISED as error:  # by the handler of another signal
-            answer = _error(pointer.contents, structures.INTERNAL, f"{type(error).__name__}: {error}")
-            break
+            interrupted = again = True
+        finally:
+            if not (answered or again):  # by the handler of another signal, which may raise any class
+                error = sys.exc_info()[1]
+                answer = _error(pointer.contents, structures.INTERNAL, f"{type(error).__name__}: {error}")
+                break  # noqa: B012  drops the exception, which XLA has as its error now
     if interrupted:  # for the caller of XLA; Python looks for it after a call, and so not after a map
         _ = [*map(_raise_in, (c.c_ulong(threading.get_ident()),), (c.py_object(KeyboardInterrupt),))]
     return answer
