@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 from docs.lectures_rows import ERRATA, LECTURES, ROWS, Row
+from experiments.all import FULL
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "lectures.md"
@@ -79,7 +80,8 @@ def _measured() -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for path in sorted((ROOT / "docs" / "results").glob("*/results.csv")):
         with path.open(newline="", encoding="utf-8") as file:
-            found[path.parent.name] = {row for line in csv.DictReader(file) for row in re.split(", *", line["lecture"])}
+            cited = {row for line in csv.DictReader(file) for row in re.split(", *", line["lecture"])}
+        found.setdefault(path.parent.name.removesuffix(FULL), set()).update(cited)
     return found
 
 
