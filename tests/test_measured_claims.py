@@ -25,7 +25,7 @@ from experiments import (
 )
 from experiments.batch_norm import command as batch_norm
 from experiments.filters import images, maps, sensor, waves
-from experiments.listings import beside, loops
+from experiments.listings import beside, loops, peers
 from experiments.regularization import command as regularization
 from jaxdl import data, runs
 from jaxdl.demonstrations import harness
@@ -343,6 +343,17 @@ def test_a_valid_convolution_commutes_with_a_shift():
     kernel, images = (random.normal(size=shape).astype(np.float32) for shape in ((3, 3, 1, 2), (2, 12, 12, 1)))
     assert invariance.equivariance(kernel, images) < 1e-6
     assert {case for case in invariance.CASES if "permuted" not in case} == {*invariance.NETS}
+
+
+def test_the_listing_in_pytorch_starts_at_the_loss_of_equal_probabilities():
+    """Its view takes images whose channels moved; −log 1/10 is 2.303, and 2 steps at a rate of .01 change it little."""
+    pytest.importorskip("torch", reason="the listing is PyTorch's")
+    random = np.random.default_rng(0)
+    images, labels = random.random((16, 28, 28, 1), np.float32), np.arange(16) % 10
+    printed, loss, classes = peers.pytorch_train(iter([(images, labels)] * 2), (images, labels), 0, 1)
+    assert printed == pytest.approx([math.log(10)] * 2, abs=0.1)
+    assert loss < printed[1] < printed[0]
+    assert classes.shape == (16,)
 
 
 def test_printed_loops_by_hand():

@@ -47,7 +47,8 @@ def pytorch_train(
     """
     torch = importlib.import_module("torch")
     F = importlib.import_module("torch.nn.functional")
-    first = lambda x: np.ascontiguousarray(np.moveaxis(x, -1, 1))  # the channels
+    # a copy, since PyTorch would take the strides of a moved axis of one channel for channels last, and view fail
+    first = lambda x: np.moveaxis(x, -1, 1).copy()
     tensors = lambda x, y: (torch.tensor(first(x)), torch.tensor(y, dtype=torch.int64))
     torch.manual_seed(seed)
     model, printed = pytorch_net(), []
