@@ -57,7 +57,7 @@ def test_a_run_learns_the_targets_and_its_files_say_them(pictures, tmp_path, kin
     text = (folder / "report.md").read_text()
     assert "## Targets" in text
     assert (": loss on training and" in text) == (kind == "numbers")  # nothing says that accuracy is drawn
-    assert (": loss and accuracy on training and" in text) == (kind == "labels")
+    assert (": loss (nats) and accuracy (%) on training and" in text) == (kind == "labels")
     assert not any(f"## {title}" in text for title in ("Classes", "Confidence", "Confusion matrix"))
     assert report.write(folder).name == "report.html"
     found, listing = folder.parent / "found.csv", folder.parent / "found.json"
@@ -114,7 +114,7 @@ def test_the_figures_of_labels_and_numbers_are_scikit_learns():
         ("image,x\n\na.png,one\n", "line 3: 'one' is no finite number"),
         (
             "image,x\na.png,black cat\n",
-            "'black cat' is no finite number; by names of classes docs/data.md sorts images",
+            "'black cat' is no finite number; by names of classes docs/data.md sorts",
         ),
         ("image,x\na.png,nan\n", "line 2: 'nan' is no finite number"),
         ("image,x\na.png,1e39\n", "line 2: '1e39' is no finite number"),
