@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "lectures.md"
 EXPERIMENT = "an experiment"
 LATER = f"{EXPERIMENT}; not part of this release"
-HEAD = ("row", "topic", "formula", "functions", "oracle", "tests", "measured by")
+HEAD = ("row", "topic", "formula", "functions", "measured by", "oracle", "tests")
 INTRODUCTION = """# The lectures, row by row
 
 jaxdl follows five courses on deep learning. Docstrings cite the rows below, as "Lecture row C2", and the courses by
@@ -24,8 +24,8 @@ letter:
 
 Each row names the formula, the functions that compute it, the oracle of the expected values (never jaxdl itself) and
 the tests that compare the two; `tests/test_laws.py` checks the properties that hold for every function. Some rows are
-experiments, which are runs with figures rather than formulas, and say so. The last column names the experiments that
-measure a row's claims; [their results](results.md) have intervals and verdicts.
+experiments, which are runs with figures rather than formulas, and say so. The column "measured by" names the
+experiments that measure a row's claims; [their results](results.md) have intervals and verdicts.
 
 Made by `python -m docs.make_lectures`.
 """
@@ -45,10 +45,10 @@ def cells(row: Row) -> tuple[str, ...]:
     """Return the cells of a row; those of an experiment say that it is one."""
     measured = ", ".join(f"[`{name}`](../experiments/{_file(name)})" for name in _experiments(row.id)) or "—"
     if not row.functions:
-        return (row.id, row.title, "—", LATER if measured == "—" else EXPERIMENT, "—", "—", measured)
+        return (row.id, row.title, "—", LATER if measured == "—" else EXPERIMENT, measured, "—", "—")
     functions = ", ".join(_function_link(path) for path in row.functions.split())
     tests = ", ".join(_test_link(test) for test in row.tests.split())
-    return (row.id, row.title, row.formula, functions, row.oracle, tests, measured)
+    return (row.id, row.title, row.formula, functions, measured, row.oracle, tests)
 
 
 def _line(row):

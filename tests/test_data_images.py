@@ -175,7 +175,7 @@ BAD = {
     "depth": (FILES | {"train/cat/2.tif": deep()}, "image train/cat/2.tif has mode I; expected 8 or 16 bits"),
     "classes": (without("test/cat"), "different classes; only in train: cat; only in test: none"),
     "no train": (without("train"), "images in a folder test, but none in a folder train"),
-    "flat": ({"0.png": FILES["train/cat/0.png"]}, "0.png is not at CLASS/IMAGE"),
+    "flat": ({"0.png": FILES["train/cat/0.png"]}, "0.png is not at CLASS/IMAGE.*docs/data.md sorts images"),
     "flat train": ({"train/0.png": FILES["train/cat/0.png"]}, r"train/0.png is not at train\|val\|test/CLASS/IMAGE"),
     "val": (FILES | {"val/cat/0.png": FILES["train/cat/0.png"]}, "train and dev have different classes; only in train"),
     "more": (FILES | {"more/cat/0.png": FILES["train/cat/0.png"]}, "the top folders are more, test, train"),

@@ -2,10 +2,12 @@
 
 import gzip
 import os
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from jaxdl import data, extras
 from jaxdl.data.reading import named
@@ -150,3 +152,27 @@ def test_a_file_that_is_no_archive_is_named(tmp_path):
     (tmp_path / "pets.zip").write_bytes(b"PK")
     with pytest.raises(ValueError, match=r"pets.zip is neither a folder nor an archive; archives end in .tar"):
         data.load(tmp_path / "pets.zip")
+    (tmp_path / "pets.npz").write_bytes(b"PK")
+    with pytest.raises(ValueError, match=r"pets.npz is neither .*; arrays and tables come from a function"):
+        data.load(tmp_path / "pets.npz")
+
+
+def test_the_page_s_functions_read_a_table_of_classes_and_an_npz_file(tmp_path, monkeypatch):
+    page = (Path(__file__).parents[1] / "docs" / "data.md").read_text(encoding="utf-8")
+    blocks, names = re.findall(r"^```python\n(.*?)^```", page, re.S | re.M), {"data": data}
+    for block in blocks:
+        if "def " in block:
+            exec(block, names)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "flat").mkdir()
+    for i in range(4):
+        Image.fromarray(np.full((4, 4), i, np.uint8)).save(tmp_path / "flat" / f"{i}.png")
+    (tmp_path / "t.csv").write_text('\ufeffimage,label\n0.png,a dog\n1.png,"cat, black"\n2.png,a dog\n3.png,a dog\n')
+    names["sort_into_classes"]("flat", "t.csv", "sorted")
+    found = data.load(tmp_path / "sorted")
+    assert found.classes == ("a dog", "cat, black")
+    assert found.images[:, 0, 0, 0].tolist() == [0, 2, 3, 1]
+    assert found.labels.tolist() == [0, 0, 0, 1]
+    np.savez(tmp_path / "pictures.npz", images=np.arange(32, dtype=np.uint8).reshape(2, 4, 4), labels=[1, 0])
+    stored = names["my_arrays"]()
+    assert (stored.images.shape, stored.labels.tolist(), stored.classes) == ((2, 4, 4, 1), [1, 0], ("cat", "dog"))

@@ -50,7 +50,7 @@ def test_files_and_folders_that_a_page_names_exist(page):
 
 @pytest.mark.process
 def test_a_fork_as_the_guide_makes_it_runs_its_own_code(tmp_path):
-    (code,) = re.findall(r"```sh\n(cp -r .*?)```", GUIDE, re.S)
+    (code,) = re.findall(r"```sh\n(cp -r experiments.*?)```", GUIDE, re.S)
     copy, rename, _ = code.splitlines()
     shutil.copytree(ROOT / "experiments", tmp_path / "experiments", ignore=shutil.ignore_patterns("__pycache__"))
     subprocess.run(["sh", "-ec", f"{copy}\n{rename}"], cwd=tmp_path, check=True)
@@ -59,6 +59,18 @@ def test_a_fork_as_the_guide_makes_it_runs_its_own_code(tmp_path):
     assert name == "my_cnn"
     assert "experiments.my_cnn.trainer" in modules
     assert not [module for module in modules if "train_cnn" in module]
+
+
+@pytest.mark.process
+def test_a_fork_outside_of_the_clone_needs_nothing_of_the_experiments(tmp_path):
+    (code,) = re.findall(r"```sh\n(cp -r CLONE.*?)```", GUIDE, re.S)
+    copy, rename, command = code.splitlines()
+    copy = copy.replace("CLONE", str(ROOT)) + " && rm -rf my_cnn/__pycache__"
+    subprocess.run(["sh", "-ec", f"{copy}\n{rename}"], cwd=tmp_path, check=True)
+    assert command == "python -m my_cnn --epochs 1"
+    (tmp_path / "experiments.py").write_text("raise ImportError('not installed here')")  # hides the clone's
+    assert "python -m my_cnn" in run(tmp_path, "-m", "my_cnn", "--help")
+    assert "about" in run(tmp_path, "-m", "my_cnn", "--dry-run", "--optimizer", "jaxdl.sgd")
 
 
 @pytest.mark.process

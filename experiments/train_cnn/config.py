@@ -155,7 +155,8 @@ class Config:
     """With each train row, also write the norm of each layer's gradient and the ratio of its update to its weights, as
     of that step, into layers.csv."""
     profile: int = 0
-    """Trace as many steps of the first optimizer with JAX's profiler, into the run folder."""
+    """Trace as many steps of the first optimizer with JAX's profiler, into the run folder's profile/: ui.perfetto.dev
+    opens its trace.json.gz."""
     on_nan: Literal["stop", "skip"] = "stop"
     """stop: a loss or parameter that is not finite ends the optimizer, with the first such value by step and layer.
     skip: a step that would make one leaves parameters and state as they were, and is counted; as many in a row as an

@@ -95,7 +95,7 @@ def _unfinished(folder: Path) -> list[str]:
         }
     config, manifest = read_json(folder / folders.CONFIG), read_record(folder / folders.MANIFEST, folders.Manifest)
     figure = plots.learning_curves(drawn, xlabel="step", together=True)
-    alt = f"Learning curves of {' and '.join(names)} so far: loss and accuracy against steps"
+    alt = f"Learning curves of {' and '.join(names)} so far: {' and '.join(labels)} against steps"
     return [
         f"# {pages.plain(str(config.get('model')))} on {pages.plain(str(config.get('dataset')))}, unfinished",
         f"This run goes on with {pages.plain(f'--resume {quoted(folder)}')}. The last row of each part:",
@@ -217,7 +217,8 @@ def _curves(run: RunContents, folder: Path) -> list[str]:
     names = " and ".join(run.names)
     parts = ["## Learning curves"]
     if any(splits for curves in drawn.values() for splits in curves.values()):
-        alt = f"Learning curves of {names}: loss and accuracy on training and development part against epochs"
+        shown = " and ".join(_labels(run.metrics["accuracy"]))
+        alt = f"Learning curves of {names}: {shown} on training and development part against epochs"
         figure = plots.learning_curves(drawn, together=True)
         parts.append(pages.figure(folder, "learning_curves", figure, alt, chart=True))
     if rates:

@@ -29,6 +29,7 @@ from jaxdl.data.reading.archives import is_packed
 from jaxdl.data.reading.fetching import cache_folder
 from jaxdl.data.reading.images import MOST_DECODED, SizesDiffer
 from jaxdl.data.streaming.index import shards_in
+from jaxdl.runs import tasks
 
 RESIDENT: Final = 1 << 30  # bytes of decoded images, as many as `training.fits_in_memory` allows on a CPU
 EVALUATED: Final = 1 << 26  # bytes of a batch of evaluation
@@ -72,7 +73,10 @@ def open_data(config: Config) -> Opened:
         folder = Path(config.dataset).expanduser()
         table, skip = Path(config.targets).expanduser(), config.skip_unreadable
         dataset, names = targets.load(folder, table, config.image_size, skip_unreadable=skip)
-        return Opened(dataset, data.split(dataset, seed=config.seed, **fractions), targets=names)
+        splits = data.split(dataset, seed=config.seed, **fractions)
+        if tasks.task(vars(config)) == "numbers":
+            targets.warn_of_scales(names, splits.train.labels)
+        return Opened(dataset, splits, targets=names)
     known: set[tuple[int, int]] = set()
     if not _wants_stream(config):
         try:

@@ -30,6 +30,8 @@ from jaxdl.texts import shortened
 
 FIRST: Final = "image"
 MOST_TARGETS: Final = 10_000
+LARGE: Final = 30  # of a target's root mean square: a step moves an output by about the learning rate
+APART: Final = 10  # of standard deviations: the squares in a loss differ a hundredfold
 MOST_DECODED: Final = 16 << 30  # bytes of all images, as of a folder of classes
 
 
@@ -85,12 +87,15 @@ def _row(where: str, line: list[str], columns: int) -> tuple[str, list[float]]:
         raise ValueError(f"{where}: {line[0]!r} is no path inside the folder of --dataset")
     values = []
     for cell in line[1:]:
+        hint = ""
         try:
             value = float(cell) if cell.isascii() and "_" not in cell else math.nan  # Python reads more than CSV has
         except ValueError:
             value = math.nan
+            named = "; by names of classes docs/data.md sorts images into folders, which need no --targets"
+            hint = named if any(map(str.isalpha, cell)) else ""
         if not abs(value) < 3e38:  # beyond float32, or NaN
-            raise ValueError(f"{where}: {shortened(cell)} is no finite number")
+            raise ValueError(f"{where}: {shortened(cell)} is no finite number{hint}")
         values.append(value)
     return str(path), values
 
@@ -140,6 +145,31 @@ def load(
     dataset = data.from_arrays(images[train], values[train], **given, classes=(), name=name)
     note = f"without {len(problems)} files that cannot be read" if problems else ""
     return dataset._replace(note=note), found.names
+
+
+def warn_of_scales(names: Sequence[str], values: np.ndarray) -> None:
+    """Warn of numbers whose sizes hinder training: one mean of losses, and outputs that begin near 0, serve them all.
+
+    Args:
+        names: the targets.
+        values: those of the training part, (n, targets).
+
+    Warns:
+        RuntimeWarning: if a root mean square is above `LARGE`, or standard deviations differ by more than `APART`.
+    """
+    spread, size = np.std(values, 0, np.float64), np.sqrt(np.square(values, dtype=np.float64).mean(0))
+    moving = np.flatnonzero(spread)
+    advice = "divide or standardise the columns, so that each is about 1 (docs/data.md)"
+    largest = int(np.argmax(size))
+    if size[largest] > LARGE:
+        said = f"the target {names[largest]} has values of about {size[largest]:.2g}, and outputs begin near 0"
+        warnings.warn(f"{said}: {advice}", RuntimeWarning, stacklevel=2)
+    elif len(moving):
+        most, least = (int(moving[find(spread[moving])]) for find in (np.argmax, np.argmin))
+        if spread[most] > APART * spread[least]:
+            said = f"standard deviations of targets go from {spread[least]:.2g} ({names[least]}) to "
+            said += f"{spread[most]:.2g} ({names[most]}), whose error decides the loss"
+            warnings.warn(f"{said}: {advice}", RuntimeWarning, stacklevel=2)
 
 
 def _each(names: Iterable[str], read: Callable[[str], Any], problems: dict[str, str]) -> dict[str, Any]:

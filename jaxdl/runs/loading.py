@@ -143,7 +143,7 @@ def load(folder: str | os.PathLike, *, optimizer: str | None = None, trust_run: 
         folder: the run folder.
         optimizer: the optimizer whose weights to load; the first one by default.
         trust_run: whether to import and call a network that is a ``package.module:function`` from outside of jaxdl.
-            It can be any code, so pass True only for folders that you calling.
+            It can be any code, so pass True only for folders that you trust.
 
     Raises:
         ValueError: for a folder that is not a run, a run without a checkpoint, an optimizer that is unknown or

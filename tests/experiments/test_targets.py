@@ -2,6 +2,8 @@
 
 import csv
 import json
+import re
+import warnings
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from PIL import Image
 from sklearn import metrics as theirs
 
 from experiments import export, predict
-from experiments.train_cnn import command, records, report, target_scores, targets
+from experiments.train_cnn import command, config, records, report, streams, target_scores, targets
 from jaxdl import data, plots, runs
 
 COUNT = 60
@@ -54,6 +56,8 @@ def test_a_run_learns_the_targets_and_its_files_say_them(pictures, tmp_path, kin
     assert error.mean() < 0.1 if kind == "numbers" else (error < 0.5).mean() > 0.9
     text = (folder / "report.md").read_text()
     assert "## Targets" in text
+    assert (": loss on training and" in text) == (kind == "numbers")  # nothing says that accuracy is drawn
+    assert (": loss (nats) and accuracy (%) on training and" in text) == (kind == "labels")
     assert not any(f"## {title}" in text for title in ("Classes", "Confidence", "Confusion matrix"))
     assert report.write(folder).name == "report.html"
     found, listing = folder.parent / "found.csv", folder.parent / "found.json"
@@ -108,6 +112,10 @@ def test_the_figures_of_labels_and_numbers_are_scikit_learns():
         ("image,x\n", "has no line below its first one"),
         ("image,x\na.png,1,2\n", "line 2 has 3 cells; the first line has 2"),
         ("image,x\n\na.png,one\n", "line 3: 'one' is no finite number"),
+        (
+            "image,x\na.png,black cat\n",
+            "'black cat' is no finite number; by names of classes docs/data.md sorts",
+        ),
         ("image,x\na.png,nan\n", "line 2: 'nan' is no finite number"),
         ("image,x\na.png,1e39\n", "line 2: '1e39' is no finite number"),
         ("image,x\n../a.png,1\n", "line 2: '../a.png' is no path inside the folder of --dataset"),
@@ -122,6 +130,39 @@ def test_a_wrong_table_is_refused_by_line(tmp_path, text, said):
     with pytest.raises(ValueError, match=r"^targets=") as error:
         targets.read_table(path)
     assert said in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        ({"age": [1.0, 3.0], "height": [1.5, 1.9]}, None),  # deviations 1 and 0.2
+        ({"age": [10.0, 30.0], "height": [1.5, 1.9]}, r"from 0.2 \(height\) to 10 \(age\), whose error decides"),
+        ({"price": [3e5, 4e5]}, r"the target price has values of about 3.5e\+05, and outputs begin near 0"),
+        ({"same": [2.0, 2.0], "x": [0.0, 1.0]}, None),  # a constant has no deviation to compare
+        ({"same": [2.0, 2.0]}, None),
+    ],
+)
+def test_targets_of_other_sizes_are_warned_of(columns, said):
+    values = np.array([*columns.values()], np.float32).T
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        targets.warn_of_scales([*columns], values)
+    assert len(caught) == (said is not None)
+    assert said is None or re.search(said, str(caught[0].message))
+
+
+@pytest.mark.parametrize(("loss", "warned"), [("huber", True), ("sigmoid_binary_cross_entropy", False)])
+def test_numbers_are_compared_in_size_and_labels_are_not(pictures, tmp_path, loss, warned):
+    rows = [line.split(",")[0] for line in (pictures.parent / "labels.csv").read_text().splitlines()[1:]]
+    table = tmp_path / "t.csv"  # numbers of deviations 1/2 and 50; labels of which one is rare
+    large = 100 if warned else 1
+    lines = [f"{row},{i % 2},{large * (i % 2 if warned else i == 0)}" for i, row in enumerate(rows)]
+    table.write_text("\n".join(["image,small,large", *lines]))
+    options = config.resolve(config.Config(dataset=str(pictures), targets=str(table), loss=loss, test_fraction=0.2))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        streams.open_data(options)
+    assert [bool(re.search("large", str(one.message))) for one in caught] == [True] * warned
 
 
 def test_folders_of_parts_are_kept_apart_if_all_images_are_in_one(tmp_path):

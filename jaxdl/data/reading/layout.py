@@ -43,9 +43,10 @@ def sort_entries(where: str, names: Sequence[str], folders: Sequence[str], other
     depth = 3 if split else 2
     for name, tail in zip(names, tails, strict=True):
         if len(tail) != depth:
+            table = "; by a table of classes, docs/data.md sorts images into folders" if len(tail) < 2 else ""
             raise ValueError(
                 f"{where}: {name} is not at {'train|val|test/CLASS/IMAGE' if split else 'CLASS/IMAGE'}; {_LAYOUT}, and "
-                f"the top folders are {', '.join(sorted({tail[0] for tail in tails})[:10])}"
+                f"the top folders are {', '.join(sorted({tail[0] for tail in tails})[:10])}{table}"
             )
     if split:
         _check_parts(where, {tail[0] for tail in tails})

@@ -88,5 +88,8 @@ def _at(path: Path, skip_unreadable: bool) -> Dataset:
             return load_idx_folder(path)
         return load_binary(path) if is_binary_folder(path) else load_images(path, skip_unreadable=skip_unreadable)
     if not is_archive(path):
-        raise ValueError(f"{path} is neither a folder nor an archive; archives end in {', '.join(ARCHIVES)}")
+        raise ValueError(
+            f"{path} is neither a folder nor an archive; archives end in {', '.join(ARCHIVES)}; arrays and tables come "
+            "from a function (data.from_arrays, docs/data.md)"
+        )
     return load_binary(path) if is_binary_archive(path) else load_images(path, skip_unreadable=skip_unreadable)
