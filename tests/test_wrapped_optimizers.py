@@ -21,7 +21,7 @@ WRAPPERS = {
 
 @pytest.mark.parametrize("name", WRAPPERS)
 def test_what_is_no_optimizer_is_named(name):
-    for wrong, said in ((0.1, "got 0.1"), (optax.sgd, "got sgd")):
+    for wrong, said in ((0.1, "got 0.1"), (optimizers.adam, "got adam")):
         with pytest.raises(ValueError, match=said):
             WRAPPERS[name](wrong)
 
