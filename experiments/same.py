@@ -16,7 +16,6 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
-import optax
 import tyro
 
 from jaxdl import compare
@@ -91,7 +90,7 @@ def side(argument: str, text: str, learning_rate: float) -> Any:
         made = plain(**keywords)
     except TypeError as error:
         raise ValueError(f"{argument}={text!r} is called with {keywords}, but: {error}") from error
-    if not isinstance(made, optax.GradientTransformation):
+    if names.transformation(made) is None:
         raise ValueError(
             f"{argument}={text!r} returned {type(made).__module__}.{type(made).__name__}, "
             "not an optax.GradientTransformation"

@@ -141,7 +141,7 @@ def check(optimizer: optax.GradientTransformation, name: str, params: Any, stack
     first = jax.tree.map(lambda g: g[0, 0], stacked)
     try:
         jax.eval_shape(lambda p, g: optimizer.update(g, optimizer.init(p), p), params, first)
-    except (TypeError, ValueError) as error:
+    except (AttributeError, TypeError, ValueError) as error:  # optax.lookahead reads params.fast
         raise ValueError(
             f"{name}: its update does not run on gradients and parameters alone, as it must ({error})"
         ) from error

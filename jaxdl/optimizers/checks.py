@@ -71,6 +71,18 @@ def check_static(**values: Any) -> None:
             )
 
 
+def check_optimizers(**optimizers: Any) -> None:
+    """Check optimizers that another one wraps: anything with ``init`` and ``update``, such as optax's and jaxdl's.
+
+    Raises:
+        ValueError: names the argument; a learning rate or a factory that was not called stands in its place.
+    """
+    for name, optimizer in optimizers.items():
+        if isinstance(optimizer, type) or not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
+            got = getattr(optimizer, "__name__", None) or f"{optimizer!r:.60}"
+            raise ValueError(f"{name}: got {got}, allowed are optimizers such as optimizers.sgd(0.1)")
+
+
 def check_momentum(momentum: Any) -> None:
     """Check that a momentum given as a Python or NumPy number lies in [0, 1]."""
     if isinstance(momentum, int | float | np.number) and not 0 <= momentum <= 1:

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from optax import GradientTransformation, GradientTransformationExtraArgs
 
 from jaxdl import paths
+from jaxdl.optimizers.checks import check_optimizers
 from jaxdl.optimizers.contracts import ORDER, require_state, stateless
 from jaxdl.optimizers.states import MaskedNode, MaskedState, PartitionState
 from jaxdl.optimizers.trees import called, is_placeholder, keep_dtypes, map_updates, times, widen
@@ -73,6 +74,7 @@ def masked(inner: GradientTransformation, mask: Mask) -> GradientTransformationE
         >>> optimizer.update(params, optimizer.init(params), params)[0]["b"]  # the gradient itself
         Array([1.], dtype=float32)
     """
+    check_optimizers(inner=inner)
 
     def hide(mask_tree, tree):
         return jax.tree.map(lambda keep, x: x if keep else MaskedNode(), mask_tree, tree)
@@ -195,6 +197,7 @@ def partition(
 
     [Lecture row E10 (rates per group)]
     """
+    check_optimizers(**{f"transforms[{label!r}]": one for label, one in transforms.items()})
 
     def groups(tree):
         labels = called(param_labels, tree)

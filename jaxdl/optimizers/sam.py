@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 from optax import GradientTransformation, GradientTransformationExtraArgs
 
 from jaxdl.optimizers import stages, trees
-from jaxdl.optimizers.checks import check, check_static, check_whole
+from jaxdl.optimizers.checks import check, check_optimizers, check_static, check_whole
 from jaxdl.optimizers.contracts import require_state, stateless
 from jaxdl.optimizers.states import SAMState
 from jaxdl.words import own_words
@@ -50,6 +50,7 @@ def sam(
     Reference: Foret et al., Sharpness-Aware Minimization for Efficiently Improving Generalization, 2020,
     https://arxiv.org/abs/2010.01412.
     """
+    check_optimizers(optimizer=optimizer, **({} if adv_optimizer is None else {"adv_optimizer": adv_optimizer}))
     check_static(sync_period=sync_period)
     check_whole(sync_period=(sync_period, 1))
     if batch_axis_name is not None and not opaque_mode:

@@ -12,7 +12,7 @@ from optax import GradientTransformation, GradientTransformationExtraArgs
 
 from jaxdl import schedules
 from jaxdl.optimizers import stages, trees
-from jaxdl.optimizers.checks import check, check_whole
+from jaxdl.optimizers.checks import check, check_optimizers, check_whole
 from jaxdl.optimizers.contracts import require_state
 from jaxdl.optimizers.conventions import resolve
 from jaxdl.optimizers.rmsprop import scale_by_rms
@@ -52,6 +52,7 @@ def schedule_free(
 
     Reference: Defazio et al., The Road Less Scheduled, 2024, https://arxiv.org/abs/2405.15682.
     """
+    check_optimizers(base_optimizer=base_optimizer)
     check(positive={"b1": b1}, decay_rates={"b1": b1}, non_negative={"learning_rate": learning_rate})
     beta, power, constant = trees.hyper(b1, weight_lr_power, None if callable(learning_rate) else learning_rate)
     takes_extra = isinstance(base_optimizer, GradientTransformationExtraArgs)

@@ -18,7 +18,7 @@ from optax import GradientTransformation, GradientTransformationExtraArgs
 
 from jaxdl import numerics, regularizers
 from jaxdl.optimizers import contracts, trees
-from jaxdl.optimizers.checks import check
+from jaxdl.optimizers.checks import check, check_optimizers
 from jaxdl.optimizers.contracts import stateless, transformation
 from jaxdl.optimizers.grouping import Mask, masked, selecting
 from jaxdl.optimizers.states import (
@@ -52,6 +52,7 @@ def chain(*stages: GradientTransformation, state_dtype: DTypeLike | None = None)
         >>> optimizer.update(grads, optimizer.init(params), params)[0]
         Array([-0.02,  0.01], dtype=float32)
     """
+    check_optimizers(**{f"stages[{i}]": stage for i, stage in enumerate(stages)})
 
     def init(params):
         wide = jax.tree.map(lambda p: trees.accumulator(p, state_dtype), params)

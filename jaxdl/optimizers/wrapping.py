@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 from optax import GradientTransformation, GradientTransformationExtraArgs
 
 from jaxdl.optimizers import trees
-from jaxdl.optimizers.checks import check, check_whole
+from jaxdl.optimizers.checks import check, check_optimizers, check_whole
 from jaxdl.optimizers.contracts import require_state
 from jaxdl.optimizers.states import LookaheadParams, LookaheadState, MultiStepsState
 
@@ -31,6 +31,7 @@ def accumulate(inner: GradientTransformation, every: ArrayLike) -> GradientTrans
 
     [Lecture row E1 (a large batch in parts)]
     """
+    check_optimizers(inner=inner)
     check_whole(every=(every, 1))
 
     def init(params):
@@ -107,6 +108,7 @@ def lookahead(
     Reference: Zhang et al., Lookahead Optimizer: k steps forward, 1 step back, 2019,
     https://arxiv.org/abs/1907.08610. [Lecture row E7]
     """
+    check_optimizers(fast_optimizer=fast_optimizer)
     check_whole(sync_period=(sync_period, 1))
     check(non_negative={"slow_step_size": slow_step_size})
     eta = trees.hyper(slow_step_size)

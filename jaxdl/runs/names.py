@@ -123,9 +123,23 @@ def make_optimizer(factory: Callable[..., Any], learning_rate: Any, **options: A
         said = "is a class of PyTorch or Keras, which compiled runs cannot call; python -m experiments.same compares it"
         raise TypeError(f"{made.__name__} {said} with another optimizer step by step")
     found = factory(learning_rate, **options)
-    if not isinstance(found, optax.GradientTransformation):
+    made = transformation(found)
+    if made is None:
         raise TypeError(f"it returned {type(found).__name__}, not an optax.GradientTransformation")
-    return found
+    return made
+
+
+def transformation(found: Any) -> optax.GradientTransformation | None:
+    """Return an optimizer as a transformation, also an object with its two functions, such as `optax.MultiSteps`.
+
+    Returns:
+        The transformation; None if ``found`` is none.
+    """
+    if isinstance(found, optax.GradientTransformation):
+        return found
+    if isinstance(found, type) or not all(callable(getattr(found, name, None)) for name in ("init", "update")):
+        return None
+    return optax.GradientTransformation(found.init, found.update)
 
 
 @functools.cache

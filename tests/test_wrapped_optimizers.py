@@ -1,0 +1,39 @@
+"""What stands where an optimizer should: a rate, a factory, or an object of two functions."""
+
+import jax.numpy as jnp
+import optax
+import pytest
+
+from jaxdl import compare, optimizers
+from jaxdl.runs import names
+
+WRAPPERS = {
+    "lookahead": lambda x: optimizers.lookahead(x, 5, 0.5),
+    "accumulate": lambda x: optimizers.accumulate(x, 2),
+    "schedule_free": lambda x: optimizers.schedule_free(x, 0.1),
+    "masked": lambda x: optimizers.masked(x, True),
+    "partition": lambda x: optimizers.partition({"a": x}, "a"),
+    "chain": optimizers.chain,
+    "sam": optimizers.sam,
+    "ascent": lambda x: optimizers.sam(optax.sgd(0.1), x),
+}
+
+
+@pytest.mark.parametrize("name", WRAPPERS)
+def test_what_is_no_optimizer_is_named(name):
+    for wrong, said in ((0.1, "got 0.1"), (optimizers.adam, "got adam")):
+        with pytest.raises(ValueError, match=said):
+            WRAPPERS[name](wrong)
+
+
+def test_comparing_lookahead_says_what_it_lacks():
+    with pytest.raises(ValueError, match=r"a: its update does not run.*fast"):
+        compare.same(optax.lookahead(optax.sgd(0.1), 5, 0.5), optax.sgd(0.1), {"w": jnp.ones(2)}, steps=2)
+
+
+def test_a_factory_may_return_multi_steps():
+    made = names.make_optimizer(lambda rate: optax.MultiSteps(optax.sgd(rate), 2), 0.5)
+    state, grads = made.init(jnp.zeros(1)), (jnp.array([1.0]), jnp.array([3.0]))
+    first, state = made.update(grads[0], state, jnp.zeros(1))
+    second, _ = made.update(grads[1], state, jnp.zeros(1))
+    assert (float(first[0]), float(second[0])) == (0.0, -1.0)  # 0.5 times the mean of 1 and 3
