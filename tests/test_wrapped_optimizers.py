@@ -1,21 +1,25 @@
 """What stands where an optimizer should: a rate, a factory, or an object of two functions."""
 
+import inspect
+
 import jax.numpy as jnp
 import optax
 import pytest
 
 from jaxdl import compare, optimizers
 from jaxdl.runs import names
+from jaxdl.studies import cost
 
+unchecked = inspect.unwrap  # a user's run has no beartype, which the suite puts around every function
 WRAPPERS = {
-    "lookahead": lambda x: optimizers.lookahead(x, 5, 0.5),
-    "accumulate": lambda x: optimizers.accumulate(x, 2),
-    "schedule_free": lambda x: optimizers.schedule_free(x, 0.1),
-    "masked": lambda x: optimizers.masked(x, True),
-    "partition": lambda x: optimizers.partition({"a": x}, "a"),
-    "chain": optimizers.chain,
-    "sam": optimizers.sam,
-    "ascent": lambda x: optimizers.sam(optax.sgd(0.1), x),
+    "lookahead": lambda x: unchecked(optimizers.lookahead)(x, 5, 0.5),
+    "accumulate": lambda x: unchecked(optimizers.accumulate)(x, 2),
+    "schedule_free": lambda x: unchecked(optimizers.schedule_free)(x, 0.1),
+    "masked": lambda x: unchecked(optimizers.masked)(x, True),
+    "partition": lambda x: unchecked(optimizers.partition)({"a": x}, "a"),
+    "chain": lambda x: unchecked(optimizers.chain)(x),
+    "sam": lambda x: unchecked(optimizers.sam)(x),
+    "ascent": lambda x: unchecked(optimizers.sam)(optax.sgd(0.1), x),
 }
 
 
@@ -37,3 +41,14 @@ def test_a_factory_may_return_multi_steps():
     first, state = made.update(grads[0], state, jnp.zeros(1))
     second, _ = made.update(grads[1], state, jnp.zeros(1))
     assert (float(first[0]), float(second[0])) == (0.0, -1.0)  # 0.5 times the mean of 1 and 3
+
+
+SEARCHES = {
+    "value": lambda rate: optax.polyak_sgd(rate),
+    "value_fn": lambda rate: optax.chain(optax.sgd(rate), optax.scale_by_backtracking_linesearch(3)),
+}
+
+
+@pytest.mark.parametrize("asks", SEARCHES)
+def test_an_optimizer_that_asks_for_the_loss_has_a_cost(asks):
+    assert 0 < cost.update_microseconds(SEARCHES[asks], jnp.ones(4)) < 1e6
