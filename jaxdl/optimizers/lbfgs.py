@@ -34,7 +34,8 @@ def lbfgs(
     f(w + αd) ≤ f(w) + c·α·gᵀd with α = 1, ½, ¼, …; pairs without positive curvature are dropped. Call
     ``update(grads, state, params, value=f(params), value_fn=f)`` with f a function of all parameters, also inside
     jaxdl's ``masked`` and ``partition``. A complex gradient is the conjugate of jax.grad's, as for ``optax.lbfgs``. The
-    arithmetic is in float32 or wider.
+    arithmetic is in float32 or wider. The steps are those of ``optax.lbfgs`` until one is shorter than 1, for which
+    optax searches by interpolation.
 
     Args:
         memory_size: m, a whole number of at least 1; it determines shapes and therefore cannot be traced.
