@@ -40,9 +40,9 @@ def soap(
     averages L of GGᵀ and R of GᵀG, followed by a step of power iteration and QR. The first gradient makes the bases and
     no step. An array of k > 1 axes has k bases, and vectors have Adam's step; derivatives take bases as constants.
 
-    Where the first gradient has a lower rank than L or R, rounding decides the eigenvectors of its null space. Runs that
-    round unlike each other, such as one under vmap and one alone, then differ by more than rounding from the second
-    gradient's step on.
+    Where the first gradient has a lower rank than L or R, rounding decides the eigenvectors of its null space. Runs
+    that round unlike each other, such as one under vmap and one alone, then differ by more than rounding from the
+    second gradient's step on.
 
     Args:
         learning_rate: α, a number of at least 0 or a schedule.
