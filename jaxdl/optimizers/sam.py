@@ -50,22 +50,21 @@ def sam(
     Reference: Foret et al., Sharpness-Aware Minimization for Efficiently Improving Generalization, 2020,
     https://arxiv.org/abs/2010.01412.
     """
-    check_optimizers(optimizer=optimizer, **({} if adv_optimizer is None else {"adv_optimizer": adv_optimizer}))
+    climber: Any = _ascent(rho) if adv_optimizer is None else adv_optimizer
+    check_optimizers(optimizer=optimizer, adv_optimizer=climber)
     check_static(sync_period=sync_period)
     check_whole(sync_period=(sync_period, 1))
     if batch_axis_name is not None and not opaque_mode:
         raise ValueError(f"batch_axis_name is {batch_axis_name!r}: without opaque_mode the loop averages gradients")
-    descender: Any = optimizer
-    climber: Any = _ascent(rho) if adv_optimizer is None else adv_optimizer
 
     def init(params) -> Any:
         cache = None if opaque_mode else jax.tree.map(trees.copied, params)
-        return SAMState(jnp.zeros([], jnp.int32), descender.init(params), climber.init(params), cache)
+        return SAMState(jnp.zeros([], jnp.int32), optimizer.init(params), climber.init(params), cache)
 
     def update(updates, state, params=None, **extra_args) -> Any:
         require_state(state, SAMState, "SAM")
         stages.require_params(params, "SAM")
-        descend = lambda g, p: descender.update(g, state.opt_state, p, **_taken(descender, extra_args))
+        descend = lambda g, p: _update(optimizer, g, state.opt_state, p, extra_args)
         restart = lambda kept: climber.init(params) if reset_state else kept
         if opaque_mode:
             grads, adv_state = _climb(climber, updates, state, params, sync_period - 1, batch_axis_name, extra_args)
@@ -74,7 +73,7 @@ def sam(
             return steps, SAMState(jnp.zeros([], jnp.int32), kept[0], kept[1], None)
         count = state.steps_since_sync
         cache = trees.map_state(partial(_kept, count == 0), updates, state.cache, params)
-        higher, adv_state = climber.update(updates, state.adv_state, params, **_taken(climber, extra_args))
+        higher, adv_state = _update(climber, updates, state.adv_state, params, extra_args)
         steps, opt_state = descend(updates, cache)
         steps = trees.map_updates(partial(_moved, count == sync_period - 1), steps, higher, cache, params)
         states = _pick(count == sync_period - 1, (opt_state, restart(state.adv_state)), (state.opt_state, adv_state))
@@ -88,7 +87,7 @@ def _climb(climber, updates, state: Any, params, climbs: int, axis_name: str | N
     grad_fn = extra_args.get("grad_fn") or _missing
     point, adv_state = params, state.adv_state
     for i in range(climbs):
-        steps, adv_state = climber.update(updates, adv_state, point, **_taken(climber, extra_args))
+        steps, adv_state = _update(climber, updates, adv_state, point, extra_args)
         point = trees.map_state(lambda u, p: trees.as_dtype_of(trees.plus(p, -u), p), steps, point)
         grads = grad_fn(point, i)
         grads = grads if axis_name is None else jax.lax.pmean(grads, axis_name)
@@ -109,8 +108,9 @@ def _moved(last, step, up, start, now):
     return jnp.where(last, trees.plus(trees.plus(start, -now), step), -up)
 
 
-def _taken(transformation, extra_args):
-    return extra_args if isinstance(transformation, GradientTransformationExtraArgs) else {}
+def _update(transformation, updates, state, params, extra_args):
+    taken = extra_args if isinstance(transformation, GradientTransformationExtraArgs) else {}
+    return transformation.update(updates, state, params, **taken)
 
 
 def _pick(condition, new, old):

@@ -60,8 +60,7 @@ def chain(*stages: GradientTransformation, state_dtype: DTypeLike | None = None)
 
     def update(updates, state, params=None, **extra_args):
         _check_chain_state(state, len(stages))
-        narrow = updates
-        updates, params = jax.tree.map(trees.widen, (updates, params))
+        narrow, (updates, params) = updates, jax.tree.map(trees.widen, (updates, params))
         new_state = []
         for stage, stage_state in zip(stages, state, strict=True):
             takes_extra = isinstance(stage, GradientTransformationExtraArgs)

@@ -123,8 +123,7 @@ def lookahead(
             raise ValueError(f"params is a {type(params).__name__}: lookahead needs a LookaheadParams")
         extra_args = extra_args if isinstance(fast_optimizer, GradientTransformationExtraArgs) else {}
         updates, fast_state = fast_optimizer.update(updates, state.fast_state, params.fast, **extra_args)
-        sync = state.steps_since_sync == sync_period - 1
-        gaps = trees.map_updates(_gap, updates, params.fast, params.slow)
+        sync, gaps = state.steps_since_sync == sync_period - 1, trees.map_updates(_gap, updates, *params)
 
         def slow_update(gap):
             moved = trees.as_dtype_of(trees.times(eta, gap), gap) if trees.is_inexact(gap) else gap
