@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 CONVOLUTIONS := -k "conv or Conv" tests/test_laws.py tests/test_layers_convolution.py tests/test_nn_layers.py tests/use
 
-.PHONY: demo test test-fast test-onednn lint bench bench-speed bench-check docs golden clean
+.PHONY: demo test test-slow test-fast test-onednn lint bench bench-speed bench-check docs golden clean
 
 demo: .venv/experiments
 	$(BIN)/python -m experiments.train_cnn $(ARGS)
@@ -12,7 +12,11 @@ demo: .venv/experiments
 PYTEST = $(BIN)/python -m pytest -n $${PYTEST_WORKERS:-2}
 
 test: .venv/dev
-	$(PYTEST) $(ARGS)
+	$(PYTEST) -m "not slow" $(ARGS)
+
+# the tests marked slow, which a change has to pass, too
+test-slow: .venv/dev
+	$(PYTEST) -m slow $(ARGS)
 
 # starts no process, trains nothing, and runs one member of each parametrised test: for every save
 test-fast: .venv/dev

@@ -52,6 +52,7 @@ def test_nets_are_those_of_jax_s_convolutions_and_the_mixture_of_certain_choices
     np.testing.assert_allclose(nets.mixture(every, alphas, x, FIRST, FILTERS), expected, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_table_without_learning_is_that_of_the_initial_nets(drawn, monkeypatch):
     start, _, x = drawn
     monkeypatch.setattr(nets, "RATES", (0.0, 0.0))

@@ -33,6 +33,7 @@ def test_whitened_patches_have_unit_covariance():
     np.testing.assert_array_equal(kernel[..., 12:], -kernel[..., :12])
 
 
+@pytest.mark.slow
 def test_the_first_filters_pass_their_channel_on():
     x = jax.random.normal(jax.random.key(0), (2, 6, 6, 4))
     kernel = speedrun.identity_start(jax.random.key(1), (3, 3, 4, 7))

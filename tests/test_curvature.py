@@ -62,6 +62,7 @@ def test_the_largest_eigenvalue_is_the_matrix_s_for_any_signs_and_repeats(values
     np.testing.assert_allclose(found, values.max(), rtol=1e-5, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_lanczos_finds_the_edge_of_a_large_spectrum_from_below():
     """Of 500 eigenvalues in [0, 1] and one at 5, twenty products see the largest; one product is a mean of all."""
     values = jnp.append(jnp.linspace(0, 1, 500), 5.0)
@@ -76,6 +77,7 @@ def test_lanczos_finds_the_edge_of_a_large_spectrum_from_below():
     assert (half.dtype, float(half)) == (jnp.float32, pytest.approx(6, rel=1e-5))
 
 
+@pytest.mark.slow
 def test_it_is_the_dense_hessian_s_of_a_net_under_jit_and_vmap():
     x, y = np.random.default_rng(2).normal(size=(30, 4)).astype(np.float32), np.arange(30) % 3
     loss = lambda w: losses.softmax_cross_entropy(jnp.tanh(x @ w["a"]) @ w["b"], y).mean()

@@ -361,6 +361,7 @@ def test_operations_of_place_are_scipy_s():
     np.testing.assert_array_equal(run("translate_y", 0.5, -1.0)[:-5], image[5:])
 
 
+@pytest.mark.slow
 def test_rand_augment_draws_all_operations_and_none_at_all():
     image = BYTES.astype(np.float32) / 255
     one = jax.jit(jax.vmap(lambda key: aug.rand_augment(key, image, num_ops=1, magnitude=0.5)))

@@ -253,6 +253,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.process
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 def test_a_kill_in_mid_epoch_leaves_no_worker_and_reading_goes_on_with_the_same_bits(tmp_path):

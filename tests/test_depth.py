@@ -51,6 +51,7 @@ def test_chunks_are_filled_up_and_cut_again(monkeypatch):
     assert sizes == [4, 4]
 
 
+@pytest.mark.slow
 def test_probes_see_the_means_of_a_grid(monkeypatch):
     """The class is the brightness of one quarter of the image, which its means tell without an error."""
     monkeypatch.setattr(nets, "CHUNK", 20)

@@ -269,6 +269,7 @@ def test_opaque_sides():
     assert record.cause.startswith("cannot know what is in b, which is opaque; a does the same with nesterov form:")
 
 
+@pytest.mark.slow
 def test_eps_inside_the_root_of_a_factory_of_ones_own_is_found():
     inside, outside = {"eps": 0.0, "eps_root": 1e-3}, {"eps": 1e-3, "eps_root": 0.0}
     for theirs, known in ((inside, outside), (outside, inside)):

@@ -117,6 +117,7 @@ def test_a_change_of_zero_is_none_and_every_other_keeps_shape_and_range(name):
     assert 0 <= found.min() <= found.max() <= 1 + 1e-6
 
 
+@pytest.mark.slow
 def test_changes_by_hand():
     white, keys = np.ones((20, 20, 1), np.float32), jax.random.split(jax.random.key(0), 8)
     for key in keys:

@@ -84,6 +84,7 @@ def test_truncated_normal_has_scipys_moments():
     assert float(sample.std()) == pytest.approx(exact.std(), rel=0.02)
 
 
+@pytest.mark.slow
 def test_normal_and_uniform():
     check_moments(initializers.normal(0.3)(KEY, (200, 200)), 0.09, "normal")
     check_moments(initializers.uniform(0.3)(KEY, (200, 200)), 0.03, "uniform")

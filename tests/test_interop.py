@@ -76,6 +76,7 @@ def functions(case):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", SMALL)
 def test_logits_are_those_of_the_source_and_the_export_goes_back(case):
     layer, in_shape, names, tensors = small(case)
@@ -375,6 +376,7 @@ class Net(linen.Module):
         return linen.Dense(self.num_classes)(linen.Dropout(0.2, deterministic=not train)(x))
 
 
+@pytest.mark.slow
 def test_a_flax_module_computes_the_same_as_a_layer():
     layer, x = interop.from_linen(Net(3)), jnp.asarray(images(8))
     params, state = layer.init(jax.random.key(0), (8, 8, 3))
@@ -425,6 +427,7 @@ def test_modes_and_keys_by_other_names():
         interop.from_linen(Net)
 
 
+@pytest.mark.slow
 def test_a_flax_module_trains_as_model_of_an_experiment(monkeypatch):
     monkeypatch.setitem(sys.modules, "mine", types.SimpleNamespace(net=Net))
     layer = runs.model("mine:net", 10)
@@ -441,6 +444,7 @@ def test_a_flax_module_trains_as_model_of_an_experiment(monkeypatch):
     assert losses[-1] < 0.8 * losses[0]
 
 
+@pytest.mark.slow
 def test_a_layer_lives_in_flax_code():
     inner = nn.serial(conv=nn.Conv(4, 3), norm=nn.BatchNorm(), flat=nn.flatten, drop=nn.Dropout(0.5))
 

@@ -35,6 +35,7 @@ def check(step, *, net=NET, batches=1, counts=(4,), strategies=("pmap",), size=1
     )
 
 
+@pytest.mark.slow
 def test_a_right_step_is_the_same_after_ten_steps_under_every_strategy():
     found = check(training.train_step(NET, SGD), batches=10, counts=(2, 8), strategies=training.STRATEGIES)
     assert found.ok, str(found)
@@ -109,6 +110,7 @@ def test_the_step_without_a_fault_passes():
     assert check(own_step(net=DROPPING), net=DROPPING, strategies=("jit",)).ok
 
 
+@pytest.mark.slow
 def test_random_numbers_per_device_are_undecided():
     found = check(training.train_step(DROPPING, SGD), net=DROPPING, strategies=("jit", "pmap"))
     assert not found.ok

@@ -120,6 +120,7 @@ def test_the_choice_is_made(monkeypatch):
     assert gradient.lower(kernel).as_text().count("stablehlo.convolution") == 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("shape", "sizes"),
     [
@@ -319,6 +320,7 @@ def test_one_by_one_windows_are_matrix_products():
     assert_close(gradient(layers.conv2d), gradient(plain))
 
 
+@pytest.mark.slow
 def test_vmap_over_either_or_both_arguments_with_gradients():
     x, kernel = arrays()
     xs, kernels = jnp.stack([x, 2 * x]), jnp.stack([kernel, -kernel])

@@ -63,6 +63,7 @@ def test_a_convolution_of_one_place_has_its_block_of_the_fisher_matrix():
     np.testing.assert_allclose(np.kron(a, g), fisher_block(layer, params, state, x, "conv"), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_factors_of_convolutions_are_sums_over_examples_labels_and_places():
     layer, shape = conv_net(), (5, 4, 2)
     params, state, x = made(layer, shape, 3)
@@ -95,6 +96,7 @@ def test_the_factors_of_convolutions_are_sums_over_examples_labels_and_places():
     np.testing.assert_allclose(factors["conv"].outputs, total / 3, rtol=1e-4, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_one_axis_sequences_and_whole_layers_have_factors_too():
     layer = nn.Conv1d(2, 3)
     params, state, x = made(layer, (4, 2), 2)
@@ -141,6 +143,7 @@ def test_the_factors_of_a_bernoulli_net_are_its_fisher_blocks():
     np.testing.assert_allclose(np.kron(a, g), block, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_step_solves_the_damped_factored_system():
     layer, damping, rate = dense_net(), 0.01, 0.5
     params, state, x = made(layer, (5,), 8)
@@ -172,6 +175,7 @@ def test_factors_are_averaged_and_inverses_kept():
     np.testing.assert_allclose(seen, [1 / averages[step - step % 3] for step in range(7)], rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_it_trains_digits_faster_than_sgd_with_the_best_of_five_rates():
     digits = load("digits")
     x, labels = jnp.asarray(digits.images[:512], jnp.float32) / 16, jnp.asarray(digits.labels[:512])
@@ -196,6 +200,7 @@ def test_it_trains_digits_faster_than_sgd_with_the_best_of_five_rates():
     assert float(ours) < 0.5 * float(jnp.nanmin(theirs))
 
 
+@pytest.mark.slow
 def test_what_has_no_factors_is_named():
     layer = nn.serial(lstm=nn.LSTM(3, output="last"), fc=nn.Dense(2))
     params, state, x = made(layer, (4, 2), 2)

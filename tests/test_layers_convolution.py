@@ -62,6 +62,7 @@ def test_conv2d_is_the_loop(drawn):
     np.testing.assert_allclose(y, loop_conv2d(x, kernel, **options), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @SETTINGS
 @given(convolutions())
 def test_conv_transpose2d_is_the_transpose_of_conv2d(drawn):

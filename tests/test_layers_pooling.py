@@ -71,6 +71,7 @@ def pools(draw):
     return x, {"window": window, "stride": stride, "padding": padding}
 
 
+@pytest.mark.slow
 @SETTINGS
 @given(pools())
 def test_max_pool_its_gradient_and_its_argmax_are_the_loops(drawn):
@@ -230,6 +231,7 @@ def test_dtype_is_kept_and_sums_are_wide(dtype):
     assert layers.global_avg_pool2d(x).dtype == layers.global_max_pool2d(x).dtype == dtype
 
 
+@pytest.mark.slow
 def test_leading_dimensions_are_free_and_may_be_empty():
     x = np.random.default_rng(0).normal(size=(2, 3, 6, 6, 2)).astype(np.float32)
     for pool in (layers.max_pool2d, layers.avg_pool2d, layers.l2_pool2d, layers.max_pool2d_argmax):

@@ -329,6 +329,7 @@ def test_pos_weight_weighs_the_positive_labels_alone():
 # ---------------------------------------------------------------- vectors
 
 
+@pytest.mark.slow
 def test_cosine_distance_equals_optax_and_does_not_cancel():
     u, v = LOGITS, LOGITS[::-1] + 0.3
     np.testing.assert_allclose(losses.cosine_distance(u, v), optax.cosine_distance(u, v), rtol=1e-5, atol=1e-6)
@@ -383,6 +384,7 @@ def paths(z, labels, blank=0):
     return -np.log(total) if total else np.inf
 
 
+@pytest.mark.slow
 def test_ctc_is_the_sum_over_all_paths():
     z = np.random.default_rng(4).normal(size=(4, 5, 3)).astype(np.float32)
     labels = np.array([[1, 2], [2, 2], [1, -7], [9, 9]])
@@ -403,6 +405,7 @@ def test_ctc_is_the_sum_over_all_paths():
     assert float(losses.ctc(excluded, jnp.array([1]))) == pytest.approx(paths(np.zeros((3, 2)), [1]), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_ctc_of_what_cannot_be():
     @jax.jit
     def values_and_slopes(z, labels):

@@ -189,6 +189,7 @@ def transformations():
     return found
 
 
+@pytest.mark.slow
 def test_every_optimizer_lowers():
     rows, columns = PARAMS["kernel"].reshape(-1, PARAMS["kernel"].shape[-1]).shape
     factors = {"": (jnp.eye(rows + ("bias" in PARAMS)), jnp.eye(columns))}

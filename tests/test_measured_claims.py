@@ -143,6 +143,7 @@ def test_it_is_its_idea_and_little_else(name):
     assert max(len(file.read_text().splitlines()) for file in files) <= 200
 
 
+@pytest.mark.slow
 @pytest.mark.trains
 @pytest.mark.parametrize("name", TINY)
 def test_it_runs_and_draws(name, tmp_path, capsys):
@@ -400,6 +401,7 @@ def test_polar_coordinates_are_radius_and_angle():
     np.testing.assert_allclose(seen, [[5, math.atan2(4, 3)], [2, -math.pi / 2]], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_penalty_of_zero_changes_nothing_and_the_proximal_step_makes_zeros():
     config = regularization.Config(examples=40, hidden=4, steps=30)
     x, y = np.float32(np.random.default_rng(0).uniform(size=(40, 64))), np.arange(40) % 10

@@ -248,6 +248,7 @@ def test_curves_over_several_labels_are_a_vmap():
     np.testing.assert_allclose(per_label, sklearn.metrics.roc_auc_score(SEVERAL, MANY, average=None), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_histograms_of_scores_add_up_to_the_curve_of_rounded_scores():
     p, y = np.asarray(jax.nn.sigmoid(MANY[:, 0])), SEVERAL[:, 0]
     parts = [metrics.score_histogram(p[i::3], y[i::3], bins=50, weights=WEIGHTS[i::3]) for i in range(3)]

@@ -86,6 +86,7 @@ def test_a_sum_under_adam_shows_where_eps_does():
     assert record.cause == "accumulation: a steps with the sum of its 4 gradients, where a batch has their mean"
 
 
+@pytest.mark.slow
 def test_keywords_are_searched_where_both_step_alike():
     record = compare.equivalence((several, {"learning_rate": 0.02}), ADAM, PARAMS, stream(16), micro_batches=(4, 1))
     assert str(record.cause).startswith("learning rate: learning_rate=0.02 against 0.01")
@@ -101,6 +102,7 @@ def test_mistakes_are_named():
         compare.equivalence(ADAM, ADAM, PARAMS, stream(6), 2, micro_batches=(4, 1))
 
 
+@pytest.mark.slow
 def test_the_command_compares_them(tmp_path, monkeypatch, capsys):
     (tmp_path / "accumulates.py").write_text(
         "import optax\n\ndef opt(learning_rate, k=4):\n"

@@ -140,6 +140,7 @@ def test_shapes_layer_by_layer(name):
 # ---------------------------------------------------------------- learning
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETS)
 def test_two_steps_of_gradient_descent_reduce_the_loss_on_real_digits(name):
     make, size, _ = NETS[name]
@@ -199,6 +200,7 @@ def test_a_net_with_batch_norm_evaluates_as_it_trains_once_it_has_the_batch_s_st
     np.testing.assert_allclose(evaluated, trained, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_dropout_is_where_the_docstring_says():
     layer, (images, _) = models.lecture_torch(dropout=0.5), batch(28, 8)
     tapped = nn.tap(layer, ["relu3", "dropout"])
@@ -283,6 +285,7 @@ def test_mistakes_are_named(mistake, message):
         mistake()
 
 
+@pytest.mark.slow
 def test_a_transformer_for_images_takes_no_other_size():
     """Fewer patches would get the places of another grid."""
     layer = models.tiny_vit()

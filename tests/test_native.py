@@ -417,6 +417,7 @@ def test_a_forked_process_is_told_so():
     assert run(code).split() == ["True", "72.0"]
 
 
+@pytest.mark.slow
 @pytest.mark.process
 @needs_onednn
 def test_a_program_from_the_compilation_cache_means_the_same_in_another_process(tmp_path):

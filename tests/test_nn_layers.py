@@ -215,6 +215,7 @@ def test_zoneout_keeps_units_in_training_and_takes_the_mean_in_evaluation():
         lstm.apply(params, {}, x, train=True)
 
 
+@pytest.mark.slow
 def test_padding_changes_no_state_and_layers_stand_on_one_another():
     net = nn.GRU(3, depth=2, bidirectional=True, lengths=True, output="last")
     params, state = net.init(KEY, ((6, 2), ()))

@@ -94,6 +94,7 @@ def test_taps_are_the_activations_and_change_nothing(tapped):
     assert all(type(n) is int for shape in shapes[1].values() for n in shape)
 
 
+@pytest.mark.slow
 def test_tap_through_jit_grad_vmap_and_checkpoint(tapped):
     layer, tap, params, state = tapped
     run = functools.partial(tap.apply, train=True, key=KEY)

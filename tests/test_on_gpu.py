@@ -130,6 +130,7 @@ def test_a_part_that_fails_says_why_and_the_next_goes_on(fake, tmp_path, capsys)
     assert capsys.readouterr().out.splitlines()[-1] == "not done: bad, dead; the same command goes on"
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_a_part_that_hangs_is_stopped_with_all_it_started_and_keeps_its_rows(fake, tmp_path):
     hang = """import subprocess, sys, time
@@ -222,6 +223,7 @@ def test_the_chosen_tests_exist():
     assert [name for name in laws.FILES if not (ROOT / name).is_file()] == []
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_the_reporter_counts_and_stops_when_the_time_is_up(tmp_path):
     (tmp_path / "test_it.py").write_text("def test_a(): pass\ndef test_b(): assert 1 == 2\ndef test_c(): pass\n")
@@ -269,6 +271,7 @@ def test_hanging_tests_are_cut_and_finished_ones_count(tmp_path):
         run("-k", "none")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unoptimised")
 def test_a_small_resnet50_is_the_same_net_in_both_libraries():
     net = steps.imagenet(True)
@@ -299,6 +302,7 @@ def test_resnet50_as_operations_has_the_model_s_parameters():
     assert written(net.operations, 3)[0] == kernels
 
 
+@pytest.mark.slow
 def test_losses_that_differ_make_an_error_of_the_row_and_of_the_part(tmp_path, monkeypatch):
     now = record.Record(tmp_path / "steps.json", "steps")
     monkeypatch.setattr(steps, "disagreement", lambda built: 0.5)

@@ -330,6 +330,7 @@ def test_only_types_states_and_apply_updates_come_from_optax():
 class TestComposition:
     """Every optimizer works inside the wrappers of optax, flax and jax."""
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("name", NAMES)
     def test_optax_s_wrappers(self, name):
         factory, twin = getattr(ours, name), TWINS[name]

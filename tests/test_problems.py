@@ -195,6 +195,7 @@ def colour_problem(**options):
     return classification.classification_problem("c", layer, dataset, batch_size=8, epochs=1, **options)
 
 
+@pytest.mark.slow
 def test_penalties_and_distortions_are_of_training_alone():
     plain = colour_problem()
     params, state = plain.init(KEY)

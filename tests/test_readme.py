@@ -73,11 +73,13 @@ def test_a_fork_outside_of_the_clone_needs_nothing_of_the_experiments(tmp_path):
     assert "about" in run(tmp_path, "-m", "my_cnn", "--dry-run", "--optimizer", "jaxdl.sgd")
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_the_example_runs_and_learns(mine):
     assert ast.literal_eval(run(mine, "mine.py"))["accuracy"] > 0.85
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_its_parts_go_into_the_experiment(mine):
     (command,) = re.findall(r"python (-m experiments.train_cnn --dataset mine:my_data .*)", GUIDE)

@@ -292,6 +292,7 @@ def test_rows_are_arranged_as_an_uninterrupted_run_writes_them(tmp_path):
 OLD = pathlib.Path(__file__).parent / "old_runs"  # written by commit 59cbe2f, before files had a format number
 
 
+@pytest.mark.slow
 def test_older_run_folders_load_and_get_reports(tmp_path):
     for name, command in (("train_cnn", train_command), ("compare_optimizers", compare), ("transfer", transfer)):
         folder = pathlib.Path(shutil.copytree(OLD / name, tmp_path / name))

@@ -40,6 +40,7 @@ def test_the_unrolled_gradient_of_the_paper_s_example(learning_rate):
     assert traced == pytest.approx(float(found))
 
 
+@pytest.mark.slow
 def test_only_unrolled_weights_lead_to_the_best_choice():
     """Where the weights follow the choices, w = α, the slope α + 2ξα − 2 vanishes at α = 2 / (1 + 2ξ)."""
     for xi, end in ((0.0, 2.0), (0.5, 1.0)):

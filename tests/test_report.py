@@ -152,6 +152,7 @@ class Page(HTMLParser):
         return [attrs for tag, attrs in self.tags if tag == "img"]
 
 
+@pytest.mark.slow
 def test_the_page_needs_nothing_but_itself(pair):
     page, source = Page(pair / "report.html"), (pair / "report.html").read_text()
     links = [v for _, attrs in page.tags for k, v in attrs.items() if k in ("src", "href", "srcset", "data")]
@@ -306,6 +307,7 @@ def test_one_optimizer_without_convolution_or_mistakes(tmp_path):
     assert len(page.images()) == 4
 
 
+@pytest.mark.slow
 def test_a_hundred_classes_of_rgb_images(tmp_path):
     folder = build(tmp_path / "run", *patches(10), ("lbfgs",), iterations=(1, 4))
     page = Page(report.write(folder))

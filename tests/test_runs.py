@@ -199,6 +199,7 @@ def begin(path, barrier, said):
         said.put(str(error))
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_of_processes_that_begin_in_one_new_folder_one_runs(tmp_path):
     context = multiprocessing.get_context("spawn")

@@ -20,6 +20,7 @@ def keras_against_optax():
     return compare.same(KERAS, ADAM)
 
 
+@pytest.mark.slow
 def test_an_eps_that_gradients_of_order_one_do_not_show_is_told_apart():
     params = sameness.starting_point()
     random = sameness.default_streams(params)["random"]

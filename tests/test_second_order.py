@@ -42,6 +42,7 @@ def dense_hessian(f):
     return jax.hessian(lambda w: f({"a": w[:2], "b": w[2]}))(flat(START))
 
 
+@pytest.mark.slow
 def test_products_equal_the_dense_matrices():
     vector = {"a": jnp.array([0.5, 2.0]), "b": jnp.array(-1.0)}
     found = flat(ours.hessian_product(quartic, START, vector))

@@ -39,6 +39,7 @@ SOPHIAS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SOPHIAS)
 def test_sophia_is_optax_s(name):
     mine = run(ours.sophia(*SOPHIAS[name]), value_fn=value)

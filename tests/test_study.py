@@ -111,6 +111,7 @@ def whole(here):
 # ---------------------------------------------------------------- the files
 
 
+@pytest.mark.slow
 @pytest.mark.trains
 def test_every_run_is_in_results_csv_once_and_in_order(whole):
     rows = table(whole / "results.csv")
@@ -424,6 +425,7 @@ def test_contenders_by_name_with_keywords(here):
     assert contenders.contender("jaxdl.lars").default_rate is None
 
 
+@pytest.mark.slow
 def test_every_first_order_optimizer_has_a_twin_that_makes_the_same_steps():
     """The default study compares pairs of the same algorithm; three eager steps show it."""
     params, state = {"w": jnp.linspace(-1.0, 1.0, 6).reshape(2, 3), "b": jnp.ones(3)}, {}
@@ -537,6 +539,7 @@ def test_mistakes_are_named_and_leave_nothing(arguments, here, tmp_path, capsys)
     assert not out.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.trains
 def test_a_resumed_study_keeps_its_options_and_its_data(here, tmp_path, capsys):
     folder = tmp_path / "run"

@@ -57,6 +57,7 @@ def diagnosed(request, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.trains
 def test_the_numbers_are_those_of_the_quadratic_and_a_loop(diagnosed):
     rows = records.read(diagnosed).diagnostics
@@ -92,6 +93,7 @@ def test_the_report_has_a_row_and_figures_of_each(diagnosed, monkeypatch):
     assert [one.strip() for one in row.split("|")][3:6] == ["12", "4", "20"]
 
 
+@pytest.mark.slow
 @pytest.mark.trains
 def test_a_merged_study_keeps_them(tmp_path, monkeypatch):
     monkeypatch.setattr(plots, "png", lambda figure, **options: b"png")

@@ -93,6 +93,7 @@ def same_study(folder, other):
 # ---------------------------------------------------------------- growing
 
 
+@pytest.mark.slow
 @pytest.mark.trains
 def test_a_grown_study_equals_one_that_was_started_with_everything(whole, tmp_path, capsys):
     folder = made(tmp_path / "run", problems=PROBLEMS[:1], optimizers=OPTIMIZERS[:1], seeds=2)
@@ -141,6 +142,7 @@ def test_a_budget_of_time_is_for_the_problems_it_was_divided_among():
 # ---------------------------------------------------------------- optimizers that fail
 
 
+@pytest.mark.slow
 @pytest.mark.trains
 def test_an_optimizer_that_fails_costs_itself_alone(whole, here, tmp_path, capsys):
     failing = ("mine_failing:refuses", "mine_failing:fails_late")

@@ -164,6 +164,7 @@ def whole(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.trains
 def test_a_joint_study_resumes_and_grows_to_the_same_rows(whole, tmp_path):
     folder = tmp_path / "run"

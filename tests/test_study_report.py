@@ -119,6 +119,7 @@ class Page(HTMLParser):
         return [row[len(first) :] for row in self.rows if tuple(row[: len(first)]) == first]
 
 
+@pytest.mark.slow
 def test_every_part_of_the_report_is_there(study):
     text = (study / "report.md").read_text()
     titles = """What can be concluded, Expected best value against the tuning budget, Twin pairs, Planted pairs,
@@ -313,6 +314,7 @@ def test_an_overlay_has_at_most_eight_without_second_twins(study):
     assert {*chosen} >= {first for first, _ in twins}
 
 
+@pytest.mark.slow
 def test_figures_in_other_formats_have_the_same_bytes_each_time(bare, capsys):
     command.main([str(bare), "--svg"])
     names = {path.stem for path in (bare / "figures").glob("*.png")}
@@ -351,6 +353,7 @@ def test_divergence_is_counted_and_is_no_crash(study):
     assert scores["jaxdl.sgd"] == scores["optax.sgd"] == 1
 
 
+@pytest.mark.slow
 def test_remade_by_the_command_from_the_tables_alone_with_the_same_bytes(study, bare, capsys):
     for name in ("plan.json", "paths.csv", "manifest.json"):
         (bare / name).unlink()

@@ -67,6 +67,7 @@ def test_each_member_is_gradient_descent_on_its_own_batches_at_its_own_rate():
         assert trace.points[0].value == pytest.approx(353.45, abs=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.trains
 def test_optimizers_are_paired():
     """Two optimizers start alike and, with vanishing steps, have the same losses on the same batches."""
@@ -84,6 +85,7 @@ def test_optimizers_are_paired():
 # ---------------------------------------------------------------- one program, separate runs, a loop, several devices
 
 
+@pytest.mark.slow
 @pytest.mark.trains
 @pytest.mark.parametrize("build", [optimizers.adam, optax.adam, optimizers.muon], ids=["jaxdl", "optax", "muon"])
 def test_a_sweep_is_its_members_run_alone(build):
@@ -114,6 +116,7 @@ def test_groups_are_filled_up_and_programs_kept():
     assert second[0].compile_seconds == 0
 
 
+@pytest.mark.slow
 @pytest.mark.trains
 def test_members_split_over_devices():
     members = [Member(0.001 * (i + 1), i) for i in range(8)]
@@ -128,6 +131,7 @@ def random_layer_problem():
     return studies.classification_problem("random", layer, dataset, batch_size=64, epochs=1)
 
 
+@pytest.mark.slow
 @pytest.mark.trains
 def test_state_and_randomness_are_members_own():
     problem = random_layer_problem()

@@ -12,6 +12,7 @@ IMAGES = load_digits().images[..., None].astype(np.float32) / 16
 BATCHES = [jnp.asarray(IMAGES[i : i + 100]) for i in (0, 100, 500)]
 
 
+@pytest.mark.slow
 def test_statistics_are_the_mean_of_the_batches_own():
     net = nn.serial(
         norm=nn.BatchNorm(momentum=0.3),

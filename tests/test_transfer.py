@@ -73,6 +73,7 @@ def step_of(layer, optimizer, params, state):
     return jax.jit(training.train_step(layer, optimizer))(begun, batch, jax.random.key(0))[0]
 
 
+@pytest.mark.slow
 def test_each_parameter_moves_by_its_own_rate_and_frozen_parts_not_at_all():
     layer, params, state = trained()
     factors = {"fc2/.*": 1.0, "fc1/.*": 0.1, ".*": 0.0}

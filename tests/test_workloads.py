@@ -52,6 +52,7 @@ def small(texts):
     return layer, studies.text_problem("small", layer, texts, batch_size=16, epochs=1)
 
 
+@pytest.mark.slow
 @pytest.mark.trains
 def test_a_step_s_loss_is_the_mean_over_the_characters_of_its_windows():
     texts = {name: text[:3000] for name, text in language.licences().items()}
@@ -135,6 +136,7 @@ def test_the_exact_solution_solves_the_heat_equation():
         np.testing.assert_allclose(u(x, 0.0), np.sin(np.pi * x) + 0.5 * np.sin(3 * np.pi * x), rtol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.trains
 def test_a_pinn_s_loss_is_that_of_finite_differences_and_its_points_are_uniform():
     problem = studies.heat_pinn()

@@ -194,6 +194,7 @@ def test_the_tables_are_of_full_networks():
     assert set(FIELDS) | set(SHAPES) <= set(FULL)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FULL)
 def test_a_full_network_is_as_published(name):
     """One abstract run gives the parameters, the shapes, the receptive field, and the row of docs/zoo.md."""
@@ -242,6 +243,7 @@ def test_reductions_make_an_inception_module_cheaper():
 # ---------------------------------------------------------------- tiny ones learn
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TINY)
 def test_two_steps_reduce_the_loss_of_a_tiny_form(name):
     layer, in_shape = tiny(name)

@@ -33,6 +33,7 @@ def spread(kernel):
     return float(jnp.std(kernel)), float(jnp.abs(kernel).max())
 
 
+@pytest.mark.slow
 def test_kernels_start_as_in_the_papers():
     """Thousands of draws give a normal's deviation to a few per cent, and a uniform's bound."""
     resnet, _ = initial(models.resnet18(10, depths=(1, 1)), CIFAR)
@@ -92,6 +93,7 @@ STARTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STARTS)
 def test_all_kernels_of_inception_start_by_the_rule(name):
     """n values of kurtosis k give the variance to within sqrt((k - 1) / n), for each kernel and for all together."""
@@ -233,6 +235,7 @@ def test_options_of_a_residual_block():
     assert kinds(models.plain34(), "parallel") == []
 
 
+@pytest.mark.slow
 def test_the_identity_runs_through_a_net_with_preactivation():
     layer = models.resnet20(depth=14, preactivation=True)
     params, state = initial(layer, CIFAR)
@@ -261,6 +264,7 @@ def test_alexnet_s_order_of_norm_and_pool():
     assert models.alexnet_2012(order="pool_norm").out_shape((227, 227, 3)) == (1000,)
 
 
+@pytest.mark.slow
 def test_lenet_of_1998_by_hand():
     layer = models.lenet5_1998()
     params, state = initial(layer, MNIST)
@@ -300,6 +304,7 @@ def small_with_heads(weights=(0.3, 0.3)):
     )
 
 
+@pytest.mark.slow
 def test_auxiliary_heads_count_in_training_and_vanish_in_evaluation():
     layer, (images, labels) = small_with_heads((0.5, 0.3)), digits((8, 8, 1))
     params, state = initial(layer, (8, 8, 1))
@@ -378,6 +383,7 @@ def test_googlenet_s_heads_stand_on_4a_and_4d():
 # ---------------------------------------------------------------- CapsNet
 
 
+@pytest.mark.slow
 def test_capsule_loss_by_hand():
     layer, in_shape = tiny("capsnet")
     images, labels = digits(in_shape)
@@ -399,6 +405,7 @@ def test_capsule_loss_by_hand():
     np.testing.assert_allclose(capsule_loss(evaluated, labels), hinge.sum(-1), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_capsnet_trains_by_the_step_and_its_reconstruction_is_a_feature():
     layer, in_shape = tiny("capsnet")
     images, labels = digits(in_shape)
@@ -448,6 +455,7 @@ def gradient(layer, params, state, images, labels):
     return jax.value_and_grad(loss, has_aux=True)(params)
 
 
+@pytest.mark.slow
 def test_rematerialisation_changes_memory_alone():
     layer, in_shape = models.resnet20(depth=14, width=1 / 2), CIFAR
     layer = nn.replace(layer, "pool", nn.serial(drop=nn.Dropout(0.1), pool=nn.global_avg_pool))
@@ -484,6 +492,7 @@ def test_rematerialisation_of_nothing_is_an_error():
         nn.remat(models.resnet20(depth=8), "blocks")
 
 
+@pytest.mark.slow
 def test_half_precision_computes_in_half_and_keeps_the_rest():
     layer, in_shape = tiny("resnet20")
     half = nn.compute_in(jnp.bfloat16, layer)

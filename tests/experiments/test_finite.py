@@ -72,6 +72,7 @@ def test_a_state_that_holds_infinities_by_design_is_no_reason_to_skip():
     assert causes.bad_leaves(state) == ["opt_state[0]"]
 
 
+@pytest.mark.slow
 @pytest.mark.trains
 def test_on_nan_skip_counts_says_so_and_reports_it(run, here, tmp_path):
     import mine  # pyright: ignore[reportMissingImports]

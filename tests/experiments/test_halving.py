@@ -67,6 +67,7 @@ def same_run(found, expected):
     return True
 
 
+@pytest.mark.slow
 @pytest.mark.trains
 def test_a_run_that_halves_its_microbatches_is_the_run_of_that_accumulate(here, tmp_path, lacking, capsys, monkeypatch):
     """Of a network with batch norm, whose numbers depend on the microbatch; interrupted after an epoch and resumed."""
@@ -90,6 +91,7 @@ def test_a_run_that_halves_its_microbatches_is_the_run_of_that_accumulate(here, 
     assert same_run(folder, expected)
 
 
+@pytest.mark.slow
 @pytest.mark.trains
 def test_all_seeds_and_the_dry_run_have_the_same_microbatches(here, tmp_path, lacking, capsys):
     tried = lacking(4)
@@ -101,6 +103,7 @@ def test_all_seeds_and_the_dry_run_have_the_same_microbatches(here, tmp_path, la
     assert [(one["accumulate"], one["on_oom"]) for one in configs] == [(2, "accumulate"), (2, "stop"), (2, "stop")]
 
 
+@pytest.mark.slow
 @pytest.mark.trains
 def test_of_several_devices_none_is_left_waiting(here, monkeypatch, capsys):
     """XLA would end a process in which one device lacks memory for a step in whose collective the others wait."""

@@ -152,6 +152,7 @@ def repeated(here):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.trains
 def test_every_seed_has_a_run_and_the_report_has_their_means(repeated):
     own = [json.loads((repeated / f"seed-{seed}" / "summary.json").read_text()) for seed in (3, 4)]
@@ -241,6 +242,7 @@ def test_the_first_line_comes_before_anything_slow(monkeypatch, capsys):
 # --- more epochs
 
 
+@pytest.mark.slow
 @pytest.mark.trains
 def test_a_finished_run_is_extended_to_the_rows_of_a_longer_one(run, here, tmp_path, monkeypatch):
     monkeypatch.setattr(report, "write", lambda folder: folder)

@@ -274,6 +274,7 @@ SETTINGS = {
 OPTIONS = [word for name, (words, _) in SETTINGS.items() for word in (f"--{name.replace('_', '-')}", *words)]
 
 
+@pytest.mark.slow
 @pytest.mark.trains
 def test_a_run_with_all_settings_records_them_and_resumes(run, here, tmp_path):
     common = ["--dataset", "mine:dataset", "--model", "mine:net", "--optimizer", "jaxdl.adam"]
@@ -295,6 +296,7 @@ def test_a_run_with_all_settings_records_them_and_resumes(run, here, tmp_path):
     assert "mixup is 0.4 in the run, 0.2 here" in err
 
 
+@pytest.mark.slow
 @pytest.mark.trains
 def test_class_weights_weigh_the_training_loss_only(run, here, tmp_path):
     common = ["--dataset", "mine:dataset", "--model", "mine:net", "--optimizer", "jaxdl.sgd", "--batch-size", 16]
@@ -318,6 +320,7 @@ def test_class_weights_weigh_the_training_loss_only(run, here, tmp_path):
     assert found["twice"]["test"] == pytest.approx(found["plain"]["test"], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_half_precision_computes_in_it_and_keeps_parameters(here):
     kept = {}
     for dtype in ("float32", "bfloat16", "float16"):
@@ -348,6 +351,7 @@ def test_layers_are_watched_without_changing_an_update():
         np.testing.assert_allclose(found["b"], (5, 0), rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.trains
 def test_layers_and_a_trace_are_written_beside_the_metrics(run, here, tmp_path):
     folder = tmp_path / "run"

@@ -71,6 +71,7 @@ def rows(folder):
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_the_folder_of_a_run_holds_the_files_of_the_readme(finished):
     there = {p.name for p in finished.iterdir()}
     files = {
@@ -204,6 +205,7 @@ def test_load_refuses_a_flipped_bit(finished, tmp_path):
         runs.load(tmp_path, trust_run=True)
 
 
+@pytest.mark.slow
 def test_resume_of_a_finished_run_makes_its_report_again_without_training(capsys, finished, tmp_path, monkeypatch):
     folder = tmp_path / "run"
     shutil.copytree(finished, folder)
@@ -243,6 +245,7 @@ def test_resume_beside_the_command_that_began_the_run_is_allowed(finished):
     assert config.resume == finished
 
 
+@pytest.mark.slow
 def test_resume_with_other_data_names_the_file(run, here, tmp_path, monkeypatch, write_idx):
     monkeypatch.setattr(report, "write", lambda folder: folder)
     images = np.random.default_rng(0).integers(0, 256, (60, 8, 8)).astype(np.uint8)
@@ -304,6 +307,7 @@ def test_a_users_own_data_net_and_optimizer_run_under_every_schedule(here, tmp_p
         assert rate[1] < rate[0] < 0.1 + 1e-9
 
 
+@pytest.mark.slow
 def test_another_loss_trains_and_judges(here, tmp_path, monkeypatch):
     """Cross entropy of logits is the negative log likelihood of their log-softmax, at every step."""
     monkeypatch.setattr(report, "write", lambda folder: folder)
@@ -316,6 +320,7 @@ def test_another_loss_trains_and_judges(here, tmp_path, monkeypatch):
     np.testing.assert_allclose(*found, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_capsules_with_their_loss_on_plain_pixels(run, capsys, here, tmp_path, monkeypatch):
     monkeypatch.setattr(report, "write", lambda folder: folder)
     folder = tmp_path / "run"
@@ -347,6 +352,7 @@ def test_capsules_with_their_loss_on_plain_pixels(run, capsys, here, tmp_path, m
     )
 
 
+@pytest.mark.slow
 def test_a_loss_that_becomes_nan_stops_the_run_and_keeps_the_last_finite_checkpoint(run, here, tmp_path):
     folder = tmp_path / "run"
     args = ["--dataset", "mine:blobs", "--model", "mine:net", "--optimizer", "mine:nan_at_7", "--schedule", "constant"]
@@ -370,6 +376,7 @@ def test_a_loss_that_becomes_nan_stops_the_run_and_keeps_the_last_finite_checkpo
         runs.load(folder, trust_run=True)
 
 
+@pytest.mark.slow
 def test_an_optimizer_that_diverges_leaves_the_others_as_they_are(run, here, tmp_path, monkeypatch):
     """The others train as without it, the report says when it ended, and a resumed run keeps to that."""
     common = ["--dataset", "mine:blobs", "--model", "mine:net", "--schedule", "constant", "--batch-size", 16]

@@ -84,6 +84,7 @@ def test_workers_cut_the_random_windows():
     assert streams.augment_on_device(resolve(Config(augment=("flip", "resized_crop"))), loader)[1] == "resized_crop"
 
 
+@pytest.mark.slow
 @pytest.mark.trains
 def test_a_stream_trains_to_the_same_numbers(pets, tmp_path, capsys):
     common = ["--dataset", str(pets), "--model", "tiny_cnn", "--epochs", "2", "--batch-size", "8"]

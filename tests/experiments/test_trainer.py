@@ -94,6 +94,7 @@ def test_without_weight_decay_an_optimizer_keeps_its_own_default():
     np.testing.assert_allclose(updates["kernel"], -0.1 * 1e-4 * PARAMS["kernel"], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_augmentations_change_images_within_their_range():
     image = jnp.asarray(np.random.default_rng(0).integers(0, 17, (8, 8, 1)).astype(np.uint8))
     assert choices.augment(("none",), 16.0) is None
@@ -370,6 +371,7 @@ class Killed(BaseException):
     """What no handler of errors stops."""
 
 
+@pytest.mark.slow
 @pytest.mark.trains
 @pytest.mark.parametrize("checkpoint_every", [2, 3, 4])
 def test_a_run_killed_at_any_row_or_checkpoint_ends_with_the_same_rows_and_weights(

@@ -70,6 +70,7 @@ def rows(folder):
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 @pytest.mark.trains
 def test_the_commands_run_with_every_part(here, wandb, monkeypatch):
     monkeypatch.chdir(here)
@@ -89,6 +90,7 @@ def test_the_commands_run_with_every_part(here, wandb, monkeypatch):
     assert min(by.values()) > 0.8, by
 
 
+@pytest.mark.slow
 @pytest.mark.trains
 def test_the_loop_runs(here):
     (block,) = re.findall(r"```python\n(.*?)```", PAGE, re.S)

@@ -16,6 +16,7 @@ PAGE = (pathlib.Path(__file__).parents[2] / "docs" / "coming_from.md").read_text
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.S)
 
 
+@pytest.mark.slow
 @pytest.mark.trains
 def test_the_code_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("tempfile.mkdtemp", lambda: str(tmp_path))

@@ -158,6 +158,7 @@ def test_every_public_module_is_held_or_named():
     assert there | inner == {*HELD} | ONLY_MODULES | OWN_TOOLS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", HELD)
 def test_each_function_has_an_example_that_prints_what_it_shows(module):
     without, said = set(), []

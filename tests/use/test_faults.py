@@ -347,6 +347,7 @@ def bits(folder):
     return found | {str(p.relative_to(folder)): p.read_bytes() for place in last for p in place.rglob("*.npy")}
 
 
+@pytest.mark.slow
 @pytest.mark.trains
 def test_a_run_that_a_full_disk_or_a_kill_ends_at_any_write_resumes_to_the_same_bits(
     tmp_path, monkeypatch, train, capsys
@@ -385,6 +386,7 @@ def test_a_run_that_a_full_disk_or_a_kill_ends_at_any_write_resumes_to_the_same_
 # ---------------------------------------------------------------- orbax, and output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("most", [100, 400, 2_000, 30_000])
 def test_orbax_on_a_full_disk_prints_nothing_and_leaves_nothing(most, tmp_path, capfd):
     """Every file ends at a size: that of orbax's first records, its indices, or within the arrays."""
@@ -439,6 +441,7 @@ def fails_early(log):
         loop.close()
 
 
+@pytest.mark.slow
 def test_what_goes_on_after_an_error_is_waited_for_and_quiet(caplog, capfd):
     log = []
     with pytest.raises(OSError, match="No space left") as caught, arrayfiles._contained():

@@ -315,6 +315,7 @@ def test_losses_at_infinity():
         assert [float(loss(jnp.float32(f), 1)) for f in (np.inf, -np.inf)] == [0, np.inf]
 
 
+@pytest.mark.slow
 def test_a_traced_rate_of_one_drops_everything_and_has_finite_derivatives():
     dropping = ("dropout", "spatial_dropout", "stochastic_depth", "dropconnect", "shakeout", "zoneout")
     assert {n for n in laws.KEYED if n.startswith("layers.")} == {
@@ -411,6 +412,7 @@ def test_masked_rows_are_zero_with_zero_gradient_whatever_they_hold(name, ignore
     np.testing.assert_array_equal(loss(x, one_hot, where=where)[1::2], 0)
 
 
+@pytest.mark.slow
 def test_the_loss_of_capsules_takes_a_mask_too():
     where, labels = jnp.array([True, False]), jnp.array([1, -100])
     vectors = jnp.asarray(laws.normal(2, 3, 2))

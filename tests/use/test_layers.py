@@ -156,6 +156,7 @@ def test_the_bias_of_the_issue():
     assert jax.grad(lambda b: (layers.conv2d(*args[:2], b).astype(jnp.float32) / 16).sum())(args[2]) == 2048
 
 
+@pytest.mark.slow
 def test_compute_in_has_float32_gradients_of_many_places():
     net = nn.serial(
         conv=nn.Conv(3, 3), act=activations.leaky_relu, norm=nn.BatchNorm(), pool=nn.global_avg_pool, fc=nn.Dense(2)

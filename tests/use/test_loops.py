@@ -479,6 +479,7 @@ def test_a_plateau_schedule_gets_the_loss_also_where_gradients_are_accumulated()
     assert float(optax.tree.get(state.opt_state, "scale")) < 1
 
 
+@pytest.mark.slow
 def test_losses_are_measured_as_before():
     _, sums = training.train_step(NET, optax.sgd(0.1))(training.start(START, {}, optax.sgd(0.1)), BATCH, KEY)
     assert sums["loss"] == pytest.approx(64 * float(losses.softmax_cross_entropy(jnp.zeros(10), jnp.int32(0))))

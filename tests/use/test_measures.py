@@ -260,6 +260,7 @@ def test_labels_that_a_loss_does_not_take_are_named_before_training(name):
 # --- whole trainings ---
 
 
+@pytest.mark.slow
 def test_mixup_trains_with_the_library_s_own_step():
     layer, optimizer = nn.serial(flat=nn.flatten, out=nn.Dense(3)), optimizers.adam(0.1)
     inner = training.train_step(layer, optimizer)

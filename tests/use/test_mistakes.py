@@ -25,6 +25,7 @@ def test_every_mistake_is_on_the_page_with_a_message_of_a_few_lines():
         assert len(said) < 400, what
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_the_messages_are_those_of_a_fresh_process():
     code = "from docs import make_mistakes; print(make_mistakes.page(), end='')"

@@ -345,6 +345,7 @@ TRANSFORMERS = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TRANSFORMERS)
 def test_a_transformer_trains_on_real_data_as_its_form_in_nnx(name):
     layer, in_shape, module, translate, data = TRANSFORMERS[name]
@@ -381,6 +382,7 @@ def test_a_transformer_trains_on_real_data_as_its_form_in_nnx(name):
     assert np.mean(ours[-3:]) < 0.95 * np.mean(ours[:3])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rotary", [False, True])
 def test_a_text_in_pieces_through_the_cache_gives_the_logits_of_the_whole(rotary):
     options = {"length": 12, "depth": 2, "features": 16, "heads": 2, "rotary": rotary}

@@ -55,6 +55,7 @@ def test_the_pages_of_notebooks_hold_the_cells_of_their_sources():
             assert (f"```python\n{cell}\n```" if code else cell) in text, f"{name}: make the page again"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", list(cases()))
 def test_its_code_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

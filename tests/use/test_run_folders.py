@@ -340,6 +340,7 @@ def refused(folder, call):
     return said
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("blank")
 @settings(max_examples=50, deadline=None, derandomize=True, database=None)
 @given(st.integers(0, 1 << 32))
@@ -358,6 +359,7 @@ def test_any_change_of_a_run_folder_is_taken_or_refused_by_name(tmp_path_factory
         refused(folder, lambda: runs.load(folder))
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None, derandomize=True, database=None)
 @given(st.integers(0, 1 << 32))
 def test_arrays_that_fit_a_forged_manifest_are_taken_or_refused_by_name(tmp_path_factory, seed):

@@ -424,6 +424,7 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_beside_it(writer, moment, t
 # ---------------------------------------------------------------- documentation
 
 
+@pytest.mark.slow
 def test_the_examples_of_the_package_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     small = lambda: models.resnet50(3, depths=(1, 1, 1, 1), width=1 / 16)
