@@ -1,12 +1,13 @@
 """Invariance: what an MLP, LeNet and CapsNet lose as digits are shifted, shrunk, turned, hidden, lit and cluttered.
 
-    python -m experiments.invariance           # 2,000 examples of MNIST, a narrow CapsNet; --full takes hours
+    python -m experiments.invariance           # 2,000 examples of MNIST, a narrow CapsNet, some minutes
+    python -m experiments.invariance --full    # 6,000 examples, the paper's CapsNet, hours
 
 The lectures say that invariance to translation, small deformations and illumination can be built into a network, and
 that to a convolutional one "it does not matter where an object may be located". All nets train on the same upright,
 centred digits, each at its best of three rates, chosen on development digits after one pass. Measured is the accuracy
 on test digits against the amount of each change, and the accuracy of nets that are trained and tested on digits whose
-pixels are permuted; and whether a convolution commutes with a shift. Some minutes on two cores.
+pixels are permuted; and whether a convolution commutes with a shift.
 
 (Lecture row H7.)
 """
@@ -192,7 +193,7 @@ def draw(config: Config, outcomes: demonstrations.Outcomes) -> Sequence[demonstr
 
 
 DEMONSTRATION = demonstrations.Demonstration(
-    Config, load, lambda _: CASES, run, judge, draw, check, {"examples": 30_000, "capsule_width": 1.0}
+    Config, load, lambda _: CASES, run, judge, draw, check, {"examples": 6_000, "capsule_width": 1.0}
 )
 main, write = demonstrations.commands(DEMONSTRATION, __doc__)
 
