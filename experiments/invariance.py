@@ -6,8 +6,8 @@
 The lectures say that invariance to translation, small deformations and illumination can be built into a network, and
 that to a convolutional one "it does not matter where an object may be located". All nets train on the same upright,
 centred digits, each at its best of three rates, chosen on development digits after one pass. Measured is the accuracy
-on test digits against the amount of each change, and the accuracy of nets that are trained and tested on digits whose
-pixels are permuted; and whether a convolution commutes with a shift.
+on test digits against the amount of each change, that of nets trained and tested on permuted pixels, and whether a
+convolution commutes with a shift.
 
 (Lecture row H7.)
 """
@@ -192,9 +192,8 @@ def draw(config: Config, outcomes: demonstrations.Outcomes) -> Sequence[demonstr
     ]
 
 
-DEMONSTRATION = demonstrations.Demonstration(
-    Config, load, lambda _: CASES, run, judge, draw, check, {"examples": 6_000, "capsule_width": 1.0}
-)
+FULL = {"examples": 6_000, "capsule_width": 1.0}
+DEMONSTRATION = demonstrations.Demonstration(Config, load, lambda _: CASES, run, judge, draw, check, FULL)
 main, write = demonstrations.commands(DEMONSTRATION, __doc__)
 
 if __name__ == "__main__":
