@@ -13,8 +13,9 @@ import pytest
 from jax import lax
 from sklearn.datasets import load_digits
 
-from jaxdl import data, nn, regularizers, training
+from jaxdl import compat, data, nn, regularizers, training
 from jaxdl.data import augmentation
+from tests.use import test_optimizers as members
 
 COUNTS = (1, 2, 4, 8)
 RUNS = [(strategy, count) for strategy in training.STRATEGIES for count in COUNTS]
@@ -471,3 +472,38 @@ def test_on_several_cpu_devices_a_step_waits_for_the_one_before(devices, waits, 
     monkeypatch.setattr(jax, "block_until_ready", lambda args: waited.append(args) or args)
     parallel.step(state, batch, parallel.place(jax.random.key(0)))
     assert [one[0] is state for one in waited] == [True] * waits
+
+
+# ---------------------------------------------------------------- states of parameters that are not whole
+
+
+@pytest.mark.parametrize("name", members.ALL)
+def test_a_state_lies_on_the_devices_of_its_parameters(name):
+    """As optax's do, so that the states of parameters on several devices need not fit on one."""
+    tx, split = members.ALL[name](), jax.sharding.NamedSharding(compat.data_mesh(jax.devices()[:2], "i"), jax.P("i"))
+    params = jax.device_put({"w": np.ones((2, 3), np.float32), "b": np.ones(14, np.float32)}, split)
+    like = [leaf for leaf in jax.tree.leaves(tx.init(members.whole(tx, params))) if leaf.shape in ((2, 3), (14,))]
+    assert len(like) >= {"adam": 4, "accumulate": 6, "sgd": 0}.get(name, 0)
+    assert all(leaf.sharding == split for leaf in like)
+
+
+@pytest.mark.parametrize("name", members.ALL)
+def test_a_scan_in_a_shard_map_carries_a_state_made_of_each_device_s_own_parameters(name):
+    """A scan refuses a carry that varies over devices only from its second step on; tracing compiles nothing."""
+    tx, part = members.ALL[name](), jax.P("i")
+
+    def on_device(params, grads):
+        params, grads = jax.tree.map(lambda x: x[0], (params, grads))
+        start = members.whole(tx, params)
+
+        def step(carry, _):
+            updates, state = members.update(tx, grads, carry[1], carry[0])
+            return (optax.apply_updates(carry[0], updates), state), None
+
+        (params, _), _ = lax.scan(step, (start, tx.init(start)), None, length=2)
+        return jax.tree.map(lambda x: x[None], params)
+
+    mapped = jax.shard_map(on_device, mesh=compat.data_mesh(jax.devices()[:2], "i"), in_specs=part, out_specs=part)
+    stacked = [jax.tree.map(lambda x: np.stack([x, x]).astype(np.float32), t) for t in (members.PARAMS, members.GRADS)]
+    for leaf in jax.tree.leaves(jax.eval_shape(mapped, *stacked)):
+        assert leaf.dtype == np.float32

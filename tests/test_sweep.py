@@ -263,3 +263,21 @@ def test_mistakes():
         Sweep(placed, optax.sgd, width=2).run(MEMBERS, 7)
     with pytest.raises(ValueError, match="members: got 0"):
         Sweep(placed, optax.sgd, width=2).run([], 7)
+
+
+@pytest.mark.trains
+@pytest.mark.parametrize("method", sweep.METHODS)
+@pytest.mark.parametrize("kind", ["injected", "float64", "float64 search"])
+def test_rates_may_be_injected_and_losses_of_any_dtype(kind, method):
+    """Minimize w² from w = 2 with a rate of a quarter: w halves in each step."""
+    dtype = jnp.dtype(kind.split()[0] if "float" in kind else "float32")
+    build = {
+        "injected": lambda rate: optax.inject_hyperparams(optax.sgd)(learning_rate=rate),
+        "float64 search": lambda rate: optax.chain(optax.sgd(rate), optax.scale_by_backtracking_linesearch(3)),
+    }.get(kind, optax.sgd)
+    with jax.enable_x64(dtype == jnp.float64):
+        problem = studies.make_problem(
+            lambda key: jnp.array(2, dtype), lambda w, batch: w**2 + batch, lambda *_: [np.zeros((), dtype)]
+        )
+        (trace,) = sweep.Sweep(sweep.place(problem, method=method), build).run([sweep.Member(0.25, 0)], steps=3)
+    assert (trace.diverged, trace.points[-1].value) == (False, 0.25**2)

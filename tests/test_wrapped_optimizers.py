@@ -2,11 +2,13 @@
 
 import inspect
 
+import jax
 import jax.numpy as jnp
 import optax
 import pytest
 
 from jaxdl import compare, optimizers
+from jaxdl.optimizers import loops
 from jaxdl.runs import names
 from jaxdl.studies import cost
 
@@ -52,3 +54,46 @@ SEARCHES = {
 @pytest.mark.parametrize("asks", SEARCHES)
 def test_an_optimizer_that_asks_for_the_loss_has_a_cost(asks):
     assert 0 < cost.update_microseconds(SEARCHES[asks], jnp.ones(4)) < 1e6
+
+
+class Search:
+    """An object, not a transformation, that asks for the loss."""
+
+    def __init__(self, rate):
+        self.rate = rate
+
+    def init(self, params):
+        return optax.EmptyState()
+
+    def update(self, updates, state, params, *, value, value_fn):
+        step = -self.rate * updates
+        return jnp.where(value_fn(params + step) < value, step, 0.0), state
+
+
+@pytest.mark.parametrize("around", ["alone", "chain", "partition", "optax.chain"])
+def test_an_object_that_asks_for_the_loss_gets_it_through_what_is_around_it(around):
+    made = names.make_optimizer(Search, 0.5)
+    tx = {
+        "alone": made, "chain": optimizers.chain(made), "partition": optimizers.partition({"a": made}, "a"),
+        "optax.chain": optax.chain(optax.clip(9.0), made),
+    }[around]  # fmt: skip
+    params, square = jnp.array([2.0]), lambda w: jnp.sum(w**2)
+    state = tx.init(params)
+    offered = {"value": square(params), "value_fn": square}
+    updates, _ = optimizers.update(tx, 2 * params, state, params, **offered)
+    assert float(updates[0]) == -2.0  # 2 - 0.5 * 4 = 0, where the square is lower
+
+
+def growing(rate):
+    def update(updates, state, params=None):
+        memory = updates if state is None else jax.tree.map(jnp.add, state, updates)
+        return jax.tree.map(lambda m: -rate * m, memory), memory
+
+    return optax.GradientTransformation(lambda params: None, update)
+
+
+def test_a_state_that_becomes_another_tree_is_named():
+    with pytest.raises(ValueError, match=r"state like that of its init, which is None; it returns .*float32\[2\]"):
+        loops.settled(growing(0.1), [jnp.ones(2)], [jnp.ones(2)])
+    with pytest.raises(ValueError, match="must return a state like that of its init"):
+        cost.update_microseconds(growing, jnp.ones(2))

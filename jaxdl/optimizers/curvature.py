@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key
 
+from jaxdl import compat
 from jaxdl.optimizers import trees
 from jaxdl.optimizers.checks import check_static, check_whole
 
@@ -31,7 +32,7 @@ def hessian_product(value_fn: ValueFn, params: Any, vector: Any) -> Any:
 
     [Lecture row E8]
     """
-    return jax.jvp(jax.grad(value_fn), (params,), (vector,))[1]
+    return jax.jvp(jax.grad(value_fn), (params,), (compat.varying_like(vector, params),))[1]
 
 
 def gauss_newton_product(model_fn: Callable[[Any], Any], loss_fn: ValueFn, params: Any, vector: Any) -> Any:

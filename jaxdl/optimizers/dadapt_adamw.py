@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
 from optax import GradientTransformationExtraArgs
 
+from jaxdl import compat
 from jaxdl.optimizers import moments, stages, trees
 from jaxdl.optimizers.checks import check
 from jaxdl.optimizers.contracts import transformation
@@ -71,8 +72,8 @@ def dadapt_adamw(
 
     def init(params):
         kind, zeros = trees.narrowest(params), trees.zeros_like
-        numbers = jnp.array(estim_lr0, kind), jnp.zeros([], kind), jnp.zeros([], jnp.int32)
-        return DAdaptAdamWState(zeros(params), zeros(params), zeros(params), *numbers)
+        start, total = compat.varying_like((jnp.array(estim_lr0, kind), jnp.zeros([], kind)), params)
+        return DAdaptAdamWState(zeros(params), zeros(params), zeros(params), start, total, jnp.zeros([], jnp.int32))
 
     def update(updates, state, params):
         stages.require_params(params, "dadapt_adamw")

@@ -11,6 +11,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from optax import GradientTransformation
 
+from jaxdl import compat
 from jaxdl.optimizers import trees
 from jaxdl.optimizers.checks import check, check_static, check_whole
 from jaxdl.optimizers.contracts import transformation
@@ -64,7 +65,7 @@ def _start(axes, p):
     if axes is None:
         return _Factors(one, trees.copied(one), jnp.zeros_like(p))
     row, column = (jnp.zeros(np.delete(p.shape, axis), p.dtype) for axis in axes[::-1])
-    return _Factors(row, column, one)
+    return compat.varying_like(_Factors(row, column, one), p)._replace(full=one)
 
 
 def _advanced(axes, decay, eps, g, v):

@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxdl import compat
 from jaxdl.optimizers import trees
 
 
@@ -35,7 +36,8 @@ def unpack(vector: jax.Array, shape: tuple[int, ...], axes: tuple[int, ...]) -> 
 
 def identity(p: jax.Array, axes: tuple[int, ...], factor: Any = 1.0) -> jax.Array:
     """Return factor·I for every axis as one vector."""
-    return pack([factor * jnp.eye(p.shape[axis], dtype=trees.real(p).dtype) for axis in axes], p)
+    eyes = [factor * jnp.eye(p.shape[axis], dtype=trees.real(p).dtype) for axis in axes]
+    return compat.varying_like(pack(eyes, p), p)
 
 
 def second_moment(g: jax.Array, axis: int) -> jax.Array:

@@ -10,6 +10,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array
 from optax import GradientTransformationExtraArgs
 
+from jaxdl import compat
 from jaxdl.optimizers import stages, trees
 from jaxdl.optimizers.checks import check, check_static, check_whole
 from jaxdl.optimizers.contracts import require_state
@@ -57,8 +58,8 @@ def lbfgs(
     def init(params):
         n, dtype = trees.size(params)
         vector, pairs, weights = ((n,), dtype), ((memory_size, n), dtype), ((memory_size,), dtype)
-        zeros = (jnp.zeros(*shape) for shape in (vector, vector, pairs, pairs, weights))
-        return LbfgsState(jnp.zeros([], jnp.int32), *zeros)
+        zeros = [jnp.zeros(*shape) for shape in (vector, vector, pairs, pairs, weights)]
+        return LbfgsState(jnp.zeros([], jnp.int32), *compat.varying_like(zeros, params))
 
     def update(updates, state, params=None, *, value: Any = None, value_fn: Any = None, **extra_args):
         del extra_args
@@ -148,6 +149,7 @@ def backtrack(value_fn: Any, w, direction, value, slope, max_halvings, armijo):
         return step / 2, tries + 1, low_enough(step / 2)
 
     one = jnp.ones((), w.dtype)
-    start = (one, jnp.int32(0), low_enough(one))
+    enough = low_enough(one)
+    start = compat.varying_like((one, jnp.int32(0), enough), enough)
     step, _, found = jax.lax.while_loop(lambda c: ~c[2] & (c[1] < max_halvings), halve, start)
     return jnp.where(found, step, 0.0)

@@ -190,7 +190,7 @@ def update(optimizer: GradientTransformation, grads: Any, state: Any, params: An
     if found_in(state, SAMState):  # SAM accepts only grad_fn, while wrappers around it pass everything on
         extra = {name: argument for name, argument in extra.items() if name == "grad_fn"}
     try:
-        return optimizer.update(grads, state, params, **_taken(optimizer.update, extra))
+        return optimizer.update(grads, state, params, **taken(optimizer.update, extra))
     except (TypeError, ValueError) as error:
         if str(error) == _PART or MaskedNode.__name__ in str(error):  # optax's line searches fail on the trees first
             raise ValueError(_PART) from error
@@ -202,9 +202,18 @@ def settled(optimizer: GradientTransformation, gradient: Any, params: Any, **off
     """Return the initial state in the dtypes that a step returns, which `jax.lax.scan` must preserve.
 
     See `update` for the arguments that may be offered.
+
+    Raises:
+        ValueError: the state that ``update`` returns is another tree than that of ``init``, or has other shapes.
     """
     state = optimizer.init(params)
     after = jax.eval_shape(lambda s: update(optimizer, gradient, s, params, **offered)[1], state)
+    shapes = [jax.tree.map(jnp.shape, tree) for tree in (state, after)]
+    if jax.tree.structure(state) != jax.tree.structure(after) or shapes[0] != shapes[1]:
+        before, new = (f"{jax.tree.map(jax.typeof, tree)!r:.200}" for tree in (state, after))
+        raise ValueError(
+            f"optimizer: its update must return a state like that of its init, which is {before}; it returns {new}"
+        )
     return jax.tree.map(lambda s, t: jnp.asarray(s, t.dtype), state, after)
 
 
@@ -222,7 +231,7 @@ def _with_value_fn(value_fn: Callable[..., Any], **offered: Any) -> dict[str, An
 
     optax's line searches require a ``value_fn`` with a parameter for every extra argument unknown to them.
     """
-    own = _taken(value_fn, offered)
+    own = taken(value_fn, offered)
 
     def value_of(params, **others):
         del others
@@ -247,7 +256,7 @@ def _of_whole(function: Callable[..., Any]) -> Callable[..., Any]:
     return of_whole
 
 
-def _taken(function: Callable[..., Any], offered: dict[str, Any]) -> dict[str, Any]:
+def taken(function: Callable[..., Any], offered: dict[str, Any]) -> dict[str, Any]:
     """Keep the arguments that a function accepts."""
     parameters = inspect.signature(function).parameters
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
 from optax import GradientTransformationExtraArgs
 
+from jaxdl import compat
 from jaxdl.optimizers import moments, stages, trees
 from jaxdl.optimizers.checks import check
 from jaxdl.optimizers.contracts import transformation
@@ -74,7 +75,8 @@ def prodigy(
     def init(params):
         kind, zeros = trees.narrowest(params), trees.zeros_like
         averages = zeros(params), zeros(params), zeros(params), jax.tree.map(trees.copied, params)
-        return ProdigyState(*averages, jnp.array(estim_lr0, kind), jnp.zeros([], kind), jnp.zeros([], jnp.int32))
+        start, total = compat.varying_like((jnp.array(estim_lr0, kind), jnp.zeros([], kind)), params)
+        return ProdigyState(*averages, start, total, jnp.zeros([], jnp.int32))
 
     def update(updates, state, params):
         stages.require_params(params, "prodigy")

@@ -20,6 +20,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array
 from optax import GradientTransformationExtraArgs
 
+from jaxdl import compat
 from jaxdl.optimizers import stages, trees
 from jaxdl.optimizers.checks import check, check_whole
 from jaxdl.optimizers.contracts import require_state
@@ -170,7 +171,8 @@ def gauss_newton(
         state = GaussNewtonState(_adapted(state.damping, fall, predicted))
         return flat.step(jnp.where(fall > 0, step, jnp.zeros_like(step))), state
 
-    return GradientTransformationExtraArgs(lambda params: GaussNewtonState(jnp.array(damping, jnp.float32)), update)
+    init = lambda params: GaussNewtonState(compat.varying_like(jnp.array(damping, jnp.float32), params))
+    return GradientTransformationExtraArgs(init, update)
 
 
 def _adapted(damping, fall, predicted):
@@ -273,5 +275,5 @@ def _solve(product, g, damping, max_steps, tolerance):
         new_p = new_r + (new_r @ new_r) / (r @ r) * p
         return new_x, new_r, new_p, i + 1, up
 
-    start = (jnp.zeros_like(g), g, g, jnp.int32(0), jnp.bool_(True))
+    start = compat.varying_like((jnp.zeros_like(g), g, g, jnp.int32(0), jnp.bool_(True)), g)
     return jax.lax.while_loop(proceed, step, start)[0]

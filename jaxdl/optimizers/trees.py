@@ -141,13 +141,13 @@ def accumulator(x: Any, dtype: DTypeLike | None = None) -> jax.Array:
 
 
 def zeros_like(params: Any, dtype: DTypeLike | None = None) -> Any:
-    """Return zeros of the parameters' shapes, each in its own buffer; None keeps each leaf's dtype."""
+    """Return zeros of the parameters' shapes and shardings, each in its own buffer; None keeps each leaf's dtype."""
     return full_like(params, 0, dtype)
 
 
 def full_like(params: Any, value: Any, dtype: DTypeLike | None = None) -> Any:
-    """Return arrays of the parameters' shapes filled with a value. See ``zeros_like``."""
-    return jax.tree.map(lambda p: jnp.full(jnp.shape(p), value, jnp.result_type(p) if dtype is None else dtype), params)
+    """Return arrays of the parameters' shapes and shardings filled with a value. See ``zeros_like``."""
+    return jax.tree.map(lambda p: jnp.full_like(p, value, jnp.result_type(p) if dtype is None else dtype), params)
 
 
 def copied(x: Any) -> jax.Array:

@@ -35,7 +35,7 @@ def accumulate(inner: GradientTransformation, every: ArrayLike) -> GradientTrans
     check_whole(every=(every, 1))
 
     def init(params):
-        sums = jax.tree.map(lambda p: jnp.zeros(jnp.shape(p), _mean_dtype(p)), params)
+        sums = jax.tree.map(lambda p: jnp.zeros_like(p, _mean_dtype(p)), params)
         return MultiStepsState(jnp.zeros([], jnp.int32), jnp.zeros([], jnp.int32), inner.init(params), sums)
 
     def update(updates, state, params=None, **extra_args):

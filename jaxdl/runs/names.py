@@ -14,6 +14,7 @@ from flax import linen
 
 from jaxdl import data, interop, losses, models, nn, optimizers, studies
 from jaxdl.compare.bridges import bridged
+from jaxdl.optimizers.loops import taken
 from jaxdl.runs.calling import Named, called, function, is_path, parse, unknown
 
 _REASONS: Final = {  # of optimizers that a learning rate alone does not make
@@ -132,6 +133,8 @@ def make_optimizer(factory: Callable[..., Any], learning_rate: Any, **options: A
 def transformation(found: Any) -> optax.GradientTransformation | None:
     """Return an optimizer as a transformation, also an object with its two functions, such as `optax.MultiSteps`.
 
+    An update that takes more than (updates, state, params) is marked as such, so that a chain passes the rest on to it.
+
     Returns:
         The transformation; None if ``found`` is none.
     """
@@ -139,7 +142,14 @@ def transformation(found: Any) -> optax.GradientTransformation | None:
         return found
     if isinstance(found, type) or not all(callable(getattr(found, name, None)) for name in ("init", "update")):
         return None
-    return optax.GradientTransformation(found.init, found.update)
+    parameters = inspect.signature(found.update).parameters.values()
+    if len(parameters) <= 3 and not any(one.kind is one.VAR_KEYWORD for one in parameters):
+        return optax.GradientTransformation(found.init, found.update)
+
+    def update(updates, state, params=None, **offered):
+        return found.update(updates, state, params, **taken(found.update, offered))
+
+    return optax.GradientTransformationExtraArgs(found.init, update)
 
 
 @functools.cache

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxdl.data import batching
@@ -154,6 +155,13 @@ def steps_between(problem: Problem, seed: int, start: int, stop: int) -> Any:
     parts = [problem.batches(seed, epoch) for epoch in epochs]
     first = start - epochs.start * problem.steps_per_epoch
     return jax.tree.map(lambda *leaves: np.concatenate(leaves)[first : first + stop - start], *parts)
+
+
+def loss_arguments(problem: Problem) -> tuple[Any, ...]:
+    """Return the shapes and dtypes of the arguments of a problem's loss."""
+    params, state = jax.eval_shape(problem.init, jax.random.key(0))
+    batch = jax.tree.map(lambda leaf: leaf[0], problem.batches(0, 0))
+    return params, state, *jax.eval_shape(lambda: jax.tree.map(jnp.asarray, (batch, problem.data, jax.random.key(0))))
 
 
 def evaluation_steps(problem: Problem, steps: int) -> list[int]:

@@ -10,6 +10,7 @@ not finite, or exceeds `DIVERGED` times its first loss, has diverged: it stays w
 from __future__ import annotations
 
 import copy
+import functools
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
@@ -22,7 +23,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from jaxdl import compat, optimizers
 from jaxdl.optimizers.loops import descending, settled
-from jaxdl.studies.problems import Problem, Tuning, evaluation_steps, steps_between
+from jaxdl.studies.problems import Problem, Tuning, evaluation_steps, loss_arguments, steps_between
 
 Build = Callable[[Any], optax.GradientTransformation]  # from a learning rate, or settings; they may be traced
 
@@ -248,16 +249,18 @@ class Sweep:
         return [_trace(filled[i], rows, i, taken, compile_seconds) for i in range(count)]
 
     def _start(self, members: list[Member]) -> Carry:
-        rates, seeds = _columns(members)
+        (rates, seeds), problem = _columns(members), self.placed.problem
+        loss = jax.eval_shape(problem.loss, *loss_arguments(problem))[0]  # optimizers may keep it, float64 under x64
+        value_fn = functools.partial(_total, dtype=loss.dtype)
 
         def make(params, state, rate):
             optimizer = self.build(rate)
             gradient, params = params, optimizers.start_params(optimizer, params)
-            opt_state = settled(optimizer, gradient, params, value=_total(gradient), value_fn=_total)
+            opt_state = settled(optimizer, gradient, params, value=value_fn(gradient), value_fn=value_fn)
             return Carry(params, state, opt_state, jnp.array(True), jnp.float32(jnp.inf), jnp.int32(0))
 
         if self.placed.method == "loop":
-            carry = make(*self.placed.start(seeds[0]), rates[0])
+            carry = make(*self.placed.start(seeds[0]), jnp.asarray(rates[0]))  # optax injects no numpy scalar
         else:
             split = self.placed.split
             carry = jax.vmap(make)(*self.placed.start(jax.device_put(seeds, split)), jax.device_put(rates, split))
@@ -334,7 +337,7 @@ def _step(problem: Problem, build: Build) -> Callable[..., tuple[Carry, jax.Arra
             value_fn=lambda params: problem.loss(params, carry.state, batch, data, key)[0],
         )
         params = optax.apply_updates(carry.params, updates)
-        limit = jnp.where(carry.steps == 0, DIVERGED * jnp.abs(loss), carry.limit)
+        limit = jnp.where(carry.steps == 0, DIVERGED * jnp.abs(loss.astype(jnp.float32)), carry.limit)
         alive = carry.alive & jnp.isfinite(loss) & (loss <= limit)
         new = Carry(params, state, opt_state, alive, limit, carry.steps + 1)
         kept = carry._replace(alive=alive)
@@ -343,9 +346,9 @@ def _step(problem: Problem, build: Build) -> Callable[..., tuple[Carry, jax.Arra
     return step
 
 
-def _total(params: Any) -> jax.Array:
+def _total(params: Any, dtype: Any) -> jax.Array:
     """Stand in for the loss where only shapes and dtypes matter."""
-    return sum((jnp.sum(jnp.real(leaf), dtype=jnp.float32) for leaf in jax.tree.leaves(params)), jnp.float32(0))
+    return sum((jnp.sum(jnp.real(leaf), dtype=dtype) for leaf in jax.tree.leaves(params)), jnp.zeros((), dtype))
 
 
 def _scan(problem: Problem, build: Build) -> Callable[..., tuple[Carry, jax.Array]]:
@@ -387,8 +390,4 @@ def _trace(member: Member, rows: Sequence[_Row], i: int, seconds: float, compile
 
 def _has_xlas_convolutions(problem: Problem) -> bool:
     """Return whether the lowered loss contains a convolution of XLA's; those of oneDNN are custom calls."""
-    params, state = jax.eval_shape(problem.init, jax.random.key(0))
-    batch = jax.tree.map(lambda leaf: leaf[0], problem.batches(0, 0))
-    shapes = jax.eval_shape(lambda: jax.tree.map(jnp.asarray, (batch, problem.data)))
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    return "stablehlo.convolution" in jax.jit(problem.loss).lower(params, state, *shapes, key).as_text()
+    return "stablehlo.convolution" in jax.jit(problem.loss).lower(*loss_arguments(problem)).as_text()
