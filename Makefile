@@ -53,7 +53,6 @@ docs: .venv/docs
 	$(BIN)/python -m docs.make_notebooks
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 	@echo "site/index.html opens from disk, without search; with it: $(BIN)/python -m http.server -d site"
-	@echo 'open site/index.html; its search needs a server: $(BIN)/python -m http.server --directory site'
 
 # PyTorch's and Keras's own steps for the tests; the same versions write the same bytes
 golden: .venv/bin/python

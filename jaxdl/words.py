@@ -206,6 +206,11 @@ ABSENT: Final[Mapping[str, str]] = MappingProxyType(
         "embed": "nn.Embedding",
         "sequential": "nn.serial, with a name for each part",
         "module": "nn.Layer, made by nn.serial or nn.function",
+        "parameter": "nn.Layer, whose init returns the parameters",
+        "lambda": "nn.serial, which takes any function of an array, or nn.function",
+        "bidirectional": "nn.LSTM, nn.GRU and nn.RNN, with bidirectional=True",
+        "upsample": "nn.serial, which takes any function of images, or nn.ConvTranspose",
+        "upsampling2d": "nn.serial, which takes any function of images, or nn.ConvTranspose",
         **{
             name.replace("_", ""): f"activations.{name}"
             for name in (

@@ -157,12 +157,37 @@ def test_a_file_that_is_no_archive_is_named(tmp_path):
         data.load(tmp_path / "pets.npz")
 
 
-def test_the_page_s_functions_read_a_table_of_classes_and_an_npz_file(tmp_path, monkeypatch):
+def functions_of_the_page():
+    """Return what the blocks of docs/data.md that define a function define."""
     page = (Path(__file__).parents[1] / "docs" / "data.md").read_text(encoding="utf-8")
-    blocks, names = re.findall(r"^```python\n(.*?)^```", page, re.S | re.M), {"data": data}
-    for block in blocks:
+    names = {"data": data}
+    for block in re.findall(r"^```python\n(.*?)^```", page, re.S | re.M):
         if "def " in block:
             exec(block, names)
+    return names
+
+
+@pytest.mark.parametrize("label", ["../out", "..", ".", "", "cat/small", "/cat"])
+def test_the_page_s_table_names_no_folder_but_a_class(tmp_path, label):
+    (tmp_path / "flat").mkdir()
+    (tmp_path / "flat" / "0.png").write_bytes(b"0")
+    (tmp_path / "t.csv").write_text(f"image,label\n0.png,{label}\n")
+    with pytest.raises(ValueError, match=f"the label '{re.escape(label)}' is no name of a folder"):
+        functions_of_the_page()["sort_into_classes"](tmp_path / "flat", tmp_path / "t.csv", tmp_path / "sorted")
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()].count("0.png") == 1
+
+
+def test_the_page_s_table_may_name_files_of_one_name_in_two_folders(tmp_path):
+    for folder in "ab":
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "0.png").write_text(folder)
+    (tmp_path / "t.csv").write_text("image,label\na/0.png,cat\nb/0.png,cat\n")
+    functions_of_the_page()["sort_into_classes"](tmp_path, tmp_path / "t.csv", tmp_path / "sorted")
+    assert sorted(path.read_text() for path in (tmp_path / "sorted" / "cat").iterdir()) == ["a", "b"]
+
+
+def test_the_page_s_functions_read_a_table_of_classes_and_an_npz_file(tmp_path, monkeypatch):
+    names = functions_of_the_page()
     monkeypatch.chdir(tmp_path)
     (tmp_path / "flat").mkdir()
     for i in range(4):

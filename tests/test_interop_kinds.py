@@ -1,8 +1,11 @@
 """Arrays of PyTorch's and Keras' layers, kind by kind: where each entry goes, and the outputs of torch itself."""
 
 import itertools
+import pathlib
+import re
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -147,3 +150,63 @@ def test_outputs_are_those_of_pytorch(kind):
     found, _ = jax.jit(net.apply)(params, state, x)
     found = np.moveaxis(found, -1, 1)
     assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()
+
+
+def functions_of(page):
+    """Return what the blocks of a page of docs/works_with that define a function define."""
+    text = (pathlib.Path(__file__).parents[1] / "docs" / "works_with" / f"{page}.md").read_text(encoding="utf-8")
+    names = {"np": np, "jnp": jnp, "nn": nn, "interop": interop}
+    for block in re.findall(r"^```python\n(.*?)^```", text, re.S | re.M):
+        if re.search(r"^def ", block, re.M):
+            exec(block, names)
+    return names
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["LSTM", "GRU"])
+def test_the_page_s_recurrent_stack_is_pytorchs(kind):
+    torch = pytest.importorskip("torch", reason="the outputs are PyTorch's")
+    torch.manual_seed(0)
+    module = getattr(torch.nn, kind)(4, 5, num_layers=2, bidirectional=True, batch_first=True)
+    names, tensors = functions_of("pytorch_weights"), {name: a.numpy() for name, a in module.state_dict().items()}
+    params = names["of_torch_stack"](tensors, names[f"of_torch_{kind.lower()}"], 2)
+    x, make = torch.randn(3, 7, 4), getattr(nn, kind)
+    with torch.no_grad():
+        each, h_n = module(x)
+        packed = torch.nn.utils.rnn.pack_padded_sequence(x, torch.tensor([7, 2, 4]), True, enforce_sorted=False)
+        h_of_packed = module(packed)[1]
+    last = lambda h: torch.cat([*(h[0] if kind == "LSTM" else h)[-2:]], 1).numpy()
+    found = lambda x, **more: make(5, depth=2, bidirectional=True, **more).apply(params, {}, x)[0]
+    close = {"rtol": 1e-5, "atol": 1e-6}
+    np.testing.assert_allclose(found(x.numpy()), each, **close)
+    np.testing.assert_allclose(found(x.numpy(), output="last"), last(h_n), **close)
+    with_lengths = found((x.numpy(), np.array([7, 2, 4])), output="last", lengths=True)
+    np.testing.assert_allclose(with_lengths, last(h_of_packed), **close)
+
+
+@pytest.mark.slow
+def test_the_page_s_reader_of_words_is_pytorchs():
+    torch = pytest.importorskip("torch", reason="the outputs are PyTorch's")
+    torch.manual_seed(0)
+    t = torch.nn
+    module = t.ModuleDict({"embed": t.Embedding(9, 4), "lstm": t.LSTM(4, 5, batch_first=True), "fc": t.Linear(5, 2)})
+    net = nn.serial(embed=nn.Embedding(9, 4), lstm=nn.LSTM(5, output="last"), fc=nn.Dense(2))
+    tensors = {name: array.numpy() for name, array in module.state_dict().items()}
+    params, state = functions_of("pytorch_weights")["of_torch_reader"](tensors, net)
+    words = torch.randint(0, 9, (3, 7))
+    with torch.no_grad():
+        expected = module["fc"](module["lstm"](module["embed"](words))[1][0][0])
+    np.testing.assert_allclose(net.apply(params, state, words.numpy())[0], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_the_page_s_gru_of_keras_is_its_formula():
+    random, units = np.random.default_rng(0), 3
+    kernel, recurrent_kernel, bias = (random.normal(size=shape).astype("f4") for shape in ((4, 9), (3, 9), (2, 9)))
+    params = functions_of("keras_weights")["of_keras_gru"](kernel, recurrent_kernel, bias)
+    x, h, sigmoid = random.normal(size=(2, 6, 4)).astype("f4"), np.zeros((2, units)), lambda z: 1 / (1 + np.exp(-z))
+    for t in range(x.shape[1]):  # keras.layers.GRU(reset_after=True): the gates are z, r and the candidate
+        of_x, of_h = x[:, t] @ kernel + bias[0], h @ recurrent_kernel + bias[1]
+        z, r = (sigmoid(of_x[:, part] + of_h[:, part]) for part in (slice(0, 3), slice(3, 6)))
+        h = z * h + (1 - z) * np.tanh(of_x[:, 6:] + r * of_h[:, 6:])
+    found, _ = nn.GRU(units, output="last").apply(params, {}, x)
+    np.testing.assert_allclose(found, h, rtol=1e-5, atol=1e-6)

@@ -3,6 +3,7 @@
 import math
 import sys
 
+import jaxtyping
 import numpy as np
 import pytest
 
@@ -16,6 +17,22 @@ def test_a_grid_is_made_of_the_middles_of_equal_shares():
     expected = [(rate, width, 0.5) for rate in (1e-3, 1e-1) for width in (32, 64, 128)]
     np.testing.assert_allclose([list(one.values()) for one in found], expected)
     assert len(search.grid(SPACE, 2)) == 8
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda space: search.grid(space, 2),
+        lambda space: search.random(space, 2, seed=0),
+        lambda space: search.evolution(len, space, trials=2, seed=0),
+        lambda space: search.tree_parzen(len, space, trials=2, seed=0),
+    ],
+)
+@pytest.mark.parametrize(("given", "said"), [((32, 64), r"\(\(32, 64\)\)"), (3, r"\(\[3\]\)")])
+def test_a_dimension_that_is_no_function_is_named(monkeypatch, draw, given, said):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as where the library is used
+    with pytest.raises(ValueError, match=rf"^space\['width'\]: got .*as search.choice{said}"):
+        draw({"width": given})
 
 
 def test_random_draws_have_their_distributions_and_do_not_depend_on_their_number():

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import optax
 import pytest
@@ -360,3 +361,22 @@ def test_eval_step_leaves_state_alone_and_counts_no_padding():
     kept = PADDED > 0
     expected = batch.image.reshape(N, -1).astype(np.float64) @ START["kernel"] + START["bias"]
     assert_close(np.asarray(outputs)[kept], expected[kept])
+
+
+@pytest.mark.parametrize("given", [optax.sgd, object(), (1, 2), None])
+def test_what_is_no_optimizer_is_named_with_what_is_one(monkeypatch, given):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as where the library is used
+    name = getattr(given, "__name__", type(given).__name__)
+    with pytest.raises(ValueError, match=f"^optimizer: got {name}, allowed are optax transformations, as from "):
+        training.create(KEY, SOFTMAX, given, (2,))
+
+
+@pytest.mark.parametrize("given", [lambda b: (b.image, b.label), lambda b: [b.image, b.label], lambda b: b._asdict()])
+def test_what_is_no_batch_is_named_with_what_is_one(monkeypatch, given):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    optimizer, batch = optax.sgd(0.1), given(batch_of(N))
+    said = f"^batch: got a {type(batch).__name__}, allowed are data.Batch"
+    with pytest.raises(ValueError, match=said):
+        training.train_step(SOFTMAX, optimizer)(state_of(START, optimizer), batch, KEY)
+    with pytest.raises(ValueError, match=said):
+        training.eval_step(SOFTMAX)((START, {}), batch)

@@ -93,13 +93,15 @@ def grid(space: Space, counts: int | Mapping[str, int]) -> list[Candidate]:
         counts: values n along each dimension, or along all.
 
     Raises:
-        ValueError: for a count below 1, a dimension without a count or a count without a dimension.
+        ValueError: for a count below 1, a dimension without a count, a count without a dimension, and a dimension that
+            is no function.
 
     Examples:
         >>> space = {"rate": search.log_uniform(1.0, 100.0), "units": search.choice([8, 16])}
         >>> search.grid(space, {"rate": 1, "units": 2})
         [{'rate': 10.0, 'units': 8}, {'rate': 10.0, 'units': 16}]
     """
+    _check_space(space)
     counts = dict.fromkeys(space, counts) if isinstance(counts, int) else dict(counts)
     if set(counts) != set(space):
         raise ValueError(f"counts has {sorted(counts)}, the space has {sorted(space)}; they must be the same names")
@@ -122,7 +124,7 @@ def random(space: Space, n: int, *, seed: int) -> list[Candidate]:
         seed: determines the draws, a non-negative integer.
 
     Raises:
-        ValueError: if ``n`` or ``seed`` is negative.
+        ValueError: if ``n`` or ``seed`` is negative, or a dimension is no function.
 
     Reference: J. Bergstra, Y. Bengio, Random Search for Hyper-Parameter Optimization, 2012,
     https://jmlr.org/papers/v13/bergstra12a.html.
@@ -135,6 +137,7 @@ def random(space: Space, n: int, *, seed: int) -> list[Candidate]:
 
     [Lecture row G12]
     """
+    _check_space(space)
     if n < 0 or seed < 0:
         raise ValueError(f"n={n}, seed={seed}: both must be at least 0")
     drawn = np.random.default_rng(seed).uniform(size=(n, len(space))).tolist()
@@ -274,6 +277,7 @@ def tree_parzen(
     T. Akiba et al., Optuna: A Next-generation Hyperparameter Optimization Framework, 2019,
     https://arxiv.org/abs/1907.10902. [Lecture row G12]
     """
+    _check_space(space)
     if trials < 0 or startup < 1 or not 0 <= seed < 2**32:
         raise ValueError(
             f"trials={trials}, startup={startup}, seed={seed}: allowed are trials from 0, startup from 1 and seeds "
@@ -311,6 +315,14 @@ def best(trials: Sequence[Trial]) -> Trial:
 
 def _order(trial: Trial) -> float:
     return math.inf if math.isnan(trial.loss) else trial.loss
+
+
+def _check_space(space: Space) -> None:
+    for name, quantile in space.items():
+        if not callable(quantile):
+            values = quantile if isinstance(quantile, list | tuple) else [quantile]
+            such = f"functions of a number in [0, 1), as search.choice({values!r})"
+            raise ValueError(f"space[{name!r}]: got {quantile!r}, allowed are {such}")
 
 
 def _check_ends(low: float | int, high: float | int) -> None:

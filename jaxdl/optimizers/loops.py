@@ -75,8 +75,11 @@ def start_params(optimizer: GradientTransformation, params: Any) -> Any:
     Raises:
         ValueError: lookahead is inside a mask or a partition, whose other parameters have no slow weights; it is inside
             SAM, schedule-free or gradient accumulation, which belong inside lookahead; or the state asks for something
-            that `gradient_point` and `eval_params` refuse.
+            that `gradient_point` and `eval_params` refuse; or the optimizer is no transformation.
     """
+    if not (callable(getattr(optimizer, "init", None)) and callable(getattr(optimizer, "update", None))):
+        got = getattr(optimizer, "__name__", type(optimizer).__name__)
+        raise ValueError(f"optimizer: got {got}, allowed are optax transformations, as from optimizers.adam(1e-3)")
     state = _abstract_state(optimizer, params)
     for outer, name in _AROUND_LOOKAHEAD.items():
         if any(found_in(tuple(node), LookaheadState) for node in found_in(state, outer)):

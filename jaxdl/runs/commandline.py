@@ -43,7 +43,7 @@ def parse(
     """Parse a command line into a frozen dataclass.
 
     With ``--resume DIR`` the config of that run gives the defaults, and must not change. With ``--config FILE``, a
-    config.json or the folder of a run, it gives the defaults of a new run.
+    config.json or the folder of a run, it gives the defaults of a new run. A path may begin with ~.
 
     Args:
         config_type: a dataclass; the docstrings of its fields become the help of the options. Its class variable
@@ -71,7 +71,7 @@ def parse(
         _check_sizes(options)
         return config_type(**options)
 
-    argv = sys.argv[1:] if argv is None else list(argv)
+    argv = [_at_home(argument) for argument in (sys.argv[1:] if argv is None else argv)]
     _check_filled(argv)
     resume, given = (_found(config_type, argv, name) for name in ("resume", "config"))
     if (resume is None and given is None) or {"-h", "--help"} & {*argv}:
@@ -172,6 +172,12 @@ def _check_filled(argv: Sequence[str]) -> None:
             before = argv[place - 1] if place else ""
             name = option or (before if before.startswith("--") else f"argument {place + 1}")
             raise ValueError(f"{name} is empty; give a value, or leave it out for the default")
+
+
+def _at_home(argument: str) -> str:
+    """Return an argument with the user's folder for ~, which a shell leaves in ``--out=~/runs`` and in quotes."""
+    option, equals, value = argument.partition("=") if argument.startswith("--") else ("", "", argument)
+    return f"{option}{equals}{os.path.expanduser(value)}" if value == "~" or value.startswith("~/") else argument
 
 
 def _check_sizes(options: Mapping[str, Any]) -> None:

@@ -256,6 +256,9 @@ def eval_step(
 
 
 def _prepare(batch: data.Batch, preprocess, augment, key) -> Array:
+    if not hasattr(batch, "image"):
+        got = f"got a {type(batch).__name__}, allowed are data.Batch(image, label, weight, index)"
+        raise ValueError(f"batch: {got}, as data.batches makes them; data.from_arrays takes arrays")
     x = jnp.asarray(batch.image)
     if augment is not None:
         keys = jax.vmap(jax.random.fold_in, (None, 0))(key, batch.index)

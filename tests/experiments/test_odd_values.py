@@ -2,6 +2,7 @@
 
 import inspect
 import typing
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -75,6 +76,17 @@ def test_an_empty_argument_without_a_name_is_counted(run):
         2,
         "error: argument 2 is empty; give a value, or leave it out for the default",
     )
+
+
+@pytest.mark.parametrize("option", ["out", "resume", "start_from"])
+@pytest.mark.parametrize("joined", [True, False])
+def test_a_path_from_the_user_s_folder_on_is_there(monkeypatch, tmp_path, option, joined):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    name, chosen = typed(option)[0], config.Config()
+    commandline.save_config(tmp_path, chosen)
+    found = commandline.parse(config.Config, [f"{name}=~/."] if joined else [name, "~/."])
+    assert Path(getattr(found, option)) == tmp_path
+    assert commandline.parse(config.Config, ["--out=a~/b"]).out == Path("a~/b")
 
 
 def test_the_largest_seed_makes_a_key_and_differs_from_the_others():

@@ -10,7 +10,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxdl import initializers, losses, nn, schedules
+from jaxdl import initializers, layers, losses, nn, schedules
 
 PAGE = (pathlib.Path(__file__).parents[2] / "docs" / "coming_from.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.S)
@@ -31,7 +31,7 @@ def test_the_code_runs(tmp_path, monkeypatch, capsys):
 def test_every_row_of_the_table_leads_to_a_section():
     targets = re.findall(r"^\| \[[^]]+\]\(#([a-z-]+)\)", PAGE, re.M)
     headings = {re.sub(r"[^a-z ]", "", line.lower()).replace(" ", "-") for line in re.findall(r"^## (.+)$", PAGE, re.M)}
-    assert len(targets) == len(re.findall(r"^\| \[", PAGE, re.M)) == 19
+    assert len(targets) == len(re.findall(r"^\| \[", PAGE, re.M)) == 21
     assert {*targets} | {"a-loop"} == headings
 
 
@@ -45,6 +45,13 @@ def test_the_defaults_that_the_table_names():
     _, new = norm.apply(params, state, x, train=True)
     np.testing.assert_allclose(new["mean"], 0.1, rtol=1e-6)
     assert flax.linen.BatchNorm().momentum == 0.99
+    # of a window of 3 at the corner of ones, 4 entries lie inside the image
+    pool = {"window": 3, "padding": 1}
+    assert nn.AvgPool(**pool).apply({}, {}, x)[0][0, 0, 0, 0] == 1
+    assert np.isclose(layers.avg_pool2d(x, **pool, count_padding=True)[0, 0, 0, 0], 4 / 9)
+    assert np.isclose(flax.linen.avg_pool(x, (3, 3), padding=((1, 1), (1, 1)))[0, 0, 0, 0], 4 / 9)
+    assert flax.linen.max_pool(x, (3, 3)).shape == (1, 3, 3, 1)
+    assert nn.MaxPool(3).out_shape((5, 5, 1)) == (1, 1, 1)
     # PyTorch's documented mean with weights, written out
     logits, labels, weights = (
         jnp.array([[1.0, 0.0], [0.0, 2.0], [3.0, 0.0]]),
@@ -85,3 +92,20 @@ def test_initial_weights_are_those_that_the_table_names():
     largest = [float(jnp.abs(params["kernel"]).max()) * 500**0.5 for params in (ours, flaxs, pytorchs)]
     assert largest[0] > 4 > 2.3 > largest[1] > 2.2  # flax cuts at two deviations, scaled up
     assert 0.999 < largest[2] <= 1
+
+
+@pytest.mark.parametrize("patience", [0, 1, 3])
+def test_the_rate_falls_an_epoch_later_in_pytorch(patience):
+    """ReduceLROnPlateau(factor=.1, patience, threshold=1e-4), written out: it counts bad epochs beyond its patience."""
+    values = [1.0, 0.5, 0.5, 0.6, 0.5, 0.49999, 0.7, 0.4, 0.4, 0.4, 0.4, 0.4, 0.4, 0.4, 0.3]
+    scale, best, bad, expected = 1.0, np.inf, 0, []
+    for value in values:
+        best, bad = (value, 0) if value < best * (1 - 1e-4) else (best, bad + 1)
+        scale, bad = (scale * 0.1, 0) if bad > patience else (scale, bad)
+        expected.append(scale)
+    plateau = schedules.reduce_on_plateau(factor=0.1, patience=patience + 1)
+    state, found = plateau.init({}), []
+    for value in values:
+        _, state = plateau.update({}, state, value=value)
+        found.append(state.scale)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
