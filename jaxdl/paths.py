@@ -1,5 +1,6 @@
 """Names of leaves by their place in a tree, for trees of dicts, of modules and of flax's variables alike."""
 
+import functools
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -26,6 +27,34 @@ def map_named(function: Callable[[str, Any], Any], tree: Any) -> Any:
     """Map a function of (name, leaf), where the name joins the keys of `of_leaves` by slashes."""
     values = [function(slashed(path), leaf) for path, leaf in of_leaves(tree)]
     return jax.tree.unflatten(jax.tree.structure(tree), values)
+
+
+def through_variables(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """Let a function of (state, params) that returns a tree like params also take those of `flax.nnx`.
+
+    A `flax.nnx.Optimizer` holds variables of another class than the module's, so that their trees differ.
+    """
+
+    @functools.wraps(function)
+    def of_variables(state, params):
+        if not any(map(_is_variable, jax.tree.leaves(params, is_leaf=_is_variable))):
+            return function(state, params)
+        arrays = function(*(_without_variables(tree) for tree in (state, params)))
+        of_lookahead = getattr(type(params), "_fields", ()) == ("fast", "slow")
+        like = jax.tree.structure(params.fast if of_lookahead else params)
+        return jax.tree.unflatten(like, jax.tree.leaves(arrays))
+
+    return of_variables
+
+
+def _without_variables(tree: Any) -> Any:
+    only = lambda node: jax.tree.leaves(node)[0] if _is_variable(node) else node
+    return jax.tree.map(only, tree, is_leaf=_is_variable)
+
+
+def _is_variable(node: Any) -> bool:
+    module = sys.modules.get("flax.nnx")
+    return module is not None and isinstance(node, module.Variable)
 
 
 def slashed(path: tuple[Any, ...]) -> str:

@@ -507,3 +507,11 @@ def test_a_scan_in_a_shard_map_carries_a_state_made_of_each_device_s_own_paramet
     stacked = [jax.tree.map(lambda x: np.stack([x, x]).astype(np.float32), t) for t in (members.PARAMS, members.GRADS)]
     for leaf in jax.tree.leaves(jax.eval_shape(mapped, *stacked)):
         assert leaf.dtype == np.float32
+
+
+@pytest.mark.parametrize("name", members.ALL)
+def test_no_array_of_a_state_is_without_entries(name):
+    """Orbax, with which other people's loops save, refuses such arrays."""
+    tx, params = members.ALL[name](), members.as_dtype(members.PARAMS, np.float32)
+    state = jax.eval_shape(lambda params: tx.init(members.whole(tx, params)), params)
+    assert all(leaf.size for leaf in jax.tree.leaves(state))

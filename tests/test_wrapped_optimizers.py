@@ -51,9 +51,9 @@ SEARCHES = {
 }
 
 
-@pytest.mark.parametrize("asks", SEARCHES)
-def test_an_optimizer_that_asks_for_the_loss_has_a_cost(asks):
-    assert 0 < cost.update_microseconds(SEARCHES[asks], jnp.ones(4)) < 1e6
+@pytest.mark.parametrize(("asks", "dtype"), [("value", "float32"), ("value_fn", "float32"), ("value_fn", "complex64")])
+def test_an_optimizer_that_asks_for_the_loss_has_a_cost(asks, dtype):
+    assert 0 < cost.update_microseconds(SEARCHES[asks], jnp.ones(4, dtype)) < 1e6
 
 
 class Search:

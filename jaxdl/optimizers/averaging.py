@@ -10,6 +10,7 @@ from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Array, Inexact, Int
 from optax import GradientTransformation
 
+from jaxdl import paths
 from jaxdl.optimizers import moments, stages, trees
 from jaxdl.optimizers.checks import check, check_whole
 from jaxdl.optimizers.contracts import transformation
@@ -134,12 +135,13 @@ def tail_average(start: ArrayLike = 0) -> GradientTransformation:
     return _track(advance)
 
 
+@paths.through_variables
 def averaged_params(state: Any, params: Any) -> Any:
     """Extract the averaged parameters from an optimizer's state, in the parameters' dtypes.
 
     Args:
         state: a state that contains the state of exactly one ``polyak_average`` or ``tail_average``.
-        params: the current parameters.
+        params: the current parameters; both may hold the variables of `flax.nnx`.
 
     Raises:
         ValueError: the state contains no average, or several.

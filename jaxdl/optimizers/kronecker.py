@@ -22,8 +22,12 @@ def axes_of(shape: tuple[int, ...], max_dim: Any) -> tuple[int, ...]:
 
 
 def pack(matrices: Sequence[jax.Array], like: jax.Array) -> jax.Array:
-    """Return the entries of all matrices in one vector with the dtype of an array."""
-    return jnp.concatenate([jnp.zeros((0,), like.dtype), *(m.astype(like.dtype).ravel() for m in matrices)])
+    """Return the entries of all matrices in one vector with the dtype of an array; a zero where there is none.
+
+    Orbax saves no array without entries.
+    """
+    vectors = [m.astype(like.dtype).ravel() for m in matrices]
+    return compat.varying_like(jnp.concatenate(vectors) if vectors else jnp.zeros((1,), like.dtype), like)
 
 
 def unpack(vector: jax.Array, shape: tuple[int, ...], axes: tuple[int, ...]) -> list[jax.Array]:
@@ -37,7 +41,7 @@ def unpack(vector: jax.Array, shape: tuple[int, ...], axes: tuple[int, ...]) -> 
 def identity(p: jax.Array, axes: tuple[int, ...], factor: Any = 1.0) -> jax.Array:
     """Return factor·I for every axis as one vector."""
     eyes = [factor * jnp.eye(p.shape[axis], dtype=trees.real(p).dtype) for axis in axes]
-    return compat.varying_like(pack(eyes, p), p)
+    return pack(eyes, p)
 
 
 def second_moment(g: jax.Array, axis: int) -> jax.Array:

@@ -33,6 +33,7 @@ import jax
 import jax.numpy as jnp
 from optax import GradientTransformation
 
+from jaxdl import paths
 from jaxdl.optimizers.demands import JUDGED, asking, check_disjoint, found_in, judged_nodes, map_own
 from jaxdl.optimizers.states import (
     DifferentiallyPrivateAggregateState,
@@ -102,6 +103,7 @@ def _abstract_state(optimizer: GradientTransformation, params: Any) -> Any:
     return jax.eval_shape(init, arrays)
 
 
+@paths.through_variables
 def gradient_point(state: Any, params: Any) -> Any:
     """Return the parameters at which the loop takes the gradient.
 
@@ -129,6 +131,7 @@ def gradient_point(state: Any, params: Any) -> Any:
     return point
 
 
+@paths.through_variables
 def eval_params(state: Any, params: Any) -> Any:
     """Return the parameters to evaluate, in the dtypes of ``params``.
 

@@ -66,7 +66,7 @@ def update_microseconds(build: Build, params: Any) -> float:
 
 def _half_square(params):
     """Return a loss that costs next to nothing, for optimizers that ask for its value, such as line searches."""
-    return sum(0.5 * jnp.sum(jnp.square(leaf).astype(jnp.float32)) for leaf in jax.tree.leaves(params))
+    return sum(0.5 * jnp.sum(jnp.square(jnp.abs(leaf)).astype(jnp.float32)) for leaf in jax.tree.leaves(params))
 
 
 def _seconds(function, *arguments) -> float:

@@ -126,6 +126,33 @@ def test_the_path_of_a_variable_is_that_of_its_attribute(tmp_path):
     jax.tree.map(np.testing.assert_array_equal, again, interop.from_nnx(module).init(KEY, (3,)))
 
 
+AVERAGING = optimizers.chain(optimizers.adam(0.1), optimizers.polyak_average(0.9))
+ASKING = {
+    "schedule-free": (optimizers.schedule_free_adamw(0.1), optimizers.eval_params),
+    "average": (AVERAGING, optimizers.eval_params),
+    "averaged_params": (
+        AVERAGING,
+        optimizers.averaged_params,
+    ),
+    "published Nesterov": (optimizers.nesterov(0.1, convention="paper"), optimizers.gradient_point),
+}
+
+
+@pytest.mark.parametrize("name", ASKING)
+def test_parameters_are_judged_in_the_variables_of_a_module_and_its_optimizer(name):
+    tx, judge = ASKING[name]
+    module = nnx.Linear(3, 2, rngs=nnx.Rngs(0))
+    optimizer = nnx.Optimizer(module, tx, wrt=nnx.Param)
+    params = nnx.state(module, nnx.Param)
+    for size in (1.0, -0.5):
+        optimizer.update(module, jax.tree.map(lambda w, size=size: jnp.full_like(w, size), params))
+    params = nnx.state(module, nnx.Param)
+    found, expected = judge(optimizer.opt_state, params), judge(nnx.as_pure(optimizer.opt_state), nnx.as_pure(params))
+    assert jax.tree.structure(found) == jax.tree.structure(params)
+    jax.tree.map(np.testing.assert_array_equal, nnx.as_pure(found), expected)
+    assert not np.array_equal(jax.tree.leaves(found)[0], jax.tree.leaves(params)[0])
+
+
 def test_there_and_back_is_the_same_layer():
     layer = nn.serial(conv=nn.Conv(2, 3), norm=nn.BatchNorm(), flat=nn.flatten, fc=nn.Dense(3))
     module = interop.to_nnx(layer, (4, 4, 1), rngs=nnx.Rngs(2))
