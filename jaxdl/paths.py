@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import optax
 
 _BOXES = (("flax.nnx", "Variable"), ("flax.core.meta", "AxisMetadata"))
 
@@ -40,8 +41,7 @@ def through_variables(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any
         if not any(map(_is_variable, jax.tree.leaves(params, is_leaf=_is_variable))):
             return function(state, params)
         arrays = function(*(_without_variables(tree) for tree in (state, params)))
-        of_lookahead = getattr(type(params), "_fields", ()) == ("fast", "slow")
-        like = jax.tree.structure(params.fast if of_lookahead else params)
+        like = jax.tree.structure(params.fast if isinstance(params, optax.LookaheadParams) else params)
         return jax.tree.unflatten(like, jax.tree.leaves(arrays))
 
     return of_variables
