@@ -44,7 +44,7 @@ def read(path: str | os.PathLike) -> Tensors:
     """
     path = Path(path)
     suffix = next((end for end in SUFFIXES if path.name.lower().endswith(end)), None)
-    if suffix is None:
+    if suffix is None and path.exists():
         raise ValueError(f"{path}: the name ends in {path.suffix!r}, allowed are {', '.join(SUFFIXES)}")
     disk.check_regular(path)
     try:
