@@ -327,6 +327,10 @@ def test_truncated_empty_missing_and_foreign_files_are_named(suffix, tmp_path):
 
 @pytest.mark.process
 def test_other_suffixes_and_other_contents_are_named(tmp_path):
+    for missing in ("weights.pkl", "a_run"):  # such as a mistyped folder of a run after --start-from
+        with pytest.raises(ValueError, match=f"{missing}: there is no such file"):
+            interop.read(tmp_path / missing)
+    (tmp_path / "weights.pkl").touch()
     with pytest.raises(ValueError, match=r"weights.pkl: the name ends in '.pkl', allowed are .safetensors"):
         interop.read(tmp_path / "weights.pkl")
     with h5py.File(tmp_path / "data.h5", "w") as file:

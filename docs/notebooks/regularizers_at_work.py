@@ -57,5 +57,5 @@ assert jnp.linalg.norm(found["L2"]) < jnp.linalg.norm(found["none"])
 # L2 has a closed form, (XᵀX/n + λ/2·I)⁻¹ Xᵀy/n for the penalty λ/2·‖w‖²:
 
 # %%
-closed = np.linalg.solve(np.asarray(x.T @ x) / 15 + 0.1 * np.eye(10), np.asarray(x.T @ y) / 15)
+closed = np.linalg.solve(np.asarray(x.T @ x) / len(y) + 0.1 * np.eye(10), np.asarray(x.T @ y) / len(y))
 np.testing.assert_allclose(found["L2"], closed, atol=1e-3)

@@ -89,7 +89,7 @@ maps = analysis.feature_maps(net, params, layer_state, image, ["relu1", "relu2"]
 first = np.moveaxis(np.asarray(maps["relu1"]), -1, 0)[..., None]
 plots.image_grid(
     np.concatenate([image[None], first / first.max()]),
-    [f"a {label}", *(f"filter {k}" for k in range(8))],
+    [f"a {label}", *(f"filter {k}" for k in range(len(first)))],
     columns=5,
     title="One image, and what the filters of the first convolution find in it",
 )

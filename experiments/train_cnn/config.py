@@ -98,7 +98,7 @@ class Config:
     training and in evaluation. The report's probabilities are the softmax of the outputs. For CapsNet use
     jaxdl.models.capsnet:capsule_loss."""
     label_smoothing: float = 0.0
-    """Probability that is spread over all classes in training; for softmax_cross_entropy only."""
+    """Probability that is spread over all classes in training; for losses with an argument label_smoothing."""
     class_weights: tuple[str, ...] = ()
     """Weights of the classes in the training loss: a number per class, or balanced (inverse to the number of training
     examples, 1 on average over them); for losses with an argument class_weights."""
@@ -237,7 +237,7 @@ DEFAULTS = {  # keys are names without "-", "_" and " ", as `data.load` reads it
     "fashionmnist": Defaults("small_cnn", 10, 128, ("flip",)),
     "cifar10": Defaults("lecture_keras", 10, 128, ("flip",)),
 }
-SMOOTHED = "softmax_cross_entropy"  # the only loss with label_smoothing, and for mixtures
+MIXED = "softmax_cross_entropy"  # the only loss for mixtures
 # peaks that suit small CNNs; "other" is for all optimizers that are not listed
 LEARNING_RATES = {
     "sgd": 0.1, "momentum": 0.03, "nesterov": 0.03, "adagrad": 0.03, "adadelta": 1.0, "lion": 3e-4, "lars": 1.0,
@@ -323,8 +323,8 @@ def _check_loss(config: Config) -> None:
         require(config.stream != "always", "stream", config.stream, "left out with --targets: its images are in memory")
     smoothing = config.label_smoothing
     require(0 <= smoothing < 1, "label_smoothing", smoothing, "in [0, 1)")
-    smoothed = smoothing == 0 or config.loss == SMOOTHED
-    require(smoothed, "label_smoothing", smoothing, f"0 with loss={config.loss!r}: only {SMOOTHED} has it")
+    smoothed = smoothing == 0 or "label_smoothing" in inspect.signature(runs.loss(config.loss)).parameters
+    require(smoothed, "label_smoothing", smoothing, f"0 with loss={config.loss!r}, which has no such argument")
 
 
 def _check_command(config: Config) -> None:
@@ -384,8 +384,8 @@ def _check_examples(config: Config) -> None:
     for name in ("mixup", "cutmix"):
         alpha = getattr(config, name)
         require(alpha is None or (math.isfinite(alpha) and alpha > 0), name, alpha, "a positive number")
-        soft = alpha is None or config.loss == SMOOTHED
-        require(soft, name, alpha, f"left out with loss={config.loss!r}: only {SMOOTHED} takes soft labels")
+        soft = alpha is None or config.loss == MIXED
+        require(soft, name, alpha, f"left out with loss={config.loss!r}: only {MIXED} takes soft labels")
 
 
 def require(right: bool, name: str, value: Any, allowed: str) -> None:

@@ -44,9 +44,9 @@ def read(path: str | os.PathLike) -> Tensors:
     """
     path = Path(path)
     suffix = next((end for end in SUFFIXES if path.name.lower().endswith(end)), None)
+    disk.check_regular(path)
     if suffix is None:
         raise ValueError(f"{path}: the name ends in {path.suffix!r}, allowed are {', '.join(SUFFIXES)}")
-    disk.check_regular(path)
     try:
         return READERS.get(suffix, _read_safetensors)(path)
     except ValueError as error:  # a name in the file may hold line breaks, or megabytes

@@ -91,7 +91,10 @@ MISTAKES = {
     "--loss softmax_cross_entropy --model mine:capsules --dataset mine:bars --batch-size 8": (
         "loss='softmax_cross_entropy' does not take what model='mine:capsules' returns in training, a Capsules: ",
     ),
-    "--loss margin --label-smoothing 0.1": ("label_smoothing=0.1 is not allowed", "0 with loss='margin'"),
+    "--loss margin --label-smoothing 0.1": (
+        "label_smoothing=0.1 is not allowed",
+        "0 with loss='margin', which has no such argument",
+    ),
     "--clip-norm 0": ("clip_norm=0.0 is not allowed: it must be a positive number",),
     "--accumulate 0": ("accumulate=0 is not allowed: it must be at least 1",),
     "--accumulate 5": ("batch_size=32 is not allowed: it must be a multiple of the 1 devices × 5 microbatches",),

@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import types
 import typing
 
 import jax
@@ -318,6 +319,20 @@ def test_class_weights_weigh_the_training_loss_only(run, here, tmp_path):
         found[name] = {row["split"]: float(row["loss"]) for row in rows(tmp_path / name)}
     assert found["twice"]["train"] == pytest.approx(2 * found["plain"]["train"], rel=1e-5)
     assert found["twice"]["test"] == pytest.approx(found["plain"]["test"], rel=1e-5)
+
+
+@pytest.mark.parametrize(("loss", "gamma"), [("softmax_cross_entropy", 0), ("softmax_focal(gamma=1.5)", 1.5)])
+def test_labels_are_smoothed_for_every_loss_that_can(loss, gamma):
+    chosen = resolve(Config(loss=loss, label_smoothing=0.3))
+    labels = np.array([0, 2])
+    shared = types.SimpleNamespace(
+        config=chosen, splits=types.SimpleNamespace(train=types.SimpleNamespace(labels=labels)), outputs=("a", "b", "c")
+    )
+    logits = np.array([[1.0, 0.0, -1.0], [0.5, 2.0, 0.0]], np.float32)
+    p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    smooth = 0.7 * np.eye(3)[labels] + 0.3 / 3
+    expected = -(smooth * (1 - p) ** gamma * np.log(p)).sum(1)
+    np.testing.assert_allclose(setup.training_loss(shared)(logits, labels), expected, rtol=1e-5)
 
 
 @pytest.mark.slow

@@ -45,13 +45,6 @@ def test_the_defaults_that_the_table_names():
     _, new = norm.apply(params, state, x, train=True)
     np.testing.assert_allclose(new["mean"], 0.1, rtol=1e-6)
     assert flax.linen.BatchNorm().momentum == 0.99
-    # of a window of 3 at the corner of ones, 4 entries lie inside the image
-    pool = {"window": 3, "padding": 1}
-    assert nn.AvgPool(**pool).apply({}, {}, x)[0][0, 0, 0, 0] == 1
-    assert np.isclose(layers.avg_pool2d(x, **pool, count_padding=True)[0, 0, 0, 0], 4 / 9)
-    assert np.isclose(flax.linen.avg_pool(x, (3, 3), padding=((1, 1), (1, 1)))[0, 0, 0, 0], 4 / 9)
-    assert flax.linen.max_pool(x, (3, 3)).shape == (1, 3, 3, 1)
-    assert nn.MaxPool(3).out_shape((5, 5, 1)) == (1, 1, 1)
     # PyTorch's documented mean with weights, written out
     logits, labels, weights = (
         jnp.array([[1.0, 0.0], [0.0, 2.0], [3.0, 0.0]]),
@@ -63,6 +56,17 @@ def test_the_defaults_that_the_table_names():
     np.testing.assert_allclose(each.sum() / weights[labels].sum(), (nll * [1, 3, 3]).sum() / 7, rtol=1e-6)
     theirs = optax.piecewise_constant_schedule(0.1, {30: 0.1})
     assert np.allclose([schedules.step(0.1, {30: 0.1})(t) for t in (29, 30)], [theirs(t) for t in (29, 30)], rtol=1e-7)
+
+
+def test_a_mean_of_pytorchs_and_flaxs_pools_counts_padding_and_the_stride_of_flaxs_is_1():
+    x = jnp.ones((1, 5, 5, 1))
+    # of a window of 3 at the corner of ones, 4 entries lie inside the image
+    pool = {"window": 3, "padding": 1}
+    assert nn.AvgPool(**pool).apply({}, {}, x)[0][0, 0, 0, 0] == 1
+    assert np.isclose(layers.avg_pool2d(x, **pool, count_padding=True)[0, 0, 0, 0], 4 / 9)
+    assert np.isclose(flax.linen.avg_pool(x, (3, 3), padding=((1, 1), (1, 1)))[0, 0, 0, 0], 4 / 9)
+    assert flax.linen.max_pool(x, (3, 3)).shape == (1, 3, 3, 1)
+    assert nn.MaxPool(3).out_shape((5, 5, 1)) == (1, 1, 1)
 
 
 @pytest.mark.parametrize(("total", "rise"), [(20, 0.3), (100, 0.25), (1000, 0.3)])
