@@ -1,11 +1,8 @@
 """Arrays of PyTorch's and Keras' layers, kind by kind: where each entry goes, and the outputs of torch itself."""
 
 import itertools
-import pathlib
-import re
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -94,11 +91,19 @@ def test_tables_keep_their_layout(export, load, names):
     jax.tree.map(np.testing.assert_array_equal, load(tensors, net, (3,), of), (params, state))
 
 
-@pytest.mark.parametrize("export", [interop.to_torch, interop.to_keras])
-def test_a_kind_whose_arrays_differ_is_refused_by_name(export):
-    net = nn.serial(lstm=nn.LSTM(3))
-    with pytest.raises(ValueError, match="names: got 'lstm', whose kind is lstm; allowed are paths of conv, dense"):
-        export(net, *net.init(KEY, (5, 4)), (5, 4), {"lstm": "lstm"})
+@pytest.mark.parametrize(
+    ("export", "part", "kind"),
+    [
+        (interop.to_torch, jax.nn.relu, "relu"),
+        (interop.to_torch, nn.serial(a=nn.LSTM(3), b=nn.LSTM(3)), "serial"),  # two modules of PyTorch, with two names
+        (interop.to_keras, nn.LSTM(3, depth=2), "stack"),  # which has a name for each of its layers
+        (interop.to_keras, nn.GRU(3, bidirectional=True), "parallel"),
+    ],
+)
+def test_a_kind_whose_arrays_differ_is_refused_by_name(export, part, kind):
+    net = nn.serial(part=part)
+    with pytest.raises(ValueError, match=f"names: got 'part', whose kind is {kind}; allowed are paths of conv, dense"):
+        export(net, *net.init(KEY, (5, 4)), (5, 4), {"part": "part"})
 
 
 def of_torch():
@@ -125,7 +130,7 @@ def of_torch():
     }  # fmt: skip
 
 
-OUTPUTS = [kind for kind in layouts._TORCH if not kind.endswith("embedding")]  # a look-up shows no layout
+OUTPUTS = [kind for kind in layouts._TORCH_KINDS if not kind.endswith("embedding")]  # a look-up shows no layout
 
 
 @pytest.mark.parametrize("kind", OUTPUTS)
@@ -152,61 +157,80 @@ def test_outputs_are_those_of_pytorch(kind):
     assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()
 
 
-def functions_of(page):
-    """Return what the blocks of a page of docs/works_with that define a function define."""
-    text = (pathlib.Path(__file__).parents[1] / "docs" / "works_with" / f"{page}.md").read_text(encoding="utf-8")
-    names = {"np": np, "jnp": jnp, "nn": nn, "interop": interop}
-    for block in re.findall(r"^```python\n(.*?)^```", text, re.S | re.M):
-        if re.search(r"^def ", block, re.M):
-            exec(block, names)
-    return names
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["LSTM", "GRU"])
-def test_the_page_s_recurrent_stack_is_pytorchs(kind):
+@pytest.mark.parametrize("kind", ["RNN", "GRU", "LSTM"])
+@pytest.mark.parametrize("depth", [1, 2])
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_a_reader_of_words_is_pytorchs_and_goes_back(kind, depth, bidirectional):
     torch = pytest.importorskip("torch", reason="the outputs are PyTorch's")
     torch.manual_seed(0)
-    module = getattr(torch.nn, kind)(4, 5, num_layers=2, bidirectional=True, batch_first=True)
-    names, tensors = functions_of("pytorch_weights"), {name: a.numpy() for name, a in module.state_dict().items()}
-    params = names["of_torch_stack"](tensors, names[f"of_torch_{kind.lower()}"], 2)
-    x, make = torch.randn(3, 7, 4), getattr(nn, kind)
-    with torch.no_grad():
-        each, h_n = module(x)
-        packed = torch.nn.utils.rnn.pack_padded_sequence(x, torch.tensor([7, 2, 4]), True, enforce_sorted=False)
-        h_of_packed = module(packed)[1]
-    last = lambda h: torch.cat([*(h[0] if kind == "LSTM" else h)[-2:]], 1).numpy()
-    found = lambda x, **more: make(5, depth=2, bidirectional=True, **more).apply(params, {}, x)[0]
-    close = {"rtol": 1e-5, "atol": 1e-6}
-    np.testing.assert_allclose(found(x.numpy()), each, **close)
-    np.testing.assert_allclose(found(x.numpy(), output="last"), last(h_n), **close)
-    with_lengths = found((x.numpy(), np.array([7, 2, 4])), output="last", lengths=True)
-    np.testing.assert_allclose(with_lengths, last(h_of_packed), **close)
-
-
-@pytest.mark.slow
-def test_the_page_s_reader_of_words_is_pytorchs():
-    torch = pytest.importorskip("torch", reason="the outputs are PyTorch's")
-    torch.manual_seed(0)
-    t = torch.nn
-    module = t.ModuleDict({"embed": t.Embedding(9, 4), "lstm": t.LSTM(4, 5, batch_first=True), "fc": t.Linear(5, 2)})
-    net = nn.serial(embed=nn.Embedding(9, 4), lstm=nn.LSTM(5, output="last"), fc=nn.Dense(2))
+    options, t = {"bidirectional": bidirectional}, torch.nn
+    recurrent = getattr(t, kind)(4, 5, num_layers=depth, batch_first=True, **options)
+    module = t.ModuleDict({"embed": t.Embedding(9, 4), "rnn": recurrent, "fc": t.Linear(10 if bidirectional else 5, 2)})
+    own = getattr(nn, kind)(5, depth=depth, output="last", **options)
+    net, names = nn.serial(embed=nn.Embedding(9, 4), rnn=own, fc=nn.Dense(2)), ["embed", "rnn", "fc"]
+    names = dict(zip(names, names, strict=True))
     tensors = {name: array.numpy() for name, array in module.state_dict().items()}
-    params, state = functions_of("pytorch_weights")["of_torch_reader"](tensors, net)
+    params, state = interop.from_torch(tensors, net, (7,), names)
     words = torch.randint(0, 9, (3, 7))
-    with torch.no_grad():
-        expected = module["fc"](module["lstm"](module["embed"](words))[1][0][0])
+
+    def outputs():
+        with torch.no_grad():
+            h_n = module["rnn"](module["embed"](words))[1]
+            last = (h_n[0] if kind == "LSTM" else h_n)[-2 if bidirectional else -1 :]
+            return module["fc"](torch.cat([*last], 1)).numpy()
+
+    expected = outputs()
     np.testing.assert_allclose(net.apply(params, state, words.numpy())[0], expected, rtol=1e-5, atol=1e-6)
+    back = interop.to_torch(net, params, state, (7,), names)
+    module.load_state_dict({name: torch.tensor(np.asarray(array)) for name, array in back.items()})
+    np.testing.assert_allclose(outputs(), expected, rtol=1e-5, atol=1e-6)
 
 
-def test_the_page_s_gru_of_keras_is_its_formula():
-    random, units = np.random.default_rng(0), 3
+@pytest.mark.parametrize(("kind", "gates"), [("RNN", "n"), ("LSTM", "ifgo")])
+def test_recurrent_arrays_of_keras_are_ours(kind, gates):
+    columns = 3 * len(gates)
+    tensors = {"rnn/cell/kernel": ramp(4, columns), "rnn/cell/recurrent_kernel": ramp(3, columns)}
+    tensors["rnn/cell/bias"] = ramp(columns)
+    net = nn.serial(rnn=getattr(nn, kind)(3))
+    params, state = interop.from_keras(tensors, net, (6, 4), {"rnn": "rnn/cell"})
+    for name, array in params["rnn"].items():
+        np.testing.assert_array_equal(array, tensors[f"rnn/cell/{name}"])
+    jax.tree.map(
+        np.testing.assert_array_equal, interop.to_keras(net, params, state, (6, 4), {"rnn": "rnn/cell"}), tensors
+    )
+
+
+def test_a_gru_of_keras_is_its_formula_and_goes_back():
+    random, units, names = np.random.default_rng(0), 3, {"gru": "gru/gru_cell"}
     kernel, recurrent_kernel, bias = (random.normal(size=shape).astype("f4") for shape in ((4, 9), (3, 9), (2, 9)))
-    params = functions_of("keras_weights")["of_keras_gru"](kernel, recurrent_kernel, bias)
-    x, h, sigmoid = random.normal(size=(2, 6, 4)).astype("f4"), np.zeros((2, units)), lambda z: 1 / (1 + np.exp(-z))
-    for t in range(x.shape[1]):  # keras.layers.GRU(reset_after=True): the gates are z, r and the candidate
-        of_x, of_h = x[:, t] @ kernel + bias[0], h @ recurrent_kernel + bias[1]
-        z, r = (sigmoid(of_x[:, part] + of_h[:, part]) for part in (slice(0, 3), slice(3, 6)))
-        h = z * h + (1 - z) * np.tanh(of_x[:, 6:] + r * of_h[:, 6:])
-    found, _ = nn.GRU(units, output="last").apply(params, {}, x)
-    np.testing.assert_allclose(found, h, rtol=1e-5, atol=1e-6)
+    arrays = {"kernel": kernel, "recurrent_kernel": recurrent_kernel, "bias": bias}
+    net = nn.serial(gru=nn.GRU(units, output="last"))
+    params, state = interop.from_keras({f"gru/gru_cell/{k}": a for k, a in arrays.items()}, net, (6, 4), names)
+    sigmoid = lambda z: 1 / (1 + np.exp(-z))
+
+    def formula(x, kernel, recurrent_kernel, bias):
+        h = np.zeros((2, units))
+        for t in range(x.shape[1]):  # keras.layers.GRU(reset_after=True): the gates are z, r and the candidate
+            of_x, of_h = x[:, t] @ kernel + bias[0], h @ recurrent_kernel + bias[1]
+            z, r = (sigmoid(of_x[:, part] + of_h[:, part]) for part in (slice(0, 3), slice(3, 6)))
+            h = z * h + (1 - z) * np.tanh(of_x[:, 6:] + r * of_h[:, 6:])
+        return h
+
+    x = random.normal(size=(2, 6, 4)).astype("f4")
+    np.testing.assert_allclose(net.apply(params, state, x)[0], formula(x, **arrays), rtol=1e-5, atol=1e-6)
+    back = interop.to_keras(net, params, state, (6, 4), names)
+    again = {name.rpartition("/")[2]: np.asarray(array) for name, array in back.items()}
+    np.testing.assert_array_equal(again["kernel"], kernel)
+    np.testing.assert_allclose(formula(x, **again), formula(x, **arrays), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("load", [interop.from_torch, interop.from_keras])
+def test_recurrent_arrays_that_do_not_fit_are_all_named(load):
+    net, bias = nn.serial(gru=nn.GRU(3)), "gru.bias_ih_l0" if load is interop.from_torch else "gru/bias"
+    whole = {interop.from_torch: interop.to_torch, interop.from_keras: interop.to_keras}[load]
+    tensors = dict(whole(net, *net.init(KEY, (6, 4)), (6, 4), {"gru": "gru"}))
+    with pytest.raises(interop.Mismatch) as caught:
+        load(tensors | {bias: np.zeros(5), "gru.weight_hr_l0": np.zeros(3)}, net, (6, 4), {"gru": "gru"})
+    assert (caught.value.missing, caught.value.unexpected) == ([], ["gru.weight_hr_l0"])
+    assert {*caught.value.shapes} == {bias}

@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
-from jaxtyping import Array
 
 from jaxdl import nn
+from jaxdl.interop import orders
 
 Names = Mapping[str, str] | Callable[[nn.Layer], Mapping[str, str]]
 """{path of a leaf with parameters: its name in the other framework}, or a function layer → that."""
@@ -19,7 +19,7 @@ Names = Mapping[str, str] | Callable[[nn.Layer], Mapping[str, str]]
 _AFFINE = {"scale": "weight", "offset": "bias"}
 _TABLE = {"table": "weight"}
 # kinds of leaves whose arrays the other frameworks have, too: our names of arrays → PyTorch's, and → Keras'
-_TORCH = {
+_TORCH_KINDS = {
     "conv": {"kernel": "weight", "bias": "bias"},
     "dense": {"kernel": "weight", "bias": "bias"},
     "batch_norm": {**_AFFINE, "mean": "running_mean", "var": "running_var"},
@@ -33,7 +33,7 @@ _TORCH = {
     "unembedding": _TABLE,
     "position_embedding": _TABLE,
 }
-_KERAS = {
+_KERAS_KINDS = {
     "conv": {"kernel": "kernel", "bias": "bias"},
     "dense": {"kernel": "kernel", "bias": "bias"},
     "batch_norm": {"scale": "gamma", "offset": "beta", "mean": "moving_mean", "var": "moving_variance"},
@@ -68,14 +68,23 @@ class Mismatch(ValueError):
 
 
 class _Slot(NamedTuple):
-    """An array of the network and its counterpart in the other framework."""
+    """An array of the network, or all of a recurrent leaf, and its counterparts in the other framework."""
 
     tree: str  # "params" or "state"
     path: tuple[str, ...]
-    name: str  # in the other framework
-    to_ours: Callable[[Any], Any]
-    to_theirs: Callable[[Any], Any]
-    like: Any = None  # the network's shape and dtype
+    like: Any  # the network's shapes and dtypes
+    names: tuple[str, ...]  # in the other framework
+    to_ours: Callable[..., Any]  # of an array for each name
+    to_theirs: Callable[[Any], tuple[Any, ...]]
+
+
+class _Framework(NamedTuple):
+    """How a framework names and lays out the arrays of a layer."""
+
+    kinds: Mapping[str, Mapping[str, str]]  # kind of a leaf → our names of arrays → theirs
+    separator: str  # between the layer's name and the array's
+    converters: Callable[..., tuple[orders.Convert, orders.Convert]]  # of one array, to ours and to theirs
+    recurrent: Callable[[nn.Layer], Mapping[str, orders.Recurrent]]  # of each direction below a recurrent layer
 
 
 def from_torch(
@@ -85,8 +94,9 @@ def from_torch(
 
     Convolution kernels are transposed from (o, i, h, w) to (h, w, i, o) and dense kernels from (o, i) to (i, o); after
     a flatten, a dense kernel's rows and the entries of a norm or PReLU before it are reordered from (c, h, w) to
-    (h, w, c). ``num_batches_tracked`` is ignored, and
-    so are the prefixes ``module.`` and ``_orig_mod.`` that DataParallel and `torch.compile` put before every name.
+    (h, w, c). The name of a recurrent layer stands for all of its layers and directions, whose two biases become one.
+    ``num_batches_tracked`` is ignored, and so are the prefixes ``module.`` and ``_orig_mod.`` that DataParallel and
+    `torch.compile` put before every name.
 
     Args:
         tensors: name → array, as from `read`.
@@ -114,8 +124,8 @@ def from_torch(
                [3., 6.]], dtype=float32)
     """
     wanted = {_present_name(name): a for name, a in tensors.items() if not name.endswith("num_batches_tracked")}
-    slots = _slots(layer, in_shape, _named(names, layer), _TORCH, _torch_slot)
-    return _fill(_unwrapped(wanted, {slot.name for slot in slots}), layer, in_shape, slots)
+    slots = _slots(layer, in_shape, _named(names, layer), _PYTORCH)
+    return _fill(_unwrapped(wanted, {name for slot in slots for name in slot.names}), layer, in_shape, slots)
 
 
 def to_torch(layer: nn.Layer, params: Any, state: Any, in_shape: Sequence[int], names: Names) -> dict[str, Any]:
@@ -129,13 +139,16 @@ def to_torch(layer: nn.Layer, params: Any, state: Any, in_shape: Sequence[int], 
         >>> {name: array.shape for name, array in tensors.items()}
         {'1.weight': (2, 3), '1.bias': (2,)}
     """
-    return _export(params, state, _slots(layer, in_shape, _named(names, layer), _TORCH, _torch_slot))
+    return _export(params, state, _slots(layer, in_shape, _named(names, layer), _PYTORCH))
 
 
 def from_keras(
     tensors: Mapping[str, ArrayLike], layer: nn.Layer, in_shape: Sequence[int], names: Names
 ) -> tuple[Any, Any]:
-    """Convert Keras' arrays ``LAYER/kernel``, ... to params and state. See `from_torch`; Keras' layouts are ours.
+    """Convert Keras' arrays ``LAYER/kernel``, ... to params and state. See `from_torch`.
+
+    Keras' layouts are ours, except for transposed convolutions and GRUs (``reset_after=True``). The name of a recurrent
+    layer, of one direction, is that of its cell, such as ``lstm/lstm_cell``.
 
     Examples:
         >>> from jaxdl import nn
@@ -145,7 +158,7 @@ def from_keras(
         >>> params["fc"]["kernel"].shape
         (3, 2)
     """
-    return _fill(dict(tensors), layer, in_shape, _slots(layer, in_shape, _named(names, layer), _KERAS, _keras_slot))
+    return _fill(dict(tensors), layer, in_shape, _slots(layer, in_shape, _named(names, layer), _KERAS))
 
 
 def to_keras(layer: nn.Layer, params: Any, state: Any, in_shape: Sequence[int], names: Names) -> dict[str, Any]:
@@ -159,7 +172,7 @@ def to_keras(layer: nn.Layer, params: Any, state: Any, in_shape: Sequence[int], 
         >>> {name: array.shape for name, array in tensors.items()}
         {'dense_1/kernel': (3, 2), 'dense_1/bias': (2,)}
     """
-    return _export(params, state, _slots(layer, in_shape, _named(names, layer), _KERAS, _keras_slot))
+    return _export(params, state, _slots(layer, in_shape, _named(names, layer), _KERAS))
 
 
 def renamed(layer: nn.Layer, rename: Callable[[str], str | None], what: str) -> dict[str, str]:
@@ -173,7 +186,7 @@ def renamed(layer: nn.Layer, rename: Callable[[str], str | None], what: str) -> 
     Raises:
         ValueError: if the network is of another family.
     """
-    paths = [path for path in nn.paths(layer) if nn.at(layer, path).op.kind in _TORCH]
+    paths = [path for path in nn.paths(layer) if nn.at(layer, path).op.kind in _TORCH_KINDS]
     names = {path: rename(path) for path in paths}
     foreign = [path for path, name in names.items() if name is None]
     if foreign or not paths:
@@ -183,11 +196,15 @@ def renamed(layer: nn.Layer, rename: Callable[[str], str | None], what: str) -> 
 
 
 def _fill(tensors: dict[str, ArrayLike], layer: nn.Layer, in_shape: Sequence[int], slots: list[_Slot]):
-    needed = {slot.name: jax.eval_shape(slot.to_theirs, slot.like).shape for slot in slots}
+    needed = {}
+    for slot in slots:
+        theirs = jax.eval_shape(slot.to_theirs, slot.like)
+        needed |= {name: array.shape for name, array in zip(slot.names, theirs, strict=True)}
     check_match({name: np.shape(array) for name, array in tensors.items()}, needed)
     filled: dict[str, Any] = {"params": {}, "state": {}}
     for slot in slots:
-        _put(filled[slot.tree], slot.path, slot.to_ours(jnp.asarray(tensors[slot.name], jnp.float32)))
+        theirs = (jnp.asarray(tensors[name], jnp.float32) for name in slot.names)
+        _put(filled[slot.tree], slot.path, slot.to_ours(*theirs))
     params, state = _abstract(layer, in_shape)
     _check_covered({"params": params, "state": state}, _structure(filled))
     return filled["params"], filled["state"]
@@ -227,9 +244,13 @@ def _export(params: Any, state: Any, slots: list[_Slot]) -> dict[str, Any]:
     trees = {"params": params, "state": state}
     named: dict[str, Any] = {"params": {}, "state": {}}
     for slot in slots:
-        _put(named[slot.tree], slot.path, slot.name)
+        _put(named[slot.tree], slot.path, slot.like)
     _check_covered(trees, _structure(named))
-    return {slot.name: slot.to_theirs(jnp.asarray(_get(trees[slot.tree], slot.path))) for slot in slots}
+    tensors = {}
+    for slot in slots:
+        ours = jax.tree.map(jnp.asarray, _get(trees[slot.tree], slot.path))
+        tensors |= zip(slot.names, slot.to_theirs(ours), strict=True)
+    return tensors
 
 
 def _named(names: Names, layer: nn.Layer) -> Mapping[str, str]:
@@ -247,76 +268,37 @@ def _named(names: Names, layer: nn.Layer) -> Mapping[str, str]:
     return found
 
 
-def _slots(layer: nn.Layer, in_shape: Sequence[int], names: Mapping[str, str], kinds, slot_of) -> list[_Slot]:
-    """Return the arrays of all named leaves, in the network's order."""
+def _slots(layer: nn.Layer, in_shape: Sequence[int], names: Mapping[str, str], framework: _Framework) -> list[_Slot]:
+    """Return the arrays of all named layers, in the network's order."""
     seen: list[tuple[str, str, Any]] = []
     trees = dict(zip(("params", "state"), _abstract(_noting(layer, "", seen), in_shape), strict=True))
     flattened, slots = _flattened(seen), []
     for path, name in names.items():
-        parts, op = tuple(path.split("/")), nn.at(layer, path).op
-        if op.kind not in kinds:
-            raise ValueError(f"names: got {path!r}, whose kind is {op.kind}; allowed are paths of {', '.join(kinds)}")
-        for own, there in kinds[op.kind].items():
-            tree = "state" if own in ("mean", "var") else "params"
+        parts, part = tuple(path.split("/")), nn.at(layer, path)
+        of_recurrent = framework.recurrent(part)
+        if part.op.kind not in framework.kinds and not of_recurrent:
+            allowed = ", ".join((*framework.kinds, *orders.RECURRENT))
+            raise ValueError(f"names: got {path!r}, whose kind is {part.op.kind}; allowed are paths of {allowed}")
+        for below, whole in of_recurrent.items():
+            place = (*parts, *filter(None, below.split("/")))
+            there = tuple(f"{name}{framework.separator}{one}" for one in whole.names)
+            slots.append(_Slot("params", place, _get(trees["params"], place), there, whole.to_ours, whole.to_theirs))
+        for own, there in framework.kinds.get(part.op.kind, {}).items():
+            tree, place = "state" if own in ("mean", "var") else "params", (*parts, own)
             if own in _get(trees[tree], parts, {}):
-                slot = slot_of(op, own, (name, there), flattened.get(path))
-                like = _get(trees[tree], (*parts, own))
-                slots.append(slot._replace(tree=tree, path=(*parts, own), like=like))
+                to_ours, to_theirs = framework.converters(part.op, own, flattened.get(path))
+                own_name = f"{name}{framework.separator}{there}"
+                slots.append(_Slot(tree, place, _get(trees[tree], place), (own_name,), to_ours, _alone(to_theirs)))
     return slots
 
 
-def _torch_slot(op: nn.Op, own: str, name: tuple[str, str], flattened: tuple[int, ...] | None) -> _Slot:
-    slot = _Slot("", (), ".".join(name), _same, _same)
-    if own == "kernel" and op.kind == "dense":
-        ours, theirs = (lambda w: w.T), (lambda k: k.T)
-        if flattened is not None:
-            ours, theirs = (lambda w: _rows_last(w.T, flattened)), (lambda k: _rows_first(k, flattened).T)
-        return slot._replace(to_ours=ours, to_theirs=theirs)
-    if own == "kernel" and op.kind == "conv":
-        ours = lambda w: jnp.moveaxis(w, (1, 0), (-2, -1))
-        return slot._replace(to_ours=ours, to_theirs=lambda k: jnp.moveaxis(k, (-2, -1), (1, 0)))
-    if own == "kernel":  # of a transposed convolution, whose groups divide PyTorch's inputs and our outputs
-        groups = op.groups
-        ours = lambda w: jnp.moveaxis(_regrouped(w, groups), (0, 1), (-2, -1))
-        return slot._replace(to_ours=ours, to_theirs=lambda k: _degrouped(jnp.moveaxis(k, (-2, -1), (0, 1)), groups))
-    if flattened is None or op.kind == "dense" or own == "table":
-        return slot
-    return slot._replace(to_ours=lambda a: _rows_last(a, flattened), to_theirs=lambda a: _rows_first(a, flattened))
-
-
-def _rows_last(rows: Array, image: tuple[int, ...]) -> Array:
-    """Put the rows of a flattened image from the order (c, h, w) into (h, w, c)."""
-    height, width, channels = image
-    return jnp.moveaxis(rows.reshape(channels, height, width, *rows.shape[1:]), 0, 2).reshape(rows.shape)
-
-
-def _rows_first(rows: Array, image: tuple[int, ...]) -> Array:
-    """Undo `_rows_last`."""
-    return jnp.moveaxis(rows.reshape(*image, *rows.shape[1:]), 2, 0).reshape(rows.shape)
-
-
-def _regrouped(w: Array, groups: int) -> Array:
-    """Turn (groups · i, o, ...) into (i, groups · o, ...)."""
-    parts = w.reshape(groups, -1, *w.shape[1:]).swapaxes(0, 1)
-    return parts.reshape(parts.shape[0], -1, *w.shape[2:])
-
-
-def _degrouped(w: Array, groups: int) -> Array:
-    """Undo `_regrouped`."""
-    parts = w.reshape(w.shape[0], groups, -1, *w.shape[2:]).swapaxes(0, 1)
-    return parts.reshape(-1, *parts.shape[2:])
+def _alone(convert: orders.Convert) -> Callable[[Any], tuple[Any]]:
+    return lambda array: (convert(array),)
 
 
 def _present_name(name: str) -> str:
     """Rename norm.1 to norm1: torchvision's DenseNet files are older than its module names."""
     return re.sub(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)", r"\1\2", name)
-
-
-def _keras_slot(op: nn.Op, own: str, name: tuple[str, str], flattened: tuple[int, ...] | None) -> _Slot:
-    del flattened  # Keras is channels last, as jaxdl is
-    turned = own == "kernel" and op.kind == "conv_transpose"  # its kernels are (..., out, in)
-    convert = (lambda k: k.swapaxes(-2, -1)) if turned else _same
-    return _Slot("", (), "/".join(name), convert, convert)
 
 
 def _flattened(seen: list[tuple[str, str, Any]]) -> dict[str, tuple[int, ...]]:
@@ -348,10 +330,6 @@ def _abstract(layer: nn.Layer, in_shape: Sequence[int]) -> tuple[Any, Any]:
     return jax.eval_shape(lambda: layer.init(jax.random.key(0), tuple(in_shape)))
 
 
-def _same(x: Any) -> Any:
-    return x
-
-
 def _get(tree: Any, path: Sequence[str], default: Any = None) -> Any:
     for name in path:
         if name not in tree and default is not None:
@@ -373,3 +351,7 @@ def _structure(tree: Any) -> set[str]:
 def _listed(names: Sequence[str]) -> str:
     rest = f", ... and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return ", ".join(names[:_SHOWN]) + rest
+
+
+_PYTORCH = _Framework(_TORCH_KINDS, ".", orders.of_torch, orders.recurrent_of_torch)
+_KERAS = _Framework(_KERAS_KINDS, "/", orders.of_keras, orders.recurrent_of_keras)
