@@ -153,6 +153,14 @@ def test_a_wrong_name_gives_one_line(kind, tmp_path, monkeypatch):
             KINDS[kind]("nothing_of_this")
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"), [("mse", "squared_error"), ("BCEWithLogitsLoss", "sigmoid_binary_cross_entropy")]
+)
+def test_a_loss_by_its_name_in_another_library_is_answered_with_the_one_here(name, meant):
+    with pytest.raises(ValueError, match=f"loss='{name}' is unknown; it is '{meant}' here; there are: "):
+        KINDS["loss"](name)
+
+
 def test_the_learning_rate_is_the_commands():
     with pytest.raises(ValueError, match="learning_rate is no keyword to set here; allowed are b1"):
         runs.optimizer("adam(learning_rate=1)")

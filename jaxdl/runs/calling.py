@@ -19,6 +19,8 @@ import pkgutil
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
+from jaxdl import words
+
 BRIDGED: Final = ("keras", "torch")  # which the extra `bridges` installs
 OWN: Final = ("jaxdl", "experiments")  # packages whose public functions need no consent
 PATHS: Final = (
@@ -157,9 +159,11 @@ def _hint(package: str, error: Exception) -> str:
 
 def unknown(argument: str, text: str, name: str, known: Iterable[str]) -> str:
     """Return the message for a name that is none of the known ones, with the nearest of them."""
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.0)
-    nearest = f"the nearest is {near[0]!r}; " if near else ""
-    return f"{argument}={text!r} is unknown; {nearest}there are: {', '.join(sorted(known))}"
+    known = sorted(known)
+    meant = words.ABSENT.get(name.lower().replace("_", ""), "").rpartition(".")[2]  # by its name in another library
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
+    said = f"it is {meant!r} here; " if meant in known else f"the nearest is {near[0]!r}; " if near else ""
+    return f"{argument}={text!r} is unknown; {said}there are: {', '.join(known)}"
 
 
 def check_stored(
