@@ -96,14 +96,20 @@ def test_tables_keep_their_layout(export, load, names):
     [
         (interop.to_torch, jax.nn.relu, "relu"),
         (interop.to_torch, nn.serial(a=nn.LSTM(3), b=nn.LSTM(3)), "serial"),  # two modules of PyTorch, with two names
+        (interop.to_torch, nn.parallel("concat", forward=nn.LSTM(3), backward=nn.LSTM(3)), "parallel"),  # both forward
+        (interop.to_torch, nn.parallel("concat", layer1=nn.LSTM(3), layer2=nn.LSTM(3)), "parallel"),
+        (interop.to_torch, nn.serial(layer0=nn.LSTM(3), layer1=nn.LSTM(3)), "serial"),
         (interop.to_keras, nn.LSTM(3, depth=2), "stack"),  # which has a name for each of its layers
         (interop.to_keras, nn.GRU(3, bidirectional=True), "parallel"),
     ],
 )
 def test_a_kind_whose_arrays_differ_is_refused_by_name(export, part, kind):
     net = nn.serial(part=part)
-    with pytest.raises(ValueError, match=f"names: got 'part', whose kind is {kind}; allowed are paths of conv, dense"):
+    said = f"names: got 'part', whose kind is {kind}; allowed are paths of conv, dense"
+    with pytest.raises(ValueError, match=said) as caught:
         export(net, *net.init(KEY, (5, 4)), (5, 4), {"part": "part"})
+    cells = [path for path in nn.paths(net) if nn.at(net, path).op.kind in ("gru", "lstm")]
+    assert str(caught.value).endswith(f"lstm, such as {', '.join(cells)}" if cells else "lstm")
 
 
 def of_torch():
@@ -234,3 +240,56 @@ def test_recurrent_arrays_that_do_not_fit_are_all_named(load):
         load(tensors | {bias: np.zeros(5), "gru.weight_hr_l0": np.zeros(3)}, net, (6, 4), {"gru": "gru"})
     assert (caught.value.missing, caught.value.unexpected) == ([], ["gru.weight_hr_l0"])
     assert {*caught.value.shapes} == {bias}
+
+
+@pytest.mark.parametrize(("path", "name"), [("", "rnn"), ("", ""), ("rnn", "")])
+def test_a_layer_alone_and_names_without_a_prefix(path, name):
+    net = nn.serial(rnn=nn.LSTM(3)) if path else nn.LSTM(3)
+    start = f"{name}." if name else ""
+    tensors = {f"{start}weight_ih_l0": ramp(12, 4), f"{start}weight_hh_l0": ramp(12, 3)}
+    tensors |= {f"{start}bias_ih_l0": ramp(12), f"{start}bias_hh_l0": 0 * ramp(12)}
+    params, state = interop.from_torch(tensors, net, (6, 4), {path: name})
+    own = params[path] if path else params
+    np.testing.assert_array_equal(own["recurrent_kernel"], ramp(12, 3).T)
+    back = interop.to_torch(net, params, state, (6, 4), {path: name})
+    jax.tree.map(np.testing.assert_array_equal, back, tensors)
+
+
+def test_arrays_stand_in_the_networks_order_whatever_the_order_of_the_names():  # by which Keras assigns them
+    net = nn.serial(rnn=nn.GRU(3, bidirectional=True))
+    names = {"rnn/backward": "bi/backward_gru", "rnn/forward": "bi/forward_gru"}
+    tensors = interop.to_keras(net, *net.init(KEY, (6, 4)), (6, 4), names)
+    assert [name.split("/")[1] for name in tensors] == ["forward_gru"] * 3 + ["backward_gru"] * 3
+
+
+@pytest.mark.parametrize(
+    ("net", "names", "message"),
+    [
+        (
+            nn.shared(nn.serial(a=nn.LSTM(4), b=nn.LSTM(4)), {"b": "a"}),
+            "ab",
+            "'b', but 'b' has no parameters of its own",
+        ),
+        (nn.serial(a=nn.LSTM(4, depth=2)), ("a", "a/layer1"), "'a/layer1', but another path stands for 'a/layer1'"),
+    ],
+)
+def test_a_recurrent_layer_has_one_name_where_its_parameters_are(net, names, message):
+    with pytest.raises(ValueError, match=f"names: got {message}"):
+        interop.to_torch(net, *net.init(KEY, (6, 4)), (6, 4), {path: path for path in names})
+
+
+def test_dropout_between_layers_has_no_arrays():
+    dropped = nn.serial(rnn=nn.serial(layer1=nn.GRU(3), drop=nn.Dropout(0.5), layer2=nn.GRU(3)))
+    whole, names = nn.serial(rnn=nn.GRU(3, depth=2)), {"rnn": "rnn"}
+    params, state = whole.init(KEY, (6, 4))
+    tensors = interop.to_torch(whole, params, state, (6, 4), names)
+    jax.tree.map(np.testing.assert_array_equal, interop.from_torch(tensors, dropped, (6, 4), names)[0], params)
+
+
+@pytest.mark.parametrize("kind", ["float16", "bfloat16", "float64"])
+def test_tensors_in_memory_may_have_any_dtype_and_a_gradient(kind):
+    torch = pytest.importorskip("torch", reason="the tensors are PyTorch's")
+    module = torch.nn.ModuleDict({"rnn": torch.nn.RNN(4, 3)}).to(getattr(torch, kind))
+    params, _ = interop.from_torch(dict(module.named_parameters()), nn.serial(rnn=nn.RNN(3)), (6, 4), {"rnn": "rnn"})
+    expected = module["rnn"].weight_hh_l0.detach().float().numpy().T
+    np.testing.assert_array_equal(params["rnn"]["recurrent_kernel"], expected)

@@ -87,9 +87,7 @@ class _Framework(NamedTuple):
     recurrent: Callable[[nn.Layer], Mapping[str, orders.Recurrent]]  # of each direction below a recurrent layer
 
 
-def from_torch(
-    tensors: Mapping[str, ArrayLike], layer: nn.Layer, in_shape: Sequence[int], names: Names
-) -> tuple[Any, Any]:
+def from_torch(tensors: Mapping[str, Any], layer: nn.Layer, in_shape: Sequence[int], names: Names) -> tuple[Any, Any]:
     """Convert a PyTorch state dict to the params and state of ``layer``.
 
     Convolution kernels are transposed from (o, i, h, w) to (h, w, i, o) and dense kernels from (o, i) to (i, o); after
@@ -99,11 +97,11 @@ def from_torch(
     `torch.compile` put before every name.
 
     Args:
-        tensors: name → array, as from `read`.
+        tensors: name → array, as from `read`, or tensor of PyTorch.
         layer: the network.
         in_shape: shape of the one input that the weights are for, such as ``(224, 224, 3)``.
         names: maps paths of leaves to names in ``tensors``: a dict, or a function of the layer, such as
-            `torchvision.resnet`.
+            `torchvision.resnet`; "" is the path of a network that is one leaf, and the name of tensors without prefix.
 
     Returns:
         ``(params, state)`` of float32 arrays.
@@ -123,7 +121,8 @@ def from_torch(
                [2., 5.],
                [3., 6.]], dtype=float32)
     """
-    wanted = {_present_name(name): a for name, a in tensors.items() if not name.endswith("num_batches_tracked")}
+    needless = "num_batches_tracked"
+    wanted = {_present_name(name): _detached(a) for name, a in tensors.items() if not name.endswith(needless)}
     slots = _slots(layer, in_shape, _named(names, layer), _PYTORCH)
     return _fill(_unwrapped(wanted, {name for slot in slots for name in slot.names}), layer, in_shape, slots)
 
@@ -200,14 +199,19 @@ def _fill(tensors: dict[str, ArrayLike], layer: nn.Layer, in_shape: Sequence[int
     for slot in slots:
         theirs = jax.eval_shape(slot.to_theirs, slot.like)
         needed |= {name: array.shape for name, array in zip(slot.names, theirs, strict=True)}
-    check_match({name: np.shape(array) for name, array in tensors.items()}, needed)
+    check_match({name: tuple(np.shape(array)) for name, array in tensors.items()}, needed)
     filled: dict[str, Any] = {"params": {}, "state": {}}
     for slot in slots:
         theirs = (jnp.asarray(tensors[name], jnp.float32) for name in slot.names)
-        _put(filled[slot.tree], slot.path, slot.to_ours(*theirs))
+        _put(filled, (slot.tree, *slot.path), slot.to_ours(*theirs))
     params, state = _abstract(layer, in_shape)
     _check_covered({"params": params, "state": state}, _structure(filled))
     return filled["params"], filled["state"]
+
+
+def _detached(array: Any) -> Any:
+    """Return a tensor of PyTorch, of any dtype, on any device and with or without gradient, as an array."""
+    return array.detach().cpu().float().numpy() if hasattr(array, "detach") else array
 
 
 def _check_covered(needed: Any, covered: set[str]) -> None:
@@ -244,7 +248,7 @@ def _export(params: Any, state: Any, slots: list[_Slot]) -> dict[str, Any]:
     trees = {"params": params, "state": state}
     named: dict[str, Any] = {"params": {}, "state": {}}
     for slot in slots:
-        _put(named[slot.tree], slot.path, slot.like)
+        _put(named, (slot.tree, *slot.path), slot.like)
     _check_covered(trees, _structure(named))
     tensors = {}
     for slot in slots:
@@ -272,24 +276,49 @@ def _slots(layer: nn.Layer, in_shape: Sequence[int], names: Mapping[str, str], f
     """Return the arrays of all named layers, in the network's order."""
     seen: list[tuple[str, str, Any]] = []
     trees = dict(zip(("params", "state"), _abstract(_noting(layer, "", seen), in_shape), strict=True))
-    flattened, slots = _flattened(seen), []
-    for path, name in names.items():
-        parts, part = tuple(path.split("/")), nn.at(layer, path)
+    flattened, slots, order = _flattened(seen), [], ["", *nn.paths(layer)]
+    parts_of = {path: nn.at(layer, path) for path in names}
+    for path, part in sorted(parts_of.items(), key=lambda named: order.index(named[0])):  # Keras goes by the order
+        parts, start = _split(path), f"{names[path]}{framework.separator}" if names[path] else ""
         of_recurrent = framework.recurrent(part)
         if part.op.kind not in framework.kinds and not of_recurrent:
-            allowed = ", ".join((*framework.kinds, *orders.RECURRENT))
-            raise ValueError(f"names: got {path!r}, whose kind is {part.op.kind}; allowed are paths of {allowed}")
+            raise ValueError(_of_another_kind(path, part, framework))
         for below, whole in of_recurrent.items():
-            place = (*parts, *filter(None, below.split("/")))
-            there = tuple(f"{name}{framework.separator}{one}" for one in whole.names)
-            slots.append(_Slot("params", place, _get(trees["params"], place), there, whole.to_ours, whole.to_theirs))
+            place = (*parts, *_split(below))
+            like, there = _recurrent_arrays(trees["params"], place, path, slots), tuple(start + n for n in whole.names)
+            slots.append(_Slot("params", place, like, there, whole.to_ours, whole.to_theirs))
         for own, there in framework.kinds.get(part.op.kind, {}).items():
             tree, place = "state" if own in ("mean", "var") else "params", (*parts, own)
             if own in _get(trees[tree], parts, {}):
                 to_ours, to_theirs = framework.converters(part.op, own, flattened.get(path))
-                own_name = f"{name}{framework.separator}{there}"
-                slots.append(_Slot(tree, place, _get(trees[tree], place), (own_name,), to_ours, _alone(to_theirs)))
+                slots.append(_Slot(tree, place, _get(trees[tree], place), (start + there,), to_ours, _alone(to_theirs)))
     return slots
+
+
+def _recurrent_arrays(params: Any, place: tuple[str, ...], path: str, slots: list[_Slot]) -> Any:
+    """Return the arrays of a recurrent layer.
+
+    Raises:
+        ValueError: if it has none of its own, or another path of the names stands for it, too.
+    """
+    like = _get(params, place, {})
+    if not like:
+        why = "nn.shared keeps them at the place that owns them"
+        raise ValueError(f"names: got {path!r}, but {'/'.join(place)!r} has no parameters of its own; {why}")
+    if any(slot.path == place for slot in slots):
+        raise ValueError(f"names: got {path!r}, but another path stands for {'/'.join(place)!r}, too")
+    return like
+
+
+def _of_another_kind(path: str, part: nn.Layer, framework: _Framework) -> str:
+    allowed = ", ".join((*framework.kinds, *orders.RECURRENT))
+    below = [one for one in nn.paths(part) if nn.at(part, one).op.kind in orders.RECURRENT]
+    hint = f", such as {_listed([f'{path}/{one}'.lstrip('/') for one in below])}" if below else ""
+    return f"names: got {path!r}, whose kind is {part.op.kind}; allowed are paths of {allowed}{hint}"
+
+
+def _split(path: str) -> tuple[str, ...]:
+    return tuple(path.split("/")) if path else ()
 
 
 def _alone(convert: orders.Convert) -> Callable[[Any], tuple[Any]]:

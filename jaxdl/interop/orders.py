@@ -10,7 +10,7 @@ from jaxtyping import Array
 from jaxdl import nn
 
 RECURRENT = ("rnn", "gru", "lstm")
-_PLACE = re.compile(r"(?:layer(\d+))?(?:(?:^|/)(forward|backward))?")  # of a direction in `nn.LSTM` and the like
+_PLACE = re.compile(r"(?:layer([1-9]\d*))?(?:(?:^|/)(forward|backward))?")  # of a direction in `nn.LSTM` and the like
 _RECURRENT_OF_TORCH = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 Convert = Callable[[Any], Any]
 
@@ -52,12 +52,16 @@ def recurrent_of_torch(layer: nn.Layer) -> dict[str, Recurrent]:
     """Return PyTorch's layout of each direction of a recurrent layer, by its path below it; {} for any other layer.
 
     The ends of PyTorch's names are _l0 for the first of several layers, and _l0_reverse for its direction backward.
+    Dropout between layers has no arrays. Two recurrent layers that a user puts side by side are not two directions.
     """
     if layer.op.kind in RECURRENT:
         return {"": _direction_of_torch(layer.op.kind, "_l0")}
-    leaves = {path: nn.at(layer, path).op.kind for path in nn.paths(layer) if not nn.at(layer, path).children}
+    parts = {path: nn.at(layer, path) for path in nn.paths(layer)}
+    leaves = {path: part.op.kind for path, part in parts.items() if not part.children and part.op.kind != "dropout"}
     found = {path: place for path in leaves if (place := _PLACE.fullmatch(path))}
-    if len(found) < len(leaves) or not {*leaves.values()} <= {*RECURRENT}:
+    declared = any(place[2] and parts[path].op.declaration for path, place in found.items())  # runs forward in any case
+    side_by_side = layer.op.kind == "parallel" and any(place[1] for place in found.values())
+    if len(found) < len(leaves) or not {*leaves.values()} <= {*RECURRENT} or declared or side_by_side:
         return {}
     end = {None: "", "forward": "", "backward": "_reverse"}
     ends = {path: f"_l{int(place[1] or 1) - 1}{end[place[2]]}" for path, place in found.items()}
