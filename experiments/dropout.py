@@ -169,7 +169,7 @@ def draw(config: Config, outcomes: demonstrations.Outcomes) -> Sequence[demonstr
     from jaxdl import plots
 
     figure, middle = Figure(figsize=(9.6, 3.4), layout="constrained"), f"n = {config.middle}"
-    (left, right), ticks = figure.subplots(1, 2), (5, 10, 20, 40)
+    (left, right), ticks = figure.subplots(1, 2, subplot_kw={"yscale": "log"}), (1, 2, 5, 10, 20, 40)
     for name, color, marker in (("without", plots.COLORS[0], "o"), ("with", plots.COLORS[1], "s")):
         errors = np.array([outcomes.numbers(f"n = {n}", f"error {name}") for n in config.sizes])
         left.plot(config.sizes, errors.mean(1), color=color, marker=marker, label=f"{name} dropout")
@@ -178,15 +178,15 @@ def draw(config: Config, outcomes: demonstrations.Outcomes) -> Sequence[demonstr
         errors = outcomes.arrays(f"n = {n}", "errors").mean(0)
         right.plot(RATES, errors, color=plots.COLORS[number], marker="osd^"[number % 4], label=f"{n:,} examples")
     sizes, rates = {"xscale": "log", "xlabel": "training examples"}, {"xlabel": "rate of dropout", "xticks": RATES}
+    low = min(4, 0.8 * right.dataLim.y0)
     for axes, own in ((left, sizes), (right, rates)):
-        axes.set(yscale="log", ylabel="test error (%)", ylim=(4, 60), yticks=ticks, yticklabels=ticks, **own)
+        axes.set(ylabel="test error (%)", yticks=ticks, yticklabels=ticks, ylim=(low, 100), **own)
         axes.tick_params(which="minor", labelleft=False)
         axes.legend(frameon=False, ncols=2, loc="upper center")
     shares, places = 100 * outcomes.arrays(middle, "activations").mean(0), HISTOGRAM[:-1]
     bars = {name: (places, share) for name, share in zip(("without dropout", "with dropout"), shares, strict=True)}
     about = f"{config.dataset}, {config.width} ReLUs a layer"
-    said = f"{about}, two hidden layers: means over the seeds, bands from the least to the largest."
-    return [demonstrations.Drawing("error", figure, said),
+    return [demonstrations.Drawing("error", figure, f"{about}, two hidden layers: means over seeds, bands of all."),
         demonstrations.Drawing("activations", plots.curves(bars, xlabel="activation", ylabel="% of units and images"),
                                f"Activations of the last hidden layer on test images: {about}, {middle}.")]  # fmt: skip
 
