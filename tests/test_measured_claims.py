@@ -244,6 +244,7 @@ class Same:
         return self.found
 
 
+@pytest.mark.trains
 def test_the_mean_of_diabetes_errs_by_what_the_test_part_says():
     config = tabular.Config(width=4, epochs=1)
     tables = tabular.load(config)[1]
