@@ -186,7 +186,7 @@ def draw(config: Config, outcomes: demonstrations.Outcomes) -> Sequence[demonstr
     shares, places = 100 * outcomes.arrays(middle, "activations").mean(0), HISTOGRAM[:-1]
     bars = {name: (places, share) for name, share in zip(("without dropout", "with dropout"), shares, strict=True)}
     about = f"{config.dataset}, {config.width} ReLUs a layer"
-    return [demonstrations.Drawing("error", figure, f"{about}, two hidden layers: means over seeds, bands of all."),
+    return [demonstrations.Drawing("error", figure, f"{about}, two hidden layers: means, and bands of all seeds."),
         demonstrations.Drawing("activations", plots.curves(bars, xlabel="activation", ylabel="% of units and images"),
                                f"Activations of the last hidden layer on test images: {about}, {middle}.")]  # fmt: skip
 
