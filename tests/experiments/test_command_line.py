@@ -80,7 +80,9 @@ MISTAKES = {
     "--early-stop 0": ("early_stop=0 is not allowed",),
     "--label-smoothing 1": ("label_smoothing=1.0 is not allowed",),
     "--seed -1": ("seed=-1 is not allowed",),
-    "--loss cross_entropy": ("loss='cross_entropy' is unknown", "nearest is 'binary_cross_entropy'", "margin, nll"),
+    "--loss cros_entropy": ("loss='cros_entropy' is unknown", "nearest is 'binary_cross_entropy'", "margin, nll"),
+    "--loss cross_entropy": ("loss='cross_entropy' is unknown; it is 'softmax_cross_entropy' here",),
+    "--loss mse": ("loss='mse' is unknown; it is 'squared_error' here", "margin, nll"),
     "--loss mine:nothing": ("loss='mine:nothing'", "'nothing'", "package.module:function"),
     "--loss squared_error": (
         "loss='squared_error' does not take what model='tiny_cnn' returns",
