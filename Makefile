@@ -8,8 +8,8 @@ CONVOLUTIONS := -k "conv or Conv" tests/test_laws.py tests/test_layers_convoluti
 demo: .venv/experiments
 	$(BIN)/python -m experiments.train_cnn $(ARGS)
 
-# a file stays on one worker, whose fixtures and compiled programs its tests share
-PYTEST = $(BIN)/python -m pytest -n $${PYTEST_WORKERS:-2}
+# worksteal: neighbours stay on one worker, whose fixtures and compiled programs they share
+PYTEST = $(BIN)/python -m pytest -n $${PYTEST_WORKERS:-2} --dist worksteal
 
 test: .venv/dev
 	$(PYTEST) -m "not slow" $(ARGS)

@@ -1,7 +1,7 @@
 """Invariance: what an MLP, LeNet and CapsNet lose as digits are shifted, shrunk, turned, hidden, lit and cluttered.
 
     python -m experiments.invariance           # 2,000 examples of MNIST, a narrow CapsNet, some minutes
-    python -m experiments.invariance --full    # 6,000 examples, the paper's CapsNet, hours
+    python -m experiments.invariance --full    # 6,000 examples, the paper's CapsNet, 40 CPU minutes
 
 The lectures say that invariance to translation, small deformations and illumination can be built into a network, and
 that to a convolutional one "it does not matter where an object may be located". All nets train on the same upright,
