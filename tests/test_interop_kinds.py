@@ -1,6 +1,7 @@
 """Arrays of PyTorch's and Keras' layers, kind by kind: where each entry goes, and the outputs of torch itself."""
 
 import itertools
+import re
 
 import jax
 import numpy as np
@@ -110,6 +111,32 @@ def test_a_kind_whose_arrays_differ_is_refused_by_name(export, part, kind):
         export(net, *net.init(KEY, (5, 4)), (5, 4), {"part": "part"})
     cells = [path for path in nn.paths(net) if nn.at(net, path).op.kind in ("gru", "lstm")]
     assert str(caught.value).endswith(f"lstm, such as {', '.join(cells)}" if cells else "lstm")
+
+
+NORMED = nn.serial(norm=nn.BatchNorm())
+
+
+@pytest.mark.parametrize(
+    ("narrow", "wide", "in_shape", "got"),
+    [
+        (nn.Conv(2, 3), nn.Conv(4, 3), (5, 5, 1), r"params: got (3, 3, 1, 4) at 'part/kernel'"),
+        (nn.Dense(2), nn.Dense(4), (5,), "params: got (5, 4) at 'part/kernel'"),
+        (nn.LSTM(2), nn.LSTM(4), (5, 3), "params: got {'bias': (16,), 'kernel': (3, 16), 'recurrent_kernel': (4, 16)}"),
+        (nn.GRU(2), nn.GRU(4), (5, 3), "params: got {'bias': (12,), 'kernel': (3, 12), 'recurrent_bias': (4,)"),
+    ],
+    ids=["conv", "dense", "lstm", "gru"],
+)
+def test_parameters_of_another_size_are_not_written(narrow, wide, in_shape, got):
+    params, state = nn.serial(part=wide).init(KEY, in_shape)
+    for export in (interop.to_torch, interop.to_keras):
+        with pytest.raises(ValueError, match=re.escape(got) + ".*; the network at in_shape has "):
+            export(nn.serial(part=narrow), params, state, in_shape, {"part": "0"})
+
+
+def test_another_state_is_not_written():
+    params, _ = NORMED.init(KEY, (5,))
+    with pytest.raises(ValueError, match=r"state: got \(4,\) at 'norm/mean'; the network at in_shape has \(5,\)"):
+        interop.to_torch(NORMED, params, NORMED.init(KEY, (4,))[1], (5,), {"norm": "0"})
 
 
 def of_torch():
@@ -274,8 +301,9 @@ def test_arrays_stand_in_the_networks_order_whatever_the_order_of_the_names():  
     ],
 )
 def test_a_recurrent_layer_has_one_name_where_its_parameters_are(net, names, message):
+    params, state = net.init(KEY, (6, 4))
     with pytest.raises(ValueError, match=f"names: got {message}"):
-        interop.to_torch(net, *net.init(KEY, (6, 4)), (6, 4), {path: path for path in names})
+        interop.to_torch(net, params, state, (6, 4), {path: path for path in names})
 
 
 def test_dropout_between_layers_has_no_arrays():

@@ -130,6 +130,9 @@ def from_torch(tensors: Mapping[str, Any], layer: nn.Layer, in_shape: Sequence[i
 def to_torch(layer: nn.Layer, params: Any, state: Any, in_shape: Sequence[int], names: Names) -> dict[str, Any]:
     """Return the PyTorch state dict of a network, as arrays by name. See `from_torch`.
 
+    Raises:
+        ValueError: if ``params`` and ``state`` are not those of the network at ``in_shape``, or for the names.
+
     Examples:
         >>> from jaxdl import nn
         >>> net = nn.serial(fc=nn.Dense(2))
@@ -162,6 +165,9 @@ def from_keras(
 
 def to_keras(layer: nn.Layer, params: Any, state: Any, in_shape: Sequence[int], names: Names) -> dict[str, Any]:
     """Return a network's arrays under Keras' names ``LAYER/kernel``, ..., for `write_keras`. See `from_keras`.
+
+    Raises:
+        ValueError: if ``params`` and ``state`` are not those of the network at ``in_shape``, or for the names.
 
     Examples:
         >>> from jaxdl import nn
@@ -245,6 +251,7 @@ def _prefix(short: Sequence[str], long: Sequence[str]) -> str:
 
 
 def _export(params: Any, state: Any, slots: list[_Slot]) -> dict[str, Any]:
+    """Return the other framework's arrays by name, or raise ValueError for another structure or other shapes."""
     trees = {"params": params, "state": state}
     named: dict[str, Any] = {"params": {}, "state": {}}
     for slot in slots:
@@ -253,6 +260,11 @@ def _export(params: Any, state: Any, slots: list[_Slot]) -> dict[str, Any]:
     tensors = {}
     for slot in slots:
         ours = jax.tree.map(jnp.asarray, _get(trees[slot.tree], slot.path))
+        got, allowed = (jax.tree.map(jnp.shape, tree) for tree in (ours, slot.like))
+        if got != allowed:
+            raise ValueError(
+                f"{slot.tree}: got {got} at {'/'.join(slot.path)!r}; the network at in_shape has {allowed}"
+            )
         tensors |= zip(slot.names, slot.to_theirs(ours), strict=True)
     return tensors
 
