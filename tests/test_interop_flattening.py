@@ -81,7 +81,8 @@ def test_outputs_are_those_of_pytorchs_formula_and_weights_go_back(case, wrap):
     net = wrap(nn.serial(**parts))
     dots = [path for path in nn.paths(net) if nn.at(net, path).op.kind in ("dense", "conv")]
     names = {path: NAMES.get(path, path) for path in dots}
-    shapes = interop.to_torch(net, *net.init(jax.random.key(0), in_shape), in_shape, names)
+    drawn, state = net.init(jax.random.key(0), in_shape)
+    shapes = interop.to_torch(net, drawn, state, in_shape, names)
     weights = {name: DRAW.normal(size=array.shape).astype(np.float32) for name, array in shapes.items()}
     params, state = interop.from_torch(weights, net, in_shape, names)
     x = DRAW.normal(size=(2, *in_shape)).astype(np.float32)
@@ -94,7 +95,8 @@ def test_outputs_are_those_of_pytorchs_formula_and_weights_go_back(case, wrap):
 def test_a_sum_of_vectors_of_different_orders_is_refused():
     net = nn.serial(flat=nn.flatten, block=nn.residual(nn.Dense(FLAT)), fc=nn.Dense(2))
     names = {"block/body": "body", "fc": "fc"}
+    params, state = net.init(jax.random.key(0), IMAGE)
     with pytest.raises(ValueError, match=r"'block' joins a flattened image with vectors of another order.*transpose"):
-        interop.to_torch(net, *net.init(jax.random.key(0), IMAGE), IMAGE, names)
+        interop.to_torch(net, params, state, IMAGE, names)
     net = nn.serial(flat=as_pytorch, block=nn.residual(nn.Dense(FLAT)), fc=nn.Dense(2))
-    interop.to_torch(net, *net.init(jax.random.key(0), IMAGE), IMAGE, names)
+    interop.to_torch(net, params, state, IMAGE, names)
