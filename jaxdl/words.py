@@ -64,6 +64,7 @@ MEANT: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "stochastic_depth": ("depth_rate",),
         "drop_path": ("depth_rate",),
         "kernel_initializer": ("kernel_init",),
+        "recurrent_initializer": ("recurrent_init",),
         "bias_initializer": ("bias_init",),
         "pad": ("padding",),
         "p": ("rate",),
@@ -92,6 +93,7 @@ MEANT: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "sample_weight": ("weights",),
         "weights": ("class_weights", "where"),
         "ignore_index": ("where",),
+        "ignore_class": ("where",),
         "negative_slope": ("slope",),
         "alpha": ("negative_slope", "label_smoothing"),
         "smoothing": ("label_smoothing",),
@@ -185,7 +187,14 @@ WITHOUT_COUNTERPART: Final[Mapping[str, str]] = MappingProxyType(
     }
 )
 
-
+_WITHIN_A_CELL: Final = MappingProxyType(
+    {  # as WITHOUT_COUNTERPART, of recurrent networks
+        "activation": "within a cell it is tanh, and the gates are sigmoids; RNN alone takes another",
+        "recurrent_activation": "the gates are sigmoids",
+        "bias": WITHOUT_COUNTERPART["use_bias"],
+        "merge_mode": "both directions stand side by side, as with 'concat'",
+    }
+)
 _CROSS_ENTROPY: Final = "losses.softmax_cross_entropy"
 _FOCAL: Final = "losses.softmax_focal for class numbers, losses.sigmoid_focal for 0 and 1"
 _ENDINGS: Final = ("loss", "schedule", "lr")
@@ -365,8 +374,9 @@ def _explain(function: Callable[..., Any], names: frozenset[str], given: Mapping
         meant = meant or [name for name in pair if name in names]
         if meant:
             raise TypeError(f"{function.__name__}: got {word}=, the argument is called {meant[0]}")
-        if word in WITHOUT_COUNTERPART:
-            raise TypeError(f"{function.__name__}: got {word}=, there is no such argument: {WITHOUT_COUNTERPART[word]}")
+        within = _WITHIN_A_CELL if names.intersection(("recurrent_init", "recurrent_kernel")) else {}
+        if why := within.get(word, WITHOUT_COUNTERPART.get(word)):
+            raise TypeError(f"{function.__name__}: got {word}=, there is no such argument: {why}")
 
 
 def absent(module: str, names: Collection[str]) -> Callable[[str], Any]:

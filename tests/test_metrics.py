@@ -1,6 +1,8 @@
 """Metrics against scikit-learn and numpy loops; sums that add over batches and devices; padding and NaN."""
 
 import functools
+import inspect
+import typing
 
 import jax
 import jax.numpy as jnp
@@ -367,6 +369,19 @@ def test_all_sums_add_over_devices(placed):
         mesh, spec = Mesh(np.array(jax.devices()[:4]), ("d",)), PartitionSpec("d")
         total = jax.jit(jax.shard_map(on_device, mesh=mesh, in_specs=spec, out_specs=PartitionSpec()))(LOGITS, LABELS)
     assert_equal(total, whole)
+
+
+SUMS = {
+    kind
+    for module in (metrics.sums, metrics.calibration, metrics.classification, metrics.curves, metrics.regression)
+    for kind in vars(module).values()
+    if isinstance(kind, type) and issubclass(kind, tuple) and kind.__add__ is not tuple.__add__
+}
+
+
+@pytest.mark.parametrize("kind", sorted(SUMS, key=str))
+def test_a_type_checker_knows_what_a_sum_is(kind):  # it took the sum of two for a tuple
+    assert typing.get_type_hints(inspect.unwrap(kind.__add__))["return"] is kind
 
 
 def test_sums_add_to_their_own_kind_alone():

@@ -1,6 +1,5 @@
 """Convert between a network's params and state and another framework's flat dict of arrays by name."""
 
-import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -11,7 +10,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jaxdl import nn
-from jaxdl.interop import orders
+from jaxdl.interop import flattening, orders
 
 Names = Mapping[str, str] | Callable[[nn.Layer], Mapping[str, str]]
 """{path of a leaf with parameters: its name in the other framework}, or a function layer → that."""
@@ -85,6 +84,7 @@ class _Framework(NamedTuple):
     separator: str  # between the layer's name and the array's
     converters: Callable[..., tuple[orders.Convert, orders.Convert]]  # of one array, to ours and to theirs
     recurrent: Callable[[nn.Layer], Mapping[str, orders.Recurrent]]  # of each direction below a recurrent layer
+    flattened: Callable[..., Mapping[str, np.ndarray]]  # (layer, in_shape) -> places of entries that stand elsewhere
 
 
 def from_torch(tensors: Mapping[str, Any], layer: nn.Layer, in_shape: Sequence[int], names: Names) -> tuple[Any, Any]:
@@ -286,9 +286,9 @@ def _named(names: Names, layer: nn.Layer) -> Mapping[str, str]:
 
 def _slots(layer: nn.Layer, in_shape: Sequence[int], names: Mapping[str, str], framework: _Framework) -> list[_Slot]:
     """Return the arrays of all named layers, in the network's order."""
-    seen: list[tuple[str, str, Any]] = []
-    trees = dict(zip(("params", "state"), _abstract(_noting(layer, "", seen), in_shape), strict=True))
-    flattened, slots, order = _flattened(seen), [], ["", *nn.paths(layer)]
+    trees = dict(zip(("params", "state"), _abstract(layer, in_shape), strict=True))
+    flattened = framework.flattened(layer, in_shape)
+    slots, order = [], ["", *nn.paths(layer)]
     parts_of = {path: nn.at(layer, path) for path in names}
     for path, part in sorted(parts_of.items(), key=lambda named: order.index(named[0])):  # Keras goes by the order
         parts, start = _split(path), f"{names[path]}{framework.separator}" if names[path] else ""
@@ -342,31 +342,6 @@ def _present_name(name: str) -> str:
     return re.sub(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)", r"\1\2", name)
 
 
-def _flattened(seen: list[tuple[str, str, Any]]) -> dict[str, tuple[int, ...]]:
-    """Return the flattened image's shape for each layer from a flatten to the next dense layer, which is included."""
-    found, image = {}, None
-    for path, kind, shape in seen:
-        if kind == "flatten":
-            image = shape if len(shape) == 3 else None
-        elif image is not None and shape == (math.prod(image),):
-            found[path] = image
-        image = None if kind == "dense" else image
-    return found
-
-
-def _noting(layer: nn.Layer, path: str, seen: list[tuple[str, str, Any]]) -> nn.Layer:
-    """Return the network with leaves that record the input shapes that ``init`` passes them."""
-    if layer.op.rebuild is not None:
-        below = {name: _noting(child, f"{path}/{name}".lstrip("/"), seen) for name, child in layer.children.items()}
-        return layer.op.rebuild(below)
-
-    def init(key, in_shape):
-        seen.append((path, layer.op.kind, tuple(in_shape)))
-        return layer.init(key, in_shape)
-
-    return layer._replace(init=init)
-
-
 def _abstract(layer: nn.Layer, in_shape: Sequence[int]) -> tuple[Any, Any]:
     return jax.eval_shape(lambda: layer.init(jax.random.key(0), tuple(in_shape)))
 
@@ -394,5 +369,5 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:_SHOWN]) + rest
 
 
-_PYTORCH = _Framework(_TORCH_KINDS, ".", orders.of_torch, orders.recurrent_of_torch)
-_KERAS = _Framework(_KERAS_KINDS, "/", orders.of_keras, orders.recurrent_of_keras)
+_PYTORCH = _Framework(_TORCH_KINDS, ".", orders.of_torch, orders.recurrent_of_torch, flattening.orders)
+_KERAS = _Framework(_KERAS_KINDS, "/", orders.of_keras, orders.recurrent_of_keras, lambda *_: {})

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array
 
 from jaxdl import nn
@@ -23,12 +24,17 @@ class Recurrent(NamedTuple):
     to_theirs: Callable[[Mapping[str, Array]], tuple[Array, ...]]
 
 
-def of_torch(op: nn.Op, own: str, flattened: tuple[int, ...] | None) -> tuple[Convert, Convert]:
-    """Return the conversions of an array from and to PyTorch's layout."""
+def of_torch(op: nn.Op, own: str, flattened: np.ndarray | None) -> tuple[Convert, Convert]:
+    """Return the conversions of an array from and to PyTorch's layout.
+
+    Args:
+        op, own: the layer, and our name of its array.
+        flattened: where PyTorch has each entry of the layer's input; None where it has the same order.
+    """
     if own == "kernel" and op.kind == "dense":
         if flattened is None:
             return (lambda w: w.T), (lambda k: k.T)
-        return (lambda w: _rows_last(w.T, flattened)), (lambda k: _rows_first(k, flattened).T)
+        return (lambda w: w.T[flattened]), (lambda k: k[np.argsort(flattened)].T)
     if own == "kernel" and op.kind == "conv":
         return (lambda w: jnp.moveaxis(w, (1, 0), (-2, -1))), (lambda k: jnp.moveaxis(k, (-2, -1), (1, 0)))
     if own == "kernel":  # of a transposed convolution, whose groups divide PyTorch's inputs and our outputs
@@ -37,10 +43,10 @@ def of_torch(op: nn.Op, own: str, flattened: tuple[int, ...] | None) -> tuple[Co
         return ours, lambda k: _degrouped(jnp.moveaxis(k, (-2, -1), (0, 1)), groups)
     if flattened is None or op.kind == "dense" or own == "table":
         return _same, _same
-    return (lambda a: _rows_last(a, flattened)), (lambda a: _rows_first(a, flattened))
+    return (lambda a: a[flattened]), (lambda a: a[np.argsort(flattened)])
 
 
-def of_keras(op: nn.Op, own: str, flattened: tuple[int, ...] | None) -> tuple[Convert, Convert]:
+def of_keras(op: nn.Op, own: str, flattened: np.ndarray | None) -> tuple[Convert, Convert]:
     """Return the conversions of an array from and to Keras' layout."""
     del flattened  # Keras is channels last, as jaxdl is
     turned = own == "kernel" and op.kind == "conv_transpose"  # its kernels are (..., out, in)
@@ -128,17 +134,6 @@ def _swapped(columns: Array) -> Array:
     """Exchange the first two of three gates."""
     first, second, third = jnp.split(columns, 3, axis=-1)
     return jnp.concatenate([second, first, third], axis=-1)
-
-
-def _rows_last(rows: Array, image: tuple[int, ...]) -> Array:
-    """Put the rows of a flattened image from the order (c, h, w) into (h, w, c)."""
-    height, width, channels = image
-    return jnp.moveaxis(rows.reshape(channels, height, width, *rows.shape[1:]), 0, 2).reshape(rows.shape)
-
-
-def _rows_first(rows: Array, image: tuple[int, ...]) -> Array:
-    """Undo `_rows_last`."""
-    return jnp.moveaxis(rows.reshape(*image, *rows.shape[1:]), 2, 0).reshape(rows.shape)
 
 
 def _regrouped(w: Array, groups: int) -> Array:

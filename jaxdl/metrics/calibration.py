@@ -24,7 +24,9 @@ class CalibrationBins(NamedTuple):
     correct: Float[Array, "... bins"]  # Σ w where the prediction is right
     count: Float[Array, "... bins"]  # Σ w
 
-    __add__ = added
+    def __add__(self, others: object) -> CalibrationBins:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return added(self, others)
+
     __radd__ = added_to_zero
 
 

@@ -43,7 +43,9 @@ class ScoreHistogram(NamedTuple):
     positive: Float[Array, "... bins"]  # Σ w of label 1
     negative: Float[Array, "... bins"]  # Σ w of label 0
 
-    __add__ = added
+    def __add__(self, others: object) -> ScoreHistogram:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return added(self, others)
+
     __radd__ = added_to_zero
 
 

@@ -22,7 +22,9 @@ class RegressionSums(NamedTuple):
     squared_target: Float[Array, "*outputs"]  # Σ w (y − c)²
     count: Float[Array, "*outputs"]  # Σ w
 
-    __add__ = added
+    def __add__(self, others: object) -> RegressionSums:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return added(self, others)
+
     __radd__ = added_to_zero
 
 

@@ -16,8 +16,8 @@ from jaxdl.words import own_words
 T = TypeVar("T")
 
 
-def added(sums: T, others: T) -> T:
-    """Add two collections of sums field by field; as `__add__` it replaces the concatenation of tuples.
+def added(sums: T, others: object) -> T:
+    """Add two collections of sums field by field; in `__add__` it replaces the concatenation of tuples.
 
     Raises:
         TypeError: the other operand is another kind of sums, or none.
@@ -40,7 +40,9 @@ class Ratio(NamedTuple):
     total: Float[Array, "..."]  # Σ w v
     count: Float[Array, "..."]  # Σ w
 
-    __add__ = added
+    def __add__(self, others: object) -> Ratio:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return added(self, others)
+
     __radd__ = added_to_zero
 
 

@@ -17,8 +17,8 @@ from jaxdl.optimizers import trees
 
 
 def axes_of(shape: tuple[int, ...], max_dim: Any) -> tuple[int, ...]:
-    """Return the axes that have a matrix, which are those of at most ``max_dim`` entries."""
-    return tuple(axis for axis, size in enumerate(shape) if size <= max_dim)
+    """Return the axes that have a matrix, which are those of at most ``max_dim`` entries; none of an empty array."""
+    return () if 0 in shape else tuple(axis for axis, size in enumerate(shape) if size <= max_dim)
 
 
 def pack(matrices: Sequence[jax.Array], like: jax.Array) -> jax.Array:
@@ -58,7 +58,8 @@ def multiply(matrix: jax.Array, x: jax.Array, axis: int) -> jax.Array:
 def bounded(g: jax.Array) -> jax.Array:
     """Scale an array down whose largest entry exceeds 1e15 in float32, so that sums of squares stay finite."""
     limit = float(jnp.finfo(g.dtype).max) ** 0.4
-    size = jax.lax.stop_gradient(jnp.max(jnp.abs(g.real) + jnp.abs(g.imag) if jnp.iscomplexobj(g) else jnp.abs(g)))
+    sizes = jnp.abs(g.real) + jnp.abs(g.imag) if jnp.iscomplexobj(g) else jnp.abs(g)
+    size = jax.lax.stop_gradient(jnp.max(sizes, initial=0))
     size = jnp.minimum(size, jnp.finfo(g.dtype).max)
     return g * jnp.where(size > limit, limit / jnp.where(size > limit, size, 1), 1).astype(trees.real(g).dtype)
 

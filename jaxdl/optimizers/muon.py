@@ -198,6 +198,8 @@ def orthogonalize(
     inputs, outputs = _axes(numbers.reduction_axis, x.ndim), _axes(numbers.output_axis, x.ndim)
     if set(inputs) & set(outputs):
         raise ValueError(f"dimension_numbers are {numbers}: no axis of shape {x.shape} can be contracted and produced")
+    if not x.size:
+        return x
     order = tuple(i for i in range(x.ndim) if i not in inputs + outputs) + inputs + outputs
     moved = x.transpose(order)
     matrices = moved.reshape(-1, _size(x, inputs), _size(x, outputs))
@@ -263,7 +265,7 @@ def _scale_by_shape(dimension_numbers, consistent_rms) -> GradientTransformation
         fan_in = _size(u, _axes(number.reduction_axis, u.ndim))
         fan_out = _size(u, _axes(number.output_axis, u.ndim))
         if consistent_rms is None:
-            return math.sqrt(max(1, fan_out / fan_in)) * u
+            return math.sqrt(max(1, fan_out / max(fan_in, 1))) * u
         return trees.times(math.sqrt(max(fan_in, fan_out)) * consistent_rms, u)
 
     def update(updates, params):

@@ -365,3 +365,17 @@ def test_the_defaults_descend_on_the_digits(name):
     assert (values[:, -1] < values[:, 0]).all()
     assert values[:, -1].max() < 0.1
     assert (np.diff(values, axis=1) <= 0).all()
+
+
+@pytest.mark.parametrize("name", ["muon", "shampoo", "soap"])  # which multiply matrices
+@pytest.mark.parametrize("shape", [(0, 3), (3, 0)])
+def test_an_empty_array_among_the_parameters_changes_nothing(name, shape):
+    full, optimizer = {"w": jnp.eye(3, 2)}, getattr(ours, name)(0.1)
+    found = []
+    for params in (full, full | {"empty": jnp.zeros(shape)}):
+        state, updates = optimizer.init(params), params
+        for _ in range(2):  # the first gradient of SOAP makes no step
+            updates, state = optimizer.update(params, state, params)
+        found.append(updates)
+    assert found[1]["empty"].shape == shape
+    np.testing.assert_array_equal(found[0]["w"], found[1]["w"])
