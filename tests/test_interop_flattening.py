@@ -42,6 +42,10 @@ NETS = {  # -> our parts, the shape of an input, and what PyTorch computes of we
     "a function that flattens as PyTorch does": (
         FRONT | {"flat": as_pytorch, "fc": nn.Dense(3, bias=False)}, IMAGE, lambda w, x: dense(w, "fc", image(w, x)),
     ),
+    "a function that flattens and falls": (
+        FRONT | {"flat": lambda x: 1 - x.reshape(len(x), -1), "fc": nn.Dense(3, bias=False)}, IMAGE,
+        lambda w, x: dense(w, "fc", 1 - image(w, x)),
+    ),
     "channels first, and then a flatten": (
         FRONT | {"first": lambda x: jnp.moveaxis(x, 3, 1), "flat": nn.flatten, "fc": nn.Dense(3, bias=False)}, IMAGE,
         lambda w, x: dense(w, "fc", image(w, x)),
@@ -100,3 +104,13 @@ def test_a_sum_of_vectors_of_different_orders_is_refused():
         interop.to_torch(net, params, state, IMAGE, names)
     net = nn.serial(flat=as_pytorch, block=nn.residual(nn.Dense(FLAT)), fc=nn.Dense(2))
     interop.to_torch(net, params, state, IMAGE, names)
+
+
+@pytest.mark.parametrize(
+    "mixes", [lambda v: jnp.cumsum(v[:, ::-1], 1), lambda v: jnp.abs(v - 1.5), lambda v: v.astype(jnp.int8)]
+)
+def test_a_function_that_flattens_and_mixes_is_refused(mixes):
+    net = nn.serial(part=lambda x: mixes(x.reshape(len(x), -1)), fc=nn.Dense(2))
+    params, state = net.init(jax.random.key(0), IMAGE)
+    with pytest.raises(ValueError, match=r"layer: 'part' flattens and mixes; put nn\.flatten before it"):
+        interop.to_torch(net, params, state, IMAGE, {"fc": "fc"})

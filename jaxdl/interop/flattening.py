@@ -28,7 +28,8 @@ def orders(layer: nn.Layer, in_shape: Any) -> dict[str, np.ndarray]:
     A function is tried on numbers that grow along the input, so one that flattens by itself is followed, too.
 
     Raises:
-        ValueError: where a sum adds vectors whose entries have different orders in PyTorch.
+        ValueError: where a sum adds vectors whose entries have different orders in PyTorch, or a function that flattens
+            does more than that.
     """
     shapes: dict[str, Any] = {}
     noted = _noting(layer, "", shapes)
@@ -81,7 +82,7 @@ def _behind_leaf(layer: nn.Layer, path: str, order: _Order, in_shape: Any, found
         return _Order(places, first or len(out_shape) == 3)
     if places is None:
         places = _fresh(tuple(in_shape), first or len(in_shape) == 3)
-    places = _moved(layer, places, tuple(out_shape))
+    places = _moved(path, layer, places, tuple(out_shape))
     return _Order(_unless_the_same(places, len(out_shape) > 1), len(out_shape) == 3 and first)
 
 
@@ -90,17 +91,33 @@ def _fresh(shape: tuple[int, ...], channels_first: bool) -> np.ndarray:
     return np.moveaxis(places.reshape(shape[-1], *shape[:-1]), 0, -1) if channels_first else places.reshape(shape)
 
 
-def _moved(layer: nn.Layer, places: np.ndarray, out_shape: tuple[int, ...]) -> np.ndarray | None:
-    """Return where a layer without parameters puts the places; None for one that does more than to order them."""
+def _moved(path: str, layer: nn.Layer, places: np.ndarray, out_shape: tuple[int, ...]) -> np.ndarray | None:
+    """Return where a layer without parameters puts the places; None for one with parameters, or of tokens.
+
+    Raises:
+        ValueError: for one that makes a vector and does not grow, or fall, with each entry alone.
+    """
     own = jax.eval_shape(lambda: layer.init(jax.random.key(0), places.shape))
     if layer.op.input_dtype != jnp.float32 or jax.tree.leaves(own):
         return None
-    with jax.ensure_compile_time_eval():
-        growing = jnp.linspace(1, 2, places.size, dtype=jnp.float32).reshape(1, *places.shape)
-        values = np.asarray(layer.apply({}, {}, growing)[0], np.float32).ravel()
-    if np.unique(values).size != places.size:
+    count = places.size
+    shuffled = np.random.default_rng(0).permutation(count)
+    straight, mixed = (_ranks(layer, ranks.reshape(places.shape)) for ranks in (np.arange(count), shuffled))
+    for came, upwards in ((straight, True), (count - 1 - straight, False)):
+        if np.array_equal(mixed, shuffled[came] if upwards else count - 1 - shuffled[came]):
+            return places.ravel()[came].reshape(out_shape)
+    if len(out_shape) > 1:
         return None
-    return places.ravel()[np.argsort(np.argsort(values))].reshape(out_shape)
+    raise ValueError(
+        f"layer: {path!r} flattens and mixes; put nn.flatten before it, so that weights can be put in order"
+    )
+
+
+def _ranks(layer: nn.Layer, ranks: np.ndarray) -> np.ndarray:
+    """Return the ranks of a layer's outputs for inputs between 1 and 2 of the given ranks."""
+    with jax.ensure_compile_time_eval():
+        x = 1 + jnp.asarray(ranks[None], jnp.float32) / ranks.size
+        return np.argsort(np.argsort(np.asarray(layer.apply({}, {}, x)[0], np.float32).ravel(), kind="stable"))
 
 
 def _unless_the_same(places: np.ndarray | None, only: bool = False) -> np.ndarray | None:
