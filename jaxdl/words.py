@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Mapping
 from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
-__all__ = ["ABSENT", "MEANT", "WITHOUT_COUNTERPART", "absent", "own_words"]
+__all__ = ["ABSENT", "MEANT", "WITHOUT_COUNTERPART", "absent", "counterpart", "own_words"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -246,7 +246,7 @@ ABSENT: Final[Mapping[str, str]] = MappingProxyType(
         "categoricalcrossentropy": _CROSS_ENTROPY,
         "sparsecategoricalcrossentropy": _CROSS_ENTROPY,
         "softmaxcrossentropywithintegerlabels": _CROSS_ENTROPY,
-        "bceloss": "losses.binary_cross_entropy",
+        "bce": "losses.binary_cross_entropy",
         "bcewithlogitsloss": "losses.sigmoid_binary_cross_entropy",
         "binarycrossentropywithlogits": "losses.sigmoid_binary_cross_entropy",
         "mse": "losses.squared_error",
@@ -379,6 +379,19 @@ def _explain(function: Callable[..., Any], names: frozenset[str], given: Mapping
             raise TypeError(f"{function.__name__}: got {word}=, there is no such argument: {why}")
 
 
+def counterpart(name: str, own: Collection[str]) -> str | None:
+    """Return what a name of another library is called here, or None.
+
+    Args:
+        name: theirs, also with their endings, such as ``MSELoss``.
+        own: names here, also with a module before a dot, of which one may differ in case and underscores alone.
+    """
+    plain = {one.rpartition(".")[2].lower().replace("_", ""): one for one in reversed([*own])}
+    word = name.lower().replace("_", "")
+    short = next((word.removesuffix(end) for end in _ENDINGS if word.endswith(end)), word)
+    return next((table[one] for one in (word, short) for table in (plain, ABSENT) if one in table), None)
+
+
 def absent(module: str, names: Collection[str]) -> Callable[[str], Any]:
     """Return the ``__getattr__`` of a module, which answers a name of another library with the one that is meant.
 
@@ -386,12 +399,9 @@ def absent(module: str, names: Collection[str]) -> Callable[[str], Any]:
         module: name of the module, such as "jaxdl.nn".
         names: its public names, of which one is meant that differs in case and underscores alone.
     """
-    plain = {name.lower().replace("_", ""): f"{module.rpartition('.')[2]}.{name}" for name in names}
 
     def missing(name: str) -> Any:
-        word = name.lower().replace("_", "")
-        short = next((word.removesuffix(end) for end in _ENDINGS if word.endswith(end)), word)
-        meant = next((table[one] for one in (word, short) for table in (plain, ABSENT) if one in table), None)
+        meant = counterpart(name, [f"{module.rpartition('.')[2]}.{one}" for one in names])
         hint = f"; here it is {meant}" if meant and not name.startswith("_") else ""
         raise AttributeError(f"module {module!r} has no attribute {name!r}{hint}")
 

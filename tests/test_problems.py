@@ -286,3 +286,32 @@ def test_a_problem_of_your_own_functions():
 def test_a_problem_without_batches():
     with pytest.raises(ValueError, match=r"batches\(0, 0\): got 0 batches"):
         studies.make_problem(lambda key: 0.0, lambda params, batch: 0.0, lambda seed, epoch: [])
+
+
+@pytest.mark.parametrize(
+    ("batches", "message"),
+    [
+        ([np.ones((3, 2)), np.ones((2, 2))], r"batch 1 has \(2, 2\), allowed is what batch 0 has, \(3, 2\); leave out"),
+        ([{"x": np.ones(3)}, {"y": np.ones(3)}], r"batch 1 has {'y': \(3,\)}, allowed is what batch 0 has, {'x'"),
+        ([(np.ones(3), 1.0), [np.ones(3), 1.0]], r"batch 1 has \[\(3,\), \(\)\], allowed"),
+        ([{"x": np.ones(1), "name": np.array(["a"])}], r"got {'name': 'str32', 'x': 'float64'}, allowed are numbers"),
+        ([np.array([None])], r"got object, allowed are numbers"),
+    ],
+)
+def test_batches_that_are_no_stack(batches, message):
+    with pytest.raises(ValueError, match=r"batches\(0, 0\): " + message):
+        studies.make_problem(lambda key: 0.0, lambda params, batch: 0.0, lambda seed, epoch: batches)
+
+
+@pytest.mark.parametrize(
+    "later",
+    [[np.ones(2)] * 2, [np.ones(2)] * 4, [np.ones(1)] * 3, [{"x": np.ones(2)}] * 3],
+    ids=["fewer", "more", "smaller", "another tree"],
+)
+def test_epochs_of_other_batches(later):
+    """Fewer of them ended a run as diverged, and more were left out, in silence."""
+    problem = studies.make_problem(
+        lambda key: 0.0, lambda params, batch: 0.0, lambda seed, epoch: later if epoch else [np.ones(2)] * 3
+    )
+    with pytest.raises(ValueError, match=r"batches\(0, 1\): got .* allowed is what batches\(0, 0\) has, \(3, 2\)"):
+        studies.problems.steps_between(problem, 0, 0, 6)

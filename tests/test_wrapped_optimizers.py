@@ -1,12 +1,16 @@
 """What stands where an optimizer should: a rate, a factory, or an object of two functions."""
 
+import contextlib
 import inspect
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 import pytest
 
+from experiments.compare_optimizers import contenders
+from experiments.train_cnn import choices
 from jaxdl import compare, optimizers
 from jaxdl.optimizers import loops
 from jaxdl.runs import names
@@ -97,3 +101,62 @@ def test_a_state_that_becomes_another_tree_is_named():
         loops.settled(growing(0.1), [jnp.ones(2)], [jnp.ones(2)])
     with pytest.raises(ValueError, match="must return a state like that of its init"):
         cost.update_microseconds(growing, jnp.ones(2))
+
+
+@pytest.mark.parametrize(
+    ("update", "shape"),
+    [
+        (lambda g: g.sum(), r"\(\)"),
+        (lambda g: g[:1], r"\(1,\)"),
+        (lambda g: g[None], r"\(1, 3\)"),
+        (lambda g: 0.0, r"\(\)"),
+    ],
+    ids=["a sum", "one entry", "one axis more", "a number"],
+)
+@pytest.mark.parametrize("around", ["alone", "chain"])
+def test_an_update_of_another_shape_is_named(update, shape, around):
+    """Adding would broadcast it: the sum of a gradient moved every weight of the layer, in silence."""
+
+    def one_changed(updates: Any, params: Any = None):
+        return {**updates, "b": update(updates["b"])}
+
+    tx = optax.stateless(one_changed)
+    tx = optax.chain(tx, optax.identity()) if around == "chain" else tx
+    params = {"a": jnp.ones(2), "b": jnp.ones(3)}
+    with pytest.raises(ValueError, match=rf"update of b has the shape {shape}, allowed is .* the parameter, \(3,\)"):
+        optimizers.update(tx, params, tx.init(params), params)
+
+
+ACCUMULATING = {
+    "optax": lambda rate: optax.MultiSteps(optax.sgd(rate), 4),
+    "jaxdl": lambda rate: optimizers.accumulate(optimizers.sgd(rate), 4),
+    "in a chain": lambda rate: optax.chain(
+        optax.clip(9.0), optax.MultiSteps(optax.sgd(rate), 4).gradient_transformation()
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ACCUMULATING)
+def test_the_rate_of_an_optimizer_that_accumulates_is_that_of_its_own_steps(name):
+    """Ten batches are two steps of four batches; metrics.csv had the schedule's rate at ten."""
+    tx, params = names.make_optimizer(ACCUMULATING[name], lambda count: 0.1 / (1 + count)), jnp.ones(2)
+    state = tx.init(params)
+    for _ in range(10):
+        _, state = tx.update(params, state, params)
+    assert choices.updates_made(state, 10) == 2
+    assert choices.updates_made(optax.sgd(0.1).init(params), 10) == 10
+
+
+@pytest.mark.parametrize("name", [*ACCUMULATING, "none"])
+def test_a_schedule_over_an_optimizer_that_accumulates_is_warned_of(name, monkeypatch):
+    build: Any = ACCUMULATING.get(name, optax.sgd)
+    monkeypatch.setattr(names, "optimizer", lambda text: build)
+    params = {"w": jnp.ones(2)}
+    slow = pytest.warns(RuntimeWarning, match="steps once for several batches, and a schedule counts those steps")
+    with contextlib.nullcontext() if name == "none" else slow:
+        choices.optimizer("sgd", lambda count: 0.1 / (1 + count), None, params, functions=True)
+    choices.optimizer("sgd", 0.1, None, params, functions=True)  # a constant rate is the same at any step
+    one = contenders.Contender("sgd", lambda given: names.make_optimizer(build, jnp.ravel(given)[0]), None)
+    with contextlib.nullcontext() if name == "none" else slow:
+        contenders.check(one, params, settings=2)
+    contenders.check(one, params)

@@ -77,12 +77,13 @@ def check(one: Contender, params: Any, *, settings: int = 0) -> None:
         return tasks.try_update(one.build(rate), params, functions=True, halves=False)
 
     try:
-        jax.eval_shape(update, params, jax.ShapeDtypeStruct((settings,) if settings else (), jnp.float32))
+        _, state = jax.eval_shape(update, params, jax.ShapeDtypeStruct((settings,) if settings else (), jnp.float32))
     except CODE_ERRORS as error:
         raise ValueError(
             f"optimizer={one.label!r} does not work here: {error}; it is called with a traced learning rate, and its "
             "update with (grads, state, params) and what optimizers.update offers of the whole loss"
         ) from error
+    tasks.warn_of_slow_schedule(one.label, state if settings else None)
 
 
 def error_line(error: BaseException) -> str:

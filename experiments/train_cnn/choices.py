@@ -14,6 +14,8 @@ from experiments.train_cnn import groups as groups_of
 from jaxdl import data, optimizers, regularizers, schedules
 from jaxdl.data import augmentation
 from jaxdl.optimizers.conventions import TABLE
+from jaxdl.optimizers.demands import found_in
+from jaxdl.optimizers.states import MultiStepsState
 from jaxdl.runs import names, tasks
 
 Penalty = Callable[[Any], Any]  # params -> a scalar added to the loss
@@ -77,8 +79,7 @@ def optimizer(
     """
     factors = groups_of.factors_of(groups, params)
     factory, named = names.optimizer(name), names.parse_optimizer(name)
-    options, penalty = inspect.signature(factory).parameters, None
-    arguments: dict[str, Any] = {}
+    options, penalty, arguments = inspect.signature(factory).parameters, None, dict[str, Any]()
     if weight_decay is not None and "weight_decay" in named.keywords:
         raise ValueError(f"weight_decay={weight_decay} is not allowed: optimizer={name!r} sets it already")
     if weight_decay is not None and "weight_decay" in options and not _is_penalty(named):
@@ -95,7 +96,7 @@ def optimizer(
         found = groups_of.clipped(found, clip_norm, factors)
         if plateau_steps is not None:
             found = optimizers.chain(found, schedules.reduce_on_plateau(patience=5, accumulation_size=plateau_steps))
-        jax.eval_shape(functools.partial(tasks.try_update, found, functions=functions), params)
+        _, state = jax.eval_shape(functools.partial(tasks.try_update, found, functions=functions), params)
     except (AttributeError, TypeError, ValueError) as error:
         kind = "number" if not callable(learning_rate) else "schedule of learning rates (--schedule constant: a number)"
         raise ValueError(
@@ -103,6 +104,7 @@ def optimizer(
             "(grads, state, params) and what optimizers.update offers"
             + ("" if functions else "; functions of the loss are for one device or --strategy jit")
         ) from error
+    tasks.warn_of_slow_schedule(name, state if callable(learning_rate) else None)
     return found, penalty
 
 
@@ -111,6 +113,12 @@ def plateau_scale(opt_state: Any) -> float:
     is_plateau = lambda node: isinstance(node, ReduceLROnPlateauState)
     found = [node for node in jax.tree.leaves(opt_state, is_leaf=is_plateau) if is_plateau(node)]
     return float(np.prod([np.asarray(node.scale) for node in found[-1:]]))
+
+
+def updates_made(opt_state: Any, steps: int) -> int:
+    """Return how often the optimizer has stepped, as its schedule counts: less often than the run if it accumulates."""
+    found = found_in(opt_state, MultiStepsState)
+    return int(np.asarray(found[0].gradient_step)) if found else steps
 
 
 def class_weights(given: Sequence[str], labels: np.ndarray, classes: int) -> np.ndarray | None:

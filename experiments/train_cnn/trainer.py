@@ -376,7 +376,7 @@ class Trainer:
         self._on_row(self, row)
 
     def _rate(self) -> float:
-        rate = float(np.asarray(self.start.rate_at(max(self.step - 1, 0))))
+        rate = float(np.asarray(self.start.rate_at(max(choices.updates_made(self.state.opt_state, self.step) - 1, 0))))
         if self.setup.config.schedule != "reduce_on_plateau":
             return rate
         return rate * choices.plateau_scale(self.state.opt_state)

@@ -181,7 +181,8 @@ def update(optimizer: GradientTransformation, grads: Any, state: Any, params: An
 
     Raises:
         ValueError: the optimizer does not run on the offered arguments, which the message lists; or a mask of optax
-            hides parameters from an optimizer that needs the loss.
+            hides parameters from an optimizer that needs the loss; or an update has another shape than its parameter,
+            to which adding would broadcast it.
     """
     offered = {name: argument for name, argument in offered.items() if argument is not None}
     if found_in(state, MultiStepsState):
@@ -196,12 +197,26 @@ def update(optimizer: GradientTransformation, grads: Any, state: Any, params: An
     if found_in(state, SAMState):  # SAM accepts only grad_fn, while wrappers around it pass everything on
         extra = {name: argument for name, argument in extra.items() if name == "grad_fn"}
     try:
-        return optimizer.update(grads, state, params, **taken(optimizer.update, extra))
+        updates, state = optimizer.update(grads, state, params, **taken(optimizer.update, extra))
     except (TypeError, ValueError) as error:
         if str(error) == _PART or MaskedNode.__name__ in str(error):  # optax's line searches fail on the trees first
             raise ValueError(_PART) from error
         among = ", ".join(["grads", "state", "params", *offered])
         raise ValueError(f"optimizer: its update does not run on what this loop offers ({among}): {error}") from error
+    _check_shapes(updates, params)
+    return updates, state
+
+
+def _check_shapes(updates: Any, params: Any) -> None:
+    """Refuse updates of other shapes than their parameters', which adding broadcasts in silence."""
+    if jax.tree.structure(updates) != jax.tree.structure(params):
+        return
+    for (path, new), old in zip(paths.of_leaves(updates), jax.tree.leaves(params), strict=True):
+        if is_array(old) and jnp.shape(new) != jnp.shape(old):
+            raise ValueError(
+                f"optimizer: its update of {paths.slashed(path)} has the shape {jnp.shape(new)}, allowed is that of "
+                f"the parameter, {jnp.shape(old)}"
+            )
 
 
 def settled(optimizer: GradientTransformation, gradient: Any, params: Any, **offered: Any) -> Any:

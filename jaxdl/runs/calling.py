@@ -160,7 +160,9 @@ def _hint(package: str, error: Exception) -> str:
 def unknown(argument: str, text: str, name: str, known: Iterable[str]) -> str:
     """Return the message for a name that is none of the known ones, with the nearest of them."""
     known = sorted(known)
-    meant = words.ABSENT.get(name.lower().replace("_", ""), "").rpartition(".")[2]  # by its name in another library
+    module, _, word = name.rpartition(".")
+    beside = [one for one in known if one.rpartition(".")[0] == module] or known
+    meant = (words.counterpart(word, beside) or "").removeprefix("losses.")  # by its name in another library
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
     said = f"it is {meant!r} here; " if meant in known else f"the nearest is {near[0]!r}; " if near else ""
     return f"{argument}={text!r} is unknown; {said}there are: {', '.join(known)}"

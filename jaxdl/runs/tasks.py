@@ -5,6 +5,7 @@ a run writes anything.
 """
 
 import textwrap
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Literal
 
@@ -14,6 +15,8 @@ import optax
 from jax.flatten_util import ravel_pytree
 
 from jaxdl import activations, losses, nn, optimizers, training
+from jaxdl.optimizers.demands import found_in
+from jaxdl.optimizers.states import MultiStepsState
 from jaxdl.runs.names import loss
 
 Task = Literal["classes", "labels", "numbers"]
@@ -125,3 +128,19 @@ def try_update(optimizer: optax.GradientTransformation, params: Any, *, function
         offered |= {"model_fn": lambda p: ravel_pytree(p)[0][None], "loss_fn": total}
     carried = optimizers.start_params(optimizer, params)
     return optimizers.update(optimizer, params, optimizer.init(carried), carried, **offered)
+
+
+def warn_of_slow_schedule(name: str, opt_state: Any) -> None:
+    """Warn of an optimizer that steps once for several batches, under a schedule that is made for the run's steps.
+
+    Args:
+        name: the optimizer, as on the command line.
+        opt_state: its state, or the shapes of it; None if the rate is constant.
+    """
+    if found_in(opt_state, MultiStepsState):
+        warnings.warn(
+            f"optimizer={name!r} steps once for several batches, and a schedule counts those steps: warm-up and decay "
+            "take as many times longer, and the run ends before them. A constant rate is right",
+            RuntimeWarning,
+            stacklevel=2,
+        )

@@ -69,7 +69,8 @@ def make_problem(
         target: a loss that a good run reaches.
 
     Raises:
-        ValueError: ``batches`` yields none, or ``epochs`` is below 1.
+        ValueError: ``batches`` yields none, or batches of several shapes or without numbers, or ``epochs`` is below 1.
+            An epoch with another number of batches is named when a run comes to it.
 
     Examples:
         The mean of two points is the least squares' optimum:
@@ -85,11 +86,11 @@ def make_problem(
     """
     if epochs < 1:
         raise ValueError(f"epochs={epochs}: must be at least 1")
+    first = stack(batches(0, 0), "batches(0, 0)")
 
     def stacked(seed: int, epoch: int):
-        return stack(batches(seed, epoch), f"batches({seed}, {epoch})")
+        return _like(first, batches(seed, epoch), f"batches({seed}, {epoch})")
 
-    first = stacked(0, 0)
     leaves = jax.tree.leaves(first)
     steps = leaves[0].shape[0]
     size = batch_size or next((leaf.shape[1] for leaf in leaves if leaf.ndim > 1), 1)
@@ -117,12 +118,37 @@ def stack(batches: Iterable[Any], name: str) -> Any:
     """Stack batches into one tree of numpy arrays with a leading axis of steps.
 
     Raises:
-        ValueError: there is no batch, or one without arrays.
+        ValueError: there is no batch, or one without arrays, of other shapes than the first, or not of numbers.
     """
-    taken = list(batches)
+    taken = [jax.tree.map(np.asarray, batch) for batch in batches]
     if not taken or not jax.tree.leaves(taken[0]):
         raise ValueError(f"{name}: got {len(taken)} batches, needed is at least one, with arrays in it")
-    return jax.tree.map(lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves]), *taken)
+    allowed = _forms(taken[0])
+    for number, batch in enumerate(taken):
+        if any(leaf.dtype.kind in "OSUMm" for leaf in jax.tree.leaves(batch)):
+            raise ValueError(f"{name}: got {jax.tree.map(lambda leaf: leaf.dtype.name, batch)}, allowed are numbers")
+        if _forms(batch) != allowed:
+            raise ValueError(
+                f"{name}: batch {number} has {_forms(batch)}, allowed is what batch 0 has, {allowed}; "
+                "leave out a smaller last batch"
+            )
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *taken)
+
+
+def _like(first: Any, batches: Iterable[Any], name: str) -> Any:
+    """Stack the batches of an epoch, unless they differ from the stacked ones of the first in number or shape."""
+    found = stack(batches, name)
+    if _forms(found) != _forms(first):
+        raise ValueError(
+            f"{name}: got {_forms(found)} with the axis of batches in front, allowed is what batches(0, 0) has, "
+            f"{_forms(first)}: equally many batches of one shape in every epoch"
+        )
+    return found
+
+
+def _forms(batch: Any) -> str:
+    """Return a batch's tree with the shape of each array in its place."""
+    return str(jax.tree.map(np.shape, batch))
 
 
 def indices(count: int, batch_size: int, *, shuffle: str = "fresh") -> Callable[[int, int], np.ndarray]:

@@ -83,6 +83,12 @@ MISTAKES = {
     "--loss cros_entropy": ("loss='cros_entropy' is unknown", "nearest is 'binary_cross_entropy'", "margin, nll"),
     "--loss cross_entropy": ("loss='cross_entropy' is unknown; it is 'softmax_cross_entropy' here",),
     "--loss mse": ("loss='mse' is unknown; it is 'squared_error' here", "margin, nll"),
+    "--loss MSELoss": ("loss='MSELoss' is unknown; it is 'squared_error' here",),
+    "--loss l2_loss": ("loss='l2_loss' is unknown; it is 'half_squared_error' here",),
+    "--loss CTCLoss": ("loss='CTCLoss' is unknown; it is 'ctc' here",),
+    "--optimizer AdamW": ("optimizer='AdamW' is unknown; it is 'jaxdl.adamw' here",),
+    "--optimizer torch.optim.RMSprop": ("is unknown; it is 'jaxdl.rmsprop' here",),
+    "--optimizer optax.contrib.Muon": ("is unknown; it is 'optax.contrib.muon' here",),
     "--loss mine:nothing": ("loss='mine:nothing'", "'nothing'", "package.module:function"),
     "--loss squared_error": (
         "loss='squared_error' does not take what model='tiny_cnn' returns",
