@@ -141,16 +141,11 @@ TOGETHER: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
 
 WITHOUT_COUNTERPART: Final[Mapping[str, str]] = MappingProxyType(
     {
-        "num_features": _READ,
-        "in_features": _READ,
-        "in_channels": _READ,
-        "input_size": _READ,
-        "input_shape": _READ,
-        "input_dim": _READ,
+        **dict.fromkeys(
+            ("num_features", "in_features", "in_channels", "input_size", "input_shape", "input_dim"), _READ
+        ),
         "normalized_shape": "the axes are a property of the layer, and their length is read from the input's shape",
-        "reduction": _MEAN,
-        "reduce": _MEAN,
-        "size_average": _MEAN,
+        **dict.fromkeys(("reduction", "reduce", "size_average"), _MEAN),
         "from_logits": "functions of logits and of probabilities have names of their own, such as "
         "sigmoid_binary_cross_entropy and binary_cross_entropy",
         "inplace": _PURE,
@@ -242,9 +237,7 @@ ABSENT: Final[Mapping[str, str]] = MappingProxyType(
         "imagefolder": "data.load, with the path of the folder",
         "randomsplit": "data.split",
         "traintestsplit": "data.split",
-        "crossentropy": _CROSS_ENTROPY,
-        "categoricalcrossentropy": _CROSS_ENTROPY,
-        "sparsecategoricalcrossentropy": _CROSS_ENTROPY,
+        **dict.fromkeys(("crossentropy", "categoricalcrossentropy", "sparsecategoricalcrossentropy"), _CROSS_ENTROPY),
         "softmaxcrossentropywithintegerlabels": _CROSS_ENTROPY,
         "bce": "losses.binary_cross_entropy",
         "bcewithlogitsloss": "losses.sigmoid_binary_cross_entropy",
