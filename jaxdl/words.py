@@ -217,8 +217,7 @@ ABSENT: Final[Mapping[str, str]] = MappingProxyType(
         "parameter": "nn.Layer, whose init returns the parameters",
         "lambda": "nn.serial, which takes any function of an array, or nn.function",
         "bidirectional": "nn.LSTM, nn.GRU and nn.RNN, with bidirectional=True",
-        "upsample": "nn.serial, which takes any function of images, or nn.ConvTranspose",
-        "upsampling2d": "nn.serial, which takes any function of images, or nn.ConvTranspose",
+        **dict.fromkeys(("upsample", "upsampling2d"), "nn.serial, which takes any function of images"),
         **{
             name.replace("_", ""): f"activations.{name}"
             for name in (
@@ -228,8 +227,7 @@ ABSENT: Final[Mapping[str, str]] = MappingProxyType(
         },
         "functional": "jaxdl.layers and jaxdl.activations, functions of arrays",
         "init": "jaxdl.initializers",
-        "modulelist": "nn.serial, with a name for each part",
-        "moduledict": "nn.serial, with a name for each part",
+        **dict.fromkeys(("modulelist", "moduledict"), "nn.serial, with a name for each part"),
         "multiheaddotproductattention": "nn.MultiHeadAttention",
         "selfattention": "nn.MultiHeadAttention",
         "dataloader": "data.batches and data.eval_batches",
