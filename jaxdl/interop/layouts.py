@@ -150,7 +150,8 @@ def from_keras(
     """Convert Keras' arrays ``LAYER/kernel``, ... to params and state. See `from_torch`.
 
     Keras' layouts are ours, except for transposed convolutions and GRUs (``reset_after=True``). The name of a recurrent
-    layer, of one direction, is that of its cell, such as ``lstm/lstm_cell``.
+    layer, of one direction, is that of its cell, such as ``lstm/lstm_cell``. A depthwise kernel (h, w, c, m) has to be
+    reshaped to (h, w, 1, c·m) before.
 
     Examples:
         >>> from jaxdl import nn
