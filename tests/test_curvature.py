@@ -151,3 +151,10 @@ def test_each_device_of_a_shard_map_finds_the_largest_eigenvalue_of_its_own_para
     of = lambda x: analysis.largest_eigenvalue(jax.random.key(0), lambda p: (p**4).sum(), x[0])[None]
     found = jax.jit(jax.shard_map(of, mesh=mesh, in_specs=part, out_specs=part))(points)
     np.testing.assert_allclose(found, [12 * 4, 12 * 9], rtol=1e-5)
+
+
+@pytest.mark.parametrize("curvature", [2.0, 0.0, -2.0])
+def test_debug_nans_passes_the_largest_eigenvalue(curvature):
+    with jax.debug_nans(True):
+        found = analysis.largest_eigenvalue(jax.random.key(0), lambda p: curvature / 2 * (p**2).sum(), jnp.ones(3))
+    np.testing.assert_allclose(found, curvature, atol=1e-6)

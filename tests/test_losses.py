@@ -288,6 +288,14 @@ def test_kl_divergence_equals_scipy_optax_and_nll():
     assert float(never) == 0
     assert np.isposinf(losses.kl_divergence(jnp.array([0.0, -jnp.inf]), jnp.array([0.5, 0.5])))
     assert np.isnan(losses.kl_divergence(log_p[0], jnp.array([-0.1, 0.5, 0.3, 0.3])))
+    assert np.isnan(losses.kl_divergence(log_p[0], jnp.array([jnp.nan, 0.5, 0.3, 0.3])))
+
+
+@pytest.mark.parametrize("labels", [LABELS, ONE_HOT, SOFT], ids=["integer", "one-hot", "soft"])
+@pytest.mark.parametrize("loss", [losses.kl_divergence, losses.nll, losses.softmax_cross_entropy])
+def test_debug_nans_passes_what_has_no_nan(loss, labels):
+    with jax.debug_nans(True):
+        assert np.isfinite(jax.grad(lambda z: loss(activations.log_softmax(z), labels).sum())(LOGITS)).all()
 
 
 W = np.array([0.5, 1.0, 2.0, 3.0], np.float32)

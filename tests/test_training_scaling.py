@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxdl import data, nn, training
+from jaxdl import data, losses, nn, optimizers, training
 from jaxdl.training.scaling import loss_scale
 
 PARAMS = {"w": jnp.array([1.0, -2.0])}
@@ -35,6 +35,25 @@ def test_the_factor_halves_where_a_gradient_overflows_and_doubles_after_a_while(
 def test_arguments_out_of_range_are_named(options, said):
     with pytest.raises(ValueError, match=said):
         training.loss_scaled(optax.sgd(1.0), **options)
+
+
+@pytest.mark.parametrize(
+    "within",
+    [
+        lambda scaled: optax.chain(optax.clip_by_global_norm(1.0), scaled),
+        lambda scaled: optimizers.accumulate(scaled, 4),
+        lambda scaled: optimizers.masked(scaled, True),
+        lambda scaled: optax.MultiSteps(scaled, 4).gradient_transformation(),
+    ],
+    ids=["chain", "accumulate", "masked", "MultiSteps"],
+)
+def test_a_factor_within_another_transformation_is_refused(within):
+    """It would be found by none, so that the loss were never multiplied."""
+    net, optimizer = nn.Dense(1), within(training.loss_scaled(optax.sgd(1.0)))
+    batch = data.Batch(np.ones((4, 3), np.float32), np.zeros((4, 1), np.float32), np.ones(4, np.float32), np.arange(4))
+    state = training.create(jax.random.key(0), net, optimizer, (3,))
+    with pytest.raises(ValueError, match=r"got loss_scaled\(...\) within another transformation"):
+        training.train_step(net, optimizer, loss=losses.squared_error)(state, batch, jax.random.key(1))
 
 
 def test_gradients_that_float16_rounds_to_zero_survive():

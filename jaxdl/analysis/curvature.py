@@ -91,9 +91,10 @@ def largest_eigenvalue(
         # what is left is rounding once the vectors span an invariant subspace: then the first quotient is repeated
         size = jnp.where(size <= 4 * jnp.finfo(flat.dtype).eps * jnp.linalg.norm(product), 0, size)
         following = jnp.where(size > 0, rest / jnp.where(size > 0, size, 1), 0)
-        return (now, following, size, jnp.where(jnp.isnan(first), alpha, first)), (alpha, size)
+        return (now, following, size, jnp.where(jnp.isposinf(first), alpha, first)), (alpha, size)
 
-    begin = (jnp.zeros_like(flat), start, jnp.zeros((), flat.dtype), jnp.full((), jnp.nan, flat.dtype))
+    # infinity stands for no quotient yet, since jax_debug_nans would stop at a NaN
+    begin = (jnp.zeros_like(flat), start, jnp.zeros((), flat.dtype), jnp.full((), jnp.inf, flat.dtype))
     begin = compat.varying_like(begin, flat)
     with jax.default_matmul_precision("highest"):
         _, (diagonal, beside) = jax.lax.scan(step, begin, None, length=min(iterations, flat.size))

@@ -127,8 +127,8 @@ def kl_divergence(
     """
     log_p, dtype, mask = class_scores(where, log_probabilities=log_probabilities)
     y = distribution(labels, log_p, "log_probabilities", mask)
-    some = y > 0
-    log_y = jnp.where(some, jnp.log(jnp.where(some, y, 1)), jnp.where(y == 0, 0, jnp.nan))
+    # a NaN only where the result has it, since jax_debug_nans looks at every intermediate value
+    log_y = jnp.where(y < 0, jnp.nan, jnp.log(jnp.where(y > 0, y, 1)))
     return only(mask, (y * (log_y - without_infinity(y, log_p))).sum(-1).astype(dtype))
 
 

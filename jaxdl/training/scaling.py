@@ -25,11 +25,12 @@ def loss_scaled(
 ) -> optax.GradientTransformationExtraArgs:
     """Let `train_step` multiply the loss by a factor that is as large as finite gradients allow.
 
-    The gradient of the scaled loss is divided by the factor in float32, before the optimizer sees it. If it is not
-    finite, the step changes nothing and halves the factor; after ``period`` finite gradients the factor doubles.
+    `train_step` divides the gradient of the scaled loss by the factor in float32, before ``update`` sees it; another
+    loop multiplies and divides by ``opt_state.scale`` itself. If the gradient is not finite, the step changes nothing
+    and halves the factor; after ``period`` finite gradients the factor doubles.
 
     Args:
-        optimizer: any transformation.
+        optimizer: any transformation, a whole chain too: `train_step` refuses one within another.
         scale: the first factor, above 0.
         period: finite gradients after which the factor doubles, at least 1.
 
@@ -67,5 +68,20 @@ def loss_scaled(
 
 
 def loss_scale(opt_state: Any) -> Array | None:
-    """Return the factor on the loss; None if the optimizer is not from `loss_scaled`."""
-    return opt_state.scale if isinstance(opt_state, LossScaleState) else None
+    """Return the factor on the loss; None if the optimizer is not from `loss_scaled`.
+
+    Raises:
+        ValueError: `loss_scaled` is within another transformation, which would keep a gradient that is not finite.
+    """
+    if _is_scale(opt_state):
+        return opt_state.scale
+    if any(map(_is_scale, jax.tree.leaves(opt_state, is_leaf=_is_scale))):
+        raise ValueError(
+            "optimizer: got loss_scaled(...) within another transformation, allowed is outermost alone, as in "
+            "loss_scaled(chain(...)): no other transformation may see a gradient that is not finite"
+        )
+    return None
+
+
+def _is_scale(part: Any) -> bool:
+    return isinstance(part, LossScaleState)
