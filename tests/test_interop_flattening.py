@@ -186,3 +186,14 @@ def test_images_among_several_inputs_are_flattened_as_pytorch_does():
     theirs = np.concatenate([x.transpose(0, 3, 1, 2).reshape(5, -1) for x in (b, a)], 1)
     flat = nn.at(net, "both").apply({}, {}, (a, b))[0]
     np.testing.assert_array_equal(flat, theirs[:, places])
+
+
+def test_places_that_share_parameters_must_read_one_order():
+    one, two = nn.Dense(FLAT), nn.Dense(FLAT)
+    net = nn.serial(flat=nn.flatten, body=nn.shared(nn.serial(first=one, act=jnp.tanh, again=one)))
+    params, state = net.init(jax.random.key(0), IMAGE)
+    with pytest.raises(ValueError, match=r"'body/again' and 'body/first' share parameters.*orders.*transpose"):
+        interop.to_torch(net, params, state, IMAGE, {"body/first": "fc"})
+    net = nn.serial(flat=nn.flatten, body=nn.shared(nn.parallel("sum", first=two, again=two)))
+    params, state = net.init(jax.random.key(0), IMAGE)
+    interop.to_torch(net, params, state, IMAGE, {"body/first": "fc"})

@@ -11,6 +11,7 @@ import numpy as np
 from jaxdl import nn
 from jaxdl.interop import trials
 from jaxdl.nn.layer import as_layer, is_shape
+from jaxdl.nn.sharing import same_objects
 
 _FIRST = ("conv", "conv_transpose")  # PyTorch's own have channels before the steps of a sequence,
 _LAST = ("rnn", "gru", "lstm", "embedding", "attention", "dense")  # and these behind them
@@ -34,14 +35,32 @@ def orders(layer: nn.Layer, in_shape: Any) -> dict[str, np.ndarray]:
     Raises:
         ValueError: where a layer with parameters reads entries whose order in PyTorch is not known: behind a function
             that flattens and does more than that, or takes a flattened image apart, or makes steps of the rows and
-            channels of an image, and behind a sum of vectors of different orders.
+            channels of an image, and behind a sum of vectors of different orders; and where places that share
+            parameters read different orders.
     """
     shapes: dict[str, Any] = {}
     noted = _noting(layer, "", shapes)
     jax.eval_shape(lambda: noted.init(jax.random.key(0), in_shape))
     found: dict[str, np.ndarray] = {}
     _follow(layer, "", _Order(None, is_shape(in_shape) and len(tuple(in_shape)) == 3), shapes, found)
+    for path in ("", *nn.paths(layer)):
+        _check_shared(path, nn.at(layer, path), found)
     return found
+
+
+def _check_shared(path: str, layer: nn.Layer, found: Mapping[str, np.ndarray]) -> None:
+    """Refuse parameters that several places share, whose inputs have different orders in PyTorch."""
+    name, args, options = layer.op.declaration or ("", (), {})
+    if name != "shared":
+        return
+    arguments = dict(zip(("layer", "places"), args, strict=False)) | options
+    for places in (arguments.get("places") or same_objects(arguments["layer"])).items():
+        starts = [f"{path}/{place}".strip("/") for place in places]
+        one, other = ({leaf.removeprefix(start): order for leaf, order in found.items()
+                       if f"{leaf}/".startswith(f"{start}/")} for start in starts)  # fmt: skip
+        if one.keys() != other.keys() or any(not np.array_equal(one[leaf], other[leaf]) for leaf in one):
+            raise ValueError(f"layer: {starts[0]!r} and {starts[1]!r} share parameters, but read vectors of different "
+                             f"orders in PyTorch; {_AS_PYTORCH}")  # fmt: skip
 
 
 def _noting(layer: nn.Layer, path: str, shapes: dict[str, Any]) -> nn.Layer:

@@ -1,7 +1,7 @@
 """What functions do with the order of their entries, tried on numbers."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -67,8 +67,8 @@ def merging(layer: nn.Layer, branches: int) -> Apply:
     """Return the function by which a `parallel` combines its branches' outputs, of a list of one example's."""
     while layer.op.declaration is not None and layer.op.declaration[0] == "shared":
         layer = layer.op.declaration[1][0]
-    assert layer.op.rebuild is not None  # a combinator has one
-    merged = layer.op.rebuild({name: nn.pick(i) for i, name in zip(range(branches), layer.children, strict=True)})
+    rebuild = cast(Callable[[Mapping[str, nn.Layer]], nn.Layer], layer.op.rebuild)  # which a combinator has
+    merged = rebuild({name: nn.pick(i) for i, name in zip(range(branches), layer.children, strict=True)})
     return lambda outputs: merged.apply({}, {}, tuple(jnp.asarray(one[None]) for one in outputs))[0][0]
 
 
