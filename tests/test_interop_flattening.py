@@ -87,6 +87,10 @@ NETS = {  # -> our parts, the shape of an input, and what PyTorch computes of we
         FRONT | {"rows": lambda x: x.transpose(0, 2, 3, 1).reshape(len(x), 3, -1), "fc": nn.Dense(3, bias=False)},
         IMAGE, lambda w, x: dense(w, "fc", image(w, x).reshape(len(x), 8, 3).swapaxes(1, 2)),
     ),
+    "channels as many as rows and columns, moved to the front": (
+        FRONT | {"first": lambda x: jnp.moveaxis(x, 3, 1), "flat": nn.flatten, "fc": nn.Dense(3, bias=False)},
+        (2, 2, 2), lambda w, x: dense(w, "fc", image(w, x)),
+    ),
     "one softmax of all entries": (
         FRONT | {"flat": nn.flatten, "shares": jax.nn.softmax, "fc": nn.Dense(3, bias=False)}, IMAGE,
         lambda w, x: dense(w, "fc", np.asarray(jax.nn.softmax(image(w, x)))),
@@ -165,6 +169,7 @@ UNKNOWN = {  # -> our parts, the shape of an input, and the refusal
         {"conv": nn.Conv(2, 1), "part": lambda x: x.swapaxes(1, 2).reshape(len(x), 3, -1)}, IMAGE, UNLIKE,
     ),
     "frames of a clip": ({"part": lambda x: x.reshape(*x.shape[:2], -1)}, (2, *IMAGE), UNLIKE),
+    "a turned image, flattened": ({"part": lambda x: x.swapaxes(1, 2).reshape(len(x), -1)}, IMAGE, UNLIKE),
     "a clip": ({"part": nn.flatten}, (2, *IMAGE), UNLIKE),
 }  # fmt: skip
 
@@ -190,7 +195,7 @@ def test_images_among_several_inputs_are_flattened_as_pytorch_does():
 
 def test_places_that_share_parameters_must_read_one_order():
     one, two = nn.Dense(FLAT), nn.Dense(FLAT)
-    net = nn.serial(flat=nn.flatten, body=nn.shared(nn.serial(first=one, act=jnp.tanh, again=one)))
+    net = nn.serial(flat=nn.flatten, body=nn.remat(nn.shared(nn.serial(first=one, act=jnp.tanh, again=one))))
     params, state = net.init(jax.random.key(0), IMAGE)
     with pytest.raises(ValueError, match=r"'body/again' and 'body/first' share parameters.*orders.*transpose"):
         interop.to_torch(net, params, state, IMAGE, {"body/first": "fc"})

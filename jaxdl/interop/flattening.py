@@ -50,7 +50,7 @@ def orders(layer: nn.Layer, in_shape: Any) -> dict[str, np.ndarray]:
 
 def _check_shared(path: str, layer: nn.Layer, found: Mapping[str, np.ndarray]) -> None:
     """Refuse parameters that several places share, whose inputs have different orders in PyTorch."""
-    name, args, options = layer.op.declaration or ("", (), {})
+    name, args, options = trials.unwrapped(layer, ("remat", "compute_in")).op.declaration or ("", (), {})
     if name != "shared":
         return
     arguments = dict(zip(("layer", "places"), args, strict=False)) | options
@@ -109,7 +109,7 @@ def _behind_leaf(layer: nn.Layer, path: str, order: _Order, in_shape: Any, found
     same = tuple(out_shape) == tuple(in_shape)
     if parameters or kind == "dense" or layer.op.input_dtype != jnp.float32:
         return now._replace(places=places if same and kind != "dense" else None)
-    if same and (places is None or len(in_shape) > 1):
+    if same and (places is None or len(in_shape) > 1) and not _turns(layer, in_shape):
         return now._replace(places=places)
     if len(in_shape) == 1 and (same or math.prod(out_shape) != math.prod(in_shape)):
         return _of_a_vector(path, layer, now, places, out_shape)
@@ -151,13 +151,25 @@ def _reshaped(path: str, layer: nn.Layer, now: _Order, places: np.ndarray | None
     if moved is None:
         return behind if len(out_shape) > 1 else behind._replace(lost=now.lost or _mixing(path))
     behind = behind._replace(places=_unless_the_same(moved, len(out_shape) > 1))
-    if len(out_shape) == 1 or behind.places is not None:
+    if len(out_shape) == 1:  # a flatten, as of our image or of PyTorch's; of a turned image it may be either
+        told = places is not None or behind.places is None or np.array_equal(moved, was.ravel())
+        return behind if told else now._replace(lost=now.lost or _unlike(path))
+    if behind.places is not None:
         return behind
     if places is not None and len(in_shape) == 1:
         fits = np.array_equal(moved, _fresh(out_shape, 0))
         return behind._replace(channels_first=True) if fits else behind._replace(lost=now.lost or _apart(path))
     steps = len(out_shape) == 2 and len(in_shape) == 3 and now.convolved and np.any(np.diff(moved, axis=-1) < 0)
     return behind._replace(lost=now.lost or _unlike(path)) if steps else behind
+
+
+def _turns(layer: nn.Layer, in_shape: Any) -> bool:
+    """Whether a function of the same shape moves the channels to another axis of the same length."""
+    if in_shape[-1] not in in_shape[:-1]:
+        return False
+    places = np.arange(math.prod(in_shape)).reshape(in_shape)
+    moved = trials.moved(layer, places, tuple(in_shape))
+    return moved is not None and not np.array_equal(moved, places)
 
 
 def _fresh(shape: tuple[int, ...], axis: int) -> np.ndarray:

@@ -65,11 +65,18 @@ def applied(layer: nn.Layer) -> Apply:
 
 def merging(layer: nn.Layer, branches: int) -> Apply:
     """Return the function by which a `parallel` combines its branches' outputs, of a list of one example's."""
-    while layer.op.declaration is not None and layer.op.declaration[0] == "shared":
-        layer = layer.op.declaration[1][0]
+    layer = unwrapped(layer, ("shared", "remat", "compute_in"))
     rebuild = cast(Callable[[Mapping[str, nn.Layer]], nn.Layer], layer.op.rebuild)  # which a combinator has
     merged = rebuild({name: nn.pick(i) for i, name in zip(range(branches), layer.children, strict=True)})
     return lambda outputs: merged.apply({}, {}, tuple(jnp.asarray(one[None]) for one in outputs))[0][0]
+
+
+def unwrapped(layer: nn.Layer, wrappers: Sequence[str]) -> nn.Layer:
+    """Return the layer inside of the wrappers of these names."""
+    while layer.op.declaration is not None and layer.op.declaration[0] in wrappers:
+        _, args, options = layer.op.declaration
+        layer = next(one for one in (*args, *options.values()) if isinstance(one, nn.Layer))
+    return layer
 
 
 def _ranks(layer: nn.Layer, ranks: np.ndarray) -> np.ndarray:
