@@ -67,9 +67,11 @@ def check(config: Config) -> None:
 
 
 def load(config: Config) -> tuple[data.Dataset, Any]:
-    """Load the data as unit images."""
+    """Load the data as unit images; ValueError if they are too few."""
     dataset = runs.dataset(config.dataset, data_dir=config.data_dir)
     splits = data.split(dataset, seed=0, dev_fraction=0.1)
+    if (most := 3 * len(splits.train.labels) // 4) < config.examples:  # and a third as many for development
+        raise ValueError(f"examples={config.examples} is not allowed: it must be at most {most} of {config.dataset}")
     parts = [(np.asarray(p.images, np.float32) / dataset.scale, p.labels) for p in (splits.train, splits.test)]
     return dataset, (parts, len(dataset.classes))
 
@@ -119,24 +121,22 @@ def train(config: Config, case: str, classes: int, parts: Any, seed: int) -> Any
 def run(config: Config, loaded: Any, case: str, seed: int) -> Mapping[str, Any]:
     """Train the net of the case and measure its accuracy under all changes, in percent."""
     (learning, test), classes = loaded
-    random, count = np.random.default_rng(seed), config.examples
+    random, count, net = np.random.default_rng(seed), config.examples, case.removesuffix(PERMUTED)
     rows, held = (random.permutation(len(part[1])) for part in (learning, test))
     taken = ((learning, rows[:count]), (learning, rows[count:][: count // 3]), (test, held[: count // 3]))
     parts = [(x[take], y[take]) for (x, y), take in taken]
-    net, shape = case.removesuffix(PERMUTED), learning[0].shape[1:]
     if net != case:
-        order = random.permutation(int(np.prod(shape)))
+        order = random.permutation(learning[0][0].size)
         parts = [(x.reshape(len(x), -1)[:, order].reshape(x.shape), y) for x, y in parts]
     rate, params = train(config, net, classes, parts, seed)
-    classify = functools.partial(_compiled(config, net, classes, shape)[1], params)
+    classify = functools.partial(_compiled(config, net, classes, learning[0].shape[1:])[1], params)
     key, (x, y) = jax.random.key(seed), parts[2]
     measured = CHANGES if case in NETS else {"shift": (changes.shift, (0,), "pixels")}
     curves = {name: 100 * np.asarray(analysis.robustness(key, classify, x, y, change, np.array(amounts, "f")))
               for name, (change, amounts, _) in measured.items()}  # fmt: skip
     found = {"clean": float(curves["shift"][0]), "rate": rate, **curves}
     found |= {"image": x[0], "equivariance": equivariance(params["conv1"]["kernel"], x[:50])} if case == LENET else {}
-    lost = {f"lost to {name}": found["clean"] - float(curve[3]) for name, curve in curves.items() if case in NETS}
-    return found | lost
+    return found | {f"lost to {name}": found["clean"] - float(c[3]) for name, c in curves.items() if case in NETS}
 
 
 def equivariance(kernel: Any, images: np.ndarray) -> float:

@@ -132,6 +132,12 @@ OUT_OF_RANGE = {  # options that are refused, with the message
 }
 
 
+def test_examples_that_leave_none_for_development_are_refused():
+    config = invariance.Config(dataset="tests.nets:squares", examples=10**6)
+    with pytest.raises(ValueError, match=r"examples=1000000 is not allowed: it must be at most 135 of tests"):
+        invariance.load(config)
+
+
 def test_every_experiment_has_a_tiny_size_and_a_mistake():
     assert {*TINY} == {*OUT_OF_RANGE} == {*catalogue.demonstrations()}
 

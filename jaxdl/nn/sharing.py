@@ -30,7 +30,7 @@ def shared(layer: Layer, places: Mapping[str, str] | None = None) -> Layer:
         >>> nn.shared(nn.serial(a=nn.Dense(3), b=nn.Dense(3)), {"b": "a"}).out_shape((3,))
         (3,)
     """
-    owners = _same_objects(layer) if places is None else dict(places)
+    owners = same_objects(layer) if places is None else dict(places)
     if not owners:
         raise ValueError("places: got none, and no Layer object stands at two places; allowed are {place: owner}")
     for path in (*owners, *owners.values()):
@@ -61,7 +61,7 @@ def shared(layer: Layer, places: Mapping[str, str] | None = None) -> Layer:
     return checked(layer._replace(init=init, apply=apply, op=layer.op._replace(rebuild=again)))
 
 
-def _same_objects(layer: Layer) -> dict[str, str]:
+def same_objects(layer: Layer) -> dict[str, str]:
     """Return the places at which an object stands again, without those inside of such a place."""
     first: dict[int, str] = {}
     again: dict[str, str] = {}
