@@ -8,8 +8,8 @@ CONVOLUTIONS := -k "conv or Conv" tests/test_laws.py tests/test_layers_convoluti
 demo: .venv/experiments
 	$(BIN)/python -m experiments.train_cnn $(ARGS)
 
-# worksteal: neighbours stay on one worker, whose fixtures and compiled programs they share
-PYTEST = $(BIN)/python -m pytest -n $${PYTEST_WORKERS:-2} --dist worksteal
+# the workers share compiled programs in the cache folder of pytest
+PYTEST = $(BIN)/python -m pytest -n $${PYTEST_WORKERS:-2}
 
 test: .venv/dev
 	$(PYTEST) -m "not slow" $(ARGS)
