@@ -65,3 +65,12 @@ def test_a_loss_that_is_not_finite_ends_the_test():
 def test_mistakes_are_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_noise_of_a_flat_start_is_not_the_steepest_fall(seed):
+    """The loss stands at 2.3 until a rate of 1e-2, falls to 1.3 within a decade, and batches differ by .3."""
+    rates = np.geomspace(1e-6, 0.1, 180)
+    falls = 2.3 - np.clip(np.log10(rates / 1e-2), 0, 1)
+    losses = falls + np.random.default_rng(seed).normal(0, 0.3, rates.size)
+    assert 1e-2 <= training.suggest_rate(rates, losses).steepest <= 0.1

@@ -113,6 +113,9 @@ fast = functools.partial(optax.adam, 0.02)
 def opt(learning_rate):
     return optax.chain(optax.scale_by_adam(eps=1e-8), optax.scale(-learning_rate))
 
+def own_eps(learning_rate, *, nesterov=False, b1=0.9, eps=1e-6):
+    return optax.chain(optax.scale_by_adam(b1=b1, eps=eps), optax.scale(-learning_rate))
+
 def rate_by_another_name(step_size):
     return optax.sgd(step_size)
 
@@ -164,6 +167,20 @@ def test_what_a_partial_function_sets_belongs_to_the_optimizer(mine, capsys, fir
     assert command.main([first, second]) == (cause is not None)
     said = capsys.readouterr().out
     assert cause is None or cause in said
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "cause"),
+    [
+        ("same_mine:own_eps", "optax.adam", "eps=1e-06 against 1e-08"),
+        ("same_mine:own_eps(b1=0.5)", "jaxdl.adam(b1=0.5)", "eps=1e-06 against 1e-08"),
+        ("jaxdl.adam", "same_mine:own_eps(b1=0.5)", "b1=0.9 against 0.5"),
+        ("jaxdl.adam", "same_mine:own_eps(eps=1e-8, b1=0.5)", "b1=0.9 against 0.5"),
+    ],
+)
+def test_defaults_of_an_own_factory_are_among_what_is_tried(mine, capsys, first, second, cause):
+    assert command.main([first, second]) == 1
+    assert cause in capsys.readouterr().out
 
 
 def test_a_rate_by_another_name_or_none(mine, capsys):

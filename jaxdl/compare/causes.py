@@ -197,6 +197,8 @@ def _from_one_side(known: Known, other: Pair | Known | None, target, side: str, 
     keywords = {} if other is None else other.keywords
     start = with_decay(known.settings) if "weight_decay" in keywords else known.settings
     near = _neighbours(start, keywords)
+    if other is not None and (defaults := _own_defaults(other)):
+        near += _neighbours(start, defaults | keywords)
     answers = ask(start, near, target, judge)
     opaque = "ab"[side == "a"]
     if not any(answers):
@@ -208,6 +210,12 @@ def _from_one_side(known: Known, other: Pair | Known | None, target, side: str, 
     if other is None:
         return Finding(f"cannot know what is in {opaque}, which is opaque; {side} does the same with {words}", mapping)
     return Finding(f"{words} (found by trying conventions of {side}: {opaque}'s factory is not a known one)", mapping)
+
+
+def _own_defaults(side: Pair | Known) -> dict[str, Any]:
+    """Return the numbers and switches that a factory's signature gives."""
+    found = {name: parameter.default for name, parameter in inspect.signature(side.factory).parameters.items()}
+    return {name: value for name, value in found.items() if isinstance(value, bool | int | float)}
 
 
 def _neighbours(start: Settings, keywords: dict[str, Any]) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ from jaxdl import schedules
 
 SMOOTHING: Final = 0.9  # decay of the average of the losses
 WINDOW: Final = 10  # steps until the average is that of as many losses as later, 1 / (1 − SMOOTHING)
+STARTED: Final = 0.25  # of the whole fall of the average, until which it may be noise
 ENOUGH: Final = 4.0  # times the lowest average, at which the test ends
 
 Step = Callable[[Any, Any], tuple[Any, Any]]  # (state, batch) -> state, loss
@@ -106,7 +107,8 @@ def find_rate(
 def suggest_rate(rates: ArrayLike, losses: ArrayLike) -> RateSuggestion:
     """Return the rates that the losses of a range test suggest; the slope is that against the logarithm of the rate.
 
-    The first ten averages are of so few losses that their slopes are noise, and do not count.
+    Slopes count from where the average has fallen, for good, by a quarter of all that it falls: those before are noise,
+    as are the first ten averages, of few losses each.
 
     Args:
         rates: growing learning rates, shape (k,), at least three.
@@ -135,5 +137,7 @@ def suggest_rate(rates: ArrayLike, losses: ArrayLike) -> RateSuggestion:
         smooth.append(average / (1 - SMOOTHING**number))
     lowest = int(np.argmin(smooth))
     first = min(WINDOW, lowest)
+    level = smooth[first] - STARTED * (smooth[first] - smooth[lowest])
+    first += int(np.flatnonzero(np.array(smooth[first : lowest + 1]) >= level)[-1])
     slopes = np.gradient(smooth, np.log(rates))[first : lowest + 1]
     return RateSuggestion(float(rates[first + int(np.argmin(slopes))]), float(rates[lowest]) / 10)
