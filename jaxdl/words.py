@@ -217,7 +217,9 @@ ABSENT: Final[Mapping[str, str]] = MappingProxyType(
         "parameter": "nn.Layer, whose init returns the parameters",
         "lambda": "nn.serial, which takes any function of an array, or nn.function",
         "bidirectional": "nn.LSTM, nn.GRU and nn.RNN, with bidirectional=True",
-        **dict.fromkeys(("upsample", "upsampling2d"), "nn.serial, which takes any function of images"),
+        **dict.fromkeys(
+            ("upsample", "upsampling2d"), "nn.serial, which takes any function of images; nn.ConvTranspose"
+        ),
         **{
             name.replace("_", ""): f"activations.{name}"
             for name in (
@@ -228,13 +230,11 @@ ABSENT: Final[Mapping[str, str]] = MappingProxyType(
         "functional": "jaxdl.layers and jaxdl.activations, functions of arrays",
         "init": "jaxdl.initializers",
         **dict.fromkeys(("modulelist", "moduledict"), "nn.serial, with a name for each part"),
-        "multiheaddotproductattention": "nn.MultiHeadAttention",
-        "selfattention": "nn.MultiHeadAttention",
+        **dict.fromkeys(("multiheaddotproductattention", "selfattention"), "nn.MultiHeadAttention"),
         "dataloader": "data.batches and data.eval_batches",
         "tensordataset": "data.from_arrays",
         "imagefolder": "data.load, with the path of the folder",
-        "randomsplit": "data.split",
-        "traintestsplit": "data.split",
+        **dict.fromkeys(("randomsplit", "traintestsplit"), "data.split"),
         **dict.fromkeys(("crossentropy", "categoricalcrossentropy", "sparsecategoricalcrossentropy"), _CROSS_ENTROPY),
         "softmaxcrossentropywithintegerlabels": _CROSS_ENTROPY,
         "bce": "losses.binary_cross_entropy",
