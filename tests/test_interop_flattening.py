@@ -51,6 +51,19 @@ NETS = {  # -> our parts, the shape of an input, and what PyTorch computes of we
         FRONT | {"flat": lambda x: 1 - x.reshape(len(x), -1), "fc": nn.Dense(3, bias=False)}, IMAGE,
         lambda w, x: dense(w, "fc", 1 - image(w, x)),
     ),
+    "an auxiliary head of one layer": (
+        FRONT | {"flat": nn.flatten, "aux": nn.auxiliary(nn.Dense(3, bias=False)), "fc": nn.Dense(3, bias=False)},
+        IMAGE,
+        lambda w, x: dense(w, "fc", image(w, x)),
+    ),
+    "an auxiliary head of two": (
+        FRONT | {
+            "flat": nn.flatten,
+            "aux": nn.auxiliary(nn.serial(one=nn.Dense(2, bias=False), two=nn.Dense(3, bias=False))),
+            "fc": nn.Dense(3, bias=False),
+        }, IMAGE,
+        lambda w, x: dense(w, "fc", image(w, x)),
+    ),
     "channels first, and then a flatten": (
         FRONT | {"first": lambda x: jnp.moveaxis(x, 3, 1), "flat": nn.flatten, "fc": nn.Dense(3, bias=False)}, IMAGE,
         lambda w, x: dense(w, "fc", image(w, x)),

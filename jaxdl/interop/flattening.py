@@ -81,15 +81,20 @@ def _follow(layer: nn.Layer, path: str, order: _Order, shapes: Mapping[str, Any]
     """Return the order of a layer's output, after adding that of each leaf's input to what was found."""
     below = {name: f"{path}/{name}".lstrip("/") for name in layer.children}
     if not below or not shapes.keys() >= {*below.values()}:
-        return _behind_leaf(layer, path, order, shapes[path], found)
+        behind = _behind_leaf(layer, path, order, shapes[path], found)
+        return order if _passes(layer) else behind
     outputs, now = [], order
     for name, child in layer.children.items():
         now = _follow(layer.children[name], below[name], order if layer.op.kind == "parallel" else now, shapes, found)
         outputs.append((now, child.out_shape(shapes[below[name]])))
-    if layer.op.kind == "parallel":
+    if layer.op.kind == "parallel" and not _passes(layer):
         return _joined(path, layer, outputs, layer.out_shape(shapes[path]))
-    passes = layer.op.declaration is not None and layer.op.declaration[0] == "auxiliary"
-    return order if passes else now
+    return order if _passes(layer) else now
+
+
+def _passes(layer: nn.Layer) -> bool:
+    """Whether the input passes through unchanged, beside a head."""
+    return (trials.unwrapped(layer, ("shared", "remat", "compute_in")).op.declaration or ("",))[0] == "auxiliary"
 
 
 def _behind_leaf(layer: nn.Layer, path: str, order: _Order, in_shape: Any, found: dict[str, Any]) -> _Order:
