@@ -15,13 +15,15 @@ These properties hold for all of them:
 [Lecture row B]
 """
 
+from typing import TYPE_CHECKING
+
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Inexact
 
-from jaxdl import numerics
+from jaxdl import counterparts, numerics
 from jaxdl.words import own_words
 
 __all__ = [
@@ -47,6 +49,8 @@ __all__ = [
     "threshold",
 ]
 
+if not TYPE_CHECKING:  # a checker of types would take every name for one of this module's
+    __getattr__ = counterparts.absent(__name__, __all__)
 
 _GELU_TAIL = 40  # beyond it Φ(−z) is 0, in float64 too
 _SIGMOID_TAIL = 1000  # beyond it sigmoid(−z) is 0, in float64 too
@@ -341,9 +345,6 @@ def glu(x: Float[ArrayLike, "*n"], *, axis: int = -1) -> Float[Array, "*m"]:
         ValueError: the axis does not exist or has an odd length, or x is complex.
 
     Other gates are products of the caller's: SwiGLU is `silu(a) * b`.
-
-    Example:
-        `glu(jnp.array([2.0, 0.0]))` is [2 · ½] = [1].
 
     Reference: Dauphin et al., Language modeling with gated convolutional networks, 2017.
     https://arxiv.org/abs/1612.08083

@@ -12,6 +12,7 @@ initialisers built on them draw complex numbers, too; bounded distributions rais
 
 import math
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +21,7 @@ from jax.scipy.special import log_ndtr
 from jax.typing import ArrayLike
 from jaxtyping import Array
 
-from jaxdl import numerics
+from jaxdl import counterparts, numerics
 
 __all__ = [
     "constant",
@@ -40,6 +41,9 @@ __all__ = [
     "variance_scaling",
     "zeros",
 ]
+
+if not TYPE_CHECKING:  # a checker of types would take every name for one of this module's
+    __getattr__ = counterparts.absent(__name__, __all__)
 
 _TAIL = 2  # beyond it the distribution function is so near 1 that too few digits are left
 

@@ -23,7 +23,7 @@ REPOSITORY = ROOT.parent
 
 # a module imports from lower levels alone, never from its own
 LEVELS = [
-    {"compat", "disk", "extras", "numerics", "paths", "sizes", "texts", "words"},
+    {"compat", "counterparts", "disk", "extras", "numerics", "paths", "sizes", "texts", "words"},
     {"primitives"},
     {"activations", "initializers", "losses", "regularizers", "metrics", "schedules", "gradcheck"}
     | {"kernels", "data"},
@@ -37,8 +37,20 @@ LEVELS = [
 ]
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
 
-CORE = ["words", "sizes", "numerics", "primitives", "activations", "initializers", "losses", "regularizers", "metrics"]
-CORE += ["schedules", "kernels", "backprop", "layers", "optimizers", "nn", "models", "analysis", "compare", "studies"]
+CORE = ["counterparts", "words", "sizes", "numerics", "primitives", "activations", "initializers", "losses", "metrics"]
+CORE += [
+    "regularizers",
+    "schedules",
+    "kernels",
+    "backprop",
+    "layers",
+    "optimizers",
+    "nn",
+    "models",
+    "analysis",
+    "compare",
+    "studies",
+]
 DEPENDENCIES = {"jax", "flax", "optax", "numpy", "scipy", "jaxtyping"}
 EXTRAS = {"matplotlib", "sklearn", "orbax", "PIL", "pooch", "rich", "tyro", "optuna", "chex", "beartype", "pytest"}
 EXTRAS |= {"safetensors", "h5py", "torch", "keras"}
@@ -245,8 +257,8 @@ def test_files_and_functions_are_short_enough_to_read():
 
 
 # the one thing that a package may do besides: answer the names of other libraries, hidden from checkers of types
-ANSWER = "if not TYPE_CHECKING:\n    __getattr__ = words.absent(__name__, __all__)"
-ANSWERING = {"data", "layers", "losses", "nn", "optimizers", "schedules"}
+ANSWER = "if not TYPE_CHECKING:\n    __getattr__ = counterparts.absent(__name__, __all__)"
+ANSWERING = {"data", "layers", "losses", "metrics", "models", "nn", "optimizers", "schedules"}
 
 
 @pytest.mark.parametrize("path", PACKAGES, ids=module_name)
@@ -254,7 +266,7 @@ def test_a_package_only_re_exports_and_says_exactly_what(path):
     body, names = tree(path).body, declared(path)
     if path.parent.parent == ROOT and path.parent.name in ANSWERING:
         assert ast.unparse(body.pop()) == ANSWER
-        names = [*names, "TYPE_CHECKING", "words"]
+        names = [*names, "TYPE_CHECKING", "counterparts"]
     assert all(isinstance(node, ast.Import | ast.ImportFrom | ast.Assign | ast.Expr) for node in body)
     assert [ast.unparse(node.targets[0]) for node in body if isinstance(node, ast.Assign)] == ["__all__"]
     assert sorted(bound for _, _, bound in imports(path)) == sorted(names)

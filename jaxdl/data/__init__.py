@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from jaxdl import words
+from jaxdl import counterparts
 from jaxdl.data import augmentation, toy
 from jaxdl.data.batching import Batch, Rows, batch_rows, batches, eval_batches, stack_rows, steps_per_epoch, take
 from jaxdl.data.dataset import Dataset, from_arrays
@@ -38,4 +38,4 @@ __all__ = [
 ]
 
 if not TYPE_CHECKING:  # a checker of types would take every name for one of this module's
-    __getattr__ = words.absent(__name__, __all__)
+    __getattr__ = counterparts.absent(__name__, __all__)

@@ -6,7 +6,7 @@ image processing.
 
 from typing import TYPE_CHECKING
 
-from jaxdl import sizes, words
+from jaxdl import counterparts, sizes
 from jaxdl.layers import filters
 from jaxdl.layers.attention import cached_attention, multi_head_attention, scaled_dot_product_attention
 from jaxdl.layers.capsule import capsule_length, dynamic_routing, squash
@@ -101,4 +101,4 @@ __all__ = [
 ]
 
 if not TYPE_CHECKING:  # a checker of types would take every name for one of this module's
-    __getattr__ = words.absent(__name__, __all__)
+    __getattr__ = counterparts.absent(__name__, __all__)

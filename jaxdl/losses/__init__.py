@@ -23,7 +23,7 @@ all of them:
 
 from typing import TYPE_CHECKING
 
-from jaxdl import words
+from jaxdl import counterparts
 from jaxdl.losses.binary import binary_cross_entropy, hinge, perceptron, sigmoid_binary_cross_entropy, sigmoid_focal
 from jaxdl.losses.classification import kl_divergence, margin, nll, softmax_cross_entropy, softmax_focal
 from jaxdl.losses.embedding import contrastive, cosine_distance, info_nce, triplet
@@ -62,4 +62,4 @@ __all__ = [
 ]
 
 if not TYPE_CHECKING:  # a checker of types would take every name for one of this module's
-    __getattr__ = words.absent(__name__, __all__)
+    __getattr__ = counterparts.absent(__name__, __all__)

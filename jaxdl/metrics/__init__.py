@@ -15,6 +15,9 @@ arrays. It adds over batches by `+` and `sum`, and over devices by `jax.lax.psum
 [Lecture row C7]
 """
 
+from typing import TYPE_CHECKING
+
+from jaxdl import counterparts
 from jaxdl.metrics.binary import binary_accuracy, binary_confusion_matrix, subset_accuracy
 from jaxdl.metrics.calibration import (
     CalibrationBins,
@@ -86,3 +89,6 @@ __all__ = [
     "top_k_accuracy",
     "top_k_classes",
 ]
+
+if not TYPE_CHECKING:  # a checker of types would take every name for one of this module's
+    __getattr__ = counterparts.absent(__name__, __all__)

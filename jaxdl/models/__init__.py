@@ -4,6 +4,9 @@ Depths and widths of one's own go to the general functions in the modules: `mode
 `models.gpt.gpt`, `models.vgg.vgg`, `models.densenet.densenet`.
 """
 
+from typing import TYPE_CHECKING
+
+from jaxdl import counterparts
 from jaxdl.models.alexnet import alexnet, alexnet_2012
 from jaxdl.models.capsnet import capsnet
 from jaxdl.models.cnn import small_cnn, tiny_cnn
@@ -99,3 +102,6 @@ __all__ = [
     "vit_ti16",
     "yolov3",
 ]
+
+if not TYPE_CHECKING:  # a checker of types would take every name for one of this module's
+    __getattr__ = counterparts.absent(__name__, __all__)

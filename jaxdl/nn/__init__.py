@@ -20,7 +20,7 @@ A random key reaches a child as ``fold_in(key, crc32(name))``, so what a layer d
 
 from typing import TYPE_CHECKING
 
-from jaxdl import words
+from jaxdl import counterparts
 from jaxdl.nn.attention import Attention, MultiHeadAttention, TransformerBlock
 from jaxdl.nn.combinators import WithAuxiliary, auxiliary, parallel, pick, residual, serial
 from jaxdl.nn.convolution import Conv, Conv1d, ConvTranspose, ConvTranspose1d
@@ -115,4 +115,4 @@ __all__ = [
 ]
 
 if not TYPE_CHECKING:  # a checker of types would take every name for one of this module's
-    __getattr__ = words.absent(__name__, __all__)
+    __getattr__ = counterparts.absent(__name__, __all__)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from optax import apply_updates
 
-from jaxdl import words
+from jaxdl import counterparts
 from jaxdl.optimizers.adabelief import adabelief
 from jaxdl.optimizers.adadelta import adadelta
 from jaxdl.optimizers.adafactor import adafactor
@@ -135,4 +135,4 @@ __all__ = [
 ]
 
 if not TYPE_CHECKING:  # a checker of types would take every name for one of this module's
-    __getattr__ = words.absent(__name__, __all__)
+    __getattr__ = counterparts.absent(__name__, __all__)

@@ -19,7 +19,7 @@ import pkgutil
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
-from jaxdl import words
+from jaxdl import counterparts
 
 BRIDGED: Final = ("keras", "torch")  # which the extra `bridges` installs
 OWN: Final = ("jaxdl", "experiments")  # packages whose public functions need no consent
@@ -162,7 +162,7 @@ def unknown(argument: str, text: str, name: str, known: Iterable[str]) -> str:
     known = sorted(known)
     module, _, word = name.rpartition(".")
     beside = [one for one in known if one.rpartition(".")[0] == module] or known
-    meant = (words.counterpart(word, beside) or "").removeprefix("losses.")  # by its name in another library
+    meant = (counterparts.counterpart(word, beside) or "").removeprefix("losses.")  # by its name in another library
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
     said = f"it is {meant!r} here; " if meant in known else f"the nearest is {near[0]!r}; " if near else ""
     return f"{argument}={text!r} is unknown; {said}there are: {', '.join(known)}"

@@ -11,7 +11,7 @@ it, and a compiled schedule changes at the same step as an uncompiled one. [Lect
 
 from typing import TYPE_CHECKING
 
-from jaxdl import words
+from jaxdl import counterparts
 from jaxdl.schedules.counting import ScalarOrSchedule, Schedule
 from jaxdl.schedules.cycles import cosine_restarts, joined, one_cycle, range_test, warmup
 from jaxdl.schedules.decays import constant, cosine, exponential, inverse_sqrt, inverse_time, linear, polynomial, step
@@ -37,4 +37,4 @@ __all__ = [
 ]
 
 if not TYPE_CHECKING:  # a checker of types would take every name for one of this module's
-    __getattr__ = words.absent(__name__, __all__)
+    __getattr__ = counterparts.absent(__name__, __all__)

@@ -30,7 +30,7 @@ HELD = (
     "studies.landscapes", "studies.proportions", "studies.statistics", "studies.sweep", "training.checkpoints",
 )  # fmt: skip
 ONLY_MODULES = {"applications"}  # without a function of its own
-OWN_TOOLS = {"compat", "disk", "extras", "numerics", "paths", "texts", "words"}  # not public
+OWN_TOOLS = {"compat", "counterparts", "disk", "extras", "numerics", "paths", "texts", "words"}  # not public
 PROBLEMS = ("cifar10_3c3d", "cifar10_resnet20", "cifar10_vit", "digits_mlp", "fashion_mnist_2c2d", "mnist_mlp")
 PROBLEMS += ("char_lstm", "char_transformer", "fashion_mnist_lenet5", "heat_pinn", "mnist_softmax")
 # shown by the example of another function, or in a guide

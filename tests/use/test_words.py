@@ -13,7 +13,21 @@ import numpy as np
 import optax
 import pytest
 
-from jaxdl import activations, data, layers, losses, metrics, models, nn, optimizers, schedules, sizes, words
+from jaxdl import (
+    activations,
+    counterparts,
+    data,
+    initializers,
+    layers,
+    losses,
+    metrics,
+    models,
+    nn,
+    optimizers,
+    schedules,
+    sizes,
+    words,
+)
 
 X = jnp.ones((2, 8, 8, 3))
 KERNEL = jnp.ones((3, 3, 3, 4))
@@ -184,7 +198,7 @@ def members():
                 yield value
 
 
-MODULES = (activations, losses, layers, nn, optimizers, metrics, schedules, models)
+MODULES = (activations, losses, layers, nn, optimizers, metrics, schedules, models, initializers)
 FOR_LAYERS_TO_COME = {"heads", "units", "size"}
 
 
@@ -293,6 +307,13 @@ def test_a_position_of_eight_bits_serves_a_cache_of_any_length():
         (layers, "GroupNorm", "layers.group_norm"),
         (layers, "Dense", "layers.dense"),
         (data, "DataLoader", "data.batches and data.eval_batches"),
+        (losses, "smooth_l1", "losses.huber"),
+        (initializers, "xavier_uniform_", "initializers.glorot_uniform"),
+        (initializers, "HeNormal", "initializers.he_normal"),
+        (activations, "hardswish", "activations.hard_swish"),
+        (metrics, "precision", "a field of metrics.scores"),
+        (metrics, "AUROC", "metrics.roc_auc"),
+        (models, "LeNet5", "models.lenet5"),
     ],
 )
 def test_a_name_of_another_library_is_answered_with_the_one_here(module, name, meant):
@@ -305,7 +326,7 @@ def test_an_unknown_name_is_unknown_and_the_names_meant_exist():
         nn.Linnear  # noqa: B018
     assert not hasattr(nn, "__path_of_nothing__")
     modules = {module.__name__.rpartition(".")[2]: module for module in (*MODULES, data)}
-    for said in words.ABSENT.values():
+    for said in counterparts.ABSENT.values():
         for package, name in re.findall(r"(\w+)\.(\w+)", said):
             assert importlib.util.find_spec(f"jaxdl.{name}") if package == "jaxdl" else name in modules[package].__all__
 

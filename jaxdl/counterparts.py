@@ -1,0 +1,154 @@
+"""Names of other libraries, and what does that here: `losses.CrossEntropyLoss` says `losses.softmax_cross_entropy`."""
+
+from collections.abc import Callable, Collection, Mapping
+from types import MappingProxyType
+from typing import Any, Final
+
+__all__ = ["ABSENT", "absent", "counterpart"]
+
+_CROSS_ENTROPY: Final = "losses.softmax_cross_entropy"
+_FOCAL: Final = "losses.softmax_focal for class numbers, losses.sigmoid_focal for 0 and 1"
+_SCORES: Final = "a field of metrics.scores, of a metrics.confusion_matrix"
+_ENDINGS: Final = ("loss", "schedule", "lr")
+ABSENT: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        # name in PyTorch, Keras, flax or optax, in lower case without underscores: what does that here
+        "linear": "nn.Dense",
+        "conv2d": "nn.Conv",
+        "conv2dtranspose": "nn.ConvTranspose",
+        "convtranspose2d": "nn.ConvTranspose",
+        "maxpool2d": "nn.MaxPool",
+        "maxpooling2d": "nn.MaxPool",
+        "avgpool2d": "nn.AvgPool",
+        "averagepooling2d": "nn.AvgPool",
+        "adaptiveavgpool2d": "nn.global_avg_pool",
+        "globalaveragepooling2d": "nn.global_avg_pool",
+        "batchnorm1d": "nn.BatchNorm",
+        "batchnorm2d": "nn.BatchNorm",
+        "batchnormalization": "nn.BatchNorm",
+        "layernormalization": "nn.LayerNorm",
+        "dropout2d": "nn.SpatialDropout",
+        "embed": "nn.Embedding",
+        "sequential": "nn.serial, with a name for each part",
+        "module": "nn.Layer, made by nn.serial or nn.function",
+        "parameter": "nn.Layer, whose init returns the parameters",
+        "lambda": "nn.serial, which takes any function of an array, or nn.function",
+        "bidirectional": "nn.LSTM, nn.GRU and nn.RNN, with bidirectional=True",
+        **dict.fromkeys(
+            ("upsample", "upsampling2d"), "nn.serial, which takes any function of images; nn.ConvTranspose"
+        ),
+        **{
+            name.replace("_", ""): f"activations.{name}"
+            for name in (
+                *("elu", "gelu", "glu", "leaky_relu", "log_softmax", "mish", "prelu", "relu", "relu6", "selu"),
+                *("sigmoid", "silu", "softmax", "softplus", "swish", "tanh"),
+            )
+        },
+        "functional": "jaxdl.layers and jaxdl.activations, functions of arrays",
+        "init": "jaxdl.initializers",
+        **dict.fromkeys(("modulelist", "moduledict"), "nn.serial, with a name for each part"),
+        **dict.fromkeys(("multiheaddotproductattention", "selfattention"), "nn.MultiHeadAttention"),
+        "dataloader": "data.batches and data.eval_batches",
+        "tensordataset": "data.from_arrays",
+        "imagefolder": "data.load, with the path of the folder",
+        **dict.fromkeys(("randomsplit", "traintestsplit"), "data.split"),
+        **dict.fromkeys(("crossentropy", "categoricalcrossentropy", "sparsecategoricalcrossentropy"), _CROSS_ENTROPY),
+        "softmaxcrossentropywithintegerlabels": _CROSS_ENTROPY,
+        "bce": "losses.binary_cross_entropy",
+        "bcewithlogitsloss": "losses.sigmoid_binary_cross_entropy",
+        "binarycrossentropywithlogits": "losses.sigmoid_binary_cross_entropy",
+        "mse": "losses.squared_error",
+        "meansquarederror": "losses.squared_error",
+        "l1loss": "losses.absolute_error",
+        "mae": "losses.absolute_error",
+        "meanabsoluteerror": "losses.absolute_error",
+        "smoothl1loss": "losses.huber",
+        "kldiv": "losses.kl_divergence",
+        "smoothlabels": "losses.softmax_cross_entropy, with label_smoothing=",
+        "labelsmoothing": "losses.softmax_cross_entropy, with label_smoothing=",
+        "focal": _FOCAL,
+        "binaryfocalcrossentropy": _FOCAL,
+        "categoricalfocalcrossentropy": _FOCAL,
+        "l2": "losses.half_squared_error",
+        "tripletmargin": "losses.triplet",
+        "ntxent": "losses.info_nce",
+        "cosineembedding": "losses.cosine_distance",
+        "cosinesimilarity": "losses.cosine_distance, 1 minus it",
+        "multiclasshinge": "losses.hinge",
+        "multiclassperceptron": "losses.perceptron",
+        "steplr": "schedules.step",
+        "multisteplr": "schedules.step",
+        "exponentiallr": "schedules.exponential",
+        "exponentialdecay": "schedules.exponential",
+        "cosineannealinglr": "schedules.cosine",
+        "cosineannealingwarmrestarts": "schedules.cosine_restarts",
+        "cosinedecay": "schedules.cosine",
+        "warmupcosinedecay": "schedules.warmup around schedules.cosine",
+        "cosineonecycle": "schedules.one_cycle",
+        "reducelronplateau": "schedules.reduce_on_plateau",
+        "piecewiseconstant": "schedules.step",
+        "warmupconstant": "schedules.warmup around schedules.constant",
+        "linearwarmup": "schedules.warmup",
+        "warmupcosine": "schedules.warmup around schedules.cosine",
+        "warmupexponentialdecay": "schedules.warmup around schedules.exponential",
+        "cosinerestart": "schedules.cosine_restarts",
+        "sgdr": "schedules.cosine_restarts",
+        "join": "schedules.joined",
+        "joinschedules": "schedules.joined",
+        "sequentiallr": "schedules.joined",
+        "lambdalr": "schedules.Schedule: any function of the number of updates",
+        "lrscheduler": "jaxdl.schedules; a schedule takes the place of a learning rate",
+        "multisteps": "optimizers.accumulate",
+        "clipgradvalue": "optimizers.clip_by_value, in optimizers.chain",
+        "clip": "optimizers.clip_by_value",
+        "multitransform": "optimizers.partition",
+        "clipgradnorm": "optimizers.clip_by_global_norm, in optimizers.chain",
+        "xavieruniform": "initializers.glorot_uniform",
+        "xaviernormal": "initializers.glorot_normal",
+        "kaiminguniform": "initializers.he_uniform",
+        "kaimingnormal": "initializers.he_normal",
+        "truncnormal": "initializers.truncated_normal",
+        "calculategain": "initializers.gain",
+        "deltaorthogonal": "initializers.orthogonal",
+        "hardsilu": "activations.hard_swish",
+        "identity": "activations.linear",
+        "smoothl1": "losses.huber",
+        **dict.fromkeys(("precision", "recall", "f1score", "f1"), _SCORES),
+        "auroc": "metrics.roc_auc",
+        "auc": "metrics.roc_auc",
+        "topkcategoricalaccuracy": "metrics.top_k_accuracy",
+        **dict.fromkeys(("categoricalaccuracy", "sparsecategoricalaccuracy"), "metrics.accuracy"),
+        "r2score": "metrics.regression_scores, of metrics.regression_sums",
+        "expectedcalibrationerror": "metrics.calibration_error, of metrics.calibration_bins",
+        "ece": "metrics.calibration_error, of metrics.calibration_bins",
+    }
+)
+
+
+def counterpart(name: str, own: Collection[str]) -> str | None:
+    """Return what a name of another library is called here, or None.
+
+    Args:
+        name: theirs, also with their endings, such as ``MSELoss``.
+        own: names here, also with a module before a dot, of which one may differ in case and underscores alone.
+    """
+    plain = {one.rpartition(".")[2].lower().replace("_", ""): one for one in reversed([*own])}
+    word = name.lower().replace("_", "")
+    short = next((word.removesuffix(end) for end in _ENDINGS if word.endswith(end)), word)
+    return next((table[one] for one in (word, short) for table in (plain, ABSENT) if one in table), None)
+
+
+def absent(module: str, names: Collection[str]) -> Callable[[str], Any]:
+    """Return the ``__getattr__`` of a module, which answers a name of another library with the one that is meant.
+
+    Args:
+        module: name of the module, such as "jaxdl.nn".
+        names: its public names, of which one is meant that differs in case and underscores alone.
+    """
+
+    def missing(name: str) -> Any:
+        meant = counterpart(name, [f"{module.rpartition('.')[2]}.{one}" for one in names])
+        hint = f"; here it is {meant}" if meant and not name.startswith("_") else ""
+        raise AttributeError(f"module {module!r} has no attribute {name!r}{hint}")
+
+    return missing
