@@ -337,6 +337,8 @@ def _check_command(config: Config) -> None:
     require(not (config.dry_run and config.find_lr), "dry_run", True, "left out with --find-lr")
     for name in config.log:
         names.function("log", name, hooks.LOGS)
+        if name == "tensorboard":  # before the data are read
+            hooks.event_writer()
 
 
 def _check_devices(config: Config) -> None:

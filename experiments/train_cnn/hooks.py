@@ -34,9 +34,18 @@ def tensorboard(row: Mapping[str, Any], folder: Path) -> None:
 
 @functools.cache
 def _writer(folder: Path) -> Any:
+    return event_writer()(str(folder))
+
+
+def event_writer() -> Callable[[str], Any]:
+    """Return the class that writes event files.
+
+    Raises:
+        ImportError: if tensorboardX is not installed.
+    """
     with needed("log='tensorboard'", "tensorboard"):
         from tensorboardX import SummaryWriter  # pyright: ignore[reportMissingImports]
-    return SummaryWriter(str(folder))
+    return SummaryWriter
 
 
 LOGS: Final[dict[str, Log]] = {"tensorboard": tensorboard}
