@@ -18,6 +18,7 @@ class Row(NamedTuple):
     functions: str = ""  # separated by spaces
     oracle: str = ""
     tests: str = ""  # separated by spaces
+    experiments: str = ""  # separated by spaces: those that measure it beside the ones whose claims cite its id
 
 
 LECTURES = {
@@ -579,6 +580,42 @@ ROWS = [
         "test_colorization::test_primaries_have_the_published_values "
         "test_style_transfer::test_losses_are_the_papers_sums "
         "test_style_transfer::test_the_gradient_of_style_is_the_papers",
+    ),
+    Row("K1", "Nets on tables: one real output, one logit", experiments="tabular"),
+    Row(
+        "K2",
+        "A CNN beside hand-made features: nearest neighbours, support vectors and forests",
+        experiments="cnn_against_mlp",
+    ),
+    Row(
+        "K3",
+        "ReLU beside tanh and sigmoid, dead units, unsupervised pre-training",
+        experiments="activations initialization",
+    ),
+    Row(
+        "K4",
+        "What a linear probe reads of the label along depth; noise under pools; training under all conditions",
+        experiments="depth filters augmentation",
+    ),
+    Row(
+        "K5",
+        "Where momentum hurts; the noise of a batch's gradient; the error on new data",
+        experiments="optimizers_2d batch_size bias_variance",
+    ),
+    Row(
+        "K6",
+        "The optimism of choosing on the development part, cross-validation; one rate for all problems; false minima",
+        experiments="bias_variance compare_optimizers optimizers_2d",
+    ),
+    Row(
+        "K7",
+        "Dropout beside bagging; a 1-D convolutional network trained; a noisy sensor's window",
+        experiments="ensemble dropout filters",
+    ),
+    Row(
+        "K8",
+        "Undrawn figures: the bull's-eye of bias and variance, an image as a matrix, the winners by year",
+        experiments="bias_variance filters complexity",
     ),
 ]
 

@@ -25,7 +25,8 @@ letter:
 Each row names the formula, the functions that compute it, the oracle of the expected values (never jaxdl itself) and
 the tests that compare the two; `tests/test_laws.py` checks the properties that hold for every function. Some rows are
 experiments, which are runs with figures rather than formulas, and say so. The column "measured by" names the
-experiments that measure a row's claims; [their results](results.md) have intervals and verdicts.
+experiments that measure a row's claims; [their results](results.md) have intervals and verdicts. Rows K1 to K8 are what
+a second reading found, whose claims stand in those experiments under the rows above.
 
 Made by `python -m docs.make_lectures`.
 """
@@ -43,7 +44,7 @@ def page() -> str:
 
 def cells(row: Row) -> tuple[str, ...]:
     """Return the cells of a row; those of an experiment say that it is one."""
-    measured = ", ".join(f"[`{name}`](../experiments/{_file(name)})" for name in _experiments(row.id)) or "—"
+    measured = ", ".join(f"[`{name}`](../experiments/{_file(name)})" for name in _experiments(row)) or "—"
     if not row.functions:
         return (row.id, row.title, "—", LATER if measured == "—" else EXPERIMENT, measured, "—", "—")
     functions = ", ".join(_function_link(path) for path in row.functions.split())
@@ -91,8 +92,8 @@ def _file(experiment: str) -> str:
     return f"{experiment}/command.py" if folder.is_dir() else f"{experiment}.py"
 
 
-def _experiments(row: str) -> list[str]:
-    return [name for name, rows in _measured().items() if row in rows]
+def _experiments(row: Row) -> list[str]:
+    return [name for name, rows in _measured().items() if row.id in rows] + row.experiments.split()
 
 
 @functools.cache

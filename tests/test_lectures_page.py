@@ -11,7 +11,7 @@ from docs import lectures_rows, make_lectures
 ROOT = Path(__file__).parents[1]
 HEAD = make_lectures.HEAD
 IDS = [row.id for row in lectures_rows.ROWS]
-COUNTS = {"A": 8, "B": 0, "C": 7, "D": 5, "E": 13, "F": 0, "G": 12, "H": 8, "I": 0, "J": 0}
+COUNTS = {"A": 8, "B": 0, "C": 7, "D": 5, "E": 13, "F": 0, "G": 12, "H": 8, "I": 0, "J": 0, "K": 8}
 # "Lecture row C6", "Lecture rows C6, E7, G1", "Lecture rows C1-C5", "Lecture rows D2 and D4"
 CITATION = re.compile(r"[Ll]ecture\s+rows?\s+([A-Z]\d*(?:(?:\s*[,-]\s*|\s+and\s+)[A-Z]\d+)*)")
 
