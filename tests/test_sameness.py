@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from experiments import same as command
-from jaxdl import compare, optimizers
+from jaxdl import compare, optimizers, schedules
 from jaxdl.compare import sameness
 
 RATE = {"learning_rate": 0.01}
@@ -204,3 +204,31 @@ def test_mistakes_are_named(mine, name, message):
         command.main([name, "optax.sgd"])
     with pytest.raises(ValueError, match=r"learning_rate=0\.0 is not allowed"):
         command.main(["optax.sgd", "optax.sgd", "--learning-rate", "0"])
+
+
+COSINE = optax.cosine_decay_schedule(0.01, 200)
+STEPPED = optax.piecewise_constant_schedule(0.01, {5000: 0.1})  # parts from a constant where no stream comes to
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "open_ones"),
+    [
+        (schedules.cosine(0.01, 200), COSINE, []),
+        (optax.cosine_decay_schedule(0.01, 200), COSINE, []),
+        (lambda count: 0.01, 0.01, []),
+        (0.01, optax.constant_schedule(0.01), []),
+        (STEPPED, 0.01, ["learning_rate"]),
+        (STEPPED, optax.piecewise_constant_schedule(0.01, {5001: 0.1}), ["learning_rate"]),
+        (COSINE, lambda count: COSINE(jnp.minimum(count, 150)), ["learning_rate"]),
+    ],
+)
+def test_schedules_that_give_the_same_numbers_count_as_the_same(first, second, open_ones):
+    params = {"w": jnp.zeros(2)}
+    sides = ((optax.sgd, {"learning_rate": rate}) for rate in (first, second))
+    record = compare.equivalence(*sides, params, [{"w": jnp.ones(2)}] * 3)
+    assert (record.verdict != "different", [*record.unseen]) == (True, open_ones)
+
+
+def test_a_schedule_one_step_late_is_different():
+    late = (optax.sgd, {"learning_rate": lambda count: COSINE(count + 1)})
+    assert compare.same((optax.sgd, {"learning_rate": COSINE}), late).verdict == "different"

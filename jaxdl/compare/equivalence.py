@@ -12,6 +12,7 @@ import optax
 from jaxdl.compare import trajectories
 from jaxdl.compare.accumulation import accumulation
 from jaxdl.compare.causes import explain, shown
+from jaxdl.compare.mappings import SCHEDULED, same_schedule
 from jaxdl.compare.settings import Known, common, differing, pair, stand_in
 
 VERDICTS: Final = ("identical", "equivalent", "different")
@@ -71,7 +72,8 @@ def equivalence(
 
     The verdict therefore holds for this stream, and ``str(record)`` reads "equivalent on this stream" with the keywords
     that were not exercised. An eps of 1e-8 next to gradients of 1 is below one ulp, and ``unseen``
-    lists it; `streams.tiny`, parameters that start at 0, or float64 trees reveal it.
+    lists it; `streams.tiny`, parameters that start at 0, or float64 trees reveal it. It also lists two schedules,
+    unless their numbers are the same, up to rounding, at each of the first 10,000 steps.
 
     Args:
         a: a ``GradientTransformation``, or a pair ``(factory, keywords)`` such as ``(optax.adam, {"learning_rate":
@@ -193,4 +195,5 @@ def _unseen(a, b) -> dict[str, tuple[Any, Any]]:
     if both is None:
         return {}
     first, second = both[0].options, both[1].options
-    return {name: (first[name], second[name]) for name in differing(first, second)}
+    apart = ((name, first[name], second[name]) for name in differing(first, second))
+    return {name: (x, y) for name, x, y in apart if name not in SCHEDULED or not same_schedule(x, y)}

@@ -17,6 +17,7 @@ import numpy as np
 from jaxdl.compare.settings import differing
 from jaxdl.optimizers import moments
 
+COMPARED: Final = 10_000  # steps at which two schedules are compared
 SCHEDULED: Final = ("learning_rate", "weight_decay", "adam_learning_rate", "adam_weight_decay")
 
 Options = dict[str, Any]
@@ -53,6 +54,15 @@ def is_number(value: Any) -> bool:
     if isinstance(value, bool | np.bool_):
         return False
     return isinstance(value, int | float | np.number) or (isinstance(value, jax.Array | np.ndarray) and value.ndim == 0)
+
+
+def same_schedule(x: Any, y: Any) -> bool:
+    """Return whether two schedules, of which one may be a number, agree up to rounding at the first 10,000 steps."""
+    if not all(callable(one) or is_number(one) for one in (x, y)):
+        return False
+    counts = jnp.arange(COMPARED)
+    first, second = (jax.vmap(lambda t, v=v: jnp.asarray(v(t) if callable(v) else v))(counts) for v in (x, y))
+    return bool(jnp.allclose(first, second, rtol=1e-5, atol=1e-6 * float(jnp.abs(second).max()), equal_nan=True))
 
 
 def _average_or_sum(a: Options, b: Options) -> dict[str, Any]:
