@@ -11,7 +11,7 @@ import pytest
 
 from experiments.compare_optimizers import contenders
 from experiments.train_cnn import choices
-from jaxdl import compare, optimizers
+from jaxdl import compare, optimizers, training
 from jaxdl.optimizers import loops
 from jaxdl.runs import names
 from jaxdl.studies import cost
@@ -145,6 +145,17 @@ def test_the_rate_of_an_optimizer_that_accumulates_is_that_of_its_own_steps(name
         _, state = tx.update(params, state, params)
     assert choices.updates_made(state, 10) == 2
     assert choices.updates_made(optax.sgd(0.1).init(params), 10) == 10
+
+
+def test_the_rate_in_half_precision_is_that_of_the_steps_that_were_not_skipped():
+    tx, params = training.loss_scaled(optax.sgd(lambda count: 0.1 / (1 + count))), jnp.ones(2)
+    state, rate = tx.init(params), None
+    for step in range(10):
+        updates, state = tx.update(params * (jnp.inf if step in (0, 1, 5) else 1.0), state, params)
+        rate = -float(updates[0])
+    assert choices.updates_made(state, 10) == 7
+    assert choices.overflows(state) == 3
+    assert rate == pytest.approx(0.1 / 7)
 
 
 @pytest.mark.parametrize("name", [*ACCUMULATING, "none"])

@@ -17,6 +17,7 @@ from jaxdl.optimizers.conventions import TABLE
 from jaxdl.optimizers.demands import found_in
 from jaxdl.optimizers.states import MultiStepsState
 from jaxdl.runs import names, tasks
+from jaxdl.training.scaling import LossScaleState
 
 Penalty = Callable[[Any], Any]  # params -> a scalar added to the loss
 
@@ -116,9 +117,17 @@ def plateau_scale(opt_state: Any) -> float:
 
 
 def updates_made(opt_state: Any, steps: int) -> int:
-    """Return how often the optimizer has stepped, as its schedule counts: less often than the run if it accumulates."""
+    """Return how often the optimizer has stepped, as its schedule counts, in so many steps that were given to it.
+
+    One that accumulates steps less often, and one of `training.loss_scaled` skips what is not finite.
+    """
     found = found_in(opt_state, MultiStepsState)
-    return int(np.asarray(found[0].gradient_step)) if found else steps
+    return int(np.asarray(found[0].gradient_step)) if found else steps - overflows(opt_state)
+
+
+def overflows(opt_state: Any) -> int:
+    """Return the number of steps that `training.loss_scaled` has skipped."""
+    return sum(int(np.asarray(node.skipped)) for node in found_in(opt_state, LossScaleState))
 
 
 def class_weights(given: Sequence[str], labels: np.ndarray, classes: int) -> np.ndarray | None:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from experiments.train_cnn import choices
 from experiments.train_cnn.config import are_twins
 from experiments.train_cnn.records import PREDICTIONS, SUMMARY, OptimizerResult, PairDifference, PartSizes, RunSummary
 from experiments.train_cnn.setup import ONE_ULP, Setup
@@ -98,7 +99,7 @@ def _result(outcome: Outcome) -> OptimizerResult:
         checkpoint_seconds=trainer.clock.apart["checkpoint"],
         images_per_second=trainer.clock.steps_per_second * trainer.setup.config.batch_size,
         weights=outcome.which,
-        skipped=trainer.skipped,
+        skipped=trainer.skipped + choices.overflows(trainer.state.opt_state),
         diverged_at=None if ended is None else ended.step,
         diverged="" if ended is None else ended.why,
     )

@@ -98,7 +98,7 @@ class OptimizerResult(NamedTuple):
     evaluation_seconds: float = np.nan  # of the development part, with compilation
     checkpoint_seconds: float = np.nan  # but for the last one
     images_per_second: float = np.nan
-    skipped: int = 0  # steps that were not finite, with --on-nan skip
+    skipped: int = 0  # steps that were not finite, with --on-nan skip, or whose gradient was not, in float16
 
 
 class PairDifference(NamedTuple):

@@ -376,10 +376,10 @@ class Trainer:
         self._on_row(self, row)
 
     def _rate(self) -> float:
-        rate = float(np.asarray(self.start.rate_at(max(choices.updates_made(self.state.opt_state, self.step) - 1, 0))))
-        if self.setup.config.schedule != "reduce_on_plateau":
-            return rate
-        return rate * choices.plateau_scale(self.state.opt_state)
+        made = choices.updates_made(self.state.opt_state, self.step - self.skipped)
+        rate = float(np.asarray(self.start.rate_at(max(made - 1, 0))))
+        falls = self.setup.config.schedule == "reduce_on_plateau"
+        return rate * choices.plateau_scale(self.state.opt_state) if falls else rate
 
     def chosen(self) -> dict[str, Any]:
         """Return the weights to test: the best on dev or the last ones, or their average."""

@@ -18,6 +18,7 @@ class LossScaleState(NamedTuple):
     scale: Float[Array, ""]  # float32, the factor on the loss
     good_steps: Int[Array, ""]  # int32, steps since the scale changed
     inner: Any  # the state of the optimizer
+    skipped: Int[Array, ""]  # int32, steps whose gradient was not finite
 
 
 def loss_scaled(
@@ -25,9 +26,10 @@ def loss_scaled(
 ) -> optax.GradientTransformationExtraArgs:
     """Let `train_step` multiply the loss by a factor that is as large as finite gradients allow.
 
-    `train_step` divides the gradient of the scaled loss by the factor in float32, before ``update`` sees it; another
-    loop multiplies and divides by ``opt_state.scale`` itself. If the gradient is not finite, the step changes nothing
-    and halves the factor; after ``period`` finite gradients the factor doubles.
+    `train_step` multiplies the mean loss by it, and divides the gradient in float32, before ``update`` sees it; another
+    loop multiplies and divides by ``opt_state.scale`` itself. If the gradient is not finite, parameters and optimizer
+    stay and the factor halves, and `train_step` keeps the network's state and the averages, too; after ``period``
+    finite gradients the factor doubles.
 
     Args:
         optimizer: any transformation, a whole chain too: `train_step` refuses one within another.
@@ -50,10 +52,10 @@ def loss_scaled(
         raise ValueError(f"period={period} must be at least 1")
 
     def init(params) -> LossScaleState:
-        return LossScaleState(jnp.float32(scale), jnp.zeros((), jnp.int32), optimizer.init(params))
+        return LossScaleState(jnp.float32(scale), jnp.int32(0), optimizer.init(params), jnp.int32(0))
 
     def update(updates, state, params=None, **extra):
-        finite = jnp.array([jnp.isfinite(g).all() for g in jax.tree.leaves(updates)]).all()
+        finite = all_finite(updates)
         # an optimizer must not see what is not finite, even where its answer is thrown away
         safe = jax.tree.map(lambda g: jnp.where(finite, g, 0), updates)
         new, inner = optimizers.update(optimizer, safe, state.inner, params, **extra)
@@ -62,9 +64,15 @@ def loss_scaled(
         good = jnp.where(finite, state.good_steps + 1, 0)
         grows = good >= period
         factor = jnp.where(finite, jnp.where(grows, 2.0, 1.0), 0.5)
-        return new, LossScaleState(state.scale * factor, jnp.where(grows, 0, good), inner)
+        skipped = state.skipped + ~finite
+        return new, LossScaleState(state.scale * factor, jnp.where(grows, 0, good), inner, skipped)
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def all_finite(tree: Any) -> Array:
+    """Return whether every number of a tree is finite, as a bool on the device."""
+    return jnp.array([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]).all()
 
 
 def loss_scale(opt_state: Any) -> Array | None:

@@ -22,7 +22,7 @@ from jaxtyping import Array
 from jaxdl import data, losses, nn, optimizers
 from jaxdl.optimizers.loops import descending
 from jaxdl.training.measures import Measure, measure_of
-from jaxdl.training.scaling import loss_scale
+from jaxdl.training.scaling import all_finite, loss_scale
 from jaxdl.training.state import TrainState, strong
 
 Metrics = dict[str, Array]
@@ -111,7 +111,8 @@ def train_step(
         x = _prepare(batch, preprocess, augment, augment_key)
 
         forward = functools.partial(layer.apply, train=True, axis_name=axis_name)
-        gradient = _gradient(forward, sums_of, int(accumulate), loss_scale(state.opt_state))
+        scale = loss_scale(state.opt_state)
+        gradient = _gradient(forward, sums_of, int(accumulate), scale)
         carried = state.layer_state
         of_params = lambda params: gradient(params, carried, x, batch, layer_key)
         outputs = lambda params: forward(params, carried, x, key=layer_key)[0]
@@ -123,6 +124,9 @@ def train_step(
         params = optax.apply_updates(state.params, updates)
         judged = optimizers.eval_params(opt_state, params)
         average = _averaged(state.average, {"params": judged, "state": new_state}, average_decay)
+        if scale is not None:  # the optimizer leaves out a gradient that is not finite
+            new, old = (new_state, average), (state.layer_state, state.average)
+            new_state, average = jax.tree.map(functools.partial(jnp.where, all_finite(grads)), new, old)
         return strong(TrainState(state.step + 1, params, new_state, opt_state, average)), sums
 
     return step
@@ -159,12 +163,14 @@ def _gradient(forward, sums_of, parts: int, scale: Array | None):
         def weighted_sum(params):
             y, new_state = forward(params, layer_state, x, key=key)
             sums = sums_of(y, batch)
-            return sums["loss"] if scale is None else scale * sums["loss"], (sums, new_state)
+            # a mean's gradient in half precision, whatever the size of the batch
+            scaled = sums["loss"] if scale is None else scale / len(batch.weight) * sums["loss"]
+            return scaled, (sums, new_state)
 
         grads, (sums, new_state) = jax.grad(weighted_sum, has_aux=True)(params)
         grads = jax.tree.map(_wide, grads)  # half precision would round sums and counts
         if scale is not None:
-            grads = jax.tree.map(lambda g: g / scale, grads)
+            grads = jax.tree.map(lambda g: g * (len(batch.weight) / scale), grads)
         return grads, sums, new_state
 
     return gradient if parts == 1 else _in_parts(gradient, parts)
@@ -283,9 +289,10 @@ def _summing(loss, metrics: Measure | None, ignore_label: int | None) -> Callabl
         if ignore_label is not None:
             counts = _counted(label, ignore_label)
             label = jnp.where(counts, label, jnp.zeros((), label.dtype))  # a label that every loss accepts
+        of_loss = per_example(loss, y, label)  # first: it knows best which labels its outputs take
         measured = measure(y[0] if isinstance(y, tuple) else y, label)
         _check_names(measured)
-        found = {"loss": per_example(loss, y, label), **measured}
+        found = {"loss": of_loss, **measured}
         _check_pairs(found, (y, label))
         weight = jnp.asarray(batch.weight, _wide(found["loss"]).dtype)
         sums = {name: jnp.sum(weight * _mean_of_each(name, values, weight, counts)) for name, values in found.items()}

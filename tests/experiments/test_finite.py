@@ -1,6 +1,7 @@
 """Values that are not finite: skipped and counted, or the first one named by step and layer; and lack of memory."""
 
 import dataclasses
+import itertools
 import json
 import math
 
@@ -96,6 +97,8 @@ def test_on_nan_skip_counts_says_so_and_reports_it(run, here, tmp_path):
     train = [row for row in measured(tmp_path / "run") if row.split == "train"]
     assert [row.step for row in train if math.isnan(row.loss)] == bad, "a step that was skipped has no loss"
     assert [row.step for row in train] == list(range(1, len(rows) + 1))
+    changes = [row.step for before, row in itertools.pairwise(train) if row.learning_rate != before.learning_rate]
+    assert changes == [step for step in range(2, len(rows) + 1) if step not in bad], "a skipped step has no rate"
     (result,) = json.loads((tmp_path / "run" / "summary.json").read_text())["rows"]
     assert (result["skipped"], result["steps"], result["diverged_at"]) == (len(bad), len(rows), None)
     said = f"jaxdl.sgd skipped {len(bad)} of its {len(rows)} steps, which were not finite."

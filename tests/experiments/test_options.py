@@ -233,8 +233,10 @@ def test_every_row_goes_to_every_log(run, here, tmp_path, monkeypatch):
 def test_a_log_without_its_package_is_named_before_the_data_are_read(run, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboardX", None)  # an import of it fails as if it were not installed
     code, out, err = run(train_cnn.main, *SMALL, "--log", "tensorboard", "--out", tmp_path / "run")
-    assert code == 2 and "pip install 'jaxdl[tensorboard]'" in err
-    assert "epoch" not in out and not (tmp_path / "run").exists()
+    assert code == 2
+    assert "pip install 'jaxdl[tensorboard]'" in err
+    assert "epoch" not in out
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_first_line_comes_before_anything_slow(monkeypatch, capsys):
