@@ -8,7 +8,7 @@ import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -20,6 +20,8 @@ from jaxdl.runs.records import read_json, read_record
 from jaxdl.studies import statistics
 from jaxdl.studies.statistics import Interval
 from jaxdl.texts import quoted, shortened
+
+SURE: Final = 0.05
 
 
 class SeveralSeeds(NamedTuple):
@@ -66,8 +68,9 @@ def write(folder: Path) -> Path:
     seeds = [[str(seed), *(f"{100 * row.test_accuracy:.2f}" for row in one.rows)] for seed, one in found.items()]
     return pages.write(folder, [
         f"# {pages.plain(title)}",
-        "Means over seeds with bootstrap intervals, which cover the choice of seed: the split, the initial parameters, "
-        "the order of the data and all random layers. Each seed's own report is in its folder.",
+        "Means over seeds with Student's intervals, which cover the choice of seed: the split, the initial parameters, "
+        f"the order of the data and all random layers. An interval needs {statistics.MIN_SEEDS} seeds, and a mean of "
+        "accuracies near 100 % may have one that goes beyond. Each seed's own report is in its folder.",
         pages.table(header, [_row(name, _of(found, name)) for name in names]),
         *_differences(found, names),
         "## Each seed",
@@ -89,7 +92,7 @@ def _row(name: str, rows: Sequence[OptimizerResult]) -> list[str]:
 
 def _mean(values: Sequence[float]) -> Interval:
     known = [value for value in values if not math.isnan(value)]
-    return statistics.bootstrap(known) if known else Interval(math.nan, math.nan, math.nan)
+    return statistics.student(known) if known else Interval(math.nan, math.nan, math.nan)
 
 
 def _written(interval: Interval, digits: str) -> tuple[str, str]:
@@ -101,20 +104,26 @@ def _written(interval: Interval, digits: str) -> tuple[str, str]:
 
 def _differences(found: dict[int, RunSummary], names: Sequence[str]) -> list[str]:
     """Compare all pairs of optimizers seed by seed; a seed on which one diverged is left out and counted above."""
-    rows = []
+    tests = {}
     for a, b in itertools.combinations(names, 2):
         pairs = [(x.test_accuracy, y.test_accuracy) for x, y in zip(_of(found, a), _of(found, b), strict=True)]
         known = [pair for pair in pairs if not math.isnan(sum(pair))]
-        if len(known) < 2:
-            continue
-        difference = statistics.paired_difference(*np.array(known).T)
-        estimate, ends = _written(Interval(*(100 * value for value in difference)), "+.2f")
-        apart = "not told apart" if difference.contains(0) else f"{a if difference.low > 0 else b} is better"
-        rows.append([a, b, str(len(known)), estimate, ends, apart])
-    if not rows:
+        if len(known) >= 2:
+            tests[a, b] = statistics.paired_test(*np.array(known).T)
+    if not tests:
         return []
-    header = ["first", "second", "seeds", "first less second (%)", "95 % interval (%)", "verdict"]
+    adjusted = statistics.holm([1 if math.isnan(test.p_value) else test.p_value for test in tests.values()])
+    rows = []
+    for ((a, b), test), p in zip(tests.items(), adjusted.tolist(), strict=True):
+        estimate, ends = _written(Interval(*(100 * value for value in test.interval)), "+.2f")
+        better = f"{a if test.interval.estimate > 0 else b} is better"
+        few = test.seeds < statistics.MIN_SEEDS
+        verdict = "too few seeds" if few else better if p < SURE else "not told apart"
+        rows.append([a, b, str(test.seeds), estimate, ends, "–" if few else f"{p:.2g}", verdict])
+    header = ["first", "second", "seeds", "first less second (%)", "95 % interval (%)", "p", "verdict"]
     said = (
         "Test accuracies of the same seeds, which share split, initial parameters and batches; the interval covers the "
+        "choice of seed. p is of the paired t test, by Holm's method for as many pairs as there are here; below "
+        f"{SURE:g} it is a verdict."
     )
-    return ["## Paired differences", f"{said}choice of seed.", pages.table(header, rows, left=2)]
+    return ["## Paired differences", said, pages.table(header, rows, left=2)]
