@@ -29,6 +29,7 @@ other, other_state = nn.serial(logits=nn.Dense(10)).init(key, (3,))
 examples = data.Examples(x, labels)
 batch = data.Batch(x, labels, np.ones(4, np.float32), np.arange(4))
 optimizer = optimizers.adam(1e-3)
+unflattened = nn.serial(hidden=nn.Dense(32), logits=nn.Dense(10))
 train_state = training.create(key, net, optimizer, (8, 8, 3))
 step = training.train_step(net, optimizer)
 """
@@ -66,6 +67,7 @@ MISTAKES: Final = {
     "Losses and metrics": [
         ("labels as a column", "losses.softmax_cross_entropy(scores, labels[:, None])"),
         ("one label per pixel for one score per image", "losses.softmax_cross_entropy(scores, np.zeros((4, 8), int))"),
+        ("a flatten forgotten", "training.train_step(unflattened, optimizer)(training.create(key, unflattened, optimizer, (8, 8, 3)), batch, key)"),
         ("class numbers as floats", "losses.softmax_cross_entropy(scores, labels.astype(np.float32))"),
         ("weights of another number of classes", "losses.softmax_cross_entropy(scores, labels, class_weights=np.ones(3))"),
         ("a smoothing above 1", "losses.softmax_cross_entropy(scores, labels, label_smoothing=1.5)"),

@@ -127,6 +127,29 @@ def test_an_update_of_another_shape_is_named(update, shape, around):
         optimizers.update(tx, params, tx.init(params), params)
 
 
+def branching_factory(rate):
+    return optax.sgd(rate) if rate else optax.identity()
+
+
+def branching_update(rate):
+    tx = optax.sgd(1.0)
+    return optax.GradientTransformation(
+        tx.init, lambda g, state, params=None: tx.update(g if rate else -g, state, params)
+    )
+
+
+@pytest.mark.parametrize("factory", [branching_factory, branching_update])
+def test_an_optimizer_that_asks_python_about_its_rate_is_told_so(factory):
+    """A study passes the rates of all runs as one array; the message named what the loop offers."""
+    one = contenders.Contender("mine", factory, None)
+    with pytest.raises(ValueError, match="does not work here") as caught:
+        contenders.check(one, jnp.ones(2))
+    assert caught.value.__cause__ is not None
+    assert "as `if weight_decay:` does" in contenders.error_line(caught.value.__cause__)
+    if factory is branching_update:
+        assert "takes an array for a Python value, as `if rate:` does" in str(caught.value)
+
+
 ACCUMULATING = {
     "optax": lambda rate: optax.MultiSteps(optax.sgd(rate), 4),
     "jaxdl": lambda rate: optimizers.accumulate(optimizers.sgd(rate), 4),

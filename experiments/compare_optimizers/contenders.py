@@ -35,6 +35,10 @@ ON_REQUEST: Final = frozenset(
 )
 """Those of them that the default study leaves out, which would take half as long again; rprop is for whole batches."""
 
+TRACED: Final = (
+    "it takes an array for a Python value, as `if weight_decay:` does: the rate, and with --space joint the other "
+    "numbers of its space, are arrays of many runs; bind a number, as in NAME(weight_decay=0.01), or use jnp.where"
+)
 CODE_ERRORS: Final = (ArithmeticError, AssertionError, AttributeError, LookupError, NameError, RuntimeError, TypeError,
                       ValueError)  # fmt: skip
 """Errors that mistakes in an optimizer's code raise. JAX's own are subclasses of them."""
@@ -88,6 +92,10 @@ def check(one: Contender, params: Any, *, settings: int = 0) -> None:
 
 def error_line(error: BaseException) -> str:
     """Return one line about an error: its type and its message, or what a callback's traceback ends with."""
+    if isinstance(error, jax.errors.ConcretizationTypeError) or isinstance(
+        error.__cause__, jax.errors.ConcretizationTypeError
+    ):
+        return TRACED
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     inner = [line for line in lines if re.match(r"\w+(Error|Exception): ", line)]
     text = inner[-1] if inner else f"{type(error).__name__}: {lines[0] if lines else ''}"

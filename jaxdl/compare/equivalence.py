@@ -12,7 +12,7 @@ import optax
 from jaxdl.compare import trajectories
 from jaxdl.compare.accumulation import accumulation
 from jaxdl.compare.causes import explain, shown
-from jaxdl.compare.mappings import SCHEDULED, same_schedule
+from jaxdl.compare.mappings import act_alike
 from jaxdl.compare.settings import Known, common, differing, pair, stand_in
 
 VERDICTS: Final = ("identical", "equivalent", "different")
@@ -73,7 +73,8 @@ def equivalence(
     The verdict therefore holds for this stream, and ``str(record)`` reads "equivalent on this stream" with the keywords
     that were not exercised. An eps of 1e-8 next to gradients of 1 is below one ulp, and ``unseen``
     lists it; `streams.tiny`, parameters that start at 0, or float64 trees reveal it. It also lists two schedules,
-    unless their numbers are the same, up to rounding, at each of the first 10,000 steps.
+    unless their numbers are the same, up to rounding, at each of the first 10,000 steps, and two masks, unless they
+    choose the same of ``params``.
 
     Args:
         a: a ``GradientTransformation``, or a pair ``(factory, keywords)`` such as ``(optax.adam, {"learning_rate":
@@ -130,7 +131,8 @@ def equivalence(
     double = stand_in(*sides)
     found, *doubles = measure([left] if double is None else [left, double], right)
     if found.close():
-        return _record(found, params, verdict="equivalent" if found.ulps.any() else "identical", unseen=_unseen(*sides))
+        verdict = "equivalent" if found.ulps.any() else "identical"
+        return _record(found, params, verdict=verdict, unseen=_unseen(*sides, params))
     if cause := accumulation(left, right, params, stacked, micro_batches, lambda *given: measure(*given)[0].close()):
         return _record(found, params, verdict="different", **_place(found, params), cause=cause)
     faithful = all(np.allclose(d.ulps, found.ulps, 1e-6, d.limits.max(), equal_nan=True) for d in doubles)
@@ -188,7 +190,7 @@ def _record(found, params, *, step=None, leaf=None, cause=None, mapping=None, un
     )
 
 
-def _unseen(a, b) -> dict[str, tuple[Any, Any]]:
+def _unseen(a, b, params) -> dict[str, tuple[Any, Any]]:
     if not (isinstance(a, Known) and isinstance(b, Known)):
         return {}
     both = common(a.settings, b.settings)
@@ -196,4 +198,4 @@ def _unseen(a, b) -> dict[str, tuple[Any, Any]]:
         return {}
     first, second = both[0].options, both[1].options
     apart = ((name, first[name], second[name]) for name in differing(first, second))
-    return {name: (x, y) for name, x, y in apart if name not in SCHEDULED or not same_schedule(x, y)}
+    return {name: (x, y) for name, x, y in apart if not act_alike(name, x, y, params)}

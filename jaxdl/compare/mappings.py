@@ -16,6 +16,7 @@ import numpy as np
 
 from jaxdl.compare.settings import differing
 from jaxdl.optimizers import moments
+from jaxdl.optimizers.trees import called
 
 COMPARED: Final = 10_000  # steps at which two schedules are compared
 SCHEDULED: Final = ("learning_rate", "weight_decay", "adam_learning_rate", "adam_weight_decay")
@@ -56,8 +57,27 @@ def is_number(value: Any) -> bool:
     return isinstance(value, int | float | np.number) or (isinstance(value, jax.Array | np.ndarray) and value.ndim == 0)
 
 
-def same_schedule(x: Any, y: Any) -> bool:
-    """Return whether two schedules, of which one may be a number, agree up to rounding at the first 10,000 steps."""
+def act_alike(name: str, x: Any, y: Any, params: Any) -> bool:
+    """Return whether two values of a keyword that are not equal still mean the same.
+
+    Numbers do that agree in the precision of one that is an array; schedules, of which one may be a number, that agree
+    up to rounding at the first 10,000 steps; and masks that choose the same of ``params``.
+    """
+    if is_number(x) and is_number(y):
+        kinds = [one.dtype for one in (x, y) if hasattr(one, "dtype")]
+        return any(np.asarray(x).astype(kind) == np.asarray(y).astype(kind) for kind in kinds)
+    if name in ("mask", "weight_decay_mask"):
+        return _chosen(x, params) == _chosen(y, params)
+    return name in SCHEDULED and _same_schedule(x, y)
+
+
+def _chosen(mask: Any, params: Any) -> list[bool]:
+    """Return which leaves a mask chooses: a function of the parameters, a tree of flags, perhaps a prefix, or None."""
+    flags = jax.tree.broadcast(called(True if mask is None else mask, params), params)
+    return [bool(flag) for flag in jax.tree.leaves(flags)]
+
+
+def _same_schedule(x: Any, y: Any) -> bool:
     if not all(callable(one) or is_number(one) for one in (x, y)):
         return False
     counts = jnp.arange(COMPARED)

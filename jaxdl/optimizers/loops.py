@@ -198,6 +198,9 @@ def update(optimizer: GradientTransformation, grads: Any, state: Any, params: An
         extra = {name: argument for name, argument in extra.items() if name == "grad_fn"}
     try:
         updates, state = optimizer.update(grads, state, params, **taken(optimizer.update, extra))
+    except jax.errors.ConcretizationTypeError as error:
+        why = "takes an array for a Python value, as `if rate:` does; jnp.where and a number of Python's own do not"
+        raise ValueError(f"optimizer: its update {why}: {error}") from error
     except (TypeError, ValueError) as error:
         if str(error) == _PART or MaskedNode.__name__ in str(error):  # optax's line searches fail on the trees first
             raise ValueError(_PART) from error

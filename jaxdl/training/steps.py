@@ -113,9 +113,8 @@ def train_step(
         forward = functools.partial(layer.apply, train=True, axis_name=axis_name)
         scale = loss_scale(state.opt_state)
         gradient = _gradient(forward, sums_of, int(accumulate), scale)
-        carried = state.layer_state
-        of_params = lambda params: gradient(params, carried, x, batch, layer_key)
-        outputs = lambda params: forward(params, carried, x, key=layer_key)[0]
+        of_params = lambda params: gradient(params, state.layer_state, x, batch, layer_key)
+        outputs = lambda params: forward(params, state.layer_state, x, key=layer_key)[0]
         of_batch = _objective(of_params, outputs, lambda y: sums_of(y, batch), penalty, axis_name)
         point = optimizers.gradient_point(state.opt_state, state.params)
         grads, sums, new_state = of_batch.differentiate(point)
@@ -124,12 +123,17 @@ def train_step(
         params = optax.apply_updates(state.params, updates)
         judged = optimizers.eval_params(opt_state, params)
         average = _averaged(state.average, {"params": judged, "state": new_state}, average_decay)
-        if scale is not None:  # the optimizer leaves out a gradient that is not finite
-            new, old = (new_state, average), (state.layer_state, state.average)
-            new_state, average = jax.tree.map(functools.partial(jnp.where, all_finite(grads)), new, old)
-        return strong(TrainState(state.step + 1, params, new_state, opt_state, average)), sums
+        new = TrainState(state.step + 1, params, new_state, opt_state, average)
+        return strong(new if scale is None else _skipping(grads, state, new)), sums
 
     return step
+
+
+def _skipping(grads: Any, old: TrainState, new: TrainState) -> TrainState:
+    """Keep what else than parameters would change, where `loss_scaled` skips a gradient that is not finite."""
+    kept = functools.partial(jnp.where, all_finite(grads))
+    layer_state = jax.tree.map(kept, new.layer_state, old.layer_state)
+    return new._replace(layer_state=layer_state, average=jax.tree.map(kept, new.average, old.average))
 
 
 class _Objective(NamedTuple):
