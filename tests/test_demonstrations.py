@@ -251,6 +251,13 @@ def test_a_number_that_a_case_lacks_is_named(tmp_path):
         outcomes.arrays("a", "speed")
 
 
+@pytest.mark.parametrize(("seeds", "said"), [(2, True), (3, False)])
+def test_the_report_says_that_so_few_seeds_show_nothing(seeds, said, tmp_path):
+    assert main(["--out", str(tmp_path / "run"), "--seeds", str(seeds)]) == 0
+    text = (tmp_path / "run" / "report.md").read_text()
+    assert ("Fewer than 3 have no interval, so that most claims are not shown." in text) == said
+
+
 def test_numbers_that_are_edited_are_missed_and_rows_are_made_again(tmp_path):
     folder = tmp_path / "run"
     assert main(["--out", str(folder), "--seeds", "3"]) == 0

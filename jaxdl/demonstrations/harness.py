@@ -43,6 +43,7 @@ from jaxdl.runs import commandline, records
 from jaxdl.runs import folder as folders
 from jaxdl.runs.progress import seconds_of
 from jaxdl.runs.signals import StopRequest, catch_stop
+from jaxdl.studies import statistics
 from jaxdl.texts import quoted
 
 
@@ -279,13 +280,19 @@ def write(demonstration: Demonstration, description: str | None, folder: Path) -
         *(pages.plain(part) for part in about if not part.startswith(" ")),
         "## Claims",
         pages.table(header, rows, left=5),
-        pages.plain(f"{len(outcomes.seeds)} seeds, {outcomes.cpu_seconds:.0f} CPU seconds."),
+        pages.plain(f"{len(outcomes.seeds)} seeds, {outcomes.cpu_seconds:.0f} CPU seconds.{too_few(outcomes.seeds)}"),
         "## Figures",
         *(part if part.startswith("![") else pages.plain(part) for part in figures),
         "## Means over the seeds",
         pages.table(["case", "quantity", "mean", "least", "largest"], _means(outcomes), left=2),
         *pages.made(manifest, records.read_json(folder / folders.CONFIG)),
     ])  # fmt: skip
+
+
+def too_few(seeds: Sequence[int]) -> str:
+    """Return what the report adds where there are too few seeds for intervals."""
+    least = statistics.MIN_SEEDS
+    return "" if len(seeds) >= least else f" Fewer than {least} have no interval, so that most claims are not shown."
 
 
 def _write_rows(
