@@ -171,21 +171,26 @@ def test_every_seed_has_a_run_and_the_report_has_their_means(repeated):
         runs.load(repeated)
 
 
+@pytest.mark.parametrize("by", [seeds.ACCURACY, seeds.LOSS])
 @pytest.mark.parametrize("count", [2, 3, 4])
-def test_the_intervals_of_few_seeds_are_student_s_and_the_verdicts_holm_s(count):
+def test_the_intervals_of_few_seeds_are_student_s_and_the_verdicts_holm_s(count, by):
     """A bootstrap of three seeds is their smallest to their largest, which holds the mean in 71 % of all runs."""
     shares = {"a": [0.85, 0.81, 0.82, 0.84], "b": [0.84, 0.79, 0.805, 0.826], "c": [0.80, 0.71, 0.83, 0.75]}
     results = {
-        name: [OptimizerResult(name, share, 1.0, 10, 1.0, 1.0, 0.1) for share in values[:count]]
+        name: [
+            OptimizerResult(name, share if by is seeds.ACCURACY else math.nan, share, 10, 1.0, 1.0, 0.1)
+            for share in values[:count]
+        ]
         for name, values in shares.items()
     }
     low, high = scipy.stats.t.interval(
         0.95, count - 1, np.mean(shares["a"][:count]), scipy.stats.sem(shares["a"][:count])
     )
-    ends = seeds._row("a", results["a"])[2]
-    assert ends == ("–" if count == 2 else f"{100 * low:.2f} to {100 * high:.2f}")
+    ends = seeds._row("a", results["a"], by)[2]
+    written = f"{100 * low:.2f} to {100 * high:.2f}" if by is seeds.ACCURACY else f"{low:.4f} to {high:.4f}"
+    assert ends == ("–" if count == 2 else written)
     found = {seed: types.SimpleNamespace(rows=[row[seed] for row in results.values()]) for seed in range(count)}
-    _, _, table = seeds._differences(found, [*shares])
+    _, _, table = seeds._differences(found, [*shares], by)
     lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
     if count == 2:
         assert [line[-2:] for line in lines] == [["–", "too few seeds"]] * 3
@@ -195,9 +200,10 @@ def test_the_intervals_of_few_seeds_are_student_s_and_the_verdicts_holm_s(count)
     order = np.argsort(p)
     adjusted = np.minimum(np.maximum.accumulate(np.array(p)[order] * [3, 2, 1]), 1)[np.argsort(order)]
     assert [line[-2] for line in lines] == [f"{one:.2g}" for one in adjusted]
-    said = ["a is better" if one < 0.05 else "not told apart" for one in adjusted]
+    better = [f"{pair[by is seeds.LOSS]} is better" for pair in pairs]  # of losses the second, which is lower
+    said = [one if probability < 0.05 else "not told apart" for one, probability in zip(better, adjusted, strict=True)]
     assert [line[-1] for line in lines] == said
-    assert ("a is better" in said) == (count == 4)
+    assert (better[0] in said) == (count == 4)
 
 
 @pytest.mark.trains
