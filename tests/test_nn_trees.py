@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdl import nn
+from jaxdl import activations, nn
 from tests.nets import (
     IMAGES,
     KEY,
@@ -181,6 +181,9 @@ def test_a_tapped_layer_cannot_be_taken_apart_silently(tapped):
         (lambda: nn.serial(m=jnp.mean).out_shape((3,)), "in m: mean: .* the batch axis is lost"),
         (lambda: nn.function(lambda x: x.mean(0, keepdims=True)).out_shape((3,)), "the batch axis is lost"),
         (lambda: nn.parallel(lambda ys: ys[0].sum(0), a=nn.identity).out_shape((3,)), "combine: .* axis is lost"),
+        (lambda: nn.serial(a=activations.prelu), "got prelu, which needs slope, too"),
+        (lambda: nn.serial(a=activations.noisy_relu), "got noisy_relu, which needs x, too"),
+        (lambda: nn.parallel("sum", a=lambda x, *, rate: rate * x), "which needs rate, too: functools.partial"),
         (lambda: nn.at(net(), "stem/norn"), "path: got 'stem/norn', .*nearest: stem/norm"),
         (lambda: nn.at(net(), "stem/"), "path: got 'stem/'"),
         (lambda: nn.at(nn.Dense(2), "a"), "it has: no children"),

@@ -224,7 +224,26 @@ def as_layer(child: Any) -> Layer:
     if inspect.isclass(child) or getattr(child, "__annotations__", {}).get("return") in (Layer, "Layer"):
         name = getattr(child, "__name__", "it")
         raise ValueError(f"a child must be a Layer or a function of an array, got {name} itself: call {name}(...)")
+    if more := _more_arguments(child):
+        name = getattr(child, "__name__", "it")
+        raise ValueError(
+            f"a child must be a Layer or a function of an array, got {name}, which needs {', '.join(more)}, too: "
+            "functools.partial gives a number, and what is learnt or random is a layer of its own, such as nn.PReLU"
+        )
     return function(cast(Callable[[Array], Array], child))
+
+
+def _more_arguments(child: Callable[..., Any]) -> list[str]:
+    """List the arguments without which a function of an array cannot be called."""
+    try:
+        parameters = inspect.signature(child).parameters.values()
+    except ValueError:  # some of C's have no signature
+        return []
+    placed = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    first = next((one.name for one in parameters if one.kind in (*placed, inspect.Parameter.VAR_POSITIONAL)), None)
+    never = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    required = [one.name for one in parameters if one.default is one.empty and one.kind not in never]
+    return [name for name in required if name != first]
 
 
 def child_key(key: Array, name: str) -> Array:
