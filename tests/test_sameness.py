@@ -245,6 +245,7 @@ def _of_matrices(params):
         ("learning_rate", np.float32(0.01), 0.01, []),
         ("learning_rate", 0.01, jnp.float32(0.01), []),
         ("learning_rate", np.float64(0.01), 0.01 + 1e-12, ["learning_rate"]),
+        ("eps", np.int32(0), 1e-12, ["eps"]),
         ("mask", _of_matrices, lambda params: {"m": True, "v": False}, []),
         ("mask", _of_matrices, {"m": True, "v": False}, []),
         ("mask", None, lambda params: {"m": True, "v": True}, []),

@@ -64,7 +64,7 @@ def act_alike(name: str, x: Any, y: Any, params: Any) -> bool:
     up to rounding at the first 10,000 steps; and masks that choose the same of ``params``.
     """
     if is_number(x) and is_number(y):
-        kinds = [one.dtype for one in (x, y) if hasattr(one, "dtype")]
+        kinds = [one.dtype for one in (x, y) if hasattr(one, "dtype") and jnp.issubdtype(one.dtype, jnp.floating)]
         return any(np.asarray(x).astype(kind) == np.asarray(y).astype(kind) for kind in kinds)
     if name in ("mask", "weight_decay_mask"):
         return _chosen(x, params) == _chosen(y, params)
