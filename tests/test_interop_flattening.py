@@ -215,3 +215,19 @@ def test_places_that_share_parameters_must_read_one_order():
     net = nn.serial(flat=nn.flatten, body=nn.shared(nn.parallel("sum", first=two, again=two)))
     params, state = net.init(jax.random.key(0), IMAGE)
     interop.to_torch(net, params, state, IMAGE, {"body/first": "fc"})
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [nn.pick(1), nn.pick(1, lambda n: 2 * n), nn.pick(1, lambda n: n[:, None])],
+    ids=["as it is", "2n", "(1,)"],
+)
+def test_one_number_beside_a_sequence_has_no_order(beside):
+    """Such as the sequence's length, with which it goes to an LSTM."""
+    embed = nn.serial(words=nn.pick(0), table=nn.Embedding(9, 4))
+    net = nn.serial(both=nn.parallel(tuple, embed=embed, number=beside), first=nn.pick(0), fc=nn.Dense(3))
+    assert flattening.orders(net, ((7,), ())) == {}
+    read = nn.serial(both=nn.parallel(tuple, embed=embed, lengths=nn.pick(1)), lstm=nn.LSTM(5, lengths=True))
+    params, state = read.init(jax.random.key(0), ((7,), ()))
+    theirs = interop.to_torch(read, params, state, ((7,), ()), {"both/embed/table": "table", "lstm": "lstm"})
+    np.testing.assert_array_equal(theirs["table.weight"], params["both"]["embed"]["table"]["table"])

@@ -164,6 +164,7 @@ def test_what_can_be_concluded(study):
     # 4 optimizers have 6 pairs on each of 2 problems; the twins are equal, and all others differ by far
     assert "makes 12 comparisons" in text
     assert "**10 of 12 are decided**" in text
+    assert "one family and all others another, each with half of 5 %, which doubles their p after Holm." in text
     assert "About the other 2 nothing can be concluded" in text
     found = judging.judged(records.read(study))
     assert {(one.first, one.second) for one in found if not one.decided} == {("jaxdl.sgd", "optax.sgd")}

@@ -36,19 +36,25 @@ def concluded(study: StudyContents, folder: Path) -> list[str]:
     header = ["problem", "better", "worse", "difference", "interval", "effect (SD)", "p", "p after Holm"]
     shown = f" The table shows the {MOST} with the smallest p." if len(decided) > MOST else ""
     table = [pages.table(header, rows, left=3)] if rows else []
-    return [title, _said(made, len(decided)) + shown, *table]
+    return [title, _said(made, len(decided), len(judging.families(study))) + shown, *table]
 
 
-def _said(made: list[judging.Judged], decided: int) -> str:
+def _said(made: list[judging.Judged], decided: int, families: int) -> str:
     alone = sum(not one.test.interval.contains(0) for one in made)
     by_chance = num.number(round(judging.LEVEL * len(made), 1))
+    halves = (
+        "Pairs that were named before the runs are one family and all others another, each with half of 5 %, which "
+        "doubles their p after Holm. "
+        if families > 1
+        else ""
+    )
     return (
         f"The study makes {num.counted(made, 'comparison')} of two optimizers on a problem. Taken one by one, {alone} "
         f"of their intervals exclude 0; if all optimizers were equal, about {by_chance} would. After Holm's "
         f"correction, **{decided} of {len(made)} are decided**; if all optimizers were equal, at most one study in "
-        f"twenty would decide any. About the other {len(made) - decided} nothing can be concluded: optimizers that are "
-        "not told apart need not be equal, and more seeds may tell them apart. Each conclusion is about its problem, "
-        "at this number of steps and at the tuned rates, over the choice of the seed."
+        f"twenty would decide any. {halves}About the other {len(made) - decided} nothing can be concluded: optimizers "
+        "that are not told apart need not be equal, and more seeds may tell them apart. Each conclusion is about its "
+        "problem, at this number of steps and at the tuned rates, over the choice of the seed."
     )
 
 

@@ -11,6 +11,8 @@ from experiments.compare_optimizers.records import Pair, StudyContents
 from jaxdl.studies import statistics
 from jaxdl.studies.statistics import Interval, PairedTest
 
+Test = tuple[str, str, str, PairedTest]  # problem, first, second, first less second
+
 LEVEL: Final = 0.05
 """A comparison with an adjusted p-value of at most this is decided."""
 
@@ -71,14 +73,18 @@ def judged(study: StudyContents) -> list[Judged]:
     family gets half of 5 % by doubling its adjusted p-values, so that a study of equal optimizers decides any pair with
     a probability of at most 5 %. If one family is empty, the other gets all.
     """
-    named = dict.fromkeys([*study.twins, *study.planted])
-    others = [pair for pair in itertools.combinations(study.optimizers, 2) if not {pair, pair[::-1]} & {*named}]
-    families = [tests for tests in (_tests(study, named), _tests(study, others)) if tests]
-    found = []
-    for tests in families:
-        adjusted = np.minimum(1.0, len(families) * statistics.holm([test.p_value for *_, test in tests]))
+    found, both = [], families(study)
+    for tests in both:
+        adjusted = np.minimum(1.0, len(both) * statistics.holm([test.p_value for *_, test in tests]))
         found += [Judged(*one, float(p)) for one, p in zip(tests, adjusted, strict=True)]
     return found
+
+
+def families(study: StudyContents) -> list[list[Test]]:
+    """Return the tests of the pairs that were named before the runs, and those of all others, without empty lists."""
+    named = dict.fromkeys([*study.twins, *study.planted])
+    others = [pair for pair in itertools.combinations(study.optimizers, 2) if not {pair, pair[::-1]} & {*named}]
+    return [tests for tests in (_tests(study, named), _tests(study, others)) if tests]
 
 
 def of_pairs(study: StudyContents, pairs: Iterable[Pair]) -> list[Judged]:
@@ -99,8 +105,8 @@ def coverage(seeds: int) -> str:
     )
 
 
-def _tests(study: StudyContents, pairs: Iterable[Pair]) -> list[tuple[str, str, str, PairedTest]]:
-    """Return problem, first, second and the test of first less second, over the seeds that both have."""
+def _tests(study: StudyContents, pairs: Iterable[Pair]) -> list[Test]:
+    """Return the tests of some pairs, problem by problem, over the seeds that both have."""
     values: dict[tuple[str, str], dict[int, float]] = {}
     for run in study.select(stage="final"):
         values.setdefault((run.problem, run.optimizer), {})[run.seed] = run.value

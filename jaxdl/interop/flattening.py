@@ -112,6 +112,8 @@ def _behind_leaf(layer: nn.Layer, path: str, order: _Order, in_shape: Any, found
         found[path] = places
     now = _Order(None, first or len(out_shape) == 3, kind in _FIRST or order.convolved, order.lost)
     same = tuple(out_shape) == tuple(in_shape)
+    if not in_shape:  # a number, such as a sequence's length, has no order
+        return now
     if parameters or kind == "dense" or layer.op.input_dtype != jnp.float32:
         return now._replace(places=places if same and kind != "dense" else None)
     if same and (places is None or len(in_shape) > 1) and not _turns(layer, in_shape):

@@ -87,7 +87,7 @@ class _Framework(NamedTuple):
     flattened: Callable[..., Mapping[str, np.ndarray]]  # (layer, in_shape) -> places of entries that stand elsewhere
 
 
-def from_torch(tensors: Mapping[str, Any], layer: nn.Layer, in_shape: Sequence[int], names: Names) -> tuple[Any, Any]:
+def from_torch(tensors: Mapping[str, Any], layer: nn.Layer, in_shape: Any, names: Names) -> tuple[Any, Any]:
     """Convert a PyTorch state dict to the params and state of ``layer``.
 
     Convolution kernels are transposed from (o, i, h, w) to (h, w, i, o) and dense kernels from (o, i) to (i, o); after
@@ -99,7 +99,7 @@ def from_torch(tensors: Mapping[str, Any], layer: nn.Layer, in_shape: Sequence[i
     Args:
         tensors: name → array, as from `read`, or tensor of PyTorch.
         layer: the network.
-        in_shape: shape of the one input that the weights are for, such as ``(224, 224, 3)``.
+        in_shape: shape of the one input that the weights are for, such as ``(224, 224, 3)``, or a tuple of several.
         names: maps paths of leaves to names in ``tensors``: a dict, or a function of the layer, such as
             `torchvision.resnet`; "" is the path of a network that is one leaf, and the name of tensors without prefix.
 
@@ -127,7 +127,7 @@ def from_torch(tensors: Mapping[str, Any], layer: nn.Layer, in_shape: Sequence[i
     return _fill(_unwrapped(wanted, {name for slot in slots for name in slot.names}), layer, in_shape, slots)
 
 
-def to_torch(layer: nn.Layer, params: Any, state: Any, in_shape: Sequence[int], names: Names) -> dict[str, Any]:
+def to_torch(layer: nn.Layer, params: Any, state: Any, in_shape: Any, names: Names) -> dict[str, Any]:
     """Return the PyTorch state dict of a network, as arrays by name. See `from_torch`.
 
     Raises:
@@ -144,9 +144,7 @@ def to_torch(layer: nn.Layer, params: Any, state: Any, in_shape: Sequence[int], 
     return _export(params, state, _slots(layer, in_shape, _named(names, layer), _PYTORCH))
 
 
-def from_keras(
-    tensors: Mapping[str, ArrayLike], layer: nn.Layer, in_shape: Sequence[int], names: Names
-) -> tuple[Any, Any]:
+def from_keras(tensors: Mapping[str, ArrayLike], layer: nn.Layer, in_shape: Any, names: Names) -> tuple[Any, Any]:
     """Convert Keras' arrays ``LAYER/kernel``, ... to params and state. See `from_torch`.
 
     Keras' layouts are ours, except for transposed convolutions and GRUs (``reset_after=True``). The name of a recurrent
@@ -164,7 +162,7 @@ def from_keras(
     return _fill(dict(tensors), layer, in_shape, _slots(layer, in_shape, _named(names, layer), _KERAS))
 
 
-def to_keras(layer: nn.Layer, params: Any, state: Any, in_shape: Sequence[int], names: Names) -> dict[str, Any]:
+def to_keras(layer: nn.Layer, params: Any, state: Any, in_shape: Any, names: Names) -> dict[str, Any]:
     """Return a network's arrays under Keras' names ``LAYER/kernel``, ..., for `write_keras`. See `from_keras`.
 
     Raises:
@@ -201,7 +199,7 @@ def renamed(layer: nn.Layer, rename: Callable[[str], str | None], what: str) -> 
     return {path: name for path, name in names.items() if name is not None}
 
 
-def _fill(tensors: dict[str, ArrayLike], layer: nn.Layer, in_shape: Sequence[int], slots: list[_Slot]):
+def _fill(tensors: dict[str, ArrayLike], layer: nn.Layer, in_shape: Any, slots: list[_Slot]):
     needed = {}
     for slot in slots:
         theirs = jax.eval_shape(slot.to_theirs, slot.like)
@@ -285,7 +283,7 @@ def _named(names: Names, layer: nn.Layer) -> Mapping[str, str]:
     return found
 
 
-def _slots(layer: nn.Layer, in_shape: Sequence[int], names: Mapping[str, str], framework: _Framework) -> list[_Slot]:
+def _slots(layer: nn.Layer, in_shape: Any, names: Mapping[str, str], framework: _Framework) -> list[_Slot]:
     """Return the arrays of all named layers, in the network's order."""
     trees = dict(zip(("params", "state"), _abstract(layer, in_shape), strict=True))
     flattened = framework.flattened(layer, in_shape)
@@ -343,7 +341,7 @@ def _present_name(name: str) -> str:
     return re.sub(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)", r"\1\2", name)
 
 
-def _abstract(layer: nn.Layer, in_shape: Sequence[int]) -> tuple[Any, Any]:
+def _abstract(layer: nn.Layer, in_shape: Any) -> tuple[Any, Any]:
     return jax.eval_shape(lambda: layer.init(jax.random.key(0), tuple(in_shape)))
 
 

@@ -1,7 +1,6 @@
 """Load a network's weights from any file that `read` understands, and save them as safetensors."""
 
 import os
-from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -14,7 +13,7 @@ from jaxdl.interop import files, layouts
 
 
 def load(
-    path: str | os.PathLike, layer: nn.Layer, in_shape: Sequence[int], names: layouts.Names | None = None
+    path: str | os.PathLike, layer: nn.Layer, in_shape: Any, names: layouts.Names | None = None
 ) -> tuple[Any, Any]:
     """Load the params and state of a network from a file of weights.
 
@@ -80,12 +79,12 @@ def save(path: str | os.PathLike, params: Any, state: Any) -> None:
     files.write_safetensors(path, named, metadata={"format": "jaxdl"})
 
 
-def _advice(in_shape: Sequence[int]) -> str:
+def _advice(in_shape: Any) -> str:
     hint = channels_last_hint(in_shape)
-    return f"; in_shape={tuple(in_shape)}: {hint}" if hint else ""
+    return f"; in_shape={in_shape}: {hint}" if hint else ""
 
 
-def _own(path: str | os.PathLike, tensors: files.Tensors, layer: nn.Layer, in_shape: Sequence[int]) -> tuple[Any, Any]:
+def _own(path: str | os.PathLike, tensors: files.Tensors, layer: nn.Layer, in_shape: Any) -> tuple[Any, Any]:
     params, state = jax.eval_shape(lambda: layer.init(jax.random.key(0), tuple(in_shape)))
     tree = {"params": params, "state": state}
     like = _named(tree)

@@ -1,6 +1,5 @@
 """The state that training carries from step to step."""
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -25,7 +24,7 @@ def create(
     key: Array,
     layer: nn.Layer,
     optimizer: optax.GradientTransformation,
-    in_shape: Sequence[int],
+    in_shape: Any,
     *,
     average: bool = False,
 ) -> TrainState:
@@ -35,7 +34,7 @@ def create(
         key: random key for the parameters.
         layer: the network.
         optimizer: any optax transformation.
-        in_shape: shape of one input, without a batch axis.
+        in_shape: shape of one input, without a batch axis, or a tuple or dict of several.
         average: whether to keep a Polyak average, which starts at the initial values; `train_step` sets its decay.
 
     Examples:
