@@ -8,7 +8,7 @@ at saddles and gets stuck in false minima. Each seed draws starting points. Step
 best rate of one grid, at which even plain descent jumps the barrier. Half a minute on one core; the figures show paths,
 and an animation the escape from the false minimum.
 
-(Lecture rows E2-E8, E13; the measuring functions are those of `benchmarks.claims`.)
+(Lecture rows E2-E8, E13; the measuring functions are those of benchmarks.claims.)
 """
 
 import dataclasses

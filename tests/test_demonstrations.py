@@ -258,6 +258,15 @@ def test_the_report_says_that_so_few_seeds_show_nothing(seeds, said, tmp_path):
     assert ("Fewer than 3 have no interval, so that most claims are not shown." in text) == said
 
 
+@pytest.mark.parametrize(("options", "said"), [(["--gap", "2.5"], "--gap 2.5"), (["--seeds", "4"], "")])
+def test_the_description_is_of_the_default_options_and_the_report_says_where_others_came(options, said, tmp_path):
+    assert main(["--out", str(tmp_path / "run"), *options]) == 0
+    text = (tmp_path / "run" / "report.md").read_text().replace("\\", "")
+    described = f"It *says* little.\n\nThe text above describes the default options. This run has others: {said}.\n"
+    assert (described in text) == bool(said)
+    assert ("default options" in text) == bool(said)
+
+
 def test_numbers_that_are_edited_are_missed_and_rows_are_made_again(tmp_path):
     folder = tmp_path / "run"
     assert main(["--out", str(folder), "--seeds", "3"]) == 0

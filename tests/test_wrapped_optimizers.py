@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 import pytest
 
@@ -194,3 +195,39 @@ def test_a_schedule_over_an_optimizer_that_accumulates_is_warned_of(name, monkey
     with contextlib.nullcontext() if name == "none" else slow:
         contenders.check(one, params, settings=2)
     contenders.check(one, params)
+
+
+ASKING = {
+    "schedule-free": lambda: optimizers.schedule_free_sgd(0.1),
+    "optax's schedule-free": lambda: optax.contrib.schedule_free_sgd(0.1),
+    "average": lambda: optimizers.chain(optimizers.sgd(0.1), optimizers.polyak_average(0.9)),
+    "look ahead": lambda: optimizers.nesterov(0.1, convention="paper"),
+}
+IN_FULL = {"conv": {"kernel": True}, "head": {"kernel": False, "bias": False}}
+PREFIX = {"conv": True, "head": False}
+LABELS = {True: "asks", False: "plain"}
+
+
+@pytest.mark.parametrize("name", ASKING)
+@pytest.mark.parametrize("library", [optimizers, optax])
+@pytest.mark.parametrize("around", ["partition", "masked"])
+def test_groups_given_by_a_prefix_are_those_given_in_full(name, library, around):
+    """A mask of a whole part was taken for arrays of another tree, when the parameters to evaluate were read."""
+    params = {"conv": {"kernel": jnp.array([1.0, 2.0])}, "head": {"kernel": jnp.ones(3), "bias": jnp.zeros(())}}
+    found = []
+    for groups in (IN_FULL, PREFIX):
+        if around == "masked":
+            tx = library.masked(ASKING[name](), groups)
+        else:
+            labels = jax.tree.map(LABELS.get, groups)
+            tx = library.partition({"asks": ASKING[name](), "plain": optimizers.sgd(0.1)}, labels)
+        carried, state = params, tx.init(params)
+        for _ in range(3):
+            point = optimizers.gradient_point(state, carried)
+            updates, state = optimizers.update(tx, jax.tree.map(lambda w: w - 3, point), state, carried)
+            carried = optax.apply_updates(carried, updates)
+        found.append((point, optimizers.eval_params(state, carried), carried))
+    jax.tree.map(lambda a, b: np.testing.assert_array_equal(a, b), *found)
+    point, judged, carried = found[1]
+    differs = point if name == "look ahead" else judged
+    assert (differs["conv"]["kernel"] != carried["conv"]["kernel"]).all()

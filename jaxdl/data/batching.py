@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 from numbers import Integral
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from jaxdl.data.splits import Examples, check_examples, check_whole, permutation, shown
@@ -12,7 +13,7 @@ from jaxdl.data.splits import Examples, check_examples, check_whole, permutation
 class Batch(NamedTuple):
     """One batch of numpy arrays; images keep the type of the source."""
 
-    image: np.ndarray  # (B, H, W, C), uint8 or float32, or float32 (B, features)
+    image: Any  # (B, H, W, C), uint8 or float32, or float32 (B, features); a tuple or dict of several inputs' arrays
     label: np.ndarray  # (B,) int32; of real targets float32 (B,) or (B, targets)
     weight: np.ndarray  # (B,) float32: 1, or 0 for padding, which must not count
     index: np.ndarray  # (B,) int32: position in the epoch, independent of the number of devices
@@ -99,7 +100,12 @@ def take(examples: Examples, rows: Rows) -> Batch:
     """
     if not isinstance(rows, Rows):
         raise ValueError(f"rows is a {type(rows).__name__}; expected data.Rows, as data.batch_rows gives them")
-    return Batch(examples.images[rows.row], examples.labels[rows.row], rows.weight, rows.index)
+    return Batch(_of_rows(examples.images, rows.row), examples.labels[rows.row], rows.weight, rows.index)
+
+
+def _of_rows(images: Any, row: Any) -> Any:
+    """Return these rows of an array, or of each array of a tree of several inputs."""
+    return jax.tree.map(lambda one: one[row], images)
 
 
 def stack_rows(batches: Sequence[Rows], columns: int) -> Rows:
@@ -182,4 +188,4 @@ def _padded_batches(examples: Examples, batch_size: int) -> Iterator[Batch]:
         index = np.arange(first, first + batch_size, dtype=np.int32)
         rows = np.minimum(index, count - 1)
         weight = (index < count).astype(np.float32)
-        yield Batch(examples.images[rows], examples.labels[rows], weight, index)
+        yield Batch(_of_rows(examples.images, rows), examples.labels[rows], weight, index)

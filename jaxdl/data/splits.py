@@ -5,13 +5,18 @@ from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from jaxdl.data.dataset import Dataset, is_classes
 
 
 class Examples(NamedTuple):
-    """Images, or features, with their labels."""
+    """Images, or features, with their labels.
+
+    A network of several inputs takes a tuple or a dict of arrays in place of the images, such as sequences
+    ``(N, time)`` with their lengths ``(N,)``; `batches`, `eval_batches` and training steps serve it.
+    """
 
     images: Any  # uint8 or float32 (N, H, W, C), or float32 (N, features); or a `streaming.StreamedImages`
     labels: np.ndarray  # int32 (N,); of real targets float32 (N,) or (N, targets)
@@ -159,8 +164,12 @@ def check_examples(examples: Any) -> None:
         raise ValueError("examples is a Splits; expected one of its parts, such as splits.train")
     if not (hasattr(examples, "images") and hasattr(examples, "labels")):
         raise ValueError(f"examples is a {type(examples).__name__}; expected data.Examples(images, labels)")
-    if len(examples.images) != len(examples.labels):
-        raise ValueError(f"examples has {len(examples.images)} images, but {len(examples.labels)} labels")
+    for part in jax.tree.leaves(examples.images):
+        if not hasattr(part, "shape") and not hasattr(part, "__len__"):
+            got = f"got {type(examples.images).__name__} of {type(part).__name__}"
+            raise ValueError(f"examples.images: {got}, allowed are an array, or a tuple or dict of arrays")
+        if len(part) != len(examples.labels):
+            raise ValueError(f"examples has {len(part)} images, but {len(examples.labels)} labels")
 
 
 def _divide(

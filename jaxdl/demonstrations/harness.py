@@ -277,7 +277,7 @@ def write(demonstration: Demonstration, description: str | None, folder: Path) -
     header = ["claim", "row", "measured", "estimate [95 % interval]", "verdict"]
     return pages.write(folder, [
         f"# {pages.plain(title).rstrip('.')}",
-        *(pages.plain(part) for part in about if not part.startswith(" ")),
+        *(pages.plain(part) for part in (*about, *other_options(config)) if not part.startswith(" ")),
         "## Claims",
         pages.table(header, rows, left=5),
         pages.plain(f"{len(outcomes.seeds)} seeds, {outcomes.cpu_seconds:.0f} CPU seconds.{too_few(outcomes.seeds)}"),
@@ -293,6 +293,13 @@ def too_few(seeds: Sequence[int]) -> str:
     """Return what the report adds where there are too few seeds for intervals."""
     least = statistics.MIN_SEEDS
     return "" if len(seeds) >= least else f" Fewer than {least} have no interval, so that most claims are not shown."
+
+
+def other_options(config: Any) -> list[str]:
+    """Return what the report adds to the description, which is of the default options, for a run with others."""
+    given = command_of(dataclasses.replace(config, seeds=type(config)().seeds))
+    options = given.partition(f"experiments.{_name(config)}")[2].strip()
+    return [f"The text above describes the default options. This run has others: {options}."] if options else []
 
 
 def _write_rows(

@@ -342,7 +342,7 @@ def _present_name(name: str) -> str:
 
 
 def _abstract(layer: nn.Layer, in_shape: Any) -> tuple[Any, Any]:
-    return jax.eval_shape(lambda: layer.init(jax.random.key(0), tuple(in_shape)))
+    return jax.eval_shape(lambda: layer.init(jax.random.key(0), in_shape))
 
 
 def _get(tree: Any, path: Sequence[str], default: Any = None) -> Any:

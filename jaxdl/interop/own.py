@@ -85,7 +85,7 @@ def _advice(in_shape: Any) -> str:
 
 
 def _own(path: str | os.PathLike, tensors: files.Tensors, layer: nn.Layer, in_shape: Any) -> tuple[Any, Any]:
-    params, state = jax.eval_shape(lambda: layer.init(jax.random.key(0), tuple(in_shape)))
+    params, state = jax.eval_shape(lambda: layer.init(jax.random.key(0), in_shape))
     tree = {"params": params, "state": state}
     like = _named(tree)
     layouts.check_match(*({name: array.shape for name, array in each.items()} for each in (tensors, like)))

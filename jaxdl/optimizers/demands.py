@@ -141,12 +141,18 @@ def map_own(function: Callable[[Any, Any], Any], params: Any, own: Any) -> Any:
 
 
 def _beside(leaves: list[Any], structure: Any, own: Any) -> list[Any]:
-    """Return the leaves of a node's tree that belong to those of the parameters."""
+    """Return the leaves of a node's tree that belong to those of the parameters.
+
+    A MaskedNode may stand for a whole part of them, where labels or a mask are a prefix of the parameters' tree.
+    """
+    masked = lambda node: isinstance(node, MaskedNode)
     try:
-        found = structure.flatten_up_to(own)
+        whole = jax.tree.broadcast(own, jax.tree.unflatten(structure, leaves), is_leaf=masked)
+        found = jax.tree.leaves(whole, is_leaf=masked)
     except ValueError:
         found = None
-    if found is None or any(not _fits(w, its) for w, its in zip(leaves, found, strict=True)):
+    alike = found is not None and len(found) == len(leaves) and all(map(_fits, leaves, found))
+    if found is None or not alike:
         raise ValueError(
             "optimizer: its state asks for a gradient point or for parameters to evaluate, and its arrays are not like "
             "the parameters, as within optax.flatten or split_real_and_imaginary"

@@ -43,7 +43,7 @@ def create(
         >>> int(state.step), list(state.params)
         (0, ['fc1', 'logits'])
     """
-    params, state = layer.init(key, tuple(in_shape))
+    params, state = layer.init(key, in_shape)
     return start(params, state, optimizer, average=average)
 
 

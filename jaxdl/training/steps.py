@@ -265,16 +265,20 @@ def eval_step(
     return step
 
 
-def _prepare(batch: data.Batch, preprocess, augment, key) -> Array:
+def _prepare(batch: data.Batch, preprocess, augment, key) -> Any:
     if not hasattr(batch, "image"):
         got = f"got a {type(batch).__name__}, allowed are data.Batch(image, label, weight, index)"
         raise ValueError(f"batch: {got}, as data.batches makes them; data.from_arrays takes arrays")
-    x = jnp.asarray(batch.image)
+    x = jax.tree.map(jnp.asarray, batch.image)
     if augment is not None:
         keys = jax.vmap(jax.random.fold_in, (None, 0))(key, batch.index)
         x = jax.vmap(augment)(keys, x)
     x = x if preprocess is None else preprocess(x)
-    return _without_padding(x, batch.weight)
+    if isinstance(x, jax.Array):
+        return _without_padding(x, batch.weight)
+    # of several inputs, whole numbers stay: a length of 0 would make a mean over steps NaN
+    floats = lambda one: jnp.issubdtype(one.dtype, jnp.inexact)
+    return jax.tree.map(lambda one: _without_padding(one, batch.weight) if floats(one) else one, x)
 
 
 def _without_padding(x: Array, weight: ArrayLike) -> Array:

@@ -1,0 +1,101 @@
+"""Networks of several inputs in the library's own loop: sequences with their lengths, an image beside numbers."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxdl import data, losses, nn, training
+
+COUNT, TIME, SYMBOLS = 22, 5, 7
+DRAW = np.random.default_rng(0)
+TOKENS, LENGTHS = DRAW.integers(0, SYMBOLS, (COUNT, TIME)), DRAW.integers(1, TIME + 1, COUNT)
+LABELS = DRAW.integers(0, 3, COUNT).astype(np.int32)
+
+
+def mean_over_steps(x):
+    words, lengths = x
+    inside = jnp.arange(words.shape[1])[None] < lengths[:, None]
+    return (words * inside[..., None]).sum(1) / lengths[:, None]  # NaN for a length of 0
+
+
+def reader(embed, lengths):
+    words = nn.parallel(tuple, embed=nn.pick(embed, nn.Embedding(SYMBOLS, 4)), lengths=nn.pick(lengths))
+    return nn.serial(words=words, mean=nn.function(mean_over_steps), logits=nn.Dense(3))
+
+
+CASES = {
+    "a tuple": (reader(0, 1), (TOKENS, LENGTHS), ((TIME,), ())),
+    "a dict": (
+        reader("tokens", "lengths"), {"tokens": TOKENS, "lengths": LENGTHS}, {"tokens": (TIME,), "lengths": ()}
+    ),
+}  # fmt: skip
+
+
+def by_hand(net, optimizer, state, inputs, labels):
+    def loss(params):
+        logits, _ = net.apply(params, state.layer_state, inputs, train=True, key=jax.random.key(0))
+        return losses.softmax_cross_entropy(logits, labels).mean()
+
+    updates, _ = optimizer.update(jax.grad(loss)(state.params), state.opt_state, state.params)
+    return optax.apply_updates(state.params, updates)
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(("strategy", "devices"), [("jit", 1), ("pmap", 2), ("shard_map", 2), ("jit", 2)])
+@pytest.mark.parametrize("resident", [False, True])
+def test_a_step_on_several_inputs_is_that_of_a_loop_of_one_s_own(case, strategy, devices, resident):
+    net, inputs, in_shape = CASES[case]
+    examples, optimizer = data.Examples(inputs, LABELS), optax.sgd(0.5)
+    state = training.create(jax.random.key(0), net, optimizer, in_shape)
+    kept = examples if resident else None
+    parallel = training.data_parallel(
+        training.train_step(net, optimizer), strategy=strategy, devices=devices, examples=kept
+    )
+    rows = next(data.batch_rows(COUNT, 8, seed=0, epoch=0))
+    batch = next(data.batches(examples, 8, seed=0, epoch=0))
+    jax.tree.map(np.testing.assert_array_equal, batch.image, jax.tree.map(lambda one: one[rows.row], inputs))
+    given = parallel.shard(rows if resident else batch)
+    after, sums = parallel.step(parallel.place(state), given, parallel.place(jax.random.key(1)))
+    expected = by_hand(net, optimizer, state, batch.image, batch.label)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), after.params, expected)
+    assert float(sums["weight"]) == 8
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_padding_of_the_last_batch_does_not_count(case):
+    net, inputs, in_shape = CASES[case]
+    variables = net.init(jax.random.key(0), in_shape)
+    found, outputs = training.evaluate(
+        training.eval_step(net), variables, data.eval_batches(data.Examples(inputs, LABELS), 8)
+    )
+    logits, _ = net.apply(*variables, jax.tree.map(jnp.asarray, inputs))
+    np.testing.assert_allclose(outputs, logits, rtol=1e-5, atol=1e-6)
+    assert found["loss"] == pytest.approx(float(losses.softmax_cross_entropy(logits, LABELS).mean()), rel=1e-5)
+
+
+def test_an_image_that_is_nan_where_it_does_not_count_leaves_the_gradient_finite():
+    net = nn.parallel(
+        "sum", image=nn.pick(0, nn.serial(flat=nn.flatten, dense=nn.Dense(3))), age=nn.pick(1, nn.Dense(3))
+    )
+    optimizer = optax.sgd(0.1)
+    images = np.ones((4, 2, 2, 1), np.float32)
+    images[3] = np.nan
+    batch = data.Batch((images, np.ones((4, 1), np.float32)), LABELS[:4], np.float32([1, 1, 1, 0]), np.arange(4))
+    state = training.create(jax.random.key(0), net, optimizer, ((2, 2, 1), (1,)))
+    after, _ = training.train_step(net, optimizer)(state, batch, jax.random.key(1))
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(after.params))
+
+
+@pytest.mark.parametrize(
+    ("images", "said"),
+    [
+        ((TOKENS, LENGTHS[:-1]), f"examples has {COUNT - 1} images, but {COUNT} labels"),
+        ([1.0] * COUNT, "examples.images: got list of float, allowed are an array, or a tuple or dict of arrays"),
+    ],
+)
+def test_inputs_that_do_not_belong_together_are_named(images, said):
+    for read in (lambda e: data.eval_batches(e, 4), lambda e: data.batches(e, 4, seed=0, epoch=0)):
+        with pytest.raises(ValueError, match=said):
+            read(data.Examples(images, LABELS))
