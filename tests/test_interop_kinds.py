@@ -321,3 +321,23 @@ def test_tensors_in_memory_may_have_any_dtype_and_a_gradient(kind):
     params, _ = interop.from_torch(dict(module.named_parameters()), nn.serial(rnn=nn.RNN(3)), (6, 4), {"rnn": "rnn"})
     expected = module["rnn"].weight_hh_l0.detach().float().numpy().T
     np.testing.assert_array_equal(params["rnn"]["recurrent_kernel"], expected)
+
+
+@pytest.mark.parametrize("read", [interop.from_torch, interop.from_keras])
+@pytest.mark.parametrize("size", [3, 64])
+def test_weights_are_copies_that_the_other_framework_does_not_change(read, size):
+    """Of arrays that begin at a multiple of 64 bytes, JAX shares the memory unless it is copied before."""
+    net = nn.serial(fc=nn.Dense(size), norm=nn.LayerNorm())
+    params, state = net.init(jax.random.key(0), (size,))
+    names = {"fc": "fc", "norm": "norm"}
+    write = interop.to_torch if read is interop.from_torch else interop.to_keras
+    theirs = {}
+    for name, array in write(net, params, state, (size,), names).items():
+        room = np.empty(array.size + 16, np.float32)
+        start = -room.ctypes.data % 64 // 4
+        theirs[name] = room[start : start + array.size].reshape(array.shape)
+        theirs[name][...] = array
+    loaded, _ = read(theirs, net, (size,), names)
+    for array in theirs.values():
+        array += 1
+    jax.tree.map(np.testing.assert_array_equal, loaded, params)

@@ -207,7 +207,8 @@ def _fill(tensors: dict[str, ArrayLike], layer: nn.Layer, in_shape: Any, slots: 
     check_match({name: tuple(np.shape(array)) for name, array in tensors.items()}, needed)
     filled: dict[str, Any] = {"params": {}, "state": {}}
     for slot in slots:
-        theirs = (jnp.asarray(tensors[name], jnp.float32) for name in slot.names)
+        # copies: JAX would share the memory of an array, which the other framework changes as it trains on
+        theirs = (jnp.asarray(np.array(tensors[name], np.float32)) for name in slot.names)
         _put(filled, (slot.tree, *slot.path), slot.to_ours(*theirs))
     params, state = _abstract(layer, in_shape)
     _check_covered({"params": params, "state": state}, _structure(filled))
