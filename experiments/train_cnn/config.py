@@ -195,8 +195,8 @@ class Config:
     resume: Path | None = None
     """Resume the run in this folder. With more --epochs it is extended, if its schedule does not depend on them."""
     start_from: str = ""
-    """Start from the weights of the finished run in this folder, or of a file of interop.save. A last layer of another
-    shape, as for other classes, starts anew."""
+    """Start from the weights of the finished run in this folder, its first optimizer's, or of a file of interop.save,
+    as of runs.load(folder, optimizer=...). A last layer of another shape, as for other classes, starts anew."""
     config: Path | None = None
     """Take the options that are not given from this config.json, or from the run in this folder."""
     dry_run: bool = False

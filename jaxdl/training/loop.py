@@ -107,7 +107,8 @@ def prefetch(batches: Iterable[Any], place: Callable[[Any], Any] = jax.device_pu
     """Yield the batches in order, keeping ``size`` of them on the device, including the one yielded.
 
     Args:
-        batches: the source, read no further ahead than that.
+        batches: the source, read no further ahead than that. Each is of new arrays: on CPU one that is filled again
+            would change the batch before.
         place: puts one batch on the device, such as `Parallel.shard`.
         size: number of batches, at least 1; 1 reads each batch on demand.
 

@@ -109,7 +109,10 @@ def data_parallel(
 
 
 def replicate(tree: Any, devices: Sequence[Any] | int | None = None) -> Any:
-    """Put arrays on devices, whole on each, without copying what is there already. See `data_parallel`."""
+    """Put arrays on devices, whole on each, without copying what is there already. See `data_parallel`.
+
+    On CPU, arrays of numpy may keep their memory, as with `jax.device_put`: change none in place afterwards.
+    """
     return _put_whole(tree, NamedSharding(compat.data_mesh(_devices(devices), AXIS), PartitionSpec()))
 
 
