@@ -174,7 +174,8 @@ def _gradient(forward, sums_of, parts: int, scale: Array | None):
         grads, (sums, new_state) = jax.grad(weighted_sum, has_aux=True)(params)
         grads = jax.tree.map(_wide, grads)  # half precision would round sums and counts
         if scale is not None:
-            grads = jax.tree.map(lambda g: g * (len(batch.weight) / scale), grads)
+            back = len(batch.weight) / scale
+            grads = jax.tree.map(lambda g: g * back, grads)
         return grads, sums, new_state
 
     return gradient if parts == 1 else _in_parts(gradient, parts)
