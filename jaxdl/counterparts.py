@@ -74,8 +74,6 @@ ABSENT: Final[Mapping[str, str]] = MappingProxyType(
         "ntxent": "losses.info_nce",
         "cosineembedding": "losses.cosine_distance",
         "cosinesimilarity": "losses.cosine_distance, 1 minus it",
-        "multiclasshinge": "losses.hinge",
-        "multiclassperceptron": "losses.perceptron",
         "steplr": "schedules.step",
         "multisteplr": "schedules.step",
         "exponentiallr": "schedules.exponential",

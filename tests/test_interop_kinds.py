@@ -4,6 +4,7 @@ import itertools
 import re
 
 import jax
+import jaxtyping
 import numpy as np
 import pytest
 
@@ -341,3 +342,12 @@ def test_weights_are_copies_that_the_other_framework_does_not_change(read, size)
     for array in theirs.values():
         array += 1
     jax.tree.map(np.testing.assert_array_equal, loaded, params)
+
+
+@pytest.mark.parametrize(
+    ("read", "said"), [(interop.from_torch, r"module\.state_dict\(\)"), (interop.from_keras, "dense_1/kernel")]
+)
+def test_a_module_in_place_of_its_arrays_is_named(read, said, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as outside of these tests
+    with pytest.raises(ValueError, match=rf"tensors: got a object, allowed are arrays by their names, .*{said}"):
+        read(object(), nn.serial(fc=nn.Dense(2)), (3,), {"fc": "fc"})

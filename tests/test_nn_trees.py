@@ -184,6 +184,11 @@ def test_a_tapped_layer_cannot_be_taken_apart_silently(tapped):
         (lambda: nn.serial(a=activations.prelu), "got prelu, which needs slope, too"),
         (lambda: nn.serial(a=activations.noisy_relu), "got noisy_relu, which needs x, too"),
         (lambda: nn.parallel("sum", a=lambda x, *, rate: rate * x), "which needs rate, too: functools.partial"),
+        (
+            lambda: nn.Embedding(9, 4).out_shape(((5,), ())),
+            r"got .* nn\.pick\(0, nn\.Embedding\(\.\.\.\)\)",
+        ),
+        (lambda: nn.Embedding(9, 4).init(KEY, ((5,), ())), "Embedding takes one array"),
         (lambda: nn.at(net(), "stem/norn"), "path: got 'stem/norn', .*nearest: stem/norm"),
         (lambda: nn.at(net(), "stem/"), "path: got 'stem/'"),
         (lambda: nn.at(nn.Dense(2), "a"), "it has: no children"),

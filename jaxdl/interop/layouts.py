@@ -121,6 +121,7 @@ def from_torch(tensors: Mapping[str, Any], layer: nn.Layer, in_shape: Any, names
                [2., 5.],
                [3., 6.]], dtype=float32)
     """
+    _check_mapping(tensors, "as module.state_dict() gives")
     needless = "num_batches_tracked"
     wanted = {_present_name(name): _detached(a) for name, a in tensors.items() if not name.endswith(needless)}
     slots = _slots(layer, in_shape, _named(names, layer), _PYTORCH)
@@ -159,6 +160,7 @@ def from_keras(tensors: Mapping[str, ArrayLike], layer: nn.Layer, in_shape: Any,
         >>> params["fc"]["kernel"].shape
         (3, 2)
     """
+    _check_mapping(tensors, "such as dense_1/kernel")
     return _fill(dict(tensors), layer, in_shape, _slots(layer, in_shape, _named(names, layer), _KERAS))
 
 
@@ -218,6 +220,11 @@ def _fill(tensors: dict[str, ArrayLike], layer: nn.Layer, in_shape: Any, slots: 
 def _detached(array: Any) -> Any:
     """Return a tensor of PyTorch, of any dtype, on any device and with or without gradient, as an array."""
     return array.detach().cpu().float().numpy() if hasattr(array, "detach") else array
+
+
+def _check_mapping(tensors: Any, which: str) -> None:
+    if not isinstance(tensors, Mapping):
+        raise ValueError(f"tensors: got a {type(tensors).__name__}, allowed are arrays by their names, {which}")
 
 
 def _check_covered(needed: Any, covered: set[str]) -> None:

@@ -27,7 +27,7 @@ def Embedding(symbols: int, features: int, *, table_init=None) -> Layer:
     draw = _table(symbols, features, table_init)
 
     def init(key, in_shape):
-        del in_shape
+        shapes.of_one_array("Embedding", in_shape)
         return {"table": jnp.array(draw(child_key(key, "table"), (symbols, features)))}, {}
 
     def apply(params, state, x, *, train=False, key=None, axis_name=None):
@@ -36,7 +36,8 @@ def Embedding(symbols: int, features: int, *, table_init=None) -> Layer:
         return layers.embed(x, own_arrays("Embedding", trees, "params", {"table": (symbols, features)})["table"]), state
 
     op = Op("embedding", input_dtype=jnp.int32)
-    return checked(Layer(init, apply, lambda in_shape: (*in_shape, features), {}, op))
+    out_shape = lambda in_shape: (*shapes.of_one_array("Embedding", in_shape), features)
+    return checked(Layer(init, apply, out_shape, {}, op))
 
 
 @declared

@@ -13,6 +13,14 @@ def same_shape(in_shape: Sequence[int]) -> Shape:
     return tuple(in_shape)
 
 
+def of_one_array(what: str, in_shape: Any) -> Shape:
+    """Return the shape as it came, or raise ValueError for several inputs."""
+    if not is_shape(in_shape):
+        several = f"{what} takes one array; nn.pick(0, nn.{what}(...)) takes the first of several inputs"
+        raise ValueError(f"in_shape: got {in_shape!r}, but {several}")
+    return tuple(in_shape)
+
+
 def channels(what: str, in_shape: Any) -> int:
     """Return the length of the last axis; that of a batch may be symbolic, as in `jax.export`.
 

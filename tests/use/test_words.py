@@ -336,6 +336,7 @@ NOT_HERE = {
     *("binary_dice_loss", "convex_kl_divergence", "ctc_loss_with_forward_probs", "dice_loss"),
     *("generalized_kl_divergence", "kl_divergence_with_log_targets", "make_fenchel_young_loss"),
     "multiclass_generalized_dice_loss",
+    *("multiclass_hinge_loss", "multiclass_perceptron_loss"),
     *("multiclass_sparsemax_loss", "poly_loss_cross_entropy", "ranking_softmax_loss", "safe_softmax_cross_entropy"),
     *("sparsemax_loss", "piecewise_interpolate_schedule", "linear_onecycle_schedule", "StatefulSchedule"),
     *("WrappedSchedule", "InjectHyperparamsState", "InjectStatefulHyperparamsState", "inject_hyperparams"),
