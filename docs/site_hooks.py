@@ -17,7 +17,7 @@ from mkdocs.structure.files import File, Files
 
 ROOT = pathlib.Path(__file__).parents[1]
 # tools of the library's own, which a user need not know
-PRIVATE = {"compat", "disk", "extras", "numerics", "paths", "texts", "words"}
+PRIVATE = {"compat", "counterparts", "disk", "extras", "numerics", "paths", "texts", "words"}
 BESIDE = ("CHANGELOG.md", "CONTRIBUTING.md")
 # what the search puts first: pages of answers before the reference, and there functions before the library's insides
 BOOST = {
