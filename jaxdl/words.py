@@ -95,7 +95,7 @@ MEANT: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "ignore_index": ("where",),
         "ignore_class": ("where",),
         "negative_slope": ("slope",),
-        "alpha": ("negative_slope", "label_smoothing"),
+        "alpha": ("negative_slope", "label_smoothing", "decay"),
         "smoothing": ("label_smoothing",),
         "input_lengths": ("logit_lengths",),
         "target_lengths": ("label_lengths",),
@@ -121,6 +121,8 @@ MEANT: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "gamma": ("decay_rate", "factor"),
         "milestones": ("boundaries_and_scales",),
         "total_steps": ("transition_steps", "decay_steps"),
+        "total_iters": ("transition_steps", "decay_steps"),
+        "decay_steps": ("transition_steps",),
         "step_size": ("learning_rate",),
         "beta1": ("b1",),
         "beta2": ("b2",),
@@ -131,6 +133,14 @@ MEANT: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "wd": ("weight_decay",),
         "l2": ("weight_decay",),
         "use_nesterov": ("nesterov",),
+    }
+)
+
+_SCALED: Final = MappingProxyType(
+    {  # of another scale than the word: what to write
+        ("eta_min", "alpha"): ", a fraction of the first value: alpha=eta_min/init_value",
+        ("min_lr", "min_scale"): ", a fraction of the learning rate",
+        ("beta", "delta"): ", with which PyTorch's smooth L1 is this loss divided by delta",
     }
 )
 
@@ -149,6 +159,8 @@ WITHOUT_COUNTERPART: Final[Mapping[str, str]] = MappingProxyType(
         "from_logits": "functions of logits and of probabilities have names of their own, such as "
         "sigmoid_binary_cross_entropy and binary_cross_entropy",
         "inplace": _PURE,
+        "maximize": "the negative loss is one to minimise",
+        "dampening": "momentum_form='ema' is a dampening equal to the momentum",
         "data_format": "channels are last",
         "padding_mode": "the input is padded with zeros; jnp.pad pads otherwise, before the layer",
         "keep_prob": "rate is the probability of dropping, 1 - keep_prob",
@@ -162,7 +174,7 @@ WITHOUT_COUNTERPART: Final[Mapping[str, str]] = MappingProxyType(
         "dropout": "dropout is a layer of its own, such as serial(one=..., dropout=Dropout(0.5))",
         "padding_idx": "the padding is left out by where= in the loss, and by lengths or masks in the layers",
         "ceil_mode": "padding=((0, 1), (0, 1)) keeps the last, shorter window",
-        "count_include_pad": "padding does not count in an average",
+        "count_include_pad": "padding does not count in an average; layers.avg_pool2d(count_padding=True) counts it",
         "zero_infinity": "labels that do not fit have the loss inf and no gradient; jnp.where replaces it",
         "log_target": "the targets are probabilities; exp gives them",
         "normalize": "the matrix holds counts, which the caller divides",
@@ -265,7 +277,8 @@ def _explain(function: Callable[..., Any], names: frozenset[str], given: Mapping
             raise TypeError(f"{function.__name__}: got {word}=, the arguments are called {' and '.join(pair)}")
         meant = meant or [name for name in pair if name in names]
         if meant:
-            raise TypeError(f"{function.__name__}: got {word}=, the argument is called {meant[0]}")
+            scaled = _SCALED.get((word, meant[0]), "")
+            raise TypeError(f"{function.__name__}: got {word}=, the argument is called {meant[0]}{scaled}")
         within = _WITHIN_A_CELL if names.intersection(("recurrent_init", "recurrent_kernel")) else {}
         if why := within.get(word, WITHOUT_COUNTERPART.get(word)):
             raise TypeError(f"{function.__name__}: got {word}=, there is no such argument: {why}")

@@ -82,8 +82,6 @@ CALLED = [  # a wrong call, its word, and the right argument
     (lambda: nn.Embedding(8, embedding_dim=2), "embedding_dim", "features"),
     (lambda: nn.RMSNorm(elementwise_affine=False), "elementwise_affine", "scale"),
     (lambda: schedules.cosine_restarts(0.1, T_0=10), "T_0", "decay_steps"),
-    (lambda: schedules.cosine(0.1, 10, eta_min=0.0), "eta_min", "alpha"),
-    (lambda: schedules.reduce_on_plateau(min_lr=0.1), "min_lr", "min_scale"),
     (lambda: schedules.reduce_on_plateau(threshold=0.1), "threshold", "rtol"),
     (lambda: nn.MultiHeadAttention(8, nhead=2), "nhead", "heads"),
     (lambda: nn.RNN(8, nonlinearity=jnp.tanh), "nonlinearity", "activation"),
@@ -100,6 +98,9 @@ CALLED = [  # a wrong call, its word, and the right argument
     (lambda: optimizers.adamw(1e-3, wd=0.1), "wd", "weight_decay"),
     (lambda: optimizers.sgd(0.1, use_nesterov=True), "use_nesterov", "nesterov"),
     (lambda: optimizers.rmsprop(1e-3, rho=0.9), "rho", "decay"),
+    (lambda: optimizers.rmsprop(1e-3, alpha=0.99), "alpha", "decay"),
+    (lambda: schedules.linear(1.0, 0.1, total_iters=10), "total_iters", "transition_steps"),
+    (lambda: schedules.exponential(0.1, decay_rate=0.5, decay_steps=9), "decay_steps", "transition_steps"),
 ]
 REFUSED = [  # a wrong call, its word, and why there is no such argument
     (lambda: nn.BatchNorm(num_features=3), "num_features", "read from the input's shape"),
@@ -113,6 +114,9 @@ REFUSED = [  # a wrong call, its word, and why there is no such argument
     (lambda: activations.relu(Z, inplace=True), "inplace", "nothing is changed in place"),
     (lambda: nn.BatchNorm(use_running_average=True), "use_running_average", "train=False"),
     (lambda: nn.Embedding(8, 2, padding_idx=0), "padding_idx", "where="),
+    (lambda: optimizers.sgd(0.1, dampening=0.9), "dampening", "momentum_form"),
+    (lambda: optimizers.sgd(0.1, maximize=True), "maximize", "negative loss"),
+    (lambda: nn.AvgPool(2, count_include_pad=True), "count_include_pad", "avg_pool2d(count_padding=True)"),
     (lambda: nn.MaxPool(2, ceil_mode=True), "ceil_mode", "padding"),
     (lambda: losses.ctc(Z[None], Y[None], zero_infinity=True), "zero_infinity", "jnp.where"),
     (lambda: losses.kl_divergence(Z, Y, log_target=True), "log_target", "exp"),
@@ -378,3 +382,23 @@ def test_a_list_is_refused_with_what_is_meant(monkeypatch):
             TypeError, match=r"^x: got a (list|tuple|Tensor), allowed are arrays .*; jnp\.asarray makes an arr"
         ):
             activations.sigmoid(values)
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (
+            lambda: schedules.cosine(0.1, 10, eta_min=0.01),
+            "alpha, a fraction of the first value: alpha=eta_min/in",
+        ),
+        (lambda: schedules.cosine_restarts(0.1, 10, eta_min=0.01), "called alpha, a fraction of the first value"),
+        (lambda: schedules.reduce_on_plateau(min_lr=1e-5), "called min_scale, a fraction of the learning rate"),
+        (
+            lambda: losses.huber(P, T, beta=0.5),
+            "delta, with which PyTorch's smooth L1 is this loss divided by",
+        ),
+    ],
+)
+def test_an_argument_of_another_scale_says_so(call, said):
+    with pytest.raises(TypeError, match=said):
+        call()
