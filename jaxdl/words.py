@@ -123,6 +123,8 @@ MEANT: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "total_steps": ("transition_steps", "decay_steps"),
         "total_iters": ("transition_steps", "decay_steps"),
         "decay_steps": ("transition_steps",),
+        "end_learning_rate": ("end_value",),
+        "min_delta": ("atol",),
         "step_size": ("learning_rate",),
         "beta1": ("b1",),
         "beta2": ("b2",),
@@ -139,6 +141,7 @@ MEANT: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
 _SCALED: Final = MappingProxyType(
     {  # of another scale than the word: what to write
         ("eta_min", "alpha"): ", a fraction of the first value: alpha=eta_min/init_value",
+        ("total_steps", "transition_steps"): ", one less than PyTorch's total_steps",
         ("min_lr", "min_scale"): ", a fraction of the learning rate",
         ("beta", "delta"): ", with which PyTorch's smooth L1 is this loss divided by delta",
     }
@@ -201,6 +204,9 @@ _WITHIN_A_CELL: Final = MappingProxyType(
         "bias": WITHOUT_COUNTERPART["use_bias"],
         "merge_mode": "both directions stand side by side, as with 'concat'",
     }
+)
+_OF_STEPS: Final = dict.fromkeys(
+    ("gamma", "step_size"), "boundaries_and_scales={step: factor} has the factor of each step"
 )
 _FUNCTIONS: Final = ("activation", "gate")
 
@@ -280,5 +286,6 @@ def _explain(function: Callable[..., Any], names: frozenset[str], given: Mapping
             scaled = _SCALED.get((word, meant[0]), "")
             raise TypeError(f"{function.__name__}: got {word}=, the argument is called {meant[0]}{scaled}")
         within = _WITHIN_A_CELL if names.intersection(("recurrent_init", "recurrent_kernel")) else {}
+        within = _OF_STEPS if "boundaries_and_scales" in names else within
         if why := within.get(word, WITHOUT_COUNTERPART.get(word)):
             raise TypeError(f"{function.__name__}: got {word}=, there is no such argument: {why}")

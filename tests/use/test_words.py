@@ -99,6 +99,12 @@ CALLED = [  # a wrong call, its word, and the right argument
     (lambda: optimizers.sgd(0.1, use_nesterov=True), "use_nesterov", "nesterov"),
     (lambda: optimizers.rmsprop(1e-3, rho=0.9), "rho", "decay"),
     (lambda: optimizers.rmsprop(1e-3, alpha=0.99), "alpha", "decay"),
+    (
+        lambda: schedules.polynomial(0.1, power=1, transition_steps=9, end_learning_rate=0.0),
+        "end_learning_rate",
+        "end_value",
+    ),
+    (lambda: schedules.reduce_on_plateau(min_delta=1e-3), "min_delta", "atol"),
     (lambda: schedules.linear(1.0, 0.1, total_iters=10), "total_iters", "transition_steps"),
     (lambda: schedules.exponential(0.1, decay_rate=0.5, decay_steps=9), "decay_steps", "transition_steps"),
 ]
@@ -116,6 +122,8 @@ REFUSED = [  # a wrong call, its word, and why there is no such argument
     (lambda: nn.Embedding(8, 2, padding_idx=0), "padding_idx", "where="),
     (lambda: optimizers.sgd(0.1, dampening=0.9), "dampening", "momentum_form"),
     (lambda: optimizers.sgd(0.1, maximize=True), "maximize", "negative loss"),
+    (lambda: schedules.step(0.1, gamma=0.1), "gamma", "boundaries_and_scales={step: factor}"),
+    (lambda: schedules.step(0.1, step_size=30), "step_size", "boundaries_and_scales={step: factor}"),
     (lambda: nn.AvgPool(2, count_include_pad=True), "count_include_pad", "avg_pool2d(count_padding=True)"),
     (lambda: nn.MaxPool(2, ceil_mode=True), "ceil_mode", "padding"),
     (lambda: losses.ctc(Z[None], Y[None], zero_infinity=True), "zero_infinity", "jnp.where"),
@@ -392,6 +400,10 @@ def test_a_list_is_refused_with_what_is_meant(monkeypatch):
             "alpha, a fraction of the first value: alpha=eta_min/in",
         ),
         (lambda: schedules.cosine_restarts(0.1, 10, eta_min=0.01), "called alpha, a fraction of the first value"),
+        (
+            lambda: schedules.one_cycle(total_steps=100, peak_value=0.1),
+            "transition_steps, one less than PyTorch's total_",
+        ),
         (lambda: schedules.reduce_on_plateau(min_lr=1e-5), "called min_scale, a fraction of the learning rate"),
         (
             lambda: losses.huber(P, T, beta=0.5),
