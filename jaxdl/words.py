@@ -205,9 +205,8 @@ _WITHIN_A_CELL: Final = MappingProxyType(
         "merge_mode": "both directions stand side by side, as with 'concat'",
     }
 )
-_OF_STEPS: Final = dict.fromkeys(
-    ("gamma", "step_size"), "boundaries_and_scales={step: factor} has the factor of each step"
-)
+_FACTORS: Final = "boundaries_and_scales={step: factor} has the factor of each step"
+_OF_STEPS: Final[Mapping[str, str]] = MappingProxyType({"gamma": _FACTORS, "step_size": _FACTORS})
 _FUNCTIONS: Final = ("activation", "gate")
 
 
