@@ -351,3 +351,12 @@ def test_a_module_in_place_of_its_arrays_is_named(read, said, monkeypatch):
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as outside of these tests
     with pytest.raises(ValueError, match=rf"tensors: got a object, allowed are arrays by their names, .*{said}"):
         read(object(), nn.serial(fc=nn.Dense(2)), (3,), {"fc": "fc"})
+
+
+def test_weights_of_three_inputs_that_do_not_fit_are_named(tmp_path):
+    """The hint about channels that come first asked a dict of three shapes for its first entry."""
+    net = nn.parallel("sum", **{name: nn.pick(name, nn.Dense(2)) for name in "abc"})
+    params, state = net.init(jax.random.key(0), dict.fromkeys("abc", (3,)))
+    interop.save(tmp_path / "net.safetensors", params, state)
+    with pytest.raises(ValueError, match=r"\(3, 2\).*\(4, 2\)|\(4, 2\).*\(3, 2\)"):
+        interop.load(tmp_path / "net.safetensors", net, {"a": (4,), "b": (3,), "c": (3,)})

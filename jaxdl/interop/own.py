@@ -10,6 +10,7 @@ import numpy as np
 from jaxdl import nn, paths
 from jaxdl.data.dataset import channels_last_hint
 from jaxdl.interop import files, layouts
+from jaxdl.nn.layer import is_shape
 
 
 def load(
@@ -80,7 +81,7 @@ def save(path: str | os.PathLike, params: Any, state: Any) -> None:
 
 
 def _advice(in_shape: Any) -> str:
-    hint = channels_last_hint(in_shape)
+    hint = channels_last_hint(in_shape) if is_shape(in_shape) else ""  # several inputs have none
     return f"; in_shape={in_shape}: {hint}" if hint else ""
 
 
