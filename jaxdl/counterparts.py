@@ -9,7 +9,13 @@ __all__ = ["ABSENT", "absent", "counterpart"]
 _CROSS_ENTROPY: Final = "losses.softmax_cross_entropy"
 _FOCAL: Final = "losses.softmax_focal for class numbers, losses.sigmoid_focal for 0 and 1"
 _SCORES: Final = "a field of metrics.scores, of a metrics.confusion_matrix"
-_ENDINGS: Final = ("loss", "schedule", "lr")
+_ENDINGS: Final = ("loss", "schedule", "lr", "score")
+
+
+def _called(module: str, names: str) -> dict[str, str]:
+    return {name.replace("_", ""): f"{module}.{name}" for name in names.split()}
+
+
 ABSENT: Final[Mapping[str, str]] = MappingProxyType(
     {
         # name in PyTorch, Keras, flax or optax, in lower case without underscores: what does that here
@@ -33,17 +39,45 @@ ABSENT: Final[Mapping[str, str]] = MappingProxyType(
         "module": "nn.Layer, made by nn.serial or nn.function",
         "parameter": "nn.Layer, whose init returns the parameters",
         "lambda": "nn.serial, which takes any function of an array, or nn.function",
+        "grucell": "nn.GRU, over a sequence; layers.gru_cell is one step",
+        **dict.fromkeys(("lstmcell", "optimizedlstmcell"), "nn.LSTM, over a sequence; layers.lstm_cell is one step"),
+        **dict.fromkeys(
+            ("rnncell", "simplecell", "simplernncell"), "nn.RNN, over a sequence; layers.rnn_cell is one step"
+        ),
+        "simplernn": "nn.RNN",
+        **dict.fromkeys(("transformerencoderlayer", "transformerencoder"), "nn.TransformerBlock"),
+        **dict.fromkeys(("batchnorm3d", "syncbatchnorm"), "nn.BatchNorm"),
+        **dict.fromkeys(("instancenorm1d", "instancenorm2d"), "nn.InstanceNorm"),
+        "groupnormalization": "nn.GroupNorm",
+        "rmsnormalization": "nn.RMSNorm",
+        **dict.fromkeys(("dropout1d", "spatialdropout1d", "spatialdropout2d"), "nn.SpatialDropout"),
+        "depthwiseconv2d": "nn.Conv, with groups=",
+        "separableconv2d": "nn.Conv, with groups=, and another of 1x1",
+        **dict.fromkeys(
+            ("zeropad2d", "zeropadding2d", "constantpad2d"), "padding= of nn.Conv; nn.serial takes jnp.pad"
+        ),
+        **dict.fromkeys(("reflectionpad2d", "replicationpad2d"), "nn.serial, which takes a function such as jnp.pad"),
+        **dict.fromkeys(("concatenate", "add"), "nn.parallel, of branches by name"),
+        **dict.fromkeys(("globalmaxpool2d", "globalmaxpooling2d"), "layers.global_max_pool2d, which nn.serial takes"),
+        **dict.fromkeys(("rescaling", "normalization"), "data.normalize"),
+        **dict.fromkeys(("randomflip", "randomcrop", "randomrotation"), "data.augmentation"),
+        "maxpool": "layers.max_pool2d",
+        "avgpool": "layers.avg_pool2d",
+        "dotproductattention": "layers.scaled_dot_product_attention",
         "bidirectional": "nn.LSTM, nn.GRU and nn.RNN, with bidirectional=True",
         **dict.fromkeys(
             ("upsample", "upsampling2d"), "nn.serial, which takes any function of images; nn.ConvTranspose"
         ),
+        **_called("activations", "elu gelu glu leaky_relu log_softmax mish prelu relu relu6 selu sigmoid silu softmax"),
+        **_called("activations", "softplus swish tanh"),
+        **_called("losses", "cosine_distance ctc hinge huber kl_divergence log_cosh nll sigmoid_binary_cross_entropy"),
+        **_called("losses", "softmax_cross_entropy squared_error"),
+        **_called("schedules", "constant cosine_restarts inverse_sqrt polynomial"),
         **{
-            name.replace("_", ""): f"activations.{name}"
-            for name in (
-                *("elu", "gelu", "glu", "leaky_relu", "log_softmax", "mish", "prelu", "relu", "relu6", "selu"),
-                *("sigmoid", "silu", "softmax", "softplus", "swish", "tanh"),
-            )
+            name.replace("_", ""): f"jax.nn.{name}, which nn.serial takes"
+            for name in ("celu", "hard_sigmoid", "hard_tanh", "log_sigmoid", "soft_sign", "sparse_plus", "squareplus")
         },
+        "onehot": "jax.nn.one_hot",
         "functional": "jaxdl.layers and jaxdl.activations, functions of arrays",
         "init": "jaxdl.initializers",
         **dict.fromkeys(("modulelist", "moduledict"), "nn.serial, with a name for each part"),
@@ -111,12 +145,15 @@ ABSENT: Final[Mapping[str, str]] = MappingProxyType(
         "hardsilu": "activations.hard_swish",
         "identity": "activations.linear",
         "smoothl1": "losses.huber",
-        **dict.fromkeys(("precision", "recall", "f1score", "f1"), _SCORES),
+        **dict.fromkeys(("precision", "recall", "f1", "precisionrecallfscoresupport"), _SCORES),
         "auroc": "metrics.roc_auc",
         "auc": "metrics.roc_auc",
         "topkcategoricalaccuracy": "metrics.top_k_accuracy",
+        "sparsetopkcategoricalaccuracy": "metrics.top_k_accuracy",
+        "balancedaccuracy": "the mean of the recall of metrics.scores",
+        "zeroone": "metrics.accuracy, 1 minus it",
         **dict.fromkeys(("categoricalaccuracy", "sparsecategoricalaccuracy"), "metrics.accuracy"),
-        "r2score": "metrics.regression_scores, of metrics.regression_sums",
+        "r2": "metrics.regression_scores, of metrics.regression_sums",
         "expectedcalibrationerror": "metrics.calibration_error, of metrics.calibration_bins",
         "ece": "metrics.calibration_error, of metrics.calibration_bins",
     }

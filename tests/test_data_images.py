@@ -106,11 +106,15 @@ def test_grey_images_among_coloured_ones_become_rgb(tmp_path):
     np.testing.assert_array_equal(dataset.images[1], colour)
 
 
-def test_lossy_images_are_noted(tmp_path):
-    dataset = data.load(
-        write(tmp_path / "photos", {"a/0.jpg": png(picture(), "jpeg"), "b/0.JPG": png(picture(), "jpeg")})
-    )
-    assert "lossy" in dataset.note
+@pytest.mark.parametrize(
+    ("other", "note"),
+    [("b/0.JPG", "decoded from"), ("b/0.png", "1 of 2 images decoded from")],
+    ids=["all", "half"],
+)
+def test_lossy_images_are_noted(tmp_path, other, note):
+    kind = "png" if other.endswith("png") else "jpeg"
+    folder = write(tmp_path / "photos", {"a/0.jpg": png(picture(), "jpeg"), other: png(picture(), kind)})
+    assert data.load(folder).note == f"{note} JPEG files, which are lossy copies"
 
 
 def test_images_are_decoded_once_and_again_when_the_source_changes(tmp_path, cache, monkeypatch):

@@ -314,3 +314,10 @@ def test_the_cache_of_decoded_images_has_a_place_a_limit_and_a_switch(tmp_path, 
     monkeypatch.setenv("JAXDL_CACHE_BYTES", "8 GB")
     with pytest.raises(ValueError, match="JAXDL_CACHE_BYTES is '8 GB'; expected a number of bytes"):
         data.load(sets[0])
+
+
+def test_a_stream_notes_how_many_of_its_images_are_lossy(tmp_path):
+    contents = files(per_class=1, parts=("",))
+    half = {name.replace("cat/0.png", "cat/0.JPG"): one for name, one in contents.items()}
+    note = "1 of 3 images decoded from JPEG files, which are lossy copies"
+    assert streaming.open_images(folder(tmp_path / "pets", half)).note == note

@@ -360,3 +360,26 @@ def test_weights_of_three_inputs_that_do_not_fit_are_named(tmp_path):
     interop.save(tmp_path / "net.safetensors", params, state)
     with pytest.raises(ValueError, match=r"\(3, 2\).*\(4, 2\)|\(4, 2\).*\(3, 2\)"):
         interop.load(tmp_path / "net.safetensors", net, {"a": (4,), "b": (3,), "c": (3,)})
+
+
+def test_an_encoder_layer_of_pytorch_gives_the_same_outputs_as_the_page_says():
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    module = torch.nn.TransformerEncoderLayer(8, 2, 16, batch_first=True).eval()
+    tensors = dict(module.state_dict())
+    for kind, part in itertools.product(("weight", "bias"), range(3)):
+        rows = module.state_dict()[f"self_attn.in_proj_{kind}"].chunk(3)[part]
+        tensors.pop(f"self_attn.in_proj_{kind}", None)
+        tensors[f"self_attn.{('query', 'key', 'value')[part]}.{kind}"] = rows
+    mlp = nn.serial(linear1=nn.Dense(16), relu=jax.nn.relu, linear2=nn.Dense(8))
+    block = nn.TransformerBlock(nn.MultiHeadAttention(8, 2), mlp, norm_first=False)
+    inner = "attention/residual/body/layer"
+    names = {f"{inner}/project/{part}": f"self_attn.{part}" for part in ("query", "key", "value")} | {
+        f"{inner}/out": "self_attn.out_proj",
+        "attention/norm": "norm1",
+        "mlp/norm": "norm2",
+        **{f"mlp/residual/body/layer/linear{i}": f"linear{i}" for i in (1, 2)},
+    }
+    params, state = interop.from_torch(tensors, block, (5, 8), names)
+    x = np.random.default_rng(0).normal(size=(3, 5, 8)).astype(np.float32)
+    np.testing.assert_allclose(block.apply(params, state, x)[0], module(torch.tensor(x)).detach(), atol=2e-6)

@@ -326,6 +326,20 @@ def test_a_position_of_eight_bits_serves_a_cache_of_any_length():
         (metrics, "precision", "a field of metrics.scores"),
         (metrics, "AUROC", "metrics.roc_auc"),
         (models, "LeNet5", "models.lenet5"),
+        (nn, "GRUCell", "nn.GRU, over a sequence; layers.gru_cell"),
+        (nn, "TransformerEncoderLayer", "nn.TransformerBlock"),
+        (nn, "HuberLoss", "losses.huber"),
+        (nn, "CTCLoss", "losses.ctc"),
+        (nn, "Softsign", "jax.nn.soft_sign, which nn.serial takes"),
+        (nn, "DepthwiseConv2D", "nn.Conv, with groups"),
+        (layers, "max_pool", "layers.max_pool2d"),
+        (layers, "dot_product_attention", "layers.scaled_dot_product_attention"),
+        (optimizers, "constant_schedule", "schedules.constant"),
+        (optimizers, "softmax_cross_entropy", "losses.softmax_cross_entropy"),
+        (metrics, "roc_auc_score", "metrics.roc_auc"),
+        (metrics, "precision_score", "a field of metrics.scores"),
+        (metrics, "accuracy_score", "metrics.accuracy"),
+        (metrics, "r2_score", "metrics.regression_scores"),
     ],
 )
 def test_a_name_of_another_library_is_answered_with_the_one_here(module, name, meant):
@@ -339,7 +353,8 @@ def test_an_unknown_name_is_unknown_and_the_names_meant_exist():
     assert not hasattr(nn, "__path_of_nothing__")
     modules = {module.__name__.rpartition(".")[2]: module for module in (*MODULES, data)}
     for said in counterparts.ABSENT.values():
-        for package, name in re.findall(r"(\w+)\.(\w+)", said):
+        assert all(hasattr(jax.nn, name) for name in re.findall(r"jax\.nn\.(\w+)", said))
+        for package, name in re.findall(r"(\w+)\.(\w+)", re.sub(r"\bjax\.nn\.\w+|\bjnp\.\w+", "", said)):
             assert importlib.util.find_spec(f"jaxdl.{name}") if package == "jaxdl" else name in modules[package].__all__
 
 

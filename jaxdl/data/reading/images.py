@@ -141,8 +141,7 @@ def _assemble(path: Path, entries: Sequence[Entry], images: np.ndarray, found: _
     labels = np.array([number[entry.label] for entry in entries], np.int32)
     counts = collections.Counter(entry.part for entry in entries)
     train, dev = counts["train"], counts["train"] + counts["dev"]
-    lossy = any(entry.name.lower().endswith(pixels.LOSSY) for entry in entries)
-    notes = ["decoded from JPEG files, which are lossy copies"] if lossy else []
+    notes = pixels.lossy_note(entry.name for entry in entries)
     notes += [f"without {len(found.unreadable)} files that cannot be read"] if found.unreadable else []
     return checked(
         Dataset(

@@ -14,7 +14,7 @@ external programs. All image files are therefore opened here, with an explicit l
 import io
 import struct
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 
@@ -62,6 +62,13 @@ class Header(NamedTuple):
     size: tuple[int, int]  # width and height when upright, pixels
     mode: str  # "L" or "RGB": what it is decoded to unless another mode is asked for
     has_frames: bool  # whether there are more frames than the first
+
+
+def lossy_note(names: Iterable[str]) -> list[str]:
+    """Return the caveat for readers of results that some images, or all, come from JPEG files, if any do."""
+    lossy = [name.lower().endswith(LOSSY) for name in names]
+    of = "" if all(lossy) else f"{sum(lossy)} of {len(lossy)} images "
+    return [f"{of}decoded from JPEG files, which are lossy copies"] if any(lossy) else []
 
 
 def read_header(contents: bytes, where: str) -> Header:

@@ -234,8 +234,7 @@ def _left_out(index: Index, others: Others, found: Findings, good: np.ndarray) -
 
 def _note(kept: Index, size: int | None, found: Findings, good: np.ndarray) -> str:
     """Return the caveats for readers of results."""
-    lossy = any(name_of(kept, row).lower().endswith(pixels.LOSSY) for row in range(len(kept.label)))
-    notes = ["decoded from JPEG files, which are lossy copies"] if lossy else []
+    notes = pixels.lossy_note(name_of(kept, row) for row in range(len(kept.label)))
     notes += [f"resized to {size} x {size}"] if size is not None and (found.sizes[good] != size).any() else []
     notes += [f"without {len(found.problems)} files that cannot be read"] if found.problems else []
     return "; ".join(notes)
