@@ -156,6 +156,19 @@ ABSENT: Final[Mapping[str, str]] = MappingProxyType(
         "r2": "metrics.regression_scores, of metrics.regression_sums",
         "expectedcalibrationerror": "metrics.calibration_error, of metrics.calibration_bins",
         "ece": "metrics.calibration_error, of metrics.calibration_bins",
+        **dict.fromkeys(("savecheckpoint", "modelcheckpoint", "checkpointmanager"), "training.checkpoints.save"),
+        **dict.fromkeys(("restorecheckpoint", "loadcheckpoint"), "training.checkpoints.restore"),
+        "trainer": "training.fit, with a step of training.train_step",
+        **dict.fromkeys(("dataparallelism", "distributeddataparallel"), "training.data_parallel"),
+        **dict.fromkeys(("dynamicscale", "gradscaler", "lossscaleoptimizer"), "training.loss_scaled"),
+        "loadstatedict": "interop.from_torch for tensors, interop.load for a file",
+        "statedict": "interop.to_torch",
+        **dict.fromkeys(("fromflax", "fromlinenmodule"), "interop.from_linen or interop.from_nnx"),
+        "toflax": "interop.to_linen or interop.to_nnx",
+        **dict.fromkeys(("tosafetensors", "savefile"), "interop.write_safetensors"),
+        "loadfile": "interop.read",
+        **dict.fromkeys(("countparams", "numparams", "parametercount"), "analysis.count_parameters"),
+        "tabulate": "analysis.summary",
     }
 )
 

@@ -1,5 +1,8 @@
 """Analyse networks: cost per layer, receptive fields, saturation, gradients, curvature, regions, robustness."""
 
+from typing import TYPE_CHECKING
+
+from jaxdl import counterparts
 from jaxdl.analysis import changes
 from jaxdl.analysis.curvature import condition_number, hessian_eigenvalues, largest_eigenvalue, sharpness
 from jaxdl.analysis.generalization import BiasVariance, Diagnosis, bias_variance, diagnose
@@ -50,3 +53,6 @@ __all__ = [
     "watched",
     "watched_layers",
 ]
+
+if not TYPE_CHECKING:  # a checker of types would take every name for one of this module's
+    __getattr__ = counterparts.absent(__name__, __all__)

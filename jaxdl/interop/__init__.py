@@ -9,6 +9,9 @@ A file is read as a dict of arrays by name. A function of `torchvision` or `kera
 of the network's leaves to those names: ``layer -> {path of a leaf: its name in the file}``.
 """
 
+from typing import TYPE_CHECKING
+
+from jaxdl import counterparts
 from jaxdl.interop import keras, torchvision
 from jaxdl.interop.files import read, write_keras, write_safetensors
 from jaxdl.interop.flaxmodules import from_linen, to_linen
@@ -34,3 +37,6 @@ __all__ = [
     "write_keras",
     "write_safetensors",
 ]
+
+if not TYPE_CHECKING:  # a checker of types would take every name for one of this module's
+    __getattr__ = counterparts.absent(__name__, __all__)

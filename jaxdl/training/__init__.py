@@ -1,5 +1,8 @@
 """Training: the state, one step, the loop, several devices, early stopping, checkpoints, a test for the rate."""
 
+from typing import TYPE_CHECKING
+
+from jaxdl import counterparts
 from jaxdl.training import checkpoints
 from jaxdl.training.batch_norm import reestimate_batch_norm
 from jaxdl.training.invariance import Invariance, assert_device_invariance, check_device_invariance
@@ -49,3 +52,6 @@ __all__ = [
     "suggest_rate",
     "train_step",
 ]
+
+if not TYPE_CHECKING:  # a checker of types would take every name for one of this module's
+    __getattr__ = counterparts.absent(__name__, __all__)

@@ -15,9 +15,11 @@ import pytest
 
 from jaxdl import (
     activations,
+    analysis,
     counterparts,
     data,
     initializers,
+    interop,
     layers,
     losses,
     metrics,
@@ -26,6 +28,7 @@ from jaxdl import (
     optimizers,
     schedules,
     sizes,
+    training,
     words,
 )
 
@@ -337,6 +340,10 @@ def test_a_position_of_eight_bits_serves_a_cache_of_any_length():
         (optimizers, "constant_schedule", "schedules.constant"),
         (optimizers, "softmax_cross_entropy", "losses.softmax_cross_entropy"),
         (metrics, "roc_auc_score", "metrics.roc_auc"),
+        (training, "save_checkpoint", "training.checkpoints.save"),
+        (interop, "load_state_dict", "interop.from_torch for tensors, interop.load for a file"),
+        (interop, "from_flax", "interop.from_linen or interop.from_nnx"),
+        (analysis, "count_params", "analysis.count_parameters"),
         (metrics, "precision_score", "a field of metrics.scores"),
         (metrics, "accuracy_score", "metrics.accuracy"),
         (metrics, "r2_score", "metrics.regression_scores"),
@@ -351,7 +358,7 @@ def test_an_unknown_name_is_unknown_and_the_names_meant_exist():
     with pytest.raises(AttributeError, match=r"^module 'jaxdl\.nn' has no attribute 'Linnear'$"):
         nn.Linnear  # noqa: B018
     assert not hasattr(nn, "__path_of_nothing__")
-    modules = {module.__name__.rpartition(".")[2]: module for module in (*MODULES, data)}
+    modules = {module.__name__.rpartition(".")[2]: module for module in (*MODULES, data, training, interop, analysis)}
     for said in counterparts.ABSENT.values():
         assert all(hasattr(jax.nn, name) for name in re.findall(r"jax\.nn\.(\w+)", said))
         for package, name in re.findall(r"(\w+)\.(\w+)", re.sub(r"\bjax\.nn\.\w+|\bjnp\.\w+", "", said)):
