@@ -1,4 +1,4 @@
-"""Networks of several inputs in the library's own loop: sequences with their lengths, an image beside numbers."""
+"""Networks of several inputs, and losses of several targets, in the library's own loop."""
 
 import jax
 import jax.numpy as jnp
@@ -93,9 +93,127 @@ def test_an_image_that_is_nan_where_it_does_not_count_leaves_the_gradient_finite
     [
         ((TOKENS, LENGTHS[:-1]), f"examples has {COUNT - 1} images, but {COUNT} labels"),
         ([1.0] * COUNT, "examples.images: got list of float, allowed are an array, or a tuple or dict of arrays"),
+        (3, "examples.images: got int, allowed are an array, or a tuple or dict of arrays"),
     ],
 )
 def test_inputs_that_do_not_belong_together_are_named(images, said):
     for read in (lambda e: data.eval_batches(e, 4), lambda e: data.batches(e, 4, seed=0, epoch=0)):
         with pytest.raises(ValueError, match=said):
             read(data.Examples(images, LABELS))
+
+
+# ---------------------------------------------------------------- several targets
+
+X = DRAW.normal(size=(COUNT, 4)).astype(np.float32)
+SIZES = (X.sum(1) / 4).astype(np.float32)
+OPTIMIZER = optax.sgd(0.2)
+
+
+def of_two(combine, kind, size):
+    """Return a network of two heads, its loss and metrics; ``kind`` and ``size`` find them in outputs and labels."""
+    net = nn.parallel(lambda heads: combine(heads[0], heads[1][:, 0]), kind=nn.Dense(3), size=nn.Dense(1))
+
+    def loss(outputs, labels):
+        return losses.softmax_cross_entropy(outputs[kind], labels[kind]) + (outputs[size] - labels[size]) ** 2
+
+    def metrics(outputs, labels):
+        correct = jnp.argmax(outputs[kind], -1) == labels[kind]
+        return {"correct": correct, "error": jnp.abs(outputs[size] - labels[size])}
+
+    return net, loss, metrics
+
+
+TARGETS = {
+    "a tuple": (of_two(lambda a, b: (a, b), 0, 1), (LABELS, SIZES)),
+    "a dict": (of_two(lambda a, b: {"kind": a, "size": b}, "kind", "size"), {"kind": LABELS, "size": SIZES}),
+}
+
+
+@pytest.mark.parametrize("case", TARGETS)
+@pytest.mark.parametrize(
+    ("strategy", "devices", "accumulate"), [("jit", 1, 1), ("jit", 1, 2), ("pmap", 2, 1), ("shard_map", 2, 1)]
+)
+@pytest.mark.parametrize("resident", [False, True])
+def test_a_step_on_several_targets_is_that_of_a_loop_of_one_s_own(case, strategy, devices, accumulate, resident):
+    (net, loss, metrics), labels = TARGETS[case]
+    examples = data.Examples(X, labels)
+    assert training.fits_in_memory(examples, jax.devices()[:1])
+    state = training.create(jax.random.key(0), net, OPTIMIZER, (4,))
+    parallel = training.data_parallel(
+        training.train_step(net, OPTIMIZER, loss=loss, metrics=metrics, accumulate=accumulate),
+        strategy=strategy, devices=devices, examples=examples if resident else None,
+    )  # fmt: skip
+    rows = next(data.batch_rows(COUNT, 8, seed=0, epoch=0))
+    batch = next(data.batches(examples, 8, seed=0, epoch=0))
+    given = parallel.shard(rows if resident else batch)
+    after, sums = parallel.step(parallel.place(state), given, parallel.place(jax.random.key(1)))
+
+    x, kind, size = X[rows.row], LABELS[rows.row], SIZES[rows.row]
+    a, b = (jax.tree.map(np.float64, state.params[name]) for name in ("kind", "size"))
+    exp = np.exp(x @ a["kernel"] + a["bias"])
+    p, y = exp / exp.sum(1, keepdims=True), (x @ b["kernel"] + b["bias"])[:, 0]
+    of_logits, of_size = (p - np.eye(3)[kind]) / 8, 2 * (y - size)[:, None] / 8
+    expected = {
+        name: {"kernel": old["kernel"] - 0.2 * x.T @ slope, "bias": old["bias"] - 0.2 * slope.sum(0)}
+        for name, old, slope in (("kind", a, of_logits), ("size", b, of_size))
+    }
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), after.params, expected)
+    assert float(sums["correct"]) == (p.argmax(1) == kind).sum()
+    np.testing.assert_allclose(sums["error"], np.abs(y - size).sum(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("case", TARGETS)
+def test_several_targets_are_evaluated_without_the_padding(case):
+    (net, loss, metrics), labels = TARGETS[case]
+    variables = net.init(jax.random.key(0), (4,))
+    step = training.eval_step(net, loss=loss, metrics=metrics)
+    found, outputs = training.evaluate(step, variables, data.eval_batches(data.Examples(X, labels), 8))
+    expected = net.apply(*variables, X)[0]
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), outputs, expected)
+    assert found["loss"] == pytest.approx(float(loss(expected, labels).mean()), rel=1e-5)
+    assert found["accuracy"] == pytest.approx(float(metrics(expected, labels)["correct"].mean()))
+    assert set(found) == {"loss", "accuracy", "error"}
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({}, "labels: got several arrays, allowed is one for softmax_cross_entropy; a loss of your own"),
+        (
+            {"loss": lambda outputs, labels: labels[1], "ignore_label": 0},
+            "ignore_label=0: it is for one array of labels",
+        ),
+    ],
+)
+def test_several_targets_are_refused_where_one_is_meant(options, said):
+    examples = data.Examples(X, (LABELS, SIZES))
+    state = training.create(jax.random.key(0), nn.Dense(3), OPTIMIZER, (4,))
+    with pytest.raises(ValueError, match=said):
+        training.train_step(nn.Dense(3), OPTIMIZER, **options)(
+            state, next(data.batches(examples, 4, seed=0, epoch=0)), jax.random.key(0)
+        )
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        ((LABELS, SIZES[:-1]), f"examples has {COUNT - 1} labels, but {COUNT} labels"),
+        (None, "examples.labels: got NoneType, allowed are an array, or a tuple or dict of arrays"),
+        ([0] * COUNT, "examples.labels: got list of int, allowed are"),
+        (np.float32(1), "examples.labels: got float32, allowed are"),
+    ],
+)
+def test_targets_that_do_not_belong_together_are_named(labels, said):
+    for read in (lambda e: data.eval_batches(e, 4), lambda e: data.batches(e, 4, seed=0, epoch=0)):
+        with pytest.raises(ValueError, match=said):
+            read(data.Examples(X, labels))
+
+
+def test_a_batch_written_by_hand_may_have_lists():
+    variables = nn.Dense(3).init(jax.random.key(0), (4,))
+    batches = [
+        data.Batch(image, label, np.ones(2, np.float32), np.arange(2))
+        for image, label in ((X[:2], LABELS[:2]), (X[:2].tolist(), LABELS[:2].tolist()))
+    ]
+    first, second = (training.evaluate(training.eval_step(nn.Dense(3)), variables, [batch])[0] for batch in batches)
+    assert first == second

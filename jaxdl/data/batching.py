@@ -7,14 +7,14 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxdl.data.splits import Examples, check_examples, check_whole, permutation, shown
+from jaxdl.data.splits import Examples, check_examples, check_whole, count_of, permutation, shown
 
 
 class Batch(NamedTuple):
     """One batch of numpy arrays; images keep the type of the source."""
 
     image: Any  # (B, H, W, C), uint8 or float32, or float32 (B, features); a tuple or dict of several inputs' arrays
-    label: np.ndarray  # (B,) int32; of real targets float32 (B,) or (B, targets)
+    label: Any  # (B,) int32; of real targets float32 (B,) or (B, targets); a tuple or dict of several targets' arrays
     weight: np.ndarray  # (B,) float32: 1, or 0 for padding, which must not count
     index: np.ndarray  # (B,) int32: position in the epoch, independent of the number of devices
 
@@ -58,7 +58,7 @@ def batches(
         [array([0, 1]), array([0, 1])]
     """
     check_examples(examples)
-    found = batch_rows(len(examples.labels), batch_size, seed=seed, epoch=epoch, shuffle=shuffle, start=start)
+    found = batch_rows(count_of(examples), batch_size, seed=seed, epoch=epoch, shuffle=shuffle, start=start)
     return (take(examples, rows) for rows in found)
 
 
@@ -100,12 +100,12 @@ def take(examples: Examples, rows: Rows) -> Batch:
     """
     if not isinstance(rows, Rows):
         raise ValueError(f"rows is a {type(rows).__name__}; expected data.Rows, as data.batch_rows gives them")
-    return Batch(_of_rows(examples.images, rows.row), examples.labels[rows.row], rows.weight, rows.index)
+    return Batch(*_of_rows(examples, rows.row), rows.weight, rows.index)
 
 
-def _of_rows(images: Any, row: Any) -> Any:
-    """Return these rows of an array, or of each array of a tree of several inputs."""
-    return jax.tree.map(lambda one: one[row], images)
+def _of_rows(examples: Examples, row: Any) -> Examples:
+    """Return these rows of images and labels, or of each array of several."""
+    return Examples(*(jax.tree.map(lambda one: one[row], of) for of in examples))
 
 
 def stack_rows(batches: Sequence[Rows], columns: int) -> Rows:
@@ -164,7 +164,7 @@ def eval_batches(examples: Examples, batch_size: int) -> Iterator[Batch]:
         [array([1., 1.], dtype=float32), array([1., 0.], dtype=float32)]
     """
     check_examples(examples)
-    if len(examples.labels) == 0:
+    if count_of(examples) == 0:
         raise ValueError("examples is empty; there must be at least one")
     check_whole("batch_size", batch_size, low=1)
     return _padded_batches(examples, batch_size)
@@ -183,9 +183,9 @@ def _full_batches(places: np.ndarray, batch_size: int, start: int, steps: int) -
 
 
 def _padded_batches(examples: Examples, batch_size: int) -> Iterator[Batch]:
-    count = len(examples.labels)
+    count = count_of(examples)
     for first in range(0, count, batch_size):
         index = np.arange(first, first + batch_size, dtype=np.int32)
         rows = np.minimum(index, count - 1)
         weight = (index < count).astype(np.float32)
-        yield Batch(_of_rows(examples.images, rows), examples.labels[rows], weight, index)
+        yield Batch(*_of_rows(examples, rows), weight, index)

@@ -15,11 +15,12 @@ class Examples(NamedTuple):
     """Images, or features, with their labels.
 
     A network of several inputs takes a tuple or a dict of arrays in place of the images, such as sequences
-    ``(N, time)`` with their lengths ``(N,)``; `batches`, `eval_batches` and training steps serve it.
+    ``(N, time)`` with their lengths ``(N,)``, and a loss of several targets takes such labels; `batches`,
+    `eval_batches` and training steps serve them.
     """
 
     images: Any  # uint8 or float32 (N, H, W, C), or float32 (N, features); or a `streaming.StreamedImages`
-    labels: np.ndarray  # int32 (N,); of real targets float32 (N,) or (N, targets)
+    labels: Any  # int32 (N,); of real targets float32 (N,) or (N, targets)
 
 
 class Splits(NamedTuple):
@@ -164,12 +165,30 @@ def check_examples(examples: Any) -> None:
         raise ValueError("examples is a Splits; expected one of its parts, such as splits.train")
     if not (hasattr(examples, "images") and hasattr(examples, "labels")):
         raise ValueError(f"examples is a {type(examples).__name__}; expected data.Examples(images, labels)")
-    for part in jax.tree.leaves(examples.images):
-        if not hasattr(part, "shape") and not hasattr(part, "__len__"):
-            got = f"got {type(examples.images).__name__} of {type(part).__name__}"
-            raise ValueError(f"examples.images: {got}, allowed are an array, or a tuple or dict of arrays")
-        if len(part) != len(examples.labels):
-            raise ValueError(f"examples has {len(part)} images, but {len(examples.labels)} labels")
+    images, labels = (_leaves(name, getattr(examples, name)) for name in Examples._fields)
+    for what, part in [("images", one) for one in images] + [("labels", one) for one in labels[1:]]:
+        if len(part) != len(labels[0]):
+            raise ValueError(f"examples has {len(part)} {what}, but {len(labels[0])} labels")
+
+
+def is_listed(value: Any) -> bool:
+    """Return whether a value is a list of numbers, or of such lists, which is one array, rather than of arrays."""
+    return isinstance(value, list) and not any(getattr(part, "ndim", 0) for part in value)
+
+
+def _leaves(name: str, given: Any) -> list[Any]:
+    parts = jax.tree.leaves(given)
+    if not parts or not all(np.shape(part) if hasattr(part, "shape") else hasattr(part, "__len__") for part in parts):
+        of = f" of {type(parts[0]).__name__}" if parts and parts[0] is not given else ""
+        raise ValueError(
+            f"examples.{name}: got {type(given).__name__}{of}, allowed are an array, or a tuple or dict of arrays"
+        )
+    return parts
+
+
+def count_of(examples: Examples) -> int:
+    """Return the number of examples, which is that of the labels, or of each array of theirs."""
+    return len(jax.tree.leaves(examples.labels)[0])
 
 
 def _divide(

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array
 
 from jaxdl import data
+from jaxdl.data.splits import is_listed
 
 State = TypeVar("State")  # a TrainState, or whatever else ``step`` carries
 
@@ -75,22 +76,24 @@ def evaluate(
         ValueError: if no example has positive weight, or every label is ignored.
     """
     totals: collections.Counter[str] = collections.Counter()
-    outputs, seen, ignored = [], [], False
+    seen, ignored = [], False
     # results are read once the next batch has been dispatched, so that the device neither idles nor holds all of them
     for (sums, y), batch in prefetch(batches, lambda batch: (step(variables, batch), batch)):
         totals.update({name: float(value) for name, value in sums.items()})
         counts = np.asarray(batch.weight) > 0
         ignored |= bool(float(sums["weight"]) < (1 - 1e-6) * np.asarray(batch.weight, np.float64).sum())
-        outputs.append(jax.tree.map(lambda leaf, counts=counts: np.asarray(leaf)[counts], y))
-        seen.append((np.asarray(batch.label)[counts], np.asarray(batch.weight)[counts]))
+        label = jax.tree.map(np.asarray, batch.label, is_leaf=is_listed)
+        of_each = (y, label, np.asarray(batch.weight))
+        seen.append(jax.tree.map(lambda leaf, counts=counts: np.asarray(leaf)[counts], of_each))
     weight = totals.pop("weight", 0)
     if not weight:
         raise ValueError("batches: there is no example to evaluate on")
     means = {"accuracy" if name == "correct" else name: total / weight for name, total in totals.items()}
-    predictions = jax.tree.map(lambda *parts: np.concatenate(parts), *outputs)
-    targets, weights = map(np.concatenate, zip(*seen, strict=True))
-    ignored &= targets.dtype.kind in "iu"  # only integers can be ignored; other sums of weights may differ by rounding
-    if "squared_error" in means and not ignored and getattr(predictions, "shape", None) == targets.shape:
+    predictions, targets, weights = jax.tree.map(lambda *parts: np.concatenate(parts), *seen)
+    one_of_each = isinstance(predictions, np.ndarray) and isinstance(targets, np.ndarray)
+    if "squared_error" not in means or not one_of_each or predictions.shape != targets.shape:
+        return means, predictions
+    if not ignored or targets.dtype.kind not in "iu":  # of other labels, sums of weights may differ by rounding
         means["r_squared"] = _r_squared(predictions, targets, weights)
     return means, predictions
 

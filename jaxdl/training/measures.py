@@ -15,7 +15,7 @@ from jaxtyping import Array
 
 from jaxdl import losses
 
-Measure = Callable[[Any, Array], dict[str, Array]]
+Measure = Callable[[Any, Any], dict[str, Array]]
 
 
 def hits(outputs: Array, labels: Array) -> dict[str, Array]:
@@ -119,6 +119,30 @@ def check_labels(loss: Callable[..., Any], labels: ArrayLike, *, ignore_label: i
         raise ValueError(f"labels: number {where} is {values[where]}; for {name} labels must be {allowed}")
 
 
+def counted(label: Array, ignore_label: int) -> Array:
+    """Return which labels count, that is differ from ``ignore_label``."""
+    if not jnp.issubdtype(label.dtype, jnp.integer):
+        raise ValueError(f"ignore_label={ignore_label}: it is for integer labels, and these are {label.dtype}")
+    if (
+        int(ignore_label) != ignore_label
+        or not jnp.iinfo(label.dtype).min <= ignore_label <= jnp.iinfo(label.dtype).max
+    ):
+        raise ValueError(f"ignore_label={ignore_label}: these labels are {label.dtype}, which cannot hold it")
+    return label != ignore_label
+
+
+def check_several(loss: Callable[..., Any], ignore_label: int | None) -> None:
+    """Raise ValueError for a tuple or dict of labels where a loss, or ``ignore_label``, is for one array of them."""
+    if _known(loss) is not None:
+        name = _function(loss).__name__
+        raise ValueError(
+            f"labels: got several arrays, allowed is one for {name}; a loss of your own, (outputs, labels) -> (n,), "
+            "takes them all"
+        )
+    if ignore_label is not None:
+        raise ValueError(f"ignore_label={ignore_label}: it is for one array of labels, and these are several")
+
+
 def _function(loss: Callable[..., Any]) -> Callable[..., Any]:
     while isinstance(loss, functools.partial):
         loss = loss.func
@@ -130,7 +154,7 @@ def _known(loss: Callable[..., Any]) -> Measure | None:
     return next((measure for known, measure in MEASURES.items() if known is function), None)
 
 
-def _guessed(outputs: Any, labels: Array) -> dict[str, Array]:
-    if not isinstance(outputs, Array) or not jnp.issubdtype(labels.dtype, jnp.integer):
+def _guessed(outputs: Any, labels: Any) -> dict[str, Array]:
+    if not isinstance(outputs, Array) or not isinstance(labels, Array) or not jnp.issubdtype(labels.dtype, jnp.integer):
         return {}
     return hits(outputs, labels) if labels.shape == outputs.shape[:-1] and outputs.shape[-1] > 1 else {}

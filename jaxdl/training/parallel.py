@@ -20,6 +20,7 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from jaxdl import compat, data
+from jaxdl.data.splits import count_of
 from jaxdl.training.resident import on_rows
 
 AXIS = "devices"
@@ -84,7 +85,7 @@ def data_parallel(
     def shard(batch: Any) -> Any:
         _check_divisible(batch, here)
         if examples is not None:
-            _check_rows(batch, len(examples.labels))
+            _check_rows(batch, count_of(examples))
         if at_hand:
             return batch
         if strategy == "pmap":

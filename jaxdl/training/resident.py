@@ -61,7 +61,7 @@ def fits_in_memory(examples: data.Examples, devices: Sequence[Any]) -> bool:
         >>> training.fits_in_memory(examples, jax.devices()[:1])
         True
     """
-    size = sum(leaf.nbytes for leaf in examples)
+    size = sum(leaf.nbytes for leaf in jax.tree.leaves(examples))
     if devices[0].platform == "cpu":
         return size * len(devices) <= _ON_CPU
     about = [device.memory_stats() or {} for device in devices]

@@ -20,8 +20,9 @@ from jax.typing import ArrayLike
 from jaxtyping import Array
 
 from jaxdl import data, losses, nn, optimizers
+from jaxdl.data.splits import is_listed
 from jaxdl.optimizers.loops import descending
-from jaxdl.training.measures import Measure, measure_of
+from jaxdl.training.measures import Measure, check_several, counted, measure_of
 from jaxdl.training.scaling import all_finite, loss_scale
 from jaxdl.training.state import TrainState, strong
 
@@ -33,7 +34,7 @@ def train_step(
     layer: nn.Layer,
     optimizer: optax.GradientTransformation,
     *,
-    loss: Callable[[Any, Array], Array] = losses.softmax_cross_entropy,
+    loss: Callable[[Any, Any], Array] = losses.softmax_cross_entropy,
     metrics: Measure | None = None,
     ignore_label: int | None = None,
     preprocess: Callable[[Array], Array] | None = None,
@@ -53,13 +54,14 @@ def train_step(
 
     Args:
         layer: the network, whose output goes to ``loss``. For `nn.WithAuxiliary`, the weighted losses of the heads are
-            added to that of the output. Any other tuple goes to ``loss`` whole; its first entry goes to ``metrics``.
+            added to that of the output. Any other tuple goes to ``loss`` whole; its first entry goes to ``metrics``,
+            which get it whole where labels are several, too.
         optimizer: any optax transformation; `loss_scaled` around it scales the loss, for networks that compute in
             float16. One that takes extra arguments gets those of `optimizers.update`:
             ``value`` (the mean loss with the penalty), ``grad`` and ``grad_fn``, and without ``axis_name`` also
             ``value_fn``, ``model_fn`` and ``loss_fn`` (the mean loss without the penalty).
         loss: ``(outputs, labels) -> (n,)``, one number per example. Values per output, ``(n, ...)``, are averaged over
-            each example's own axes.
+            each example's own axes. A function of your own also takes a tuple or dict of labels, as the batch has.
         metrics: ``(outputs, labels) -> {name: values}`` with values shaped like the loss's. "loss", "weight" and
             "penalty" are reserved names, and "correct" rules out "accuracy", its name in `evaluate`. None selects by
             the loss: "correct" for classes, logits of two classes and several labels, "squared_error" and
@@ -237,7 +239,7 @@ def _objective(gradient, outputs, sums_of, penalty, axis_name: str | None) -> _O
 def eval_step(
     layer: nn.Layer,
     *,
-    loss: Callable[[Any, Array], Array] = losses.softmax_cross_entropy,
+    loss: Callable[[Any, Any], Array] = losses.softmax_cross_entropy,
     metrics: Measure | None = None,
     ignore_label: int | None = None,
     preprocess: Callable[[Array], Array] | None = None,
@@ -270,7 +272,7 @@ def _prepare(batch: data.Batch, preprocess, augment, key) -> Any:
     if not hasattr(batch, "image"):
         got = f"got a {type(batch).__name__}, allowed are data.Batch(image, label, weight, index)"
         raise ValueError(f"batch: {got}, as data.batches makes them; data.from_arrays takes arrays")
-    x = jax.tree.map(jnp.asarray, batch.image)
+    x = jax.tree.map(jnp.asarray, batch.image, is_leaf=is_listed)
     if augment is not None:
         keys = jax.vmap(jax.random.fold_in, (None, 0))(key, batch.index)
         x = jax.vmap(augment)(keys, x)
@@ -293,13 +295,17 @@ def _summing(loss, metrics: Measure | None, ignore_label: int | None) -> Callabl
     measure = measure_of(loss) if metrics is None else metrics
 
     def sums_of(y: Any, batch: data.Batch) -> Metrics:
-        label = _without_padding(jnp.asarray(batch.label), batch.weight)
-        counts = None
-        if ignore_label is not None:
-            counts = _counted(label, ignore_label)
+        without = lambda one: _without_padding(jnp.asarray(one), batch.weight)
+        label = jax.tree.map(without, batch.label, is_leaf=is_listed)
+        several, counts = not isinstance(label, jax.Array), None
+        if several:
+            check_several(loss, ignore_label)
+        elif ignore_label is not None:
+            counts = counted(label, ignore_label)
             label = jnp.where(counts, label, jnp.zeros((), label.dtype))  # a label that every loss accepts
         of_loss = per_example(loss, y, label)  # first: it knows best which labels its outputs take
-        measured = measure(y[0] if isinstance(y, tuple) else y, label)
+        main = isinstance(y, nn.WithAuxiliary) or (isinstance(y, tuple) and not several)
+        measured = measure(y[0] if main else y, label)
         _check_names(measured)
         found = {"loss": of_loss, **measured}
         _check_pairs(found, (y, label))
@@ -310,17 +316,6 @@ def _summing(loss, metrics: Measure | None, ignore_label: int | None) -> Callabl
         return {**sums, "weight": jnp.sum(weight)}
 
     return sums_of
-
-
-def _counted(label: Array, ignore_label: int) -> Array:
-    if not jnp.issubdtype(label.dtype, jnp.integer):
-        raise ValueError(f"ignore_label={ignore_label}: it is for integer labels, and these are {label.dtype}")
-    if (
-        int(ignore_label) != ignore_label
-        or not jnp.iinfo(label.dtype).min <= ignore_label <= jnp.iinfo(label.dtype).max
-    ):
-        raise ValueError(f"ignore_label={ignore_label}: these labels are {label.dtype}, which cannot hold it")
-    return label != ignore_label
 
 
 def _check_names(measured: Metrics) -> None:
@@ -364,7 +359,7 @@ def _mean_of_each(name: str, values: Array, weight: Array, counts: Array | None)
     return values if values.ndim == 1 else jnp.mean(values.reshape(len(weight), -1), axis=1)
 
 
-def per_example(loss: Callable[[Any, Array], Array], y: Any, label: Array) -> Array:
+def per_example(loss: Callable[[Any, Any], Array], y: Any, label: Any) -> Array:
     """Return ``loss(y, label)``, ``(n,)``, plus the weighted losses of the auxiliary heads of `nn.WithAuxiliary`.
 
     Examples:
