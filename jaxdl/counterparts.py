@@ -18,7 +18,8 @@ def _called(module: str, names: str) -> dict[str, str]:
 
 ABSENT: Final[Mapping[str, str]] = MappingProxyType(
     {
-        # name in PyTorch, Keras, flax or optax, in lower case without underscores: what does that here
+        # name in PyTorch, Keras, flax or optax, in lower case without underscores, some in one module alone: what does
+        # that here
         "linear": "nn.Dense",
         "conv2d": "nn.Conv",
         "conv2dtranspose": "nn.ConvTranspose",
@@ -141,13 +142,13 @@ ABSENT: Final[Mapping[str, str]] = MappingProxyType(
         "kaimingnormal": "initializers.he_normal",
         "truncnormal": "initializers.truncated_normal",
         "calculategain": "initializers.gain",
-        "deltaorthogonal": "initializers.orthogonal",
         "hardsilu": "activations.hard_swish",
-        "identity": "activations.linear",
+        "activations.identity": "activations.linear",
+        "optimizers.ema": "optimizers.polyak_average, of the parameters; optimizers.ema averages updates",
         "smoothl1": "losses.huber",
         **dict.fromkeys(("precision", "recall", "f1", "precisionrecallfscoresupport"), _SCORES),
         "auroc": "metrics.roc_auc",
-        "auc": "metrics.roc_auc",
+        "auc": "metrics.roc_auc of scores and labels, metrics.area_under_curve of a curve",
         "topkcategoricalaccuracy": "metrics.top_k_accuracy",
         "sparsetopkcategoricalaccuracy": "metrics.top_k_accuracy",
         "balancedaccuracy": "the mean of the recall of metrics.scores",
@@ -183,6 +184,9 @@ def counterpart(name: str, own: Collection[str]) -> str | None:
     plain = {one.rpartition(".")[2].lower().replace("_", ""): one for one in reversed([*own])}
     word = name.lower().replace("_", "")
     short = next((word.removesuffix(end) for end in _ENDINGS if word.endswith(end)), word)
+    modules = {one.rpartition(".")[0] for one in own}
+    if len(modules) == 1 and (there := ABSENT.get(f"{modules.pop()}.{word}")):
+        return there
     return next((table[one] for one in (word, short) for table in (plain, ABSENT) if one in table), None)
 
 

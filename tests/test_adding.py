@@ -9,6 +9,7 @@ import subprocess
 import sys
 from typing import NamedTuple
 
+import jax
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -94,7 +95,10 @@ def follow(tree, steps):
 
 def check(tree, commands):
     """Run the recipe's tests in the copy; return the exit code and the output."""
-    environment = {**os.environ, "PYTHONPATH": str(tree)}
+    # the programs of this run, which nothing here interrupts while it writes one
+    cache = {"JAX_COMPILATION_CACHE_DIR": str(jax.config.jax_compilation_cache_dir or tree.parent / "programs")}
+    cache |= {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "0"}
+    environment = {**os.environ, **cache, "PYTHONPATH": str(tree)}
     for command in commands:
         module, *arguments = shlex.split(command)
         quiet = ["-q", "-p", "no:cacheprovider"] if module == "pytest" else []

@@ -427,7 +427,7 @@ def test_modes_and_keys_by_other_names():
     np.testing.assert_array_equal(silent.apply({}, {}, x)[0], x)
     with pytest.raises(ValueError, match=r"mode: got 'on', which is no argument .* it takes \['x', 'learn'\]"):
         interop.from_linen(Silent(), mode="on")
-    with pytest.raises(ValueError, match=r"module: got type, allowed are instances of flax.linen.Module"):
+    with pytest.raises(ValueError, match=r"module: got type, allowed are instances of linen.Module"):
         interop.from_linen(Net)
 
 
@@ -495,3 +495,16 @@ def test_there_and_back_again_is_the_same_layer():
     np.testing.assert_array_equal(again.apply(params, {"batch_stats": state}, x)[0], layer.apply(params, state, x)[0])
     shapes = jax.eval_shape(lambda: again.init(jax.random.key(0), (8, 8, 1)))
     assert jax.tree.structure(shapes) == jax.tree.structure((params, {"batch_stats": state}))
+
+
+def test_a_flax_module_of_tokens_is_a_layer_of_whole_numbers():
+    class Tokens(linen.Module):
+        @linen.compact
+        def __call__(self, x):
+            return linen.Dense(3)(linen.Embed(9, 4)(x).mean(1))
+
+    layer, x = interop.from_linen(Tokens(), input_dtype=jnp.int32), jnp.array([[1, 2], [8, 0]])
+    params, state = layer.init(jax.random.key(0), (2,))
+    assert layer.out_shape((2,)) == (3,)
+    expected = params["Embed_0"]["embedding"][x].mean(1) @ params["Dense_0"]["kernel"] + params["Dense_0"]["bias"]
+    np.testing.assert_allclose(layer.apply(params, state, x)[0], expected, rtol=1e-6, atol=1e-6)

@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxdl import data, losses, nn, training
+from jaxdl import analysis, data, interop, losses, nn, training
 
 COUNT, TIME, SYMBOLS = 22, 5, 7
 DRAW = np.random.default_rng(0)
@@ -61,6 +61,31 @@ def test_a_step_on_several_inputs_is_that_of_a_loop_of_one_s_own(case, strategy,
     expected = by_hand(net, optimizer, state, batch.image, batch.label)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), after.params, expected)
     assert float(sums["weight"]) == 8
+
+
+LSTM = nn.LSTM(3, output="last", lengths=True)
+OF_LENGTHS = {
+    "a tuple": nn.serial(
+        words=nn.parallel(tuple, embed=nn.pick(0, nn.Embedding(SYMBOLS, 4)), lengths=nn.pick(1)), lstm=LSTM
+    ),
+    "a dict": nn.serial(
+        words=nn.parallel(tuple, embed=nn.pick("tokens", nn.Embedding(SYMBOLS, 4)), lengths=nn.pick("lengths")),
+        lstm=LSTM,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", OF_LENGTHS)
+def test_what_reads_shapes_alone_knows_that_lengths_are_whole_numbers(case):
+    net, (_, inputs, in_shape) = OF_LENGTHS[case], CASES[case]
+    table = {row.layer: row for row in analysis.summary(net, in_shape).rows}
+    assert table["lstm"].parameters == 4 * 3 * (4 + 3 + 1)
+    params, state = net.init(jax.random.key(0), in_shape)
+    assert nn.tap(net, ["words"]).out_shape(in_shape) == ((3,), {"words": ((TIME, 4), ())})
+    variables = interop.to_linen(net).init(jax.random.key(0), inputs)
+    jax.tree.map(lambda a, b: np.testing.assert_array_equal(a.shape, b.shape), variables["params"], params)
+    theirs = interop.to_linen(net).apply({"params": params}, inputs)
+    np.testing.assert_array_equal(theirs, net.apply(params, state, inputs)[0])
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -9,13 +9,16 @@ import jax.numpy as jnp
 from flax import core, linen
 
 from jaxdl import nn
+from jaxdl.nn.layer import abstract_batch
 
 # names of the argument with which flax modules are told to train, and its value in training
 _MODES = {"train": True, "training": True, "is_training": True, "deterministic": False, "use_running_average": False}
 STATE = "batch_stats"
 
 
-def from_linen(module: Any, *, mode: str | None = None, rngs: Sequence[str] = ("dropout",)) -> nn.Layer:
+def from_linen(
+    module: Any, *, mode: str | None = None, rngs: Sequence[str] = ("dropout",), input_dtype: Any = jnp.float32
+) -> nn.Layer:
     """Turn a flax module into a layer, which trains in every experiment of this library.
 
     The layer's params are the module's, and its state is all other collections, such as ``{"batch_stats": ...}``. It is
@@ -26,6 +29,7 @@ def from_linen(module: Any, *, mode: str | None = None, rngs: Sequence[str] = ("
         mode: the argument of its call that turns training on or off. By default it is the one called train, training
             or is_training, or their opposites deterministic and use_running_average, if the module has any of them.
         rngs: the names under which the module asks for random keys in training.
+        input_dtype: dtype of the batch, as in `nn.function`: ``jnp.int32`` for tokens.
 
     Raises:
         ValueError: if the module is not a flax module, or its call does not take ``mode``.
@@ -41,9 +45,12 @@ def from_linen(module: Any, *, mode: str | None = None, rngs: Sequence[str] = ("
         raise ValueError(f"module: got {type(module).__name__}, allowed are instances of flax.linen.Module")
     options = _mode_options(module, mode)
 
+    def one_of(in_shape):
+        return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), abstract_batch(in_shape, 1, input_dtype))
+
     def init(key, in_shape):
         keys = dict(zip(("params", *rngs), jax.random.split(key, 1 + len(rngs)), strict=True))
-        variables = core.unfreeze(module.init(keys, jnp.zeros((1, *in_shape)), **options(False)))
+        variables = core.unfreeze(module.init(keys, one_of(in_shape), **options(False)))
         return variables.pop("params", {}), variables
 
     def apply(params, state, x, *, train=False, key=None, axis_name=None):
@@ -56,10 +63,10 @@ def from_linen(module: Any, *, mode: str | None = None, rngs: Sequence[str] = ("
         return y, core.unfreeze(changed)
 
     def out_shape(in_shape):
-        run = lambda: apply(*init(jax.random.key(0), in_shape), jnp.zeros((1, *in_shape)))[0]
+        run = lambda: apply(*init(jax.random.key(0), in_shape), one_of(in_shape))[0]
         return jax.tree.map(lambda y: tuple(y.shape[1:]), jax.eval_shape(run))
 
-    return nn.Layer(init, apply, out_shape, {}, nn.Op(f"linen {type(module).__name__}"))
+    return nn.Layer(init, apply, out_shape, {}, nn.Op(f"linen {type(module).__name__}", input_dtype=input_dtype))
 
 
 def to_linen(layer: nn.Layer, *, axis_name: str | None = None) -> linen.Module:
@@ -92,7 +99,8 @@ class _LayerModule(linen.Module):
     def __call__(self, x, *, train: bool = False):
         """Apply the layer and, in training with a mutable collection batch_stats, update its state."""
         if self.is_initializing():
-            params, state = self.init_layer(self.make_rng("params"), tuple(x.shape[1:]))
+            in_shape = jax.tree.map(lambda one: tuple(one.shape[1:]), x)
+            params, state = self.init_layer(self.make_rng("params"), in_shape)
             for name, value in params.items():
                 self.param(name, lambda key, value=value: value)
             for name, value in state.items():

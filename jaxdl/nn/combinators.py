@@ -74,8 +74,7 @@ def serial(**children: Part) -> Layer:
                 in_shape = child.out_shape(in_shape)
         return in_shape
 
-    first = next(iter(parts.values()), identity)
-    op = Op("serial", rebuild=lambda new: serial(**new), input_dtype=first.op.input_dtype)
+    op = Op("serial", rebuild=lambda new: serial(**new), input_dtype=_first_dtype([*parts.values()]))
     return checked(Layer(init, apply, out_shape, parts, op))
 
 
@@ -225,6 +224,27 @@ def auxiliary(head: Part, *, weight: float = 0.3) -> Layer:
     rebuild = head.op.rebuild
     again = None if rebuild is None else lambda new: auxiliary(rebuild(new), weight=weight)
     return checked(head._replace(apply=apply, out_shape=out_shape, op=head.op._replace(rebuild=again)))
+
+
+def _first_dtype(parts: list[Layer]) -> Any:
+    """Return the dtypes that the first of some layers asks for, and the second of inputs that it gets as they are."""
+    if not parts:
+        return jnp.float32
+    first, *rest = parts
+    wanted = rest[0].op.input_dtype if rest else None
+    as_they_are = (
+        first.op.kind == "parallel" and first.op.declaration is not None and first.op.declaration[1] == (tuple,)
+    )
+    if not as_they_are or not isinstance(wanted, Mapping):
+        return first.op.input_dtype
+    picked = {
+        which: wanted[i]
+        for i, branch in enumerate(first.children.values())
+        if i in wanted and branch.op.kind == identity.op.kind and isinstance(branch.op.input_dtype, Mapping)
+        for which, own in branch.op.input_dtype.items()
+        if own == jnp.float32
+    }
+    return {**first.op.input_dtype, **picked} if picked else first.op.input_dtype
 
 
 def _input_dtype(branches: Iterable[Layer]) -> Any:

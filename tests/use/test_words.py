@@ -329,6 +329,9 @@ def test_a_position_of_eight_bits_serves_a_cache_of_any_length():
         (metrics, "precision", "a field of metrics.scores"),
         (metrics, "AUROC", "metrics.roc_auc"),
         (models, "LeNet5", "models.lenet5"),
+        (activations, "Identity", "activations.linear"),
+        (optimizers, "EMA", "optimizers.polyak_average"),
+        (metrics, "AUC", "metrics.roc_auc of scores and labels, metrics.area_under_curve of a curve"),
         (nn, "GRUCell", "nn.GRU, over a sequence; layers.gru_cell"),
         (nn, "TransformerEncoderLayer", "nn.TransformerBlock"),
         (nn, "HuberLoss", "losses.huber"),
@@ -358,6 +361,8 @@ def test_an_unknown_name_is_unknown_and_the_names_meant_exist():
     with pytest.raises(AttributeError, match=r"^module 'jaxdl\.nn' has no attribute 'Linnear'$"):
         nn.Linnear  # noqa: B018
     assert not hasattr(nn, "__path_of_nothing__")
+    with pytest.raises(AttributeError, match=r"has no attribute 'identity'$"):
+        optimizers.identity  # noqa: B018 - optax's is a transformation
     modules = {module.__name__.rpartition(".")[2]: module for module in (*MODULES, data, training, interop, analysis)}
     for said in counterparts.ABSENT.values():
         assert all(hasattr(jax.nn, name) for name in re.findall(r"jax\.nn\.(\w+)", said))
