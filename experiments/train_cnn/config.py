@@ -183,7 +183,7 @@ class Config:
     """Leave out image files of a folder or archive that cannot be read, and say how many."""
     image_size: int | None = None
     """Resize the images of a folder or archive: the largest central square of each to this height and width. By default
-    images of several sizes get the size that the network was made for."""
+    images of several sizes get the size that the network was made for; a network of your own needs it."""
     stream: Literal["auto", "always", "never"] = "auto"
     """Whether to read the images of a folder or archive from disk during training. auto: if they take over 1 GiB."""
     workers: int = 0

@@ -152,7 +152,9 @@ def _size(config: Config, known: set[tuple[int, int]]) -> int | None:
     if len(sizes) <= 1:
         return None
     some = ", ".join(f"{width} x {height}" for height, width in sorted(sizes)[:3])
-    require(named in MADE_FOR, "image_size", None, f"given: the images have several sizes ({some}, ...)")
+    require(
+        named in MADE_FOR, "image_size", None, f"given, as --image-size N: the images have several sizes ({some}, ...)"
+    )
     return MADE_FOR[named]
 
 

@@ -65,7 +65,10 @@ def test_images_of_several_sizes_get_the_size_of_the_network(tmp_path):
     assert found.splits.train.images.shape[1:] == (32, 32, 1)
     assert opened(mixed, model="jaxdl.models:small_cnn(hidden=8)").splits.test.images.shape == (12, 32, 32, 1)
     assert opened(mixed, image_size=10).splits.test.images.shape == (12, 10, 10, 1)
-    with pytest.raises(ValueError, match=r"image_size=None .* given: the images have several sizes \(12 x 8, 30 x 40"):
+    with pytest.raises(
+        ValueError,
+        match=r"image_size=None .* given, as --image-size N: the images have several sizes \(12 x 8, 30 x 40",
+    ):
         opened(mixed)
 
 
