@@ -49,6 +49,8 @@ NAN[1, 2, 3] = np.nan
     ("arguments", "options", "message"),
     [
         ((BYTES[0, 0], LABELS), {}, r"images has shape \(4,\); expected \(N, H, W\).*; one feature .* x\[:, None\]"),
+        (({"a": BYTES}, LABELS), {}, r"images: got a dict, allowed is one array; data.Examples takes several"),
+        ((BYTES, {"a": LABELS}), {}, r"labels: got a dict, allowed is one array; data.Examples takes several"),
         ((BYTES[None, None], LABELS), {}, r"images has shape \(1, 1, 6, 5, 4\); expected \(N, H, W\)"),
         ((BYTES[0], LABELS), {}, "5 images, but 6 labels"),
         ((BYTES.astype(np.int64), LABELS), {}, "images has type int64; expected uint8"),

@@ -253,6 +253,10 @@ def _labels(argument: str, labels: Any, classes: Sequence[str] | None) -> np.nda
 
 
 def _array(argument: str, values: Any) -> np.ndarray:
+    if isinstance(values, dict):
+        raise ValueError(
+            f"{argument}: got a dict, allowed is one array; data.Examples takes several, as data.batches do"
+        )
     try:
         return np.asarray(values)
     except ValueError as error:
