@@ -23,6 +23,7 @@ from jax.tree_util import keystr
 from jaxdl.training.parallel import STRATEGIES, Parallel, data_parallel
 
 RTOL, RTOL_LAST = 2e-6, 1e-5
+KEYS = 5  # under which a cause must explain the results of a step that draws random numbers
 
 
 class Difference(NamedTuple):
@@ -124,9 +125,14 @@ def check_device_invariance(
         ]
         if not wrong:
             continue
-        why = list(_causes(on_one, several, count, batches[0], start, (found[0], expected[0])))
+        draws = strategy != "jit" and on_one.random(batches[0])
+        why = _causes(on_one, several, count, batches[0], start)
+        for again in range(1, KEYS if why and draws else 1):
+            other = jax.random.fold_in(key, again)
+            kept = _causes(on_one._replace(key=other), several._replace(key=other), count, batches[0], start)
+            why = [cause for cause in why if cause in kept]
         where = f"on {count} devices ({strategy})"
-        if why or not on_one.random(batches[0]) or strategy == "jit":
+        if why or not draws:
             differences += wrong
             causes += [f"{where}: {one}" for one in why]
         else:
@@ -232,11 +238,13 @@ def _same(found: Flat, expected: Flat, paths: Sequence[str], start: Flat) -> lis
     return [path for path in paths if agrees(path)]
 
 
-def _causes(
-    on_one: _Runs, several: _Runs, count: int, batch: Any, start: Flat, results: tuple[Flat, Flat]
-) -> Iterator[str]:
-    """Yield a sentence for each known fault that explains the results of the first step."""
-    found, expected = results
+def _causes(on_one: _Runs, several: _Runs, count: int, batch: Any, start: Flat) -> list[str]:
+    """Return a sentence for each known fault that explains the results of the first step."""
+    return [*_explanations(on_one, several, count, batch, start)]
+
+
+def _explanations(on_one: _Runs, several: _Runs, count: int, batch: Any, start: Flat) -> Iterator[str]:
+    found, expected = several.on(batch), on_one.on(batch)
     wrong = [path for path, *_ in _differing(found, expected, start, 1e-4)]
     for times, words in ((count, f"{count} times"), (1 / count, f"1/{count} of")):
         scaled = {path: _scaled(expected[path], start.get(path), float(times)) for path in wrong}
