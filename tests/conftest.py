@@ -136,26 +136,6 @@ def pytest_collection_modifyitems(config, items):
         items[:] = [item for item in items if item in kept]
 
 
-WHOLE_RUNS = ("trains", "process")
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item):
-    """Compile the programs of slow tests of whole runs without optimisation, which saves a third of their time.
-
-    Such tests compare runs with runs. A hook goes before the fixtures of a module, and processes inherit a variable.
-    """
-    if not (item.get_closest_marker("slow") and any(map(item.get_closest_marker, WHOLE_RUNS))):
-        return (yield)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-        jax.config.update("jax_disable_most_optimizations", True)
-        try:
-            return (yield)
-        finally:
-            jax.config.update("jax_disable_most_optimizations", False)
-
-
 MOST_MEMORY = 1 << 30  # bytes of one worker from which programs are freed within a module
 GROWTH = 1 << 28  # bytes; a worker whose libraries alone fill MOST_MEMORY would otherwise recompile in every test
 
