@@ -174,7 +174,7 @@ ROWS = [
     ),
     Row(
         "D1",
-        "Gradients written by hand, for every layer, activation and loss",
+        "Gradients written by hand, for the layers, activations and losses of the lectures' backpropagation",
         "forward(…) → (output, residuals), backward(residuals, cotangent) → cotangents",
         "backprop.dense_backward backprop.softmax_cross_entropy_backward backprop.squared_error_backward "
         "backprop.binary_cross_entropy_backward backprop.conv1d_backward backprop.conv2d_backward "

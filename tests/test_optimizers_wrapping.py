@@ -56,6 +56,15 @@ def test_equals_optax(mine, theirs):
     assert all(jnp.isfinite(x).all() for x in jax.tree.leaves(apply(mine, ZERO)))
 
 
+def test_a_mask_that_freezes_nothing_is_refused():
+    frozen = ours.freeze(ours.mask_by_path("kernal"))
+    said = r"mask selects none of the \d+ leaves, so nothing would be frozen: it must .* one; see mask_by_path"
+    with pytest.raises(ValueError, match=said):
+        frozen.init(PARAMS)
+    with pytest.raises(ValueError, match=said):
+        frozen.update(PARAMS, ours.freeze(MASK).init(PARAMS), PARAMS)
+
+
 def test_clip_by_norm_bounds_each_array():
     clipped = apply(ours.clip_by_norm(0.5))
     for before, after in zip(jax.tree.leaves(GRADS), jax.tree.leaves(clipped), strict=True):

@@ -193,7 +193,8 @@ class Config:
     out: Path | None = None
     """Folder of this run; by default runs/train_cnn/TIME."""
     resume: Path | None = None
-    """Resume the run in this folder. With more --epochs it is extended, if its schedule does not depend on them."""
+    """Resume the run in this folder. With more --epochs one without --seeds is extended, if its schedule does not
+    depend on them."""
     start_from: str = ""
     """Start from the weights of the finished run in this folder, its first optimizer's, or of a file of interop.save,
     as of runs.load(folder, optimizer=...). A last layer of another shape, as for other classes, starts anew."""

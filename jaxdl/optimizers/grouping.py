@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable, Hashable, Mapping
-from typing import Any
+from typing import Any, Final
 
 import jax
 import jax.numpy as jnp
@@ -134,13 +134,19 @@ def _of_part(extra_args, hide, whole):
     return {name: restricted(name, x) if name in of_params else x for name, x in extra_args.items()}
 
 
-def selecting(inner: GradientTransformation, mask: Mask, name: str) -> GradientTransformationExtraArgs:
+NO_DECAY: Final = ("nothing would decay", "see mask_by_path, and weight_decay=0.0 for no decay")
+
+
+def selecting(
+    inner: GradientTransformation, mask: Mask, name: str, why: tuple[str, str] = NO_DECAY
+) -> GradientTransformationExtraArgs:
     """Apply ``masked``, and refuse a mask that selects no leaf of a tree that has some.
 
     Args:
         inner: the transformation.
         mask: see ``masked``.
         name: the mask's argument name, for the message.
+        why: what a mask that selects no leaf would do, and where to look, for the message.
 
     Raises:
         ValueError: at init or update, the mask selects no leaf.
@@ -148,23 +154,22 @@ def selecting(inner: GradientTransformation, mask: Mask, name: str) -> GradientT
     plain = masked(inner, mask)
 
     def init(params):
-        check_selects(mask, params, name)
+        check_selects(mask, params, name, why)
         return plain.init(params)
 
     def update(updates, state, params=None, **extra_args):
-        check_selects(mask, updates, name)
+        check_selects(mask, updates, name, why)
         return plain.update(updates, state, params, **extra_args)
 
     return GradientTransformationExtraArgs(init, update)
 
 
-def check_selects(mask: Mask, tree: Any, name: str) -> None:
+def check_selects(mask: Mask, tree: Any, name: str, why: tuple[str, str] = NO_DECAY) -> None:
     """Raise a ``ValueError`` if a mask selects no leaf of a tree that has some."""
     leaves = jax.tree.leaves(tree)
     if leaves and not any(jax.tree.leaves(called(mask, tree))):
         raise ValueError(
-            f"{name} selects none of the {len(leaves)} leaves, so nothing would decay: it must select at least one; "
-            "see mask_by_path, and weight_decay=0.0 for no decay"
+            f"{name} selects none of the {len(leaves)} leaves, so {why[0]}: it must select at least one; {why[1]}"
         )
 
 
@@ -229,6 +234,12 @@ def partition(
 def freeze(mask: Mask) -> GradientTransformationExtraArgs:
     """Set the updates to zero where the mask is true. See ``masked`` for masks.
 
+    In front of a chain it also keeps gradients of frozen parameters out of the norm of clipping, as PyTorch's
+    ``requires_grad=False`` does; behind the optimizer it also stops weight decay.
+
+    Raises:
+        ValueError: at init or update, the mask selects no leaf.
+
     Examples:
         >>> params = {"w": jnp.ones(1), "b": jnp.ones(1)}
         >>> optimizer = optimizers.chain(optimizers.sgd(0.1), optimizers.freeze({"w": True, "b": False}))
@@ -237,7 +248,7 @@ def freeze(mask: Mask) -> GradientTransformationExtraArgs:
 
     [Lecture row G11]
     """
-    return masked(set_to_zero(), mask)
+    return selecting(set_to_zero(), mask, "mask", ("nothing would be frozen", "see mask_by_path"))
 
 
 def set_to_zero() -> GradientTransformation:

@@ -52,6 +52,8 @@ def train_step(
     parameters to evaluate. An optimizer that needs the loss as a function, such as L-BFGS, gets it for the same batch
     and key, but only without ``axis_name``, that is on one device or under ``strategy="jit"``.
 
+    Examples of weight 0 are padding: what mixes examples, such as batch norm, sees zeros in their place.
+
     Args:
         layer: the network, whose output goes to ``loss``. For `nn.WithAuxiliary`, the weighted losses of the heads are
             added to that of the output. Any other tuple goes to ``loss`` whole; its first entry goes to ``metrics``,
