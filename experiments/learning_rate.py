@@ -124,7 +124,9 @@ def run(config: Config, dataset: data.Dataset, case: str, seed: int) -> Mapping[
             params, value = advance(params, np.float32(schedule(count)), x[batch], y[batch])
             return (schedule, params, count + 1), value
 
-        test = training.find_rate(lambda schedule: ((schedule, params, 0), step), rows, low=1e-4, high=100.0)
+        test = training.find_rate(
+            lambda schedule: ((schedule, params, 0), step), rows, low=1e-4, high=100.0, steps=min(200, config.steps)
+        )
         if test.suggestion is None:
             raise ValueError(f"the range test of seed {seed} ended after {len(test.rates)} steps")
         rest = np.full(200 - len(test.rates), np.nan)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterable
 from typing import Any, Final, NamedTuple
 
@@ -52,7 +53,8 @@ def find_rate(
     Args:
         begin: given the schedule, returns a new state and a step (state, batch) → (state, loss of the batch), whose
             optimizer follows the schedule.
-        batches: batches of training examples; the test ends early if there are fewer than ``steps``.
+        batches: batches of training examples; the test ends early, with a RuntimeWarning, if there are fewer than
+            ``steps``.
         low: rate of the first step, above 0.
         high: rate of the last step, above ``low``.
         steps: number of steps, at least 3.
@@ -99,9 +101,17 @@ def find_rate(
             break
         rates.append(rate)
         losses.append(loss)
+    else:
+        _warn_of_an_early_end(len(rates), steps, rate, high)
     if math.isnan(rate):
         raise ValueError("batches: got none, needed is at least one")
     return RateTest(np.array(rates), np.array(losses), rate, suggest_rate(rates, losses) if len(rates) > 2 else None)
+
+
+def _warn_of_an_early_end(ran: int, steps: int, rate: float, high: float) -> None:
+    if 0 < ran < steps:
+        text = f"batches: got {ran} for steps={steps}, so the test ended at a rate of {rate:.2g}, before high={high:g}"
+        warnings.warn(text, RuntimeWarning, stacklevel=3)
 
 
 def suggest_rate(rates: ArrayLike, losses: ArrayLike) -> RateSuggestion:
