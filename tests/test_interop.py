@@ -427,7 +427,7 @@ def test_modes_and_keys_by_other_names():
     np.testing.assert_array_equal(silent.apply({}, {}, x)[0], x)
     with pytest.raises(ValueError, match=r"mode: got 'on', which is no argument .* it takes \['x', 'learn'\]"):
         interop.from_linen(Silent(), mode="on")
-    with pytest.raises(ValueError, match=r"module: got type, allowed are instances of linen.Module"):
+    with pytest.raises(ValueError, match=r"module: got type, allowed are instances of flax\.linen\.Module"):
         interop.from_linen(Net)
 
 

@@ -30,7 +30,6 @@ def dry(tmp_path_factory):
     out = tmp_path_factory.mktemp("dry")
     told = {**os.environ, "PYTHONPATH": str(ROOT)}
     told.pop("JAXDL_DATA_DIR", None)
-    told.pop("XLA_FLAGS", None)
     ran = subprocess.run(
         [sys.executable, "-m", "benchmarks.on_gpu", "--out", str(out), "--dry-run", "--minutes", "60"],
         cwd=ROOT, env=told, capture_output=True, text=True,

@@ -32,7 +32,6 @@ def start(tmp_path):
             "JAX_NUM_CPU_DEVICES": "2",
             "JAX_PLATFORMS": "cpu",
             "PYTHONPATH": str(ROOT),
-            "XLA_FLAGS": "",
         }
         for process in range(processes):
             command = [sys.executable, "-m", "tests.joined", *map(str, (port, processes, process, steps, tmp_path))]

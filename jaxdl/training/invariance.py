@@ -23,6 +23,7 @@ from jax.tree_util import keystr
 from jaxdl.training.parallel import STRATEGIES, Parallel, data_parallel
 
 RTOL, RTOL_LAST = 2e-6, 1e-5
+_DRAWS = "the step draws random numbers per device; check it without them, or under 'jit' alone"
 KEYS = 5  # under which a cause must explain the results of a step that draws random numbers
 
 
@@ -126,19 +127,13 @@ def check_device_invariance(
         if not wrong:
             continue
         draws = strategy != "jit" and on_one.random(batches[0])
-        why = _causes(on_one, several, count, batches[0], start)
-        for again in range(1, KEYS if why and draws else 1):
-            other = jax.random.fold_in(key, again)
-            kept = _causes(on_one._replace(key=other), several._replace(key=other), count, batches[0], start)
-            why = [cause for cause in why if cause in kept]
+        why = _causes(on_one, several, KEYS if draws else 1, count, batches[0], start)
         where = f"on {count} devices ({strategy})"
         if why or not draws:
             differences += wrong
             causes += [f"{where}: {one}" for one in why]
         else:
-            undecided.append(
-                f"{where}: the step draws random numbers per device; check it without them, or under 'jit' alone"
-            )
+            undecided.append(f"{where}: {_DRAWS}")
     return Invariance(compared, tuple(differences), tuple(causes), tuple(undecided))
 
 
@@ -238,9 +233,15 @@ def _same(found: Flat, expected: Flat, paths: Sequence[str], start: Flat) -> lis
     return [path for path in paths if agrees(path)]
 
 
-def _causes(on_one: _Runs, several: _Runs, count: int, batch: Any, start: Flat) -> list[str]:
-    """Return a sentence for each known fault that explains the results of the first step."""
-    return [*_explanations(on_one, several, count, batch, start)]
+def _causes(on_one: _Runs, several: _Runs, keys: int, count: int, batch: Any, start: Flat) -> list[str]:
+    """Return a sentence for each known fault that explains the results of the first step, under each of some keys."""
+    found = None
+    for key in [on_one.key, *(jax.random.fold_in(on_one.key, again) for again in range(1, keys))]:
+        now = [*_explanations(on_one._replace(key=key), several._replace(key=key), count, batch, start)]
+        found = now if found is None else [cause for cause in found if cause in now]
+        if not found:
+            break
+    return found or []
 
 
 def _explanations(on_one: _Runs, several: _Runs, count: int, batch: Any, start: Flat) -> Iterator[str]:
