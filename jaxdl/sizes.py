@@ -23,6 +23,8 @@ __all__ = [
     "Window",
     "check_at_least_one",
     "check_groups",
+    "check_recurrent",
+    "check_state",
     "conv_multiply_adds",
     "conv_parameters",
     "crop_amounts",
@@ -294,6 +296,43 @@ def check_groups(groups: int, channels_in: int, channels_out: int) -> None:
             f"groups: got {groups}, allowed are common divisors of {channels_in} input channels "
             f"and {channels_out} output channels"
         )
+
+
+def check_recurrent(units: int, kernel: tuple[int, ...], recurrent_kernel: tuple[int, ...], gates: int) -> None:
+    """Raise ValueError for kernels that do not belong to a state of so many units.
+
+    Examples:
+        >>> from jaxdl import sizes
+        >>> sizes.check_recurrent(4, (3, 16), (4, 16), 4)
+        >>> sizes.check_recurrent(4, (3, 16), (3, 16), 4)
+        Traceback (most recent call last):
+            ...
+        ValueError: recurrent_kernel: got shape (3, 16), allowed is (4, 16) for a state of 4 units
+    """
+    if kernel[-1] != gates * units:
+        raise ValueError(f"kernel: got {kernel[-1]} columns, allowed are {gates} · units = {gates * units}")
+    allowed = (units, gates * units)
+    if recurrent_kernel != allowed:
+        got = f"recurrent_kernel: got shape {recurrent_kernel}"
+        raise ValueError(f"{got}, allowed is {allowed} for a state of {units} units")
+
+
+def check_state(name: str, shape: tuple[int, ...], sequences: tuple[int, ...]) -> None:
+    """Raise ValueError for a state ``(..., units)`` that lacks leading dimensions of sequences ``(..., t, d)``.
+
+    Examples:
+        >>> from jaxdl import sizes
+        >>> sizes.check_state("h", (3, 4), (3, 5, 2))
+        >>> sizes.check_state("h", (4,), (3, 5, 2))
+        Traceback (most recent call last):
+            ...
+        ValueError: h: got shape (4,), allowed is (3, units) for x of shape (3, 5, 2)
+    """
+    own, lead = shape[:-1], sequences[:-2]
+    behind = own[len(own) - len(lead) :]
+    if not shape or len(own) < len(lead) or any(a != b != 1 for a, b in zip(behind, lead, strict=True)):
+        allowed = ", ".join(map(str, (*lead, "units"))) + ("" if lead else ",")
+        raise ValueError(f"{name}: got shape {shape}, allowed is ({allowed}) for x of shape {sequences}")
 
 
 def per_axis(name: str, value: int | Sequence, axes: int) -> tuple:

@@ -151,6 +151,28 @@ def test_an_empty_sequence_and_an_empty_batch():
         (lambda: layers.rnn(X[0, 0], H[0], W, U, B), r"x: got shape \(3,\)"),
         (lambda: layers.lstm(X, (H, C), W4, U4, zoneout_rate=(0.1, -1.0)), "rate: got -1.0"),
         (lambda: layers.lstm(X, (H, C), W, U, B), "kernel: got 4 columns, allowed are 4 · units = 16"),
+        (
+            lambda: layers.rnn(X, H[0], W, U, B),
+            r"h: got shape \(4,\), allowed is \(2, units\) for x of shape \(2, 5, 3\)",
+        ),
+        (lambda: layers.rnn(X, H[:1], W, U, B), r"h: got shape \(1, 4\), allowed is \(2, units\)"),
+        (
+            lambda: layers.gru(X, np.zeros((3, 4)), W4[:, :12], U4[:, :12]),
+            r"h: got shape \(3, 4\), allowed is \(2, units\)",
+        ),
+        (lambda: layers.rnn(X[0], np.float32(0), W, U, B), r"h: got shape \(\), allowed is \(units,\)"),
+        (lambda: layers.lstm(X, (H[0], C[0]), W4, U4), r"state: got shape \(4,\), allowed is \(2, units\)"),
+        (lambda: layers.lstm(X, H, W4, U4), r"state: got ndarray, allowed is the pair \(h, c\)"),
+        (lambda: layers.lstm(X, np.stack([H, C]), W4, U4), r"state: got ndarray, allowed is the pair \(h, c\)"),
+        (lambda: layers.lstm_cell(H, X[:, 0], W4, U4), r"state: got ndarray, allowed is the pair \(h, c\)"),
+        (lambda: layers.lstm(X, (H, C, C), W4, U4), r"state: got tuple, allowed is the pair \(h, c\)"),
+        (
+            lambda: layers.rnn(X, H, W, U[:3]),
+            r"recurrent_kernel: got shape \(3, 4\), allowed is \(4, 4\) for a state of 4",
+        ),
+        (lambda: layers.rnn(X, H, W[:, :3], U), "kernel: got 3 columns, allowed are 1 · units = 4"),
+        (lambda: layers.lstm(X, (H, C), W4, U), r"recurrent_kernel: got shape \(4, 4\), allowed is \(4, 16\)"),
+        (lambda: layers.gru(X, H, W4[:, :12], U4), r"recurrent_kernel: got shape \(4, 16\), allowed is \(4, 12\)"),
     ],
 )
 def test_mistakes_are_named(monkeypatch, call, message):
@@ -209,3 +231,12 @@ def test_a_recurrent_bias_with_the_gates_of_pytorchs_is_refused_by_its_own_name(
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as in a program of a user
     with pytest.raises(ValueError, match=r"recurrent_bias: got shape \(9,\), allowed is \(3,\)"):
         layers.gru(jnp.ones((5, 4)), jnp.zeros(3), jnp.ones((4, 9)), jnp.ones((3, 9)), jnp.ones(9), jnp.ones(9))
+
+
+def test_one_sequence_runs_from_several_states_and_the_pair_may_be_a_list(monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    with jax.numpy_rank_promotion("allow"):
+        y = layers.rnn(X[0], H, W, U, B)
+    for h, of_h in zip(H, y, strict=True):
+        np.testing.assert_allclose(of_h, layers.rnn(X[0], h, W, U, B), **CLOSE)
+    np.testing.assert_array_equal(layers.lstm(X, [H, C], W4, U4)[0], layers.lstm(X, (H, C), W4, U4)[0])

@@ -18,7 +18,7 @@ from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Integer
 
-from jaxdl import compat, numerics
+from jaxdl import compat, numerics, sizes
 from jaxdl.layers.linear import dense
 from jaxdl.layers.stochastic import Rate, check_rate, zoneout, zoneout_mean
 from jaxdl.words import own_words
@@ -48,6 +48,7 @@ def rnn_cell(
     [Lecture row A8]
     """
     numerics.refuse_complex(h=h, x=x, kernel=kernel, recurrent_kernel=recurrent_kernel, bias=bias)
+    sizes.check_recurrent(jnp.shape(h)[-1], jnp.shape(kernel), jnp.shape(recurrent_kernel), 1)
     return activation(dense(x, kernel, bias) + dense(h, recurrent_kernel))
 
 
@@ -87,12 +88,10 @@ def lstm_cell(
 
     [Lecture row A8]
     """
-    h, c = jnp.asarray(state[0]), jnp.asarray(state[1])
+    h, c = map(jnp.asarray, _pair(state))
     numerics.refuse_complex(h=h, c=c, x=x, kernel=kernel, recurrent_kernel=recurrent_kernel, bias=bias)
-    gates = dense(x, kernel, bias) + dense(h, recurrent_kernel)
-    if gates.shape[-1] != 4 * c.shape[-1]:
-        raise ValueError(f"kernel: got {gates.shape[-1]} columns, allowed are 4 · units = {4 * c.shape[-1]}")
-    i, f, g, o = jnp.split(gates, 4, axis=-1)
+    sizes.check_recurrent(c.shape[-1], jnp.shape(kernel), jnp.shape(recurrent_kernel), 4)
+    i, f, g, o = jnp.split(dense(x, kernel, bias) + dense(h, recurrent_kernel), 4, axis=-1)
     c = lax.logistic(f) * c + lax.logistic(i) * jnp.tanh(g)
     return lax.logistic(o) * jnp.tanh(c), c
 
@@ -134,8 +133,7 @@ def gru_cell(
     h = jnp.asarray(h)
     numerics.refuse_complex(h=h, x=x, kernel=kernel, recurrent_kernel=recurrent_kernel, bias=bias, c=recurrent_bias)
     units = h.shape[-1]
-    if jnp.shape(kernel)[-1] != 3 * units:
-        raise ValueError(f"kernel: got {jnp.shape(kernel)[-1]} columns, allowed are 3 · units = {3 * units}")
+    sizes.check_recurrent(units, jnp.shape(kernel), jnp.shape(recurrent_kernel), 3)
     if recurrent_bias is not None:
         if jnp.shape(recurrent_bias) != (units,):
             got = f"recurrent_bias: got shape {jnp.shape(recurrent_bias)}, allowed is {(units,)}"
@@ -173,8 +171,8 @@ def rnn(
         key: a PRNG key, required for zoneout in training; step t draws with `fold_in(key, t)`.
 
     Raises:
-        ValueError: a rate outside [0, 1), zoneout in training without a key, or lengths that are no integers or not
-            one for each sequence.
+        ValueError: a rate outside [0, 1), zoneout in training without a key, lengths that are no integers or not
+            one for each sequence, or a state or kernels of other shapes.
 
     Examples:
         A unit that adds its input to what it holds:
@@ -268,7 +266,7 @@ def lstm(
         return lstm_cell(state, x, *parameters)
 
     rates = zoneout_rate if isinstance(zoneout_rate, tuple) else (zoneout_rate, zoneout_rate)
-    return _run(cell, state, x, (kernel, recurrent_kernel, bias), lengths, rates, train, key)
+    return _run(cell, _pair(state), x, (kernel, recurrent_kernel, bias), lengths, rates, train, key)
 
 
 @own_words
@@ -314,7 +312,9 @@ def _run(cell: Callable, state: Any, x: ArrayLike, parameters: tuple, lengths, r
     """
     still = all(isinstance(rate, float | int) and rate == 0 for rate in jax.tree.leaves(rates))
     jax.tree.map(check_rate, rates)
-    x = _sequences(x)
+    x, state = _sequences(x), jax.tree.map(jnp.asarray, state)
+    for part in jax.tree.leaves(state):
+        sizes.check_state("h" if part is state else "state", part.shape, x.shape)
     lengths = None if lengths is None else _lengths(lengths, x)
     running = None if lengths is None else _places(x) < lengths[..., None]
     if running is not None:
@@ -334,13 +334,19 @@ def _run(cell: Callable, state: Any, x: ArrayLike, parameters: tuple, lengths, r
         return new, new
 
     one_input = jax.ShapeDtypeStruct((*x.shape[:-2], x.shape[-1]), x.dtype)
-    state = jax.tree.map(jnp.asarray, state)
     state = jax.tree.map(lambda a, b: a.astype(b.dtype), state, jax.eval_shape(cell, state, one_input, parameters))
     state = compat.varying_like(state, (x, parameters, rates, lengths, keys))
     running = None if running is None else jnp.moveaxis(running, -1, 0)
     _, states = lax.scan(step, state, (jnp.moveaxis(x, -2, 0), keys, running))
     states = jax.tree.map(lambda states: jnp.moveaxis(states, 0, -2), states)
     return states if lengths is None else jax.tree.map(lambda one: _nan_beyond(one, lengths), states)
+
+
+def _pair(state: Any) -> tuple[Any, Any]:
+    """Return (h, c), or raise ValueError: rows of one array would pass for both."""
+    if not isinstance(state, tuple | list) or len(state) != 2:
+        raise ValueError(f"state: got {type(state).__name__}, allowed is the pair (h, c)")
+    return state[0], state[1]
 
 
 def _nan_beyond(x: Array, lengths: Array) -> Array:
