@@ -116,7 +116,7 @@ def run(config: Config, dataset: data.Dataset, case: str, seed: int) -> Mapping[
         curvature, growth = around_minimum(params, apart, x[:TRAIN], y[:TRAIN], steps=3 * config.steps)
         each = {f"growth at {factor:g}": float(g) for factor, g in zip(FACTORS, growth, strict=True)}
         return {"curvature": float(curvature), "growth": np.asarray(growth), **each}
-    rates, found = np.array(RATES, np.float32), {}
+    rates, found, most = np.array(RATES, np.float32), {}, min(200, config.steps)
     if case == RANGE:
 
         def step(state: Any, batch: Any) -> Any:
@@ -124,9 +124,7 @@ def run(config: Config, dataset: data.Dataset, case: str, seed: int) -> Mapping[
             params, value = advance(params, np.float32(schedule(count)), x[batch], y[batch])
             return (schedule, params, count + 1), value
 
-        test = training.find_rate(
-            lambda schedule: ((schedule, params, 0), step), rows, low=1e-4, high=100.0, steps=min(200, config.steps)
-        )
+        test = training.find_rate(lambda own: ((own, params, 0), step), rows, low=1e-4, high=100.0, steps=most)
         if test.suggestion is None:
             raise ValueError(f"the range test of seed {seed} ended after {len(test.rates)} steps")
         rest = np.full(200 - len(test.rates), np.nan)
