@@ -11,7 +11,7 @@ demo: .venv/experiments
 # the workers share compiled programs in the cache folder of pytest
 PYTEST = $(BIN)/python -m pytest -n $${PYTEST_WORKERS:-2}
 
-# most of the time goes into compiling: these flags save a third of it, without a change of what is computed
+# most of the time goes into compiling: these flags save a third of it, and round a little differently
 QUICKLY = XLA_FLAGS="$$XLA_FLAGS --xla_backend_optimization_level=1 --xla_cpu_parallel_codegen_split_count=1"
 
 test: .venv/dev

@@ -16,16 +16,13 @@ def draw(config: Any, outcomes: demonstrations.Outcomes) -> Sequence[demonstrati
     place = {case: np.array([max(s, strengths(case)[1] / 3) for s in strengths(case)]) for case in CASES}
     curve = lambda case: (place[case], outcomes.arrays(case, "errors").mean(0))
     least = [curve(case)[1].min() for case in CASES]
-    low, high = (
-        min(5.0, np.floor(min(least))),
-        min(102.0, max(30.0, 1.3 * max(least))),
-    )  # each curve is seen at its best
+    ends = min(5.0, np.floor(min(least))), min(102.0, max(30.0, 1.3 * max(least)))  # each curve is seen at its best
     groups = [{case: curve(case) for case in kind} for kind in (PENALTIES, NOISES, [ZONEOUT])]
     figure, labels = Figure(figsize=(12, 3.4), layout="constrained"), ("λ", "rate, or σ of Whiteout", "rate")
     for axes, group, label in zip(figure.subplots(1, 3, sharey=True), groups, labels, strict=True):
         for number, (case, (x, y)) in enumerate(group.items()):
             axes.plot(x, y, marker="osd"[number], color=plots.COLORS[number], label=case)
-        axes.set(xscale="log", xlabel=f"{label} (leftmost: 0)", ylim=(low, high))
+        axes.set(xscale="log", xlabel=f"{label} (leftmost: 0)", ylim=ends)
         axes.tick_params(which="minor", labelbottom=False)
         axes.grid(True, color="#e4e4e4")
         axes.legend(frameon=False)
