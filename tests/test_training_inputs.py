@@ -242,3 +242,22 @@ def test_a_batch_written_by_hand_may_have_lists():
     ]
     first, second = (training.evaluate(training.eval_step(nn.Dense(3)), variables, [batch])[0] for batch in batches)
     assert first == second
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [(LABELS[:4], {"first": 4.0}), ((LABELS[:4], SIZES[:4]), {"both": 8.0})],
+    ids=["one array of labels", "several"],
+)
+def test_metrics_get_the_first_of_several_outputs_and_all_where_labels_are_several(labels, expected):
+    net = nn.parallel(tuple, a=nn.Dense(3), b=nn.Dense(1))
+
+    def metrics(outputs, labels):
+        several = isinstance(outputs, tuple)
+        return {"both" if several else "first": jnp.full(4, len(outputs) if several else 1)}
+
+    loss = lambda outputs, labels: outputs[1][:, 0] ** 2
+    step = training.eval_step(net, loss=loss, metrics=metrics)
+    batch = data.Batch(X[:4], labels, np.ones(4, np.float32), np.arange(4))
+    sums, _ = step(net.init(jax.random.key(0), (4,)), batch)
+    assert {name: float(sums[name]) for name in expected} == expected
