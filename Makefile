@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 CONVOLUTIONS := -k "conv or Conv" tests/test_laws.py tests/test_layers_convolution.py tests/test_nn_layers.py tests/use
 
-.PHONY: demo test test-slow test-fast test-onednn lint bench bench-speed bench-check docs golden clean
+.PHONY: demo test test-slow test-fast test-numbers test-onednn lint bench bench-speed bench-check docs golden clean
 
 demo: .venv/experiments
 	$(BIN)/python -m experiments.train_cnn $(ARGS)
@@ -24,6 +24,10 @@ test-slow: .venv/dev
 # starts no process, trains nothing, and runs one member of each parametrised test: for every save
 test-fast: .venv/dev
 	$(PYTEST) --fast $(ARGS)
+
+# optimizers beside golden numbers and other libraries', compiled as users compile them
+test-numbers: .venv/dev
+	$(PYTEST) -m "not slow" tests/test_optimizers.py tests/test_conventions.py tests/test_equivalence.py
 
 # laws, gradients and shapes of convolutions, all on oneDNN, and none
 test-onednn: .venv/dev
