@@ -60,13 +60,13 @@ def described(found: compare.Sameness, unit: str = "gradient") -> list[str]:
         unseen = [f"{name}: {a!r:.60} against {b!r:.60}" for name, (a, b) in found.unseen.items()]
         return [*lines, "not exercised: " + ("; ".join(unseen) or "no keyword that is known to differ")]
     record = found.records[found.stream]
-    mapping = "none is known" if not record.mapping else ", ".join(f"{k}={v!r}" for k, v in record.mapping.items())
+    numbers = ", ".join(f"{k}={v!r}" for k, v in (record.mapping or {}).items())
     place = f" of {record.leaf}" if record.leaf else ""
     return [
         f"verdict: different on the stream {found.stream} from {unit} {record.step} on, by {record.max_ulps:.3g} ulps"
         f" at most, first in the leaf{place}",
         f"cause: {record.cause}",
-        f"map: {mapping}" + (" (of the first, to be the second)" if record.mapping else ""),
+        f"map: {numbers} (of the first, to be the second)" if numbers else "map: no numbers alone are known to do it",
     ]
 
 

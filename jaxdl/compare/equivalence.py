@@ -25,7 +25,7 @@ class Equivalence(NamedTuple):
     step: int | None  # index of the first gradient, or batch, after which they differ; None unless different
     leaf: str | None  # path of the largest difference at that step, as jax.tree_util.keystr writes it
     cause: str | None  # the reason in words; None unless different
-    mapping: dict[str, Any] | None  # tried keywords that make a equivalent to b; None if none is known or needed
+    mapping: dict[str, Any] | None  # tried numbers for keywords that make a equivalent to b, or None
     max_ulps: float  # maximum of ulps; NaN if one run is not finite where the other is or differs
     max_absolute: float  # maximum of absolute
     max_relative: float  # maximum of relative
