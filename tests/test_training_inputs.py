@@ -116,7 +116,8 @@ def test_an_image_that_is_nan_where_it_does_not_count_leaves_the_gradient_finite
 @pytest.mark.parametrize(
     ("images", "said"),
     [
-        ((TOKENS, LENGTHS[:-1]), f"examples has {COUNT - 1} images, but {COUNT} labels"),
+        ((TOKENS, LENGTHS[:-1]), rf"examples.images\[1\] has {COUNT - 1} rows, but {COUNT} labels"),
+        ({"t": TOKENS[1:], "n": LENGTHS}, rf"examples.images\['t'\] has {COUNT - 1} rows, but {COUNT} labels"),
         ([1.0] * COUNT, "examples.images: got list of float, allowed are an array, or a tuple or dict of arrays"),
         (3, "examples.images: got int, allowed are an array, or a tuple or dict of arrays"),
     ],
@@ -222,7 +223,7 @@ def test_several_targets_are_refused_where_one_is_meant(options, said):
 @pytest.mark.parametrize(
     ("labels", "said"),
     [
-        ((LABELS, SIZES[:-1]), f"examples has {COUNT - 1} labels, but {COUNT} labels"),
+        ((LABELS, SIZES[:-1]), rf"examples.labels\[1\] has {COUNT - 1} rows, but {COUNT} labels"),
         (None, "examples.labels: got NoneType, allowed are an array, or a tuple or dict of arrays"),
         ([0] * COUNT, "examples.labels: got list of int, allowed are"),
         (np.float32(1), "examples.labels: got float32, allowed are"),

@@ -166,9 +166,11 @@ def check_examples(examples: Any) -> None:
     if not (hasattr(examples, "images") and hasattr(examples, "labels")):
         raise ValueError(f"examples is a {type(examples).__name__}; expected data.Examples(images, labels)")
     images, labels = (_leaves(name, getattr(examples, name)) for name in Examples._fields)
-    for what, part in [("images", one) for one in images] + [("labels", one) for one in labels[1:]]:
-        if len(part) != len(labels[0]):
-            raise ValueError(f"examples has {len(part)} {what}, but {len(labels[0])} labels")
+    (_, first), *_ = labels
+    for path, part in images + labels:
+        if len(part) != len(first):
+            held = f".{path} has {len(part)} rows" if "[" in path else f" has {len(part)} {path}"
+            raise ValueError(f"examples{held}, but {len(first)} labels")
 
 
 def is_listed(value: Any) -> bool:
@@ -176,14 +178,16 @@ def is_listed(value: Any) -> bool:
     return isinstance(value, list) and not any(getattr(part, "ndim", 0) for part in value)
 
 
-def _leaves(name: str, given: Any) -> list[Any]:
-    parts = jax.tree.leaves(given)
+def _leaves(name: str, given: Any) -> list[tuple[str, Any]]:
+    """Return the arrays with their paths, such as ``images[1]``."""
+    paths = [(name + jax.tree_util.keystr(path), part) for path, part in jax.tree.leaves_with_path(given)]
+    parts = [part for _, part in paths]
     if not parts or not all(np.shape(part) if hasattr(part, "shape") else hasattr(part, "__len__") for part in parts):
         of = f" of {type(parts[0]).__name__}" if parts and parts[0] is not given else ""
         raise ValueError(
             f"examples.{name}: got {type(given).__name__}{of}, allowed are an array, or a tuple or dict of arrays"
         )
-    return parts
+    return paths
 
 
 def count_of(examples: Examples) -> int:
