@@ -281,8 +281,8 @@ def check_at_least_one(name: str, value: int) -> None:
         raise ValueError(f"{name}: got {value!r}, allowed are ints ≥ 1")
 
 
-def check_groups(groups: int, channels_in: int, channels_out: int) -> None:
-    """Raise ValueError unless `groups` divides both numbers of channels.
+def check_groups(groups: int, channels_in: int, channels_out: int | None = None) -> None:
+    """Raise ValueError unless `groups` divides the number of channels, or both numbers.
 
     Examples:
         >>> sizes.check_groups(3, 8, 6)
@@ -291,7 +291,9 @@ def check_groups(groups: int, channels_in: int, channels_out: int) -> None:
         ValueError: groups: got 3, allowed are common divisors of 8 input channels and 6 output channels
     """
     check_at_least_one("groups", groups)
-    if channels_in % groups or channels_out % groups:
+    if channels_out is None and channels_in % groups:
+        raise ValueError(f"groups: got {groups}, allowed are divisors of {channels_in} channels")
+    if channels_out is not None and (channels_in % groups or channels_out % groups):
         raise ValueError(
             f"groups: got {groups}, allowed are common divisors of {channels_in} input channels "
             f"and {channels_out} output channels"

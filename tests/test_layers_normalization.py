@@ -292,7 +292,7 @@ X = jnp.ones((2, 4, 4, 6))
         (lambda: layers.batch_norm(X, jnp.ones(6), jnp.ones(6), None, jnp.ones(4)), r"offset: got shape \(4,\)"),
         (lambda: layers.batch_statistics(jnp.ones(())), "x: got a scalar"),
         (lambda: layers.batch_statistics(X, axis=4), "axis: got 4"),
-        (lambda: layers.group_norm(X, groups=4), "groups: got 4, allowed are common divisors of 6"),
+        (lambda: layers.group_norm(X, groups=4), "groups: got 4, allowed are divisors of 6 channels"),
         (lambda: layers.group_norm(X[0, 0], groups=1), r"x: got shape \(4, 6\)"),
         (lambda: layers.local_response_norm(X, size=0), "size: got 0"),
         (lambda: layers.local_response_norm(X, k=0), "k: got 0, allowed are numbers > 0"),

@@ -224,7 +224,7 @@ def group_norm(
     numerics.refuse_complex(scale=scale, offset=offset)
     x = _image(x)
     channels = x.shape[-1]
-    check_groups(groups, channels, channels)
+    check_groups(groups, channels)
     grouped = x.reshape(*x.shape[:-1], groups, channels // groups)
     mean, var = batch_statistics(grouped, axis=(-4, -3, -1))
     y = _scaled_from(numerics.widen(grouped), mean, lax.rsqrt(var + eps))

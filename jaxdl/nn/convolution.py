@@ -184,7 +184,7 @@ def _layer(what: str, op, features: int, affine, convolve: Callable, out_shape: 
 
 def _op(kind: str, axes: int, features: int, window, options):
     sizes.check_at_least_one("features", features)
-    sizes.check_groups(options["groups"], features, features)
+    sizes.check_groups(options["groups"], features)
     op = shapes.window_op(kind, window, options["stride"], options["padding"], options["dilation"], axes)
     return op._replace(groups=options["groups"])
 

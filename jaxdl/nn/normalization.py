@@ -113,7 +113,7 @@ def GroupNorm(groups: int = 32, *, eps: float = 1e-5, scale: bool = True, offset
 
     def channels(what, in_shape):
         number = shapes.image_shape(what, in_shape)[-1]
-        sizes.check_groups(groups, number, number)
+        sizes.check_groups(groups, number)
         return number
 
     normalise = lambda x, own: layers.group_norm(x, own.get("scale"), own.get("offset"), groups=groups, eps=eps)
