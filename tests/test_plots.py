@@ -68,7 +68,14 @@ def test_splits_can_share_a_panel_in_fine_and_broad_lines_of_one_colour():
     assert loss.lines[1].get_color() == loss.lines[3].get_color() == plots.COLORS[1]
     assert loss.lines[0].get_linewidth() < loss.lines[2].get_linewidth()
     assert legend(figure) == [line.get_label() for line in loss.lines]
+    assert {line.get_marker() for line in loss.lines[:2]} == {""}
     png(figure)
+
+
+def test_a_fine_line_of_one_point_is_seen():
+    one = (np.ones(1), np.ones(1))
+    (axes,) = plots.learning_curves({"adam": {"loss": {"train": one, "dev": one}}}, together=True).axes
+    assert [line.get_marker() for line in axes.lines] == ["o", "o"]
 
 
 def test_a_run_that_lacks_a_split_keeps_its_style():

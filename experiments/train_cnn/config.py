@@ -73,8 +73,9 @@ class Config:
     that leaves 8 steps an epoch, if that is smaller."""
     weight_decay: float | None = None
     """Weight decay; by default the optimizer's own, if it has one. An optimizer with an argument weight_decay, such as
-    adamw, gets it there, masked to kernels if it takes a mask. For any other, 1/2 * decay * (sum of squares of all
-    kernels) is added to the loss."""
+    adamw, gets it there, masked to kernels if it takes a mask. For any other, and those of jaxdl whose argument is for
+    PyTorch's convention alone, such as adam, 1/2 * decay * (sum of squares of all kernels) is added to the loss that is
+    minimised; losses in tables and figures are without it."""
     clip_norm: float | None = None
     """Scale a gradient down to this norm, of all parameters together, if it is longer."""
     freeze: tuple[str, ...] = ()

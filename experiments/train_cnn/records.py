@@ -40,7 +40,7 @@ class Measurement(NamedTuple):
     step: int  # updates done
     epoch: int  # from 0
     split: Literal["train", "dev", "test"]  # a train row is the mean over the steps since the last one
-    loss: float
+    loss: float  # without a penalty that --weight-decay adds
     accuracy: float  # NaN for a loss without classes
     learning_rate: float
     seconds: float  # of training so far, without compilation, evaluation and saving

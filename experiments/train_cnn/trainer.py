@@ -315,7 +315,7 @@ class Trainer:
         if not math.isfinite(mean):
             raise self._diverging(step, f"the loss is {mean} at step {step}")
         self._last_finite = (step, mean)
-        self._window.update({**sums, "penalty": sums["penalty"] * sums["weight"]})
+        self._window.update(sums)
 
     def _diverging(self, step: int, what: str) -> Diverged:
         last = "no loss was finite before it"
@@ -329,7 +329,7 @@ class Trainer:
     def _write_train_row(self) -> None:
         window, self._window = self._window, collections.Counter()
         weight = window["weight"] or math.nan  # all steps may have been skipped
-        loss = (window["loss"] + window["penalty"]) / weight
+        loss = window["loss"] / weight  # without the penalty, as dev and test losses are
         correct = window.get("correct", math.nan)  # a loss without classes counts no hits
         if self.skipped > self._said:
             self._say(f"{self.name}: skipped {self.skipped} steps that were not finite, up to step {self.step}")

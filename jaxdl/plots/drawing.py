@@ -130,11 +130,11 @@ def _pixels(figure: Figure, dpi: int) -> Image.Image:
 def draw_lines(axes: Axes, series: Mapping[str, Curve], names: list[str], *, fine: bool = False) -> None:
     """Draw each curve in the style of its place among ``names``: a broad pale line under thin dashed ones.
 
-    Fine lines have the same colours and dashes, and no markers.
+    Fine lines have the same colours and dashes, and no markers, unless one would be a single point.
     """
     for name, (x, y) in series.items():
         place = names.index(name)
-        few = np.size(x) <= 40 and not fine
+        few = np.size(x) <= (1 if fine else 40)
         under = place == 0 and len(names) > 1 and not fine
         axes.plot(
             np.asarray(x), np.asarray(y, np.float64), label=literal(name), color=COLORS[place % len(COLORS)],

@@ -115,7 +115,9 @@ def test_augmentations_change_images_within_their_range():
 # --- a trainer
 
 
-def make_trainer(path, losses=None, *, optimizer=None, steps=3, steps_per_call=None, request=None, **options):
+def make_trainer(
+    path, losses=None, *, optimizer=None, penalty=None, steps=3, steps_per_call=None, request=None, **options
+):
     """Build a trainer of softmax regression on noise, three batches an epoch; ``losses`` replace the dev losses."""
     rng = np.random.default_rng(0)
     examples = data.Examples(rng.random((steps * 8, 2, 2, 1)).astype(np.float32), np.arange(steps * 8) % 3)
@@ -140,7 +142,7 @@ def make_trainer(path, losses=None, *, optimizer=None, steps=3, steps_per_call=N
         resident=examples if steps_per_call else None,
         steps_per_call=steps_per_call or 1,
     )
-    step = training.train_step(layer, optimizer, average_decay=config.average)
+    step = training.train_step(layer, optimizer, average_decay=config.average, penalty=penalty)
     parallel = training.data_parallel(step, devices=1, examples=shared.resident)
     begun = training.start(params, state, optimizer, average=config.average is not None)
     start = Start("m", 0.1, lambda step: 0.1, parallel, begun)
@@ -192,6 +194,17 @@ def test_without_early_stopping_the_last_weights_are_judged(tmp_path):
     train(trainer, 2)
     assert trainer.chosen()["which"] == "last"
     assert same(trainer.chosen()["params"], judged[1])
+
+
+@pytest.mark.trains
+def test_train_rows_are_without_the_penalty_as_dev_rows_are(tmp_path):
+    rows = []
+    for name, penalty in (("without", None), ("with", lambda params: 7.0 + 0.0 * params["fc"]["kernel"].sum())):
+        (folder := tmp_path / name).mkdir()
+        trainer, *_ = make_trainer(folder, optimizer=optax.sgd(0.1), penalty=penalty)
+        train(trainer, 1)
+        rows.append([(row.split, row.loss) for row in measured(folder)])
+    assert rows[0] == rows[1]
 
 
 @pytest.mark.trains
