@@ -66,7 +66,7 @@ def described(found: compare.Sameness, unit: str = "gradient") -> list[str]:
         f"verdict: different on the stream {found.stream} from {unit} {record.step} on, by {record.max_ulps:.3g} ulps"
         f" at most, first in the leaf{place}",
         f"cause: {record.cause}",
-        f"map: {numbers} (of the first, to be the second)" if numbers else "map: none of numbers for the first is known",
+        f"map: {numbers} (of the first, to be the second)" if numbers else "map: no numbers for the first are known",
     ]
 
 
