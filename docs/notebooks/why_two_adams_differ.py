@@ -34,8 +34,8 @@ np.testing.assert_allclose(moved(keras, g, steps=1), -0.01 * g / (g + eps / (1 -
 np.testing.assert_allclose(moved(ours, g, steps=1), -0.01 * g / (g + 1e-8), rtol=1e-5)
 
 # %% [markdown]
-# `compare.equivalence` finds the causes by itself, and numbers that make them equal, if any do. Here there are none, since
-# `eps_hat` is a choice.
+# `compare.equivalence` finds the causes by itself, and numbers that make them equal, if any do. Here there are none,
+# since `eps_hat` is a choice.
 
 # %%
 params = {"w": jnp.ones(3)}

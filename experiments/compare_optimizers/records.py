@@ -81,7 +81,7 @@ class Evaluation(NamedTuple):
     rate: float
     seed: int
     step: int
-    train_loss: float  # mean over the steps since the last evaluation
+    train_loss: float  # mean, with a penalty of the problem, over the steps since the last evaluation
     value: float
     accuracy: float
     settings: str = ""

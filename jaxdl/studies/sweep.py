@@ -56,7 +56,7 @@ class Point(NamedTuple):
     """One evaluation of a run."""
 
     step: int  # updates done
-    train_loss: float | None  # mean over the steps since the last evaluation; None before the first
+    train_loss: float | None  # mean, with the penalty, over the steps since the last evaluation; None before the first
     value: float  # of the problem's test metric, lower is better
     accuracy: float | None
 
