@@ -24,6 +24,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
+from jaxdl.paths import apart
+
 __all__ = ["Leaf", "Report", "assert_grad", "check_grad"]
 
 _STEPS = (1.0, 1 / 16, 1 / 256)
@@ -201,9 +203,8 @@ def _autodiff(f, point, cotangent):
 
 def _gradient_leaves(gradient: PyTree, structure) -> list:
     if jax.tree.structure(gradient) != structure:
-        raise ValueError(
-            f"backward: got the structure {jax.tree.structure(gradient)}, must be that of tree, {structure}"
-        )
+        like = jax.tree.unflatten(structure, [0.0] * structure.num_leaves)
+        raise ValueError(f"backward: got {apart(gradient, like)}, must be a tree like tree")
     return jax.tree.leaves(gradient)
 
 

@@ -62,6 +62,25 @@ def slashed(path: tuple[Any, ...]) -> str:
     return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
+def apart(tree: Any, like: Any) -> str:
+    """Say how a tree's structure departs from another's, as "got" in a message.
+
+    Examples:
+        >>> paths.apart({"kernel": 1.0}, {"kernel": 1.0, "bias": 0.0})
+        'a tree without bias'
+    """
+    ours, theirs = ([slashed(path) or "the array itself" for path, _ in of_leaves(one)] for one in (tree, like))
+    said = [
+        f"{word} {', '.join(only[:10])}{', …' * (len(only) > 10)}"
+        for word, only in (
+            ("without", [name for name in theirs if name not in ours]),
+            ("with", [name for name in ours if name not in theirs]),
+        )
+        if only
+    ]
+    return "a tree " + (" and ".join(said) or f"of other nodes, {jax.tree.structure(tree)}")
+
+
 def _is_box(node: Any) -> bool:
     """Tell whether a node is a variable of flax, which was then imported by whoever made it."""
     loaded = ((sys.modules.get(module), name) for module, name in _BOXES)

@@ -69,9 +69,7 @@ def _is_weight(leaf):
 def _resolved(mask: Mask, params: PyTree) -> PyTree:
     tree = weights_mask(params) if mask is None else mask(params) if _is_function(mask) else mask
     if jax.tree.structure(tree) != jax.tree.structure(params):
-        raise ValueError(
-            f"mask: got the structure {jax.tree.structure(tree)}, must be that of params, {jax.tree.structure(params)}"
-        )
+        raise ValueError(f"mask: got {paths.apart(tree, params)}, must be a tree like params")
     leaves = jax.tree.leaves_with_path(params)
     if leaves and not any(jax.tree.leaves(tree)):
         shapes = ", ".join(f"{jax.tree_util.keystr(path)} {jnp.shape(leaf)}" for path, leaf in leaves[:10])

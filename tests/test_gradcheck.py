@@ -347,7 +347,16 @@ def test_report_is_a_table_and_integer_leaves_are_passed_on():
         (lambda: gradcheck.check_grad(jnp.sum, jnp.array([1, 2])), r"^tree.*int32"),
         (lambda: gradcheck.check_grad(jnp.argmax, jnp.array([1.0, 2.0])), r"^f: got outputs.*int32"),
         (lambda: gradcheck.check_grad(jnp.log, jnp.array([-1.0])), r"^f: .*not finite"),
-        (lambda: gradcheck.check_grad(jnp.sum, jnp.ones(2), backward=lambda x, ct: (ct,)), r"^backward"),
+        (
+            lambda: gradcheck.check_grad(jnp.sum, jnp.ones(2), backward=lambda x, ct: (ct,)),
+            r"^backward: got a tree without the array itself and",
+        ),
+        (
+            lambda: gradcheck.check_grad(
+                lambda t: t["w"] + t["b"], {"w": 1.0, "b": 2.0}, backward=lambda x, ct: {"w": ct}
+            ),
+            r"^backward: got a tree without b, must be a tree like tree$",
+        ),
     ],
 )
 def test_mistakes_are_named(call, message):

@@ -114,7 +114,9 @@ def test_sums_are_formed_in_float32():
 
 
 def test_a_mask_of_another_structure_is_refused():
-    with pytest.raises(ValueError, match=r"^mask"):
+    with pytest.raises(
+        ValueError, match=r"^mask: got a tree without fc/bias, fc/kernel, norm/scale and with fc, must be"
+    ):
         regularizers.l1(PARAMS, 1.0, mask={"fc": True})
 
 

@@ -13,6 +13,7 @@ import optax
 
 from jaxdl.compare.distance import spacing
 from jaxdl.optimizers.loops import settled
+from jaxdl.paths import apart
 
 TOLERANCE = 16
 """Ulps at leaf scale up to which the difference of two runs counts as rounding."""
@@ -65,10 +66,7 @@ def stack(gradients: Iterable[Any], params: Any, steps: int | None, parts: int =
 
 def _check_shapes(gradient, params, index):
     if jax.tree.structure(gradient) != jax.tree.structure(params):
-        raise ValueError(
-            f"gradients[{index}]: got {jax.tree.structure(gradient)}, "
-            f"must be the structure of params, {jax.tree.structure(params)}"
-        )
+        raise ValueError(f"gradients[{index}]: got {apart(gradient, params)}, must be a tree like params")
     for path, g, p in zip(paths(params), jax.tree.leaves(gradient), jax.tree.leaves(params), strict=True):
         if np.shape(g) != np.shape(p):
             raise ValueError(f"gradients[{index}]{path}: got shape {np.shape(g)}, must be params' {np.shape(p)}")
