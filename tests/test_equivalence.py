@@ -259,6 +259,31 @@ def test_decay_coupled_to_the_gradient_or_to_the_rate():
     assert record.mapping == {"weight_decay": pytest.approx(0.1 * 0.01)}
 
 
+PENALISED = "sgd momentum nesterov adagrad rmsprop adam adamax nadam amsgrad radam".split()  # noqa: SIM905
+
+
+@pytest.mark.parametrize("name", PENALISED)
+def test_an_l2_penalty_is_a_decay_that_differs(name):
+    factory, keywords = getattr(ours, name), rate(convention="torch")
+    record = run((factory, keywords | {"weight_decay": 0.1}), (factory, keywords))
+    assert (record.cause, record.mapping) == ("decay value: weight_decay=0.1 against 0.0", {"weight_decay": 0.0})
+    record = run((factory, keywords), (factory, keywords | {"weight_decay": 0.1}))
+    assert (record.cause, record.mapping) == ("decay value: weight_decay=0.0 against 0.1", {"weight_decay": 0.1})
+    by_hand = optax.chain(optax.add_decayed_weights(0.1), factory(**keywords))
+    assert run((factory, keywords | {"weight_decay": 0.1}), by_hand).verdict in SAME
+
+
+def test_an_l2_penalty_is_a_decay_that_is_coupled():
+    penalty, decay = rate(convention="torch", weight_decay=0.1), rate(weight_decay=0.1)
+    exact = {"form": {"exact_correction": True}}
+    record = run((ours.adam, penalty), (ours.adamw, decay | exact))
+    assert (record.cause, record.mapping) == ("decay coupling: decay_form='coupled' against 'joint'", None)
+    record = run((optax.adam, RATE), (ours.adam, penalty))
+    assert "decay value: weight_decay=0.0 against 0.1" in record.cause
+    record = run((ours.sgd, rate()), (ours.sgd, penalty))  # whose first side takes no penalty under optax's convention
+    assert (record.cause, record.mapping) == ("decay value: weight_decay=0.0 against 0.1", None)
+
+
 def test_opaque_sides():
     a, b = optax.adam(0.01), (optax.adam, rate(b1=0.5))
     assert run(a, ours.adam(0.1)).cause.startswith("cannot know: both sides are opaque")

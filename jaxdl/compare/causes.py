@@ -9,7 +9,6 @@ from typing import Any, Final, NamedTuple, TypeGuard
 
 import optax
 
-from jaxdl import optimizers
 from jaxdl.compare.mappings import is_number, proposals
 from jaxdl.compare.settings import Known, Pair, Settings, common, differing, with_decay
 from jaxdl.optimizers.conventions import REQUIRED, TABLE
@@ -130,9 +129,10 @@ def _between(a: Known, b: Known, right, judge: Judge, faithful: bool) -> Finding
 def _mapping(a: Known, before, after, found, target, judge: Judge) -> dict[str, Any] | None:
     """Return numbers for ``a``'s own keywords that make it equivalent to the target, if a proposal does."""
     allowed = set(inspect.signature(a.factory).parameters)
-    usable = [p for p in proposals(before, after, found) if set(p) <= allowed]
-    answers = judge([a.build(**proposal) for proposal in usable], target) if usable else []
-    return next(itertools.compress(usable, answers), None)
+    built = [(p, _build(a, p)) for p in proposals(before, after, found) if set(p) <= allowed]
+    usable = [(proposal, optimizer) for proposal, optimizer in built if optimizer is not None]
+    answers = judge([optimizer for _, optimizer in usable], target) if usable else []
+    return next(itertools.compress((proposal for proposal, _ in usable), answers), None)
 
 
 def smallest(start: Settings, changes: dict[str, Any], target: Any, judge: Judge) -> tuple[str, ...] | None:
@@ -180,15 +180,10 @@ def ask(start: Settings, many: Sequence[dict[str, Any]], target: Any, judge: Jud
     return [optimizer is not None and next(answers) for optimizer in built]
 
 
-def _build(start: Settings, changes: dict[str, Any]) -> optax.GradientTransformation | None:
-    options = start.options | changes
-    coupled = options.get("decay_form") == "coupled"
+def _build(start: Settings | Known, changes: dict[str, Any]) -> optax.GradientTransformation | None:
     try:
-        if not coupled:
-            return start.build(**changes)
-        direction = start.build(**(changes | {"weight_decay": 0.0, "decay_form": "joint"}))
-        return optimizers.chain(optimizers.add_decayed_weights(options["weight_decay"], options["mask"]), direction)
-    except ValueError:  # for example, a form that does not allow schedules
+        return start.build(**changes)
+    except ValueError:  # for example, a form that does not allow schedules, or a decay without its convention
         return None
 
 

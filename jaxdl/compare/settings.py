@@ -23,7 +23,7 @@ FAMILIES: Final = tuple(name for name in TABLE if name != "nesterov")
 """Optimizers with a factory of their own; momentum and nesterov are settings of sgd."""
 
 PENALIZED: Final = tuple(name for name in FAMILIES if "weight_decay" not in TABLE[name]["optax"] and name != "adadelta")
-"""Optimizers whose ``weight_decay`` is an L2 penalty under PyTorch's convention only, which settings cannot express."""
+"""Optimizers whose ``weight_decay`` is an L2 penalty, under PyTorch's convention only; settings have 0.0 for none."""
 
 
 class Settings(NamedTuple):
@@ -34,9 +34,17 @@ class Settings(NamedTuple):
 
     def build(self, **changes: Any) -> optax.GradientTransformation:
         """Return jaxdl's optimizer with these settings, with some of them changed."""
-        options = self.options | changes
+        options, penalty, mask = self.options | changes, 0.0, None
+        if self.family in PENALIZED:
+            penalty = options.pop("weight_decay")
+        elif options.get("decay_form") == "coupled":
+            penalty, mask = options["weight_decay"], options["mask"]
+            options |= {"weight_decay": 0.0, "decay_form": "joint"}
         form = {name: options.pop(name) for name in FORMS if name in options}
-        return getattr(optimizers, self.family)(**options, **({"form": form} if form else {}))
+        direction = getattr(optimizers, self.family)(**options, **({"form": form} if form else {}))
+        if not callable(penalty) and penalty == 0:
+            return direction
+        return optimizers.chain(optimizers.add_decayed_weights(penalty, mask), direction)
 
 
 class Pair(NamedTuple):
@@ -89,8 +97,8 @@ def _settings(factory, keywords):
         keywords = _defaults(factory) | {"nesterov": factory is optimizers.nesterov} | keywords
         factory = optimizers.sgd
     family = _family(factory)
-    if family is None or (family in PENALIZED and keywords.get("weight_decay") is not None):
-        return None  # an L2 penalty exists under one convention only, and Settings has no conventions
+    if family is None:
+        return None
     ours = getattr(optimizers, family)
     options = _spread(_defaults(ours) | _defaults(factory) | keywords, family)
     if options.get("convention") is None:
@@ -106,14 +114,14 @@ def _settings(factory, keywords):
 
 
 def _spread(options, family):
-    """Replace ``form`` by its entries, and drop an L2 penalty that is not given."""
+    """Replace ``form`` by its entries, and an L2 penalty that is not given by 0.0."""
     form = options.get("form") or {}
     spread = {}
     for name, value in options.items():
         if name == "form":
             spread |= {entry: form.get(entry) for entry in forms(family)}
-        elif name != "weight_decay" or family not in PENALIZED:
-            spread[name] = value
+        else:
+            spread[name] = 0.0 if value is None and name == "weight_decay" and family in PENALIZED else value
     return spread
 
 
@@ -164,7 +172,8 @@ def _same(x, y):
 def common(a: Settings, b: Settings) -> tuple[Settings, Settings] | None:
     """Return both as settings of one optimizer; None if neither is a special case of the other's.
 
-    Adam is AdamW without decay; NAdam without a momentum schedule is Adam with Nesterov's look-ahead.
+    Adam is AdamW without decay, or with a coupled one; NAdam without a momentum schedule is Adam with Nesterov's
+    look-ahead.
     """
     if a.family == b.family:
         return a, b
@@ -180,7 +189,8 @@ def common(a: Settings, b: Settings) -> tuple[Settings, Settings] | None:
 def _lifts(settings):
     options = dict(settings.options)
     if settings.family == "adam":
-        yield Settings("adamw", options | {"weight_decay": 0.0, "mask": None, "decay_form": "joint"})
+        none = not callable(options["weight_decay"]) and options["weight_decay"] == 0
+        yield Settings("adamw", options | {"mask": None, "decay_form": "joint" if none else "coupled"})
         if not options.pop("eps_hat") and options.pop("bias_correction"):
             yield Settings("nadam", options | {"momentum_schedule": False, "momentum_decay": 0.0})
     if settings.family == "nadam":
@@ -190,5 +200,5 @@ def _lifts(settings):
 
 
 def with_decay(settings: Settings) -> Settings:
-    """Return Adam as AdamW without decay; other optimizers are unchanged."""
+    """Return Adam as AdamW; other optimizers are unchanged."""
     return next(_lifts(settings)) if settings.family == "adam" else settings
