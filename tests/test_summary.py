@@ -3,6 +3,7 @@
 import importlib.util
 import inspect
 
+import flax.linen
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 from docs import make_zoo
 from experiments import summary as command
-from jaxdl import activations, analysis, initializers, models, nn, plots
+from jaxdl import activations, analysis, initializers, layers, models, nn, plots
 
 # the lecture's table of VGG-16: layer, output, memory in values, weights without biases
 LECTURE_VGG16 = [
@@ -107,6 +108,59 @@ def test_the_receptive_field_is_where_the_gradient_is_not_zero():
     touched = np.asarray(jax.grad(centre)(jnp.ones((1, *in_shape))))[0, :, :, 0] != 0
     seen = tuple(int(np.ptp(np.flatnonzero(touched.any(axis)))) + 1 for axis in (1, 0))
     assert analysis.summary(net, in_shape).rows[-1].receptive_field == seen
+
+
+FUNCTIONS = {
+    "average": lambda x: layers.avg_pool2d(x, window=3, stride=1, padding=1, count_padding=True),
+    "an odd rest": lambda x: layers.avg_pool2d(x, window=(3, 2), stride=2),
+    "two in turn": lambda x: layers.avg_pool2d(layers.avg_pool2d(x, window=3, stride=1), window=2),
+    "flax": lambda x: flax.linen.avg_pool(x, (2, 4), (2, 3)),
+    "by reshaping": lambda x: x[:, :18, :18].reshape(-1, 9, 2, 6, 3, 1).mean((2, 4)),
+    "convolution": lambda x: layers.conv2d(x, jnp.ones((3, 5, 1, 1)), stride=(1, 2), dilation=(2, 1)),
+    "crop": lambda x: x[:, 1:, 2:-1],
+    "flip": lambda x: x[:, ::-1],
+    "twice as large": lambda x: x.repeat(2, 1).repeat(2, 2),
+    "pointwise": jnp.exp,
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_the_field_through_a_function_is_where_the_gradient_is_not_zero(name):
+    ones = {"kernel_init": initializers.constant(1.0), "padding": "VALID"}
+    net, in_shape = nn.serial(a=nn.Conv(1, 3, **ones), f=FUNCTIONS[name], b=nn.Conv(1, 3, **ones)), (21, 21, 1)
+    params, state = net.init(jax.random.key(0), in_shape)
+    height, width, _ = net.out_shape(in_shape)
+    centre = lambda x: net.apply(params, state, x)[0][0, height // 2, width // 2, 0]
+    touched = np.asarray(jax.grad(centre)(jnp.full((1, *in_shape), 1e-3)))[0, :, :, 0] != 0
+    seen = tuple(int(np.ptp(np.flatnonzero(touched.any(axis)))) + 1 for axis in (1, 0))
+    assert analysis.summary(net, in_shape).rows[-1].receptive_field == seen
+
+
+@pytest.mark.parametrize("stride", [2, 3])
+def test_the_field_behind_upsampling_grows_by_parts_of_a_pixel(stride):
+    ones = {"kernel_init": initializers.constant(1.0), "padding": "VALID"}
+    net = nn.serial(
+        a=nn.Conv(1, 3, **ones),
+        up=nn.ConvTranspose(1, stride, stride=stride, **ones),
+        b=nn.Conv(1, 5, **ones),
+        c=nn.Conv(1, 5, **ones),
+    )
+    params, state = net.init(jax.random.key(0), in_shape := (21, 21, 1))
+    height, width, _ = net.out_shape(in_shape)
+    seen = [
+        np.asarray(
+            jax.grad(lambda x, at=at: net.apply(params, state, x)[0][0, at, width // 2, 0])(jnp.ones((1, *in_shape)))
+        )
+        for at in range(height // 2, height // 2 + stride)
+    ]
+    most = max(int((one[0, ..., 0] != 0).any(1).sum()) for one in seen)
+    assert analysis.summary(net, in_shape).rows[-1].receptive_field == (most, most)
+
+
+def test_the_field_behind_a_function_that_hides_what_it_sees_is_empty():
+    net = nn.serial(a=nn.Conv(1, 3), f=lambda x: jnp.nan_to_num(x)[:, ::2], b=nn.Conv(1, 3))
+    assert [row.receptive_field for row in analysis.summary(net, (21, 21, 1)).rows[1:]] == [(3, 3), (), ()]
+    assert "()" not in str(analysis.summary(net, (21, 21, 1)))
 
 
 def test_a_dense_layer_behind_flatten_and_a_global_pool_see_everything():

@@ -37,7 +37,7 @@ class SummaryRow(NamedTuple):
     bytes: int  # of these values
     parameters: int  # number of trained values
     multiply_adds: int
-    receptive_field: tuple[int, ...]  # (height, width) in pixels; () if the input is not an image
+    receptive_field: tuple[int, ...]  # (height, width) in pixels; () where the input is no image, or unknown
 
 
 class Summary(NamedTuple):
@@ -122,7 +122,8 @@ def summary(layer: nn.Layer, in_shape: Any, *, train: bool = False, dtype: DType
     - Activations are the values that a leaf keeps. A leaf without parameters and window that returns as many values as
       it takes (ReLU, dropout, flatten) works in place and keeps none; merges of branches are not counted.
     - The receptive field is that of one output in pixels, r + d (k - 1) ∏ strides along the path that sees most, with
-      padding counted as image.
+      padding counted as image. The window and stride of a function are found by running it on NaN; behind one that
+      hides them, as ``nan_to_num`` does, the field is empty. Statistics of a normalisation do not count.
 
     Args:
         layer: the network.

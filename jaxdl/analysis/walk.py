@@ -2,9 +2,11 @@
 
 Every leaf is wrapped in a jit of its own that is named by the leaf's path, and the resulting program (a jaxpr) is read.
 Shapes, products and receptive fields follow the data itself, so this works for any combinator, even one that is not
-jaxdl's. Nothing is computed and no parameter is allocated.
+jaxdl's. Nothing is computed and no parameter is allocated, but for functions from image to image that take slices,
+windows or products: what one of their outputs depends on shows where NaN reaches it.
 """
 
+import bisect
 import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +22,7 @@ from jaxdl.nn.layer import abstract_batch, is_shape
 
 Shape = tuple[int, ...]
 _MARK = "leaf of the network: "
+_MIXING = ("slice", "window", "conv", "correlate", "gather", "dot_general", "concatenate", "pad", "fft", "cum", "scan")
 
 
 class Field(NamedTuple):
@@ -36,7 +39,8 @@ class Seen(NamedTuple):
     in_shape: Any
     out_shape: Any
     multiply_adds: int
-    field: Field | None  # None if the network's input is not an image
+    field: Field | None  # None if the network's input is not an image, or after a function that hides what it sees
+    sight: Callable[[], list | None] | None = None  # of a function that may mix or drop positions: `_sight`
 
 
 def leaves(layer: nn.Layer) -> dict[str, nn.Layer]:
@@ -73,7 +77,7 @@ def walk(layer: nn.Layer, in_shape: Any, *, train: bool = False) -> tuple[dict[s
     after = functools.partial(_after_leaf, parts, notes, fields)
     _flow(program, starts + [None] * (len(program.invars) - len(starts)), after)
     used, _ = _needed(program, [True] * len(program.outvars))
-    return {path: Seen(*notes[path], field=fields.get(path)) for path in parts if path in used}, shapes, params
+    return {path: notes[path]._replace(field=fields.get(path)) for path in parts if path in used}, shapes, params
 
 
 def _join(*names: str) -> str:
@@ -105,10 +109,15 @@ def _watched(path: str, leaf: nn.Layer, notes: dict[str, Any], shapes: dict[str,
         run.__name__ = _MARK + path
         y, new_state = jax.jit(run)(params, state, x, key)
         given, shapes[path] = _shapes(x), _shapes(y)
-        products = _closed_form(leaf, given, shapes[path])
+        products, sight = _closed_form(leaf, given, shapes[path]), None
         if products is None:
-            products = _products(jax.make_jaxpr(run)(params, state, x, key).jaxpr)
-        notes[path] = (given, shapes[path], products)
+            program = jax.make_jaxpr(run)(params, state, x, key).jaxpr
+            products = _products(program)
+            images = _is_image(given) and _is_image(shapes[path]) and not leaf.op.window
+            if images and (_mixes(program) or given[:2] != shapes[path][:2]):
+                abstract = jax.tree.map(lambda a: jax.ShapeDtypeStruct(jnp.shape(a), a.dtype), (params, state, x))
+                sight = functools.partial(_sight, leaf, *abstract)
+        notes[path] = Seen(given, shapes[path], products, None, sight)
         return y, new_state
 
     return leaf._replace(apply=apply)
@@ -131,6 +140,53 @@ def _closed_form(leaf: nn.Layer, in_shape: Any, out_shape: Any) -> int | None:
     if op.kind == "dense":
         return math.prod(out_shape[:-1]) * sizes.dense_multiply_adds(in_shape[-1], out_shape[-1])
     return 0 if op.window else None  # pools count no products, however they are computed
+
+
+def _is_image(shape: Any) -> bool:
+    return is_shape(shape) and len(shape) == 3
+
+
+def _mixes(program: Any) -> bool:
+    """Return whether a jaxpr has an operation by which an output may depend on several positions of an image."""
+    return any(
+        any(kind in equation.primitive.name for kind in _MIXING) or any(map(_mixes, _inner(equation)))
+        for equation in program.eqns
+    )
+
+
+def _sight(leaf: nn.Layer, params: Any, state: Any, x: jax.ShapeDtypeStruct) -> list[tuple[int, int | Fraction]] | None:
+    """Return a leaf's window and stride of each axis, found by where NaN in its input reaches its outputs.
+
+    None if NaN does not tell, because it always or never does.
+    """
+    params, state = jax.tree.map(lambda a: jnp.ones(a.shape, a.dtype), (params, state))
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def reached(axis, at, begin, end):  # the output in the middle of the other axis
+        rows = jax.lax.broadcasted_iota(int, x.shape, axis)
+        image = jnp.where((rows >= begin) & (rows < end), jnp.nan, jnp.ones(x.shape, x.dtype))
+        y = leaf.apply(params, state, image, train=False, key=jax.random.key(0))[0]
+        across = jnp.take(y, y.shape[3 - axis] // 2, 3 - axis)
+        return jnp.isnan(jnp.take(across, at, 1)).any()
+
+    def ends(axis, at):
+        """Return the first row that reaches an output, and the first one behind all that do."""
+        n = x.shape[axis]
+        first = bisect.bisect_left(range(1, n + 1), True, key=lambda k: bool(reached(axis, at, 0, k)))
+        return first, n - bisect.bisect_left(range(1, n + 1), True, key=lambda k: bool(reached(axis, at, n - k, n)))
+
+    found, out_shape = [], jax.eval_shape(leaf.apply, params, state, x)[0].shape
+    middle = out_shape[1] // 2
+    if not jnp.issubdtype(x.dtype, jnp.floating) or reached(1, middle, 0, 0) or not reached(1, middle, 0, x.shape[1]):
+        return None
+    for axis in (1, 2):
+        outputs = out_shape[axis]
+        first, last = outputs // 4, 3 * outputs // 4
+        places = [ends(axis, at) for at in (first, last, outputs // 2)]
+        moved = max(abs(b - a) for a, b in zip(*places[:2], strict=True))  # the border may cut one end of a window
+        stride = Fraction(moved, last - first).limit_denominator(8) if last > first else x.shape[axis]
+        found.append((max(end - begin for begin, end in places), stride))
+    return found
 
 
 def _products(program: Any) -> int:
@@ -210,14 +266,21 @@ def _joined(fields: Sequence[Field | None]) -> Field | None:
     there = [field for field in fields if field is not None]
     if not there:
         return None
-    size, jump = (tuple(map(max, *(field[i] for field in there), (1, 1))) for i in range(2))
+    size, jump = (tuple(map(max, zip(*(field[i] for field in there), strict=True))) for i in range(2))
     return Field(size, jump, max(there, key=lambda field: field.size).folded)  # the larger has mixed its positions
 
 
 def _after_leaf(parts: Mapping[str, nn.Layer], notes, fields: dict[str, Field], path: str, field: Field | None):
     if field is not None:
-        in_shape, out_shape, products = notes[path]
-        field = fields[path] = _seen_through(parts[path].op, in_shape, out_shape, products, field)
+        in_shape, out_shape, products, _, sight = notes[path]
+        if sight is None:
+            field = _seen_through(parts[path].op, in_shape, out_shape, products, field)
+        elif (seen := sight()) is None:
+            return None
+        else:
+            window, stride = zip(*seen, strict=True)
+            field = _widened(field, window)._replace(jump=_times(field.jump, stride))
+        fields[path] = field
     return field
 
 
@@ -233,10 +296,8 @@ def _seen_through(op: nn.Op, in_shape: Any, out_shape: Any, products: int, field
         return _widened(field, op.window, op.dilation or (1, 1))._replace(jump=_times(field.jump, op.stride or (1, 1)))
     if op.kind == "dense" and len(in_shape) > 1:  # mixes the features of one position
         return field
-    if len(in_shape) == 3 and len(out_shape) == 3:  # a function that subsamples sees one position of several
-        return field._replace(
-            jump=_times(field.jump, [-(-n // m) for n, m in zip(in_shape[:2], out_shape, strict=False)])
-        )
+    if len(in_shape) == 3 and len(out_shape) == 3:
+        return field
     if len(in_shape) == 3 and math.prod(in_shape) == math.prod(out_shape):
         return field._replace(folded=tuple(in_shape[:2]))
     if len(in_shape) == 3:
@@ -257,5 +318,5 @@ def _widened(field: Field, window: Sequence[int], dilation: Sequence[int] = (1, 
     return field._replace(size=tuple(r + d * (k - 1) * j for r, j, k, d in parts))
 
 
-def _times(a: Sequence[int | Fraction], b: Sequence[int]) -> tuple[int | Fraction, ...]:
+def _times(a: Sequence[int | Fraction], b: Sequence[int | Fraction]) -> tuple[int | Fraction, ...]:
     return tuple(x * y for x, y in zip(a, b, strict=True))

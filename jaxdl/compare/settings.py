@@ -34,7 +34,9 @@ class Settings(NamedTuple):
 
     def build(self, **changes: Any) -> optax.GradientTransformation:
         """Return jaxdl's optimizer with these settings, with some of them changed."""
-        options, penalty, mask = self.options | changes, 0.0, None
+        options = self.options | changes
+        penalty: Any = 0.0
+        mask = None
         if self.family in PENALIZED:
             penalty = options.pop("weight_decay")
         elif options.get("decay_form") == "coupled":
@@ -42,9 +44,13 @@ class Settings(NamedTuple):
             options |= {"weight_decay": 0.0, "decay_form": "joint"}
         form = {name: options.pop(name) for name in FORMS if name in options}
         direction = getattr(optimizers, self.family)(**options, **({"form": form} if form else {}))
-        if not callable(penalty) and penalty == 0:
+        if _is_zero(penalty):
             return direction
         return optimizers.chain(optimizers.add_decayed_weights(penalty, mask), direction)
+
+
+def _is_zero(weight_decay: Any) -> bool:
+    return not callable(weight_decay) and weight_decay == 0
 
 
 class Pair(NamedTuple):
@@ -189,8 +195,8 @@ def common(a: Settings, b: Settings) -> tuple[Settings, Settings] | None:
 def _lifts(settings):
     options = dict(settings.options)
     if settings.family == "adam":
-        none = not callable(options["weight_decay"]) and options["weight_decay"] == 0
-        yield Settings("adamw", options | {"mask": None, "decay_form": "joint" if none else "coupled"})
+        decay_form = "joint" if _is_zero(options["weight_decay"]) else "coupled"
+        yield Settings("adamw", options | {"mask": None, "decay_form": decay_form})
         if not options.pop("eps_hat") and options.pop("bias_correction"):
             yield Settings("nadam", options | {"momentum_schedule": False, "momentum_decay": 0.0})
     if settings.family == "nadam":
