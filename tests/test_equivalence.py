@@ -11,7 +11,7 @@ import pytest
 
 from jaxdl import compare, nn, schedules
 from jaxdl import optimizers as ours
-from jaxdl.compare import streams
+from jaxdl.compare import settings, streams
 from jaxdl.optimizers import conventions
 
 KEY = jax.random.key(0)
@@ -271,6 +271,14 @@ def test_an_l2_penalty_is_a_decay_that_differs(name):
     assert (record.cause, record.mapping) == ("decay value: weight_decay=0.0 against 0.1", {"weight_decay": 0.1})
     by_hand = optax.chain(optax.add_decayed_weights(0.1), factory(**keywords))
     assert run((factory, keywords | {"weight_decay": 0.1}), by_hand).verdict in SAME
+
+
+@pytest.mark.parametrize("name", sorted(set(settings.FAMILIES) - conventions.NEED_THE_LOSS))
+def test_settings_of_every_optimizer_build_it(name):
+    pair = getattr(ours, name), RATE
+    known = settings.pair(pair, "a")
+    assert isinstance(known, settings.Known)
+    assert run(known.settings.build(), pair).verdict in SAME
 
 
 def test_an_l2_penalty_is_a_decay_that_is_coupled():

@@ -22,7 +22,12 @@ from jaxdl.optimizers.conventions import FORMS, TABLE, forms, resolve
 FAMILIES: Final = tuple(name for name in TABLE if name != "nesterov")
 """Optimizers with a factory of their own; momentum and nesterov are settings of sgd."""
 
-PENALIZED: Final = tuple(name for name in FAMILIES if "weight_decay" not in TABLE[name]["optax"] and name != "adadelta")
+PENALIZED: Final = tuple(
+    name
+    for name in FAMILIES
+    if (given := inspect.signature(getattr(optimizers, name)).parameters.get("weight_decay")) and given.default is None
+    if "weight_decay" not in TABLE[name]["optax"]
+)
 """Optimizers whose ``weight_decay`` is an L2 penalty, under PyTorch's convention only; settings have 0.0 for none."""
 
 
