@@ -12,14 +12,14 @@ demo: .venv/experiments
 PYTEST = $(BIN)/python -m pytest -n $${PYTEST_WORKERS:-2}
 
 # most of the time goes into compiling: these flags save a third of it, and round a little differently
-QUICKLY = XLA_FLAGS="$$XLA_FLAGS --xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_count=1"
+QUICKLY = XLA_FLAGS="$$XLA_FLAGS --xla_backend_optimization_level=$(1) --xla_cpu_parallel_codegen_split_count=1"
 
 test: .venv/dev
-	$(QUICKLY) $(PYTEST) -m "not slow" $(ARGS)
+	$(call QUICKLY,0) $(PYTEST) -m "not slow" $(ARGS)
 
-# the tests marked slow, which a change has to pass, too
+# the tests marked slow, which a change has to pass, too; some train for so long that running counts
 test-slow: .venv/dev
-	$(QUICKLY) $(PYTEST) -m slow $(ARGS)
+	$(call QUICKLY,1) $(PYTEST) -m slow $(ARGS)
 
 # starts no process, trains nothing, and runs one member of each parametrised test: for every save
 test-fast: .venv/dev
