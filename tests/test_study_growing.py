@@ -102,6 +102,8 @@ def test_a_grown_study_equals_one_that_was_started_with_everything(whole, tmp_pa
     assert command.main([*more, "--resume", str(folder)]) == 0
     assert {*before} <= {*(folder / records.RESULTS).read_text().splitlines()}, "rows stay, with their times"
     assert same_study(folder, whole)
+    assert runs.read_json(folder / "manifest.json")["then"][0].endswith(f"--problems rosenbrock --resume {folder}")
+    assert "--problems rosenbrock --resume" in (folder / "report.md").read_text().split("## How this was made")[1]
     unchanged = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     assert command.main(["--optimizer", "adam", "sgd", "--resume", str(folder)]) == 0, "jaxdl.adam is new"
     assert {run.optimizer for run in records.read(folder).runs} == {"jaxdl.sgd", "optax.adam", "jaxdl.adam"}

@@ -206,7 +206,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with runs.lock(folder, new=config.resume is None):
         workers.gather(folder, argv)  # those of a command that was killed
         if places:
-            growing.keep_config(folder, prepared.config)
+            growing.keep_config(folder, prepared.config, argv)
             return workers.share(prepared.config, folder, places, argv) or report_on(folder)
         devices = jax.devices()[: config.devices]
         growing.describe_folder(folder, prepared.config, prepared.problems, devices=devices, argv=argv)

@@ -67,19 +67,20 @@ def describe_folder(
     if begun is not None:
         before = begun.data.sha256 if begun.data is not None else {}
         folders.check_same_data(folder, {name: digest for name, digest in sums.items() if name in before})
-    keep_config(folder, config)
+    keep_config(folder, config, argv)
     if begun is None:
         folders.write_manifest(folder, seed=0, devices=devices, source=source, argv=argv)
     elif begun.data is not None and begun.data.sha256 != sums:
-        records.write_json(path, begun._replace(data=source))
+        records.write_json(path, records.read_record(path, folders.Manifest)._replace(data=source))
 
 
-def keep_config(folder: Path, config: "Config") -> None:
+def keep_config(folder: Path, config: "Config", argv: Sequence[str] | None = None) -> None:
     """Write the config of a new study, or of a resumed one if it grows."""
     if config.resume is None:
         commandline.save_config(folder, config)
     elif (stored := commandline.load_config(type(config), folder)) != (grew := _with_growth(stored, config)):
         commandline.save_config(folder, grew)
+        folders.note_command(folder, argv)
 
 
 def _with_growth(stored: "Config", config: "Config") -> "Config":

@@ -27,6 +27,7 @@ from experiments.train_cnn.outcome import finish, write_outcome
 from experiments.train_cnn.trainer import Trainer
 from jaxdl import runs
 from jaxdl.runs import commandline, processes
+from jaxdl.runs.folder import note_command
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -268,12 +269,12 @@ def write_first(
     config: Config, folder: Path, shared: setup.Setup, argv: Sequence[str] | None, *, resume: bool
 ) -> tuple[runs.Table[records.Measurement], str]:
     """Write config.json and what describes the run, and return metrics.csv and a phrase on a move to other devices."""
-    moved = keep_config(config, folder, resume=resume)
+    moved = keep_config(config, folder, argv, resume=resume)
     setup.describe(folder, shared, argv)
     return runs.Table(folder / records.METRICS, records.Measurement), moved
 
 
-def keep_config(config: Config, folder: Path, *, resume: bool) -> str:
+def keep_config(config: Config, folder: Path, argv: Sequence[str] | None, *, resume: bool) -> str:
     """Write config.json if the run is new, extended or moved to other devices, and return a phrase on the latter."""
     before = commandline.load_config(Config, folder) if resume else None
     extended = before is not None and before.epochs < config.epochs
@@ -282,6 +283,7 @@ def keep_config(config: Config, folder: Path, *, resume: bool) -> str:
     if before is None or extended or moved:
         commandline.save_config(folder, config)
         (folder / records.SUMMARY).unlink(missing_ok=True)  # a run that is extended has not finished
+        note_command(folder, argv)
     if before is None or not moved:
         return ""
     there, here = (f"{one.devices} by {one.strategy}" for one in (before, config))

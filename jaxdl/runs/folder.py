@@ -51,6 +51,7 @@ class Manifest(NamedTuple):
     devices: tuple[str, ...] | None = None
     machine: str | None = None
     data: DataSource | None = None
+    then: tuple[str, ...] | None = None  # commands by which it went on with other options, such as more epochs
 
 
 def create(out: str | os.PathLike) -> Path:
@@ -217,6 +218,18 @@ def write_manifest(
     return records.write_json(folder / MANIFEST, manifest)
 
 
+def note_command(folder: Path, argv: Sequence[str] | None = None) -> None:
+    """Add a command line, by default this process's, to the manifest of a run that goes on with other options."""
+    path = folder / MANIFEST
+    if path.exists():
+        manifest = records.read_record(path, Manifest)
+        records.write_json(path, manifest._replace(then=(*(manifest.then or ()), _command(argv))))
+
+
+def _command(argv: Sequence[str] | None) -> str:
+    return shlex.join(["python", "-m", _module_name(), *(sys.argv[1:] if argv is None else argv)])
+
+
 def data_source(dataset: data.Dataset) -> DataSource:
     """Return a data set's entry in the manifest."""
     return DataSource(dataset.name, dataset.note, dict(dataset.checksums))
@@ -226,7 +239,7 @@ def provenance(*, seed: int, devices: Sequence[Any], argv: Sequence[str] | None 
     """Return a run's manifest without its data; see `write_manifest` for the arguments."""
     packages = ("jax", "jaxlib", "flax", "optax", "numpy")
     return Manifest(
-        command=shlex.join(["python", "-m", _module_name(), *(sys.argv[1:] if argv is None else argv)]),
+        command=_command(argv),
         started=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         seed=seed,
         versions={

@@ -48,12 +48,13 @@ def write(folder: Path, parts: Sequence[str]) -> Path:
 
 
 def made(manifest: Manifest, config: dict[str, Any]) -> list[str]:
-    """Return the section on provenance: the command, the rest of the manifest, the options."""
-    recorded = [[words(k), shown(v)] for k, v in manifest._asdict().items() if k != "command" and v is not None]
+    """Return the section on provenance: the commands, the rest of the manifest, the options."""
+    rest = {name: value for name, value in manifest._asdict().items() if name not in ("command", "then")}
+    recorded = [[words(k), shown(v)] for k, v in rest.items() if v is not None]
     options = [[words(k), shown(v)] for k, v in config.items() if k != "experiment"]
     return [
         "## How this was made",
-        code(manifest.command, "sh"),
+        code("\n".join([manifest.command, *(manifest.then or ())]), "sh"),
         *([table(["recorded", "value"], recorded, left=2)] if recorded else []),
         "### Options",
         *([table(["option", "value"], options, left=2)] if options else ["None."]),

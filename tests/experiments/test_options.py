@@ -302,6 +302,9 @@ def test_a_finished_run_is_extended_to_the_rows_of_a_longer_one(run, here, tmp_p
     assert out.startswith(f"{tmp_path / 'short'} has finished; 2 epochs extend its 1\n")
     assert rows(tmp_path / "short") == rows(tmp_path / "long")
     assert json.loads((tmp_path / "short" / "config.json").read_text())["epochs"] == 2
+    (then,) = json.loads((tmp_path / "short" / "manifest.json").read_text())["then"]
+    assert then.endswith(f"--resume {tmp_path / 'short'} --epochs 2 --trust-run")
+    assert json.loads((tmp_path / "long" / "manifest.json").read_text())["then"] is None
     code, _, err = run(train_cnn.main, "--resume", tmp_path / "short", "--epochs", 1, "--trust-run")
     assert code == 2
     assert "epochs=1 is not allowed: it must be at least the run's 2" in err
