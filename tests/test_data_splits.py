@@ -63,12 +63,12 @@ def test_the_own_test_set_is_used_and_never_mixed_in():
 @pytest.mark.parametrize(
     ("dataset", "options", "message"),
     [
-        (numbered(30), {"dev_fraction": -0.1}, "dev_fraction is -0.1; it must lie between 0 and 1"),
-        (numbered(30), {"dev_fraction": False}, "dev_fraction is False; it must lie between 0 and 1"),
+        (numbered(30), {"dev_fraction": -0.1}, "dev_fraction is -0.1; it must be at least 0 and below 1"),
+        (numbered(30), {"dev_fraction": False}, "dev_fraction is False; it must be at least 0 and below 1"),
         (
             numbered(30),
             {"dev_fraction": 0.1, "test_fraction": 0.0},
-            "test_fraction is 0.0; it must lie between 0 and 1",
+            "test_fraction is 0.0; it must be above 0 and below 1",
         ),
         (numbered(30), {"dev_fraction": 0.1, "test_fraction": 1.0}, "test_fraction is 1.0"),
         (numbered(30), {"dev_fraction": float("nan")}, "dev_fraction is nan"),

@@ -4,6 +4,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import optax
 import pytest
@@ -54,6 +55,22 @@ def test_equals_optax(mine, theirs):
     assert jax.tree.structure(state) == jax.tree.structure(theirs.init(PARAMS))
     assert_close(apply(mine), apply(theirs))
     assert all(jnp.isfinite(x).all() for x in jax.tree.leaves(apply(mine, ZERO)))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: ours.freeze("conv/.*"),
+        lambda: ours.freeze({"w": "conv/.*", "b": False}),
+        lambda: ours.masked(ours.sgd(0.1), "conv/.*"),
+        lambda: ours.adamw(0.1, weight_decay=0.1, mask="conv/.*"),
+        lambda: ours.lars(0.1, weight_decay=0.1, weight_decay_mask="conv/.*"),
+    ],
+)
+def test_a_string_is_no_mask(make, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    with pytest.raises(ValueError, match=r"mask has the string 'conv/\.\*'; .* such as mask_by_path\('conv/\.\*'\)"):
+        make().init({"w": jnp.ones((2, 2)), "b": jnp.ones(2)})
 
 
 def test_a_mask_that_freezes_nothing_is_refused():

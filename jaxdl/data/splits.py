@@ -200,7 +200,8 @@ def _divide(
 ) -> tuple[Examples, Examples]:
     """Return the rest, and the part with that fraction of every class."""
     if not isinstance(fraction, Real) or not 0 < fraction < 1:
-        raise ValueError(f"{part}_fraction is {shown(fraction)}; it must lie between 0 and 1, both excluded")
+        low = "at least 0" if part == "dev" else "above 0"
+        raise ValueError(f"{part}_fraction is {shown(fraction)}; it must be {low} and below 1")
     about = f"{part}_fraction={fraction} of {len(examples.labels)} examples of {dataset.name}"
     classes = examples.labels if is_classes(examples.labels) else np.zeros(len(examples.labels), np.int32)
     order = permutation(_stream(seed, _PURPOSES[part]), len(classes))

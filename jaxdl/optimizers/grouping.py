@@ -83,12 +83,12 @@ def masked(inner: GradientTransformation, mask: Mask) -> GradientTransformationE
         return jax.tree.map(lambda keep, x, y: x if keep else y, mask_tree, new, old)
 
     def init(params):
-        visible = params if is_placeholder(params) else hide(called(mask, params), params)
+        visible = params if is_placeholder(params) else hide(_flags(mask, params), params)
         return MaskedState(inner_state=inner.init(visible))
 
     def update(updates, state, params=None, **extra_args):
         require_state(state, MaskedState, "masked")
-        mask_tree = _filled(called(mask, updates), updates)
+        mask_tree = _filled(_flags(mask, updates), updates)
         extra_args = extra_args if isinstance(inner, GradientTransformationExtraArgs) else {}
         visible = None if params is None else hide(mask_tree, params)
         if params is not None:
@@ -167,15 +167,27 @@ def selecting(
 def check_selects(mask: Mask, tree: Any, name: str, why: tuple[str, str] = NO_DECAY) -> None:
     """Raise a ``ValueError`` if a mask selects no leaf of a tree that has some."""
     leaves = jax.tree.leaves(tree)
-    if leaves and not any(jax.tree.leaves(called(mask, tree))):
+    if leaves and not any(jax.tree.leaves(_flags(mask, tree))):
         raise ValueError(
             f"{name} selects none of the {len(leaves)} leaves, so {why[0]}: it must select at least one; {why[1]}"
         )
 
 
+def _flags(mask: Mask, tree: Any) -> Any:
+    """Return a mask's tree of flags; a string, which is true, would select everything."""
+    found = called(mask, tree)
+    for leaf in jax.tree.leaves(found):
+        if isinstance(leaf, str):
+            raise ValueError(
+                f"mask has the string {leaf!r}; allowed are True and False, trees of them, and functions of the tree, "
+                f"such as mask_by_path({leaf!r})"
+            )
+    return found
+
+
 def spread(mask: Mask, tree: Any) -> Any:
     """Expand a mask to one bool per leaf of the tree."""
-    return jax.tree.map(lambda keep, group: jax.tree.map(lambda leaf: keep, group), called(mask, tree), tree)
+    return jax.tree.map(lambda keep, group: jax.tree.map(lambda leaf: keep, group), _flags(mask, tree), tree)
 
 
 def partition(

@@ -41,7 +41,7 @@ MISTAKES = {
     "--dataset mine:bad_pixels": ("a pixel that is not finite",),
     "--dev-fraction 0.0001": ("dev_fraction=0.0001", "leaves the dev part empty"),
     "--test-fraction 0.9999": ("test_fraction=0.9999", "last training example"),
-    "--dev-fraction -1": ("dev_fraction is -1.0", "between 0 and 1"),
+    "--dev-fraction -1": ("dev_fraction is -1.0", "at least 0 and below 1"),
     "--dev-fraction 0 --early-stop 2": ("early_stop=2 is not allowed", "needs a development part"),
     # model
     "--model tiny_cn": ("model='tiny_cn' is unknown", "nearest is 'tiny_cnn'", "lecture_torch, lenet5"),

@@ -343,8 +343,11 @@ WRONG = {
             "seed is a PRNGKeyArray; it must be a non-negative integer",
         ),
         (lambda: data.split(DATASET, seed=0.5, dev_fraction=0.5), "seed is 0.5; it must be a non-negative integer"),
-        (lambda: data.split(DATASET, seed=0, dev_fraction="0.5"), "dev_fraction is '0.5'; it must lie between 0 and 1"),
-        (lambda: data.split(DATASET, seed=0, dev_fraction=2), "dev_fraction is 2; it must lie between 0 and 1"),
+        (
+            lambda: data.split(DATASET, seed=0, dev_fraction="0.5"),
+            "dev_fraction is '0.5'; it must be at least 0 and below 1",
+        ),
+        (lambda: data.split(DATASET, seed=0, dev_fraction=2), "dev_fraction is 2; it must be at least 0 and below 1"),
     ],
     "batches": [
         (
