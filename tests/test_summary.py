@@ -259,6 +259,12 @@ def test_nothing_is_allocated():
     assert analysis.summary(giant, (10**7,)).multiply_adds == 2 * 10**14
 
 
+@pytest.mark.parametrize("name", [name for name in activations.__all__ if name not in ("noisy_relu", "prelu")])
+def test_a_function_of_single_positions_is_not_run_for_its_receptive_field(name):
+    net = nn.serial(a=nn.Conv(2, 3), f=getattr(activations, name))
+    assert analysis.summary(net, (10**7, 10**7, 1)).rows[-1].receptive_field == (3, 3)
+
+
 TABLE = """
 | layer | kind    | output | activations | bytes | parameters | multiply-adds | receptive field |
 | ----- | ------- | ------ | ----------: | ----: | ---------: | ------------: | --------------: |

@@ -22,7 +22,7 @@ from jaxdl.nn.layer import abstract_batch, is_shape
 
 Shape = tuple[int, ...]
 _MARK = "leaf of the network: "
-_MIXING = ("slice", "window", "conv", "correlate", "gather", "dot_general", "concatenate", "pad", "fft", "cum", "scan")
+_MIXING = ("slice", "window", "conv_general", "correlate", "gather", "dot", "concatenate", "pad", "fft", "cum", "scan")
 
 
 class Field(NamedTuple):
