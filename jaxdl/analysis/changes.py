@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
+from jaxdl import numerics
 from jaxdl.data import transforms
 
 __all__ = ["clutter", "light", "occlude", "rotate", "shift", "shrink"]
@@ -33,6 +34,7 @@ def shift(key: Array, image: Float[ArrayLike, "h w c"], pixels: ArrayLike) -> Fl
         >>> moved.sum(), (row, column) != (2, 2)
         (Array(1., dtype=float32), True)
     """
+    numerics.check_key(key)
     angle = jax.random.uniform(key, maxval=2 * jnp.pi)
     down, right = (jnp.round(pixels * part).astype(jnp.int32) for part in (jnp.sin(angle), jnp.cos(angle)))
     return transforms.shifted(image, down, right)
@@ -40,7 +42,7 @@ def shift(key: Array, image: Float[ArrayLike, "h w c"], pixels: ArrayLike) -> Fl
 
 def shrink(key: Array, image: Float[ArrayLike, "h w c"], percent: ArrayLike) -> Float[Array, "h w c"]:
     """Shrink the image about its centre by so many percent, below 100. See `shift`."""
-    del key
+    numerics.check_key(key)
     return transforms.scaled(image, 1 - percent / 100)
 
 
@@ -54,6 +56,7 @@ def rotate(key: Array, image: Float[ArrayLike, "h w c"], degrees: ArrayLike) -> 
         >>> bool(jnp.allclose(changes.rotate(jax.random.key(0), image, 0.0), image, atol=1e-5))
         True
     """
+    numerics.check_key(key)
     return transforms.rotated(image, jnp.where(jax.random.bernoulli(key), 1, -1) * degrees)
 
 
@@ -64,6 +67,7 @@ def occlude(key: Array, image: Float[ArrayLike, "h w c"], side: ArrayLike) -> Fl
         >>> changes.occlude(jax.random.key(0), jnp.ones((10, 10, 1)), 3).sum()  # 3 * 3 pixels turn black
         Array(91., dtype=float32)
     """
+    numerics.check_key(key)
     image = jnp.asarray(image)
     height, width, _ = image.shape
     row, column = jax.random.uniform(key, (2,), minval=0.3, maxval=0.7) * jnp.array([height, width])
@@ -73,6 +77,7 @@ def occlude(key: Array, image: Float[ArrayLike, "h w c"], side: ArrayLike) -> Fl
 
 def light(key: Array, image: Float[ArrayLike, "h w c"], strength: ArrayLike) -> Float[Array, "h w c"]:
     """Add light that falls from the left or the right, where it has the strength, and fades to 0. See `shift`."""
+    numerics.check_key(key)
     image = jnp.asarray(image)
     ramp = jnp.linspace(0, 1, image.shape[1])
     ramp = jnp.where(jax.random.bernoulli(key), ramp, ramp[::-1])
@@ -81,6 +86,7 @@ def light(key: Array, image: Float[ArrayLike, "h w c"], strength: ArrayLike) -> 
 
 def clutter(key: Array, image: Float[ArrayLike, "h w c"], count: ArrayLike) -> Float[Array, "h w c"]:
     """Draw so many white squares of 3×3 pixels at random places, at most 32. See `shift`."""
+    numerics.check_key(key)
     image = jnp.asarray(image)
     height, width, _ = image.shape
     places = jax.random.uniform(key, (STROKES, 2)) * jnp.array([[height - 3, width - 3]])

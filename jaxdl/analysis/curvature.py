@@ -76,6 +76,7 @@ def largest_eigenvalue(
         >>> analysis.largest_eigenvalue(jax.random.key(0), of, jnp.ones(2))
         Array(200., dtype=float32)
     """
+    numerics.check_key(key)
     if iterations < 1:
         raise ValueError(f"iterations={iterations}: must be at least 1")
     of_flat, flat = _flattened(function, params)

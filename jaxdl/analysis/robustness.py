@@ -10,6 +10,8 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
+from jaxdl import numerics
+
 
 def robustness(
     key: Array,
@@ -56,6 +58,7 @@ def robustness(
 
     [Lecture row H7]
     """
+    numerics.check_key(key)
     images, labels, amounts = jnp.asarray(images), jnp.asarray(labels), jnp.asarray(amounts)
     if images.ndim != 4 or labels.shape != images.shape[:1] or not len(images):
         raise ValueError(

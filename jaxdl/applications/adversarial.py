@@ -89,6 +89,7 @@ def pgd(
 
     [Lecture row J]
     """
+    numerics.check_key(key)
     x = numerics.floats(x)
     _check(x, clip, eps=eps, step_size=step_size)
     if steps < 1:

@@ -19,7 +19,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array
 from optax import GradientTransformation
 
-from jaxdl import nn, optimizers
+from jaxdl import nn, numerics, optimizers
 
 __all__ = ["by_path", "hold", "start", "trunk", "with_head"]
 
@@ -79,6 +79,7 @@ def start(
     Raises:
         ValueError: naming the entries that the trained trees lack or have in another shape.
     """
+    numerics.check_key(key)
     fresh = layer.init(key, tuple(in_shape))
     taken = tuple(_taken(own, given, new) for own, given in zip(fresh, (params, state), strict=True))
     return taken[0], taken[1]

@@ -284,6 +284,7 @@ def noisy_relu_forward(key: jax.Array, x: Values, *, sigmoid_is: str = "variance
         >>> bool(y[0] == 0), bool(abs(y[1] - 100) < 10), backprop.noisy_relu_backward(residuals, jnp.ones(2))[1]
         (True, True, Array([0., 1.], dtype=float32))
     """
+    numerics.check_key(key)
     if sigmoid_is not in ("variance", "deviation"):
         raise ValueError(f"sigmoid_is: got {sigmoid_is!r}, allowed are 'variance' and 'deviation'")
     z, dtype = _widen(x)

@@ -43,6 +43,7 @@ def dropout_forward(
 
     [Lecture rows D1, G3]
     """
+    numerics.check_key(key)
     if isinstance(rate, Real) and not 0 <= rate < 1:
         raise ValueError(f"rate: got {rate}, allowed is 0 ≤ rate < 1, the probability of dropping")
     if mode not in ("inverted", "as_drawn"):

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from jaxdl import losses, models, nn
+from jaxdl import losses, models, nn, numerics
 
 
 class Stream(Sequence):
@@ -44,6 +44,7 @@ def random(key: jax.Array, params: Any, steps: int = 100, *, scale: float = 1.0)
     Raises:
         ValueError: ``steps`` is below 1 or a leaf of ``params`` is not floating point, as in all streams here.
     """
+    numerics.check_key(key)
 
     def draw(index, size):
         return scale * jax.random.normal(jax.random.fold_in(key, index), (size,))
@@ -61,6 +62,7 @@ def sparse(key: jax.Array, params: Any, steps: int = 100, *, density: float = 0.
         >>> len(stream), bool(abs((stream[0]["w"] != 0).mean() - 0.1) < 0.05)
         (2, True)
     """
+    numerics.check_key(key)
     if not 0 < density <= 1:
         raise ValueError(f"density={density}: it must be above 0 and at most 1")
 
@@ -124,6 +126,7 @@ def recorded(
         >>> len(stream), jax.tree.structure(params) == jax.tree.structure(stream[0])
         (2, True)
     """
+    numerics.check_key(key)
     images, labels = np.asarray(images), np.asarray(labels)
     if not 0 < batch_size <= len(images) == len(labels):
         raise ValueError(
@@ -164,6 +167,7 @@ def lenet(
 
 
 def _scaled(key, params, steps, low, high) -> Stream:
+    numerics.check_key(key)
     if not 0 < low <= high:
         raise ValueError(f"low={low}, high={high}: allowed is 0 < low <= high")
 

@@ -62,6 +62,7 @@ def dropout(key: jax.Array, x: Float[ArrayLike, "*x"], rate: Rate, *, mode: Mode
 
     [Lecture row G3]
     """
+    numerics.check_key(key)
     x = jnp.asarray(x)
     return _drop(key, x, x.shape, rate, mode)
 
@@ -77,6 +78,7 @@ def spatial_dropout(
     Reference: Tompson et al., Efficient object localization using convolutional networks, 2015.
     https://arxiv.org/abs/1411.4280. [Lecture row G3]
     """
+    numerics.check_key(key)
     x = jnp.asarray(x)
     if x.ndim < 3:
         raise ValueError(f"x: got shape {x.shape}, allowed are (..., h, w, c)")
@@ -94,6 +96,7 @@ def stochastic_depth(
     Reference: Huang et al., Deep networks with stochastic depth, 2016. https://arxiv.org/abs/1603.09382; one draw per
     example as in Tan and Le, EfficientNet, 2019, https://arxiv.org/abs/1905.11946.
     """
+    numerics.check_key(key)
     x = jnp.asarray(x)
     if x.ndim < 1:
         raise ValueError("x: got a scalar, allowed are batches (n, ...)")
@@ -109,8 +112,8 @@ def gaussian_dropout(key: jax.Array, x: Float[ArrayLike, "*x"], rate: Rate) -> F
     Reference: Srivastava et al., Dropout, section 10, 2014. https://jmlr.org/papers/v15/srivastava14a.html.
     [Lecture row G3]
     """
-    check_rate(rate)
     numerics.check_key(key)
+    check_rate(rate)
     numerics.refuse_complex(x=x)
     wide = numerics.widen(x)
     rate = jnp.asarray(rate, wide.dtype)
@@ -169,6 +172,7 @@ def shakeout(
 
     [Lecture row G4]
     """
+    numerics.check_key(key)
     check_rate(rate)
     numerics.refuse_complex(kernel=kernel)
     dtype, kernel = numerics.result_dtype(kernel), numerics.widen(kernel)
@@ -224,8 +228,8 @@ def whiteout(
 
     [Lecture row G4]
     """
-    check_whiteout(sigma, gamma, ridge, mode)
     numerics.check_key(key)
+    check_whiteout(sigma, gamma, ridge, mode)
     numerics.refuse_complex(x=x, kernel=kernel, bias=bias)
     x, kernel = jnp.asarray(x), jnp.asarray(kernel)
     y = dense(x, kernel, bias)
@@ -264,6 +268,7 @@ def zoneout(
 
     [Lecture row G4]
     """
+    numerics.check_key(key)
     check_rate(rate)
     numerics.refuse_complex(new=new, previous=previous)
     new, previous = jnp.asarray(new), jnp.asarray(previous)
@@ -297,7 +302,6 @@ def _kept_share(rate: Rate, dtype) -> Array:
 
 
 def _bernoulli(key: jax.Array, probability: Rate, shape: tuple[int, ...]) -> Array:
-    numerics.check_key(key)
     return jax.random.bernoulli(key, jnp.asarray(probability, float), shape)
 
 

@@ -254,6 +254,7 @@ def child_key(key: Array, name: str) -> Array:
         >>> bool(nn.child_key(key, "conv1") == nn.child_key(key, "conv2"))
         False
     """
+    numerics.check_key(key)
     return jax.random.fold_in(key, zlib.crc32(name.encode()))
 
 

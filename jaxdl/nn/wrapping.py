@@ -69,8 +69,13 @@ def compute_in(dtype: DTypeLike, layer: Layer) -> Layer:
         >>> nn.compute_in(jnp.bfloat16, nn.Dense(4)).out_shape((3,))
         (4,)
     """
-    if not jnp.issubdtype(dtype, jnp.floating):
-        raise ValueError(f"dtype: got {dtype!r}, allowed are floating dtypes such as jnp.bfloat16")
+    try:
+        floating = dtype is not None and jnp.issubdtype(jnp.dtype(dtype), jnp.floating)
+    except TypeError:  # NumPy's, for what is no dtype
+        floating = False
+    if not floating:
+        got = "a Layer" if isinstance(dtype, Layer) else repr(dtype)
+        raise ValueError(f"dtype: got {got}, allowed are floating dtypes such as jnp.bfloat16")
 
     def apply(params, state, x, *, train=False, key=None, axis_name=None):
         options = {"train": train, "key": key, "axis_name": axis_name}

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key
 
-from jaxdl import compat
+from jaxdl import compat, numerics
 from jaxdl.optimizers import trees
 from jaxdl.optimizers.checks import check_static, check_whole
 
@@ -124,6 +124,7 @@ def hutchinson_diagonal(key: Key[Array, ""], value_fn: ValueFn, params: Any, sam
     Reference: Bekas, Kokiopoulou and Saad, An estimator for the diagonal of a matrix, 2007,
     https://doi.org/10.1016/j.apnum.2007.01.003. [Lecture row E8]
     """
+    numerics.check_key(key)
     check_static(samples=samples)
     check_whole(samples=(samples, 1))
     flat = trees.flatten(params, params)

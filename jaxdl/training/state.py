@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Int
 
-from jaxdl import nn, optimizers
+from jaxdl import nn, numerics, optimizers
 
 
 class TrainState(NamedTuple):
@@ -43,6 +43,7 @@ def create(
         >>> int(state.step), list(state.params)
         (0, ['fc1', 'logits'])
     """
+    numerics.check_key(key)
     params, state = layer.init(key, in_shape)
     return start(params, state, optimizer, average=average)
 

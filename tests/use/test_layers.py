@@ -157,6 +157,14 @@ def test_the_bias_of_the_issue():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("dtype", "got"), [(jnp.int32, "<class"), ("bf16", "'bf16'"), (None, "None"), (nn.Dense(2), "a Layer")]
+)
+def test_compute_in_names_what_is_no_floating_dtype(dtype, got, untyped):
+    with pytest.raises(ValueError, match=f"dtype: got {got}.*allowed are floating"):
+        nn.compute_in(dtype, nn.Dense(2))
+
+
 def test_compute_in_has_float32_gradients_of_many_places():
     net = nn.serial(
         conv=nn.Conv(3, 3), act=activations.leaky_relu, norm=nn.BatchNorm(), pool=nn.global_avg_pool, fc=nn.Dense(2)

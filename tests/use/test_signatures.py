@@ -6,6 +6,7 @@ import pkgutil
 import typing
 from types import ModuleType
 
+import jax.numpy as jnp
 import jaxtyping
 import pytest
 
@@ -73,3 +74,18 @@ def test_the_suite_still_checks_postponed_annotations():
 def test_no_function_has_more_arguments_than_a_reader_can_hold():
     many = {name: len(s.parameters) for name, s in SIGNATURES.items() if len(s.parameters) > MANY}
     assert {name for name in many if not name.startswith("jaxdl.optimizers.")} == set(), many
+
+
+KEYED = [name for name, signature in SIGNATURES.items() if next(iter(signature.parameters), None) == "key"]
+
+
+@pytest.mark.parametrize("name", KEYED)
+def test_what_is_no_key_is_named_before_all_else(name, monkeypatch):
+    """So that arguments in the order of flax and PyTorch, which take the key last, are told so."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    needed = [one for one in SIGNATURES[name].parameters.values() if one.default is one.empty]
+    options = {one.name: 0.5 for one in needed if one.kind is one.KEYWORD_ONLY}
+    given = [one for one in needed if one.kind is not one.KEYWORD_ONLY]
+    for key in (0, jnp.ones((2, 2, 1))):
+        with pytest.raises(ValueError, match=r"^key\b.* PRNG keys?\b|^key is .*expected one random key"):
+            FUNCTIONS[name](key, *[None] * (len(given) - 1), **options)
