@@ -144,6 +144,7 @@ ABSENT: Final[Mapping[str, str]] = MappingProxyType(
         "calculategain": "initializers.gain",
         "hardsilu": "activations.hard_swish",
         "activations.identity": "activations.linear",
+        "data.streaming": "a module to import: from jaxdl.data import streaming",
         "optimizers.ema": "optimizers.polyak_average, of the parameters; optimizers.ema averages updates",
         "smoothl1": "losses.huber",
         **dict.fromkeys(("precision", "recall", "f1", "precisionrecallfscoresupport"), _SCORES),

@@ -72,7 +72,9 @@ def open_data(config: Config) -> Opened:
     if config.targets:
         folder = Path(config.dataset).expanduser()
         table, skip = Path(config.targets).expanduser(), config.skip_unreadable
-        dataset, names = targets.load(folder, table, config.image_size, skip_unreadable=skip)
+        dataset, names = targets.load(
+            folder, table, config.image_size, made_for=MADE_FOR.get(_network(config)), skip_unreadable=skip
+        )
         splits = data.split(dataset, seed=config.seed, **fractions)
         if tasks.task(vars(config)) == "numbers":
             targets.warn_of_scales(names, splits.train.labels)
@@ -145,7 +147,7 @@ def _size(config: Config, known: set[tuple[int, int]]) -> int | None:
     """
     if config.image_size is not None:
         return config.image_size
-    named = config.model.removeprefix("jaxdl.models:").partition("(")[0]
+    named = _network(config)
     if known and named in MADE_FOR:
         return MADE_FOR[named]
     sizes = streaming.peek(config.dataset)[1] | known
@@ -156,6 +158,10 @@ def _size(config: Config, known: set[tuple[int, int]]) -> int | None:
         named in MADE_FOR, "image_size", None, f"given, as --image-size N: the images have several sizes ({some}, ...)"
     )
     return MADE_FOR[named]
+
+
+def _network(config: Config) -> str:
+    return config.model.removeprefix("jaxdl.models:").partition("(")[0]
 
 
 class _Progress:

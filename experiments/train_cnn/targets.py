@@ -101,14 +101,15 @@ def _row(where: str, line: list[str], columns: int) -> tuple[str, list[float]]:
 
 
 def load(
-    folder: Path, table: Path, size: int | None, *, skip_unreadable: bool = False
+    folder: Path, table: Path, size: int | None, *, made_for: int | None = None, skip_unreadable: bool = False
 ) -> tuple[data.Dataset, tuple[str, ...]]:
     """Read the table and its images, and return them as a data set without classes, and the names of the targets.
 
     Args:
         folder: the folder of the images.
         table: the CSV file.
-        size: height and width to resize central squares to; None takes images of one size.
+        size: height and width to resize central squares to; None leaves images of one size as they are.
+        made_for: the size for images of several sizes, if none was given; None refuses them.
         skip_unreadable: whether to leave out images that cannot be read; one that is missing is an error all the same.
 
     Raises:
@@ -125,6 +126,8 @@ def load(
     files = {name: disk.read_regular(folder / name) for name in found.paths}
     headers = _each(files, lambda name: pixels.read_header(files[name], f"{where}: the image {name}"), problems)
     _check_unreadable(problems, len(files), skip_unreadable)
+    if size is None and len({one.size for one in headers.values()}) > 1:
+        size = made_for
     shape = _shape(folder, headers, size)
     images = np.empty((len(files), *shape), np.uint8)
     row = {name: i for i, name in enumerate(files)}

@@ -38,7 +38,8 @@ def batches(
 ) -> Iterator[Batch]:
     """Yield the full training batches of one epoch, in an order that is a function of (seed, epoch) alone.
 
-    Examples left over at the end are dropped; the next epoch's order differs and may include them.
+    Examples left over at the end are dropped; the next epoch's order differs and may include them. The ``index`` of an
+    example is its place in the epoch, not in ``examples``: `batch_rows` has both.
 
     Args:
         examples: the examples to draw from.

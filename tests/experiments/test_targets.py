@@ -205,11 +205,28 @@ def test_images_are_checked(pictures, tmp_path):
         targets.load(pictures, table, None)
     dataset, names = targets.load(pictures, table, 6)
     assert (dataset.images.shape, names, dataset.classes) == ((2, 6, 6, 3), ("x",), ())
+    dataset, _ = targets.load(pictures, table, None, made_for=28)
+    assert dataset.images.shape == (2, 28, 28, 3)
+    table.write_text("image,x\na/0.png,1\na/2.png,2\n")
+    assert targets.load(pictures, table, None, made_for=28)[0].images.shape == (2, 8, 8, 1)  # they have one size
     table.write_text("image,x\na/0.png,1\nnone.png,2\n")
     with pytest.raises((ValueError, OSError), match=r"none\.png"):
         targets.load(pictures, table, None)
     with pytest.raises(ValueError, match="is no folder; with --targets"):
         targets.load(table, table, None)
+
+
+@pytest.mark.parametrize(("model", "size"), [("small_cnn", 32), ("jaxdl.models:lenet5", 28), ("mlp", 0)])
+def test_images_of_several_sizes_get_the_size_that_the_network_was_made_for(tmp_path, model, size):
+    for i in range(12):
+        Image.fromarray(np.full((9, 10 + i % 2), i, np.uint8)).save(tmp_path / f"{i}.png")
+    (table := tmp_path / "t.csv").write_text("image,x\n" + "".join(f"{i}.png,{i % 2}\n" for i in range(12)))
+    given = config.Config(dataset=str(tmp_path), targets=str(table), model=model)
+    if not size:
+        with pytest.raises(ValueError, match=r"1.png is 11 x 9 pixels, but 0.png is 10 x 9; --image-size N resizes"):
+            streams.open_data(given)
+    else:
+        assert streams.open_data(given).splits.train.images.shape[1:] == (size, size, 1)
 
 
 def test_images_that_cannot_be_read_are_refused_or_left_out_with_their_targets(tmp_path):

@@ -218,7 +218,8 @@ def _with_image(path: Path, found: _Survey, entry: ArchiveEntry, skip_unreadable
     if found.names and header.size != found.size:
         raise SizesDiffer(
             f"{readable(str(path))}: {name} is {header.size[0]} x {header.size[1]} pixels, but {found.names[0]} is "
-            f"{found.size[0]} x {found.size[1]}; all images must have one size",
+            f"{found.size[0]} x {found.size[1]}; all images must have one size, to which "
+            "jaxdl.data.streaming.open_images(path, size=N) brings them",
             {(height, width) for width, height in (header.size, found.size)},
         )
     found.names.append(name)
