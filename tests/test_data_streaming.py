@@ -320,4 +320,7 @@ def test_a_stream_notes_how_many_of_its_images_are_lossy(tmp_path):
     contents = files(per_class=1, parts=("",))
     half = {name.replace("cat/0.png", "cat/0.JPG"): one for name, one in contents.items()}
     note = "1 of 3 images decoded from JPEG files, which are lossy copies"
-    assert streaming.open_images(folder(tmp_path / "pets", half)).note == note
+    where = folder(tmp_path / "pets", half)
+    assert streaming.open_images(where).note == note
+    resized = streaming.open_images(where, size=5)
+    assert resized.note == f"{note}; largest central squares resized to 5 x 5"

@@ -146,7 +146,8 @@ def load(
             given |= {f"{part}_images": images[there], f"{part}_labels": values[there]}
     train, name = parts == "train", readable(folder.resolve().name)
     dataset = data.from_arrays(images[train], values[train], **given, classes=(), name=name)
-    note = f"without {len(problems)} files that cannot be read" if problems else ""
+    changed = any(headers[name].size != (size, size) for name in decoded)
+    note = pixels.caveats(decoded, unreadable=len(problems), resized=size if changed else None)
     return dataset._replace(note=note), found.names
 
 

@@ -205,6 +205,7 @@ def test_images_are_checked(pictures, tmp_path):
         targets.load(pictures, table, None)
     dataset, names = targets.load(pictures, table, 6)
     assert (dataset.images.shape, names, dataset.classes) == ((2, 6, 6, 3), ("x",), ())
+    assert dataset.note == "largest central squares resized to 6 x 6"
     dataset, _ = targets.load(pictures, table, None, made_for=28)
     assert dataset.images.shape == (2, 28, 28, 3)
     table.write_text("image,x\na/0.png,1\na/2.png,2\n")

@@ -141,8 +141,6 @@ def _assemble(path: Path, entries: Sequence[Entry], images: np.ndarray, found: _
     labels = np.array([number[entry.label] for entry in entries], np.int32)
     counts = collections.Counter(entry.part for entry in entries)
     train, dev = counts["train"], counts["train"] + counts["dev"]
-    notes = pixels.lossy_note(entry.name for entry in entries)
-    notes += [f"without {len(found.unreadable)} files that cannot be read"] if found.unreadable else []
     return checked(
         Dataset(
             _name(path),
@@ -152,7 +150,7 @@ def _assemble(path: Path, entries: Sequence[Entry], images: np.ndarray, found: _
             tuple(classes),
             255.0,
             {_name(path): found.digest},
-            "; ".join(notes),
+            pixels.caveats((entry.name for entry in entries), unreadable=len(found.unreadable)),
             *((images[train:dev], labels[train:dev]) if train < dev else (None, None)),
         ),
         where=readable(str(path)),

@@ -64,11 +64,20 @@ class Header(NamedTuple):
     has_frames: bool  # whether there are more frames than the first
 
 
-def lossy_note(names: Iterable[str]) -> list[str]:
-    """Return the caveat for readers of results that some images, or all, come from JPEG files, if any do."""
+def caveats(names: Iterable[str], *, unreadable: int = 0, resized: int | None = None) -> str:
+    """Return what readers of results should know of the images, or "".
+
+    Args:
+        names: of the images' files, of which those of JPEG are lossy copies.
+        unreadable: number of the files that were left out.
+        resized: height and width, if other sizes were changed to it.
+    """
     lossy = [name.lower().endswith(LOSSY) for name in names]
     of = "" if all(lossy) else f"{sum(lossy)} of {len(lossy)} images "
-    return [f"{of}decoded from JPEG files, which are lossy copies"] if any(lossy) else []
+    said = [f"{of}decoded from JPEG files, which are lossy copies"] if any(lossy) else []
+    said += [f"largest central squares resized to {resized} x {resized}"] if resized else []
+    said += [f"without {unreadable} files that cannot be read"] if unreadable else []
+    return "; ".join(said)
 
 
 def read_header(contents: bytes, where: str) -> Header:

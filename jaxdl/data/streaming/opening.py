@@ -233,11 +233,11 @@ def _left_out(index: Index, others: Others, found: Findings, good: np.ndarray) -
 
 
 def _note(kept: Index, size: int | None, found: Findings, good: np.ndarray) -> str:
-    """Return the caveats for readers of results."""
-    notes = pixels.lossy_note(name_of(kept, row) for row in range(len(kept.label)))
-    notes += [f"resized to {size} x {size}"] if size is not None and (found.sizes[good] != size).any() else []
-    notes += [f"without {len(found.problems)} files that cannot be read"] if found.problems else []
-    return "; ".join(notes)
+    return pixels.caveats(
+        (name_of(kept, row) for row in range(len(kept.label))),
+        unreadable=len(found.problems),
+        resized=size if size is not None and (found.sizes[good] != size).any() else None,
+    )
 
 
 def _check_problems(found: Findings, count: int, skip: bool) -> None:
