@@ -139,13 +139,7 @@ def load(
     if problems:
         keep = [name in decoded for name in found.paths]
         images, values = images[keep], values[keep]
-    parts = _parts(where, [*decoded])
-    given: dict[str, Any] = {}
-    for part in ("test", "dev"):
-        if (there := parts == part).any():
-            given |= {f"{part}_images": images[there], f"{part}_labels": values[there]}
-    train, name = parts == "train", readable(folder.resolve().name)
-    dataset = data.from_arrays(images[train], values[train], **given, classes=(), name=name)
+    dataset = _dataset(readable(folder.resolve().name), images, values, _parts(where, [*decoded]))
     changed = any(headers[name].size != (size, size) for name in decoded)
     note = pixels.caveats(decoded, unreadable=len(problems), resized=size if changed else None)
     return dataset._replace(note=note), found.names
@@ -230,6 +224,15 @@ def _say_left_out(where: str, problems: Mapping[str, str], count: int, several: 
         said.append(f"{len(several)} files have several frames, of which the first counts: {several[0]}")
     for one in said:
         warnings.warn(f"{where}: {one}", RuntimeWarning, stacklevel=3)
+
+
+def _dataset(name: str, images: np.ndarray, values: np.ndarray, parts: np.ndarray) -> data.Dataset:
+    given: dict[str, Any] = {}
+    for part in ("test", "dev"):
+        if (there := parts == part).any():
+            given |= {f"{part}_images": images[there], f"{part}_labels": values[there]}
+    train = parts == "train"
+    return data.from_arrays(images[train], values[train], **given, classes=(), name=name)
 
 
 def _parts(where: str, paths: Sequence[str]) -> np.ndarray:
