@@ -70,15 +70,7 @@ def open_data(config: Config) -> Opened:
     require((config.image_size or 0) <= largest, "image_size", config.image_size, f"at most {largest:,}")
     fractions: dict[str, Any] = {"dev_fraction": config.dev_fraction, "test_fraction": config.test_fraction}
     if config.targets:
-        folder = Path(config.dataset).expanduser()
-        table, skip = Path(config.targets).expanduser(), config.skip_unreadable
-        dataset, names = targets.load(
-            folder, table, config.image_size, made_for=MADE_FOR.get(_network(config)), skip_unreadable=skip
-        )
-        splits = data.split(dataset, seed=config.seed, **fractions)
-        if tasks.task(vars(config)) == "numbers":
-            targets.warn_of_scales(names, splits.train.labels)
-        return Opened(dataset, splits, targets=names)
+        return _with_targets(config, fractions)
     known: set[tuple[int, int]] = set()
     if not _wants_stream(config):
         try:
@@ -106,6 +98,16 @@ def open_data(config: Config) -> Opened:
     if config.stream == "always" or (too_big and config.stream == "auto"):
         return Opened(stream.dataset(), splits, stream)
     return Opened(stream.dataset(), streaming.in_memory(stream, splits))
+
+
+def _with_targets(config: Config, fractions: dict[str, Any]) -> Opened:
+    folder, table = (Path(one).expanduser() for one in (config.dataset, config.targets))
+    made_for, skip = MADE_FOR.get(_network(config)), config.skip_unreadable
+    dataset, names = targets.load(folder, table, config.image_size, made_for=made_for, skip_unreadable=skip)
+    splits = data.split(dataset, seed=config.seed, **fractions)
+    if tasks.task(vars(config)) == "numbers":
+        targets.warn_of_scales(names, splits.train.labels)
+    return Opened(dataset, splits, targets=names)
 
 
 def _wants_stream(config: Config) -> bool:
