@@ -45,9 +45,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not config.learning_rate > 0:
         raise ValueError(f"learning_rate={config.learning_rate} is not allowed: it must be above 0")
     commandline.use_compilation_cache()
-    first = side("first", config.first, config.learning_rate)
-    second = side("second", config.second, config.learning_rate)
-    found = compare.same(first, second, micro_batches=config.micro_batches)
+    try:
+        first = side("first", config.first, config.learning_rate)
+        second = side("second", config.second, config.learning_rate)
+        found = compare.same(first, second, micro_batches=config.micro_batches)
+    except names.CODE_ERRORS as error:
+        if isinstance(error, ValueError):
+            raise
+        raise ValueError(f"an optimizer raised {type(error).__name__}: {error}") from error
     print("\n".join(described(found, "gradient" if max(config.micro_batches) == 1 else "batch")))
     return int(found.verdict == "different")
 

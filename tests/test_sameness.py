@@ -128,6 +128,12 @@ def number(learning_rate):
 
 def needs_two(learning_rate, other):
     return optax.sgd(learning_rate)
+
+def broken_update(learning_rate):
+    return optax.GradientTransformation(optax.sgd(1).init, lambda grads, state, params=None: (grads, [][0]))
+
+def broken_factory(learning_rate):
+    return nothing
 """
 
 
@@ -196,6 +202,8 @@ def test_a_rate_by_another_name_or_none(mine, capsys):
         ("same_mine:nothing", "first='same_mine:nothing': module 'same_mine' has no attribute"),
         ("same_mine:number", "first='same_mine:number' returned builtins.int, not an optax.GradientTransformation"),
         ("same_mine:needs_two", "first='same_mine:needs_two' is called with .*missing 1 required"),
+        ("same_mine:broken_update", "an optimizer raised IndexError: list index out of range"),
+        ("same_mine:broken_factory", "an optimizer raised NameError: name 'nothing' is not defined"),
         ("optax.lbfgs", "a: its update does not run on gradients and parameters alone"),
         ("optax.adam(epz=1)", "epz is no keyword to set here"),
     ],

@@ -39,9 +39,6 @@ TRACED: Final = (
     "it takes an array for a Python value, as `if weight_decay:` does: the rate, and with --space joint the other "
     "numbers of its space, are arrays of many runs; bind a number, as in NAME(weight_decay=0.01), or use jnp.where"
 )
-CODE_ERRORS: Final = (ArithmeticError, AssertionError, AttributeError, LookupError, NameError, RuntimeError, TypeError,
-                      ValueError)  # fmt: skip
-"""Errors that mistakes in an optimizer's code raise. JAX's own are subclasses of them."""
 
 
 class Contender(NamedTuple):
@@ -82,7 +79,7 @@ def check(one: Contender, params: Any, *, settings: int = 0) -> None:
 
     try:
         _, state = jax.eval_shape(update, params, jax.ShapeDtypeStruct((settings,) if settings else (), jnp.float32))
-    except CODE_ERRORS as error:
+    except names.CODE_ERRORS as error:
         raise ValueError(
             f"optimizer={one.label!r} does not work here: {error}; it is called with a traced learning rate, and its "
             "update with (grads, state, params) and what optimizers.update offers of the whole loss"

@@ -4,8 +4,9 @@ import contextlib
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from experiments.compare_optimizers.contenders import CODE_ERRORS, error_line
+from experiments.compare_optimizers.contenders import error_line
 from experiments.compare_optimizers.records import Key, Stage
+from jaxdl.runs import names
 from jaxdl.studies import sweep
 
 
@@ -59,5 +60,5 @@ def blaming(stage: str) -> Iterator[None]:
     """
     try:
         yield
-    except CODE_ERRORS as error:
+    except names.CODE_ERRORS as error:
         raise Failed(stage, error_line(error)) from error

@@ -17,6 +17,10 @@ from jaxdl.compare.bridges import bridged
 from jaxdl.optimizers.loops import taken
 from jaxdl.runs.calling import Named, called, function, is_path, parse, unknown
 
+CODE_ERRORS: Final = (ArithmeticError, AssertionError, AttributeError, LookupError, NameError, RuntimeError, TypeError,
+                      ValueError)  # fmt: skip
+"""Errors that mistakes in an optimizer's code raise. JAX's own are subclasses of them."""
+
 _REASONS: Final = {  # of optimizers that a learning rate alone does not make
     "noisy_sgd": "it needs a random key",
     "optimistic_adam": "it is deprecated in favour of optimistic_adam_v2",
