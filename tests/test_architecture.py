@@ -338,6 +338,25 @@ def test_the_core_imports_none_of_the_extras():
     assert out.stdout.splitlines() == ["jaxdl", *(f"jaxdl.{one}" for one in CORE)]
 
 
+@pytest.mark.process
+def test_a_module_is_imported_at_its_first_use():
+    """As users of flax and PyTorch expect of ``import jaxdl`` alone, which loads nothing else."""
+    program = f"""if True:
+        import sys, jaxdl
+        print("jax" in sys.modules, *(getattr(jaxdl, one).__name__ for one in {CORE}))
+    """
+    out = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=REPOSITORY)
+    assert out.stdout.split() == ["False", *(f"jaxdl.{one}" for one in CORE)]
+
+
+@pytest.mark.parametrize("name", ["optim", "_layers", "__wrapped__"])
+def test_what_is_no_module_is_no_attribute(name):
+    with pytest.raises(AttributeError, match=f"^module 'jaxdl' has no attribute '{name}'$"):
+        getattr(jaxdl, name)
+    with pytest.raises(ImportError, match="cannot import name"):
+        exec(f"from jaxdl import {name}")
+
+
 def test_the_core_s_source_imports_only_what_the_package_depends_on():
     known = {*DEPENDENCIES, "jaxdl", *sys.stdlib_module_names}
     core = [path for path in FILES if part(path) in {*CORE, "__init__", "compat"}]
