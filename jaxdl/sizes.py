@@ -178,7 +178,8 @@ def conv_parameters(
     """Return the number of parameters of a convolution: ∏k · c_in/groups · c_out weights and c_out biases.
 
     Raises:
-        ValueError: `groups` does not divide both numbers of channels.
+        ValueError: `groups` does not divide both numbers of channels, or an int for a window, which leaves its axes
+            open.
 
     Examples:
         >>> sizes.conv_parameters((3, 3), 16, 32)  # 3 * 3 * 16 * 32 + 32
@@ -188,6 +189,7 @@ def conv_parameters(
 
     [Lecture rows H3, H6]
     """
+    _check_lengths("window", window)
     check_groups(groups, channels_in, channels_out)
     return math.prod(window) * (channels_in // groups) * channels_out + bias * channels_out
 
@@ -224,6 +226,7 @@ def conv_multiply_adds(
         >>> sizes.conv_multiply_adds((55, 55), (11, 11), 3, 96)
         105415200
     """
+    _check_lengths("out_shape", out_shape)
     weights = conv_parameters(window, channels_in, channels_out, groups=groups, bias=False)
     return math.prod(out_shape) * weights
 
@@ -260,7 +263,10 @@ def receptive_field(stack: Sequence[Window | tuple[int, ...]]) -> int:
     [Lecture rows H1, H3]
     """
     field, jump = 1, 1
-    for size, stride, dilation in (Window(*layer) for layer in stack):
+    for layer in stack:
+        if isinstance(layer, Integral):
+            raise ValueError(f"stack: got {layer} for a layer, allowed are tuples (size, stride, dilation), or (size,)")
+        size, stride, dilation = Window(*layer)
         for name, value in (("window", size), ("stride", stride), ("dilation", dilation)):
             check_at_least_one(name, value)
         field += dilation * (size - 1) * jump
@@ -279,6 +285,11 @@ def check_at_least_one(name: str, value: int) -> None:
     """
     if not isinstance(value, Integral) or value < 1:
         raise ValueError(f"{name}: got {value!r}, allowed are ints ≥ 1")
+
+
+def _check_lengths(name: str, lengths: Sequence[int]) -> None:
+    if isinstance(lengths, Integral):
+        raise ValueError(f"{name}: got {lengths}, allowed is one int for each spatial axis, such as (3, 3)")
 
 
 def check_groups(groups: int, channels_in: int, channels_out: int | None = None) -> None:
