@@ -190,6 +190,8 @@ WITHOUT_COUNTERPART: Final[Mapping[str, str]] = MappingProxyType(
         "go_backwards": "layers.reverse_sequence turns the sequences round",
         "mode": "a falling value is an improvement; negate one that should grow",
         "average": "the figures are per class: the caller takes their mean",
+        "drop_last": "batches leaves out what does not fill the last batch, and eval_batches pads it",
+        "drop_remainder": "batches leaves out what does not fill the last batch, and eval_batches pads it",
         "betas": "b1 and b2 are two arguments",
         "params": "the parameters come with init(params) and update(grads, state, params)",
         "name": "a layer is named where it is used, as in serial(name=layer)",

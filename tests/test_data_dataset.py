@@ -92,7 +92,8 @@ def test_importing_the_module_imports_none_of_the_optional_libraries():
         "import sys, jaxdl.data\n"
         "optional = ('sklearn', 'pooch', 'requests', 'PIL', 'scipy.ndimage', 'matplotlib')\n"
         "print([m for m in optional if m in sys.modules])\n"
-        "below = ('jaxdl.counterparts', 'jaxdl.data', 'jaxdl.disk', 'jaxdl.extras', 'jaxdl.numerics')\n"
+        "below = ('jaxdl.counterparts', 'jaxdl.data', 'jaxdl.disk', 'jaxdl.extras', 'jaxdl.numerics',"
+        " 'jaxdl.words')\n"
         "print([m for m in sys.modules if m.startswith('jaxdl.') and not m.startswith(below)])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

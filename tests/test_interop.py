@@ -431,6 +431,28 @@ def test_modes_and_keys_by_other_names():
         interop.from_linen(Net)
 
 
+def test_a_call_that_needs_more_than_a_batch_is_refused_by_what_it_needs():
+    class Needing(linen.Module):
+        def __call__(self, x, learn, *, mask):
+            return x
+
+    with pytest.raises(ValueError, match=r"module: its call needs learn, mask, allowed is one batch, and mode='learn'"):
+        interop.from_linen(Needing())
+
+
+@pytest.mark.parametrize(
+    ("name", "in_training"),
+    [("is_train", True), ("inference", False), ("eval", False), ("is_eval", False), ("test", False)],
+)
+def test_the_argument_that_turns_training_on_or_off_is_found(name, in_training):
+    source = f"class Told(linen.Module):\n def __call__(self, x, {name}): return told.append({name}) or x"
+    exec(source, names := {"linen": linen, "told": (told := [])})
+    layer = interop.from_linen(names["Told"]())
+    for train in (True, False):
+        layer.apply({}, {}, jnp.ones((1, 2)), train=train)
+    assert told == [in_training, not in_training]
+
+
 @pytest.mark.slow
 def test_a_flax_module_trains_as_model_of_an_experiment(monkeypatch):
     monkeypatch.setitem(sys.modules, "mine", types.SimpleNamespace(net=Net))

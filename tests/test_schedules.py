@@ -1,7 +1,10 @@
 """Schedules against optax's namesakes and closed forms in numpy, at traced and huge steps, too."""
 
+import inspect
+
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import optax
 import pytest
@@ -204,3 +207,44 @@ def test_a_plateau_of_validation_losses_needs_no_parameters():
 def test_a_plateau_of_no_values_is_refused(options, said):
     with pytest.raises(ValueError, match=said):
         schedules.reduce_on_plateau(**options)
+
+
+NUMBERS = {  # of schedules that are made of numbers alone, of each as many as it needs
+    name: [0.1 if one.annotation != "int" else 10 for one in needed]
+    for name in schedules.__all__
+    if inspect.isfunction(function := getattr(schedules, name)) and name not in ("joined", "warmup")
+    if (needed := [one for one in inspect.signature(function).parameters.values() if one.default is one.empty])
+}
+
+
+@pytest.mark.parametrize(
+    "wrong", [schedules.constant(0.1), "0.1", None, [0.1]], ids=["schedule", "text", "None", "list"]
+)
+@pytest.mark.parametrize("name", NUMBERS)
+def test_what_is_no_number_is_named_when_the_schedule_is_made(name, wrong, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    for i, argument in enumerate([*inspect.signature(getattr(schedules, name)).parameters][: len(NUMBERS[name])]):
+        given = [*NUMBERS[name]]
+        given[i] = wrong
+        with pytest.raises(ValueError, match=rf"^{argument} is .*: it must be a number$"):
+            getattr(schedules, name)(*given)
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda cosine: schedules.warmup(5, cosine), "warmup_steps is a function: it must be a number"),
+        (lambda cosine: schedules.warmup(None, 5), "value is None: it must be a number"),
+        (lambda cosine: schedules.joined(cosine, [5]), "schedules is a function: it must be a sequence"),
+        (lambda cosine: schedules.joined([0.1, cosine], [5]), "schedules has 0.1: it must be schedules, such as"),
+        (lambda cosine: schedules.joined([cosine, cosine], 5), "boundaries is 5: it must be a sequence"),
+        (
+            lambda cosine: schedules.joined([cosine, cosine], [cosine]),
+            r"boundaries\[0\] is a function: it must be",
+        ),
+    ],
+)
+def test_schedules_of_schedules_name_what_is_out_of_place(call, said, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    with pytest.raises(ValueError, match=said):
+        call(schedules.cosine(0.1, 100))

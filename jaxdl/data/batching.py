@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from jaxdl.data.splits import Examples, check_examples, check_whole, count_of, permutation, shown
+from jaxdl.words import own_words
 
 
 class Batch(NamedTuple):
@@ -27,6 +28,7 @@ class Rows(NamedTuple):
     index: np.ndarray  # int32 of the same shape, as in `Batch`
 
 
+@own_words
 def batches(
     examples: Examples,
     batch_size: int,
@@ -146,6 +148,7 @@ def steps_per_epoch(count: int, batch_size: int) -> int:
     return count // batch_size
 
 
+@own_words
 def eval_batches(examples: Examples, batch_size: int) -> Iterator[Batch]:
     """Yield all examples once, in order; the last batch is padded to full size with weight 0.
 

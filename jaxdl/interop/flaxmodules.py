@@ -11,8 +11,11 @@ from flax import core, linen
 from jaxdl import nn
 from jaxdl.nn.layer import abstract_batch
 
-# names of the argument with which flax modules are told to train, and its value in training
-_MODES = {"train": True, "training": True, "is_training": True, "deterministic": False, "use_running_average": False}
+# names of the argument with which flax modules are told to train, or not to
+_ON = ("train", "training", "is_training", "is_train")
+_OFF = ("deterministic", "use_running_average", "inference", "is_inference", "eval", "is_eval", "evaluate", "test",
+        "is_test")  # fmt: skip
+_GIVEN = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 STATE = "batch_stats"
 
 
@@ -26,13 +29,14 @@ def from_linen(
 
     Args:
         module: an instance of `flax.linen.Module` whose call takes one batch of arrays.
-        mode: the argument of its call that turns training on or off. By default it is the one called train, training
-            or is_training, or their opposites deterministic and use_running_average, if the module has any of them.
+        mode: the argument of its call that turns training on or off. By default it is the one called train, training,
+            is_training or is_train, or an opposite: deterministic, use_running_average, inference, eval, evaluate,
+            test (also with is_ before), if the module has any of them. Another one is True in training.
         rngs: the names under which the module asks for random keys in training.
         input_dtype: dtype of the batch, as in `nn.function`: ``jnp.int32`` for tokens.
 
     Raises:
-        ValueError: if the module is not a flax module, or its call does not take ``mode``.
+        ValueError: if the module is not a flax module, or its call does not take ``mode`` or needs more.
 
     Examples:
         >>> import flax.linen
@@ -118,9 +122,13 @@ class _LayerModule(linen.Module):
 def _mode_options(module: linen.Module, mode: str | None) -> Callable[[bool], dict[str, Any]]:
     takes = inspect.signature(type(module).__call__).parameters
     if mode is None:
-        mode = next((name for name in _MODES if name in takes), None)
+        mode = next((name for name in (*_ON, *_OFF) if name in takes), None)
+        needed = [name for name, one in [*takes.items()][2:] if one.default is one.empty and one.kind in _GIVEN]
+        if unknown := [name for name in needed if name != mode]:
+            said = f"module: its call needs {', '.join(unknown)}, allowed is one batch"
+            raise ValueError(f"{said}, and mode={unknown[0]!r} if that turns training on")
     elif mode not in takes:
         raise ValueError(f"mode: got {mode!r}, which is no argument of the module's call; it takes {list(takes)[1:]}")
     if mode is None:
         return lambda train: {}
-    return lambda train: {mode: train is _MODES.get(mode, True)}
+    return lambda train: {mode: train != (mode in _OFF)}

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import math
 from collections.abc import Callable
+from numbers import Real
+from typing import Any, TypeVar
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+F = TypeVar("F", bound=Callable[..., Any])
 Schedule = Callable[[ArrayLike], ArrayLike]
 ScalarOrSchedule = ArrayLike | Schedule
 
@@ -122,8 +128,32 @@ def exponent_of(power: ArrayLike):
 
 def whole(name: str, steps, least: int | None = None) -> int:
     """Return a number of steps as an int, or raise ValueError."""
+    check_number(name, steps)
     if least is not None and not steps >= least:
         raise ValueError(f"{name} is {steps}: it must be at least {least}")
     if steps != math.floor(steps):
         raise ValueError(f"{name} is {steps}: it must be a whole number")
     return int(steps)
+
+
+def check_number(name: str, value: Any) -> None:
+    """Raise ValueError for what is no number, such as a schedule in its place."""
+    if not isinstance(value, Real | np.generic | np.ndarray | jax.Array):
+        raise ValueError(f"{name} is {'a function' if callable(value) else repr(value)[:60]}: it must be a number")
+
+
+def of_numbers(function: F) -> F:
+    """Check the arguments of a function that are annotated as numbers."""
+    parameters = inspect.signature(function).parameters
+    kinds = ("ArrayLike", "ArrayLike | None", "float", "int")
+    numbers = [name for name, one in parameters.items() if one.annotation in kinds]
+
+    @functools.wraps(function)
+    def called(*args: Any, **options: Any) -> Any:
+        given = dict(zip(parameters, args, strict=False)) | options
+        for name in filter(given.__contains__, numbers):
+            if given[name] is not parameters[name].default:  # such as None
+                check_number(name, given[name])
+        return function(*args, **options)
+
+    return called  # type: ignore[return-value]

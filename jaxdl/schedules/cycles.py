@@ -13,6 +13,7 @@ from jaxdl.schedules.counting import (
     ScalarOrSchedule,
     Schedule,
     cycle_of,
+    of_numbers,
     reached,
     remaining,
     since,
@@ -24,6 +25,7 @@ from jaxdl.words import own_words
 
 
 @own_words
+@of_numbers
 def one_cycle(
     transition_steps: int,
     peak_value: ArrayLike,
@@ -73,6 +75,7 @@ def one_cycle(
 
 
 @own_words
+@of_numbers
 def cosine_restarts(
     init_value: ArrayLike,
     decay_steps: int,
@@ -118,6 +121,7 @@ def cosine_restarts(
 
 
 @own_words
+@of_numbers
 def warmup(schedule: ScalarOrSchedule, warmup_steps: int, init_value: ArrayLike = 0.0) -> Schedule:
     """Rise linearly for some steps, then follow a schedule that starts where the rise ended.
 
@@ -145,6 +149,7 @@ def warmup(schedule: ScalarOrSchedule, warmup_steps: int, init_value: ArrayLike 
 
 
 @own_words
+@of_numbers
 def joined(schedules: Sequence[Schedule], boundaries: Sequence[int]) -> Schedule:
     """Follow one schedule after the other, each counting from 0 at its boundary.
 
@@ -164,6 +169,11 @@ def joined(schedules: Sequence[Schedule], boundaries: Sequence[int]) -> Schedule
 
     [Lecture row E10]
     """
+    for name, several in (("schedules", schedules), ("boundaries", boundaries)):
+        if not hasattr(several, "__len__"):
+            raise ValueError(f"{name} is {'a function' if callable(several) else several}: it must be a sequence")
+    if wrong := [one for one in schedules if not callable(one)]:
+        raise ValueError(f"schedules has {wrong[0]!r:.60}: it must be schedules, such as schedules.constant(0.1)")
     if len(schedules) != len(boundaries) + 1:
         raise ValueError(
             f"boundaries has {len(boundaries)} entries for {len(schedules)} schedules: one fewer is needed"
@@ -182,6 +192,7 @@ def joined(schedules: Sequence[Schedule], boundaries: Sequence[int]) -> Schedule
 
 
 @own_words
+@of_numbers
 def range_test(init_value: float, end_value: float, transition_steps: int) -> Schedule:
     """Grow geometrically from a tiny to a huge rate, to find by one run where training diverges.
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jaxdl.schedules.counting import Schedule, exponent_of, reached, remaining, time_of, value_of, whole
+from jaxdl.schedules.counting import Schedule, exponent_of, of_numbers, reached, remaining, time_of, value_of, whole
 from jaxdl.words import own_words
 
 
 @own_words
+@of_numbers
 def constant(value: ArrayLike) -> Schedule:
     """Return ``value`` at every step. See ``optax.constant_schedule``.
 
@@ -21,6 +22,7 @@ def constant(value: ArrayLike) -> Schedule:
 
 
 @own_words
+@of_numbers
 def step(init_value: ArrayLike, boundaries_and_scales: dict[int, float] | None = None) -> Schedule:
     """Multiply the value by a factor at each boundary (staircase annealing).
 
@@ -56,6 +58,7 @@ def step(init_value: ArrayLike, boundaries_and_scales: dict[int, float] | None =
 
 
 @own_words
+@of_numbers
 def polynomial(
     init_value: ArrayLike,
     end_value: ArrayLike,
@@ -96,6 +99,7 @@ def polynomial(
 
 
 @own_words
+@of_numbers
 def linear(init_value: ArrayLike, end_value: ArrayLike, transition_steps: int, transition_begin: int = 0) -> Schedule:
     """Interpolate linearly from one value to another. See ``polynomial`` with power 1.
 
@@ -107,6 +111,7 @@ def linear(init_value: ArrayLike, end_value: ArrayLike, transition_steps: int, t
 
 
 @own_words
+@of_numbers
 def exponential(
     init_value: ArrayLike,
     transition_steps: int,
@@ -152,6 +157,7 @@ def exponential(
 
 
 @own_words
+@of_numbers
 def cosine(init_value: ArrayLike, decay_steps: int, alpha: ArrayLike = 0.0, exponent: ArrayLike = 1.0) -> Schedule:
     """Decay along half a cosine.
 
@@ -187,6 +193,7 @@ def cosine(init_value: ArrayLike, decay_steps: int, alpha: ArrayLike = 0.0, expo
 
 
 @own_words
+@of_numbers
 def inverse_time(
     init_value: ArrayLike, transition_steps: int, decay_rate: ArrayLike = 1.0, staircase: bool = False
 ) -> Schedule:
@@ -218,6 +225,7 @@ def inverse_time(
 
 
 @own_words
+@of_numbers
 def inverse_sqrt(init_value: ArrayLike, timescale: int = 1) -> Schedule:
     """Decay as one over the square root of time.
 

@@ -12,6 +12,7 @@ from jaxtyping import Array
 from optax.contrib import ReduceLROnPlateauState
 
 from jaxdl import numerics
+from jaxdl.schedules.counting import of_numbers
 from jaxdl.words import own_words
 
 
@@ -28,6 +29,7 @@ class _Rule(NamedTuple):
 
 
 @own_words
+@of_numbers
 def reduce_on_plateau(
     factor: float = 0.1,
     patience: ArrayLike = 10,

@@ -111,7 +111,10 @@ CALLED = [  # a wrong call, its word, and the right argument
     (lambda: schedules.linear(1.0, 0.1, total_iters=10), "total_iters", "transition_steps"),
     (lambda: schedules.exponential(0.1, decay_rate=0.5, decay_steps=9), "decay_steps", "transition_steps"),
 ]
+TEN = data.Examples(np.zeros((10, 1)), np.zeros(10, np.int32))
 REFUSED = [  # a wrong call, its word, and why there is no such argument
+    (lambda: data.batches(TEN, 4, seed=0, epoch=0, drop_last=True), "drop_last", "batches leaves out what does not"),
+    (lambda: data.eval_batches(TEN, 4, drop_remainder=False), "drop_remainder", "and eval_batches pads it"),
     (lambda: nn.BatchNorm(num_features=3), "num_features", "read from the input's shape"),
     (lambda: nn.Dense(10, in_features=3), "in_features", "read from the input's shape"),
     (lambda: nn.Conv(8, 3, in_channels=3), "in_channels", "read from the input's shape"),
@@ -276,7 +279,7 @@ def test_names_of_the_caller_s_own_are_no_words():
     ("call", "message"),
     [
         (lambda: nn.Dropout("0.5"), "rate: got '0.5', allowed is 0 ≤ rate < 1"),
-        (lambda: schedules.reduce_on_plateau(patience="10"), "patience is '10': it must be a whole number"),
+        (lambda: schedules.reduce_on_plateau(patience="10"), "patience is '10': it must be a number"),
     ],
 )
 def test_a_string_is_no_number(monkeypatch, call, message):
