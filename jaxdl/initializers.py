@@ -10,9 +10,10 @@ initialisers built on them draw complex numbers, too; bounded distributions rais
 [Lecture row F]
 """
 
+import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -47,12 +48,27 @@ if not TYPE_CHECKING:  # a checker of types would take every name for one of thi
 
 _TAIL = 2  # beyond it the distribution function is so near 1 that too few digits are left
 
+F = TypeVar("F", bound=Callable[..., Any])
 Initializer = Callable[..., Array]  # (key, shape, dtype=float32) -> array
 
 # standard deviation of a standard normal cut off at ±2: √(1 − 4 φ(2) / (2 Φ(2) − 1))
 _CUT_DEVIATION = math.sqrt(1 - 4 * math.exp(-2) / math.sqrt(2 * math.pi) / math.erf(math.sqrt(2)))
 
 
+def _factory(function: F) -> F:
+    """Tell who calls a factory as what it makes, such as ``he_normal(key, shape)``, what is missing."""
+
+    @functools.wraps(function)
+    def called(*args: Any, **options: Any) -> Initializer:
+        if len(args) > 1 and numerics.is_key(args[0]):
+            name = function.__name__
+            raise TypeError(f"{name} makes an initialiser, which takes the key: {name}(...)(key, shape)")
+        return function(*args, **options)
+
+    return called  # type: ignore[return-value]
+
+
+@_factory
 def zeros() -> Initializer:
     """Fill with 0, the usual start of a bias.
 
@@ -63,6 +79,7 @@ def zeros() -> Initializer:
     return constant(0)
 
 
+@_factory
 def ones() -> Initializer:
     """Fill with 1, the usual start of a scale.
 
@@ -73,6 +90,7 @@ def ones() -> Initializer:
     return constant(1)
 
 
+@_factory
 def constant(value: ArrayLike) -> Initializer:
     """Fill with one value.
 
@@ -102,6 +120,7 @@ def _drawn(sample: Callable, scale) -> Initializer:
     return init
 
 
+@_factory
 def normal(stddev: ArrayLike) -> Initializer:
     """Draw from N(0, stddev²).
 
@@ -112,6 +131,7 @@ def normal(stddev: ArrayLike) -> Initializer:
     return _drawn(jax.random.normal, stddev)
 
 
+@_factory
 def truncated_normal(stddev: ArrayLike, *, lower: float | int = -2, upper: float | int = 2) -> Initializer:
     """Draw from N(0, stddev²), truncated to values between lower · stddev and upper · stddev.
 
@@ -161,6 +181,7 @@ def _normal_tail(key, lower, upper, shape, dtype):
     return jnp.clip(x, low, high)
 
 
+@_factory
 def uniform(bound: ArrayLike) -> Initializer:
     """Draw from U(−bound, bound), whose variance is bound² / 3; jax's namesake draws from U(0, scale).
 
@@ -201,6 +222,7 @@ def fans(shape: Sequence[int], *, groups: int = 1) -> tuple[int, int]:
     return window * shape[-2], window * shape[-1] // groups
 
 
+@_factory
 def variance_scaling(scale: float | int, mode: str, distribution: str, *, groups: int = 1) -> Initializer:
     """Draw with mean 0 and variance scale / n, where n is a fan of the kernel.
 
@@ -242,6 +264,7 @@ def variance_scaling(scale: float | int, mode: str, distribution: str, *, groups
     return init
 
 
+@_factory
 def lecun_normal(*, groups: int = 1) -> Initializer:
     """Draw from N(0, 1/n_in): the lecture's "variance 1/n", its rule for tanh.
 
@@ -254,6 +277,7 @@ def lecun_normal(*, groups: int = 1) -> Initializer:
     return variance_scaling(1.0, "fan_in", "normal", groups=groups)
 
 
+@_factory
 def lecun_uniform(*, groups: int = 1) -> Initializer:
     """Draw from U(±√(3/n_in)), variance 1/n_in. See `lecun_normal`.
 
@@ -264,6 +288,7 @@ def lecun_uniform(*, groups: int = 1) -> Initializer:
     return variance_scaling(1.0, "fan_in", "uniform", groups=groups)
 
 
+@_factory
 def glorot_normal(*, gain: float | int = 1.0, groups: int = 1) -> Initializer:
     """Draw from N(0, gain² · 2/(n_in + n_out)). See `glorot_uniform`.
 
@@ -274,6 +299,7 @@ def glorot_normal(*, gain: float | int = 1.0, groups: int = 1) -> Initializer:
     return variance_scaling(gain**2, "fan_avg", "normal", groups=groups)
 
 
+@_factory
 def glorot_uniform(*, gain: float | int = 1.0, groups: int = 1) -> Initializer:
     """Draw from U(±gain · √(6/(n_in + n_out))), variance gain² · 2/(n_in + n_out).
 
@@ -290,6 +316,7 @@ def glorot_uniform(*, gain: float | int = 1.0, groups: int = 1) -> Initializer:
     return variance_scaling(gain**2, "fan_avg", "uniform", groups=groups)
 
 
+@_factory
 def he_normal(*, groups: int = 1) -> Initializer:
     """Draw from N(0, 2/n_in), for ReLU; not truncated, as in the paper and unlike jax's namesake.
 
@@ -302,6 +329,7 @@ def he_normal(*, groups: int = 1) -> Initializer:
     return variance_scaling(2.0, "fan_in", "normal", groups=groups)
 
 
+@_factory
 def he_uniform(*, groups: int = 1) -> Initializer:
     """Draw from U(±√(6/n_in)), variance 2/n_in, for ReLU. See `he_normal`.
 
@@ -312,6 +340,7 @@ def he_uniform(*, groups: int = 1) -> Initializer:
     return variance_scaling(2.0, "fan_in", "uniform", groups=groups)
 
 
+@_factory
 def orthogonal(*, scale: ArrayLike = 1.0) -> Initializer:
     """Draw a matrix with orthonormal rows or columns, whichever are fewer, uniformly (Haar), times `scale`.
 

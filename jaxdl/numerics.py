@@ -6,6 +6,7 @@ floating dtypes, so the library also runs under ``jax.numpy_dtype_promotion("str
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +20,7 @@ __all__ = [
     "check_key",
     "class_numbers",
     "floats",
+    "is_key",
     "merge_leading",
     "reduced_axes",
     "refuse_complex",
@@ -114,11 +116,17 @@ def add_bias(y: Array, bias: ArrayLike | None) -> Array:
     return (y.astype(wide) + jnp.broadcast_to(bias.astype(wide), y.shape)).astype(dtype)
 
 
-def check_key(key: ArrayLike, name: str = "key") -> None:
-    """Raise ValueError unless `key` is a PRNG key. An integer seed is not one."""
+def is_key(key: Any) -> bool:
+    """Return whether a value is a PRNG key, of the new kind or the raw one."""
     dtype = getattr(key, "dtype", None)
     typed = dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key)
-    if not typed and (dtype != jnp.uint32 or jnp.ndim(key) != 1):
+    return typed or (dtype == jnp.uint32 and jnp.ndim(key) == 1)
+
+
+def check_key(key: ArrayLike, name: str = "key") -> None:
+    """Raise ValueError unless `key` is a PRNG key. An integer seed is not one."""
+    if not is_key(key):
+        dtype = getattr(key, "dtype", None)
         got = repr(key) if isinstance(key, int | float | str | None) else f"{type(key).__name__} of dtype {dtype}"
         raise ValueError(f"{name}: got {got}, allowed are PRNG keys, as jax.random.key(seed) makes them")
 

@@ -112,6 +112,12 @@ def _check(name: str, value, allowed: str, right: Callable[[Any], bool]) -> None
         raise ValueError(f"{name}: got {value}, allowed {allowed}")
 
 
+def _check_number(name: str, value: Any) -> None:
+    """Raise ValueError for a tree, such as the parameters, in place of a number."""
+    if not jax.tree_util.all_leaves([value]):
+        raise ValueError(f"{name}: got a {type(value).__name__}, allowed are numbers; the parameters come first")
+
+
 def l1(params: PyTree, strength: ArrayLike, *, count: ArrayLike = 1, mask: Mask = None) -> Float[Array, ""]:
     """L1 penalty λ/m Σ |w|: its gradient step is −α (λ/m) sgn(w), with sgn(0) = 0.
 
@@ -131,6 +137,7 @@ def l1(params: PyTree, strength: ArrayLike, *, count: ArrayLike = 1, mask: Mask 
         >>> regularizers.l1({"w": jnp.array([[3.0], [-4.0]]), "b": jnp.ones(1)}, 0.1)
         Array(0.7, dtype=float32)
     """
+    _check_number("strength", strength)
     _check("count", count, "are numbers above 0", lambda m: m > 0)
     total, dtype = _sum_over_weights(numerics.safe_abs, params, mask)
     return _scaled(total, dtype, strength, count)
@@ -145,6 +152,7 @@ def l2(params: PyTree, strength: ArrayLike, *, count: ArrayLike = 1, mask: Mask 
         >>> regularizers.l2({"w": jnp.array([[3.0], [-4.0]]), "b": jnp.ones(1)}, 0.1)
         Array(1.25, dtype=float32)
     """
+    _check_number("strength", strength)
     _check("count", count, "are numbers above 0", lambda m: m > 0)
     total, dtype = _sum_over_weights(numerics.square, params, mask)
     return _scaled(total / 2, dtype, strength, count)
@@ -160,6 +168,7 @@ def weight_decay(params: PyTree, strength: ArrayLike, *, mask: Mask = None) -> F
         >>> regularizers.weight_decay({"w": jnp.array([[3.0], [-4.0]]), "b": jnp.ones(1)}, 0.1)
         Array(2.5, dtype=float32)
     """
+    _check_number("strength", strength)
     total, dtype = _sum_over_weights(numerics.square, params, mask)
     return _scaled(total, dtype, strength)
 
@@ -176,6 +185,7 @@ def elastic_net(
         >>> regularizers.elastic_net({"w": jnp.array([[3.0], [-4.0]]), "b": jnp.ones(1)}, 0.1)
         Array(0.975, dtype=float32)
     """
+    _check_number("strength", strength)
     _check("count", count, "are numbers above 0", lambda m: m > 0)
     _check("l1_ratio", l1_ratio, "is 0 to 1", lambda ratio: 0 <= ratio <= 1)
     total, dtype = _sum_over_weights(
@@ -203,6 +213,7 @@ def soft_threshold(params: PyTree, threshold: ArrayLike, *, mask: Mask = None) -
         >>> regularizers.soft_threshold({"w": jnp.array([[3.0], [-4.0]]), "b": jnp.ones(1)}, 1.0)["w"].ravel()
         Array([ 2., -3.], dtype=float32)
     """
+    _check_number("threshold", threshold)
     numerics.refuse_complex(threshold=threshold)
     _check("threshold", threshold, "are numbers from 0 on", lambda t: t >= 0)
 
@@ -244,6 +255,7 @@ def max_norm(params: PyTree, radius: ArrayLike, *, mask: Mask = None) -> PyTree:
 
     [Lecture row G3]
     """
+    _check_number("radius", radius)
     numerics.refuse_complex(radius=radius)
     _check("radius", radius, "are numbers above 0", lambda r: r > 0)
     bounded = lambda leaf, keep: _in_ball(jnp.asarray(leaf), radius) if keep else jnp.asarray(leaf)

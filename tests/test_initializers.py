@@ -4,11 +4,12 @@ import math
 
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import pytest
 import scipy.stats
 
-from jaxdl import activations, initializers
+from jaxdl import activations, initializers, nn
 
 KEY = jax.random.key(7)
 
@@ -178,3 +179,16 @@ BAD = [
 def test_mistakes_are_named(call, argument):
     with pytest.raises(ValueError, match=f"^{argument}"):
         call()
+
+
+@pytest.mark.parametrize("name", sorted({*initializers.__all__} - {"fans", "gain"}))
+def test_a_factory_called_as_an_initialiser_is_told_so(name, monkeypatch):
+    """As flax and JAX call ``zeros``, and as a layer calls ``kernel_init=initializers.zeros``."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    for given in ((KEY, (2, 3)), (KEY, (2, 3), jnp.float32), (jax.random.PRNGKey(0), (2, 3))):
+        with pytest.raises(
+            TypeError, match=rf"^{name} makes an initialiser, which takes the key: {name}\(\.\.\.\)\(key"
+        ):
+            getattr(initializers, name)(*given)
+    with pytest.raises(TypeError, match=f"{name} makes an initialiser"):
+        nn.Dense(3, kernel_init=getattr(initializers, name)).init(KEY, (2,))

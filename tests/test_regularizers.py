@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import pytest
 import sklearn.linear_model
@@ -139,3 +140,12 @@ def test_a_mask_of_another_structure_is_refused():
 def test_mistakes_are_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("name", ["elastic_net", "l1", "l2", "max_norm", "soft_threshold", "weight_decay"])
+def test_swapped_arguments_are_told_so(name, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    with pytest.raises(
+        ValueError, match=r"^(strength|radius|threshold): got a dict, allowed are numbers; the parameters"
+    ):
+        getattr(regularizers, name)(0.1, {"w": jnp.ones((2, 2))})
