@@ -56,7 +56,7 @@ _CUT_DEVIATION = math.sqrt(1 - 4 * math.exp(-2) / math.sqrt(2 * math.pi) / math.
 
 
 def _factory(function: F) -> F:
-    """Tell who calls a factory as what it makes, such as ``he_normal(key, shape)``, what is missing."""
+    """Answer ``he_normal(key, shape)``, a call as of what the factory makes."""
 
     @functools.wraps(function)
     def called(*args: Any, **options: Any) -> Initializer:
@@ -102,11 +102,7 @@ def constant(value: ArrayLike) -> Initializer:
         Array(6., dtype=float32)
     """
 
-    def init(key, shape, dtype=jnp.float32):
-        del key
-        return jnp.full(shape, value, dtype)
-
-    return init
+    return lambda key, shape, dtype=jnp.float32: jnp.full(shape, value, dtype)
 
 
 def _drawn(sample: Callable, scale) -> Initializer:
@@ -363,9 +359,8 @@ def orthogonal(*, scale: ArrayLike = 1.0) -> Initializer:
             raise ValueError(f"shape: got {shape}, an orthogonal matrix needs at least two axes")
         rows, columns = math.prod(shape[:-1]), shape[-1]
         q, r = jnp.linalg.qr(jax.random.normal(key, (max(rows, columns), min(rows, columns)), dtype))
-        diagonal = jnp.diagonal(r)
-        signs = jnp.sign(diagonal) if jnp.iscomplexobj(r) else jnp.where(diagonal < 0, -1, 1)
-        q = q * signs[None, :]  # the signs that QR chooses are not uniform
+        signs = jnp.sign(jnp.diagonal(r)) if jnp.iscomplexobj(r) else jnp.where(jnp.diagonal(r) < 0, -1, 1)
+        q *= signs[None, :]  # the signs that QR chooses are not uniform
         return (q if rows >= columns else q.T).reshape(shape)
 
     return _drawn(sample, scale)

@@ -116,11 +116,11 @@ def add_bias(y: Array, bias: ArrayLike | None) -> Array:
     return (y.astype(wide) + jnp.broadcast_to(bias.astype(wide), y.shape)).astype(dtype)
 
 
-def is_key(key: Any) -> bool:
+def is_key(value: Any) -> bool:
     """Return whether a value is a PRNG key, of the new kind or the raw one."""
-    dtype = getattr(key, "dtype", None)
+    dtype = getattr(value, "dtype", None)
     typed = dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key)
-    return typed or (dtype == jnp.uint32 and jnp.ndim(key) == 1)
+    return typed or (dtype == jnp.uint32 and jnp.ndim(value) == 1)
 
 
 def check_key(key: ArrayLike, name: str = "key") -> None:
