@@ -6,9 +6,11 @@ import math
 
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import optax
 import pytest
+from flax import linen
 from sklearn.datasets import load_digits
 
 from jaxdl import data, nn, training
@@ -291,3 +293,31 @@ def test_early_stopping_survives_json_and_refuses_no_patience():
     assert not stopping.stop
     with pytest.raises(ValueError, match="patience=0 is less than 1"):
         training.EarlyStopping(0).update(1.0, 0)
+
+
+LINEAR, SGD = nn.serial(fc=nn.Dense(2)), optax.sgd(0.1)
+
+
+def fit(step, state, batches, epochs):
+    return training.fit(step, state, batches, key=jax.random.key(0), epochs=epochs)
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: training.train_step(SGD, LINEAR), "layer: got Grad.*, allowed are layers, as from jaxdl.nn$"),
+        (lambda: training.train_step(linen.Dense(2), SGD), "layer: got Dense, .*; interop.from_linen and .* flax"),
+        (lambda: training.train_step(LINEAR, optax.sgd), "optimizer: got sgd, allowed are optax transformations"),
+        (lambda: training.train_step(LINEAR, "sgd"), "optimizer: got str, allowed are optax transformations"),
+        (lambda: training.eval_step(SGD), "layer: got GradientTransform"),
+        (lambda: training.create(jax.random.key(0), SGD, LINEAR, (3,)), "layer: got GradientTransform"),
+        (lambda: training.create(jax.random.key(0), linen.Dense(2), SGD, (3,)), "layer: got Dense"),
+        (lambda: fit(0, print, list, range(1)), "step: got int, allowed is a function; the order is step, state, batc"),
+        (lambda: fit(print, 0, [1, 2], range(1)), "batches: got list, allowed is a function"),
+        (lambda: fit(print, 0, list, 2), r"epochs: got 2, allowed are the numbers of epochs, such as range\(2\)"),
+    ],
+)
+def test_what_changed_places_is_named_before_a_step(call, said, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    with pytest.raises(ValueError, match=said):
+        call()

@@ -78,9 +78,7 @@ def start_params(optimizer: GradientTransformation, params: Any) -> Any:
             SAM, schedule-free or gradient accumulation, which belong inside lookahead; or the state asks for something
             that `gradient_point` and `eval_params` refuse; or the optimizer is no transformation.
     """
-    if not (callable(getattr(optimizer, "init", None)) and callable(getattr(optimizer, "update", None))):
-        got = getattr(optimizer, "__name__", type(optimizer).__name__)
-        raise ValueError(f"optimizer: got {got}, allowed are optax transformations, as from optimizers.adam(1e-3)")
+    check_transformation(optimizer)
     state = _abstract_state(optimizer, params)
     for outer, name in _AROUND_LOOKAHEAD.items():
         if any(found_in(tuple(node), LookaheadState) for node in found_in(state, outer)):
@@ -90,6 +88,13 @@ def start_params(optimizer: GradientTransformation, params: Any) -> Any:
         state = _abstract_state(optimizer, params)
     judged_nodes(state, params)
     return params
+
+
+def check_transformation(optimizer: Any) -> None:
+    """Raise ValueError for what is no optimizer, such as ``adam`` in place of ``adam(1e-3)``."""
+    if not (callable(getattr(optimizer, "init", None)) and callable(getattr(optimizer, "update", None))):
+        got = getattr(optimizer, "__name__", type(optimizer).__name__)
+        raise ValueError(f"optimizer: got {got}, allowed are optax transformations, as from optimizers.adam(1e-3)")
 
 
 def _abstract_state(optimizer: GradientTransformation, params: Any) -> Any:

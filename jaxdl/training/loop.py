@@ -39,12 +39,22 @@ def fit(
         on_metrics: called after every step with (epoch, state, metrics); a true return value ends training.
         on_epoch: called after every epoch with (epoch, state); a true return value ends training.
 
+    Raises:
+        ValueError: for a ``step`` or ``batches`` that is no function, and a number in place of ``epochs``.
+
     Examples:
         >>> def step(total, batch, key):
         ...     return total + batch, {"batch": batch}
         >>> training.fit(step, 0, lambda epoch: [1, 2, 3], key=jax.random.key(0), epochs=range(2))
         12
     """
+    for name, function in (("step", step), ("batches", batches)):
+        if not callable(function):
+            raise ValueError(
+                f"{name}: got {type(function).__name__}, allowed is a function; the order is step, state, batches"
+            )
+    if isinstance(epochs, int):
+        raise ValueError(f"epochs: got {epochs}, allowed are the numbers of epochs, such as range({epochs})")
     for epoch in epochs:
         for batch in batches(epoch):
             state, metrics = step(state, batch, key)

@@ -20,6 +20,14 @@ class TrainState(NamedTuple):
     average: Any  # {"params", "state"} averaged over steps, at least float32; or None
 
 
+def check_layer(layer: Any) -> None:
+    """Raise ValueError for what is no layer, such as an optimizer in its place or another library's module."""
+    if not isinstance(layer, nn.Layer):
+        modules = "; interop.from_linen and interop.from_nnx make layers of flax modules"
+        hint = modules if callable(layer) else ""
+        raise ValueError(f"layer: got {type(layer).__name__}, allowed are layers, as from jaxdl.nn{hint}")
+
+
 def create(
     key: Array,
     layer: nn.Layer,
@@ -44,6 +52,7 @@ def create(
         (0, ['fc1', 'logits'])
     """
     numerics.check_key(key)
+    check_layer(layer)
     params, state = layer.init(key, in_shape)
     return start(params, state, optimizer, average=average)
 

@@ -21,10 +21,10 @@ from jaxtyping import Array
 
 from jaxdl import data, losses, nn, optimizers
 from jaxdl.data.splits import is_listed
-from jaxdl.optimizers.loops import descending
+from jaxdl.optimizers.loops import check_transformation, descending
 from jaxdl.training.measures import Measure, check_several, counted, measure_of
 from jaxdl.training.scaling import all_finite, loss_scale
-from jaxdl.training.state import TrainState, strong
+from jaxdl.training.state import TrainState, check_layer, strong
 
 Metrics = dict[str, Array]
 _RESERVED = ("loss", "weight", "penalty")
@@ -87,7 +87,7 @@ def train_step(
         ``ignore_label``, or if the optimizer needs an argument that is not offered.
 
     Raises:
-        ValueError: for an ``average_decay`` or an ``accumulate`` out of range.
+        ValueError: for what is no layer or no optimizer, and an ``average_decay`` or ``accumulate`` out of range.
 
     Examples:
         Softmax regression from zero on two examples; the loss falls from ln 2 to ln(1 + 1/e):
@@ -104,7 +104,7 @@ def train_step(
         0.6931
         0.3133
     """
-    _check_numbers(average_decay, accumulate)
+    _check_arguments(layer, optimizer, average_decay, accumulate)
     sums_of = _summing(loss, metrics, ignore_label)
 
     def step(state: TrainState, batch: data.Batch, key: Array, *, axis_name: str | None = None):
@@ -157,7 +157,9 @@ class _Objective(NamedTuple):
         return found
 
 
-def _check_numbers(average_decay: Any, accumulate: Any) -> None:
+def _check_arguments(layer: Any, optimizer: Any, average_decay: Any, accumulate: Any) -> None:
+    check_layer(layer)
+    check_transformation(optimizer)
     if isinstance(accumulate, bool) or not isinstance(accumulate, Integral) or accumulate < 1:
         raise ValueError(f"accumulate={accumulate!r} must be a whole number of at least 1")
     if isinstance(average_decay, int | float) and not 0 <= average_decay <= 1:
@@ -260,6 +262,7 @@ def eval_step(
         >>> means["loss"], outputs.shape  # ln 2
         (0.6931472, (3, 2))
     """
+    check_layer(layer)
     sums_of = _summing(loss, metrics, ignore_label)
 
     def step(variables: tuple[Any, Any], batch: data.Batch):

@@ -122,6 +122,7 @@ OPENED = {
 WEIGHTS_ONLY = {"jaxdl/interop/torchfiles.py"}
 NUMPY = {"benchmarks/determinism.py", "benchmarks/speed/rows.py", "benchmarks/kills.py"}
 IMPORTED = {
+    "jaxdl/__init__.py": "modules of jaxdl itself, as attributes",
     "jaxdl/runs/calling.py": "package.module:function; one that a run folder names needs trust_run",
     "jaxdl/extras.py": "optional libraries, named in the sources",
     "benchmarks/mutants/making.py": "modules of jaxdl, named in the sources",
